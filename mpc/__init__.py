@@ -1,0 +1,14 @@
+"""Multi-party computation building blocks: everything that hides, nothing that proves.
+
+==============  =====================================================================
+``ring``        the ring Z_p that data, masks, shares and commitments have in common
+``ntt``         its negacyclic number-theoretic transform of length 512
+``keystream``   key derivation and the AES-CTR stream that is uniform modulo p
+``masks``       adding and removing many mask streams at once
+``shamir``      threshold sharing of 32-byte secrets over Z_p
+``keys``        X25519 key agreement, sealed channels, key confirmation
+``graph``       who masks with whom, and the thresholds that follow from stated bounds
+==============  =====================================================================
+
+The package knows neither commitments nor federated learning.
+"""
