@@ -1,0 +1,88 @@
+"""The aggregate check: X ‖ T is the exact sum of what the commitments commit to.
+
+The *statement* is data and hashes to one digest; the *check* is a function over it. Given the commitments,
+at most one (X, T) passes unless module-SIS is broken, so the aggregate is fixed before anything is opened.
+
+What it does not prove: that any single update is honest or in range (only the sum is), or that the list of
+commitments holds everybody who wanted in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpc.framing import integer
+from mpc.ring import Vector, to_bytes
+from zk import commitment
+from zk.commitment import Commitment
+from zk.parameters import Parameters, noise_bits
+from zk.transcript import Transcript
+
+
+class AggregateError(ValueError):
+    """The claimed sum is not the sum of what was committed to, or lies outside the range that makes it
+    unique.
+    """
+
+
+@dataclass(frozen=True)
+class AggregateStatement:
+    """ "X ‖ T is the sum of the n vectors in these n commitments."
+
+    Attributes:
+        parameters: the commitment's setting.
+        commitments: C_i of each summand, in the order of their ids.
+        sums: X, the summed data coordinates, uint32. Padding to whole blocks is implied and zero.
+        randomness: T, the summed random coordinates, uint32.
+    """
+
+    parameters: Parameters
+    commitments: tuple[Commitment, ...]
+    sums: Vector
+    randomness: Vector
+
+    def digest(self) -> bytes:
+        """32 bytes that bind every field of the statement."""
+        transcript = Transcript("aggregate-statement")
+        transcript.absorb("bits", integer(self.parameters.bits)).absorb("clients", integer(self.parameters.clients))
+        transcript.absorb("rank", integer(self.parameters.rank))
+        for item in self.commitments:
+            transcript.absorb("commitment", item.to_bytes())
+        transcript.absorb("sums", to_bytes(self.sums)).absorb("randomness", to_bytes(self.randomness))
+        return transcript.digest()
+
+
+def _check_range(name: str, values: Vector, limit: int) -> None:
+    if values.dtype != np.uint32:
+        raise AggregateError(f"{name} is {values.dtype}, not uint32")
+    worst = int(values.max(initial=0))
+    if worst > limit:
+        where = int(values.argmax())
+        raise AggregateError(f"{name}[{where}] is {worst}, above {limit}, the most that the clients together can reach")
+
+
+def check(statement: AggregateStatement) -> Commitment:
+    """Check ranges and the linear relation h(X ‖ T) = sum of C_i.
+
+    Returns:
+        The sum of the commitments.
+
+    Raises:
+        AggregateError: too many or no summands, an entry above n · (2^bits − 1), or a relation that does
+            not hold.
+    """
+    parameters, n = statement.parameters, len(statement.commitments)
+    if not 1 <= n <= parameters.clients:
+        raise AggregateError(f"{n} commitments, outside [1, {parameters.clients}]")
+    if any(item.rank != parameters.rank for item in statement.commitments):
+        raise AggregateError(f"a commitment is not of rank {parameters.rank}")
+    _check_range("X", statement.sums, n * ((1 << parameters.bits) - 1))
+    _check_range("T", statement.randomness, n * ((1 << noise_bits(parameters.bits)) - 1))
+    if statement.randomness.size != commitment.randomness_length(parameters.rank):
+        raise AggregateError(f"T has {statement.randomness.size} coordinates")
+    total = commitment.add(list(statement.commitments))
+    if commitment.commit(statement.sums, statement.randomness, parameters.rank) != total:
+        raise AggregateError("h(X ‖ T) is not the sum of the commitments: the aggregate is not what was committed to")
+    return total

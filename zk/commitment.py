@@ -1,0 +1,167 @@
+"""The commitment C = h(x ‖ s): a hiding, homomorphic lattice hash.
+
+In R = Z_p[X]/(X^512 + 1):  h(x ‖ s) = sum over j of a_j · block_j  in R^k, where x, zero-padded to whole
+blocks, is followed by the k + 2 blocks of s (Ajtai 1996; the ring form as in SWIFFT, Lyubashevsky,
+Micciancio, Peikert and Rosen 2008; hiding as in Baum, Damgård, Lyubashevsky, Oechslner and Peikert 2018).
+It is linear over every vector modulo p, and binding on short vectors only: never conclude more from the
+    hash of a long vector than a linear relation.
+
+The matrix is public and made on the fly from a fixed label, so there is no set-up and nothing to store. It
+is drawn in the transform domain, where a product in R is pointwise, and the commitment stays there: element
+    (r, t) of C is
+
+    sum over j of  a_j[r, t] · block_j(ζ_t)   modulo p,
+
+with ζ_t as in ``mpc.ntt``. Stream c of the matrix's key holds a_j for the blocks j = 16c … 16c + 15, word
+(r · 512 + t) · 16 + (j − 16c).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from mpc import parallel
+from mpc.framing import frame
+from mpc.keystream import KeyStream
+from mpc.ntt import LANES, N, transform_lanes
+from mpc.ring import ELEMENT_BYTES, P, Vector, add_into, from_bytes, to_bytes
+
+_REDUCE: Final = np.uint64(P << 32)
+_P64: Final = np.uint64(P)
+
+
+def blocks_for(length: int) -> int:
+    """Blocks of 512 coordinates that hold a vector of this length."""
+    return -(-length // N)
+
+
+def randomness_length(rank: int) -> int:
+    """Coordinates of s: k + 2 blocks."""
+    return (rank + 2) * N
+
+
+def matrix_key(rank: int) -> bytes:
+    """The stream key of the public matrix of one rank: nothing up anybody's sleeve."""
+    return hashlib.sha256(frame("commitment-matrix", bytes([rank]))).digest()
+
+
+@njit(cache=True, nogil=True)
+def _load(x: Vector, s: Vector, first: int, out: npt.NDArray[np.uint32]) -> None:
+    """``out[t, lane]`` = coordinate t of block ``first + lane`` of x, padded, followed by s; zeros after
+    the end.
+    """
+    padded = (x.size + N - 1) // N * N
+    if (first + LANES) * N <= x.size:
+        base = first * N
+        for t in range(N):
+            for lane in range(LANES):
+                out[t, lane] = x[base + lane * N + t]
+        return
+    for lane in range(LANES):
+        for t in range(N):
+            i = (first + lane) * N + t
+            if i < x.size:
+                out[t, lane] = x[i]
+            elif padded <= i < padded + s.size:
+                out[t, lane] = s[i - padded]
+            else:
+                out[t, lane] = 0
+
+
+@njit(cache=True, nogil=True)
+def _accumulate(
+    x: Vector,
+    s: Vector,
+    first: int,
+    matrix: Vector,
+    blocks: npt.NDArray[np.uint32],
+    sums: npt.NDArray[np.uint64],
+) -> None:
+    """Transform 16 blocks and add their products with the matrix to ``sums[r, t, lane]``, kept below p ·
+    2^32.
+    """
+    _load(x, s, first, blocks)
+    transform_lanes(blocks)
+    for r in range(sums.shape[0]):
+        for t in range(N):
+            base = (r * N + t) * LANES
+            for lane in range(LANES):
+                z = sums[r, t, lane] + np.uint64(blocks[t, lane]) * np.uint64(matrix[base + lane])
+                sums[r, t, lane] = min(z, z - _REDUCE)
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """k · 512 elements of Z_p: 6 kB at rank 3, 8 kB at rank 4, whatever the committed vector's length."""
+
+    elements: Vector
+
+    @property
+    def rank(self) -> int:
+        """k, the number of ring elements."""
+        return self.elements.size // N
+
+    def to_bytes(self) -> bytes:
+        """The canonical encoding: 4 bytes per element, little endian."""
+        return to_bytes(self.elements)
+
+    @staticmethod
+    def from_bytes(data: bytes | memoryview, rank: int) -> Commitment:
+        """Decode strictly.
+
+        Raises:
+            ValueError: another length than rank · 2048 bytes, or an element not below p.
+        """
+        if len(data) != rank * N * ELEMENT_BYTES:
+            raise ValueError(f"a commitment of rank {rank} has {rank * N * ELEMENT_BYTES} bytes, not {len(data)}")
+        return Commitment(from_bytes(data))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Commitment) and bool(np.array_equal(self.elements, other.elements))
+
+    def __hash__(self) -> int:
+        return hash(self.to_bytes())
+
+
+def commit(x: Vector, s: Vector, rank: int) -> Commitment:
+    """h(x ‖ s), linear modulo p in both.
+
+    Args:
+        x: the data, canonical elements of Z_p, any length; padded with zeros to whole blocks.
+        s: the randomness, ``randomness_length(rank)`` elements.
+        rank: k, 3 or 4 (see ``zk.parameters``).
+    """
+    if s.size != randomness_length(rank):
+        raise ValueError(f"rank {rank} takes {randomness_length(rank)} random coordinates, not {s.size}")
+    key = matrix_key(rank)
+    groups = -(-(blocks_for(x.size) + rank + 2) // LANES)
+
+    def work(start: int, stop: int) -> Vector:
+        stream = KeyStream(key)
+        matrix = np.empty(rank * N * LANES, dtype=np.uint32)
+        blocks = np.empty((N, LANES), dtype=np.uint32)
+        sums = np.zeros((rank, N, LANES), dtype=np.uint64)
+        for group in range(start, stop):
+            stream.residues(group, matrix)
+            _accumulate(x, s, group * LANES, matrix, blocks, sums)
+        residues: Vector = ((sums % _P64).sum(axis=2) % _P64).astype(np.uint32).reshape(-1)
+        return residues
+
+    parts = parallel.map_ranges(work, groups, minimum=4)
+    for part in parts[1:]:
+        add_into(parts[0], part)
+    return Commitment(parts[0])
+
+
+def add(commitments: list[Commitment]) -> Commitment:
+    """The sum: a commitment to the sum of what each commits to. At least one."""
+    total = commitments[0].elements.copy()
+    for commitment in commitments[1:]:
+        add_into(total, commitment.elements)
+    return Commitment(total)

@@ -1,0 +1,166 @@
+"""How secure a commitment is, and which settings are refused.
+
+*Width* w: sums of n vectors with entries below 2^max(bits, 8) have entries below 2^w, w = max(bits, 8) +
+ceil(log2 n).
+
+**Binding.** Two openings of one hash with entries in [0, 2^w) differ by a vector of infinity norm below 2^w
+in the kernel of a random k·512 × columns matrix modulo p: module-SIS in the infinity norm. Estimated as for
+Dilithium (Ducas et al. 2018, appendix C.3; the same model as ``SIS.lattice`` with norm=oo in the lattice
+estimator of Albrecht et al.): BKZ with block size b costs 2^(0.292 b), its first vectors, 2^(0.2075 b) of
+them, have a known profile, and each is short in every coordinate with a known probability. The 2-norm is
+not used at all: it promises 150 bits where sqrt(columns) · 2^w exceeds p and the bound means nothing.
+
+*Halving.* With very many columns an attacker does better: combining about 3,500 times as many columns
+halves the entries of a solution (Kothari, O'Donnell, Wu 2025, arXiv 2510.07515). Each step makes the
+problem as easy as one of width w + 1, about 12 bits of security; once w plus the steps that the columns
+allow reach 30, every vector is short and nothing is left.
+
+**Hiding.** s has k + 2 blocks, so C = a public part + A·s is module-LWE of dimension 2·512 with uniform
+noise of width 2^max(bits, 8) (knapsack form). The sum of all s_i is revealed; with two honest clients s_1
+is then uniform on an interval of known, varying width, on (geometric) average 2^max(bits, 8) · e^(−1/2).
+Primal attack, core-SVP. Heuristic: theorems on LWE with hints are for Gaussian noise.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from mpc.ntt import N
+from mpc.ring import P
+
+MINIMUM_BITS: Final = 128
+MINIMUM_NOISE_BITS: Final = 8
+WIDTH_LIMIT: Final = {3: 25, 4: 27}
+"""The widest sums for each rank. Larger ranks would not help: what fails above 27 is halving, not the
+lattice.
+"""
+
+_LOG_P: Final = math.log2(P)
+_CORE_SVP: Final = 0.292  # Becker, Ducas, Gama, Laarhoven 2016: log2 of sieving time per dimension
+_SIEVE_VECTORS: Final = 0.2075  # log2 of the number of short vectors a sieve leaves, per dimension
+_HALVING_COLUMNS: Final = 3500.0
+_HALVING_BITS: Final = 12.0
+
+
+class InsecureParametersError(ValueError):
+    """A setting whose estimated security is below 128 bits, or outside the limits that are safe."""
+
+
+def noise_bits(bits: int) -> int:
+    """Bits of each random coordinate: those of the data, at least 8."""
+    return max(bits, MINIMUM_NOISE_BITS)
+
+
+def width(bits: int, clients: int) -> int:
+    """w = max(bits, 8) + ceil(log2 clients): sums of that many vectors stay below 2^w."""
+    return noise_bits(bits) + (clients - 1).bit_length()
+
+
+def _log2_delta(block: int) -> float:
+    """log2 of the root Hermite factor of BKZ (Chen 2013)."""
+    return math.log2((math.pi * block) ** (1 / block) * block / (2 * math.pi * math.e)) / (2 * (block - 1))
+
+
+def _log2_within(bound: float) -> float:
+    """log2 of the probability that a standard Gaussian lies within ±bound."""
+    return math.log1p(-math.erfc(bound / math.sqrt(2))) / math.log(2)
+
+
+def _sis_bits(rank: int, w: int) -> float:
+    """log2 of the cost of a kernel vector with entries below 2^w, by lattice reduction on the best columns."""
+    rows = rank * N
+    best = math.inf
+    for block in range(50, 1500, 5):
+        slope = _log2_delta(block)
+        modulus_vectors = rows - _LOG_P / (4 * slope)
+        if modulus_vectors >= 0:
+            top, length = _LOG_P, _LOG_P / (2 * slope)
+        else:
+            modulus_vectors, length = 0.0, math.sqrt(rows * _LOG_P / slope)
+            top = 2 * slope * length
+        deviation = top - math.log2(length) / 2
+        log_success = (
+            length * _log2_within(2 ** (w - deviation))
+            + modulus_vectors * min(0.0, w + 1 - _LOG_P)
+            + _SIEVE_VECTORS * block
+        )
+        best = min(best, _CORE_SVP * block - min(0.0, log_success))
+    return best
+
+
+@functools.lru_cache(maxsize=256)
+def binding_bits(rank: int, w: int, columns: int) -> float:
+    """Estimated bits of binding for sums of width ``w`` over ``columns`` coordinates; 0 where halving
+    breaks it.
+    """
+    steps = max(0.0, math.log(columns / (rank * N)) / math.log(_HALVING_COLUMNS))
+    if w + math.ceil(steps) >= 30:
+        return 0.0
+    return max(0.0, _sis_bits(rank, w) - _HALVING_BITS * steps)
+
+
+@functools.lru_cache(maxsize=64)
+def hiding_bits(rank: int, bits: int) -> float:
+    """Estimated bits of hiding with noise of ``bits`` bits when all but two clients collude and the sum is
+    known.
+    """
+    deviation = bits + math.log2(math.exp(-0.5) / math.sqrt(12))
+    secret = 2 * N
+    for block in range(60, 4000, 2):
+        slope = _log2_delta(block)
+        for samples in range(16, rank * N + 1, 16):
+            dimension = secret + samples + 1
+            if deviation + math.log2(block) / 2 <= (2 * block - dimension - 1) * slope + samples / dimension * _LOG_P:
+                return _CORE_SVP * block
+    return _CORE_SVP * 4000
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """A commitment setting that has passed the estimates.
+
+    Attributes:
+        bits: bits of a data coordinate.
+        clients: most vectors that are ever summed.
+        columns: coordinates hashed, data, padding and randomness.
+        rank: k, ring elements in a commitment.
+        width: w, bits of a summed coordinate.
+        binding: estimated bits.
+        hiding: estimated bits.
+    """
+
+    bits: int
+    clients: int
+    columns: int
+    rank: int
+    width: int
+    binding: float
+    hiding: float
+
+
+@functools.lru_cache(maxsize=256)
+def choose(bits: int, clients: int, coordinates: int) -> Parameters:
+    """The smallest rank that is secure for sums of ``clients`` vectors of ``coordinates`` entries of
+    ``bits`` bits.
+
+    Raises:
+        InsecureParametersError: sums wider than 27 bits, or an estimate below 128 bits.
+    """
+    w = width(bits, clients)
+    rank = next((k for k, limit in sorted(WIDTH_LIMIT.items()) if w <= limit), None)
+    if rank is None:
+        raise InsecureParametersError(
+            f"sums of {clients} values of {noise_bits(bits)} bits are {w} bits wide; above "
+            f"{max(WIDTH_LIMIT.values())} the commitment is not binding: use fewer bits per value or fewer clients"
+        )
+    columns = (-(-coordinates // N) + rank + 2) * N
+    binding, hiding = binding_bits(rank, w, columns), hiding_bits(rank, noise_bits(bits))
+    if min(binding, hiding) < MINIMUM_BITS:
+        raise InsecureParametersError(
+            f"binding is estimated at {binding:.0f} bits and hiding at {hiding:.0f} for {columns} coordinates "
+            f"of width {w}; both must reach {MINIMUM_BITS}: use fewer bits per value, fewer clients or a shorter vector"
+        )
+    return Parameters(bits, clients, columns, rank, w, binding, hiding)
