@@ -1,0 +1,377 @@
+"""Role *aggregator*: relays, adds up, and can show that it did so correctly. It never holds anything secret
+of a client.
+
+A sans-IO state machine: ``start`` gives the first requests, ``receive`` takes one response, ``advance``
+closes the phase and gives the next requests; when there are none, ``evidence`` holds the checked result.
+When to close a phase is up to the driver: once ``awaited`` is empty, or at a deadline; whoever has not
+    answered by then has dropped out. A response that is refused leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, TypeVar
+
+import numpy as np
+
+from mpc import ring
+from mpc.ring import ELEMENT_BYTES
+from secure_agg import backends
+from secure_agg.agreement import Session
+from secure_agg.auditor import Auditor, Verified
+from secure_agg.backends.base import Phase, PhaseKind
+from secure_agg.codec import FixedPoint, model_digest
+from secure_agg.config import RoundConfig
+from secure_agg.errors import (
+    BadInput,
+    ConfigError,
+    DuplicateMessage,
+    LocalProtocolError,
+    RemoteProtocolError,
+    TooFewClients,
+    Unattributed,
+    UnknownSender,
+    VerificationError,
+)
+from secure_agg.evidence import CohortMember, Evidence, Opening
+from secure_agg.identity import Identity, Roster
+from secure_agg.messages import (
+    ADVERTISE,
+    MAX_ADVERTISEMENT,
+    RECEIPT,
+    RESULT,
+    Acceptance,
+    AdvertisementList,
+    Agreed,
+    Envelope,
+    HiddenInput,
+    Message,
+    Signature,
+    SignedAdvertisement,
+    Statement,
+    decode,
+    encode,
+    header_limit,
+    peek,
+    read,
+    write,
+)
+from secure_agg.session import check_advertisement, open_commitment, open_session
+from secure_agg.stopwatch import Stopwatch
+
+_T = TypeVar("_T")
+
+
+def _in_order(items: Mapping[str, _T]) -> tuple[_T, ...]:
+    """The values in the order of their ids."""
+    return tuple(items[name] for name in sorted(items, key=str.encode))
+
+
+class Aggregator:
+    """One aggregator in one attempt at a round.
+
+    States: ``idle``, the backend's phases by name, ``result`` once the evidence is there, ``aborted``.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: RoundConfig,
+        cohort: Roster,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """
+        Args:
+            identity: pinned by the clients as an operator.
+            config: the round's.
+            cohort: G, the roster that the configuration names.
+            clock: seconds; for ``timings``.
+
+        Raises:
+            ConfigError: the cohort is not the configured one, or the backend refuses the policy.
+        """
+        if (len(cohort), cohort.root()) != (config.cohort_size, config.cohort_root):
+            raise ConfigError("the cohort is not the one that the configuration names")
+        if identity.name in cohort:
+            raise ConfigError(f"{identity.name!r} is the id of the aggregator and of a client")
+        self._backend = backends.load(config.policy.backend)
+        self._backend.check_policy(config.policy)
+        self.identity, self.config, self.cohort = identity, config, cohort
+        self.timings = Stopwatch(clock)
+        self.evidence: Evidence | None = None
+        self.verified: Verified | None = None
+        self._phases = self._backend.phases(config)
+        self._at = -1
+        self._aborted = False
+        self._side = self._backend.aggregator(config)
+        self._present: set[str] = set(cohort)
+        self._awaited: set[str] = set()
+        self._session: Session | None = None
+        self._statement: Statement | None = None
+        self._advertisements: dict[str, SignedAdvertisement] = {}
+        self._commitment_hashes: dict[bytes, str] = {}
+        self._openings: dict[str, Opening] = {}
+        self._signatures: dict[str, Signature] = {}
+
+    def __repr__(self) -> str:
+        return f"Aggregator({self.identity.name!r}, state={self.state!r})"
+
+    @property
+    def state(self) -> str:
+        """The phase whose responses are awaited, or ``idle``, ``result``, ``aborted``."""
+        if self._aborted:
+            return "aborted"
+        if self._at < 0:
+            return "idle"
+        return RESULT if self.evidence else self._phases[self._at].name
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The backend's phases for this round, in order."""
+        return self._phases
+
+    @property
+    def awaited(self) -> frozenset[str]:
+        """Clients whose response in this phase is outstanding."""
+        return frozenset(self._awaited)
+
+    @property
+    def session(self) -> Session | None:
+        """The participants and the session id, once they are fixed."""
+        return self._session
+
+    # --- requests -------------------------------------------------------------------------------------------
+
+    def start(self) -> list[Envelope]:
+        """The first request, to every member of the cohort."""
+        if self._at >= 0 or self._aborted:
+            raise LocalProtocolError("this round has been started", phase=self.state)
+        self._at = 0
+        self._awaited = set(self.cohort)
+        body = self.config.to_bytes()
+        return [self._request(name, ADVERTISE, body) for name in self.cohort]
+
+    def _request(self, name: str, phase: str, body: bytes) -> Envelope:
+        session = self._session.sid if self._session else self.config.context
+        return Envelope(name, write(self.identity, session, phase, name, body))
+
+    def advance(self) -> list[Envelope]:
+        """Close the phase: go on with those who have answered.
+
+        Returns:
+            The next phase's requests; none when the round is over and ``evidence`` is there.
+
+        Raises:
+            TooFewClients: fewer have answered than the next phase or the policy needs.
+            DealerFault: a client's valid shares rebuild a wrong secret.
+            Unattributed: the sum is not what the clients committed to, and nobody can be named.
+        """
+        if self._at < 0 or self.evidence is not None or self._aborted:
+            raise LocalProtocolError("there is no phase to close", phase=self.state)
+        try:
+            with self.timings(self.state):
+                return self._advance()
+        except Exception:
+            self._aborted = True
+            raise
+
+    def _advance(self) -> list[Envelope]:
+        closed = self._phases[self._at]
+        self._present -= self._awaited
+        self._awaited = set()
+        if closed.kind is PhaseKind.ADVERTISE:
+            self._fix_participants()
+        elif closed.kind is PhaseKind.EXCHANGE:
+            self._side.end_exchange(closed.name, self._present)
+        elif closed.kind is PhaseKind.AGREE:
+            self._check_signed(closed)
+        self._at += 1
+        if self._at == len(self._phases):
+            self._finish()
+            return []
+        opened = self._phases[self._at]
+        session = self._joined()
+        if len(self._present) < max(self.config.policy.min_clients, session.quorum):
+            raise TooFewClients(
+                f"{len(self._present)} clients are left after phase {closed.name!r}, "
+                f"{max(self.config.policy.min_clients, session.quorum)} are needed",
+                phase=closed.name,
+            )
+        if opened.kind is PhaseKind.AGREE:
+            self._fix_survivors()
+        self._awaited = set(self._present)
+        return [self._next_request(opened, name) for name in sorted(self._awaited, key=str.encode)]
+
+    def _next_request(self, phase: Phase, name: str) -> Envelope:
+        if phase.kind is PhaseKind.AGREE and self._statement is not None:
+            body = encode(self._statement)
+        else:
+            body = self._side.request(phase.name, name)
+            if phase.kind is PhaseKind.RELEASE:
+                body = encode(Agreed(_in_order(self._signatures), body))
+        if self._at == 1:
+            body = encode(AdvertisementList(_in_order(self._advertisements), body))
+        return self._request(name, phase.name, body)
+
+    def _fix_participants(self) -> None:
+        self._session = open_session(self.config, self.cohort, _in_order(self._advertisements))
+        self._side.begin(self._session)
+
+    def _fix_survivors(self) -> None:
+        session = self._joined()
+        names = tuple(sorted(self._present, key=str.encode))
+        self._statement = Statement(
+            tuple(self._backend.agreement.entry(session, name, self._openings[name].commitment) for name in names)
+        )
+        self._side.agree(names)
+
+    def _check_signed(self, phase: Phase) -> None:
+        quorum = self._joined().quorum
+        if len(self._signatures) < quorum:
+            raise TooFewClients(
+                f"{len(self._signatures)} clients signed the set, {quorum} are needed", phase=phase.name
+            )
+
+    def _joined(self) -> Session:
+        if self._session is None:
+            raise LocalProtocolError("the participants are not fixed", phase=self.state)
+        return self._session
+
+    # --- responses ------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes | memoryview) -> list[Envelope]:
+        """Take one client's response.
+
+        Returns:
+            What is to be sent at once: the receipt for an accepted input.
+
+        Raises:
+            RemoteProtocolError: the response is refused; its ``culprit`` is the sender it claims, proven
+                only if the signature was right.
+        """
+        if self._at < 0 or self.evidence is not None or self._aborted:
+            raise LocalProtocolError("no response is awaited", phase=self.state)
+        phase = self._phases[self._at]
+        try:
+            with self.timings(phase.name):
+                return self._receive(phase, data)
+        except RemoteProtocolError as error:
+            error.phase = error.phase or phase.name
+            raise
+
+    def _receive(self, phase: Phase, data: bytes | memoryview) -> list[Envelope]:
+        limit = header_limit(self.config.cohort_size)
+        header = peek(data, limit)
+        if header.sender in self.cohort and header.sender not in self._awaited and header.phase == phase.name:
+            if header.sender in self._present:
+                raise DuplicateMessage("a second message in one phase", phase=phase.name, culprit=header.sender)
+            raise UnknownSender("a client that has dropped out came back", phase=phase.name, culprit=header.sender)
+        to_everybody = phase.kind in (PhaseKind.ADVERTISE, PhaseKind.EXCHANGE)
+        message = read(
+            data,
+            limit=limit,
+            bulk_bytes=self.config.layout.total * ELEMENT_BYTES if phase.kind is PhaseKind.INPUT else 0,
+            session=self._session.sid if self._session else self.config.context,
+            phase=phase.name,
+            recipients=("",) if to_everybody else (self.identity.name,),
+            keys=dict(self.cohort),
+        )
+        sent = _HANDLERS[phase.kind](self, phase, header.sender, message)
+        self._awaited.discard(header.sender)
+        return sent
+
+    def _advertisement(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
+        item = SignedAdvertisement(name, message.body, message.header.signature)
+        body = check_advertisement(self.config, self.cohort, item)
+        owner = self._commitment_hashes.get(body.commitment_hash)
+        if owner is not None:
+            raise DuplicateMessage(f"the commitment hash of {owner!r} is shown again", phase=phase.name, culprit=name)
+        self._side.receive_advertisement(name, body.backend)
+        self._commitment_hashes[body.commitment_hash] = name
+        self._advertisements[name] = item
+        return []
+
+    def _exchange(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
+        self._side.receive_exchange(phase.name, name, message.body, message.header.signature)
+        return []
+
+    def _input(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
+        body = decode(HiddenInput, message.body, len(message.body), phase=phase.name, culprit=name)
+        open_commitment(self._joined(), name, body.commitment, body.nonce)
+        for other in self._openings.values():
+            if other.commitment == body.commitment:
+                raise DuplicateMessage(
+                    f"the commitment of {other.name!r} is shown again", phase=phase.name, culprit=name
+                )
+        try:
+            vector = ring.from_bytes(message.bulk)
+        except ValueError as error:
+            raise BadInput(str(error), phase=phase.name, culprit=name) from error
+        self._side.receive_input(name, body.backend, vector)
+        self._openings[name] = Opening(name, body.commitment, body.nonce)
+        accepted = Acceptance(name, self._joined().commitment_hashes[name], message.header.bulk_digest)
+        return [self._request(name, RECEIPT, encode(accepted))]
+
+    def _signature(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
+        signature = decode(Signature, message.body, MAX_ADVERTISEMENT, phase=phase.name, culprit=name)
+        if signature.name != name or self._statement is None:
+            raise UnknownSender("a signature of somebody else", phase=phase.name, culprit=name)
+        self._backend.agreement.check_signature(self._joined(), self._statement, signature)
+        self._signatures[name] = signature
+        return []
+
+    def _released(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
+        self._side.receive_release(phase.name, name, message.body)
+        return []
+
+    # --- result ---------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        """Open the sum, and check it as everybody else will. Nothing leaves that has not passed."""
+        config = self.config
+        sums = self._side.total()
+        try:
+            average, _ = FixedPoint(config.policy).decode(
+                sums[: config.layout.committed], len(self._openings), config.shapes
+            )
+            evidence = Evidence(
+                config=config,
+                cohort=tuple(CohortMember(name, key) for name, key in self.cohort.items()),
+                advertisements=_in_order(self._advertisements),
+                openings=_in_order(self._openings),
+                agreement=_in_order(self._signatures),
+                sums=sums.astype(np.uint32, copy=False),
+                result_model=model_digest(average),
+            )
+            with self.timings("verify"):
+                self.verified = Auditor().verify(evidence)
+        except VerificationError as error:
+            raise Unattributed(
+                f"the sum is not what the clients committed to, and who caused it can't be told: {error}",
+                phase=self._phases[-1].name,
+            ) from error
+        self.evidence = evidence
+
+    def results(self) -> Iterator[Envelope]:
+        """The checked result, for every member of the cohort, one at a time: each is as large as the model.
+
+        Raises:
+            LocalProtocolError: the round is not over.
+        """
+        if self.evidence is None:
+            raise LocalProtocolError("there is no result yet", phase=self.state)
+        data = self.evidence.to_bytes()
+        for name in self.cohort:
+            yield Envelope(name, write(self.identity, self._joined().sid, RESULT, name, b"", data))
+
+
+_HANDLERS: Final[dict[PhaseKind, Callable[[Aggregator, Phase, str, Message], list[Envelope]]]] = {
+    PhaseKind.ADVERTISE: Aggregator._advertisement,
+    PhaseKind.EXCHANGE: Aggregator._exchange,
+    PhaseKind.INPUT: Aggregator._input,
+    PhaseKind.AGREE: Aggregator._signature,
+    PhaseKind.RELEASE: Aggregator._released,
+}
+"""What a response in each kind of phase does."""

@@ -1,0 +1,123 @@
+"""Which set of clients is summed, and who has to have signed it before anything is opened.
+
+The rule here is that of ``masking`` and ``plain``: the members of the set S sign the list of their ids and
+commitments, and a quorum floor((|U| + f)/2) + 1 of them binds the round to this one S: any two quorums
+share an honest member, who signs once. A backend with another rule (signatures over commitment hashes, or
+by the aggregators) subclasses it; the roles and the auditor only call these methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mpc.framing import frame, integer
+from secure_agg.config import RoundConfig
+from secure_agg.errors import BadSignature, DuplicateMessage, PolicyViolation, TooFewClients, UnknownSender
+from secure_agg.identity import verify_signature
+from secure_agg.ledger import merkle
+from secure_agg.messages import CONSISTENCY, Signature, Statement, StatementEntry
+from zk.transcript import digest
+
+
+@dataclass(frozen=True)
+class Session:
+    """A round once its participants are fixed.
+
+    Attributes:
+        config: the round's.
+        sid: 32 bytes that everything from now on is bound to.
+        members: U, the ids of those who advertised, in id order.
+        keys: their identity keys.
+        commitment_hashes: their D_i.
+        parts: the backend's part of each advertisement.
+    """
+
+    config: RoundConfig
+    sid: bytes
+    members: tuple[str, ...]
+    keys: Mapping[str, bytes]
+    commitment_hashes: Mapping[str, bytes]
+    parts: Mapping[str, bytes]
+
+    @property
+    def quorum(self) -> int:
+        """t_sig for this U."""
+        return self.config.policy.quorum(len(self.members))
+
+
+class Agreement:
+    """S is signed by its members, over the commitments they have opened."""
+
+    def entry(self, session: Session, name: str, commitment: bytes) -> StatementEntry:
+        """What the statement says of one member."""
+        return StatementEntry(name, digest("commitment", commitment))
+
+    def check_statement(self, session: Session, statement: Statement) -> tuple[str, ...]:
+        """Check the form of a statement and return S.
+
+        Raises:
+            PolicyViolation: not in id order, or an entry that is no digest.
+            UnknownSender: somebody who did not advertise.
+            TooFewClients: |S| is below n_min or the quorum.
+        """
+        names = tuple(entry.name for entry in statement.entries)
+        if list(names) != sorted(set(names), key=str.encode):
+            raise PolicyViolation("the set is not in id order, each id once", phase=CONSISTENCY)
+        for entry in statement.entries:
+            if entry.name not in session.keys:
+                raise UnknownSender(f"{entry.name!r} is in the set but did not advertise", phase=CONSISTENCY)
+            if len(entry.value) != 32:
+                raise PolicyViolation("an entry of the set is no digest", phase=CONSISTENCY, culprit=entry.name)
+        least = max(session.config.policy.min_clients, session.quorum)
+        if len(names) < least:
+            raise TooFewClients(f"{len(names)} clients are left, {least} are needed", phase=CONSISTENCY)
+        return names
+
+    def root(self, statement: Statement) -> bytes:
+        """Tree root over the entries, in id order."""
+        return merkle.root([frame("survivor", entry.name.encode(), entry.value) for entry in statement.entries])
+
+    def signed_bytes(self, session: Session, statement: Statement) -> bytes:
+        """What a signature of the statement is over: (sid, |S|, root of the entries)."""
+        return frame("agreement", session.sid, integer(len(statement.entries)), self.root(statement))
+
+    def check_signature(self, session: Session, statement: Statement, signature: Signature) -> None:
+        """Check one member's signature.
+
+        Raises:
+            UnknownSender, BadSignature: as they say.
+        """
+        if signature.name not in {entry.name for entry in statement.entries}:
+            raise UnknownSender(
+                f"{signature.name!r} signed but is not in the set", phase=CONSISTENCY, culprit=signature.name
+            )
+        message = self.signed_bytes(session, statement)
+        verify_signature(
+            session.keys[signature.name],
+            signature.signature,
+            message,
+            phase=CONSISTENCY,
+            culprit=signature.name,
+        )
+
+    def check_quorum(self, session: Session, statement: Statement, signatures: Sequence[Signature]) -> None:
+        """Check that enough members signed this very statement.
+
+        Raises:
+            TooFewClients: fewer than the quorum.
+            DuplicateMessage: one signer twice, or not in id order.
+            UnknownSender, BadSignature: as they say.
+        """
+        names = [signature.name for signature in signatures]
+        if names != sorted(set(names), key=str.encode):
+            raise DuplicateMessage("signatures are not in id order, each signer once", phase=CONSISTENCY)
+        if len(names) < session.quorum:
+            raise TooFewClients(f"{len(names)} members signed the set, {session.quorum} are needed", phase=CONSISTENCY)
+        members = {entry.name for entry in statement.entries}
+        message = self.signed_bytes(session, statement)
+        for signature in signatures:
+            if signature.name not in members:
+                raise BadSignature("a signer is not in the set", phase=CONSISTENCY, culprit=signature.name)
+            key = session.keys[signature.name]
+            verify_signature(key, signature.signature, message, phase=CONSISTENCY, culprit=signature.name)

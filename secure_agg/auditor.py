@@ -1,0 +1,182 @@
+"""Role *auditor*: anyone who checks a finished round from its evidence, against what they themselves have
+pinned.
+
+Clients check a result this way before they load it, the ledger before it appends, an operator or a stranger
+afterwards. It takes about the time of one commitment, and one signature check per advertisement and signer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secure_agg import backends
+from secure_agg.agreement import Session
+from secure_agg.codec import Arrays, FixedPoint, model_digest
+from secure_agg.errors import (
+    ConfigError,
+    DuplicateMessage,
+    PolicyViolation,
+    RemoteProtocolError,
+    RoundAborted,
+    TrustError,
+    VerificationError,
+)
+from secure_agg.evidence import RECORD_VERSION, Evidence, RoundRecord
+from secure_agg.identity import Roster
+from secure_agg.messages import MAX_ADVERTISEMENT, RECEIPT, Acceptance, Statement, decode, peek, read
+from secure_agg.session import open_commitment, open_session
+from secure_agg.trust import Trust
+from zk import aggregate
+from zk.aggregate import AggregateError, AggregateStatement
+from zk.commitment import Commitment
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a successful check returns.
+
+    Attributes:
+        record: the ledger's leaf for this round.
+        pinned: what was compared with the verifier's own trust: ``policy``, ``roster``, ``operators``,
+            ``log``, ``witnesses``; empty where the evidence was checked in itself only.
+        average: the weighted mean that the evidence proves.
+    """
+
+    record: RoundRecord
+    pinned: frozenset[str]
+    average: Arrays
+
+
+class Auditor:
+    """Checks evidence. Holds nothing secret and keeps no state."""
+
+    def __init__(self, trust: Trust | None = None) -> None:
+        """``trust`` is what this verifier has pinned; without it evidence is only checked in itself."""
+        self.trust = trust
+
+    def verify(self, evidence: Evidence, *, beacon: bytes | None = None) -> Verified:
+        """Check everything about a round that can be checked from public data.
+
+        Args:
+            beacon: the public randomness that drew the cohort, as the verifier knows it.
+
+        Raises:
+            TrustError: the evidence contradicts what is pinned.
+            VerificationError: anything else that is not as it must be; names phase and culprit where they
+                are known.
+        """
+        config = evidence.config
+        pinned = self.trust.check(config, beacon) if self.trust else frozenset[str]()
+        try:
+            session = open_session(config, self._cohort(evidence), evidence.advertisements)
+            commitments = self._check_openings(session, evidence)
+            statement = self._check_agreement(session, evidence)
+            total = aggregate.check(
+                AggregateStatement(
+                    parameters=config.commitment,
+                    commitments=commitments,
+                    sums=evidence.sums[: config.layout.committed],
+                    randomness=evidence.sums[config.layout.committed :],
+                )
+            )
+        except (RemoteProtocolError, RoundAborted) as error:
+            raise VerificationError(str(error.args[0]), phase=error.phase, culprit=error.culprit) from error
+        except (AggregateError, ConfigError) as error:
+            raise VerificationError(str(error)) from error
+        average, weight_sum = FixedPoint(config.policy).decode(
+            evidence.sums[: config.layout.committed], len(commitments), config.shapes
+        )
+        if model_digest(average) != evidence.result_model:
+            raise VerificationError("the result's digest is not that of the mean that the sums decode to")
+        record = RoundRecord(
+            version=RECORD_VERSION,
+            task=config.task,
+            round=config.round,
+            attempt=config.attempt,
+            context=config.context,
+            session=session.sid,
+            cohort_size=config.cohort_size,
+            participants=len(commitments),
+            participants_root=statement,
+            commitment_sum=total.to_bytes(),
+            weight_sum=weight_sum,
+            start_model=config.start_model,
+            result_model=evidence.result_model,
+            previous_record=config.previous_record,
+            evidence=evidence.digest(),
+        )
+        return Verified(record, pinned, average)
+
+    def show_exclusion(self, receipt: bytes, evidence: Evidence) -> str:
+        """Check that the aggregator accepted a client's input and left the client out all the same.
+
+        It shows the exclusion, not its motive: of two clients that disagree about their mask one has to
+            stay out.
+
+        Returns:
+            The id of the client.
+
+        Raises:
+            TrustError: this auditor has pinned no operators.
+            VerificationError: the receipt is not for this round or not signed by a pinned operator, or the
+                client took part.
+        """
+        if self.trust is None or not len(self.trust.operators):
+            raise TrustError("a receipt is checked against the pinned operators: there are none")
+        sid = self.verify(evidence, beacon=evidence.config.beacon or None).record.session
+        try:
+            header = peek(receipt, MAX_ADVERTISEMENT)
+            message = read(
+                receipt,
+                limit=MAX_ADVERTISEMENT,
+                bulk_bytes=0,
+                session=sid,
+                phase=RECEIPT,
+                recipients=(header.recipient,),
+                keys=dict(self.trust.operators),
+            )
+            accepted = decode(Acceptance, message.body, len(message.body), phase=RECEIPT, culprit=header.sender)
+        except RemoteProtocolError as error:
+            raise VerificationError(str(error.args[0]), phase=RECEIPT, culprit=error.culprit) from error
+        if accepted.name in evidence.participants:
+            raise VerificationError(f"{accepted.name!r} took part: it was not left out", phase=RECEIPT)
+        return accepted.name
+
+    def _cohort(self, evidence: Evidence) -> Roster:
+        names = [member.name for member in evidence.cohort]
+        if names != sorted(set(names), key=str.encode):
+            raise PolicyViolation("the cohort is not in id order, each member once")
+        cohort = Roster({member.name: member.public for member in evidence.cohort})
+        if (len(cohort), cohort.root()) != (evidence.config.cohort_size, evidence.config.cohort_root):
+            raise PolicyViolation("the cohort is not the one that the configuration names")
+        return cohort
+
+    def _check_openings(self, session: Session, evidence: Evidence) -> tuple[Commitment, ...]:
+        """The commitments of S, each the one whose hash was signed before anything was fixed; no two the
+        same.
+        """
+        commitments = []
+        owners: dict[bytes, str] = {}
+        for opening in evidence.openings:
+            commitments.append(open_commitment(session, opening.name, opening.commitment, opening.nonce))
+            if owners.setdefault(opening.commitment, opening.name) != opening.name:
+                raise DuplicateMessage("two participants have the same commitment", culprit=opening.name)
+        return tuple(commitments)
+
+    def _check_agreement(self, session: Session, evidence: Evidence) -> bytes:
+        agreement = backends.load(session.config.policy.backend).agreement
+        statement = Statement(
+            tuple(agreement.entry(session, opening.name, opening.commitment) for opening in evidence.openings)
+        )
+        agreement.check_statement(session, statement)
+        agreement.check_quorum(session, statement, evidence.agreement)
+        return agreement.root(statement)
+
+
+def verify(evidence: Evidence, trust: Trust | None = None, *, beacon: bytes | None = None) -> Verified:
+    """Check a round's evidence; see ``Auditor.verify``.
+
+    Raises:
+        VerificationError: the evidence does not prove its result, or contradicts ``trust``.
+    """
+    return Auditor(trust).verify(evidence, beacon=beacon)

@@ -1,0 +1,209 @@
+"""The backend contract: what a way of hiding declares and does, so that the roles know nothing of it.
+
+A backend declares its *phases*; the roles walk through them. Each phase is one request from the aggregator
+to every client that is still there and one response from each. What a phase is *for* decides who handles it:
+
+* ``ADVERTISE``: the role sends the hash D_i of its commitment with the backend's public part; sid follows from
+  all of them.
+* ``EXCHANGE``: the backend's own business: keys, shares.
+* ``INPUT``: the backend hides the vector; the role opens D_i with it.
+* ``AGREE``: the role fixes and signs the set S, by the backend's ``agreement``; the backend may object.
+* ``RELEASE``: the role first checks the quorum's signatures; only then the backend gives out what opens the sum.
+
+The roles own identities, signatures, commitments, nonces, durability and evidence. The backend never sees a
+commitment; what it hides is a vector of integers modulo p, and what it returns is the exact sum of those of
+S.
+
+Every ``receive_*`` raises before it changes anything.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mpc.framing import integer
+from mpc.ring import Vector
+from secure_agg.agreement import Agreement, Session
+from secure_agg.config import Policy, RoundConfig
+from secure_agg.errors import ConfigError
+from secure_agg.ledger import merkle
+from secure_agg.messages import SignedAdvertisement, encode
+from zk.transcript import digest
+
+__all__ = [
+    "AggregatorSide",
+    "Backend",
+    "ClientSide",
+    "Phase",
+    "PhaseKind",
+    "Session",
+    "TrustStatement",
+]
+
+
+class PhaseKind(enum.Enum):
+    """What a phase is for, and so who handles it."""
+
+    ADVERTISE = "advertise"
+    EXCHANGE = "exchange"
+    INPUT = "input"
+    AGREE = "agree"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One request and response between the aggregator and each client."""
+
+    name: str
+    kind: PhaseKind
+
+
+@dataclass(frozen=True)
+class TrustStatement:
+    """Who must be trusted with what: shown by ``secure-agg backends``."""
+
+    summary: str
+    trusted: str
+    dropouts: str
+    post_quantum: str
+    limits: str
+
+
+class ClientSide(ABC):
+    """A backend's part of one client in one attempt. All its randomness comes from ``derive``."""
+
+    @abstractmethod
+    def advertise(self) -> bytes:
+        """The public part of the advertisement."""
+
+    @abstractmethod
+    def begin(self, session: Session) -> None:
+        """The participants are fixed. Called once, before any other phase; all advertisements have been
+        checked.
+
+        Raises:
+            RemoteProtocolError: this client won't go on with these participants.
+        """
+
+    def exchange(self, phase: str, request: bytes) -> bytes:
+        """Answer an EXCHANGE phase."""
+        raise ConfigError(f"backend {type(self).__name__} has no exchange in phase {phase!r}")
+
+    @abstractmethod
+    def hide(self, request: bytes, vector: Vector) -> bytes:
+        """INPUT: turn ``vector`` into what is sent, in place, and return the backend's part of the message."""
+
+    @abstractmethod
+    def agree(self, survivors: tuple[str, ...]) -> None:
+        """AGREE: object to this set by raising, before the role signs it."""
+
+    def release(self, phase: str, request: bytes) -> bytes:
+        """RELEASE: give out what opens the sum over the agreed set. The quorum has been checked; called
+        once.
+        """
+        raise ConfigError(f"backend {type(self).__name__} releases nothing in phase {phase!r}")
+
+
+class AggregatorSide(ABC):
+    """A backend's part of the aggregator in one attempt."""
+
+    @abstractmethod
+    def receive_advertisement(self, name: str, part: bytes) -> None:
+        """Check the public part of an advertisement on arrival."""
+
+    @abstractmethod
+    def begin(self, session: Session) -> None:
+        """The participants are fixed."""
+
+    def request(self, phase: str, name: str) -> bytes:
+        """The backend's part of the request to one client."""
+        return b""
+
+    def receive_exchange(self, phase: str, name: str, body: bytes, signature: bytes) -> None:
+        """Take a response of an EXCHANGE phase. It is signed to everybody, so it may be relayed with its
+        signature.
+        """
+        raise ConfigError(f"backend {type(self).__name__} has no exchange in phase {phase!r}")
+
+    def end_exchange(self, phase: str, present: Collection[str]) -> None:
+        """An EXCHANGE phase is over; only ``present`` have answered."""
+
+    @abstractmethod
+    def receive_input(self, name: str, part: bytes, vector: Vector) -> None:
+        """Take a hidden vector into the sum. ``vector`` is canonical and read-only."""
+
+    @abstractmethod
+    def agree(self, survivors: tuple[str, ...]) -> None:
+        """The set S has been fixed."""
+
+    def receive_release(self, phase: str, name: str, body: bytes) -> None:
+        """Take a response of a RELEASE phase."""
+        raise ConfigError(f"backend {type(self).__name__} releases nothing in phase {phase!r}")
+
+    @abstractmethod
+    def total(self) -> Vector:
+        """The exact sum of the vectors of S, modulo p.
+
+        Raises:
+            RoundAborted: what was released does not suffice.
+        """
+
+
+class Backend(ABC):
+    """A way of hiding. One instance serves any number of rounds; it holds no state of any.
+
+    Attributes:
+        name: under which it is registered, and chosen.
+        trust: who must be trusted with what.
+        agreement: which set is summed, and who signs it.
+    """
+
+    name: ClassVar[str]
+    trust: ClassVar[TrustStatement]
+    agreement: ClassVar[Agreement] = Agreement()
+
+    def check_policy(self, policy: Policy) -> None:
+        """Refuse settings that this backend can't serve.
+
+        Raises:
+            ConfigError: an unknown option, or a setting out of range.
+        """
+        if policy.options:
+            raise ConfigError(f"backend {self.name!r} has no option {policy.options[0].name!r}")
+
+    @abstractmethod
+    def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
+        """The phases of a round, in order. The first is of kind ADVERTISE."""
+
+    def commitment_hash(self, config: RoundConfig, name: str, commitment: bytes, nonce: bytes) -> bytes:
+        """D_i: what a client signs before anything is fixed."""
+        attempt = (integer(config.round), integer(config.attempt))
+        return digest("commitment-hash", config.task.encode(), *attempt, name.encode(), commitment, nonce)
+
+    def session_id(self, config: RoundConfig, advertisements: Sequence[SignedAdvertisement]) -> bytes:
+        """sid = H(ctx, root of all signed advertisements, in id order)."""
+        root = merkle.root([encode(advertisement) for advertisement in advertisements])
+        return digest("session", config.context, integer(len(advertisements)), root)
+
+    @abstractmethod
+    def check_advertisement(self, name: str, part: bytes) -> None:
+        """Refuse a public part that no honest client sends.
+
+        Raises:
+            RemoteProtocolError: names the sender.
+        """
+
+    @abstractmethod
+    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes]) -> ClientSide:
+        """This backend's part of a client. ``derive(label)`` gives 32 secret bytes, the same after a
+        restart.
+        """
+
+    @abstractmethod
+    def aggregator(self, config: RoundConfig) -> AggregatorSide:
+        """This backend's part of the aggregator."""

@@ -1,0 +1,262 @@
+"""The masking backend's part of the aggregator: relays, adds up, and removes the masks that the agreed set
+calls for.
+
+State per client is a few hundred bytes for each of its edges; there is one vector, the sum.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+import numpy as np
+
+from mpc import keys, masks, ring, shamir
+from mpc.keys import KeyPair
+from mpc.keystream import derive_key
+from mpc.masks import Mask
+from mpc.ring import Vector
+from mpc.shamir import ShareError
+from secure_agg.backends.base import AggregatorSide, Session
+from secure_agg.backends.masking import rules
+from secure_agg.backends.masking.rules import CHOOSE_PEERS, MASKED_INPUT, SHARE_KEYS, UNMASK
+from secure_agg.backends.masking.wire import (
+    MASK_KEY,
+    SELF_SEED,
+    Choice,
+    Choosers,
+    Edge,
+    Edges,
+    KeyShares,
+    MaskedPart,
+    Released,
+    SignedChoice,
+    check_edge_sizes,
+    seed_hash,
+    share_hash,
+    split_part,
+)
+from secure_agg.config import RoundConfig
+from secure_agg.errors import (
+    BadInput,
+    BadShare,
+    DealerFault,
+    DuplicateMessage,
+    MalformedMessage,
+    TooFewClients,
+    UnknownSender,
+)
+from secure_agg.messages import ADVERTISE, decode, encode, header_limit
+from zk.transcript import DIGEST_BYTES
+
+
+class MaskingAggregator(AggregatorSide):
+    """Knows public keys, confirmations, sealed shares and hashes; learns of each client one kind of share."""
+
+    def __init__(self, config: RoundConfig) -> None:
+        self._config = config
+        self._limit = header_limit(config.cohort_size)
+        self._sum = np.zeros(config.layout.total, dtype=np.uint32)
+        self._public_keys: dict[bytes, str] = {}
+        self._choices: dict[int, SignedChoice] = {}
+        self._chosen: dict[int, frozenset[int]] = {}
+        self._shares: dict[int, KeyShares] = {}
+        self._edges: dict[int, dict[int, Edge]] = {}
+        self._seed_hashes: dict[int, bytes] = {}
+        self._active: dict[int, frozenset[int]] = {}
+        self._released: dict[int, dict[int, Vector]] = {}
+        self._survivors: frozenset[int] = frozenset()
+
+    def receive_advertisement(self, name: str, part: bytes) -> None:
+        """Refuse bad keys, and keys that somebody else has shown."""
+        pair = split_part(name, part)
+        for key in pair:
+            if key in self._public_keys:
+                raise DuplicateMessage(
+                    f"a public key of {self._public_keys[key]!r} is shown again",
+                    phase=ADVERTISE,
+                    culprit=name,
+                )
+        self._public_keys.update(dict.fromkeys(pair, name))
+
+    def begin(self, session: Session) -> None:
+        """The participants are fixed; on a complete graph so are the edges."""
+        self._session = session
+        self._plan = rules.plan(session)
+        self._index = {name: i for i, name in enumerate(session.members)}
+        if self._plan.complete:
+            everybody = frozenset(range(len(session.members)))
+            self._chosen = {i: everybody - {i} for i in everybody}
+
+    # --- relaying -------------------------------------------------------------------------------------------
+
+    def request(self, phase: str, name: str) -> bytes:
+        """What the peers have sent for this client."""
+        me = self._index[name]
+        if phase == SHARE_KEYS and not self._plan.complete:
+            return encode(Choosers(tuple(c for i, c in sorted(self._choices.items()) if me in self._chosen[i])))
+        if phase == MASKED_INPUT:
+            relayed = [
+                Edge(i, edge.confirmation, edge.sealed, edge.mask_hash, edge.seed_hash)
+                for i, edges in sorted(self._edges.items())
+                if (edge := edges.get(me)) is not None
+            ]
+            return encode(Edges(tuple(relayed)))
+        return b""
+
+    def receive_exchange(self, phase: str, name: str, body: bytes, signature: bytes) -> None:
+        """Phases choose-peers and share-keys."""
+        if phase == CHOOSE_PEERS:
+            self._receive_choice(name, body, signature)
+        else:
+            self._receive_shares(name, body)
+
+    def _receive_choice(self, name: str, body: bytes, signature: bytes) -> None:
+        me = self._index[name]
+        peers = decode(Choice, body, self._limit, phase=CHOOSE_PEERS, culprit=name).peers
+        allowed = range(len(self._session.members))
+        if list(peers) != sorted(set(peers)) or any(peer not in allowed or peer == me for peer in peers):
+            raise MalformedMessage(
+                "chosen peers are not in order, each another client", phase=CHOOSE_PEERS, culprit=name
+            )
+        if len(peers) != self._plan.neighbours:
+            raise MalformedMessage(
+                f"{len(peers)} peers chosen, not {self._plan.neighbours}", phase=CHOOSE_PEERS, culprit=name
+            )
+        if not self._plan.complete:
+            self._choices[me] = SignedChoice(me, body, signature)
+            self._chosen[me] = frozenset(peers)
+
+    def _receive_shares(self, name: str, body: bytes) -> None:
+        me = self._index[name]
+        shares = decode(KeyShares, body, self._limit, phase=SHARE_KEYS, culprit=name)
+        chosen = self._chosen[me]
+        expected = sorted(chosen | {i for i, peers in self._chosen.items() if me in peers})
+        if [edge.peer for edge in shares.edges] != expected:
+            raise MalformedMessage(
+                f"shares for other peers than the {len(expected)} expected", phase=SHARE_KEYS, culprit=name
+            )
+        for edge in shares.edges:
+            check_edge_sizes(edge, edge.peer in chosen, phase=SHARE_KEYS, culprit=name)
+        if len(shares.own_hash) != (DIGEST_BYTES if self._plan.complete else 0):
+            raise MalformedMessage("a client's own share hash has a wrong size", phase=SHARE_KEYS, culprit=name)
+        self._shares[me] = shares
+        self._edges[me] = {edge.peer: edge for edge in shares.edges}
+
+    # --- adding up ------------------------------------------------------------------------------------------
+
+    def receive_input(self, name: str, part: bytes, vector: Vector) -> None:
+        """Add a masked vector.
+
+        Both ends of an edge must have used its mask, or neither; whichever of the two comes second and says
+        otherwise is refused here, because the sum can't be separated again.
+        """
+        me = self._index[name]
+        masked = decode(MaskedPart, part, self._limit, phase=MASKED_INPUT, culprit=name)
+        active = set(masked.active)
+        if list(masked.active) != sorted(active) or not active <= self._edges[me].keys() & self._edges.keys():
+            raise MalformedMessage("masks with others than this client's peers", phase=MASKED_INPUT, culprit=name)
+        if len(masked.seed_hash) != DIGEST_BYTES:
+            raise MalformedMessage("a seed's hash is no digest", phase=MASKED_INPUT, culprit=name)
+        for other in self._edges[me].keys() & self._active.keys():
+            if (other in active) != (me in self._active[other]):
+                raise BadInput(
+                    f"the mask with {self._session.members[other]!r} is in one of the two inputs only",
+                    phase=MASKED_INPUT,
+                    culprit=name,
+                )
+        ring.add_into(self._sum, vector)
+        self._seed_hashes[me], self._active[me] = masked.seed_hash, frozenset(active)
+
+    def agree(self, survivors: tuple[str, ...]) -> None:
+        """S has been fixed."""
+        self._survivors = frozenset(self._index[name] for name in survivors)
+
+    # --- unmasking ------------------------------------------------------------------------------------------
+
+    def receive_release(self, phase: str, name: str, body: bytes) -> None:
+        """Take one holder's shares, each checked against the hash its dealer signed."""
+        holder = self._index[name]
+        released = decode(Released, body, self._limit, phase=UNMASK, culprit=name).shares
+        dealers = [share.dealer for share in released]
+        if dealers != sorted(set(dealers)):
+            raise DuplicateMessage("shares are not in order, one for each dealer", phase=UNMASK, culprit=name)
+        self._released[holder] = {
+            share.dealer: self._check_share(name, holder, share.dealer, share.share) for share in released
+        }
+
+    def _check_share(self, name: str, holder: int, dealer: int, share: bytes) -> Vector:
+        shares = self._shares.get(dealer)
+        if shares is None or not (dealer == holder or holder in self._chosen[dealer]):
+            raise UnknownSender(f"a share of {dealer}, who dealt none to this client", phase=UNMASK, culprit=name)
+        in_set = dealer in self._survivors
+        if dealer == holder:
+            vouched = shares.own_hash
+        else:
+            edge = self._edges[dealer][holder]
+            vouched = edge.seed_hash if in_set else edge.mask_hash
+        hashed = share_hash(
+            self._session.sid, SELF_SEED if in_set else MASK_KEY, self._session.members[dealer], name, share
+        )
+        if len(share) != shamir.SHARE_BYTES or hashed != vouched:
+            raise BadShare(
+                f"the share of {self._session.members[dealer]!r} is not the one dealt",
+                phase=UNMASK,
+                culprit=name,
+            )
+        try:
+            return ring.from_bytes(share)
+        except ValueError as error:  # an honest holder would have refused it when it was dealt
+            raise BadShare(f"a share is not canonical: {error}", phase=UNMASK, culprit=name) from error
+
+    def total(self) -> Vector:
+        """Rebuild the survivors' seeds and the mask keys of those who dropped out, and remove their masks
+        from the sum.
+        """
+        session, sid = self._session, self._session.sid
+        terms: list[Mask] = []
+        for member, seed in self._rebuild(sorted(self._survivors)).items():
+            name = session.members[member]
+            if seed_hash(sid, name, seed) != self._seed_hashes[member]:
+                raise DealerFault("the shares rebuild another seed than announced", phase=UNMASK, culprit=name)
+            terms.append(Mask(derive_key(seed, "self-mask", sid, name.encode()), -1))
+        lost: dict[int, list[int]] = defaultdict(list)
+        for member in sorted(self._survivors):
+            for peer in self._active[member] - self._survivors:
+                lost[peer].append(member)
+        for peer, secret in self._rebuild(sorted(lost)).items():
+            name = session.members[peer]
+            pair = KeyPair.from_secret(secret)
+            if pair.public != split_part(name, session.parts[name])[1]:
+                raise DealerFault("the shares rebuild another mask key than advertised", phase=UNMASK, culprit=name)
+            terms += [self._lost_mask(pair, peer, member).inverse() for member in lost[peer]]
+        masks.apply(self._sum, terms)
+        return self._sum
+
+    def _lost_mask(self, pair: KeyPair, peer: int, member: int) -> Mask:
+        """The mask that ``member`` added for its edge with ``peer``, from the key pair of ``peer``."""
+        names = self._session.members
+        shared = pair.shared_secret(split_part(names[member], self._session.parts[names[member]])[1])
+        key = keys.mask_key(shared, self._session.sid, names[peer].encode(), names[member].encode())
+        return Mask(key, 1 if member < peer else -1)
+
+    def _rebuild(self, dealers: Collection[int]) -> dict[int, bytes]:
+        """The secret of each dealer. Dealers with the same holders are combined in one go."""
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for dealer in dealers:
+            have = [holder for holder, shares in sorted(self._released.items()) if dealer in shares]
+            if len(have) < self._plan.threshold:
+                raise TooFewClients(
+                    f"{len(have)} shares of {self._session.members[dealer]!r}, {self._plan.threshold} are needed",
+                    phase=UNMASK,
+                )
+            groups[tuple(have[: self._plan.threshold])].append(dealer)
+        secrets: dict[int, bytes] = {}
+        for holders, group in groups.items():
+            shares = np.array([[self._released[holder][dealer] for dealer in group] for holder in holders])
+            try:
+                secrets |= zip(group, shamir.combine([holder + 1 for holder in holders], shares), strict=True)
+            except ShareError as error:
+                culprit = self._session.members[group[error.index or 0]]
+                raise DealerFault(f"valid shares rebuild no secret: {error}", phase=UNMASK, culprit=culprit) from error
+        return secrets

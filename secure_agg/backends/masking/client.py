@@ -1,0 +1,210 @@
+"""The masking backend's part of a client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mpc import graph, keys, masks, ring, shamir
+from mpc.keys import KeyAgreementError, KeyPair
+from mpc.keystream import KeyStream, derive_key
+from mpc.masks import Mask
+from mpc.ring import Vector
+from secure_agg.backends.base import ClientSide, Session
+from secure_agg.backends.masking import rules
+from secure_agg.backends.masking.rules import CHOOSE_PEERS, MASKED_INPUT, SHARE_KEYS, UNMASK
+from secure_agg.backends.masking.wire import (
+    MASK_KEY,
+    SELF_SEED,
+    Choice,
+    Choosers,
+    Edge,
+    Edges,
+    KeyShares,
+    MaskedPart,
+    Released,
+    ReleasedShare,
+    join_part,
+    seed_hash,
+    share_hash,
+    split_part,
+)
+from secure_agg.config import RoundConfig
+from secure_agg.errors import BadKey, PolicyViolation
+from secure_agg.identity import verify_signature
+from secure_agg.messages import ADVERTISE, decode, encode, header_limit, signed_bytes
+
+
+class MaskingClient(ClientSide):
+    """Masks one vector, holds shares for others, and releases of each peer either one share or the other."""
+
+    def __init__(self, config: RoundConfig, name: str, derive: Callable[[str], bytes]) -> None:
+        self._config = config
+        self._name = name
+        self._derive = derive
+        self._channel = KeyPair.from_secret(derive("channel-key"))
+        self._mask = KeyPair.from_secret(derive("mask-key"))
+        self._seed = derive("self-mask-seed")
+        self._chosen: list[int] = []
+        self._choosers: list[int] = []
+        self._active: list[int] = []
+        self._mask_shares: dict[int, bytes] = {}
+        self._seed_shares: dict[int, bytes] = {}
+        self._survivors: frozenset[int] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"MaskingClient({self._name!r})"
+
+    def advertise(self) -> bytes:
+        """Two public keys: one for the channels that carry shares, one for the masks that may be rebuilt."""
+        return join_part(self._channel.public, self._mask.public)
+
+    def begin(self, session: Session) -> None:
+        """Refuse copied keys; agree with every participant on the two secrets of each pair."""
+        rules.check_distinct_keys(session)
+        self._session = session
+        self._plan = rules.plan(session)
+        self._index = {name: i for i, name in enumerate(session.members)}
+        self._me = self._index[self._name]
+        others = [i for i in range(len(session.members)) if i != self._me]
+        if self._plan.complete:
+            self._chosen, self._choosers = others, others
+        else:
+            stream = KeyStream(self._bound("choice"))
+            self._chosen = graph.choose(len(session.members), self._me, self._plan.neighbours, stream)
+
+    def _bound(self, label: str) -> bytes:
+        """A secret of this client for this session."""
+        return derive_key(self._derive(label), "session", self._session.sid)
+
+    def _public(self, peer: int) -> tuple[bytes, bytes]:
+        name = self._session.members[peer]
+        return split_part(name, self._session.parts[name])
+
+    def _secrets(self, peer: int) -> tuple[bytes, bytes]:
+        """The raw channel secret and mask secret shared with a peer."""
+        channel, mask = self._public(peer)
+        try:
+            return self._channel.shared_secret(channel), self._mask.shared_secret(mask)
+        except KeyAgreementError as error:
+            raise BadKey(str(error), phase=ADVERTISE, culprit=self._session.members[peer]) from error
+
+    def exchange(self, phase: str, request: bytes) -> bytes:
+        """Phases choose-peers and share-keys."""
+        if phase == CHOOSE_PEERS:
+            return encode(Choice(tuple(self._chosen)))
+        if not self._plan.complete:
+            self._choosers = self._read_choosers(request)
+        return encode(self._share_keys())
+
+    def _read_choosers(self, request: bytes) -> list[int]:
+        session = self._session
+        choices = decode(Choosers, request, header_limit(self._config.cohort_size), phase=SHARE_KEYS).choices
+        indices = [choice.chooser for choice in choices]
+        if indices != sorted(set(indices)) or any(not 0 <= i < len(session.members) or i == self._me for i in indices):
+            raise PolicyViolation("the clients that chose this one are not in order, each once", phase=SHARE_KEYS)
+        for choice in choices:
+            name = session.members[choice.chooser]
+            message = signed_bytes(session.sid, CHOOSE_PEERS, name, "", choice.body)
+            verify_signature(session.keys[name], choice.signature, message, phase=CHOOSE_PEERS, culprit=name)
+            peers = decode(Choice, choice.body, len(choice.body), phase=CHOOSE_PEERS, culprit=name).peers
+            if self._me not in peers:
+                raise PolicyViolation("a client is said to have chosen this one and did not", phase=SHARE_KEYS)
+        return indices
+
+    def _share_keys(self) -> KeyShares:
+        """Confirm every edge; share the mask key and the seed among those this client chose, and never the
+        channel key.
+        """
+        sid, me = self._session.sid, self._name.encode()
+        holders = [*self._chosen, self._me] if self._plan.complete else self._chosen
+        points = [holder + 1 for holder in holders]
+        randomness = KeyStream(self._bound("share-polynomials"))
+        dealt = shamir.split([self._mask.secret, self._seed], self._plan.threshold, points, randomness)
+        shares = dict(zip(holders, dealt, strict=True))
+        edges = []
+        for peer in sorted({*self._chosen, *self._choosers}):
+            name = self._session.members[peer]
+            channel, mask = self._secrets(peer)
+            sealed, hashes = b"", (b"", b"")
+            if peer in shares:
+                mask_share, seed_share = (ring.to_bytes(share) for share in shares[peer])
+                hashes = (
+                    share_hash(sid, MASK_KEY, self._name, name, mask_share),
+                    share_hash(sid, SELF_SEED, self._name, name, seed_share),
+                )
+                sealed = keys.seal(channel, sid, me, name.encode(), mask_share + seed_share, *hashes)
+            edges.append(Edge(peer, keys.confirmation(mask, sid, me, name.encode()), sealed, *hashes))
+        own_hash = b""
+        if self._plan.complete:
+            self._seed_shares[self._me] = ring.to_bytes(shares[self._me][1])
+            own_hash = share_hash(sid, SELF_SEED, self._name, self._name, self._seed_shares[self._me])
+        return KeyShares(tuple(edges), own_hash)
+
+    def hide(self, request: bytes, vector: Vector) -> bytes:
+        """Check what the peers sent, then add this client's masks to the vector."""
+        edges = decode(Edges, request, header_limit(self._config.cohort_size), phase=MASKED_INPUT).edges
+        indices = [edge.peer for edge in edges]
+        if indices != sorted(set(indices)) or not {*self._chosen, *self._choosers}.issuperset(indices):
+            raise PolicyViolation("the peers' messages are not in order, each expected one once", phase=MASKED_INPUT)
+        sid, me = self._session.sid, self._name.encode()
+        terms = [Mask(derive_key(self._seed, "self-mask", sid, me), 1)]
+        active = []
+        for edge in edges:
+            name = self._session.members[edge.peer].encode()
+            channel, mask = self._secrets(edge.peer)
+            if not keys.confirms(mask, sid, name, me, edge.confirmation):
+                continue
+            if edge.peer in self._choosers and not self._take_shares(edge, channel):
+                continue
+            active.append(edge.peer)
+            terms.append(Mask(keys.mask_key(mask, sid, me, name), 1 if self._me < edge.peer else -1))
+        rules.check_active(self._session, self._plan, active, self._chosen)
+        self._active = active
+        masks.apply(vector, terms)
+        return encode(MaskedPart(seed_hash(sid, self._name, self._seed), tuple(active)))
+
+    def _take_shares(self, edge: Edge, channel: bytes) -> bool:
+        """Open and check the shares a peer dealt to this client. A bad share leaves the edge inactive."""
+        sid, dealer = self._session.sid, self._session.members[edge.peer]
+        try:
+            opened = keys.unseal(
+                channel,
+                sid,
+                dealer.encode(),
+                self._name.encode(),
+                edge.sealed,
+                edge.mask_hash,
+                edge.seed_hash,
+            )
+            ring.from_bytes(opened)
+        except ValueError:  # does not open, or is not canonical
+            return False
+        mask_share, seed_share = opened[: shamir.SHARE_BYTES], opened[shamir.SHARE_BYTES :]
+        hashes = (
+            share_hash(sid, MASK_KEY, dealer, self._name, mask_share),
+            share_hash(sid, SELF_SEED, dealer, self._name, seed_share),
+        )
+        if hashes != (edge.mask_hash, edge.seed_hash):
+            return False
+        self._mask_shares[edge.peer], self._seed_shares[edge.peer] = mask_share, seed_share
+        return True
+
+    def agree(self, survivors: tuple[str, ...]) -> None:
+        """Object to a set that would leave this client's input with too few masks."""
+        indices = frozenset(self._index[name] for name in survivors)
+        rules.check_survivors(self._session, self._plan, indices, self._active, self._chosen)
+        self._survivors = indices
+
+    def release(self, phase: str, request: bytes) -> bytes:
+        """Of every dealer one share: of the seed if it is in S, else of the mask key. Both are dropped
+        afterwards.
+        """
+        if request:
+            raise PolicyViolation("an unmask request says nothing but the agreed set", phase=UNMASK)
+        shares = [
+            ReleasedShare(dealer, share if dealer in self._survivors else self._mask_shares[dealer])
+            for dealer, share in sorted(self._seed_shares.items())
+        ]
+        self._mask_shares.clear()
+        self._seed_shares.clear()
+        return encode(Released(tuple(shares)))

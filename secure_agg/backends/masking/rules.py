@@ -1,0 +1,109 @@
+"""Who masks with whom, how many shares rebuild a secret, and when a client refuses to go on.
+
+On a **complete graph** every pair of participants shares a mask, every participant holds a share of every
+other's secrets and one of its own seed, and the share threshold is the quorum t_sig. On a **sparse graph**
+each client chooses its neighbours from a secret stream, shares its secrets among them only, and degree and
+threshold come from ``mpc.graph.degree``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from mpc import graph
+from secure_agg.agreement import Session
+from secure_agg.backends.masking.wire import split_part
+from secure_agg.config import RoundConfig
+from secure_agg.errors import DuplicateMessage, TooFewClients
+from secure_agg.messages import ADVERTISE, CONSISTENCY
+
+CHOOSE_PEERS: Final = "choose-peers"
+SHARE_KEYS: Final = "share-keys"
+MASKED_INPUT: Final = "masked-input"
+UNMASK: Final = "unmask"
+COMPLETE_UP_TO: Final = "complete_up_to"
+
+
+def chooses_peers(config: RoundConfig) -> bool:
+    """Whether the cohort is so large that clients choose their neighbours."""
+    return config.cohort_size > config.policy.option(COMPLETE_UP_TO, graph.COMPLETE_UP_TO)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The graph of one session.
+
+    Attributes:
+        complete: every pair is an edge.
+        neighbours: peers that each client shares its secrets with.
+        threshold: shares that rebuild a secret.
+    """
+
+    complete: bool
+    neighbours: int
+    threshold: int
+
+
+def plan(session: Session) -> Plan:
+    """The graph for these participants. A cohort too small for a sparse graph to be safe gets a complete
+    one.
+    """
+    n = len(session.members)
+    if chooses_peers(session.config):
+        found = graph.degree(n, session.config.policy.max_corrupt, math.floor(n * graph.EXPECTED_DROPOUT))
+        if found is not None:
+            return Plan(False, found.neighbours, found.threshold)
+    return Plan(True, n - 1, session.quorum)
+
+
+def check_distinct_keys(session: Session) -> None:
+    """Refuse a public key that appears twice: reflected, or copied from somebody else.
+
+    Raises:
+        DuplicateMessage: names the later of the two.
+    """
+    owners: dict[bytes, str] = {}
+    for name in session.members:
+        for key in split_part(name, session.parts[name]):
+            if key in owners:
+                raise DuplicateMessage(f"a public key of {owners[key]!r} is shown again", phase=ADVERTISE, culprit=name)
+            owners[key] = name
+
+
+def check_active(session: Session, shape: Plan, active: Collection[int], chosen: Collection[int]) -> None:
+    """Before sending a masked input: enough confirmed edges that the secrets can be rebuilt, and only by a
+    quorum.
+
+    On a complete graph that many edges also join every honest client to more than half of the honest ones,
+    so a server that withholds confirmations can't cut the honest clients in two.
+
+    Raises:
+        TooFewClients: it would not be safe or not be possible to go on.
+    """
+    have = len(active) + 1 if shape.complete else len(set(active) & set(chosen))
+    if have < shape.threshold:
+        raise TooFewClients(f"{have} confirmed edges, {shape.threshold} are needed", phase=MASKED_INPUT)
+
+
+def check_survivors(
+    session: Session,
+    shape: Plan,
+    survivors: Collection[int],
+    active: Collection[int],
+    chosen: Collection[int],
+) -> None:
+    """Before signing S: the masks that remain between survivors still tie this client to enough of them.
+
+    Raises:
+        TooFewClients: S would leave this client's input with too few masks.
+    """
+    kept = set(survivors) & set(active)
+    if shape.complete:
+        have, least = len(kept) + 1, (len(survivors) + session.config.policy.max_corrupt) // 2 + 1
+    else:
+        have, least = len(kept & set(chosen)), shape.threshold
+    if have < least:
+        raise TooFewClients(f"only {have} masks of {least} needed remain in the set", phase=CONSISTENCY)

@@ -1,0 +1,138 @@
+"""The masking backend's messages, and the hashes in them. Participants are named by their index in U."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mpc import keys
+from mpc.keys import KeyAgreementError
+from mpc.shamir import SHARE_BYTES
+from secure_agg.errors import BadKey, MalformedMessage
+from secure_agg.messages import ADVERTISE, Wire
+from zk.transcript import DIGEST_BYTES, digest
+
+SEALED_BYTES: Final = 2 * SHARE_BYTES + keys.SEAL_OVERHEAD
+MASK_KEY: Final = "mask-key"
+SELF_SEED: Final = "self-seed"
+
+
+def join_part(channel: bytes, mask: bytes) -> bytes:
+    """The public part of an advertisement: channel key, mask key."""
+    return channel + mask
+
+
+def split_part(name: str, part: bytes) -> tuple[bytes, bytes]:
+    """Channel key and mask key of an advertisement.
+
+    Raises:
+        MalformedMessage: not 64 bytes.
+        BadKey: not canonical, of low order, or twice the same.
+    """
+    if len(part) != 2 * keys.PUBLIC_BYTES:
+        raise MalformedMessage(f"{len(part)} bytes of public keys, not 64", phase=ADVERTISE, culprit=name)
+    channel, mask = part[: keys.PUBLIC_BYTES], part[keys.PUBLIC_BYTES :]
+    try:
+        keys.check_public(channel)
+        keys.check_public(mask)
+    except KeyAgreementError as error:
+        raise BadKey(str(error), phase=ADVERTISE, culprit=name) from error
+    if channel == mask:
+        raise BadKey("channel key and mask key are the same", phase=ADVERTISE, culprit=name)
+    return channel, mask
+
+
+class Choice(Wire, frozen=True):
+    """Phase choose-peers, to everybody: the neighbours a client chose, in increasing order."""
+
+    peers: tuple[int, ...]
+
+
+class SignedChoice(Wire, frozen=True):
+    """A choice as it is relayed to those chosen."""
+
+    chooser: int
+    body: bytes
+    signature: bytes
+
+
+class Choosers(Wire, frozen=True):
+    """Phase share-keys, request on a sparse graph: who chose this client."""
+
+    choices: tuple[SignedChoice, ...]
+
+
+class Edge(Wire, frozen=True):
+    """One end of an edge: what a client sends to ``peer``; relayed with the sender's index in its place.
+
+    Attributes:
+        confirmation: shows that the sender computed the same shared secret.
+        sealed: the peer's shares of the sender's mask key and seed, encrypted to it; empty where the sender
+            did not choose the peer.
+        mask_hash: of the share of the mask key; empty likewise.
+        seed_hash: of the share of the seed; empty likewise.
+    """
+
+    peer: int
+    confirmation: bytes
+    sealed: bytes
+    mask_hash: bytes
+    seed_hash: bytes
+
+
+class KeyShares(Wire, frozen=True):
+    """Phase share-keys, response. ``own_hash`` is of the client's own share of its seed; empty on a sparse
+    graph.
+    """
+
+    edges: tuple[Edge, ...]
+    own_hash: bytes
+
+
+class Edges(Wire, frozen=True):
+    """Phase masked-input, request: what the peers sent to this client."""
+
+    edges: tuple[Edge, ...]
+
+
+class MaskedPart(Wire, frozen=True):
+    """Phase masked-input, response: the seed's hash, and the edges whose masks went into the vector."""
+
+    seed_hash: bytes
+    active: tuple[int, ...]
+
+
+class ReleasedShare(Wire, frozen=True):
+    """A share of one dealer: of its seed if it is in S, of its mask key if not. Which one is not said, so
+    both can't be.
+    """
+
+    dealer: int
+    share: bytes
+
+
+class Released(Wire, frozen=True):
+    """Phase unmask, response."""
+
+    shares: tuple[ReleasedShare, ...]
+
+
+def share_hash(sid: bytes, kind: str, dealer: str, holder: str, share: bytes) -> bytes:
+    """The hash by which a dealer vouches for a share."""
+    return digest("share", sid, kind.encode(), dealer.encode(), holder.encode(), share)
+
+
+def seed_hash(sid: bytes, owner: str, seed: bytes) -> bytes:
+    """The hash by which a rebuilt seed is checked."""
+    return digest("self-mask-seed", sid, owner.encode(), seed)
+
+
+def check_edge_sizes(edge: Edge, chosen: bool, *, phase: str, culprit: str) -> None:
+    """Refuse an edge whose fields have impossible lengths.
+
+    Raises:
+        MalformedMessage: names the sender.
+    """
+    sizes = (len(edge.confirmation), len(edge.sealed), len(edge.mask_hash), len(edge.seed_hash))
+    digests = DIGEST_BYTES if chosen else 0
+    if sizes != (keys.CONFIRMATION_BYTES, SEALED_BYTES if chosen else 0, digests, digests):
+        raise MalformedMessage(f"an edge has fields of {sizes} bytes", phase=phase, culprit=culprit)

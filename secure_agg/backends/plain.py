@@ -1,0 +1,100 @@
+"""Backend ``plain``: hides nothing. The oracle of the tests and the baseline of the benchmarks.
+
+Commitments, agreement, the aggregate check and the ledger are those of every backend, so what it costs
+beside a bare sum is the price of verification, and what the others cost beside it is the price of hiding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mpc.ring import Vector, add_into
+from secure_agg.backends.base import (
+    AggregatorSide,
+    Backend,
+    ClientSide,
+    Phase,
+    PhaseKind,
+    Session,
+    TrustStatement,
+)
+from secure_agg.config import RoundConfig
+from secure_agg.errors import MalformedMessage
+from secure_agg.messages import ADVERTISE, CONSISTENCY
+
+MASKED_INPUT = "masked-input"
+
+
+def _empty(part: bytes, phase: str, name: str) -> None:
+    if part:
+        raise MalformedMessage("backend 'plain' sends nothing of its own", phase=phase, culprit=name)
+
+
+class _Client(ClientSide):
+    def advertise(self) -> bytes:
+        return b""
+
+    def begin(self, session: Session) -> None:
+        pass
+
+    def hide(self, request: bytes, vector: Vector) -> bytes:
+        return b""
+
+    def agree(self, survivors: tuple[str, ...]) -> None:
+        pass
+
+
+class _Aggregator(AggregatorSide):
+    def __init__(self, config: RoundConfig) -> None:
+        self._sum = np.zeros(config.layout.total, dtype=np.uint32)
+
+    def receive_advertisement(self, name: str, part: bytes) -> None:
+        _empty(part, ADVERTISE, name)
+
+    def begin(self, session: Session) -> None:
+        pass
+
+    def receive_input(self, name: str, part: bytes, vector: Vector) -> None:
+        _empty(part, MASKED_INPUT, name)
+        add_into(self._sum, vector)
+
+    def agree(self, survivors: tuple[str, ...]) -> None:
+        pass
+
+    def total(self) -> Vector:
+        return self._sum
+
+
+class PlainBackend(Backend):
+    """No hiding at all: the aggregator reads every update."""
+
+    name = "plain"
+    trust = TrustStatement(
+        summary="no hiding: oracle and baseline",
+        trusted="the aggregator sees every update",
+        dropouts="tolerated in every phase",
+        post_quantum="nothing to break",
+        limits="for tests and benchmarks; the result is verified as with every backend",
+    )
+
+    def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
+        """Masking's rules without its key exchange and unmasking."""
+        return (
+            Phase(ADVERTISE, PhaseKind.ADVERTISE),
+            Phase(MASKED_INPUT, PhaseKind.INPUT),
+            Phase(CONSISTENCY, PhaseKind.AGREE),
+        )
+
+    def check_advertisement(self, name: str, part: bytes) -> None:
+        """There is no public part."""
+        _empty(part, ADVERTISE, name)
+
+    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes]) -> ClientSide:
+        """Passes the vector through."""
+        return _Client()
+
+    def aggregator(self, config: RoundConfig) -> AggregatorSide:
+        """Adds the vectors up."""
+        return _Aggregator(config)

@@ -1,0 +1,436 @@
+"""Role *client*: commits to its update, hides it, signs one set, and believes a result only after checking
+it.
+
+A sans-IO state machine: ``join`` takes the aggregator's first request and the trained update, ``receive``
+every further request, ``finish`` the result; each returns the bytes to send. A message that is refused
+leaves the state as it was. What must hold across restarts stands in the attempt store before the message
+that depends on it leaves: a restarted client goes through the same messages again and sends the identical
+    bytes, or refuses.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mpc.framing import frame, integer
+from mpc.keystream import KEY_BYTES, KeyStream, derive_key
+from mpc.ring import Vector, byte_view
+from secure_agg import backends
+from secure_agg.agreement import Session
+from secure_agg.auditor import Auditor, Verified
+from secure_agg.backends.base import Phase, PhaseKind
+from secure_agg.codec import FixedPoint, check_arrays
+from secure_agg.config import RoundConfig
+from secure_agg.errors import (
+    AlreadyReleased,
+    LocalProtocolError,
+    PolicyViolation,
+    RemoteProtocolError,
+    TaskSpent,
+    UpdateError,
+    VerificationError,
+    WrongContext,
+    WrongPhase,
+)
+from secure_agg.evidence import MAX_HEADER, Evidence
+from secure_agg.identity import Identity
+from secure_agg.messages import (
+    ADVERTISE,
+    MAX_CONFIG,
+    RECEIPT,
+    RESULT,
+    Acceptance,
+    Advertisement,
+    AdvertisementList,
+    Agreed,
+    Header,
+    HiddenInput,
+    Message,
+    Signature,
+    Statement,
+    decode,
+    encode,
+    header_limit,
+    peek,
+    read,
+    write,
+)
+from secure_agg.session import open_session
+from secure_agg.stopwatch import Stopwatch
+from secure_agg.store import AttemptStore
+from secure_agg.trust import Trust
+from zk import commitment, parameters
+
+_DONE: Final = "done"
+
+
+class Client:
+    """One client in one attempt at a round.
+
+    States, in order: ``advertise`` (``join`` is awaited), the backend's further phases by name, ``result``,
+        ``done``.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        trust: Trust,
+        *,
+        store: AttemptStore | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """
+        Args:
+            identity: this client's; its name is its id in the roster.
+            trust: what this client has pinned.
+            store: durable, of this client's own, and the same after a restart. Without one the client keeps
+                nothing: only for simulations, since a restarted client could then be asked for both shares
+                    of a peer.
+            entropy: source of the attempt secret.
+            clock: seconds; for ``timings``.
+        """
+        self.identity = identity
+        self.trust = trust
+        self.timings = Stopwatch(clock)
+        self.clipped = 0
+        self.receipt: bytes | None = None
+        self._store = store if store is not None else AttemptStore()
+        self._entropy = entropy
+        self._phases: tuple[Phase, ...] = ()
+        self._at = 0
+        self._session: Session | None = None
+        self._statement: Statement | None = None
+        self._finished = False
+
+    def __repr__(self) -> str:
+        return f"Client({self.identity.name!r}, state={self.state!r})"
+
+    @property
+    def state(self) -> str:
+        """The phase whose request is awaited next; ``result`` after the last; ``done``."""
+        if self._finished:
+            return _DONE
+        if not self._phases:
+            return ADVERTISE
+        return self._phases[self._at].name if self._at < len(self._phases) else RESULT
+
+    # --- joining --------------------------------------------------------------------------------------------
+
+    def join(
+        self,
+        request: bytes,
+        update: Sequence[npt.NDArray[Any]],
+        weight: int = 1,
+        *,
+        beacon: bytes | None = None,
+        start_model: bytes | None = None,
+    ) -> bytes:
+        """Take part with an update that has been trained already.
+
+        Args:
+            request: the aggregator's first message, which carries the round's configuration.
+            update: float32 or float64 arrays of the configured shapes.
+            weight: 1 to the policy's max_weight.
+            beacon: the public randomness that draws the cohort, as this client knows it.
+            start_model: digest of the model this client trained from; compared if given.
+
+        Returns:
+            The advertisement. The client is bound to this update for this attempt.
+
+        Raises:
+            UpdateError: the update or weight is unfit; nothing was sent or bound.
+            TrustError: the configuration contradicts what this client has pinned.
+            TaskSpent: this client has signed a set for this round, or from this start model, before.
+            AlreadyReleased: this client is bound to another update or configuration in this attempt.
+            RemoteProtocolError: the request is malformed, not signed by a pinned operator, or not for this
+                client.
+            LocalProtocolError: it has joined already.
+        """
+        if self._phases:
+            raise LocalProtocolError("this client has joined its round already", phase=self.state)
+        header = peek(request, MAX_CONFIG)
+        message = self._read(request, header, ADVERTISE, header.session, limit=MAX_CONFIG)
+        config = decode(RoundConfig, message.body, MAX_CONFIG, phase=ADVERTISE, culprit=header.sender)
+        if header.session != config.context:
+            raise WrongContext("the request is not bound to the configuration it carries", phase=ADVERTISE)
+        self.trust.check(config, beacon)
+        cohort = self.trust.cohort(config.task, config.beacon)
+        if cohort.get(self.identity.name) != self.identity.public:
+            raise PolicyViolation("this client's identity is not in the cohort", phase=ADVERTISE)
+        if start_model is not None and start_model != config.start_model:
+            raise WrongContext("the round starts from another model than this client trained from", phase=ADVERTISE)
+        self._check_unspent(config)
+        backend = backends.load(config.policy.backend)
+        backend.check_policy(config.policy)
+
+        scope = (self.identity.name, config.task, config.round, config.attempt)
+        secret = self._store.put(scope, "secret", self._entropy(KEY_BYTES))
+
+        def derive(label: str) -> bytes:
+            """32 secret bytes for one purpose in this attempt: the same again after a restart."""
+            return derive_key(secret, f"client/{label}", config.context)
+
+        layout = config.layout
+        vector = np.empty(layout.total, dtype=np.uint32)
+        values, randomness = vector[: layout.committed], vector[layout.committed :]
+        with self.timings("encode"):
+            clipped = self._encode(config, update, weight, derive("rounding"), values)
+        with self.timings("commit"):
+            bits = parameters.noise_bits(config.policy.bits)
+            KeyStream(derive("commitment-randomness")).bounded(0, bits, randomness)
+            opened = commitment.commit(values, randomness, config.commitment.rank).to_bytes()
+        nonce = derive("commitment-nonce")
+        hashed = backend.commitment_hash(config, self.identity.name, opened, nonce)
+        self._store.pin(scope, "configuration", config.context, phase=ADVERTISE)
+        self._store.pin(scope, "commitment hash", hashed, phase=ADVERTISE)
+        with self.timings(ADVERTISE):
+            side = backend.client(config, self.identity.name, derive)
+            body = encode(Advertisement(hashed, side.advertise()))
+
+        self.clipped = clipped
+        self._config, self._scope, self._operator, self._cohort = config, scope, header.sender, cohort
+        self._backend, self._side = backend, side
+        self._vector: Vector | None = vector
+        self._commitment, self._nonce, self._commitment_hash, self._advertised = opened, nonce, hashed, body
+        self._phases, self._at = backend.phases(config), 1
+        return write(self.identity, config.context, ADVERTISE, "", body)
+
+    def _encode(
+        self,
+        config: RoundConfig,
+        update: Sequence[npt.NDArray[Any]],
+        weight: int,
+        rounding_key: bytes,
+        out: Vector,
+    ) -> int:
+        try:
+            shapes = check_arrays(update)
+            if shapes != config.shapes:
+                raise UpdateError(f"the update has arrays of shapes {shapes}, the round {config.shapes}")
+            return FixedPoint(config.policy).encode(update, weight, rounding_key, out)
+        except UpdateError as error:
+            error.phase, error.culprit = ADVERTISE, self.identity.name
+            raise
+
+    # --- the phases -----------------------------------------------------------------------------------------
+
+    def receive(self, request: bytes) -> bytes | None:
+        """Answer the aggregator's next request; a receipt is kept and gets no answer.
+
+        Raises:
+            RemoteProtocolError: the request is malformed, out of turn, not for this client, or asks for
+                what this client's pins forbid.
+            TooFewClients: going on would not be safe with those who are left.
+            AlreadyReleased: another statement or a second release is asked for; also after a restart.
+            TaskSpent: this client has signed from this start model before.
+            LocalProtocolError: it has not joined, or the round is over for it.
+        """
+        if not self._phases or self._finished:
+            raise LocalProtocolError("this client is in no round", phase=self.state)
+        limit = header_limit(self._config.cohort_size)
+        header = peek(request, limit)
+        if header.phase == RECEIPT:
+            self._take_receipt(request, header)
+            return None
+        if self._at == len(self._phases):
+            raise WrongPhase(
+                f"a message of phase {header.phase!r} came after the last",
+                phase=RESULT,
+                culprit=header.sender,
+            )
+        phase = self._phases[self._at]
+        session = self._session.sid if self._session else header.session
+        try:
+            message = self._read(request, header, phase.name, session, limit=limit)
+            body = self._begin(message) if self._at == 1 else message.body
+            answer = _HANDLERS[phase.kind](self, phase, body)
+        except RemoteProtocolError as error:
+            error.phase, error.culprit = error.phase or phase.name, error.culprit or header.sender
+            raise
+        self._at += 1
+        return answer
+
+    def _read(self, data: bytes, header: Header, phase: str, session: bytes, *, limit: int) -> Message:
+        operators = {name: key for name, key in self.trust.operators.items() if self._at == 0 or name == self._operator}
+        return read(
+            data,
+            limit=limit,
+            bulk_bytes=0,
+            session=session,
+            phase=phase,
+            recipients=(self.identity.name,),
+            keys=operators,
+        )
+
+    def _begin(self, message: Message) -> bytes:
+        """The participants are fixed: recompute the session id from their advertisements, and bind to it."""
+        listed = decode(
+            AdvertisementList,
+            message.body,
+            header_limit(self._config.cohort_size),
+            phase=message.header.phase,
+        )
+        session = open_session(self._config, self._cohort, listed.advertisements)
+        if session.sid != message.header.session:
+            raise WrongContext("the session id is not that of these advertisements", phase=message.header.phase)
+        mine = next((item for item in listed.advertisements if item.name == self.identity.name), None)
+        if mine is None or mine.body != self._advertised:
+            raise PolicyViolation("this client's own advertisement is missing or altered", phase=message.header.phase)
+        self._side.begin(session)
+        self._store.pin(self._scope, "session", session.sid, phase=message.header.phase)
+        self._session = session
+        return listed.backend
+
+    def _exchange(self, phase: Phase, body: bytes) -> bytes:
+        with self.timings(phase.name):
+            answer = self._side.exchange(phase.name, body)
+        return self._write(phase, "", answer)
+
+    def _input(self, phase: Phase, body: bytes) -> bytes:
+        if self._vector is None:
+            raise LocalProtocolError("the vector was hidden before", phase=phase.name)
+        with self.timings(phase.name):
+            part = self._side.hide(body, self._vector)
+            opening = HiddenInput(self._commitment, self._nonce, part)
+            vector, self._vector = self._vector, None
+            return self._write(phase, self._operator, encode(opening), byte_view(vector))
+
+    def _agree(self, phase: Phase, body: bytes) -> bytes:
+        """Check the set, bind to it durably, and sign it: once for the task and round, whatever is asked
+        later.
+        """
+        session = self._joined()
+        agreement = self._backend.agreement
+        statement = decode(Statement, body, header_limit(self._config.cohort_size), phase=phase.name)
+        names = agreement.check_statement(session, statement)
+        own = agreement.entry(session, self.identity.name, self._commitment)
+        if own not in statement.entries:
+            raise PolicyViolation("this client's own entry in the set is missing or wrong", phase=phase.name)
+        self._side.agree(names)
+        signed = agreement.signed_bytes(session, statement)
+        self._spend(signed, phase.name)
+        self._statement = statement
+        return self._write(phase, self._operator, encode(Signature(self.identity.name, self.identity.sign(signed))))
+
+    def _release(self, phase: Phase, body: bytes) -> bytes:
+        """Give out what opens the sum: after checking that a quorum signed the very set this client signed,
+        and once.
+        """
+        session, statement = self._joined(), self._statement
+        if statement is None:
+            raise LocalProtocolError("nothing is released before a set is signed", phase=phase.name)
+        agreed = decode(Agreed, body, header_limit(self._config.cohort_size), phase=phase.name)
+        self._backend.agreement.check_quorum(session, statement, agreed.signatures)
+        self._store.claim(self._scope, f"release in phase {phase.name}", phase=phase.name)
+        with self.timings(phase.name):
+            answer = self._side.release(phase.name, agreed.backend)
+        return self._write(phase, self._operator, answer)
+
+    def _joined(self) -> Session:
+        if self._session is None:
+            raise LocalProtocolError("the participants are not fixed", phase=self.state)
+        return self._session
+
+    def _write(self, phase: Phase, recipient: str, body: bytes, bulk: memoryview | bytes = b"") -> bytes:
+        return write(self.identity, self._joined().sid, phase.name, recipient, body, bulk)
+
+    # --- one statement for each round and start model -------------------------------------------------------
+
+    def _task_scope(self) -> tuple[str, str, str]:
+        return (self.identity.name, self._config.task, "task")
+
+    def _attempt(self, config: RoundConfig) -> bytes:
+        return integer(config.round) + integer(config.attempt)
+
+    def _check_unspent(self, config: RoundConfig) -> None:
+        """Refuse a round this client must sit out. A set signed twice, or from the same model twice, tells
+        two sums apart.
+        """
+        scope = (self.identity.name, config.task, "task")
+        spent = self._store.get(scope, f"start model {config.start_model.hex()}")
+        if spent is not None and spent != self._attempt(config):
+            raise TaskSpent(
+                f"{self.identity.name!r} has signed in another attempt from this start model: "
+                "it joins again from a new model, or under a new task",
+                phase=ADVERTISE,
+            )
+        signed = self._store.get(scope, f"round {config.round}")
+        if signed is not None and not signed.startswith(self._attempt(config)):
+            raise TaskSpent(
+                f"{self.identity.name!r} has signed a set in another attempt at round {config.round}",
+                phase=ADVERTISE,
+            )
+
+    def _spend(self, signed: bytes, phase: str) -> None:
+        config = self._config
+        self._check_unspent(config)
+        scope, attempt = self._task_scope(), self._attempt(config)
+        self._store.pin(scope, f"start model {config.start_model.hex()}", attempt, phase=phase)
+        stands = self._store.put(scope, f"round {config.round}", attempt + frame("signed", signed))
+        if stands != attempt + frame("signed", signed):
+            raise AlreadyReleased("this client has signed another set in this round", phase=phase)
+
+    # --- receipts and results -------------------------------------------------------------------------------
+
+    def _take_receipt(self, data: bytes, header: Header) -> None:
+        message = self._read(data, header, RECEIPT, self._joined().sid, limit=header_limit(self._config.cohort_size))
+        accepted = decode(Acceptance, message.body, len(message.body), phase=RECEIPT, culprit=header.sender)
+        if (accepted.name, accepted.commitment_hash) != (self.identity.name, self._commitment_hash):
+            raise PolicyViolation(
+                "the receipt is for another input than this client's", phase=RECEIPT, culprit=header.sender
+            )
+        self.receipt = data
+
+    def finish(self, result: bytes) -> Verified:
+        """Check a finished round against this client's own pins, and end it.
+
+        Returns:
+            What was verified, with the weighted mean.
+
+        Raises:
+            VerificationError: the result is not what was committed to, is of another round, or leaves out
+                or alters this client's input.
+            RemoteProtocolError: the message is malformed or not from the aggregator.
+        """
+        if not self._phases or self._finished:
+            raise LocalProtocolError("this client is in no round", phase=self.state)
+        header = peek(result, MAX_HEADER)
+        session = self._session.sid if self._session else header.session
+        message = read(
+            result,
+            limit=header_limit(self._config.cohort_size),
+            bulk_bytes=None,
+            session=session,
+            phase=RESULT,
+            recipients=(self.identity.name,),
+            keys={self._operator: self.trust.operators[self._operator]},
+        )
+        evidence = Evidence.from_bytes(message.bulk)
+        if evidence.config != self._config:
+            raise VerificationError("the result is of another round or attempt", phase=RESULT)
+        with self.timings("verify"):
+            verified = Auditor(self.trust).verify(evidence, beacon=self._config.beacon or None)
+        mine = next((item for item in evidence.openings if item.name == self.identity.name), None)
+        if mine is not None and mine.commitment != self._commitment:
+            raise VerificationError("the result holds another commitment of this client than its own", phase=RESULT)
+        self._finished = True
+        self._store.forget(self._scope, "secret")
+        del self._side
+        self._vector = None
+        return verified
+
+
+_HANDLERS: Final[dict[PhaseKind, Callable[[Client, Phase, bytes], bytes]]] = {
+    PhaseKind.EXCHANGE: Client._exchange,
+    PhaseKind.INPUT: Client._input,
+    PhaseKind.AGREE: Client._agree,
+    PhaseKind.RELEASE: Client._release,
+}
+"""What a request of each kind of phase does. ``ADVERTISE`` is ``join``."""

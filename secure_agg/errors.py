@@ -1,0 +1,158 @@
+"""Every exception the package raises on purpose.
+
+::
+
+    SecureAggError                  .phase, .culprit where they are known
+    ├── ConfigError                 a setting is refused before anything starts   (also a ValueError)
+    ├── UpdateError                 a client's own update or weight is unfit      (also a ValueError)
+    ├── ProtocolError
+    │   ├── LocalProtocolError      called out of order: a bug on this side
+    │   └── RemoteProtocolError     a peer's fault; nothing was taken over from its message
+    │       ├── MalformedMessage    does not decode, wrong size, not canonical, unknown version
+    │       ├── WrongPhase          of another phase than the one awaited
+    │       ├── WrongContext        of another round, attempt, configuration or view of it
+    │       ├── UnknownSender       not a member, or not addressed to this party
+    │       ├── DuplicateMessage    a second message, key, commitment or share from one party
+    │       ├── BadSignature
+    │       ├── BadKey              low order, reflected, or it fails its confirmation
+    │       ├── BadCommitment       a commitment that does not open its hash, or is not one
+    │       ├── BadInput            a hidden update that is not what was announced
+    │       ├── BadShare            a share that is not the one its dealer vouched for
+    │       └── PolicyViolation     a request that breaks the rules the receiver has pinned
+    ├── RoundAborted                the round can't go on
+    │   ├── TooFewClients
+    │   ├── DealerFault             valid shares of one client rebuild a wrong secret: it is named
+    │   ├── Unattributed            the sum is not what was committed to, and nobody can be named
+    │   └── TaskSpent               this client has signed from this start model: only a new model helps
+    ├── AlreadyReleased             a second statement or release is asked for; refused, even after a restart
+    ├── VerificationError           evidence, record or receipt is not what it claims to be
+    │   └── TrustError              it is, but not from whom the verifier trusts
+    └── LedgerError
+        ├── LedgerRefused           a record that must not be appended; nothing was written
+        └── LedgerDamaged           what is stored contradicts itself or its signed head
+"""
+
+from __future__ import annotations
+
+
+class SecureAggError(Exception):
+    """Base of all. ``phase`` is the protocol phase, ``culprit`` the id of whoever is at fault, else None."""
+
+    def __init__(self, message: str, *, phase: str | None = None, culprit: str | None = None) -> None:
+        super().__init__(message)
+        self.phase = phase
+        self.culprit = culprit
+
+    def __str__(self) -> str:
+        where = ", ".join(
+            f"{name} {value!r}" for name, value in (("phase", self.phase), ("culprit", self.culprit)) if value
+        )
+        return f"{super().__str__()} [{where}]" if where else super().__str__()
+
+
+class ConfigError(SecureAggError, ValueError):
+    """A setting is refused before anything starts."""
+
+
+class UpdateError(SecureAggError, ValueError):
+    """A client's own update or weight is unfit: nothing was sent."""
+
+
+class ProtocolError(SecureAggError):
+    """The protocol was not followed."""
+
+
+class LocalProtocolError(ProtocolError):
+    """A method was called out of order: a bug on this side."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """A peer broke the protocol; the receiver's state is as it was before the message."""
+
+
+class MalformedMessage(RemoteProtocolError):
+    """A message does not decode, has a wrong size or version, or is not canonical."""
+
+
+class WrongPhase(RemoteProtocolError):
+    """A message belongs to another phase than the one awaited."""
+
+
+class WrongContext(RemoteProtocolError):
+    """A message belongs to another round, attempt, configuration, or to another view of this one."""
+
+
+class UnknownSender(RemoteProtocolError):
+    """A message is from, or for, somebody who is not expected here."""
+
+
+class DuplicateMessage(RemoteProtocolError):
+    """A second message, key, commitment or share where there can be one."""
+
+
+class BadSignature(RemoteProtocolError):
+    """A signature does not verify under the pinned key."""
+
+
+class BadKey(RemoteProtocolError):
+    """A public key is not acceptable, or its owner does not hold the secret."""
+
+
+class BadCommitment(RemoteProtocolError):
+    """A commitment is not canonical, or does not open the hash that was signed for it."""
+
+
+class BadInput(RemoteProtocolError):
+    """A hidden update is not what was announced with it."""
+
+
+class BadShare(RemoteProtocolError):
+    """A share is not the one that its dealer vouched for."""
+
+
+class PolicyViolation(RemoteProtocolError):
+    """A request breaks rules that the receiver has pinned."""
+
+
+class RoundAborted(SecureAggError):
+    """The round can't go on. Nothing is returned and nothing written."""
+
+
+class TooFewClients(RoundAborted):
+    """Fewer clients are left than the policy's thresholds."""
+
+
+class DealerFault(RoundAborted):
+    """Valid shares rebuild a secret that its dealer did not announce: the dealer is at fault."""
+
+
+class Unattributed(RoundAborted):
+    """The sum is not what was committed to, and who caused it can't be named."""
+
+
+class TaskSpent(RoundAborted):
+    """This client has signed a statement for this start model and joins nothing more that starts from it."""
+
+
+class AlreadyReleased(SecureAggError):
+    """Something that is given out once was asked for again, or in another form."""
+
+
+class VerificationError(SecureAggError):
+    """Evidence, a record or a receipt is not what it claims to be."""
+
+
+class TrustError(VerificationError):
+    """Evidence is consistent in itself but contradicts what the verifier has pinned."""
+
+
+class LedgerError(SecureAggError):
+    """Base of the ledger's errors."""
+
+
+class LedgerRefused(LedgerError):
+    """A record must not be appended; nothing was written."""
+
+
+class LedgerDamaged(LedgerError):
+    """What is stored contradicts itself or its signed head."""

@@ -1,0 +1,345 @@
+"""Drives the roles in one process: ``aggregate`` is a whole verified round in one call.
+
+Every role is the real one and every message is encoded, signed, decoded and checked; only the network is
+missing. One process that runs all roles pins nothing against its own operator: for protection from each
+other, run each role where its owner is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from secure_agg.aggregator import Aggregator
+from secure_agg.auditor import Auditor, Verified
+from secure_agg.client import Client
+from secure_agg.codec import Arrays, check_arrays
+from secure_agg.config import NO_DIGEST, Option, Policy, RoundConfig
+from secure_agg.errors import ConfigError, LocalProtocolError, UpdateError
+from secure_agg.evidence import Evidence, RoundRecord
+from secure_agg.identity import Identity, KeyDirectory, Roster
+from secure_agg.ledger.log import Ledger
+from secure_agg.ledger.receipt import Receipt
+from secure_agg.messages import ADVERTISE, Envelope
+from secure_agg.trust import TaskTrust, Trust
+
+PHASES: Final = ("advertise", "choose-peers", "share-keys", "masked-input", "consistency", "unmask")
+"""All phases that a client can fall silent at, in order; a backend without one goes on to the next that it
+has.
+"""
+
+AGGREGATOR: Final = "aggregator"
+
+Update = Sequence[npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished, checked round.
+
+    Attributes:
+        average: the weighted mean over the participants, float64, one array per model array.
+        participants: ids whose updates are in it.
+        record: what the ledger holds.
+        evidence: all that an auditor needs.
+        receipt: inclusion in the ledger, or None where none was given.
+        stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase; clients' figures are means.
+    """
+
+    average: Arrays
+    participants: tuple[str, ...]
+    record: RoundRecord
+    evidence: Evidence
+    receipt: Receipt | None
+    stats: dict[str, float]
+
+
+@dataclass
+class Traffic:
+    """Bytes that each client sent and received."""
+
+    upload: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    download: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    result: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+
+class LocalRound:
+    """One attempt at one round with all roles in this process, one message at a time.
+
+    The adversary tests, the benchmarks and ``aggregate`` drive rounds with it.
+    """
+
+    def __init__(
+        self,
+        aggregator: Aggregator,
+        clients: Mapping[str, Client],
+        updates: Mapping[str, Update],
+        weights: Mapping[str, int] | None = None,
+        silent: Mapping[str, str] | None = None,
+    ) -> None:
+        """
+        Args:
+            aggregator: not started yet.
+            clients: by id; members of the cohort without a client never answer.
+            updates: by id.
+            weights: by id, default 1.
+            silent: client id to the phase from which on it answers nothing.
+        """
+        self.aggregator, self.clients, self.updates = aggregator, clients, updates
+        self.weights, self.silent = weights or {}, silent or {}
+        self.traffic = Traffic()
+
+    def speaks(self, name: str, phase: str) -> bool:
+        """Whether a client answers in a phase."""
+        last = self.silent.get(name)
+        return name in self.clients and (last is None or PHASES.index(phase) < PHASES.index(last))
+
+    def answer(self, request: Envelope, phase: str) -> bytes | None:
+        """Hand one request to its client."""
+        client = self.clients[request.recipient]
+        self.traffic.download[request.recipient] += len(request.data)
+        if phase == ADVERTISE:
+            update, weight = self.updates[request.recipient], self.weights.get(request.recipient, 1)
+            return client.join(request.data, update, weight)
+        return client.receive(request.data)
+
+    def exchange(self, requests: list[Envelope]) -> None:
+        """One phase: every client that still speaks answers its request; receipts are delivered at once."""
+        phase = self.aggregator.state
+        for request in requests:
+            if not self.speaks(request.recipient, phase):
+                continue
+            response = self.answer(request, phase)
+            if response is None:
+                continue
+            self.traffic.upload[request.recipient] += len(response)
+            for receipt in self.aggregator.receive(response):
+                self.answer(receipt, phase)
+
+    def run(self) -> Evidence:
+        """All phases.
+
+        Returns:
+            The evidence, checked by the aggregator.
+
+        Raises:
+            SecureAggError: whatever a role refuses; see ``secure_agg.errors``.
+        """
+        requests = self.aggregator.start()
+        while requests:
+            self.exchange(requests)
+            requests = self.aggregator.advance()
+        if self.aggregator.evidence is None:
+            raise LocalProtocolError("the round ended without a result", phase=self.aggregator.state)
+        return self.aggregator.evidence
+
+    def deliver(self) -> dict[str, Verified]:
+        """Hand the result to every client that still speaks; each checks it against its own pins."""
+        verified = {}
+        for envelope in self.aggregator.results():
+            name = envelope.recipient
+            if self.speaks(name, PHASES[-1]):
+                self.traffic.result[name] += len(envelope.data)
+                verified[name] = self.clients[name].finish(envelope.data)
+        return verified
+
+    def stats(self) -> dict[str, float]:
+        """Seconds and bytes so far, flat."""
+
+        def mean(values: Sequence[float]) -> float:
+            return float(np.mean(values)) if values else 0.0
+
+        joined = [client for client in self.clients.values() if client.timings.seconds]
+        phases = [phase.name for phase in self.aggregator.phases]
+        names = {name for client in joined for name in client.timings.seconds}
+        stats = {
+            f"client.{name}_s": mean([c.timings.seconds[name] for c in joined if name in c.timings.seconds])
+            for name in sorted(names | {"encode", "commit"})
+        }
+        stats["client.protect_s"] = mean([sum(c.timings.seconds.get(p, 0.0) for p in phases) for c in joined])
+        stats["client.upload_bytes"] = mean(list(self.traffic.upload.values()))
+        stats["client.download_bytes"] = mean(list(self.traffic.download.values()))
+        stats["client.result_bytes"] = mean(list(self.traffic.result.values()))
+        own = self.aggregator.timings.seconds
+        stats |= {f"aggregator.{phase}_s": own.get(phase, 0.0) for phase in phases}
+        stats["aggregator.total_s"] = sum(own.get(phase, 0.0) for phase in phases)
+        stats["verify_s"] = own.get("verify", 0.0)
+        return stats
+
+
+def aggregate(
+    updates: Mapping[str, Update],
+    *,
+    weights: Mapping[str, int] | None = None,
+    backend: str = "masking",
+    options: Mapping[str, int] | None = None,
+    ledger: str | PathLike[str] | Ledger | None = None,
+    dropouts: Mapping[str, str] | None = None,
+    clip: float = 8.0,
+    bits: int = 16,
+    rounding: str = "nearest",
+    max_weight: int | None = None,
+    max_clients: int | None = None,
+    min_clients: int = 3,
+    task: str = "default",
+    round: int | None = None,
+    start_model: bytes | None = None,
+    identities: Mapping[str, Identity] | None = None,
+) -> Result:
+    """One verified secure round over ``updates``, all roles in this process.
+
+    Args:
+        updates: client id to its arrays, float32 or float64, the same shapes for all.
+        weights: client id to its positive integer weight; 1 where missing.
+        backend: how updates are hidden, see ``secure-agg backends``.
+        options: the backend's own settings.
+        ledger: a path or an open ``Ledger``; the checked round is appended to it. The first call for a task
+            pins roster and policy; later calls may leave clients out (they count as dropped) but not add any.
+        dropouts: client id to the phase at which it falls silent: advertise, share-keys, masked-input,
+            consistency or unmask. From consistency on its update is in the result.
+        clip: values are clipped to [−clip, clip].
+        bits: per value, 2 to 24.
+        rounding: ``nearest`` or ``stochastic``.
+        max_weight: public bound of the weights; by default the largest of them, or what the ledger has
+            pinned.
+        max_clients: headroom of the sums; by default the number of clients.
+        min_clients: fewest clients whose sum is opened, at least 2.
+        task: name of the training task.
+        round: number of the round; the ledger's next one, else 0.
+        start_model: digest of the model the updates are relative to; the ledger's last result, else zeros.
+        identities: client id to ``Identity``; made when missing, and kept in ``<ledger>.keys/`` with a
+            ledger.
+
+    Returns:
+        The checked result.
+
+    Raises:
+        ConfigError: a setting is out of range, insecure, or contradicts what the ledger has pinned for the
+            task.
+        UpdateError: an unfit update or weight; names the client.
+        TooFewClients: too many have dropped out.
+        VerificationError, LedgerError: the result did not pass, or can't be appended. Nothing was written.
+    """
+    with ExitStack() as stack:
+        log = stack.enter_context(Ledger(Path(ledger))) if isinstance(ledger, str | PathLike) else ledger
+        known = log.trust.tasks.get(task) if log else None
+        shapes = _check_inputs(updates, weights or {}, dropouts or {})
+        if max_weight is None:
+            heaviest = max((weights or {}).values(), default=1)
+            max_weight = max(known.policy.max_weight, heaviest) if known else heaviest
+        policy = Policy.default(
+            len(known.roster) if known else len(updates),
+            backend=backend,
+            options=tuple(Option(name, value) for name, value in sorted((options or {}).items())),
+            clip=clip,
+            bits=bits,
+            rounding=rounding,
+            max_weight=max_weight,
+            max_clients=max_clients,
+            min_clients=min_clients,
+        )
+        members, operator = _identities(updates, identities or {}, log, known)
+        roster = known.roster if known else Roster({name: member.public for name, member in members.items()})
+        trust = _pin(log, task, TaskTrust(roster, policy), operator)
+        last = log.last(task) if log else None
+        config = RoundConfig.create(
+            task=task,
+            round=round if round is not None else (last.round + 1 if last else 0),
+            policy=policy,
+            cohort=trust.cohort(task),
+            shapes=shapes,
+            start_model=start_model or (last.result_model if last else NO_DIGEST),
+            previous_record=last.digest() if last else NO_DIGEST,
+            operators=trust.operators,
+            log_key=trust.log or b"",
+            witnesses=trust.witnesses,
+        )
+        clients = {name: Client(member, trust) for name, member in members.items()}
+        local = LocalRound(Aggregator(operator, config, trust.cohort(task)), clients, updates, weights, dropouts)
+        evidence = local.run()
+        start = time.perf_counter()
+        receipt = log.append(evidence) if log else None
+        appended = time.perf_counter() - start
+        local.deliver()
+        verified = Auditor(trust).verify(evidence)
+        stats = local.stats() | ({"ledger.append_s": appended} if log else {})
+        return Result(verified.average, evidence.participants, verified.record, evidence, receipt, stats)
+
+
+def _check_inputs(
+    updates: Mapping[str, Update], weights: Mapping[str, int], dropouts: Mapping[str, str]
+) -> tuple[tuple[int, ...], ...]:
+    """The model's shapes, which are those of most clients.
+
+    Raises:
+        ConfigError: weights or dropouts of unknown clients, an unknown phase.
+        UpdateError: arrays that can't be encoded, or of other shapes; names the client.
+    """
+    if not updates:
+        raise ConfigError("there are no clients")
+    for what, names in (("weights", weights), ("dropouts", dropouts)):
+        unknown = sorted(set(names) - set(updates))
+        if unknown:
+            raise ConfigError(f"{what} names {unknown[0]!r}, who has no update", culprit=unknown[0])
+    for name, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | np.integer) or weight < 1:
+            raise UpdateError(f"weight is {weight!r}, not a positive integer", phase=ADVERTISE, culprit=name)
+    for name, phase in dropouts.items():
+        if phase not in PHASES:
+            raise ConfigError(f"{phase!r} is no phase: {', '.join(PHASES)}", culprit=name)
+    shapes = {}
+    for name, update in updates.items():
+        try:
+            shapes[name] = check_arrays(update)
+        except UpdateError as error:
+            error.phase, error.culprit = ADVERTISE, name
+            raise
+    usual, _ = Counter(shapes.values()).most_common(1)[0]
+    for name, shape in shapes.items():
+        if shape != usual:
+            raise UpdateError(f"arrays of shapes {shape}, most clients have {usual}", phase=ADVERTISE, culprit=name)
+    return usual
+
+
+def _identities(
+    updates: Mapping[str, Update], given: Mapping[str, Identity], log: Ledger | None, known: TaskTrust | None
+) -> tuple[dict[str, Identity], Identity]:
+    """The clients' identities and the aggregator's: given, kept beside the ledger, or new."""
+    if known:
+        strangers = sorted(set(updates) - set(known.roster))
+        if strangers:
+            raise ConfigError(
+                f"{strangers[0]!r} is not in the roster pinned for this task: use a new task name",
+                culprit=strangers[0],
+            )
+    kept = KeyDirectory(log.keys) if log else None
+    members = {}
+    for name in updates:
+        if name in given:
+            members[name] = given[name]
+            if given[name].name != name:
+                raise ConfigError(f"the identity given for {name!r} is of {given[name].name!r}", culprit=name)
+        else:
+            members[name] = kept.get("client", name) if kept else Identity.generate(name)
+    operator = kept.get("operator", AGGREGATOR) if kept else Identity.generate(AGGREGATOR)
+    return members, operator
+
+
+def _pin(log: Ledger | None, task: str, trust: TaskTrust, operator: Identity) -> Trust:
+    """What all roles of this process pin; with a ledger it stands in the trust file from the first round
+    on.
+    """
+    operators = Roster({operator.name: operator.public})
+    if log is None:
+        return Trust(tasks={task: trust}, operators=operators)
+    log.pin(task, trust, operators)
+    return log.trust

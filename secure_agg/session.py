@@ -1,0 +1,92 @@
+"""From signed advertisements to a session: the step that clients, aggregator and auditor take in the same
+way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from secure_agg import backends
+from secure_agg.agreement import Session
+from secure_agg.config import RoundConfig
+from secure_agg.errors import (
+    BadCommitment,
+    DuplicateMessage,
+    MalformedMessage,
+    PolicyViolation,
+    TooFewClients,
+    UnknownSender,
+)
+from secure_agg.identity import Roster
+from secure_agg.messages import ADVERTISE, Advertisement, SignedAdvertisement
+from zk.commitment import Commitment
+from zk.transcript import DIGEST_BYTES
+
+
+def check_advertisement(config: RoundConfig, cohort: Roster, advertisement: SignedAdvertisement) -> Advertisement:
+    """Check one client's advertisement and decode it.
+
+    Raises:
+        UnknownSender, BadSignature, MalformedMessage, BadKey: as they say; they name the client.
+    """
+    name = advertisement.name
+    if name not in cohort:
+        raise UnknownSender(f"{name!r} advertised but is not in the cohort", phase=ADVERTISE, culprit=name)
+    body = advertisement.verify(config.context, cohort[name])
+    if len(body.commitment_hash) != DIGEST_BYTES:
+        raise MalformedMessage("a commitment hash is no digest", phase=ADVERTISE, culprit=name)
+    backends.load(config.policy.backend).check_advertisement(name, body.backend)
+    return body
+
+
+def open_session(config: RoundConfig, cohort: Roster, advertisements: Sequence[SignedAdvertisement]) -> Session:
+    """Check all advertisements of a round and compute its session id.
+
+    Raises:
+        PolicyViolation: not in id order, each client once.
+        TooFewClients: fewer than u_min.
+        DuplicateMessage: two clients advertise the same commitment hash.
+        RemoteProtocolError: see ``check_advertisement``.
+    """
+    names = [advertisement.name for advertisement in advertisements]
+    if names != sorted(set(names), key=str.encode):
+        raise PolicyViolation("advertisements are not in id order, each client once", phase=ADVERTISE)
+    if len(names) < config.policy.min_advertised:
+        raise TooFewClients(
+            f"{len(names)} clients advertised, {config.policy.min_advertised} are needed", phase=ADVERTISE
+        )
+    bodies = {item.name: check_advertisement(config, cohort, item) for item in advertisements}
+    owners: dict[bytes, str] = {}
+    for name, body in bodies.items():
+        if owners.setdefault(body.commitment_hash, name) != name:
+            raise DuplicateMessage("two clients advertise the same commitment hash", phase=ADVERTISE, culprit=name)
+    return Session(
+        config=config,
+        sid=backends.load(config.policy.backend).session_id(config, advertisements),
+        members=tuple(names),
+        keys={name: cohort[name] for name in names},
+        commitment_hashes={name: body.commitment_hash for name, body in bodies.items()},
+        parts={name: body.backend for name, body in bodies.items()},
+    )
+
+
+def open_commitment(session: Session, name: str, commitment: bytes, nonce: bytes) -> Commitment:
+    """Decode a revealed commitment and check that it is the one whose hash its owner signed before anything
+    was fixed.
+
+    Raises:
+        UnknownSender: the owner did not advertise.
+        BadCommitment: not canonical, or not what was hashed.
+    """
+    config, phase = session.config, "commitment"
+    if name not in session.keys:
+        raise UnknownSender(f"{name!r} opens a commitment but did not advertise", phase=phase, culprit=name)
+    try:
+        opened = Commitment.from_bytes(commitment, config.commitment.rank)
+    except ValueError as error:
+        raise BadCommitment(f"{error}", phase=phase, culprit=name) from error
+    backend = backends.load(config.policy.backend)
+    hashed = backend.commitment_hash(config, name, commitment, nonce)
+    if len(nonce) != DIGEST_BYTES or hashed != session.commitment_hashes[name]:
+        raise BadCommitment("a commitment does not open the hash signed for it", phase=phase, culprit=name)
+    return opened
