@@ -1,0 +1,233 @@
+"""Merkle trees of RFC 9162, section 2.1 (the same as RFC 6962): roots, inclusion and consistency proofs.
+
+Provers read the tree through a :data:`NodeSource`, which gives the roots of *complete* subtrees: node
+``(level, index)`` covers the 2^level leaves from ``index · 2^level`` on, so ``(0, i)`` is leaf ``i``'s hash.
+A proof takes O(log n) such reads. Verifiers get nothing but sizes, hashes and the proof.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from secure_agg.errors import VerificationError
+
+HASH_BYTES = 32
+EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
+
+NodeSource = Callable[[int, int], bytes]
+"""``(level, index)`` to the hash of a complete subtree."""
+
+
+class Node(NamedTuple):
+    """The root of a complete subtree, the ``position``-th of its level."""
+
+    level: int
+    position: int
+    hash: bytes
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """SHA-256(0x00 ‖ data)."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """SHA-256(0x01 ‖ left ‖ right)."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """The tree head of the leaves' data (section 2.1.1); SHA-256 of nothing for no leaves."""
+    frontier = Frontier()
+    for leaf in leaves:
+        frontier.push(leaf_hash(leaf))
+    return frontier.root()
+
+
+class Frontier:
+    """The complete subtrees that a tree is made of, largest first: its root and growth need no more.
+
+    Holds O(log n) hashes whatever the size.
+    """
+
+    def __init__(self) -> None:
+        """The empty tree."""
+        self.size = 0
+        self._peaks: list[Node] = []
+
+    @staticmethod
+    def load(size: int, node: NodeSource) -> Frontier:
+        """The frontier of the first ``size`` leaves, in one read per set bit of ``size``."""
+        frontier = Frontier()
+        frontier.size = size
+        begin = 0
+        for level in reversed(range(size.bit_length())):
+            if size >> level & 1:
+                index = begin >> level
+                frontier._peaks.append(Node(level, index, node(level, index)))
+                begin += 1 << level
+        return frontier
+
+    def push(self, leaf: bytes) -> list[Node]:
+        """Add a leaf by its hash; returns every complete subtree that it finishes, itself first."""
+        node = Node(0, self.size, leaf)
+        finished = [node]
+        while self._peaks and self._peaks[-1].level == node.level:
+            left = self._peaks.pop()
+            node = Node(node.level + 1, node.position >> 1, node_hash(left.hash, node.hash))
+            finished.append(node)
+        self._peaks.append(node)
+        self.size += 1
+        return finished
+
+    def root(self) -> bytes:
+        """The tree head of all leaves so far."""
+        if not self._peaks:
+            return EMPTY_ROOT
+        result = self._peaks[-1].hash
+        for peak in reversed(self._peaks[:-1]):
+            result = node_hash(peak.hash, result)
+        return result
+
+
+def _split(size: int) -> int:
+    """The largest power of two below ``size`` (≥ 2)."""
+    return 1 << (size - 1).bit_length() - 1
+
+
+def _range_root(node: NodeSource, begin: int, end: int) -> bytes:
+    """MTH(D[begin:end]) of RFC 9162; ``begin`` is a multiple of a power of two ≥ the length."""
+    size = end - begin
+    if size & (size - 1) == 0:
+        level = size.bit_length() - 1
+        return node(level, begin >> level)
+    middle = begin + _split(size)
+    return node_hash(_range_root(node, begin, middle), _range_root(node, middle, end))
+
+
+def inclusion_proof(index: int, size: int, node: NodeSource) -> tuple[bytes, ...]:
+    """PATH(index, D[0:size]) of RFC 9162, section 2.1.3.1: the siblings from the leaf up.
+
+    Raises:
+        ValueError: not 0 ≤ index < size.
+    """
+    if not 0 <= index < size:
+        raise ValueError(f"there is no leaf {index} among {size}")
+    proof: list[bytes] = []
+    begin, end = 0, size
+    while end - begin > 1:
+        middle = begin + _split(end - begin)
+        if index < middle:
+            proof.append(_range_root(node, middle, end))
+            end = middle
+        else:
+            proof.append(_range_root(node, begin, middle))
+            begin = middle
+    return tuple(reversed(proof))
+
+
+def consistency_proof(old_size: int, new_size: int, node: NodeSource) -> tuple[bytes, ...]:
+    """PROOF(old_size, D[0:new_size]) of RFC 9162, section 2.1.4.1; empty for equal sizes and for old size 0.
+
+    Raises:
+        ValueError: not 0 ≤ old_size ≤ new_size.
+    """
+    if not 0 <= old_size <= new_size:
+        raise ValueError(f"a tree of {old_size} leaves does not grow to {new_size}")
+    if old_size == 0:
+        return ()
+    proof: list[bytes] = []
+    begin, end = 0, new_size
+    while end != old_size:
+        middle = begin + _split(end - begin)
+        if old_size <= middle:
+            proof.append(_range_root(node, middle, end))
+            end = middle
+        else:
+            proof.append(_range_root(node, begin, middle))
+            begin = middle
+    if begin != 0:  # the old tree's last subtree; where it is the whole old tree the verifier has it already
+        proof.append(_range_root(node, begin, end))
+    return tuple(reversed(proof))
+
+
+def _check_hashes(hashes: Sequence[bytes]) -> None:
+    for value in hashes:
+        if len(value) != HASH_BYTES:
+            raise VerificationError(f"a tree hash has {HASH_BYTES} bytes, not {len(value)}")
+
+
+def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
+    """Check that leaf hash ``leaf`` stands at ``index`` in the tree of ``size`` leaves and head ``root``.
+
+    RFC 9162, section 2.1.3.2. The path follows from ``index`` and ``size``; the proof only supplies hashes.
+
+    Raises:
+        VerificationError: it does not, or the proof is too long or too short.
+    """
+    _check_hashes((leaf, root, *proof))
+    if not 0 <= index < size:
+        raise VerificationError(f"there is no leaf {index} in a tree of {size}")
+    position, last, result = index, size - 1, leaf
+    for sibling in proof:
+        if last == 0:
+            raise VerificationError(f"the inclusion proof of leaf {index} of {size} is too long")
+        if position & 1 or position == last:
+            result = node_hash(sibling, result)
+            while position and not position & 1:
+                position, last = position >> 1, last >> 1
+        else:
+            result = node_hash(result, sibling)
+        position, last = position >> 1, last >> 1
+    if last != 0:
+        raise VerificationError(f"the inclusion proof of leaf {index} of {size} is too short")
+    if result != root:
+        raise VerificationError(f"leaf {index} is not in the tree of size {size} with this root")
+
+
+def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
+    """Check that the tree of ``old_size`` leaves is the beginning of the one of ``new_size`` leaves.
+
+    RFC 9162, section 2.1.4.2. The empty tree is the beginning of every tree.
+
+    Raises:
+        VerificationError: it is not, or the proof is too long or too short.
+    """
+    _check_hashes((old_root, new_root, *proof))
+    if not 0 <= old_size <= new_size:
+        raise VerificationError(f"a tree of {old_size} leaves does not grow to {new_size}")
+    if old_size == 0 and old_root != EMPTY_ROOT:
+        raise VerificationError("the old tree is empty, its root is not")
+    if new_size == 0 and new_root != EMPTY_ROOT:
+        raise VerificationError("the new tree is empty, its root is not")
+    if old_size in (0, new_size):
+        if proof:
+            raise VerificationError(f"the consistency proof from {old_size} to {new_size} is too long")
+        if old_size == new_size and old_root != new_root:
+            raise VerificationError(f"two roots for one size, {new_size}")
+        return
+    whole = old_size & (old_size - 1) == 0  # then the old root is a node of the new tree, and left out of the proof
+    path = (old_root, *proof) if whole else tuple(proof)
+    if not path:
+        raise VerificationError(f"the consistency proof from {old_size} to {new_size} is too short")
+    position, last = old_size - 1, new_size - 1
+    while position & 1:
+        position, last = position >> 1, last >> 1
+    old_result = new_result = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            raise VerificationError(f"the consistency proof from {old_size} to {new_size} is too long")
+        if position & 1 or position == last:
+            old_result = node_hash(sibling, old_result)
+            new_result = node_hash(sibling, new_result)
+            while position and not position & 1:
+                position, last = position >> 1, last >> 1
+        else:
+            new_result = node_hash(new_result, sibling)
+        position, last = position >> 1, last >> 1
+    if last != 0:
+        raise VerificationError(f"the consistency proof from {old_size} to {new_size} is too short")
+    if old_result != old_root or new_result != new_root:
+        raise VerificationError(f"the tree of size {old_size} is not the beginning of the one of size {new_size}")
