@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test lint check bench clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -24,11 +24,12 @@ demo: setup ## Federated training on real data, every round masked, checked and 
 test: setup ## All tests.
 	$(BIN)/python -m pytest
 
-check: setup ## Lint, types and tests.
+lint: setup ## Format, lint and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+
+check: lint test ## Lint, types and tests.
 
 bench: setup ## The benchmark of the core, beside the machine's own limits.
 	$(BIN)/python -m benchmarks core

@@ -15,8 +15,6 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from mpc import ring
-from mpc.ring import ELEMENT_BYTES
 from secure_agg import backends
 from secure_agg.agreement import Session
 from secure_agg.auditor import Auditor, Verified
@@ -24,7 +22,6 @@ from secure_agg.backends.base import Phase, PhaseKind
 from secure_agg.codec import FixedPoint, model_digest
 from secure_agg.config import RoundConfig
 from secure_agg.errors import (
-    BadInput,
     ConfigError,
     DuplicateMessage,
     LocalProtocolError,
@@ -39,6 +36,7 @@ from secure_agg.identity import Identity, Roster
 from secure_agg.messages import (
     ADVERTISE,
     MAX_ADVERTISEMENT,
+    NO_BULK,
     RECEIPT,
     RESULT,
     Acceptance,
@@ -209,7 +207,7 @@ class Aggregator:
             body = encode(self._statement)
         else:
             body = self._side.request(phase.name, name)
-            if phase.kind is PhaseKind.RELEASE:
+            if self._statement is not None:
                 body = encode(Agreed(_in_order(self._signatures), body))
         if self._at == 1:
             body = encode(AdvertisementList(_in_order(self._advertisements), body))
@@ -221,11 +219,9 @@ class Aggregator:
 
     def _fix_survivors(self) -> None:
         session = self._joined()
-        names = tuple(sorted(self._present, key=str.encode))
-        self._statement = Statement(
-            tuple(self._backend.agreement.entry(session, name, self._openings[name].commitment) for name in names)
-        )
-        self._side.agree(names)
+        commitments = {name: opening.commitment for name, opening in self._openings.items()}
+        self._statement = self._backend.agreement.statement(session, commitments)
+        self._side.agree(self._backend.agreement.check_statement(session, self._statement))
 
     def _check_signed(self, phase: Phase) -> None:
         quorum = self._joined().quorum
@@ -272,7 +268,7 @@ class Aggregator:
         message = read(
             data,
             limit=limit,
-            bulk_bytes=self.config.layout.total * ELEMENT_BYTES if phase.kind is PhaseKind.INPUT else 0,
+            bulk_sizes=self._backend.hidden_sizes(self.config) if phase.kind is PhaseKind.INPUT else NO_BULK,
             session=self._session.sid if self._session else self.config.context,
             phase=phase.name,
             recipients=("",) if to_everybody else (self.identity.name,),
@@ -305,11 +301,7 @@ class Aggregator:
                 raise DuplicateMessage(
                     f"the commitment of {other.name!r} is shown again", phase=phase.name, culprit=name
                 )
-        try:
-            vector = ring.from_bytes(message.bulk)
-        except ValueError as error:
-            raise BadInput(str(error), phase=phase.name, culprit=name) from error
-        self._side.receive_input(name, body.backend, vector)
+        self._side.receive_input(name, body.backend, message.bulk)
         self._openings[name] = Opening(name, body.commitment, body.nonce)
         accepted = Acceptance(name, self._joined().commitment_hashes[name], message.header.bulk_digest)
         return [self._request(name, RECEIPT, encode(accepted))]

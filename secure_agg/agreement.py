@@ -53,6 +53,12 @@ class Agreement:
         """What the statement says of one member."""
         return StatementEntry(name, digest("commitment", commitment))
 
+    def statement(self, session: Session, commitments: Mapping[str, bytes]) -> Statement:
+        """The statement for a round in which these commitments are summed."""
+        return Statement(
+            tuple(self.entry(session, name, commitments[name]) for name in sorted(commitments, key=str.encode))
+        )
+
     def check_statement(self, session: Session, statement: Statement) -> tuple[str, ...]:
         """Check the form of a statement and return S.
 

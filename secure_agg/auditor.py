@@ -23,7 +23,7 @@ from secure_agg.errors import (
 )
 from secure_agg.evidence import RECORD_VERSION, Evidence, RoundRecord
 from secure_agg.identity import Roster
-from secure_agg.messages import MAX_ADVERTISEMENT, RECEIPT, Acceptance, Statement, decode, peek, read
+from secure_agg.messages import MAX_ADVERTISEMENT, NO_BULK, RECEIPT, Acceptance, decode, peek, read
 from secure_agg.session import open_commitment, open_session
 from secure_agg.trust import Trust
 from zk import aggregate
@@ -129,7 +129,7 @@ class Auditor:
             message = read(
                 receipt,
                 limit=MAX_ADVERTISEMENT,
-                bulk_bytes=0,
+                bulk_sizes=NO_BULK,
                 session=sid,
                 phase=RECEIPT,
                 recipients=(header.recipient,),
@@ -155,6 +155,9 @@ class Auditor:
         """The commitments of S, each the one whose hash was signed before anything was fixed; no two the
         same.
         """
+        names = evidence.participants
+        if list(names) != sorted(set(names), key=str.encode):
+            raise PolicyViolation("the participants are not in id order, each once")
         commitments = []
         owners: dict[bytes, str] = {}
         for opening in evidence.openings:
@@ -165,9 +168,7 @@ class Auditor:
 
     def _check_agreement(self, session: Session, evidence: Evidence) -> bytes:
         agreement = backends.load(session.config.policy.backend).agreement
-        statement = Statement(
-            tuple(agreement.entry(session, opening.name, opening.commitment) for opening in evidence.openings)
-        )
+        statement = agreement.statement(session, {item.name: item.commitment for item in evidence.openings})
         agreement.check_statement(session, statement)
         agreement.check_quorum(session, statement, evidence.agreement)
         return agreement.root(statement)

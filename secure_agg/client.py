@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from mpc.framing import frame, integer
 from mpc.keystream import KEY_BYTES, KeyStream, derive_key
-from mpc.ring import Vector, byte_view
+from mpc.ring import Vector
 from secure_agg import backends
 from secure_agg.agreement import Session
 from secure_agg.auditor import Auditor, Verified
@@ -43,6 +43,7 @@ from secure_agg.identity import Identity
 from secure_agg.messages import (
     ADVERTISE,
     MAX_CONFIG,
+    NO_BULK,
     RECEIPT,
     RESULT,
     Acceptance,
@@ -250,6 +251,8 @@ class Client:
         try:
             message = self._read(request, header, phase.name, session, limit=limit)
             body = self._begin(message) if self._at == 1 else message.body
+            if self._statement is not None:
+                body = self._check_agreed(phase, body)
             answer = _HANDLERS[phase.kind](self, phase, body)
         except RemoteProtocolError as error:
             error.phase, error.culprit = error.phase or phase.name, error.culprit or header.sender
@@ -262,7 +265,7 @@ class Client:
         return read(
             data,
             limit=limit,
-            bulk_bytes=0,
+            bulk_sizes=NO_BULK,
             session=session,
             phase=phase,
             recipients=(self.identity.name,),
@@ -297,10 +300,10 @@ class Client:
         if self._vector is None:
             raise LocalProtocolError("the vector was hidden before", phase=phase.name)
         with self.timings(phase.name):
-            part = self._side.hide(body, self._vector)
+            part, hidden = self._side.hide(body, self._vector)
+            self._vector = None
             opening = HiddenInput(self._commitment, self._nonce, part)
-            vector, self._vector = self._vector, None
-            return self._write(phase, self._operator, encode(opening), byte_view(vector))
+            return self._write(phase, self._operator, encode(opening), hidden)
 
     def _agree(self, phase: Phase, body: bytes) -> bytes:
         """Check the set, bind to it durably, and sign it: once for the task and round, whatever is asked
@@ -319,18 +322,23 @@ class Client:
         self._statement = statement
         return self._write(phase, self._operator, encode(Signature(self.identity.name, self.identity.sign(signed))))
 
-    def _release(self, phase: Phase, body: bytes) -> bytes:
-        """Give out what opens the sum: after checking that a quorum signed the very set this client signed,
-        and once.
+    def _check_agreed(self, phase: Phase, body: bytes) -> bytes:
+        """After the set is signed nothing is answered before a quorum is seen to have signed that very set, and once.
+
+        Returns:
+            The backend's part of the request.
         """
-        session, statement = self._joined(), self._statement
-        if statement is None:
-            raise LocalProtocolError("nothing is released before a set is signed", phase=phase.name)
         agreed = decode(Agreed, body, header_limit(self._config.cohort_size), phase=phase.name)
-        self._backend.agreement.check_quorum(session, statement, agreed.signatures)
-        self._store.claim(self._scope, f"release in phase {phase.name}", phase=phase.name)
+        if self._statement is not None:
+            self._backend.agreement.check_quorum(self._joined(), self._statement, agreed.signatures)
+        self._store.claim(self._scope, f"phase {phase.name}", phase=phase.name)
+        return agreed.backend
+
+    def _release(self, phase: Phase, body: bytes) -> bytes:
+        if self._statement is None:
+            raise LocalProtocolError("nothing is released before a set is signed", phase=phase.name)
         with self.timings(phase.name):
-            answer = self._side.release(phase.name, agreed.backend)
+            answer = self._side.release(phase.name, body)
         return self._write(phase, self._operator, answer)
 
     def _joined(self) -> Session:
@@ -406,7 +414,7 @@ class Client:
         message = read(
             result,
             limit=header_limit(self._config.cohort_size),
-            bulk_bytes=None,
+            bulk_sizes=None,
             session=session,
             phase=RESULT,
             recipients=(self.identity.name,),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -101,16 +102,20 @@ class Identity:
         return self._key.sign(message)
 
     def save(self, path: Path) -> None:
-        """Write the seed, in hex, to a new file that only its owner can read (mode 0600), durably.
+        """Write the seed, in hex, to a new file that only its owner can read (mode 0600), durably and all at once.
 
         Raises:
             FileExistsError: there is a file already; a key is never overwritten.
         """
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(self._key.private_bytes_raw().hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".key-")  # mode 0600
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(self._key.private_bytes_raw().hex() + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)  # unlike a rename, a link refuses to replace
+        finally:
+            os.unlink(temporary)
 
     @staticmethod
     def load(name: str, path: Path) -> Identity:

@@ -147,7 +147,7 @@ def read(
     data: bytes | memoryview,
     *,
     limit: int,
-    bulk_bytes: int | None,
+    bulk_sizes: range | None,
     session: bytes,
     phase: str,
     recipients: tuple[str, ...],
@@ -158,7 +158,7 @@ def read(
     Args:
         data: as received.
         limit: most bytes of a header.
-        bulk_bytes: exact size of the bulk; None leaves it to the caller, who has bounded ``data``.
+        bulk_sizes: sizes that the bulk may have; None leaves it to the caller, who has bounded ``data``.
         session: awaited.
         phase: awaited.
         recipients: addressees that make this message ours.
@@ -181,8 +181,9 @@ def read(
         raise WrongPhase(f"a message of phase {header.phase!r} came in phase {phase!r}", phase=phase, culprit=culprit)
     if header.session != session:
         raise WrongContext("a message is bound to another round or view of it", phase=phase, culprit=culprit)
-    if bulk_bytes is not None and len(bulk) != bulk_bytes:
-        raise MalformedMessage(f"{len(bulk)} bytes of bulk, not {bulk_bytes}", phase=phase, culprit=culprit)
+    if bulk_sizes is not None and len(bulk) not in bulk_sizes:
+        limits = f"[{bulk_sizes.start}, {bulk_sizes.stop})"
+        raise MalformedMessage(f"{len(bulk)} bytes of bulk, outside {limits}", phase=phase, culprit=culprit)
     expected = hashlib.sha256(bulk).digest() if len(bulk) else b""
     if header.bulk_digest != expected:
         raise MalformedMessage("the bulk is not the one announced", phase=phase, culprit=culprit)
@@ -269,7 +270,7 @@ class Signature(Wire, frozen=True):
 
 
 class Agreed(Wire, frozen=True):
-    """A release phase's request: the quorum of signatures, and the backend's part."""
+    """A request after the set was signed: the quorum of signatures, and the backend's part."""
 
     signatures: tuple[Signature, ...]
     backend: bytes
@@ -279,6 +280,7 @@ ADVERTISE: Final = "advertise"
 CONSISTENCY: Final = "consistency"
 RECEIPT: Final = "receipt"
 RESULT: Final = "result"
+NO_BULK: Final = range(1)
 MAX_ADVERTISEMENT: Final = 1024
 MAX_CONFIG: Final = 1 << 20
 

@@ -8,7 +8,10 @@ to every client that is still there and one response from each. What a phase is 
 * ``EXCHANGE``: the backend's own business: keys, shares.
 * ``INPUT``: the backend hides the vector; the role opens D_i with it.
 * ``AGREE``: the role fixes and signs the set S, by the backend's ``agreement``; the backend may object.
-* ``RELEASE``: the role first checks the quorum's signatures; only then the backend gives out what opens the sum.
+* ``RELEASE``: the backend gives out what opens the sum.
+
+Once a client has signed a set, every later request carries the quorum's signatures, and the role checks them and
+answers once, durably, before the backend sees the request.
 
 The roles own identities, signatures, commitments, nonces, durability and evidence. The backend never sees a
 commitment; what it hides is a vector of integers modulo p, and what it returns is the exact sum of those of
@@ -26,10 +29,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mpc.framing import integer
-from mpc.ring import Vector
+from mpc.ring import ELEMENT_BYTES, Vector, from_bytes
 from secure_agg.agreement import Agreement, Session
 from secure_agg.config import Policy, RoundConfig
-from secure_agg.errors import ConfigError
+from secure_agg.errors import BadInput, ConfigError
 from secure_agg.ledger import merkle
 from secure_agg.messages import SignedAdvertisement, encode
 from zk.transcript import digest
@@ -38,10 +41,12 @@ __all__ = [
     "AggregatorSide",
     "Backend",
     "ClientSide",
+    "Hidden",
     "Phase",
     "PhaseKind",
     "Session",
     "TrustStatement",
+    "hidden_vector",
 ]
 
 
@@ -74,6 +79,22 @@ class TrustStatement:
     limits: str
 
 
+Hidden = bytes | memoryview
+"""A hidden vector as it is sent."""
+
+
+def hidden_vector(hidden: memoryview, *, phase: str, culprit: str) -> Vector:
+    """A vector of Z_p that was sent as it is.
+
+    Raises:
+        BadInput: an element is not canonical.
+    """
+    try:
+        return from_bytes(hidden)
+    except ValueError as error:
+        raise BadInput(str(error), phase=phase, culprit=culprit) from error
+
+
 class ClientSide(ABC):
     """A backend's part of one client in one attempt. All its randomness comes from ``derive``."""
 
@@ -95,8 +116,12 @@ class ClientSide(ABC):
         raise ConfigError(f"backend {type(self).__name__} has no exchange in phase {phase!r}")
 
     @abstractmethod
-    def hide(self, request: bytes, vector: Vector) -> bytes:
-        """INPUT: turn ``vector`` into what is sent, in place, and return the backend's part of the message."""
+    def hide(self, request: bytes, vector: Vector) -> tuple[bytes, Hidden]:
+        """INPUT: hide ``vector``, which may be overwritten.
+
+        Returns:
+            The backend's part of the message, and the hidden vector as it is sent.
+        """
 
     @abstractmethod
     def agree(self, survivors: tuple[str, ...]) -> None:
@@ -134,8 +159,8 @@ class AggregatorSide(ABC):
         """An EXCHANGE phase is over; only ``present`` have answered."""
 
     @abstractmethod
-    def receive_input(self, name: str, part: bytes, vector: Vector) -> None:
-        """Take a hidden vector into the sum. ``vector`` is canonical and read-only."""
+    def receive_input(self, name: str, part: bytes, hidden: memoryview) -> None:
+        """Take a hidden vector into the sum; its size is within the backend's limits."""
 
     @abstractmethod
     def agree(self, survivors: tuple[str, ...]) -> None:
@@ -189,6 +214,11 @@ class Backend(ABC):
         """sid = H(ctx, root of all signed advertisements, in id order)."""
         root = merkle.root([encode(advertisement) for advertisement in advertisements])
         return digest("session", config.context, integer(len(advertisements)), root)
+
+    def hidden_sizes(self, config: RoundConfig) -> range:
+        """Sizes in bytes that a hidden vector can have: by default that of the vector itself."""
+        size = config.layout.total * ELEMENT_BYTES
+        return range(size, size + 1)
 
     @abstractmethod
     def check_advertisement(self, name: str, part: bytes) -> None:

@@ -10,15 +10,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mpc.ring import Vector, add_into
+from mpc.ring import Vector, add_into, byte_view
 from secure_agg.backends.base import (
     AggregatorSide,
     Backend,
     ClientSide,
+    Hidden,
     Phase,
     PhaseKind,
     Session,
     TrustStatement,
+    hidden_vector,
 )
 from secure_agg.config import RoundConfig
 from secure_agg.errors import MalformedMessage
@@ -39,8 +41,8 @@ class _Client(ClientSide):
     def begin(self, session: Session) -> None:
         pass
 
-    def hide(self, request: bytes, vector: Vector) -> bytes:
-        return b""
+    def hide(self, request: bytes, vector: Vector) -> tuple[bytes, Hidden]:
+        return b"", byte_view(vector)
 
     def agree(self, survivors: tuple[str, ...]) -> None:
         pass
@@ -56,9 +58,9 @@ class _Aggregator(AggregatorSide):
     def begin(self, session: Session) -> None:
         pass
 
-    def receive_input(self, name: str, part: bytes, vector: Vector) -> None:
+    def receive_input(self, name: str, part: bytes, hidden: memoryview) -> None:
         _empty(part, MASKED_INPUT, name)
-        add_into(self._sum, vector)
+        add_into(self._sum, hidden_vector(hidden, phase=MASKED_INPUT, culprit=name))
 
     def agree(self, survivors: tuple[str, ...]) -> None:
         pass

@@ -257,8 +257,6 @@ class Database:
             old.verify(self.log_public)
         except VerificationError as error:
             raise LedgerDamaged(f"the head of size {old.size} is not signed by the ledger's key") from error
-        if self.leaf(old.size) is not None:
-            raise LedgerDamaged(f"record {old.size} is there, but the newest head is of size {old.size}")
         frontier = merkle.Frontier.load(old.size, self.node)
         if frontier.root() != old.root:
             raise LedgerDamaged(f"the stored tree does not have the root of its head of size {old.size}")

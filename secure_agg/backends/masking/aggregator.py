@@ -17,7 +17,7 @@ from mpc.keystream import derive_key
 from mpc.masks import Mask
 from mpc.ring import Vector
 from mpc.shamir import ShareError
-from secure_agg.backends.base import AggregatorSide, Session
+from secure_agg.backends.base import AggregatorSide, Session, hidden_vector
 from secure_agg.backends.masking import rules
 from secure_agg.backends.masking.rules import CHOOSE_PEERS, MASKED_INPUT, SHARE_KEYS, UNMASK
 from secure_agg.backends.masking.wire import (
@@ -145,7 +145,7 @@ class MaskingAggregator(AggregatorSide):
 
     # --- adding up ------------------------------------------------------------------------------------------
 
-    def receive_input(self, name: str, part: bytes, vector: Vector) -> None:
+    def receive_input(self, name: str, part: bytes, hidden: memoryview) -> None:
         """Add a masked vector.
 
         Both ends of an edge must have used its mask, or neither; whichever of the two comes second and says
@@ -165,7 +165,7 @@ class MaskingAggregator(AggregatorSide):
                     phase=MASKED_INPUT,
                     culprit=name,
                 )
-        ring.add_into(self._sum, vector)
+        ring.add_into(self._sum, hidden_vector(hidden, phase=MASKED_INPUT, culprit=name))
         self._seed_hashes[me], self._active[me] = masked.seed_hash, frozenset(active)
 
     def agree(self, survivors: tuple[str, ...]) -> None:

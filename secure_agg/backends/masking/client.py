@@ -9,7 +9,7 @@ from mpc.keys import KeyAgreementError, KeyPair
 from mpc.keystream import KeyStream, derive_key
 from mpc.masks import Mask
 from mpc.ring import Vector
-from secure_agg.backends.base import ClientSide, Session
+from secure_agg.backends.base import ClientSide, Hidden, Session
 from secure_agg.backends.masking import rules
 from secure_agg.backends.masking.rules import CHOOSE_PEERS, MASKED_INPUT, SHARE_KEYS, UNMASK
 from secure_agg.backends.masking.wire import (
@@ -140,7 +140,7 @@ class MaskingClient(ClientSide):
             own_hash = share_hash(sid, SELF_SEED, self._name, self._name, self._seed_shares[self._me])
         return KeyShares(tuple(edges), own_hash)
 
-    def hide(self, request: bytes, vector: Vector) -> bytes:
+    def hide(self, request: bytes, vector: Vector) -> tuple[bytes, Hidden]:
         """Check what the peers sent, then add this client's masks to the vector."""
         edges = decode(Edges, request, header_limit(self._config.cohort_size), phase=MASKED_INPUT).edges
         indices = [edge.peer for edge in edges]
@@ -161,7 +161,7 @@ class MaskingClient(ClientSide):
         rules.check_active(self._session, self._plan, active, self._chosen)
         self._active = active
         masks.apply(vector, terms)
-        return encode(MaskedPart(seed_hash(sid, self._name, self._seed), tuple(active)))
+        return encode(MaskedPart(seed_hash(sid, self._name, self._seed), tuple(active))), ring.byte_view(vector)
 
     def _take_shares(self, edge: Edge, channel: bytes) -> bool:
         """Open and check the shares a peer dealt to this client. A bad share leaves the edge inactive."""
