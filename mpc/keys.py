@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -70,8 +71,11 @@ class KeyPair:
         check_public(peer)
         if peer == self.public:
             raise KeyAgreementError("a peer's public key is our own, reflected")
-        private = X25519PrivateKey.from_private_bytes(self.secret)
-        return private.exchange(X25519PublicKey.from_public_bytes(peer))
+        return self._private.exchange(X25519PublicKey.from_public_bytes(peer))
+
+    @cached_property
+    def _private(self) -> X25519PrivateKey:
+        return X25519PrivateKey.from_private_bytes(self.secret)
 
 
 def confirmation(shared: bytes, session: bytes, sender: bytes, recipient: bytes) -> bytes:

@@ -44,6 +44,7 @@ class MaskingClient(ClientSide):
         self._channel = KeyPair.from_secret(derive("channel-key"))
         self._mask = KeyPair.from_secret(derive("mask-key"))
         self._seed = derive("self-mask-seed")
+        self._agreed: dict[int, tuple[bytes, bytes]] = {}
         self._chosen: list[int] = []
         self._choosers: list[int] = []
         self._active: list[int] = []
@@ -62,6 +63,7 @@ class MaskingClient(ClientSide):
         """Refuse copied keys; agree with every participant on the two secrets of each pair."""
         rules.check_distinct_keys(session)
         self._session = session
+        self._agreed.clear()
         self._plan = rules.plan(session)
         self._index = {name: i for i, name in enumerate(session.members)}
         self._me = self._index[self._name]
@@ -81,12 +83,14 @@ class MaskingClient(ClientSide):
         return split_part(name, self._session.parts[name])
 
     def _secrets(self, peer: int) -> tuple[bytes, bytes]:
-        """The raw channel secret and mask secret shared with a peer."""
-        channel, mask = self._public(peer)
-        try:
-            return self._channel.shared_secret(channel), self._mask.shared_secret(mask)
-        except KeyAgreementError as error:
-            raise BadKey(str(error), phase=ADVERTISE, culprit=self._session.members[peer]) from error
+        """The raw channel secret and mask secret shared with a peer; kept from share-keys to masked-input."""
+        if peer not in self._agreed:
+            channel, mask = self._public(peer)
+            try:
+                self._agreed[peer] = self._channel.shared_secret(channel), self._mask.shared_secret(mask)
+            except KeyAgreementError as error:
+                raise BadKey(str(error), phase=ADVERTISE, culprit=self._session.members[peer]) from error
+        return self._agreed[peer]
 
     def exchange(self, phase: str, request: bytes) -> bytes:
         """Phases choose-peers and share-keys."""
@@ -160,6 +164,7 @@ class MaskingClient(ClientSide):
             terms.append(Mask(keys.mask_key(mask, sid, me, name), 1 if self._me < edge.peer else -1))
         rules.check_active(self._session, self._plan, active, self._chosen)
         self._active = active
+        self._agreed.clear()
         masks.apply(vector, terms)
         return encode(MaskedPart(seed_hash(sid, self._name, self._seed), tuple(active))), ring.byte_view(vector)
 

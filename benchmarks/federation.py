@@ -1,0 +1,185 @@
+"""Settings and rounds that the measurements share: real roles, real messages, and requests that can be replayed.
+
+Identities and attempt secrets follow from a client's name. A client that is made anew therefore answers the same
+requests with the same bytes, which is how one client's part is repeated without the rest of its round.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mpc import graph
+from secure_agg.aggregator import Aggregator
+from secure_agg.backends.masking.rules import MASKED_INPUT, SHARE_KEYS
+from secure_agg.client import Client
+from secure_agg.config import Policy, RoundConfig
+from secure_agg.identity import Identity, Roster
+from secure_agg.messages import ADVERTISE, Envelope
+from secure_agg.rounds import LocalRound
+from secure_agg.trust import TaskTrust, Trust
+from zk import parameters
+
+FEWEST_CLIENTS: Final = 3
+KERNELS_ONLY: Final = "kernels only: below the security bound"
+_TASK: Final = "benchmark"
+_OPERATOR: Final = "aggregator"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the core suite is run with.
+
+    Attributes:
+        params: model parameters d.
+        clients: headroom of the sums, and the cohort of the aggregator's part.
+        neighbours: K, masks beside the client's own; the client's part runs with K + 1 clients.
+        bits: per value.
+        repeat: repetitions of everything that is repeated.
+
+    Raises:
+        ValueError: one is out of range, or together they would not be secure.
+    """
+
+    params: int
+    clients: int
+    neighbours: int
+    bits: int
+    repeat: int
+
+    def __post_init__(self) -> None:
+        if self.params < 1 or self.repeat < 1:
+            raise ValueError(f"--params {self.params} and --repeat {self.repeat} must be 1 or more")
+        if self.clients < FEWEST_CLIENTS:
+            raise ValueError(f"--clients {self.clients} is below {FEWEST_CLIENTS}, the fewest whose sum is opened")
+        most = min(self.clients, graph.COMPLETE_UP_TO) - 1
+        if not FEWEST_CLIENTS - 1 <= self.neighbours <= most:
+            raise ValueError(
+                f"--neighbours {self.neighbours} is outside [{FEWEST_CLIENTS - 1}, {most}] for {self.clients} clients"
+            )
+        Policy.default(self.clients, bits=self.bits)
+        parameters.choose(self.bits, self.clients, self.params)
+
+
+def degree_note(neighbours: int, clients: int) -> str:
+    """Whether so many neighbours are secure in a cohort of ``clients``, and in which cohort they are."""
+    needed = clients - 1
+    if clients > graph.COMPLETE_UP_TO:
+        corrupt = Policy.default(clients).max_corrupt
+        found = graph.degree(clients, corrupt, math.floor(clients * graph.EXPECTED_DROPOUT))
+        needed = found.neighbours if found else needed
+    if neighbours >= needed:
+        return f"secure for {clients} clients"
+    return (
+        f"{KERNELS_ONLY} of {needed} neighbours for {clients} clients; "
+        f"secure as the complete graph of {neighbours + 1} clients"
+    )
+
+
+def update(params: int) -> npt.NDArray[np.float32]:
+    """A trained update as its values usually look; the same at each call."""
+    return np.random.default_rng(0).standard_normal(params, dtype=np.float32)
+
+
+def identity(name: str) -> Identity:
+    """The identity of that name."""
+    return Identity(name, hashlib.sha256(f"benchmark identity {name}".encode()).digest())
+
+
+def client(name: str, trust: Trust) -> Client:
+    """The client of that name, in the state before it joins."""
+    return Client(
+        identity(name), trust, entropy=lambda size: hashlib.shake_256(f"benchmark {name}".encode()).digest(size)
+    )
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Everything that a round's parties hold before it starts."""
+
+    names: tuple[str, ...]
+    trust: Trust
+    config: RoundConfig
+
+    @staticmethod
+    def of(clients: int, params: int, bits: int = 16) -> Federation:
+        """A federation of ``clients`` members, masking backend, default policy, one array of ``params``."""
+        names = tuple(f"client-{i:04d}" for i in range(clients))
+        policy = Policy.default(clients, bits=bits)
+        roster = Roster({name: identity(name).public for name in names})
+        operators = Roster({_OPERATOR: identity(_OPERATOR).public})
+        config = RoundConfig.create(
+            task=_TASK, round=0, policy=policy, cohort=roster, shapes=((params,),), operators=operators
+        )
+        return Federation(names, Trust({_TASK: TaskTrust(roster, policy)}, operators), config)
+
+    def clients(self) -> dict[str, Client]:
+        """All clients, by name."""
+        return {name: client(name, self.trust) for name in self.names}
+
+    def updates(self, values: npt.NDArray[Any]) -> dict[str, list[npt.NDArray[Any]]]:
+        """The same update for every client; their commitments differ all the same, by their randomness."""
+        return {name: [values] for name in self.names}
+
+    @property
+    def cohort(self) -> Roster:
+        """The roster."""
+        return self.trust.cohort(_TASK)
+
+    @property
+    def operator(self) -> Identity:
+        """The aggregator's identity."""
+        return identity(_OPERATOR)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What one client was sent until it sent its masked input. It can be replayed in another process.
+
+    Attributes:
+        name: of the client.
+        trust: what it has pinned.
+        requests: by phase.
+    """
+
+    name: str
+    trust: Trust
+    requests: Mapping[str, bytes]
+
+    def replay(self, values: npt.NDArray[Any]) -> Client:
+        """Take a new client of that name from joining to its masked input.
+
+        Args:
+            values: the update; the same as in the recorded round.
+        """
+        replayed = client(self.name, self.trust)
+        replayed.join(self.requests[ADVERTISE], [values])
+        for phase in (SHARE_KEYS, MASKED_INPUT):
+            replayed.receive(self.requests[phase])
+        return replayed
+
+
+class RecordedRound(LocalRound):
+    """A whole round in this process that remembers what its first client was sent."""
+
+    def __init__(self, federation: Federation, values: npt.NDArray[Any]) -> None:
+        aggregator = Aggregator(federation.operator, federation.config, federation.cohort)
+        super().__init__(aggregator, federation.clients(), federation.updates(values))
+        self._federation = federation
+        self._requests: dict[str, bytes] = {}
+
+    def answer(self, request: Envelope, phase: str) -> bytes | None:
+        """As in any round. A phase's first message is its request, a second one the receipt."""
+        if request.recipient == self._federation.names[0]:
+            self._requests.setdefault(phase, request.data)
+        return super().answer(request, phase)
+
+    def recording(self) -> Recording:
+        """What the first client was sent; after ``run``."""
+        return Recording(self._federation.names[0], self._federation.trust, dict(self._requests))

@@ -1,0 +1,28 @@
+"""What a suite of measurements is; ``benchmarks.__main__`` lists them all."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.report import Report
+
+
+class UsageError(ValueError):
+    """Options that are out of range or contradict each other."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named set of measurements with its own options.
+
+    Attributes:
+        summary: one line for the help text.
+        add_arguments: adds the suite's options to its parser.
+        run: measures; raises ``UsageError`` before anything is measured.
+    """
+
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], Report]

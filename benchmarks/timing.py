@@ -1,0 +1,55 @@
+"""Medians, spreads and ratios of repetitions that alternate.
+
+Operations that are compared run in turn (A, B, A, B, …), and a ratio is the median of the ratios of neighbours:
+a machine that is slow for a while is slow for both.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Seconds of the repetitions of one operation, in the order in which they ran."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The median, in seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """The first and third quartile, in seconds."""
+        low, high = np.percentile(self.seconds, (25, 75))
+        return float(low), float(high)
+
+    def __add__(self, other: Samples) -> Samples:
+        """Two operations one after the other, repetition by repetition."""
+        return Samples(tuple(a + b for a, b in zip(self.seconds, other.seconds, strict=True)))
+
+    def ratio_to(self, other: Samples) -> float:
+        """The median over the repetitions of this operation's time over the other's."""
+        return statistics.median(a / b for a, b in zip(self.seconds, other.seconds, strict=True))
+
+
+def timed(operation: Callable[[], object]) -> float:
+    """Seconds that one call takes."""
+    start = time.perf_counter()
+    operation()
+    return time.perf_counter() - start
+
+
+def interleaved(operations: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, Samples]:
+    """Run all operations in turn ``repeat`` times, after one round that compiles and warms up."""
+    for operation in operations.values():
+        operation()
+    rounds = [[timed(operation) for operation in operations.values()] for _ in range(repeat)]
+    return {name: Samples(column) for name, column in zip(operations, zip(*rounds, strict=True), strict=True)}
