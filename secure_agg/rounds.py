@@ -29,7 +29,7 @@ from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.identity import Identity, KeyDirectory, Roster
 from secure_agg.ledger.log import Ledger
 from secure_agg.ledger.receipt import Receipt
-from secure_agg.messages import ADVERTISE, Envelope
+from secure_agg.messages import ADVERTISE, RESULT, Envelope
 from secure_agg.trust import TaskTrust, Trust
 
 PHASES: Final = ("advertise", "choose-peers", "share-keys", "masked-input", "consistency", "unmask")
@@ -65,11 +65,23 @@ class Result:
 
 @dataclass
 class Traffic:
-    """Bytes that each client sent and received."""
+    """Bytes that each client sent and received in each phase, by (client, phase)."""
 
-    upload: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    download: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    result: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    upload: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    download: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    result: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+
+    def stats(self, phases: Sequence[str]) -> dict[str, float]:
+        """Means over the clients that took part in a phase, and of each client's total."""
+        stats = {}
+        for kind, amounts in (("upload", self.upload), ("download", self.download), ("result", self.result)):
+            clients = {name for name, _ in amounts}
+            stats[f"client.{kind}_bytes"] = sum(amounts.values()) / len(clients) if clients else 0.0
+            for phase in phases:
+                here = [amount for (_, at), amount in amounts.items() if at == phase]
+                if here:
+                    stats[f"client.{phase}_{kind}_bytes"] = sum(here) / len(here)
+        return stats
 
 
 class LocalRound:
@@ -106,7 +118,7 @@ class LocalRound:
     def answer(self, request: Envelope, phase: str) -> bytes | None:
         """Hand one request to its client."""
         client = self.clients[request.recipient]
-        self.traffic.download[request.recipient] += len(request.data)
+        self.traffic.download[request.recipient, phase] += len(request.data)
         if phase == ADVERTISE:
             update, weight = self.updates[request.recipient], self.weights.get(request.recipient, 1)
             return client.join(request.data, update, weight)
@@ -121,7 +133,7 @@ class LocalRound:
             response = self.answer(request, phase)
             if response is None:
                 continue
-            self.traffic.upload[request.recipient] += len(response)
+            self.traffic.upload[request.recipient, phase] += len(response)
             for receipt in self.aggregator.receive(response):
                 self.answer(receipt, phase)
 
@@ -148,7 +160,7 @@ class LocalRound:
         for envelope in self.aggregator.results():
             name = envelope.recipient
             if self.speaks(name, PHASES[-1]):
-                self.traffic.result[name] += len(envelope.data)
+                self.traffic.result[name, RESULT] += len(envelope.data)
                 verified[name] = self.clients[name].finish(envelope.data)
         return verified
 
@@ -166,9 +178,7 @@ class LocalRound:
             for name in sorted(names | {"encode", "commit"})
         }
         stats["client.protect_s"] = mean([sum(c.timings.seconds.get(p, 0.0) for p in phases) for c in joined])
-        stats["client.upload_bytes"] = mean(list(self.traffic.upload.values()))
-        stats["client.download_bytes"] = mean(list(self.traffic.download.values()))
-        stats["client.result_bytes"] = mean(list(self.traffic.result.values()))
+        stats |= self.traffic.stats(phases)
         own = self.aggregator.timings.seconds
         stats |= {f"aggregator.{phase}_s": own.get(phase, 0.0) for phase in phases}
         stats["aggregator.total_s"] = sum(own.get(phase, 0.0) for phase in phases)

@@ -227,6 +227,10 @@ class Ledger:
         except VerificationError as error:
             raise LedgerDamaged(f"round {record.round} of task {record.task!r}: {error}") from error
 
+    def evidence_path(self, record: RoundRecord) -> Path:
+        """Where the evidence of a record lies; whether it does is not checked."""
+        return self._evidence.locate(record.evidence)
+
     def receipt(self, index: int, size: int | None = None) -> Receipt:
         """Proof that the record at ``index`` is under the head of ``size``, by default the newest.
 

@@ -1,0 +1,43 @@
+"""Records and trust as plain JSON types: the same words in every command."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from secure_agg.evidence import Evidence, RoundRecord
+
+PINS: Final = ("policy", "roster", "operators", "log", "witnesses")
+"""What a verifier can hold itself, in the order it is shown."""
+
+
+def record_document(record: RoundRecord) -> dict[str, Any]:
+    """Every field of a record; bytes in hex, the sum of the commitments (kilobytes) by its size only."""
+    document: dict[str, Any] = {}
+    for name in RoundRecord.__struct_fields__:
+        value = getattr(record, name)
+        if name == "commitment_sum":
+            document["commitment_sum_bytes"] = len(value)
+        else:
+            document[name] = value.hex() if isinstance(value, bytes) else value
+    return document | {"digest": record.digest().hex()}
+
+
+def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
+    """A record with the names and the policy that stand in its evidence."""
+    policy = evidence.config.policy
+    taking_part = set(evidence.participants)
+    return {
+        "record": record_document(record),
+        "participants": list(evidence.participants),
+        "left_out": [member.name for member in evidence.cohort if member.name not in taking_part],
+        "signers": [signature.name for signature in evidence.agreement],
+        "policy": {name: getattr(policy, name) for name in policy.__struct_fields__ if name != "options"}
+        | {"options": {option.name: option.value for option in policy.options}},
+        "parameters": evidence.config.layout.values,
+    }
+
+
+def in_order(pinned: Collection[str]) -> list[str]:
+    """What was compared with the verifier's own trust, in the order of ``PINS``."""
+    return [name for name in PINS if name in pinned]

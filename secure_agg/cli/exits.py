@@ -1,0 +1,74 @@
+"""Exit codes, and how an exception becomes one. Nowhere else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Final
+
+import typer
+
+from secure_agg.errors import (
+    ConfigError,
+    LedgerDamaged,
+    LedgerError,
+    LedgerRefused,
+    SecureAggError,
+    UpdateError,
+    VerificationError,
+)
+
+OK: Final = 0
+VERIFICATION_FAILED: Final = 1
+USAGE: Final = 2
+PROTOCOL_ABORT: Final = 3
+LEDGER_DAMAGED: Final = 4
+BUG: Final = 70
+"""An exception that is none of ours (EX_SOFTWARE in sysexits.h); it must not look like a failed check, 1."""
+INTERRUPTED: Final = 130
+"""Ctrl-C: 128 + SIGINT, as shells count."""
+
+CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
+    (VerificationError, VERIFICATION_FAILED),
+    (ConfigError, USAGE),
+    (UpdateError, USAGE),
+    (typer.TyperException, USAGE),
+    (LedgerDamaged, LEDGER_DAMAGED),
+    (LedgerRefused, PROTOCOL_ABORT),
+    (LedgerError, USAGE),
+    (SecureAggError, PROTOCOL_ABORT),
+    (OSError, USAGE),
+)
+"""The first type that an exception is an instance of gives the code. A ledger that can't be opened is a
+wrong path or right, hence usage; all that is left of ``SecureAggError`` is the protocol's.
+"""
+
+HELP: Final = """Exit codes: 0 ok, 1 verification failed, 2 usage, 3 protocol abort, 4 ledger damaged."""
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code for an exception; 70 for one that is a bug."""
+    return next((code for kind, code in CODES if isinstance(error, kind)), BUG)
+
+
+def report(error: Exception, *, as_json: bool) -> None:
+    """Write an error to stderr: one line for people, or one JSON object."""
+    if isinstance(error, typer.TyperException):
+        message = error.format_message()
+    elif isinstance(error, SecureAggError):
+        message = str(error.args[0]) if as_json else str(error)
+    else:
+        message = str(error)
+    if not message:
+        return  # a command group without a command has printed its help already
+    if as_json:
+        document = {
+            "error": message,
+            "type": type(error).__name__,
+            "phase": getattr(error, "phase", None),
+            "culprit": getattr(error, "culprit", None),
+        }
+        line = json.dumps(document, ensure_ascii=False)
+    else:
+        line = "error: " + " ".join(message.split())
+    sys.stderr.write(line + "\n")

@@ -1,0 +1,74 @@
+"""Where a command writes: one result on stdout, as text or JSON; what people watch meanwhile on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+JSON_FLAG: Final = "--json"
+
+JsonOption = Annotated[bool, typer.Option(JSON_FLAG, help="Print the result as JSON, and nothing else, on stdout.")]
+
+_PIPE_WIDTH: Final = 120
+"""Columns where stdout is no terminal: tables for a file are not squeezed into 80."""
+
+
+def stdout() -> Console:
+    """The console that results go to."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(file=sys.stdout, width=width, highlight=False)
+
+
+def emit(document: Mapping[str, Any], as_json: bool, show: Callable[[Console], None]) -> None:
+    """Write a command's result.
+
+    Args:
+        document: the machine-readable result: JSON types, bytes as hex.
+        as_json: write ``document``; otherwise ``show`` writes the same for people.
+        show: given the console.
+    """
+    if as_json:
+        sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    else:
+        show(stdout())
+
+
+def progress() -> Progress:
+    """A progress display on stderr that leaves nothing behind."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+        console=Console(file=sys.stderr),
+        transient=True,
+    )
+
+
+def plain(value: str) -> Text:
+    """Text that is shown as it is: no markup, and no control characters that would reach the terminal."""
+    return Text("".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in value))
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table in the house style; columns named in ``right`` are aligned to the right."""
+    made = Table(header_style="underline", box=None, pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def show_fields(console: Console, rows: Mapping[str, str]) -> None:
+    """Print names and values, one pair a line; never wrapped, so that paths and commands can be copied."""
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        console.print(Text.assemble((name.ljust(width), "bold"), "  ", plain(value)), soft_wrap=True)

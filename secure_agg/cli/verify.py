@@ -1,0 +1,76 @@
+"""``secure-agg verify``: check one round's evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from secure_agg.auditor import verify
+from secure_agg.cli.documents import in_order, round_document
+from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.errors import ConfigError
+from secure_agg.evidence import Evidence
+from secure_agg.trust import Trust
+
+TrustOption = Annotated[
+    Path | None,
+    typer.Option("--trust", metavar="FILE", help="What you yourself have pinned; a ledger writes LEDGER.trust.json."),
+]
+
+
+def verify_evidence(
+    evidence: Annotated[Path, typer.Argument(metavar="EVIDENCE", help="File that holds one round's evidence.")],
+    trust: TrustOption = None,
+    beacon: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="Where the policy draws cohorts: the public randomness, as you know it."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that a round's result is the sum of what its participants committed to.
+
+    Without --trust the evidence is checked in itself only: whoever made it up could have made up its
+    participants too.
+    """
+    try:
+        data = evidence.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"evidence file {evidence} can't be read: {error.strerror}") from error
+    bundle = Evidence.from_bytes(data)
+    pins = Trust.load(trust) if trust else None
+    try:
+        randomness = bytes.fromhex(beacon) if beacon is not None else None
+    except ValueError:
+        raise ConfigError(f"beacon {beacon!r} is not hexadecimal") from None
+    verified = verify(bundle, pins, beacon=randomness)
+    document = round_document(verified.record, bundle) | {"verified": True, "pinned": in_order(verified.pinned)}
+
+    def show(console: Console) -> None:
+        record = verified.record
+        console.print("[bold green]verified[/]: the result is the sum of what the participants committed to")
+        show_fields(
+            console,
+            {
+                "task": record.task,
+                "round": f"{record.round} (attempt {record.attempt})",
+                "backend": bundle.config.policy.backend,
+                "participants": f"{record.participants} of {record.cohort_size}: {', '.join(bundle.participants)}",
+                "left out": ", ".join(document["left_out"]) or "nobody",
+                "sum of weights": str(record.weight_sum),
+                "parameters": str(document["parameters"]),
+                "start model": record.start_model.hex(),
+                "result": record.result_model.hex(),
+                "record": record.digest().hex(),
+                "pinned": ", ".join(document["pinned"]) or "nothing",
+            },
+        )
+        if not verified.pinned:
+            console.print(
+                "[bold yellow]nothing is pinned[/]: the evidence is consistent in itself, but who took part is its "
+                "own claim. Pass --trust FILE with a roster and policy that you hold."
+            )
+
+    emit(document, as_json, show)
