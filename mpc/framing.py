@@ -13,7 +13,7 @@ def frame(label: str, *parts: bytes | memoryview) -> bytes:
     """Return ``PROTOCOL``, the label and the parts, each preceded by its length (8 bytes, little endian)."""
     pieces: list[bytes | memoryview] = []
     for part in (PROTOCOL, label.encode(), *parts):
-        pieces.append(len(part).to_bytes(8, "little"))
+        pieces.append(memoryview(part).nbytes.to_bytes(8, "little"))
         pieces.append(part)
     return b"".join(pieces)
 

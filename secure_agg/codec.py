@@ -25,7 +25,7 @@ from mpc.framing import integer
 from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import Vector
 from secure_agg.config import Policy
-from secure_agg.errors import ConfigError, UpdateError, VerificationError
+from secure_agg.errors import ConfigError, LocalProtocolError, UpdateError, VerificationError
 from zk.transcript import digest
 
 Arrays = list[npt.NDArray[np.float64]]
@@ -119,6 +119,9 @@ class FixedPoint:
             UpdateError: an unfit array (see ``check_arrays``), NaN or infinity, a weight out of range.
         """
         check_arrays(arrays)
+        wanted = sum(array.size for array in arrays) + self.limbs
+        if out.dtype != np.uint32 or out.shape != (wanted,):
+            raise LocalProtocolError(f"{out.dtype} of shape {out.shape} has no room for {wanted} coordinates")
         if isinstance(weight, bool) or not isinstance(weight, int | np.integer) or not 1 <= weight <= self.max_weight:
             raise UpdateError(f"weight is {weight!r}, not an integer in [1, {self.max_weight}]")
         scale, units = int(weight) / self.max_weight, self.top / (2 * self.clip)

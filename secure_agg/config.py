@@ -20,6 +20,9 @@ PROTOCOL_VERSION: Final = "secure-agg/1"
 MAX_BITS: Final = 24
 MAX_WEIGHT: Final = (1 << 32) - 1
 MAX_PARAMETERS: Final = 1 << 32
+MAX_CLIENTS: Final = 1 << 24
+MAX_DIMENSIONS: Final = 32
+"""Of one array: what numpy can hold."""
 NO_DIGEST: Final = bytes(DIGEST_BYTES)
 """Stands for "there is none": no start model, no previous record."""
 
@@ -73,6 +76,8 @@ class Policy(Wire, frozen=True, kw_only=True):
         _within("bits", self.bits, 2, MAX_BITS)
         _within("max_weight", self.max_weight, 1, MAX_WEIGHT)
         _within("max_parameters", self.max_parameters, 1, MAX_PARAMETERS)
+        for name in ("max_clients", "min_clients", "min_advertised", "max_corrupt", "cohort_size"):
+            _within(name, getattr(self, name), 0, MAX_CLIENTS)
         if not isinstance(self.clip, float) or not (math.isfinite(self.clip) and 1e-30 <= self.clip <= 1e30):
             raise ConfigError(f"clip is {self.clip!r}, not a float between 1e-30 and 1e30")
         if self.rounding not in ("nearest", "stochastic"):
@@ -125,10 +130,14 @@ class Policy(Wire, frozen=True, kw_only=True):
         if cohort < min_clients:
             raise ConfigError(f"{cohort} clients are fewer than min_clients = {min_clients}")
         min_advertised = max(min_clients, cohort - max(1, math.ceil(cohort / 10)))
-        if cohort_size and corruption_rate is None:
-            raise ConfigError("a drawn cohort needs the roster's corruption_rate")
-        if cohort_size and corruption_rate is not None:
-            max_corrupt = graph.corrupt_in_sample(clients, math.floor(clients * corruption_rate), cohort_size)
+        if cohort_size:
+            if cohort_size > clients:
+                raise ConfigError(f"a cohort of {cohort_size} can't be drawn from {clients} members")
+            if corruption_rate is None or not 0 <= corruption_rate <= 1:
+                raise ConfigError(f"a drawn cohort needs a corruption_rate in [0, 1], not {corruption_rate!r}")
+            # Rounded up, but for what binary fractions add to a rate like 0.29 of 100.
+            corrupt = min(clients, math.ceil(clients * corruption_rate - 1e-9))
+            max_corrupt = graph.corrupt_in_sample(clients, corrupt, cohort_size)
         else:
             max_corrupt = (min_advertised - 1) // 3
         return Policy(
@@ -139,7 +148,7 @@ class Policy(Wire, frozen=True, kw_only=True):
             rounding=rounding,
             max_weight=max_weight,
             cohort_size=cohort_size,
-            max_clients=max_clients or cohort,
+            max_clients=cohort if max_clients is None else max_clients,
             min_clients=min_clients,
             min_advertised=min_advertised,
             max_corrupt=max_corrupt,
@@ -234,11 +243,25 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
             )
         if not self.shapes:
             raise ConfigError("a model has at least one array")
-        for shape in self.shapes:
-            if not shape or any(not 0 < side <= MAX_PARAMETERS for side in shape):
-                raise ConfigError(f"array shape {shape} is empty or has no dimension: reshape a scalar to (1,)")
-        _within("parameters", self.layout.values, 1, self.policy.max_parameters)
+        self._check_shapes()
         self.commitment  # noqa: B018 - refuses settings whose commitment would be insecure
+
+    def _check_shapes(self) -> None:
+        """Bound the number of parameters before anything is computed from it: shapes come from peers."""
+        total = 0
+        for shape in self.shapes:
+            if not shape:
+                raise ConfigError("an array has no dimension: reshape a scalar to (1,)")
+            if len(shape) > MAX_DIMENSIONS:
+                raise ConfigError(f"an array has {len(shape)} dimensions, above {MAX_DIMENSIONS}")
+            size = 1
+            for side in shape:
+                if not 1 <= side <= self.policy.max_parameters:
+                    raise ConfigError(f"an array has a side of {side}: it is empty or beyond max_parameters")
+                size *= side
+            total += size
+            if total > self.policy.max_parameters:
+                raise ConfigError(f"the model has more than max_parameters = {self.policy.max_parameters} elements")
 
     @property
     def layout(self) -> Layout:

@@ -25,6 +25,7 @@ SIGNATURE_BYTES: Final = 64
 MAX_ID_BYTES: Final = 128
 
 _FIELD: Final = 2**255 - 19
+_D: Final = -121665 * pow(121666, -1, _FIELD) % _FIELD
 # y-coordinates of the eight points of small order (RFC 8032 leaves accepting them open; a signature under
 # one proves nothing).
 _SMALL_ORDER_Y: Final = frozenset(
@@ -65,6 +66,9 @@ def check_public_key(raw: bytes) -> bytes:
     y = int.from_bytes(raw, "little") & ((1 << 255) - 1)
     if y >= _FIELD or y in _SMALL_ORDER_Y:
         raise ConfigError("an identity key is not canonical or has small order")
+    # x² = (y² − 1) / (d·y² + 1) has a root exactly if (y² − 1)·(d·y² + 1) is a square (Euler's criterion).
+    if pow((y * y - 1) * (_D * y * y + 1), (_FIELD - 1) // 2, _FIELD) != 1:
+        raise ConfigError("an identity key is not on the curve")
     return raw
 
 
@@ -126,7 +130,7 @@ class Identity:
         """
         if path.stat().st_mode & 0o077:
             raise ConfigError(f"key file {path} is accessible to others: chmod 600 it")
-        text = path.read_text().strip()
+        text = path.read_bytes().decode("ascii", "replace").strip()
         if not re.fullmatch(r"[0-9a-f]{64}", text):
             raise ConfigError(f"key file {path} does not hold 64 hexadecimal digits")
         return Identity(name, bytes.fromhex(text))
@@ -176,7 +180,7 @@ class Roster(Mapping[str, bytes]):
             ConfigError: an unfit id or key, or one key under two ids.
         """
         self._members = tuple(
-            Member(check_id(name), check_public_key(keys[name])) for name in sorted(keys, key=str.encode)
+            Member(name, check_public_key(keys[name])) for name in sorted(map(check_id, keys), key=str.encode)
         )
         owners: dict[bytes, str] = {}
         for member in self._members:

@@ -165,7 +165,8 @@ def read(
         keys: identity keys of those who may send it.
 
     Raises:
-        MalformedMessage, WrongPhase, WrongContext, UnknownSender, BadSignature: as they say.
+        MalformedMessage, WrongPhase, WrongContext, UnknownSender, BadSignature: as they say. The culprit is the
+            sender that the header claims; the signature is checked last, being the dearest check.
     """
     raw_header, bulk = unpack(data, limit)
     header = decode(Header, raw_header, limit, phase=phase)

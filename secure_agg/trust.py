@@ -190,6 +190,8 @@ class Trust:
             if Path(path).stat().st_size > _MAX_BYTES:
                 raise ConfigError(f"trust file {path} is above {_MAX_BYTES} bytes")
             return Trust.from_json(Path(path).read_text("utf-8"))
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"trust file {path} is not UTF-8") from error
         except OSError as error:
             raise ConfigError(f"trust file {path} can't be read: {error.strerror}") from error
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpc.framing import integer
+from mpc.ntt import N
 from mpc.ring import Vector, to_bytes
 from zk import commitment
 from zk.commitment import Commitment
@@ -82,6 +83,8 @@ def check(statement: AggregateStatement) -> Commitment:
     _check_range("T", statement.randomness, n * ((1 << noise_bits(parameters.bits)) - 1))
     if statement.randomness.size != commitment.randomness_length(parameters.rank):
         raise AggregateError(f"T has {statement.randomness.size} coordinates")
+    if (commitment.blocks_for(statement.sums.size) + parameters.rank + 2) * N > parameters.columns:
+        raise AggregateError(f"X has {statement.sums.size} coordinates, more than the parameters were estimated for")
     total = commitment.add(list(statement.commitments))
     if commitment.commit(statement.sums, statement.randomness, parameters.rank) != total:
         raise AggregateError("h(X ‖ T) is not the sum of the commitments: the aggregate is not what was committed to")

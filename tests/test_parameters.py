@@ -1,0 +1,140 @@
+"""Commitment settings: which are accepted, what is promised of them, and which are refused."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from zk.parameters import (
+    MINIMUM_BITS,
+    InsecureParametersError,
+    binding_bits,
+    choose,
+    hiding_bits,
+    noise_bits,
+    width,
+)
+
+MILLION = 10**6
+BITS = range(2, 25)
+CLIENTS = [1, 2, 3, 5, 16, 17, 100, 1000, 2048, 2049, 10_000, 100_000]
+SIZES = [1, 512, 10_000, MILLION, 100 * MILLION, 2**32]
+
+
+def accepted() -> list[tuple[int, int, int]]:
+    out = []
+    for bits in BITS:
+        for clients in CLIENTS:
+            for size in SIZES:
+                try:
+                    choose(bits, clients, size)
+                except InsecureParametersError:
+                    continue
+                out.append((bits, clients, size))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("bits", "clients", "expected"),
+    [(16, 1, 16), (16, 2, 17), (16, 3, 18), (16, 4, 18), (16, 5, 19), (16, 2048, 27), (16, 2049, 28), (2, 8, 11)],
+)
+def test_the_width_is_that_of_the_noise_and_of_the_number_of_clients(bits: int, clients: int, expected: int) -> None:
+    assert width(bits, clients) == expected
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("clients", CLIENTS)
+def test_sums_stay_below_two_to_the_width(bits: int, clients: int) -> None:
+    assert clients * (2 ** noise_bits(bits) - 1) < 2 ** width(bits, clients)
+
+
+@pytest.mark.parametrize(
+    ("bits", "clients", "rank"), [(16, 512, 3), (16, 513, 4), (16, 2048, 4), (13, 4096, 3), (8, 2, 3)]
+)
+def test_rank_3_serves_up_to_width_25_and_rank_4_up_to_27(bits: int, clients: int, rank: int) -> None:
+    assert choose(bits, clients, MILLION).rank == rank
+
+
+@pytest.mark.parametrize(("bits", "clients"), [(16, 2049), (16, 4096), (14, 10_000), (24, 9), (2, 2**20)])
+def test_sums_of_28_bits_are_refused(bits: int, clients: int) -> None:
+    with pytest.raises(InsecureParametersError, match="fewer bits per value or fewer clients"):
+        choose(bits, clients, 1000)
+
+
+def test_sixteen_bits_serve_2048_clients() -> None:
+    assert choose(16, 2048, 100 * MILLION).width == 27
+
+
+def test_ten_thousand_clients_get_13_bits() -> None:
+    assert choose(13, 10_000, 100 * MILLION).width == 27
+
+
+@pytest.mark.parametrize(("bits", "stated"), [(16, 378), (8, 132)])
+def test_hiding_is_estimated_as_stated(bits: int, stated: int) -> None:
+    assert abs(hiding_bits(3, bits) - stated) <= 2
+
+
+def test_few_data_bits_hide_behind_noise_of_eight() -> None:
+    assert choose(2, 10, 1000).hiding == choose(8, 10, 1000).hiding >= MINIMUM_BITS
+
+
+def test_every_accepted_setting_promises_128_bits() -> None:
+    settings = accepted()
+    assert len(settings) > 500
+    for bits, clients, size in settings:
+        setting = choose(bits, clients, size)
+        assert min(setting.binding, setting.hiding) >= MINIMUM_BITS == 128
+
+
+def test_the_columns_are_data_padding_and_randomness() -> None:
+    assert choose(16, 10, 1000).columns == 1024 + 5 * 512
+    assert choose(16, 2048, 1025).columns == 1536 + 6 * 512
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+@pytest.mark.parametrize("columns", [10 * MILLION, 100 * MILLION, 2**32])
+def test_halving_leaves_nothing_at_width_29(rank: int, columns: int) -> None:
+    assert binding_bits(rank, 29, columns) == 0
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+def test_wider_sums_bind_no_better(rank: int) -> None:
+    estimates = [binding_bits(rank, w, 10 * MILLION) for w in range(8, 31)]
+    assert estimates == sorted(estimates, reverse=True)
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+@pytest.mark.parametrize("w", [16, 25, 27])
+def test_longer_vectors_bind_no_better(rank: int, w: int) -> None:
+    estimates = [binding_bits(rank, w, columns) for columns in (4096, 10_000, MILLION, 100 * MILLION, 2**32)]
+    assert estimates == sorted(estimates, reverse=True)
+
+
+def test_every_halving_step_costs_twelve_bits() -> None:
+    short = binding_bits(3, 20, 3 * 512)
+    assert binding_bits(3, 20, 3 * 512 * 3500) == pytest.approx(short - 12)
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+def test_wider_noise_hides_no_worse(rank: int) -> None:
+    estimates = [hiding_bits(rank, bits) for bits in range(8, 25)]
+    assert estimates == sorted(estimates)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_another_row_hides_no_better(bits: int) -> None:
+    assert hiding_bits(4, bits) <= hiding_bits(3, bits)
+
+
+def test_a_setting_that_is_too_long_to_bind_names_both_estimates() -> None:
+    with pytest.raises(InsecureParametersError, match=r"binding is estimated at \d+ bits"):
+        choose(25, 1, 2**60)
+
+
+def test_the_least_noise_is_eight_bits() -> None:
+    assert [noise_bits(bits) for bits in (1, 7, 8, 9, 24)] == [8, 8, 8, 9, 24]
+
+
+def test_estimates_are_finite_for_every_width() -> None:
+    assert all(math.isfinite(binding_bits(rank, w, MILLION)) for rank in (3, 4) for w in range(8, 31))
