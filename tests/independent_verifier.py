@@ -1,0 +1,638 @@
+"""A second implementation of the checks of docs/specification.md, written from that file alone.
+
+It shares nothing with the product: no module of `mpc`, `zk` or `secure_agg` is imported, records are checked against
+the tables below after a generic MessagePack decoding, trees are hashed recursively, and the commitment is evaluated
+point by point instead of by a transform. `verify` and `verify_receipt` are the entries; everything that they refuse is
+a `ValueError`.
+
+Section numbers are those of the specification.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import msgspec
+import numpy as np
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+PROTOCOL = "secure-agg/1"
+P = 2**31 - 10239
+N = 512
+CURVE = 2**255 - 19
+
+
+def require(condition: bool, reason: str) -> None:
+    if not condition:
+        raise ValueError(reason)
+
+
+# ---------------------------------------------------------------------------------------------- 1. Conventions
+
+
+def u64(i: int) -> bytes:
+    require(0 <= i < 2**64, f"{i} does not fit 64 bits")
+    return i.to_bytes(8, "little")
+
+
+def sha(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def frame(label: str, *parts: bytes) -> bytes:
+    items = [PROTOCOL.encode(), label.encode(), *parts]
+    return b"".join(u64(len(item)) + item for item in items)
+
+
+def digest(label: str, *parts: bytes) -> bytes:
+    return sha(frame(label, *parts))
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """RFC 9162, 2.1.1."""
+    if not leaves:
+        return sha(b"")
+    if len(leaves) == 1:
+        return sha(b"\0" + leaves[0])
+    split = 1 << ((len(leaves) - 1).bit_length() - 1)
+    return sha(b"\1" + root(leaves[:split]) + root(leaves[split:]))
+
+
+# The fields of the records: "int" is unsigned, "bin32" has 32 bytes, [t] is a list of t, a capital names a record.
+RECORDS: dict[str, dict[str, Any]] = {
+    "Option": {"name": "str", "value": "int"},
+    "Policy": {
+        "backend": "str",
+        "options": ["Option"],
+        "clip": "float",
+        "bits": "int",
+        "rounding": "str",
+        "max_weight": "int",
+        "cohort_size": "int",
+        "max_clients": "int",
+        "min_clients": "int",
+        "min_advertised": "int",
+        "max_corrupt": "int",
+        "max_parameters": "int",
+    },
+    "RoundConfig": {
+        "protocol": "str",
+        "task": "str",
+        "round": "int",
+        "attempt": "int",
+        "start_model": "bin32",
+        "previous_record": "bin32",
+        "policy": "Policy",
+        "shapes": [["int"]],
+        "cohort_size": "int",
+        "cohort_root": "bin32",
+        "beacon": "bin",
+        "operators": "bin32",
+        "log_key": "bin",
+        "witnesses": "bin32",
+        "setup": "bin",
+    },
+    "Advertisement": {"commitment_hash": "bin32", "backend": "bin"},
+    "SignedAdvertisement": {"name": "str", "body": "bin", "signature": "bin64"},
+    "Signature": {"name": "str", "signature": "bin64"},
+    "CohortMember": {"name": "str", "public": "bin32"},
+    "Opening": {"name": "str", "commitment": "bin", "nonce": "bin32"},
+    "Evidence": {
+        "version": "int",
+        "config": "bin",
+        "cohort": ["CohortMember"],
+        "advertisements": ["SignedAdvertisement"],
+        "openings": ["Opening"],
+        "agreement": ["Signature"],
+        "result_model": "bin32",
+    },
+    "RoundRecord": {
+        "version": "int",
+        "task": "str",
+        "round": "int",
+        "attempt": "int",
+        "context": "bin32",
+        "session": "bin32",
+        "cohort_size": "int",
+        "participants": "int",
+        "participants_root": "bin32",
+        "commitment_sum": "bin",
+        "weight_sum": "int",
+        "start_model": "bin32",
+        "result_model": "bin32",
+        "previous_record": "bin32",
+        "evidence": "bin32",
+    },
+    "Head": {"origin": "str", "size": "int", "root": "bin32", "signature": "bin64"},
+    "Receipt": {"format": "str", "index": "int", "proof": ["bin32"], "head": "Head"},
+}
+
+
+def typed(kind: Any, value: Any, where: str) -> Any:
+    """`value` of a generic decoding read as `kind`; records become dictionaries."""
+    if isinstance(kind, list):
+        require(type(value) is list, f"{where} is no array")
+        return [typed(kind[0], item, where) for item in value]
+    if kind in RECORDS:
+        fields = RECORDS[kind]
+        require(type(value) is list and len(value) == len(fields), f"{where} is no {kind}")
+        return {
+            name: typed(of, item, f"{where}.{name}") for (name, of), item in zip(fields.items(), value, strict=True)
+        }
+    if kind == "int":
+        require(type(value) is int and value >= 0, f"{where} is no unsigned integer")
+    elif kind == "float":
+        require(type(value) is float, f"{where} is no float")
+    elif kind == "str":
+        require(type(value) is str, f"{where} is no text")
+    else:
+        require(type(value) is bytes, f"{where} is no byte string")
+        require(kind == "bin" or len(value) == int(kind[3:]), f"{where} has a wrong length")
+    return value
+
+
+def untyped(kind: Any, value: Any) -> Any:
+    if isinstance(kind, list):
+        return [untyped(kind[0], item) for item in value]
+    if kind in RECORDS:
+        return [untyped(of, value[name]) for name, of in RECORDS[kind].items()]
+    return value
+
+
+def encode(kind: str, value: dict[str, Any]) -> bytes:
+    return msgspec.msgpack.encode(untyped(kind, value))
+
+
+def decode(kind: str, data: bytes, limit: int) -> dict[str, Any]:
+    require(len(data) <= limit, f"{kind} is too long")
+    try:
+        plain = msgspec.msgpack.decode(data)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{kind} is no MessagePack: {error}") from None
+    value: dict[str, Any] = typed(kind, plain, kind)
+    require(encode(kind, value) == data, f"{kind} is not canonical")
+    return value
+
+
+def unpack(data: bytes) -> tuple[bytes, bytes]:
+    require(len(data) >= 4, "no header")
+    end = 4 + int.from_bytes(data[:4], "little")
+    require(end <= len(data), "the header is cut off")
+    return data[4:end], data[end:]
+
+
+def check_id(name: str) -> None:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise ValueError("an id is no UTF-8") from None
+    require(1 <= size <= 128, "an id has a wrong length")
+    require(unicodedata.normalize("NFC", name) == name, "an id is not in normal form C")
+    require(not any(unicodedata.category(char).startswith("C") for char in name), "an id has control characters")
+
+
+def check_order(names: Iterable[str], what: str) -> None:
+    keys = [name.encode() for name in names]
+    require(all(left < right for left, right in pairwise(keys)), f"{what} are out of order")
+
+
+def check_identity(key: bytes) -> None:
+    """An Ed25519 key that is canonical, on the curve and not of small order."""
+    number = int.from_bytes(key, "little")
+    sign, y = number >> 255, number & (2**255 - 1)
+    require(y < CURVE, "an identity key is not canonical")
+    d = -121665 * pow(121666, -1, CURVE) % CURVE
+    square = (y * y - 1) * pow(d * y * y + 1, -1, CURVE) % CURVE
+    x = pow(square, (CURVE + 3) // 8, CURVE)
+    if x * x % CURVE != square:
+        x = x * pow(2, (CURVE - 1) // 4, CURVE) % CURVE
+    require(x * x % CURVE == square, "an identity key is not on the curve")
+    require(not (x == 0 and sign), "an identity key is not canonical")
+    for _ in range(3):  # three doublings lead to the neutral element exactly from the points of small order
+        both = d * x * x * y * y
+        x, y = 2 * x * y * pow(1 + both, -1, CURVE) % CURVE, (y * y + x * x) * pow(1 - both, -1, CURVE) % CURVE
+    require((x, y) != (0, 1), "an identity key is of small order")
+
+
+def check_roster(members: Sequence[tuple[str, bytes]]) -> dict[str, bytes]:
+    for name, key in members:
+        check_id(name)
+        require(len(key) == 32, "an identity key has a wrong length")
+        check_identity(key)
+    check_order((name for name, _ in members), "members")
+    require(len({key for _, key in members}) == len(members), "an identity key is there twice")
+    return dict(members)
+
+
+def check_signature(key: bytes, signature: bytes, message: bytes, what: str) -> None:
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        raise ValueError(f"{what}: wrong signature") from None
+
+
+def check_exchange_key(key: bytes) -> None:
+    """An X25519 key that is reduced and not of low order (section 7)."""
+    x = int.from_bytes(key, "little")
+    require(x < CURVE, "a channel or mask key is not reduced")
+    z = 1
+    for _ in range(3):  # doublings on the u coordinate, which serve the curve and its twist
+        square = x * x + 486662 * x * z + z * z
+        x, z = (x * x - z * z) ** 2 % CURVE, 4 * x * z * square % CURVE
+    require(z != 0, "a channel or mask key is of low order")
+
+
+# ---------------------------------------------------------------------------------------------- 2. Key streams
+
+
+def kdf(secret: bytes, label: str, *context: bytes) -> bytes:
+    """HKDF-SHA256 with one block of output, written out."""
+    require(len(secret) >= 32, "the secret is too short")
+    extracted = hmac.digest(b"\0" * 32, secret, "sha256")
+    return hmac.digest(extracted, frame(label, *context) + b"\1", "sha256")
+
+
+def words(key: bytes, stream: int, count: int) -> np.ndarray:
+    counter = stream.to_bytes(8, "big") + b"\0" * 8
+    data = Cipher(algorithms.AES256(key), modes.CTR(counter)).encryptor().update(b"\0" * (4 * count))
+    return np.frombuffer(data, "<u4")
+
+
+def residues(key: bytes, stream: int, count: int) -> np.ndarray:
+    extra = 16
+    while True:
+        found = words(key, stream, count + extra) & 0x7FFFFFFF
+        found = found[found < P]
+        if len(found) >= count:
+            return found[:count].astype(np.int64)
+        extra *= 2
+
+
+def prg(key: bytes, length: int) -> np.ndarray:
+    chunks = [residues(key, c, min(65536, length - 65536 * c)) for c in range(-(-length // 65536))]
+    return np.concatenate(chunks) if chunks else np.zeros(0, np.int64)
+
+
+# ---------------------------------------------------------------------------------------------- 3. Round configuration
+
+
+OPTIONS = {"masking": {"complete_up_to": 1 << 20}, "plain": {}}
+"""The backends this verifier knows, each with its options and their largest values."""
+
+
+def check_config(config: dict[str, Any]) -> None:
+    policy = config["policy"]
+    require(config["protocol"] == PROTOCOL, "another protocol")
+    check_id(config["task"])
+    require(config["round"] <= 2**53 and config["attempt"] <= 2**32, "the round or attempt is too large")
+    require(policy["backend"] in OPTIONS, "unknown backend")
+    require(1 <= policy["max_parameters"] <= 2**32, "max_parameters out of range")
+    check_order((option["name"] for option in policy["options"]), "options")
+    for option in policy["options"]:
+        most = OPTIONS[policy["backend"]].get(option["name"], -1)
+        require(0 <= option["value"] <= most, "an option is unknown or out of range")
+    require(2 <= policy["bits"] <= 24, "bits out of range")
+    require(1e-30 <= policy["clip"] <= 1e30, "clip out of range")
+    require(policy["rounding"] in ("nearest", "stochastic"), "unknown rounding")
+    require(1 <= policy["max_weight"] < 2**32, "max_weight out of range")
+    least, most, drawn = policy["min_advertised"], policy["max_clients"], policy["cohort_size"]
+    require(2 <= policy["min_clients"] <= least <= most, "client limits out of order")
+    require(3 * policy["max_corrupt"] < least, "max_corrupt is too large")
+    require(drawn == 0 or least <= drawn <= most, "the policy's cohort_size is out of range")
+    require(least <= config["cohort_size"] <= most, "cohort_size is out of range")
+    shapes = config["shapes"]
+    require(len(shapes) > 0, "no array")
+    require(all(1 <= len(shape) <= 32 for shape in shapes), "an array has no dimension or too many")
+    require(all(min(shape) >= 1 for shape in shapes), "an array has a side of 0")
+    require(sum(prod(shape) for shape in shapes) <= policy["max_parameters"], "too many parameters")
+    require(len(config["beacon"]) <= 64, "the beacon is too long")
+    require(bool(config["beacon"]) == (drawn != 0), "a beacon is missing or there is one too many")
+    require(len(config["log_key"]) in (0, 32), "the log key has a wrong length")
+    require(drawn in (0, config["cohort_size"]), "another cohort_size than the policy draws")
+    require(config["setup"] == b"", "these backends have no setup")
+    require(rank(policy) in (3, 4), "no commitment rank is enough")
+
+
+def mask_bits(policy: dict[str, Any]) -> int:
+    return max(int(policy["bits"]), 8)
+
+
+def rank(policy: dict[str, Any]) -> int:
+    width = mask_bits(policy) + (policy["max_clients"] - 1).bit_length()
+    return 3 if width <= 25 else 4 if width <= 27 else 0
+
+
+def limbs(policy: dict[str, Any]) -> int:
+    return -(-int(policy["max_weight"]).bit_length() // int(policy["bits"]))
+
+
+def quorum(advertised: int, policy: dict[str, Any]) -> int:
+    return (advertised + int(policy["max_corrupt"])) // 2 + 1
+
+
+def roster_root(members: dict[str, bytes]) -> bytes:
+    ordered = sorted(members.items(), key=lambda member: member[0].encode())
+    return root([frame("member", name.encode(), key) for name, key in ordered])
+
+
+def roster_digest(members: dict[str, bytes]) -> bytes:
+    return digest("roster", roster_root(members), u64(len(members)))
+
+
+def draw(members: dict[str, bytes], size: int, beacon: bytes) -> dict[str, bytes]:
+    if size == 0:
+        return members
+    names = sorted(members, key=lambda name: digest("cohort", beacon, name.encode()))
+    return {name: members[name] for name in names[:size]}
+
+
+# ---------------------------------------------------------------------------------------------- 4. Codec
+
+
+def decode_sum(total: np.ndarray, clients: int, policy: dict[str, Any], size: int) -> tuple[np.ndarray, int]:
+    """The means of the `size` values and the sum of the weights."""
+    top = 2 ** policy["bits"] - 1
+    weight = sum(int(limb) << (policy["bits"] * i) for i, limb in enumerate(total[size:]))
+    require(clients <= weight <= clients * policy["max_weight"], "the sum of the weights is out of range")
+    factor = policy["clip"] * float(policy["max_weight"]) / float(top * weight)
+    means = (2 * total[:size] - clients * top).astype(np.float64) * factor
+    bound = policy["clip"] + 2 * policy["clip"] / top * clients * policy["max_weight"] / weight
+    require(float(np.abs(means).max()) <= bound, "a mean is out of range")
+    return means, weight
+
+
+def model_digest(shapes: Sequence[Sequence[int]], data: np.ndarray) -> bytes:
+    sides = b"".join(u64(len(shape)) + b"".join(u64(side) for side in shape) for shape in shapes)
+    return digest("model", u64(len(shapes)), sides, sha(data.astype("<f8").tobytes()))
+
+
+# ---------------------------------------------------------------------------------------------- 5. Commitment
+
+
+def matrix_key(k: int) -> bytes:
+    return digest("commitment-matrix", bytes([k]))
+
+
+def points() -> np.ndarray:
+    """ζ_0 … ζ_511."""
+    g = 2
+    while pow(psi := pow(g, (P - 1) // 1024, P), N, P) != P - 1:
+        g += 1
+    return np.array([pow(psi, 2 * int(f"{t:09b}"[::-1], 2) + 1, P) for t in range(N)], np.int64)
+
+
+def commit(x: np.ndarray, s: np.ndarray, k: int) -> bytes:
+    """The encoded commitment of the coordinates x with the randomness s."""
+    require(len(s) == (k + 2) * N, "the randomness has a wrong length")
+    x = np.asarray(x, np.int64)
+    padded = np.concatenate([x, np.zeros(-len(x) % N, np.int64), np.asarray(s, np.int64)])
+    blocks = padded.reshape(-1, N)
+    zeta, key = points(), matrix_key(k)
+    result = np.zeros((k, N), np.int64)
+    matrix = np.zeros((k, N, 16), np.int64)
+    for j, block in enumerate(blocks):
+        if j % 16 == 0:
+            matrix = residues(key, j // 16, k * N * 16).reshape(k, N, 16)
+        value = np.zeros(N, np.int64)
+        for coefficient in block[::-1].tolist():  # Horner at all points
+            value = (value * zeta + coefficient) % P
+        result = (result + matrix[:, :, j % 16] * value) % P
+    return encode_elements(result)
+
+
+def encode_elements(elements: np.ndarray) -> bytes:
+    return elements.astype("<u4").tobytes()
+
+
+def decode_elements(data: bytes, count: int, what: str) -> np.ndarray:
+    require(len(data) == 4 * count, f"{what} has a wrong length")
+    elements = np.frombuffer(data, "<u4").astype(np.int64)
+    require(bool((elements < P).all()), f"{what} is not canonical")
+    return elements
+
+
+# ---------------------------------------------------------------------------------------------- 7. Sharing
+
+
+def share_secret(secret: bytes, coefficients: Sequence[Sequence[int]], holder: int) -> bytes:
+    """The share of the holder with index `holder`; coefficients[limb] are those above the constant term."""
+    number = int.from_bytes(secret, "little")
+    share = b""
+    for i in range(9):
+        value = 0
+        for coefficient in [number >> (29 * i) & (2**29 - 1), *coefficients[i]][::-1]:
+            value = (value * (holder + 1) + coefficient) % P
+        share += value.to_bytes(4, "little")
+    return share
+
+
+def rebuild_secret(shares: dict[int, bytes]) -> bytes:
+    """The secret behind as many shares as the threshold, by holder."""
+    number = 0
+    for i in range(9):
+        limb = 0
+        for holder, share in shares.items():
+            term = int(decode_elements(share, 9, "a share")[i])
+            for other in shares:
+                if other != holder:
+                    term = term * (other + 1) * pow(other - holder, -1, P) % P
+            limb += term
+        limb %= P
+        require(limb < 2**29, "a limb is too large")
+        number |= limb << (29 * i)
+    require(number < 2**256, "the secret is too large")
+    return number.to_bytes(32, "little")
+
+
+# ---------------------------------------------------------------------------------------------- 8. Evidence
+
+
+def check_pins(config: dict[str, Any], cohort: dict[str, bytes], pins: dict[str, Any], beacon: bytes | None) -> None:
+    require(config["task"] in pins["tasks"], "the task is not pinned")
+    task = pins["tasks"][config["task"]]
+    policy = dict(config["policy"])
+    policy["options"] = {option["name"]: option["value"] for option in policy["options"]}
+    require(policy == task["policy"], "another policy than pinned")
+    require(not config["beacon"] or config["beacon"] == beacon, "another beacon than the verifier knows")
+    drawn = draw(read_roster(task["roster"]), config["policy"]["cohort_size"], config["beacon"])
+    require(cohort == drawn, "another cohort than pinned")
+    for field in ("operators", "witnesses"):
+        require(config[field] == roster_digest(read_roster(pins[field])), f"other {field} than pinned")
+    require(config["log_key"] == bytes.fromhex(pins["log"] or ""), "another log than pinned")
+
+
+def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | None = None) -> dict[str, Any]:
+    """Check evidence in itself and, with `pins` (see `read_trust`), against what the verifier has pinned.
+
+    Returns:
+        The fields of the record that is proved, its `encoding`, and `average`, the elements of all arrays in a row.
+    """
+    header_bytes, bulk = unpack(evidence)
+    header = decode("Evidence", header_bytes, 2**30)
+    require(header["version"] == 1, "another version of evidence")
+    config = decode("RoundConfig", header["config"], 2**20)
+    check_config(config)
+    policy = config["policy"]
+    context = digest("round-config", header["config"])
+
+    # 1, 2
+    cohort = check_roster([(member["name"], member["public"]) for member in header["cohort"]])
+    if pins is not None:
+        check_pins(config, cohort, pins, beacon)
+    require(len(cohort) == config["cohort_size"], "the cohort has another size")
+    require(roster_root(cohort) == config["cohort_root"], "another cohort than the configuration's")
+
+    # 3
+    advertised: dict[str, bytes] = {}
+    check_order((item["name"] for item in header["advertisements"]), "advertisements")
+    for item in header["advertisements"]:
+        name = item["name"]
+        require(name in cohort, f"{name} is not in the cohort")
+        signed = frame("message", context, b"advertise", name.encode(), b"", item["body"], b"")
+        check_signature(cohort[name], item["signature"], signed, f"advertisement of {name}")
+        body = decode("Advertisement", item["body"], 1024)
+        require(body["commitment_hash"] not in advertised.values(), "a commitment hash is there twice")
+        advertised[name] = body["commitment_hash"]
+        if policy["backend"] == "plain":
+            require(body["backend"] == b"", "a backend part in a plain round")
+            continue
+        require(len(body["backend"]) == 64, "the backend part has a wrong length")
+        channel, mask = body["backend"][:32], body["backend"][32:]
+        check_exchange_key(channel)
+        check_exchange_key(mask)
+        require(channel != mask, "channel and mask key are the same")
+    require(len(advertised) >= policy["min_advertised"], "too few advertisements")
+    encodings = [encode("SignedAdvertisement", item) for item in header["advertisements"]]
+    session = digest("session", context, u64(len(encodings)), root(encodings))
+
+    # 4
+    k = rank(policy)
+    total = np.zeros(k * N, np.int64)
+    entries: dict[str, bytes] = {}
+    check_order((item["name"] for item in header["openings"]), "openings")
+    round_bytes = (config["task"].encode(), u64(config["round"]), u64(config["attempt"]))
+    for item in header["openings"]:
+        name, commitment = item["name"], item["commitment"]
+        require(name in advertised, f"{name} did not advertise")
+        total = (total + decode_elements(commitment, k * N, f"the commitment of {name}")) % P
+        opened = digest("commitment-hash", *round_bytes, name.encode(), commitment, item["nonce"])
+        require(opened == advertised[name], f"the opening of {name} is not what was advertised")
+        value = digest("commitment", commitment)
+        require(value not in entries.values(), "a commitment is there twice")
+        entries[name] = value
+    needed = quorum(len(advertised), policy)
+    clients = len(entries)
+    require(max(policy["min_clients"], needed) <= clients <= policy["max_clients"], "too few or too many openings")
+
+    # 5
+    participants_root = root([frame("survivor", name.encode(), value) for name, value in entries.items()])
+    agreed = frame("agreement", session, u64(clients), participants_root)
+    check_order((item["name"] for item in header["agreement"]), "signers")
+    for item in header["agreement"]:
+        require(item["name"] in entries, "a signer is not in the agreed set")
+        check_signature(cohort[item["name"]], item["signature"], agreed, f"agreement of {item['name']}")
+    require(len(header["agreement"]) >= needed, "too few signatures")
+
+    # 6
+    size = sum(prod(shape) for shape in config["shapes"])
+    count, randomness = size + limbs(policy), (k + 2) * N
+    require(len(bulk) == 4 * (count + randomness), "the sums have a wrong length")
+    sums = np.frombuffer(bulk, "<u4").astype(np.int64)
+    x, t = sums[:count], sums[count:]
+    require(int(x.max()) <= clients * (2 ** policy["bits"] - 1), "a sum is out of range")
+    require(int(t.max()) <= clients * (2 ** mask_bits(policy) - 1), "a sum of the randomness is out of range")
+
+    # 7, 8
+    commitment_sum = encode_elements(total)
+    require(commit(x, t, k) == commitment_sum, "the sums do not open the sum of the commitments")
+    means, weight = decode_sum(x, clients, policy, size)
+    require(model_digest(config["shapes"], means) == header["result_model"], "another result than stated")
+
+    # 9
+    record: dict[str, Any] = {
+        "version": 1,
+        "task": config["task"],
+        "round": config["round"],
+        "attempt": config["attempt"],
+        "context": context,
+        "session": session,
+        "cohort_size": len(cohort),
+        "participants": clients,
+        "participants_root": participants_root,
+        "commitment_sum": commitment_sum,
+        "weight_sum": weight,
+        "start_model": config["start_model"],
+        "result_model": header["result_model"],
+        "previous_record": config["previous_record"],
+        "evidence": sha(evidence),
+    }
+    encoding = encode("RoundRecord", record)
+    require(len(encoding) <= 65536, "the record is too long")
+    return {**record, "encoding": encoding, "average": means}
+
+
+# ---------------------------------------------------------------------------------------------- 9. Ledger
+
+
+def check_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], head: bytes) -> None:
+    """RFC 9162, 2.1.3.2."""
+    require(0 <= index < size, "the index is outside the tree")
+    node, last, value = index, size - 1, sha(b"\0" + leaf)
+    for sibling in path:
+        require(last != 0, "the inclusion path is too long")
+        if node & 1 or node == last:
+            value = sha(b"\1" + sibling + value)
+            while not node & 1 and node != 0:
+                node, last = node >> 1, last >> 1
+        else:
+            value = sha(b"\1" + value + sibling)
+        node, last = node >> 1, last >> 1
+    require(last == 0, "the inclusion path is too short")
+    require(value == head, "the leaf is not in the tree")
+
+
+def verify_receipt(receipt: bytes, record: bytes, log_key: bytes) -> dict[str, Any]:
+    """Check that the log with this key has signed a tree that holds the encoded record; returns the signed head."""
+    fields = decode("Receipt", receipt, 4096)
+    require(fields["format"] == "secure-agg/receipt/1", "another format of receipt")
+    head: dict[str, Any] = fields["head"]
+    require(re.fullmatch(r"[!-*,-~]{1,128}", head["origin"]) is not None, "an origin has wrong characters")
+    require(head["size"] < 2**63, "the tree is too large")
+    require(len(fields["proof"]) <= 63, "the inclusion path is too long")
+    text = f"{head['origin']}\n{head['size']}\n{base64.b64encode(head['root']).decode()}\n"
+    check_signature(log_key, head["signature"], text.encode(), "the signed head")
+    check_inclusion(record, fields["index"], head["size"], fields["proof"], head["root"])
+    return head
+
+
+# ---------------------------------------------------------------------------------------------- 10. Trust file
+
+
+def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    require(len(dict(pairs)) == len(pairs), "a field is there twice")
+    return dict(pairs)
+
+
+def read_roster(keys: dict[str, str]) -> dict[str, bytes]:
+    ordered = sorted(keys.items(), key=lambda member: member[0].encode())
+    return check_roster([(name, bytes.fromhex(key)) for name, key in ordered])
+
+
+def read_trust(text: str) -> dict[str, Any]:
+    """The pins of a trust file."""
+    trust: dict[str, Any] = json.loads(text, object_pairs_hook=unique_fields)
+    require(set(trust) == {"format", "log", "operators", "witnesses", "tasks"}, "wrong fields in the trust file")
+    require(trust["format"] == "secure-agg-trust/1", "another format of trust file")
+    for task in trust["tasks"].values():
+        require(set(task) == {"policy", "roster"}, "wrong fields in a pinned task")
+        require(set(task["policy"]) == set(RECORDS["Policy"]), "wrong fields in a pinned policy")
+    return trust

@@ -1,0 +1,211 @@
+"""Makes docs/vectors/: a small round with fixed identities and secrets, and intermediate values for implementers.
+
+``python tests/make_vectors.py`` writes the files anew. They only change when the protocol does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from federation import identity
+
+from mpc import shamir
+from mpc.framing import frame
+from mpc.keystream import KeyStream, derive_key
+from mpc.ring import to_bytes
+from secure_agg import backends
+from secure_agg.aggregator import Aggregator
+from secure_agg.auditor import Verified, verify
+from secure_agg.client import Client
+from secure_agg.codec import model_digest
+from secure_agg.config import Policy, RoundConfig
+from secure_agg.evidence import Evidence
+from secure_agg.identity import Roster
+from secure_agg.ledger import merkle
+from secure_agg.ledger.head import SignedHead
+from secure_agg.ledger.receipt import Receipt
+from secure_agg.rounds import LocalRound
+from secure_agg.trust import TaskTrust, Trust
+from zk import commitment
+
+DIRECTORY: Final = Path(__file__).parent.parent / "docs" / "vectors"
+EVIDENCE: Final = "round.evidence"
+TRUST: Final = "round.trust.json"
+VECTORS: Final = "vectors.json"
+
+NAMES: Final = ("alice", "bob", "Zoë")  # in order: "Zoë" comes first
+WEIGHTS: Final = {"alice": 7, "bob": 300, "Zoë": 1000}
+LEAVES: Final = (b"another record", b"and one more")
+"""What stands around the round's record in the tree that the receipt is for."""
+
+KEY: Final = bytes(range(32))
+LONG: Final = 65540
+"""A vector that takes elements from two streams."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """The round, and what its verifiers have pinned."""
+
+    evidence: Evidence
+    trust: Trust
+    verified: Verified
+    receipt: Receipt
+
+
+def constant(name: str) -> Callable[[int], bytes]:
+    """The attempt secret of a client."""
+    return lambda size: hashlib.sha256(b"entropy of " + name.encode()).digest()[:size]
+
+
+def play() -> Round:
+    """The round, the same bytes every time."""
+    policy = Policy.default(3, bits=8, clip=4.0, max_weight=1000)
+    roster = Roster({name: identity(name).public for name in NAMES})
+    operator, log = identity("aggregator"), identity("log")
+    trust = Trust({"vectors": TaskTrust(roster, policy)}, Roster({operator.name: operator.public}), log.public)
+    config = RoundConfig.create(
+        task="vectors",
+        round=3,
+        attempt=1,
+        policy=policy,
+        cohort=roster,
+        shapes=((2, 2), (3,)),
+        start_model=hashlib.sha256(b"start model").digest(),
+        previous_record=hashlib.sha256(b"previous record").digest(),
+        operators=trust.operators,
+        log_key=log.public,
+    )
+    clients = {name: Client(identity(name), trust, entropy=constant(name)) for name in NAMES}
+    updates = {
+        name: [(np.arange(4.0).reshape(2, 2) - 1.5) * (i + 1), np.arange(3.0) / (i + 3)] for i, name in enumerate(NAMES)
+    }
+    evidence = LocalRound(Aggregator(operator, config, roster), clients, updates, WEIGHTS).run()
+    verified = verify(evidence, trust)
+    leaves = (LEAVES[0], verified.record.to_bytes(), LEAVES[1])
+    hashes = [merkle.leaf_hash(leaf) for leaf in leaves]
+    head = SignedHead.sign(log, "vectors.example/log", len(leaves), merkle.root(leaves))
+    receipt = Receipt(1, (hashes[0], hashes[2]), head)
+    receipt.verify(leaves[1], log.public)
+    return Round(evidence, trust, verified, receipt)
+
+
+def coordinates(length: int, factor: int) -> list[int]:
+    """Coordinates that a formula gives: i · factor mod 65536."""
+    return [i * factor % 65536 for i in range(length)]
+
+
+def sha(data: bytes) -> str:
+    """In hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _commitment(rank: int) -> dict[str, Any]:
+    key, residues = commitment.matrix_key(rank), np.empty(8, dtype=np.uint32)
+    KeyStream(key).residues(0, residues)
+    x = np.array(coordinates(1000, 37), dtype=np.uint32)
+    s = np.array(coordinates((rank + 2) * 512, 101), dtype=np.uint32)
+    made = commitment.commit(x, s, rank)
+    return {
+        "rank": rank,
+        "matrix_key": key.hex(),
+        "matrix_stream_0": residues.tolist(),
+        "x": "x[i] = 37·i mod 65536, 0 <= i < 1000",
+        "s": "s[i] = 101·i mod 65536, 0 <= i < 512·(rank + 2)",
+        "elements": made.elements[:8].tolist(),
+        "sha256": sha(made.to_bytes()),
+    }
+
+
+def vectors(made: Round) -> dict[str, Any]:
+    """The intermediate values, by the product."""
+    evidence, record = made.evidence, made.verified.record
+    cohort = Roster({member.name: member.public for member in evidence.cohort})
+    stream = KeyStream(KEY).residue_vector(LONG)
+    coefficients = KeyStream(KEY).residue_vector(2 * shamir.LIMBS)
+    secret = hashlib.sha256(b"secret").digest()
+    shares = shamir.split([secret], 3, [1, 2, 3, 4, 5], KeyStream(KEY))
+    return {
+        "frame": {"label": "label", "parts": ["", "00ff"], "frame": frame("label", b"", b"\x00\xff").hex()},
+        "kdf": {
+            "secret": KEY.hex(),
+            "label": "label",
+            "context": ["", "00ff"],
+            "key": derive_key(KEY, "label", b"", b"\x00\xff").hex(),
+        },
+        "prg": {
+            "key": KEY.hex(),
+            "length": LONG,
+            "first": stream[:8].tolist(),
+            "from_65536": stream[65536:].tolist(),
+            "sha256": sha(to_bytes(stream)),
+        },
+        "sharing": {
+            "secret": secret.hex(),
+            "threshold": 3,
+            "coefficients": "of degree 1 and up, all limbs of a degree in a row: PRG of the key, of length 18",
+            "key": KEY.hex(),
+            "first_coefficients": coefficients[:3].tolist(),
+            "shares": [to_bytes(share[0]).hex() for share in shares],
+        },
+        "model": {
+            "shapes": [[2, 2], [1]],
+            "elements": [0.5, -1.0, 0.1, 3.0, -0.0],
+            "digest": model_digest([np.array([[0.5, -1.0], [0.1, 3.0]]), np.array([-0.0])]).hex(),
+        },
+        "commitments": [_commitment(rank) for rank in (3, 4)],
+        "round": {
+            "evidence": EVIDENCE,
+            "trust": TRUST,
+            "sha256": sha(evidence.to_bytes()),
+            "ctx": evidence.config.context.hex(),
+            "roster_root": cohort.root().hex(),
+            "roster_digest": cohort.digest().hex(),
+            "operators": made.trust.operators.digest().hex(),
+            "witnesses": made.trust.witnesses.digest().hex(),
+            "D": {item.name: made_hash(evidence, item.name).hex() for item in evidence.openings},
+            "sid": record.session.hex(),
+            "participants_root": record.participants_root.hex(),
+            "weight_sum": record.weight_sum,
+            "average": [float(value).hex() for array in made.verified.average for value in array.ravel()],
+            "result_model": model_digest(made.verified.average).hex(),
+            "record": record.to_bytes().hex(),
+            "record_digest": record.digest().hex(),
+        },
+        "receipt": {
+            "leaves": [LEAVES[0].hex(), "the record", LEAVES[1].hex()],
+            "receipt": made.receipt.to_bytes().hex(),
+            "root": made.receipt.head.root.hex(),
+        },
+    }
+
+
+def made_hash(evidence: Evidence, name: str) -> bytes:
+    """D_i of a participant, recomputed from its opening."""
+    opening = next(item for item in evidence.openings if item.name == name)
+    backend = backends.load(evidence.config.policy.backend)
+    return backend.commitment_hash(evidence.config, name, opening.commitment, opening.nonce)
+
+
+def to_json(values: dict[str, Any]) -> str:
+    """The text of vectors.json."""
+    return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Write the files."""
+    made = play()
+    DIRECTORY.mkdir(exist_ok=True)
+    (DIRECTORY / EVIDENCE).write_bytes(made.evidence.to_bytes())
+    (DIRECTORY / TRUST).write_text(made.trust.to_json(), "utf-8")
+    (DIRECTORY / VECTORS).write_text(to_json(vectors(made)), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
