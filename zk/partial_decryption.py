@@ -8,13 +8,13 @@ The square is what is combined, so a wrong sign of d_k changes nothing and goes 
 One proof serves all ciphertexts. Coefficients e_k of 128 bits are drawn from the hash of the whole statement, answers
 included, and the proof is for C = (product of c_k^(e_k))^(4Δ) and D = (product of d_k^(e_k))².
 
-**Soundness.** n is a product of two safe primes, so the group of squares is cyclic of order p·q·p'·q', and each of these
-primes exceeds 2^1000. If some d_k² is wrong, d_k² / c_k^(4Δs) is not 1 and so of order above 2^1000; whatever the other
-coefficients, at most one e_k in [0, 2^128) makes D = C^s all the same. For D ≠ C^s at most one 128-bit challenge can be
-answered, since the difference of two is invertible modulo the order. Either chance is 2^-128 for each hash that the
-prover tries. Everything rests on that order: **it does not hold for a modulus with small factors in p − 1 or q − 1**,
-and whether n has any can't be checked; the dealer, who is trusted at set-up, vouches for it. v generates the group but
-for chance below 2^-1000, which makes s unique.
+**Soundness.** n is a product of two safe primes, so the group of squares is cyclic of order p·q·p'·q', and each of
+these primes exceeds 2^1000. If some d_k² is wrong, d_k² / c_k^(4Δs) is not 1 and so of order above 2^1000; whatever the
+other coefficients, at most one e_k in [0, 2^128) makes D = C^s all the same. For D ≠ C^s at most one 128-bit challenge
+can be answered, since the difference of two is invertible modulo the order. Either chance is 2^-128 for each hash that
+the prover tries. Everything rests on that order: **it does not hold for a modulus with small factors in p − 1 or
+q − 1**, and whether n has any can't be checked; the dealer, who is trusted at set-up, vouches for it. v generates the
+group but for chance below 2^-1000, which makes s unique.
 
 **Zero knowledge**, statistically: the response hides challenge · s under 128 more random bits.
 """
@@ -58,7 +58,7 @@ class PartialDecryptionStatement:
         key: the shared key, with the verification keys.
         member: whose answers they are.
         context: bytes of the session and step; a proof holds in its own context only.
-        ciphertexts: what was to be decrypted; checked by whoever makes the statement.
+        ciphertexts: what was to be decrypted.
         partials: the answers, in the same order.
     """
 
@@ -150,15 +150,25 @@ def _combined_base(statement: PartialDecryptionStatement, coefficients: Sequence
     return gmpy2.powmod(product, 4 * statement.key.delta, n_squared)
 
 
+def _check_form(statement: PartialDecryptionStatement) -> None:
+    statement.key.public.check(statement.ciphertexts)
+    try:
+        check_partials(statement.key, statement.member, statement.partials, len(statement.ciphertexts))
+    except ThresholdError as error:
+        raise PartialDecryptionError(str(error), statement.member) from error
+
+
 def prove(share: KeyShare, statement: PartialDecryptionStatement) -> PartialDecryptionProof:
     """Prove a statement about the own share's answers (``mpc.threshold_paillier.partial_decrypt``).
 
     Raises:
-        PartialDecryptionError: the statement is about another member or key.
+        PartialDecryptionError: the statement is about another member or key, or not of the form of one.
+        PaillierError: something that is no ciphertext.
     """
     key = statement.key
     if share.key != key or share.member != statement.member:
         raise PartialDecryptionError("the statement is about another share", statement.member)
+    _check_form(statement)
     n_squared = key.public.n_squared
     base = _combined_base(statement, _coefficients(statement.digest, len(statement.ciphertexts)))
     r = secrets.randbits(_mask_bits(key))
@@ -174,12 +184,10 @@ def verify(statement: PartialDecryptionStatement, proof: PartialDecryptionProof)
     Raises:
         PartialDecryptionError: answers of the wrong form or number, a response out of range, or a proof that does not
             hold for this key, member, context, ciphertexts and answers. Names the member.
+        PaillierError: something that is no ciphertext, which is nobody's fault here.
     """
     key, member = statement.key, statement.member
-    try:
-        check_partials(key, member, statement.partials, len(statement.ciphertexts))
-    except ThresholdError as error:
-        raise PartialDecryptionError(str(error), member) from error
+    _check_form(statement)
     if len(proof.challenge) != CHALLENGE_BYTES or not 0 <= proof.response < 1 << (_mask_bits(key) + 1):
         raise PartialDecryptionError(f"the proof of {member!r} is out of range", member)
     n_squared = key.public.n_squared
