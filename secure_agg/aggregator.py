@@ -24,6 +24,7 @@ from secure_agg.config import RoundConfig
 from secure_agg.errors import (
     ConfigError,
     DuplicateMessage,
+    KeyHolderFault,
     LocalProtocolError,
     RemoteProtocolError,
     TooFewClients,
@@ -31,7 +32,7 @@ from secure_agg.errors import (
     UnknownSender,
     VerificationError,
 )
-from secure_agg.evidence import CohortMember, Evidence, Opening
+from secure_agg.evidence import CohortMember, Evidence, OpeningRequest
 from secure_agg.identity import Identity, Roster
 from secure_agg.messages import (
     ADVERTISE,
@@ -45,6 +46,7 @@ from secure_agg.messages import (
     Envelope,
     HiddenInput,
     Message,
+    Opening,
     Signature,
     SignedAdvertisement,
     Statement,
@@ -78,6 +80,8 @@ class Aggregator:
         config: RoundConfig,
         cohort: Roster,
         *,
+        operators: Roster | None = None,
+        setup: bytes = b"",
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """
@@ -85,10 +89,13 @@ class Aggregator:
             identity: pinned by the clients as an operator.
             config: the round's.
             cohort: G, the roster that the configuration names.
+            operators: identity keys of aggregators and key holders; needed where the backend has key holders.
+            setup: the backend's public material, which clients are sent with the first request.
             clock: seconds; for ``timings``.
 
         Raises:
             ConfigError: the cohort is not the configured one, or the backend refuses the policy.
+            RemoteProtocolError: the setup is not the configured one, or nobody who is pinned vouches for it.
         """
         if (len(cohort), cohort.root()) != (config.cohort_size, config.cohort_root):
             raise ConfigError("the cohort is not the one that the configuration names")
@@ -96,6 +103,8 @@ class Aggregator:
             raise ConfigError(f"{identity.name!r} is the id of the aggregator and of a client")
         self._backend = backends.load(config.policy.backend)
         self._backend.check_policy(config.policy)
+        self._operators, self._setup = operators or Roster({}), setup
+        self._backend.check_setup(config, setup, self._operators)
         self.identity, self.config, self.cohort = identity, config, cohort
         self.timings = Stopwatch(clock)
         self.evidence: Evidence | None = None
@@ -103,9 +112,10 @@ class Aggregator:
         self._phases = self._backend.phases(config)
         self._at = -1
         self._aborted = False
-        self._side = self._backend.aggregator(config)
+        self._side = self._backend.aggregator(config, setup)
         self._present: set[str] = set(cohort)
         self._awaited: set[str] = set()
+        self._answered: set[str] = set()
         self._session: Session | None = None
         self._statement: Statement | None = None
         self._advertisements: dict[str, SignedAdvertisement] = {}
@@ -149,11 +159,11 @@ class Aggregator:
         self._at = 0
         self._awaited = set(self.cohort)
         body = self.config.to_bytes()
-        return [self._request(name, ADVERTISE, body) for name in self.cohort]
+        return [self._request(name, ADVERTISE, body, self._setup) for name in self.cohort]
 
-    def _request(self, name: str, phase: str, body: bytes) -> Envelope:
+    def _request(self, name: str, phase: str, body: bytes, bulk: bytes | memoryview = b"") -> Envelope:
         session = self._session.sid if self._session else self.config.context
-        return Envelope(name, write(self.identity, session, phase, name, body))
+        return Envelope(name, write(self.identity, session, phase, name, body, bulk))
 
     def advance(self) -> list[Envelope]:
         """Close the phase: go on with those who have answered.
@@ -178,7 +188,7 @@ class Aggregator:
     def _advance(self) -> list[Envelope]:
         closed = self._phases[self._at]
         self._present -= self._awaited
-        self._awaited = set()
+        self._awaited, self._answered = set(), set()
         if closed.kind is PhaseKind.ADVERTISE:
             self._fix_participants()
         elif closed.kind is PhaseKind.EXCHANGE:
@@ -199,6 +209,9 @@ class Aggregator:
             )
         if opened.kind is PhaseKind.AGREE:
             self._fix_survivors()
+        if opened.kind is PhaseKind.OPEN:
+            self._awaited = set(self._side.openers())
+            return [self._opening_request(opened, name) for name in self._side.openers()]
         self._awaited = set(self._present)
         return [self._next_request(opened, name) for name in sorted(self._awaited, key=str.encode)]
 
@@ -212,6 +225,21 @@ class Aggregator:
         if self._at == 1:
             body = encode(AdvertisementList(_in_order(self._advertisements), body))
         return self._request(name, phase.name, body)
+
+    def _opening_request(self, phase: Phase, name: str) -> Envelope:
+        part, hidden = self._side.opening(phase.name, name)
+        request = OpeningRequest(
+            config=self.config.to_bytes(),
+            cohort=self._members(),
+            advertisements=_in_order(self._advertisements),
+            openings=_in_order(self._openings),
+            agreement=_in_order(self._signatures),
+            backend=part,
+        )
+        return self._request(name, phase.name, encode(request), hidden)
+
+    def _members(self) -> tuple[CohortMember, ...]:
+        return tuple(CohortMember(name, key) for name, key in self.cohort.items())
 
     def _fix_participants(self) -> None:
         self._session = open_session(self.config, self.cohort, _in_order(self._advertisements))
@@ -260,23 +288,31 @@ class Aggregator:
     def _receive(self, phase: Phase, data: bytes | memoryview) -> list[Envelope]:
         limit = header_limit(self.config.cohort_size)
         header = peek(data, limit)
-        if header.sender in self.cohort and header.sender not in self._awaited and header.phase == phase.name:
-            if header.sender in self._present:
+        asked = self._operators if phase.kind is PhaseKind.OPEN else self.cohort
+        if header.sender in asked and header.sender not in self._awaited and header.phase == phase.name:
+            if header.sender in self._answered:
                 raise DuplicateMessage("a second message in one phase", phase=phase.name, culprit=header.sender)
-            raise UnknownSender("a client that has dropped out came back", phase=phase.name, culprit=header.sender)
+            raise UnknownSender("a message from somebody who was not asked", phase=phase.name, culprit=header.sender)
         to_everybody = phase.kind in (PhaseKind.ADVERTISE, PhaseKind.EXCHANGE)
         message = read(
             data,
             limit=limit,
-            bulk_sizes=self._backend.hidden_sizes(self.config) if phase.kind is PhaseKind.INPUT else NO_BULK,
+            bulk_sizes=self._bulk_sizes(phase),
             session=self._session.sid if self._session else self.config.context,
             phase=phase.name,
             recipients=("",) if to_everybody else (self.identity.name,),
-            keys=dict(self.cohort),
+            keys=dict(asked),
         )
         sent = _HANDLERS[phase.kind](self, phase, header.sender, message)
         self._awaited.discard(header.sender)
+        self._answered.add(header.sender)
         return sent
+
+    def _bulk_sizes(self, phase: Phase) -> range | None:
+        """What a response may bring: a hidden vector, an operator's answer whose size the backend checks, nothing."""
+        if phase.kind is PhaseKind.INPUT:
+            return self._backend.hidden_sizes(self.config)
+        return None if phase.kind is PhaseKind.OPEN else NO_BULK
 
     def _advertisement(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
         item = SignedAdvertisement(name, message.body, message.header.signature)
@@ -301,7 +337,7 @@ class Aggregator:
                 raise DuplicateMessage(
                     f"the commitment of {other.name!r} is shown again", phase=phase.name, culprit=name
                 )
-        self._side.receive_input(name, body.backend, message.bulk)
+        self._side.receive_input(name, body.backend, message.bulk, body.nonce)
         self._openings[name] = Opening(name, body.commitment, body.nonce)
         accepted = Acceptance(name, self._joined().commitment_hashes[name], message.header.bulk_digest)
         return [self._request(name, RECEIPT, encode(accepted))]
@@ -318,6 +354,10 @@ class Aggregator:
         self._side.receive_release(phase.name, name, message.body)
         return []
 
+    def _opened(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
+        self._side.receive_opening(phase.name, name, message.body, message.bulk)
+        return []
+
     # --- result ---------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
@@ -330,7 +370,7 @@ class Aggregator:
             )
             evidence = Evidence(
                 config=config,
-                cohort=tuple(CohortMember(name, key) for name, key in self.cohort.items()),
+                cohort=self._members(),
                 advertisements=_in_order(self._advertisements),
                 openings=_in_order(self._openings),
                 agreement=_in_order(self._signatures),
@@ -340,6 +380,12 @@ class Aggregator:
             with self.timings("verify"):
                 self.verified = Auditor().verify(evidence)
         except VerificationError as error:
+            if self._side.vouched_by is not None:
+                raise KeyHolderFault(
+                    f"a key holder vouched for a sum that is not what the clients committed to: {error}",
+                    phase=self._phases[-1].name,
+                    culprit=self._side.vouched_by,
+                ) from error
             raise Unattributed(
                 f"the sum is not what the clients committed to, and who caused it can't be told: {error}",
                 phase=self._phases[-1].name,
@@ -365,5 +411,6 @@ _HANDLERS: Final[dict[PhaseKind, Callable[[Aggregator, Phase, str, Message], lis
     PhaseKind.INPUT: Aggregator._input,
     PhaseKind.AGREE: Aggregator._signature,
     PhaseKind.RELEASE: Aggregator._released,
+    PhaseKind.OPEN: Aggregator._opened,
 }
 """What a response in each kind of phase does."""

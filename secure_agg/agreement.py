@@ -16,7 +16,8 @@ from secure_agg.config import RoundConfig
 from secure_agg.errors import BadSignature, DuplicateMessage, PolicyViolation, TooFewClients, UnknownSender
 from secure_agg.identity import verify_signature
 from secure_agg.ledger import merkle
-from secure_agg.messages import CONSISTENCY, Signature, Statement, StatementEntry
+from secure_agg.messages import CONSISTENCY, Opening, Signature, Statement, StatementEntry
+from zk.commitment import Commitment
 from zk.transcript import digest
 
 
@@ -44,6 +45,23 @@ class Session:
     def quorum(self) -> int:
         """t_sig for this U."""
         return self.config.policy.quorum(len(self.members))
+
+
+@dataclass(frozen=True)
+class Participants:
+    """Who is summed in a round, as its members signed it.
+
+    Attributes:
+        session: the round once its advertisers were fixed.
+        openings: of S, in id order.
+        commitments: what they open to.
+        root: of the statement that the quorum signed.
+    """
+
+    session: Session
+    openings: tuple[Opening, ...]
+    commitments: tuple[Commitment, ...]
+    root: bytes
 
 
 class Agreement:

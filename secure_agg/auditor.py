@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mpc.ring import Vector
 from secure_agg import backends
-from secure_agg.agreement import Session
+from secure_agg.agreement import Participants
 from secure_agg.codec import Arrays, FixedPoint, model_digest
+from secure_agg.config import RoundConfig
 from secure_agg.errors import (
     ConfigError,
-    DuplicateMessage,
     PolicyViolation,
     RemoteProtocolError,
     RoundAborted,
@@ -22,9 +23,8 @@ from secure_agg.errors import (
     VerificationError,
 )
 from secure_agg.evidence import RECORD_VERSION, Evidence, RoundRecord
-from secure_agg.identity import Roster
 from secure_agg.messages import MAX_ADVERTISEMENT, NO_BULK, RECEIPT, Acceptance, decode, peek, read
-from secure_agg.session import open_commitment, open_session
+from secure_agg.session import check_participants
 from secure_agg.trust import Trust
 from zk import aggregate
 from zk.aggregate import AggregateError, AggregateStatement
@@ -45,6 +45,32 @@ class Verified:
     record: RoundRecord
     pinned: frozenset[str]
     average: Arrays
+
+
+@dataclass(frozen=True)
+class CheckedSum:
+    """A sum that is what the participants committed to, and what it decodes to."""
+
+    commitment: Commitment
+    average: Arrays
+    weight_sum: int
+
+
+def check_sum(config: RoundConfig, participants: Participants, sums: Vector) -> CheckedSum:
+    """The aggregate check and the codec's: X ‖ T is the exact sum, in range, and decodes to weights and means in range.
+
+    Raises:
+        VerificationError: it is not.
+    """
+    values, randomness = sums[: config.layout.committed], sums[config.layout.committed :]
+    try:
+        total = aggregate.check(
+            AggregateStatement(config.commitment, participants.commitments, sums=values, randomness=randomness)
+        )
+    except AggregateError as error:
+        raise VerificationError(str(error)) from error
+    average, weight_sum = FixedPoint(config.policy).decode(values, len(participants.commitments), config.shapes)
+    return CheckedSum(total, average, weight_sum)
 
 
 class Auditor:
@@ -68,24 +94,19 @@ class Auditor:
         config = evidence.config
         pinned = self.trust.check(config, beacon) if self.trust else frozenset[str]()
         try:
-            session = open_session(config, self._cohort(evidence), evidence.advertisements)
-            commitments = self._check_openings(session, evidence)
-            statement = self._check_agreement(session, evidence)
-            total = aggregate.check(
-                AggregateStatement(
-                    parameters=config.commitment,
-                    commitments=commitments,
-                    sums=evidence.sums[: config.layout.committed],
-                    randomness=evidence.sums[config.layout.committed :],
-                )
+            backend = backends.load(config.policy.backend)
+            backend.check_policy(config.policy)
+            if bool(config.setup) != bool(backend.holders(config.policy)):
+                raise PolicyViolation(f"backend {backend.name!r} has another set-up than the configuration says")
+            participants = check_participants(
+                config, evidence.cohort, evidence.advertisements, evidence.openings, evidence.agreement
             )
         except (RemoteProtocolError, RoundAborted) as error:
             raise VerificationError(str(error.args[0]), phase=error.phase, culprit=error.culprit) from error
-        except (AggregateError, ConfigError) as error:
+        except ConfigError as error:
             raise VerificationError(str(error)) from error
-        average, weight_sum = FixedPoint(config.policy).decode(
-            evidence.sums[: config.layout.committed], len(commitments), config.shapes
-        )
+        checked = check_sum(config, participants, evidence.sums)
+        average = checked.average
         if model_digest(average) != evidence.result_model:
             raise VerificationError("the result's digest is not that of the mean that the sums decode to")
         record = RoundRecord(
@@ -94,12 +115,12 @@ class Auditor:
             round=config.round,
             attempt=config.attempt,
             context=config.context,
-            session=session.sid,
+            session=participants.session.sid,
             cohort_size=config.cohort_size,
-            participants=len(commitments),
-            participants_root=statement,
-            commitment_sum=total.to_bytes(),
-            weight_sum=weight_sum,
+            participants=len(evidence.openings),
+            participants_root=participants.root,
+            commitment_sum=checked.commitment.to_bytes(),
+            weight_sum=checked.weight_sum,
             start_model=config.start_model,
             result_model=evidence.result_model,
             previous_record=config.previous_record,
@@ -141,37 +162,6 @@ class Auditor:
         if accepted.name in evidence.participants:
             raise VerificationError(f"{accepted.name!r} took part: it was not left out", phase=RECEIPT)
         return accepted.name
-
-    def _cohort(self, evidence: Evidence) -> Roster:
-        names = [member.name for member in evidence.cohort]
-        if names != sorted(set(names), key=str.encode):
-            raise PolicyViolation("the cohort is not in id order, each member once")
-        cohort = Roster({member.name: member.public for member in evidence.cohort})
-        if (len(cohort), cohort.root()) != (evidence.config.cohort_size, evidence.config.cohort_root):
-            raise PolicyViolation("the cohort is not the one that the configuration names")
-        return cohort
-
-    def _check_openings(self, session: Session, evidence: Evidence) -> tuple[Commitment, ...]:
-        """The commitments of S, each the one whose hash was signed before anything was fixed; no two the
-        same.
-        """
-        names = evidence.participants
-        if list(names) != sorted(set(names), key=str.encode):
-            raise PolicyViolation("the participants are not in id order, each once")
-        commitments = []
-        owners: dict[bytes, str] = {}
-        for opening in evidence.openings:
-            commitments.append(open_commitment(session, opening.name, opening.commitment, opening.nonce))
-            if owners.setdefault(opening.commitment, opening.name) != opening.name:
-                raise DuplicateMessage("two participants have the same commitment", culprit=opening.name)
-        return tuple(commitments)
-
-    def _check_agreement(self, session: Session, evidence: Evidence) -> bytes:
-        agreement = backends.load(session.config.policy.backend).agreement
-        statement = agreement.statement(session, {item.name: item.commitment for item in evidence.openings})
-        agreement.check_statement(session, statement)
-        agreement.check_quorum(session, statement, evidence.agreement)
-        return agreement.root(statement)
 
 
 def verify(evidence: Evidence, trust: Trust | None = None, *, beacon: bytes | None = None) -> Verified:

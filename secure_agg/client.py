@@ -43,6 +43,7 @@ from secure_agg.identity import Identity
 from secure_agg.messages import (
     ADVERTISE,
     MAX_CONFIG,
+    MAX_SETUP,
     NO_BULK,
     RECEIPT,
     RESULT,
@@ -157,7 +158,7 @@ class Client:
         if self._phases:
             raise LocalProtocolError("this client has joined its round already", phase=self.state)
         header = peek(request, MAX_CONFIG)
-        message = self._read(request, header, ADVERTISE, header.session, limit=MAX_CONFIG)
+        message = self._read(request, header, ADVERTISE, header.session, limit=MAX_CONFIG, bulk_sizes=MAX_SETUP)
         config = decode(RoundConfig, message.body, MAX_CONFIG, phase=ADVERTISE, culprit=header.sender)
         if header.session != config.context:
             raise WrongContext("the request is not bound to the configuration it carries", phase=ADVERTISE)
@@ -170,6 +171,8 @@ class Client:
         self._check_unspent(config)
         backend = backends.load(config.policy.backend)
         backend.check_policy(config.policy)
+        setup = bytes(message.bulk)
+        backend.check_setup(config, setup, self.trust.operators)
 
         scope = (self.identity.name, config.task, config.round, config.attempt)
         secret = self._store.put(scope, "secret", self._entropy(KEY_BYTES))
@@ -187,13 +190,13 @@ class Client:
             bits = parameters.noise_bits(config.policy.bits)
             KeyStream(derive("commitment-randomness")).bounded(0, bits, randomness)
             opened = commitment.commit(values, randomness, config.commitment.rank).to_bytes()
-        nonce = derive("commitment-nonce")
+        with self.timings(ADVERTISE):
+            side = backend.client(config, self.identity.name, derive, setup)
+            nonce = side.bind(derive("commitment-nonce"), vector)
         hashed = backend.commitment_hash(config, self.identity.name, opened, nonce)
         self._store.pin(scope, "configuration", config.context, phase=ADVERTISE)
         self._store.pin(scope, "commitment hash", hashed, phase=ADVERTISE)
-        with self.timings(ADVERTISE):
-            side = backend.client(config, self.identity.name, derive)
-            body = encode(Advertisement(hashed, side.advertise()))
+        body = encode(Advertisement(hashed, side.advertise()))
 
         self.clipped = clipped
         self._config, self._scope, self._operator, self._cohort = config, scope, header.sender, cohort
@@ -260,12 +263,14 @@ class Client:
         self._at += 1
         return answer
 
-    def _read(self, data: bytes, header: Header, phase: str, session: bytes, *, limit: int) -> Message:
+    def _read(
+        self, data: bytes, header: Header, phase: str, session: bytes, *, limit: int, bulk_sizes: range = NO_BULK
+    ) -> Message:
         operators = {name: key for name, key in self.trust.operators.items() if self._at == 0 or name == self._operator}
         return read(
             data,
             limit=limit,
-            bulk_sizes=NO_BULK,
+            bulk_sizes=bulk_sizes,
             session=session,
             phase=phase,
             recipients=(self.identity.name,),

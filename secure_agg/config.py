@@ -21,6 +21,7 @@ MAX_BITS: Final = 24
 MAX_WEIGHT: Final = (1 << 32) - 1
 MAX_PARAMETERS: Final = 1 << 32
 MAX_CLIENTS: Final = 1 << 24
+MAX_OPTION: Final = (1 << 32) - 1
 MAX_DIMENSIONS: Final = 32
 """Of one array: what numpy can hold."""
 NO_DIGEST: Final = bytes(DIGEST_BYTES)
@@ -32,6 +33,10 @@ class Option(Wire, frozen=True):
 
     name: str
     value: int
+
+    def __post_init__(self) -> None:
+        check_id(self.name)
+        _within(f"option {self.name}", self.value, 0, MAX_OPTION)
 
 
 class Policy(Wire, frozen=True, kw_only=True):
@@ -207,6 +212,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         operators: digest of the pinned roster of aggregators and key holders.
         log_key: the ledger's public key; empty where there is none.
         witnesses: digest of the pinned roster of witnesses.
+        setup: digest of the backend's public material, an encryption key; empty where it has none.
     """
 
     protocol: str
@@ -223,6 +229,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
     operators: bytes
     log_key: bytes
     witnesses: bytes
+    setup: bytes
 
     def __post_init__(self) -> None:
         if self.protocol != PROTOCOL_VERSION:
@@ -233,14 +240,16 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         for name in ("start_model", "previous_record", "cohort_root", "operators", "witnesses"):
             if len(getattr(self, name)) != DIGEST_BYTES:
                 raise ConfigError(f"{name} has {len(getattr(self, name))} bytes, not {DIGEST_BYTES}")
-        if len(self.log_key) not in (0, 32) or len(self.beacon) > 64:
-            raise ConfigError("log_key has 0 or 32 bytes, a beacon at most 64")
+        if len(self.log_key) not in (0, 32) or len(self.setup) not in (0, 32) or len(self.beacon) > 64:
+            raise ConfigError("log_key and setup have 0 or 32 bytes, a beacon at most 64")
         if bool(self.beacon) != bool(self.policy.cohort_size):
             raise ConfigError("a beacon is there exactly if the policy draws a cohort")
         if not self.policy.min_advertised <= self.cohort_size <= self.policy.max_clients:
             raise ConfigError(
                 f"a cohort of {self.cohort_size} is outside [{self.policy.min_advertised}, {self.policy.max_clients}]"
             )
+        if self.policy.cohort_size not in (0, self.cohort_size):
+            raise ConfigError(f"a cohort of {self.cohort_size}, where the policy draws {self.policy.cohort_size}")
         if not self.shapes:
             raise ConfigError("a model has at least one array")
         self._check_shapes()
@@ -296,6 +305,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         operators: Roster | None = None,
         log_key: bytes = b"",
         witnesses: Roster | None = None,
+        setup: bytes = b"",
     ) -> RoundConfig:
         """Build and validate. ``cohort`` is G itself, see ``Trust.cohort``.
 
@@ -317,6 +327,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
             operators=(operators or Roster({})).digest(),
             log_key=log_key,
             witnesses=(witnesses or Roster({})).digest(),
+            setup=setup,
         )
 
     def to_bytes(self) -> bytes:

@@ -22,6 +22,7 @@
     ├── RoundAborted                the round can't go on
     │   ├── TooFewClients
     │   ├── DealerFault             valid shares of one client rebuild a wrong secret: it is named
+    │   ├── KeyHolderFault          a key holder vouched for a wrong sum: it is named
     │   ├── Unattributed            the sum is not what was committed to, and nobody can be named
     │   └── TaskSpent               this client has signed from this start model: only a new model helps
     ├── AlreadyReleased             a second statement or release is asked for; refused, even after a restart
@@ -124,6 +125,10 @@ class TooFewClients(RoundAborted):
 
 class DealerFault(RoundAborted):
     """Valid shares rebuild a secret that its dealer did not announce: the dealer is at fault."""
+
+
+class KeyHolderFault(RoundAborted):
+    """A key holder signed that a sum passed the check, and it does not."""
 
 
 class Unattributed(RoundAborted):

@@ -14,7 +14,7 @@ from mpc import ring
 from mpc.ring import Vector
 from secure_agg.config import RoundConfig
 from secure_agg.errors import MalformedMessage, VerificationError
-from secure_agg.messages import MAX_CONFIG, Signature, SignedAdvertisement, Wire, decode, encode, pack, unpack
+from secure_agg.messages import MAX_CONFIG, Opening, Signature, SignedAdvertisement, Wire, decode, encode, pack, unpack
 from zk.transcript import digest
 
 RECORD_VERSION: Final = 1
@@ -89,12 +89,20 @@ class CohortMember(Wire, frozen=True):
     public: bytes
 
 
-class Opening(Wire, frozen=True):
-    """A participant's commitment, and the nonce that shows it was fixed from the start."""
+class OpeningRequest(Wire, frozen=True, kw_only=True):
+    """An OPEN phase's request to a key holder: all that is public about the round so far. Bulk: the hidden sum.
 
-    name: str
-    commitment: bytes
-    nonce: bytes
+    Attributes:
+        config, cohort, advertisements, openings, agreement: as in the evidence.
+        backend: the backend's part.
+    """
+
+    config: bytes
+    cohort: tuple[CohortMember, ...]
+    advertisements: tuple[SignedAdvertisement, ...]
+    openings: tuple[Opening, ...]
+    agreement: tuple[Signature, ...]
+    backend: bytes
 
 
 class _EvidenceHeader(Wire, frozen=True, kw_only=True):

@@ -206,7 +206,7 @@ class Roster(Mapping[str, bytes]):
         return merkle.root([member.encode() for member in self._members])
 
     def sample(self, size: int, beacon: bytes) -> Roster:
-        """The first ``size`` members by SHA-256(beacon ‖ id).
+        """The first ``size`` members by the hash of beacon and id.
 
         Raises:
             ConfigError: more than there are.

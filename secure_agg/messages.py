@@ -240,6 +240,14 @@ class HiddenInput(Wire, frozen=True):
     backend: bytes
 
 
+class Opening(Wire, frozen=True):
+    """A participant's commitment, and the nonce that shows it was fixed from the start."""
+
+    name: str
+    commitment: bytes
+    nonce: bytes
+
+
 class Acceptance(Wire, frozen=True):
     """The aggregator's receipt: it has accepted the input of this client, with this D_i and this hidden
     vector.
@@ -282,6 +290,8 @@ CONSISTENCY: Final = "consistency"
 RECEIPT: Final = "receipt"
 RESULT: Final = "result"
 NO_BULK: Final = range(1)
+MAX_SETUP: Final = range((16 << 20) + 1)
+"""Sizes of the public material that a first request may carry."""
 MAX_ADVERTISEMENT: Final = 1024
 MAX_CONFIG: Final = 1 << 20
 

@@ -16,17 +16,21 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from secure_agg import backends
 from secure_agg.aggregator import Aggregator
 from secure_agg.auditor import Auditor, Verified
+from secure_agg.certificate import KeyCertificate, setup_digest
 from secure_agg.client import Client
 from secure_agg.codec import Arrays, check_arrays
 from secure_agg.config import NO_DIGEST, Option, Policy, RoundConfig
 from secure_agg.errors import ConfigError, LocalProtocolError, UpdateError
 from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.identity import Identity, KeyDirectory, Roster
+from secure_agg.keyholder import KeyHolder
 from secure_agg.ledger.log import Ledger
 from secure_agg.ledger.receipt import Receipt
 from secure_agg.messages import ADVERTISE, RESULT, Envelope
@@ -38,6 +42,9 @@ has.
 """
 
 AGGREGATOR: Final = "aggregator"
+KEY_HOLDERS: Final = ("keyholder-1", "keyholder-2", "keyholder-3")
+OPERATORS: Final = (AGGREGATOR, *KEY_HOLDERS)
+"""All operators that any backend may need: pinned with a ledger's first task, once for all tasks."""
 
 Update = Sequence[npt.NDArray[Any]]
 
@@ -97,6 +104,7 @@ class LocalRound:
         updates: Mapping[str, Update],
         weights: Mapping[str, int] | None = None,
         silent: Mapping[str, str] | None = None,
+        holders: Mapping[str, KeyHolder] | None = None,
     ) -> None:
         """
         Args:
@@ -105,15 +113,24 @@ class LocalRound:
             updates: by id.
             weights: by id, default 1.
             silent: client id to the phase from which on it answers nothing.
+            holders: key holders by id, for backends that have them.
         """
         self.aggregator, self.clients, self.updates = aggregator, clients, updates
-        self.weights, self.silent = weights or {}, silent or {}
+        self.weights, self.silent, self.holders = weights or {}, silent or {}, holders or {}
         self.traffic = Traffic()
 
     def speaks(self, name: str, phase: str) -> bool:
-        """Whether a client answers in a phase."""
-        last = self.silent.get(name)
-        return name in self.clients and (last is None or PHASES.index(phase) < PHASES.index(last))
+        """Whether a client answers in a phase of the backend.
+
+        A client that falls silent at a phase which the backend does not have does so at the next that it has.
+        """
+        if name not in self.clients:
+            return False
+        own = [item.name for item in self.aggregator.phases]
+        first = self.silent.get(name)
+        if first is not None and first not in own:
+            first = next((item for item in PHASES[PHASES.index(first) :] if item in own), None)
+        return first is None or (phase in own and own.index(phase) < own.index(first))
 
     def answer(self, request: Envelope, phase: str) -> bytes | None:
         """Hand one request to its client."""
@@ -128,6 +145,9 @@ class LocalRound:
         """One phase: every client that still speaks answers its request; receipts are delivered at once."""
         phase = self.aggregator.state
         for request in requests:
+            if request.recipient in self.holders:
+                self.aggregator.receive(self.holders[request.recipient].receive(request.data))
+                continue
             if not self.speaks(request.recipient, phase):
                 continue
             response = self.answer(request, phase)
@@ -159,7 +179,7 @@ class LocalRound:
         verified = {}
         for envelope in self.aggregator.results():
             name = envelope.recipient
-            if self.speaks(name, PHASES[-1]):
+            if name in self.clients and name not in self.silent:
                 self.traffic.result[name, RESULT] += len(envelope.data)
                 verified[name] = self.clients[name].finish(envelope.data)
         return verified
@@ -257,9 +277,9 @@ def aggregate(
             max_clients=max_clients,
             min_clients=min_clients,
         )
-        members, operator = _identities(updates, identities or {}, log, known)
+        members, operators = _identities(updates, identities or {}, log, known)
         roster = known.roster if known else Roster({name: member.public for name, member in members.items()})
-        trust = _pin(log, task, TaskTrust(roster, policy), operator)
+        trust = _pin(log, task, TaskTrust(roster, policy), operators)
         last = log.last(task) if log else None
         config = RoundConfig.create(
             task=task,
@@ -273,8 +293,12 @@ def aggregate(
             log_key=trust.log or b"",
             witnesses=trust.witnesses,
         )
+        config, setup, holders = _key_holders(config, trust, operators)
+        aggregator = Aggregator(
+            operators[AGGREGATOR], config, trust.cohort(task), operators=trust.operators, setup=setup
+        )
         clients = {name: Client(member, trust) for name, member in members.items()}
-        local = LocalRound(Aggregator(operator, config, trust.cohort(task)), clients, updates, weights, dropouts)
+        local = LocalRound(aggregator, clients, updates, weights, dropouts, holders)
         evidence = local.run()
         start = time.perf_counter()
         receipt = log.append(evidence) if log else None
@@ -322,14 +346,13 @@ def _check_inputs(
 
 def _identities(
     updates: Mapping[str, Update], given: Mapping[str, Identity], log: Ledger | None, known: TaskTrust | None
-) -> tuple[dict[str, Identity], Identity]:
-    """The clients' identities and the aggregator's: given, kept beside the ledger, or new."""
+) -> tuple[dict[str, Identity], dict[str, Identity]]:
+    """The clients' identities and the operators': given, kept beside the ledger, or new."""
     if known:
         strangers = sorted(set(updates) - set(known.roster))
         if strangers:
             raise ConfigError(
-                f"{strangers[0]!r} is not in the roster pinned for this task: use a new task name",
-                culprit=strangers[0],
+                f"{strangers[0]!r} is not in the roster pinned for this task: use a new task name", culprit=strangers[0]
             )
     kept = KeyDirectory(log.keys) if log else None
     members = {}
@@ -340,16 +363,30 @@ def _identities(
                 raise ConfigError(f"the identity given for {name!r} is of {given[name].name!r}", culprit=name)
         else:
             members[name] = kept.get("client", name) if kept else Identity.generate(name)
-    operator = kept.get("operator", AGGREGATOR) if kept else Identity.generate(AGGREGATOR)
-    return members, operator
+    operators = {name: kept.get("operator", name) if kept else Identity.generate(name) for name in OPERATORS}
+    return members, operators
 
 
-def _pin(log: Ledger | None, task: str, trust: TaskTrust, operator: Identity) -> Trust:
-    """What all roles of this process pin; with a ledger it stands in the trust file from the first round
-    on.
-    """
-    operators = Roster({operator.name: operator.public})
+def _pin(log: Ledger | None, task: str, trust: TaskTrust, operators: Mapping[str, Identity]) -> Trust:
+    """What all roles of this process pin; with a ledger it stands in the trust file from the first round on."""
+    roster = Roster({name: operator.public for name, operator in operators.items()})
     if log is None:
-        return Trust(tasks={task: trust}, operators=operators)
-    log.pin(task, trust, operators)
+        return Trust(tasks={task: trust}, operators=roster)
+    log.pin(task, trust, roster)
     return log.trust
+
+
+def _key_holders(
+    config: RoundConfig, trust: Trust, operators: Mapping[str, Identity]
+) -> tuple[RoundConfig, bytes, dict[str, KeyHolder]]:
+    """For a homomorphic backend: a fresh key for this round, certified by those who hold it."""
+    backend = backends.load(config.policy.backend)
+    names = KEY_HOLDERS[: backend.holders(config.policy)]
+    if not names:
+        return config, b"", {}
+    openers = backend.generate(config, names)
+    public = openers[names[0]].public
+    certificate = KeyCertificate.issue(backend.name, config.task, public, [operators[name] for name in names])
+    setup = certificate.to_bytes()
+    holders = {name: KeyHolder(operators[name], trust, opener, certificate) for name, opener in openers.items()}
+    return msgspec.structs.replace(config, setup=setup_digest(setup)), setup, holders

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from secure_agg import backends
-from secure_agg.agreement import Session
+from secure_agg.agreement import Participants, Session
 from secure_agg.config import RoundConfig
 from secure_agg.errors import (
     BadCommitment,
@@ -17,8 +17,9 @@ from secure_agg.errors import (
     TooFewClients,
     UnknownSender,
 )
+from secure_agg.evidence import CohortMember
 from secure_agg.identity import Roster
-from secure_agg.messages import ADVERTISE, Advertisement, SignedAdvertisement
+from secure_agg.messages import ADVERTISE, Advertisement, Opening, Signature, SignedAdvertisement
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 
@@ -90,3 +91,43 @@ def open_commitment(session: Session, name: str, commitment: bytes, nonce: bytes
     if len(nonce) != DIGEST_BYTES or hashed != session.commitment_hashes[name]:
         raise BadCommitment("a commitment does not open the hash signed for it", phase=phase, culprit=name)
     return opened
+
+
+def check_participants(
+    config: RoundConfig,
+    members: Sequence[CohortMember],
+    advertisements: Sequence[SignedAdvertisement],
+    openings: Sequence[Opening],
+    agreement: Sequence[Signature],
+) -> Participants:
+    """Check everything public about who took part: what an auditor checks of a result, and a key holder before it.
+
+    Raises:
+        ConfigError: an unfit id or key in the cohort.
+        RemoteProtocolError, TooFewClients: whatever is not as it must be; names phase and culprit where known.
+    """
+    names = [member.name for member in members]
+    if names != sorted(set(names), key=str.encode):
+        raise PolicyViolation("the cohort is not in id order, each member once")
+    cohort = Roster({member.name: member.public for member in members})
+    if (len(cohort), cohort.root()) != (config.cohort_size, config.cohort_root):
+        raise PolicyViolation("the cohort is not the one that the configuration names")
+    session = open_session(config, cohort, advertisements)
+
+    names = [opening.name for opening in openings]
+    if names != sorted(set(names), key=str.encode):
+        raise PolicyViolation("the participants are not in id order, each once")
+    least = max(config.policy.min_clients, session.quorum)
+    if len(names) < least:
+        raise TooFewClients(f"{len(names)} clients took part, {least} are needed")
+    commitments: dict[Commitment, str] = {}
+    for opening in openings:
+        opened = open_commitment(session, opening.name, opening.commitment, opening.nonce)
+        if commitments.setdefault(opened, opening.name) != opening.name:
+            raise DuplicateMessage("two participants have the same commitment", culprit=opening.name)
+
+    rule = backends.load(config.policy.backend).agreement
+    statement = rule.statement(session, {opening.name: opening.commitment for opening in openings})
+    rule.check_statement(session, statement)
+    rule.check_quorum(session, statement, agreement)
+    return Participants(session, tuple(openings), tuple(commitments), rule.root(statement))

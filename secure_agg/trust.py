@@ -95,7 +95,10 @@ class Trust:
             raise TrustError(f"the round's policy differs from the pinned one in {', '.join(names)}")
         if config.beacon and beacon != config.beacon:
             raise TrustError("the round's beacon is not the one this party knows")
-        cohort = self.cohort(config.task, config.beacon)
+        try:
+            cohort = self.cohort(config.task, config.beacon)
+        except ConfigError as error:
+            raise TrustError(f"the pinned roster can't give the round's cohort: {error}") from error
         if (config.cohort_size, config.cohort_root) != (len(cohort), cohort.root()):
             raise TrustError("the round's cohort is not drawn from the pinned roster")
         for name, theirs, ours in (

@@ -8,7 +8,8 @@ to every client that is still there and one response from each. What a phase is 
 * ``EXCHANGE``: the backend's own business: keys, shares.
 * ``INPUT``: the backend hides the vector; the role opens D_i with it.
 * ``AGREE``: the role fixes and signs the set S, by the backend's ``agreement``; the backend may object.
-* ``RELEASE``: the backend gives out what opens the sum.
+* ``RELEASE``: the clients give out what opens the sum.
+* ``OPEN``: key holders open the sum; the clients have no part in it.
 
 Once a client has signed a set, every later request carries the quorum's signatures, and the role checks them and
 answers once, durably, before the backend sees the request.
@@ -30,18 +31,21 @@ from typing import ClassVar
 
 from mpc.framing import integer
 from mpc.ring import ELEMENT_BYTES, Vector, from_bytes
-from secure_agg.agreement import Agreement, Session
+from secure_agg.agreement import Agreement, Participants, Session
 from secure_agg.config import Policy, RoundConfig
-from secure_agg.errors import BadInput, ConfigError
+from secure_agg.errors import BadInput, ConfigError, MalformedMessage
+from secure_agg.identity import Roster
 from secure_agg.ledger import merkle
-from secure_agg.messages import SignedAdvertisement, encode
+from secure_agg.messages import ADVERTISE, SignedAdvertisement, encode
 from zk.transcript import digest
 
 __all__ = [
     "AggregatorSide",
+    "Answer",
     "Backend",
     "ClientSide",
     "Hidden",
+    "Opener",
     "Phase",
     "PhaseKind",
     "Session",
@@ -58,6 +62,7 @@ class PhaseKind(enum.Enum):
     INPUT = "input"
     AGREE = "agree"
     RELEASE = "release"
+    OPEN = "open"
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,13 @@ def hidden_vector(hidden: memoryview, *, phase: str, culprit: str) -> Vector:
 class ClientSide(ABC):
     """A backend's part of one client in one attempt. All its randomness comes from ``derive``."""
 
+    def bind(self, nonce: bytes, vector: Vector) -> bytes:
+        """The nonce under which the commitment of ``vector`` is hashed, before anything is sent.
+
+        A backend whose hidden form must be fixed as early as the commitment derives it from ``nonce`` and that form.
+        """
+        return nonce
+
     @abstractmethod
     def advertise(self) -> bytes:
         """The public part of the advertisement."""
@@ -134,6 +146,40 @@ class ClientSide(ABC):
         raise ConfigError(f"backend {type(self).__name__} releases nothing in phase {phase!r}")
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What an opener has found: a sum that is still to be checked, or a share of the decryption."""
+
+    sums: Vector | None = None
+    body: bytes = b""
+    bulk: bytes = b""
+
+
+class Opener(ABC):
+    """A secret decryption key, or a member's share of one; its ``repr`` shows nothing of it."""
+
+    @property
+    @abstractmethod
+    def public(self) -> bytes:
+        """The encryption key, in the backend's encoding: what a certificate is for."""
+
+    @abstractmethod
+    def check(self, participants: Participants, request: bytes, hidden: memoryview) -> None:
+        """Check the form of what is to be opened, from public data alone.
+
+        Raises:
+            RemoteProtocolError: it is malformed, or not what the participants have sent.
+        """
+
+    @abstractmethod
+    def open(self, participants: Participants, request: bytes, hidden: memoryview) -> Answer:
+        """Decrypt what ``check`` has passed.
+
+        Raises:
+            RemoteProtocolError: it decrypts to no sum. The caller tells nobody why.
+        """
+
+
 class AggregatorSide(ABC):
     """A backend's part of the aggregator in one attempt."""
 
@@ -159,8 +205,12 @@ class AggregatorSide(ABC):
         """An EXCHANGE phase is over; only ``present`` have answered."""
 
     @abstractmethod
-    def receive_input(self, name: str, part: bytes, hidden: memoryview) -> None:
-        """Take a hidden vector into the sum; its size is within the backend's limits."""
+    def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
+        """Take a hidden vector into the sum; its size is within the backend's limits.
+
+        Args:
+            nonce: the one that opened the commitment hash; see ``ClientSide.bind``.
+        """
 
     @abstractmethod
     def agree(self, survivors: tuple[str, ...]) -> None:
@@ -169,6 +219,23 @@ class AggregatorSide(ABC):
     def receive_release(self, phase: str, name: str, body: bytes) -> None:
         """Take a response of a RELEASE phase."""
         raise ConfigError(f"backend {type(self).__name__} releases nothing in phase {phase!r}")
+
+    def openers(self) -> tuple[str, ...]:
+        """The operators that an OPEN phase asks, in id order."""
+        return ()
+
+    @property
+    def vouched_by(self) -> str | None:
+        """The operator who signed that the sum passed the check, if any did."""
+        return None
+
+    def opening(self, phase: str, name: str) -> tuple[bytes, Hidden]:
+        """OPEN: the backend's part of the request to one operator, and the hidden sum."""
+        raise ConfigError(f"backend {type(self).__name__} opens nothing in phase {phase!r}")
+
+    def receive_opening(self, phase: str, name: str, body: bytes, bulk: memoryview) -> None:
+        """Take an operator's response of an OPEN phase."""
+        raise ConfigError(f"backend {type(self).__name__} opens nothing in phase {phase!r}")
 
     @abstractmethod
     def total(self) -> Vector:
@@ -220,6 +287,23 @@ class Backend(ABC):
         size = config.layout.total * ELEMENT_BYTES
         return range(size, size + 1)
 
+    def holders(self, policy: Policy) -> int:
+        """Number of key holders that open a sum; most backends have none, and so no key to set up."""
+        return 0
+
+    def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
+        """A fresh key for rounds like this one: a secret for each of the holders, by name."""
+        raise ConfigError(f"backend {self.name!r} has no key holders")
+
+    def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:
+        """Check the public material of a round, which the first request carries. Most backends have none.
+
+        Raises:
+            RemoteProtocolError: it is not the configured one, or nobody who is pinned vouches for it.
+        """
+        if config.setup or len(setup):
+            raise MalformedMessage(f"backend {self.name!r} takes no setup", phase=ADVERTISE)
+
     @abstractmethod
     def check_advertisement(self, name: str, part: bytes) -> None:
         """Refuse a public part that no honest client sends.
@@ -229,11 +313,11 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes]) -> ClientSide:
+    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes) -> ClientSide:
         """This backend's part of a client. ``derive(label)`` gives 32 secret bytes, the same after a
         restart.
         """
 
     @abstractmethod
-    def aggregator(self, config: RoundConfig) -> AggregatorSide:
+    def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
         """This backend's part of the aggregator."""

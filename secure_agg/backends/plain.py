@@ -58,7 +58,7 @@ class _Aggregator(AggregatorSide):
     def begin(self, session: Session) -> None:
         pass
 
-    def receive_input(self, name: str, part: bytes, hidden: memoryview) -> None:
+    def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
         _empty(part, MASKED_INPUT, name)
         add_into(self._sum, hidden_vector(hidden, phase=MASKED_INPUT, culprit=name))
 
@@ -93,10 +93,10 @@ class PlainBackend(Backend):
         """There is no public part."""
         _empty(part, ADVERTISE, name)
 
-    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes]) -> ClientSide:
+    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes) -> ClientSide:
         """Passes the vector through."""
         return _Client()
 
-    def aggregator(self, config: RoundConfig) -> AggregatorSide:
+    def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
         """Adds the vectors up."""
         return _Aggregator(config)

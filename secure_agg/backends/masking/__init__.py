@@ -67,10 +67,10 @@ class MaskingBackend(Backend):
         """Two X25519 public keys, neither of low order nor the other again."""
         split_part(name, part)
 
-    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes]) -> ClientSide:
+    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes) -> ClientSide:
         """See ``client.MaskingClient``."""
         return MaskingClient(config, name, derive)
 
-    def aggregator(self, config: RoundConfig) -> AggregatorSide:
+    def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
         """See ``aggregator.MaskingAggregator``."""
         return MaskingAggregator(config)

@@ -145,7 +145,7 @@ class MaskingAggregator(AggregatorSide):
 
     # --- adding up ------------------------------------------------------------------------------------------
 
-    def receive_input(self, name: str, part: bytes, hidden: memoryview) -> None:
+    def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
         """Add a masked vector.
 
         Both ends of an edge must have used its mask, or neither; whichever of the two comes second and says

@@ -1,0 +1,235 @@
+"""What the homomorphic backends have in common: commit, then reveal; add ciphertexts; let a key holder open the sum.
+
+Ciphertexts are malleable and a key holder is an oracle, hence two rules beyond masking's. The set that a quorum signs
+is of commitment *hashes*; commitments and ciphertexts are sent only after that, so nobody's can be derived from
+another's. And a commitment's nonce binds the ciphertext that goes with it (``bound_nonce``), so a ciphertext is fixed
+as early as the commitment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+
+from mpc.ring import Vector
+from secure_agg.agreement import Agreement, Session
+from secure_agg.backends.base import (
+    AggregatorSide,
+    Backend,
+    ClientSide,
+    Hidden,
+    Phase,
+    PhaseKind,
+    hidden_vector,
+)
+from secure_agg.backends.homomorphic.scheme import Scheme, Summing
+from secure_agg.certificate import KeyCertificate, read_certificate, setup_digest
+from secure_agg.config import Policy, RoundConfig
+from secure_agg.errors import (
+    BadCommitment,
+    MalformedMessage,
+    PolicyViolation,
+    RemoteProtocolError,
+    Unattributed,
+)
+from secure_agg.identity import Roster
+from secure_agg.keyholder import DECRYPT, Opened
+from secure_agg.messages import ADVERTISE, CONSISTENCY, Statement, StatementEntry, Wire, decode, encode
+from zk.transcript import DIGEST_BYTES, digest
+
+ENCRYPTED_INPUT = "masked-input"
+"""The input phase has one name in all backends, so that fault injection does."""
+
+
+def bound_nonce(nonce: bytes, hidden: bytes | memoryview) -> bytes:
+    """The nonce of a commitment hash that binds a ciphertext too."""
+    return digest("bound-nonce", nonce, hashlib.sha256(hidden).digest())
+
+
+class CiphertextPart(Wire, frozen=True):
+    """The backend's part of an input: the inner nonce, from which and the ciphertext the commitment's follows."""
+
+    nonce: bytes
+
+
+class CommitThenReveal(Agreement):
+    """The statement is of the commitment hashes of all who advertised; who opens one later is summed."""
+
+    def entry(self, session: Session, name: str, commitment: bytes) -> StatementEntry:
+        """A member's commitment hash, whatever it commits to."""
+        return StatementEntry(name, session.commitment_hashes[name])
+
+    def statement(self, session: Session, commitments: Mapping[str, bytes]) -> Statement:
+        """All of U, whoever has revealed a commitment."""
+        return Statement(tuple(self.entry(session, name, b"") for name in session.members))
+
+
+class HomomorphicClient(ClientSide):
+    """Encrypts when it commits, sends when the set is agreed."""
+
+    def __init__(self, scheme: Scheme, randomness: bytes) -> None:
+        self._scheme, self._randomness = scheme, randomness
+        self._nonce, self._ciphertext = b"", b""
+
+    def bind(self, nonce: bytes, vector: Vector) -> bytes:
+        """Encrypt, and derive a nonce that fixes the ciphertext."""
+        self._nonce, self._ciphertext = nonce, self._scheme.encrypt(vector, self._randomness)
+        return bound_nonce(nonce, self._ciphertext)
+
+    def advertise(self) -> bytes:
+        """Nothing: the key is the key holder's."""
+        return b""
+
+    def begin(self, session: Session) -> None:
+        """Nothing depends on the participants."""
+
+    def hide(self, request: bytes, vector: Vector) -> tuple[bytes, Hidden]:
+        """The ciphertext, once."""
+        if request:
+            raise PolicyViolation("an input request says nothing but the agreed set", phase=ENCRYPTED_INPUT)
+        ciphertext, self._ciphertext = self._ciphertext, b""
+        return encode(CiphertextPart(self._nonce)), ciphertext
+
+    def agree(self, survivors: tuple[str, ...]) -> None:
+        """Any set that the role accepts."""
+
+
+class HomomorphicAggregator(AggregatorSide):
+    """Adds ciphertexts. It holds public material only."""
+
+    def __init__(self, scheme: Scheme, certificate: KeyCertificate) -> None:
+        self._scheme = scheme
+        self._certificate = certificate
+        self._sum: Summing = scheme.summing()
+        self._sums: Vector | None = None
+        self._vouched_by: str | None = None
+
+    def receive_advertisement(self, name: str, part: bytes) -> None:
+        """Refuse what no client sends."""
+        no_part(name, part)
+
+    def begin(self, session: Session) -> None:
+        """Nothing depends on the participants."""
+
+    def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
+        """Add a ciphertext vector that its commitment hash has fixed."""
+        inner = decode(CiphertextPart, part, 64, phase=ENCRYPTED_INPUT, culprit=name).nonce
+        check_bound(name, inner, hidden, nonce)
+        try:
+            self._sum.add(hidden)
+        except RemoteProtocolError as error:
+            error.phase, error.culprit = ENCRYPTED_INPUT, name
+            raise
+
+    def agree(self, survivors: tuple[str, ...]) -> None:
+        """The sum is over those who reveal."""
+
+    def openers(self) -> tuple[str, ...]:
+        """Who holds the key, by the certificate."""
+        return self._certificate.names
+
+    def opening(self, phase: str, name: str) -> tuple[bytes, Hidden]:
+        """The encrypted sum."""
+        return b"", self._sum.total()
+
+    def receive_opening(self, phase: str, name: str, body: bytes, bulk: memoryview) -> None:
+        """Take the sum, or the one bit that it failed its check."""
+        opened = decode(Opened, body, 16, phase=DECRYPT, culprit=name)
+        if not opened.passed:
+            if len(bulk):
+                raise MalformedMessage("a refusal says nothing else", phase=DECRYPT, culprit=name)
+            return
+        if len(bulk) != self._scheme.sum_bytes:
+            raise MalformedMessage(
+                f"{len(bulk)} bytes of sums, not {self._scheme.sum_bytes}", phase=DECRYPT, culprit=name
+            )
+        self._sums, self._vouched_by = hidden_vector(bulk, phase=DECRYPT, culprit=name).copy(), name
+
+    @property
+    def vouched_by(self) -> str | None:
+        """The key holder, once it has said that the sum passed."""
+        return self._vouched_by
+
+    def total(self) -> Vector:
+        """What the key holder has opened.
+
+        Raises:
+            Unattributed: it has refused: the sum is not what was committed to.
+        """
+        if self._sums is None:
+            raise Unattributed("the key holder did not open the sum: it is missing, or failed the check", phase=DECRYPT)
+        return self._sums
+
+
+def no_part(name: str, part: bytes) -> None:
+    """Refuse an advertisement with a part of its own: the key is the key holder's."""
+    if part:
+        raise MalformedMessage("a homomorphic backend advertises no keys", phase=ADVERTISE, culprit=name)
+
+
+def check_bound(name: str, inner: bytes, hidden: bytes | memoryview, nonce: bytes) -> None:
+    """Check that a ciphertext is the one that a commitment's nonce binds.
+
+    Raises:
+        BadCommitment: names the client.
+    """
+    if len(inner) != DIGEST_BYTES or bound_nonce(inner, hidden) != nonce:
+        raise BadCommitment(
+            "the ciphertext is not the one fixed with the commitment", phase=ENCRYPTED_INPUT, culprit=name
+        )
+
+
+class HomomorphicBackend(Backend):
+    """Common to ``bfv``, ``ckks`` and ``paillier``: they differ in their scheme."""
+
+    agreement = CommitThenReveal()
+
+    @abstractmethod
+    def scheme(self, config: RoundConfig, public: bytes) -> Scheme:
+        """The scheme under a public key, for this round's vectors.
+
+        Raises:
+            ConfigError: sums would not be exact, or not secure.
+            RemoteProtocolError: it is no public key for it, or carries a secret.
+        """
+
+    def holders(self, policy: Policy) -> int:
+        """One, unless the backend can split its key."""
+        return 1
+
+    def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
+        """Commit, agree, reveal, open."""
+        return (
+            Phase(ADVERTISE, PhaseKind.ADVERTISE),
+            Phase(CONSISTENCY, PhaseKind.AGREE),
+            Phase(ENCRYPTED_INPUT, PhaseKind.INPUT),
+            Phase(DECRYPT, PhaseKind.OPEN),
+        )
+
+    def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:
+        """The certificate has to be the configured one, of pinned key holders, for a key without its secret."""
+        self._read(config, setup, operators)
+
+    def _read(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> Scheme:
+        if setup_digest(setup) != config.setup:
+            raise PolicyViolation("the encryption key is not the configured one", phase=ADVERTISE)
+        return self.scheme(config, read_certificate(config, setup, operators).public)
+
+    def check_advertisement(self, name: str, part: bytes) -> None:
+        """There is no public part."""
+        no_part(name, part)
+
+    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes) -> ClientSide:
+        """Encrypts under the certified key."""
+        return HomomorphicClient(self.scheme(config, read_checked(setup).public), derive("encryption"))
+
+    def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
+        """Adds up under the certified key."""
+        certificate = read_checked(setup)
+        return HomomorphicAggregator(self.scheme(config, certificate.public), certificate)
+
+
+def read_checked(setup: bytes) -> KeyCertificate:
+    """A setup that ``check_setup`` has passed."""
+    return decode(KeyCertificate, setup, len(setup), phase=ADVERTISE)

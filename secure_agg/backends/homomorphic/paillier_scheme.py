@@ -1,0 +1,312 @@
+"""Paillier behind the homomorphic backends' rules: one key holder, or a committee of which any t decrypt together.
+
+A committee's members see no sum before the aggregator does, so they can't check one. What they can do is make sure
+that it is a *sum*: each multiplies the clients' ciphertexts, every one bound by its client's commitment hash, and
+decrypts that product only. So nothing but the sum over the agreed clients is ever decrypted, whatever the aggregator
+asks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from gmpy2 import mpz
+
+from mpc import paillier, paillier_packing, threshold_paillier
+from mpc.keystream import KeyStream
+from mpc.paillier import Encryptor, PaillierError, PublicKey, SecretKey
+from mpc.paillier_packing import Packing
+from mpc.ring import ELEMENT_BYTES, Vector
+from mpc.threshold_paillier import KeyShare, ThresholdError, ThresholdKey
+from secure_agg.agreement import Participants
+from secure_agg.backends.base import Answer, Hidden, Opener, Session
+from secure_agg.backends.homomorphic.backend import (
+    ENCRYPTED_INPUT,
+    CiphertextPart,
+    HomomorphicAggregator,
+    check_bound,
+)
+from secure_agg.backends.homomorphic.scheme import Scheme, Summing
+from secure_agg.certificate import KeyCertificate
+from secure_agg.config import RoundConfig
+from secure_agg.errors import (
+    BadInput,
+    BadKey,
+    BadShare,
+    MalformedMessage,
+    TooFewClients,
+    Unattributed,
+)
+from secure_agg.keyholder import DECRYPT
+from secure_agg.messages import ADVERTISE, Wire, decode, encode
+from zk.partial_decryption import (
+    PartialDecryptionError,
+    PartialDecryptionProof,
+    PartialDecryptionStatement,
+    prove,
+    verify,
+)
+
+
+class PaillierPublic(Wire, frozen=True):
+    """A public key on the wire: the modulus, and what verifies the members' answers where the key is shared.
+
+    Attributes:
+        modulus: n, little endian.
+        threshold: members that decrypt together; 1 for a key that one holder has.
+        members: of a shared key, in id order; empty otherwise.
+        base, verification: see ``mpc.threshold_paillier.ThresholdKey``; ciphertext-sized, little endian.
+    """
+
+    modulus: bytes
+    threshold: int
+    members: tuple[str, ...]
+    base: bytes
+    verification: tuple[bytes, ...]
+
+
+def write_public(key: PublicKey | ThresholdKey) -> bytes:
+    """The encoding of a key."""
+    if isinstance(key, PublicKey):
+        return encode(PaillierPublic(key.to_bytes(), 1, (), b"", ()))
+    size = key.public.ciphertext_bytes
+    numbers = [int(value).to_bytes(size, "little") for value in (key.base, *key.verification)]
+    return encode(PaillierPublic(key.public.to_bytes(), key.threshold, key.members, numbers[0], tuple(numbers[1:])))
+
+
+def read_public(data: bytes, modulus_bits: int) -> PublicKey | ThresholdKey:
+    """Decode a key strictly.
+
+    Raises:
+        MalformedMessage: not canonical.
+        BadKey: of another length than the policy's, or no key.
+    """
+    fields = decode(PaillierPublic, data, 1 << 20, phase=ADVERTISE)
+    try:
+        public = PublicKey.from_bytes(fields.modulus)
+        if public.bits != modulus_bits:
+            raise BadKey(f"a modulus of {public.bits} bits, the policy says {modulus_bits}", phase=ADVERTISE)
+        if fields.threshold == 1 and not (fields.members or fields.base or fields.verification):
+            return public
+        sizes = {len(value) for value in (fields.base, *fields.verification)}
+        if sizes != {public.ciphertext_bytes}:
+            raise BadKey("verification keys are not of the ciphertexts' size", phase=ADVERTISE)
+        values = [int.from_bytes(value, "little") for value in (fields.base, *fields.verification)]
+        return ThresholdKey(public, fields.threshold, fields.members, values[0], tuple(values[1:]))
+    except PaillierError as error:
+        raise BadKey(f"no Paillier key: {error}", phase=ADVERTISE) from error
+
+
+def plain_public(key: PublicKey | ThresholdKey) -> PublicKey:
+    """What is encrypted under."""
+    return key if isinstance(key, PublicKey) else key.public
+
+
+@functools.lru_cache(maxsize=2)
+def _encryptor(modulus: bytes) -> Encryptor:
+    """The fixed-base table of a key, 17 MB at 2048 bits: clients in one process share it."""
+    return Encryptor(PublicKey.from_bytes(modulus))
+
+
+class _Sum(Summing):
+    def __init__(self, public: PublicKey, packing: Packing, length: int) -> None:
+        self._sum = paillier_packing.Accumulator(public, packing, length)
+
+    def add(self, data: bytes | memoryview) -> None:
+        try:
+            self._sum.add(data)
+        except PaillierError as error:
+            raise BadInput(str(error)) from error
+
+    def total(self) -> bytes:
+        return self._sum.total()
+
+
+class PaillierScheme(Scheme):
+    """Packed Paillier under one key, for one round's vectors."""
+
+    def __init__(self, config: RoundConfig, key: PublicKey | ThresholdKey) -> None:
+        self.key = key
+        self.public = plain_public(key)
+        self.packing = packing(config, self.public.bits)
+        self.length = config.layout.total
+        self.sum_bytes = self.length * ELEMENT_BYTES
+
+    def encrypt(self, vector: Vector, randomness: bytes) -> bytes:
+        """Reproducible: the same randomness gives the same bytes."""
+        encryptor = _encryptor(self.public.to_bytes())
+        count = self.packing.ciphertexts(vector.size)
+        obfuscators = encryptor.obfuscators(KeyStream(randomness), 0, count)
+        return paillier_packing.encrypt_vector(encryptor, self.packing, vector, obfuscators)
+
+    def summing(self) -> Summing:
+        """A product of ciphertexts modulo n²."""
+        return _Sum(self.public, self.packing, self.length)
+
+    def parse(self, data: bytes | memoryview) -> list[mpz]:
+        """The ciphertexts of a vector. PaillierError: it is none of this round."""
+        return paillier_packing.parse_vector(self.public, self.packing, data, self.length)
+
+    @property
+    def ciphertext_bytes(self) -> int:
+        """Size of an encrypted vector."""
+        return paillier_packing.encoded_bytes(self.public, self.packing, self.length)
+
+
+def packing(config: RoundConfig, modulus_bits: int) -> Packing:
+    """How this round's vectors lie in plaintexts."""
+    return Packing(max(config.policy.bits, 8), config.policy.max_clients, modulus_bits)
+
+
+class PaillierOpener(Opener):
+    """The whole secret key."""
+
+    def __init__(self, key: SecretKey) -> None:
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "PaillierOpener(<secret>)"
+
+    @property
+    def public(self) -> bytes:
+        """The modulus."""
+        return write_public(self._key.public)
+
+    def check(self, participants: Participants, request: bytes, hidden: memoryview) -> None:
+        """Size, header and range of every ciphertext."""
+        scheme = PaillierScheme(participants.session.config, self._key.public)
+        try:
+            scheme.parse(hidden)
+        except PaillierError as error:
+            raise BadInput(str(error), phase=DECRYPT) from error
+
+    def open(self, participants: Participants, request: bytes, hidden: memoryview) -> Answer:
+        """Decrypt and unpack."""
+        scheme = PaillierScheme(participants.session.config, self._key.public)
+        try:
+            return Answer(sums=paillier_packing.decrypt_vector(self._key, scheme.packing, hidden, scheme.length))
+        except PaillierError as error:
+            raise BadInput("it decrypts to no sum", phase=DECRYPT) from error
+
+
+class InnerNonces(Wire, frozen=True):
+    """The backend's part of a request to a committee: the participants' inner nonces, in id order."""
+
+    nonces: tuple[bytes, ...]
+
+
+class CommitteeOpener(Opener):
+    """One member's share of a key."""
+
+    def __init__(self, share: KeyShare) -> None:
+        self._share = share
+
+    def __repr__(self) -> str:
+        return f"CommitteeOpener({self._share.member!r})"
+
+    @property
+    def public(self) -> bytes:
+        """The modulus and the verification keys."""
+        return write_public(self._share.key)
+
+    def check(self, participants: Participants, request: bytes, hidden: memoryview) -> None:
+        """Every participant's ciphertext is there, and the one that its commitment hash binds."""
+        self._sum(participants, request, hidden)
+
+    def _sum(self, participants: Participants, request: bytes, hidden: memoryview) -> list[mpz]:
+        scheme = PaillierScheme(participants.session.config, self._share.key)
+        inner = decode(InnerNonces, request, len(request), phase=DECRYPT).nonces
+        size, openings = scheme.ciphertext_bytes, participants.openings
+        if len(inner) != len(openings) or len(hidden) != size * len(openings):
+            raise MalformedMessage("not one ciphertext and nonce for each participant", phase=DECRYPT)
+        summed = paillier_packing.Accumulator(scheme.public, scheme.packing, scheme.length)
+        for i, (opening, nonce) in enumerate(zip(openings, inner, strict=True)):
+            ciphertext = hidden[i * size : (i + 1) * size]
+            check_bound(opening.name, nonce, ciphertext, opening.nonce)
+            try:
+                summed.add(ciphertext)
+            except PaillierError as error:
+                raise BadInput(str(error), phase=DECRYPT, culprit=opening.name) from error
+        return scheme.parse(summed.total())
+
+    def open(self, participants: Participants, request: bytes, hidden: memoryview) -> Answer:
+        """A partial decryption of the sum, with a proof that it is right."""
+        ciphertexts = self._sum(participants, request, hidden)
+        partials = threshold_paillier.partial_decrypt(self._share, ciphertexts)
+        statement = PartialDecryptionStatement(
+            self._share.key, self._share.member, participants.session.sid, ciphertexts, partials
+        )
+        proof = prove(self._share, statement).to_bytes(self._share.key)
+        return Answer(body=encode(PartialAnswer(proof)), bulk=self._share.key.public.serialise(partials))
+
+
+class PartialAnswer(Wire, frozen=True):
+    """Phase decrypt, response of a committee member: the proof. Bulk: the partial decryptions."""
+
+    proof: bytes
+
+
+class CommitteeAggregator(HomomorphicAggregator):
+    """Adds ciphertexts, and keeps them until the committee has seen them all."""
+
+    def __init__(self, scheme: PaillierScheme, certificate: KeyCertificate) -> None:
+        super().__init__(scheme, certificate)
+        if not isinstance(scheme.key, ThresholdKey):
+            raise BadKey("the key is not shared among a committee", phase=ADVERTISE)
+        self._paillier, self._key = scheme, scheme.key
+        self._inputs: dict[str, tuple[bytes, bytes]] = {}
+        self._ciphertexts: list[mpz] = []
+        self._partials: dict[str, list[int]] = {}
+
+    def begin(self, session: Session) -> None:
+        """Answers are proven for this session only."""
+        self._sid = session.sid
+
+    def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
+        """Add a ciphertext vector and keep it."""
+        super().receive_input(name, part, hidden, nonce)
+        self._inputs[name] = decode(CiphertextPart, part, 64, phase=ENCRYPTED_INPUT, culprit=name).nonce, bytes(hidden)
+
+    def opening(self, phase: str, name: str) -> tuple[bytes, Hidden]:
+        """All ciphertexts, for the member to multiply."""
+        if not self._ciphertexts:
+            self._ciphertexts = self._paillier.parse(self._sum.total())
+        ordered = [self._inputs[client] for client in sorted(self._inputs, key=str.encode)]
+        return encode(InnerNonces(tuple(nonce for nonce, _ in ordered))), b"".join(data for _, data in ordered)
+
+    def receive_opening(self, phase: str, name: str, body: bytes, bulk: memoryview) -> None:
+        """Check one member's answer; a wrong one names the member."""
+        proof = decode(PartialAnswer, body, 1 << 16, phase=DECRYPT, culprit=name).proof
+        try:
+            partials = [int(value) for value in self._paillier.public.parse(bulk)]
+            statement = PartialDecryptionStatement(self._key, name, self._sid, self._ciphertexts, partials)
+            verify(statement, PartialDecryptionProof.from_bytes(proof, self._key, name))
+        except (PaillierError, PartialDecryptionError) as error:
+            raise BadShare(f"a wrong partial decryption: {error}", phase=DECRYPT, culprit=name) from error
+        self._partials[name] = partials
+
+    def total(self) -> Vector:
+        """Combine the answers of a threshold of members.
+
+        Raises:
+            TooFewClients: fewer members have answered.
+            Unattributed: the plaintexts are no sum: a client has encrypted something else than it committed to.
+        """
+        if len(self._partials) < self._key.threshold:
+            raise TooFewClients(
+                f"{len(self._partials)} members have answered, {self._key.threshold} are needed", phase=DECRYPT
+            )
+        try:
+            plaintexts = threshold_paillier.combine(self._key, self._partials, len(self._ciphertexts))
+            return self._paillier.packing.unpack(plaintexts, self._paillier.length)
+        except (PaillierError, ThresholdError) as error:
+            raise Unattributed(f"what was decrypted is no sum: {error}", phase=DECRYPT) from error
+
+
+def deal(bits: int, threshold: int, holders: Sequence[str]) -> dict[str, Opener]:
+    """A fresh key: whole for one holder, shared for several. Whoever calls this is the dealer and must be trusted."""
+    if len(holders) == 1:
+        return {holders[0]: PaillierOpener(paillier.generate(bits))}
+    _, shares = threshold_paillier.deal(threshold, holders, bits=bits)
+    return {member: CommitteeOpener(share) for member, share in shares.items()}

@@ -1,0 +1,92 @@
+"""Backend ``paillier``: packed Paillier, readable by stock ``phe``, with an optional split key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from mpc import paillier
+from mpc.paillier import PaillierError
+from mpc.paillier_packing import HEADER_BYTES
+from secure_agg.backends.base import AggregatorSide, Opener, TrustStatement
+from secure_agg.backends.homomorphic.backend import HomomorphicAggregator, HomomorphicBackend, read_checked
+from secure_agg.backends.homomorphic.paillier_scheme import (
+    CommitteeAggregator,
+    PaillierScheme,
+    deal,
+    packing,
+    read_public,
+)
+from secure_agg.config import Policy, RoundConfig
+from secure_agg.errors import BadKey, ConfigError
+from secure_agg.messages import ADVERTISE
+
+MODULUS_BITS: Final = "modulus_bits"
+HOLDERS: Final = "holders"
+THRESHOLD: Final = "threshold"
+_OPTIONS: Final = (HOLDERS, MODULUS_BITS, THRESHOLD)
+
+
+class PaillierBackend(HomomorphicBackend):
+    """Options: ``modulus_bits`` (3072), ``holders`` of the key (1), ``threshold`` of them that decrypt (a majority)."""
+
+    name = "paillier"
+    trust = TrustStatement(
+        summary="packed Paillier under a key holder's key, or a key split among several",
+        trusted="the key holder does not collude with the aggregator; with a split key, fewer than the threshold do, "
+        "and the dealer forgets what it dealt",
+        dropouts="tolerated before the input phase; the key holder, or a threshold of them, must answer",
+        post_quantum="no",
+        limits="a failed check retires a whole key; 2048-bit keys have 112-bit security; for models of up to a few "
+        "million parameters",
+    )
+
+    def check_policy(self, policy: Policy) -> None:
+        """Modulus from 2048 to 8192 bits; 1 to 3 holders in one process, a threshold of at least 2 for several."""
+        unknown = [option.name for option in policy.options if option.name not in _OPTIONS]
+        if unknown:
+            raise ConfigError(f"backend 'paillier' has no option {unknown[0]!r}: {', '.join(_OPTIONS)}")
+        holders, threshold = self.holders(policy), self._threshold(policy)
+        if holders < 1 or not 1 <= threshold <= holders or (holders > 1 and threshold < 2):
+            raise ConfigError(f"a threshold of {threshold} among {holders} key holders: at least 2 of several")
+        try:
+            paillier.check_bits(self._bits(policy))
+        except PaillierError as error:
+            raise ConfigError(str(error)) from error
+
+    def holders(self, policy: Policy) -> int:
+        """The option ``holders``."""
+        return policy.option(HOLDERS, 1)
+
+    def _threshold(self, policy: Policy) -> int:
+        return policy.option(THRESHOLD, self.holders(policy) // 2 + 1)
+
+    def _bits(self, policy: Policy) -> int:
+        return policy.option(MODULUS_BITS, paillier.DEFAULT_BITS)
+
+    def scheme(self, config: RoundConfig, public: bytes) -> PaillierScheme:
+        """Packed for this round's sums."""
+        key = read_public(public, self._bits(config.policy))
+        scheme = PaillierScheme(config, key)
+        committee = self.holders(config.policy) > 1
+        if committee != hasattr(key, "threshold") or getattr(key, "threshold", 1) != self._threshold(config.policy):
+            raise BadKey("the key is not split as the policy says", phase=ADVERTISE)
+        return scheme
+
+    def hidden_sizes(self, config: RoundConfig) -> range:
+        """One size."""
+        bits = self._bits(config.policy)
+        size = HEADER_BYTES + packing(config, bits).ciphertexts(config.layout.total) * bits // 4
+        return range(size, size + 1)
+
+    def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
+        """With a split key it keeps the ciphertexts for the committee."""
+        certificate = read_checked(setup)
+        scheme = self.scheme(config, certificate.public)
+        if self.holders(config.policy) > 1:
+            return CommitteeAggregator(scheme, certificate)
+        return HomomorphicAggregator(scheme, certificate)
+
+    def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
+        """A fresh key; the caller is its dealer."""
+        return deal(self._bits(config.policy), self._threshold(config.policy), holders)
