@@ -10,8 +10,8 @@ When to close a phase is up to the driver: once ``awaited`` is empty, or at a de
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar, overload
 
 import numpy as np
 
@@ -66,6 +66,27 @@ _T = TypeVar("_T")
 def _in_order(items: Mapping[str, _T]) -> tuple[_T, ...]:
     """The values in the order of their ids."""
     return tuple(items[name] for name in sorted(items, key=str.encode))
+
+
+class Requests(Sequence[Envelope]):
+    """One phase's requests, each made when it is looked at: together they may be n times the cohort's size."""
+
+    def __init__(self, names: Sequence[str], make: Callable[[str], Envelope]) -> None:
+        self._names, self._make = names, make
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> Envelope: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Envelope]: ...
+
+    def __getitem__(self, index: int | slice) -> Envelope | Sequence[Envelope]:
+        if isinstance(index, slice):
+            return Requests(self._names[index], self._make)
+        return self._make(self._names[index])
 
 
 class Aggregator:
@@ -152,20 +173,20 @@ class Aggregator:
 
     # --- requests -------------------------------------------------------------------------------------------
 
-    def start(self) -> list[Envelope]:
+    def start(self) -> Sequence[Envelope]:
         """The first request, to every member of the cohort."""
         if self._at >= 0 or self._aborted:
             raise LocalProtocolError("this round has been started", phase=self.state)
         self._at = 0
         self._awaited = set(self.cohort)
         body = self.config.to_bytes()
-        return [self._request(name, ADVERTISE, body, self._setup) for name in self.cohort]
+        return Requests(list(self.cohort), lambda name: self._request(name, ADVERTISE, body, self._setup))
 
     def _request(self, name: str, phase: str, body: bytes, bulk: bytes | memoryview = b"") -> Envelope:
         session = self._session.sid if self._session else self.config.context
         return Envelope(name, write(self.identity, session, phase, name, body, bulk))
 
-    def advance(self) -> list[Envelope]:
+    def advance(self) -> Sequence[Envelope]:
         """Close the phase: go on with those who have answered.
 
         Returns:
@@ -185,7 +206,7 @@ class Aggregator:
             self._aborted = True
             raise
 
-    def _advance(self) -> list[Envelope]:
+    def _advance(self) -> Sequence[Envelope]:
         closed = self._phases[self._at]
         self._present -= self._awaited
         self._awaited, self._answered = set(), set()
@@ -201,10 +222,13 @@ class Aggregator:
             return []
         opened = self._phases[self._at]
         session = self._joined()
-        if len(self._present) < max(self.config.policy.min_clients, session.quorum):
+        # min_clients bounds the set; where that is fixed and summed, a quorum of it has to go on.
+        least = session.quorum
+        if opened.kind is not PhaseKind.RELEASE:
+            least = max(least, self.config.policy.min_clients)
+        if len(self._present) < least:
             raise TooFewClients(
-                f"{len(self._present)} clients are left after phase {closed.name!r}, "
-                f"{max(self.config.policy.min_clients, session.quorum)} are needed",
+                f"{len(self._present)} clients are left after phase {closed.name!r}, {least} are needed",
                 phase=closed.name,
             )
         if opened.kind is PhaseKind.AGREE:
@@ -213,18 +237,24 @@ class Aggregator:
             self._awaited = set(self._side.openers())
             return [self._opening_request(opened, name) for name in self._side.openers()]
         self._awaited = set(self._present)
-        return [self._next_request(opened, name) for name in sorted(self._awaited, key=str.encode)]
+        return Requests(sorted(self._awaited, key=str.encode), self._request_of(opened))
 
-    def _next_request(self, phase: Phase, name: str) -> Envelope:
-        if phase.kind is PhaseKind.AGREE and self._statement is not None:
-            body = encode(self._statement)
-        else:
-            body = self._side.request(phase.name, name)
-            if self._statement is not None:
-                body = encode(Agreed(_in_order(self._signatures), body))
-        if self._at == 1:
-            body = encode(AdvertisementList(_in_order(self._advertisements), body))
-        return self._request(name, phase.name, body)
+    def _request_of(self, phase: Phase) -> Callable[[str], Envelope]:
+        """What makes this phase's request to one client. What all of them hold is put together once."""
+        statement = encode(self._statement) if phase.kind is PhaseKind.AGREE and self._statement else None
+        signatures = _in_order(self._signatures) if self._statement and statement is None else None
+        advertisements = _in_order(self._advertisements) if self._at == 1 else None
+
+        def make(name: str) -> Envelope:
+            with self.timings(phase.name):
+                body = self._side.request(phase.name, name) if statement is None else statement
+                if signatures is not None:
+                    body = encode(Agreed(signatures, body))
+                if advertisements is not None:
+                    body = encode(AdvertisementList(advertisements, body))
+                return self._request(name, phase.name, body)
+
+        return make
 
     def _opening_request(self, phase: Phase, name: str) -> Envelope:
         part, hidden = self._side.opening(phase.name, name)

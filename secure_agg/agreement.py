@@ -1,8 +1,8 @@
 """Which set of clients is summed, and who has to have signed it before anything is opened.
 
 The rule here is that of ``masking`` and ``plain``: the members of the set S sign the list of their ids and
-commitments, and a quorum floor((|U| + f)/2) + 1 of them binds the round to this one S: any two quorums
-share an honest member, who signs once. A backend with another rule (signatures over commitment hashes, or
+commitments, and a quorum floor((|G| + f)/2) + 1 of the cohort binds the round to this one S: any two
+quorums share an honest member, who signs once. A backend with another rule (signatures over commitment hashes, or
 by the aggregators) subclasses it; the roles and the auditor only call these methods.
 """
 
@@ -43,8 +43,8 @@ class Session:
 
     @property
     def quorum(self) -> int:
-        """t_sig for this U."""
-        return self.config.policy.quorum(len(self.members))
+        """t_sig: the same in every attempt and view of the round."""
+        return self.config.policy.quorum(self.config.cohort_size)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from secure_agg.errors import (
     VerificationError,
 )
 from secure_agg.evidence import RECORD_VERSION, Evidence, RoundRecord
-from secure_agg.messages import MAX_ADVERTISEMENT, NO_BULK, RECEIPT, Acceptance, decode, peek, read
+from secure_agg.messages import MAX_ADVERTISEMENT, NO_BULK, RECEIPT, Acceptance, Advertisement, decode, peek, read
 from secure_agg.session import check_participants
 from secure_agg.trust import Trust
 from zk import aggregate
@@ -31,7 +31,7 @@ from zk.aggregate import AggregateError, AggregateStatement
 from zk.commitment import Commitment
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
 class Verified:
     """What a successful check returns.
 
@@ -47,7 +47,7 @@ class Verified:
     average: Arrays
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
 class CheckedSum:
     """A sum that is what the participants committed to, and what it decodes to."""
 
@@ -128,7 +128,7 @@ class Auditor:
         )
         return Verified(record, pinned, average)
 
-    def show_exclusion(self, receipt: bytes, evidence: Evidence) -> str:
+    def show_exclusion(self, receipt: bytes, evidence: Evidence, *, beacon: bytes | None = None) -> str:
         """Check that the aggregator accepted a client's input and left the client out all the same.
 
         It shows the exclusion, not its motive: of two clients that disagree about their mask one has to
@@ -144,7 +144,7 @@ class Auditor:
         """
         if self.trust is None or not len(self.trust.operators):
             raise TrustError("a receipt is checked against the pinned operators: there are none")
-        sid = self.verify(evidence, beacon=evidence.config.beacon or None).record.session
+        sid = self.verify(evidence, beacon=beacon).record.session
         try:
             header = peek(receipt, MAX_ADVERTISEMENT)
             message = read(
@@ -159,6 +159,12 @@ class Auditor:
             accepted = decode(Acceptance, message.body, len(message.body), phase=RECEIPT, culprit=header.sender)
         except RemoteProtocolError as error:
             raise VerificationError(str(error.args[0]), phase=RECEIPT, culprit=error.culprit) from error
+        hashes = {
+            item.name: decode(Advertisement, item.body, MAX_ADVERTISEMENT).commitment_hash
+            for item in evidence.advertisements
+        }
+        if header.recipient != accepted.name or hashes.get(accepted.name) != accepted.commitment_hash:
+            raise VerificationError("the receipt is not for an input of this round", phase=RECEIPT)
         if accepted.name in evidence.participants:
             raise VerificationError(f"{accepted.name!r} took part: it was not left out", phase=RECEIPT)
         return accepted.name

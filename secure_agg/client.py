@@ -10,6 +10,7 @@ that depends on it leaves: a restarted client goes through the same messages aga
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ from secure_agg.errors import (
     WrongContext,
     WrongPhase,
 )
-from secure_agg.evidence import MAX_HEADER, Evidence
+from secure_agg.evidence import Evidence
 from secure_agg.identity import Identity
 from secure_agg.messages import (
     ADVERTISE,
@@ -110,6 +111,7 @@ class Client:
         self._session: Session | None = None
         self._statement: Statement | None = None
         self._finished = False
+        self._sent = b""
 
     def __repr__(self) -> str:
         return f"Client({self.identity.name!r}, state={self.state!r})"
@@ -141,7 +143,8 @@ class Client:
             update: float32 or float64 arrays of the configured shapes.
             weight: 1 to the policy's max_weight.
             beacon: the public randomness that draws the cohort, as this client knows it.
-            start_model: digest of the model this client trained from; compared if given.
+            start_model: digest of the model this client trained from, as the client knows it. It may be left out only
+                before the client has signed anything in this task, and where the model is a result it has verified.
 
         Returns:
             The advertisement. The client is bound to this update for this attempt.
@@ -166,9 +169,8 @@ class Client:
         cohort = self.trust.cohort(config.task, config.beacon)
         if cohort.get(self.identity.name) != self.identity.public:
             raise PolicyViolation("this client's identity is not in the cohort", phase=ADVERTISE)
-        if start_model is not None and start_model != config.start_model:
-            raise WrongContext("the round starts from another model than this client trained from", phase=ADVERTISE)
         self._check_unspent(config)
+        self._check_start(config, start_model)
         backend = backends.load(config.policy.backend)
         backend.check_policy(config.policy)
         setup = bytes(message.bulk)
@@ -181,6 +183,7 @@ class Client:
             """32 secret bytes for one purpose in this attempt: the same again after a restart."""
             return derive_key(secret, f"client/{label}", config.context)
 
+        self._check_shapes(config, update)
         layout = config.layout
         vector = np.empty(layout.total, dtype=np.uint32)
         values, randomness = vector[: layout.committed], vector[layout.committed :]
@@ -206,6 +209,15 @@ class Client:
         self._phases, self._at = backend.phases(config), 1
         return write(self.identity, config.context, ADVERTISE, "", body)
 
+    def _check_shapes(self, config: RoundConfig, update: Sequence[npt.NDArray[Any]]) -> None:
+        try:
+            shapes = check_arrays(update)
+            if shapes != config.shapes:
+                raise UpdateError(f"the update has arrays of shapes {shapes}, the round {config.shapes}")
+        except UpdateError as error:
+            error.phase, error.culprit = ADVERTISE, self.identity.name
+            raise
+
     def _encode(
         self,
         config: RoundConfig,
@@ -215,9 +227,6 @@ class Client:
         out: Vector,
     ) -> int:
         try:
-            shapes = check_arrays(update)
-            if shapes != config.shapes:
-                raise UpdateError(f"the update has arrays of shapes {shapes}, the round {config.shapes}")
             return FixedPoint(config.policy).encode(update, weight, rounding_key, out)
         except UpdateError as error:
             error.phase, error.culprit = ADVERTISE, self.identity.name
@@ -253,13 +262,30 @@ class Client:
         session = self._session.sid if self._session else header.session
         try:
             message = self._read(request, header, phase.name, session, limit=limit)
-            body = self._begin(message) if self._at == 1 else message.body
-            if self._statement is not None:
-                body = self._check_agreed(phase, body)
-            answer = _HANDLERS[phase.kind](self, phase, body)
+            return self._answer(phase, message)
         except RemoteProtocolError as error:
             error.phase, error.culprit = error.phase or phase.name, error.culprit or header.sender
             raise
+
+    def _answer(self, phase: Phase, message: Message) -> bytes:
+        """Answer a request whose form is right, and bind to it before the answer leaves.
+
+        One phase is answered for one request only, also after a restart: two answers to different requests could be
+        one input under two sets of masks. After the set is signed a phase is answered once, whatever is asked.
+        """
+        self._check_unspent(self._config)
+        asked = hashlib.sha256(message.body).digest()
+        name = f"request of phase {phase.name}"
+        if self._store.get(self._scope, name) not in (None, asked):
+            raise AlreadyReleased("this client has answered another request in this phase", phase=phase.name)
+        body = self._begin(message) if self._at == 1 else message.body
+        agreed = self._statement is not None
+        if agreed:
+            body = self._check_agreed(phase, body)
+        answer = _HANDLERS[phase.kind](self, phase, body)
+        self._store.pin(self._scope, name, asked, phase=phase.name)
+        if agreed:
+            self._store.claim(self._scope, f"answer in phase {phase.name}", phase=phase.name)
         self._at += 1
         return answer
 
@@ -307,6 +333,7 @@ class Client:
         with self.timings(phase.name):
             part, hidden = self._side.hide(body, self._vector)
             self._vector = None
+            self._sent = hashlib.sha256(hidden).digest()
             opening = HiddenInput(self._commitment, self._nonce, part)
             return self._write(phase, self._operator, encode(opening), hidden)
 
@@ -328,7 +355,7 @@ class Client:
         return self._write(phase, self._operator, encode(Signature(self.identity.name, self.identity.sign(signed))))
 
     def _check_agreed(self, phase: Phase, body: bytes) -> bytes:
-        """After the set is signed nothing is answered before a quorum is seen to have signed that very set, and once.
+        """After the set is signed nothing is answered before a quorum is seen to have signed that very set.
 
         Returns:
             The backend's part of the request.
@@ -336,7 +363,6 @@ class Client:
         agreed = decode(Agreed, body, header_limit(self._config.cohort_size), phase=phase.name)
         if self._statement is not None:
             self._backend.agreement.check_quorum(self._joined(), self._statement, agreed.signatures)
-        self._store.claim(self._scope, f"phase {phase.name}", phase=phase.name)
         return agreed.backend
 
     def _release(self, phase: Phase, body: bytes) -> bytes:
@@ -362,6 +388,23 @@ class Client:
     def _attempt(self, config: RoundConfig) -> bytes:
         return integer(config.round) + integer(config.attempt)
 
+    def _check_start(self, config: RoundConfig, start_model: bytes | None) -> None:
+        """The model an aggregator names is believed only until this client has signed: a new name for an old model
+        would let it sum the same updates twice.
+        """
+        if start_model is not None:
+            if start_model != config.start_model:
+                raise WrongContext("the round starts from another model than this client trained from", phase=ADVERTISE)
+            return
+        scope = (self.identity.name, config.task, "task")
+        signed = self._store.get(scope, "signed") is not None
+        again = self._store.get(scope, f"start model {config.start_model.hex()}") is not None
+        if signed and not again and self._store.get(scope, f"result {config.start_model.hex()}") is None:
+            raise PolicyViolation(
+                "the round starts from a model that is no result this client has verified: say which it trained from",
+                phase=ADVERTISE,
+            )
+
     def _check_unspent(self, config: RoundConfig) -> None:
         """Refuse a round this client must sit out. A set signed twice, or from the same model twice, tells
         two sums apart.
@@ -385,6 +428,7 @@ class Client:
         config = self._config
         self._check_unspent(config)
         scope, attempt = self._task_scope(), self._attempt(config)
+        self._store.put(scope, "signed", b"1")
         self._store.pin(scope, f"start model {config.start_model.hex()}", attempt, phase=phase)
         stands = self._store.put(scope, f"round {config.round}", attempt + frame("signed", signed))
         if stands != attempt + frame("signed", signed):
@@ -393,9 +437,14 @@ class Client:
     # --- receipts and results -------------------------------------------------------------------------------
 
     def _take_receipt(self, data: bytes, header: Header) -> None:
-        message = self._read(data, header, RECEIPT, self._joined().sid, limit=header_limit(self._config.cohort_size))
+        if self._session is None:
+            raise WrongPhase("a receipt for an input that was not sent", phase=RECEIPT, culprit=header.sender)
+        message = self._read(data, header, RECEIPT, self._session.sid, limit=header_limit(self._config.cohort_size))
         accepted = decode(Acceptance, message.body, len(message.body), phase=RECEIPT, culprit=header.sender)
-        if (accepted.name, accepted.commitment_hash) != (self.identity.name, self._commitment_hash):
+        if not self._sent:
+            raise WrongPhase("a receipt for an input that was not sent", phase=RECEIPT, culprit=header.sender)
+        ours = Acceptance(self.identity.name, self._commitment_hash, self._sent)
+        if accepted != ours:
             raise PolicyViolation(
                 "the receipt is for another input than this client's", phase=RECEIPT, culprit=header.sender
             )
@@ -414,11 +463,12 @@ class Client:
         """
         if not self._phases or self._finished:
             raise LocalProtocolError("this client is in no round", phase=self.state)
-        header = peek(result, MAX_HEADER)
+        limit = header_limit(self._config.cohort_size)
+        header = peek(result, limit)
         session = self._session.sid if self._session else header.session
         message = read(
             result,
-            limit=header_limit(self._config.cohort_size),
+            limit=limit,
             bulk_sizes=None,
             session=session,
             phase=RESULT,
@@ -430,14 +480,33 @@ class Client:
             raise VerificationError("the result is of another round or attempt", phase=RESULT)
         with self.timings("verify"):
             verified = Auditor(self.trust).verify(evidence, beacon=self._config.beacon or None)
+        if verified.record.session != session:
+            raise VerificationError("the result is of another session than this client's", phase=RESULT)
+        signed = self._backend.agreement.root(self._statement) if self._statement else None
+        if signed not in (None, verified.record.participants_root):
+            raise VerificationError("the result is over another set than this client signed", phase=RESULT)
         mine = next((item for item in evidence.openings if item.name == self.identity.name), None)
         if mine is not None and mine.commitment != self._commitment:
             raise VerificationError("the result holds another commitment of this client than its own", phase=RESULT)
+        self._store.put(self._task_scope(), f"result {verified.record.result_model.hex()}", b"1")
+        self._end()
+        return verified
+
+    def abandon(self) -> None:
+        """End an attempt that has come to nothing, and forget its secrets. What was signed stays signed.
+
+        Raises:
+            LocalProtocolError: this client is in no round.
+        """
+        if not self._phases or self._finished:
+            raise LocalProtocolError("this client is in no round", phase=self.state)
+        self._end()
+
+    def _end(self) -> None:
         self._finished = True
         self._store.forget(self._scope, "secret")
         del self._side
         self._vector = None
-        return verified
 
 
 _HANDLERS: Final[dict[PhaseKind, Callable[[Client, Phase, bytes], bytes]]] = {

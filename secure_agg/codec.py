@@ -58,13 +58,15 @@ def _encode(
     return clipped
 
 
-def check_arrays(arrays: Sequence[npt.NDArray[Any]]) -> tuple[tuple[int, ...], ...]:
+def check_arrays(arrays: Any) -> tuple[tuple[int, ...], ...]:
     """Return the shapes of an update that can be encoded.
 
     Raises:
         UpdateError: no arrays, something that is no numpy array, another dtype than float32 or float64, an
             array without a dimension or without elements.
     """
+    if isinstance(arrays, np.ndarray) or not isinstance(arrays, Sequence):
+        raise UpdateError(f"an update is a list of numpy arrays, not a {type(arrays).__name__}")
     if not len(arrays):
         raise UpdateError("the update holds no arrays")
     for i, array in enumerate(arrays):

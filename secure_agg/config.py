@@ -131,6 +131,10 @@ class Policy(Wire, frozen=True, kw_only=True):
         Raises:
             ConfigError: a setting is out of range, or u_min > 3f can't hold.
         """
+        for name, value in (("min_clients", min_clients), ("cohort_size", cohort_size), ("bits", bits)):
+            _within(name, value, 0, MAX_CLIENTS)
+        if isinstance(clip, bool) or not isinstance(clip, int | float):
+            raise ConfigError(f"clip is {clip!r}, not a number")
         cohort = cohort_size or clients
         if cohort < min_clients:
             raise ConfigError(f"{cohort} clients are fewer than min_clients = {min_clients}")
@@ -160,9 +164,12 @@ class Policy(Wire, frozen=True, kw_only=True):
             max_parameters=max_parameters,
         )
 
-    def quorum(self, advertised: int) -> int:
-        """t_sig = floor((|U| + f)/2) + 1: two quorums of one U share an honest member."""
-        return (advertised + self.max_corrupt) // 2 + 1
+    def quorum(self, cohort: int) -> int:
+        """t_sig = floor((|G| + f)/2) + 1: any two quorums of one cohort share an honest member, who signs once.
+
+        It counts G, not those who advertised: U may differ between attempts, and between what clients are shown.
+        """
+        return (cohort + self.max_corrupt) // 2 + 1
 
     def option(self, name: str, default: int) -> int:
         """A backend's setting, or its default."""

@@ -26,6 +26,7 @@
     │   ├── Unattributed            the sum is not what was committed to, and nobody can be named
     │   └── TaskSpent               this client has signed from this start model: only a new model helps
     ├── AlreadyReleased             a second statement or release is asked for; refused, even after a restart
+    ├── StoreError                  the attempt store can't be read or written
     ├── VerificationError           evidence, record or receipt is not what it claims to be
     │   └── TrustError              it is, but not from whom the verifier trusts
     └── LedgerError
@@ -141,6 +142,10 @@ class TaskSpent(RoundAborted):
 
 class AlreadyReleased(SecureAggError):
     """Something that is given out once was asked for again, or in another form."""
+
+
+class StoreError(SecureAggError):
+    """The attempt store can't be read or written, or is accessible to others: nothing is sent without it."""
 
 
 class VerificationError(SecureAggError):

@@ -115,7 +115,7 @@ class _EvidenceHeader(Wire, frozen=True, kw_only=True):
     result_model: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """Everything public about a round: enough to recompute the result and check it, with nothing secret in
     it.

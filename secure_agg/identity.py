@@ -118,6 +118,11 @@ class Identity:
                 file.flush()
                 os.fsync(file.fileno())
             os.link(temporary, path)  # unlike a rename, a link refuses to replace
+            directory = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
         finally:
             os.unlink(temporary)
 
@@ -149,11 +154,16 @@ class KeyDirectory:
         """The identity of that role and name; made and saved when missing. Roles keep an aggregator apart
         from a client of its name.
         """
-        path = self.path / f"{role}-{digest('key-file', role.encode(), name.encode()).hex()[:32]}.key"
+        path = self.locate(role, name)
         if not path.exists():
             with contextlib.suppress(FileExistsError):  # another process was faster: its key is the key
                 Identity.generate(name).save(path)
         return Identity.load(name, path)
+
+    def locate(self, role: str, name: str) -> Path:
+        """The file of that role's and name's identity, whether it is there or not."""
+        check_id(name)
+        return self.path / f"{role}-{digest('key-file', role.encode(), name.encode()).hex()[:32]}.key"
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from secure_agg.config import NO_DIGEST, Option, Policy, RoundConfig
 from secure_agg.errors import ConfigError, LocalProtocolError, UpdateError
 from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.identity import Identity, KeyDirectory, Roster
-from secure_agg.keyholder import KeyHolder
+from secure_agg.keyholder import DECRYPT, KeyHolder
 from secure_agg.ledger.log import Ledger
 from secure_agg.ledger.receipt import Receipt
 from secure_agg.messages import ADVERTISE, RESULT, Envelope
@@ -49,7 +49,7 @@ OPERATORS: Final = (AGGREGATOR, *KEY_HOLDERS)
 Update = Sequence[npt.NDArray[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
 class Result:
     """A finished, checked round.
 
@@ -138,10 +138,11 @@ class LocalRound:
         self.traffic.download[request.recipient, phase] += len(request.data)
         if phase == ADVERTISE:
             update, weight = self.updates[request.recipient], self.weights.get(request.recipient, 1)
-            return client.join(request.data, update, weight)
+            start_model = self.aggregator.config.start_model  # one process: the operator trained the clients from it
+            return client.join(request.data, update, weight, start_model=start_model)
         return client.receive(request.data)
 
-    def exchange(self, requests: list[Envelope]) -> None:
+    def exchange(self, requests: Sequence[Envelope]) -> None:
         """One phase: every client that still speaks answers its request; receipts are delivered at once."""
         phase = self.aggregator.state
         for request in requests:
@@ -203,6 +204,8 @@ class LocalRound:
         stats |= {f"aggregator.{phase}_s": own.get(phase, 0.0) for phase in phases}
         stats["aggregator.total_s"] = sum(own.get(phase, 0.0) for phase in phases)
         stats["verify_s"] = own.get("verify", 0.0)
+        if self.holders:
+            stats[f"keyholder.{DECRYPT}_s"] = mean([h.timings.seconds[DECRYPT] for h in self.holders.values()])
         return stats
 
 
@@ -264,7 +267,7 @@ def aggregate(
         known = log.trust.tasks.get(task) if log else None
         shapes = _check_inputs(updates, weights or {}, dropouts or {})
         if max_weight is None:
-            heaviest = max((weights or {}).values(), default=1)
+            heaviest = int(max((weights or {}).values(), default=1))
             max_weight = max(known.policy.max_weight, heaviest) if known else heaviest
         policy = Policy.default(
             len(known.roster) if known else len(updates),
@@ -283,7 +286,7 @@ def aggregate(
         last = log.last(task) if log else None
         config = RoundConfig.create(
             task=task,
-            round=round if round is not None else (last.round + 1 if last else 0),
+            round=int(round) if round is not None else (last.round + 1 if last else 0),
             policy=policy,
             cohort=trust.cohort(task),
             shapes=shapes,
@@ -293,7 +296,7 @@ def aggregate(
             log_key=trust.log or b"",
             witnesses=trust.witnesses,
         )
-        config, setup, holders = _key_holders(config, trust, operators)
+        config, setup, holders = key_holders(config, trust, operators)
         aggregator = Aggregator(
             operators[AGGREGATOR], config, trust.cohort(task), operators=trust.operators, setup=setup
         )
@@ -359,8 +362,8 @@ def _identities(
     for name in updates:
         if name in given:
             members[name] = given[name]
-            if given[name].name != name:
-                raise ConfigError(f"the identity given for {name!r} is of {given[name].name!r}", culprit=name)
+            if not isinstance(given[name], Identity) or given[name].name != name:
+                raise ConfigError(f"the identity given for {name!r} is {given[name]!r}", culprit=name)
         else:
             members[name] = kept.get("client", name) if kept else Identity.generate(name)
     operators = {name: kept.get("operator", name) if kept else Identity.generate(name) for name in OPERATORS}
@@ -376,10 +379,20 @@ def _pin(log: Ledger | None, task: str, trust: TaskTrust, operators: Mapping[str
     return log.trust
 
 
-def _key_holders(
+def key_holders(
     config: RoundConfig, trust: Trust, operators: Mapping[str, Identity]
 ) -> tuple[RoundConfig, bytes, dict[str, KeyHolder]]:
-    """For a homomorphic backend: a fresh key for this round, certified by those who hold it."""
+    """For a homomorphic backend: a fresh key for this round, certified by those who hold it.
+
+    Args:
+        config: of the round, without a setup.
+        trust: what the key holders pin.
+        operators: all of ``KEY_HOLDERS`` that the backend needs, by id.
+
+    Returns:
+        The configuration that names the key, the setup for the aggregator, and the key holders by id: the
+        configuration as it was and nothing else for a backend that has none.
+    """
     backend = backends.load(config.policy.backend)
     names = KEY_HOLDERS[: backend.holders(config.policy)]
     if not names:

@@ -45,17 +45,16 @@ def open_session(config: RoundConfig, cohort: Roster, advertisements: Sequence[S
 
     Raises:
         PolicyViolation: not in id order, each client once.
-        TooFewClients: fewer than u_min.
+        TooFewClients: fewer than u_min or the quorum.
         DuplicateMessage: two clients advertise the same commitment hash.
         RemoteProtocolError: see ``check_advertisement``.
     """
     names = [advertisement.name for advertisement in advertisements]
     if names != sorted(set(names), key=str.encode):
         raise PolicyViolation("advertisements are not in id order, each client once", phase=ADVERTISE)
-    if len(names) < config.policy.min_advertised:
-        raise TooFewClients(
-            f"{len(names)} clients advertised, {config.policy.min_advertised} are needed", phase=ADVERTISE
-        )
+    least = max(config.policy.min_advertised, config.policy.quorum(config.cohort_size))
+    if len(names) < least:
+        raise TooFewClients(f"{len(names)} clients advertised, {least} are needed", phase=ADVERTISE)
     bodies = {item.name: check_advertisement(config, cohort, item) for item in advertisements}
     owners: dict[bytes, str] = {}
     for name, body in bodies.items():
@@ -79,17 +78,17 @@ def open_commitment(session: Session, name: str, commitment: bytes, nonce: bytes
         UnknownSender: the owner did not advertise.
         BadCommitment: not canonical, or not what was hashed.
     """
-    config, phase = session.config, "commitment"
+    config = session.config
     if name not in session.keys:
-        raise UnknownSender(f"{name!r} opens a commitment but did not advertise", phase=phase, culprit=name)
+        raise UnknownSender(f"{name!r} opens a commitment but did not advertise", culprit=name)
     try:
         opened = Commitment.from_bytes(commitment, config.commitment.rank)
     except ValueError as error:
-        raise BadCommitment(f"{error}", phase=phase, culprit=name) from error
+        raise BadCommitment(f"{error}", culprit=name) from error
     backend = backends.load(config.policy.backend)
     hashed = backend.commitment_hash(config, name, commitment, nonce)
     if len(nonce) != DIGEST_BYTES or hashed != session.commitment_hashes[name]:
-        raise BadCommitment("a commitment does not open the hash signed for it", phase=phase, culprit=name)
+        raise BadCommitment("a commitment does not open the hash signed for it", culprit=name)
     return opened
 
 

@@ -7,19 +7,24 @@ signed statement, the release. Writing the same value again is harmless, writing
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from mpc.framing import frame, integer
-from secure_agg.errors import AlreadyReleased
+from secure_agg.errors import AlreadyReleased, StoreError
 
 Scope = tuple[str | int, ...]
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS pins "
     "(scope BLOB, name TEXT, value BLOB NOT NULL, PRIMARY KEY (scope, name)) WITHOUT ROWID"
 )
+
+_SELECT: Final = "SELECT value FROM pins WHERE scope = ? AND name = ?"
 
 
 class AttemptStore:
@@ -28,13 +33,20 @@ class AttemptStore:
     """
 
     def __init__(self, path: str | Path = ":memory:") -> None:
-        """``:memory:`` keeps nothing beyond the process: for simulations, never for a deployed client."""
+        """``:memory:`` keeps nothing beyond the process: for simulations, never for a deployed client.
+
+        Raises:
+            StoreError: the file can't be opened, is damaged, or is accessible to others than its owner.
+        """
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA secure_delete = ON")  # forgotten secrets are overwritten
-        self._db.execute(_SCHEMA)
+        if str(path) != ":memory:":
+            _make_private(Path(path))
+        with _typed():
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=60.0)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA secure_delete = ON")  # freed pages are overwritten
+            self._db.execute(_SCHEMA)
 
     def close(self) -> None:
         """Close the file."""
@@ -42,19 +54,15 @@ class AttemptStore:
 
     def get(self, scope: Scope, name: str) -> bytes | None:
         """The value that stands, if any."""
-        with self._lock:
-            row = self._db.execute(
-                "SELECT value FROM pins WHERE scope = ? AND name = ?", (_key(scope), name)
-            ).fetchone()
+        with self._lock, _typed():
+            row = self._db.execute(_SELECT, (_key(scope), name)).fetchone()
         return None if row is None else bytes(row[0])
 
     def put(self, scope: Scope, name: str, value: bytes) -> bytes:
         """Write ``value`` unless one stands; return the one that stands, which is durable."""
-        with self._lock:
+        with self._lock, _typed():
             self._db.execute("INSERT OR IGNORE INTO pins VALUES (?, ?, ?)", (_key(scope), name, value))
-            row = self._db.execute(
-                "SELECT value FROM pins WHERE scope = ? AND name = ?", (_key(scope), name)
-            ).fetchone()
+            row = self._db.execute(_SELECT, (_key(scope), name)).fetchone()
         return bytes(row[0])
 
     def pin(self, scope: Scope, name: str, value: bytes, *, phase: str) -> None:
@@ -72,15 +80,35 @@ class AttemptStore:
         Raises:
             AlreadyReleased: it was claimed before, by this process or an earlier one.
         """
-        with self._lock:
+        with self._lock, _typed():
             done = self._db.execute("INSERT OR IGNORE INTO pins VALUES (?, ?, x'')", (_key(scope), name)).rowcount
         if not done:
-            raise AlreadyReleased(f"{name} was given out before in this attempt", phase=phase)
+            raise AlreadyReleased(f"{name} was given out before", phase=phase)
 
     def forget(self, scope: Scope, name: str) -> None:
-        """Erase a secret when its round is over (best effort: Python and file systems keep copies)."""
-        with self._lock:
+        """Erase a secret when its round is over, in the file and its log (file systems may keep copies)."""
+        with self._lock, _typed():
             self._db.execute("DELETE FROM pins WHERE scope = ? AND name = ?", (_key(scope), name))
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+@contextmanager
+def _typed() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"the attempt store failed: {error}") from error
+
+
+def _make_private(path: Path) -> None:
+    """Create the file for its owner alone, before SQLite does; its log takes over the mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise StoreError(f"attempt store {path} can't be opened: {error.strerror}") from error
+    if mode & 0o077:
+        raise StoreError(f"attempt store {path} is accessible to others: chmod 600 it")
 
 
 def _key(scope: Scope) -> bytes:

@@ -179,7 +179,7 @@ class Trust:
             )
         except ConfigError:
             raise
-        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ConfigError(f"this is no trust file: {type(error).__name__}: {error}") from error
 
     @staticmethod

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,11 +12,18 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mpc.paillier import SecretKey, generate
+from mpc.threshold_paillier import KeyShare, deal
+from secure_agg import backends
 from secure_agg.aggregator import Aggregator
+from secure_agg.backends.base import Opener
+from secure_agg.backends.homomorphic.paillier_scheme import CommitteeOpener, PaillierOpener
+from secure_agg.certificate import KeyCertificate, setup_digest
 from secure_agg.client import Client
 from secure_agg.config import Option, Policy, RoundConfig
 from secure_agg.evidence import Evidence
 from secure_agg.identity import Identity, Roster
+from secure_agg.keyholder import KeyHolder
 from secure_agg.messages import (
     AdvertisementList,
     Envelope,
@@ -28,7 +36,7 @@ from secure_agg.messages import (
     signed_bytes,
     unpack,
 )
-from secure_agg.rounds import LocalRound
+from secure_agg.rounds import KEY_HOLDERS, LocalRound
 from secure_agg.store import AttemptStore
 from secure_agg.trust import TaskTrust, Trust
 
@@ -48,9 +56,49 @@ def names(n: int) -> list[str]:
     return [f"c{i:03d}" for i in range(n)]
 
 
+# --- keys -----------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def paillier_key(bits: int = 2048) -> SecretKey:
+    """A whole key, generated once per test session."""
+    return generate(bits)
+
+
+@functools.cache
+def threshold_shares(threshold: int, members: tuple[str, ...]) -> dict[str, KeyShare]:
+    """A key of 2,048 bits from safe primes that were found before, dealt among ``members``."""
+    from test_paillier import P, Q
+
+    return deal(threshold, members, bits=2048, primes=(P, Q))[1]
+
+
+_keys: dict[tuple[object, ...], dict[str, Opener]] = {}
+
+
+def openers(config: RoundConfig, holders: tuple[str, ...]) -> dict[str, Opener]:
+    """The secrets of the key holders of rounds like this one; made once for every setting."""
+    policy = config.policy
+    if policy.backend == "paillier":
+        if len(holders) == 1:
+            return {holders[0]: PaillierOpener(paillier_key(policy.option("modulus_bits", 3072)))}
+        shares = threshold_shares(policy.option("threshold", len(holders) // 2 + 1), holders)
+        return {name: CommitteeOpener(share) for name, share in shares.items()}
+    setting = (policy.backend, policy.bits, policy.max_clients, config.layout.total, holders)
+    if setting not in _keys:
+        _keys[setting] = backends.load(policy.backend).generate(config, holders)
+    return _keys[setting]
+
+
+# --- rounds ---------------------------------------------------------------------------------------------------
+
+
 @dataclass
 class Federation:
-    """n clients with known updates, one aggregator, and what all of them have pinned."""
+    """n clients with known updates, one aggregator, key holders where the backend has them, and what all have pinned.
+
+    A key holder's store is durable for as long as the federation is: ``holder`` is that holder after a restart.
+    """
 
     n: int = 5
     shapes: tuple[tuple[int, ...], ...] = ((7,), (2, 3))
@@ -73,15 +121,38 @@ class Federation:
             **self.policy_changes,
         )
         self.operator = identity("aggregator")
+        self.holder_names = KEY_HOLDERS[: backends.load(self.backend).holders(self.policy)]
+        operators = [self.operator, *(identity(name) for name in self.holder_names)]
         self.roster = Roster({name: identity(name).public for name in self.names})
         self.trust = Trust(
             tasks={self.task: TaskTrust(self.roster, self.policy)},
-            operators=Roster({self.operator.name: self.operator.public}),
+            operators=Roster({operator.name: operator.public for operator in operators}),
         )
         self.stores = {name: AttemptStore() for name in self.names}
+        self.holder_stores = {name: AttemptStore() for name in self.holder_names}
+        self.openers: dict[str, Opener] = {}
+        self.certificate: KeyCertificate | None = None
+        if self.holder_names:
+            self.openers = openers(self._config({}), self.holder_names)
+            self.certificate = self.certify(self.openers[self.holder_names[0]].public)
+
+    def certify(
+        self, public: bytes, *holders: str, task: str | None = None, backend: str | None = None
+    ) -> KeyCertificate:
+        """A certificate for a key, by default of this federation's key holders for its task."""
+        signers = [identity(name) for name in holders or self.holder_names]
+        return KeyCertificate.issue(backend or self.backend, task or self.task, public, signers)
+
+    @property
+    def setup(self) -> bytes:
+        """The public material of a round: the certificate, if the backend needs one."""
+        return self.certificate.to_bytes() if self.certificate else b""
 
     def config(self, **changes: Any) -> RoundConfig:
-        values: dict[str, Any] = {"task": self.task, "round": 0, "shapes": self.shapes} | changes
+        return self._config({"setup": setup_digest(self.setup) if self.setup else b""} | changes)
+
+    def _config(self, changes: Mapping[str, Any]) -> RoundConfig:
+        values: dict[str, Any] = {"task": self.task, "round": 0, "shapes": self.shapes} | dict(changes)
         return RoundConfig.create(
             policy=self.policy, cohort=self.trust.cohort(self.task), operators=self.trust.operators, **values
         )
@@ -90,12 +161,20 @@ class Federation:
         """A client on its durable store: the same call again is that client after a restart."""
         return Client(identity(name), self.trust, store=self.stores[name])
 
+    def holder(self, name: str = KEY_HOLDERS[0], **changes: Any) -> KeyHolder:
+        """A key holder on its durable store: the same call again is that holder after a restart."""
+        values: dict[str, Any] = {"store": self.holder_stores[name]} | changes
+        opener, certificate = values.pop("opener", self.openers[name]), values.pop("certificate", self.certificate)
+        return KeyHolder(identity(name), values.pop("trust", self.trust), opener, certificate, **values)
+
     def aggregator(self, **changes: Any) -> Aggregator:
-        return Aggregator(self.operator, self.config(**changes), self.roster)
+        config = self.config(**changes)
+        return Aggregator(self.operator, config, self.roster, operators=self.trust.operators, setup=self.setup)
 
     def round(self, silent: Mapping[str, str] | None = None, **changes: Any) -> LocalRound:
         clients = {name: self.client(name) for name in self.names}
-        return LocalRound(self.aggregator(**changes), clients, self.updates, None, silent)
+        holders = {name: self.holder(name) for name in self.holder_names}
+        return LocalRound(self.aggregator(**changes), clients, self.updates, None, silent, holders)
 
 
 @dataclass
@@ -106,7 +185,7 @@ class Tape:
     local: LocalRound
     requests: dict[str, dict[str, bytes]] = field(default_factory=dict)
     responses: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    pending: list[Envelope] = field(default_factory=list)
+    pending: Sequence[Envelope] = ()
 
     @staticmethod
     def start(federation: Federation, silent: Mapping[str, str] | None = None, **changes: Any) -> Tape:
@@ -125,7 +204,7 @@ class Tape:
     def client(self, name: str) -> Client:
         return self.local.clients[name]
 
-    def open(self, envelopes: list[Envelope]) -> None:
+    def open(self, envelopes: Sequence[Envelope]) -> None:
         self.pending = envelopes
         if envelopes:
             self.requests[self.phase] = {envelope.recipient: envelope.data for envelope in envelopes}
@@ -133,7 +212,8 @@ class Tape:
     def answer(self, name: str) -> bytes:
         """The named client's response to its pending request, not yet handed to the aggregator."""
         request = Envelope(name, self.requests[self.phase][name])
-        response = self.local.answer(request, self.phase)
+        holder = self.local.holders.get(name)
+        response = holder.receive(request.data) if holder else self.local.answer(request, self.phase)
         if response is None:
             raise AssertionError("a request is answered")
         self.responses.setdefault(self.phase, {})[name] = response
@@ -145,7 +225,8 @@ class Tape:
 
     def answer_all(self, *, but: tuple[str, ...] = ()) -> None:
         for envelope in self.pending:
-            if envelope.recipient not in but and self.local.speaks(envelope.recipient, self.phase):
+            asked = envelope.recipient in self.local.holders or self.local.speaks(envelope.recipient, self.phase)
+            if asked and envelope.recipient not in but:
                 self.deliver(self.answer(envelope.recipient))
 
     def advance(self) -> None:

@@ -335,8 +335,8 @@ def limbs(policy: dict[str, Any]) -> int:
     return -(-int(policy["max_weight"]).bit_length() // int(policy["bits"]))
 
 
-def quorum(advertised: int, policy: dict[str, Any]) -> int:
-    return (advertised + int(policy["max_corrupt"])) // 2 + 1
+def quorum(cohort: int, policy: dict[str, Any]) -> int:
+    return (cohort + int(policy["max_corrupt"])) // 2 + 1
 
 
 def roster_root(members: dict[str, bytes]) -> bytes:
@@ -529,7 +529,7 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
         value = digest("commitment", commitment)
         require(value not in entries.values(), "a commitment is there twice")
         entries[name] = value
-    needed = quorum(len(advertised), policy)
+    needed = quorum(config["cohort_size"], policy)
     clients = len(entries)
     require(max(policy["min_clients"], needed) <= clients <= policy["max_clients"], "too few or too many openings")
 

@@ -221,7 +221,7 @@ def test_an_input_that_is_not_what_was_committed_to_ends_the_round_and_names_nob
     tape = Tape.start(Federation(5, backend=backend)).until("masked-input")
     good = tape.answer(CHEAT)
     changed = (np.frombuffer(bulk_of(good), "<u4").astype(np.uint64) + 1) % P
-    tape.deliver(forge(good, identity(CHEAT), bulk=changed.astype("<u4").tobytes()))
+    tape.aggregator.receive(forge(good, identity(CHEAT), bulk=changed.astype("<u4").tobytes()))
     tape.answer_all(but=(CHEAT,))
     tape.advance()
     with pytest.raises(Unattributed) as caught:

@@ -413,6 +413,7 @@ def test_an_unknown_schema_version_is_not_touched(copy: Path) -> None:
 def test_what_is_not_a_ledger_is_not_opened(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     Path(f"{path}.keys").mkdir(mode=0o700)
+    KeyDirectory(Path(f"{path}.keys")).get("log", "log")
     for read_only in (False, True):
         with pytest.raises(LedgerDamaged):
             Ledger(path, read_only=read_only)
@@ -420,8 +421,12 @@ def test_what_is_not_a_ledger_is_not_opened(path: Path, content: bytes) -> None:
 
 
 def test_another_log_key_is_not_signed_with(copy: Path) -> None:
-    for key in Path(f"{copy}.keys").iterdir():
-        key.unlink()
+    keys = KeyDirectory(Path(f"{copy}.keys"))
+    keys.locate("log", "log").unlink()
+    with pytest.raises(LedgerError, match="is not in"):
+        Ledger(copy)
+    assert not keys.locate("log", "log").exists(), "a refusal leaves no new key behind"
+    keys.get("log", "log")
     with pytest.raises(LedgerError, match="not the one that signs"):
         Ledger(copy)
 

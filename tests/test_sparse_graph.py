@@ -79,7 +79,7 @@ def test_bad_choices_and_relays_are_refused() -> None:
 
 
 def test_a_cohort_too_small_for_a_sparse_graph_gets_a_complete_one() -> None:
-    federation = Federation(8, options={"complete_up_to": 4})
+    federation = Federation(3, options={"complete_up_to": 2})
     tape = Tape.start(federation)
     tape.finish()
     assert rules.plan(tape.aggregator.session).complete

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from secure_agg.fl.fedavg import Model
 from secure_agg.identity import KeyDirectory
 from secure_agg.ledger.log import Ledger
 from secure_agg.messages import Envelope
-from secure_agg.rounds import AGGREGATOR, LocalRound
+from secure_agg.rounds import AGGREGATOR, OPERATORS, LocalRound, key_holders
 
 
 def alter(evidence: Evidence, coordinate: int) -> Evidence:
@@ -44,7 +44,7 @@ class TamperingAggregator(Aggregator):
 
     coordinate = 0
 
-    def advance(self) -> list[Envelope]:
+    def advance(self) -> Sequence[Envelope]:
         """As an honest aggregator; then alter the evidence behind its check."""
         requests = super().advance()
         if self.evidence is not None:
@@ -108,10 +108,14 @@ def run_tampered(
             log_key=trust.log or b"",
             witnesses=trust.witnesses,
         )
+        operators = {name: keys.get("operator", name) for name in OPERATORS}
+        config, setup, holders = key_holders(config, trust, operators)
         clients = {name: Client(keys.get("client", name), trust) for name in updates}
-        aggregator = TamperingAggregator(keys.get("operator", AGGREGATOR), config, trust.cohort(task))
+        aggregator = TamperingAggregator(
+            operators[AGGREGATOR], config, trust.cohort(task), operators=trust.operators, setup=setup
+        )
         aggregator.coordinate = coordinate
-        evidence = LocalRound(aggregator, clients, updates, weights).run()
+        evidence = LocalRound(aggregator, clients, updates, weights, holders=holders).run()
         verdicts = [
             _ask(envelope.recipient, partial(clients[envelope.recipient].finish, envelope.data))
             for envelope in aggregator.results()

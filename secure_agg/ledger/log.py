@@ -287,9 +287,10 @@ class Ledger:
                 f"{self.trust_path} is of a ledger that is gone: bring {self.path} back, or move the file; "
                 "an empty ledger under the same key would sign a second history"
             )
-        if exists and not self.keys.is_dir():
+        keys = KeyDirectory(self.keys)
+        if exists and not keys.locate(LOG_ROLE, LOG_ROLE).exists():
             raise LedgerError(f"the signing key of ledger {self.path} is not in {self.keys}")
-        identity = KeyDirectory(self.keys).get(LOG_ROLE, LOG_ROLE)
+        identity = keys.get(LOG_ROLE, LOG_ROLE)
         if not exists:
             name = origin or f"secure-agg/{hashlib.sha256(identity.public).hexdigest()[:16]}"
             Database.create(

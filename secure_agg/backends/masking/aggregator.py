@@ -46,7 +46,7 @@ from secure_agg.errors import (
     TooFewClients,
     UnknownSender,
 )
-from secure_agg.messages import ADVERTISE, decode, encode, header_limit
+from secure_agg.messages import ADVERTISE, CONSISTENCY, decode, encode, header_limit
 from zk.transcript import DIGEST_BYTES
 
 
@@ -156,6 +156,7 @@ class MaskingAggregator(AggregatorSide):
         active = set(masked.active)
         if list(masked.active) != sorted(active) or not active <= self._edges[me].keys() & self._edges.keys():
             raise MalformedMessage("masks with others than this client's peers", phase=MASKED_INPUT, culprit=name)
+        self._check_claims(name, me, active)
         if len(masked.seed_hash) != DIGEST_BYTES:
             raise MalformedMessage("a seed's hash is no digest", phase=MASKED_INPUT, culprit=name)
         for other in self._edges[me].keys() & self._active.keys():
@@ -168,9 +169,43 @@ class MaskingAggregator(AggregatorSide):
         ring.add_into(self._sum, hidden_vector(hidden, phase=MASKED_INPUT, culprit=name))
         self._seed_hashes[me], self._active[me] = masked.seed_hash, frozenset(active)
 
+    def _check_claims(self, name: str, me: int, active: set[int]) -> None:
+        """Refuse an input that an honest client would not send: it denies corrupt peers only, and keeps a quorum.
+
+        Without this one client that comes first and denies everybody would have all others refused.
+        """
+        present = self._edges[me].keys() & self._edges.keys()
+        if len(present - active) > self._config.policy.max_corrupt:
+            raise BadInput(
+                f"{len(present - active)} of {len(present)} peers are denied, more than the "
+                f"{self._config.policy.max_corrupt} that may be corrupt",
+                phase=MASKED_INPUT,
+                culprit=name,
+            )
+        try:
+            rules.check_active(self._session, self._plan, active, self._chosen[me])
+        except TooFewClients as error:
+            raise BadInput(str(error.args[0]), phase=MASKED_INPUT, culprit=name) from error
+
     def agree(self, survivors: tuple[str, ...]) -> None:
-        """S has been fixed."""
-        self._survivors = frozenset(self._index[name] for name in survivors)
+        """S has been fixed. Before anybody signs it: can every secret that it takes be rebuilt from its members?
+
+        Raises:
+            DealerFault: too few members hold a good share of somebody's; the dealer is named.
+        """
+        members = frozenset(self._index[name] for name in survivors)
+        lost = frozenset().union(*(self._active[member] for member in members)) - members
+        for dealer in sorted(members | lost):
+            holders = sum(dealer in self._active[member] for member in members & self._chosen[dealer])
+            if self._plan.complete and dealer in members:
+                holders += 1
+            if holders < self._plan.threshold:
+                raise DealerFault(
+                    f"{holders} members of the set hold a good share, {self._plan.threshold} are needed",
+                    phase=CONSISTENCY,
+                    culprit=self._session.members[dealer],
+                )
+        self._survivors = members
 
     # --- unmasking ------------------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ def plan(session: Session) -> Plan:
     """
     n = len(session.members)
     if chooses_peers(session.config):
-        found = graph.degree(n, session.config.policy.max_corrupt, math.floor(n * graph.EXPECTED_DROPOUT))
+        found = graph.degree(n, session.config.policy.max_corrupt, max(1, math.floor(n * graph.EXPECTED_DROPOUT)))
         if found is not None:
             return Plan(False, found.neighbours, found.threshold)
     return Plan(True, n - 1, session.quorum)
