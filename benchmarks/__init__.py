@@ -1,19 +1,26 @@
-"""Measurements of secure-agg, each beside the machine's own limit in the same run.
+"""Measurements of secure-agg, each beside the machine's own limit, or the usual way of doing it, in the same run.
 
 ``python -m benchmarks SUITE`` and ``secure-agg bench SUITE`` are the same command. A figure from one machine
 says little about another, a ratio says more: a suite runs the operation and what bounds it alternately, so that
 other load on the machine slows both.
 
-==============  ==================================================================
-``core``        the suite of the masking round: its options and the order of its rows
-``kernels``     encode, commit, check, decode, masks, secret sharing
-``client``      what verification costs a client, and its traffic, from a real round
-``aggregation`` the aggregator of a real round with dropouts
-``memory``      peak memory, in fresh processes
-``limits``      what the machine itself can do
-``federation``  the settings, and rounds whose requests can be replayed
-``timing``      medians, spreads and ratios of alternating repetitions
-``report``      rows, targets, the table and the JSON file
-``suite``       what a suite is
-==============  ==================================================================
+================  ==================================================================
+``core``          the suite of the masking round: its options and the order of its rows
+``kernels``       encode, commit, check, decode, masks, secret sharing
+``client``        what verification costs a client, and its traffic, from a real round
+``aggregation``   the aggregator of a real round with dropouts
+``memory``        peak memory, in fresh processes
+``limits``        what the machine itself can do
+``he``            the suite of the homomorphic backends
+``he_lattice``    ckks and bfv beside the usual way of using TenSEAL
+``he_paillier``   paillier beside the usual way of using phe
+``he_committee``  a Paillier key that three members share
+``he_rounds``     a whole verified round with every backend
+``he_memory``     peak memory of encrypting and adding
+``he_plot``       the picture
+``federation``    the settings, and rounds whose requests can be replayed
+``timing``        medians, spreads and ratios of alternating repetitions
+``report``        rows, targets, the table and the JSON file
+``suite``         what a suite is
+================  ==================================================================
 """

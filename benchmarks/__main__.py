@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks import core
+from benchmarks import core, he
 from benchmarks.suite import Suite, UsageError
 
-SUITES: Final[dict[str, Suite]] = {"core": core.SUITE}
+SUITES: Final[dict[str, Suite]] = {"core": core.SUITE, "he": he.SUITE}
 """Every suite by its name on the command line."""
 
 
@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     report.print()
     if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(report.to_json(), encoding="utf-8")
     return 0
 

@@ -9,18 +9,22 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from mpc import graph
+from secure_agg import backends
 from secure_agg.aggregator import Aggregator
 from secure_agg.backends.masking.rules import MASKED_INPUT, SHARE_KEYS
+from secure_agg.certificate import KeyCertificate, setup_digest
 from secure_agg.client import Client
-from secure_agg.config import Policy, RoundConfig
+from secure_agg.config import Option, Policy, RoundConfig
 from secure_agg.identity import Identity, Roster
+from secure_agg.keyholder import KeyHolder
 from secure_agg.messages import ADVERTISE, Envelope
 from secure_agg.rounds import LocalRound
 from secure_agg.trust import TaskTrust, Trust
@@ -101,23 +105,65 @@ def client(name: str, trust: Trust) -> Client:
 
 @dataclass(frozen=True)
 class Federation:
-    """Everything that a round's parties hold before it starts."""
+    """Everything that a round's parties hold before it starts.
+
+    Attributes:
+        names: of the clients.
+        trust: what all of them have pinned.
+        config: the round's.
+        setup: a homomorphic backend's certified key; empty for others.
+        holders: who hold its secret, by name. They open one sum, so one round is all they serve.
+    """
 
     names: tuple[str, ...]
     trust: Trust
     config: RoundConfig
+    setup: bytes = b""
+    holders: Mapping[str, KeyHolder] = field(default_factory=dict)
 
     @staticmethod
-    def of(clients: int, params: int, bits: int = 16) -> Federation:
-        """A federation of ``clients`` members, masking backend, default policy, one array of ``params``."""
+    def of(
+        clients: int,
+        params: int,
+        bits: int = 16,
+        *,
+        backend: str = "masking",
+        options: Mapping[str, int] | None = None,
+        headroom: int | None = None,
+    ) -> Federation:
+        """A federation of ``clients`` members, default policy, one array of ``params``.
+
+        Args:
+            clients: members, all of them in the round.
+            params: of the model.
+            bits: per value.
+            backend: how updates are hidden; a fresh key is made where it needs one.
+            options: the backend's own.
+            headroom: clients that the sums have room for; by default as many as there are.
+        """
         names = tuple(f"client-{i:04d}" for i in range(clients))
-        policy = Policy.default(clients, bits=bits)
+        chosen = tuple(Option(name, value) for name, value in sorted((options or {}).items()))
+        policy = Policy.default(clients, bits=bits, backend=backend, options=chosen, max_clients=headroom)
+        kind = backends.load(backend)
+        holding = tuple(f"holder-{i:02d}" for i in range(kind.holders(policy)))
         roster = Roster({name: identity(name).public for name in names})
-        operators = Roster({_OPERATOR: identity(_OPERATOR).public})
+        operators = Roster({name: identity(name).public for name in (_OPERATOR, *holding)})
+        trust = Trust({_TASK: TaskTrust(roster, policy)}, operators)
         config = RoundConfig.create(
             task=_TASK, round=0, policy=policy, cohort=roster, shapes=((params,),), operators=operators
         )
-        return Federation(names, Trust({_TASK: TaskTrust(roster, policy)}, operators), config)
+        if not holding:
+            return Federation(names, trust, config)
+        openers = kind.generate(config, holding)
+        public = openers[holding[0]].public
+        certificate = KeyCertificate.issue(backend, _TASK, public, [identity(name) for name in holding])
+        setup = certificate.to_bytes()
+        holders = {name: KeyHolder(identity(name), trust, openers[name], certificate) for name in holding}
+        return Federation(names, trust, msgspec.structs.replace(config, setup=setup_digest(setup)), setup, holders)
+
+    def aggregator(self) -> Aggregator:
+        """The aggregator, before it starts."""
+        return Aggregator(self.operator, self.config, self.cohort, operators=self.trust.operators, setup=self.setup)
 
     def clients(self) -> dict[str, Client]:
         """All clients, by name."""
@@ -169,8 +215,7 @@ class RecordedRound(LocalRound):
     """A whole round in this process that remembers what its first client was sent."""
 
     def __init__(self, federation: Federation, values: npt.NDArray[Any]) -> None:
-        aggregator = Aggregator(federation.operator, federation.config, federation.cohort)
-        super().__init__(aggregator, federation.clients(), federation.updates(values))
+        super().__init__(federation.aggregator(), federation.clients(), federation.updates(values))
         self._federation = federation
         self._requests: dict[str, bytes] = {}
 

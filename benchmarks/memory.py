@@ -11,7 +11,9 @@ The public matrix is several times as large as the vector; it must not show.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -34,22 +36,36 @@ _STATUS: Final = Path("/proc/self/status")
 _CLEAR: Final = Path("/proc/self/clear_refs")
 
 
-def _status_bytes(name: str) -> int:
-    found = re.search(rf"^{name}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+def _status_bytes(name: str, status: Path = _STATUS) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
     if found is None:
-        raise ValueError(f"{_STATUS} has no {name}: peak memory is measured on Linux only")
+        raise ValueError(f"{status} has no {name}: peak memory is measured on Linux only")
     return 1024 * int(found.group(1))
 
 
-def _growth(operation: Callable[[], object]) -> int:
+def _children() -> set[Path]:
+    """The status files of the processes that this one has started and that still run."""
+    children = set()
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # others' processes come and go
+            text = status.read_text()
+            if f"\nPPid:\t{os.getpid()}\n" in text and "\nVmHWM:" in text:
+                children.add(status)
+    return children
+
+
+def growth(operation: Callable[[], object]) -> int:
     """Bytes by which this process's resident memory exceeds at most, during the call, what it was before.
 
-    Unlike getrusage's high-water mark, this one can be reset and does not survive from the parent process.
+    Processes that the call starts and leaves running count with their own peaks. Unlike getrusage's high-water mark,
+    this one can be reset and does not survive from the parent process.
     """
+    known = _children()
     _CLEAR.write_text("5")
     before = _status_bytes("VmRSS")
     operation()
-    return _status_bytes("VmHWM") - before
+    started = sum(_status_bytes("VmHWM", status) for status in _children() - known)
+    return _status_bytes("VmHWM") - before + started
 
 
 def _record(params: int) -> Recording:
@@ -61,17 +77,18 @@ def _record(params: int) -> Recording:
 def _client_growth(warm: Recording, recording: Recording, params: int) -> int:
     warm.replay(update(_WARM_PARAMS))
     values = update(params)
-    return _growth(lambda: recording.replay(values))
+    return growth(lambda: recording.replay(values))
 
 
 def _commit_growth(params: int) -> int:
     randomness = np.ones(commitment.randomness_length(_RANK), dtype=np.uint32)
     commitment.commit(np.ones(_WARM_PARAMS, dtype=np.uint32), randomness, _RANK)
     values = np.ones(params, dtype=np.uint32)
-    return _growth(lambda: commitment.commit(values, randomness, _RANK))
+    return growth(lambda: commitment.commit(values, randomness, _RANK))
 
 
-def _in_fresh_process(measure: Callable[..., int], *arguments: object) -> float:
+def in_fresh_process(measure: Callable[..., int], *arguments: object) -> float:
+    """What ``measure`` returns, in megabytes, from a process that runs nothing else."""
     # Not forked: a fork starts with all of the parent's memory.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(measure, *arguments).result() / _MB
@@ -79,8 +96,8 @@ def _in_fresh_process(measure: Callable[..., int], *arguments: object) -> float:
 
 def rows(client_params: int = CLIENT_PARAMS, commit_params: int = COMMIT_PARAMS) -> list[Row]:
     """Both measurements. The sizes are fixed for the suite; tests use smaller ones."""
-    client = _in_fresh_process(_client_growth, _record(_WARM_PARAMS), _record(client_params), client_params)
-    commit = _in_fresh_process(_commit_growth, commit_params)
+    client = in_fresh_process(_client_growth, _record(_WARM_PARAMS), _record(client_params), client_params)
+    commit = in_fresh_process(_commit_growth, commit_params)
     client_mb, commit_mb = ELEMENT_BYTES * client_params / _MB, ELEMENT_BYTES * commit_params / _MB
     return [
         Row(

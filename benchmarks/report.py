@@ -19,15 +19,20 @@ from mpc import parallel
 
 MISSED: Final = "MISSED"
 _TABLE_WIDTH: Final = 170
+_LONG_MS: Final = 10_000
 _STAMPED: Final = ("numpy", "numba", "cryptography")
 
 
 @dataclass(frozen=True)
 class Target:
-    """The most that one figure of a row may be."""
+    """The most that one figure of a row may be; a speed-up, which is the ratio's inverse, must be at least so much."""
 
-    figure: Literal["median", "derived", "ratio"]
+    figure: Literal["median", "derived", "ratio", "speedup"]
     limit: float
+
+    def met(self, value: float) -> bool:
+        """Whether a figure of this value is good enough."""
+        return value >= self.limit if self.figure == "speedup" else value <= self.limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +106,8 @@ class Row:
         Raises:
             ValueError: the row does not have it.
         """
-        value = {"median": self.median, "derived": self.derived, "ratio": self.ratio}[target.figure]
+        speedup = 1 / self.ratio if self.ratio else None
+        value = {"median": self.median, "derived": self.derived, "ratio": self.ratio, "speedup": speedup}[target.figure]
         if value is None:
             raise ValueError(f"row {self.key!r} has a target for its {target.figure}, which was not measured")
         return value
@@ -111,11 +117,11 @@ class Row:
         """``ok``, ``MISSED``, or empty where there is no target."""
         if not self.targets:
             return ""
-        return "ok" if all(self.figure(target) <= target.limit for target in self.targets) else MISSED
+        return "ok" if all(target.met(self.figure(target)) for target in self.targets) else MISSED
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on and the suite can't choose."""
+def machine(*libraries: str) -> dict[str, Any]:
+    """What the figures depend on and the suite can't choose; ``libraries`` are those that this suite adds."""
     model = platform.processor() or platform.machine()
     cpu = Path("/proc/cpuinfo")
     if cpu.exists():
@@ -126,7 +132,7 @@ def machine() -> dict[str, Any]:
         "cores": parallel.cores(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in _STAMPED},
+        **{name: importlib.metadata.version(name) for name in (*_STAMPED, *libraries)},
     }
 
 
@@ -174,7 +180,7 @@ class Report:
 
     def _table(self) -> Table:
         table = Table()
-        table.add_column("measured")
+        table.add_column("measured", min_width=36)
         for heading in ("median", "quartiles", "derived"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("beside, in the same run")
@@ -182,13 +188,14 @@ class Report:
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("", no_wrap=True)
         for row in self.rows:
+            factor, _ = _scale(row.median, row.unit)
             table.add_row(
                 row.name + (f"\n[dim]{row.note}[/dim]" if row.note else ""),
-                _quantity(row.median, row.unit),
-                " – ".join(_quantity(value, "") for value in row.spread) if row.spread else "",
+                _shown(row.median, row.unit),
+                " – ".join(_quantity(factor * value, "") for value in row.spread) if row.spread else "",
                 _quantity(row.derived, row.derived_unit),
-                row.peer + (f": {_quantity(row.peer_median, row.unit)}" if row.peer else ""),
-                _quantity(row.ratio, ""),
+                row.peer + (f": {_shown(row.peer_median, row.unit)}" if row.peer else ""),
+                _ratio(row),
                 "\n".join(_target(row, target) for target in row.targets),
                 {"ok": "[green]ok[/green]", MISSED: f"[bold red]{MISSED}[/bold red]"}.get(row.verdict, ""),
             )
@@ -202,6 +209,26 @@ def _quantity(value: float | None, unit: str) -> str:
     return f"{number} {unit}".strip()
 
 
+def _shown(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    factor, shown = _scale(value, unit)
+    return _quantity(factor * value, shown)
+
+
+def _scale(value: float, unit: str) -> tuple[float, str]:
+    """Long times are shown in seconds: the factor, and the unit."""
+    return (1e-3, "s") if unit == "ms" and abs(value) >= _LONG_MS else (1.0, unit)
+
+
+def _ratio(row: Row) -> str:
+    if row.ratio and any(target.figure == "speedup" for target in row.targets):
+        return f"{_quantity(1 / row.ratio, '')}× faster"
+    return _quantity(row.ratio, "")
+
+
 def _target(row: Row, target: Target) -> str:
+    if target.figure == "speedup":
+        return f"≥ {_quantity(target.limit, '')}× faster"
     unit = {"median": row.unit, "derived": row.derived_unit, "ratio": "×"}[target.figure]
     return f"≤ {_quantity(target.limit, unit)}"

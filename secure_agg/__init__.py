@@ -16,6 +16,7 @@ from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import SecureAggError, VerificationError
 from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.identity import Identity, Roster
+from secure_agg.keyholder import KeyHolder
 from secure_agg.ledger.log import Ledger
 from secure_agg.rounds import Result, aggregate
 from secure_agg.store import AttemptStore
@@ -28,6 +29,7 @@ __all__ = [
     "Client",
     "Evidence",
     "Identity",
+    "KeyHolder",
     "Ledger",
     "Policy",
     "Result",

@@ -1,11 +1,10 @@
 """Commitments and proofs: everything that proves, nothing that hides an update in transit.
 
-==============  =====================================================================
-``transcript``  domain-separated hashing of whole statements
-``commitment``  the hiding, homomorphic lattice hash  C = h(x ‖ s)
-``parameters``  how secure a setting is; weak ones are refused
-``aggregate``   the statement "X ‖ T is the sum of what C_1 … C_n commit to", and its check
-==============  =====================================================================
+* ``transcript``: domain-separated hashing of whole statements.
+* ``commitment``: the hiding, homomorphic lattice hash C = h(x ‖ s).
+* ``parameters``: how secure a setting is; weak ones are refused.
+* ``aggregate``: the statement "X ‖ T is the sum of what C_1 … C_n commit to", and its check.
+* ``partial_decryption``: the statement "these are this member's partial decryptions", and its proof.
 
 The package knows neither rounds nor backends nor federated learning.
 """
