@@ -7,7 +7,7 @@
 * ``shamir``: threshold sharing of 32-byte secrets over Z_p.
 * ``keys``: X25519 key agreement, sealed channels, key confirmation.
 * ``graph``: who masks with whom, and the thresholds that follow from stated bounds.
-* ``paillier``, ``paillier_packing``, ``paillier_phe``: Paillier encryption, vectors in packed slots, exchange with ``phe``.
+* ``paillier``, ``paillier_packing``, ``paillier_phe``: Paillier, vectors in packed slots, exchange with ``phe``.
 * ``threshold_paillier``: a Paillier key that any t of its members decrypt with.
 * ``montgomery``: the modular arithmetic of encryption, on all cores.
 * ``framing``, ``parallel``: one injective encoding of labelled bytes; chunks of work on all cores.
