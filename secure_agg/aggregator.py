@@ -110,7 +110,7 @@ class Aggregator:
             identity: pinned by the clients as an operator.
             config: the round's.
             cohort: G, the roster that the configuration names.
-            operators: identity keys of aggregators and key holders; needed where the backend has key holders.
+            operators: identity keys of key holders; needed where the backend has any. The aggregator itself is none.
             setup: the backend's public material, which clients are sent with the first request.
             clock: seconds; for ``timings``.
 
@@ -124,7 +124,8 @@ class Aggregator:
             raise ConfigError(f"{identity.name!r} is the id of the aggregator and of a client")
         self._backend = backends.load(config.policy.backend)
         self._backend.check_policy(config.policy)
-        self._operators, self._setup = operators or Roster({}), setup
+        others = {name: key for name, key in (operators or {}).items() if name != identity.name}
+        self._operators, self._setup = Roster(others), setup
         self._backend.check_setup(config, setup, self._operators)
         self.identity, self.config, self.cohort = identity, config, cohort
         self.timings = Stopwatch(clock)

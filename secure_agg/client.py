@@ -40,7 +40,7 @@ from secure_agg.errors import (
     WrongPhase,
 )
 from secure_agg.evidence import Evidence
-from secure_agg.identity import Identity
+from secure_agg.identity import Identity, Roster
 from secure_agg.messages import (
     ADVERTISE,
     MAX_CONFIG,
@@ -174,7 +174,9 @@ class Client:
         backend = backends.load(config.policy.backend)
         backend.check_policy(config.policy)
         setup = bytes(message.bulk)
-        backend.check_setup(config, setup, self.trust.operators)
+        # Whoever adds the ciphertexts up must not hold the key to them.
+        others = Roster({name: key for name, key in self.trust.operators.items() if name != header.sender})
+        backend.check_setup(config, setup, others)
 
         scope = (self.identity.name, config.task, config.round, config.attempt)
         secret = self._store.put(scope, "secret", self._entropy(KEY_BYTES))

@@ -115,8 +115,11 @@ class KeyHolder:
         return write(self.identity, participants.session.sid, DECRYPT, sender, body, bulk)
 
     def _check_key(self, config: RoundConfig) -> None:
-        if config.setup != setup_digest(self.certificate.to_bytes()):
-            raise PolicyViolation("the round is for another encryption key", phase=DECRYPT)
+        ours = (self.certificate.backend, self.certificate.task, setup_digest(self.certificate.to_bytes()))
+        if (config.policy.backend, config.task, config.setup) != ours:
+            raise PolicyViolation("the round is for another encryption key, backend or task", phase=DECRYPT)
+        if self._store.put(self._key_scope(), "task", config.task.encode()) != config.task.encode():
+            raise PolicyViolation("this key serves another task", phase=DECRYPT)
         if self._store.get(self._key_scope(), "retired") is not None:
             raise AlreadyReleased("this key was retired after a sum that failed its check", phase=DECRYPT)
 

@@ -42,7 +42,7 @@ has.
 """
 
 AGGREGATOR: Final = "aggregator"
-KEY_HOLDERS: Final = ("keyholder-1", "keyholder-2", "keyholder-3")
+KEY_HOLDERS: Final = tuple(f"keyholder-{i}" for i in range(1, 6))
 OPERATORS: Final = (AGGREGATOR, *KEY_HOLDERS)
 """All operators that any backend may need: pinned with a ledger's first task, once for all tasks."""
 
@@ -394,7 +394,11 @@ def key_holders(
         configuration as it was and nothing else for a backend that has none.
     """
     backend = backends.load(config.policy.backend)
-    names = KEY_HOLDERS[: backend.holders(config.policy)]
+    backend.check_policy(config.policy)
+    count = backend.holders(config.policy)
+    if count > len(KEY_HOLDERS):
+        raise ConfigError(f"{count} key holders, above the {len(KEY_HOLDERS)} that one process plays")
+    names = KEY_HOLDERS[:count]
     if not names:
         return config, b"", {}
     openers = backend.generate(config, names)

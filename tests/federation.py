@@ -60,7 +60,7 @@ def names(n: int) -> list[str]:
 
 
 @functools.cache
-def paillier_key(bits: int = 2048) -> SecretKey:
+def paillier_key(bits: int) -> SecretKey:
     """A whole key, generated once per test session."""
     return generate(bits)
 
@@ -82,7 +82,7 @@ def openers(config: RoundConfig, holders: tuple[str, ...]) -> dict[str, Opener]:
     if policy.backend == "paillier":
         if len(holders) == 1:
             return {holders[0]: PaillierOpener(paillier_key(policy.option("modulus_bits", 3072)))}
-        shares = threshold_shares(policy.option("threshold", len(holders) // 2 + 1), holders)
+        shares = threshold_shares(policy.option("threshold", (len(holders) + 1) // 2 + 1), holders)
         return {name: CommitteeOpener(share) for name, share in shares.items()}
     setting = (policy.backend, policy.bits, policy.max_clients, config.layout.total, holders)
     if setting not in _keys:

@@ -164,6 +164,10 @@ class Opener(ABC):
         """The encryption key, in the backend's encoding: what a certificate is for."""
 
     @abstractmethod
+    def secret_bytes(self) -> bytes:
+        """The secret in clear, for ``Backend.opener``: to be stored encrypted, and nowhere else."""
+
+    @abstractmethod
     def check(self, participants: Participants, request: bytes, hidden: memoryview) -> None:
         """Check the form of what is to be opened, from public data alone.
 
@@ -293,6 +297,15 @@ class Backend(ABC):
 
     def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
         """A fresh key for rounds like this one: a secret for each of the holders, by name."""
+        raise ConfigError(f"backend {self.name!r} has no key holders")
+
+    def opener(self, policy: Policy, data: bytes) -> Opener:
+        """Take over what ``Opener.secret_bytes`` made.
+
+        Raises:
+            ConfigError: the key is for another policy than this.
+            RemoteProtocolError: it is no key of this backend.
+        """
         raise ConfigError(f"backend {self.name!r} has no key holders")
 
     def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:

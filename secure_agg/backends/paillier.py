@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from mpc import paillier
-from mpc.paillier import PaillierError
+from mpc.paillier import PaillierError, PublicKey
 from mpc.paillier_packing import HEADER_BYTES
+from mpc.threshold_paillier import ThresholdKey
 from secure_agg.backends.base import AggregatorSide, Opener, TrustStatement
 from secure_agg.backends.homomorphic.backend import HomomorphicAggregator, HomomorphicBackend, read_checked
 from secure_agg.backends.homomorphic.paillier_scheme import (
@@ -16,7 +17,9 @@ from secure_agg.backends.homomorphic.paillier_scheme import (
     deal,
     packing,
     read_public,
+    restore,
 )
+from secure_agg.backends.homomorphic.scheme import Scheme
 from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import BadKey, ConfigError
 from secure_agg.messages import ADVERTISE
@@ -33,8 +36,8 @@ class PaillierBackend(HomomorphicBackend):
     name = "paillier"
     trust = TrustStatement(
         summary="packed Paillier under a key holder's key, or a key split among several",
-        trusted="the key holder does not collude with the aggregator; with a split key, fewer than the threshold do, "
-        "and the dealer forgets what it dealt",
+        trusted="the key holder does not collude with the aggregator; of n with a split key fewer than 2t − n do, "
+        "t being the threshold, and the dealer forgets what it dealt",
         dropouts="tolerated before the input phase; the key holder, or a threshold of them, must answer",
         post_quantum="no",
         limits="a failed check retires a whole key; 2048-bit keys have 112-bit security; for models of up to a few "
@@ -42,13 +45,20 @@ class PaillierBackend(HomomorphicBackend):
     )
 
     def check_policy(self, policy: Policy) -> None:
-        """Modulus from 2048 to 8192 bits; 1 to 3 holders in one process, a threshold of at least 2 for several."""
+        """Modulus from 2048 to 8192 bits; of n holders t decrypt together, where 2t − n > 1.
+
+        Members answer once for each round, but see no set signed. Any two groups of t share 2t − n members, and one
+        of them at least has to be honest, or the aggregator could have two sums opened that differ by one client.
+        """
         unknown = [option.name for option in policy.options if option.name not in _OPTIONS]
         if unknown:
             raise ConfigError(f"backend 'paillier' has no option {unknown[0]!r}: {', '.join(_OPTIONS)}")
         holders, threshold = self.holders(policy), self._threshold(policy)
-        if holders < 1 or not 1 <= threshold <= holders or (holders > 1 and threshold < 2):
-            raise ConfigError(f"a threshold of {threshold} among {holders} key holders: at least 2 of several")
+        if holders < 1 or not 1 <= threshold <= holders or (holders > 1 and 2 * threshold - holders < 2):
+            raise ConfigError(
+                f"a threshold of {threshold} among {holders} key holders: any two sets that open a sum must share two "
+                "members, so that one corrupt member does not open two"
+            )
         try:
             paillier.check_bits(self._bits(policy))
         except PaillierError as error:
@@ -59,19 +69,28 @@ class PaillierBackend(HomomorphicBackend):
         return policy.option(HOLDERS, 1)
 
     def _threshold(self, policy: Policy) -> int:
-        return policy.option(THRESHOLD, self.holders(policy) // 2 + 1)
+        holders = self.holders(policy)
+        return policy.option(THRESHOLD, 1 if holders == 1 else (holders + 1) // 2 + 1)
 
     def _bits(self, policy: Policy) -> int:
         return policy.option(MODULUS_BITS, paillier.DEFAULT_BITS)
 
     def scheme(self, config: RoundConfig, public: bytes) -> PaillierScheme:
         """Packed for this round's sums."""
-        key = read_public(public, self._bits(config.policy))
-        scheme = PaillierScheme(config, key)
-        committee = self.holders(config.policy) > 1
-        if committee != hasattr(key, "threshold") or getattr(key, "threshold", 1) != self._threshold(config.policy):
+        return PaillierScheme(config, self._key(config.policy, public))
+
+    def _key(self, policy: Policy, public: bytes) -> PublicKey | ThresholdKey:
+        key = read_public(public, self._bits(policy))
+        committee = self.holders(policy) > 1
+        if committee != hasattr(key, "threshold") or getattr(key, "threshold", 1) != self._threshold(policy):
             raise BadKey("the key is not split as the policy says", phase=ADVERTISE)
-        return scheme
+        return key
+
+    def check_holders(self, scheme: Scheme, names: tuple[str, ...]) -> None:
+        """A committee's key names its members."""
+        members = getattr(getattr(scheme, "key", None), "members", names)
+        if members != names:
+            raise BadKey(f"the key is shared among {members}, and {names} vouch for it", phase=ADVERTISE)
 
     def hidden_sizes(self, config: RoundConfig) -> range:
         """One size."""
@@ -90,3 +109,9 @@ class PaillierBackend(HomomorphicBackend):
     def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
         """A fresh key; the caller is its dealer."""
         return deal(self._bits(config.policy), self._threshold(config.policy), holders)
+
+    def opener(self, policy: Policy, data: bytes) -> Opener:
+        """A whole key or a share, as the policy says."""
+        opener = restore(data, self._bits(policy))
+        self._key(policy, opener.public)
+        return opener

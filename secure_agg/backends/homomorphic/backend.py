@@ -28,6 +28,7 @@ from secure_agg.certificate import KeyCertificate, read_certificate, setup_diges
 from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import (
     BadCommitment,
+    BadKey,
     MalformedMessage,
     PolicyViolation,
     RemoteProtocolError,
@@ -208,13 +209,27 @@ class HomomorphicBackend(Backend):
         )
 
     def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:
-        """The certificate has to be the configured one, of pinned key holders, for a key without its secret."""
-        self._read(config, setup, operators)
+        """The certificate has to be the configured one, of all key holders and only them, for a key without its secret.
 
-    def _read(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> Scheme:
+        Args:
+            operators: who may be a key holder: the pinned ones but for the aggregator.
+        """
         if setup_digest(setup) != config.setup:
             raise PolicyViolation("the encryption key is not the configured one", phase=ADVERTISE)
-        return self.scheme(config, read_certificate(config, setup, operators).public)
+        certificate = read_certificate(config, setup, operators)
+        if len(certificate.names) != self.holders(config.policy):
+            raise BadKey(
+                f"{len(certificate.names)} key holders vouch for the key, the policy has {self.holders(config.policy)}",
+                phase=ADVERTISE,
+            )
+        self.check_holders(self.scheme(config, certificate.public), certificate.names)
+
+    def check_holders(self, scheme: Scheme, names: tuple[str, ...]) -> None:
+        """Check that a key is held by those who vouch for it, where the key says by whom.
+
+        Raises:
+            BadKey: it says others.
+        """
 
     def check_advertisement(self, name: str, part: bytes) -> None:
         """There is no public part."""

@@ -146,6 +146,20 @@ class Accumulator:
         return out.getvalue()
 
 
+def check(public: PublicKey, data: bytes | memoryview, clients: int) -> None:
+    """Check a ciphertext vector as far as public data tell: that it is the sum of ``clients`` vectors, chunk by chunk.
+
+    Raises:
+        WrongContext: for other parameters or under another key.
+        MalformedMessage: not a ciphertext vector, not one of ``clients`` vectors, or a chunk that is no ciphertext.
+    """
+    counted, streams = wire.split(data, public.parameters, public.digest)
+    if counted != clients:
+        raise MalformedMessage(f"a sum of {counted} vectors where one of {clients} belongs")
+    for stream in streams:
+        _load(public, stream)
+
+
 def decrypt(secret: SecretKey, data: bytes | memoryview, clients: int) -> Vector:
     """Decrypt the sum of ``clients`` vectors.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
+from mpc.framing import integer
 from mpc.ring import ELEMENT_BYTES, Vector
 from secure_agg.agreement import Participants
 from secure_agg.backends.base import Answer, Opener
@@ -13,8 +14,10 @@ from secure_agg.backends.homomorphic.backend import HomomorphicBackend
 from secure_agg.backends.homomorphic.lattice import PublicKey, SecretKey
 from secure_agg.backends.homomorphic.lattice_parameters import LatticeParameters
 from secure_agg.backends.homomorphic.scheme import Scheme, Summing
-from secure_agg.config import RoundConfig
+from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import ConfigError
+
+_TOTAL_BYTES: Final = 8
 
 
 class _Sum(lattice.Accumulator, Summing):
@@ -47,9 +50,13 @@ class LatticeOpener(Opener):
         """The public context."""
         return self._key.public_bytes()
 
+    def secret_bytes(self) -> bytes:
+        """Coordinates of a vector, 8 bytes little endian, and TenSEAL's context with the secret key."""
+        return integer(self._key.parameters.total) + self._key.secret_bytes()
+
     def check(self, participants: Participants, request: bytes, hidden: memoryview) -> None:
-        """Count, sizes, parameters and key of every chunk."""
-        lattice_wire.split(hidden, self._key.parameters, self._key.public.digest)
+        """Count, sizes, parameters and key, and that every chunk is a ciphertext."""
+        lattice.check(self._key.public, hidden, len(participants.commitments))
 
     def open(self, participants: Participants, request: bytes, hidden: memoryview) -> Answer:
         """The exact integers; what the scheme's noise did to them stays here."""
@@ -63,8 +70,10 @@ class LatticeBackend(HomomorphicBackend):
 
     def parameters(self, config: RoundConfig) -> LatticeParameters:
         """The cheapest exact and secure ones for this round."""
-        layout, policy = config.layout, config.policy
-        return lattice_parameters.choose(self.scheme_name, max(policy.bits, 8), policy.max_clients, layout.total)
+        return self._parameters(config.policy, config.layout.total)
+
+    def _parameters(self, policy: Policy, total: int) -> LatticeParameters:
+        return lattice_parameters.choose(self.scheme_name, max(policy.bits, 8), policy.max_clients, total)
 
     def scheme(self, config: RoundConfig, public: bytes) -> Scheme:
         """TenSEAL's public context, compared with the round's parameters."""
@@ -79,3 +88,8 @@ class LatticeBackend(HomomorphicBackend):
         if len(holders) != 1:
             raise ConfigError(f"backend {self.name!r} can't split its key among {len(holders)} holders")
         return {holders[0]: LatticeOpener(lattice.keygen(self.parameters(config)))}
+
+    def opener(self, policy: Policy, data: bytes) -> Opener:
+        """The parameters follow from the policy and the number of coordinates that is kept with the key."""
+        total, context = int.from_bytes(data[:_TOTAL_BYTES], "little"), data[_TOTAL_BYTES:]
+        return LatticeOpener(SecretKey.from_bytes(context, self._parameters(policy, total)))

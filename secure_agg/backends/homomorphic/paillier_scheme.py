@@ -98,6 +98,23 @@ def read_public(data: bytes, modulus_bits: int) -> PublicKey | ThresholdKey:
         raise BadKey(f"no Paillier key: {error}", phase=ADVERTISE) from error
 
 
+class PaillierSecret(Wire, frozen=True):
+    """A holder's secret as it is stored, encrypted.
+
+    Attributes:
+        public: the public key, as ``write_public`` encodes it.
+        member: whose share it is; empty for a key that one holder has.
+        value: of a share, ciphertext-sized, little endian; of a whole key ``mpc.paillier.SecretKey.to_bytes``.
+    """
+
+    public: bytes
+    member: str
+    value: bytes
+
+    def __repr__(self) -> str:
+        return "PaillierSecret(<secret>)"
+
+
 def plain_public(key: PublicKey | ThresholdKey) -> PublicKey:
     """What is encrypted under."""
     return key if isinstance(key, PublicKey) else key.public
@@ -173,6 +190,10 @@ class PaillierOpener(Opener):
         """The modulus."""
         return write_public(self._key.public)
 
+    def secret_bytes(self) -> bytes:
+        """The primes."""
+        return encode(PaillierSecret(self.public, "", self._key.to_bytes()))
+
     def check(self, participants: Participants, request: bytes, hidden: memoryview) -> None:
         """Size, header and range of every ciphertext."""
         scheme = PaillierScheme(participants.session.config, self._key.public)
@@ -209,6 +230,11 @@ class CommitteeOpener(Opener):
     def public(self) -> bytes:
         """The modulus and the verification keys."""
         return write_public(self._share.key)
+
+    def secret_bytes(self) -> bytes:
+        """The share, with the public key that it belongs to."""
+        value = int(self._share.value).to_bytes(self._share.key.public.ciphertext_bytes, "little")
+        return encode(PaillierSecret(self.public, self._share.member, value))
 
     def check(self, participants: Participants, request: bytes, hidden: memoryview) -> None:
         """Every participant's ciphertext is there, and the one that its commitment hash binds."""
@@ -310,3 +336,23 @@ def deal(bits: int, threshold: int, holders: Sequence[str]) -> dict[str, Opener]
         return {holders[0]: PaillierOpener(paillier.generate(bits))}
     _, shares = threshold_paillier.deal(threshold, holders, bits=bits)
     return {member: CommitteeOpener(share) for member, share in shares.items()}
+
+
+def restore(data: bytes, modulus_bits: int) -> Opener:
+    """What ``secret_bytes`` of either opener made.
+
+    Raises:
+        MalformedMessage: not canonical.
+        BadKey: of another length than the policy's, or its parts do not belong together.
+    """
+    secret = decode(PaillierSecret, data, 1 << 20, phase=DECRYPT)
+    key = read_public(secret.public, modulus_bits)
+    try:
+        if isinstance(key, ThresholdKey):
+            return CommitteeOpener(KeyShare(key, secret.member, int.from_bytes(secret.value, "little")))
+        whole = SecretKey.from_bytes(secret.value)
+    except PaillierError as error:
+        raise BadKey(f"no Paillier secret: {error}", phase=DECRYPT) from error
+    if whole.public != key or secret.member:
+        raise BadKey("no Paillier secret: it does not belong to its public key", phase=DECRYPT)
+    return PaillierOpener(whole)
