@@ -16,8 +16,8 @@ from mpc.paillier import Encryptor
 from mpc.threshold_paillier import KeyShare, ThresholdKey
 from zk.partial_decryption import PartialDecryptionProof, PartialDecryptionStatement, prove, verify
 
-MEMBERS: Final = ("north", "east", "south")
-THRESHOLD: Final = 2
+MEMBERS: Final = ("north", "east", "south", "west")
+THRESHOLD: Final = 3
 CIPHERTEXTS: Final = 64
 """Distinct ciphertexts; proofs are over as many as a vector has, so these are repeated."""
 

@@ -238,7 +238,9 @@ def aggregate(
         ledger: a path or an open ``Ledger``; the checked round is appended to it. The first call for a task
             pins roster and policy; later calls may leave clients out (they count as dropped) but not add any.
         dropouts: client id to the phase at which it falls silent: advertise, share-keys, masked-input,
-            consistency or unmask. From consistency on its update is in the result.
+            consistency or unmask. From consistency on its update is in the result,
+            where the backend takes inputs before that (the homomorphic ones don't). A phase that the backend does not
+            have stands for the next that it has.
         clip: values are clipped to [−clip, clip].
         bits: per value, 2 to 24.
         rounding: ``nearest`` or ``stochastic``.

@@ -10,6 +10,7 @@ from secure_agg.cli.experiment import Experiment
 
 _SECURE: Final = "#0b6e99"
 _PLAIN: Final = "#f28e2b"
+_HOLDER: Final = "#59a14f"
 _CENTRALISED: Final = "#7a7a7a"
 _LOST: Final = "#b3261e"
 _GRID: Final = "#dddddd"
@@ -70,7 +71,7 @@ def _accuracy(axes: Any, experiment: Experiment) -> None:
         axes.text(
             number + 1,
             0.02,
-            f"{loss.client}: {loss.phase} ",
+            f"{loss.client}: {experiment.label(loss.phase)} ",
             transform=axes.get_xaxis_transform(),
             rotation=90,
             ha="right",
@@ -89,13 +90,17 @@ def _accuracy(axes: Any, experiment: Experiment) -> None:
 
 def _seconds(axes: Any, costs: Costs) -> None:
     names = [step.name for step in costs.steps]
-    client = [step.client_s * _KILO for step in costs.steps]
-    aggregator = [step.aggregator_s * _KILO for step in costs.steps]
+    bars = [
+        ([step.client_s * _KILO for step in costs.steps], _SECURE, "one client"),
+        ([step.aggregator_s * _KILO for step in costs.steps], _PLAIN, "aggregator and ledger"),
+        ([step.holder_s * _KILO for step in costs.steps], _HOLDER, "one key holder"),
+    ]
+    bars = [bar for bar in bars if any(bar[0])]
     rows = range(len(names))
-    axes.barh([row - 0.2 for row in rows], client, height=0.38, color=_SECURE, label="one client")
-    axes.barh([row + 0.2 for row in rows], aggregator, height=0.38, color=_PLAIN, label="aggregator and ledger")
-    widest = max([*client, *aggregator])
-    for offset, values in ((-0.2, client), (0.2, aggregator)):
+    widest = max(max(values) for values, _, _ in bars)
+    for place, (values, colour, label) in enumerate(bars):
+        offset = 0.8 * ((place + 0.5) / len(bars) - 0.5)
+        axes.barh([row + offset for row in rows], values, height=0.76 / len(bars), color=colour, label=label)
         for row, value in enumerate(values):
             if value:
                 axes.text(value + 0.01 * widest, row + offset, milliseconds(value / _KILO), va="center", fontsize=7.5)

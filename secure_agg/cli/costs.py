@@ -8,30 +8,33 @@ from statistics import median
 from typing import Final
 
 from secure_agg.cli.experiment import Experiment
-from secure_agg.rounds import PHASES
 
 FLOAT_BYTES: Final = 4
 """A parameter in plain FedAvg: float32."""
 
-_STEPS: Final[tuple[tuple[str, str, str, str, str], ...]] = (
-    ("encode", "client.encode_s", "", "", ""),
-    ("commit", "client.commit_s", "", "", ""),
-    *(
-        (
-            phase,
-            f"client.{phase}_s",
-            f"aggregator.{phase}_s",
-            f"client.{phase}_upload_bytes",
-            f"client.{phase}_download_bytes",
-        )
-        for phase in PHASES
-    ),
-    ("verify result", "client.verify_s", "verify_s", "", "client.result_bytes"),
-    ("append to ledger", "", "ledger.append_s", "", ""),
-)
-"""A step of a round with its figures in ``Result.stats``: the seconds of one client and of the aggregator,
-and the bytes that one client sends and receives.
-"""
+
+def _figures(experiment: Experiment) -> list[tuple[str, ...]]:
+    """A step of a round with its figures in ``Result.stats``: the seconds of one client, of the aggregator and of one
+    key holder, and the bytes that one client sends and receives.
+    """
+    phases = (phase.name for phase in experiment.phases)
+    return [
+        ("encode", "client.encode_s", "", "", "", ""),
+        ("commit", "client.commit_s", "", "", "", ""),
+        *(
+            (
+                experiment.label(phase),
+                f"client.{phase}_s",
+                f"aggregator.{phase}_s",
+                f"keyholder.{phase}_s",
+                f"client.{phase}_upload_bytes",
+                f"client.{phase}_download_bytes",
+            )
+            for phase in phases
+        ),
+        ("verify result", "client.verify_s", "verify_s", "", "", "client.result_bytes"),
+        ("append to ledger", "", "ledger.append_s", "", "", ""),
+    ]
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ class Step:
     Attributes:
         client_s: of one client, on average.
         aggregator_s: of the aggregator, which runs the ledger.
+        holder_s: of one key holder, on average; 0 for a backend without.
         upload_bytes, download_bytes: sent and received by one client, on average.
     """
 
     name: str
     client_s: float
     aggregator_s: float
+    holder_s: float
     upload_bytes: float
     download_bytes: float
 
@@ -83,7 +88,7 @@ def costs(experiment: Experiment) -> Costs:
     return Costs(
         steps=tuple(
             Step(name, *(experiment.typical(figure) for figure in figures))
-            for name, *figures in _STEPS
+            for name, *figures in _figures(experiment)
             if any(figure in known for figure in figures)
         ),
         secure_bytes={kind: experiment.typical(f"client.{kind}_bytes") for kind in ("upload", "download", "result")},

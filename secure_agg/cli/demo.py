@@ -61,6 +61,7 @@ def demo(
         raise ConfigError(f"there is no data set {dataset!r}: {', '.join(datasets.NAMES)}")
     load_backend(backend)
     require_demo_extra()
+    _one_thread()
     number = rounds if rounds is not None else TAMPER_ROUNDS if tampering else ROUNDS
     if tampering and number < 2:
         raise ConfigError("--tamper needs at least 2 rounds: an honest one first")
@@ -70,6 +71,15 @@ def demo(
         _tampered(federation, backend, number, seed, folder, as_json)
     else:
         _trained(federation, backend, number, seed, folder, as_json)
+
+
+def _one_thread() -> None:
+    """Train on one core. Networks this small gain nothing from two, and PyTorch's threads wait for each other by
+    spinning: on a machine that does something else besides, that takes twenty times as long.
+    """
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _new_folder(output: Path, dataset: str) -> Path:
@@ -120,18 +130,18 @@ def _tampered(
 ) -> None:
     """Honest rounds, then one with the tampering aggregator, which ends the run with exit code 1."""
     path = folder / LEDGER_FILE
-    losses = experiment.plan_losses(tuple(federation.clients), rounds - 1, seed)
+    clients = tuple(federation.clients)
+    losses = experiment.plan_losses(clients, experiment.phases_of(backend, clients), rounds - 1, seed)
     altered: list[tamper.TamperedRound] = []
 
     def average(number: int, updates: Mapping[str, Model], weights: Mapping[str, int]) -> list[npt.NDArray[Any]]:
         if number < rounds - 1:
             loss = losses.get(number)
             return experiment.secure_average(path, federation.name, backend, updates, weights, loss).average
-        coordinate = int(np.random.default_rng(seed).integers(sum(array.size for array in updates[first])))
+        coordinate = int(np.random.default_rng(seed).integers(sum(array.size for array in updates[clients[0]])))
         altered.append(tamper.run_tampered(path, federation.name, updates, weights, coordinate))
-        return [np.zeros_like(array) for array in updates[first]]  # refused: the model stays as it is
+        return [np.zeros_like(array) for array in updates[clients[0]]]  # refused: the model stays as it is
 
-    first = next(iter(federation.clients))
     with progress() as bar:
         line = bar.add_task("secure", total=rounds, note="")
         run_federated(

@@ -47,7 +47,7 @@ def document_of(found: Experiment, price: Costs, backend: str) -> dict[str, Any]
         "clip": CLIP,
         "largest_update": max(item.largest for item in found.rounds),
         "losses": [
-            {"round": number, "client": loss.client, "phase": loss.phase, "in_average": loss.in_average}
+            {"round": number, "client": loss.client, "phase": loss.phase, "in_average": found.in_average(number)}
             for number, loss in sorted(found.losses.items())
         ],
         "accuracy": {name: list(getattr(found, name).accuracy) for name in _NAMES},
@@ -82,25 +82,26 @@ def show_training(console: Console, found: Experiment, price: Costs, backend: st
     _heading(console, "Clients lost on the way (rounds count from 0, as in the ledger)")
     lost = table("round", "client", "silent from", "its update", right=("round",))
     for number, loss in sorted(found.losses.items()):
-        outcome = "is in the average" if loss.in_average else "is left out"
-        lost.add_row(str(number), loss.client, loss.phase, outcome)
+        outcome = "is in the average" if found.in_average(number) else "is left out"
+        lost.add_row(str(number), loss.client, found.label(loss.phase), outcome)
     console.print(lost)
     _heading(console, "Costs by phase, median over rounds")
-    columns = ("one client", "aggregator", "client sends", "client receives")
-    steps = table("phase", *columns, right=columns)
-    for step in price.steps:
-        steps.add_row(
-            step.name,
-            _milliseconds(step.client_s),
-            _milliseconds(step.aggregator_s),
-            _kilobytes(step.upload_bytes),
-            _kilobytes(step.download_bytes),
-        )
-    console.print(steps)
+    console.print(_steps(price))
     _heading(console, "One round against plain averaging")
     console.print(_overhead(price))
     console.print()
     show_fields(console, {"chart": files["chart"], "ledger": files["ledger"], "audit it with": files["audit"]})
+
+
+def _steps(price: Costs) -> Table:
+    opened = any(step.holder_s for step in price.steps)
+    columns = ("one client", "aggregator", *(["key holder"] if opened else []), "client sends", "client receives")
+    rows = table("phase", *columns, right=columns)
+    for step in price.steps:
+        seconds = (step.client_s, step.aggregator_s, *([step.holder_s] if opened else []))
+        amounts = (step.upload_bytes, step.download_bytes)
+        rows.add_row(step.name, *map(_milliseconds, seconds), *map(_kilobytes, amounts))
+    return rows
 
 
 def _overhead(price: Costs) -> Table:

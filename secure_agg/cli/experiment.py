@@ -14,16 +14,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from secure_agg.backends import load as load_backend
+from secure_agg.backends.base import Phase, PhaseKind
 from secure_agg.codec import FixedPoint
+from secure_agg.config import Policy, RoundConfig
 from secure_agg.fl.datasets import Federation
 from secure_agg.fl.fedavg import History, Model, Training, run_centralised, run_federated, weighted_mean
-from secure_agg.rounds import PHASES, Result, aggregate
+from secure_agg.identity import Identity, Roster
+from secure_agg.rounds import Result, aggregate
 
 CLIP: Final = 1.0
 """Bound of the updates' values: local training below moves no parameter by half as much."""
-
-FALLS_SILENT: Final = tuple(phase for phase in PHASES if phase != "choose-peers")
-"""Phases at which the demo loses a client: those of a cohort that is small enough for a complete graph."""
 
 _TRAININGS: Final[Mapping[str, dict[str, Any]]] = {
     "breast-cancer": {"epochs": 2, "batch": 16, "rate": 0.02, "hidden": 16},
@@ -41,22 +42,26 @@ class Loss:
     client: str
     phase: str
 
-    @property
-    def in_average(self) -> bool:
-        """Whether its update is summed all the same: it was handed in before the client was lost."""
-        return PHASES.index(self.phase) >= PHASES.index("consistency")
+
+def phases_of(backend: str, clients: Sequence[str]) -> tuple[Phase, ...]:
+    """The phases of this federation's rounds, in order."""
+    roster = Roster({name: Identity.generate(name).public for name in clients})
+    policy = Policy.default(len(roster), backend=backend, clip=CLIP)
+    config = RoundConfig.create(task="demo", round=0, policy=policy, cohort=roster, shapes=((1,),))
+    return load_backend(backend).phases(config)
 
 
-def plan_losses(clients: Sequence[str], rounds: int, seed: int) -> dict[int, Loss]:
-    """Round to the client it loses: in one round of every two, and at all phases in turn.
+def plan_losses(clients: Sequence[str], phases: Sequence[Phase], rounds: int, seed: int) -> dict[int, Loss]:
+    """Round to the client it loses: in one round of every two, and at all phases that ask clients in turn.
 
     One client a round, which is what the default thresholds allow a federation of five to ten to lose.
     """
     draw = np.random.default_rng((seed, rounds))
-    phases = draw.permutation(len(FALLS_SILENT))
+    names = [phase.name for phase in phases if phase.kind is not PhaseKind.OPEN]
+    order = draw.permutation(len(names))
     return {
         min(2 * pair + int(draw.integers(2)), rounds - 1): Loss(
-            clients[int(draw.integers(len(clients)))], FALLS_SILENT[phases[pair % len(phases)]]
+            clients[int(draw.integers(len(clients)))], names[order[pair % len(names)]]
         )
         for pair in range(-(-rounds // 2))
     }
@@ -67,6 +72,7 @@ class SecureRound:
     """One secure round, compared with plain averaging of the same updates.
 
     Attributes:
+        participants: ids of the clients whose updates are in the average.
         difference: largest between the secure and the plain average.
         bound: what the codec documents for it.
         largest: size of the largest value in any update; at most ``CLIP``, or values were clipped.
@@ -74,6 +80,7 @@ class SecureRound:
         secure_s, plain_s: wall-clock seconds of all parties' work in one process.
     """
 
+    participants: tuple[str, ...]
     difference: float
     bound: float
     largest: float
@@ -87,12 +94,14 @@ class Experiment:
     """Three finished trainings from the same seeds.
 
     Attributes:
+        phases: of each secure round.
         losses: by round.
         rounds: of the secure training.
     """
 
     federation: Federation
     training: Training
+    phases: tuple[Phase, ...]
     losses: Mapping[int, Loss]
     secure: History
     plain: History
@@ -103,6 +112,20 @@ class Experiment:
     def parameters(self) -> int:
         """Of the model."""
         return sum(array.size for array in self.secure.model)
+
+    def in_average(self, number: int) -> bool:
+        """Whether the update of the client that round ``number`` lost is summed all the same: it was handed in
+        before.
+        """
+        return self.losses[number].client in self.rounds[number].participants
+
+    def label(self, phase: str) -> str:
+        """A phase's name for people: the input is called after masks in all backends, and hidden by encryption in
+        those with key holders.
+        """
+        kinds = {item.name: item.kind for item in self.phases}
+        encrypted = kinds.get(phase) is PhaseKind.INPUT and PhaseKind.OPEN in kinds.values()
+        return "encrypted-input" if encrypted else phase
 
     def typical(self, name: str) -> float:
         """The median of a figure over the rounds: the first one compiles, which is no cost of a round."""
@@ -136,14 +159,10 @@ def run(
     Raises:
         SecureAggError: a round was refused or aborted.
     """
-    losses = plan_losses(tuple(federation.clients), training.rounds, training.seed)
+    clients = tuple(federation.clients)
+    phases = phases_of(backend, clients)
+    losses = plan_losses(clients, phases, training.rounds, training.seed)
     rounds: list[SecureRound] = []
-
-    def plain(number: int, updates: Mapping[str, Model], weights: Mapping[str, int]) -> list[npt.NDArray[np.float64]]:
-        """Plain FedAvg loses the same clients, or the curves would differ by the data that went in."""
-        loss = losses.get(number)
-        lost = loss.client if loss and not loss.in_average else None
-        return weighted_mean({name: update for name, update in updates.items() if name != lost}, weights)
 
     def secure(number: int, updates: Mapping[str, Model], weights: Mapping[str, int]) -> list[npt.NDArray[np.float64]]:
         started = time.perf_counter()
@@ -153,6 +172,7 @@ def run(
         averaged = time.perf_counter()
         rounds.append(
             SecureRound(
+                participants=result.participants,
                 difference=max(
                     float(np.abs(ours - theirs).max()) for ours, theirs in zip(result.average, reference, strict=True)
                 ),
@@ -167,14 +187,20 @@ def run(
         )
         return result.average
 
+    def plain(number: int, updates: Mapping[str, Model], weights: Mapping[str, int]) -> list[npt.NDArray[np.float64]]:
+        """Plain FedAvg loses the same clients, or the curves would differ by the data that went in."""
+        return weighted_mean({name: updates[name] for name in rounds[number].participants}, weights)
+
     def seen(name: str) -> Callable[[int, float], None] | None:
         return (lambda done, accuracy: watch(name, done, accuracy)) if watch else None
 
+    secured = run_federated(federation, training, secure, seen("secure"))
     return Experiment(
         federation=federation,
         training=training,
+        phases=phases,
         losses=losses,
-        secure=run_federated(federation, training, secure, seen("secure")),
+        secure=secured,
         plain=run_federated(federation, training, plain, seen("plain")),
         centralised=run_centralised(federation, training, seen("centralised")),
         rounds=tuple(rounds),

@@ -130,6 +130,9 @@ class _Learner:
     def __init__(self, federation: Federation, training: Training) -> None:
         import torch
 
+        # Such small layers gain nothing from threads, and threads that wait for each other in a spin cost minutes on a
+        # machine whose cores are busy.
+        torch.set_num_threads(1)
         self._torch = torch
         self._training = training
         self._test = federation.test
