@@ -61,7 +61,6 @@ def demo(
         raise ConfigError(f"there is no data set {dataset!r}: {', '.join(datasets.NAMES)}")
     load_backend(backend)
     require_demo_extra()
-    _one_thread()
     number = rounds if rounds is not None else TAMPER_ROUNDS if tampering else ROUNDS
     if tampering and number < 2:
         raise ConfigError("--tamper needs at least 2 rounds: an honest one first")
@@ -71,15 +70,6 @@ def demo(
         _tampered(federation, backend, number, seed, folder, as_json)
     else:
         _trained(federation, backend, number, seed, folder, as_json)
-
-
-def _one_thread() -> None:
-    """Train on one core. Networks this small gain nothing from two, and PyTorch's threads wait for each other by
-    spinning: on a machine that does something else besides, that takes twenty times as long.
-    """
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _new_folder(output: Path, dataset: str) -> Path:
