@@ -19,13 +19,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mpc.framing import frame, integer
 from mpc.keystream import KEY_BYTES, KeyStream, derive_key
 from mpc.ring import Vector
 from secure_agg import backends
 from secure_agg.agreement import Session
 from secure_agg.auditor import Auditor, Verified
 from secure_agg.backends.base import Phase, PhaseKind
+from secure_agg.bonds import Bonds
 from secure_agg.codec import FixedPoint, check_arrays
 from secure_agg.config import RoundConfig
 from secure_agg.errors import (
@@ -33,7 +33,6 @@ from secure_agg.errors import (
     LocalProtocolError,
     PolicyViolation,
     RemoteProtocolError,
-    TaskSpent,
     UpdateError,
     VerificationError,
     WrongContext,
@@ -169,8 +168,9 @@ class Client:
         cohort = self.trust.cohort(config.task, config.beacon)
         if cohort.get(self.identity.name) != self.identity.public:
             raise PolicyViolation("this client's identity is not in the cohort", phase=ADVERTISE)
-        self._check_unspent(config)
-        self._check_start(config, start_model)
+        bonds = Bonds(self._store, self.identity.name, config)
+        bonds.check_unspent()
+        bonds.check_start(start_model)
         backend = backends.load(config.policy.backend)
         backend.check_policy(config.policy)
         setup = bytes(message.bulk)
@@ -204,6 +204,7 @@ class Client:
         body = encode(Advertisement(hashed, side.advertise()))
 
         self.clipped = clipped
+        self._bonds = bonds
         self._config, self._scope, self._operator, self._cohort = config, scope, header.sender, cohort
         self._backend, self._side = backend, side
         self._vector: Vector | None = vector
@@ -275,7 +276,7 @@ class Client:
         One phase is answered for one request only, also after a restart: two answers to different requests could be
         one input under two sets of masks. After the set is signed a phase is answered once, whatever is asked.
         """
-        self._check_unspent(self._config)
+        self._bonds.check_unspent()
         asked = hashlib.sha256(message.body).digest()
         name = f"request of phase {phase.name}"
         if self._store.get(self._scope, name) not in (None, asked):
@@ -352,7 +353,7 @@ class Client:
             raise PolicyViolation("this client's own entry in the set is missing or wrong", phase=phase.name)
         self._side.agree(names)
         signed = agreement.signed_bytes(session, statement)
-        self._spend(signed, phase.name)
+        self._bonds.sign(signed, phase=phase.name)
         self._statement = statement
         return self._write(phase, self._operator, encode(Signature(self.identity.name, self.identity.sign(signed))))
 
@@ -381,60 +382,6 @@ class Client:
 
     def _write(self, phase: Phase, recipient: str, body: bytes, bulk: memoryview | bytes = b"") -> bytes:
         return write(self.identity, self._joined().sid, phase.name, recipient, body, bulk)
-
-    # --- one statement for each round and start model -------------------------------------------------------
-
-    def _task_scope(self) -> tuple[str, str, str]:
-        return (self.identity.name, self._config.task, "task")
-
-    def _attempt(self, config: RoundConfig) -> bytes:
-        return integer(config.round) + integer(config.attempt)
-
-    def _check_start(self, config: RoundConfig, start_model: bytes | None) -> None:
-        """The model an aggregator names is believed only until this client has signed: a new name for an old model
-        would let it sum the same updates twice.
-        """
-        if start_model is not None:
-            if start_model != config.start_model:
-                raise WrongContext("the round starts from another model than this client trained from", phase=ADVERTISE)
-            return
-        scope = (self.identity.name, config.task, "task")
-        signed = self._store.get(scope, "signed") is not None
-        again = self._store.get(scope, f"start model {config.start_model.hex()}") is not None
-        if signed and not again and self._store.get(scope, f"result {config.start_model.hex()}") is None:
-            raise PolicyViolation(
-                "the round starts from a model that is no result this client has verified: say which it trained from",
-                phase=ADVERTISE,
-            )
-
-    def _check_unspent(self, config: RoundConfig) -> None:
-        """Refuse a round this client must sit out. A set signed twice, or from the same model twice, tells
-        two sums apart.
-        """
-        scope = (self.identity.name, config.task, "task")
-        spent = self._store.get(scope, f"start model {config.start_model.hex()}")
-        if spent is not None and spent != self._attempt(config):
-            raise TaskSpent(
-                f"{self.identity.name!r} has signed in another attempt from this start model: "
-                "it joins again from a new model, or under a new task",
-                phase=ADVERTISE,
-            )
-        signed = self._store.get(scope, f"round {config.round}")
-        if signed is not None and not signed.startswith(self._attempt(config)):
-            raise TaskSpent(
-                f"{self.identity.name!r} has signed a set in another attempt at round {config.round}",
-                phase=ADVERTISE,
-            )
-
-    def _spend(self, signed: bytes, phase: str) -> None:
-        config = self._config
-        self._check_unspent(config)
-        scope, attempt = self._task_scope(), self._attempt(config)
-        self._store.put(scope, "signed", b"1")
-        self._store.pin(scope, f"start model {config.start_model.hex()}", attempt, phase=phase)
-        stands = self._store.put(scope, f"round {config.round}", attempt + frame("signed", signed))
-        if stands != attempt + frame("signed", signed):
-            raise AlreadyReleased("this client has signed another set in this round", phase=phase)
 
     # --- receipts and results -------------------------------------------------------------------------------
 
@@ -490,7 +437,7 @@ class Client:
         mine = next((item for item in evidence.openings if item.name == self.identity.name), None)
         if mine is not None and mine.commitment != self._commitment:
             raise VerificationError("the result holds another commitment of this client than its own", phase=RESULT)
-        self._store.put(self._task_scope(), f"result {verified.record.result_model.hex()}", b"1")
+        self._bonds.learn(verified.record.result_model)
         self._end()
         return verified
 
