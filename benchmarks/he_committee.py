@@ -110,6 +110,6 @@ def rows(options: HeOptions) -> list[Row]:
         row("decrypt", "a member's partial decryption of a sum", whole, extrapolated),
         row("prove", "its proof", samples["prove"], repeated),
         row("verify", "check of one member's proof", samples["verify"], repeated),
-        row("combine", "combine two members' answers", samples["combine"], repeated),
+        row("combine", "combine three members' answers", samples["combine"], repeated),
         exact_row("committee", "committee: plaintexts that came out wrong", committee.error(), ""),
     ]
