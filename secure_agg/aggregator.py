@@ -213,8 +213,6 @@ class Aggregator:
         self._awaited, self._answered = set(), set()
         if closed.kind is PhaseKind.ADVERTISE:
             self._fix_participants()
-        elif closed.kind is PhaseKind.EXCHANGE:
-            self._side.end_exchange(closed.name, self._present)
         elif closed.kind is PhaseKind.AGREE:
             self._check_signed(closed)
         self._at += 1

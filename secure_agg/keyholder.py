@@ -97,8 +97,12 @@ class KeyHolder:
             recipients=(self.identity.name,),
             keys={name: key for name, key in self.trust.operators.items() if name != self.identity.name},
         )
-        with self.timings(DECRYPT):
-            return self._answer(message, beacon)
+        try:
+            with self.timings(DECRYPT):
+                return self._answer(message, beacon)
+        except RemoteProtocolError as error:
+            error.phase, error.culprit = error.phase or DECRYPT, error.culprit or header.sender
+            raise
 
     def _answer(self, message: Message, beacon: bytes | None) -> bytes:
         sender = message.header.sender
@@ -135,9 +139,12 @@ class KeyHolder:
             if answer.sums is None:
                 return answer.body, answer.bulk
             check_sum(config, participants, answer.sums)
-        except (VerificationError, RemoteProtocolError):
+        except Exception as error:
+            # Retired before anything else: an unforeseen failure is as much an answer as a foreseen one.
             self._store.put(self._key_scope(), "retired", b"1")
-            return encode(Opened(False)), b""
+            if isinstance(error, VerificationError | RemoteProtocolError):
+                return encode(Opened(False)), b""
+            raise
         return encode(Opened(True)), byte_view(answer.sums)
 
     def _key_scope(self) -> tuple[str, str]:

@@ -701,3 +701,17 @@ def test_a_key_shorter_than_the_policy_says_or_split_otherwise_is_refused() -> N
     ):
         with pytest.raises((BadKey, MalformedMessage)):
             aggregator_with(of, of.certify(public).to_bytes())
+
+
+def test_a_failure_nobody_foresaw_retires_the_key_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a holder breaks off is as much of an answer as a refusal: it must not be had twice."""
+    tape = Tape.start(Federation(5, backend="bfv")).until("decrypt")
+    holder = tape.local.holders[HOLDER]
+
+    def break_off(*_: object) -> None:
+        raise RuntimeError("inside the library")
+
+    monkeypatch.setattr(holder._opener, "open", break_off)
+    with pytest.raises(RuntimeError):
+        holder.receive(tape.requests["decrypt"][HOLDER])
+    assert holder._store.get(holder._key_scope(), "retired") is not None

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -204,9 +204,6 @@ class AggregatorSide(ABC):
         signature.
         """
         raise ConfigError(f"backend {type(self).__name__} has no exchange in phase {phase!r}")
-
-    def end_exchange(self, phase: str, present: Collection[str]) -> None:
-        """An EXCHANGE phase is over; only ``present`` have answered."""
 
     @abstractmethod
     def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
