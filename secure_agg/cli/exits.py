@@ -25,8 +25,6 @@ PROTOCOL_ABORT: Final = 3
 LEDGER_DAMAGED: Final = 4
 BUG: Final = 70
 """An exception that is none of ours (EX_SOFTWARE in sysexits.h); it must not look like a failed check, 1."""
-INTERRUPTED: Final = 130
-"""Ctrl-C: 128 + SIGINT, as shells count."""
 
 CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (VerificationError, VERIFICATION_FAILED),
