@@ -26,6 +26,7 @@ from secure_agg.errors import (
     DuplicateMessage,
     KeyHolderFault,
     LocalProtocolError,
+    MalformedMessage,
     RemoteProtocolError,
     TooFewClients,
     Unattributed,
@@ -33,9 +34,9 @@ from secure_agg.errors import (
     VerificationError,
 )
 from secure_agg.evidence import CohortMember, Evidence, OpeningRequest
+from secure_agg.fault import FaultProof
 from secure_agg.identity import Identity, Roster
 from secure_agg.messages import (
-    ADVERTISE,
     MAX_ADVERTISEMENT,
     NO_BULK,
     RECEIPT,
@@ -61,6 +62,7 @@ from secure_agg.session import check_advertisement, open_commitment, open_sessio
 from secure_agg.stopwatch import Stopwatch
 
 _T = TypeVar("_T")
+_VOTES: Final = (PhaseKind.AGREE, PhaseKind.CONSENT)
 
 
 def _in_order(items: Mapping[str, _T]) -> tuple[_T, ...]:
@@ -110,7 +112,8 @@ class Aggregator:
             identity: pinned by the clients as an operator.
             config: the round's.
             cohort: G, the roster that the configuration names.
-            operators: identity keys of key holders; needed where the backend has any. The aggregator itself is none.
+            operators: identity keys of key holders, or of the aggregators that share a sum; needed where the backend
+                has any. This aggregator itself is none of them.
             setup: the backend's public material, which clients are sent with the first request.
             clock: seconds; for ``timings``.
 
@@ -163,9 +166,19 @@ class Aggregator:
         return self._phases
 
     @property
+    def asks_operators(self) -> bool:
+        """Whether this phase's requests are for operators."""
+        return self._at >= 0 and self._phases[self._at].kind.of_operators
+
+    @property
     def awaited(self) -> frozenset[str]:
-        """Clients whose response in this phase is outstanding."""
+        """Clients, or operators, whose response in this phase is outstanding."""
         return frozenset(self._awaited)
+
+    @property
+    def faults(self) -> tuple[FaultProof, ...]:
+        """What has been proved of clients and operators so far; also of a round that was aborted."""
+        return self._side.faults
 
     @property
     def session(self) -> Session | None:
@@ -175,13 +188,11 @@ class Aggregator:
     # --- requests -------------------------------------------------------------------------------------------
 
     def start(self) -> Sequence[Envelope]:
-        """The first request, to every member of the cohort."""
+        """The first request: to every member of the cohort, or to the operators where they come first."""
         if self._at >= 0 or self._aborted:
             raise LocalProtocolError("this round has been started", phase=self.state)
         self._at = 0
-        self._awaited = set(self.cohort)
-        body = self.config.to_bytes()
-        return Requests(list(self.cohort), lambda name: self._request(name, ADVERTISE, body, self._setup))
+        return self._open(self._phases[0])
 
     def _request(self, name: str, phase: str, body: bytes, bulk: bytes | memoryview = b"") -> Envelope:
         session = self._session.sid if self._session else self.config.context
@@ -209,17 +220,27 @@ class Aggregator:
 
     def _advance(self) -> Sequence[Envelope]:
         closed = self._phases[self._at]
-        self._present -= self._awaited
+        if not closed.kind.of_operators:
+            self._present -= self._awaited
+        elif self._awaited:
+            self._side.lose(closed.name, frozenset(self._awaited))
         self._awaited, self._answered = set(), set()
         if closed.kind is PhaseKind.ADVERTISE:
             self._fix_participants()
-        elif closed.kind is PhaseKind.AGREE:
+        elif closed.kind in _VOTES:
             self._check_signed(closed)
         self._at += 1
         if self._at == len(self._phases):
             self._finish()
             return []
         opened = self._phases[self._at]
+        if not opened.kind.of_operators and self._session is not None:
+            self._check_present(closed, opened)
+        if opened.kind in _VOTES:
+            self._fix_survivors(opened)
+        return self._open(opened)
+
+    def _check_present(self, closed: Phase, opened: Phase) -> None:
         session = self._joined()
         # min_clients bounds the set; where that is fixed and summed, a quorum of it has to go on.
         least = session.quorum
@@ -230,33 +251,67 @@ class Aggregator:
                 f"{len(self._present)} clients are left after phase {closed.name!r}, {least} are needed",
                 phase=closed.name,
             )
-        if opened.kind is PhaseKind.AGREE:
-            self._fix_survivors()
-        if opened.kind is PhaseKind.OPEN:
-            self._awaited = set(self._side.openers())
-            return [self._opening_request(opened, name) for name in self._side.openers()]
-        self._awaited = set(self._present)
-        return Requests(sorted(self._awaited, key=str.encode), self._request_of(opened))
 
-    def _request_of(self, phase: Phase) -> Callable[[str], Envelope]:
+    def _open(self, phase: Phase) -> Sequence[Envelope]:
+        """The requests of a phase, and who is awaited in it."""
+        if phase.kind.of_operators:
+            self._awaited = set(self._side.operators())
+            make = self._operator_request(phase)
+            return [make(name) for name in self._side.operators()]
+        self._awaited = set(self._present)
+        return Requests(sorted(self._awaited, key=str.encode), self._client_request(phase))
+
+    def _client_request(self, phase: Phase) -> Callable[[str], Envelope]:
         """What makes this phase's request to one client. What all of them hold is put together once."""
-        statement = encode(self._statement) if phase.kind is PhaseKind.AGREE and self._statement else None
-        signatures = _in_order(self._signatures) if self._statement and statement is None else None
-        advertisements = _in_order(self._advertisements) if self._at == 1 else None
+        if phase.kind is PhaseKind.ADVERTISE:
+            config = self.config.to_bytes()
+            return lambda name: self._request(name, phase.name, config, self._setup)
+        wrap = self._wrapping(phase)
 
         def make(name: str) -> Envelope:
             with self.timings(phase.name):
-                body = self._side.request(phase.name, name) if statement is None else statement
-                if signatures is not None:
-                    body = encode(Agreed(signatures, body))
-                if advertisements is not None:
-                    body = encode(AdvertisementList(advertisements, body))
-                return self._request(name, phase.name, body)
+                body = b"" if phase.kind is PhaseKind.AGREE else self._side.request(phase.name, name)
+                return self._request(name, phase.name, wrap(body))
 
         return make
 
+    def _operator_request(self, phase: Phase) -> Callable[[str], Envelope]:
+        """What makes this phase's request to one operator."""
+        if phase.kind is PhaseKind.BEGIN:
+            config = self.config.to_bytes()
+            return lambda name: self._request(name, phase.name, config, self._setup)
+        if phase.kind is PhaseKind.OPEN:
+            return lambda name: self._opening_request(phase, name)
+        wrap = self._wrapping(phase)
+
+        def make(name: str) -> Envelope:
+            part, bulk = (b"", b"") if phase.kind is PhaseKind.CONSENT else self._side.operation(phase.name, name)
+            return self._request(name, phase.name, wrap(part), bulk)
+
+        return make
+
+    def _wrapping(self, phase: Phase) -> Callable[[bytes], bytes]:
+        """What a request of this phase holds around the backend's part: the set that is put to the vote, or the
+        quorum's signatures after it; all advertisements in the first phase after they are fixed.
+        """
+        statement = encode(self._statement) if phase.kind in _VOTES and self._statement else None
+        signatures = _in_order(self._signatures) if self._statement and statement is None else None
+        after_advertise = self._phases[self._at - 1].kind is PhaseKind.ADVERTISE
+        advertisements = _in_order(self._advertisements) if after_advertise else None
+
+        def wrap(body: bytes) -> bytes:
+            if statement is not None:
+                body = statement
+            if signatures is not None:
+                body = encode(Agreed(signatures, body))
+            if advertisements is not None:
+                body = encode(AdvertisementList(advertisements, body))
+            return body
+
+        return wrap
+
     def _opening_request(self, phase: Phase, name: str) -> Envelope:
-        part, hidden = self._side.opening(phase.name, name)
+        part, hidden = self._side.operation(phase.name, name)
         request = OpeningRequest(
             config=self.config.to_bytes(),
             cohort=self._members(),
@@ -271,21 +326,22 @@ class Aggregator:
         return tuple(CohortMember(name, key) for name, key in self.cohort.items())
 
     def _fix_participants(self) -> None:
-        self._session = open_session(self.config, self.cohort, _in_order(self._advertisements))
+        self._session = open_session(self.config, self.cohort, _in_order(self._advertisements), self._setup)
         self._side.begin(self._session)
 
-    def _fix_survivors(self) -> None:
+    def _fix_survivors(self, phase: Phase) -> None:
         session = self._joined()
-        commitments = {name: opening.commitment for name, opening in self._openings.items()}
+        if phase.kind is PhaseKind.CONSENT:
+            commitments = dict.fromkeys(self._side.survivors(), b"")
+        else:
+            commitments = {name: opening.commitment for name, opening in self._openings.items()}
         self._statement = self._backend.agreement.statement(session, commitments)
         self._side.agree(self._backend.agreement.check_statement(session, self._statement))
 
     def _check_signed(self, phase: Phase) -> None:
-        quorum = self._joined().quorum
+        quorum = self._backend.agreement.quorum(self._joined())
         if len(self._signatures) < quorum:
-            raise TooFewClients(
-                f"{len(self._signatures)} clients signed the set, {quorum} are needed", phase=phase.name
-            )
+            raise TooFewClients(f"{len(self._signatures)} signed the set, {quorum} are needed", phase=phase.name)
 
     def _joined(self) -> Session:
         if self._session is None:
@@ -317,7 +373,7 @@ class Aggregator:
     def _receive(self, phase: Phase, data: bytes | memoryview) -> list[Envelope]:
         limit = header_limit(self.config.cohort_size)
         header = peek(data, limit)
-        asked = self._operators if phase.kind is PhaseKind.OPEN else self.cohort
+        asked = self._operators if phase.kind.of_operators else self.cohort
         if header.sender in asked and header.sender not in self._awaited and header.phase == phase.name:
             if header.sender in self._answered:
                 raise DuplicateMessage("a second message in one phase", phase=phase.name, culprit=header.sender)
@@ -341,7 +397,7 @@ class Aggregator:
         """What a response may bring: a hidden vector, an operator's answer whose size the backend checks, nothing."""
         if phase.kind is PhaseKind.INPUT:
             return self._backend.hidden_sizes(self.config)
-        return None if phase.kind is PhaseKind.OPEN else NO_BULK
+        return None if phase.kind in (PhaseKind.OPEN, PhaseKind.OPERATE) else NO_BULK
 
     def _advertisement(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
         item = SignedAdvertisement(name, message.body, message.header.signature)
@@ -383,8 +439,13 @@ class Aggregator:
         self._side.receive_release(phase.name, name, message.body)
         return []
 
-    def _opened(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        self._side.receive_opening(phase.name, name, message.body, message.bulk)
+    def _begun(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
+        if message.body:
+            raise MalformedMessage("an operator that is ready says nothing else", phase=phase.name, culprit=name)
+        return []
+
+    def _operated(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
+        self._side.receive_operation(phase.name, name, message)
         return []
 
     # --- result ---------------------------------------------------------------------------------------------
@@ -392,17 +453,18 @@ class Aggregator:
     def _finish(self) -> None:
         """Open the sum, and check it as everybody else will. Nothing leaves that has not passed."""
         config = self.config
+        openings = _in_order(self._openings) or self._side.openings()
         sums = self._side.total()
         try:
-            average, _ = FixedPoint(config.policy).decode(
-                sums[: config.layout.committed], len(self._openings), config.shapes
-            )
+            average, _ = FixedPoint(config.policy).decode(sums[: config.layout.committed], len(openings), config.shapes)
             evidence = Evidence(
                 config=config,
                 cohort=self._members(),
                 advertisements=_in_order(self._advertisements),
-                openings=_in_order(self._openings),
+                openings=openings,
                 agreement=_in_order(self._signatures),
+                setup=self._setup if self._backend.operated else b"",
+                attestation=self._side.attestation(),
                 sums=sums.astype(np.uint32, copy=False),
                 result_model=model_digest(average),
             )
@@ -440,6 +502,9 @@ _HANDLERS: Final[dict[PhaseKind, Callable[[Aggregator, Phase, str, Message], lis
     PhaseKind.INPUT: Aggregator._input,
     PhaseKind.AGREE: Aggregator._signature,
     PhaseKind.RELEASE: Aggregator._released,
-    PhaseKind.OPEN: Aggregator._opened,
+    PhaseKind.BEGIN: Aggregator._begun,
+    PhaseKind.OPERATE: Aggregator._operated,
+    PhaseKind.CONSENT: Aggregator._signature,
+    PhaseKind.OPEN: Aggregator._operated,
 }
 """What a response in each kind of phase does."""

@@ -16,7 +16,7 @@ from secure_agg.config import RoundConfig
 from secure_agg.errors import BadSignature, DuplicateMessage, PolicyViolation, TooFewClients, UnknownSender
 from secure_agg.identity import verify_signature
 from secure_agg.ledger import merkle
-from secure_agg.messages import CONSISTENCY, Opening, Signature, Statement, StatementEntry
+from secure_agg.messages import CONSISTENCY, Opening, Signature, SignedAdvertisement, Statement, StatementEntry
 from zk.commitment import Commitment
 from zk.transcript import digest
 
@@ -32,6 +32,8 @@ class Session:
         keys: their identity keys.
         commitment_hashes: their D_i.
         parts: the backend's part of each advertisement.
+        advertisements: as they were signed.
+        signers: the operators who sign the set, where they and not the members do.
     """
 
     config: RoundConfig
@@ -40,6 +42,8 @@ class Session:
     keys: Mapping[str, bytes]
     commitment_hashes: Mapping[str, bytes]
     parts: Mapping[str, bytes]
+    advertisements: Mapping[str, SignedAdvertisement]
+    signers: Mapping[str, bytes]
 
     @property
     def quorum(self) -> int:
@@ -102,31 +106,35 @@ class Agreement:
         """Tree root over the entries, in id order."""
         return merkle.root([frame("survivor", entry.name.encode(), entry.value) for entry in statement.entries])
 
-    def signed_bytes(self, session: Session, statement: Statement) -> bytes:
+    def signed_bytes(self, sid: bytes, statement: Statement) -> bytes:
         """What a signature of the statement is over: (sid, |S|, root of the entries)."""
-        return frame("agreement", session.sid, integer(len(statement.entries)), self.root(statement))
+        return frame("agreement", sid, integer(len(statement.entries)), self.root(statement))
+
+    def quorum(self, session: Session) -> int:
+        """How many signatures bind a round to one set."""
+        return session.quorum
+
+    def voters(self, session: Session, statement: Statement) -> Mapping[str, bytes]:
+        """Who may sign, with identity keys: the members of the set."""
+        return {entry.name: session.keys[entry.name] for entry in statement.entries}
 
     def check_signature(self, session: Session, statement: Statement, signature: Signature) -> None:
-        """Check one member's signature.
+        """Check one signature.
 
         Raises:
             UnknownSender, BadSignature: as they say.
         """
-        if signature.name not in {entry.name for entry in statement.entries}:
+        voters = self.voters(session, statement)
+        if signature.name not in voters:
             raise UnknownSender(
-                f"{signature.name!r} signed but is not in the set", phase=CONSISTENCY, culprit=signature.name
+                f"{signature.name!r} signed but has no say in it", phase=CONSISTENCY, culprit=signature.name
             )
-        message = self.signed_bytes(session, statement)
-        verify_signature(
-            session.keys[signature.name],
-            signature.signature,
-            message,
-            phase=CONSISTENCY,
-            culprit=signature.name,
-        )
+        message = self.signed_bytes(session.sid, statement)
+        key = voters[signature.name]
+        verify_signature(key, signature.signature, message, phase=CONSISTENCY, culprit=signature.name)
 
     def check_quorum(self, session: Session, statement: Statement, signatures: Sequence[Signature]) -> None:
-        """Check that enough members signed this very statement.
+        """Check that enough of those who may have signed this very statement.
 
         Raises:
             TooFewClients: fewer than the quorum.
@@ -136,12 +144,12 @@ class Agreement:
         names = [signature.name for signature in signatures]
         if names != sorted(set(names), key=str.encode):
             raise DuplicateMessage("signatures are not in id order, each signer once", phase=CONSISTENCY)
-        if len(names) < session.quorum:
-            raise TooFewClients(f"{len(names)} members signed the set, {session.quorum} are needed", phase=CONSISTENCY)
-        members = {entry.name for entry in statement.entries}
-        message = self.signed_bytes(session, statement)
+        if len(names) < self.quorum(session):
+            raise TooFewClients(f"{len(names)} signed the set, {self.quorum(session)} are needed", phase=CONSISTENCY)
+        voters = self.voters(session, statement)
+        message = self.signed_bytes(session.sid, statement)
         for signature in signatures:
-            if signature.name not in members:
-                raise BadSignature("a signer is not in the set", phase=CONSISTENCY, culprit=signature.name)
-            key = session.keys[signature.name]
+            if signature.name not in voters:
+                raise BadSignature("a signer has no say in the set", phase=CONSISTENCY, culprit=signature.name)
+            key = voters[signature.name]
             verify_signature(key, signature.signature, message, phase=CONSISTENCY, culprit=signature.name)

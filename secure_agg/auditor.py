@@ -7,26 +7,49 @@ afterwards. It takes about the time of one commitment, and one signature check p
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mpc import ring
+from mpc.framing import frame
 from mpc.ring import Vector
 from secure_agg import backends
 from secure_agg.agreement import Participants
+from secure_agg.backends.base import Backend
 from secure_agg.codec import Arrays, FixedPoint, model_digest
 from secure_agg.config import RoundConfig
 from secure_agg.errors import (
+    BadSignature,
     ConfigError,
+    MalformedMessage,
     PolicyViolation,
     RemoteProtocolError,
     RoundAborted,
     TrustError,
     VerificationError,
 )
-from secure_agg.evidence import RECORD_VERSION, Evidence, RoundRecord
-from secure_agg.messages import MAX_ADVERTISEMENT, NO_BULK, RECEIPT, Acceptance, Advertisement, decode, peek, read
+from secure_agg.evidence import RECORD_VERSION, SUM, Evidence, RoundRecord
+from secure_agg.fault import TWO_ADVERTISEMENTS, FaultProof
+from secure_agg.identity import check_public_key, verify_signature
+from secure_agg.messages import (
+    ADVERTISE,
+    MAX_ADVERTISEMENT,
+    MAX_CONFIG,
+    NO_BULK,
+    RECEIPT,
+    RESULT,
+    Acceptance,
+    Advertisement,
+    Signature,
+    decode,
+    header_limit,
+    peek,
+    read,
+)
 from secure_agg.session import check_participants
 from secure_agg.trust import Trust
-from zk import aggregate
+from zk import aggregate, commitment
 from zk.aggregate import AggregateError, AggregateStatement
 from zk.commitment import Commitment
 
@@ -40,11 +63,13 @@ class Verified:
         pinned: what was compared with the verifier's own trust: ``policy``, ``roster``, ``operators``,
             ``log``, ``witnesses``; empty where the evidence was checked in itself only.
         average: the weighted mean that the evidence proves.
+        commitments: of the participants, encoded, by id.
     """
 
     record: RoundRecord
     pinned: frozenset[str]
     average: Arrays
+    commitments: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
@@ -73,6 +98,36 @@ def check_sum(config: RoundConfig, participants: Participants, sums: Vector) -> 
     return CheckedSum(total, average, weight_sum)
 
 
+def attested_bytes(participants: Participants, sums: Vector) -> bytes:
+    """What operators sign of a result that is no sum: round, set, and the result."""
+    return frame("attested", participants.session.sid, participants.root, hashlib.sha256(ring.byte_view(sums)).digest())
+
+
+def check_attested(
+    config: RoundConfig, participants: Participants, sums: Vector, attestation: Sequence[Signature]
+) -> CheckedSum:
+    """A result that is no sum: all operators have signed it, and it decodes to something in range. No more is known.
+
+    Raises:
+        VerificationError: it is not so.
+    """
+    session = participants.session
+    if [item.name for item in attestation] != sorted(session.signers, key=str.encode):
+        raise VerificationError("the result is not attested by all operators, in id order, each once")
+    message = attested_bytes(participants, sums)
+    for item in attestation:
+        try:
+            verify_signature(session.signers[item.name], item.signature, message, phase=RESULT, culprit=item.name)
+        except BadSignature as error:
+            raise VerificationError(str(error.args[0]), phase=RESULT, culprit=item.name) from error
+    values, rest = sums[: config.layout.committed], sums[config.layout.committed :]
+    addends = backends.load(config.policy.backend).addends(config.policy, len(participants.openings))
+    if int(values.max(initial=0)) > addends * ((1 << config.policy.bits) - 1) or rest.any():
+        raise VerificationError("an attested result is out of range")
+    average, weight_sum = FixedPoint(config.policy).decode(values, addends, config.shapes)
+    return CheckedSum(commitment.add(list(participants.commitments)), average, weight_sum)
+
+
 class Auditor:
     """Checks evidence. Holds nothing secret and keeps no state."""
 
@@ -96,21 +151,34 @@ class Auditor:
         try:
             backend = backends.load(config.policy.backend)
             backend.check_policy(config.policy)
-            if bool(config.setup) != bool(backend.holders(config.policy)):
+            if bool(config.setup) != bool(backend.holders(config.policy) or backend.aggregators(config.policy)):
                 raise PolicyViolation(f"backend {backend.name!r} has another set-up than the configuration says")
+            self._check_setup(backend, config, evidence.setup)
             participants = check_participants(
-                config, evidence.cohort, evidence.advertisements, evidence.openings, evidence.agreement
+                config,
+                evidence.cohort,
+                evidence.advertisements,
+                evidence.openings,
+                evidence.agreement,
+                evidence.setup,
             )
         except (RemoteProtocolError, RoundAborted) as error:
             raise VerificationError(str(error.args[0]), phase=error.phase, culprit=error.culprit) from error
         except ConfigError as error:
             raise VerificationError(str(error)) from error
-        checked = check_sum(config, participants, evidence.sums)
+        claim = backend.claim(config.policy)
+        if claim == SUM:
+            if evidence.attestation:
+                raise VerificationError("a sum is proved, not attested")
+            checked = check_sum(config, participants, evidence.sums)
+        else:
+            checked = check_attested(config, participants, evidence.sums, evidence.attestation)
         average = checked.average
         if model_digest(average) != evidence.result_model:
             raise VerificationError("the result's digest is not that of the mean that the sums decode to")
         record = RoundRecord(
             version=RECORD_VERSION,
+            claim=claim,
             task=config.task,
             round=config.round,
             attempt=config.attempt,
@@ -126,7 +194,44 @@ class Auditor:
             previous_record=config.previous_record,
             evidence=evidence.digest(),
         )
-        return Verified(record, pinned, average)
+        names = evidence.participants
+        opened = {name: item.to_bytes() for name, item in zip(names, participants.commitments, strict=True)}
+        return Verified(record, pinned, average, opened)
+
+    def _check_setup(self, backend: Backend, config: RoundConfig, setup: bytes) -> None:
+        """The operators who have signed the set are those that this auditor has pinned; unpinned, any who are named."""
+        if not backend.operated:
+            if setup:
+                raise PolicyViolation("the evidence holds a set-up, and no operator has signed the set")
+            return
+        pinned = self.trust.operators if self.trust and len(self.trust.operators) else None
+        backend.check_setup(config, setup, pinned if pinned is not None else backend.signers(config, setup))
+
+    def verify_fault(self, proof: FaultProof, *, beacon: bytes | None = None) -> str:
+        """Check a proof that a party broke the protocol, and that the party is one that this auditor has pinned.
+
+        Returns:
+            The id of the party.
+
+        Raises:
+            TrustError: the round, or the party's key, is not what is pinned.
+            VerificationError: it proves nothing.
+        """
+        try:
+            config = decode(RoundConfig, proof.config, MAX_CONFIG)
+            check_public_key(proof.public)
+        except (MalformedMessage, ConfigError) as error:
+            raise VerificationError(f"a proof of fault names no round or key: {error}") from error
+        if self.trust is not None:
+            self.trust.check(config, beacon)
+            cohort = self.trust.cohort(config.task, config.beacon)
+            if proof.public not in (cohort.get(proof.culprit), self.trust.operators.get(proof.culprit)):
+                raise TrustError(f"the key of {proof.culprit!r} is not the pinned one", culprit=proof.culprit)
+        if proof.kind == TWO_ADVERTISEMENTS:
+            _check_two_advertisements(proof, config)
+        else:
+            backends.load(config.policy.backend).check_fault(proof, config)
+        return proof.culprit
 
     def show_exclusion(self, receipt: bytes, evidence: Evidence, *, beacon: bytes | None = None) -> str:
         """Check that the aggregator accepted a client's input and left the client out all the same.
@@ -168,6 +273,29 @@ class Auditor:
         if accepted.name in evidence.participants:
             raise VerificationError(f"{accepted.name!r} took part: it was not left out", phase=RECEIPT)
         return accepted.name
+
+
+def _check_two_advertisements(proof: FaultProof, config: RoundConfig) -> None:
+    """A client that keeps its attempt store sends one advertisement for one configuration, however often it starts."""
+    if len(proof.exhibits) != 2:
+        raise VerificationError(f"{len(proof.exhibits)} exhibits, not 2")
+    try:
+        bodies = {
+            read(
+                exhibit,
+                limit=header_limit(config.cohort_size),
+                bulk_sizes=NO_BULK,
+                session=config.context,
+                phase=ADVERTISE,
+                recipients=("",),
+                keys={proof.culprit: proof.public},
+            ).body
+            for exhibit in proof.exhibits
+        }
+    except RemoteProtocolError as error:
+        raise VerificationError(f"an exhibit is none: {error.args[0]}") from error
+    if len(bodies) != 2:
+        raise VerificationError("the two advertisements are one")
 
 
 def verify(evidence: Evidence, trust: Trust | None = None, *, beacon: bytes | None = None) -> Verified:

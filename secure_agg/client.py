@@ -47,10 +47,12 @@ from secure_agg.messages import (
     NO_BULK,
     RECEIPT,
     RESULT,
+    SHARE,
     Acceptance,
     Advertisement,
     AdvertisementList,
     Agreed,
+    Envelope,
     Header,
     HiddenInput,
     Message,
@@ -59,6 +61,7 @@ from secure_agg.messages import (
     decode,
     encode,
     header_limit,
+    letter_digest,
     peek,
     read,
     write,
@@ -74,6 +77,12 @@ _DONE: Final = "done"
 
 class Client:
     """One client in one attempt at a round.
+
+    Attributes:
+        clipped: values that were clipped.
+        receipts: signed by those who have accepted this client's input or a share of it, by their ids.
+        outbox: after ``join``: messages for single operators, to be sent to them beside the response. Empty for most
+            backends.
 
     States, in order: ``advertise`` (``join`` is awaited), the backend's further phases by name, ``result``,
         ``done``.
@@ -102,7 +111,8 @@ class Client:
         self.trust = trust
         self.timings = Stopwatch(clock)
         self.clipped = 0
-        self.receipt: bytes | None = None
+        self.receipts: dict[str, bytes] = {}
+        self.outbox: tuple[Envelope, ...] = ()
         self._store = store if store is not None else AttemptStore()
         self._entropy = entropy
         self._phases: tuple[Phase, ...] = ()
@@ -110,7 +120,8 @@ class Client:
         self._session: Session | None = None
         self._statement: Statement | None = None
         self._finished = False
-        self._sent = b""
+        self._sid = b""
+        self._sent: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
         return f"Client({self.identity.name!r}, state={self.state!r})"
@@ -194,22 +205,36 @@ class Client:
         with self.timings("commit"):
             bits = parameters.noise_bits(config.policy.bits)
             KeyStream(derive("commitment-randomness")).bounded(0, bits, randomness)
-            opened = commitment.commit(values, randomness, config.commitment.rank).to_bytes()
+            committed = commitment.commit(values, randomness, config.commitment.rank)
+            opened = committed.to_bytes()
         with self.timings(ADVERTISE):
             side = backend.client(config, self.identity.name, derive, setup)
-            nonce = side.bind(derive("commitment-nonce"), vector)
+            nonce = side.bind(committed, derive("commitment-nonce"), vector)
         hashed = backend.commitment_hash(config, self.identity.name, opened, nonce)
         self._store.pin(scope, "configuration", config.context, phase=ADVERTISE)
         self._store.pin(scope, "commitment hash", hashed, phase=ADVERTISE)
         body = encode(Advertisement(hashed, side.advertise()))
+        outbox, sent = [], {}
+        if backend.operated:
+            # What is sent now is all that is ever sent: it binds like a signature of the set.
+            bonds.sign(hashed, phase=ADVERTISE)
+            sid = backend.session_id(config, ())
+            with self.timings(ADVERTISE):
+                for name, letter, bulk in side.letters():
+                    outbox.append(Envelope(name, write(self.identity, sid, SHARE, name, letter, bulk)))
+                    sent[name] = letter_digest(letter, bulk)
+            self._sid = sid
 
         self.clipped = clipped
+        self.outbox = tuple(outbox)
+        self._sent = sent
         self._bonds = bonds
         self._config, self._scope, self._operator, self._cohort = config, scope, header.sender, cohort
         self._backend, self._side = backend, side
-        self._vector: Vector | None = vector
+        self._vector: Vector | None = None if backend.operated else vector
         self._commitment, self._nonce, self._commitment_hash, self._advertised = opened, nonce, hashed, body
-        self._phases, self._at = backend.phases(config), 1
+        self._phases = tuple(phase for phase in backend.phases(config) if not phase.kind.of_operators)
+        self._at = 1
         return write(self.identity, config.context, ADVERTISE, "", body)
 
     def _check_shapes(self, config: RoundConfig, update: Sequence[npt.NDArray[Any]]) -> None:
@@ -262,9 +287,8 @@ class Client:
                 culprit=header.sender,
             )
         phase = self._phases[self._at]
-        session = self._session.sid if self._session else header.session
         try:
-            message = self._read(request, header, phase.name, session, limit=limit)
+            message = self._read(request, header, phase.name, self._sid or header.session, limit=limit)
             return self._answer(phase, message)
         except RemoteProtocolError as error:
             error.phase, error.culprit = error.phase or phase.name, error.culprit or header.sender
@@ -322,7 +346,7 @@ class Client:
             raise PolicyViolation("this client's own advertisement is missing or altered", phase=message.header.phase)
         self._side.begin(session)
         self._store.pin(self._scope, "session", session.sid, phase=message.header.phase)
-        self._session = session
+        self._session, self._sid = session, session.sid
         return listed.backend
 
     def _exchange(self, phase: Phase, body: bytes) -> bytes:
@@ -336,7 +360,7 @@ class Client:
         with self.timings(phase.name):
             part, hidden = self._side.hide(body, self._vector)
             self._vector = None
-            self._sent = hashlib.sha256(hidden).digest()
+            self._sent = {self._operator: hashlib.sha256(hidden).digest()}
             opening = HiddenInput(self._commitment, self._nonce, part)
             return self._write(phase, self._operator, encode(opening), hidden)
 
@@ -352,7 +376,7 @@ class Client:
         if own not in statement.entries:
             raise PolicyViolation("this client's own entry in the set is missing or wrong", phase=phase.name)
         self._side.agree(names)
-        signed = agreement.signed_bytes(session, statement)
+        signed = agreement.signed_bytes(session.sid, statement)
         self._bonds.sign(signed, phase=phase.name)
         self._statement = statement
         return self._write(phase, self._operator, encode(Signature(self.identity.name, self.identity.sign(signed))))
@@ -386,18 +410,22 @@ class Client:
     # --- receipts and results -------------------------------------------------------------------------------
 
     def _take_receipt(self, data: bytes, header: Header) -> None:
-        if self._session is None:
-            raise WrongPhase("a receipt for an input that was not sent", phase=RECEIPT, culprit=header.sender)
-        message = self._read(data, header, RECEIPT, self._session.sid, limit=header_limit(self._config.cohort_size))
-        accepted = decode(Acceptance, message.body, len(message.body), phase=RECEIPT, culprit=header.sender)
-        if not self._sent:
-            raise WrongPhase("a receipt for an input that was not sent", phase=RECEIPT, culprit=header.sender)
-        ours = Acceptance(self.identity.name, self._commitment_hash, self._sent)
-        if accepted != ours:
-            raise PolicyViolation(
-                "the receipt is for another input than this client's", phase=RECEIPT, culprit=header.sender
-            )
-        self.receipt = data
+        sender = header.sender
+        if sender not in self._sent:
+            raise WrongPhase("a receipt for an input that was not sent", phase=RECEIPT, culprit=sender)
+        message = read(
+            data,
+            limit=header_limit(self._config.cohort_size),
+            bulk_sizes=NO_BULK,
+            session=self._sid,
+            phase=RECEIPT,
+            recipients=(self.identity.name,),
+            keys={sender: self.trust.operators[sender]},
+        )
+        accepted = decode(Acceptance, message.body, len(message.body), phase=RECEIPT, culprit=sender)
+        if accepted != Acceptance(self.identity.name, self._commitment_hash, self._sent[sender]):
+            raise PolicyViolation("the receipt is for another input than this client's", phase=RECEIPT, culprit=sender)
+        self.receipts[sender] = data
 
     def finish(self, result: bytes) -> Verified:
         """Check a finished round against this client's own pins, and end it.
@@ -414,7 +442,7 @@ class Client:
             raise LocalProtocolError("this client is in no round", phase=self.state)
         limit = header_limit(self._config.cohort_size)
         header = peek(result, limit)
-        session = self._session.sid if self._session else header.session
+        session = self._sid or header.session
         message = read(
             result,
             limit=limit,
@@ -434,8 +462,7 @@ class Client:
         signed = self._backend.agreement.root(self._statement) if self._statement else None
         if signed not in (None, verified.record.participants_root):
             raise VerificationError("the result is over another set than this client signed", phase=RESULT)
-        mine = next((item for item in evidence.openings if item.name == self.identity.name), None)
-        if mine is not None and mine.commitment != self._commitment:
+        if verified.commitments.get(self.identity.name, self._commitment) != self._commitment:
             raise VerificationError("the result holds another commitment of this client than its own", phase=RESULT)
         self._bonds.learn(verified.record.result_model)
         self._end()
@@ -452,7 +479,7 @@ class Client:
         self._end()
 
     def _end(self) -> None:
-        self._finished = True
+        self._finished, self.outbox = True, ()
         self._store.forget(self._scope, "secret")
         del self._side
         self._vector = None

@@ -23,6 +23,8 @@
     │   ├── TooFewClients
     │   ├── DealerFault             valid shares of one client rebuild a wrong secret: it is named
     │   ├── KeyHolderFault          a key holder vouched for a wrong sum: it is named
+    │   ├── OperatorFault           an operator's answer is provably wrong: it is named
+    │   ├── OperatorLost            an operator is gone, or does not answer in time: it is named
     │   ├── Unattributed            the sum is not what was committed to, and nobody can be named
     │   └── TaskSpent               this client has signed from this start model: only a new model helps
     ├── AlreadyReleased             a second statement or release is asked for; refused, even after a restart
@@ -130,6 +132,14 @@ class DealerFault(RoundAborted):
 
 class KeyHolderFault(RoundAborted):
     """A key holder signed that a sum passed the check, and it does not."""
+
+
+class OperatorFault(RoundAborted):
+    """An operator's answer is not what it had bound itself to; the aggregator holds the proof."""
+
+
+class OperatorLost(RoundAborted):
+    """An operator's process is gone or does not answer in time, and the round can't go on without it."""
 
 
 class Unattributed(RoundAborted):

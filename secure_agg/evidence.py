@@ -18,6 +18,8 @@ from secure_agg.messages import MAX_CONFIG, Opening, Signature, SignedAdvertisem
 from zk.transcript import digest
 
 RECORD_VERSION: Final = 1
+SUM: Final = "sum"
+ATTESTED: Final = "attested"
 MAX_RECORD: Final = 64 << 10
 MAX_HEADER: Final = 1 << 30
 """Most bytes of everything but the sums: over 100,000 participants."""
@@ -28,6 +30,8 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
 
     Attributes:
         version: of the record's format, 1.
+        claim: what is proved of the result: ``sum``, that it is the exact sum of what the participants committed to;
+            ``attested``, nothing but that the operators have signed it.
         task, round, attempt: which round.
         context: digest of the RoundConfig.
         session: sid.
@@ -43,6 +47,7 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
     """
 
     version: int
+    claim: str
     task: str
     round: int
     attempt: int
@@ -75,6 +80,8 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
             raise VerificationError(f"this is no round record: {error}") from error
         if record.version != RECORD_VERSION:
             raise VerificationError(f"record version {record.version} is not {RECORD_VERSION}")
+        if record.claim not in (SUM, ATTESTED):
+            raise VerificationError(f"a record claims {record.claim!r}")
         return record
 
     def digest(self) -> bytes:
@@ -112,6 +119,8 @@ class _EvidenceHeader(Wire, frozen=True, kw_only=True):
     advertisements: tuple[SignedAdvertisement, ...]
     openings: tuple[Opening, ...]
     agreement: tuple[Signature, ...]
+    setup: bytes
+    attestation: tuple[Signature, ...]
     result_model: bytes
 
 
@@ -126,6 +135,8 @@ class Evidence:
         advertisements: of U, signed, in id order.
         openings: (C_i, nonce) of S, in id order.
         agreement: the signatures of the set S.
+        setup: the round's public material, where the operators that it names have signed S; else empty.
+        attestation: of a result that is no sum: the operators' signatures of it; else empty.
         sums: X ‖ T, uint32: summed values, weight limbs and randomness.
         result_model: digest of the weighted mean that follows.
     """
@@ -135,6 +146,8 @@ class Evidence:
     advertisements: tuple[SignedAdvertisement, ...]
     openings: tuple[Opening, ...]
     agreement: tuple[Signature, ...]
+    setup: bytes
+    attestation: tuple[Signature, ...]
     sums: Vector
     result_model: bytes
 
@@ -152,6 +165,8 @@ class Evidence:
             advertisements=self.advertisements,
             openings=self.openings,
             agreement=self.agreement,
+            setup=self.setup,
+            attestation=self.attestation,
             result_model=self.result_model,
         )
         return pack(encode(header), ring.byte_view(self.sums))
@@ -180,6 +195,8 @@ class Evidence:
             advertisements=header.advertisements,
             openings=header.openings,
             agreement=header.agreement,
+            setup=header.setup,
+            attestation=header.attestation,
             sums=np.frombuffer(bulk, dtype="<u4").astype(np.uint32, copy=False),
             result_model=header.result_model,
         )

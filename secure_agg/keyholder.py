@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import ClassVar
 
 from mpc.ring import byte_view
 from secure_agg.agreement import Participants
@@ -47,6 +48,8 @@ class Opened(Wire, frozen=True):
 
 class KeyHolder:
     """One key holder, for any number of rounds of the tasks it has certified its key for."""
+
+    role: ClassVar[str] = "keyholder"
 
     def __init__(
         self,

@@ -249,13 +249,16 @@ class Opening(Wire, frozen=True):
 
 
 class Acceptance(Wire, frozen=True):
-    """The aggregator's receipt: it has accepted the input of this client, with this D_i and this hidden
-    vector.
-    """
+    """A receipt: its signer has accepted the input of this client, with this D_i and this hidden vector (or share)."""
 
     name: str
     commitment_hash: bytes
     vector_digest: bytes
+
+
+def letter_digest(body: bytes, bulk: bytes | memoryview) -> bytes:
+    """What an operator's receipt names a client's share by."""
+    return hashlib.sha256(frame("letter", body, hashlib.sha256(bulk).digest())).digest()
 
 
 class StatementEntry(Wire, frozen=True):
@@ -287,6 +290,7 @@ class Agreed(Wire, frozen=True):
 
 ADVERTISE: Final = "advertise"
 CONSISTENCY: Final = "consistency"
+SHARE: Final = "share"
 RECEIPT: Final = "receipt"
 RESULT: Final = "result"
 NO_BULK: Final = range(1)

@@ -7,33 +7,41 @@ other, run each role where its owner is.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mpc.keys import KeyPair
 from secure_agg import backends
 from secure_agg.aggregator import Aggregator
 from secure_agg.auditor import Auditor, Verified
+from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
+from secure_agg.backends.base import Backend
 from secure_agg.certificate import KeyCertificate, setup_digest
 from secure_agg.client import Client
 from secure_agg.codec import Arrays, check_arrays
 from secure_agg.config import NO_DIGEST, Option, Policy, RoundConfig
 from secure_agg.errors import ConfigError, LocalProtocolError, UpdateError
 from secure_agg.evidence import Evidence, RoundRecord
+from secure_agg.fault import FaultProof
 from secure_agg.identity import Identity, KeyDirectory, Roster
-from secure_agg.keyholder import DECRYPT, KeyHolder
+from secure_agg.keyholder import KeyHolder
 from secure_agg.ledger.log import Ledger
 from secure_agg.ledger.receipt import Receipt
 from secure_agg.messages import ADVERTISE, RESULT, Envelope
+from secure_agg.shareholder import ShareHolder
+from secure_agg.stopwatch import Stopwatch
 from secure_agg.trust import TaskTrust, Trust
 
 PHASES: Final = ("advertise", "choose-peers", "share-keys", "masked-input", "consistency", "unmask")
@@ -43,8 +51,20 @@ has.
 
 AGGREGATOR: Final = "aggregator"
 KEY_HOLDERS: Final = tuple(f"keyholder-{i}" for i in range(1, 6))
-OPERATORS: Final = (AGGREGATOR, *KEY_HOLDERS)
+AGGREGATORS: Final = tuple(f"aggregator-{i}" for i in range(1, 6))
+OPERATORS: Final = (AGGREGATOR, *AGGREGATORS, *KEY_HOLDERS)
 """All operators that any backend may need: pinned with a ledger's first task, once for all tasks."""
+
+
+class OperatorRole(Protocol):
+    """A role that answers messages: key holder, share holder, or a connection to one elsewhere."""
+
+    role: ClassVar[str]
+    timings: Stopwatch
+
+    def receive(self, request: bytes, /) -> bytes:
+        """Answer one message."""
+
 
 Update = Sequence[npt.NDArray[Any]]
 
@@ -59,6 +79,7 @@ class Result:
         record: what the ledger holds.
         evidence: all that an auditor needs.
         receipt: inclusion in the ledger, or None where none was given.
+        faults: what was proved of parties that broke the protocol without stopping the round.
         stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase; clients' figures are means.
     """
 
@@ -68,6 +89,7 @@ class Result:
     evidence: Evidence
     receipt: Receipt | None
     stats: dict[str, float]
+    faults: tuple[FaultProof, ...] = ()
 
 
 @dataclass
@@ -104,7 +126,7 @@ class LocalRound:
         updates: Mapping[str, Update],
         weights: Mapping[str, int] | None = None,
         silent: Mapping[str, str] | None = None,
-        holders: Mapping[str, KeyHolder] | None = None,
+        holders: Mapping[str, OperatorRole] | None = None,
     ) -> None:
         """
         Args:
@@ -113,7 +135,8 @@ class LocalRound:
             updates: by id.
             weights: by id, default 1.
             silent: client id to the phase from which on it answers nothing.
-            holders: key holders by id, for backends that have them.
+            holders: key holders and share holders by id, for backends that have them. One without a role never
+                answers.
         """
         self.aggregator, self.clients, self.updates = aggregator, clients, updates
         self.weights, self.silent, self.holders = weights or {}, silent or {}, holders or {}
@@ -139,16 +162,21 @@ class LocalRound:
         if phase == ADVERTISE:
             update, weight = self.updates[request.recipient], self.weights.get(request.recipient, 1)
             start_model = self.aggregator.config.start_model  # one process: the operator trained the clients from it
-            return client.join(request.data, update, weight, start_model=start_model)
+            response = client.join(request.data, update, weight, start_model=start_model)
+            for letter in client.outbox:
+                self.traffic.upload[client.identity.name, phase] += len(letter.data)
+                if letter.recipient in self.holders:
+                    client.receive(self.holders[letter.recipient].receive(letter.data))
+            return response
         return client.receive(request.data)
 
     def exchange(self, requests: Sequence[Envelope]) -> None:
         """One phase: every client that still speaks answers its request; receipts are delivered at once."""
         phase = self.aggregator.state
+        if self.aggregator.asks_operators:
+            self._ask_operators(requests)
+            return
         for request in requests:
-            if request.recipient in self.holders:
-                self.aggregator.receive(self.holders[request.recipient].receive(request.data))
-                continue
             if not self.speaks(request.recipient, phase):
                 continue
             response = self.answer(request, phase)
@@ -157,6 +185,13 @@ class LocalRound:
             self.traffic.upload[request.recipient, phase] += len(response)
             for receipt in self.aggregator.receive(response):
                 self.answer(receipt, phase)
+
+    def _ask_operators(self, requests: Sequence[Envelope]) -> None:
+        """All at once: some compute together before any of them answers."""
+        asked = [request for request in requests if request.recipient in self.holders]
+        with ThreadPoolExecutor(max(1, len(asked))) as pool:
+            for answer in pool.map(lambda request: self.holders[request.recipient].receive(request.data), asked):
+                self.aggregator.receive(answer)
 
     def run(self) -> Evidence:
         """All phases.
@@ -204,8 +239,10 @@ class LocalRound:
         stats |= {f"aggregator.{phase}_s": own.get(phase, 0.0) for phase in phases}
         stats["aggregator.total_s"] = sum(own.get(phase, 0.0) for phase in phases)
         stats["verify_s"] = own.get("verify", 0.0)
-        if self.holders:
-            stats[f"keyholder.{DECRYPT}_s"] = mean([h.timings.seconds[DECRYPT] for h in self.holders.values()])
+        for role in {holder.role for holder in self.holders.values()}:
+            timed = [dict(holder.timings.seconds) for holder in self.holders.values() if holder.role == role]
+            for phase in sorted({phase for seconds in timed for phase in seconds}):
+                stats[f"{role}.{phase}_s"] = mean([seconds.get(phase, 0.0) for seconds in timed])
         return stats
 
 
@@ -215,6 +252,7 @@ def aggregate(
     weights: Mapping[str, int] | None = None,
     backend: str = "masking",
     options: Mapping[str, int] | None = None,
+    aggregators: int | None = None,
     ledger: str | PathLike[str] | Ledger | None = None,
     dropouts: Mapping[str, str] | None = None,
     clip: float = 8.0,
@@ -235,6 +273,7 @@ def aggregate(
         weights: client id to its positive integer weight; 1 where missing.
         backend: how updates are hidden, see ``secure-agg backends``.
         options: the backend's own settings.
+        aggregators: how many share each update, for ``additive``: its option of that name.
         ledger: a path or an open ``Ledger``; the checked round is appended to it. The first call for a task
             pins roster and policy; later calls may leave clients out (they count as dropped) but not add any.
         dropouts: client id to the phase at which it falls silent: advertise, share-keys, masked-input,
@@ -267,6 +306,7 @@ def aggregate(
     with ExitStack() as stack:
         log = stack.enter_context(Ledger(Path(ledger))) if isinstance(ledger, str | PathLike) else ledger
         known = log.trust.tasks.get(task) if log else None
+        settings = dict(options or {}) | ({"aggregators": aggregators} if aggregators is not None else {})
         shapes = _check_inputs(updates, weights or {}, dropouts or {})
         if max_weight is None:
             heaviest = int(max((weights or {}).values(), default=1))
@@ -274,7 +314,7 @@ def aggregate(
         policy = Policy.default(
             len(known.roster) if known else len(updates),
             backend=backend,
-            options=tuple(Option(name, value) for name, value in sorted((options or {}).items())),
+            options=tuple(Option(name, value) for name, value in sorted(settings.items())),
             clip=clip,
             bits=bits,
             rounding=rounding,
@@ -298,7 +338,7 @@ def aggregate(
             log_key=trust.log or b"",
             witnesses=trust.witnesses,
         )
-        config, setup, holders = key_holders(config, trust, operators)
+        config, setup, holders = staff(config, trust, operators)
         aggregator = Aggregator(
             operators[AGGREGATOR], config, trust.cohort(task), operators=trust.operators, setup=setup
         )
@@ -311,7 +351,8 @@ def aggregate(
         local.deliver()
         verified = Auditor(trust).verify(evidence)
         stats = local.stats() | ({"ledger.append_s": appended} if log else {})
-        return Result(verified.average, evidence.participants, verified.record, evidence, receipt, stats)
+        faults = aggregator.faults
+        return Result(verified.average, evidence.participants, verified.record, evidence, receipt, stats, faults)
 
 
 def _check_inputs(
@@ -381,31 +422,56 @@ def _pin(log: Ledger | None, task: str, trust: TaskTrust, operators: Mapping[str
     return log.trust
 
 
-def key_holders(
+def staff(
     config: RoundConfig, trust: Trust, operators: Mapping[str, Identity]
-) -> tuple[RoundConfig, bytes, dict[str, KeyHolder]]:
-    """For a homomorphic backend: a fresh key for this round, certified by those who hold it.
+) -> tuple[RoundConfig, bytes, dict[str, OperatorRole]]:
+    """The operators that a backend needs beside the aggregator, with fresh keys for this round.
 
     Args:
         config: of the round, without a setup.
-        trust: what the key holders pin.
-        operators: all of ``KEY_HOLDERS`` that the backend needs, by id.
+        trust: what the operators pin.
+        operators: those of ``OPERATORS`` that the backend needs, by id.
 
     Returns:
-        The configuration that names the key, the setup for the aggregator, and the key holders by id: the
+        The configuration that names the keys, the setup for the aggregator, and the operators' roles by id: the
         configuration as it was and nothing else for a backend that has none.
     """
     backend = backends.load(config.policy.backend)
     backend.check_policy(config.policy)
-    count = backend.holders(config.policy)
-    if count > len(KEY_HOLDERS):
-        raise ConfigError(f"{count} key holders, above the {len(KEY_HOLDERS)} that one process plays")
-    names = KEY_HOLDERS[:count]
-    if not names:
-        return config, b"", {}
+    if backend.holders(config.policy):
+        return _key_holders(backend, config, trust, operators)
+    if backend.aggregators(config.policy):
+        return _share_holders(backend, config, trust, operators)
+    return config, b"", {}
+
+
+def _names(what: str, names: Sequence[str], count: int) -> Sequence[str]:
+    if count > len(names):
+        raise ConfigError(f"{count} {what}, above the {len(names)} that one process plays")
+    return names[:count]
+
+
+def _key_holders(
+    backend: Backend, config: RoundConfig, trust: Trust, operators: Mapping[str, Identity]
+) -> tuple[RoundConfig, bytes, dict[str, OperatorRole]]:
+    """For a homomorphic backend: a fresh key, certified by those who hold it."""
+    names = _names("key holders", KEY_HOLDERS, backend.holders(config.policy))
     openers = backend.generate(config, names)
     public = openers[names[0]].public
     certificate = KeyCertificate.issue(backend.name, config.task, public, [operators[name] for name in names])
     setup = certificate.to_bytes()
-    holders = {name: KeyHolder(operators[name], trust, opener, certificate) for name, opener in openers.items()}
-    return msgspec.structs.replace(config, setup=setup_digest(setup)), setup, holders
+    roles: dict[str, OperatorRole] = {
+        name: KeyHolder(operators[name], trust, opener, certificate) for name, opener in openers.items()
+    }
+    return msgspec.structs.replace(config, setup=setup_digest(setup)), setup, roles
+
+
+def _share_holders(
+    backend: Backend, config: RoundConfig, trust: Trust, operators: Mapping[str, Identity]
+) -> tuple[RoundConfig, bytes, dict[str, OperatorRole]]:
+    """For a backend whose aggregators share the sum: fresh channel keys, signed by them."""
+    names = _names("aggregators", AGGREGATORS, backend.aggregators(config.policy))
+    channels = {name: KeyPair.from_secret(os.urandom(32)) for name in names}
+    setup = AggregatorSet.of([ChannelKey.issue(operators[name], channels[name].public) for name in names]).to_bytes()
+    roles: dict[str, OperatorRole] = {name: ShareHolder(operators[name], trust, channels[name]) for name in names}
+    return msgspec.structs.replace(config, setup=setup_digest(setup)), setup, roles

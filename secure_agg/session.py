@@ -10,7 +10,6 @@ from secure_agg import backends
 from secure_agg.agreement import Participants, Session
 from secure_agg.config import RoundConfig
 from secure_agg.errors import (
-    BadCommitment,
     DuplicateMessage,
     MalformedMessage,
     PolicyViolation,
@@ -40,8 +39,13 @@ def check_advertisement(config: RoundConfig, cohort: Roster, advertisement: Sign
     return body
 
 
-def open_session(config: RoundConfig, cohort: Roster, advertisements: Sequence[SignedAdvertisement]) -> Session:
+def open_session(
+    config: RoundConfig, cohort: Roster, advertisements: Sequence[SignedAdvertisement], setup: bytes = b""
+) -> Session:
     """Check all advertisements of a round and compute its session id.
+
+    Args:
+        setup: the round's public material, which only a backend with operators that sign needs here.
 
     Raises:
         PolicyViolation: not in id order, each client once.
@@ -60,13 +64,16 @@ def open_session(config: RoundConfig, cohort: Roster, advertisements: Sequence[S
     for name, body in bodies.items():
         if owners.setdefault(body.commitment_hash, name) != name:
             raise DuplicateMessage("two clients advertise the same commitment hash", phase=ADVERTISE, culprit=name)
+    backend = backends.load(config.policy.backend)
     return Session(
         config=config,
-        sid=backends.load(config.policy.backend).session_id(config, advertisements),
+        sid=backend.session_id(config, advertisements),
         members=tuple(names),
         keys={name: cohort[name] for name in names},
         commitment_hashes={name: body.commitment_hash for name, body in bodies.items()},
         parts={name: body.backend for name, body in bodies.items()},
+        advertisements={item.name: item for item in advertisements},
+        signers=backend.signers(config, setup),
     )
 
 
@@ -78,18 +85,9 @@ def open_commitment(session: Session, name: str, commitment: bytes, nonce: bytes
         UnknownSender: the owner did not advertise.
         BadCommitment: not canonical, or not what was hashed.
     """
-    config = session.config
     if name not in session.keys:
         raise UnknownSender(f"{name!r} opens a commitment but did not advertise", culprit=name)
-    try:
-        opened = Commitment.from_bytes(commitment, config.commitment.rank)
-    except ValueError as error:
-        raise BadCommitment(f"{error}", culprit=name) from error
-    backend = backends.load(config.policy.backend)
-    hashed = backend.commitment_hash(config, name, commitment, nonce)
-    if len(nonce) != DIGEST_BYTES or hashed != session.commitment_hashes[name]:
-        raise BadCommitment("a commitment does not open the hash signed for it", culprit=name)
-    return opened
+    return backends.load(session.config.policy.backend).open_commitment(session, name, commitment, nonce)
 
 
 def check_participants(
@@ -98,6 +96,7 @@ def check_participants(
     advertisements: Sequence[SignedAdvertisement],
     openings: Sequence[Opening],
     agreement: Sequence[Signature],
+    setup: bytes = b"",
 ) -> Participants:
     """Check everything public about who took part: what an auditor checks of a result, and a key holder before it.
 
@@ -111,7 +110,7 @@ def check_participants(
     cohort = Roster({member.name: member.public for member in members})
     if (len(cohort), cohort.root()) != (config.cohort_size, config.cohort_root):
         raise PolicyViolation("the cohort is not the one that the configuration names")
-    session = open_session(config, cohort, advertisements)
+    session = open_session(config, cohort, advertisements, setup)
 
     names = [opening.name for opening in openings]
     if names != sorted(set(names), key=str.encode):

@@ -12,10 +12,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mpc.keys import KeyPair
 from mpc.paillier import SecretKey, generate
 from mpc.threshold_paillier import KeyShare, deal
 from secure_agg import backends
 from secure_agg.aggregator import Aggregator
+from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.base import Opener
 from secure_agg.backends.homomorphic.paillier_scheme import CommitteeOpener, PaillierOpener
 from secure_agg.certificate import KeyCertificate, setup_digest
@@ -36,7 +38,8 @@ from secure_agg.messages import (
     signed_bytes,
     unpack,
 )
-from secure_agg.rounds import KEY_HOLDERS, LocalRound
+from secure_agg.rounds import AGGREGATORS, KEY_HOLDERS, LocalRound, OperatorRole
+from secure_agg.shareholder import ShareHolder
 from secure_agg.store import AttemptStore
 from secure_agg.trust import TaskTrust, Trust
 
@@ -50,6 +53,11 @@ def identity(name: str) -> Identity:
     if name not in _cache:
         _cache[name] = Identity(name, hashlib.sha256(name.encode()).digest())
     return _cache[name]
+
+
+def channel(name: str) -> KeyPair:
+    """An aggregator's fixed channel key."""
+    return KeyPair.from_secret(hashlib.sha256(b"channel" + name.encode()).digest())
 
 
 def names(n: int) -> list[str]:
@@ -122,14 +130,16 @@ class Federation:
         )
         self.operator = identity("aggregator")
         self.holder_names = KEY_HOLDERS[: backends.load(self.backend).holders(self.policy)]
-        operators = [self.operator, *(identity(name) for name in self.holder_names)]
+        self.share_holder_names = AGGREGATORS[: backends.load(self.backend).aggregators(self.policy)]
+        self.staff_names = (*self.holder_names, *self.share_holder_names)
+        operators = [self.operator, *(identity(name) for name in self.staff_names)]
         self.roster = Roster({name: identity(name).public for name in self.names})
         self.trust = Trust(
             tasks={self.task: TaskTrust(self.roster, self.policy)},
             operators=Roster({operator.name: operator.public for operator in operators}),
         )
         self.stores = {name: AttemptStore() for name in self.names}
-        self.holder_stores = {name: AttemptStore() for name in self.holder_names}
+        self.holder_stores = {name: AttemptStore() for name in self.staff_names}
         self.openers: dict[str, Opener] = {}
         self.certificate: KeyCertificate | None = None
         if self.holder_names:
@@ -145,7 +155,10 @@ class Federation:
 
     @property
     def setup(self) -> bytes:
-        """The public material of a round: the certificate, if the backend needs one."""
+        """The public material of a round: the certificate or the set of aggregators, if the backend needs one."""
+        if self.share_holder_names:
+            keys = [ChannelKey.issue(identity(name), channel(name).public) for name in self.share_holder_names]
+            return AggregatorSet.of(keys).to_bytes()
         return self.certificate.to_bytes() if self.certificate else b""
 
     def config(self, **changes: Any) -> RoundConfig:
@@ -167,14 +180,22 @@ class Federation:
         opener, certificate = values.pop("opener", self.openers[name]), values.pop("certificate", self.certificate)
         return KeyHolder(identity(name), values.pop("trust", self.trust), opener, certificate, **values)
 
+    def share_holder(self, name: str, **changes: Any) -> ShareHolder:
+        """An aggregator on its durable store: the same call again is that aggregator after a restart."""
+        return ShareHolder(identity(name), self.trust, channel(name), store=self.holder_stores[name], **changes)
+
+    def staff(self) -> dict[str, OperatorRole]:
+        """All operators but the one that coordinates."""
+        holders: dict[str, OperatorRole] = {name: self.holder(name) for name in self.holder_names}
+        return holders | {name: self.share_holder(name) for name in self.share_holder_names}
+
     def aggregator(self, **changes: Any) -> Aggregator:
         config = self.config(**changes)
         return Aggregator(self.operator, config, self.roster, operators=self.trust.operators, setup=self.setup)
 
     def round(self, silent: Mapping[str, str] | None = None, **changes: Any) -> LocalRound:
         clients = {name: self.client(name) for name in self.names}
-        holders = {name: self.holder(name) for name in self.holder_names}
-        return LocalRound(self.aggregator(**changes), clients, self.updates, None, silent, holders)
+        return LocalRound(self.aggregator(**changes), clients, self.updates, None, silent, self.staff())
 
 
 @dataclass

@@ -113,10 +113,13 @@ RECORDS: dict[str, dict[str, Any]] = {
         "advertisements": ["SignedAdvertisement"],
         "openings": ["Opening"],
         "agreement": ["Signature"],
+        "setup": "bin",
+        "attestation": ["Signature"],
         "result_model": "bin32",
     },
     "RoundRecord": {
         "version": "int",
+        "claim": "str",
         "task": "str",
         "round": "int",
         "attempt": "int",
@@ -132,8 +135,6 @@ RECORDS: dict[str, dict[str, Any]] = {
         "previous_record": "bin32",
         "evidence": "bin32",
     },
-    "Head": {"origin": "str", "size": "int", "root": "bin32", "signature": "bin64"},
-    "Receipt": {"format": "str", "index": "int", "proof": ["bin32"], "head": "Head"},
 }
 
 
@@ -541,6 +542,7 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
         require(item["name"] in entries, "a signer is not in the agreed set")
         check_signature(cohort[item["name"]], item["signature"], agreed, f"agreement of {item['name']}")
     require(len(header["agreement"]) >= needed, "too few signatures")
+    require(header["setup"] == b"" and header["attestation"] == [], "a part that this backend has not")
 
     # 6
     size = sum(prod(shape) for shape in config["shapes"])
@@ -560,6 +562,7 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
     # 9
     record: dict[str, Any] = {
         "version": 1,
+        "claim": "sum",
         "task": config["task"],
         "round": config["round"],
         "attempt": config["attempt"],
@@ -600,18 +603,79 @@ def check_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], h
     require(value == head, "the leaf is not in the tree")
 
 
-def verify_receipt(receipt: bytes, record: bytes, log_key: bytes) -> dict[str, Any]:
-    """Check that the log with this key has signed a tree that holds the encoded record; returns the signed head."""
-    fields = decode("Receipt", receipt, 4096)
-    require(fields["format"] == "secure-agg/receipt/1", "another format of receipt")
-    head: dict[str, Any] = fields["head"]
-    require(re.fullmatch(r"[!-*,-~]{1,128}", head["origin"]) is not None, "an origin has wrong characters")
-    require(head["size"] < 2**63, "the tree is too large")
-    require(len(fields["proof"]) <= 63, "the inclusion path is too long")
-    text = f"{head['origin']}\n{head['size']}\n{base64.b64encode(head['root']).decode()}\n"
-    check_signature(log_key, head["signature"], text.encode(), "the signed head")
-    check_inclusion(record, fields["index"], head["size"], fields["proof"], head["root"])
-    return head
+def unbase64(text: str) -> bytes:
+    """Base64 in its one spelling."""
+    data = base64.b64decode(text, validate=True)
+    require(base64.b64encode(data).decode() == text, "base64 in another spelling")
+    return data
+
+
+def decimal(text: str) -> int:
+    """A number below 2^63 in its one spelling."""
+    require(re.fullmatch(r"0|[1-9][0-9]{0,18}", text) is not None and int(text) < 2**63, "not a decimal number")
+    return int(text)
+
+
+def read_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """The text of a signed note, and its signature lines as key name, and key id with signature."""
+    require(len(note.encode()) <= 2**18, "the note is too long")
+    require(not any(c < " " and c != "\n" for c in note), "a control character in a note")
+    body, separator, rest = note.rpartition("\n\n")
+    require(separator != "" and rest.endswith("\n"), "a note without signatures")
+    signatures = []
+    for line in rest[:-1].split("\n"):
+        dash, name, data = line.split(" ")
+        require(dash == "—" and name != "" and "+" not in name, "a malformed signature line")
+        require(not any(c.isspace() for c in name), "a space in a key name")
+        signatures.append((name, unbase64(data)))
+        require(len(signatures[-1][1]) > 4, "a signature line without a signature")
+    require(1 <= len(signatures) <= 100, "no signature lines, or too many")
+    return body + "\n", signatures
+
+
+def key_id(name: str, kind: int, key: bytes) -> bytes:
+    return sha(name.encode() + b"\n" + bytes([kind]) + key)[:4]
+
+
+def verify_receipt(
+    receipt: bytes, record: bytes, log_key: bytes, origin: str | None = None, witnesses: dict[str, bytes] | None = None
+) -> dict[str, Any]:
+    """Check that the log with this key has signed a tree that holds the encoded record.
+
+    Returns origin, size and root of the tree, and for each of `witnesses` (name to key) that cosigned it the time.
+    """
+    require(len(receipt) <= 2**18 + 2**17, "the receipt is too long")
+    proof, separator, note = receipt.decode().partition("\n\n")
+    header, *lines = proof.split("\n")
+    require(header == "c2sp.org/tlog-proof@v1" and separator != "" and lines != [], "another format of receipt")
+    if lines[0].startswith("extra "):
+        require(1 <= len(unbase64(lines.pop(0)[6:])) <= 2**16, "no extra data, or too much")
+    require(lines != [] and lines[0].startswith("index "), "a receipt without an index")
+    index, path = decimal(lines[0][6:]), [unbase64(line) for line in lines[1:]]
+    require(len(path) <= 63 and all(len(value) == 32 for value in path), "the inclusion path has a wrong length")
+
+    text, signatures = read_note(note)
+    name, size, head, *extensions = text[:-1].split("\n")
+    require(0 < len(name.encode()) <= 1024 and all(extensions), "a malformed checkpoint")
+    require(origin in (None, name), "the checkpoint is of another log")
+    tree = {"origin": name, "size": decimal(size), "root": unbase64(head), "cosigned": {}}
+    require(len(tree["root"]) == 32, "a root of another length")
+    signed = False
+    for signer, data in signatures:
+        if (signer, data[:4]) == (name, key_id(name, 1, log_key)):
+            check_signature(log_key, data[4:], text.encode(), "the checkpoint")
+            signed = True
+        witness = (witnesses or {}).get(signer)
+        if witness is not None and data[:4] == key_id(signer, 4, witness):
+            require(len(data) == 76, "a cosignature of another length")
+            seconds = int.from_bytes(data[4:12], "big")
+            require(1 <= seconds < 2**63, "a cosignature without a time")
+            message = f"cosignature/v1\ntime {seconds}\n{text}".encode()
+            check_signature(witness, data[12:], message, "a cosignature")
+            tree["cosigned"][signer] = max(seconds, tree["cosigned"].get(signer, 0))
+    require(signed, "the log has not signed the checkpoint")
+    check_inclusion(record, index, tree["size"], path, tree["root"])
+    return tree
 
 
 # ---------------------------------------------------------------------------------------------- 10. Trust file
@@ -630,7 +694,8 @@ def read_roster(keys: dict[str, str]) -> dict[str, bytes]:
 def read_trust(text: str) -> dict[str, Any]:
     """The pins of a trust file."""
     trust: dict[str, Any] = json.loads(text, object_pairs_hook=unique_fields)
-    require(set(trust) == {"format", "log", "operators", "witnesses", "tasks"}, "wrong fields in the trust file")
+    fields = {"format", "log", "operators", "witnesses", "tasks"}
+    require(fields <= set(trust) <= fields | {"origin", "quorum"}, "wrong fields in the trust file")
     require(trust["format"] == "secure-agg-trust/1", "another format of trust file")
     for task in trust["tasks"].values():
         require(set(task) == {"policy", "roster"}, "wrong fields in a pinned task")

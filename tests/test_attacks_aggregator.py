@@ -533,9 +533,9 @@ def test_an_exclusion_after_acceptance_can_be_shown() -> None:
     evidence = tape.finish()
     assert "c004" not in evidence.participants
     auditor = Auditor(federation.trust)
-    assert tape.client("c004").receipt == receipt
+    assert tape.client("c004").receipts["aggregator"] == receipt
     assert auditor.show_exclusion(receipt, evidence) == "c004"
-    taken = tape.client("c000").receipt
+    taken = tape.client("c000").receipts["aggregator"]
     assert taken is not None
     for wrong in (taken, forge(receipt, identity("c004")), receipt[:-1], tape.requests["unmask"]["c000"]):
         with pytest.raises(VerificationError):

@@ -236,7 +236,7 @@ def test_a_key_certified_for_one_task_opens_nothing_of_another() -> None:
     session, statement = tape.aggregator.session, tape.aggregator._statement
     assert session is not None
     assert statement is not None
-    signed = Signature(cheat.name, cheat.sign(backend.agreement.signed_bytes(session, statement)))
+    signed = Signature(cheat.name, cheat.sign(backend.agreement.signed_bytes(session.sid, statement)))
     tape.deliver(write(cheat, session.sid, "consistency", "aggregator", encode(signed)))
     tape.answer_all(but=(cheat.name,))
     tape.advance()

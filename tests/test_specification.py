@@ -34,6 +34,7 @@ from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import SecureAggError
 from secure_agg.evidence import Evidence
 from secure_agg.identity import Roster
+from secure_agg.ledger.note import VerifierKey
 from secure_agg.ledger.receipt import Receipt
 from secure_agg.messages import ADVERTISE, Envelope
 from secure_agg.rounds import LocalRound
@@ -134,16 +135,18 @@ def test_accepts_a_ledger_s_rounds_with_its_trust_file_and_receipts(tmp_path: Pa
         assert result.receipt is not None
         receipt = result.receipt.to_bytes()
         head = spec.verify_receipt(receipt, record["encoding"], log)
-        assert (head["size"], head["root"]) == (result.receipt.head.size, result.receipt.head.root)
+        checkpoint = result.receipt.checkpoint
+        assert (head["size"], head["root"]) == (checkpoint.size, checkpoint.root)
         check_receipt_flips(receipt, record["encoding"], log)
 
 
 def check_receipt_flips(receipt: bytes, record: bytes, log: bytes) -> None:
+    key = VerifierKey(Receipt.from_bytes(receipt).checkpoint.origin, log)
     for position in range(len(receipt)):
         flipped = bytearray(receipt)
         flipped[position] ^= 1 << position % 8
         with pytest.raises(SecureAggError):
-            Receipt.from_bytes(bytes(flipped)).verify(record, log)
+            Receipt.from_bytes(bytes(flipped)).verify(record, key)
         with pytest.raises(ValueError):
             spec.verify_receipt(bytes(flipped), record, log)
 
@@ -257,17 +260,17 @@ def respelled(evidence: bytes, change: Callable[[bytes], bytes]) -> bytes:
 
 def test_other_spellings_are_refused_by_both() -> None:
     _, evidence = federation_round("plain")
-    rest = b"\x97\x01"  # an array of 7 fields, the first of them version 1
+    rest = b"\x99\x01"  # an array of 9 fields, the first of them version 1
     assert spec.unpack(evidence)[0].startswith(rest)
     longer: list[Callable[[bytes], bytes]] = [
-        lambda header: b"\x97\xcc\x01" + header[2:],
-        lambda header: b"\x97\xd0\x01" + header[2:],
-        lambda header: b"\xdc\x00\x07" + header[1:],
-        lambda header: b"\x98" + header[1:] + b"\xc0",
+        lambda header: b"\x99\xcc\x01" + header[2:],
+        lambda header: b"\x99\xd0\x01" + header[2:],
+        lambda header: b"\xdc\x00\x09" + header[1:],
+        lambda header: b"\x9a" + header[1:] + b"\xc0",
         lambda header: header + b"\x00",
-        lambda header: b"\x97\x02" + header[2:],
-        lambda header: b"\x97\xc3" + header[2:],
-        lambda header: b"\x97\xca\x3f\x80\x00\x00" + header[2:],
+        lambda header: b"\x99\x02" + header[2:],
+        lambda header: b"\x99\xc3" + header[2:],
+        lambda header: b"\x99\xca\x3f\x80\x00\x00" + header[2:],
         lambda header: b"\x81" + header[1:],
         lambda header: header[:2] + b"\xc6\x00\x00" + header[3:],
     ]
@@ -660,9 +663,11 @@ def spec_round(stated: dict[str, Any]) -> dict[str, Any]:
 
 
 def spec_receipt(stated: dict[str, Any]) -> dict[str, Any]:
-    record, receipt = bytes.fromhex(VECTORS["round"]["record"]), bytes.fromhex(stated["receipt"])
+    record, receipt = bytes.fromhex(VECTORS["round"]["record"]), stated["receipt"].encode()
     log = json.loads((make_vectors.DIRECTORY / make_vectors.TRUST).read_text("utf-8"))["log"]
-    head = spec.verify_receipt(receipt, record, bytes.fromhex(log))
+    witnesses = {"vectors.example/witness": bytes.fromhex(stated["witness"])}
+    head = spec.verify_receipt(receipt, record, bytes.fromhex(log), "vectors.example/log", witnesses)
+    assert head["cosigned"] == {"vectors.example/witness": stated["cosigned"]}
     first, _, last = stated["leaves"]
     root = spec.root([bytes.fromhex(first), record, bytes.fromhex(last)])
     assert root == head["root"]

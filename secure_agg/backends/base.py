@@ -1,7 +1,8 @@
 """The backend contract: what a way of hiding declares and does, so that the roles know nothing of it.
 
 A backend declares its *phases*; the roles walk through them. Each phase is one request from the aggregator
-to every client that is still there and one response from each. What a phase is *for* decides who handles it:
+to everybody it asks who is still there, and one response from each. What a phase is *for* decides who handles it.
+Clients are asked in
 
 * ``ADVERTISE``: the role sends the hash D_i of its commitment with the backend's public part; sid follows from
   all of them.
@@ -9,10 +10,16 @@ to every client that is still there and one response from each. What a phase is 
 * ``INPUT``: the backend hides the vector; the role opens D_i with it.
 * ``AGREE``: the role fixes and signs the set S, by the backend's ``agreement``; the backend may object.
 * ``RELEASE``: the clients give out what opens the sum.
-* ``OPEN``: key holders open the sum; the clients have no part in it.
 
-Once a client has signed a set, every later request carries the quorum's signatures, and the role checks them and
-answers once, durably, before the backend sees the request.
+and operators, whom the clients have pinned, in
+
+* ``BEGIN``: they are told which round it is.
+* ``OPERATE``: the backend's own business.
+* ``CONSENT``: they fix and sign the set S.
+* ``OPEN``: key holders, who keep nothing of a round, open the sum from all that is public about it.
+
+Once a client or operator has signed a set, every later request carries the quorum's signatures, and the role checks
+them and answers once, durably, before the backend sees the request.
 
 The roles own identities, signatures, commitments, nonces, durability and evidence. The backend never sees a
 commitment; what it hides is a vector of integers modulo p, and what it returns is the exact sum of those of
@@ -27,17 +34,27 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from mpc.framing import integer
+from mpc.keys import KeyPair
 from mpc.ring import ELEMENT_BYTES, Vector, from_bytes
 from secure_agg.agreement import Agreement, Participants, Session
 from secure_agg.config import Policy, RoundConfig
-from secure_agg.errors import BadInput, ConfigError, MalformedMessage
+from secure_agg.errors import (
+    BadCommitment,
+    BadInput,
+    ConfigError,
+    MalformedMessage,
+    VerificationError,
+)
+from secure_agg.evidence import SUM
+from secure_agg.fault import FaultProof
 from secure_agg.identity import Roster
 from secure_agg.ledger import merkle
-from secure_agg.messages import ADVERTISE, SignedAdvertisement, encode
-from zk.transcript import digest
+from secure_agg.messages import ADVERTISE, Message, Opening, Signature, SignedAdvertisement, Statement, encode
+from zk.commitment import Commitment
+from zk.transcript import DIGEST_BYTES, digest
 
 __all__ = [
     "AggregatorSide",
@@ -45,7 +62,9 @@ __all__ = [
     "Backend",
     "ClientSide",
     "Hidden",
+    "Letter",
     "Opener",
+    "OperatorSide",
     "Phase",
     "PhaseKind",
     "Session",
@@ -62,12 +81,20 @@ class PhaseKind(enum.Enum):
     INPUT = "input"
     AGREE = "agree"
     RELEASE = "release"
+    BEGIN = "begin"
+    OPERATE = "operate"
+    CONSENT = "consent"
     OPEN = "open"
+
+    @property
+    def of_operators(self) -> bool:
+        """Whether operators are asked, and the clients have no part in it."""
+        return self in (PhaseKind.BEGIN, PhaseKind.OPERATE, PhaseKind.CONSENT, PhaseKind.OPEN)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One request and response between the aggregator and each client."""
+    """One request and response between the aggregator and each party it asks."""
 
     name: str
     kind: PhaseKind
@@ -88,6 +115,14 @@ Hidden = bytes | memoryview
 """A hidden vector as it is sent."""
 
 
+class Letter(NamedTuple):
+    """What a client sends straight to one operator when it joins: a share, sealed to it."""
+
+    recipient: str
+    body: bytes
+    bulk: Hidden
+
+
 def hidden_vector(hidden: memoryview, *, phase: str, culprit: str) -> Vector:
     """A vector of Z_p that was sent as it is.
 
@@ -103,12 +138,16 @@ def hidden_vector(hidden: memoryview, *, phase: str, culprit: str) -> Vector:
 class ClientSide(ABC):
     """A backend's part of one client in one attempt. All its randomness comes from ``derive``."""
 
-    def bind(self, nonce: bytes, vector: Vector) -> bytes:
+    def bind(self, commitment: Commitment, nonce: bytes, vector: Vector) -> bytes:
         """The nonce under which the commitment of ``vector`` is hashed, before anything is sent.
 
         A backend whose hidden form must be fixed as early as the commitment derives it from ``nonce`` and that form.
         """
         return nonce
+
+    def letters(self) -> Sequence[Letter]:
+        """What goes to operators with the advertisement; the role signs each. Called once, after ``advertise``."""
+        return ()
 
     @abstractmethod
     def advertise(self) -> bytes:
@@ -221,22 +260,46 @@ class AggregatorSide(ABC):
         """Take a response of a RELEASE phase."""
         raise ConfigError(f"backend {type(self).__name__} releases nothing in phase {phase!r}")
 
-    def openers(self) -> tuple[str, ...]:
-        """The operators that an OPEN phase asks, in id order."""
+    def operators(self) -> tuple[str, ...]:
+        """The operators that are asked, in id order: those who have answered so far."""
         return ()
+
+    def lose(self, phase: str, names: frozenset[str]) -> None:  # noqa: B027 - ``total`` then shows whether it can be
+        """Go on without operators that have not answered in a phase.
+
+        Raises:
+            OperatorLost: the round can't go on without them.
+        """
 
     @property
     def vouched_by(self) -> str | None:
         """The operator who signed that the sum passed the check, if any did."""
         return None
 
-    def opening(self, phase: str, name: str) -> tuple[bytes, Hidden]:
-        """OPEN: the backend's part of the request to one operator, and the hidden sum."""
-        raise ConfigError(f"backend {type(self).__name__} opens nothing in phase {phase!r}")
+    def operation(self, phase: str, name: str) -> tuple[bytes, Hidden]:
+        """OPERATE, OPEN: the backend's part of the request to one operator, and its bulk: the hidden sum in OPEN."""
+        raise ConfigError(f"backend {type(self).__name__} asks no operators in phase {phase!r}")
 
-    def receive_opening(self, phase: str, name: str, body: bytes, bulk: memoryview) -> None:
-        """Take an operator's response of an OPEN phase."""
-        raise ConfigError(f"backend {type(self).__name__} opens nothing in phase {phase!r}")
+    def receive_operation(self, phase: str, name: str, message: Message) -> None:
+        """Take an operator's response of an OPERATE or OPEN phase, whose form and signature have been checked."""
+        raise ConfigError(f"backend {type(self).__name__} asks no operators in phase {phase!r}")
+
+    def survivors(self) -> tuple[str, ...]:
+        """CONSENT: the clients whose inputs all operators hold, in id order."""
+        raise ConfigError(f"backend {type(self).__name__} has its clients agree")
+
+    def openings(self) -> tuple[Opening, ...]:
+        """Of S, in id order, where operators and not clients have opened the commitments."""
+        return ()
+
+    def attestation(self) -> tuple[Signature, ...]:
+        """Of a result that is no sum: the operators' signatures, in id order."""
+        return ()
+
+    @property
+    def faults(self) -> tuple[FaultProof, ...]:
+        """What has been proved of parties so far, for anybody to check."""
+        return ()
 
     @abstractmethod
     def total(self) -> Vector:
@@ -247,6 +310,35 @@ class AggregatorSide(ABC):
         """
 
 
+class OperatorSide(ABC):
+    """A backend's part of one operator that keeps shares during a round. Every method raises before it changes
+    anything.
+    """
+
+    @abstractmethod
+    def receive_letter(self, name: str, message: Message) -> bytes:
+        """Take a client's share, from a message whose form and signature have been checked.
+
+        Returns:
+            The commitment hash D_i that it belongs to.
+
+        Raises:
+            RemoteProtocolError: it is not what the client announced. A second one of this client comes to nothing.
+        """
+
+    @abstractmethod
+    def begin(self, session: Session) -> None:
+        """The participants are fixed. Called once, before any phase but the letters."""
+
+    @abstractmethod
+    def operate(self, phase: str, request: bytes, bulk: memoryview) -> tuple[bytes, Hidden]:
+        """OPERATE: answer. After the set is signed, the quorum has been checked."""
+
+    @abstractmethod
+    def consent(self, statement: Statement) -> None:
+        """CONSENT: object to this set by raising, before the role signs it."""
+
+
 class Backend(ABC):
     """A way of hiding. One instance serves any number of rounds; it holds no state of any.
 
@@ -254,11 +346,14 @@ class Backend(ABC):
         name: under which it is registered, and chosen.
         trust: who must be trusted with what.
         agreement: which set is summed, and who signs it.
+        operated: operators keep the clients' shares and sign the set. The setup says who they are, and so it belongs
+            to the evidence. Clients speak once: what they send when they join is all, and binds them.
     """
 
     name: ClassVar[str]
     trust: ClassVar[TrustStatement]
     agreement: ClassVar[Agreement] = Agreement()
+    operated: ClassVar[bool] = False
 
     def check_policy(self, policy: Policy) -> None:
         """Refuse settings that this backend can't serve.
@@ -273,10 +368,35 @@ class Backend(ABC):
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
         """The phases of a round, in order. The first is of kind ADVERTISE."""
 
+    def claim(self, policy: Policy) -> str:
+        """What a round's record claims of its result: that it is the committed sum, or no more than that the operators
+        have signed it.
+        """
+        return SUM
+
+    def addends(self, policy: Policy, participants: int) -> int:
+        """Of how many values each coordinate of the result is the sum: all participants', where it is their sum."""
+        return participants
+
     def commitment_hash(self, config: RoundConfig, name: str, commitment: bytes, nonce: bytes) -> bytes:
         """D_i: what a client signs before anything is fixed."""
         attempt = (integer(config.round), integer(config.attempt))
         return digest("commitment-hash", config.task.encode(), *attempt, name.encode(), commitment, nonce)
+
+    def open_commitment(self, session: Session, name: str, commitment: bytes, nonce: bytes) -> Commitment:
+        """Decode a revealed commitment and check that it is the one whose hash its owner signed.
+
+        Raises:
+            BadCommitment: not canonical, or not what was hashed.
+        """
+        try:
+            opened = Commitment.from_bytes(commitment, session.config.commitment.rank)
+        except ValueError as error:
+            raise BadCommitment(f"{error}", culprit=name) from error
+        hashed = self.commitment_hash(session.config, name, commitment, nonce)
+        if len(nonce) != DIGEST_BYTES or hashed != session.commitment_hashes[name]:
+            raise BadCommitment("a commitment does not open the hash signed for it", culprit=name)
+        return opened
 
     def session_id(self, config: RoundConfig, advertisements: Sequence[SignedAdvertisement]) -> bytes:
         """sid = H(ctx, root of all signed advertisements, in id order)."""
@@ -290,6 +410,10 @@ class Backend(ABC):
 
     def holders(self, policy: Policy) -> int:
         """Number of key holders that open a sum; most backends have none, and so no key to set up."""
+        return 0
+
+    def aggregators(self, policy: Policy) -> int:
+        """Number of aggregators that share a sum among them; most backends have none but the one that coordinates."""
         return 0
 
     def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
@@ -313,6 +437,30 @@ class Backend(ABC):
         """
         if config.setup or len(setup):
             raise MalformedMessage(f"backend {self.name!r} takes no setup", phase=ADVERTISE)
+
+    def signers(self, config: RoundConfig, setup: bytes) -> Roster:
+        """The operators who sign the set, as the setup names them; most backends' clients sign.
+
+        Raises:
+            RemoteProtocolError: the setup is not the configured one.
+        """
+        return Roster({})
+
+    def operator(self, config: RoundConfig, name: str, channel: KeyPair, setup: bytes, cohort: Roster) -> OperatorSide:
+        """This backend's part of an operator. ``channel``: the key pair that clients seal its shares to.
+
+        Raises:
+            RemoteProtocolError: the setup names another channel key.
+        """
+        raise ConfigError(f"backend {self.name!r} has no operators that keep shares")
+
+    def check_fault(self, proof: FaultProof, config: RoundConfig) -> None:
+        """Check what a proof says of its culprit; kinds that all backends have are checked before.
+
+        Raises:
+            VerificationError: it proves nothing.
+        """
+        raise VerificationError(f"backend {self.name!r} knows no fault of kind {proof.kind!r}")
 
     @abstractmethod
     def check_advertisement(self, name: str, part: bytes) -> None:

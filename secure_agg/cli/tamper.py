@@ -19,7 +19,7 @@ from secure_agg.fl.fedavg import Model
 from secure_agg.identity import KeyDirectory
 from secure_agg.ledger.log import Ledger
 from secure_agg.messages import Envelope
-from secure_agg.rounds import AGGREGATOR, OPERATORS, LocalRound, key_holders
+from secure_agg.rounds import AGGREGATOR, OPERATORS, LocalRound, staff
 
 
 def alter(evidence: Evidence, coordinate: int) -> Evidence:
@@ -109,7 +109,7 @@ def run_tampered(
             witnesses=trust.witnesses,
         )
         operators = {name: keys.get("operator", name) for name in OPERATORS}
-        config, setup, holders = key_holders(config, trust, operators)
+        config, setup, holders = staff(config, trust, operators)
         clients = {name: Client(keys.get("client", name), trust) for name in updates}
         aggregator = TamperingAggregator(
             operators[AGGREGATOR], config, trust.cohort(task), operators=trust.operators, setup=setup

@@ -36,7 +36,8 @@ from secure_agg.errors import (
 )
 from secure_agg.identity import Roster
 from secure_agg.keyholder import DECRYPT, Opened
-from secure_agg.messages import ADVERTISE, CONSISTENCY, Statement, StatementEntry, Wire, decode, encode
+from secure_agg.messages import ADVERTISE, CONSISTENCY, Message, Statement, StatementEntry, Wire, decode, encode
+from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES, digest
 
 ENCRYPTED_INPUT = "masked-input"
@@ -73,7 +74,7 @@ class HomomorphicClient(ClientSide):
         self._scheme, self._randomness = scheme, randomness
         self._nonce, self._ciphertext = b"", b""
 
-    def bind(self, nonce: bytes, vector: Vector) -> bytes:
+    def bind(self, commitment: Commitment, nonce: bytes, vector: Vector) -> bytes:
         """Encrypt, and derive a nonce that fixes the ciphertext."""
         self._nonce, self._ciphertext = nonce, self._scheme.encrypt(vector, self._randomness)
         return bound_nonce(nonce, self._ciphertext)
@@ -126,17 +127,18 @@ class HomomorphicAggregator(AggregatorSide):
     def agree(self, survivors: tuple[str, ...]) -> None:
         """The sum is over those who reveal."""
 
-    def openers(self) -> tuple[str, ...]:
+    def operators(self) -> tuple[str, ...]:
         """Who holds the key, by the certificate."""
         return self._certificate.names
 
-    def opening(self, phase: str, name: str) -> tuple[bytes, Hidden]:
+    def operation(self, phase: str, name: str) -> tuple[bytes, Hidden]:
         """The encrypted sum."""
         return b"", self._sum.total()
 
-    def receive_opening(self, phase: str, name: str, body: bytes, bulk: memoryview) -> None:
+    def receive_operation(self, phase: str, name: str, message: Message) -> None:
         """Take the sum, or the one bit that it failed its check."""
-        opened = decode(Opened, body, 16, phase=DECRYPT, culprit=name)
+        opened = decode(Opened, message.body, 16, phase=DECRYPT, culprit=name)
+        bulk = message.bulk
         if not opened.passed:
             if len(bulk):
                 raise MalformedMessage("a refusal says nothing else", phase=DECRYPT, culprit=name)

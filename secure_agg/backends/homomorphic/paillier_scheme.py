@@ -39,7 +39,7 @@ from secure_agg.errors import (
     Unattributed,
 )
 from secure_agg.keyholder import DECRYPT
-from secure_agg.messages import ADVERTISE, Wire, decode, encode
+from secure_agg.messages import ADVERTISE, Message, Wire, decode, encode
 from zk.partial_decryption import (
     PartialDecryptionError,
     PartialDecryptionProof,
@@ -294,18 +294,18 @@ class CommitteeAggregator(HomomorphicAggregator):
         super().receive_input(name, part, hidden, nonce)
         self._inputs[name] = decode(CiphertextPart, part, 64, phase=ENCRYPTED_INPUT, culprit=name).nonce, bytes(hidden)
 
-    def opening(self, phase: str, name: str) -> tuple[bytes, Hidden]:
+    def operation(self, phase: str, name: str) -> tuple[bytes, Hidden]:
         """All ciphertexts, for the member to multiply."""
         if not self._ciphertexts:
             self._ciphertexts = self._paillier.parse(self._sum.total())
         ordered = [self._inputs[client] for client in sorted(self._inputs, key=str.encode)]
         return encode(InnerNonces(tuple(nonce for nonce, _ in ordered))), b"".join(data for _, data in ordered)
 
-    def receive_opening(self, phase: str, name: str, body: bytes, bulk: memoryview) -> None:
+    def receive_operation(self, phase: str, name: str, message: Message) -> None:
         """Check one member's answer; a wrong one names the member."""
-        proof = decode(PartialAnswer, body, 1 << 16, phase=DECRYPT, culprit=name).proof
+        proof = decode(PartialAnswer, message.body, 1 << 16, phase=DECRYPT, culprit=name).proof
         try:
-            partials = [int(value) for value in self._paillier.public.parse(bulk)]
+            partials = [int(value) for value in self._paillier.public.parse(message.bulk)]
             statement = PartialDecryptionStatement(self._key, name, self._sid, self._ciphertexts, partials)
             verify(statement, PartialDecryptionProof.from_bytes(proof, self._key, name))
         except (PaillierError, PartialDecryptionError) as error:

@@ -1,0 +1,125 @@
+"""Backend ``additive``: k aggregators hold a share each of every update; one honest of them keeps it secret.
+
+Clients speak once. The aggregators check every share on arrival, sign one set, reveal the shares' commitments, and only
+then give out one partial sum each, which anyone checks. With ``threshold`` t below k the shares are Shamir's, and a
+lost aggregator does not lose the round.
+
+* ``rules``: k, t, and who must sign.
+* ``setup``: who the aggregators are, and the keys that shares are sealed to.
+* ``wire``, ``shares``, ``openings``: messages; from a letter to a checked share; from shares' commitments to a client's.
+* ``client``, ``operator``, ``aggregator``: its part of each role. The aggregators are *operators*; the role Aggregator
+  coordinates and holds nothing.
+* ``faults``: what can be proved of whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mpc.keys import KeyPair
+from secure_agg.backends.additive import faults, openings, rules, shares
+from secure_agg.backends.additive.aggregator import AdditiveCoordinator
+from secure_agg.backends.additive.client import AdditiveClient
+from secure_agg.backends.additive.operator import AdditiveOperator
+from secure_agg.backends.additive.setup import read_setup
+from secure_agg.backends.base import (
+    AggregatorSide,
+    Backend,
+    ClientSide,
+    OperatorSide,
+    Phase,
+    PhaseKind,
+    Session,
+    TrustStatement,
+)
+from secure_agg.config import Policy, RoundConfig
+from secure_agg.errors import BadKey, MalformedMessage
+from secure_agg.fault import FaultProof
+from secure_agg.identity import Roster
+from secure_agg.messages import ADVERTISE, CONSISTENCY, SignedAdvertisement
+from zk.commitment import Commitment
+from zk.transcript import DIGEST_BYTES
+
+
+class AdditiveBackend(Backend):
+    """Additive or Shamir shares among k aggregators."""
+
+    name = "additive"
+    trust = TrustStatement(
+        summary="k aggregators hold a share each; clients speak once",
+        trusted="nobody with an update, unless all k aggregators collude (t of them with a threshold)",
+        dropouts="clients at any time; no aggregator may be lost, with a threshold some may",
+        post_quantum="not yet: shares are sealed with X25519 (those recorded today open to a quantum computer)",
+        limits="a client whose share breaks its equation and an aggregator whose partial sum does are proved to "
+        "anybody; one that adds a vector of hash zero stops the round and can't be named",
+    )
+    agreement = rules.SignedByAggregators()
+    operated = True
+
+    def check_policy(self, policy: Policy) -> None:
+        """Options: ``aggregators`` k (2 to 16, default 3) and ``threshold`` t (2 to k, default k)."""
+        rules.scheme(policy)
+
+    def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
+        """The clients are asked once."""
+        return (
+            Phase(rules.BEGIN, PhaseKind.BEGIN),
+            Phase(ADVERTISE, PhaseKind.ADVERTISE),
+            Phase(rules.COLLECT, PhaseKind.OPERATE),
+            Phase(CONSISTENCY, PhaseKind.CONSENT),
+            Phase(rules.REVEAL, PhaseKind.OPERATE),
+            Phase(rules.PARTIAL_SUM, PhaseKind.OPERATE),
+        )
+
+    def aggregators(self, policy: Policy) -> int:
+        """The option ``aggregators``."""
+        return rules.scheme(policy).parties
+
+    def commitment_hash(self, config: RoundConfig, name: str, commitment: bytes, nonce: bytes) -> bytes:
+        """D_i is made from the hashes of the shares' commitments, which are in ``nonce`` here."""
+        return shares.commitment_hash(config, name, nonce)
+
+    def open_commitment(self, session: Session, name: str, commitment: bytes, nonce: bytes) -> Commitment:
+        """From the commitments of the shares."""
+        return openings.open_client(session, rules.scheme(session.config.policy), name, commitment, nonce)
+
+    def session_id(self, config: RoundConfig, advertisements: Sequence[SignedAdvertisement]) -> bytes:
+        """sid = H(ctx)."""
+        return faults.session_id(config)
+
+    def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:
+        """The aggregators have to be pinned, all of them."""
+        rules.check_size(config)
+        for member in read_setup(config, setup, rules.scheme(config.policy).parties).members:
+            if operators.get(member.name) != member.identity:
+                raise BadKey("an aggregator who is not pinned", phase=ADVERTISE, culprit=member.name)
+
+    def signers(self, config: RoundConfig, setup: bytes) -> Roster:
+        """The aggregators."""
+        return read_setup(config, setup, rules.scheme(config.policy).parties).identities
+
+    def check_advertisement(self, name: str, part: bytes) -> None:
+        """Hashes; how many there must be the policy says."""
+        if not part or len(part) % DIGEST_BYTES:
+            raise MalformedMessage("an advertisement holds hashes", phase=ADVERTISE, culprit=name)
+
+    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes) -> ClientSide:
+        """See ``client.AdditiveClient``."""
+        scheme = rules.scheme(config.policy)
+        aggregators = read_setup(config, setup, scheme.parties)
+        return AdditiveClient(config, name, derive, scheme, aggregators, faults.session_id(config))
+
+    def operator(self, config: RoundConfig, name: str, channel: KeyPair, setup: bytes, cohort: Roster) -> OperatorSide:
+        """See ``operator.AdditiveOperator``."""
+        scheme = rules.scheme(config.policy)
+        aggregators = read_setup(config, setup, scheme.parties)
+        return AdditiveOperator(config, name, scheme, aggregators, channel, faults.session_id(config), setup, cohort)
+
+    def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
+        """See ``aggregator.AdditiveCoordinator``."""
+        scheme = rules.scheme(config.policy)
+        return AdditiveCoordinator(config, scheme, read_setup(config, setup, scheme.parties), setup)
+
+    def check_fault(self, proof: FaultProof, config: RoundConfig) -> None:
+        """See ``faults``."""
+        faults.check(rules.scheme(config.policy), config, proof)

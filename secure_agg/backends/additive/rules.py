@@ -1,0 +1,108 @@
+"""What follows from a policy: how many aggregators, how many of them rebuild a sum, how many must sign a set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from mpc.ring import ELEMENT_BYTES, Vector
+from mpc.vector_shares import Scheme
+from secure_agg.agreement import Agreement, Session
+from secure_agg.config import Policy, RoundConfig
+from secure_agg.errors import ConfigError
+from secure_agg.messages import Statement, StatementEntry
+from zk import commitment
+from zk.commitment import Commitment
+from zk.transcript import digest
+
+AGGREGATORS: Final = "aggregators"
+THRESHOLD: Final = "threshold"
+MAX_AGGREGATORS: Final = 16
+DEFAULT_AGGREGATORS: Final = 3
+MAX_SHARE_BYTES: Final = (1 << 31) - 1
+"""Most bytes that AES-GCM seals at once here: 536 million parameters."""
+
+SHARE: Final = "share"
+BEGIN: Final = "begin"
+COLLECT: Final = "collect-shares"
+REVEAL: Final = "reveal-commitments"
+PARTIAL_SUM: Final = "partial-sum"
+
+BAD_SHARE: Final = "bad-share"
+TWO_COMMITMENTS: Final = "two-commitments"
+BAD_SHARES: Final = "bad-shares"
+BAD_REVEAL: Final = "bad-reveal"
+BAD_PARTIAL_SUM: Final = "bad-partial-sum"
+TWO_SETS: Final = "two-sets"
+
+
+def scheme(policy: Policy) -> Scheme:
+    """k aggregators, any t of which rebuild a sum; t = k by default.
+
+    Raises:
+        ConfigError: an unknown option, or out of range.
+    """
+    for option in policy.options:
+        if option.name not in (AGGREGATORS, THRESHOLD):
+            raise ConfigError(f"backend {policy.backend!r} has no option {option.name!r}")
+    parties = policy.option(AGGREGATORS, DEFAULT_AGGREGATORS)
+    threshold = policy.option(THRESHOLD, parties)
+    if not 2 <= parties <= MAX_AGGREGATORS:
+        raise ConfigError(f"{AGGREGATORS} is {parties}, outside [2, {MAX_AGGREGATORS}]")
+    if not 2 <= threshold <= parties:
+        raise ConfigError(f"{THRESHOLD} is {threshold}, outside [2, {AGGREGATORS}] = [2, {parties}]")
+    return Scheme(parties, threshold)
+
+
+def signatures(scheme: Scheme) -> int:
+    """How many aggregators must sign a set: any two such groups share one of the honest, who signs once.
+
+    Up to t − 1 aggregators may be corrupt, so 2·q − k > t − 1. With t = k all sign. 2 of 3 needs all three to sign,
+    so there an aggregator may be lost only after the set is signed; 2 of 4 and 3 of 5 may lose one at any time.
+    """
+    return (scheme.parties + scheme.threshold - 1) // 2 + 1
+
+
+class SignedByAggregators(Agreement):
+    """The aggregators sign the set, over the commitment hashes that its members have signed."""
+
+    def entry(self, session: Session, name: str, commitment: bytes) -> StatementEntry:
+        """A member's commitment hash, which fixes its shares."""
+        return StatementEntry(name, session.commitment_hashes[name])
+
+    def quorum(self, session: Session) -> int:
+        """See ``signatures``."""
+        return signatures(scheme(session.config.policy))
+
+    def voters(self, session: Session, statement: Statement) -> Mapping[str, bytes]:
+        """The aggregators."""
+        return session.signers
+
+
+def start_of(config: RoundConfig, client: str, parties: int) -> int:
+    """The first aggregator that gets a long share of a client: it changes with client and round, so that the
+    aggregators carry alike.
+    """
+    return int.from_bytes(digest("long-share", config.context, client.encode())[:8], "little") % parties
+
+
+def check_size(config: RoundConfig) -> None:
+    """Refuse a model whose share can't be sealed at once.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    size = config.layout.total * ELEMENT_BYTES
+    if size > MAX_SHARE_BYTES - 16:
+        raise ConfigError(f"a share of {size} bytes is above {MAX_SHARE_BYTES - 16}: split the model")
+
+
+def linear_hash(config: RoundConfig, vector: Vector) -> Commitment:
+    """h of a share: linear modulo p over all of them, and no more than that, since shares are not short."""
+    values, randomness = vector[: config.layout.committed], vector[config.layout.committed :]
+    return commitment.commit(values, randomness, config.commitment.rank)
+
+
+def share_hash(config: RoundConfig, client: str, party: int, committed: bytes, nonce: bytes) -> bytes:
+    """What a client signs of one share: H(h(share), nonce)."""
+    return digest("share-commitment", config.context, client.encode(), bytes([party]), committed, nonce)

@@ -1,0 +1,101 @@
+"""Who the aggregators of a round are, and the keys that clients seal their shares to: the round's public setup."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mpc.framing import frame
+from mpc.keys import KeyAgreementError, check_public
+from secure_agg.certificate import setup_digest
+from secure_agg.config import RoundConfig
+from secure_agg.errors import BadKey, ConfigError, PolicyViolation
+from secure_agg.identity import Identity, Roster, verify_signature
+from secure_agg.messages import ADVERTISE, Wire, decode, encode
+
+_MAX_SETUP: Final = 1 << 16
+
+
+class ChannelKey(Wire, frozen=True):
+    """An aggregator's X25519 key, signed by it. Clients derive from it the keys that seal its shares.
+
+    Attributes:
+        name: id of the aggregator.
+        identity: its identity key, 32 bytes, which everybody has pinned.
+        channel: its X25519 public key, 32 bytes.
+        signature: of both, by the identity key.
+    """
+
+    name: str
+    identity: bytes
+    channel: bytes
+    signature: bytes
+
+    @staticmethod
+    def issue(identity: Identity, channel: bytes) -> ChannelKey:
+        """Sign one's own channel key."""
+        signed = frame("channel-key", identity.name.encode(), channel)
+        return ChannelKey(identity.name, identity.public, channel, identity.sign(signed))
+
+    def check(self) -> None:
+        """Check the key and the signature; whether the identity is pinned is the caller's to check.
+
+        Raises:
+            BadKey, BadSignature: names the aggregator.
+        """
+        try:
+            check_public(self.channel)
+        except KeyAgreementError as error:
+            raise BadKey(str(error), phase=ADVERTISE, culprit=self.name) from error
+        signed = frame("channel-key", self.name.encode(), self.channel)
+        verify_signature(self.identity, self.signature, signed, phase=ADVERTISE, culprit=self.name)
+
+
+class AggregatorSet(Wire, frozen=True):
+    """The aggregators of a round, in id order. Its place in this order is an aggregator's number."""
+
+    members: tuple[ChannelKey, ...]
+
+    @staticmethod
+    def of(members: list[ChannelKey]) -> AggregatorSet:
+        """In id order."""
+        return AggregatorSet(tuple(sorted(members, key=lambda member: member.name.encode())))
+
+    def to_bytes(self) -> bytes:
+        """The round's setup."""
+        return encode(self)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Ids, in id order."""
+        return tuple(member.name for member in self.members)
+
+    @property
+    def identities(self) -> Roster:
+        """Identity keys by id."""
+        return Roster({member.name: member.identity for member in self.members})
+
+
+def read_setup(config: RoundConfig, setup: bytes | memoryview, parties: int) -> AggregatorSet:
+    """Decode a round's setup and check it in itself.
+
+    Raises:
+        MalformedMessage: not canonical, or above 64 KiB.
+        PolicyViolation: not the configured one.
+        BadKey, BadSignature: another number of aggregators than the policy says, out of order, one key twice, or a
+            channel key that its owner did not sign.
+    """
+    found = decode(AggregatorSet, setup, _MAX_SETUP, phase=ADVERTISE)
+    if setup_digest(setup) != config.setup:
+        raise PolicyViolation("the set of aggregators is not the configured one", phase=ADVERTISE)
+    names = list(found.names)
+    if len(names) != parties or names != sorted(set(names), key=str.encode):
+        raise BadKey(f"{len(names)} aggregators, not {parties} in id order, each once", phase=ADVERTISE)
+    if len({member.channel for member in found.members}) != parties:
+        raise BadKey("two aggregators have the same channel key", phase=ADVERTISE)
+    for member in found.members:
+        member.check()
+    try:
+        found.identities  # noqa: B018 - refuses unfit and equal identity keys
+    except ConfigError as error:
+        raise BadKey(str(error), phase=ADVERTISE) from error
+    return found
