@@ -434,6 +434,8 @@ class Forgery:
             "advertisements": advertisements,
             "openings": openings,
             "agreement": [{"name": name, "signature": keys[name].sign(agreed)} for name in kept[: self.signers]],
+            "setup": b"",
+            "attestation": [],
             "result_model": result,
         }
         header = spec.encode("Evidence", fields)
