@@ -8,10 +8,12 @@ by the aggregators) subclasses it; the roles and the auditor only call these met
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mpc.framing import frame, integer
+from mpc.ring import Vector, byte_view
 from secure_agg.config import RoundConfig
 from secure_agg.errors import BadSignature, DuplicateMessage, PolicyViolation, TooFewClients, UnknownSender
 from secure_agg.identity import verify_signature
@@ -66,6 +68,11 @@ class Participants:
     openings: tuple[Opening, ...]
     commitments: tuple[Commitment, ...]
     root: bytes
+
+
+def attested_bytes(sid: bytes, root: bytes, result: Vector) -> bytes:
+    """What operators sign of a result that is no sum: the round, the root of the agreed set, and the result."""
+    return frame("attested", sid, root, hashlib.sha256(byte_view(result)).digest())
 
 
 class Agreement:

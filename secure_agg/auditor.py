@@ -7,15 +7,12 @@ afterwards. It takes about the time of one commitment, and one signature check p
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mpc import ring
-from mpc.framing import frame
 from mpc.ring import Vector
 from secure_agg import backends
-from secure_agg.agreement import Participants
+from secure_agg.agreement import Participants, attested_bytes
 from secure_agg.backends.base import Backend
 from secure_agg.codec import Arrays, FixedPoint, model_digest
 from secure_agg.config import RoundConfig
@@ -98,11 +95,6 @@ def check_sum(config: RoundConfig, participants: Participants, sums: Vector) -> 
     return CheckedSum(total, average, weight_sum)
 
 
-def attested_bytes(participants: Participants, sums: Vector) -> bytes:
-    """What operators sign of a result that is no sum: round, set, and the result."""
-    return frame("attested", participants.session.sid, participants.root, hashlib.sha256(ring.byte_view(sums)).digest())
-
-
 def check_attested(
     config: RoundConfig, participants: Participants, sums: Vector, attestation: Sequence[Signature]
 ) -> CheckedSum:
@@ -114,7 +106,7 @@ def check_attested(
     session = participants.session
     if [item.name for item in attestation] != sorted(session.signers, key=str.encode):
         raise VerificationError("the result is not attested by all operators, in id order, each once")
-    message = attested_bytes(participants, sums)
+    message = attested_bytes(session.sid, participants.root, sums)
     for item in attestation:
         try:
             verify_signature(session.signers[item.name], item.signature, message, phase=RESULT, culprit=item.name)

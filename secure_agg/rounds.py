@@ -32,7 +32,7 @@ from secure_agg.certificate import KeyCertificate, setup_digest
 from secure_agg.client import Client
 from secure_agg.codec import Arrays, check_arrays
 from secure_agg.config import NO_DIGEST, Option, Policy, RoundConfig
-from secure_agg.errors import ConfigError, LocalProtocolError, UpdateError
+from secure_agg.errors import ConfigError, LocalProtocolError, OperatorLost, UpdateError
 from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.fault import FaultProof
 from secure_agg.identity import Identity, KeyDirectory, Roster
@@ -165,8 +165,9 @@ class LocalRound:
             response = client.join(request.data, update, weight, start_model=start_model)
             for letter in client.outbox:
                 self.traffic.upload[client.identity.name, phase] += len(letter.data)
-                if letter.recipient in self.holders:
-                    client.receive(self.holders[letter.recipient].receive(letter.data))
+                receipt = self._ask(letter)
+                if receipt is not None:
+                    client.receive(receipt)
             return response
         return client.receive(request.data)
 
@@ -188,10 +189,19 @@ class LocalRound:
 
     def _ask_operators(self, requests: Sequence[Envelope]) -> None:
         """All at once: some compute together before any of them answers."""
-        asked = [request for request in requests if request.recipient in self.holders]
-        with ThreadPoolExecutor(max(1, len(asked))) as pool:
-            for answer in pool.map(lambda request: self.holders[request.recipient].receive(request.data), asked):
-                self.aggregator.receive(answer)
+        with ThreadPoolExecutor(max(1, len(requests))) as pool:
+            for answer in pool.map(self._ask, requests):
+                if answer is not None:
+                    self.aggregator.receive(answer)
+
+    def _ask(self, request: Envelope) -> bytes | None:
+        """An operator's answer; none from one that is gone: what that means is the aggregator's to say."""
+        if request.recipient not in self.holders:
+            return None
+        try:
+            return self.holders[request.recipient].receive(request.data)
+        except OperatorLost:
+            return None
 
     def run(self) -> Evidence:
         """All phases.

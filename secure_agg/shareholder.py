@@ -217,7 +217,7 @@ class ShareHolder:
             config=config,
             cohort=cohort,
             backend=backend,
-            side=backend.operator(config, self.identity.name, self._channel, setup, cohort),
+            side=backend.operator(config, self.identity, self._channel, setup, cohort),
             sid=backend.session_id(config, ()),
             setup=setup,
             coordinator=header.sender,

@@ -50,7 +50,7 @@ from secure_agg.errors import (
 )
 from secure_agg.evidence import SUM
 from secure_agg.fault import FaultProof
-from secure_agg.identity import Roster
+from secure_agg.identity import Identity, Roster
 from secure_agg.ledger import merkle
 from secure_agg.messages import ADVERTISE, Message, Opening, Signature, SignedAdvertisement, Statement, encode
 from zk.commitment import Commitment
@@ -69,6 +69,7 @@ __all__ = [
     "PhaseKind",
     "Session",
     "TrustStatement",
+    "commitment_hash",
     "hidden_vector",
 ]
 
@@ -133,6 +134,12 @@ def hidden_vector(hidden: memoryview, *, phase: str, culprit: str) -> Vector:
         return from_bytes(hidden)
     except ValueError as error:
         raise BadInput(str(error), phase=phase, culprit=culprit) from error
+
+
+def commitment_hash(config: RoundConfig, name: str, commitment: bytes, nonce: bytes) -> bytes:
+    """D_i, where a backend makes it from nothing else: H(task, round, attempt, id, C_i, nonce)."""
+    attempt = (integer(config.round), integer(config.attempt))
+    return digest("commitment-hash", config.task.encode(), *attempt, name.encode(), commitment, nonce)
 
 
 class ClientSide(ABC):
@@ -380,8 +387,7 @@ class Backend(ABC):
 
     def commitment_hash(self, config: RoundConfig, name: str, commitment: bytes, nonce: bytes) -> bytes:
         """D_i: what a client signs before anything is fixed."""
-        attempt = (integer(config.round), integer(config.attempt))
-        return digest("commitment-hash", config.task.encode(), *attempt, name.encode(), commitment, nonce)
+        return commitment_hash(config, name, commitment, nonce)
 
     def open_commitment(self, session: Session, name: str, commitment: bytes, nonce: bytes) -> Commitment:
         """Decode a revealed commitment and check that it is the one whose hash its owner signed.
@@ -446,7 +452,9 @@ class Backend(ABC):
         """
         return Roster({})
 
-    def operator(self, config: RoundConfig, name: str, channel: KeyPair, setup: bytes, cohort: Roster) -> OperatorSide:
+    def operator(
+        self, config: RoundConfig, identity: Identity, channel: KeyPair, setup: bytes, cohort: Roster
+    ) -> OperatorSide:
         """This backend's part of an operator. ``channel``: the key pair that clients seal its shares to.
 
         Raises:

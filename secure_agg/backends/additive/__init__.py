@@ -6,7 +6,8 @@ lost aggregator does not lose the round.
 
 * ``rules``: k, t, and who must sign.
 * ``setup``: who the aggregators are, and the keys that shares are sealed to.
-* ``wire``, ``shares``, ``openings``: messages; from a letter to a checked share; from shares' commitments to a client's.
+* ``wire``: messages; ``shares``: from a letter to a checked share; ``openings``: from shares' commitments to a
+  client's.
 * ``client``, ``operator``, ``aggregator``: its part of each role. The aggregators are *operators*; the role Aggregator
   coordinates and holds nothing.
 * ``faults``: what can be proved of whom.
@@ -35,7 +36,7 @@ from secure_agg.backends.base import (
 from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import BadKey, MalformedMessage
 from secure_agg.fault import FaultProof
-from secure_agg.identity import Roster
+from secure_agg.identity import Identity, Roster
 from secure_agg.messages import ADVERTISE, CONSISTENCY, SignedAdvertisement
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
@@ -109,11 +110,15 @@ class AdditiveBackend(Backend):
         aggregators = read_setup(config, setup, scheme.parties)
         return AdditiveClient(config, name, derive, scheme, aggregators, faults.session_id(config))
 
-    def operator(self, config: RoundConfig, name: str, channel: KeyPair, setup: bytes, cohort: Roster) -> OperatorSide:
+    def operator(
+        self, config: RoundConfig, identity: Identity, channel: KeyPair, setup: bytes, cohort: Roster
+    ) -> OperatorSide:
         """See ``operator.AdditiveOperator``."""
         scheme = rules.scheme(config.policy)
         aggregators = read_setup(config, setup, scheme.parties)
-        return AdditiveOperator(config, name, scheme, aggregators, channel, faults.session_id(config), setup, cohort)
+        return AdditiveOperator(
+            config, identity.name, scheme, aggregators, channel, faults.session_id(config), setup, cohort
+        )
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
         """See ``aggregator.AdditiveCoordinator``."""

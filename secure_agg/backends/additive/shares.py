@@ -83,7 +83,7 @@ def open_share(
     if len(bulk) != size:
         raise refuse(f"a share of {len(bulk)} sealed bytes, not {size}")
     try:
-        nonce, seed, data = wire.unseal(key, session, client, name, letter, bulk)
+        nonce, seed, data = wire.unseal(key, session, client, name, letter.hashes, letter.sealed, bulk)
         vector = from_bytes(data) if long else expand(wire.stream_key(seed, session, client, name), length)
     except ValueError as error:
         raise refuse(str(error)) from error

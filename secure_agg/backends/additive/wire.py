@@ -130,9 +130,9 @@ def seal_long(
 
 
 def unseal(
-    key: bytes, session: bytes, sender: str, recipient: str, letter: ShareLetter, bulk: memoryview
+    key: bytes, session: bytes, sender: str, recipient: str, hashes: bytes, sealed: bytes, bulk: memoryview
 ) -> tuple[bytes, bytes, bytes]:
-    """Open a letter.
+    """Open what the two ``seal`` functions have made.
 
     Returns:
         The nonce, the free share's seed or nothing, the long share's bytes or nothing.
@@ -140,9 +140,9 @@ def unseal(
     Raises:
         ValueError: it does not open, or holds neither one kind of share nor the other.
     """
-    bound = _bound(session, sender, recipient, letter.hashes)
+    bound = _bound(session, sender, recipient, hashes)
     try:
-        plain = AESGCM(key).decrypt(_SMALL, letter.sealed, bound)
+        plain = AESGCM(key).decrypt(_SMALL, sealed, bound)
         long = AESGCM(key).decrypt(_LONG, bulk, bound) if len(bulk) else b""
     except InvalidTag:
         raise ValueError("the letter does not open under the key that it is bound to") from None

@@ -1,0 +1,204 @@
+"""The crypten backend's part of the coordinator: it opens commitments, asks the parties, and puts their answers
+together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mpc.ring import P, Vector
+from mpc.words import Words, words_from_bytes
+from secure_agg.agreement import Session, attested_bytes
+from secure_agg.backends.additive.openings import commitment_bytes
+from secure_agg.backends.additive.setup import AggregatorSet
+from secure_agg.backends.additive.shares import read_vector
+from secure_agg.backends.base import AggregatorSide, Hidden
+from secure_agg.backends.crypten import rules
+from secure_agg.backends.crypten.wire import Candidates, Collected, Computed, Verdicts, open_opening, opening_bytes
+from secure_agg.config import RoundConfig
+from secure_agg.errors import (
+    LocalProtocolError,
+    MalformedMessage,
+    OperatorFault,
+    OperatorLost,
+    RemoteProtocolError,
+    RoundAborted,
+    Unattributed,
+)
+from secure_agg.identity import verify_signature
+from secure_agg.messages import ADVERTISE, Message, Opening, Signature, Statement, decode, encode, header_limit
+from secure_agg.session import open_commitment
+from zk.transcript import DIGEST_BYTES
+
+
+@dataclass
+class _Party:
+    """What one party has said."""
+
+    held: dict[str, tuple[bytes, bytes]] = field(default_factory=dict, repr=False)
+    verdicts: tuple[bool, ...] = ()
+    partial_sum: Words | None = None
+    result: Vector | None = None
+    attestation: Signature | None = None
+
+
+class CryptenCoordinator(AggregatorSide):
+    """All parties have to be there until the end."""
+
+    def __init__(self, config: RoundConfig, parties: AggregatorSet) -> None:
+        self._config, self._names, self._keys = config, parties.names, parties.identities
+        self._limit = header_limit(config.cohort_size)
+        self._parties = {name: _Party() for name in parties.names}
+        self._session: Session | None = None
+        self._openings: dict[str, Opening] = {}
+        self._candidates: tuple[str, ...] = ()
+        self._survivors: tuple[str, ...] = ()
+        self._statement: Statement | None = None
+
+    def operators(self) -> tuple[str, ...]:
+        """The parties."""
+        return self._names
+
+    def lose(self, phase: str, names: frozenset[str]) -> None:
+        """None may be lost."""
+        raise OperatorLost("a party of the computation did not answer", phase=phase, culprit=min(names))
+
+    def receive_advertisement(self, name: str, part: bytes) -> None:
+        """There is no public part."""
+        if part:
+            raise MalformedMessage("an advertisement with a part of its own", phase=ADVERTISE, culprit=name)
+
+    def begin(self, session: Session) -> None:
+        """Everybody who has advertised."""
+        self._session = session
+
+    def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
+        """Clients speak once."""
+        raise LocalProtocolError("clients of this backend send shares to the parties")
+
+    # --- parties --------------------------------------------------------------------------------------------
+
+    def operation(self, phase: str, name: str) -> tuple[bytes, Hidden]:
+        """Whom to judge, in phase filter."""
+        if phase == rules.FILTER:
+            self._candidates = self._opened()
+            return encode(Candidates(self._candidates)), b""
+        return b"", b""
+
+    def receive_operation(self, phase: str, name: str, message: Message) -> None:
+        """Take what one party says."""
+        party = self._parties[name]
+        if phase == rules.COLLECT:
+            self._collected(party, name, message)
+        elif phase == rules.FILTER:
+            self._judged(party, name, message)
+        elif phase == rules.PARTIAL_SUM:
+            try:
+                party.partial_sum = words_from_bytes(message.bulk, self._config.layout.total)
+            except ValueError as error:
+                raise MalformedMessage(f"no partial sum: {error}", phase=phase, culprit=name) from error
+        else:
+            self._computed(party, name, message)
+
+    def _collected(self, party: _Party, name: str, message: Message) -> None:
+        answer = decode(Collected, message.body, self._limit, phase=rules.COLLECT, culprit=name)
+        size = opening_bytes(commitment_bytes(self._config))
+        names = [item.name for item in answer.accepted]
+        if names != sorted(set(names), key=str.encode) or len(message.bulk) != size * len(names):
+            raise MalformedMessage("shares are not in id order, each once", phase=rules.COLLECT, culprit=name)
+        for place, item in enumerate(answer.accepted):
+            if len(item.pad) != DIGEST_BYTES:
+                raise MalformedMessage("a pad has a wrong size", phase=rules.COLLECT, culprit=name)
+            party.held[item.name] = (item.pad, bytes(message.bulk[place * size : (place + 1) * size]))
+
+    def _opened(self) -> tuple[str, ...]:
+        """The clients that all parties hold shares of, and whose commitments open."""
+        if self._openings:
+            return tuple(self._openings)
+        held = [party.held for party in self._parties.values()]
+        session = self._joined()
+        for name in sorted(set(session.members).intersection(*held), key=str.encode):
+            items = [shares[name] for shares in held]
+            if len({opening for _, opening in items}) != 1:
+                continue
+            try:
+                commitment, nonce = open_opening([pad for pad, _ in items], session.sid, name, items[0][1])
+                open_commitment(session, name, commitment, nonce)
+            except (ValueError, RemoteProtocolError):
+                continue
+            self._openings[name] = Opening(name, commitment, nonce)
+        return tuple(self._openings)
+
+    def _judged(self, party: _Party, name: str, message: Message) -> None:
+        verdicts = decode(Verdicts, message.body, self._limit, phase=rules.FILTER, culprit=name).accepted
+        if len(verdicts) != len(self._candidates):
+            raise MalformedMessage("verdicts on another number of clients", phase=rules.FILTER, culprit=name)
+        for other in self._parties.values():
+            if other.verdicts and other.verdicts != verdicts:
+                raise OperatorFault("two parties differ in whom they accept", phase=rules.FILTER, culprit=name)
+        party.verdicts = verdicts
+
+    def _computed(self, party: _Party, name: str, message: Message) -> None:
+        answer = decode(Computed, message.body, self._limit, phase=rules.COMPUTE, culprit=name)
+        try:
+            result = read_vector(self._config, message.bulk)
+        except ValueError as error:
+            raise MalformedMessage(f"no result: {error}", phase=rules.COMPUTE, culprit=name) from error
+        for other in self._parties.values():
+            if other.result is not None and not np.array_equal(other.result, result):
+                raise OperatorFault("two parties differ in the result", phase=rules.COMPUTE, culprit=name)
+        if self._statement is None or answer.attestation.name != name:
+            raise MalformedMessage("an attestation of somebody else", phase=rules.COMPUTE, culprit=name)
+        signed = attested_bytes(self._joined().sid, rules.SignedByParties().root(self._statement), result)
+        verify_signature(self._keys[name], answer.attestation.signature, signed, phase=rules.COMPUTE, culprit=name)
+        party.result, party.attestation = result, answer.attestation
+
+    def survivors(self) -> tuple[str, ...]:
+        """Whom the parties have accepted; all whose commitments open, where nobody is judged."""
+        opened = self._opened()
+        verdicts = next(iter(self._parties.values())).verdicts
+        if not verdicts:
+            return opened
+        return tuple(name for name, accepted in zip(self._candidates, verdicts, strict=True) if accepted)
+
+    def agree(self, survivors: tuple[str, ...]) -> None:
+        """S has been fixed."""
+        self._survivors = survivors
+        self._statement = rules.SignedByParties().statement(self._joined(), dict.fromkeys(survivors, b""))
+
+    def _joined(self) -> Session:
+        if self._session is None:
+            raise LocalProtocolError("the participants are not fixed")
+        return self._session
+
+    # --- result ---------------------------------------------------------------------------------------------
+
+    def openings(self) -> tuple[Opening, ...]:
+        """Of S."""
+        return tuple(self._openings[name] for name in self._survivors)
+
+    def attestation(self) -> tuple[Signature, ...]:
+        """All parties' signatures of the result, where it is no sum."""
+        return tuple(party.attestation for party in self._parties.values() if party.attestation is not None)
+
+    def total(self) -> Vector:
+        """The parties' partial sums, added up modulo 2^64; or what they have all signed.
+
+        Raises:
+            Unattributed: no sum of what clients may send.
+        """
+        results = [party.result for party in self._parties.values() if party.result is not None]
+        if results:
+            return results[0]
+        total = np.zeros(self._config.layout.total, dtype=np.uint64)
+        for party in self._parties.values():
+            if party.partial_sum is None:
+                raise RoundAborted("a partial sum is missing", phase=rules.PARTIAL_SUM)
+            total += party.partial_sum
+        if int(total.max(initial=0)) >= P:
+            raise Unattributed(
+                "the partial sums add up to no sum of updates: a party has answered wrongly", phase=rules.PARTIAL_SUM
+            )
+        return total.astype(np.uint32)

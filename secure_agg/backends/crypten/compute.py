@@ -1,0 +1,6 @@
+def judge(*a):
+    raise NotImplementedError
+
+
+def order_statistic(*a):
+    raise NotImplementedError
