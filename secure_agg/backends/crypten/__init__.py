@@ -64,19 +64,14 @@ class CryptenBackend(Backend):
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
         """The set is signed once it is known who is accepted, and before anything of a result is computed."""
-        collect = (
+        last = rules.PARTIAL_SUM if rules.function(config.policy) == rules.NORM_BOUNDED_SUM else rules.COMPUTE
+        return (
             Phase(rules.BEGIN, PhaseKind.BEGIN),
             Phase(ADVERTISE, PhaseKind.ADVERTISE),
             Phase(rules.COLLECT, PhaseKind.OPERATE),
-        )
-        consent = Phase(CONSISTENCY, PhaseKind.CONSENT)
-        if rules.function(config.policy) != rules.NORM_BOUNDED_SUM:
-            return (*collect, consent, Phase(rules.COMPUTE, PhaseKind.OPERATE))
-        return (
-            *collect,
             Phase(rules.FILTER, PhaseKind.OPERATE),
-            consent,
-            Phase(rules.PARTIAL_SUM, PhaseKind.OPERATE),
+            Phase(CONSISTENCY, PhaseKind.CONSENT),
+            Phase(last, PhaseKind.OPERATE),
         )
 
     def claim(self, policy: Policy) -> str:

@@ -156,11 +156,8 @@ class CryptenCoordinator(AggregatorSide):
         party.result, party.attestation = result, answer.attestation
 
     def survivors(self) -> tuple[str, ...]:
-        """Whom the parties have accepted; all whose commitments open, where nobody is judged."""
-        opened = self._opened()
+        """Whom the parties have accepted."""
         verdicts = next(iter(self._parties.values())).verdicts
-        if not verdicts:
-            return opened
         return tuple(name for name, accepted in zip(self._candidates, verdicts, strict=True) if accepted)
 
     def agree(self, survivors: tuple[str, ...]) -> None:
