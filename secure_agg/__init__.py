@@ -15,10 +15,15 @@ from secure_agg.client import Client
 from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import SecureAggError, VerificationError
 from secure_agg.evidence import Evidence, RoundRecord
+from secure_agg.fault import FaultProof
 from secure_agg.identity import Identity, Roster
 from secure_agg.keyholder import KeyHolder
 from secure_agg.ledger.log import Ledger
+from secure_agg.ledger.note import VerifierKey
+from secure_agg.ledger.policy import WitnessPolicy
+from secure_agg.ledger.receipt import Receipt
 from secure_agg.rounds import Result, aggregate
+from secure_agg.shareholder import ShareHolder
 from secure_agg.store import AttemptStore
 from secure_agg.trust import TaskTrust, Trust
 
@@ -28,19 +33,24 @@ __all__ = [
     "Auditor",
     "Client",
     "Evidence",
+    "FaultProof",
     "Identity",
     "KeyHolder",
     "Ledger",
     "Policy",
+    "Receipt",
     "Result",
     "Roster",
     "RoundConfig",
     "RoundRecord",
     "SecureAggError",
+    "ShareHolder",
     "TaskTrust",
     "Trust",
     "VerificationError",
     "Verified",
+    "VerifierKey",
+    "WitnessPolicy",
     "__version__",
     "aggregate",
     "verify",

@@ -15,11 +15,18 @@ from typing import Any, Final
 import msgspec
 
 from secure_agg.config import Policy, RoundConfig
-from secure_agg.errors import ConfigError, TrustError
+from secure_agg.errors import ConfigError, TrustError, VerificationError
+from secure_agg.evidence import RoundRecord
 from secure_agg.identity import Roster, check_id, check_public_key
+from secure_agg.ledger.cosignature import WitnessKey
+from secure_agg.ledger.note import VerifierKey, check_key_name
+from secure_agg.ledger.policy import Witnessed, WitnessPolicy
+from secure_agg.ledger.receipt import Receipt
 
 _FORMAT: Final = "secure-agg-trust/1"
 _MAX_BYTES: Final = 64 << 20
+_OPTIONAL: Final = ("origin", "quorum")
+"""Fields that a trust file leaves out where they are None."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +49,18 @@ class Trust:
         tasks: by task id.
         operators: identity keys of the aggregators (and key holders), by their ids.
         log: the ledger's public key, or None.
-        witnesses: identity keys of the ledger's witnesses.
+        witnesses: identity keys of the ledger's witnesses, by their names in cosignatures.
+        origin: the ledger's unique name, or None. One key can sign several logs: who counts on witnesses has to
+            know which of them is meant.
+        quorum: how many of the witnesses must have cosigned the checkpoint of a receipt, or None if none need have.
     """
 
     tasks: Mapping[str, TaskTrust] = field(default_factory=dict)
     operators: Roster = field(default_factory=_none)
     log: bytes | None = None
     witnesses: Roster = field(default_factory=_none)
+    origin: str | None = None
+    quorum: int | None = None
 
     def __post_init__(self) -> None:
         for task, trust in self.tasks.items():
@@ -58,6 +70,14 @@ class Trust:
                 raise ConfigError(f"{both[0]!r} is the id of an operator and of a client of task {task!r}")
         if self.log is not None:
             check_public_key(self.log)
+        if self.origin is not None:
+            check_key_name(self.origin)
+        if self.quorum is not None:
+            if not 1 <= self.quorum <= len(self.witnesses):
+                raise ConfigError(f"a quorum of {self.quorum} is not within the {len(self.witnesses)} witnesses")
+            if self.log is None or self.origin is None:
+                raise ConfigError("a quorum of witnesses is for one log: its key and origin have to be pinned too")
+            self.witness_keys()
 
     def task(self, name: str) -> TaskTrust:
         """What is pinned for a task.
@@ -117,6 +137,54 @@ class Trust:
             pinned.add("log")
         return frozenset(pinned)
 
+    def witness_keys(self) -> tuple[WitnessKey, ...]:
+        """The witnesses as the keys that cosign.
+
+        Raises:
+            ConfigError: one has an id that can't name a key in a note.
+        """
+        return tuple(WitnessKey(name, key) for name, key in self.witnesses.items())
+
+    def witness_policy(self, quorum: int | None = None) -> WitnessPolicy:
+        """What a checkpoint of the ledger has to pass: so many of the pinned witnesses.
+
+        Args:
+            quorum: how many; by default what is pinned, else 0.
+
+        Raises:
+            ConfigError: more than there are, or a witness has the log's key.
+        """
+        if self.log in self.witnesses.values():
+            raise ConfigError("a witness has the log's own key: it witnesses nothing")
+        wanted = self.quorum if quorum is None else quorum
+        logs = [VerifierKey(self.origin, self.log)] if self.log is not None and self.origin is not None else []
+        return WitnessPolicy.k_of_n(wanted or 0, self.witness_keys(), logs)
+
+    def verify_receipt(self, record: RoundRecord, receipt: Receipt, *, now: float | None = None) -> Witnessed:
+        """Check that a verified round is in the pinned ledger, and seen there by the pinned quorum of witnesses.
+
+        A client loads a result after this, an auditor believes that everybody is shown the same one.
+
+        Args:
+            record: of the round, from ``verify``; never from whoever sent the receipt.
+            receipt: from the ledger.
+            now: POSIX time in seconds; by default the system's.
+
+        Returns:
+            The checkpoint, and when which pinned witness cosigned it.
+
+        Raises:
+            TrustError: no ledger is pinned.
+            VerificationError: the record is not in it, or too few witnesses have cosigned.
+        """
+        if self.log is None:
+            raise TrustError("no ledger is pinned that a receipt could be from")
+        try:
+            log = VerifierKey(self.origin or receipt.checkpoint.origin, self.log)
+        except ConfigError as error:
+            raise VerificationError(f"the receipt's ledger can't be the pinned one: {error.args[0]}") from error
+        return receipt.verify(record.to_bytes(), log, self.witness_policy(), now=now)
+
     def with_task(self, name: str, trust: TaskTrust) -> Trust:
         """A copy that pins one more task.
 
@@ -140,6 +208,7 @@ class Trust:
             "log": self.log.hex() if self.log else None,
             "operators": _keys_to_json(self.operators),
             "witnesses": _keys_to_json(self.witnesses),
+            **{name: value for name in _OPTIONAL if (value := getattr(self, name)) is not None},
             "tasks": {
                 name: {
                     "policy": {f: getattr(trust.policy, f) for f in Policy.__struct_fields__ if f != "options"}
@@ -162,7 +231,7 @@ class Trust:
             document = json.loads(text, object_pairs_hook=_no_duplicates)
             if document["format"] != _FORMAT:
                 raise ConfigError(f"trust file of format {document['format']!r}, not {_FORMAT!r}")
-            _only(document, {"format", "log", "operators", "witnesses", "tasks"})
+            _only(document, {"format", "log", "operators", "witnesses", "tasks", *_OPTIONAL})
             tasks = {}
             for name, entry in document["tasks"].items():
                 _only(entry, {"policy", "roster"})
@@ -176,6 +245,8 @@ class Trust:
                 operators=_keys_from_json(document["operators"]),
                 log=bytes.fromhex(document["log"]) if document["log"] is not None else None,
                 witnesses=_keys_from_json(document["witnesses"]),
+                origin=msgspec.convert(document.get("origin"), str | None),
+                quorum=msgspec.convert(document.get("quorum"), int | None),
             )
         except ConfigError:
             raise

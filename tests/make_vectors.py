@@ -28,7 +28,9 @@ from secure_agg.config import Policy, RoundConfig
 from secure_agg.evidence import Evidence
 from secure_agg.identity import Roster
 from secure_agg.ledger import merkle
+from secure_agg.ledger.cosignature import cosign
 from secure_agg.ledger.head import SignedHead
+from secure_agg.ledger.note import VerifierKey
 from secure_agg.ledger.receipt import Receipt
 from secure_agg.rounds import LocalRound
 from secure_agg.trust import TaskTrust, Trust
@@ -91,8 +93,10 @@ def play() -> Round:
     leaves = (LEAVES[0], verified.record.to_bytes(), LEAVES[1])
     hashes = [merkle.leaf_hash(leaf) for leaf in leaves]
     head = SignedHead.sign(log, "vectors.example/log", len(leaves), merkle.root(leaves))
-    receipt = Receipt(1, (hashes[0], hashes[2]), head)
-    receipt.verify(leaves[1], log.public)
+    witness = identity("witness")
+    cosignature = cosign(witness, "vectors.example/witness", head.checkpoint, 1_700_000_000)
+    receipt = Receipt(1, (hashes[0], hashes[2]), head.note(log.public, (cosignature,)))
+    receipt.verify(leaves[1], VerifierKey(head.origin, log.public))
     return Round(evidence, trust, verified, receipt)
 
 
@@ -180,8 +184,10 @@ def vectors(made: Round) -> dict[str, Any]:
         },
         "receipt": {
             "leaves": [LEAVES[0].hex(), "the record", LEAVES[1].hex()],
-            "receipt": made.receipt.to_bytes().hex(),
-            "root": made.receipt.head.root.hex(),
+            "receipt": made.receipt.to_bytes().decode(),
+            "witness": identity("witness").public.hex(),
+            "cosigned": 1_700_000_000,
+            "root": made.receipt.checkpoint.root.hex(),
         },
     }
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace as replace_struct
 import secure_agg
 from secure_agg import Identity, Ledger, Policy, Result, Roster, TaskTrust
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerRefused, TrustError, VerificationError
+from secure_agg.ledger.head import SignedHead
 from secure_agg.ledger.receipt import Receipt
 
 CLIENTS = ("ann", "bob", "cyd", "dan")
@@ -51,7 +52,7 @@ def test_rounds_are_in_the_ledger_with_receipts(rounds: tuple[Path, list[Result]
             assert result.receipt is not None
             assert result.receipt == ledger.receipt(index, index + 1)
             again = Receipt.from_bytes(result.receipt.to_bytes())
-            again.verify(result.record.to_bytes(), ledger.log_public)
+            again.verify(result.record.to_bytes(), ledger.verifier_key)
             assert ledger.evidence(result.record).to_bytes() == result.evidence.to_bytes()
         assert results[1].record.start_model == results[0].record.result_model
         assert results[1].record.previous_record == results[0].record.digest()
@@ -60,7 +61,9 @@ def test_rounds_are_in_the_ledger_with_receipts(rounds: tuple[Path, list[Result]
 def test_an_audit_verifies_every_round_again(rounds: tuple[Path, list[Result]]) -> None:
     path, results = rounds
     with Ledger(path, read_only=True) as ledger:
-        report = ledger.audit(known_head=results[0].receipt.head if results[0].receipt else None)
+        assert results[0].receipt is not None
+        known = SignedHead.from_note(results[0].receipt.note, ledger.verifier_key)
+        report = ledger.audit(known_head=known)
     assert (report.size, report.tasks, report.pinned) == (3, {"default": 2, "second": 1}, CHECKED)
     assert report.evidence_bytes == sum(len(result.evidence.to_bytes()) for result in results)
 
@@ -70,7 +73,7 @@ def test_a_masked_round_enters_an_empty_open_ledger(tmp_path: Path) -> None:
         result = run_round(ledger, "masking", dropouts={"bob": "masked-input"})
         assert len(ledger) == 1
         assert result.receipt is not None
-        assert result.receipt.head.origin == "example.org/log"
+        assert result.receipt.checkpoint.origin == "example.org/log"
         assert ledger.audit().pinned == CHECKED
 
 

@@ -162,6 +162,75 @@ def test_a_tampered_consistency_proof_is_refused(new: int) -> None:
             refused(merkle.verify_consistency, old, new, first, flipped(second, bit), proof)
 
 
+PROBED = tuple(range(1, 131))
+"""The sizes of the exhaustive probes: past 128, and every shape of the right edge below."""
+
+
+def perfect_tree(size: int) -> tuple[list[bytes], list[bytes], merkle.NodeSource]:
+    """Leaf hashes, the root of every size, and all complete subtrees of a tree."""
+    frontier, nodes, roots = merkle.Frontier(), dict[tuple[int, int], bytes](), [merkle.EMPTY_ROOT]
+    hashes = [merkle.leaf_hash(b"leaf %d" % i) for i in range(size)]
+    for value in hashes:
+        nodes.update(((node.level, node.position), node.hash) for node in frontier.push(value))
+        roots.append(frontier.root())
+    return hashes, roots, lambda level, index: nodes[level, index]
+
+
+def junk_proofs(proof: Sequence[bytes], *nearby: bytes) -> list[Sequence[bytes]]:
+    """The probes of the public test suites: nothing, junk before and after, a bit in each hash, cut at both ends."""
+    probes: list[Sequence[bytes]] = [(*proof, b""), (b"", *proof), (*proof, b"\x00"), ()]
+    for junk in (bytes(32), merkle.EMPTY_ROOT, *nearby):
+        probes += [(*proof, junk), (junk, *proof)]
+    for i, value in enumerate(proof):
+        probes += [
+            (*proof[:i], changed, *proof[i + 1 :])
+            for changed in (flipped(value, 4 * i % 256), value[:-1], value + b"\x00", bytes(32))
+        ]
+    probes += [proof[1:], proof[:-1], (*proof, *proof), tuple(reversed(proof))]
+    return [probe for probe in probes if tuple(probe) != tuple(proof)]
+
+
+def test_every_inclusion_proof_up_to_130_leaves_survives_the_public_probes() -> None:
+    hashes, roots, nodes = perfect_tree(PROBED[-1])
+    for size in PROBED:
+        for index in sorted({0, 1, size // 3, size // 2, size - 2, size - 1} & set(range(size))):
+            leaf, head = hashes[index], roots[size]
+            proof = merkle.inclusion_proof(index, size, nodes)
+            merkle.verify_inclusion(leaf, index, size, proof, head)
+            for probe in junk_proofs(proof, head, leaf):
+                refused(merkle.verify_inclusion, leaf, index, size, probe, head)
+            for wrong in (index - 1, index + 1, index ^ 2, size, -1 - index, index + 2**64):
+                refused(merkle.verify_inclusion, leaf, wrong, size, proof, head)
+            # A path does not depend on the size as such, only on the right edge: another size may give the same one.
+            for wrong in {2 * size, size // 2, size + 1, size - 1, 0, -size} - {size}:
+                if wrong <= index or len(merkle.inclusion_proof(index, min(wrong, size), nodes)) != len(proof):
+                    refused(merkle.verify_inclusion, leaf, index, wrong, proof, head)
+            for junk in (b"", bytes(31), bytes(32), merkle.EMPTY_ROOT, flipped(head, index), head[:-1], head + b"\0"):
+                refused(merkle.verify_inclusion, leaf, index, size, proof, junk)
+                refused(merkle.verify_inclusion, junk, index, size, proof, head)
+
+
+def test_every_consistency_proof_up_to_130_leaves_survives_the_public_probes() -> None:
+    _, roots, nodes = perfect_tree(PROBED[-1])
+    for new in PROBED:
+        for old in sorted({1, 2, new // 3, new // 2, new - 2, new - 1} & set(range(1, new))):
+            first, second = roots[old], roots[new]
+            proof = merkle.consistency_proof(old, new, nodes)
+            merkle.verify_consistency(old, new, first, second, proof)
+            for probe in junk_proofs(proof, first, second):
+                refused(merkle.verify_consistency, old, new, first, second, probe)
+            for wrong in (old - 1, old + 1, old ^ 2, new + 1, 2 * new, -old):
+                if wrong != new:
+                    refused(merkle.verify_consistency, wrong, new, first, second, proof)
+            for wrong in (2 * new, new // 2, -new, 0):
+                refused(merkle.verify_consistency, old, wrong, first, second, proof)
+            refused(merkle.verify_consistency, old, new, second, first, proof)
+            refused(merkle.verify_consistency, new, old, first, second, proof)
+            for junk in (b"", bytes(31), bytes(32), merkle.EMPTY_ROOT, flipped(first, old), first + b"\0"):
+                refused(merkle.verify_consistency, old, new, junk, second, proof)
+                refused(merkle.verify_consistency, old, new, first, junk, proof)
+
+
 def test_consistency_of_equal_and_empty_trees_takes_no_proof_and_no_other_root() -> None:
     merkle.verify_consistency(0, 0, merkle.EMPTY_ROOT, merkle.EMPTY_ROOT, ())
     refused(merkle.verify_consistency, 0, 0, ROOTS[1], ROOTS[1], ())

@@ -14,6 +14,8 @@ import pytest
 from secure_agg.config import Option, Policy, RoundConfig
 from secure_agg.errors import ConfigError, TrustError
 from secure_agg.identity import Identity, Roster
+from secure_agg.ledger.cosignature import WitnessKey
+from secure_agg.ledger.note import VerifierKey
 from secure_agg.trust import TaskTrust, Trust
 
 
@@ -67,6 +69,31 @@ def test_a_trust_file_says_what_was_pinned(trust: Trust) -> None:
 
 def test_the_text_is_stable() -> None:
     assert Trust.from_json(TRUST.to_json()).to_json() == TRUST.to_json()
+
+
+def test_origin_and_quorum_stand_in_the_file_where_they_are_pinned() -> None:
+    assert {"origin", "quorum"}.isdisjoint(json.loads(TRUST.to_json()))
+    pinned = replace(TRUST, origin="example.org/log", quorum=2)
+    document = json.loads(pinned.to_json())
+    assert (document["origin"], document["quorum"]) == ("example.org/log", 2)
+    assert Trust.from_json(pinned.to_json()) == pinned
+
+
+def test_a_witness_policy_follows_from_what_is_pinned() -> None:
+    keys = {name: WitnessKey(name, public) for name, public in WITNESSES.items()}
+    asked = TRUST.witness_policy(2)
+    assert (asked.logs, asked.witnesses) == ((), keys)
+    assert asked.groups[asked.quorum].threshold == 2
+    pinned = replace(TRUST, origin="example.org/log", quorum=1)
+    assert pinned.witness_policy().logs == (VerifierKey("example.org/log", LOG),)
+    assert [pinned.witness_policy(k).groups["quorum"].threshold for k in (None, 1, 2)] == [1, 1, 2]
+    assert pinned.witness_policy(0).quorum == TRUST.witness_policy().quorum == "none"
+    with pytest.raises(ConfigError, match="not within the 2 witnesses"):
+        TRUST.witness_policy(3)
+    with pytest.raises(ConfigError, match="witnesses nothing"):
+        replace(TRUST, log=WITNESSES["w1"]).witness_policy(1)
+    with pytest.raises(ConfigError, match="key name"):
+        Trust(witnesses=Roster({"a name with spaces": LOG})).witness_policy(1)
 
 
 def test_a_saved_file_comes_back_and_replaces_the_old_one(tmp_path: Path) -> None:
@@ -141,6 +168,15 @@ def test_another_format_is_refused() -> None:
         lambda d: d["tasks"]["täsk"]["policy"].update(clip=float("nan")),
         lambda d: d["tasks"]["täsk"]["policy"].update(options=["a"]),
         lambda d: d["tasks"]["täsk"]["policy"].update(options={"a": "1"}),
+        lambda d: d.update(origin="a log"),
+        lambda d: d.update(origin=7),
+        lambda d: d.update(origin="log", quorum=0),
+        lambda d: d.update(origin="log", quorum=3),
+        lambda d: d.update(origin="log", quorum=True),
+        lambda d: d.update(origin="log", quorum="1"),
+        lambda d: d.update(quorum=1),
+        lambda d: d.update(origin="log", quorum=1, log=None),
+        lambda d: d.update(origin="log", quorum=1, witnesses={"a name with spaces": WITNESSES["w1"].hex()}),
     ],
 )
 def test_a_value_out_of_range_or_of_another_type_is_refused(edit: Callable[[dict[str, Any]], object]) -> None:

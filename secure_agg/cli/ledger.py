@@ -1,23 +1,32 @@
-"""``secure-agg ledger``: look into a ledger and audit it. Nothing here writes to one."""
+"""``secure-agg ledger``: the commands on ledgers, and those that only look into one."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from secure_agg.cli.documents import in_order, record_document, round_document
-from secure_agg.cli.output import JsonOption, emit, plain, progress, show_fields, table
-from secure_agg.cli.verify import TrustOption
+from secure_agg.cli import exits
+from secure_agg.cli.audit import audit_ledger
+from secure_agg.cli.documents import record_document, round_document
+from secure_agg.cli.options import LedgerArgument
+from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table
+from secure_agg.cli.publish import export_ledger
+from secure_agg.cli.receipts import show_checkpoint, write_receipt
+from secure_agg.cli.witnesses import cosign_ledger, run_witness, verify_fork
 from secure_agg.errors import LedgerError
 from secure_agg.ledger.log import Ledger
-from secure_agg.trust import Trust
 
-app = typer.Typer(no_args_is_help=True, help="Look into a ledger, and audit it. Nothing is written.")
+app = typer.Typer(no_args_is_help=True, help="Look into a ledger, audit, publish and witness it.")
 
-LedgerArgument = Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger's database file.")]
+app.command("receipt")(write_receipt)
+app.command("checkpoint")(show_checkpoint)
+app.command("audit", epilog=exits.HELP)(audit_ledger)
+app.command("export", epilog=exits.HELP)(export_ledger)
+app.command("cosign", epilog=exits.HELP)(cosign_ledger)
+app.command("witness", epilog=exits.HELP)(run_witness)
+app.command("fork", epilog=exits.HELP)(verify_fork)
 
 
 @app.command("list")
@@ -25,9 +34,10 @@ def list_records(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
     """List the rounds in a ledger, oldest first. Does not verify them: see audit."""
     with Ledger(ledger, read_only=True) as log:
         head, records = log.head(), list(log.records())
-        origin = log.origin
+        origin, key = log.origin, log.verifier_key
     document = {
         "origin": origin,
+        "key": str(key),
         "size": head.size,
         "root": head.root.hex(),
         "records": [{"index": index} | record_document(record) for index, record in enumerate(records)],
@@ -35,6 +45,7 @@ def list_records(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
 
     def show(console: Console) -> None:
         console.print(f"[bold]{len(records)} rounds[/] in {origin}, root {head.root.hex()}", soft_wrap=True)
+        console.print("log key", plain(str(key)), soft_wrap=True)
         rows = table(
             "index",
             "task",
@@ -72,8 +83,8 @@ def show_record(
             raise LedgerError(f"ledger {ledger} holds no round {number} of task {task!r}")
         record = log.record(index)
         evidence = log.evidence(record)
-        path = log.evidence_path(record)
-    document = {"index": index} | round_document(record, evidence) | {"evidence_file": str(path)}
+        path, key = log.evidence_path(record), log.verifier_key
+    document = round_document(record, evidence) | {"index": index, "key": str(key), "evidence_file": str(path)}
 
     def show(console: Console) -> None:
         show_fields(
@@ -92,52 +103,10 @@ def show_record(
                 "record": record.digest().hex(),
                 "previous record": record.previous_record.hex(),
                 "evidence": str(path),
+                "log key": str(key),
             },
         )
         command = f"secure-agg verify {path} --trust {ledger}.trust.json"
         console.print("check it with", plain(command), soft_wrap=True)
-
-    emit(document, as_json, show)
-
-
-@app.command("audit")
-def audit_ledger(ledger: LedgerArgument, trust: TrustOption = None, as_json: JsonOption = False) -> None:
-    """Verify a whole ledger from scratch: every record, every signed head, every round's evidence.
-
-    Without --trust it is checked against the trust file beside it, which proves nothing to those who doubt
-    whoever can write that file.
-    """
-    pins = Trust.load(trust) if trust else None
-    with Ledger(ledger, read_only=True) as log, progress() as bar:
-        line = bar.add_task("auditing", total=len(log), note="")
-        found = log.audit(pins, progress=lambda done, total: bar.update(line, completed=done, total=total))
-    pinned = in_order(found.pinned)
-    document = {
-        "valid": True,
-        "size": found.size,
-        "root": found.root.hex(),
-        "tasks": dict(found.tasks),
-        "pinned": pinned,
-        "trust": str(trust) if trust else f"{ledger}.trust.json",
-        "trust_is_the_auditors": trust is not None,
-        "evidence_bytes": found.evidence_bytes,
-    }
-
-    def show(console: Console) -> None:
-        console.print(f"[bold green]valid[/]: {found.size} rounds verified from scratch")
-        show_fields(
-            console,
-            {
-                "tasks": ", ".join(f"{name} ({count})" for name, count in found.tasks.items()) or "none",
-                "evidence": f"{found.evidence_bytes:,} bytes read",
-                "root": found.root.hex(),
-                "pinned": ", ".join(pinned) or "nothing",
-            },
-        )
-        if trust is None:
-            console.print(
-                "[bold yellow]checked against the trust file beside the ledger[/], which whoever runs the ledger can "
-                "write: pass --trust FILE with what you hold yourself."
-            )
 
     emit(document, as_json, show)

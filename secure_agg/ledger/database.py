@@ -1,7 +1,9 @@
 """The ledger's SQLite file: leaves, the complete subtrees over them, and one signed head for every size.
 
-Knows trees and heads but not what a leaf means. A leaf, its nodes and the head that covers it are written in
-one transaction, which compares the head that it replaces: no two heads of one size, nothing half written.
+Knows trees and heads but not what a leaf means. An append is two durable transactions: first the leaves with their
+nodes and the log's approval, then, signed only now, the heads that cover them. What a crash leaves between the two is
+finished before anything else is written, and signs the same bytes again, Ed25519 being deterministic: the log never
+signs two roots of one size. Until then nobody sees those leaves: what the newest head covers is the ledger.
 """
 
 from __future__ import annotations
@@ -11,22 +13,23 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, LedgerRefused, VerificationError
-from secure_agg.evidence import MAX_RECORD
 from secure_agg.identity import KEY_BYTES
 from secure_agg.ledger import merkle
+from secure_agg.ledger.approval import approval_text, check_approval
+from secure_agg.ledger.connection import connect, create, make_durable, typed_errors
+from secure_agg.ledger.cosignature import WitnessKey
 from secure_agg.ledger.evidence_store import sync_directory
 from secure_agg.ledger.head import SignedHead
+from secure_agg.ledger.note import SignatureLine
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
-_BUSY_SECONDS: Final = 60.0
-_MAX_VALUE: Final = 2 * MAX_RECORD  # SQLite refuses to allocate more for any one row of a damaged file
 _SCHEMA: Final = (
     "CREATE TABLE ledger (version INTEGER NOT NULL, origin TEXT NOT NULL, log_public BLOB NOT NULL)",
     "CREATE TABLE leaves (idx INTEGER PRIMARY KEY, task TEXT NOT NULL, round INTEGER NOT NULL,"
@@ -34,24 +37,27 @@ _SCHEMA: Final = (
     "CREATE TABLE nodes (level INTEGER NOT NULL, idx INTEGER NOT NULL, hash BLOB NOT NULL,"
     " PRIMARY KEY (level, idx)) WITHOUT ROWID",
     "CREATE TABLE heads (size INTEGER PRIMARY KEY, root BLOB NOT NULL, signature BLOB NOT NULL)",
+    "CREATE TABLE cosignatures (size INTEGER NOT NULL, witness TEXT NOT NULL, signature BLOB NOT NULL,"
+    " PRIMARY KEY (size, witness)) WITHOUT ROWID",
+    # At most one row: leaves up to this size are durable, their heads are not signed yet.
+    "CREATE TABLE approved (size INTEGER PRIMARY KEY, root BLOB NOT NULL, approval BLOB NOT NULL)",
 )
 _LEAF: Final = "SELECT idx, task, round, record, leaf_hash FROM leaves"
-# Not a sign of damage: somebody else holds the lock, or the file system refuses.
-_ENVIRONMENT: Final = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_NOMEM,
-    }
-)
-
+_COVERED: Final = "idx < (SELECT max(size) FROM heads)"
 SignHead = Callable[[int, bytes], SignedHead]
 """``(size, root)`` to a head signed by the log's key."""
+
+Approve = Callable[[bytes], bytes]
+"""A text of ``approval_text`` to its signature by the log's key."""
+
+
+@dataclass(frozen=True)
+class NewLeaf:
+    """What an append adds: see ``Leaf``."""
+
+    task: str
+    round: int
+    record: bytes
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,13 @@ class Counts:
 class Database:
     """One connection to a ledger file, safe to share between threads; other processes have their own."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, untouched: bool = False) -> None:
         """Open an existing ledger.
+
+        Args:
+            path: of the file.
+            read_only: change nothing in the ledger.
+            untouched: with ``read_only``, don't even merge a write-ahead log that lies beside the file.
 
         Raises:
             LedgerError: there is no such file, or it can't be opened.
@@ -97,14 +108,12 @@ class Database:
         self._lock = threading.RLock()
         if not path.is_file():
             raise LedgerError(f"there is no ledger at {path}")
-        self._db = _connect(path, "ro" if read_only else "rw")
+        self._db = connect(path, read_only=read_only, untouched=untouched)
         try:
             with self._errors():
-                if read_only:
-                    self._db.execute("PRAGMA query_only = ON")
-                else:
-                    self._db.execute("PRAGMA synchronous = FULL")
                 self.origin, self.log_public = self._identify()
+                if not read_only:
+                    make_durable(self._db, path)
         except BaseException:
             self._db.close()
             raise
@@ -123,10 +132,9 @@ class Database:
         try:
             name = path.parent / f".{path.name}-{secrets.token_hex(8)}"
             try:
-                db = _connect(name, "rwc")
+                db = create(name)
                 try:
-                    db.execute("PRAGMA journal_mode = WAL")
-                    db.execute("PRAGMA synchronous = FULL")
+                    make_durable(db, path)
                     db.execute("BEGIN IMMEDIATE")
                     for statement in _SCHEMA:
                         db.execute(statement)
@@ -168,13 +176,50 @@ class Database:
         row = self._one("SELECT size, root, signature FROM heads WHERE size = ?", size)
         return None if row is None else self._head(row)
 
+    def cosignatures(self, head: SignedHead) -> tuple[SignatureLine, ...]:
+        """The stored cosignatures of a head, verified under the keys stored with them, in the order of the keys.
+
+        Raises:
+            LedgerDamaged: one is malformed or does not verify.
+        """
+        with self._lock, self._errors():
+            query = "SELECT witness, signature FROM cosignatures WHERE size = ? ORDER BY witness"
+            rows = self._db.execute(query, (head.size,)).fetchall()
+        lines = []
+        for witness, signature in rows:
+            try:
+                key = WitnessKey.parse(witness)
+                key.verify(head.checkpoint.text, signature)
+            except (ConfigError, TypeError, AttributeError, VerificationError) as error:
+                raise LedgerDamaged(f"a cosignature of the head of size {head.size} is malformed: {error}") from error
+            lines.append(key.line(signature))
+        return tuple(lines)
+
+    def cosigned(self, least: int) -> tuple[int, ...]:
+        """The sizes from ``least`` on whose heads have cosignatures, largest first."""
+        with self._lock, self._errors():
+            query = "SELECT DISTINCT size FROM cosignatures WHERE size >= ? ORDER BY size DESC"
+            return tuple(size for (size,) in self._db.execute(query, (least,)))
+
+    def cosign(self, size: int, key: WitnessKey, signature: bytes) -> None:
+        """Keep a witness's cosignature of a head, inside ``exclusive``; of two of one witness the later stays.
+
+        The caller has verified it.
+        """
+        with self._errors():  # a signature begins with its time, big-endian
+            self._db.execute(
+                "INSERT INTO cosignatures VALUES (?, ?, ?) ON CONFLICT (size, witness) DO UPDATE"
+                " SET signature = excluded.signature WHERE substr(excluded.signature, 1, 8) > substr(signature, 1, 8)",
+                (size, str(key), signature),
+            )
+
     def leaf(self, index: int) -> Leaf | None:
-        """The leaf at an index, or None.
+        """The leaf at an index, or None; like all that follow, of those that the newest head covers.
 
         Raises:
             LedgerDamaged: it is malformed or does not have the stored hash.
         """
-        return self._leaf(f"{_LEAF} WHERE idx = ?", index)
+        return self._leaf(f"{_LEAF} WHERE idx = ? AND {_COVERED}", index)
 
     def find(self, task: str, round: int) -> Leaf | None:
         """The leaf of a task's round, or None.
@@ -182,7 +227,7 @@ class Database:
         Raises:
             LedgerDamaged: see ``leaf``.
         """
-        return self._leaf(f"{_LEAF} WHERE task = ? AND round = ?", task, round)
+        return self._leaf(f"{_LEAF} WHERE task = ? AND round = ? AND {_COVERED}", task, round)
 
     def last(self, task: str) -> Leaf | None:
         """The leaf of a task's highest round, or None.
@@ -190,7 +235,7 @@ class Database:
         Raises:
             LedgerDamaged: see ``leaf``.
         """
-        return self._leaf(f"{_LEAF} WHERE task = ? ORDER BY round DESC LIMIT 1", task)
+        return self._leaf(f"{_LEAF} WHERE task = ? AND {_COVERED} ORDER BY round DESC LIMIT 1", task)
 
     def node(self, level: int, index: int) -> bytes:
         """The root of a complete subtree: a :data:`merkle.NodeSource`.
@@ -207,18 +252,22 @@ class Database:
         return row[0]
 
     def counts(self) -> Counts:
-        """How much each table holds.
+        """How much each table holds, without what an append that was cut short has left for the next one to finish.
 
         Raises:
-            LedgerDamaged: the file can't be read.
+            LedgerDamaged: the file can't be read, or there is no head.
         """
         row = self._one(
-            "SELECT (SELECT count(*) FROM leaves), (SELECT count(*) FROM nodes),"
-            " (SELECT count(*) FROM heads), (SELECT max(size) FROM heads)"
+            "SELECT (SELECT count(*) FROM leaves), (SELECT count(*) FROM nodes), (SELECT count(*) FROM heads),"
+            " (SELECT max(size) FROM heads), (SELECT max(size) FROM approved)"
         )
-        if row is None or not all(isinstance(value, int) for value in row):
+        if row is None or not all(isinstance(value, int) for value in row[:4]):
             raise LedgerDamaged(f"ledger {self.path} has no signed head")
-        return Counts(*row)
+        leaves, nodes, heads, size, approved = row
+        if isinstance(approved, int) and approved > size:
+            leaves -= approved - size
+            nodes -= _node_count(approved) - _node_count(size)
+        return Counts(leaves, nodes, heads, size)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -243,30 +292,131 @@ class Database:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def append(self, task: str, round: int, record: bytes, sign: SignHead) -> int:
-        """Add a leaf and the head that covers it, inside ``exclusive``; returns the leaf's index.
+    def append(self, leaves: Sequence[NewLeaf], sign: SignHead, approve: Approve) -> int:
+        """Add leaves and a head for each size, inside ``exclusive``; returns the first leaf's index.
 
-        The stored tree must lead to the stored head, and that to the log's key, before a new head is signed.
-        The caller has made sure that the task's round is new.
+        Commits twice, and what the caller wrote before with it. The stored tree must lead to the stored head, and
+        that to the log's key, before anything is signed. The caller has called ``finish`` before, and made sure that
+        each task's round is new.
 
         Raises:
             LedgerDamaged: the stored tree contradicts its head.
+            LedgerError: the disk is full or fails. The leaves may be durable; then the next ``finish`` signs them.
         """
-        old = self.head()
-        try:
-            old.verify(self.log_public)
-        except VerificationError as error:
-            raise LedgerDamaged(f"the head of size {old.size} is not signed by the ledger's key") from error
-        frontier = merkle.Frontier.load(old.size, self.node)
-        if frontier.root() != old.root:
-            raise LedgerDamaged(f"the stored tree does not have the root of its head of size {old.size}")
-        leaf, *parents = frontier.push(merkle.leaf_hash(record))
-        head = sign(frontier.size, frontier.root())
+        frontier = self._frontier()
+        begin = frontier.size
+        heads: list[tuple[int, bytes]] = []
+        if not leaves:
+            return begin
         with self._errors():
-            self._db.execute("INSERT INTO leaves VALUES (?, ?, ?, ?, ?)", (old.size, task, round, record, leaf.hash))
-            self._db.executemany("INSERT INTO nodes VALUES (?, ?, ?)", parents)
-            self._db.execute("INSERT INTO heads VALUES (?, ?, ?)", (head.size, head.root, head.signature))
-        return old.size
+            for new in leaves:
+                leaf, *parents = frontier.push(merkle.leaf_hash(new.record))
+                row = (leaf.position, new.task, new.round, new.record, leaf.hash)
+                self._db.execute("INSERT INTO leaves VALUES (?, ?, ?, ?, ?)", row)
+                self._db.executemany("INSERT INTO nodes VALUES (?, ?, ?)", parents)
+                heads.append((frontier.size, frontier.root()))
+            size, root = heads[-1]
+            approval = approve(approval_text(self.origin, size, root))
+            self._db.execute("INSERT INTO approved VALUES (?, ?, ?)", (size, root, approval))
+            self._db.execute("COMMIT")
+            self._db.execute("BEGIN IMMEDIATE")
+        if self._one("SELECT 1 FROM approved WHERE size = ? AND root = ?", size, root) is not None:
+            self._add_heads(heads, sign)
+        elif (head := self.head_at(size)) is None or head.root != root:  # else another process has finished it
+            raise LedgerDamaged(f"what was appended up to size {size} is gone")
+        return begin
+
+    def finish(self, sign: SignHead) -> tuple[Leaf, ...]:
+        """Sign the heads of an append that was cut short, inside ``exclusive``; returns its leaves, if there was one.
+
+        Raises:
+            LedgerDamaged: what is there is not what the log's key approved.
+        """
+        row = self._one("SELECT size, root, approval FROM approved ORDER BY size DESC LIMIT 1")
+        if row is None:
+            return ()
+        size, root, approval = row
+        frontier = self._frontier()
+        if not isinstance(root, bytes) or not frontier.size < size:
+            raise LedgerDamaged(f"the approval of size {size} is malformed, or of a size that has a head")
+        check_approval(self.log_public, self.origin, size, root, approval)
+        leaves, heads = [], []
+        for index in range(frontier.size, size):
+            leaf = self._leaf(f"{_LEAF} WHERE idx = ?", index)
+            if leaf is None:
+                raise LedgerDamaged(f"record {index}, which was being appended, is missing")
+            frontier.push(leaf.hash)
+            leaves.append(leaf)
+            heads.append((frontier.size, frontier.root()))
+        if frontier.root() != root:
+            raise LedgerDamaged(f"the records up to size {size} are not those that were being appended")
+        self._sync()
+        self._add_heads(heads, sign)
+        return tuple(leaves)
+
+    def _add_heads(self, heads: Sequence[tuple[int, bytes]], sign: SignHead) -> None:
+        """Sign roots whose leaves are durable."""
+        for size, root in heads:
+            head = sign(size, root)
+            with self._errors():
+                self._db.execute("INSERT INTO heads VALUES (?, ?, ?)", (head.size, head.root, head.signature))
+        with self._errors():
+            self._db.execute("DELETE FROM approved")
+
+    def _frontier(self) -> merkle.Frontier:
+        """The stored tree under the newest head, which is the log's."""
+        head = self.head()
+        try:
+            head.verify(self.log_public)
+        except VerificationError as error:
+            raise LedgerDamaged(f"the head of size {head.size} is not signed by the ledger's key") from error
+        frontier = merkle.Frontier.load(head.size, self.node)
+        if frontier.root() != head.root:
+            raise LedgerDamaged(f"the stored tree does not have the root of its head of size {head.size}")
+        return frontier
+
+    def _sync(self) -> None:
+        """Make durable what another process committed: it may have been killed between writing and syncing."""
+        wal = Path(f"{self.path}-wal")  # closing a second descriptor drops no lock: SQLite has none on this file
+        try:
+            descriptor = os.open(wal, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            sync_directory(wal.parent)
+        except OSError as error:
+            raise LedgerError(f"{wal} can't be synced: {error.strerror}") from error
+
+    def rows(self, query: str, *values: int | str | bytes) -> list[tuple[Any, ...]]:
+        """All rows of a query, as they are stored: for looking into a file that may be damaged.
+
+        Raises:
+            LedgerDamaged: they can't be read.
+        """
+        with self._lock, self._errors():
+            return self._db.execute(query, values).fetchall()
+
+    def change(self, statement: str, *values: int | str | bytes) -> None:
+        """One statement, inside ``exclusive``: for repairs.
+
+        Raises:
+            LedgerDamaged: the file is too damaged for it.
+        """
+        with self._lock, self._errors():
+            self._db.execute(statement, values)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything that is read inside is of one moment, whatever is appended meanwhile."""
+        with self._lock:
+            with self._errors():
+                self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
 
     def _identify(self) -> tuple[str, bytes]:
         """Origin and log key, if the schema is one that this version knows."""
@@ -279,7 +429,7 @@ class Database:
             raise LedgerDamaged(f"ledger {self.path} does not say which log it is")
         return row[0], row[1]
 
-    def _one(self, query: str, *values: int | str) -> tuple[Any, ...] | None:
+    def _one(self, query: str, *values: int | str | bytes) -> tuple[Any, ...] | None:
         with self._lock, self._errors():
             row: tuple[Any, ...] | None = self._db.execute(query, values).fetchone()
         return row
@@ -290,7 +440,7 @@ class Database:
         except (ConfigError, TypeError) as error:
             raise LedgerDamaged(f"the head of size {row[0]!r} is malformed: {error}") from error
 
-    def _leaf(self, query: str, *values: int | str) -> Leaf | None:
+    def _leaf(self, query: str, *values: int | str | bytes) -> Leaf | None:
         row = self._one(query, *values)
         if row is None:
             return None
@@ -299,33 +449,10 @@ class Database:
             raise LedgerDamaged(f"record {leaf.index} does not have its stored hash")
         return leaf
 
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn SQLite's exceptions into the ledger's."""
-        try:
-            yield
-        except OverflowError as error:
-            raise LedgerError(f"no such place in ledger {self.path}: {error}") from error
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", None)  # absent where Python itself complains
-            if isinstance(error, sqlite3.ProgrammingError):
-                raise LedgerError(f"ledger {self.path}: {error}") from error
-            if code is not None and code & 0xFF in _ENVIRONMENT:  # the low byte is the primary code
-                raise LedgerError(f"ledger {self.path} can't be used now: {error}") from error
-            raise LedgerDamaged(f"ledger {self.path} is not a ledger, or damaged: {error}") from error
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return typed_errors(self.path)
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Open a file that exists; as a URI, so that no name is special."""
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    # Readers of a WAL file create its index beside it. Where they can't, and nobody has a log open, the file
-    # itself is complete and is read as it is.
-    if mode == "ro" and not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists():
-        uri += "&immutable=1"
-    try:
-        db = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise LedgerError(f"ledger {path} can't be opened: {error}") from error
-    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE)
-    db.execute("PRAGMA trusted_schema = OFF")  # nothing hidden in a stranger's file is run
-    return db
+def _node_count(size: int) -> int:
+    """Complete subtrees of two leaves and more in a tree."""
+    return size - size.bit_count()

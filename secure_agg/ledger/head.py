@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import re
+from dataclasses import dataclass
 from typing import Final
 
-from secure_agg.errors import BadSignature, ConfigError, VerificationError
-from secure_agg.identity import SIGNATURE_BYTES, Identity, verify_signature
-from secure_agg.ledger.merkle import HASH_BYTES
-from secure_agg.messages import Wire
-
-MAX_SIZE: Final = 2**63 - 1
-"""Most leaves of a tree: sizes and indices are SQLite integers."""
+from secure_agg.errors import ConfigError, VerificationError
+from secure_agg.identity import SIGNATURE_BYTES, Identity
+from secure_agg.ledger.checkpoint import Checkpoint
+from secure_agg.ledger.note import Note, SignatureLine, VerifierKey
 
 # C2SP signed notes refuse spaces and '+' in a key name, an origin is one line, ASCII has no second spelling.
 _ORIGIN: Final = re.compile(r"[!-*,-~]{1,128}")
 
 
-def checkpoint_body(origin: str, size: int, root: bytes) -> bytes:
-    """The note text of a C2SP tlog-checkpoint without extension lines: origin, size, base64 of the root."""
-    return f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n".encode()
-
-
-class SignedHead(Wire, frozen=True):
-    """The log's signature on its size and root.
-
-    The signature is over :func:`checkpoint_body`, which is what a C2SP signed note with an Ed25519 key signs:
-    a head can be written as such a note without signing it again.
+@dataclass(frozen=True)
+class SignedHead:
+    """The log's signature on its size and root: a checkpoint without extension lines, as a database row.
 
     Attributes:
-        origin: the log's unique name; 1–128 printable ASCII characters without space and ``+``.
+        origin: the log's unique name, and its key's; 1–128 printable ASCII characters without space and ``+``.
         size: number of leaves.
         root: 32 bytes, RFC 9162 tree head.
-        signature: 64 bytes, Ed25519 by the log's key.
+        signature: 64 bytes, Ed25519 by the log's key on the checkpoint's text.
     """
 
     origin: str
@@ -46,13 +36,14 @@ class SignedHead(Wire, frozen=True):
             raise ConfigError(
                 f"origin {self.origin!r} is not 1 to 128 printable ASCII characters without space and '+'"
             )
-        if not 0 <= self.size <= MAX_SIZE:
-            raise ConfigError(f"a tree of {self.size} leaves is outside [0, {MAX_SIZE}]")
-        if len(self.root) != HASH_BYTES or len(self.signature) != SIGNATURE_BYTES:
-            raise ConfigError(
-                f"a head has a root of {HASH_BYTES} bytes and a signature of {SIGNATURE_BYTES}, "
-                f"not {len(self.root)} and {len(self.signature)}"
-            )
+        if len(self.signature) != SIGNATURE_BYTES:
+            raise ConfigError(f"a head has a signature of {SIGNATURE_BYTES} bytes, not {len(self.signature)}")
+        Checkpoint(self.origin, self.size, self.root)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What is signed."""
+        return Checkpoint(self.origin, self.size, self.root)
 
     @staticmethod
     def sign(identity: Identity, origin: str, size: int, root: bytes) -> SignedHead:
@@ -61,7 +52,8 @@ class SignedHead(Wire, frozen=True):
         Raises:
             ConfigError: the origin, size or root can't be one.
         """
-        return SignedHead(origin, size, root, identity.sign(checkpoint_body(origin, size, root)))
+        text = Checkpoint(origin, size, root).text
+        return SignedHead(origin, size, root, identity.sign(text.encode()))
 
     def verify(self, log_public_key: bytes) -> None:
         """Check the signature under the log's pinned key.
@@ -69,8 +61,34 @@ class SignedHead(Wire, frozen=True):
         Raises:
             VerificationError: it does not verify.
         """
-        body = checkpoint_body(self.origin, self.size, self.root)
         try:
-            verify_signature(log_public_key, self.signature, body, phase="ledger", culprit=self.origin)
-        except BadSignature as error:
+            VerifierKey(self.origin, log_public_key).verify(self.checkpoint.text, self.signature)
+        except VerificationError as error:
             raise VerificationError(f"the head of size {self.size} is not signed by the pinned log key") from error
+
+    def note(self, log_public_key: bytes, cosignatures: tuple[SignatureLine, ...] = ()) -> Note:
+        """The head as a note: the log's signature line, then the given ones. Nothing is verified."""
+        line = VerifierKey(self.origin, log_public_key).line(self.signature)
+        return Note(self.checkpoint.text, (line, *cosignatures))
+
+    @staticmethod
+    def from_note(note: Note, log: VerifierKey) -> SignedHead:
+        """The head that a note holds, verified.
+
+        Args:
+            note: a checkpoint with at least the log's signature; other keys' lines are ignored.
+            log: the log's pinned key, named like its origin.
+
+        Raises:
+            VerificationError: not a checkpoint of this log without extension lines, or not signed by its key.
+        """
+        checkpoint = Checkpoint.parse(note.text)
+        if checkpoint.origin != log.name:
+            raise VerificationError(f"the checkpoint is of log {checkpoint.origin!r}, not {log.name!r}")
+        if checkpoint.extensions:
+            raise VerificationError("the checkpoint has extension lines, which this kind of log never signs")
+        ((_, line), *_) = note.verify([log])
+        try:
+            return SignedHead(checkpoint.origin, checkpoint.size, checkpoint.root, line.signature)
+        except ConfigError as error:
+            raise VerificationError(f"malformed checkpoint: {error}") from error

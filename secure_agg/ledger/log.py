@@ -1,13 +1,14 @@
 """The ledger: verified rounds, appended once, provable to anyone who holds the log's public key.
 
 On disk, beside the database at ``path``: ``path.evidence/`` (what the leaves are digests of), ``path.keys/``
-(the log's signing key, private) and ``path.trust.json`` (what rounds are verified against).
+(the log's signing key, private), ``path.trust.json`` (what rounds are verified against) and ``path.head`` (the newest
+head that was given out).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -24,12 +25,18 @@ from secure_agg.errors import (
 from secure_agg.evidence import MAX_RECORD, Evidence, RoundRecord
 from secure_agg.identity import Identity, KeyDirectory, Roster
 from secure_agg.ledger import merkle
-from secure_agg.ledger.audit import AuditReport, Beacon, audit
+from secure_agg.ledger.audit import AuditReport, Beacon, DatabaseSource, audit
 from secure_agg.ledger.chain import check_link, read_record
-from secure_agg.ledger.database import Database
+from secure_agg.ledger.checkpoint import Checkpoint
+from secure_agg.ledger.cosignature import WitnessKey
+from secure_agg.ledger.database import Database, NewLeaf
 from secure_agg.ledger.evidence_store import EvidenceStore
+from secure_agg.ledger.export import ExportReport, export
 from secure_agg.ledger.head import SignedHead
+from secure_agg.ledger.note import MAX_SIGNATURES, Note, VerifierKey
+from secure_agg.ledger.policy import WitnessPolicy
 from secure_agg.ledger.receipt import Receipt
+from secure_agg.ledger.released import ReleasedHead, check_released
 from secure_agg.trust import TaskTrust, Trust
 
 LOG_ROLE: Final = "log"
@@ -65,6 +72,7 @@ class Ledger:
         self.trust_path = Path(f"{path}.trust.json")
         self.keys = Path(f"{path}.keys")
         self._evidence = EvidenceStore(Path(f"{path}.evidence"))
+        self._released = ReleasedHead(Path(f"{path}.head"))
         self._identity: Identity | None = None
         if not read_only:
             self._identity = self._prepare(origin)
@@ -114,6 +122,11 @@ class Ledger:
         return self._database.log_public
 
     @property
+    def verifier_key(self) -> VerifierKey:
+        """The log's key as witnesses and verifiers configure it: named like the origin."""
+        return VerifierKey(self.origin, self.log_public)
+
+    @property
     def trust(self) -> Trust:
         """What rounds are verified against, as the trust file says now.
 
@@ -154,13 +167,35 @@ class Ledger:
             VerificationError: the evidence does not prove its result or contradicts the trust file.
             LedgerRefused: opened read-only, or the record is too long, a repetition, or does not follow its
                 task's last one. Nothing was written.
-            LedgerDamaged: what is stored is not what its head was signed for.
-            LedgerError: the disk is full, or another process has held the lock for a minute.
+            LedgerDamaged: what is stored is not what its head was signed for, or less than was given out.
+            LedgerError: the disk is full or fails, or another process has held the lock for a minute. The round may
+                be in the ledger all the same, when it is next opened or appended to; the same call again returns its
+                receipt.
+        """
+        return self.append_all([evidence], beacons=[beacon])[0]
+
+    def append_all(
+        self, rounds: Sequence[Evidence], *, beacons: Sequence[bytes | None] | None = None
+    ) -> tuple[Receipt, ...]:
+        """Verify several rounds and add them in this order, all or none; the disk is waited for once for all records.
+
+        Args:
+            rounds: each as for ``append``; those of one task in order.
+            beacons: of each round, in the same order; by default none.
+
+        Raises:
+            See ``append``.
         """
         if self._identity is None:
             raise LedgerRefused(f"ledger {self.path} is open for reading only")
-        verified = Auditor(self.trust).verify(evidence, beacon=beacon)
-        return self._append_record(verified.record, evidence.to_bytes())
+        auditor = Auditor(self.trust)
+        known = [None] * len(rounds) if beacons is None else beacons
+        return self._append_records(
+            [
+                (auditor.verify(evidence, beacon=beacon).record, evidence.to_bytes())
+                for evidence, beacon in zip(rounds, known, strict=True)
+            ]
+        )
 
     def head(self) -> SignedHead:
         """The newest signed head."""
@@ -176,6 +211,50 @@ class Ledger:
         if head is None:
             raise LedgerError(f"there is no head of size {size}, the ledger has {len(self)} records")
         return head
+
+    def checkpoint(self, size: int | None = None) -> bytes:
+        """The head of ``size``, by default the newest, as a C2SP checkpoint note with its stored cosignatures.
+
+        Raises:
+            LedgerError: the ledger has never had this size.
+            LedgerDamaged: a stored cosignature is malformed.
+        """
+        return self._note(self.head() if size is None else self.head_at(size)).to_bytes()
+
+    def add_cosignatures(self, note: bytes, witnesses: Iterable[WitnessKey] = ()) -> tuple[WitnessKey, ...]:
+        """Verify the cosignatures of a checkpoint of this log, and keep them durably beside its head.
+
+        The lines of other keys, the log's own among them, are ignored.
+
+        Args:
+            note: the checkpoint with the cosignatures.
+            witnesses: keys to accept, besides the witnesses that the trust file pins.
+
+        Returns:
+            The witnesses whose cosignatures are now kept; one that was kept already counts.
+
+        Raises:
+            VerificationError: not a note, not of a checkpoint that this log has signed, a cosignature that does
+                not verify, or none of a known witness.
+            ConfigError: two known witnesses have the same name and key id, or a pinned one an id that can't name a key.
+            LedgerRefused: opened read-only, or the checkpoint has as many cosignatures as a note can hold.
+            LedgerError: the disk is full, or another process has held the lock for a minute.
+        """
+        parsed = Note.from_bytes(note)
+        checkpoint = Checkpoint.parse(parsed.text)
+        with self._database.exclusive():
+            head = self._database.head_at(checkpoint.size)
+            if head is None or head.checkpoint != checkpoint:
+                raise VerificationError(f"this log has signed no such checkpoint of size {checkpoint.size}")
+            verified = parsed.verify({*self.trust.witness_keys(), *witnesses})
+            kept: dict[WitnessKey, None] = {}
+            for key, line in verified:
+                if isinstance(key, WitnessKey):
+                    self._database.cosign(head.size, key, line.signature)
+                    kept[key] = None
+            if len(self._database.cosignatures(head)) >= MAX_SIGNATURES:  # one line is the log's own
+                raise LedgerRefused(f"a checkpoint has room for {MAX_SIGNATURES - 1} cosignatures")
+        return tuple(kept)
 
     def records(self) -> Iterator[RoundRecord]:
         """All records in order, read one by one; those that are appended meanwhile are left out.
@@ -231,17 +310,28 @@ class Ledger:
         """Where the evidence of a record lies; whether it does is not checked."""
         return self._evidence.locate(record.evidence)
 
-    def receipt(self, index: int, size: int | None = None) -> Receipt:
-        """Proof that the record at ``index`` is under the head of ``size``, by default the newest.
+    def receipt(self, index: int, size: int | None = None, *, policy: WitnessPolicy | None = None) -> Receipt:
+        """Proof that the record at ``index`` is under the head of ``size``, with that head's stored cosignatures.
+
+        Args:
+            index: of the record.
+            size: of the tree; by default the newest.
+            policy: what the receipt is to pass. Without ``size``, the newest head that passes is taken.
 
         Raises:
-            LedgerError: there is no such record or head.
-            LedgerDamaged: the stored tree has a gap.
+            LedgerError: there is no such record or head, or none that passes ``policy``.
+            LedgerDamaged: the stored tree has a gap, or a stored cosignature is malformed.
         """
         head = self.head() if size is None else self.head_at(size)
         if not 0 <= index < head.size:
             raise LedgerError(f"there is no record {index} under the head of size {head.size}")
-        return Receipt(index, merkle.inclusion_proof(index, head.size, self._database.node), head)
+        older = self._database.cosigned(index + 1) if policy is not None and size is None else ()
+        for candidate in (head, *(self.head_at(cosigned) for cosigned in older)):
+            note = self._note(candidate)
+            if policy is None or self._passes(policy, note):
+                proof = merkle.inclusion_proof(index, candidate.size, self._database.node)
+                return Receipt(index, proof, note)
+        raise LedgerError(f"no signed head over record {index} has the cosignatures that the policy asks for")
 
     def consistency(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
         """Proof for ``merkle.verify_consistency`` that the tree of ``new_size`` begins with the other.
@@ -268,12 +358,29 @@ class Ledger:
         Without ``trust`` the ledger is checked against its own trust file: proof of nothing to those who
         doubt whoever can write that file.
         """
+        self._check_released()
         return audit(
-            self._database,
-            self._evidence,
+            DatabaseSource(self._database, self._evidence),
             self.trust if trust is None else trust,
             known_head=known_head,
             beacon=beacon,
+            progress=progress,
+        )
+
+    def export(
+        self,
+        directory: str | Path,
+        *,
+        with_evidence: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ExportReport:
+        """Publish as static files, or bring them up to date; see ``secure_agg.ledger.export.export``."""
+        return export(
+            self._database,
+            self._evidence,
+            self.checkpoint(),
+            Path(directory),
+            with_evidence=with_evidence,
             progress=progress,
         )
 
@@ -304,6 +411,7 @@ class Ledger:
     def _start_trust(self) -> None:
         """See that the trust file names the log's key; it is made for an empty ledger only."""
         with self._database.exclusive():
+            self._finish()
             if self.trust_path.exists():
                 trust = self.trust
             elif len(self) == 0:
@@ -311,24 +419,79 @@ class Ledger:
             else:
                 raise LedgerDamaged(f"the trust file {self.trust_path} is gone: bring it back")
             if trust.log is None:
-                replace(trust, log=self.log_public).save(self.trust_path)
-            elif trust.log != self.log_public:
-                raise LedgerDamaged(f"the trust file {self.trust_path} names another log key")
+                replace(trust, log=self.log_public, origin=self.origin).save(self.trust_path)
+            elif trust.log != self.log_public or trust.origin not in (None, self.origin):
+                raise LedgerDamaged(f"the trust file {self.trust_path} names another log")
 
     def _append_record(self, record: RoundRecord, evidence: bytes) -> Receipt:
         """Add a record that is known to be what ``evidence`` proves."""
-        leaf = record.to_bytes()
-        if len(leaf) > MAX_RECORD:
-            raise LedgerRefused(f"the record has {len(leaf)} bytes, above {MAX_RECORD}")
+        return self._append_records([(record, evidence)])[0]
+
+    def _append_records(self, rounds: Sequence[tuple[RoundRecord, bytes]]) -> tuple[Receipt, ...]:
+        """Add records with the evidence that is known to prove them."""
+        leaves = [NewLeaf(record.task, record.round, record.to_bytes()) for record, _ in rounds]
+        for leaf in leaves:
+            if len(leaf.record) > MAX_RECORD:
+                raise LedgerRefused(f"the record has {len(leaf.record)} bytes, above {MAX_RECORD}")
+        if not leaves:
+            return ()
         with self._database.exclusive():
+            places = self._finish()
+            if not all(leaf.record in places for leaf in leaves):  # else this very call had been cut short
+                self._check_new([record for record, _ in rounds])
+                self._evidence.put_all([evidence for _, evidence in rounds])  # durable before what names it
+                begin = self._database.append(leaves, self._sign, self._approve)
+                places = {leaf.record: begin + offset for offset, leaf in enumerate(leaves)}
+        receipts = tuple(self.receipt(places[leaf.record], places[leaf.record] + 1) for leaf in leaves)
+        self._released.advance(self.head(), self.verifier_key)
+        return receipts
+
+    def _check_new(self, records: Sequence[RoundRecord]) -> None:
+        """Refuse records that are in the ledger already, or do not follow their tasks' last ones and each other."""
+        last: dict[str, RoundRecord | None] = {}
+        for record in records:
             if self.find(record.task, record.round) is not None:
                 raise LedgerRefused(f"round {record.round} of task {record.task!r} is in the ledger already")
-            check_link(record, self.last(record.task))
-            self._evidence.put(evidence)  # durable before the record that names it
-            index = self._database.append(record.task, record.round, leaf, self._sign)
-        return self.receipt(index, index + 1)
+            previous = last[record.task] if record.task in last else self.last(record.task)
+            check_link(record, previous)
+            last[record.task] = record
+
+    def _finish(self) -> dict[bytes, int]:
+        """Finish an append that was cut short, inside ``exclusive``; returns its records with their places."""
+        self._check_released()
+        return {leaf.record: leaf.index for leaf in self._database.finish(self._sign)}
+
+    def _check_released(self) -> None:
+        """See that nothing is missing that was given out, before anything else is.
+
+        Raises:
+            LedgerDamaged: the database is behind, or contradicts it.
+        """
+        try:
+            released = self._released.read(self.verifier_key)
+        except VerificationError:  # after a power cut it may be empty: ``ledger fsck`` says so
+            return
+        if released is not None:
+            check_released(released, self.head(), self._database.head_at(released.size))
+
+    def _note(self, head: SignedHead) -> Note:
+        """A head as a note, with its stored cosignatures."""
+        return head.note(self.log_public, self._database.cosignatures(head))
+
+    def _passes(self, policy: WitnessPolicy, note: Note) -> bool:
+        """Whether a checkpoint of this log has the policy's quorum."""
+        try:
+            policy.verify(note, self.verifier_key)
+        except VerificationError:
+            return False
+        return True
 
     def _sign(self, size: int, root: bytes) -> SignedHead:
         if self._identity is None:
             raise LedgerRefused(f"ledger {self.path} is open for reading only")
         return SignedHead.sign(self._identity, self.origin, size, root)
+
+    def _approve(self, text: bytes) -> bytes:
+        if self._identity is None:
+            raise LedgerRefused(f"ledger {self.path} is open for reading only")
+        return self._identity.sign(text)

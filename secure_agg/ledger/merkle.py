@@ -210,6 +210,32 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
         return
     whole = old_size & (old_size - 1) == 0  # then the old root is a node of the new tree, and left out of the proof
     path = (old_root, *proof) if whole else tuple(proof)
+    if _consistency_roots(old_size, new_size, path) != (old_root, new_root):
+        raise VerificationError(f"the tree of size {old_size} is not the beginning of the one of size {new_size}")
+
+
+def prefix_root(old_size: int, new_size: int, new_root: bytes, proof: Sequence[bytes]) -> bytes:
+    """The root of the first ``old_size`` leaves under ``new_root``, from the consistency proof between the two.
+
+    Raises:
+        VerificationError: the proof does not lead to ``new_root``, or is from a power of two and so leaves the
+            old root out.
+    """
+    _check_hashes((new_root, *proof))
+    if not 0 <= old_size <= new_size:
+        raise VerificationError(f"a tree of {old_size} leaves does not grow to {new_size}")
+    if old_size == new_size and not proof:
+        return new_root
+    if old_size & (old_size - 1) == 0:
+        raise VerificationError(f"a consistency proof from {old_size} does not hold the old root")
+    old_root, result = _consistency_roots(old_size, new_size, proof)
+    if result != new_root:
+        raise VerificationError("the consistency proof does not lead to the new root")
+    return old_root
+
+
+def _consistency_roots(old_size: int, new_size: int, path: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The roots of both trees that a path leads to; it begins with the old tree's last subtree."""
     if not path:
         raise VerificationError(f"the consistency proof from {old_size} to {new_size} is too short")
     position, last = old_size - 1, new_size - 1
@@ -229,5 +255,4 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
         position, last = position >> 1, last >> 1
     if last != 0:
         raise VerificationError(f"the consistency proof from {old_size} to {new_size} is too short")
-    if old_result != old_root or new_result != new_root:
-        raise VerificationError(f"the tree of size {old_size} is not the beginning of the one of size {new_size}")
+    return old_result, new_result
