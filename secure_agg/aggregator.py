@@ -456,7 +456,8 @@ class Aggregator:
         openings = _in_order(self._openings) or self._side.openings()
         sums = self._side.total()
         try:
-            average, _ = FixedPoint(config.policy).decode(sums[: config.layout.committed], len(openings), config.shapes)
+            addends = self._backend.addends(config.policy, len(openings))
+            average, _ = FixedPoint(config.policy).decode(sums[: config.layout.committed], addends, config.shapes)
             evidence = Evidence(
                 config=config,
                 cohort=self._members(),
