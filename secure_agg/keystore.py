@@ -36,8 +36,9 @@ MAX_FILE_BYTES: Final = 1 << 20
 """The largest secret is a context of TenSEAL, of 130 kB."""
 MAX_PASSPHRASE_BYTES: Final = 1024
 
+NONCE_BYTES: Final = 12
+
 _SALT_BYTES: Final = 16
-_NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
 _COST: Final = 1 << 17
 _BLOCK: Final = 8
@@ -115,13 +116,13 @@ def save(path: Path, opener: Opener, *, backend: str, task: str, holder: str, pa
     Raises:
         ConfigError: there is a file already, the passphrase is empty or too long, or a name is no id.
     """
-    parameters = ScryptParameters(os.urandom(_SALT_BYTES), _COST, _BLOCK, _PARALLEL)
+    parameters = new_scrypt()
     header = KeyHeader(
         FORMAT, check_id(backend), check_id(task), check_id(holder), public_digest(opener.public), parameters
     )
-    nonce = os.urandom(_NONCE_BYTES)
-    sealed = AESGCM(_derive(passphrase, parameters)).encrypt(nonce, opener.secret_bytes(), encode(header))
-    _write_new(path, encode(KeyFile(header, nonce, sealed)))
+    nonce = os.urandom(NONCE_BYTES)
+    sealed = AESGCM(derive_key(passphrase, parameters)).encrypt(nonce, opener.secret_bytes(), encode(header))
+    write_new(path, encode(KeyFile(header, nonce, sealed)))
 
 
 def load(path: Path, policy: Policy, *, task: str, holder: str, passphrase: str) -> Opener:
@@ -148,7 +149,7 @@ def load(path: Path, policy: Policy, *, task: str, holder: str, passphrase: str)
         if found != awaited:
             raise ConfigError(f"key file {path} is for {what} {found!r}, not {awaited!r}")
     try:
-        secret = AESGCM(_derive(passphrase, header.scrypt)).decrypt(file.nonce, file.sealed, encode(header))
+        secret = AESGCM(derive_key(passphrase, header.scrypt)).decrypt(file.nonce, file.sealed, encode(header))
     except InvalidTag:
         raise ConfigError(f"key file {path} does not open: the passphrase is wrong, or the file was altered") from None
     try:
@@ -216,23 +217,49 @@ def _decode(path: Path, data: bytes) -> KeyFile:
     header, scrypt = file.header, file.header.scrypt
     if header.format != FORMAT:
         raise ConfigError(f"key file {path} is of format {header.format!r}, not {FORMAT!r}")
-    if len(scrypt.salt) != _SALT_BYTES or len(file.nonce) != _NONCE_BYTES:
-        raise ConfigError(f"key file {path} has a salt or nonce of the wrong length")
+    if len(file.nonce) != NONCE_BYTES:
+        raise ConfigError(f"key file {path} has a nonce of the wrong length")
+    check_scrypt(path, scrypt)
+    return file
+
+
+def new_scrypt() -> ScryptParameters:
+    """What every new file is written with, and a salt of its own."""
+    return ScryptParameters(os.urandom(_SALT_BYTES), _COST, _BLOCK, _PARALLEL)
+
+
+def check_scrypt(path: Path, scrypt: ScryptParameters) -> None:
+    """Refuse what a file may not ask for, before any work is done for it.
+
+    Raises:
+        ConfigError: a salt of the wrong length, less work than is written, or more than 512 MiB in 4 passes.
+    """
+    if len(scrypt.salt) != _SALT_BYTES:
+        raise ConfigError(f"key file {path} has a salt of the wrong length")
     if scrypt.cost not in _COSTS or scrypt.block != _BLOCK or scrypt.parallel not in _PARALLELS:
         raise ConfigError(
             f"key file {path} asks for scrypt with N = {scrypt.cost}, r = {scrypt.block}, p = {scrypt.parallel}: "
             f"N is one of {_COSTS}, r is {_BLOCK}, p at most {_PARALLELS[-1]}"
         )
-    return file
 
 
-def _derive(passphrase: str, parameters: ScryptParameters) -> bytes:
+def derive_key(passphrase: str, parameters: ScryptParameters) -> bytes:
+    """32 bytes by scrypt.
+
+    Raises:
+        ConfigError: the passphrase is empty or too long.
+    """
     material = check_passphrase(passphrase)
     kdf = Scrypt(parameters.salt, _KEY_BYTES, n=parameters.cost, r=parameters.block, p=parameters.parallel)
     return kdf.derive(material)
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: bytes) -> None:
+    """Write a new file that only its owner can read (mode 0600), durably and all at once.
+
+    Raises:
+        ConfigError: there is a file already.
+    """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".key-")  # mode 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
