@@ -8,8 +8,10 @@ import typer
 from rich.console import Console
 
 from secure_agg.cli import exits
+from secure_agg.cli.anchor import anchor_ledger
 from secure_agg.cli.audit import audit_ledger
 from secure_agg.cli.documents import record_document, round_document
+from secure_agg.cli.fsck import fsck_ledger
 from secure_agg.cli.options import LedgerArgument
 from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table
 from secure_agg.cli.publish import export_ledger
@@ -23,10 +25,12 @@ app = typer.Typer(no_args_is_help=True, help="Look into a ledger, audit, publish
 app.command("receipt")(write_receipt)
 app.command("checkpoint")(show_checkpoint)
 app.command("audit", epilog=exits.HELP)(audit_ledger)
+app.command("fsck", epilog=exits.HELP)(fsck_ledger)
 app.command("export", epilog=exits.HELP)(export_ledger)
 app.command("cosign", epilog=exits.HELP)(cosign_ledger)
 app.command("witness", epilog=exits.HELP)(run_witness)
 app.command("fork", epilog=exits.HELP)(verify_fork)
+app.command("anchor", epilog=exits.HELP)(anchor_ledger)
 
 
 @app.command("list")

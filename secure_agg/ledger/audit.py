@@ -1,9 +1,13 @@
-"""An audit: everything that a ledger claims, recomputed from its leaves and its evidence."""
+"""An audit: everything that a log claims, recomputed from its records and its evidence.
+
+Where those come from is a :class:`Source`: a ledger's own file here, what it publishes in ``published.py``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from secure_agg.auditor import Auditor
 from secure_agg.errors import (
@@ -16,13 +20,71 @@ from secure_agg.errors import (
 from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.ledger import merkle
 from secure_agg.ledger.chain import check_link, read_record
-from secure_agg.ledger.database import Database
+from secure_agg.ledger.database import Database, Leaf
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.head import SignedHead
+from secure_agg.ledger.merkle import Node
+from secure_agg.ledger.note import Note, VerifierKey
+from secure_agg.ledger.policy import WitnessPolicy
 from secure_agg.trust import Trust
 
 Beacon = Callable[[RoundRecord], bytes | None]
 """The public randomness that drew a round's cohort, as the auditor knows it."""
+
+
+class Source(Protocol):
+    """What an audit reads. Methods are called in the order in which they stand, for one record after another.
+
+    Attributes:
+        origin: the log's name, as it states it.
+    """
+
+    @property
+    def origin(self) -> str:
+        """See the class."""
+
+    def begin(self, log: bytes) -> int:
+        """Number of records under the newest head. ``log`` is the pinned public key of the log.
+
+        Raises:
+            TrustError: the log is another one.
+            LedgerDamaged: what is there can't be all of this size.
+        """
+
+    def checkpoint(self) -> Note:
+        """The newest head as a note, with the cosignatures that are there; they are not verified here.
+
+        Raises:
+            LedgerDamaged: one of them is malformed.
+        """
+
+    def leaf(self, index: int) -> Leaf:
+        """A record, with its hash.
+
+        Raises:
+            LedgerDamaged: missing or malformed.
+        """
+
+    def check_node(self, node: Node) -> None:
+        """Compare a complete subtree's recomputed root with the stored one, where one is stored.
+
+        Raises:
+            LedgerDamaged: missing or another.
+        """
+
+    def check_head(self, size: int, root: bytes) -> None:
+        """Compare the tree's recomputed root with the head of this size, where one has to be.
+
+        Raises:
+            LedgerDamaged: missing, not signed by the log, or of another root.
+        """
+
+    def evidence(self, digest: bytes) -> bytes:
+        """The content with this SHA-256, checked.
+
+        Raises:
+            LedgerDamaged: missing or changed.
+        """
 
 
 @dataclass(frozen=True)
@@ -33,98 +95,141 @@ class AuditReport:
         size: records in the ledger; each was checked.
         root: tree head over all of them.
         tasks: number of records by task id.
+        verified: rounds whose evidence was verified: all, or none where that was left out.
         pinned: what was compared with the auditor's own trust in *every* round, see ``Verified.pinned``.
         evidence_bytes: evidence read and verified.
+        witnesses: POSIX time of the cosignature on the newest head of each witness that a policy knows.
     """
 
     size: int
     root: bytes
     tasks: Mapping[str, int]
+    verified: int
     pinned: frozenset[str]
     evidence_bytes: int
+    witnesses: Mapping[str, int]
 
 
-class _HeadChecker:
-    """Compares stored heads, and one that the auditor kept, with roots that were recomputed."""
+class DatabaseSource:
+    """A ledger's own file: its records, every stored subtree, and one head for every size."""
 
-    def __init__(self, database: Database, log: bytes, known: SignedHead | None) -> None:
+    def __init__(self, database: Database, evidence_store: EvidenceStore) -> None:
+        """``evidence_store`` is the ledger's."""
         self._database = database
-        self._log = log
-        self._known = known
+        self._evidence = evidence_store
+        self._size = 0
 
-    def check(self, size: int, root: bytes) -> None:
-        head = self._database.head_at(size)
-        if head is None:
-            raise LedgerDamaged(f"the signed head of size {size} is missing")
+    @property
+    def origin(self) -> str:
+        """As the file states it."""
+        return self._database.origin
+
+    def begin(self, log: bytes) -> int:
+        """See ``Source``: here the number of leaves, nodes and heads has to fit too."""
+        if self._database.log_public != log:
+            raise TrustError("the ledger is signed by another key than the pinned one")
+        counts = self._database.counts()
+        size = counts.size
+        expected = (size, size - size.bit_count(), size + 1)
+        if (counts.leaves, counts.nodes, counts.heads) != expected:
+            raise LedgerDamaged(
+                f"{counts.leaves} leaves, {counts.nodes} nodes and {counts.heads} heads are stored; "
+                f"the newest head, of size {size}, calls for {expected[0]}, {expected[1]} and {expected[2]}"
+            )
+        self._size = size
+        return size
+
+    def checkpoint(self) -> Note:
+        """See ``Source``."""
+        head = self._head(self._size)
+        return head.note(self._database.log_public, self._database.cosignatures(head))
+
+    def leaf(self, index: int) -> Leaf:
+        """See ``Source``."""
+        leaf = self._database.leaf(index)
+        if leaf is None:
+            raise LedgerDamaged(f"record {index} is missing")
+        return leaf
+
+    def check_node(self, node: Node) -> None:
+        """See ``Source``."""
+        if self._database.node(node.level, node.position) != node.hash:
+            raise LedgerDamaged(f"tree node {node.position} of level {node.level} is not over its records")
+
+    def check_head(self, size: int, root: bytes) -> None:
+        """See ``Source``: there is a head of every size."""
+        head = self._head(size)
         try:
-            head.verify(self._log)
+            head.verify(self._database.log_public)  # the pinned key: ``begin`` has compared them
         except VerificationError as error:
             raise LedgerDamaged(str(error)) from error
         if head.root != root:
             raise LedgerDamaged(f"the signed head of size {size} has another root than the {size} records")
-        if self._known is not None and self._known.size == size and self._known.root != root:
-            raise LedgerDamaged(f"the first {size} records are not those that the known head was signed for")
+
+    def evidence(self, digest: bytes) -> bytes:
+        """See ``Source``."""
+        return self._evidence.get(digest)
+
+    def _head(self, size: int) -> SignedHead:
+        head = self._database.head_at(size)
+        if head is None:
+            raise LedgerDamaged(f"the signed head of size {size} is missing")
+        return head
 
 
 def audit(
-    database: Database,
-    evidence_store: EvidenceStore,
-    trust: Trust,
+    source: Source,
+    trust: Trust | None,
     *,
+    log: VerifierKey | None = None,
+    policies: Iterable[WitnessPolicy] = (),
     known_head: SignedHead | None = None,
     beacon: Beacon | None = None,
+    with_evidence: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditReport:
-    """Check a whole ledger from scratch, in one pass; memory for one evidence and one record per task.
+    """Check a whole log from scratch, in one pass; memory for one evidence and one record per task.
 
     Recomputes every leaf hash, subtree and root without believing the stored ones, then compares those and
     every signed head; checks each task's chain; verifies each round's evidence again and compares its record.
 
     Args:
-        database: the ledger's file.
-        evidence_store: its evidence.
-        trust: what the auditor has pinned, the log's key included.
-        known_head: a head kept from earlier; the ledger must still begin with what it covers.
+        source: of records, stored hashes, heads and evidence.
+        trust: what the auditor has pinned, the log's key included. Without it each round is verified in itself,
+            which shows the arithmetic and not who took part.
+        log: the log's key, named like its origin; needed where there is no ``trust``.
+        policies: what the newest head has to pass, besides the quorum that ``trust`` may pin.
+        known_head: a head kept from earlier; the log must still begin with what it covers.
         beacon: where policies draw cohorts.
+        with_evidence: verify the rounds too; otherwise only that the records are what the log has signed, in
+            order and chained.
         progress: called with (records done, records).
 
     Raises:
         LedgerDamaged: something is missing, changed, too much, or contradicts a head; says what.
-        VerificationError: evidence does not prove its record, or ``known_head`` is not signed by the log.
-        TrustError: the ledger, or a round, is not the one that is pinned.
-        ConfigError: ``trust`` names no log key.
+        VerificationError: evidence does not prove its record, ``known_head`` is not signed by the log, or too few
+            witnesses have cosigned the newest head.
+        TrustError: the log, or a round, is not the one that is pinned.
+        ConfigError: no log key is given, or two different ones.
+        LedgerError: the source can't be reached.
     """
-    if trust.log is None:
-        raise ConfigError("an audit needs the log's public key: the trust names none")
-    if database.log_public != trust.log:
-        raise TrustError("the ledger is signed by another key than the pinned one")
-    counts = database.counts()
-    size = counts.size
-    expected = (size, size - size.bit_count(), size + 1)
-    if (counts.leaves, counts.nodes, counts.heads) != expected:
-        raise LedgerDamaged(
-            f"{counts.leaves} leaves, {counts.nodes} nodes and {counts.heads} heads are stored; "
-            f"the newest head, of size {size}, calls for {expected[0]}, {expected[1]} and {expected[2]}"
-        )
+    key = _log_key(source.origin, trust, log)
+    size = source.begin(key)
+    witnesses = _witnesses(source, key, trust, policies)
     if known_head is not None:
-        _check_known(known_head, trust.log, database.origin, size)
-
-    heads = _HeadChecker(database, trust.log, known_head)
+        _check_known(known_head, key, source.origin, size)
     auditor = Auditor(trust)
     frontier = merkle.Frontier()
-    heads.check(0, frontier.root())
+    _check_head(source, known_head, frontier)
     last: dict[str, RoundRecord] = {}
     tasks: dict[str, int] = {}
     pinned: frozenset[str] | None = None
-    evidence_bytes = 0
+    evidence_bytes = verified = 0
     for index in range(size):
-        leaf = database.leaf(index)
-        if leaf is None:
-            raise LedgerDamaged(f"record {index} is missing")
+        leaf = source.leaf(index)
         for node in frontier.push(leaf.hash):
-            if database.node(node.level, node.position) != node.hash:
-                raise LedgerDamaged(f"tree node {node.position} of level {node.level} is not over its records")
-        heads.check(index + 1, frontier.root())
+            source.check_node(node)
+        _check_head(source, known_head, frontier)
         record = read_record(leaf)
         try:
             check_link(record, last.get(record.task))
@@ -132,16 +237,48 @@ def audit(
             raise LedgerDamaged(f"record {index}: {error}") from error
         last[record.task] = record
         tasks[record.task] = tasks.get(record.task, 0) + 1
-        try:
-            data = evidence_store.get(record.evidence)
-        except LedgerDamaged as error:
-            raise LedgerDamaged(f"record {index}: {error}") from error
-        compared = _check_evidence(auditor, index, record, data, beacon)
-        pinned = compared if pinned is None else pinned & compared
-        evidence_bytes += len(data)
+        if with_evidence:
+            try:
+                data = source.evidence(record.evidence)
+            except LedgerDamaged as error:
+                raise LedgerDamaged(f"record {index}: {error}") from error
+            compared = _check_evidence(auditor, key, index, record, data, beacon)
+            pinned = compared if pinned is None else pinned & compared
+            evidence_bytes += len(data)
+            verified += 1
         if progress is not None:
             progress(index + 1, size)
-    return AuditReport(size, frontier.root(), tasks, pinned or frozenset(), evidence_bytes)
+    return AuditReport(size, frontier.root(), tasks, verified, pinned or frozenset(), evidence_bytes, witnesses)
+
+
+def _log_key(origin: str, trust: Trust | None, log: VerifierKey | None) -> bytes:
+    """The pinned public key of the log, whose name is compared wherever it is pinned."""
+    pins = [(trust.origin, trust.log)] if trust is not None and trust.log is not None else []
+    pins += [(log.name, log.public)] if log is not None else []
+    if not pins:
+        raise ConfigError("an audit needs the log's public key: the trust names none")
+    if len({key for _, key in pins}) != 1:
+        raise ConfigError("the trust pins another log key than the one that is given")
+    for name, _ in pins:
+        if name not in (None, origin):
+            raise TrustError(f"the log is {origin!r}, not the pinned {name!r}")
+    return pins[0][1]
+
+
+def _witnesses(source: Source, key: bytes, trust: Trust | None, policies: Iterable[WitnessPolicy]) -> Mapping[str, int]:
+    """Hold the newest head to the auditor's policies; returns which of their witnesses have cosigned it, and when."""
+    wanted = [*policies, *([trust.witness_policy()] if trust is not None and trust.quorum is not None else [])]
+    if not wanted:
+        return {}
+    note, log = source.checkpoint(), VerifierKey(source.origin, key)
+    return {name: seconds for policy in wanted for name, seconds in policy.verify(note, log).witnesses.items()}
+
+
+def _check_head(source: Source, known: SignedHead | None, frontier: merkle.Frontier) -> None:
+    size, root = frontier.size, frontier.root()
+    source.check_head(size, root)
+    if known is not None and known.size == size and known.root != root:
+        raise LedgerDamaged(f"the first {size} records are not those that the known head was signed for")
 
 
 def _check_known(known: SignedHead, log: bytes, origin: str, size: int) -> None:
@@ -153,14 +290,17 @@ def _check_known(known: SignedHead, log: bytes, origin: str, size: int) -> None:
 
 
 def _check_evidence(
-    auditor: Auditor, index: int, record: RoundRecord, data: bytes, beacon: Beacon | None
+    auditor: Auditor, log: bytes, index: int, record: RoundRecord, data: bytes, beacon: Beacon | None
 ) -> frozenset[str]:
-    """Verify one round again; returns what was compared with the trust."""
+    """Verify one round again; returns what was compared with the auditor's pins."""
     try:
-        verified = auditor.verify(Evidence.from_bytes(data), beacon=beacon(record) if beacon else None)
+        evidence = Evidence.from_bytes(data)
+        verified = auditor.verify(evidence, beacon=beacon(record) if beacon else None)
     except VerificationError as error:
         raise type(error)(f"record {index}: {error.args[0]}", phase=error.phase, culprit=error.culprit) from error
+    if evidence.config.log_key != log:  # compared by the auditor already if there is a trust
+        raise TrustError(f"record {index}: the round's ledger key is not the pinned one")
     differing = [f for f in RoundRecord.__struct_fields__ if getattr(verified.record, f) != getattr(record, f)]
     if differing:
         raise VerificationError(f"record {index} differs from its evidence in {', '.join(differing)}")
-    return verified.pinned
+    return verified.pinned | {"log"}

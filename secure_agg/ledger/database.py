@@ -106,6 +106,7 @@ class Database:
         self.path = path
         self.read_only = read_only
         self._lock = threading.RLock()
+        self._verified: SignedHead | None = None  # the head that was last verified
         if not path.is_file():
             raise LedgerError(f"there is no ledger at {path}")
         self._db = connect(path, read_only=read_only, untouched=untouched)
@@ -360,16 +361,19 @@ class Database:
             head = sign(size, root)
             with self._errors():
                 self._db.execute("INSERT INTO heads VALUES (?, ?, ?)", (head.size, head.root, head.signature))
+            self._verified = head  # by whom it was made
         with self._errors():
             self._db.execute("DELETE FROM approved")
 
     def _frontier(self) -> merkle.Frontier:
         """The stored tree under the newest head, which is the log's."""
         head = self.head()
-        try:
-            head.verify(self.log_public)
-        except VerificationError as error:
-            raise LedgerDamaged(f"the head of size {head.size} is not signed by the ledger's key") from error
+        if head != self._verified:
+            try:
+                head.verify(self.log_public)
+            except VerificationError as error:
+                raise LedgerDamaged(f"the head of size {head.size} is not signed by the ledger's key") from error
+            self._verified = head
         frontier = merkle.Frontier.load(head.size, self.node)
         if frontier.root() != head.root:
             raise LedgerDamaged(f"the stored tree does not have the root of its head of size {head.size}")

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from secure_agg.errors import LedgerDamaged, LedgerError, LedgerRefused
 
+TEMPORARY: Final = ".new-"
+"""How the name of a file begins that is not whole yet."""
+
 MAX_EVIDENCE: Final = (1 << 32) - 1
 """Most bytes of one evidence: what a MessagePack byte string can hold."""
 
 
+_NAME: Final = re.compile(r"[0-9a-f]{64}")
+
+
 class EvidenceStore:
-    """Files named by the SHA-256 of their content, in ``ab/cd/abcd….evidence`` below one directory.
+    """Files named by the SHA-256 of their content, in ``ab/abcd….evidence`` below one directory.
 
     A file appears whole and durable or not at all. Writing the same content twice is harmless, also at once.
     """
@@ -24,38 +32,72 @@ class EvidenceStore:
         """Nothing is created before the first ``put``. ``limit`` is in bytes per file."""
         self.path = path
         self.limit = limit
+        self._durable: set[Path] = set()  # directories whose names this process knows to be on the disk
 
     def locate(self, digest: bytes) -> Path:
         """Where the evidence with this digest (32 bytes) lies, or would."""
         name = digest.hex()
-        return self.path / name[:2] / name[2:4] / f"{name}.evidence"
+        return self.path / name[:2] / f"{name}.evidence"
 
     def put(self, data: bytes) -> bytes:
-        """Store durably; returns the digest.
+        """Store durably; returns the digest. Raises as ``put_all``."""
+        return self.put_all([data])[0]
+
+    def put_all(self, contents: Sequence[bytes]) -> list[bytes]:
+        """Store several contents durably; returns their digests. On an error some may have been stored.
 
         Raises:
-            LedgerRefused: longer than the limit.
-            LedgerError: the file can't be written.
+            LedgerRefused: one is longer than the limit. Nothing was stored.
+            LedgerError: a file can't be written.
         """
-        if len(data) > self.limit:
-            raise LedgerRefused(f"the evidence has {len(data)} bytes, above {self.limit}")
-        digest = hashlib.sha256(data).digest()
-        target = self.locate(digest)
+        for data in contents:
+            if len(data) > self.limit:
+                raise LedgerRefused(f"the evidence has {len(data)} bytes, above {self.limit}")
+        digests = [hashlib.sha256(data).digest() for data in contents]
         try:
-            _make_durable_directory(target.parent)
-            name = target.parent / f".new-{secrets.token_hex(8)}"
-            try:
-                with name.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(name, target)
-            finally:
-                name.unlink(missing_ok=True)
-            sync_directory(target.parent)
+            for digest, data in zip(digests, contents, strict=True):
+                self._write(self.locate(digest), data)
+            for directory in {self.locate(digest).parent for digest in digests}:
+                sync_directory(directory)
         except OSError as error:
-            raise LedgerError(f"evidence {digest.hex()} can't be written: {error}") from error
-        return digest
+            raise LedgerError(f"evidence can't be written to {self.path}: {error}") from error
+        return digests
+
+    def files(self) -> Iterator[tuple[Path, bytes | None]]:
+        """Every file in the store with the digest that it is named by; None for a file with any other name."""
+        for path in sorted(self.path.rglob("*")):
+            if path.is_file() or path.is_symlink():
+                name = path.name.removesuffix(".evidence")
+                digest = bytes.fromhex(name) if _NAME.fullmatch(name) else None
+                yield path, digest if digest is not None and path == self.locate(digest) else None
+
+    def _write(self, target: Path, data: bytes) -> None:
+        """The file with durable content; its name is not durable yet."""
+        self._make_directory(target.parent)
+        name = target.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            with name.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, target)
+        finally:
+            name.unlink(missing_ok=True)
+
+    def _make_directory(self, path: Path) -> None:
+        """Create a directory and its parents, each durably in its own parent.
+
+        One that is there already may be so in memory only, if whoever made it was cut short.
+        """
+        if path in self._durable:
+            return
+        if path != self.path:
+            self._make_directory(path.parent)
+        elif not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+        path.mkdir(exist_ok=True)
+        sync_directory(path.parent)
+        self._durable.add(path)
 
     def get(self, digest: bytes) -> bytes:
         """The content with this SHA-256 (32 bytes), checked.
@@ -86,11 +128,3 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _make_durable_directory(path: Path) -> None:
-    """Create a directory and its parents, each synced into its own parent."""
-    if not path.is_dir():
-        _make_durable_directory(path.parent)
-        path.mkdir(exist_ok=True)
-        sync_directory(path.parent)

@@ -70,6 +70,13 @@ class Frontier:
                 begin += 1 << level
         return frontier
 
+    def copy(self) -> Frontier:
+        """The same tree, to be grown on its own."""
+        frontier = Frontier()
+        frontier.size = self.size
+        frontier._peaks = list(self._peaks)
+        return frontier
+
     def push(self, leaf: bytes) -> list[Node]:
         """Add a leaf by its hash; returns every complete subtree that it finishes, itself first."""
         node = Node(0, self.size, leaf)
