@@ -3,13 +3,13 @@
 **Opening under a mask.** For each coordinate x, shared modulo 2^64, the provider deals a uniform r = low + 2^q·high of
 64 bits, as words and with low's q bits also under exclusive or. The parties open c = x + r: uniform, whatever x is.
 
-**Range.** Of c − r the low q bits, y, are computed by a subtraction circuit on q bits. They are in range by construction,
-and x is in range exactly if x = y modulo 2^64. The borrow b of the circuit gives y as words too:
-y = c mod 2^q − low + 2^q·b. So each coordinate has a shared word x − y which has to be 0. 64 random subset sums of these
-words, the subsets chosen by coins that nobody knew when the shares were sent, are 0 if all are; if one isn't, each sum
-is 0 with probability at most 1/2 (adding it or not can't both give 0), independently. A circuit tests that all 64 are
-0: it accepts an out-of-range vector with probability at most 2^-64, and refuses none in range. No share, however
-chosen, has another effect than the vector it sums up to.
+**Range.** Of c − r the low q bits, y, are computed by a subtraction circuit on q bits. They are in range by
+construction, and x is in range exactly if x = y modulo 2^64. The borrow b of the circuit gives y as words too:
+y = c mod 2^q − low + 2^q·b. So each coordinate has a shared word x − y which has to be 0. 64 random subset sums of
+these words, the subsets chosen by coins that nobody knew when the shares were sent, are 0 if all are; if one isn't,
+each sum is 0 with probability at most 1/2 (with that word and without it can't both give 0), independently. A circuit
+tests that all 64 are 0: it accepts an out-of-range vector with probability at most 2^-64, and refuses none in range. No
+share, however chosen, has another effect than the vector it sums up to.
 
 **Norm.** Σ(x − m)² = Σ(c − m)² − 2Σ(c − m)·r + Σr², where the provider deals the last sum. Of a vector in range it is
 below 2^63 (refused at configuration otherwise), and so is the bound: the sign of their difference modulo 2^64 is
@@ -18,6 +18,10 @@ exact. For a vector out of range it means nothing and is overruled by the range'
 **Comparison** is on the planes of y. All pairs of clients are compared, each client's rank is the count of those before
 it (of equal values the earlier client's comes first, so ranks are a permutation), and those with middle ranks are
 added.
+
+Of CrypTen's own, AND, product and the conversion of words to bits are used; the latter is exact for every word. Its
+comparison isn't: it takes the sign of the difference, which is wrong from differences of 2^63 on (and its equality
+test, with three parties or more, at 2^63).
 
 Opened are, but for values under fresh uniform masks, only what ``_disclose`` opens: one bit for each client, and the
 result's words, rerandomised by a sharing of zero.

@@ -2,6 +2,8 @@
 
 A *plane* holds one bit of many numbers, 64 to a word: bit i of word w belongs to number 64·w + i. Planes of the
 same numbers are stacked along the first axis, least significant first: (bits, rows, words).
+
+Kernels are compiled on import, with fixed signatures: in the middle of a job it would look as if a party hung.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ def words_for(count: int) -> int:
     return -(-count // WORD)
 
 
-@njit(cache=True, nogil=True)
+@njit("void(uint64[:, ::1], uint64[:, :, ::1])", cache=True, nogil=True)
 def _to_planes(values: Words, planes: Words) -> None:
     bits, rows, words = planes.shape
     count = values.shape[1]
@@ -35,7 +37,7 @@ def _to_planes(values: Words, planes: Words) -> None:
                 planes[bit, row, word] = packed
 
 
-@njit(cache=True, nogil=True)
+@njit("void(uint64[:, :, ::1], uint64[:, ::1])", cache=True, nogil=True)
 def _from_planes(planes: Words, values: Words) -> None:
     bits, rows, words = planes.shape
     count = values.shape[1]
@@ -51,7 +53,7 @@ def _from_planes(planes: Words, values: Words) -> None:
                 values[row, i] = value
 
 
-@njit(cache=True, nogil=True)
+@njit("void(uint64[:, ::1], uint64[::1], uint64[:, ::1])", cache=True, nogil=True)
 def _add_subset_sums(values: Words, coins: Words, sums: Words) -> None:
     rows, count = values.shape
     one, zero = np.uint64(1), np.uint64(0)
@@ -65,14 +67,14 @@ def _add_subset_sums(values: Words, coins: Words, sums: Words) -> None:
 def to_planes(values: Words, bits: int) -> Words:
     """The low ``bits`` bits of values (rows, count) as planes (bits, rows, words); padding is zero."""
     planes = np.empty((bits, values.shape[0], words_for(values.shape[1])), dtype=np.uint64)
-    _to_planes(values, planes)
+    _to_planes(np.ascontiguousarray(values), planes)
     return planes
 
 
 def from_planes(planes: Words, count: int) -> Words:
     """Numbers (rows, count) from their planes (bits, rows, words)."""
     values = np.empty((planes.shape[1], count), dtype=np.uint64)
-    _from_planes(planes, values)
+    _from_planes(np.ascontiguousarray(planes), values)
     return values
 
 
@@ -81,4 +83,4 @@ def add_subset_sums(values: Words, coins: Words, sums: Words) -> None:
 
     Bit i of coin j decides whether value j is in sum i.
     """
-    _add_subset_sums(values, coins, sums)
+    _add_subset_sums(np.ascontiguousarray(values), coins, sums)

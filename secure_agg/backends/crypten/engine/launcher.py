@@ -10,22 +10,22 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import select
+import selectors
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from secure_agg.backends.crypten.engine import jobs
+from secure_agg.backends.crypten.engine import jobs, loader
 from secure_agg.backends.crypten.engine.channel import Channel, ChannelClosed
 from secure_agg.backends.crypten.engine.jobs import (
     MAX_PARTIES,
@@ -51,6 +51,8 @@ from secure_agg.errors import ConfigError, LocalProtocolError, MalformedMessage,
 
 START_SECONDS: Final = 120.0
 """Longest time for all processes to start and meet."""
+PHASE: Final = "compute"
+"""The phase that errors name."""
 _BLAME_SECONDS: Final = 2.0  # after a first complaint: for the process that caused it to show
 
 Shares = Sequence[npt.NDArray[Any]]
@@ -106,9 +108,11 @@ class _Process:
 class Parties:
     """k parties and a provider, for one job after another. Use as a context manager; not thread-safe.
 
-    Parties are semi-honest (they follow the protocol) and all are needed. k − 1 of them learn nothing together beyond
-    the results; the provider together with any one party learns everything, so it must be nobody's. Clients may send
-    any shares at all.
+    Parties and provider are semi-honest (they follow the protocol) and all are needed: one that is lost ends the job. A
+    party that doesn't follow it can change results, unnoticed, and with them what is revealed. k − 1 parties learn
+    nothing together beyond the results; the provider together with any one party learns everything, so it must be
+    nobody's. Clients may send any shares at all. Each job reveals its own result: two sums over sets of clients that
+    differ by one give this client away, so a caller takes one result of a client's vector.
 
     Args:
         parties: k, 2 to 5.
@@ -116,7 +120,7 @@ class Parties:
             party wait for another that does.
 
     Raises:
-        ConfigError: a number out of range, or CrypTen isn't installed.
+        ConfigError: a number out of range; on entry, CrypTen isn't installed.
         RoundAborted: on entry, the processes don't start.
     """
 
@@ -137,9 +141,10 @@ class Parties:
         """Process ids of the parties, then the provider's; empty when closed."""
         return tuple(process.pid for process in self._processes)
 
-    def __enter__(self) -> Parties:
+    def __enter__(self) -> Self:
         if self._processes:
             raise LocalProtocolError("the parties are running")
+        loader.require()
         self._folder = tempfile.TemporaryDirectory(prefix="secure-agg-")
         folder = Path(self._folder.name)
         try:
@@ -168,6 +173,7 @@ class Parties:
     def _command(self, rank: int, folder: Path) -> list[str]:
         return [
             sys.executable,
+            "-P",
             "-m",
             "secure_agg.backends.crypten.engine.party",
             *("--rank", str(rank), "--parties", str(self._count)),
@@ -269,7 +275,7 @@ class Parties:
             or answer.outcome is None
             or any(other != answer or not np.array_equal(seen, values) for other, seen in others)
         ):
-            raise RoundAborted("the parties' results differ", phase="compute")
+            raise RoundAborted("the parties' results differ", phase=PHASE)
         return Result(answer.outcome.accepted, answer.outcome.addends, values.view(np.int64))
 
     def _collect(self, kind: type[Ready | Done], limit: int) -> list[tuple[FromProcess, Words]]:
@@ -285,37 +291,48 @@ class Parties:
         answers: dict[_Process, tuple[FromProcess, Words]] = {}
         complaint: RoundAborted | None = None
         next_ping = time.monotonic() + self._timeout / 4
-        while len(answers) < len(self._processes):
-            now = time.monotonic()
-            if not starting and now >= next_ping:
-                _ping(self._processes)
-                next_ping = now + self._timeout / 4
-            wait = 0.05 if complaint else min(self._timeout / 8, 1.0)
-            for process in select.select(self._processes, [], [], wait)[0]:
-                answer, words = _receive(process, limit)
-                if isinstance(answer, Pong):
-                    process.asked = None
-                elif isinstance(answer, Failed):
-                    if complaint is None:
-                        deadline = now + _BLAME_SECONDS
-                        if not starting:
-                            _ping(self._processes)
-                    complaint = complaint or _complaint(process, answer)
-                elif isinstance(answer, kind):
-                    answers[process] = answer, words
-                else:
-                    raise RoundAborted("an answer to something else", phase="compute", culprit=process.name)
-            now = time.monotonic()
+        with selectors.DefaultSelector() as selector:
             for process in self._processes:
-                since = process.asked
-                if since is not None and now >= min(since + self._timeout, deadline):
-                    raise _silent(process)
-            if complaint and (now >= deadline or (not starting and all(p.asked is None for p in self._processes))):
-                raise complaint
-            if now >= deadline:
-                late = next(process for process in self._processes if process not in answers)
-                raise RoundAborted(f"not ready within {START_SECONDS:.0f} seconds", phase="compute", culprit=late.name)
+                selector.register(process, selectors.EVENT_READ, process)
+            while len(answers) < len(self._processes):
+                now = time.monotonic()
+                if not starting and now >= next_ping:
+                    _ping(self._processes)
+                    next_ping = now + self._timeout / 4
+                for key, _ in selector.select(0.05 if complaint else min(self._timeout / 8, 1.0)):
+                    process = key.data
+                    answer, words = _receive(process, limit)
+                    if isinstance(answer, Pong):
+                        process.asked = None
+                    elif isinstance(answer, Failed):
+                        if complaint is None:
+                            complaint, deadline = _complaint(process, answer), now + _BLAME_SECONDS
+                            if not starting:
+                                _ping(self._processes)
+                    elif isinstance(answer, kind):
+                        answers[process] = answer, words
+                    else:
+                        raise RoundAborted("an answer to something else", phase=PHASE, culprit=process.name)
+                self._judge_silence(complaint, deadline, answers)
+                if complaint and not starting and all(process.asked is None for process in self._processes):
+                    raise complaint  # everybody is there: nobody else is the cause
         return [answers[process] for process in self._processes]
+
+    def _judge_silence(self, complaint: RoundAborted | None, deadline: float, answers: Container[_Process]) -> None:
+        """Give up whoever has been silent for too long; or on the complaint, once everybody is known to be alive.
+
+        Raises:
+            RoundAborted: in these cases.
+        """
+        now = time.monotonic()
+        for process in self._processes:
+            if process.asked is not None and now >= min(process.asked + self._timeout, deadline):
+                raise _silent(process)
+        if complaint and now >= deadline:
+            raise complaint
+        if now >= deadline:
+            late = next(process for process in self._processes if process not in answers)
+            raise RoundAborted(f"not ready within {START_SECONDS:.0f} seconds", phase=PHASE, culprit=late.name)
 
 
 def _ping(processes: list[_Process]) -> None:
@@ -337,18 +354,18 @@ def _receive(process: _Process, limit: int) -> tuple[FromProcess, Words]:
     except TimeoutError:
         raise _silent(process) from None
     except MalformedMessage as error:
-        raise RoundAborted(f"no answer: {error}", phase="compute", culprit=process.name) from error
+        raise RoundAborted(f"no answer: {error}", phase=PHASE, culprit=process.name) from error
 
 
 def _ended(process: _Process) -> RoundAborted:
-    return RoundAborted(f"the process has ended: {process.last_words()}", phase="compute", culprit=process.name)
+    return RoundAborted(f"the process has ended: {process.last_words()}", phase=PHASE, culprit=process.name)
 
 
 def _silent(process: _Process) -> RoundAborted:
-    return RoundAborted("the process doesn't answer", phase="compute", culprit=process.name)
+    return RoundAborted("the process doesn't answer", phase=PHASE, culprit=process.name)
 
 
 def _complaint(process: _Process, failed: Failed) -> RoundAborted:
     return RoundAborted(
-        f"{process.name} has failed: {failed.reason}", phase="compute", culprit=process.name if failed.own else None
+        f"{process.name} has failed: {failed.reason}", phase=PHASE, culprit=process.name if failed.own else None
     )

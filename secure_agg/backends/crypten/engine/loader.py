@@ -16,6 +16,8 @@ import importlib
 import sys
 import types
 import warnings
+from importlib import metadata
+from importlib.util import find_spec
 from typing import Any, Final
 
 from secure_agg.backends.crypten.engine.randomness import JobKeys, Stream
@@ -24,6 +26,19 @@ from secure_agg.errors import ConfigError, LocalProtocolError
 VERSION: Final = "0.4.1"
 _INSTALL: Final = "run  pip install 'secure-agg[crypten]'  and  pip install --no-deps crypten==0.4.1"
 _MISSING: Final = "torch.onnx._internal.registration"  # CrypTen's model converter wants it; PyTorch dropped it
+
+
+def require() -> None:
+    """Refuse to start processes that couldn't load CrypTen; imports nothing.
+
+    Raises:
+        ConfigError: CrypTen or what it needs is missing, or it is of another version.
+    """
+    missing = [name for name in ("torch", "yaml", "omegaconf", "onnx", "crypten") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} can't be imported: {_INSTALL}")
+    if (found := metadata.version("crypten")) != VERSION:
+        raise ConfigError(f"CrypTen {found} is installed, not {VERSION}: {_INSTALL}")
 
 
 def load() -> Any:

@@ -167,6 +167,11 @@ def _read(words: Words) -> Request:
     return Request(Kind(kind), rows, count, bits)
 
 
+# Circuits take many small batches of AND triples: they are asked for in advance, more and more.
+_FIRST_STOCK: Final = 1 << 14
+_LARGEST_STOCK: Final = 1 << 18
+
+
 class KeyStreamProvider:
     """A party's side, behind the interface of ``crypten.mpc.provider.TupleProvider``."""
 
@@ -175,6 +180,8 @@ class KeyStreamProvider:
     def __init__(self, crypten: Any, place: Place, stream: Stream) -> None:
         self._crypten, self._place, self._stream = crypten, place, stream
         self._primitives = crypten.mpc.primitives
+        self._stock: list[Words] = [np.empty(0, np.uint64)] * 3
+        self._order = _FIRST_STOCK
 
     def __repr__(self) -> str:
         return f"KeyStreamProvider(rank={self._place.rank})"
@@ -245,7 +252,13 @@ class KeyStreamProvider:
         """
         if size0 != size1:
             raise LocalProtocolError(f"no triples for bits of {tuple(size0)} and {tuple(size1)}")
-        return tuple(map(self._binary, self._tensors(Kind.AND, size0)))
+        count = int(np.prod(size0))
+        if self._stock[0].size < count:  # what is left is too little: thrown away
+            self._stock = [words[0] for words in self._ask(Request(Kind.AND, 1, max(count, self._order)))]
+            self._order = min(2 * self._order, _LARGEST_STOCK)
+        taken = [words[:count].reshape(tuple(size0)) for words in self._stock]
+        self._stock = [words[count:] for words in self._stock]
+        return tuple(self._binary(torch.from_numpy(words.view(np.int64))) for words in taken)
 
     def B2A_rng(self, size: Any, device: object = None) -> tuple[Any, Any]:  # noqa: N802 - CrypTen's name
         """A random bit to a word, as arithmetic and binary shares."""
