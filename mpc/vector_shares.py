@@ -15,7 +15,7 @@ the key stream looks random.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -26,13 +26,6 @@ from mpc.ring import P, Vector, add_into, subtract_from
 
 _P64 = np.uint64(P)
 MAX_PARTIES = 16
-
-
-@njit(cache=True, nogil=True)
-def _scale(out: Vector, values: Vector, factor: int) -> None:
-    c = np.uint64(factor)
-    for i in range(out.size):
-        out[i] = np.uint32(c * np.uint64(values[i]) % _P64)
 
 
 @njit(cache=True, nogil=True)
@@ -52,14 +45,6 @@ def add_scaled(total: Vector, values: Vector, factor: int) -> None:
         subtract_from(total, values)
     elif factor:
         _add_scaled(total, values, factor)
-
-
-@dataclass(frozen=True)
-class Term:
-    """A key stream and its factor in a linear combination."""
-
-    key: bytes = field(repr=False)
-    factor: int
 
 
 @dataclass(frozen=True)
@@ -107,8 +92,13 @@ class Scheme:
 
     def implied(self, party: int, parties: Sequence[int]) -> tuple[int, ...]:
         """Factors with which the shares of ``threshold`` parties give another party's: what makes too many shares
-        checkable. Not for additive shares.
+        checkable.
+
+        Raises:
+            ValueError: not exactly ``threshold`` different parties, or the shares are additive: none is implied.
         """
+        if self.additive:
+            raise ValueError("no additive share follows from others")
         self._check(parties, self.threshold)
         return _lagrange([i + 1 for i in parties], party + 1)
 
@@ -130,39 +120,26 @@ def _lagrange(points: Sequence[int], at: int) -> tuple[int, ...]:
     return tuple(factors)
 
 
-def expand(key: bytes, length: int) -> Vector:
-    """The vector that a free share's key stands for."""
+def expand(key: bytes, length: int, added: Sequence[tuple[Vector, int]] = ()) -> Vector:
+    """The vector that a free share's key stands for. On all cores.
+
+    Args:
+        key: 32 bytes.
+        length: of the vector.
+        added: vectors of that length to which it is added, and with which factors: cheapest at once, while a chunk is
+            in a core's cache.
+    """
     out = np.empty(length, dtype=np.uint32)
 
     def work(first: int, last: int) -> None:
         stream = KeyStream(key)
         for chunk in range(first, last):
-            stream.residues(chunk, out[chunk * CHUNK : (chunk + 1) * CHUNK])
+            span = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+            stream.residues(chunk, out[span])
+            for total, factor in added:
+                add_scaled(total[span], out[span], factor)
 
     parallel.map_ranges(work, -(-length // CHUNK))
-    return out
-
-
-def combine(vector: Vector, factor: int, terms: Sequence[Term]) -> Vector:
-    """``factor · vector + sum of terms`` modulo p, a new vector: a long share. Chunk by chunk, on all cores."""
-    out = np.empty_like(vector)
-
-    def work(first: int, last: int) -> None:
-        streams = [(KeyStream(term.key), term.factor) for term in terms]
-        scratch = np.empty(min(CHUNK, vector.size), dtype=np.uint32)
-        for chunk in range(first, last):
-            span = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-            part = out[span]
-            if factor == 1:
-                part[:] = vector[span]
-            else:
-                _scale(part, vector[span], factor)
-            noise = scratch[: part.size]
-            for stream, weight in streams:
-                stream.residues(chunk, noise)
-                add_scaled(part, noise, weight)
-
-    parallel.map_ranges(work, -(-vector.size // CHUNK))
     return out
 
 
@@ -170,7 +147,8 @@ def weighted_sum(vectors: Sequence[Vector], factors: Sequence[int]) -> Vector:
     """``sum of factor · vector`` modulo p."""
     if len(vectors) != len(factors) or not vectors:
         raise ValueError(f"{len(vectors)} vectors and {len(factors)} factors")
-    total = np.zeros_like(vectors[0])
-    for vector, factor in zip(vectors, factors, strict=True):
+    rest = list(zip(vectors, factors, strict=True))
+    total = rest.pop(0)[0].copy() if factors[0] == 1 else np.zeros_like(vectors[0])
+    for vector, factor in rest:
         add_scaled(total, vector, factor)
     return total

@@ -32,6 +32,7 @@ from secure_agg.identity import Identity, Roster
 from secure_agg.messages import (
     MAX_CONFIG,
     MAX_SETUP,
+    NO_BULK,
     RECEIPT,
     SHARE,
     Acceptance,
@@ -79,6 +80,11 @@ class _Round:
         """What is bound durably is bound for this."""
         return (self.config.task, self.config.round)
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Among the rounds of its task and their attempts."""
+        return (self.config.round, self.config.attempt)
+
 
 class ShareHolder:
     """One aggregator of a backend that shares updates among several."""
@@ -103,7 +109,7 @@ class ShareHolder:
             clock: seconds; for ``timings``.
         """
         self.identity, self.trust = identity, trust
-        self.timings = Stopwatch(clock)
+        self.timings, self._clock = Stopwatch(clock), clock
         self._channel = channel
         self._store = store if store is not None else AttemptStore()
         self._rounds: dict[str, _Round] = {}
@@ -125,9 +131,11 @@ class ShareHolder:
         """
         with self._lock:
             header = peek(request, max(MAX_CONFIG, header_limit(1 << 24)))
+            start = self._clock()
             try:
-                with self.timings(header.phase):
-                    return self._receive(request, header, beacon)
+                answer = self._receive(request, header, beacon)
+                self.timings.seconds[header.phase] += self._clock() - start  # a phase that was awaited, and no other
+                return answer
             except RemoteProtocolError as error:
                 error.phase, error.culprit = error.phase or header.phase, error.culprit or header.sender
                 raise
@@ -226,6 +234,9 @@ class ShareHolder:
         )
         if self._store.get((self.identity.name, *begun.scope), "set") is not None:
             raise AlreadyReleased("this aggregator has signed a set for this round", phase=header.phase)
+        current = self._rounds.get(config.task)
+        if current is not None and current.coordinator == header.sender and begun.place < current.place:
+            raise WrongContext("a request to begin came after a later one of its coordinator", phase=header.phase)
         answer = write(self.identity, config.context, header.phase, header.sender, b"")
         begun.last = (hashlib.sha256(request).digest(), answer)
         self._rounds[config.task] = begun  # an earlier attempt of the task is over
@@ -238,7 +249,7 @@ class ShareHolder:
         message = read(
             request,
             limit=header_limit(found.config.cohort_size),
-            bulk_sizes=None,
+            bulk_sizes=NO_BULK if phase.kind is PhaseKind.CONSENT else None,
             session=found.sid,
             phase=phase.name,
             recipients=(self.identity.name,),
@@ -258,12 +269,16 @@ class ShareHolder:
         """The backend's part of a request, after what is around it has been checked."""
         limit = header_limit(found.config.cohort_size)
         body = message.body
-        if found.session is None:
+        if found.at == 1:
             listed = decode(AdvertisementList, body, limit, phase=phase.name)
-            session = open_session(found.config, found.cohort, listed.advertisements, found.setup)
-            found.side.begin(session)
-            found.session, body = session, listed.backend
-        if found.statement is not None:
+            if found.session is None:
+                session = open_session(found.config, found.cohort, listed.advertisements, found.setup)
+                found.side.begin(session)
+                found.session = session
+            elif tuple(found.session.advertisements.values()) != listed.advertisements:
+                raise WrongContext("the shares were counted for other advertisements", phase=phase.name)
+            body = listed.backend
+        if found.session is not None and found.statement is not None:
             agreed = decode(Agreed, body, limit, phase=phase.name)
             found.backend.agreement.check_quorum(found.session, found.statement, agreed.signatures)
             body = agreed.backend

@@ -34,7 +34,7 @@ from secure_agg.backends.base import (
     TrustStatement,
 )
 from secure_agg.config import Policy, RoundConfig
-from secure_agg.errors import BadKey, MalformedMessage
+from secure_agg.errors import BadKey, ConfigError, MalformedMessage, VerificationError
 from secure_agg.fault import FaultProof
 from secure_agg.identity import Identity, Roster
 from secure_agg.messages import ADVERTISE, CONSISTENCY, SignedAdvertisement
@@ -127,4 +127,8 @@ class AdditiveBackend(Backend):
 
     def check_fault(self, proof: FaultProof, config: RoundConfig) -> None:
         """See ``faults``."""
-        faults.check(rules.scheme(config.policy), config, proof)
+        try:
+            scheme = rules.scheme(config.policy)
+        except ConfigError as error:
+            raise VerificationError(f"a proof of fault names an unfit policy: {error.args[0]}") from error
+        faults.check(scheme, config, proof)

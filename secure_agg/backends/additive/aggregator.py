@@ -141,7 +141,8 @@ class AdditiveCoordinator(AggregatorSide):
 
     def _collected(self, name: str, message: Message) -> None:
         answer = decode(Collected, message.body, self._limit, phase=rules.COLLECT, culprit=name)
-        if sum(item.proof for item in answer.refused) != len(message.bulk):
+        sizes = [item.proof for item in answer.refused]
+        if min(sizes, default=0) < 0 or sum(sizes) != len(message.bulk):
             raise MalformedMessage("proofs of another size than announced", phase=rules.COLLECT, culprit=name)
         for names in (answer.accepted, tuple(item.name for item in answer.refused)):
             if list(names) != sorted(set(names), key=str.encode):
@@ -156,11 +157,14 @@ class AdditiveCoordinator(AggregatorSide):
         """Keep a proof that is one. A refusal without leaves the client out all the same: it can't be decided."""
         try:
             proof = FaultProof.from_bytes(data)
+            # Whoever makes up a proof can sign its exhibits with a key of its own.
+            named = (proof.culprit, proof.public, proof.config)
+            if named != (client, self._joined().keys.get(client), self._config.to_bytes()):
+                return
             faults.check(self._scheme, self._config, proof)
         except VerificationError:
             return
-        if proof.culprit == client and proof.config == self._config.to_bytes():
-            self._faults.append(proof)
+        self._faults.append(proof)
 
     def survivors(self) -> tuple[str, ...]:
         """Those whose shares all aggregators hold."""
@@ -182,6 +186,9 @@ class AdditiveCoordinator(AggregatorSide):
         party = self._parties[name]
         try:
             openings.check_revealed(self._joined(), self._survivors, party.number, answer.nonces, message.bulk)
+        except MalformedMessage as error:
+            error.culprit = name
+            raise
         except BadCommitment as error:
             self._accuse(rules.BAD_REVEAL, name, message, hashes=self._joined().parts[error.culprit or ""])
             self._drop(name, rules.REVEAL, "revealed a commitment that is not what its client has signed")

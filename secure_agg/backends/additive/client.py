@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from mpc.keys import KeyPair
 from mpc.ring import Vector, byte_view
-from mpc.vector_shares import Scheme, add_scaled, expand, weighted_sum
+from mpc.vector_shares import Scheme, expand, weighted_sum
 from secure_agg.backends.additive import rules, wire
 from secure_agg.backends.additive.setup import AggregatorSet
 from secure_agg.backends.base import ClientSide, Hidden, Letter, Session
@@ -55,15 +53,11 @@ class AdditiveClient(ClientSide):
         free = [party for party in range(self._scheme.parties) if party not in long]
         hashes: dict[int, Vector] = {}
         factors = {party: self._scheme.factors(party, free) for party in long}
-        self._long = {party: np.zeros_like(vector) for party in long}
-        for party in long:
-            add_scaled(self._long[party], vector, factors[party][0])
+        self._long = {party: weighted_sum([vector], [factors[party][0]]) for party in long}
         for place, party in enumerate(free):
             key = wire.stream_key(self._seed(party), self._session, self._name, names[party])
-            share = expand(key, vector.size)
+            share = expand(key, vector.size, [(self._long[other], factors[other][1][place]) for other in long])
             hashes[party] = rules.linear_hash(self._config, share).elements
-            for other in long:
-                add_scaled(self._long[other], share, factors[other][1][place])
         for party in long:
             first, others = factors[party]
             hashes[party] = weighted_sum([commitment.elements, *(hashes[i] for i in free)], [first, *others])

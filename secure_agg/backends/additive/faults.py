@@ -176,7 +176,8 @@ def _two_commitments(scheme: Scheme, config: RoundConfig, aggregators: Aggregato
     advertised, data = proof.exhibits
     letter = shares.read_letter(config, scheme, proof.culprit, _message(proof, config, data, rules.SHARE).body)
     hashed = shares.commitment_hash(config, proof.culprit, letter.hashes)
-    if hashed == _advertised(config, proof, advertised).commitment_hash:
+    shown = _advertised(config, proof, advertised)
+    if (shown.commitment_hash, shown.backend) == (hashed, letter.hashes):
         raise VerificationError("the letter is the advertised one: there is no fault")
 
 
@@ -257,6 +258,9 @@ def _two_sets(scheme: Scheme, config: RoundConfig, aggregators: AggregatorSet, p
     other_config = decode(RoundConfig, other, MAX_CONFIG)
     if (other_config.task, other_config.round) != (config.task, config.round):
         raise VerificationError("the two sets are of different rounds")
+    # One aggregator may serve two federations whose tasks have the same name.
+    if (other_config.policy, other_config.operators) != (config.policy, config.operators):
+        raise VerificationError("the two sets are of different federations")
     signed = []
     for setting, data, signature in ((config, first, first_signature), (other_config, second, second_signature)):
         statement = decode(Statement, data, header_limit(setting.cohort_size))

@@ -131,9 +131,12 @@ class AdditiveOperator(OperatorSide):
     # --- phases ---------------------------------------------------------------------------------------------
 
     def begin(self, session: Session) -> None:
-        """Shares of those who have not advertised the same hashes don't count."""
+        """Shares of those who have not advertised the same hashes don't count, nor of those whose advertised hashes are
+        not what their D_i is made of: what is revealed later is compared with the former, the set names the latter.
+        """
         for name, held in list(self._held.items()):
-            if session.commitment_hashes.get(name) != held.commitment_hash:
+            advertised = shares.commitment_hash(self._config, name, session.parts.get(name, b""))
+            if not session.commitment_hashes.get(name) == held.commitment_hash == advertised:
                 shown, (message, _) = session.advertisements.get(name), self._letters[name]
                 letter = pack(encode(message.header), message.bulk)
                 self._take_out(name)
