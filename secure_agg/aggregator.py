@@ -9,9 +9,10 @@ When to close a phase is up to the driver: once ``awaited`` is empty, or at a de
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, TypeVar, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -34,7 +35,7 @@ from secure_agg.errors import (
     VerificationError,
 )
 from secure_agg.evidence import CohortMember, Evidence, OpeningRequest
-from secure_agg.fault import FaultProof
+from secure_agg.fault import TWO_ADVERTISEMENTS, FaultProof
 from secure_agg.identity import Identity, Roster
 from secure_agg.messages import (
     MAX_ADVERTISEMENT,
@@ -45,6 +46,7 @@ from secure_agg.messages import (
     AdvertisementList,
     Agreed,
     Envelope,
+    Header,
     HiddenInput,
     Message,
     Opening,
@@ -58,37 +60,11 @@ from secure_agg.messages import (
     read,
     write,
 )
+from secure_agg.requests import Requests, in_order
 from secure_agg.session import check_advertisement, open_commitment, open_session
 from secure_agg.stopwatch import Stopwatch
 
-_T = TypeVar("_T")
 _VOTES: Final = (PhaseKind.AGREE, PhaseKind.CONSENT)
-
-
-def _in_order(items: Mapping[str, _T]) -> tuple[_T, ...]:
-    """The values in the order of their ids."""
-    return tuple(items[name] for name in sorted(items, key=str.encode))
-
-
-class Requests(Sequence[Envelope]):
-    """One phase's requests, each made when it is looked at: together they may be n times the cohort's size."""
-
-    def __init__(self, names: Sequence[str], make: Callable[[str], Envelope]) -> None:
-        self._names, self._make = names, make
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    @overload
-    def __getitem__(self, index: int) -> Envelope: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Envelope]: ...
-
-    def __getitem__(self, index: int | slice) -> Envelope | Sequence[Envelope]:
-        if isinstance(index, slice):
-            return Requests(self._names[index], self._make)
-        return self._make(self._names[index])
 
 
 class Aggregator:
@@ -147,6 +123,7 @@ class Aggregator:
         self._commitment_hashes: dict[bytes, str] = {}
         self._openings: dict[str, Opening] = {}
         self._signatures: dict[str, Signature] = {}
+        self._faults: list[FaultProof] = []
 
     def __repr__(self) -> str:
         return f"Aggregator({self.identity.name!r}, state={self.state!r})"
@@ -178,7 +155,7 @@ class Aggregator:
     @property
     def faults(self) -> tuple[FaultProof, ...]:
         """What has been proved of clients and operators so far; also of a round that was aborted."""
-        return self._side.faults
+        return (*self._faults, *self._side.faults)
 
     @property
     def session(self) -> Session | None:
@@ -234,7 +211,7 @@ class Aggregator:
             self._finish()
             return []
         opened = self._phases[self._at]
-        if not opened.kind.of_operators and self._session is not None:
+        if self._session is not None:
             self._check_present(closed, opened)
         if opened.kind in _VOTES:
             self._fix_survivors(opened)
@@ -295,9 +272,9 @@ class Aggregator:
         quorum's signatures after it; all advertisements in the first phase after they are fixed.
         """
         statement = encode(self._statement) if phase.kind in _VOTES and self._statement else None
-        signatures = _in_order(self._signatures) if self._statement and statement is None else None
+        signatures = in_order(self._signatures) if self._statement and statement is None else None
         after_advertise = self._phases[self._at - 1].kind is PhaseKind.ADVERTISE
-        advertisements = _in_order(self._advertisements) if after_advertise else None
+        advertisements = in_order(self._advertisements) if after_advertise else None
 
         def wrap(body: bytes) -> bytes:
             if statement is not None:
@@ -315,9 +292,9 @@ class Aggregator:
         request = OpeningRequest(
             config=self.config.to_bytes(),
             cohort=self._members(),
-            advertisements=_in_order(self._advertisements),
-            openings=_in_order(self._openings),
-            agreement=_in_order(self._signatures),
+            advertisements=in_order(self._advertisements),
+            openings=in_order(self._openings),
+            agreement=in_order(self._signatures),
             backend=part,
         )
         return self._request(name, phase.name, encode(request), hidden)
@@ -326,7 +303,7 @@ class Aggregator:
         return tuple(CohortMember(name, key) for name, key in self.cohort.items())
 
     def _fix_participants(self) -> None:
-        self._session = open_session(self.config, self.cohort, _in_order(self._advertisements), self._setup)
+        self._session = open_session(self.config, self.cohort, in_order(self._advertisements), self._setup)
         self._side.begin(self._session)
 
     def _fix_survivors(self, phase: Phase) -> None:
@@ -376,6 +353,7 @@ class Aggregator:
         asked = self._operators if phase.kind.of_operators else self.cohort
         if header.sender in asked and header.sender not in self._awaited and header.phase == phase.name:
             if header.sender in self._answered:
+                self._keep_second(phase, header)
                 raise DuplicateMessage("a second message in one phase", phase=phase.name, culprit=header.sender)
             raise UnknownSender("a message from somebody who was not asked", phase=phase.name, culprit=header.sender)
         to_everybody = phase.kind in (PhaseKind.ADVERTISE, PhaseKind.EXCHANGE)
@@ -392,6 +370,25 @@ class Aggregator:
         self._awaited.discard(header.sender)
         self._answered.add(header.sender)
         return sent
+
+    def _keep_second(self, phase: Phase, header: Header) -> None:
+        """A second advertisement that is another one, and signed, proves that its client says two things."""
+        first = self._advertisements.get(header.sender)
+        second = SignedAdvertisement(header.sender, header.body, header.signature)
+        if phase.kind is not PhaseKind.ADVERTISE or first is None or first == second:
+            return
+        proof = FaultProof(
+            kind=TWO_ADVERTISEMENTS,
+            culprit=header.sender,
+            public=self.cohort[header.sender],
+            config=self.config.to_bytes(),
+            setup=b"",
+            exhibits=(first.message(self.config.context), second.message(self.config.context)),
+        )
+        with contextlib.suppress(VerificationError):
+            Auditor().verify_fault(proof)
+            if all(known.culprit != proof.culprit for known in self._faults):
+                self._faults.append(proof)
 
     def _bulk_sizes(self, phase: Phase) -> range | None:
         """What a response may bring: a hidden vector, an operator's answer whose size the backend checks, nothing."""
@@ -453,7 +450,7 @@ class Aggregator:
     def _finish(self) -> None:
         """Open the sum, and check it as everybody else will. Nothing leaves that has not passed."""
         config = self.config
-        openings = _in_order(self._openings) or self._side.openings()
+        openings = in_order(self._openings) or self._side.openings()
         sums = self._side.total()
         try:
             addends = self._backend.addends(config.policy, len(openings))
@@ -461,9 +458,9 @@ class Aggregator:
             evidence = Evidence(
                 config=config,
                 cohort=self._members(),
-                advertisements=_in_order(self._advertisements),
+                advertisements=in_order(self._advertisements),
                 openings=openings,
-                agreement=_in_order(self._signatures),
+                agreement=in_order(self._signatures),
                 setup=self._setup if self._backend.operated else b"",
                 attestation=self._side.attestation(),
                 sums=sums.astype(np.uint32, copy=False),

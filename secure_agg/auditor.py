@@ -220,6 +220,8 @@ class Auditor:
             if proof.public not in (cohort.get(proof.culprit), self.trust.operators.get(proof.culprit)):
                 raise TrustError(f"the key of {proof.culprit!r} is not the pinned one", culprit=proof.culprit)
         if proof.kind == TWO_ADVERTISEMENTS:
+            if proof.setup:
+                raise VerificationError("a proof of two advertisements needs no set-up")
             _check_two_advertisements(proof, config)
         else:
             backends.load(config.policy.backend).check_fault(proof, config)
@@ -260,6 +262,10 @@ class Auditor:
             item.name: decode(Advertisement, item.body, MAX_ADVERTISEMENT).commitment_hash
             for item in evidence.advertisements
         }
+        operated = backends.load(evidence.config.policy.backend).operated
+        if operated and accepted.name in {member.name for member in evidence.cohort}:
+            # The session does not bind the advertisements, so one may be left out; the share was accepted all the same.
+            hashes.setdefault(accepted.name, accepted.commitment_hash)
         if header.recipient != accepted.name or hashes.get(accepted.name) != accepted.commitment_hash:
             raise VerificationError("the receipt is not for an input of this round", phase=RECEIPT)
         if accepted.name in evidence.participants:

@@ -222,6 +222,10 @@ class SignedAdvertisement(Wire, frozen=True):
         verify_signature(key, self.signature, message, phase=ADVERTISE, culprit=self.name)
         return decode(Advertisement, self.body, MAX_ADVERTISEMENT, phase=ADVERTISE, culprit=self.name)
 
+    def message(self, context: bytes) -> bytes:
+        """The message that it came in."""
+        return pack(encode(Header(VERSION, context, ADVERTISE, self.name, "", self.body, b"", self.signature)))
+
 
 class AdvertisementList(Wire, frozen=True):
     """First request after *advertise*: everybody's advertisements in id order, and the backend's own part."""

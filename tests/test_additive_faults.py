@@ -39,7 +39,7 @@ from additive_round import (
     statement_of,
     unit,
 )
-from federation import Federation, bulk_of, channel, forge, header_of, identity, replace
+from federation import Federation, Tape, bulk_of, channel, edit, forge, header_of, identity, replace
 
 from mpc.ring import Vector, from_bytes
 from mpc.vector_shares import weighted_sum
@@ -53,6 +53,7 @@ from secure_agg.codec import FixedPoint, model_digest
 from secure_agg.config import Option
 from secure_agg.errors import (
     DealerFault,
+    DuplicateMessage,
     OperatorFault,
     SecureAggError,
     TrustError,
@@ -592,10 +593,9 @@ def test_of_all_aggregators_no_opened_share_may_be_missing() -> None:
         fails(some, tape.federation.trust)
 
 
-# --- known limits ---------------------------------------------------------------------------------------------
+# --- what the coordinator shows whom --------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="a receipt counts only if the evidence holds its client's advertisement")
 def test_a_coordinator_that_hides_a_clients_advertisement_does_not_hide_its_exclusion() -> None:
     """sid does not bind the advertisements here: the coordinator leaves one out of the evidence, afterwards even."""
     tape, evidence = finished(False)
@@ -646,9 +646,6 @@ def evidence_of(tape: Play, shown_by: Sequence[str], totals: dict[str, bytes]) -
     )
 
 
-@pytest.mark.xfail(
-    strict=True, reason="threshold many opened shares fix a client's commitment only if all fit together"
-)
 def test_client_and_coordinator_together_can_t_choose_between_two_results_of_one_round() -> None:
     """With 2 of 4 the coordinator shows one pair of aggregators each other's commitments only, and the other pair
     theirs. All give out their partial sums; then it picks which pair's result it publishes, having seen both.
@@ -673,3 +670,22 @@ def test_client_and_coordinator_together_can_t_choose_between_two_results_of_one
         except VerificationError:
             continue
     assert len(results) <= 1
+
+
+@pytest.mark.parametrize("backend", ["masking", "plain", "additive"])
+def test_a_second_advertisement_is_refused_and_proves_that_its_client_says_two_things(backend: str) -> None:
+    tape = Tape.start(Federation(backend=backend))
+    tape.until("advertise")
+    first, federation = tape.answer("c000"), tape.federation
+    tape.deliver(first)
+    other = edit(first, identity("c000"), Advertisement, partial(replace, commitment_hash=bytes(32)))
+    unsigned = edit(first, identity("c001"), Advertisement, partial(replace, commitment_hash=bytes(32)))
+    for again, proofs in ((first, 0), (unsigned, 0), (other, 1), (other, 1)):
+        with pytest.raises(DuplicateMessage):
+            tape.deliver(again)
+        assert len(tape.aggregator.faults) == proofs
+    proof = FaultProof.from_bytes(tape.aggregator.faults[0].to_bytes())
+    assert (proof.kind, Auditor(federation.trust).verify_fault(proof)) == ("two-advertisements", "c000")
+    for exhibits in ((first, first), (first,), (first, unsigned), (other, tape.answer("c001"))):
+        with pytest.raises(VerificationError):
+            Auditor(federation.trust).verify_fault(replace(proof, exhibits=exhibits))

@@ -23,7 +23,6 @@ from secure_agg.errors import (
 )
 from secure_agg.fault import FaultProof
 from secure_agg.messages import CONSISTENCY, Message, Opening, Statement, decode, encode, header_limit
-from zk.transcript import DIGEST_BYTES
 
 
 @dataclass
@@ -80,7 +79,7 @@ class AdditiveCoordinator(AggregatorSide):
 
     def receive_advertisement(self, name: str, part: bytes) -> None:
         """Hashes of the shares' commitments, one for each aggregator."""
-        if len(part) != self._scheme.parties * DIGEST_BYTES:
+        if len(part) != rules.hashes_bytes(self._scheme):
             raise MalformedMessage("an advertisement has a hash for each aggregator", phase=rules.SHARE, culprit=name)
 
     def begin(self, session: Session) -> None:
@@ -112,7 +111,7 @@ class AdditiveCoordinator(AggregatorSide):
         parties = [number for number, _ in self._revealed()]
         for opening in self.openings():
             try:
-                openings.combine(self._config, self._scheme, opening.name, parties, opening.commitment)
+                openings.combine(self._joined(), self._scheme, opening.name, parties, opening.commitment)
             except BadCommitment as error:
                 item = self._joined().advertisements[opening.name]
                 self._faults.append(

@@ -46,7 +46,7 @@ class AdditiveClient(ClientSide):
         """Split. A free share's hash is computed, a long one's follows from those and the vector's, being linear.
 
         Returns:
-            The hashes of all shares' commitments, which D_i is made from.
+            The hashes of all shares' commitments and of the vector's, which D_i is made from.
         """
         names, start = self._aggregators.names, rules.start_of(self._config, self._name, self._scheme.parties)
         long = self._scheme.long_holders(start)
@@ -65,10 +65,11 @@ class AdditiveClient(ClientSide):
             rules.share_hash(self._config, self._name, i, Commitment(hashes[i]).to_bytes(), self._nonce(i))
             for i in range(self._scheme.parties)
         )
+        self._hashes += rules.whole_hash(self._config, self._name, commitment.to_bytes())
         return self._hashes
 
     def advertise(self) -> bytes:
-        """The hashes of the shares' commitments."""
+        """What the client signs of its shares."""
         return self._hashes
 
     def letters(self) -> Sequence[Letter]:

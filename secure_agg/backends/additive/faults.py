@@ -3,7 +3,7 @@
 * ``bad-share``: a client sealed an aggregator something else than the share whose hash it signed.
   Exhibits: its letter, and the key that the letter is bound to.
 * ``two-commitments``: a client sent shares of other hashes than it advertised. Exhibits: its advertisement, its letter.
-* ``bad-shares``: a client signed hashes of shares that lie on no polynomial (only with a threshold).
+* ``bad-shares``: a client signed hashes of shares that don't combine to the commitment whose hash it signed.
   Exhibits: its advertisement, the nonces of the opened shares, their commitments.
 * ``bad-reveal``: an aggregator vouched for a client's share, and revealed another commitment than the client signed.
   Exhibits: the set, the client's hashes, what it revealed.
@@ -188,7 +188,7 @@ def _bad_shares(scheme: Scheme, config: RoundConfig, aggregators: AggregatorSet,
     openings.check_parties(scheme, shown.parties, rules.REVEAL)
     size = openings.commitment_bytes(config)
     if (len(part), len(shown.nonces), len(committed)) != (
-        scheme.parties * DIGEST_BYTES,
+        rules.hashes_bytes(scheme),
         len(shown.parties) * DIGEST_BYTES,
         len(shown.parties) * size,
     ):
@@ -199,10 +199,10 @@ def _bad_shares(scheme: Scheme, config: RoundConfig, aggregators: AggregatorSet,
         if hashed != part[party * DIGEST_BYTES : (party + 1) * DIGEST_BYTES]:
             raise VerificationError("a commitment is not what the client has signed")
     try:
-        openings.combine(config, scheme, proof.culprit, shown.parties, committed)
+        openings.combine_signed(config, scheme, proof.culprit, part, shown.parties, committed)
     except BadCommitment:
         return
-    raise VerificationError("the shares lie on a polynomial: there is no fault")
+    raise VerificationError("the shares combine to what the client has signed: there is no fault")
 
 
 def _revealed(

@@ -67,7 +67,7 @@ def check_reveals(
     for place, item in enumerate(revealed.items):
         check_revealed(session, survivors, item.party, item.nonces, bulk[place * size : (place + 1) * size])
     for opening in openings_of(session.config, survivors, {item.party: item.nonces for item in revealed.items}, bulk):
-        combine(session.config, scheme, opening[0], parties, opening[1])
+        combine(session, scheme, opening[0], parties, opening[1])
     return {item.party: item.nonces for item in revealed.items}
 
 
@@ -102,12 +102,19 @@ def openings_of(
     return found
 
 
-def combine(config: RoundConfig, scheme: Scheme, client: str, parties: Sequence[int], committed: bytes) -> Commitment:
-    """A client's commitment from its shares' commitments.
+def combine(session: Session, scheme: Scheme, client: str, parties: Sequence[int], committed: bytes) -> Commitment:
+    """A client's commitment from its shares' commitments; see ``combine_signed``."""
+    return combine_signed(session.config, scheme, client, session.parts[client], parties, committed)
+
+
+def combine_signed(
+    config: RoundConfig, scheme: Scheme, client: str, hashes: bytes, parties: Sequence[int], committed: bytes
+) -> Commitment:
+    """A client's commitment from its shares' commitments, and from what it has signed of them.
 
     Raises:
-        BadCommitment: not canonical, or more than the threshold that don't fit together: then which sum comes out
-            would depend on who is asked. It is the client's fault, who has signed them.
+        BadCommitment: not canonical, or they don't fit together, or combine to another commitment than the client has
+            signed. It is the client's fault.
     """
     size = commitment_bytes(config)
     try:
@@ -118,7 +125,12 @@ def combine(config: RoundConfig, scheme: Scheme, client: str, parties: Sequence[
     for party, item in zip(parties[scheme.threshold :], items[scheme.threshold :], strict=True):
         if Commitment(weighted_sum(first, scheme.implied(party, basis))) != Commitment(item):
             raise BadCommitment("a client's shares lie on no polynomial", phase=rules.REVEAL, culprit=client)
-    return Commitment(weighted_sum(first, scheme.weights(basis)))
+    found = Commitment(weighted_sum(first, scheme.weights(basis)))
+    if rules.whole_hash(config, client, found.to_bytes()) != hashes[scheme.parties * DIGEST_BYTES :]:
+        raise BadCommitment(
+            "a client's shares combine to another commitment than it has signed", phase=rules.REVEAL, culprit=client
+        )
+    return found
 
 
 def open_client(session: Session, scheme: Scheme, name: str, committed: bytes, nonce: bytes) -> Commitment:
@@ -140,4 +152,4 @@ def open_client(session: Session, scheme: Scheme, name: str, committed: bytes, n
         signed = session.parts[name][party * DIGEST_BYTES : (party + 1) * DIGEST_BYTES]
         if rules.share_hash(session.config, name, party, item, its) != signed:
             raise BadCommitment("a share's commitment is not what its client has signed", culprit=name)
-    return combine(session.config, scheme, name, opened.parties, committed)
+    return combine(session, scheme, name, opened.parties, committed)

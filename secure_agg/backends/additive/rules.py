@@ -13,7 +13,7 @@ from secure_agg.errors import ConfigError
 from secure_agg.messages import Statement, StatementEntry
 from zk import commitment
 from zk.commitment import Commitment
-from zk.transcript import digest
+from zk.transcript import DIGEST_BYTES, digest
 
 AGGREGATORS: Final = "aggregators"
 THRESHOLD: Final = "threshold"
@@ -101,6 +101,18 @@ def linear_hash(config: RoundConfig, vector: Vector) -> Commitment:
     """h of a share: linear modulo p over all of them, and no more than that, since shares are not short."""
     values, randomness = vector[: config.layout.committed], vector[config.layout.committed :]
     return commitment.commit(values, randomness, config.commitment.rank)
+
+
+def hashes_bytes(scheme: Scheme) -> int:
+    """Size of what a client signs of its shares: a hash for each, and one of their sum's."""
+    return (scheme.parties + 1) * DIGEST_BYTES
+
+
+def whole_hash(config: RoundConfig, client: str, committed: bytes) -> bytes:
+    """What a client signs of its own commitment, which its shares' have to combine to whoever opens them: without it
+    there could be two, and who may choose among the aggregators could choose between them.
+    """
+    return digest("whole-commitment", config.context, client.encode(), committed)
 
 
 def share_hash(config: RoundConfig, client: str, party: int, committed: bytes, nonce: bytes) -> bytes:
