@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint check bench clean
+.PHONY: help setup demo test crash lint check bench clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -24,6 +24,9 @@ demo: setup ## Federated training on real data, every round masked, checked and 
 
 test: setup ## All tests.
 	$(BIN)/python -m pytest
+
+crash: setup ## The ledger after kills, failing calls and power cuts; some minutes.
+	$(BIN)/python -m pytest tests/crash -m "crash or not crash"
 
 lint: setup ## Format, lint and types.
 	$(BIN)/ruff format --check .

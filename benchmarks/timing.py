@@ -35,6 +35,10 @@ class Samples:
         """Two operations one after the other, repetition by repetition."""
         return Samples(tuple(a + b for a, b in zip(self.seconds, other.seconds, strict=True)))
 
+    def scaled(self, factor: float) -> Samples:
+        """What a part of the operation takes, where it is made of equal parts."""
+        return Samples(tuple(factor * seconds for seconds in self.seconds))
+
     def ratio_to(self, other: Samples) -> float:
         """The median over the repetitions of this operation's time over the other's."""
         return statistics.median(a / b for a, b in zip(self.seconds, other.seconds, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import tempfile
@@ -55,6 +56,7 @@ def check_id(name: str) -> str:
     return name
 
 
+@functools.lru_cache(maxsize=4096)
 def check_public_key(raw: bytes) -> bytes:
     """Return ``raw`` if it is the canonical encoding of a point that is not of small order.
 

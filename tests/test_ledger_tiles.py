@@ -453,9 +453,9 @@ def flip(data: bytes, place: int) -> bytes:
         ("checkpoint", lambda data: b"", LedgerDamaged, "the published checkpoint"),
         ("checkpoint", lambda data: data.replace(b"\n3\n", b"\n2\n"), TrustError, "not the pinned log's"),
         ("checkpoint", lambda data: data.replace(b"\n3\n", b"\n4\n"), TrustError, "not the pinned log's"),
-        ("evidence/*/*/*", None, LedgerDamaged, r"record 0: evidence/.* is missing"),
-        ("evidence/*/*/*", lambda data: flip(data, 300), LedgerDamaged, r"record 0: evidence/.* other content"),
-        ("evidence/*/*/*", lambda data: data[:-1], LedgerDamaged, "other content"),
+        ("evidence/*/*", None, LedgerDamaged, r"record 0: evidence/.* is missing"),
+        ("evidence/*/*", lambda data: flip(data, 300), LedgerDamaged, r"record 0: evidence/.* other content"),
+        ("evidence/*/*", lambda data: data[:-1], LedgerDamaged, "other content"),
     ],
 )
 def test_whatever_is_changed_or_missing_is_noticed(

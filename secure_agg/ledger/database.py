@@ -144,6 +144,7 @@ class Database:
                     db.execute("COMMIT")
                 finally:
                     db.close()
+                sync_directory(path.parent)  # what a ledger needs, its key above all, is there before it is
                 with contextlib.suppress(FileExistsError):  # another process was faster: its ledger is the ledger
                     os.link(name, path)
                 sync_directory(path.parent)
