@@ -120,7 +120,7 @@ def _lagrange(points: Sequence[int], at: int) -> tuple[int, ...]:
     return tuple(factors)
 
 
-def expand(key: bytes, length: int, added: Sequence[tuple[Vector, int]] = ()) -> Vector:
+def expand(key: bytes, length: int, added: Sequence[tuple[Vector, int]] = (), *, out: Vector | None = None) -> Vector:
     """The vector that a free share's key stands for. On all cores.
 
     Args:
@@ -128,19 +128,20 @@ def expand(key: bytes, length: int, added: Sequence[tuple[Vector, int]] = ()) ->
         length: of the vector.
         added: vectors of that length to which it is added, and with which factors: cheapest at once, while a chunk is
             in a core's cache.
+        out: is filled and returned: memory that was used before takes half the time of new.
     """
-    out = np.empty(length, dtype=np.uint32)
+    share = np.empty(length, dtype=np.uint32) if out is None else out
 
     def work(first: int, last: int) -> None:
         stream = KeyStream(key)
         for chunk in range(first, last):
             span = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-            stream.residues(chunk, out[span])
+            stream.residues(chunk, share[span])
             for total, factor in added:
-                add_scaled(total[span], out[span], factor)
+                add_scaled(total[span], share[span], factor)
 
     parallel.map_ranges(work, -(-length // CHUNK))
-    return out
+    return share
 
 
 def weighted_sum(vectors: Sequence[Vector], factors: Sequence[int]) -> Vector:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from mpc.keys import KeyPair
 from mpc.ring import Vector, byte_view
 from mpc.vector_shares import Scheme, expand, weighted_sum
@@ -54,9 +56,11 @@ class AdditiveClient(ClientSide):
         hashes: dict[int, Vector] = {}
         factors = {party: self._scheme.factors(party, free) for party in long}
         self._long = {party: weighted_sum([vector], [factors[party][0]]) for party in long}
+        share = np.empty_like(vector)  # one after another
         for place, party in enumerate(free):
             key = wire.stream_key(self._seed(party), self._session, self._name, names[party])
-            share = expand(key, vector.size, [(self._long[other], factors[other][1][place]) for other in long])
+            added = [(self._long[other], factors[other][1][place]) for other in long]
+            expand(key, vector.size, added, out=share)
             hashes[party] = rules.linear_hash(self._config, share).elements
         for party in long:
             first, others = factors[party]

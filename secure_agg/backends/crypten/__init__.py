@@ -29,7 +29,7 @@ from secure_agg.backends.base import (
     PhaseKind,
     TrustStatement,
 )
-from secure_agg.backends.crypten import rules
+from secure_agg.backends.crypten import compute, rules
 from secure_agg.backends.crypten.aggregator import CryptenCoordinator
 from secure_agg.backends.crypten.client import CryptenClient
 from secure_agg.backends.crypten.operator import CryptenOperator
@@ -51,7 +51,7 @@ class CryptenBackend(Backend):
         dropouts="clients before they have sent their shares; no party may be lost",
         post_quantum="not yet: shares are sealed with X25519",
         limits="a party that computes wrongly stops a sum (it is verified) but not a trimmed mean or median, which "
-        "are attested by the parties' signatures only",
+        "are attested by the parties' signatures only; all parties of a round have to be in one process",
     )
     agreement = rules.SignedByParties()
     operated = True
@@ -92,6 +92,7 @@ class CryptenBackend(Backend):
 
     def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:
         """The parties have to be pinned, all of them."""
+        rules.check_size(config)
         for member in self._parties(config, setup).members:
             if operators.get(member.name) != member.identity:
                 raise BadKey("a party that is not pinned", phase=ADVERTISE, culprit=member.name)
@@ -116,6 +117,7 @@ class CryptenBackend(Backend):
         self, config: RoundConfig, identity: Identity, channel: KeyPair, setup: bytes, cohort: Roster
     ) -> OperatorSide:
         """See ``operator.CryptenOperator``."""
+        compute.check_installed()
         return CryptenOperator(config, identity, self._parties(config, setup), channel, session_id(config))
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:

@@ -21,15 +21,16 @@ from secure_agg.config import RoundConfig
 from secure_agg.errors import (
     LocalProtocolError,
     MalformedMessage,
-    OperatorFault,
     OperatorLost,
     RemoteProtocolError,
     RoundAborted,
+    TooFewClients,
     Unattributed,
 )
 from secure_agg.identity import verify_signature
 from secure_agg.messages import ADVERTISE, Message, Opening, Signature, Statement, decode, encode, header_limit
 from secure_agg.session import open_commitment
+from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 
 
@@ -81,9 +82,16 @@ class CryptenCoordinator(AggregatorSide):
     # --- parties --------------------------------------------------------------------------------------------
 
     def operation(self, phase: str, name: str) -> tuple[bytes, Hidden]:
-        """Whom to judge, in phase filter."""
+        """Whom to judge, in phase filter.
+
+        Raises:
+            TooFewClients: fewer than any set may have.
+        """
         if phase == rules.FILTER:
             self._candidates = self._opened()
+            least = max(self._config.policy.min_clients, self._joined().quorum)
+            if len(self._candidates) < least:
+                raise TooFewClients(f"{len(self._candidates)} clients can be judged, {least} are needed", phase=phase)
             return encode(Candidates(self._candidates)), b""
         return b"", b""
 
@@ -95,6 +103,8 @@ class CryptenCoordinator(AggregatorSide):
         elif phase == rules.FILTER:
             self._judged(party, name, message)
         elif phase == rules.PARTIAL_SUM:
+            if message.body:
+                raise MalformedMessage("a partial sum with something else", phase=phase, culprit=name)
             try:
                 party.partial_sum = words_from_bytes(message.bulk, self._config.layout.total)
             except ValueError as error:
@@ -108,36 +118,42 @@ class CryptenCoordinator(AggregatorSide):
         names = [item.name for item in answer.accepted]
         if names != sorted(set(names), key=str.encode) or len(message.bulk) != size * len(names):
             raise MalformedMessage("shares are not in id order, each once", phase=rules.COLLECT, culprit=name)
+        if any(len(item.pad) != DIGEST_BYTES for item in answer.accepted):
+            raise MalformedMessage("a pad has a wrong size", phase=rules.COLLECT, culprit=name)
         for place, item in enumerate(answer.accepted):
-            if len(item.pad) != DIGEST_BYTES:
-                raise MalformedMessage("a pad has a wrong size", phase=rules.COLLECT, culprit=name)
             party.held[item.name] = (item.pad, bytes(message.bulk[place * size : (place + 1) * size]))
 
     def _opened(self) -> tuple[str, ...]:
-        """The clients that all parties hold shares of, and whose commitments open."""
+        """The clients that all parties hold shares of, and whose commitments open; of two with the same commitment the
+        first: verifiers refuse a commitment that is there twice.
+        """
         if self._openings:
             return tuple(self._openings)
         held = [party.held for party in self._parties.values()]
         session = self._joined()
+        seen: set[Commitment] = set()
         for name in sorted(set(session.members).intersection(*held), key=str.encode):
             items = [shares[name] for shares in held]
             if len({opening for _, opening in items}) != 1:
                 continue
             try:
                 commitment, nonce = open_opening([pad for pad, _ in items], session.sid, name, items[0][1])
-                open_commitment(session, name, commitment, nonce)
+                opened = open_commitment(session, name, commitment, nonce)
             except (ValueError, RemoteProtocolError):
                 continue
+            if opened in seen:
+                continue
+            seen.add(opened)
             self._openings[name] = Opening(name, commitment, nonce)
         return tuple(self._openings)
 
     def _judged(self, party: _Party, name: str, message: Message) -> None:
         verdicts = decode(Verdicts, message.body, self._limit, phase=rules.FILTER, culprit=name).accepted
-        if len(verdicts) != len(self._candidates):
+        if len(verdicts) != len(self._candidates) or len(message.bulk):
             raise MalformedMessage("verdicts on another number of clients", phase=rules.FILTER, culprit=name)
-        for other in self._parties.values():
-            if other.verdicts and other.verdicts != verdicts:
-                raise OperatorFault("two parties differ in whom they accept", phase=rules.FILTER, culprit=name)
+        for other, said in self._parties.items():
+            if said.verdicts and said.verdicts != verdicts:
+                raise Unattributed(f"{other!r} and {name!r} differ in whom they accept", phase=rules.FILTER)
         party.verdicts = verdicts
 
     def _computed(self, party: _Party, name: str, message: Message) -> None:
@@ -146,9 +162,9 @@ class CryptenCoordinator(AggregatorSide):
             result = read_vector(self._config, message.bulk)
         except ValueError as error:
             raise MalformedMessage(f"no result: {error}", phase=rules.COMPUTE, culprit=name) from error
-        for other in self._parties.values():
-            if other.result is not None and not np.array_equal(other.result, result):
-                raise OperatorFault("two parties differ in the result", phase=rules.COMPUTE, culprit=name)
+        for other, said in self._parties.items():
+            if said.result is not None and not np.array_equal(said.result, result):
+                raise Unattributed(f"{other!r} and {name!r} differ in the result", phase=rules.COMPUTE)
         if self._statement is None or answer.attestation.name != name:
             raise MalformedMessage("an attestation of somebody else", phase=rules.COMPUTE, culprit=name)
         signed = attested_bytes(self._joined().sid, rules.SignedByParties().root(self._statement), result)

@@ -2,14 +2,16 @@
 
 A party hands in its own shares and waits; when all have, the engine's processes compute, and every party gets what was
 revealed. One pool of processes serves all rounds of this process, one job at a time; it starts with the first job.
+So all parties of a round have to be in one process, which holds all shares.
 """
 
 from __future__ import annotations
 
 import atexit
 import copy
+import importlib.util
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,7 +23,7 @@ from secure_agg.backends.crypten import rules
 from secure_agg.backends.crypten.engine.jobs import Layout, NormBound, Range, Result
 from secure_agg.backends.crypten.engine.launcher import Parties
 from secure_agg.config import RoundConfig
-from secure_agg.errors import DuplicateMessage, OperatorLost, RoundAborted
+from secure_agg.errors import ConfigError, DuplicateMessage, PolicyViolation, RoundAborted
 from zk import parameters
 
 WAIT_SECONDS: Final = 60.0
@@ -30,12 +32,37 @@ WAIT_SECONDS: Final = 60.0
 
 @dataclass
 class _Job:
-    """A job that parties are handing in their shares for."""
+    """A job that parties are handing in their shares for.
 
+    Attributes:
+        clients: whose shares, in order: the same at every party.
+        shares: by party.
+        done: set once there is a result or an error.
+        error: what every party raises; None once there is a result.
+    """
+
+    clients: tuple[str, ...]
     shares: dict[int, Words] = field(default_factory=dict, repr=False)
     done: threading.Event = field(default_factory=threading.Event)
     result: Any = None
-    error: Exception | None = None
+    error: Exception | None = field(default_factory=lambda: RoundAborted("the computation was interrupted"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which party of which round asks.
+
+    Attributes:
+        config: the round's.
+        session: sid.
+        parties: ids of all parties, in order.
+        party: this one's place among them.
+    """
+
+    config: RoundConfig
+    session: bytes
+    parties: tuple[str, ...]
+    party: int
 
 
 class _Pool:
@@ -44,49 +71,77 @@ class _Pool:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._computing = threading.Lock()
-        self._jobs: dict[bytes, _Job] = {}
+        self._jobs: dict[tuple[str, bytes], _Job] = {}
         self._parties: dict[int, Parties] = {}
 
     def run(
-        self, name: bytes, party: int, parties: int, shares: Words, work: Callable[[Parties, list[Words]], Any]
+        self,
+        phase: str,
+        place: Place,
+        clients: tuple[str, ...],
+        shares: Words,
+        work: Callable[[Parties, list[Words]], Any],
     ) -> Any:
         """Hand in one party's shares; what ``work`` makes of all, once the last has come.
 
         Raises:
             DuplicateMessage: this party has handed in before.
-            OperatorLost: another has not.
-            RoundAborted: a process has failed.
+            PolicyViolation: another was asked to compute on other clients.
+            RoundAborted: another has not handed in, or a process has failed.
         """
+        name = (phase, place.session)
         with self._lock:
-            job = self._jobs.setdefault(name, _Job())
-            if party in job.shares:
-                raise DuplicateMessage(f"party {party} hands in its shares twice")
-            job.shares[party] = shares
-            complete = len(job.shares) == parties
-        if complete:
-            try:
-                with self._computing:
-                    job.result = work(self._running(parties), [job.shares[i] for i in range(parties)])
-            except Exception as error:
-                job.error = error
-            finally:
-                self._forget(name)
+            job = self._jobs.setdefault(name, _Job(clients))
+            if place.party in job.shares:
+                raise DuplicateMessage("a party hands in its shares twice", phase=phase)
+            job.shares[place.party] = shares
+            if job.clients != clients:  # rows of different clients would be added up
+                del self._jobs[name]
+                job.error = PolicyViolation("the parties are asked to compute on different clients", phase=phase)
                 job.done.set()
-        elif not job.done.wait(WAIT_SECONDS) and not self._busy(name):
-            self._forget(name)
-            raise OperatorLost(f"{parties - len(job.shares)} of {parties} parties did not hand in their shares")
-        job.done.wait()
+            complete = len(job.shares) == len(place.parties) and not job.done.is_set()
+        if complete:
+            self._compute(name, place, job, work)
+        elif not job.done.wait(WAIT_SECONDS):
+            self._give_up(name, place, job)
+        job.done.wait()  # once all have handed in, the engine has time limits of its own
         if job.error is not None:
             raise copy.copy(job.error)  # each party raises one of its own
         return job.result
 
-    def _busy(self, name: bytes) -> bool:
-        """Whether the job is being computed, which has time limits of its own."""
-        return self._computing.locked() and name in self._jobs
+    def _compute(
+        self, name: tuple[str, bytes], place: Place, job: _Job, work: Callable[[Parties, list[Words]], Any]
+    ) -> None:
+        count = len(place.parties)
+        try:
+            with self._computing:
+                job.result = work(self._running(count), [job.shares[i] for i in range(count)])
+            job.error = None
+        except RoundAborted as error:
+            known = {f"party {i}": party for i, party in enumerate(place.parties)}
+            error.phase, error.culprit = name[0], known.get(error.culprit or "", error.culprit)
+            job.error = error
+        except Exception as error:
+            job.error = error
+        finally:
+            with self._lock:
+                del self._jobs[name]
+            job.shares.clear()
+            job.done.set()
 
-    def _forget(self, name: bytes) -> None:
+    def _give_up(self, name: tuple[str, bytes], place: Place, job: _Job) -> None:
+        """Stop waiting, unless the last has come in the meantime."""
         with self._lock:
-            self._jobs.pop(name, None)
+            late = [party for i, party in enumerate(place.parties) if i not in job.shares]
+            if not late or self._jobs.get(name) is not job:
+                return
+            del self._jobs[name]
+            job.error = RoundAborted(
+                f"{late} did not hand in their shares: all parties have to be in one process",
+                phase=name[0],
+                culprit=late[0],
+            )
+            job.done.set()
 
     def _running(self, parties: int) -> Parties:
         """The processes; started anew after a failure, which has closed them."""
@@ -105,66 +160,86 @@ _pool = _Pool()
 atexit.register(_pool.close)
 
 
-def judge(config: RoundConfig, session: bytes, party: int, parties: int, shares: Words) -> tuple[bool, ...]:
+def check_installed() -> None:
+    """Before a round begins: clients speak once, so none should be asked for what can't be computed.
+
+    Raises:
+        ConfigError: CrypTen isn't there.
+    """
+    if importlib.util.find_spec("crypten") is None or importlib.util.find_spec("torch") is None:
+        raise ConfigError(
+            "CrypTen is not installed: run  pip install 'secure-agg[crypten]'  "
+            "and  pip install --no-deps crypten==0.4.1"
+        )
+
+
+def judge(place: Place, clients: Sequence[str], shares: Words) -> tuple[bool, ...]:
     """Of each client, whether its vector is one that an honest client sends: every coordinate in range, the weight in
-    [1, max_weight], the values' norm within the bound where there is one. Nothing else is revealed.
+    [1, max_weight], the values' norm within the bound where there is one. Nothing else is revealed. A verdict depends
+    on the client's vector and the policy alone, so judging again, among whomever, tells nothing new.
 
     Args:
+        clients: their ids, in id order.
         shares: this party's, (clients, layout.total).
+
+    Raises:
+        PolicyViolation, RoundAborted: see ``_Pool.run``.
     """
-    policy, layout = config.policy, config.layout
+    policy, layout = place.config.policy, place.config.layout
     limits = policy.max_weight.bit_length()
     ranges = Layout(
         (
             Range(layout.values, policy.bits),
             Range(layout.limbs, policy.bits, normed=False),
             Range(layout.randomness, parameters.noise_bits(policy.bits), normed=False),
-            Range(2, limits, normed=False),
+            Range(rules.WEIGHT_MARGINS, limits, normed=False),
         )
     )
     bound = None
     if rules.function(policy) == rules.NORM_BOUNDED_SUM:
-        bound = NormBound(rules.squared_bound(config), rules.centre(config))
-    extended = np.concatenate([shares, _weight_margins(config, party, shares)], axis=1)
+        bound = NormBound(rules.squared_bound(policy), rules.centre(policy))
+    extended = np.concatenate([shares, _weight_margins(place, shares)], axis=1)
     verdicts: tuple[bool, ...] = _pool.run(
-        b"judge" + session, party, parties, extended, lambda pool, all_shares: pool.judge(all_shares, ranges, bound)
+        rules.FILTER, place, tuple(clients), extended, lambda pool, all_shares: pool.judge(all_shares, ranges, bound)
     )
     return verdicts
 
 
-def _weight_margins(config: RoundConfig, party: int, shares: Words) -> Words:
+def _weight_margins(place: Place, shares: Words) -> Words:
     """Shares of weight − 1 and max_weight − weight: both fit into as many bits as max_weight has exactly if the weight
     is in [1, max_weight].
     """
-    layout = config.layout
+    policy, layout = place.config.policy, place.config.layout
     weights = np.zeros(len(shares), dtype=np.uint64)
-    for place in range(layout.limbs):
-        weights += shares[:, layout.values + place] << np.uint64(config.policy.bits * place)
+    for limb in range(layout.limbs):
+        weights += shares[:, layout.values + limb] << np.uint64(policy.bits * limb)
     margins = np.stack([weights, np.uint64(0) - weights], axis=1)
-    if party == 0:
+    if place.party == 0:
         margins -= np.array([1, 0], dtype=np.uint64)
-        margins += np.array([0, config.policy.max_weight], dtype=np.uint64)
+        margins += np.array([0, policy.max_weight], dtype=np.uint64)
     return margins
 
 
-def order_statistic(config: RoundConfig, session: bytes, party: int, parties: int, shares: Words) -> Vector:
+def order_statistic(place: Place, clients: Sequence[str], shares: Words) -> Vector:
     """The trimmed sum or the sum of the middle values, coordinate by coordinate, of clients who have been judged.
 
     Args:
+        clients: their ids, in id order.
         shares: this party's, (clients, layout.values).
 
     Raises:
+        PolicyViolation, RoundAborted: see ``_Pool.run``.
         RoundAborted: the clients are not those who were accepted.
     """
-    policy = config.policy
-    ranges = Layout((Range(config.layout.values, policy.bits),))
+    policy = place.config.policy
+    ranges = Layout((Range(place.config.layout.values, policy.bits),))
 
     def work(pool: Parties, all_shares: list[Words]) -> Result:
         if rules.function(policy) == rules.MEDIAN:
             return pool.median(all_shares, ranges)
         return pool.trimmed_mean(all_shares, ranges, policy.option(rules.TRIM, 0))
 
-    result: Result = _pool.run(b"order" + session, party, parties, shares, work)
+    result: Result = _pool.run(rules.COMPUTE, place, tuple(clients), shares, work)
     if not all(result.accepted) or result.addends != rules.addends(policy, len(shares)):
         raise RoundAborted("a client in the signed set was not accepted", phase=rules.COMPUTE)
     return result.values.astype(np.uint32)

@@ -29,7 +29,7 @@ from secure_agg.backends.crypten.wire import (
 from secure_agg.config import RoundConfig
 from secure_agg.errors import BadKey, BadShare, LocalProtocolError, MalformedMessage, PolicyViolation
 from secure_agg.identity import Identity
-from secure_agg.messages import Message, Signature, Statement, decode, encode, header_limit
+from secure_agg.messages import CONSISTENCY, Message, Signature, Statement, decode, encode, header_limit
 from zk.transcript import DIGEST_BYTES, digest
 
 
@@ -61,10 +61,12 @@ class CryptenOperator(OperatorSide):
         self._config, self._identity, self._name = config, identity, identity.name
         self._channel, self._sid = channel, session
         self._parties = len(parties.members)
+        self._place = compute.Place(config, session, parties.names, self._party)
         self._limit = header_limit(config.cohort_size)
         self._shares: dict[str, _Share] = {}
         self._refused: dict[str, str] = {}
         self._session: Session | None = None
+        self._accepted: tuple[str, ...] = ()
         self._survivors: tuple[str, ...] = ()
         self._root = b""
 
@@ -151,17 +153,21 @@ class CryptenOperator(OperatorSide):
             raise PolicyViolation("clients to be judged are not in id order, or not held", phase=rules.FILTER)
         if len(names) < self._config.policy.min_clients:
             raise PolicyViolation(f"{len(names)} clients to be judged are too few", phase=rules.FILTER)
-        verdicts = compute.judge(self._config, self._sid, self._party, self._parties, self._matrix(names))
+        verdicts = compute.judge(self._place, names, self._matrix(names))
+        self._accepted = tuple(name for name, accepted in zip(names, verdicts, strict=True) if accepted)
         return encode(Verdicts(verdicts))
 
     def consent(self, statement: Statement) -> None:
-        """Every member's share has to be here, and its commitment hash the one it has advertised."""
+        """The set has to be those who were accepted, with the commitment hashes that they have advertised: nothing in
+        the evidence shows whom the parties accepted, so the coordinator is not believed.
+        """
+        names = tuple(entry.name for entry in statement.entries)
+        if names != self._accepted:
+            raise PolicyViolation("the set is not that of the accepted clients", phase=CONSISTENCY)
         for entry in statement.entries:
-            if entry.name not in self._shares:
-                raise PolicyViolation(f"{entry.name!r} is in the set, its share is not here", phase=rules.COLLECT)
             if self._shares[entry.name].commitment_hash != entry.value:
-                raise PolicyViolation(f"the set names another commitment of {entry.name!r}", phase=rules.COLLECT)
-        self._survivors = tuple(entry.name for entry in statement.entries)
+                raise PolicyViolation(f"the set names another commitment of {entry.name!r}", phase=CONSISTENCY)
+        self._survivors = names
         self._root = rules.SignedByParties().root(statement)
 
     def _matrix(self, names: tuple[str, ...], length: int | None = None) -> Words:
@@ -182,7 +188,7 @@ class CryptenOperator(OperatorSide):
         """The result, signed: nothing else vouches for it."""
         layout = self._config.layout
         shares = self._matrix(self._survivors, layout.values)
-        values = compute.order_statistic(self._config, self._sid, self._party, self._parties, shares)
+        values = compute.order_statistic(self._place, self._survivors, shares)
         result = np.zeros(layout.total, dtype=np.uint32)
         result[: layout.values] = values
         result[layout.values] = rules.addends(self._config.policy, len(self._survivors))

@@ -6,7 +6,16 @@ import math
 from typing import Final
 
 from secure_agg.agreement import Session
-from secure_agg.backends.additive.rules import AGGREGATORS, BEGIN, COLLECT, PARTIAL_SUM, SHARE, SignedByAggregators
+from secure_agg.backends.additive.rules import (
+    AGGREGATORS,
+    BEGIN,
+    COLLECT,
+    MAX_SHARE_BYTES,
+    PARTIAL_SUM,
+    SHARE,
+    SignedByAggregators,
+)
+from secure_agg.backends.crypten.engine.jobs import MAX_WORDS
 from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import ConfigError
 
@@ -23,6 +32,8 @@ FUNCTIONS: Final = {NORM_BOUNDED_SUM: "norm-bounded sum", TRIMMED_MEAN: "trimmed
 
 FILTER: Final = "filter"
 COMPUTE: Final = "compute"
+WEIGHT_MARGINS: Final = 2
+"""Coordinates that the parties add to a vector: how far its weight is from both ends of its range."""
 MAX_PARTIES: Final = 5
 DEFAULT_PARTIES: Final = 3
 MAX_CLIENTS: Final = 64
@@ -59,6 +70,8 @@ def check(policy: Policy) -> None:
     if function(policy) == NORM_BOUNDED_SUM:
         if not bound or trim:
             raise ConfigError(f"the norm-bounded sum takes {NORM_BOUND} (in thousandths, above 0) and no {TRIM}")
+        if not squared_bound(policy):
+            raise ConfigError(f"{NORM_BOUND} is {bound}, below one step of the codec: nobody but 0 could pass")
         return
     if bound:
         raise ConfigError(f"{NORM_BOUND} is for the norm-bounded sum")
@@ -79,20 +92,41 @@ def addends(policy: Policy, participants: int) -> int:
     return participants
 
 
-def centre(config: RoundConfig) -> int:
-    """The integer that stands for 0."""
-    return 1 << (config.policy.bits - 1)
+def centre(policy: Policy) -> int:
+    """The integer that 0 is encoded as, half a step above what it decodes to."""
+    return 1 << (policy.bits - 1)
 
 
-def squared_bound(config: RoundConfig) -> int:
+def squared_bound(policy: Policy) -> int:
     """Largest squared L2 norm, around ``centre``, of an accepted client's values: the bound in steps of the codec.
 
-    A value's distance from 0 is known to half a step, so an update of norm b may be refused if the bound is below
-    b + sqrt(d) · step / 2.
+    What is bounded is what a client sends: its clipped update times weight / max_weight. An encoded value v stands at
+    floor(v / step) from the centre (stochastic rounding: up to 3/2 below v / step, up to 1/2 above). So with d values
+    an update of norm b passes surely only if the bound is at least b + sqrt(d) · step (3/2 of that); and one
+    that passes decodes to a norm of at most the bound + sqrt(d) · step / 2.
+
+    Vectors in range have squared norms below 2^63 (``check_size``), so a larger bound says no more than 2^63 − 1.
     """
-    policy = config.policy
     step = 2 * policy.clip / ((1 << policy.bits) - 1)
-    return math.floor((policy.option(NORM_BOUND, 0) / 1000 / step) ** 2)
+    return min(math.floor((policy.option(NORM_BOUND, 0) / 1000 / step) ** 2), (1 << 63) - 1)
+
+
+def check_size(config: RoundConfig) -> None:
+    """Refuse a model that can't be computed on, before any client sends its share.
+
+    Raises:
+        ConfigError: it is too long.
+    """
+    policy, layout = config.policy, config.layout
+    if 8 * layout.total > MAX_SHARE_BYTES - 16:
+        raise ConfigError(f"a share of {8 * layout.total} bytes is above {MAX_SHARE_BYTES - 16}: split the model")
+    words = policy.max_clients * (layout.total + WEIGHT_MARGINS) + layout.values
+    if words > MAX_WORDS:
+        raise ConfigError(f"{words} words of shares at each party are above {MAX_WORDS}: split the model")
+    if function(policy) == NORM_BOUNDED_SUM and layout.values * ((1 << policy.bits) - 1) ** 2 >= 1 << 63:
+        raise ConfigError(
+            f"squared norms of {layout.values} values of {policy.bits} bits can reach 2^63: take fewer bits"
+        )
 
 
 class SignedByParties(SignedByAggregators):
