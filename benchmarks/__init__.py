@@ -4,23 +4,33 @@
 says little about another, a ratio says more: a suite runs the operation and what bounds it alternately, so that
 other load on the machine slows both.
 
-================  ==================================================================
-``core``          the suite of the masking round: its options and the order of its rows
-``kernels``       encode, commit, check, decode, masks, secret sharing
-``client``        what verification costs a client, and its traffic, from a real round
-``aggregation``   the aggregator of a real round with dropouts
-``memory``        peak memory, in fresh processes
-``limits``        what the machine itself can do
-``he``            the suite of the homomorphic backends
-``he_lattice``    ckks and bfv beside the usual way of using TenSEAL
-``he_paillier``   paillier beside the usual way of using phe
-``he_committee``  a Paillier key that three members share
-``he_rounds``     a whole verified round with every backend
-``he_memory``     peak memory of encrypting and adding
-``he_plot``       the picture
-``federation``    the settings, and rounds whose requests can be replayed
-``timing``        medians, spreads and ratios of alternating repetitions
-``report``        rows, targets, the table and the JSON file
-``suite``         what a suite is
-================  ==================================================================
+=================  ==================================================================
+``core``           the suite of the masking round: its options and the order of its rows
+``kernels``        encode, commit, check, decode, masks, secret sharing
+``client``         what verification costs a client, and its traffic, from a real round
+``aggregation``    the aggregator of a real round with dropouts
+``memory``         peak memory, in fresh processes
+``limits``         what the machine itself can do
+``he``             the suite of the homomorphic backends
+``he_lattice``     ckks and bfv beside the usual way of using TenSEAL
+``he_paillier``    paillier beside the usual way of using phe
+``he_committee``   a Paillier key that three members share
+``he_rounds``      a whole verified round with every backend
+``he_memory``      peak memory of encrypting and adding
+``he_plot``        the picture
+``mpc``            the suite of the backends that share updates among operators
+``mpc_client``     what sharing costs a client, and its uploads
+``mpc_round``      whole rounds of ``additive``, and the same sum with CrypTen
+``mpc_peer``       CrypTen's usual way, in processes of its own
+``mpc_processes``  the same rounds over aggregators in processes of their own
+``mpc_functions``  norm check, trimmed mean and median of ``crypten``
+``mpc_memory``     peak memory of an aggregator
+``ledger``         the suite of the ledger
+``ledger_append``  appends beside the disk's own rate
+``ledger_proofs``  proofs and memory of long logs
+``federation``     the settings, and rounds whose requests can be replayed
+``timing``         medians, spreads and ratios of alternating repetitions
+``report``         rows, targets, the table and the JSON file
+``suite``          what a suite is
+=================  ==================================================================
 """

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks import core, he
+from benchmarks import core, he, ledger, mpc
 from benchmarks.suite import Suite, UsageError
 
-SUITES: Final[dict[str, Suite]] = {"core": core.SUITE, "he": he.SUITE}
+SUITES: Final[dict[str, Suite]] = {"core": core.SUITE, "he": he.SUITE, "ledger": ledger.SUITE, "mpc": mpc.SUITE}
 """Every suite by its name on the command line."""
 
 

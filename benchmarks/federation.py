@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc import graph
+from mpc.keys import KeyPair
 from secure_agg import backends
 from secure_agg.aggregator import Aggregator
+from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.masking.rules import MASKED_INPUT, SHARE_KEYS
 from secure_agg.certificate import KeyCertificate, setup_digest
 from secure_agg.client import Client
@@ -27,13 +29,15 @@ from secure_agg.identity import Identity, Roster
 from secure_agg.keyholder import KeyHolder
 from secure_agg.messages import ADVERTISE, Envelope
 from secure_agg.rounds import LocalRound
+from secure_agg.shareholder import ShareHolder
 from secure_agg.trust import TaskTrust, Trust
 from zk import parameters
 
 FEWEST_CLIENTS: Final = 3
 KERNELS_ONLY: Final = "kernels only: below the security bound"
 _TASK: Final = "benchmark"
-_OPERATOR: Final = "aggregator"
+OPERATOR: Final = "aggregator"
+"""Who coordinates every round."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,19 @@ def update(params: int) -> npt.NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal(params, dtype=np.float32)
 
 
+def seed(name: str) -> bytes:
+    """The secret of the identity of that name."""
+    return hashlib.sha256(f"benchmark identity {name}".encode()).digest()
+
+
 def identity(name: str) -> Identity:
     """The identity of that name."""
-    return Identity(name, hashlib.sha256(f"benchmark identity {name}".encode()).digest())
+    return Identity(name, seed(name))
+
+
+def channel(name: str) -> KeyPair:
+    """The key pair that shares are sealed to, of the aggregator of that name."""
+    return KeyPair.from_secret(hashlib.sha256(f"benchmark channel {name}".encode()).digest())
 
 
 def client(name: str, trust: Trust) -> Client:
@@ -111,8 +125,9 @@ class Federation:
         names: of the clients.
         trust: what all of them have pinned.
         config: the round's.
-        setup: a homomorphic backend's certified key; empty for others.
-        holders: who hold its secret, by name. They open one sum, so one round is all they serve.
+        setup: a homomorphic backend's certified key, or the channel keys of those who share updates; else empty.
+        holders: who hold the key's secret, by name. They open one sum, so one round is all they serve.
+        sharing: names of those who share updates.
     """
 
     names: tuple[str, ...]
@@ -120,6 +135,7 @@ class Federation:
     config: RoundConfig
     setup: bytes = b""
     holders: Mapping[str, KeyHolder] = field(default_factory=dict)
+    sharing: tuple[str, ...] = ()
 
     @staticmethod
     def of(
@@ -146,12 +162,18 @@ class Federation:
         policy = Policy.default(clients, bits=bits, backend=backend, options=chosen, max_clients=headroom)
         kind = backends.load(backend)
         holding = tuple(f"holder-{i:02d}" for i in range(kind.holders(policy)))
+        sharing = tuple(f"sharing-{i:02d}" for i in range(kind.aggregators(policy)))
         roster = Roster({name: identity(name).public for name in names})
-        operators = Roster({name: identity(name).public for name in (_OPERATOR, *holding)})
+        operators = Roster({name: identity(name).public for name in (OPERATOR, *holding, *sharing)})
         trust = Trust({_TASK: TaskTrust(roster, policy)}, operators)
         config = RoundConfig.create(
             task=_TASK, round=0, policy=policy, cohort=roster, shapes=((params,),), operators=operators
         )
+        if sharing:
+            keys = [ChannelKey.issue(identity(name), channel(name).public) for name in sharing]
+            setup = AggregatorSet.of(keys).to_bytes()
+            config = msgspec.structs.replace(config, setup=setup_digest(setup))
+            return Federation(names, trust, config, setup, sharing=sharing)
         if not holding:
             return Federation(names, trust, config)
         openers = kind.generate(config, holding)
@@ -169,6 +191,10 @@ class Federation:
         """All clients, by name."""
         return {name: client(name, self.trust) for name in self.names}
 
+    def share_holders(self) -> dict[str, ShareHolder]:
+        """New ones, by name, who have served no round; the name of each sets its keys."""
+        return {name: ShareHolder(identity(name), self.trust, channel(name)) for name in self.sharing}
+
     def updates(self, values: npt.NDArray[Any]) -> dict[str, list[npt.NDArray[Any]]]:
         """The same update for every client; their commitments differ all the same, by their randomness."""
         return {name: [values] for name in self.names}
@@ -181,7 +207,7 @@ class Federation:
     @property
     def operator(self) -> Identity:
         """The aggregator's identity."""
-        return identity(_OPERATOR)
+        return identity(OPERATOR)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.timing import Samples
@@ -145,12 +146,14 @@ class Report:
         machine: see ``machine``; taken before the suite ran, so that the load in it is other people's.
         parameters: the options that it ran with.
         rows: in the order of the table.
+        missing: parts that could not be measured here, and why.
     """
 
     suite: str
     machine: Mapping[str, Any]
     parameters: Mapping[str, Any]
     rows: tuple[Row, ...]
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Everything, with every row's verdict."""
@@ -161,6 +164,7 @@ class Report:
                 "machine": dict(self.machine),
                 "parameters": dict(self.parameters),
                 "rows": rows,
+                "missing": dict(self.missing),
             },
             indent=2,
             ensure_ascii=False,
@@ -177,6 +181,8 @@ class Report:
         chosen = ", ".join(f"{key} {value}" for key, value in self.parameters.items())
         console.print(f"[bold]{self.suite}[/bold]: {chosen}\n{stamp}", highlight=False)
         console.print(self._table(), highlight=False)
+        for part, reason in self.missing.items():
+            console.print(f"[bold]not measured: {part}[/bold]", f"({escape(reason)})", highlight=False)
 
     def _table(self) -> Table:
         table = Table()

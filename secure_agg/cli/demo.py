@@ -1,5 +1,5 @@
 """``secure-agg demo``: federated training in secure rounds, measured against plain and centralised training;
-with ``--tamper``, what happens when the aggregator cheats.
+with ``--tamper``, what happens when the aggregator cheats; with ``--poison``, when a client does.
 """
 
 from __future__ import annotations
@@ -16,30 +16,47 @@ import typer
 from rich.console import Console
 
 from secure_agg.backends import load as load_backend
-from secure_agg.cli import chart, exits, experiment, tamper
+from secure_agg.backends.crypten.compute import check_installed
+from secure_agg.cli import chart, exits, experiment, poison, poison_chart, tamper
 from secure_agg.cli.costs import costs
 from secure_agg.cli.demo_report import document_of, show_tampering, show_training, tampering_document
 from secure_agg.cli.output import JsonOption, emit, progress
+from secure_agg.cli.poison_report import document_of as poison_document
+from secure_agg.cli.poison_report import show_poisoning
 from secure_agg.errors import ConfigError
 from secure_agg.fl import datasets
 from secure_agg.fl.extras import require_demo_extra
 from secure_agg.fl.fedavg import Model, run_federated
 from secure_agg.ledger.log import Ledger
 
+BACKEND: Final = "masking"
 ROUNDS: Final = 10
 TAMPER_ROUNDS: Final = 3
+POISON_ROUNDS: Final = 6
 LEDGER_FILE: Final = "rounds.db"
 CHART_FILE: Final = "demo.png"
 TAMPERED_FILE: Final = "tampered.evidence"
+POISON_FILE: Final = "poison.png"
 
 
 def demo(
     dataset: Annotated[
         str, typer.Option(help="breast-cancer (5 hospitals of unequal sizes) or digits (10 clients).")
     ] = "breast-cancer",
-    backend: Annotated[str, typer.Option(help="How updates are hidden: see secure-agg backends.")] = "masking",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help=f"How updates are hidden: see secure-agg backends. By default {BACKEND}, with --poison "
+            f"{poison.BACKEND}."
+        ),
+    ] = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help=f"Rounds of training; by default {ROUNDS}, with --tamper {TAMPER_ROUNDS}.")
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Rounds of training; by default {ROUNDS}, with --tamper {TAMPER_ROUNDS}, with --poison "
+            f"{POISON_ROUNDS}.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws split, start model, shuffles and lost clients.")] = 7,
     output: Annotated[
@@ -49,6 +66,9 @@ def demo(
         bool,
         typer.Option("--tamper", help="Let the aggregator alter the last round's sum. Exits with 1: it is caught."),
     ] = False,
+    poisoned: Annotated[
+        bool, typer.Option("--poison", help="Let one client send poison, and compare what keeps it out unseen.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model over several hospitals in secure rounds, losing clients on the way, and compare.
@@ -56,20 +76,40 @@ def demo(
     The same training runs three times from the same seeds: with secure averaging, with plain averaging, and
     with all data in one place. It leaves a ledger with the evidence of every round, and a chart, in a new
     folder below --output. With --tamper it stops after the secure training and shows who notices.
+
+    With --poison one client sends its update backwards and far too large. The training runs without poison, with it,
+    and with it under a norm bound, a trimmed mean and a median that are computed on shared updates.
     """
     if dataset not in datasets.NAMES:
         raise ConfigError(f"there is no data set {dataset!r}: {', '.join(datasets.NAMES)}")
+    if tampering and poisoned:
+        raise ConfigError("--tamper and --poison are two demonstrations: choose one")
+    backend = backend or (poison.BACKEND if poisoned else BACKEND)
     load_backend(backend)
+    if poisoned and backend != poison.BACKEND:
+        raise ConfigError(
+            f"backend {backend!r} sums what it is given, poison included: --poison needs {poison.BACKEND!r}"
+        )
     require_demo_extra()
-    number = rounds if rounds is not None else TAMPER_ROUNDS if tampering else ROUNDS
+    if poisoned:
+        check_installed()
+    number = rounds if rounds is not None else _default_rounds(tampering, poisoned)
     if tampering and number < 2:
         raise ConfigError("--tamper needs at least 2 rounds: an honest one first")
     federation = datasets.load(dataset, seed)
     folder = _new_folder(output, dataset)
-    if tampering:
+    if poisoned:
+        _poisoned(federation, number, seed, folder, as_json)
+    elif tampering:
         _tampered(federation, backend, number, seed, folder, as_json)
     else:
         _trained(federation, backend, number, seed, folder, as_json)
+
+
+def _default_rounds(tampering: bool, poisoned: bool) -> int:
+    if tampering:
+        return TAMPER_ROUNDS
+    return POISON_ROUNDS if poisoned else ROUNDS
 
 
 def _new_folder(output: Path, dataset: str) -> Path:
@@ -157,3 +197,22 @@ def _tampered(
     emit(tampering_document(found, audited, federation.name, backend) | files, as_json, show)
     if found.caught:
         raise typer.Exit(exits.VERIFICATION_FAILED)
+
+
+def _poisoned(federation: datasets.Federation, rounds: int, seed: int, folder: Path, as_json: bool) -> None:
+    training = experiment.training_for(federation.name, rounds, seed)
+    with progress() as bar:
+        lines = {name: bar.add_task(f"{title:33}", total=rounds, note="") for name, title in poison.TITLES.items()}
+
+        def watch(name: str, done: int, accuracy: float) -> None:
+            bar.update(lines[name], completed=done, note=f"accuracy {accuracy:.3f}")
+
+        found = poison.run(federation, training, folder / LEDGER_FILE, watch)
+    poison_chart.draw(found, folder / POISON_FILE)
+    files = {
+        "folder": str(folder),
+        "ledger": str(folder / LEDGER_FILE),
+        "chart": str(folder / POISON_FILE),
+        "audit": _audit_command(folder),
+    }
+    emit(poison_document(found) | files, as_json, lambda console: show_poisoning(console, found, files))
