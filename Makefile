@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test crash lint check bench clean
+.PHONY: help setup demo test crash anvil lint check bench clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -23,7 +23,11 @@ demo: setup ## Federated training on real data, every round masked, checked and 
 	$(BIN)/secure-agg demo
 
 test: setup ## All tests.
+	-@test -d build/anvil/node_modules || ! command -v npm >/dev/null || $(MAKE) --no-print-directory anvil
 	$(BIN)/python -m pytest
+
+anvil: ## A local Ethereum node from npm, for the tests that ask one; they are skipped without it.
+	npm install --prefix build/anvil --no-audit --no-fund --ignore-scripts --silent @foundry-rs/anvil@1.7.1
 
 crash: setup ## The ledger after kills, failing calls and power cuts; some minutes.
 	$(BIN)/python -m pytest tests/crash -m "crash or not crash"

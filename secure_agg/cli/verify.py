@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from secure_agg.auditor import verify
+from secure_agg.cli.anchor import ContractOption, chain_fields, check_chain, require_both
 from secure_agg.cli.documents import in_order, round_document
 from secure_agg.cli.fault import verify_fault
 from secure_agg.cli.options import PolicyOption
@@ -42,6 +43,11 @@ def verify_evidence(
         str | None, typer.Option("--key", metavar="VKEY", help="The log's key, as «ledger list» shows it.")
     ] = None,
     policy: PolicyOption = None,
+    chain: Annotated[
+        str | None,
+        typer.Option("--chain", metavar="URL", help="Compare with what --contract on this chain holds: its JSON-RPC."),
+    ] = None,
+    contract: ContractOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that a round's result is the sum of what its participants committed to; or a proof of fault.
@@ -51,6 +57,7 @@ def verify_evidence(
     """
     if receipt is None and (key is not None or policy is not None):
         raise ConfigError("--key and --policy are for a receipt: pass --receipt FILE")
+    require_both(chain, contract)
     try:
         data = evidence.read_bytes()
     except OSError as error:
@@ -61,8 +68,8 @@ def verify_evidence(
     except ValueError:
         raise ConfigError(f"beacon {beacon!r} is not hexadecimal") from None
     if FaultProof.is_one(data):
-        if receipt is not None:
-            raise ConfigError("a proof of fault has no receipt")
+        if receipt is not None or chain is not None:
+            raise ConfigError("a proof of fault has no receipt, and is on no chain")
         verify_fault(data, pins, randomness, as_json)
         return
     bundle = Evidence.from_bytes(data)
@@ -70,6 +77,8 @@ def verify_evidence(
     document = round_document(verified.record, bundle) | {"verified": True, "pinned": in_order(verified.pinned)}
     found = check_receipt(verified.record, receipt, key, policy, pins) if receipt else None
     document["receipt"] = found
+    on_chain = check_chain(bundle, verified, pins, chain, contract) if chain and contract else None
+    document["chain"] = on_chain
 
     def show(console: Console) -> None:
         record = verified.record
@@ -89,7 +98,8 @@ def verify_evidence(
                 "record": record.digest().hex(),
                 "pinned": ", ".join(document["pinned"]) or "nothing",
             }
-            | (receipt_fields(found) if found else {}),
+            | (receipt_fields(found) if found else {})
+            | (chain_fields(on_chain) if on_chain else {}),
         )
         if found is None and pins is not None and pins.quorum is not None:
             console.print(
