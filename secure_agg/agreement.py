@@ -104,7 +104,7 @@ class Agreement:
                 raise UnknownSender(f"{entry.name!r} is in the set but did not advertise", phase=CONSISTENCY)
             if len(entry.value) != 32:
                 raise PolicyViolation("an entry of the set is no digest", phase=CONSISTENCY, culprit=entry.name)
-        least = max(session.config.policy.min_clients, session.quorum)
+        least = self.least(session)
         if len(names) < least:
             raise TooFewClients(f"{len(names)} clients are left, {least} are needed", phase=CONSISTENCY)
         return names
@@ -116,6 +116,10 @@ class Agreement:
     def signed_bytes(self, sid: bytes, statement: Statement) -> bytes:
         """What a signature of the statement is over: (sid, |S|, root of the entries)."""
         return frame("agreement", sid, integer(len(statement.entries)), self.root(statement))
+
+    def least(self, session: Session) -> int:
+        """The smallest set that may be summed."""
+        return max(session.config.policy.min_clients, session.quorum)
 
     def quorum(self, session: Session) -> int:
         """How many signatures bind a round to one set."""

@@ -221,8 +221,9 @@ class Client:
             sid = backend.session_id(config, ())
             with self.timings(ADVERTISE):
                 for name, letter, bulk in side.letters():
-                    outbox.append(Envelope(name, write(self.identity, sid, SHARE, name, letter, bulk)))
-                    sent[name] = letter_digest(letter, bulk)
+                    data = write(self.identity, sid, SHARE, name, letter, bulk)
+                    outbox.append(Envelope(name, data))
+                    sent[name] = letter_digest(letter, peek(data, header_limit(config.cohort_size)).bulk_digest)
             self._sid = sid
 
         self.clipped = clipped

@@ -260,9 +260,9 @@ class Acceptance(Wire, frozen=True):
     vector_digest: bytes
 
 
-def letter_digest(body: bytes, bulk: bytes | memoryview) -> bytes:
-    """What an operator's receipt names a client's share by."""
-    return hashlib.sha256(frame("letter", body, hashlib.sha256(bulk).digest())).digest()
+def letter_digest(body: bytes, bulk_digest: bytes) -> bytes:
+    """What an operator's receipt names a client's share by: parts of the header that the client has signed."""
+    return hashlib.sha256(frame("letter", body, bulk_digest)).digest()
 
 
 class StatementEntry(Wire, frozen=True):

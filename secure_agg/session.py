@@ -115,7 +115,8 @@ def check_participants(
     names = [opening.name for opening in openings]
     if names != sorted(set(names), key=str.encode):
         raise PolicyViolation("the participants are not in id order, each once")
-    least = max(config.policy.min_clients, session.quorum)
+    rule = backends.load(config.policy.backend).agreement
+    least = rule.least(session)
     if len(names) < least:
         raise TooFewClients(f"{len(names)} clients took part, {least} are needed")
     commitments: dict[Commitment, str] = {}
@@ -124,7 +125,6 @@ def check_participants(
         if commitments.setdefault(opened, opening.name) != opening.name:
             raise DuplicateMessage("two participants have the same commitment", culprit=opening.name)
 
-    rule = backends.load(config.policy.backend).agreement
     statement = rule.statement(session, {opening.name: opening.commitment for opening in openings})
     rule.check_statement(session, statement)
     rule.check_quorum(session, statement, agreement)

@@ -24,6 +24,7 @@ from secure_agg.config import RoundConfig
 from secure_agg.errors import (
     AlreadyReleased,
     DuplicateMessage,
+    PolicyViolation,
     RemoteProtocolError,
     WrongContext,
     WrongPhase,
@@ -52,7 +53,7 @@ from secure_agg.messages import (
 )
 from secure_agg.session import open_session
 from secure_agg.stopwatch import Stopwatch
-from secure_agg.store import AttemptStore
+from secure_agg.store import AttemptStore, Scope
 from secure_agg.trust import Trust
 
 
@@ -74,6 +75,7 @@ class _Round:
     receipts: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     heard: set[str] = field(default_factory=set)
     last: tuple[bytes, bytes] = (b"", b"")
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def scope(self) -> tuple[str, int]:
@@ -98,6 +100,7 @@ class ShareHolder:
         channel: KeyPair,
         *,
         store: AttemptStore | None = None,
+        alone: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """
@@ -106,11 +109,12 @@ class ShareHolder:
             trust: what this share holder has pinned.
             channel: the key pair that clients seal its shares to.
             store: durable, and the same after a restart: without it a restarted holder would sign a second set.
+            alone: the others of a round are in other processes; a backend that can't serve that is refused.
             clock: seconds; for ``timings``.
         """
         self.identity, self.trust = identity, trust
         self.timings, self._clock = Stopwatch(clock), clock
-        self._channel = channel
+        self._channel, self._alone = channel, alone
         self._store = store if store is not None else AttemptStore()
         self._rounds: dict[str, _Round] = {}
         self._lock = threading.Lock()
@@ -129,23 +133,29 @@ class ShareHolder:
             AlreadyReleased: another set was signed for this round before.
             RemoteProtocolError, TooFewClients: the message is malformed, out of turn, or not what its sender may say.
         """
-        with self._lock:
-            header = peek(request, max(MAX_CONFIG, header_limit(1 << 24)))
-            start = self._clock()
-            try:
-                answer = self._receive(request, header, beacon)
-                self.timings.seconds[header.phase] += self._clock() - start  # a phase that was awaited, and no other
-                return answer
-            except RemoteProtocolError as error:
-                error.phase, error.culprit = error.phase or header.phase, error.culprit or header.sender
-                raise
+        header = peek(request, max(MAX_CONFIG, header_limit(1 << 24)))
+        start = self._clock()
+        try:
+            answer = self._receive(request, header, beacon)
+            self.timings.seconds[header.phase] += self._clock() - start  # a phase that was awaited, and no other
+            return answer
+        except RemoteProtocolError as error:
+            error.phase, error.culprit = error.phase or header.phase, error.culprit or header.sender
+            raise
 
     def _receive(self, request: bytes | memoryview, header: Header, beacon: bytes | None) -> bytes:
-        if header.phase == SHARE:
-            return self._share(request, header)
-        found = self._known(header)
-        if found is None:
-            return self._begin(request, header, beacon)
+        with self._lock:
+            found = self._known(header)
+            if found is None and header.phase == SHARE:
+                raise WrongContext("a share of a round that this aggregator does not know")
+            if found is None:
+                return self._begin(request, header, beacon)
+        with found.lock:  # one round's computation does not hold up another's
+            if header.phase == SHARE:
+                return self._share(found, request, header)
+            return self._again_or_answer(found, request, header)
+
+    def _again_or_answer(self, found: _Round, request: bytes | memoryview, header: Header) -> bytes:
         digest = hashlib.sha256(request).digest()
         if digest == found.last[0]:
             return found.last[1]
@@ -162,10 +172,7 @@ class ShareHolder:
 
     # --- shares ---------------------------------------------------------------------------------------------
 
-    def _share(self, request: bytes | memoryview, header: Header) -> bytes:
-        found = self._known(header)
-        if found is None:
-            raise WrongContext("a share of a round that this aggregator does not know", culprit=header.sender)
+    def _share(self, found: _Round, request: bytes | memoryview, header: Header) -> bytes:
         message = read(
             request,
             limit=header_limit(found.config.cohort_size),
@@ -176,7 +183,7 @@ class ShareHolder:
             keys=dict(found.cohort),
         )
         name = header.sender
-        named = letter_digest(message.body, message.bulk)
+        named = letter_digest(message.body, message.header.bulk_digest)
         if name in found.heard:
             if found.receipts.get(name, (b"", b""))[0] == named:
                 return found.receipts[name][1]
@@ -217,6 +224,8 @@ class ShareHolder:
         phases = tuple(phase for phase in backend.phases(config) if phase.kind.of_operators)
         if not backend.operated or header.phase != phases[0].name:
             raise WrongPhase(f"no round of backend {backend.name!r} begins with phase {header.phase!r}")
+        if self._alone and backend.together:
+            raise PolicyViolation(f"backend {backend.name!r} needs all its aggregators in one process")
         setup = bytes(message.bulk)
         others = {name: key for name, key in self.trust.operators.items() if name != header.sender}
         backend.check_setup(config, setup, Roster(others))
@@ -301,8 +310,12 @@ class ShareHolder:
         return encode(Signature(self.identity.name, self.identity.sign(signed)))
 
     def _bind(self, found: _Round, phase: Phase, message: Message) -> None:
-        """After the set is signed a phase is answered for one request only, also after a restart."""
-        if found.statement is not None:
-            asked = hashlib.sha256(message.body + message.header.bulk_digest).digest()
-            scope = (self.identity.name, *found.scope)
-            self._store.pin(scope, f"request of phase {phase.name}", asked, phase=phase.name)
+        """A phase is answered for one request only, also after a restart: of an attempt, and after the set is signed of
+        the round. A holder that has lost its shares may be sent them again, but not with other participants: what it
+        answered before may have shown what a new one could be chosen from.
+        """
+        asked = hashlib.sha256(message.body + message.header.bulk_digest).digest()
+        scope: Scope = (self.identity.name, *found.scope)
+        if found.statement is None:
+            scope = (*scope, found.config.attempt)
+        self._store.pin(scope, f"request of phase {phase.name}", asked, phase=phase.name)

@@ -607,4 +607,4 @@ def test_a_client_keeps_only_receipts_for_what_it_has_sent() -> None:
     assert client.receipts == {}
     client.receive(receipt)
     assert client.receipts == {A1: receipt}
-    assert letter_digest(header_of(letter).body, bulk_of(letter)) in receipt
+    assert letter_digest(header_of(letter).body, header_of(letter).bulk_digest) in receipt

@@ -245,8 +245,8 @@ def test_clients_that_share_what_no_honest_client_has_are_left_out(
     assert_exact(tape, tape.finish(), rest, None if options is NORM else (len(rest) - 1) // 2)
 
 
-def test_with_fewer_accepted_than_the_quorum_nothing_is_summed(monkeypatch: pytest.MonkeyPatch) -> None:
-    sharing(monkeypatch, {"c000": put(value_at(0), -1), "c001": put(limb_at(0), 0)})
+def test_with_fewer_accepted_than_min_clients_nothing_is_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sharing(monkeypatch, {"c000": put(value_at(0), -1), "c001": put(limb_at(0), 0), "c002": put(value_at(1), -1)})
     tape = play(federation()).until("filter")
     tape.answer_all()
     with pytest.raises(TooFewClients) as caught:

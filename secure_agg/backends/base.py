@@ -355,12 +355,14 @@ class Backend(ABC):
         agreement: which set is summed, and who signs it.
         operated: operators keep the clients' shares and sign the set. The setup says who they are, and so it belongs
             to the evidence. Clients speak once: what they send when they join is all, and binds them.
+        together: these operators have to be in one process, since they compute together.
     """
 
     name: ClassVar[str]
     trust: ClassVar[TrustStatement]
     agreement: ClassVar[Agreement] = Agreement()
     operated: ClassVar[bool] = False
+    together: ClassVar[bool] = False
 
     def check_policy(self, policy: Policy) -> None:
         """Refuse settings that this backend can't serve.

@@ -29,7 +29,7 @@ def build_share_holder(keys: OperatorKeys, trust: Trust, store: AttemptStore) ->
         raise ConfigError(f"the keys of {keys.name!r} have no channel key: clients can't seal shares to it")
     if trust.operators.get(keys.name) != keys.identity.public:
         raise ConfigError(f"the identity of {keys.name!r} is not the pinned operator of that name")
-    return ShareHolder(keys.identity, trust, keys.channel, store=store)
+    return ShareHolder(keys.identity, trust, keys.channel, store=store, alone=True)
 
 
 def share_holder_card(keys: OperatorKeys) -> OperatorCard:

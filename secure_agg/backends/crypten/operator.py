@@ -151,8 +151,10 @@ class CryptenOperator(OperatorSide):
         names = decode(Candidates, request, self._limit, phase=rules.FILTER).names
         if list(names) != sorted(set(names), key=str.encode) or not set(names) <= set(self._shares):
             raise PolicyViolation("clients to be judged are not in id order, or not held", phase=rules.FILTER)
-        if len(names) < self._config.policy.min_clients:
-            raise PolicyViolation(f"{len(names)} clients to be judged are too few", phase=rules.FILTER)
+        policy = self._config.policy
+        least = max(policy.min_clients, policy.quorum(self._config.cohort_size))
+        if len(names) < least:
+            raise PolicyViolation(f"{len(names)} clients to be judged, {least} are needed", phase=rules.FILTER)
         verdicts = compute.judge(self._place, names, self._matrix(names))
         self._accepted = tuple(name for name, accepted in zip(names, verdicts, strict=True) if accepted)
         return encode(Verdicts(verdicts))

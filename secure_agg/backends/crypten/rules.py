@@ -132,6 +132,10 @@ def check_size(config: RoundConfig) -> None:
 class SignedByParties(SignedByAggregators):
     """All parties sign the set: one honest of them is enough."""
 
+    def least(self, session: Session) -> int:
+        """A quorum of the cohort has to be judged; how many of those are refused is nobody's choice but their own."""
+        return session.config.policy.min_clients
+
     def quorum(self, session: Session) -> int:
         """All."""
         return parties(session.config.policy)

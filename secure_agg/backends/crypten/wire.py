@@ -47,6 +47,9 @@ class Held(Wire, frozen=True):
     name: str
     pad: bytes
 
+    def __repr__(self) -> str:
+        return f"Held({self.name!r})"
+
 
 class Collected(Wire, frozen=True):
     """Phase collect-shares, response: whose shares this party holds, in id order. Bulk: the encrypted openings that
