@@ -105,7 +105,10 @@ RECORDS: dict[str, dict[str, Any]] = {
     "SignedAdvertisement": {"name": "str", "body": "bin", "signature": "bin64"},
     "Signature": {"name": "str", "signature": "bin64"},
     "CohortMember": {"name": "str", "public": "bin32"},
-    "Opening": {"name": "str", "commitment": "bin", "nonce": "bin32"},
+    "Opening": {"name": "str", "commitment": "bin", "nonce": "bin"},
+    "ChannelKey": {"name": "str", "identity": "bin32", "channel": "bin32", "signature": "bin64"},
+    "AggregatorSet": {"members": ["ChannelKey"]},
+    "OpenedShares": {"parties": ["int"], "nonces": "bin"},
     "Evidence": {
         "version": "int",
         "config": "bin",
@@ -286,21 +289,34 @@ def prg(key: bytes, length: int) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- 3. Round configuration
 
 
-OPTIONS = {"masking": {"complete_up_to": 1 << 20}, "plain": {}}
-"""The backends this verifier knows, each with its options and their largest values."""
+OPTIONS = {
+    "masking": {"complete_up_to": (0, 1 << 20)},
+    "plain": {},
+    "additive": {"aggregators": (2, 16), "threshold": (2, 16)},
+    "crypten": {
+        "aggregators": (2, 5),
+        "function": (0, 2),
+        "norm_bound_milli": (0, 2**32 - 1),
+        "trim": (0, 2**32 - 1),
+    },
+}
+"""The backends this verifier knows, each with its options and their least and largest values."""
 
 
 def check_config(config: dict[str, Any]) -> None:
+    check_limits(config)
+    check_backend(config)
+
+
+def check_limits(config: dict[str, Any]) -> None:
+    """What holds with every backend."""
     policy = config["policy"]
     require(config["protocol"] == PROTOCOL, "another protocol")
     check_id(config["task"])
     require(config["round"] <= 2**53 and config["attempt"] <= 2**32, "the round or attempt is too large")
-    require(policy["backend"] in OPTIONS, "unknown backend")
     require(1 <= policy["max_parameters"] <= 2**32, "max_parameters out of range")
     check_order((option["name"] for option in policy["options"]), "options")
-    for option in policy["options"]:
-        most = OPTIONS[policy["backend"]].get(option["name"], -1)
-        require(0 <= option["value"] <= most, "an option is unknown or out of range")
+    require(all(option["value"] < 2**32 for option in policy["options"]), "an option is out of range")
     require(2 <= policy["bits"] <= 24, "bits out of range")
     require(1e-30 <= policy["clip"] <= 1e30, "clip out of range")
     require(policy["rounding"] in ("nearest", "stochastic"), "unknown rounding")
@@ -319,8 +335,27 @@ def check_config(config: dict[str, Any]) -> None:
     require(bool(config["beacon"]) == (drawn != 0), "a beacon is missing or there is one too many")
     require(len(config["log_key"]) in (0, 32), "the log key has a wrong length")
     require(drawn in (0, config["cohort_size"]), "another cohort_size than the policy draws")
-    require(config["setup"] == b"", "these backends have no setup")
+    require(len(config["setup"]) in (0, 32), "the digest of the setup has a wrong length")
     require(rank(policy) in (3, 4), "no commitment rank is enough")
+
+
+def check_backend(config: dict[str, Any]) -> None:
+    """The backend's options, and whether it has a setup."""
+    policy = config["policy"]
+    require(policy["backend"] in OPTIONS, "unknown backend")
+    for option in policy["options"]:
+        least, most = OPTIONS[policy["backend"]].get(option["name"], (0, -1))
+        require(least <= option["value"] <= most, "an option is unknown or out of range")
+    if policy["backend"] not in SHARING:
+        require(config["setup"] == b"", "these backends have no setup")
+    elif policy["backend"] == "additive":
+        require(threshold(policy) <= aggregators(policy), "the threshold is too large")
+    else:
+        check_function(policy)
+
+
+def option(policy: dict[str, Any], name: str, default: int) -> int:
+    return next((int(item["value"]) for item in policy["options"] if item["name"] == name), default)
 
 
 def mask_bits(policy: dict[str, Any]) -> int:
@@ -334,6 +369,12 @@ def rank(policy: dict[str, Any]) -> int:
 
 def limbs(policy: dict[str, Any]) -> int:
     return -(-int(policy["max_weight"]).bit_length() // int(policy["bits"]))
+
+
+def vector_length(config: dict[str, Any]) -> int:
+    """d + L + r."""
+    size = sum(prod(shape) for shape in config["shapes"])
+    return size + limbs(config["policy"]) + (rank(config["policy"]) + 2) * N
 
 
 def quorum(cohort: int, policy: dict[str, Any]) -> int:
@@ -454,6 +495,146 @@ def rebuild_secret(shares: dict[int, bytes]) -> bytes:
     return number.to_bytes(32, "little")
 
 
+# ---------------------------------------------------------------------------------------------- 7b, 7c. Shares
+
+SHARING = ("additive", "crypten")
+"""The backends whose aggregators sign the set of participants."""
+
+
+def aggregators(policy: dict[str, Any]) -> int:
+    return option(policy, "aggregators", 3)
+
+
+def threshold(policy: dict[str, Any]) -> int:
+    """How many aggregators' sums make the result."""
+    return option(policy, "threshold", aggregators(policy))
+
+
+def attested(policy: dict[str, Any]) -> bool:
+    """Whether the result is no sum."""
+    return policy["backend"] == "crypten" and option(policy, "function", 0) != 0
+
+
+def vouchers(policy: dict[str, Any]) -> int:
+    """How many aggregators' signatures bind a round to a set."""
+    return (aggregators(policy) + threshold(policy) - 1) // 2 + 1
+
+
+def check_function(policy: dict[str, Any]) -> None:
+    """What `crypten` computes, and with which bounds."""
+    function, bound, trim = (option(policy, name, 0) for name in ("function", "norm_bound_milli", "trim"))
+    require(policy["max_clients"] <= 64, "too many clients")
+    if function == 0:
+        step = 2 * policy["clip"] / (2 ** policy["bits"] - 1)
+        require((bound / 1000 / step) ** 2 >= 1, "no norm bound, or one below a step")
+    else:
+        require(bound == 0, "a norm bound for another function")
+        require(policy["max_weight"] == 1, "an order statistic has no weights")
+    if function == 1:
+        require(1 <= 2 * trim < policy["min_clients"], "trim is out of range")
+    else:
+        require(trim == 0, "trim for another function")
+
+
+def check_size(config: dict[str, Any]) -> None:
+    """That the vector is short enough to be shared."""
+    policy, length = config["policy"], vector_length(config)
+    element = 4 if policy["backend"] == "additive" else 8
+    require(element * length <= 2**31 - 17, "a share is too long")
+    if policy["backend"] == "crypten":
+        size = sum(prod(shape) for shape in config["shapes"])
+        require(policy["max_clients"] * (length + 2) + size <= 2**30, "too many shares")
+        squares = size * (2 ** policy["bits"] - 1) ** 2
+        require(attested(policy) or squares < 2**63, "squared norms may overflow")
+
+
+def check_setup(config: dict[str, Any], setup: bytes) -> list[dict[str, Any]]:
+    """The aggregators of a round, in order."""
+    require(config["setup"] == digest("setup", setup), "another setup than the configuration's")
+    members: list[dict[str, Any]] = decode("AggregatorSet", setup, 2**16)["members"]
+    require(len(members) == aggregators(config["policy"]), "another number of aggregators")
+    check_roster([(member["name"], member["identity"]) for member in members])
+    for member in members:
+        check_exchange_key(member["channel"])
+        signed = frame("channel-key", member["name"].encode(), member["channel"])
+        check_signature(member["identity"], member["signature"], signed, f"the channel key of {member['name']}")
+    require(len({member["channel"] for member in members}) == len(members), "a channel key is there twice")
+    return members
+
+
+def share_hash(context: bytes, client: str, party: int, commitment: bytes, nonce: bytes) -> bytes:
+    """h_a."""
+    return digest("share-commitment", context, client.encode(), bytes([party]), commitment, nonce)
+
+
+def shares_hash(context: bytes, client: str, hashes: bytes) -> bytes:
+    """D_i."""
+    return digest("share-commitments", context, client.encode(), hashes)
+
+
+def whole_hash(context: bytes, client: str, commitment: bytes) -> bytes:
+    """h, which the shares' commitments have to combine to."""
+    return digest("whole-commitment", context, client.encode(), commitment)
+
+
+def interpolate(shares: dict[int, np.ndarray], degree: int, at: int) -> np.ndarray:
+    """The value of the polynomial through the first degree + 1 of the `shares`, by party, at `at`."""
+    chosen = list(shares)[: degree + 1]
+    total = np.zeros(len(shares[chosen[0]]), np.int64)
+    for party in chosen:
+        factor = 1
+        for other in chosen:
+            if other != party:
+                factor = factor * (at - other - 1) * pow(party - other, -1, P) % P
+        total = (total + shares[party] * factor) % P
+    return total
+
+
+def combine(shares: dict[int, np.ndarray], policy: dict[str, Any]) -> np.ndarray:
+    """What is shared, after the check that the shares fit together."""
+    k, t = aggregators(policy), threshold(policy)
+    require(len(shares) >= t, "too few parties revealed their shares' commitments")
+    if t == k:
+        return np.asarray(sum(shares.values()) % P, np.int64)
+    for party in list(shares)[t:]:
+        fits = bool((interpolate(shares, t - 1, party + 1) == shares[party]).all())
+        require(fits, "the shares' commitments lie on no polynomial")
+    return interpolate(shares, t - 1, 0)
+
+
+def opened_shares(opened: bytes, commitments: bytes, policy: dict[str, Any]) -> tuple[dict[int, bytes], list[bytes]]:
+    """Of every party that revealed a commitment: the commitment; and their nonces."""
+    fields, length = decode("OpenedShares", opened, 4096), rank(policy) * N * 4
+    parties, nonces = fields["parties"], fields["nonces"]
+    require(all(left < right for left, right in pairwise(parties)), "parties are out of order")
+    require(all(party < aggregators(policy) for party in parties), "there is no such party")
+    require(len(nonces) == 32 * len(parties), "the nonces have a wrong length")
+    require(len(commitments) == length * len(parties), "the commitments have a wrong length")
+    parts = {party: commitments[length * i : length * (i + 1)] for i, party in enumerate(parties)}
+    return parts, [nonces[32 * i : 32 * (i + 1)] for i in range(len(parties))]
+
+
+def open_shares(
+    context: bytes, policy: dict[str, Any], client: str, hashes: bytes, opened: bytes, commitments: bytes
+) -> dict[int, np.ndarray]:
+    """The commitments of the parties that revealed them, after the check against the h_a."""
+    parts, nonces = opened_shares(opened, commitments, policy)
+    shares = {}
+    for (party, part), nonce in zip(parts.items(), nonces, strict=True):
+        expected = hashes[32 * party : 32 * (party + 1)]
+        require(share_hash(context, client, party, part, nonce) == expected, "a share is not what was advertised")
+        shares[party] = decode_elements(part, rank(policy) * N, "the commitment of a share")
+    return shares
+
+
+def kept(policy: dict[str, Any], clients: int) -> int:
+    """How many clients' values are in every element of the result."""
+    function = option(policy, "function", 0) if policy["backend"] == "crypten" else 0
+    count = {0: clients, 1: clients - 2 * option(policy, "trim", 0), 2: 2 - clients % 2}[function]
+    require(count >= 1, "nothing is left")
+    return count
+
+
 # ---------------------------------------------------------------------------------------------- 8. Evidence
 
 
@@ -469,6 +650,29 @@ def check_pins(config: dict[str, Any], cohort: dict[str, bytes], pins: dict[str,
     for field in ("operators", "witnesses"):
         require(config[field] == roster_digest(read_roster(pins[field])), f"other {field} than pinned")
     require(config["log_key"] == bytes.fromhex(pins["log"] or ""), "another log than pinned")
+
+
+def check_part(policy: dict[str, Any], part: bytes) -> None:
+    """The backend's part of an advertisement."""
+    if policy["backend"] == "masking":
+        require(len(part) == 64, "the backend part has a wrong length")
+        channel, mask = part[:32], part[32:]
+        check_exchange_key(channel)
+        check_exchange_key(mask)
+        require(channel != mask, "channel and mask key are the same")
+    elif policy["backend"] == "additive":
+        require(part != b"" and len(part) % 32 == 0, "the backend part has a wrong length")
+    else:
+        require(part == b"", "a backend part in a plain round")
+
+
+def check_signers(signatures: list[dict[str, Any]], keys: dict[str, bytes], signed: bytes, needed: int) -> None:
+    """In order, known, right, and as many as needed."""
+    check_order((item["name"] for item in signatures), "signers")
+    for item in signatures:
+        require(item["name"] in keys, "a signer is unknown")
+        check_signature(keys[item["name"]], item["signature"], signed, f"signature of {item['name']}")
+    require(len(signatures) >= needed, "too few signatures")
 
 
 def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | None = None) -> dict[str, Any]:
@@ -494,6 +698,7 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
 
     # 3
     advertised: dict[str, bytes] = {}
+    parts: dict[str, bytes] = {}
     check_order((item["name"] for item in header["advertisements"]), "advertisements")
     for item in header["advertisements"]:
         name = item["name"]
@@ -503,33 +708,48 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
         body = decode("Advertisement", item["body"], 1024)
         require(body["commitment_hash"] not in advertised.values(), "a commitment hash is there twice")
         advertised[name] = body["commitment_hash"]
-        if policy["backend"] == "plain":
-            require(body["backend"] == b"", "a backend part in a plain round")
-            continue
-        require(len(body["backend"]) == 64, "the backend part has a wrong length")
-        channel, mask = body["backend"][:32], body["backend"][32:]
-        check_exchange_key(channel)
-        check_exchange_key(mask)
-        require(channel != mask, "channel and mask key are the same")
+        parts[name] = body["backend"]
+        check_part(policy, body["backend"])
     require(len(advertised) >= policy["min_advertised"], "too few advertisements")
     encodings = [encode("SignedAdvertisement", item) for item in header["advertisements"]]
     session = digest("session", context, u64(len(encodings)), root(encodings))
+    sharing = policy["backend"] in SHARING
+    signers = cohort
+    if sharing:
+        session = digest("session", context)
+        signers = {member["name"]: member["identity"] for member in check_setup(config, header["setup"])}
+        check_size(config)
+        if pins is not None and pins["operators"]:
+            operators = read_roster(pins["operators"])
+            known = all(operators.get(name) == key for name, key in signers.items())
+            require(known, "an aggregator who is not pinned")
+    else:
+        require(header["setup"] == b"", "a part that this backend has not")
 
     # 4
     k = rank(policy)
     total = np.zeros(k * N, np.int64)
     entries: dict[str, bytes] = {}
+    seen = set()
     check_order((item["name"] for item in header["openings"]), "openings")
     round_bytes = (config["task"].encode(), u64(config["round"]), u64(config["attempt"]))
     for item in header["openings"]:
         name, commitment = item["name"], item["commitment"]
         require(name in advertised, f"{name} did not advertise")
-        total = (total + decode_elements(commitment, k * N, f"the commitment of {name}")) % P
-        opened = digest("commitment-hash", *round_bytes, name.encode(), commitment, item["nonce"])
+        if policy["backend"] == "additive":
+            shares = open_shares(context, policy, name, parts[name], item["nonce"], commitment)
+            elements, opened = combine(shares, policy), shares_hash(context, name, parts[name])
+            whole = whole_hash(context, name, encode_elements(elements))
+            require(whole == parts[name][32 * aggregators(policy) :], "the shares combine to another commitment")
+        else:
+            require(len(item["nonce"]) == 32, "a nonce has a wrong length")
+            elements = decode_elements(commitment, k * N, f"the commitment of {name}")
+            opened = digest("commitment-hash", *round_bytes, name.encode(), commitment, item["nonce"])
         require(opened == advertised[name], f"the opening of {name} is not what was advertised")
-        value = digest("commitment", commitment)
-        require(value not in entries.values(), "a commitment is there twice")
-        entries[name] = value
+        total = (total + elements) % P
+        require(encode_elements(elements) not in seen, "a commitment is there twice")
+        seen.add(encode_elements(elements))
+        entries[name] = opened if sharing else digest("commitment", commitment)
     needed = quorum(config["cohort_size"], policy)
     clients = len(entries)
     require(max(policy["min_clients"], needed) <= clients <= policy["max_clients"], "too few or too many openings")
@@ -537,12 +757,10 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
     # 5
     participants_root = root([frame("survivor", name.encode(), value) for name, value in entries.items()])
     agreed = frame("agreement", session, u64(clients), participants_root)
-    check_order((item["name"] for item in header["agreement"]), "signers")
-    for item in header["agreement"]:
-        require(item["name"] in entries, "a signer is not in the agreed set")
-        check_signature(cohort[item["name"]], item["signature"], agreed, f"agreement of {item['name']}")
-    require(len(header["agreement"]) >= needed, "too few signatures")
-    require(header["setup"] == b"" and header["attestation"] == [], "a part that this backend has not")
+    require(
+        sharing or all(item["name"] in entries for item in header["agreement"]), "a signer is not in the agreed set"
+    )
+    check_signers(header["agreement"], signers, agreed, vouchers(policy) if sharing else needed)
 
     # 6
     size = sum(prod(shape) for shape in config["shapes"])
@@ -550,19 +768,27 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
     require(len(bulk) == 4 * (count + randomness), "the sums have a wrong length")
     sums = np.frombuffer(bulk, "<u4").astype(np.int64)
     x, t = sums[:count], sums[count:]
-    require(int(x.max()) <= clients * (2 ** policy["bits"] - 1), "a sum is out of range")
-    require(int(t.max()) <= clients * (2 ** mask_bits(policy) - 1), "a sum of the randomness is out of range")
-
-    # 7, 8
     commitment_sum = encode_elements(total)
-    require(commit(x, t, k) == commitment_sum, "the sums do not open the sum of the commitments")
-    means, weight = decode_sum(x, clients, policy, size)
+    added = kept(policy, clients)
+    require(int(x.max()) <= added * (2 ** policy["bits"] - 1), "a sum is out of range")
+    if attested(policy):  # in place of the rest of 6, and 7
+        require(bool((t == 0).all()), "randomness in a result that is no sum")
+        check_signers(
+            header["attestation"], signers, frame("attested", session, participants_root, sha(bulk)), len(signers)
+        )
+    else:
+        require(int(t.max()) <= clients * (2 ** mask_bits(policy) - 1), "a sum of the randomness is out of range")
+        require(commit(x, t, k) == commitment_sum, "the sums do not open the sum of the commitments")
+        require(header["attestation"] == [], "a part that this backend has not")
+
+    # 8
+    means, weight = decode_sum(x, added, policy, size)
     require(model_digest(config["shapes"], means) == header["result_model"], "another result than stated")
 
     # 9
     record: dict[str, Any] = {
         "version": 1,
-        "claim": "sum",
+        "claim": "attested" if attested(policy) else "sum",
         "task": config["task"],
         "round": config["round"],
         "attempt": config["attempt"],

@@ -1,4 +1,4 @@
-"""Makes docs/vectors/: a small round with fixed identities and secrets, and intermediate values for implementers.
+"""Makes docs/vectors/: two small rounds with fixed identities and secrets, and intermediate values for implementers.
 
 ``python tests/make_vectors.py`` writes the files anew. They only change when the protocol does.
 """
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from federation import identity
+from additive_round import open_letter, reseal, share_of
+from federation import bulk_of, channel, header_of, identity
 
 from mpc import shamir
 from mpc.framing import frame
@@ -21,18 +22,24 @@ from mpc.keystream import KeyStream, derive_key
 from mpc.ring import to_bytes
 from secure_agg import backends
 from secure_agg.aggregator import Aggregator
-from secure_agg.auditor import Verified, verify
+from secure_agg.auditor import Auditor, Verified, verify
+from secure_agg.backends.additive import rules, wire
+from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
+from secure_agg.certificate import setup_digest
 from secure_agg.client import Client
 from secure_agg.codec import model_digest
-from secure_agg.config import Policy, RoundConfig
+from secure_agg.config import Option, Policy, RoundConfig
 from secure_agg.evidence import Evidence
+from secure_agg.fault import FaultProof
 from secure_agg.identity import Roster
 from secure_agg.ledger import merkle
 from secure_agg.ledger.cosignature import cosign
 from secure_agg.ledger.head import SignedHead
 from secure_agg.ledger.note import VerifierKey
 from secure_agg.ledger.receipt import Receipt
+from secure_agg.messages import Envelope
 from secure_agg.rounds import LocalRound
+from secure_agg.shareholder import ShareHolder
 from secure_agg.trust import TaskTrust, Trust
 from zk import commitment
 
@@ -41,6 +48,13 @@ EVIDENCE: Final = "round.evidence"
 TRUST: Final = "round.trust.json"
 VECTORS: Final = "vectors.json"
 
+SHARED_EVIDENCE: Final = "additive.evidence"
+SHARED_TRUST: Final = "additive.trust.json"
+SHARED_LETTER: Final = "additive.letter"
+SHARED_FAULT: Final = "additive.fault"
+SHARED_VECTORS: Final = "additive.json"
+
+AGGREGATORS: Final = ("aggregator-1", "aggregator-2", "aggregator-3")
 NAMES: Final = ("alice", "bob", "Zoë")  # in order: "Zoë" comes first
 WEIGHTS: Final = {"alice": 7, "bob": 300, "Zoë": 1000}
 LEAVES: Final = (b"another record", b"and one more")
@@ -98,6 +112,131 @@ def play() -> Round:
     receipt = Receipt(1, (hashes[0], hashes[2]), head.note(log.public, (cosignature,)))
     receipt.verify(leaves[1], VerifierKey(head.origin, log.public))
     return Round(evidence, trust, verified, receipt)
+
+
+@dataclass(frozen=True)
+class SharedRound:
+    """A round of backend ``additive``: two of three aggregators rebuild a sum.
+
+    Attributes:
+        letters: one with a free share and one with a long one, as they were sent.
+        fault: a proof of what the first of these letters' client would have done, had it sealed another share.
+    """
+
+    evidence: Evidence
+    trust: Trust
+    verified: Verified
+    letters: tuple[bytes, bytes]
+    fault: FaultProof
+
+
+class _Recorded(LocalRound):
+    """Keeps the clients' letters."""
+
+    letters: dict[tuple[str, str], bytes]
+
+    def answer(self, request: Envelope, phase: str) -> bytes | None:
+        response = super().answer(request, phase)
+        for letter in self.clients[request.recipient].outbox:
+            self.letters[request.recipient, letter.recipient] = letter.data
+        return response
+
+
+def play_shared() -> SharedRound:
+    """The round, the same bytes every time."""
+    options = (Option("aggregators", 3), Option("threshold", 2))
+    policy = Policy.default(3, backend="additive", options=options, bits=8, clip=4.0, max_weight=1000)
+    roster = Roster({name: identity(name).public for name in NAMES})
+    operator, aggregators = identity("aggregator"), [identity(name) for name in AGGREGATORS]
+    operators = Roster({item.name: item.public for item in (operator, *aggregators)})
+    trust = Trust({"vectors": TaskTrust(roster, policy)}, operators)
+    setup = AggregatorSet.of([ChannelKey.issue(item, channel(item.name).public) for item in aggregators]).to_bytes()
+    config = RoundConfig.create(
+        task="vectors",
+        round=4,
+        attempt=0,
+        policy=policy,
+        cohort=roster,
+        shapes=((2, 2), (3,)),
+        start_model=hashlib.sha256(b"start model").digest(),
+        previous_record=hashlib.sha256(b"previous record").digest(),
+        operators=operators,
+        setup=setup_digest(setup),
+    )
+    clients = {name: Client(identity(name), trust, entropy=constant(name)) for name in NAMES}
+    updates = {name: [np.full((2, 2), i - 0.5), np.arange(3.0) * i] for i, name in enumerate(NAMES)}
+    holders = {item.name: ShareHolder(item, trust, channel(item.name)) for item in aggregators}
+    coordinator = Aggregator(operator, config, roster, operators=operators, setup=setup)
+    played = _Recorded(coordinator, clients, updates, WEIGHTS, holders=holders)
+    played.letters = {}
+    evidence = played.run()
+    mine = [played.letters["alice", name] for name in AGGREGATORS]
+    free = next(letter for letter in mine if not bulk_of(letter))
+    long = next(letter for letter in mine if bulk_of(letter))
+    other = reseal(free, small=open_letter(free).nonce + KEY)
+    fault = FaultProof(
+        kind=rules.BAD_SHARE,
+        culprit="alice",
+        public=identity("alice").public,
+        config=config.to_bytes(),
+        setup=setup,
+        exhibits=(other, open_letter(other).key),
+    )
+    Auditor(trust).verify_fault(fault)
+    return SharedRound(evidence, trust, verify(evidence, trust), (free, long), fault)
+
+
+def _letter(config: RoundConfig, data: bytes) -> dict[str, Any]:
+    header, opened = header_of(data), open_letter(data)
+    bound = (header.session, header.sender, header.recipient)
+    party = AGGREGATORS.index(header.recipient)
+    share = share_of(data, config.layout.total)
+    committed = rules.linear_hash(config, share).to_bytes()
+    return {
+        "client": header.sender,
+        "aggregator": header.recipient,
+        "party": party,
+        "channel_secret": hashlib.sha256(b"channel" + header.recipient.encode()).hexdigest(),
+        "ephemeral": opened.letter.ephemeral.hex(),
+        "K": opened.key.hex(),
+        "key_hash": wire.key_hash(*bound, opened.key).hex(),
+        "nonce": opened.nonce.hex(),
+        "seed": opened.seed.hex(),
+        "stream_key": wire.stream_key(opened.seed, *bound).hex() if opened.seed else "",
+        "sealed": opened.letter.sealed.hex(),
+        "share": share[:4].tolist(),
+        "share_sha256": sha(to_bytes(share)),
+        "commitment_sha256": sha(committed),
+        "h": rules.share_hash(config, header.sender, party, committed, opened.nonce).hex(),
+    }
+
+
+def shared_vectors(made: SharedRound) -> dict[str, Any]:
+    """The intermediate values, by the product."""
+    evidence, record, config = made.evidence, made.verified.record, made.evidence.config
+    scheme, parts = rules.scheme(config.policy), {}
+    for item in evidence.advertisements:
+        body = item.verify(config.context, identity(item.name).public)
+        parts[item.name] = {
+            "long": sorted(scheme.long_holders(rules.start_of(config, item.name, scheme.parties))),
+            "hashes": [body.backend[32 * i : 32 * (i + 1)].hex() for i in range(scheme.parties + 1)],
+            "D": body.commitment_hash.hex(),
+        }
+    free, long = made.letters
+    return {
+        "evidence": SHARED_EVIDENCE,
+        "trust": SHARED_TRUST,
+        "sha256": sha(evidence.to_bytes()),
+        "ctx": config.context.hex(),
+        "sid": record.session.hex(),
+        "setup": config.setup.hex(),
+        "advertised": parts,
+        "participants_root": record.participants_root.hex(),
+        "record": record.to_bytes().hex(),
+        "free": {"message": free.hex(), **_letter(config, free)},
+        "long": {"message": SHARED_LETTER, **_letter(config, long)},
+        "fault": {"proof": SHARED_FAULT, "kind": made.fault.kind, "culprit": made.fault.culprit},
+    }
 
 
 def coordinates(length: int, factor: int) -> list[int]:
@@ -211,6 +350,12 @@ def main() -> None:
     (DIRECTORY / EVIDENCE).write_bytes(made.evidence.to_bytes())
     (DIRECTORY / TRUST).write_text(made.trust.to_json(), "utf-8")
     (DIRECTORY / VECTORS).write_text(to_json(vectors(made)), "utf-8")
+    shared = play_shared()
+    (DIRECTORY / SHARED_EVIDENCE).write_bytes(shared.evidence.to_bytes())
+    (DIRECTORY / SHARED_TRUST).write_text(shared.trust.to_json(), "utf-8")
+    (DIRECTORY / SHARED_LETTER).write_bytes(shared.letters[1])
+    (DIRECTORY / SHARED_FAULT).write_bytes(shared.fault.to_bytes())
+    (DIRECTORY / SHARED_VECTORS).write_text(to_json(shared_vectors(shared)), "utf-8")
 
 
 if __name__ == "__main__":

@@ -237,6 +237,8 @@ def _bad_partial_sum(scheme: Scheme, config: RoundConfig, aggregators: Aggregato
     statement, revealed, data = proof.exhibits
     _aggregator(aggregators, proof)
     found, _, committed = _revealed(config, proof, statement, revealed)
+    if not found.entries:
+        raise VerificationError("a partial sum of nothing")
     message = _message(proof, config, data, rules.PARTIAL_SUM)
     answer = decode(PartialSum, message.body, header_limit(0))
     if answer.root != rules.SignedByAggregators().root(found):
