@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Final
+
 import pytest
 from hypothesis import settings
 
@@ -10,6 +13,14 @@ from mpc import parallel
 # A failure prints the blob that replays it; kernels compile on first use, so no deadline.
 settings.register_profile("secure-agg", print_blob=True, deadline=None, derandomize=False)
 settings.load_profile("secure-agg")
+
+
+_RECURSION: Final = sys.getrecursionlimit()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Some packages of Ethereum's raise Python's recursion limit beyond what the stack holds; not for our tests."""
+    sys.setrecursionlimit(_RECURSION)
 
 
 @pytest.fixture(params=[1, 2, 3])

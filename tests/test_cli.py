@@ -262,6 +262,11 @@ def test_every_exception_has_its_exit_code(error: Exception, code: int) -> None:
     assert exits.exit_code(error) == code
 
 
+def test_an_error_that_quotes_a_stranger_leaves_the_terminal_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    exits.report(errors.LedgerError("a server says\x1b]0;title\x07 \x9b31m\nso"), as_json=False)
+    assert capsys.readouterr().err == "error: a server says ]0;title 31m so\n"
+
+
 def test_an_abort_names_phase_and_culprit(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("torch")
 

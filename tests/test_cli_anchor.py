@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,6 +123,13 @@ def test_a_struck_round_fails_verification(run: Run, chain: Chain, ledger: Path,
     assert (failed.code, "struck" in failed.err) == (exits.VERIFICATION_FAILED, True)
 
 
+def test_a_time_that_no_clock_shows_is_shown_as_a_number() -> None:
+    """A node, or a contract whose storage was written by somebody's own constructor, may hold anything."""
+    found = {"contract": "0x12", "closes": 2**200, "final": False, "open": 0, "chain": 1, "publisher": "0x34"}
+    found |= {"window": 1, "response": 1, "bond": 1}
+    assert str(2**200) in anchor.chain_fields(found)["on chain"]
+
+
 def test_the_key_comes_from_a_private_file_or_the_environment(
     run: Run, chain: Chain, ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +147,10 @@ def test_the_key_comes_from_a_private_file_or_the_environment(
         refused = run(*deploy, "--key-file", bad)
         assert (refused.code, message in refused.err) == (exits.USAGE, True), refused.err
         assert secret[2:20] not in refused.err
+    bad.write_bytes(bytes.fromhex("c3ff" * 16))
+    refused = run(*deploy, "--key-file", bad)
+    assert (refused.code, "no text" in refused.err) == (exits.USAGE, True), refused.err
+    assert not {"c3", "ff"} & set(re.findall(r"[0-9a-f]{2}", refused.err.replace(str(bad), "")))
     assert "can't be read" in run(*deploy, "--key-file", tmp_path / "none").err
     assert anchor.KEY_VARIABLE in run(*deploy).err
     monkeypatch.setenv(anchor.KEY_VARIABLE, "0x" + secret.removeprefix("0x"))

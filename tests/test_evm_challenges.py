@@ -31,9 +31,17 @@ from web3.exceptions import ContractLogicError
 
 from secure_agg.errors import VerificationError
 from secure_agg.ledger import merkle
-from secure_agg.ledger.evm.registration import AnchoredRound
+from secure_agg.ledger.evm.registration import AnchoredRound, Participant
 from secure_agg.ledger.evm.registry import Registry
-from secure_agg.ledger.evm.statement import Entry, add_packed, decode_commitment, leaf_at, unpack
+from secure_agg.ledger.evm.statement import (
+    Entry,
+    add_packed,
+    decode_commitment,
+    leaf_at,
+    member_leaf,
+    statement_value,
+    unpack,
+)
 from zk import kzg
 
 
@@ -273,12 +281,42 @@ def test_a_wrong_number_of_participants_is_struck(chain: Chain, members: int) ->
     record = replace(item.record, participants=2, commitment_sum=unpack(sums))
     lie = AnchoredRound(record, item.members[:members], two)
     registry = anchored(chain, [lie])
-    index = registry.find_fault(AnchoredRound(record, item.members, two)) if members == 2 else 0
+    index = registry.find_fault(item)
     assert index is not None
     registry.challenge("task", 0, index)
-    for answered in (lie, AnchoredRound(record, item.members, two)):
+    for answered in (lie, item, AnchoredRound(record, item.members, two)):
         with refuses("the contract refuses"):
             registry.answer(answered, index)
+
+
+def test_a_member_that_was_not_summed_is_named_last(chain: Chain) -> None:
+    """Where the statement holds D_i, a record may count a member more: whoever can open that one's D_i answers."""
+    record, rng = round_of().record, np.random.default_rng(2)
+    four = [Participant(f"p{i}", i, made_up_commitment(rng, 3), bytes([i]) * 32) for i in range(4)]
+    members = tuple(
+        member_leaf(
+            who.name, statement_value(record.task, record.round, record.attempt, who.name, who.commitment, who.nonce)
+        )
+        for who in four
+    )
+
+    def of(*participants: Participant) -> AnchoredRound:
+        sums = unpack(add_packed([decode_commitment(who.commitment) for who in participants]))
+        root = merkle.root(members)
+        made = replace(record, participants=len(participants), participants_root=root, commitment_sum=sums)
+        return AnchoredRound(made, members, participants)
+
+    true, lie = of(four[0], four[2], four[3]), of(*four)
+    registry = anchored(chain, [lie])
+    with pytest.raises(VerificationError, match="another record"):
+        registry.verify_chain(true)
+    assert registry.find_fault(true) == 1
+    registry.challenge("task", 0, 1)
+    registry.answer(lie, 1)
+
+    first, second, third, fourth = lie.entries
+    swapped = [first, second, third._replace(point=fourth.point), fourth._replace(point=third.point)]
+    assert anchored(chain, [with_entries(lie, swapped)]).find_fault(true) == 2
 
 
 @pytest.mark.parametrize("size", range(1, 10))

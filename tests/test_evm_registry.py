@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import py_evm
@@ -28,6 +29,7 @@ from anchoring import (
 )
 from eth.vm.forks.cancun import CancunVM
 from federation import Federation, Tape, replace
+from web3 import Web3
 
 import secure_agg
 from benchmarks import ledger_gas
@@ -387,3 +389,17 @@ def test_a_chain_that_does_not_answer_is_no_bug(tmp_path: Path) -> None:
         connect("ftp://example.org")
     with pytest.raises(LedgerError):
         connect("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("method", ["eth_getCode", "eth_call", "eth_getBlockByNumber"])
+@pytest.mark.parametrize("answer", [[], {}, 5, "zz", [{"x": 1}]], ids=str)
+def test_a_node_that_answers_nonsense_is_no_bug(chain: Chain, registry: Registry, method: str, answer: Any) -> None:
+    class Nonsense(type(chain.web3.provider)):  # type: ignore[misc]
+        def make_request(self, asked: Any, params: Any) -> Any:
+            if asked == method:
+                return {"jsonrpc": "2.0", "id": 1, "result": answer}
+            return super().make_request(asked, params)
+
+    web3 = Web3(Nonsense(chain.web3.provider.ethereum_tester))  # type: ignore[attr-defined]
+    with pytest.raises((LedgerError, VerificationError)):
+        Registry(web3, registry.address).verify_chain(round_of())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,18 @@ def test_another_record_comes_after_what_was_cut_short_and_never_in_its_place(
     with Ledger(ledger.path) as again:
         assert len(again) == 7, "whoever opens the ledger for writing finishes it"
     assert len(ledger) == 7
+
+
+def test_what_is_finished_on_opening_is_noted_as_given_out(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its head can be cosigned and published at once, so an older copy of the database must be refused from then on."""
+    folder = ledger.path.parent
+    old = Path(shutil.copytree(folder, folder.with_name(f"{folder.name}-old")))
+    cut_short(ledger, following(ledger, 1), monkeypatch)
+    with Ledger(ledger.path) as again:
+        assert len(again) == 4
+    shutil.copy(f"{ledger.path}.head", old)
+    with pytest.raises(LedgerDamaged, match="a head of 4 was given out"):
+        Ledger(old / ledger.path.name)
 
 
 def test_a_conflicting_record_is_refused_once_the_other_is_finished(

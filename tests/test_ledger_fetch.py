@@ -107,18 +107,37 @@ def test_an_answer_that_ends_early_is_an_error() -> None:
 @contextmanager
 def short_server(body: bytes, claimed: int) -> Iterator[str]:
     """One answer that ends before the length that it states."""
+    with odd_server(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % claimed + body) as url:
+        yield url
+
+
+@contextmanager
+def odd_server(sent: bytes) -> Iterator[str]:
+    """One answer, whatever it is."""
 
     def answer(listener: socket.socket) -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(10_000)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % claimed + body)
+            connection.sendall(sent)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=answer, args=(listener,))
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread.join()
+
+
+@pytest.mark.parametrize("head", [b"\x1b]0;title\x07 \x9b31m", b"HTTP/1.1 abc \x1b[2J", b"\x1b" * 60_000])
+def test_an_error_quotes_no_control_character_and_little_of_a_stranger(head: bytes) -> None:
+    with (
+        odd_server(head + b"\r\n\r\n") as url,
+        closing(WebClient(url, seconds=5)) as client,
+        pytest.raises(LedgerError) as caught,
+    ):
+        client.get("file", 0)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
 
 
 def test_what_is_not_there_is_none() -> None:

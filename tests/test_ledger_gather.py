@@ -15,12 +15,13 @@ import logs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from logs import Log, seed
+from logs import ORIGIN, Log, seed
 
 from secure_agg.cli import main
-from secure_agg.errors import ConfigError, VerificationError
+from secure_agg.errors import ConfigError, LedgerDamaged, VerificationError
 from secure_agg.identity import Identity
 from secure_agg.ledger import merkle
+from secure_agg.ledger.checkpoint import Checkpoint
 from secure_agg.ledger.cosignature import WitnessKey, cosign, timestamp
 from secure_agg.ledger.fetch import WebClient
 from secure_agg.ledger.fork import ForkProof, find_fork
@@ -129,6 +130,16 @@ def test_a_witness_that_is_gone_is_named_and_keeps_nobody_from_answering(tmp_pat
 
 def seed_key(name: str) -> bytes:
     return Identity(name, seed(name)).public
+
+
+def test_a_damaged_ledger_is_not_blamed_on_the_witness(tmp_path: Path, ledger: Ledger) -> None:
+    with running(tmp_path, ledger, "w") as witnesses:
+        assert gather(ledger, witnesses).cosigned == 1
+        logs.fill(ledger, 2)
+        with ledger._database.exclusive():
+            ledger._database.change("DELETE FROM nodes WHERE level = 1 AND idx = 0")
+        with pytest.raises(LedgerDamaged, match="tree node 0 of level 1 is missing"):
+            gather(ledger, witnesses)
 
 
 def test_a_witness_that_says_nothing_is_not_waited_for(ledger: Ledger) -> None:
@@ -305,6 +316,28 @@ def test_a_fork_proof_needs_both_signatures_of_one_log() -> None:
             bad.verify(log.key)
     with pytest.raises(VerificationError):
         good.verify(other.key)
+
+
+def test_extension_lines_hide_no_fork(tmp_path: Path) -> None:
+    """They are signed with the rest, and verifiers and witnesses accept them: so does a proof."""
+    log, fork = Log(), Log(fork_at=2)
+    second = fork.checkpoint(7)
+    extended = fork.sign(Checkpoint(second.origin, second.size, second.root, ("an extension",)).text)
+    WitnessPolicy().verify(extended, log.key)
+    proof = ForkProof(log.note(5).to_bytes(), extended.to_bytes(), fork.root(5), fork.proof(5, 7))
+    assert proof.verify(log.key).second.root == fork.root(7)
+    state = WitnessState(tmp_path / "state", W_KEY)
+    witness = Witness(Identity("w", seed("w")), [log.key], state)
+    witness.add_checkpoint(log.request(0, 5))
+    request = AddCheckpoint(5, fork.proof(5, 7), extended.to_bytes())
+    assert witness.add_checkpoint(request.to_bytes()).status == 422
+    kept = witness.fork(hashlib.sha256(log.key.name.encode()).hexdigest())
+    state.close()
+    assert ForkProof.from_bytes(kept.body) == proof
+    # Two texts of one tree are no fork.
+    honest = log.sign(Checkpoint(ORIGIN, 5, log.root(5), ("an extension",)).text).to_bytes()
+    with pytest.raises(VerificationError, match="no fork"):
+        ForkProof(log.note(5).to_bytes(), honest, log.root(5), ()).verify(log.key)
 
 
 def test_a_fork_proof_has_one_encoding() -> None:

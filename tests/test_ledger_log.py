@@ -369,6 +369,38 @@ def test_an_unknown_schema_version_is_not_touched(copy: Path) -> None:
             Ledger(copy, read_only=read_only)
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON heads BEGIN DELETE FROM cosignatures; END",
+        "CREATE VIEW v AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
+        "CREATE VIRTUAL TABLE words USING fts5(word)",
+    ],
+)
+def test_a_file_that_does_something_when_it_is_used_is_not_opened(copy: Path, statement: str) -> None:
+    execute(copy, statement)
+    for read_only in (False, True):
+        with pytest.raises(LedgerDamaged, match="which no ledger has"):
+            Ledger(copy, read_only=read_only)
+
+
+@pytest.mark.parametrize(
+    ("table", "changed", "statement"),
+    [
+        ("heads", "size + 0.5 AS size, root, signature", "SELECT 1"),
+        ("approved", "size, root, approval", "INSERT INTO approved VALUES ('x', zeroblob(32), zeroblob(64))"),
+    ],
+)
+def test_a_size_that_is_no_integer_is_damage(copy: Path, table: str, changed: str, statement: str) -> None:
+    """The tables of a stranger's file may have columns of any type."""
+    execute(copy, f"CREATE TABLE other AS SELECT {changed} FROM {table}")  # noqa: S608
+    execute(copy, f"DROP TABLE {table}")
+    execute(copy, f"ALTER TABLE other RENAME TO {table}")
+    execute(copy, statement)
+    with pytest.raises(LedgerDamaged, match="malformed"), Ledger(copy, read_only=table == "heads") as ledger:
+        len(ledger)
+
+
 @pytest.mark.parametrize("content", [b"", b"this is no database" * 100, b"SQLite format 3\0" + bytes(4096)])
 def test_what_is_not_a_ledger_is_not_opened(path: Path, content: bytes) -> None:
     path.write_bytes(content)

@@ -237,6 +237,28 @@ def test_new_cosignatures_are_published_without_new_records(filled: Path, tmp_pa
     assert found.witnesses == {"w.example": 1_700_000_000}
 
 
+def test_an_export_that_waited_for_a_later_one_brings_nothing_old_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks at the ledger once the directory is its own: what was newest before may no longer be."""
+    folder = tmp_path / "log"
+    with Ledger(tmp_path / "rounds.db") as ledger:
+        logs.fill(ledger, 2)
+        locked = export_module._locked
+
+        @contextmanager
+        def later_one_first(directory: Path) -> Iterator[None]:
+            monkeypatch.setattr(export_module, "_locked", locked)
+            logs.fill(ledger, 1)
+            ledger.export(directory, with_evidence=False)
+            with locked(directory):
+                yield
+
+        monkeypatch.setattr(export_module, "_locked", later_one_first)
+        assert ledger.export(folder, with_evidence=False) == ExportReport(3, 3, 0, 0)
+        assert (folder / "checkpoint").read_bytes() == ledger.checkpoint()
+
+
 def test_the_checkpoint_comes_last_and_a_crash_leaves_the_old_one(
     filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

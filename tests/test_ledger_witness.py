@@ -484,6 +484,27 @@ def test_what_is_not_the_protocol_is_refused(server: WitnessServer) -> None:
         connection.close()
 
 
+@pytest.mark.parametrize(
+    ("line", "framing"),
+    [
+        ("GET /{}/checkpoint", "Content-Length: {}"),
+        ("GET /{}/checkpoint", "Transfer-Encoding: chunked"),
+        ("GET /{}/checkpoint", "malformed\r\nContent-Length: {}"),
+        ("POST /add-checkpoint", "Content-Length: 0\r\nContent-Length: {}"),
+        ("POST /add-checkpoint", "Content-Length: 0\r\nmalformed\r\nTransfer-Encoding: chunked"),
+    ],
+)
+def test_a_body_is_not_taken_for_another_request(server: WitnessServer, line: str, framing: str) -> None:
+    """A reverse proxy that sees a body where the witness sees none would give the second answer to somebody else."""
+    parts = urlsplit(server.url)
+    hidden = b"GET /hidden HTTP/1.1\r\n\r\n"
+    head = f"{line.format(ORIGIN_HASH)} HTTP/1.1\r\n{framing.format(len(hidden))}\r\n\r\n"
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as connection:
+        connection.sendall(head.encode() + hidden)
+        with connection.makefile("rb") as answers:
+            assert answers.read().count(b"HTTP/1.1 ") == 1
+
+
 @pytest.mark.parametrize("sent", [b"", b"POST /add-", b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 9\r\n\r\nold"])
 def test_a_request_that_does_not_come_is_not_waited_for(server: WitnessServer, sent: bytes) -> None:
     parts = urlsplit(server.url)

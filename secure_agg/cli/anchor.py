@@ -131,9 +131,16 @@ def check_chain(evidence: Evidence, verified: Verified, trust: Trust | None, url
 
 def chain_fields(found: dict[str, Any]) -> dict[str, str]:
     """What ``verify`` and ``anchor`` show of a registered round."""
-    closes = datetime.fromtimestamp(found["closes"], UTC).strftime("%Y-%m-%d %H:%M UTC")
+    try:
+        closes = datetime.fromtimestamp(found["closes"], UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (OverflowError, ValueError, OSError):  # a node, or a contract that was not deployed as ours, has made it up
+        closes = f"second {found['closes']}"
     state = "final" if found["final"] else f"not final, window until {closes}, open challenges: {found['open']}"
-    return {"on chain": f"{found['contract']}, {state}"}
+    terms = f"window {found['window']} s, response {found['response']} s, bond {found['bond']} wei"
+    return {
+        "on chain": f"{found['contract']} on chain {found['chain']}, {state}",
+        "its publisher": f"{found['publisher']}, {terms}",
+    }
 
 
 def _chain_document(registry: Registry, found: OnChain) -> dict[str, Any]:
@@ -144,6 +151,10 @@ def _chain_document(registry: Registry, found: OnChain) -> dict[str, Any]:
         "final": found.final,
         "closes": found.closes,
         "open": found.round.open,
+        "publisher": registry.terms.publisher,
+        "window": registry.terms.window,
+        "response": registry.terms.response,
+        "bond": registry.terms.bond,
     }
 
 
@@ -165,8 +176,11 @@ def _account(key_file: Path | None) -> LocalAccount:
             if key_file.stat().st_mode & 0o077:
                 raise ConfigError(f"{where} is open to others: run  chmod 600 {key_file}")
             secret = key_file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{where} can't be read: {getattr(error, 'strerror', error)}") from error
+        except OSError as error:
+            raise ConfigError(f"{where} can't be read: {error.strerror}") from error
+        except UnicodeDecodeError:
+            # Which would tell a byte of the key.
+            raise ConfigError(f"{where} holds no private key: it is no text") from None
     try:
         data = bytes.fromhex(secret.strip().removeprefix("0x"))
     except ValueError:

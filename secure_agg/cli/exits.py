@@ -68,5 +68,6 @@ def report(error: Exception, *, as_json: bool) -> None:
         }
         line = json.dumps(document, ensure_ascii=False)
     else:
-        line = "error: " + " ".join(message.split())
+        # What it quotes may be a stranger's: nothing in it moves the cursor or sets the terminal's title.
+        line = "error: " + " ".join("".join(c if c.isprintable() else " " for c in message).split())
     sys.stderr.write(line + "\n")

@@ -112,6 +112,7 @@ class Database:
         self._db = connect(path, read_only=read_only, untouched=untouched)
         try:
             with self._errors():
+                self._check_tables()
                 self.origin, self.log_public = self._identify()
                 if not read_only:
                     make_durable(self._db, path)
@@ -339,7 +340,7 @@ class Database:
             return ()
         size, root, approval = row
         frontier = self._frontier()
-        if not isinstance(root, bytes) or not frontier.size < size:
+        if not isinstance(root, bytes) or not isinstance(size, int) or not frontier.size < size:
             raise LedgerDamaged(f"the approval of size {size} is malformed, or of a size that has a head")
         check_approval(self.log_public, self.origin, size, root, approval)
         leaves, heads = [], []
@@ -352,7 +353,7 @@ class Database:
             heads.append((frontier.size, frontier.root()))
         if frontier.root() != root:
             raise LedgerDamaged(f"the records up to size {size} are not those that were being appended")
-        self._sync()
+        self.sync()
         self._add_heads(heads, sign)
         return tuple(leaves)
 
@@ -380,8 +381,12 @@ class Database:
             raise LedgerDamaged(f"the stored tree does not have the root of its head of size {head.size}")
         return frontier
 
-    def _sync(self) -> None:
-        """Make durable what another process committed: it may have been killed between writing and syncing."""
+    def sync(self) -> None:
+        """Make durable what another process committed: it may have been killed between writing and syncing.
+
+        Raises:
+            LedgerError: the disk fails.
+        """
         wal = Path(f"{self.path}-wal")  # closing a second descriptor drops no lock: SQLite has none on this file
         try:
             descriptor = os.open(wal, os.O_RDONLY)
@@ -434,6 +439,13 @@ class Database:
             raise LedgerDamaged(f"ledger {self.path} does not say which log it is")
         return row[0], row[1]
 
+    def _check_tables(self) -> None:
+        """Refuse a file that does something when it is read or written: a ledger has tables and their indices only."""
+        # What has no pages of its own is a view, a trigger, or a virtual table.
+        row = self._one("SELECT type, name FROM sqlite_master WHERE coalesce(rootpage, 0) = 0")
+        if row is not None:
+            raise LedgerDamaged(f"ledger {self.path} has the {row[0]} {row[1]!r}, which no ledger has")
+
     def _one(self, query: str, *values: int | str | bytes) -> tuple[Any, ...] | None:
         with self._lock, self._errors():
             row: tuple[Any, ...] | None = self._db.execute(query, values).fetchone()
@@ -441,6 +453,8 @@ class Database:
 
     def _head(self, row: tuple[Any, ...]) -> SignedHead:
         try:
+            if not isinstance(row[0], int):
+                raise TypeError("its size is no integer")
             return SignedHead(self.origin, *row)
         except (ConfigError, TypeError) as error:
             raise LedgerDamaged(f"the head of size {row[0]!r} is malformed: {error}") from error

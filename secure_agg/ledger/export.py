@@ -82,7 +82,7 @@ class _Directory:
 def export(
     database: Database,
     evidence_store: EvidenceStore,
-    checkpoint: bytes,
+    newest: Callable[[], bytes],
     directory: Path,
     *,
     with_evidence: bool = True,
@@ -96,7 +96,8 @@ def export(
     Args:
         database: the ledger's file.
         evidence_store: its evidence.
-        checkpoint: the ledger's newest checkpoint, a note with the log's signature.
+        newest: gives the ledger's newest checkpoint, a note with the log's signature. Asked once other exports are
+            kept out: of two at once the later must not bring an older checkpoint.
         directory: made where it is missing; holds nothing else.
         with_evidence: publish the evidence too. Without it nobody else can verify the rounds.
         progress: called with (records done, records).
@@ -107,12 +108,13 @@ def export(
         LedgerRefused: a record of more than 65535 bytes, which the format can't hold.
         LedgerError: a file can't be written.
     """
-    head = _read_checkpoint(checkpoint, database)
-    if merkle.Frontier.load(head.size, database.node).root() != head.root:
-        raise LedgerDamaged(f"the stored tree does not have the root of its checkpoint of size {head.size}")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _locked(directory):
+            checkpoint = newest()
+            head = _read_checkpoint(checkpoint, database)
+            if merkle.Frontier.load(head.size, database.node).root() != head.root:
+                raise LedgerDamaged(f"the stored tree does not have the root of its checkpoint of size {head.size}")
             old = _published(directory, database, head)
             since = old.size if old else 0
             files = _Directory(directory)

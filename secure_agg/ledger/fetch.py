@@ -26,6 +26,7 @@ SECONDS: Final = 30.0
 BYTES_PER_SECOND: Final = 32 << 10
 
 _CHUNK: Final = 64 << 10
+_REASON: Final = 200  # characters of an error that are passed on
 _AGENT: Final = f"secure-agg/{__version__}"
 
 
@@ -131,7 +132,7 @@ class WebClient:
             raise
         except (OSError, http.client.HTTPException, ValueError, zlib.error) as error:
             self._connection.close()
-            raise LedgerError(f"{self.prefix}/{path} gives no answer: {str(error) or type(error).__name__}") from error
+            raise LedgerError(f"{self.prefix}/{path} gives no answer: {_reason(error)}") from error
 
     def _once(self, method: str, path: str, body: bytes | None, limit: int) -> Reply:
         start = time.monotonic()
@@ -153,7 +154,7 @@ class WebClient:
     def _read(self, response: _Response, start: float, limit: int, where: str) -> bytes:
         encoding = (response.getheader("Content-Encoding") or "identity").strip().lower()
         if encoding not in ("identity", "gzip"):
-            raise LedgerError(f"{where} is encoded as {encoding!r}, which was not asked for")
+            raise LedgerError(f"{where} is encoded as {encoding[:_REASON]!r}, which was not asked for")
         unzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
         content = bytearray()
         received = 0
@@ -220,6 +221,11 @@ def open_prefix(prefix: str) -> WebClient | FileReader:
         ConfigError: it is none.
     """
     return FileReader(prefix) if prefix.startswith("file:") else WebClient(prefix)
+
+
+def _reason(error: Exception) -> str:
+    """What an error says: some quote the server, so it is cut and without control characters."""
+    return "".join(c if c.isprintable() else " " for c in str(error)[:_REASON]) or type(error).__name__
 
 
 def _split(prefix: str) -> SplitResult:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from secure_agg.errors import LedgerDamaged, MalformedMessage, VerificationError
 from secure_agg.ledger import merkle
-from secure_agg.ledger.head import SignedHead
+from secure_agg.ledger.checkpoint import Checkpoint
 from secure_agg.ledger.note import MAX_NOTE, Note, VerifierKey
 from secure_agg.messages import Wire, decode, encode
 
@@ -30,13 +30,13 @@ class Fork:
     """What a verified proof shows.
 
     Attributes:
-        first: a head that the log has signed.
+        first: a checkpoint that the log has signed.
         second: another, of no smaller size, that it has signed.
         root: of the tree that the first ``first.size`` records under ``second`` make; not ``first.root``.
     """
 
-    first: SignedHead
-    second: SignedHead
+    first: Checkpoint
+    second: Checkpoint
     root: bytes
 
 
@@ -62,7 +62,7 @@ class ForkProof(Wire, frozen=True, tag="secure-agg/fork/1"):
         Raises:
             VerificationError: it has not, they do not, or the proof does not lead to the second.
         """
-        first, second = (SignedHead.from_note(Note.from_bytes(note), log) for note in (self.first, self.second))
+        first, second = (_signed(Note.from_bytes(note), log) for note in (self.first, self.second))
         if first.size > second.size:
             raise VerificationError(f"the first checkpoint is of size {first.size}, above the second's {second.size}")
         merkle.verify_consistency(first.size, second.size, self.root, second.root, self.proof)
@@ -106,7 +106,7 @@ def find_fork(known: bytes, refused: bytes, proof: Sequence[bytes], log: Verifie
     Raises:
         VerificationError: a note is not a checkpoint that this log has signed.
     """
-    first, second = (SignedHead.from_note(Note.from_bytes(note), log) for note in (known, refused))
+    first, second = (_signed(Note.from_bytes(note), log) for note in (known, refused))
     try:
         root = merkle.prefix_root(first.size, second.size, second.root, proof)
         found = ForkProof(known, refused, root, tuple(proof))
@@ -132,7 +132,7 @@ def prove_fork(source: Source, known: Note, log: VerifierKey) -> ForkProof:
         LedgerDamaged: the records are not those under the source's own checkpoint.
     """
     size = source.begin(log.public)
-    first, note = SignedHead.from_note(known, log), source.checkpoint()
+    first, note = _signed(known, log), source.checkpoint()
     if first.size > size:
         raise VerificationError(f"the known checkpoint covers {first.size} records, the log shows only {size}")
     frontier, root = merkle.Frontier(), merkle.EMPTY_ROOT
@@ -142,9 +142,22 @@ def prove_fork(source: Source, known: Note, log: VerifierKey) -> ForkProof:
             nodes[node.level, node.position] = node.hash
         if frontier.size == first.size:
             root = frontier.root()
-    if frontier.root() != SignedHead.from_note(note, log).root:
+    if frontier.root() != _signed(note, log).root:
         raise LedgerDamaged(f"the log's checkpoint has another root than its {size} records")
     path = merkle.consistency_proof(first.size, size, lambda level, position: nodes[level, position])
     proof = ForkProof(known.to_bytes(), note.to_bytes(), root, path)
     proof.verify(log)
     return proof
+
+
+def _signed(note: Note, log: VerifierKey) -> Checkpoint:
+    """The checkpoint that a note holds, verified. Extension lines are no excuse: they are signed like the rest.
+
+    Raises:
+        VerificationError: not a checkpoint of this log, or not signed by its key.
+    """
+    checkpoint = Checkpoint.parse(note.text)
+    if checkpoint.origin != log.name:
+        raise VerificationError(f"the checkpoint is of log {checkpoint.origin!r}, not {log.name!r}")
+    note.verify([log])
+    return checkpoint

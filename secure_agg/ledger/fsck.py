@@ -125,7 +125,7 @@ class _Fsck:
                     f"{self._unreadable or 'it is missing'}; it notes the newest head that was given out, and a crash "
                     "or a power cut can do this",
                     lambda: self._released.advance(database.head(), log),
-                    "the next append writes it anew, and so does fsck with --repair",
+                    "the next process that opens the ledger for writing writes it anew, and so does fsck with --repair",
                 )
         self._check_leftovers()
         return tree

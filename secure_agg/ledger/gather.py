@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from secure_agg.errors import ConfigError, SecureAggError, VerificationError
+from secure_agg.errors import ConfigError, LedgerDamaged, SecureAggError, VerificationError
 from secure_agg.ledger.checkpoint import parse_decimal
 from secure_agg.ledger.cosignature import WitnessKey, timestamp
 from secure_agg.ledger.fetch import WebClient
@@ -111,6 +111,7 @@ def gather(
     Raises:
         ConfigError: two witnesses have one URL or one key.
         LedgerRefused: opened read-only, with a cosignature to keep.
+        LedgerDamaged: the stored tree has a gap.
         LedgerError: the cosignatures can't be written.
     """
     for what in ([witness.url for witness in witnesses], [witness.key.public for witness in witnesses]):
@@ -124,6 +125,8 @@ def gather(
     def ask(witness: WitnessAddress) -> SignatureLine | str:
         try:
             return _ask(ledger, note, head.size, witness, seconds, clock)
+        except LedgerDamaged:  # the ledger's own tree: no fault of the witness's
+            raise
         except (_Failed, SecureAggError) as error:
             return str(error.args[0])
 

@@ -8,6 +8,7 @@ head that was given out).
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,13 +29,13 @@ from secure_agg.ledger import merkle
 from secure_agg.ledger.audit import AuditReport, Beacon, DatabaseSource, audit
 from secure_agg.ledger.chain import check_link, read_record
 from secure_agg.ledger.checkpoint import Checkpoint
-from secure_agg.ledger.cosignature import WitnessKey
+from secure_agg.ledger.cosignature import WitnessKey, timestamp
 from secure_agg.ledger.database import Database, NewLeaf
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.export import ExportReport, export
 from secure_agg.ledger.head import SignedHead
 from secure_agg.ledger.note import MAX_SIGNATURES, Note, VerifierKey
-from secure_agg.ledger.policy import WitnessPolicy
+from secure_agg.ledger.policy import CLOCK_TOLERANCE, WitnessPolicy
 from secure_agg.ledger.receipt import Receipt
 from secure_agg.ledger.released import ReleasedHead, check_released
 from secure_agg.trust import TaskTrust, Trust
@@ -249,7 +250,8 @@ class Ledger:
             verified = parsed.verify({*self.trust.witness_keys(), *witnesses})
             kept: dict[WitnessKey, None] = {}
             for key, line in verified:
-                if isinstance(key, WitnessKey):
+                # A time that has not come would keep every later one out.
+                if isinstance(key, WitnessKey) and timestamp(line.signature) <= time.time() + CLOCK_TOLERANCE:
                     self._database.cosign(head.size, key, line.signature)
                     kept[key] = None
             if len(self._database.cosignatures(head)) >= MAX_SIGNATURES:  # one line is the log's own
@@ -378,7 +380,7 @@ class Ledger:
         return export(
             self._database,
             self._evidence,
-            self.checkpoint(),
+            self.checkpoint,
             Path(directory),
             with_evidence=with_evidence,
             progress=progress,
@@ -422,6 +424,18 @@ class Ledger:
                 replace(trust, log=self.log_public, origin=self.origin).save(self.trust_path)
             elif trust.log != self.log_public or trust.origin not in (None, self.origin):
                 raise LedgerDamaged(f"the trust file {self.trust_path} names another log")
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Note a head that a crash left newer than the note: it can be cosigned and published from now on."""
+        head = self.head()
+        try:
+            released = self._released.read(self.verifier_key)
+        except VerificationError:
+            released = None
+        if head.size > (released.size if released else 0):
+            self._database.sync()  # the note is never ahead of the disk
+            self._released.advance(head, self.verifier_key)
 
     def _append_record(self, record: RoundRecord, evidence: bytes) -> Receipt:
         """Add a record that is known to be what ``evidence`` proves."""

@@ -5,7 +5,7 @@ overwritten, or an old copy is brought back. Appending to it then would sign a s
 is written after the head is durable, so it is never ahead of a database that has kept everything.
 
 It is written in place and not synced. After a crash it may be older than the database, or half of it written; then it
-says less, never something wrong, and the next append writes it anew.
+says less, never something wrong, and the next process that opens the ledger for writing writes it anew.
 """
 
 from __future__ import annotations

@@ -147,8 +147,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != _ADD:
             self._refuse(HTTPStatus.NOT_FOUND, "there is nothing to post to but add-checkpoint")
             return
-        length = self.headers.get("Content-Length", "")
-        if not _DECIMAL.fullmatch(length) or "Transfer-Encoding" in self.headers:
+        length, *others = self.headers.get_all("Content-Length", [""])
+        # Headers behind a malformed line are not read: one of them could give the body another end.
+        if others or self.headers.defects or not _DECIMAL.fullmatch(length) or "Transfer-Encoding" in self.headers:
             self._refuse(HTTPStatus.LENGTH_REQUIRED, "a request states the length of its body")
         elif int(length) > MAX_REQUEST:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request has at most {MAX_REQUEST} bytes")
@@ -160,6 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(lambda: self.server.witness.add_checkpoint(body))
 
     def do_GET(self) -> None:
+        if self.headers.defects or "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body is not read, and must not be taken for the next request
         match = _BY_LOG.fullmatch(self.path)
         if match is None:
             self._refuse(HTTPStatus.NOT_FOUND, "there is nothing to get here but a log's checkpoint or fork")

@@ -35,6 +35,16 @@ CONNECT: Final = "connect"
 """The phase that errors of this package name where the protocol has none: before and between messages."""
 MAX_CARD: Final = 1 << 16
 _MAX_CERTIFICATE: Final = 4096
+# What reading a stranger's certificate raises; the exceptions of x509 have no base of their own.
+_UNFIT: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    InvalidSignature,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 # RFC 5280, section 4.1.2.5: "no well-defined expiration date". What ends a certificate is its card.
 _FROM: Final = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 _TO: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
@@ -86,7 +96,7 @@ class OperatorCard(Wire, frozen=True):
         verify_signature(pinned, self.signature, signed, phase=CONNECT, culprit=self.name)
         try:
             _check_certificate(self.certificate, host_name(self.identity))
-        except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.ExtensionNotFound) as error:
+        except _UNFIT as error:
             why = str(error) or type(error).__name__
             raise BadKey(f"the certificate on a card is unfit: {why}", phase=CONNECT, culprit=self.name) from error
 
@@ -218,7 +228,7 @@ def _check_certificate(data: bytes, host: str) -> None:
     """Refuse a certificate that ``new_certificate`` would not have made for this host.
 
     Raises:
-        ValueError, UnsupportedAlgorithm, InvalidSignature, ExtensionNotFound: as they say.
+        Any of ``_UNFIT``: as they say.
     """
     if len(data) > _MAX_CERTIFICATE:
         raise ValueError(f"it has {len(data)} bytes, above {_MAX_CERTIFICATE}")

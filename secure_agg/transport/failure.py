@@ -49,7 +49,8 @@ class Failure(Wire, frozen=True):
     def read(data: bytes, operator: str) -> SecureAggError:
         """The error that an operator has answered with.
 
-        It is that operator's word, and unsigned: a note on the error says whose. A culprit it names is a claim.
+        It is that operator's word, and unsigned: a note on the error says whose. Whom it names is a claim that stands
+        in the message; only the operator itself is taken at its word as the culprit.
 
         Raises:
             MalformedMessage: it is not one; names the operator.
@@ -58,7 +59,10 @@ class Failure(Wire, frozen=True):
         words = (failure.kind, failure.message, failure.phase, failure.culprit)
         if failure.kind not in _KINDS or not all(word.isprintable() for word in words):
             raise MalformedMessage("an error of no known kind", phase=CONNECT, culprit=operator)
-        error = _KINDS[failure.kind](failure.message, phase=failure.phase or None, culprit=failure.culprit or None)
+        own = failure.culprit == operator
+        claim = f" (operator {operator!r} names {failure.culprit!r})" if failure.culprit and not own else ""
+        culprit = operator if own else None
+        error = _KINDS[failure.kind](failure.message + claim, phase=failure.phase or None, culprit=culprit)
         error.add_note(f"as answered by operator {operator!r}")
         return error
 

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
-from eth_account.signers.local import LocalAccount
-from web3 import Web3
-
 from secure_agg.errors import ConfigError, LedgerError, LedgerRefused, VerificationError
 from secure_agg.evidence import RoundRecord
 from secure_agg.ledger import merkle
-from secure_agg.ledger.evm.node import errors, send
+from secure_agg.ledger.evm.node import LocalAccount, Web3, errors, send
 from secure_agg.ledger.evm.registration import AnchoredRound
 from secure_agg.ledger.evm.statement import Domain, Entry, entries_root, leaf_at
 from secure_agg.ledger.log import Ledger
@@ -99,7 +96,8 @@ class Registry:
         """
         Args:
             web3: connection to the chain. What it says is believed: use a node of your own, or one that you trust.
-            address: of the contract, 20 bytes in hexadecimal.
+            address: of the contract, 20 bytes in hexadecimal, from the publisher. Its code is compared with this
+                version's, and not how it was deployed: see docs/anchor.md, trust and money.
             account: that sends transactions.
 
         Raises:
@@ -353,6 +351,9 @@ class Registry:
     def find_fault(self, round: AnchoredRound, *, from_block: int = 0) -> int | None:
         """An entry that can't stand a challenge, by the round's evidence; None if every one can.
 
+        If there is no such entry, but one of a member that the evidence has no commitment of, it is that one: whoever
+        has the commitment and its nonce can answer, and the bond is lost.
+
         Args:
             from_block: as in ``get_entries``.
 
@@ -365,12 +366,19 @@ class Registry:
             raise VerificationError(
                 f"round {record.round} of task {record.task!r} is registered with another statement"
             )
-        true = {entry.place: entry.point for entry in round.entries}
+        true = {who.place: (who, entry.point) for who, entry in zip(round.participants, round.entries, strict=True)}
+        unknown = None
         for index, entry in enumerate(self.get_entries(record.task, record.round, from_block=from_block)):
             place = leaf_at(entry.place, held.members, len(round.members))
-            if place is None or true.get(place) != entry.point:
+            if place is not None and place not in true:
+                unknown = index if unknown is None else unknown
+                continue
+            if place is None or true[place][1] != entry.point:
                 return index
-        return None
+            # Where the statement is said to have members besides the participants, no answer without a nonce is taken.
+            if held.members != held.participants and not true[place][0].nonce:
+                return index
+        return unknown
 
     # --- transport ------------------------------------------------------------------------------------------
 
