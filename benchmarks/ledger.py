@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
-from benchmarks import ledger_append, ledger_proofs
+from benchmarks import ledger_append, ledger_gas, ledger_proofs
 from benchmarks.report import Report, Row, machine
 from benchmarks.suite import Suite, UsageError
+
+
+_CHAIN: Final = ("web3", "eth", "eth_tester", "py_arkworks_bls12381")
+"""What the gas table takes."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +24,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--leaves", type=int, default=1_000_000, metavar="N", help="records of the long log (%(default)s)"
     )
     parser.add_argument("--repeat", type=int, default=30, metavar="R", help="repetitions (%(default)s)")
+    parser.add_argument(
+        "--gas",
+        type=int,
+        nargs="*",
+        default=list(ledger_gas.CLIENTS),
+        metavar="N",
+        help="numbers of clients for which the contract's gas is counted (%(default)s); none without a number",
+    )
     parser.add_argument(
         "--directory",
         type=Path,
@@ -44,7 +57,15 @@ def _run(arguments: argparse.Namespace) -> Report:
             rows += ledger_append.rows(parts["append"], arguments.repeat)
         with progress.status(f"a log of {arguments.leaves:,} records"):
             rows += ledger_proofs.rows(parts["proofs"], arguments.leaves, arguments.repeat)
-    return Report("ledger", stamp, {"leaves": arguments.leaves, "repeat": arguments.repeat}, tuple(rows))
+    missing = {}
+    absent = [module for module in _CHAIN if find_spec(module) is None]
+    if absent:
+        missing["gas"] = f"{', '.join(absent)} not installed"
+    elif arguments.gas:
+        with progress.status("gas on a chain in this process"):
+            rows += ledger_gas.rows(arguments.gas)
+    settings = {"leaves": arguments.leaves, "repeat": arguments.repeat, "gas": arguments.gas}
+    return Report("ledger", stamp, settings, tuple(rows), missing)
 
 
 SUITE: Final = Suite("the ledger: appends beside the disk's own rate, proofs, memory", _add_arguments, _run)

@@ -37,8 +37,10 @@ def test_every_append_that_is_measured_is_one(tmp_path: Path) -> None:
 
 def test_the_suite_runs_and_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "ledger" in SUITES
-    assert main(["ledger", "--leaves", "3000", "--repeat", "1", "--directory", str(tmp_path)]) == 0
-    assert "inclusion proof" in capsys.readouterr().out
+    assert main(["ledger", "--leaves", "3000", "--repeat", "1", "--gas", "3", "--directory", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "inclusion proof" in shown
+    assert "register, 3 clients" in shown
     assert list(tmp_path.iterdir()) == []
     for wrong in (["--leaves", "1"], ["--repeat", "0"], ["--directory", str(tmp_path / "none")]):
         with pytest.raises(SystemExit) as caught:

@@ -6,10 +6,9 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from secure_agg.errors import LedgerDamaged, LedgerError, LedgerRefused
 
@@ -19,8 +18,7 @@ TEMPORARY: Final = ".new-"
 MAX_EVIDENCE: Final = (1 << 32) - 1
 """Most bytes of one evidence: what a MessagePack byte string can hold."""
 
-_TOGETHER: Final = 8
-_THREADS: Final = 16
+
 _NAME: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -57,11 +55,10 @@ class EvidenceStore:
                 raise LedgerRefused(f"the evidence has {len(data)} bytes, above {self.limit}")
         digests = [hashlib.sha256(data).digest() for data in contents]
         try:
-            targets = [self.locate(digest) for digest in digests]
-            for directory in {target.parent for target in targets}:
-                self._make_directory(directory)
-            _each(self._write, targets, contents)
-            _each(sync_directory, sorted({target.parent for target in targets}))
+            for digest, data in zip(digests, contents, strict=True):
+                self._write(self.locate(digest), data)
+            for directory in {self.locate(digest).parent for digest in digests}:
+                sync_directory(directory)
         except OSError as error:
             raise LedgerError(f"evidence can't be written to {self.path}: {error}") from error
         return digests
@@ -76,6 +73,7 @@ class EvidenceStore:
 
     def _write(self, target: Path, data: bytes) -> None:
         """The file with durable content; its name is not durable yet."""
+        self._make_directory(target.parent)
         name = target.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
         try:
             with name.open("xb") as file:
@@ -121,15 +119,6 @@ class EvidenceStore:
         if hashlib.sha256(data).digest() != digest:
             raise LedgerDamaged(f"evidence file {path} has other content than its name says")
         return data
-
-
-def _each(work: Callable[..., None], *arguments: Sequence[Any]) -> None:
-    """Call ``work`` for each. Many at once: syncs that wait together, the disk does together."""
-    if len(arguments[0]) < _TOGETHER:
-        list(map(work, *arguments))
-        return
-    with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(work, *arguments))
 
 
 def sync_directory(path: Path) -> None:
