@@ -14,7 +14,6 @@ from benchmarks import ledger_append, ledger_gas, ledger_proofs
 from benchmarks.report import Report, Row, machine
 from benchmarks.suite import Suite, UsageError
 
-
 _CHAIN: Final = ("web3", "eth", "eth_tester", "py_arkworks_bls12381")
 """What the gas table takes."""
 
