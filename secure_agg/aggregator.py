@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -146,6 +146,10 @@ class Aggregator:
     def asks_operators(self) -> bool:
         """Whether this phase's requests are for operators."""
         return self._at >= 0 and self._phases[self._at].kind.of_operators
+
+    def can_lose(self, names: Iterable[str]) -> bool:
+        """Whether the round can go on if these operators, of those who are asked in this phase, don't answer."""
+        return self.asks_operators and self._side.can_lose(self.state, frozenset(names))
 
     @property
     def awaited(self) -> frozenset[str]:

@@ -32,7 +32,7 @@ from secure_agg.certificate import KeyCertificate, setup_digest
 from secure_agg.client import Client
 from secure_agg.codec import Arrays, check_arrays
 from secure_agg.config import NO_DIGEST, Option, Policy, RoundConfig
-from secure_agg.errors import ConfigError, LocalProtocolError, OperatorLost, UpdateError
+from secure_agg.errors import ConfigError, LocalProtocolError, OperatorLost, SecureAggError, UpdateError
 from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.fault import FaultProof
 from secure_agg.identity import Identity, KeyDirectory, Roster
@@ -117,6 +117,10 @@ class LocalRound:
     """One attempt at one round with all roles in this process, one message at a time.
 
     The adversary tests, the benchmarks and ``aggregate`` drive rounds with it.
+
+    Attributes:
+        traffic: bytes that each client sent and received.
+        refusals: what operators have answered with whom the round went on without, by id.
     """
 
     def __init__(
@@ -141,6 +145,7 @@ class LocalRound:
         self.aggregator, self.clients, self.updates = aggregator, clients, updates
         self.weights, self.silent, self.holders = weights or {}, silent or {}, holders or {}
         self.traffic = Traffic()
+        self.refusals: dict[str, SecureAggError] = {}
 
     def speaks(self, name: str, phase: str) -> bool:
         """Whether a client answers in a phase of the backend.
@@ -166,7 +171,7 @@ class LocalRound:
             for letter in client.outbox:
                 self.traffic.upload[client.identity.name, phase] += len(letter.data)
                 receipt = self._ask(letter)
-                if receipt is not None:
+                if isinstance(receipt, bytes):  # a refusal is the operator's to report
                     client.receive(receipt)
             return response
         return client.receive(request.data)
@@ -188,20 +193,31 @@ class LocalRound:
                 self.answer(receipt, phase)
 
     def _ask_operators(self, requests: Sequence[Envelope]) -> None:
-        """All at once: some compute together before any of them answers."""
-        with ThreadPoolExecutor(max(1, len(requests))) as pool:
-            for answer in pool.map(self._ask, requests):
-                if answer is not None:
-                    self.aggregator.receive(answer)
+        """All at once: some compute together before any of them answers.
 
-    def _ask(self, request: Envelope) -> bytes | None:
-        """An operator's answer; none from one that is gone: what that means is the aggregator's to say."""
+        Raises:
+            SecureAggError: what an operator has refused with, if the round can't go on without it.
+        """
+        with ThreadPoolExecutor(max(1, len(requests))) as pool:
+            answers = dict(zip((request.recipient for request in requests), pool.map(self._ask, requests), strict=True))
+        refusals = {name: answer for name, answer in answers.items() if isinstance(answer, SecureAggError)}
+        if refusals and not self.aggregator.can_lose(refusals):
+            raise refusals[min(refusals)]
+        self.refusals |= refusals
+        for answer in answers.values():
+            if isinstance(answer, bytes):
+                self.aggregator.receive(answer)
+
+    def _ask(self, request: Envelope) -> bytes | SecureAggError | None:
+        """An operator's answer, or refusal; none from one that is gone: what that means is the aggregator's to say."""
         if request.recipient not in self.holders:
             return None
         try:
             return self.holders[request.recipient].receive(request.data)
         except OperatorLost:
             return None
+        except SecureAggError as error:
+            return error
 
     def run(self) -> Evidence:
         """All phases.

@@ -35,6 +35,7 @@ import secure_agg
 from mpc.ring import P, Vector, from_bytes
 from mpc.vector_shares import Scheme, add_scaled
 from secure_agg import backends
+from secure_agg.auditor import Auditor
 from secure_agg.backends.additive import rules, wire
 from secure_agg.backends.additive.operator import AdditiveOperator
 from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey, read_setup
@@ -599,3 +600,27 @@ def test_garbage_gives_typed_errors_and_changes_nothing() -> None:
     assert_exact(tape, tape.aggregator.evidence, tape.federation.names)
     for holder in tape.local.holders.values():
         assert set(holder.timings.seconds) == {"share", *PHASES}, "nobody makes an aggregator count made-up phases"
+
+
+@pytest.mark.parametrize("phase", ["collect-shares", "consistency", "partial-sum"])
+def test_the_driver_goes_on_without_an_aggregator_that_refuses_if_enough_are_left(phase: str) -> None:
+    """One that was restarted answers, but has lost the round."""
+    for options, enough in ((TWO_OF_4, True), (ALL_OF_3, False)):
+        where = federation(options)
+        local = where.round()
+        requests = local.aggregator.start()
+        while requests and local.aggregator.state != phase:
+            local.exchange(requests)
+            requests = local.aggregator.advance()
+        local.holders = {**local.holders, A2: where.share_holder(A2)}
+        if not enough:
+            with pytest.raises(WrongContext, match="restarted"):
+                local.exchange(requests)
+            continue
+        while requests:
+            local.exchange(requests)
+            requests = local.aggregator.advance()
+        assert isinstance(local.refusals[A2], WrongContext)
+        evidence = local.aggregator.evidence
+        assert evidence is not None
+        assert Auditor(where.trust).verify(evidence).record.participants == len(where.names)

@@ -271,6 +271,10 @@ class AggregatorSide(ABC):
         """The operators that are asked, in id order: those who have answered so far."""
         return ()
 
+    def can_lose(self, phase: str, names: frozenset[str]) -> bool:
+        """Whether the round can go on without these operators; most backends need all of theirs."""
+        return False
+
     def lose(self, phase: str, names: frozenset[str]) -> None:  # noqa: B027 - ``total`` then shows whether it can be
         """Go on without operators that have not answered in a phase.
 

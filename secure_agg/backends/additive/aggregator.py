@@ -60,15 +60,20 @@ class AdditiveCoordinator(AggregatorSide):
         """The aggregators that are still there."""
         return tuple(name for name, party in self._parties.items() if party.present)
 
+    def _needed(self, phase: str) -> int:
+        signing = self._statement is None or phase == CONSISTENCY
+        return rules.signatures(self._scheme) if signing else self._scheme.threshold
+
+    def can_lose(self, phase: str, names: frozenset[str]) -> bool:
+        """Whether enough are left: before the set is signed to sign it, afterwards to rebuild the sum."""
+        return len(set(self.operators()) - names) >= self._needed(phase)
+
     def lose(self, phase: str, names: frozenset[str]) -> None:
-        """Go on as long as enough are left: before the set is signed to sign it, afterwards to rebuild the sum."""
-        left = set(self.operators()) - names
-        needed = rules.signatures(self._scheme) if self._statement is None else self._scheme.threshold
-        if phase == CONSISTENCY:
-            needed = max(rules.signatures(self._scheme), self._scheme.threshold)
-        if len(left) < needed:
+        """Go on as long as enough are left."""
+        if not self.can_lose(phase, names):
             raise OperatorLost(
-                f"{len(left)} of {self._scheme.parties} aggregators are left, {needed} are needed",
+                f"{len(set(self.operators()) - names)} of {self._scheme.parties} aggregators are left, "
+                f"{self._needed(phase)} are needed",
                 phase=phase,
                 culprit=min(names),
             )
