@@ -133,7 +133,8 @@ class ShareHolder:
             AlreadyReleased: another set was signed for this round before.
             RemoteProtocolError, TooFewClients: the message is malformed, out of turn, or not what its sender may say.
         """
-        header = peek(request, max(MAX_CONFIG, header_limit(1 << 24)))
+        largest = max((len(task.roster) for task in self.trust.tasks.values()), default=0)
+        header = peek(request, max(MAX_CONFIG, header_limit(largest)))
         start = self._clock()
         try:
             answer = self._receive(request, header, beacon)

@@ -43,7 +43,7 @@ def evidence_of(task: str, round: int) -> bytes:
 
 
 def add(ledger: Ledger, record: RoundRecord) -> Receipt:
-    return ledger._append_record(record, evidence_of(record.task, record.round))
+    return ledger._append_records([(record, evidence_of(record.task, record.round))])[0]
 
 
 def fill(ledger: Ledger, rounds: int, task: str = "task") -> None:

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from secure_agg.backends import load as load_backend
-from secure_agg.backends.crypten.compute import check_installed
+from secure_agg.backends.crypten.engine.loader import require
 from secure_agg.cli import chart, exits, experiment, poison, poison_chart, tamper
 from secure_agg.cli.costs import costs
 from secure_agg.cli.demo_report import document_of, show_tampering, show_training, tampering_document
@@ -92,7 +92,7 @@ def demo(
         )
     require_demo_extra()
     if poisoned:
-        check_installed()
+        require()
     number = rounds if rounds is not None else _default_rounds(tampering, poisoned)
     if tampering and number < 2:
         raise ConfigError("--tamper needs at least 2 rounds: an honest one first")

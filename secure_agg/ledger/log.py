@@ -437,10 +437,6 @@ class Ledger:
             self._database.sync()  # the note is never ahead of the disk
             self._released.advance(head, self.verifier_key)
 
-    def _append_record(self, record: RoundRecord, evidence: bytes) -> Receipt:
-        """Add a record that is known to be what ``evidence`` proves."""
-        return self._append_records([(record, evidence)])[0]
-
     def _append_records(self, rounds: Sequence[tuple[RoundRecord, bytes]]) -> tuple[Receipt, ...]:
         """Add records with the evidence that is known to prove them."""
         leaves = [NewLeaf(record.task, record.round, record.to_bytes()) for record, _ in rounds]

@@ -22,7 +22,7 @@ from secure_agg.errors import (
     VerificationError,
 )
 from secure_agg.fault import FaultProof
-from secure_agg.messages import CONSISTENCY, Message, Opening, Statement, decode, encode, header_limit
+from secure_agg.messages import ADVERTISE, CONSISTENCY, Message, Opening, Statement, decode, encode, header_limit
 
 
 @dataclass
@@ -83,9 +83,9 @@ class AdditiveCoordinator(AggregatorSide):
     # --- clients --------------------------------------------------------------------------------------------
 
     def receive_advertisement(self, name: str, part: bytes) -> None:
-        """Hashes of the shares' commitments, one for each aggregator."""
+        """Hashes of the shares' commitments, one for each aggregator, and one of the client's own."""
         if len(part) != rules.hashes_bytes(self._scheme):
-            raise MalformedMessage("an advertisement has a hash for each aggregator", phase=rules.SHARE, culprit=name)
+            raise MalformedMessage("an advertisement has a hash for each aggregator", phase=ADVERTISE, culprit=name)
 
     def begin(self, session: Session) -> None:
         """Everybody who has advertised."""

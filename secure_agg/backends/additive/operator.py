@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from mpc.keys import KeyAgreementError, KeyPair
+from mpc.keys import KeyPair
 from mpc.ring import Vector, add_into, byte_view, subtract_from
 from mpc.vector_shares import Scheme
 from secure_agg.backends.additive import rules, shares, wire
@@ -28,7 +28,7 @@ class _Held:
 
     commitment_hash: bytes
     commitment: bytes
-    nonce: bytes
+    nonce: bytes = field(repr=False)
 
 
 class AdditiveOperator(OperatorSide):
@@ -75,7 +75,7 @@ class AdditiveOperator(OperatorSide):
             raise PolicyViolation("the shares have been counted", phase=rules.SHARE, culprit=name)
         try:
             letter = shares.read_letter(self._config, self._scheme, name, message.body)
-            key = self._key_of(name, letter)
+            key = wire.letter_key(self._channel, self._sid, name, self._name, letter.ephemeral, letter.key_hash)
         except (MalformedMessage, BadKey) as error:
             self._refused[name] = (str(error.args[0]), b"")
             raise
@@ -90,22 +90,6 @@ class AdditiveOperator(OperatorSide):
         self._held[name] = _Held(hashed, share.commitment, share.nonce)
         self._letters[name] = (message, key)
         return hashed
-
-    def _key_of(self, name: str, letter: wire.ShareLetter) -> bytes:
-        """The key that the letter is sealed with.
-
-        Raises:
-            BadKey: a public key that no honest client sends, or one that gives another key than the letter is bound
-                to. Of the latter nobody else can be convinced: it would take this aggregator's own secret.
-        """
-        try:
-            shared = self._channel.shared_secret(letter.ephemeral)
-        except KeyAgreementError as error:
-            raise BadKey(str(error), phase=rules.SHARE, culprit=name) from error
-        key = wire.share_key(shared, self._sid, name, self._name)
-        if wire.key_hash(self._sid, name, self._name, key) != letter.key_hash:
-            raise BadKey("a letter is bound to another key than it was sealed for", phase=rules.SHARE, culprit=name)
-        return key
 
     def _open(self, name: str, letter: wire.ShareLetter, bulk: memoryview, key: bytes) -> OpenedShare:
         return shares.open_share(

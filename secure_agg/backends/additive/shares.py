@@ -28,7 +28,7 @@ class OpenedShare:
 
     vector: Vector = field(repr=False)
     commitment: bytes
-    nonce: bytes
+    nonce: bytes = field(repr=False)
 
 
 def commitment_hash(config: RoundConfig, client: str, hashes: bytes) -> bytes:

@@ -8,8 +8,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mpc.framing import frame
+from mpc.keys import KeyAgreementError, KeyPair
 from mpc.keystream import KEY_BYTES, derive_key
-from secure_agg.messages import Wire
+from secure_agg.errors import BadKey
+from secure_agg.messages import SHARE, Wire
 from zk.transcript import DIGEST_BYTES, digest
 
 SEAL_BYTES: Final = 16
@@ -106,6 +108,28 @@ def share_key(shared: bytes, session: bytes, sender: str, recipient: str) -> byt
 def key_hash(session: bytes, sender: str, recipient: str, key: bytes) -> bytes:
     """What binds a letter to one key: AES-GCM alone opens under many."""
     return digest("share-key-hash", session, sender.encode(), recipient.encode(), key)
+
+
+def letter_key(channel: KeyPair, session: bytes, sender: str, recipient: str, ephemeral: bytes, bound: bytes) -> bytes:
+    """The key that a letter is sealed with, for its recipient.
+
+    Args:
+        channel: the recipient's.
+        ephemeral: the sender's public key in the letter.
+        bound: the hash of the key in the letter.
+
+    Raises:
+        BadKey: a public key that no honest client sends, or one that gives another key than the letter is bound to. Of
+            the latter nobody else can be convinced: it would take the recipient's own secret.
+    """
+    try:
+        shared = channel.shared_secret(ephemeral)
+    except KeyAgreementError as error:
+        raise BadKey(str(error), phase=SHARE, culprit=sender) from error
+    key = share_key(shared, session, sender, recipient)
+    if key_hash(session, sender, recipient, key) != bound:
+        raise BadKey("a letter is bound to another key than it was sealed for", phase=SHARE, culprit=sender)
+    return key
 
 
 def stream_key(seed: bytes, session: bytes, sender: str, recipient: str) -> bytes:

@@ -29,9 +29,10 @@ from secure_agg.backends.base import (
     PhaseKind,
     TrustStatement,
 )
-from secure_agg.backends.crypten import compute, rules
+from secure_agg.backends.crypten import rules
 from secure_agg.backends.crypten.aggregator import CryptenCoordinator
 from secure_agg.backends.crypten.client import CryptenClient
+from secure_agg.backends.crypten.engine import loader
 from secure_agg.backends.crypten.operator import CryptenOperator
 from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import BadKey, MalformedMessage
@@ -118,7 +119,7 @@ class CryptenBackend(Backend):
         self, config: RoundConfig, identity: Identity, channel: KeyPair, setup: bytes, cohort: Roster
     ) -> OperatorSide:
         """See ``operator.CryptenOperator``."""
-        compute.check_installed()
+        loader.require()  # clients speak once: none should be asked for what can't be computed
         return CryptenOperator(config, identity, self._parties(config, setup), channel, session_id(config))
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:

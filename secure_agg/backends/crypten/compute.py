@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import copy
-import importlib.util
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from secure_agg.backends.crypten import rules
 from secure_agg.backends.crypten.engine.jobs import Layout, NormBound, Range, Result
 from secure_agg.backends.crypten.engine.launcher import Parties
 from secure_agg.config import RoundConfig
-from secure_agg.errors import ConfigError, DuplicateMessage, PolicyViolation, RoundAborted
+from secure_agg.errors import DuplicateMessage, PolicyViolation, RoundAborted
 from zk import parameters
 
 WAIT_SECONDS: Final = 60.0
@@ -158,19 +157,6 @@ class _Pool:
 
 _pool = _Pool()
 atexit.register(_pool.close)
-
-
-def check_installed() -> None:
-    """Before a round begins: clients speak once, so none should be asked for what can't be computed.
-
-    Raises:
-        ConfigError: CrypTen isn't there.
-    """
-    if importlib.util.find_spec("crypten") is None or importlib.util.find_spec("torch") is None:
-        raise ConfigError(
-            "CrypTen is not installed: run  pip install 'secure-agg[crypten]'  "
-            "and  pip install --no-deps crypten==0.4.1"
-        )
 
 
 def judge(place: Place, clients: Sequence[str], shares: Words) -> tuple[bool, ...]:

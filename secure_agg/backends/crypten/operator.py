@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mpc import ring
-from mpc.keys import KeyAgreementError, KeyPair
+from mpc.keys import KeyPair
 from mpc.words import Words, expand_words, words_from_bytes, words_to_bytes
 from secure_agg.agreement import Session, attested_bytes
 from secure_agg.backends.additive import wire as sealing
@@ -88,14 +88,8 @@ class CryptenOperator(OperatorSide):
 
     def _open(self, name: str, message: Message) -> _Share:
         letter = decode(PartyLetter, message.body, self._limit, phase=rules.SHARE, culprit=name)
-        try:
-            shared = self._channel.shared_secret(letter.ephemeral)
-        except KeyAgreementError as error:
-            raise BadKey(str(error), phase=rules.SHARE, culprit=name) from error
         bound = (self._sid, name, self._name)
-        key = sealing.share_key(shared, *bound)
-        if sealing.key_hash(*bound, key) != letter.key_hash:
-            raise BadKey("a letter is bound to another key than it was sealed for", phase=rules.SHARE, culprit=name)
+        key = sealing.letter_key(self._channel, *bound, letter.ephemeral, letter.key_hash)
         length = self._config.layout.total
         long = start_of(self._config, name, self._parties) == self._party
         if len(message.bulk) != (8 * length + sealing.SEAL_BYTES if long else 0):
