@@ -149,7 +149,7 @@ def test_an_operator_who_appends_a_record_that_its_evidence_does_not_prove_is_fo
         config = replace_struct(result.evidence.config, log_key=ledger.log_public, operators=trust.operators.digest())
         evidence = replace(result.evidence, config=config)
         record = replace_struct(result.record, context=config.context, evidence=evidence.digest())
-        ledger._append_record(record, evidence.to_bytes())
+        ledger._append_records([(record, evidence.to_bytes())])
         with pytest.raises(VerificationError, match="record 3: a signature does not verify"):
             ledger.audit(replace(trust, tasks={**trust.tasks, "third": third}))
 
@@ -166,7 +166,7 @@ def test_an_operator_who_changes_a_field_of_a_record_is_found_out(
     with Ledger(tmp_path / path.name) as forged, Ledger(path, read_only=True) as ledger:
         assert forged.log_public == ledger.log_public
         record = replace_struct(results[0].record, **{field: value})
-        forged._append_record(record, results[0].evidence.to_bytes())
+        forged._append_records([(record, results[0].evidence.to_bytes())])
         with pytest.raises(VerificationError, match=f"record 0 differs from its evidence in {field}"):
             forged.audit(ledger.trust)
 
@@ -191,7 +191,7 @@ def test_a_file_that_is_not_evidence_is_damage_even_under_its_right_name(copy: P
             previous_record=last.digest(),
             evidence=hashlib.sha256(data).digest(),
         )
-        ledger._append_record(record, data)
+        ledger._append_records([(record, data)])
         with pytest.raises(LedgerDamaged, match="no evidence"):
             ledger.evidence(record)
         with pytest.raises(VerificationError, match="record 3: this is no evidence"):
