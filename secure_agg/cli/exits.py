@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Final
+from typing import Any, Final
 
 import typer
 
@@ -26,11 +26,16 @@ LEDGER_DAMAGED: Final = 4
 BUG: Final = 70
 """An exception that is none of ours (EX_SOFTWARE in sysexits.h); it must not look like a failed check, 1."""
 
+USAGE_ERROR: Final[Any] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ in ("TyperException", "ClickException")
+)
+"""Base of what Typer raises for a wrong command line: newer versions have their own, older ones Click's."""
+
 CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (VerificationError, VERIFICATION_FAILED),
     (ConfigError, USAGE),
     (UpdateError, USAGE),
-    (typer.TyperException, USAGE),
+    (USAGE_ERROR, USAGE),
     (LedgerDamaged, LEDGER_DAMAGED),
     (LedgerRefused, PROTOCOL_ABORT),
     (LedgerError, USAGE),
@@ -51,7 +56,7 @@ def exit_code(error: Exception) -> int:
 
 def report(error: Exception, *, as_json: bool) -> None:
     """Write an error to stderr: one line for people, or one JSON object."""
-    if isinstance(error, typer.TyperException):
+    if isinstance(error, USAGE_ERROR):
         message = error.format_message()
     elif isinstance(error, SecureAggError):
         message = str(error.args[0]) if as_json else str(error)
