@@ -58,7 +58,7 @@ class Sharing:
         self._commitment: Commitment = rules.linear_hash(config, self._vector)
         self._sealer = AESGCM(os.urandom(32))
         self._request = _request(federation, self._name)
-        side = backends.load("additive").client(config, self._name, _secret, federation.setup)
+        side = backends.load("additive").client(config, self._name, _secret, federation.setup, lambda make: make())
         if not isinstance(side, AdditiveClient):
             raise TypeError(f"{side!r} is no client of backend additive")
         self._side = side

@@ -15,7 +15,7 @@ from benchmarks.mpc_round import EXACT, drawn, federation_for, in_round, local_r
 from benchmarks.report import Row
 from benchmarks.timing import Samples, timed
 from secure_agg.messages import SHARE
-from secure_agg.rounds import OperatorRole
+from secure_agg.operators import OperatorRole
 from secure_agg.transport.blocking import RemoteOperator, connected
 from secure_agg.transport.client import Operators
 from secure_agg.transport.credentials import OperatorKeys

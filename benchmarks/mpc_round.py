@@ -35,7 +35,8 @@ from secure_agg.backends.additive import rules
 from secure_agg.codec import FixedPoint
 from secure_agg.evidence import Evidence
 from secure_agg.messages import SHARE, peek
-from secure_agg.rounds import LocalRound, OperatorRole
+from secure_agg.operators import OperatorRole
+from secure_agg.rounds import LocalRound
 from secure_agg.shareholder import ShareHolder
 
 SPEEDUP: Final = 20.0

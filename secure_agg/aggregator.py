@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
 
 from secure_agg import backends
-from secure_agg.agreement import Session
+from secure_agg.agreement import Ballot, Session
 from secure_agg.auditor import Auditor, Verified
 from secure_agg.backends.base import Phase, PhaseKind
 from secure_agg.codec import FixedPoint, model_digest
@@ -119,6 +119,7 @@ class Aggregator:
         self._answered: set[str] = set()
         self._session: Session | None = None
         self._statement: Statement | None = None
+        self._ballot: Ballot | None = None
         self._advertisements: dict[str, SignedAdvertisement] = {}
         self._commitment_hashes: dict[bytes, str] = {}
         self._openings: dict[str, Opening] = {}
@@ -317,6 +318,7 @@ class Aggregator:
         else:
             commitments = {name: opening.commitment for name, opening in self._openings.items()}
         self._statement = self._backend.agreement.statement(session, commitments)
+        self._ballot = self._backend.agreement.ballot(session, self._statement)
         self._side.agree(self._backend.agreement.check_statement(session, self._statement))
 
     def _check_signed(self, phase: Phase) -> None:
@@ -423,16 +425,16 @@ class Aggregator:
                 raise DuplicateMessage(
                     f"the commitment of {other.name!r} is shown again", phase=phase.name, culprit=name
                 )
-        self._side.receive_input(name, body.backend, message.bulk, body.nonce)
+        self._side.receive_input(name, body.backend, message, body.nonce)
         self._openings[name] = Opening(name, body.commitment, body.nonce)
         accepted = Acceptance(name, self._joined().commitment_hashes[name], message.header.bulk_digest)
         return [self._request(name, RECEIPT, encode(accepted))]
 
     def _signature(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
         signature = decode(Signature, message.body, MAX_ADVERTISEMENT, phase=phase.name, culprit=name)
-        if signature.name != name or self._statement is None:
+        if signature.name != name or self._ballot is None:
             raise UnknownSender("a signature of somebody else", phase=phase.name, culprit=name)
-        self._backend.agreement.check_signature(self._joined(), self._statement, signature)
+        self._ballot.check(signature)
         self._signatures[name] = signature
         return []
 
@@ -485,17 +487,20 @@ class Aggregator:
             ) from error
         self.evidence = evidence
 
-    def results(self) -> Iterator[Envelope]:
-        """The checked result, for every member of the cohort, one at a time: each is as large as the model.
+    def results(self) -> Sequence[Envelope]:
+        """The checked result for every member of the cohort, made one at a time: each is as large as the model.
 
         Raises:
             LocalProtocolError: the round is not over.
         """
-        if self.evidence is None:
+        if self.evidence is None or self.verified is None:
             raise LocalProtocolError("there is no result yet", phase=self.state)
-        data = self.evidence.to_bytes()
-        for name in self.cohort:
-            yield Envelope(name, write(self.identity, self._joined().sid, RESULT, name, b"", data))
+        data, digest, sid = self.evidence.to_bytes(), self.verified.record.evidence, self._joined().sid
+
+        def make(name: str) -> Envelope:
+            return Envelope(name, write(self.identity, sid, RESULT, name, b"", data, digest))
+
+        return Requests(list(self.cohort), make)
 
 
 _HANDLERS: Final[dict[PhaseKind, Callable[[Aggregator, Phase, str, Message], list[Envelope]]]] = {

@@ -7,10 +7,11 @@ updates of the same model, would let an aggregator take the difference of two su
 from __future__ import annotations
 
 from mpc.framing import frame, integer
-from secure_agg.config import RoundConfig
+from secure_agg.config import NO_DIGEST, RoundConfig
 from secure_agg.errors import AlreadyReleased, PolicyViolation, TaskSpent, WrongContext
+from secure_agg.evidence import RoundRecord
 from secure_agg.messages import ADVERTISE
-from secure_agg.store import AttemptStore
+from secure_agg.store import AttemptStore, Scope
 
 
 class Bonds:
@@ -18,7 +19,7 @@ class Bonds:
 
     def __init__(self, store: AttemptStore, client: str, config: RoundConfig) -> None:
         self._store, self._client, self._config = store, client, config
-        self._scope = (client, config.task, "task")
+        self._scope = _scope(client, config.task)
         self._attempt = integer(config.round) + integer(config.attempt)
         self._start = f"start model {config.start_model.hex()}"
         self._round = f"round {config.round}"
@@ -56,11 +57,35 @@ class Bonds:
         named = self._config.start_model
         if start_model not in (None, named):
             raise WrongContext("the round starts from another model than this client trained from", phase=ADVERTISE)
-        known = start_model is not None or self._store.get(self._scope, f"result {named.hex()}") is not None
+        known = start_model is not None or self._store.get(self._scope, _result(named)) is not None
         again = self._store.get(self._scope, self._start) is not None
         if not (known or again) and self._store.get(self._scope, "signed") is not None:
             raise PolicyViolation(
                 "the round starts from a model that is no result this client has verified: say which it trained from",
+                phase=ADVERTISE,
+            )
+
+    def check_base(self, base_model: bytes | None) -> None:
+        """The round is bound to the very arrays that this client trained from: clients that were shown different
+        models are in no round together.
+
+        Args:
+            base_model: digest of those arrays, if the update is a difference from them.
+
+        Raises:
+            WrongContext: the round names another model, or none.
+            PolicyViolation: the round names one, and nobody but the aggregator says that it is this one.
+        """
+        named = self._config.base_model
+        if base_model is None:
+            if named != NO_DIGEST:
+                raise PolicyViolation(
+                    "the round's updates are differences from a model: say which was trained from", phase=ADVERTISE
+                )
+        elif base_model != named:
+            what = "another model" if named != NO_DIGEST else "no model"
+            raise WrongContext(
+                f"the round's updates are differences from {what}, this client's from the one it was shown",
                 phase=ADVERTISE,
             )
 
@@ -78,6 +103,20 @@ class Bonds:
         if self._store.put(self._scope, self._round, value) != value:
             raise AlreadyReleased("this client has signed another set in this round", phase=phase)
 
-    def learn(self, result_model: bytes) -> None:
-        """Remember a verified result: a model that the next round may start from."""
-        self._store.put(self._scope, f"result {result_model.hex()}", b"1")
+
+def learn_result(store: AttemptStore, client: str, record: RoundRecord) -> None:
+    """Remember a result that this client has verified: a model that its next round may start from.
+
+    Args:
+        record: of a round of which the client has checked the evidence, and the ledger's receipt where it pins a
+            ledger; also of one it had no part in.
+    """
+    store.put(_scope(client, record.task), _result(record.result_model), b"1")
+
+
+def _scope(client: str, task: str) -> Scope:
+    return client, task, "task"
+
+
+def _result(model: bytes) -> str:
+    return f"result {model.hex()}"

@@ -5,7 +5,7 @@ A sans-IO state machine: ``join`` takes the aggregator's first request and the t
 every further request, ``finish`` the result; each returns the bytes to send. A message that is refused
 leaves the state as it was. What must hold across restarts stands in the attempt store before the message
 that depends on it leaves: a restarted client goes through the same messages again and sends the identical
-    bytes, or refuses.
+bytes, or refuses; ``resume`` spares it the repetition.
 """
 
 from __future__ import annotations
@@ -16,20 +16,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
 
-from mpc.keystream import KEY_BYTES, KeyStream, derive_key
 from mpc.ring import Vector
-from secure_agg import backends
 from secure_agg.agreement import Session
-from secure_agg.auditor import Auditor, Verified
-from secure_agg.backends.base import Phase, PhaseKind
-from secure_agg.bonds import Bonds
-from secure_agg.codec import FixedPoint, check_arrays
+from secure_agg.attempt import Attempt
+from secure_agg.auditor import Verified
+from secure_agg.backends.base import ClientSide, Phase, PhaseKind
+from secure_agg.bonds import Bonds, learn_result
+from secure_agg.committing import commit_update
 from secure_agg.config import RoundConfig
 from secure_agg.errors import (
-    AlreadyReleased,
     LocalProtocolError,
     PolicyViolation,
     RemoteProtocolError,
@@ -38,12 +35,12 @@ from secure_agg.errors import (
     WrongContext,
     WrongPhase,
 )
-from secure_agg.evidence import Evidence
-from secure_agg.identity import Identity, Roster
+from secure_agg.identity import Identity
+from secure_agg.invitation import Invitation
+from secure_agg.ledger.receipt import Receipt
 from secure_agg.messages import (
     ADVERTISE,
-    MAX_CONFIG,
-    MAX_SETUP,
+    MAX_ADVERTISEMENT,
     NO_BULK,
     RECEIPT,
     RESULT,
@@ -66,11 +63,11 @@ from secure_agg.messages import (
     read,
     write,
 )
+from secure_agg.result import read_result
 from secure_agg.session import open_session
 from secure_agg.stopwatch import Stopwatch
 from secure_agg.store import AttemptStore
 from secure_agg.trust import Trust
-from zk import commitment, parameters
 
 _DONE: Final = "done"
 
@@ -121,7 +118,6 @@ class Client:
         self._statement: Statement | None = None
         self._finished = False
         self._sid = b""
-        self._sent: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
         return f"Client({self.identity.name!r}, state={self.state!r})"
@@ -135,6 +131,11 @@ class Client:
             return ADVERTISE
         return self._phases[self._at].name if self._at < len(self._phases) else RESULT
 
+    @property
+    def hidden(self) -> bool:
+        """Whether the update has been hidden: nothing that this client is asked for from now on needs it."""
+        return bool(self._phases) and self._vector is None
+
     # --- joining --------------------------------------------------------------------------------------------
 
     def join(
@@ -145,6 +146,7 @@ class Client:
         *,
         beacon: bytes | None = None,
         start_model: bytes | None = None,
+        base_model: bytes | None = None,
     ) -> bytes:
         """Take part with an update that has been trained already.
 
@@ -155,6 +157,7 @@ class Client:
             beacon: the public randomness that draws the cohort, as this client knows it.
             start_model: digest of the model this client trained from, as the client knows it. It may be left out only
                 before the client has signed anything in this task, and where the model is a result it has verified.
+            base_model: digest of the arrays that the update is a difference from; None if it is no difference.
 
         Returns:
             The advertisement. The client is bound to this update for this attempt.
@@ -168,98 +171,133 @@ class Client:
                 client.
             LocalProtocolError: it has joined already.
         """
-        if self._phases:
-            raise LocalProtocolError("this client has joined its round already", phase=self.state)
-        header = peek(request, MAX_CONFIG)
-        message = self._read(request, header, ADVERTISE, header.session, limit=MAX_CONFIG, bulk_sizes=MAX_SETUP)
-        config = decode(RoundConfig, message.body, MAX_CONFIG, phase=ADVERTISE, culprit=header.sender)
-        if header.session != config.context:
-            raise WrongContext("the request is not bound to the configuration it carries", phase=ADVERTISE)
-        self.trust.check(config, beacon)
-        cohort = self.trust.cohort(config.task, config.beacon)
-        if cohort.get(self.identity.name) != self.identity.public:
-            raise PolicyViolation("this client's identity is not in the cohort", phase=ADVERTISE)
-        bonds = Bonds(self._store, self.identity.name, config)
-        bonds.check_unspent()
-        bonds.check_start(start_model)
-        backend = backends.load(config.policy.backend)
-        backend.check_policy(config.policy)
-        setup = bytes(message.bulk)
-        # Whoever adds the ciphertexts up must not hold the key to them.
-        others = Roster({name: key for name, key in self.trust.operators.items() if name != header.sender})
-        backend.check_setup(config, setup, others)
-
-        scope = (self.identity.name, config.task, config.round, config.attempt)
-        secret = self._store.put(scope, "secret", self._entropy(KEY_BYTES))
-
-        def derive(label: str) -> bytes:
-            """32 secret bytes for one purpose in this attempt: the same again after a restart."""
-            return derive_key(secret, f"client/{label}", config.context)
-
-        self._check_shapes(config, update)
-        layout = config.layout
-        vector = np.empty(layout.total, dtype=np.uint32)
-        values, randomness = vector[: layout.committed], vector[layout.committed :]
-        with self.timings("encode"):
-            clipped = self._encode(config, update, weight, derive("rounding"), values)
-        with self.timings("commit"):
-            bits = parameters.noise_bits(config.policy.bits)
-            KeyStream(derive("commitment-randomness")).bounded(0, bits, randomness)
-            committed = commitment.commit(values, randomness, config.commitment.rank)
-            opened = committed.to_bytes()
-        with self.timings(ADVERTISE):
-            side = backend.client(config, self.identity.name, derive, setup)
-            nonce = side.bind(committed, derive("commitment-nonce"), vector)
-        hashed = backend.commitment_hash(config, self.identity.name, opened, nonce)
-        self._store.pin(scope, "configuration", config.context, phase=ADVERTISE)
-        self._store.pin(scope, "commitment hash", hashed, phase=ADVERTISE)
-        body = encode(Advertisement(hashed, side.advertise()))
-        outbox, sent = [], {}
-        if backend.operated:
+        self.examine(request, beacon=beacon, start_model=start_model, base_model=base_model)
+        self._attempt.begin(self._entropy)
+        config, side = self._config, self._new_side()
+        vector, commitment, nonce = self._commit(side, update, weight)
+        hashed = self._backend.commitment_hash(config, self.identity.name, commitment, nonce)
+        advertised = encode(Advertisement(hashed, side.advertise()))
+        outbox = []
+        if self._backend.operated:
             # What is sent now is all that is ever sent: it binds like a signature of the set.
-            bonds.sign(hashed, phase=ADVERTISE)
-            sid = backend.session_id(config, ())
+            self._bonds.sign(hashed, phase=ADVERTISE)
+            sid = self._backend.session_id(config, ())
             with self.timings(ADVERTISE):
                 for name, letter, bulk in side.letters():
                     data = write(self.identity, sid, SHARE, name, letter, bulk)
                     outbox.append(Envelope(name, data))
-                    sent[name] = letter_digest(letter, peek(data, header_limit(config.cohort_size)).bulk_digest)
-            self._sid = sid
-
-        self.clipped = clipped
+                    digest = letter_digest(letter, peek(data, header_limit(config.cohort_size)).bulk_digest)
+                    self._attempt.send(name, digest, phase=ADVERTISE)
+        self._attempt.advertise(advertised)
         self.outbox = tuple(outbox)
-        self._sent = sent
-        self._bonds = bonds
-        self._config, self._scope, self._operator, self._cohort = config, scope, header.sender, cohort
-        self._backend, self._side = backend, side
-        self._vector: Vector | None = None if backend.operated else vector
-        self._commitment, self._nonce, self._commitment_hash, self._advertised = opened, nonce, hashed, body
+        self._begin_phases(side, advertised, commitment, nonce, lambda: vector)
+        return write(self.identity, config.context, ADVERTISE, "", advertised)
+
+    def examine(
+        self,
+        request: bytes,
+        *,
+        beacon: bytes | None = None,
+        start_model: bytes | None = None,
+        base_model: bytes | None = None,
+    ) -> RoundConfig:
+        """All that ``join`` checks before it looks at the update: whether training for this round is worth it.
+
+        Returns:
+            The round's configuration. This client has not joined by this.
+
+        Raises:
+            As ``join`` does, but for what it says of the update.
+        """
+        if self._phases:
+            raise LocalProtocolError("this client has joined its round already", phase=self.state)
+        self._enter(Invitation.read(request, self.identity, self.trust), beacon)
+        self._bonds.check_start(start_model)
+        self._bonds.check_base(base_model)
+        self._attempt.check_open()
+        return self._config
+
+    def resume(
+        self, requests: Sequence[bytes], update: Callable[[], Sequence[npt.NDArray[Any]]], weight: int = 1
+    ) -> None:
+        """Become the client that has answered these requests, in another process over the same store.
+
+        Nothing is signed, sent or released by this; letters of the ``outbox`` left with the advertisement.
+
+        Args:
+            requests: as they were received, in order: the first that ``join`` has answered, then those that
+                ``receive`` has; receipts may be among them.
+            update: gives what ``join`` was given. It is called when the vector is to be hidden, and never after that.
+            weight: what ``join`` was given.
+
+        Raises:
+            LocalProtocolError: this client has not joined the attempt, has ended it, or has not answered a request.
+            AlreadyReleased: another request was answered. (Another update is refused when it is to be hidden.)
+            RemoteProtocolError, TrustError, TaskSpent: see ``join`` and ``receive``.
+        """
+        if self._phases or not requests:
+            raise LocalProtocolError("a client resumes once, from the request that it joined upon", phase=self.state)
+        invitation = Invitation.read(requests[0], self.identity, self.trust)
+        self._enter(invitation, invitation.config.beacon or None)  # join has checked it: the store is bound to it
+        advertised, commitment, nonce = self._attempt.reopen()
+        side = self._new_side()
+        self._begin_phases(side, advertised, commitment, nonce, lambda: self._commit(side, update(), weight)[0])
+        try:
+            for request in requests[1:]:
+                self._take(request, answered=True)
+        except Exception:
+            self._leave()
+            raise
+
+    def _enter(self, invitation: Invitation, beacon: bytes | None) -> None:
+        """What the round is, checked against this client's pins and bonds. It has not joined by this."""
+        self._cohort, self._backend = invitation.check(self.identity, self.trust, beacon)
+        self._config, self._operator, self._setup = invitation.config, invitation.operator, invitation.setup
+        self._bonds = Bonds(self._store, self.identity.name, self._config)
+        self._bonds.check_unspent()
+        self._attempt = Attempt(self._store, self.identity.name, self._config)
+
+    def _new_side(self) -> ClientSide:
+        attempt = self._attempt
+        return self._backend.client(self._config, self.identity.name, attempt.derive, self._setup, attempt.once)
+
+    def _commit(self, side: ClientSide, update: Sequence[npt.NDArray[Any]], weight: int) -> tuple[Vector, bytes, bytes]:
+        """The vector, and the commitment and nonce that this client is bound to: the same again for the same update.
+
+        Raises:
+            UpdateError: the update or weight is unfit; nothing was bound.
+            AlreadyReleased: it is another update than before.
+        """
+        try:
+            made = commit_update(self._config, update, weight, self._attempt.derive, self.timings)
+        except UpdateError as error:
+            error.phase, error.culprit = ADVERTISE, self.identity.name
+            raise
+        commitment = made.commitment.to_bytes()
+        self._attempt.commit(commitment)
+        with self.timings(ADVERTISE):
+            nonce = side.bind(made.commitment, self._attempt.derive("commitment-nonce"), made.vector)
+        self._attempt.bind(nonce)
+        self.clipped = made.clipped
+        return made.vector, commitment, nonce
+
+    def _begin_phases(
+        self, side: ClientSide, advertised: bytes, commitment: bytes, nonce: bytes, vector: Callable[[], Vector]
+    ) -> None:
+        """This client has joined: from here on requests are answered in turn."""
+        config, backend = self._config, self._backend
+        self._side = side
+        self._advertised, self._commitment, self._nonce = advertised, commitment, nonce
+        self._vector: Callable[[], Vector] | None = None if backend.operated else vector
+        self._sid = backend.session_id(config, ()) if backend.operated else b""
         self._phases = tuple(phase for phase in backend.phases(config) if not phase.kind.of_operators)
         self._at = 1
-        return write(self.identity, config.context, ADVERTISE, "", body)
 
-    def _check_shapes(self, config: RoundConfig, update: Sequence[npt.NDArray[Any]]) -> None:
-        try:
-            shapes = check_arrays(update)
-            if shapes != config.shapes:
-                raise UpdateError(f"the update has arrays of shapes {shapes}, the round {config.shapes}")
-        except UpdateError as error:
-            error.phase, error.culprit = ADVERTISE, self.identity.name
-            raise
-
-    def _encode(
-        self,
-        config: RoundConfig,
-        update: Sequence[npt.NDArray[Any]],
-        weight: int,
-        rounding_key: bytes,
-        out: Vector,
-    ) -> int:
-        try:
-            return FixedPoint(config.policy).encode(update, weight, rounding_key, out)
-        except UpdateError as error:
-            error.phase, error.culprit = ADVERTISE, self.identity.name
-            raise
+    def _leave(self) -> None:
+        """Be in no round again."""
+        self._phases, self._at = (), 0
+        self._session, self._statement, self._sid = None, None, b""
+        self.receipts = {}
 
     # --- the phases -----------------------------------------------------------------------------------------
 
@@ -276,6 +314,14 @@ class Client:
         """
         if not self._phases or self._finished:
             raise LocalProtocolError("this client is in no round", phase=self.state)
+        return self._take(request, answered=False)
+
+    def _take(self, request: bytes, *, answered: bool) -> bytes | None:
+        """Check a request and go on to the next phase.
+
+        Args:
+            answered: it was answered before: it changes this client's state as it did then, and nothing is said.
+        """
         limit = header_limit(self._config.cohort_size)
         header = peek(request, limit)
         if header.phase == RECEIPT:
@@ -289,13 +335,13 @@ class Client:
             )
         phase = self._phases[self._at]
         try:
-            message = self._read(request, header, phase.name, self._sid or header.session, limit=limit)
-            return self._answer(phase, message)
+            message = self._read(request, phase.name, self._sid or header.session, limit)
+            return self._answer(phase, message, answered=answered)
         except RemoteProtocolError as error:
             error.phase, error.culprit = error.phase or phase.name, error.culprit or header.sender
             raise
 
-    def _answer(self, phase: Phase, message: Message) -> bytes:
+    def _answer(self, phase: Phase, message: Message, *, answered: bool) -> bytes | None:
         """Answer a request whose form is right, and bind to it before the answer leaves.
 
         One phase is answered for one request only, also after a restart: two answers to different requests could be
@@ -303,32 +349,28 @@ class Client:
         """
         self._bonds.check_unspent()
         asked = hashlib.sha256(message.body).digest()
-        name = f"request of phase {phase.name}"
-        if self._store.get(self._scope, name) not in (None, asked):
-            raise AlreadyReleased("this client has answered another request in this phase", phase=phase.name)
+        self._attempt.check_request(asked, phase=phase.name, answered=answered)
         body = self._begin(message) if self._at == 1 else message.body
         agreed = self._statement is not None
         if agreed:
             body = self._check_agreed(phase, body)
-        answer = _HANDLERS[phase.kind](self, phase, body)
-        self._store.pin(self._scope, name, asked, phase=phase.name)
-        if agreed:
-            self._store.claim(self._scope, f"answer in phase {phase.name}", phase=phase.name)
+        speak = _HANDLERS[phase.kind](self, phase, body)
+        answer = None
+        if not answered:
+            answer = speak()
+            self._attempt.answer(asked, phase=phase.name, once=agreed)
         self._at += 1
         return answer
 
-    def _read(
-        self, data: bytes, header: Header, phase: str, session: bytes, *, limit: int, bulk_sizes: range = NO_BULK
-    ) -> Message:
-        operators = {name: key for name, key in self.trust.operators.items() if self._at == 0 or name == self._operator}
+    def _read(self, data: bytes, phase: str, session: bytes, limit: int) -> Message:
         return read(
             data,
             limit=limit,
-            bulk_sizes=bulk_sizes,
+            bulk_sizes=NO_BULK,
             session=session,
             phase=phase,
             recipients=(self.identity.name,),
-            keys=operators,
+            keys={self._operator: self.trust.operators[self._operator]},
         )
 
     def _begin(self, message: Message) -> bytes:
@@ -346,26 +388,32 @@ class Client:
         if mine is None or mine.body != self._advertised:
             raise PolicyViolation("this client's own advertisement is missing or altered", phase=message.header.phase)
         self._side.begin(session)
-        self._store.pin(self._scope, "session", session.sid, phase=message.header.phase)
+        self._attempt.enter(session.sid, phase=message.header.phase)
         self._session, self._sid = session, session.sid
         return listed.backend
 
-    def _exchange(self, phase: Phase, body: bytes) -> bytes:
+    def _exchange(self, phase: Phase, body: bytes) -> Callable[[], bytes]:
         with self.timings(phase.name):
             answer = self._side.exchange(phase.name, body)
-        return self._write(phase, "", answer)
+        return lambda: self._write(phase, "", answer)
 
-    def _input(self, phase: Phase, body: bytes) -> bytes:
-        if self._vector is None:
-            raise LocalProtocolError("the vector was hidden before", phase=phase.name)
+    def _input(self, phase: Phase, body: bytes) -> Callable[[], bytes]:
         with self.timings(phase.name):
-            part, hidden = self._side.hide(body, self._vector)
-            self._vector = None
-            self._sent = {self._operator: hashlib.sha256(hidden).digest()}
-            opening = HiddenInput(self._commitment, self._nonce, part)
-            return self._write(phase, self._operator, encode(opening), hidden)
+            hide = self._side.hide(body)
 
-    def _agree(self, phase: Phase, body: bytes) -> bytes:
+        def speak() -> bytes:
+            if self._vector is None:
+                raise LocalProtocolError("the vector was hidden before", phase=phase.name)
+            vector, self._vector = self._vector(), None
+            with self.timings(phase.name):
+                part, hidden = hide(vector)
+                self._attempt.send(self._operator, hashlib.sha256(hidden).digest(), phase=phase.name)
+                opening = HiddenInput(self._commitment, self._nonce, part)
+                return self._write(phase, self._operator, encode(opening), hidden)
+
+        return speak
+
+    def _agree(self, phase: Phase, body: bytes) -> Callable[[], bytes]:
         """Check the set, bind to it durably, and sign it: once for the task and round, whatever is asked
         later.
         """
@@ -380,7 +428,12 @@ class Client:
         signed = agreement.signed_bytes(session.sid, statement)
         self._bonds.sign(signed, phase=phase.name)
         self._statement = statement
-        return self._write(phase, self._operator, encode(Signature(self.identity.name, self.identity.sign(signed))))
+
+        def speak() -> bytes:
+            signature = Signature(self.identity.name, self.identity.sign(signed))
+            return self._write(phase, self._operator, encode(signature))
+
+        return speak
 
     def _check_agreed(self, phase: Phase, body: bytes) -> bytes:
         """After the set is signed nothing is answered before a quorum is seen to have signed that very set.
@@ -393,12 +446,16 @@ class Client:
             self._backend.agreement.check_quorum(self._joined(), self._statement, agreed.signatures)
         return agreed.backend
 
-    def _release(self, phase: Phase, body: bytes) -> bytes:
+    def _release(self, phase: Phase, body: bytes) -> Callable[[], bytes]:
         if self._statement is None:
             raise LocalProtocolError("nothing is released before a set is signed", phase=phase.name)
-        with self.timings(phase.name):
-            answer = self._side.release(phase.name, body)
-        return self._write(phase, self._operator, answer)
+
+        def speak() -> bytes:
+            with self.timings(phase.name):
+                answer = self._side.release(phase.name, body)
+            return self._write(phase, self._operator, answer)
+
+        return speak
 
     def _joined(self) -> Session:
         if self._session is None:
@@ -412,7 +469,8 @@ class Client:
 
     def _take_receipt(self, data: bytes, header: Header) -> None:
         sender = header.sender
-        if sender not in self._sent:
+        sent = self._attempt.sent(sender)
+        if sent is None:
             raise WrongPhase("a receipt for an input that was not sent", phase=RECEIPT, culprit=sender)
         message = read(
             data,
@@ -424,48 +482,39 @@ class Client:
             keys={sender: self.trust.operators[sender]},
         )
         accepted = decode(Acceptance, message.body, len(message.body), phase=RECEIPT, culprit=sender)
-        if accepted != Acceptance(self.identity.name, self._commitment_hash, self._sent[sender]):
+        hashed = decode(Advertisement, self._advertised, MAX_ADVERTISEMENT).commitment_hash
+        if accepted != Acceptance(self.identity.name, hashed, sent):
             raise PolicyViolation("the receipt is for another input than this client's", phase=RECEIPT, culprit=sender)
         self.receipts[sender] = data
 
-    def finish(self, result: bytes) -> Verified:
+    def finish(self, result: bytes, receipt: Receipt | None = None) -> Verified:
         """Check a finished round against this client's own pins, and end it.
+
+        Args:
+            result: the aggregator's last message.
+            receipt: of the pinned ledger, if the result is to be in it before it is believed.
 
         Returns:
             What was verified, with the weighted mean.
 
         Raises:
-            VerificationError: the result is not what was committed to, is of another round, or leaves out
-                or alters this client's input.
+            VerificationError: the result is not what was committed to, is of another round, leaves out
+                or alters this client's input, or is not what the receipt is for.
+            TrustError: there is a receipt, and no ledger is pinned.
             RemoteProtocolError: the message is malformed or not from the aggregator.
         """
         if not self._phases or self._finished:
             raise LocalProtocolError("this client is in no round", phase=self.state)
-        limit = header_limit(self._config.cohort_size)
-        header = peek(result, limit)
-        session = self._sid or header.session
-        message = read(
-            result,
-            limit=limit,
-            bulk_sizes=None,
-            session=session,
-            phase=RESULT,
-            recipients=(self.identity.name,),
-            keys={self._operator: self.trust.operators[self._operator]},
-        )
-        evidence = Evidence.from_bytes(message.bulk)
-        if evidence.config != self._config:
-            raise VerificationError("the result is of another round or attempt", phase=RESULT)
         with self.timings("verify"):
-            verified = Auditor(self.trust).verify(evidence, beacon=self._config.beacon or None)
-        if verified.record.session != session:
-            raise VerificationError("the result is of another session than this client's", phase=RESULT)
+            verified = read_result(result, self.identity.name, self._operator, self._config, self._sid, self.trust)
         signed = self._backend.agreement.root(self._statement) if self._statement else None
         if signed not in (None, verified.record.participants_root):
             raise VerificationError("the result is over another set than this client signed", phase=RESULT)
         if verified.commitments.get(self.identity.name, self._commitment) != self._commitment:
             raise VerificationError("the result holds another commitment of this client than its own", phase=RESULT)
-        self._bonds.learn(verified.record.result_model)
+        if receipt is not None:
+            self.trust.verify_receipt(verified.record, receipt)
+        learn_result(self._store, self.identity.name, verified.record)
         self._end()
         return verified
 
@@ -481,15 +530,17 @@ class Client:
 
     def _end(self) -> None:
         self._finished, self.outbox = True, ()
-        self._store.forget(self._scope, "secret")
+        self._attempt.end()
         del self._side
         self._vector = None
 
 
-_HANDLERS: Final[dict[PhaseKind, Callable[[Client, Phase, bytes], bytes]]] = {
+_HANDLERS: Final[dict[PhaseKind, Callable[[Client, Phase, bytes], Callable[[], bytes]]]] = {
     PhaseKind.EXCHANGE: Client._exchange,
     PhaseKind.INPUT: Client._input,
     PhaseKind.AGREE: Client._agree,
     PhaseKind.RELEASE: Client._release,
 }
-"""What a request of each kind of phase does. ``ADVERTISE`` is ``join``."""
+"""What a request of each kind of phase does to the client, and what then makes its answer. ``ADVERTISE`` is
+``join``.
+"""

@@ -25,7 +25,7 @@ MAX_OPTION: Final = (1 << 32) - 1
 MAX_DIMENSIONS: Final = 32
 """Of one array: what numpy can hold."""
 NO_DIGEST: Final = bytes(DIGEST_BYTES)
-"""Stands for "there is none": no start model, no previous record."""
+"""Stands for "there is none": no start or base model, no previous record."""
 
 
 class Option(Wire, frozen=True):
@@ -209,7 +209,9 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         task: id of the training task.
         round: from 0.
         attempt: from 0; a retry is a new attempt with everything fresh.
-        start_model: digest of the model that updates are relative to; 32 zero bytes for none.
+        start_model: digest of the previous result, the task's link to its history; 32 zero bytes for none.
+        base_model: digest of the very arrays that clients train from, and that their updates are differences from;
+            32 zero bytes where updates are no differences from a model.
         previous_record: digest of the task's previous record; 32 zero bytes for none.
         policy: pinned by every party.
         shapes: of the model's arrays.
@@ -227,6 +229,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
     round: int
     attempt: int
     start_model: bytes
+    base_model: bytes
     previous_record: bytes
     policy: Policy
     shapes: tuple[tuple[int, ...], ...]
@@ -244,7 +247,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         check_id(self.task)
         _within("round", self.round, 0, 2**53)
         _within("attempt", self.attempt, 0, 2**32)
-        for name in ("start_model", "previous_record", "cohort_root", "operators", "witnesses"):
+        for name in ("start_model", "base_model", "previous_record", "cohort_root", "operators", "witnesses"):
             if len(getattr(self, name)) != DIGEST_BYTES:
                 raise ConfigError(f"{name} has {len(getattr(self, name))} bytes, not {DIGEST_BYTES}")
         if len(self.log_key) not in (0, 32) or len(self.setup) not in (0, 32) or len(self.beacon) > 64:
@@ -307,6 +310,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         shapes: tuple[tuple[int, ...], ...],
         attempt: int = 0,
         start_model: bytes = NO_DIGEST,
+        base_model: bytes = NO_DIGEST,
         previous_record: bytes = NO_DIGEST,
         beacon: bytes = b"",
         operators: Roster | None = None,
@@ -325,6 +329,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
             round=round,
             attempt=attempt,
             start_model=start_model,
+            base_model=base_model,
             previous_record=previous_record,
             policy=policy,
             shapes=shapes,

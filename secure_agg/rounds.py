@@ -11,12 +11,11 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -32,7 +31,7 @@ from secure_agg.certificate import KeyCertificate, setup_digest
 from secure_agg.client import Client
 from secure_agg.codec import Arrays, check_arrays
 from secure_agg.config import NO_DIGEST, Option, Policy, RoundConfig
-from secure_agg.errors import ConfigError, LocalProtocolError, OperatorLost, SecureAggError, UpdateError
+from secure_agg.errors import ConfigError, LocalProtocolError, SecureAggError, UpdateError
 from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.fault import FaultProof
 from secure_agg.identity import Identity, KeyDirectory, Roster
@@ -40,8 +39,8 @@ from secure_agg.keyholder import KeyHolder
 from secure_agg.ledger.log import Ledger
 from secure_agg.ledger.receipt import Receipt
 from secure_agg.messages import ADVERTISE, RESULT, Envelope
+from secure_agg.operators import OperatorRole, ask_operator, ask_operators
 from secure_agg.shareholder import ShareHolder
-from secure_agg.stopwatch import Stopwatch
 from secure_agg.trust import TaskTrust, Trust
 
 PHASES: Final = ("advertise", "choose-peers", "share-keys", "masked-input", "consistency", "unmask")
@@ -54,16 +53,6 @@ KEY_HOLDERS: Final = tuple(f"keyholder-{i}" for i in range(1, 6))
 AGGREGATORS: Final = tuple(f"aggregator-{i}" for i in range(1, 6))
 OPERATORS: Final = (AGGREGATOR, *AGGREGATORS, *KEY_HOLDERS)
 """All operators that any backend may need: pinned with a ledger's first task, once for all tasks."""
-
-
-class OperatorRole(Protocol):
-    """A role that answers messages: key holder, share holder, or a connection to one elsewhere."""
-
-    role: ClassVar[str]
-    timings: Stopwatch
-
-    def receive(self, request: bytes, /) -> bytes:
-        """Answer one message."""
 
 
 Update = Sequence[npt.NDArray[Any]]
@@ -166,11 +155,12 @@ class LocalRound:
         self.traffic.download[request.recipient, phase] += len(request.data)
         if phase == ADVERTISE:
             update, weight = self.updates[request.recipient], self.weights.get(request.recipient, 1)
-            start_model = self.aggregator.config.start_model  # one process: the operator trained the clients from it
-            response = client.join(request.data, update, weight, start_model=start_model)
+            config = self.aggregator.config  # one process: the operator trained the clients from its models
+            base_model = None if config.base_model == NO_DIGEST else config.base_model
+            response = client.join(request.data, update, weight, start_model=config.start_model, base_model=base_model)
             for letter in client.outbox:
                 self.traffic.upload[client.identity.name, phase] += len(letter.data)
-                receipt = self._ask(letter)
+                receipt = ask_operator(self.holders, letter)
                 if isinstance(receipt, bytes):  # a refusal is the operator's to report
                     client.receive(receipt)
             return response
@@ -180,7 +170,7 @@ class LocalRound:
         """One phase: every client that still speaks answers its request; receipts are delivered at once."""
         phase = self.aggregator.state
         if self.aggregator.asks_operators:
-            self._ask_operators(requests)
+            self.refusals |= ask_operators(self.aggregator, requests, self.holders)
             return
         for request in requests:
             if not self.speaks(request.recipient, phase):
@@ -191,33 +181,6 @@ class LocalRound:
             self.traffic.upload[request.recipient, phase] += len(response)
             for receipt in self.aggregator.receive(response):
                 self.answer(receipt, phase)
-
-    def _ask_operators(self, requests: Sequence[Envelope]) -> None:
-        """All at once: some compute together before any of them answers.
-
-        Raises:
-            SecureAggError: what an operator has refused with, if the round can't go on without it.
-        """
-        with ThreadPoolExecutor(max(1, len(requests))) as pool:
-            answers = dict(zip((request.recipient for request in requests), pool.map(self._ask, requests), strict=True))
-        refusals = {name: answer for name, answer in answers.items() if isinstance(answer, SecureAggError)}
-        if refusals and not self.aggregator.can_lose(refusals):
-            raise refusals[min(refusals)]
-        self.refusals |= refusals
-        for answer in answers.values():
-            if isinstance(answer, bytes):
-                self.aggregator.receive(answer)
-
-    def _ask(self, request: Envelope) -> bytes | SecureAggError | None:
-        """An operator's answer, or refusal; none from one that is gone: what that means is the aggregator's to say."""
-        if request.recipient not in self.holders:
-            return None
-        try:
-            return self.holders[request.recipient].receive(request.data)
-        except OperatorLost:
-            return None
-        except SecureAggError as error:
-            return error
 
     def run(self) -> Evidence:
         """All phases.

@@ -85,10 +85,11 @@ class AttemptStore:
         if not done:
             raise AlreadyReleased(f"{name} was given out before", phase=phase)
 
-    def forget(self, scope: Scope, name: str) -> None:
-        """Erase a secret when its round is over, in the file and its log (file systems may keep copies)."""
+    def forget(self, scope: Scope, *names: str) -> None:
+        """Erase secrets when their round is over, in the file and its log (file systems may keep copies)."""
         with self._lock, _typed():
-            self._db.execute("DELETE FROM pins WHERE scope = ? AND name = ?", (_key(scope), name))
+            for name in names:
+                self._db.execute("DELETE FROM pins WHERE scope = ? AND name = ?", (_key(scope), name))
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 

@@ -38,7 +38,8 @@ from secure_agg.messages import (
     signed_bytes,
     unpack,
 )
-from secure_agg.rounds import AGGREGATORS, KEY_HOLDERS, LocalRound, OperatorRole
+from secure_agg.operators import OperatorRole
+from secure_agg.rounds import AGGREGATORS, KEY_HOLDERS, LocalRound
 from secure_agg.shareholder import ShareHolder
 from secure_agg.store import AttemptStore
 from secure_agg.trust import TaskTrust, Trust

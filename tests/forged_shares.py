@@ -116,6 +116,7 @@ class Shared:
             "round": 0,
             "attempt": 0,
             "start_model": bytes(32),
+            "base_model": bytes(32),
             "previous_record": bytes(32),
             "policy": policy,
             "shapes": [[SIZE]],

@@ -90,6 +90,7 @@ RECORDS: dict[str, dict[str, Any]] = {
         "round": "int",
         "attempt": "int",
         "start_model": "bin32",
+        "base_model": "bin32",
         "previous_record": "bin32",
         "policy": "Policy",
         "shapes": [["int"]],

@@ -8,8 +8,10 @@ import pytest
 from federation import Federation, Tape, edit, identity, replace
 
 from secure_agg.agreement import Agreement
+from secure_agg.auditor import Auditor
 from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.wire import Edge, Edges, KeyShares, MaskedPart
+from secure_agg.bonds import learn_result
 from secure_agg.client import Client
 from secure_agg.config import Policy
 from secure_agg.errors import (
@@ -113,6 +115,18 @@ def test_a_verified_result_is_a_start_model_without_being_named() -> None:
     result = tape.finish().result_model
     tape.local.deliver()
     request = Tape.start(federation, round=1, start_model=result).requests["advertise"]["c000"]
+    assert federation.client("c000").join(request, federation.updates["c000"])
+
+
+def test_a_client_that_sat_a_round_out_goes_on_from_its_result_once_it_has_verified_it() -> None:
+    federation = Federation(5)
+    first = Tape.start(federation).finish()
+    second = Tape.start(federation, {"c000": "advertise"}, round=1, start_model=first.result_model).finish()
+    request = Tape.start(federation, round=2, start_model=second.result_model).requests["advertise"]["c000"]
+    with pytest.raises(PolicyViolation, match="no result"):
+        federation.client("c000").join(request, federation.updates["c000"])
+    record = Auditor(federation.trust).verify(second).record
+    learn_result(federation.stores["c000"], "c000", record)
     assert federation.client("c000").join(request, federation.updates["c000"])
 
 

@@ -63,6 +63,7 @@ __all__ = [
     "ClientSide",
     "Hidden",
     "Letter",
+    "Once",
     "Opener",
     "OperatorSide",
     "Phase",
@@ -115,6 +116,9 @@ class TrustStatement:
 Hidden = bytes | memoryview
 """A hidden vector as it is sent."""
 
+Once = Callable[[Callable[[], bytes]], bytes]
+"""The durable bytes of an attempt: what the first call made, whatever a later one would make, also after a restart."""
+
 
 class Letter(NamedTuple):
     """What a client sends straight to one operator when it joins: a share, sealed to it."""
@@ -143,7 +147,11 @@ def commitment_hash(config: RoundConfig, name: str, commitment: bytes, nonce: by
 
 
 class ClientSide(ABC):
-    """A backend's part of one client in one attempt. All its randomness comes from ``derive``."""
+    """A backend's part of one client in one attempt. All its randomness comes from ``derive``.
+
+    A client in a new process is taken through the requests that it has answered before: ``begin``, ``exchange``,
+    ``hide`` and ``agree`` are then called as they were, and what they return is not used.
+    """
 
     def bind(self, commitment: Commitment, nonce: bytes, vector: Vector) -> bytes:
         """The nonce under which the commitment of ``vector`` is hashed, before anything is sent.
@@ -170,15 +178,16 @@ class ClientSide(ABC):
         """
 
     def exchange(self, phase: str, request: bytes) -> bytes:
-        """Answer an EXCHANGE phase."""
+        """Answer an EXCHANGE phase, without work that grows with the model."""
         raise ConfigError(f"backend {type(self).__name__} has no exchange in phase {phase!r}")
 
     @abstractmethod
-    def hide(self, request: bytes, vector: Vector) -> tuple[bytes, Hidden]:
-        """INPUT: hide ``vector``, which may be overwritten.
+    def hide(self, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
+        """INPUT: check the request and take in what it brings.
 
         Returns:
-            The backend's part of the message, and the hidden vector as it is sent.
+            What hides the vector, which it may overwrite: it gives the backend's part of the message, and the hidden
+            vector as it is sent. Called at most once, and not where the input was sent before.
         """
 
     @abstractmethod
@@ -252,10 +261,12 @@ class AggregatorSide(ABC):
         raise ConfigError(f"backend {type(self).__name__} has no exchange in phase {phase!r}")
 
     @abstractmethod
-    def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
+    def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
         """Take a hidden vector into the sum; its size is within the backend's limits.
 
         Args:
+            part: the backend's part of the message's body.
+            message: the one it came in. The vector is the bulk, whose digest has been checked.
             nonce: the one that opened the commitment hash; see ``ClientSide.bind``.
         """
 
@@ -428,6 +439,10 @@ class Backend(ABC):
         """Number of aggregators that share a sum among them; most backends have none but the one that coordinates."""
         return 0
 
+    def operators_needed(self, policy: Policy) -> int:
+        """Fewest of its key holders and aggregators that a round can begin with; most backends need all of them."""
+        return self.holders(policy) + self.aggregators(policy)
+
     def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
         """A fresh key for rounds like this one: a secret for each of the holders, by name."""
         raise ConfigError(f"backend {self.name!r} has no key holders")
@@ -485,9 +500,14 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes) -> ClientSide:
-        """This backend's part of a client. ``derive(label)`` gives 32 secret bytes, the same after a
-        restart.
+    def client(
+        self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once
+    ) -> ClientSide:
+        """This backend's part of a client.
+
+        Args:
+            derive: gives 32 secret bytes for a label, the same after a restart.
+            once: keeps what can't be made again from those: of use in ``bind`` alone, when the commitment is fixed.
         """
 
     @abstractmethod

@@ -16,6 +16,7 @@ from secure_agg.backends.base import (
     Backend,
     ClientSide,
     Hidden,
+    Once,
     Phase,
     PhaseKind,
     Session,
@@ -24,7 +25,7 @@ from secure_agg.backends.base import (
 )
 from secure_agg.config import RoundConfig
 from secure_agg.errors import MalformedMessage
-from secure_agg.messages import ADVERTISE, CONSISTENCY
+from secure_agg.messages import ADVERTISE, CONSISTENCY, Message
 
 MASKED_INPUT = "masked-input"
 
@@ -41,8 +42,8 @@ class _Client(ClientSide):
     def begin(self, session: Session) -> None:
         pass
 
-    def hide(self, request: bytes, vector: Vector) -> tuple[bytes, Hidden]:
-        return b"", byte_view(vector)
+    def hide(self, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
+        return lambda vector: (b"", byte_view(vector))
 
     def agree(self, survivors: tuple[str, ...]) -> None:
         pass
@@ -58,9 +59,9 @@ class _Aggregator(AggregatorSide):
     def begin(self, session: Session) -> None:
         pass
 
-    def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
+    def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
         _empty(part, MASKED_INPUT, name)
-        add_into(self._sum, hidden_vector(hidden, phase=MASKED_INPUT, culprit=name))
+        add_into(self._sum, hidden_vector(message.bulk, phase=MASKED_INPUT, culprit=name))
 
     def agree(self, survivors: tuple[str, ...]) -> None:
         pass
@@ -93,7 +94,9 @@ class PlainBackend(Backend):
         """There is no public part."""
         _empty(part, ADVERTISE, name)
 
-    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes) -> ClientSide:
+    def client(
+        self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once
+    ) -> ClientSide:
         """Passes the vector through."""
         return _Client()
 

@@ -18,7 +18,7 @@ from secure_agg.transport.client import Operators
 
 
 class RemoteOperator:
-    """An operator's process, of the same shape as the role in it: a ``rounds.OperatorRole``.
+    """An operator's process, of the same shape as the role in it: an ``OperatorRole``.
 
     Attributes:
         timings: seconds by phase from the request to its answer, the way there and back included.
@@ -48,12 +48,15 @@ class RemoteOperator:
 
 
 @contextlib.contextmanager
-def connected(operators: Operators, timeout: float = 30.0) -> Iterator[dict[str, RemoteOperator]]:
+def connected(
+    operators: Operators, timeout: float = 30.0, least: int | None = None
+) -> Iterator[dict[str, RemoteOperator]]:
     """Connect, and hand out one role-like object for each operator; close the connections afterwards.
 
     Args:
         operators: not entered yet.
         timeout: seconds until all of them must have answered.
+        least: how many are enough then; all by default. One that has not is asked all the same.
 
     Raises:
         OperatorLost, BadKey: see ``Operators.connect``.
@@ -64,7 +67,7 @@ def connected(operators: Operators, timeout: float = 30.0) -> Iterator[dict[str,
     try:
         asyncio.run_coroutine_threadsafe(operators.__aenter__(), loop).result()
         try:
-            asyncio.run_coroutine_threadsafe(operators.connect(timeout), loop).result()
+            asyncio.run_coroutine_threadsafe(operators.connect(timeout, least), loop).result()
             yield {name: RemoteOperator(name, operators, loop) for name in operators.names}
         finally:
             asyncio.run_coroutine_threadsafe(operators.__aexit__(None, None, None), loop).result()

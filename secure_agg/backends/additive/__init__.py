@@ -27,6 +27,7 @@ from secure_agg.backends.base import (
     AggregatorSide,
     Backend,
     ClientSide,
+    Once,
     OperatorSide,
     Phase,
     PhaseKind,
@@ -76,6 +77,10 @@ class AdditiveBackend(Backend):
         """The option ``aggregators``."""
         return rules.scheme(policy).parties
 
+    def operators_needed(self, policy: Policy) -> int:
+        """So many as have to sign the set."""
+        return rules.signatures(rules.scheme(policy))
+
     def commitment_hash(self, config: RoundConfig, name: str, commitment: bytes, nonce: bytes) -> bytes:
         """D_i is made from the hashes of the shares' commitments, which are in ``nonce`` here."""
         return shares.commitment_hash(config, name, nonce)
@@ -104,7 +109,9 @@ class AdditiveBackend(Backend):
         if not part or len(part) % DIGEST_BYTES:
             raise MalformedMessage("an advertisement holds hashes", phase=ADVERTISE, culprit=name)
 
-    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes) -> ClientSide:
+    def client(
+        self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once
+    ) -> ClientSide:
         """See ``client.AdditiveClient``."""
         scheme = rules.scheme(config.policy)
         aggregators = read_setup(config, setup, scheme.parties)

@@ -24,6 +24,7 @@ from secure_agg.backends.base import (
     AggregatorSide,
     Backend,
     ClientSide,
+    Once,
     OperatorSide,
     Phase,
     PhaseKind,
@@ -111,7 +112,9 @@ class CryptenBackend(Backend):
         if part:
             raise MalformedMessage("an advertisement with a part of its own", phase=ADVERTISE, culprit=name)
 
-    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes) -> ClientSide:
+    def client(
+        self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once
+    ) -> ClientSide:
         """See ``client.CryptenClient``."""
         return CryptenClient(config, name, derive, self._parties(config, setup), session_id(config))
 

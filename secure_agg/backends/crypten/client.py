@@ -86,7 +86,7 @@ class CryptenClient(ClientSide):
     def begin(self, session: Session) -> None:
         """Clients speak once."""
 
-    def hide(self, request: bytes, vector: Vector) -> tuple[bytes, Hidden]:
+    def hide(self, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
         """Clients speak once."""
         raise LocalProtocolError("a client of this backend has sent all it has when it joined", phase=ADVERTISE)
 

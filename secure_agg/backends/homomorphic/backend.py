@@ -19,6 +19,7 @@ from secure_agg.backends.base import (
     Backend,
     ClientSide,
     Hidden,
+    Once,
     Phase,
     PhaseKind,
     hidden_vector,
@@ -30,6 +31,7 @@ from secure_agg.errors import (
     BadCommitment,
     BadKey,
     MalformedMessage,
+    OperatorLost,
     PolicyViolation,
     RemoteProtocolError,
     Unattributed,
@@ -44,9 +46,9 @@ ENCRYPTED_INPUT = "masked-input"
 """The input phase has one name in all backends, so that fault injection does."""
 
 
-def bound_nonce(nonce: bytes, hidden: bytes | memoryview) -> bytes:
-    """The nonce of a commitment hash that binds a ciphertext too."""
-    return digest("bound-nonce", nonce, hashlib.sha256(hidden).digest())
+def bound_nonce(nonce: bytes, ciphertext_digest: bytes) -> bytes:
+    """The nonce of a commitment hash that binds a ciphertext too, by its SHA-256."""
+    return digest("bound-nonce", nonce, ciphertext_digest)
 
 
 class CiphertextPart(Wire, frozen=True):
@@ -70,14 +72,18 @@ class CommitThenReveal(Agreement):
 class HomomorphicClient(ClientSide):
     """Encrypts when it commits, sends when the set is agreed."""
 
-    def __init__(self, scheme: Scheme, randomness: bytes) -> None:
-        self._scheme, self._randomness = scheme, randomness
+    def __init__(self, scheme: Scheme, randomness: bytes, once: Once) -> None:
+        self._scheme, self._randomness, self._once = scheme, randomness, once
         self._nonce, self._ciphertext = b"", b""
 
     def bind(self, commitment: Commitment, nonce: bytes, vector: Vector) -> bytes:
         """Encrypt, and derive a nonce that fixes the ciphertext."""
-        self._nonce, self._ciphertext = nonce, self._scheme.encrypt(vector, self._randomness)
-        return bound_nonce(nonce, self._ciphertext)
+
+        def encrypt() -> bytes:
+            return self._scheme.encrypt(vector, self._randomness)
+
+        self._nonce, self._ciphertext = nonce, encrypt() if self._scheme.repeatable else self._once(encrypt)
+        return bound_nonce(nonce, hashlib.sha256(self._ciphertext).digest())
 
     def advertise(self) -> bytes:
         """Nothing: the key is the key holder's."""
@@ -86,10 +92,13 @@ class HomomorphicClient(ClientSide):
     def begin(self, session: Session) -> None:
         """Nothing depends on the participants."""
 
-    def hide(self, request: bytes, vector: Vector) -> tuple[bytes, Hidden]:
+    def hide(self, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
         """The ciphertext, once."""
         if request:
             raise PolicyViolation("an input request says nothing but the agreed set", phase=ENCRYPTED_INPUT)
+        return self._reveal
+
+    def _reveal(self, vector: Vector) -> tuple[bytes, Hidden]:
         ciphertext, self._ciphertext = self._ciphertext, b""
         return encode(CiphertextPart(self._nonce)), ciphertext
 
@@ -114,12 +123,12 @@ class HomomorphicAggregator(AggregatorSide):
     def begin(self, session: Session) -> None:
         """Nothing depends on the participants."""
 
-    def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
+    def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
         """Add a ciphertext vector that its commitment hash has fixed."""
         inner = decode(CiphertextPart, part, 64, phase=ENCRYPTED_INPUT, culprit=name).nonce
-        check_bound(name, inner, hidden, nonce)
+        check_bound(name, inner, message.header.bulk_digest, nonce)
         try:
-            self._sum.add(hidden)
+            self._sum.add(message.bulk)
         except RemoteProtocolError as error:
             error.phase, error.culprit = ENCRYPTED_INPUT, name
             raise
@@ -130,6 +139,23 @@ class HomomorphicAggregator(AggregatorSide):
     def operators(self) -> tuple[str, ...]:
         """Who holds the key, by the certificate."""
         return self._certificate.names
+
+    @property
+    def needed(self) -> int:
+        """Key holders whose answers open a sum."""
+        return 1
+
+    def can_lose(self, phase: str, names: frozenset[str]) -> bool:
+        """Whether enough are left to open the sum."""
+        return len(set(self.operators()) - names) >= self.needed
+
+    def lose(self, phase: str, names: frozenset[str]) -> None:
+        """Go on as long as enough have answered."""
+        if not self.can_lose(phase, names):
+            left = len(set(self.operators()) - names)
+            raise OperatorLost(
+                f"{left} key holders have answered, {self.needed} are needed", phase=phase, culprit=min(names)
+            )
 
     def operation(self, phase: str, name: str) -> tuple[bytes, Hidden]:
         """The encrypted sum."""
@@ -158,10 +184,10 @@ class HomomorphicAggregator(AggregatorSide):
         """What the key holder has opened.
 
         Raises:
-            Unattributed: it has refused: the sum is not what was committed to.
+            Unattributed: the sum is not what was committed to, it has said.
         """
         if self._sums is None:
-            raise Unattributed("the key holder did not open the sum: it is missing, or failed the check", phase=DECRYPT)
+            raise Unattributed("the key holder did not open the sum: it failed the check", phase=DECRYPT)
         return self._sums
 
 
@@ -171,13 +197,13 @@ def no_part(name: str, part: bytes) -> None:
         raise MalformedMessage("a homomorphic backend advertises no keys", phase=ADVERTISE, culprit=name)
 
 
-def check_bound(name: str, inner: bytes, hidden: bytes | memoryview, nonce: bytes) -> None:
-    """Check that a ciphertext is the one that a commitment's nonce binds.
+def check_bound(name: str, inner: bytes, ciphertext_digest: bytes, nonce: bytes) -> None:
+    """Check that a ciphertext, by its SHA-256, is the one that a commitment's nonce binds.
 
     Raises:
         BadCommitment: names the client.
     """
-    if len(inner) != DIGEST_BYTES or bound_nonce(inner, hidden) != nonce:
+    if len(inner) != DIGEST_BYTES or bound_nonce(inner, ciphertext_digest) != nonce:
         raise BadCommitment(
             "the ciphertext is not the one fixed with the commitment", phase=ENCRYPTED_INPUT, culprit=name
         )
@@ -237,9 +263,11 @@ class HomomorphicBackend(Backend):
         """There is no public part."""
         no_part(name, part)
 
-    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes) -> ClientSide:
+    def client(
+        self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once
+    ) -> ClientSide:
         """Encrypts under the certified key."""
-        return HomomorphicClient(self.scheme(config, read_checked(setup).public), derive("encryption"))
+        return HomomorphicClient(self.scheme(config, read_checked(setup).public), derive("encryption"), once)
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
         """Adds up under the certified key."""

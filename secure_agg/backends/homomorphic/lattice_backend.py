@@ -25,6 +25,8 @@ class _Sum(lattice.Accumulator, Summing):
 
 
 class _Scheme(Scheme):
+    repeatable = False  # TenSEAL draws its own randomness
+
     def __init__(self, public: PublicKey) -> None:
         self._public = public
         self.sum_bytes = public.parameters.total * ELEMENT_BYTES

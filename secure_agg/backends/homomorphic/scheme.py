@@ -7,6 +7,7 @@ decrypted sums would not equal the exact ones.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from mpc.ring import Vector
 
@@ -32,9 +33,11 @@ class Scheme(ABC):
 
     Attributes:
         sum_bytes: bytes of the opened sum.
+        repeatable: whether the same randomness gives the same ciphertext; else the client keeps it until it is sent.
     """
 
     sum_bytes: int
+    repeatable: ClassVar[bool] = True
 
     @abstractmethod
     def encrypt(self, vector: Vector, randomness: bytes) -> bytes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from secure_agg.backends.base import AggregatorSide, Backend, ClientSide, Phase, PhaseKind, TrustStatement
+from secure_agg.backends.base import AggregatorSide, Backend, ClientSide, Once, Phase, PhaseKind, TrustStatement
 from secure_agg.backends.masking.aggregator import MaskingAggregator
 from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.rules import (
@@ -67,7 +67,9 @@ class MaskingBackend(Backend):
         """Two X25519 public keys, neither of low order nor the other again."""
         split_part(name, part)
 
-    def client(self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes) -> ClientSide:
+    def client(
+        self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once
+    ) -> ClientSide:
         """See ``client.MaskingClient``."""
         return MaskingClient(config, name, derive)
 

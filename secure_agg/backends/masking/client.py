@@ -144,8 +144,8 @@ class MaskingClient(ClientSide):
             own_hash = share_hash(sid, SELF_SEED, self._name, self._name, self._seed_shares[self._me])
         return KeyShares(tuple(edges), own_hash)
 
-    def hide(self, request: bytes, vector: Vector) -> tuple[bytes, Hidden]:
-        """Check what the peers sent, then add this client's masks to the vector."""
+    def hide(self, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
+        """Check what the peers sent; the masks are then added to the vector."""
         edges = decode(Edges, request, header_limit(self._config.cohort_size), phase=MASKED_INPUT).edges
         indices = [edge.peer for edge in edges]
         if indices != sorted(set(indices)) or not {*self._chosen, *self._choosers}.issuperset(indices):
@@ -153,23 +153,37 @@ class MaskingClient(ClientSide):
         sid, me = self._session.sid, self._name.encode()
         terms = [Mask(derive_key(self._seed, "self-mask", sid, me), 1)]
         active = []
+        taken: dict[int, tuple[bytes, bytes]] = {}
         for edge in edges:
             name = self._session.members[edge.peer].encode()
             channel, mask = self._secrets(edge.peer)
             if not keys.confirms(mask, sid, name, me, edge.confirmation):
                 continue
-            if edge.peer in self._choosers and not self._take_shares(edge, channel):
-                continue
+            if edge.peer in self._choosers:
+                shares = self._open_shares(edge, channel)
+                if shares is None:
+                    continue
+                taken[edge.peer] = shares
             active.append(edge.peer)
             terms.append(Mask(keys.mask_key(mask, sid, me, name), 1 if self._me < edge.peer else -1))
         rules.check_active(self._session, self._plan, active, self._chosen)
         self._active = active
+        self._mask_shares = {peer: mask_share for peer, (mask_share, _) in taken.items()}
+        own = {dealer: share for dealer, share in self._seed_shares.items() if dealer == self._me}
+        self._seed_shares = own | {peer: seed_share for peer, (_, seed_share) in taken.items()}
         self._agreed.clear()
-        masks.apply(vector, terms)
-        return encode(MaskedPart(seed_hash(sid, self._name, self._seed), tuple(active))), ring.byte_view(vector)
+        part = encode(MaskedPart(seed_hash(sid, self._name, self._seed), tuple(active)))
 
-    def _take_shares(self, edge: Edge, channel: bytes) -> bool:
-        """Open and check the shares a peer dealt to this client. A bad share leaves the edge inactive."""
+        def add(vector: Vector) -> tuple[bytes, Hidden]:
+            masks.apply(vector, terms)
+            return part, ring.byte_view(vector)
+
+        return add
+
+    def _open_shares(self, edge: Edge, channel: bytes) -> tuple[bytes, bytes] | None:
+        """Open and check the shares, of mask key and seed, that a peer dealt to this client. A bad share leaves the
+        edge inactive.
+        """
         sid, dealer = self._session.sid, self._session.members[edge.peer]
         try:
             opened = keys.unseal(
@@ -183,16 +197,15 @@ class MaskingClient(ClientSide):
             )
             ring.from_bytes(opened)
         except ValueError:  # does not open, or is not canonical
-            return False
+            return None
         mask_share, seed_share = opened[: shamir.SHARE_BYTES], opened[shamir.SHARE_BYTES :]
         hashes = (
             share_hash(sid, MASK_KEY, dealer, self._name, mask_share),
             share_hash(sid, SELF_SEED, dealer, self._name, seed_share),
         )
         if hashes != (edge.mask_hash, edge.seed_hash):
-            return False
-        self._mask_shares[edge.peer], self._seed_shares[edge.peer] = mask_share, seed_share
-        return True
+            return None
+        return mask_share, seed_share
 
     def agree(self, survivors: tuple[str, ...]) -> None:
         """Object to a set that would leave this client's input with too few masks."""

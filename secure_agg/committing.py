@@ -1,0 +1,66 @@
+"""From a trained update to the vector that is hidden, and the commitment to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpc.keystream import KeyStream
+from mpc.ring import Vector
+from secure_agg.codec import FixedPoint, check_arrays
+from secure_agg.config import RoundConfig
+from secure_agg.errors import UpdateError
+from secure_agg.stopwatch import Stopwatch
+from zk import commitment, parameters
+from zk.commitment import Commitment
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
+class Committed:
+    """A client's vector x ‖ s, uint32 of ``config.layout``, and h of it.
+
+    Attributes:
+        vector: values, weight and the commitment's randomness.
+        commitment: C_i.
+        clipped: values of the update that were clipped.
+    """
+
+    vector: Vector = field(repr=False)
+    commitment: Commitment
+    clipped: int
+
+
+def commit_update(
+    config: RoundConfig,
+    update: Sequence[npt.NDArray[Any]],
+    weight: int,
+    derive: Callable[[str], bytes],
+    timings: Stopwatch,
+) -> Committed:
+    """Encode an update and commit to it: the same again from the same secrets.
+
+    Args:
+        update: float32 or float64 arrays of the configured shapes.
+        weight: 1 to the policy's max_weight.
+        derive: the attempt's secrets.
+        timings: given the seconds of ``encode`` and ``commit``.
+
+    Raises:
+        UpdateError: the update or weight is unfit.
+    """
+    shapes = check_arrays(update)
+    if shapes != config.shapes:
+        raise UpdateError(f"the update has arrays of shapes {shapes}, the round {config.shapes}")
+    layout = config.layout
+    vector = np.empty(layout.total, dtype=np.uint32)
+    values, randomness = vector[: layout.committed], vector[layout.committed :]
+    with timings("encode"):
+        clipped = FixedPoint(config.policy).encode(update, weight, derive("rounding"), values)
+    with timings("commit"):
+        KeyStream(derive("commitment-randomness")).bounded(0, parameters.noise_bits(config.policy.bits), randomness)
+        committed = commitment.commit(values, randomness, config.commitment.rank)
+    return Committed(vector, committed, clipped)
