@@ -16,11 +16,11 @@ from secure_agg.evidence import Evidence
 from secure_agg.rounds import LocalRound
 from secure_agg.transport.blocking import connected
 from secure_agg.transport.client import Operators
-from secure_agg.transport.processes import AggregatorProcess, aggregator_processes
+from secure_agg.transport.processes import OperatorProcess, aggregator_processes
 
 
 @contextmanager
-def running(federation: Federation) -> Iterator[tuple[LocalRound, dict[str, AggregatorProcess]]]:
+def running(federation: Federation) -> Iterator[tuple[LocalRound, dict[str, OperatorProcess]]]:
     """A round whose aggregators are processes."""
     keys = [keys_of(name, share_holder=True) for name in federation.share_holder_names]
     coordinator = keys_of("aggregator")
@@ -31,7 +31,7 @@ def running(federation: Federation) -> Iterator[tuple[LocalRound, dict[str, Aggr
             yield LocalRound(federation.aggregator(), clients, federation.updates, holders=remote), processes
 
 
-def play(local: LocalRound, victim: AggregatorProcess, phase: str) -> Evidence | None:
+def play(local: LocalRound, victim: OperatorProcess, phase: str) -> Evidence | None:
     """Run a round, killing an aggregator when the requests of a phase are ready to be sent."""
     requests = local.aggregator.start()
     while requests:

@@ -27,6 +27,8 @@ from secure_agg.identity import Identity, Roster
 from secure_agg.keyholder import KeyHolder
 from secure_agg.messages import decode
 from secure_agg.rounds import LocalRound
+from secure_agg.transport import keyfile
+from secure_agg.transport.credentials import OperatorCard
 from secure_agg.trust import TaskTrust, Trust
 
 CLIENTS = names(4)
@@ -51,17 +53,24 @@ Run = Callable[..., Outcome]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs ``secure-agg keyholder init`` in this process."""
+def keyholder(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs ``secure-agg keyholder`` in this process."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")  # the command sets it for its own process, which here is the tests'
 
     def command(*arguments: object) -> Outcome:
         with pytest.raises(SystemExit) as exit_:
-            main(["keyholder", "init", *map(str, arguments)])
+            main(["keyholder", *map(str, arguments)])
         code = exit_.value.code
         assert isinstance(code, int)
         return Outcome(code, *capsys.readouterr())
 
     return command
+
+
+@pytest.fixture
+def run(keyholder: Run) -> Run:
+    """Runs ``secure-agg keyholder init`` in this process."""
+    return lambda *arguments: keyholder("init", *arguments)
 
 
 class Place:
@@ -260,3 +269,50 @@ def test_a_policy_that_is_not_pinned_has_no_key(run: Run, tmp_path: Path) -> Non
     place = Place(tmp_path, "bfv")
     replace(place.trust, tasks={}).save(place.trust_file)
     assert "no task is" in run(*place.arguments("kim")).err
+
+
+# --- serving ------------------------------------------------------------------------------------------------------
+
+
+def test_keys_are_made_for_an_identity_that_is_pinned(keyholder: Run, tmp_path: Path) -> None:
+    place = Place(tmp_path, "bfv")
+    given = ("--identity", tmp_path / "kim.identity", "--passphrase-file", place.passphrase("kim"))
+    made = keyholder("keys", "kim", "--out", tmp_path / "own", *given, "--json").document
+    card = OperatorCard.load(Path(made["card"]))
+    card.check(place.trust.operators)
+    assert card.channel == b""  # nobody seals anything to a key holder
+    assert keyfile.load(Path(made["keys"]), "passphrase of kim").identity.public == place.operators["kim"].public
+
+
+def test_what_is_not_this_holders_is_not_served(keyholder: Run, run: Run, tmp_path: Path) -> None:
+    place, folder = Place(tmp_path, "bfv"), tmp_path / "own"
+    made = run(*place.arguments("kim"), "--json").document
+    for name in ("kim", "lee", "aggregator"):
+        place.operators[name].save(tmp_path / f"{name}.again")
+        given = ("--identity", tmp_path / f"{name}.again", "--passphrase-file", place.passphrase("kim"))
+        keyholder("keys", name, "--out", folder / name, *given)
+    replace(place.trust, tasks={}).save(tmp_path / "taskless")
+    other = place.operators | {"kim": Identity.generate("kim")}
+    replace(place.trust, operators=Roster({n: i.public for n, i in other.items()})).save(tmp_path / "other")
+    coordinator = folder / "aggregator" / "operator.card"
+    good = {
+        "key": made["keys"]["kim"],
+        "certificate": made["certificate"],
+        "trust": place.trust_file,
+        "coordinator": coordinator,
+        "passphrase-file": place.passphrase("kim"),
+        "listen": "127.0.0.1:0",
+    }
+    for name, changes, said in (
+        ("lee", {}, "is of 'kim', not 'lee'"),
+        ("kim", {"certificate": place.trust_file}, "is no certificate"),
+        ("kim", {"key": made["certificate"]}, "accessible to others"),
+        ("kim", {"key": folder / "kim" / "operator.key"}, "is no key file"),
+        ("kim", {"trust": tmp_path / "taskless"}, "is not pinned"),
+        ("kim", {"trust": tmp_path / "other"}, "not the pinned operator"),
+        ("kim", {"passphrase-file": place.passphrase("lee")}, "does not open"),
+    ):
+        options = [word for option, value in (good | changes).items() for word in (f"--{option}", value)]
+        refused = keyholder("serve", folder / name, *options)
+        assert (refused.code, refused.out) == (exits.USAGE, ""), said
+        assert said in refused.err

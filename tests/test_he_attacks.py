@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from secure_agg.errors import (
     BadSignature,
     ConfigError,
     KeyHolderFault,
+    OperatorLost,
     RemoteProtocolError,
     SecureAggError,
     TaskSpent,
@@ -205,7 +207,7 @@ def test_a_ciphertext_derived_from_others_is_not_bound_by_a_commitment_and_refus
     def rebound(body: HiddenInput) -> HiddenInput:
         """The best it can do: a nonce that binds the new ciphertext, but does not open what it signed."""
         inner = decode(CiphertextPart, body.backend, 64).nonce
-        return replace(body, nonce=bound_nonce(inner, derived))
+        return replace(body, nonce=bound_nonce(inner, hashlib.sha256(derived).digest()))
 
     for message in (
         forge(good, identity(CHEAT), bulk=derived),
@@ -357,8 +359,9 @@ def test_a_key_holder_that_lies_about_the_sum_is_named(backend: str) -> None:
 @pytest.mark.parametrize("backend", WHOLE)
 def test_a_key_holder_that_says_nothing_stops_the_round(backend: str) -> None:
     tape = Tape.start(federation(backend)).until("decrypt")
-    with pytest.raises(Unattributed):
+    with pytest.raises(OperatorLost) as caught:
         tape.advance()
+    assert (caught.value.culprit, caught.value.phase) == (HOLDER, "decrypt")
 
 
 def test_a_member_that_decrypts_wrongly_is_named_and_the_others_finish() -> None:
@@ -388,10 +391,21 @@ def test_a_member_that_decrypts_wrongly_is_named_and_the_others_finish() -> None
 def test_fewer_members_than_the_threshold_open_nothing() -> None:
     tape = Tape.start(federation("committee")).until("decrypt")
     tape.deliver(tape.answer("keyholder-3"))
-    with pytest.raises(TooFewClients) as caught:
+    with pytest.raises(OperatorLost, match="1 key holders have answered, 3 are needed") as caught:
         tape.advance()
     assert caught.value.phase == "decrypt"
     assert tape.aggregator.evidence is None
+
+
+def test_a_member_that_refuses_is_not_missed_where_the_others_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    local = federation("committee").round()
+
+    def refuse(request: bytes) -> bytes:
+        raise AlreadyReleased("the sum was given out before", phase="decrypt")
+
+    monkeypatch.setattr(local.holders[HOLDER], "receive", refuse)
+    assert local.run().participants == tuple(local.clients)
+    assert isinstance(local.refusals[HOLDER], AlreadyReleased)
 
 
 def test_a_corrupt_member_does_not_help_to_open_two_sums_that_differ_by_one_client() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import hashlib
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -228,7 +229,7 @@ def test_a_key_certified_for_one_task_opens_nothing_of_another() -> None:
     recorded = Tape.start(honest).until("decrypt").responses["masked-input"]["c001"]
     opening = decode(HiddenInput, header_of(recorded).body, 1 << 16)
     tape, cheat, backend = colluding(theirs), identity("c004"), backends.load("paillier")
-    config, nonce = tape.aggregator.config, bound_nonce(bytes(32), bulk_of(recorded))
+    config, nonce = tape.aggregator.config, bound_nonce(bytes(32), hashlib.sha256(bulk_of(recorded)).digest())
     hashed = backend.commitment_hash(config, cheat.name, opening.commitment, nonce)
     tape.deliver(write(cheat, config.context, "advertise", "", encode(Advertisement(hashed, b""))))
     tape.answer_all(but=(cheat.name,))

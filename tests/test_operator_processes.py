@@ -30,7 +30,7 @@ from secure_agg.transport.blocking import connected
 from secure_agg.transport.channel import Endpoint
 from secure_agg.transport.client import Operators
 from secure_agg.transport.credentials import OperatorKeys
-from secure_agg.transport.processes import AggregatorProcess, aggregator_processes
+from secure_agg.transport.processes import OperatorProcess, aggregator_processes
 from secure_agg.transport.server import OperatorServer
 from secure_agg.transport.share_holders import aggregator_set
 from secure_agg.trust import Trust
@@ -293,7 +293,7 @@ def test_a_running_aggregator_is_not_started_twice(monkeypatch: pytest.MonkeyPat
         def poll(self) -> None:
             return None
 
-    process = object.__new__(AggregatorProcess)
+    process = object.__new__(OperatorProcess)
     process.name, process._process = "aggregator-1", Alive()  # type: ignore[assignment]
     with pytest.raises(ConfigError, match="is running"):
         process.restart()

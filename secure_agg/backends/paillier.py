@@ -68,6 +68,10 @@ class PaillierBackend(HomomorphicBackend):
         """The option ``holders``."""
         return policy.option(HOLDERS, 1)
 
+    def operators_needed(self, policy: Policy) -> int:
+        """The threshold."""
+        return self._threshold(policy)
+
     def _threshold(self, policy: Policy) -> int:
         holders = self.holders(policy)
         return policy.option(THRESHOLD, 1 if holders == 1 else (holders + 1) // 2 + 1)

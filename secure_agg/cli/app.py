@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from secure_agg._version import __version__
-from secure_agg.cli import aggregator, exits, keyholder, ledger
+from secure_agg.cli import aggregator, exits, federation, keyholder, ledger
 from secure_agg.cli.backends import list_backends
 from secure_agg.cli.bench import bench
 from secure_agg.cli.demo import demo
@@ -32,6 +32,7 @@ app.add_typer(ledger.app, name="ledger")
 app.command("keygen")(keygen)
 app.add_typer(keyholder.app, name="keyholder")
 app.add_typer(aggregator.app, name="aggregator")
+app.add_typer(federation.app, name="federation")
 app.command(
     "bench",
     add_help_option=False,  # --help is the suites' own

@@ -1,34 +1,40 @@
-"""``secure-agg keyholder``: an encryption key for a task, for those who hold it."""
+"""``secure-agg keyholder``: an encryption key for a task, and one who holds it as a process of its own."""
 
 from __future__ import annotations
 
-import getpass
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 import typer
 from rich.console import Console
 
-from secure_agg import backends, keystore
-from secure_agg.certificate import KeyCertificate, setup_digest
-from secure_agg.cli import exits
+from secure_agg import keystore
+from secure_agg.certificate import setup_digest
+from secure_agg.cli import exits, operating
+from secure_agg.cli.operating import (
+    CoordinatorOption,
+    FolderArgument,
+    IdentityOption,
+    LimitOption,
+    ListenOption,
+    NameArgument,
+    OutOption,
+    PassphraseOption,
+    StoreOption,
+    TrustOption,
+    UntilEofOption,
+)
 from secure_agg.cli.output import JsonOption, emit, show_fields
-from secure_agg.config import NO_DIGEST, RoundConfig
+from secure_agg.dealing import check_holders, deal
 from secure_agg.errors import ConfigError
 from secure_agg.identity import Identity
+from secure_agg.transport.key_holders import build_key_holder
 from secure_agg.trust import Trust
 
 CERTIFICATE_FILE: Final = "certificate"
 
-app = typer.Typer(no_args_is_help=True, help="Set up the key holders of a homomorphic backend.")
-
-
-@app.callback()
-def _group() -> None:
-    """Room for more commands: a group of one would be that command itself."""
+app = typer.Typer(no_args_is_help=True, help="Set up and run the key holders of a homomorphic backend.")
 
 
 @app.command("init", epilog=exits.HELP)
@@ -59,44 +65,68 @@ def init(
     in a new folder.
     """
     pins = Trust.load(trust)
-    config = _config(pins, task, parameters)
     identities = _identities(pins, holders)
-    backend = backends.load(config.policy.backend)
-    backend.check_policy(config.policy)
-    wanted = backend.holders(config.policy)
-    if len(identities) != wanted:
-        raise ConfigError(f"key holders named: {len(identities)}; by its policy the task has {wanted} ({backend.name})")
+    check_holders(pins, task, list(identities))
     words = _passphrases(list(identities), passphrases or [])
     if out.exists():
         raise ConfigError(f"{out} exists already: a key is never overwritten, choose a new folder")
 
-    openers = backend.generate(config, sorted(identities, key=str.encode))
-    public = next(iter(openers.values())).public
-    setup = KeyCertificate.issue(backend.name, task, public, list(identities.values())).to_bytes()
-    config = msgspec.structs.replace(config, setup=setup_digest(setup))
-    backend.check_setup(config, setup, pins.operators)  # as every client will
+    openers, setup = deal(pins, task, parameters, identities)
+    backend = pins.task(task).policy.backend
     out.mkdir(mode=0o700, parents=True)
     files = {name: out / f"holder-{number}.key" for number, name in enumerate(identities, 1)}
     for name, path in files.items():
-        keystore.save(path, openers[name], backend=backend.name, task=task, holder=name, passphrase=words[name])
+        keystore.save(path, openers[name], backend=backend, task=task, holder=name, passphrase=words[name])
     (out / CERTIFICATE_FILE).write_bytes(setup)
-    _report(backend.name, task, parameters, files, out / CERTIFICATE_FILE, setup, as_json)
+    _report(backend, task, parameters, files, out / CERTIFICATE_FILE, setup, as_json)
 
 
-def _config(pins: Trust, task: str, parameters: int) -> RoundConfig:
-    """Any round of the task: a key depends on its policy and on the model's size only."""
-    if task not in pins.tasks:
-        raise ConfigError(f"task {task!r} is not pinned: {', '.join(map(repr, pins.tasks)) or 'no task is'}")
-    policy = pins.task(task).policy
-    beacon = NO_DIGEST if policy.cohort_size else b""
-    return RoundConfig.create(
-        task=task,
-        round=0,
-        policy=policy,
-        cohort=pins.cohort(task, beacon),
-        shapes=((parameters,),),
-        beacon=beacon,
-        operators=pins.operators,
+@app.command("keys", epilog=exits.HELP)
+def keys(
+    name: NameArgument,
+    out: OutOption,
+    identity: IdentityOption = None,
+    passphrase: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the keys that a key holder is reached under: its identity and its TLS key.
+
+    They go to an encrypted file, their public halves to a card for whoever connects. The encryption key is apart from
+    them: 'init' makes it, for an identity that is pinned.
+    """
+    operating.make_keys(name, out, identity, passphrase, share_holder=False, as_json=as_json)
+
+
+@app.command("serve", epilog=exits.HELP)
+def serve(
+    folder: FolderArgument,
+    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Its file of the encryption key, from 'init'.")],
+    certificate: Annotated[Path, typer.Option("--certificate", metavar="FILE", help="Of that key, from 'init'.")],
+    trust: TrustOption,
+    coordinator: CoordinatorOption,
+    listen: ListenOption,
+    store: StoreOption = None,
+    passphrase: PassphraseOption = None,
+    limit: LimitOption = None,
+    until_eof: UntilEofOption = False,
+) -> None:
+    """Open one checked sum for each round that the coordinator asks for, until SIGTERM.
+
+    One passphrase opens both the keys in DIR and the encryption key. Prints one line of JSON with the address when it
+    takes messages; what it does goes to stderr, one line a message.
+    """
+    operating.serve(
+        lambda own, pins, attempts, words: build_key_holder(
+            own, pins, attempts, key_file=key, certificate=certificate, passphrase=words
+        ),
+        folder,
+        trust,
+        coordinator,
+        listen,
+        store=store,
+        passphrase=passphrase,
+        limit=limit,
+        until_eof=until_eof,
     )
 
 
@@ -122,17 +152,7 @@ def _passphrases(names: Sequence[str], files: Sequence[Path]) -> dict[str, str]:
         if len(files) != len(names):
             raise ConfigError(f"{len(files)} passphrase files for {len(names)} key holders")
         return dict(zip(names, map(keystore.read_passphrase, files), strict=True))
-    if not sys.stdin.isatty():
-        raise ConfigError("there is no terminal to ask for a passphrase: use --passphrase-file")
-    return {name: _ask(name) for name in names}
-
-
-def _ask(name: str) -> str:
-    passphrase = getpass.getpass(f"Passphrase for the key of {name!r}: ")
-    keystore.check_passphrase(passphrase)
-    if getpass.getpass("Once more: ") != passphrase:
-        raise ConfigError("the passphrases differ")
-    return passphrase
+    return {name: operating.ask_twice(f"Passphrase for the key of {name!r}: ") for name in names}
 
 
 def _report(

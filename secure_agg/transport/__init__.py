@@ -9,6 +9,6 @@ the transport adds that nobody else can talk to an operator, and that a process 
 * ``channel``: addresses, limits, and what gRPC is told.
 * ``server``: one role behind a port. ``client``: connections to several.
 * ``blocking``: the same for code without an event loop.
-* ``share_holders``: what is particular to the aggregators of backend ``additive``.
-* ``processes``: starts aggregators on this machine and ends them in every case.
+* ``share_holders``: what is particular to the aggregators of backend ``additive``; ``key_holders``: to key holders.
+* ``processes``: starts operators on this machine and ends them in every case.
 """

@@ -119,20 +119,25 @@ class Operators:
         links, self._links = self._links, {}
         await asyncio.gather(*(link.channel.close() for link in links.values()))
 
-    async def connect(self, timeout: float = 30.0) -> None:
+    async def connect(self, timeout: float = 30.0, least: int | None = None) -> None:
         """Wait until every operator answers.
 
         Args:
             timeout: seconds for all of them.
+            least: how many are enough when the time is over; all by default.
 
         Raises:
-            OperatorLost: one does not, within the time; names the first such.
+            OperatorLost: fewer do, within the time; names the first that does not.
             BadKey: whoever answers at an operator's address does not hold the key of its card.
         """
         until = asyncio.get_running_loop().time() + timeout
-        for outcome in await asyncio.gather(*(self._reach(name, until) for name in self.names), return_exceptions=True):
-            if outcome is not None:
-                raise outcome
+        outcomes = await asyncio.gather(*(self._reach(name, until) for name in self.names), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        for failure in failures:
+            if not isinstance(failure, OperatorLost):
+                raise failure
+        if failures and len(outcomes) - len(failures) < (len(outcomes) if least is None else least):
+            raise failures[0]
 
     async def _reach(self, name: str, until: float) -> None:
         clock = asyncio.get_running_loop().time

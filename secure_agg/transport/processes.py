@@ -1,10 +1,10 @@
-"""Aggregators as processes on this machine, for tests, demonstrations and measurements.
+"""Operators as processes on this machine, for tests, demonstrations and measurements.
 
-Each is ``secure-agg aggregator serve`` as an operator would run it, on a free loopback port, with its keys and its
-store in a private temporary folder. They end with the ``with`` block, and with this process, however it ends: their
-standard input is a pipe that only this process holds, and they end when it does.
+Each is ``secure-agg … serve`` as an operator would run it, on a free loopback port. They end with the ``with`` block,
+and with this process, however it ends: their standard input is a pipe that only this process holds, and they end when
+it does.
 
-One machine that runs all aggregators protects nobody's update from its owner.
+One machine that runs all operators protects nobody's update from its owner.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -36,8 +37,23 @@ _MAX_READY: Final = 4096
 _MAX_LOG_SHOWN: Final = 400
 
 
-class AggregatorProcess:
-    """One running aggregator.
+@dataclass(frozen=True)
+class Start:
+    """How an operator's process is started.
+
+    Attributes:
+        card: the operator's.
+        folder: its own: keys, store, and ``stderr.log``.
+        command: ``secure-agg``'s arguments, but for where it listens.
+    """
+
+    card: OperatorCard
+    folder: Path
+    command: tuple[str, ...]
+
+
+class OperatorProcess:
+    """One running operator.
 
     Attributes:
         name: id of the operator.
@@ -45,15 +61,15 @@ class AggregatorProcess:
         folder: its own: keys, store, and ``stderr.log``.
     """
 
-    def __init__(self, keys: OperatorKeys, folder: Path, common: Sequence[str]) -> None:
+    def __init__(self, start: Start) -> None:
         """Starts the process; ``wait`` tells when it is ready."""
-        self.name, self.card, self.folder = keys.name, share_holder_card(keys), folder
-        self._common = common
+        self.name, self.card, self.folder = start.card.name, start.card, start.folder
+        self._command = start.command
         self._address = "127.0.0.1:0"
         self._process = self._start()
 
     def __repr__(self) -> str:
-        return f"AggregatorProcess({self.name!r}, {self._address}, pid={self.pid})"
+        return f"OperatorProcess({self.name!r}, {self._address}, pid={self.pid})"
 
     @property
     def pid(self) -> int:
@@ -71,10 +87,10 @@ class AggregatorProcess:
         return (self.folder / "stderr.log").read_text("utf-8", "replace")
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "secure_agg", "aggregator", "serve", str(self.folder)]
+        command = [sys.executable, "-m", "secure_agg", *self._command, "--listen", self._address, "--until-eof"]
         with (self.folder / "stderr.log").open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - our own command under our own interpreter
-                [*command, *self._common, "--listen", self._address, "--until-eof"],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -140,10 +156,30 @@ class AggregatorProcess:
 
 
 @contextlib.contextmanager
+def operator_processes(starts: Iterable[Start]) -> Iterator[dict[str, OperatorProcess]]:
+    """Start operators and wait until all take messages; end and reap all of them afterwards.
+
+    Yields:
+        The processes by id.
+
+    Raises:
+        OperatorLost: one did not start; quotes its log.
+    """
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for start in starts:
+            process = running[start.card.name] = OperatorProcess(start)
+            stack.callback(process.stop)
+        for process in running.values():
+            process.wait()
+        yield running
+
+
+@contextlib.contextmanager
 def aggregator_processes(
     keys: Sequence[OperatorKeys], coordinator: OperatorCard, trust: Trust
-) -> Iterator[dict[str, AggregatorProcess]]:
-    """Start aggregators and wait until all take messages; end and reap all of them afterwards.
+) -> Iterator[dict[str, OperatorProcess]]:
+    """Start aggregators, with their keys and stores in a private temporary folder; see ``operator_processes``.
 
     Args:
         keys: of the aggregators, as from ``OperatorKeys.generate(name, share_holder=True)``.
@@ -156,22 +192,20 @@ def aggregator_processes(
     Raises:
         OperatorLost: one did not start; quotes its log.
     """
-    with contextlib.ExitStack() as stack:
-        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="secure-agg-")))  # mode 0700
+    with tempfile.TemporaryDirectory(prefix="secure-agg-") as name:  # mode 0700
+        root = Path(name)
         passphrase = secrets.token_urlsafe(24)
         (root / "passphrase").touch(0o600)
         (root / "passphrase").write_text(passphrase)
         (root / "coordinator.card").write_bytes(coordinator.to_bytes())
         trust.save(root / "trust.json")
-        common = ["--trust", str(root / "trust.json"), "--coordinator", str(root / "coordinator.card")]
-        common += ["--passphrase-file", str(root / "passphrase")]
-        running = {}
+        files = {"trust": "trust.json", "coordinator": "coordinator.card", "passphrase-file": "passphrase"}
+        common = [word for option, file in files.items() for word in (f"--{option}", str(root / file))]
+        starts = []
         for number, own in enumerate(keys):
             folder = root / str(number)
             folder.mkdir(0o700)
             keyfile.save(folder / "operator.key", own, passphrase)
-            running[own.name] = AggregatorProcess(own, folder, common)
-            stack.callback(running[own.name].stop)
-        for process in running.values():
-            process.wait()
-        yield running
+            starts.append(Start(share_holder_card(own), folder, ("aggregator", "serve", str(folder), *common)))
+        with operator_processes(starts) as running:
+            yield running

@@ -9,6 +9,7 @@ asks.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 
 from gmpy2 import mpz
@@ -35,7 +36,6 @@ from secure_agg.errors import (
     BadKey,
     BadShare,
     MalformedMessage,
-    TooFewClients,
     Unattributed,
 )
 from secure_agg.keyholder import DECRYPT
@@ -249,7 +249,7 @@ class CommitteeOpener(Opener):
         summed = paillier_packing.Accumulator(scheme.public, scheme.packing, scheme.length)
         for i, (opening, nonce) in enumerate(zip(openings, inner, strict=True)):
             ciphertext = hidden[i * size : (i + 1) * size]
-            check_bound(opening.name, nonce, ciphertext, opening.nonce)
+            check_bound(opening.name, nonce, hashlib.sha256(ciphertext).digest(), opening.nonce)
             try:
                 summed.add(ciphertext)
             except PaillierError as error:
@@ -285,14 +285,20 @@ class CommitteeAggregator(HomomorphicAggregator):
         self._ciphertexts: list[mpz] = []
         self._partials: dict[str, list[int]] = {}
 
+    @property
+    def needed(self) -> int:
+        """The threshold."""
+        return self._key.threshold
+
     def begin(self, session: Session) -> None:
         """Answers are proven for this session only."""
         self._sid = session.sid
 
-    def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
+    def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
         """Add a ciphertext vector and keep it."""
-        super().receive_input(name, part, hidden, nonce)
-        self._inputs[name] = decode(CiphertextPart, part, 64, phase=ENCRYPTED_INPUT, culprit=name).nonce, bytes(hidden)
+        super().receive_input(name, part, message, nonce)
+        inner = decode(CiphertextPart, part, 64, phase=ENCRYPTED_INPUT, culprit=name).nonce
+        self._inputs[name] = inner, bytes(message.bulk)
 
     def operation(self, phase: str, name: str) -> tuple[bytes, Hidden]:
         """All ciphertexts, for the member to multiply."""
@@ -316,13 +322,8 @@ class CommitteeAggregator(HomomorphicAggregator):
         """Combine the answers of a threshold of members.
 
         Raises:
-            TooFewClients: fewer members have answered.
             Unattributed: the plaintexts are no sum: a client has encrypted something else than it committed to.
         """
-        if len(self._partials) < self._key.threshold:
-            raise TooFewClients(
-                f"{len(self._partials)} members have answered, {self._key.threshold} are needed", phase=DECRYPT
-            )
         try:
             plaintexts = threshold_paillier.combine(self._key, self._partials, len(self._ciphertexts))
             return self._paillier.packing.unpack(plaintexts, self._paillier.length)

@@ -1,0 +1,164 @@
+"""``secure-agg federation``: the homes that Flower's and NVFlare's nodes and servers work from."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from secure_agg.cli import exits
+from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.config import Option, Policy
+from secure_agg.errors import ConfigError
+from secure_agg.identity import Identity
+from secure_agg.plugins import federation
+from secure_agg.plugins.home import ClientHome, ServerHome
+from secure_agg.trust import Trust
+
+app = typer.Typer(no_args_is_help=True, help="Set up what the plug-ins for Flower and NVFlare work from.")
+
+TaskOption = Annotated[str, typer.Option("--task", metavar="NAME", help="Id of the training task.")]
+OptimizerOption = Annotated[
+    bool,
+    typer.Option(
+        "--server-optimizer",
+        help="The server makes the next model from the mean in a way of its own (FedAdam and the like), so nodes don't "
+        "check that it is the last model plus the mean.",
+    ),
+]
+
+
+@app.command("init", epilog=exits.HELP)
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for all homes.")],
+    clients: Annotated[
+        list[str] | None,
+        typer.Option("--client", metavar="ID", help="A client whose key and home are made; one for each."),
+    ] = None,
+    client_keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--client-key",
+            metavar="ID=HEX",
+            help="A client that has made its own key with 'secure-agg keygen', and makes its home with 'join'.",
+        ),
+    ] = None,
+    backend: Annotated[str, typer.Option(metavar="NAME", help="See 'secure-agg backends'.")] = "masking",
+    aggregators: Annotated[
+        int | None, typer.Option(metavar="K", help="How many hold a share of each update; for additive.")
+    ] = None,
+    parameters: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Parameters of the model that are averaged; for bfv, ckks and paillier."),
+    ] = None,
+    clip: Annotated[float, typer.Option(metavar="C", help="An update's values are clipped to [-C, C].")] = 1.0,
+    bits: Annotated[int, typer.Option(metavar="Q", help="Per value.")] = 16,
+    max_weight: Annotated[
+        int,
+        typer.Option(metavar="W", help="Most examples that a client may count; public. The closer the more precise."),
+    ] = 1000,
+    min_clients: Annotated[int, typer.Option(metavar="N", help="Fewest clients whose sum is ever opened.")] = 3,
+    task: TaskOption = "default",
+    server_optimizer: OptimizerOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the homes of a federation: the server's, the clients', and those of the backend's operators.
+
+    For demonstrations and tests: all keys are made on this machine, and whoever owns it could read every update. For
+    a real federation each client makes its own key and sends only the public half, which --client-key takes; it gets
+    DIR/trust.json, compares it with what was agreed, and makes its home with 'join'.
+    """
+    keys = _keys(client_keys or [])
+    given = () if aggregators is None else (Option("aggregators", aggregators),)
+    policy = Policy.default(
+        len(clients or []) + len(keys),
+        backend=backend,
+        options=given,
+        clip=clip,
+        bits=bits,
+        max_weight=max_weight,
+        min_clients=min_clients,
+    )
+    trust = federation.make(
+        folder,
+        clients or [],
+        policy,
+        task=task,
+        client_keys=keys,
+        parameters=parameters,
+        checks_model=not server_optimizer,
+    )
+    with ServerHome.open(folder / "server") as home:
+        places = home.places()
+    commands = {
+        name: ["secure-agg", *federation.serve_command(folder / "operators" / name), "--listen", place.address]
+        for name, place in places.items()
+    }
+    document: dict[str, Any] = {
+        "task": task,
+        "backend": backend,
+        "tasks": sorted(trust.tasks),
+        "trust": str(folder / "trust.json"),
+        "server": str(folder / "server"),
+        "clients": {name: str(folder / "clients" / name) for name in clients or []},
+        "operators": commands,
+    }
+
+    def show(console: Console) -> None:
+        rows = {
+            "task": f"{task}, backend {backend}, {len(trust.task(task).roster)} clients",
+            "pins": f"{document['trust']}, for everybody",
+            "server": f"{document['server']}, the home to name in the server's configuration",
+        }
+        rows |= {f"client {name}": f"{path}, to name in its node's" for name, path in document["clients"].items()}
+        rows |= {f"client {name}": "makes its home with 'secure-agg federation join'" for name in keys}
+        rows |= {f"start {name}": shlex.join(command) for name, command in commands.items()}
+        show_fields(console, rows)
+
+    emit(document, as_json, show)
+
+
+@app.command("join", epilog=exits.HELP)
+def join(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the home.")],
+    name: Annotated[str, typer.Option("--name", metavar="ID", help="Id of the client, as it is in the roster.")],
+    identity: Annotated[Path, typer.Option("--identity", metavar="FILE", help="Its key, from 'secure-agg keygen'.")],
+    trust: Annotated[
+        Path, typer.Option("--trust", metavar="FILE", help="What it pins: look at roster, policy and keys first.")
+    ],
+    task: TaskOption = "default",
+    server_optimizer: OptimizerOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a client's home from its own key and the pins it has been given; the key is copied into it."""
+    with ClientHome.create(
+        folder, Identity.load(name, identity), Trust.load(trust), task, checks_model=not server_optimizer
+    ) as home:
+        document = {"name": home.name, "task": home.task, "home": str(folder), "public": home.identity.public.hex()}
+
+    def show(console: Console) -> None:
+        show_fields(
+            console, {"client": f"{name}, task {task}", "home": f"{folder}, to name in its node's configuration"}
+        )
+
+    emit(document, as_json, show)
+
+
+def _keys(given: list[str]) -> dict[str, bytes]:
+    """Public keys by id."""
+    keys: dict[str, bytes] = {}
+    for pair in given:
+        name, equals, text = pair.rpartition("=")
+        try:
+            raw = bytes.fromhex(text)
+        except ValueError:
+            raw = b""
+        if not equals or not raw:
+            raise ConfigError(f"--client-key {pair!r} is not of the form ID=HEX")
+        if name in keys:
+            raise ConfigError(f"client {name!r} is named twice")
+        keys[name] = raw
+    return keys

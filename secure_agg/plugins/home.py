@@ -1,0 +1,386 @@
+"""What a party keeps on its own disk, and believes: a node's home and the server's, a folder of mode 0700 each.
+
+A node's home is made by its owner, and named in the node's own configuration. Nothing that a framework delivers, job
+or message, changes what is in it: that is how a node is safe from whoever submits a job.
+
+A node: ``home.json`` (its id, its task), ``identity.key``, ``trust.json``, ``attempts.db`` (what it has bound itself
+to), ``journal/`` (the attempt under way), ``receipts/`` (who has accepted its inputs).
+
+The server: ``home.json``, ``identity.key``, ``rounds.db`` with what belongs to a ledger beside it, its trust file
+among that, ``attempts.db``. For a backend with operators also ``operator.key`` under the passphrase in ``passphrase``,
+and ``operators.json``: where each operator listens, and its card. For a homomorphic one ``certificate``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+import msgspec
+
+from secure_agg import backends, keystore
+from secure_agg.certificate import KeyCertificate, setup_digest
+from secure_agg.config import RoundConfig
+from secure_agg.errors import ConfigError, RemoteProtocolError
+from secure_agg.identity import Identity
+from secure_agg.ledger.log import Ledger
+from secure_agg.messages import MAX_SETUP, decode
+from secure_agg.operators import OperatorRole
+from secure_agg.plugins.journal import Journal, Key
+from secure_agg.store import AttemptStore
+from secure_agg.transport import keyfile
+from secure_agg.transport.credentials import MAX_CARD, OperatorCard, OperatorKeys
+from secure_agg.transport.share_holders import aggregator_set
+from secure_agg.trust import Trust
+from zk.transcript import digest
+
+TRUST_FILE: Final = "trust.json"
+KEY_FILE: Final = "operator.key"
+PASSPHRASE_FILE: Final = "passphrase"  # noqa: S105 - a file's name
+CERTIFICATE_FILE: Final = "certificate"
+CONNECT_S: Final = 10.0
+"""How long all operators together have to answer before a round begins."""
+_SETTINGS: Final = "home.json"
+_IDENTITY: Final = "identity.key"
+_STORE: Final = "attempts.db"
+_LEDGER: Final = "rounds.db"
+_OPERATORS: Final = "operators.json"
+_MAX_SETTINGS: Final = 1 << 16
+_MAX_OPERATORS: Final = 64 * 2 * MAX_CARD
+_MAX_RECEIPT: Final = 1 << 16
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="format"):
+    """What ``home.json`` says.
+
+    Attributes:
+        name: the party's id.
+        task: it works for.
+    """
+
+    name: str
+    task: str
+
+
+class _ClientSettings(_Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-client/1"):
+    """``checks_model``: see ``ClientHome``."""
+
+    checks_model: bool
+
+
+class _ServerSettings(_Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-server/1"):
+    """No more than that."""
+
+
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where an operator's process is.
+
+    Attributes:
+        address: ``HOST:PORT``.
+        card: what it is known by there, see ``OperatorCard``.
+    """
+
+    address: str
+    card: bytes
+
+
+class ClientHome:
+    """A node's home.
+
+    Attributes:
+        path: the folder.
+        name: id of the client, as everybody has pinned it.
+        task: it takes part in.
+        identity: its key.
+        trust: what it has pinned.
+        store: durable; what it has bound itself to.
+        journal: of the attempt under way.
+        checks_model: whether it refuses a model that the last verified mean does not explain. Not where the server
+            computes the next model from the mean in a way of its own, as adaptive optimizers do.
+    """
+
+    def __init__(self, path: Path, settings: _ClientSettings, identity: Identity, trust: Trust) -> None:
+        """Use ``open`` or ``create``."""
+        self.path, self.name, self.task = path, settings.name, settings.task
+        self.checks_model = settings.checks_model
+        self.identity, self.trust = identity, trust
+        self.store = AttemptStore(path / _STORE)
+        self.journal = Journal(path / "journal", trust.task(self.task).policy.max_parameters)
+
+    def __repr__(self) -> str:
+        return f"ClientHome({self.name!r}, task={self.task!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store; harmless when closed."""
+        self.store.close()
+
+    @staticmethod
+    def create(
+        path: str | Path, identity: Identity, trust: Trust, task: str, *, checks_model: bool = True
+    ) -> ClientHome:
+        """Make a home.
+
+        Args:
+            path: of a folder that is not there yet.
+            identity: the client's, under which the task's roster has it.
+            trust: what it pins; with the ledger's key, or it could not tell whether a result is recorded.
+            task: it takes part in.
+            checks_model: see ``ClientHome``.
+
+        Raises:
+            ConfigError: there is something at ``path``, or identity and pins do not belong together.
+        """
+        _check_member(identity, trust, task)
+        settings = _ClientSettings(identity.name, task, checks_model)
+        path = _new_folder(path, settings, identity)
+        trust.save(path / TRUST_FILE)
+        return ClientHome(path, settings, identity, trust)
+
+    @staticmethod
+    def open(path: str | Path) -> ClientHome:
+        """Open a home.
+
+        Raises:
+            ConfigError: something is missing, malformed, or accessible to others, or the identity is not the one that
+                is pinned for the task.
+            StoreError: the store can't be opened.
+        """
+        path = Path(path)
+        settings = _read_settings(path, _ClientSettings)
+        if not (path / _STORE).exists():  # it would be made anew
+            raise ConfigError(f"{path} has no {_STORE}: without it, this node could be made to answer twice")
+        identity, trust = _read_identity(path, settings.name), Trust.load(path / TRUST_FILE)
+        _check_member(identity, trust, settings.task)
+        return ClientHome(path, settings, identity, trust)
+
+    def keep_receipt(self, key: Key, sender: str, receipt: bytes | memoryview) -> Path:
+        """Keep what shows that somebody has accepted this client's input; the same again changes nothing.
+
+        Args:
+            key: of the attempt.
+            sender: id of who has signed it.
+            receipt: its message.
+
+        Raises:
+            ConfigError: above 64 KiB.
+        """
+        task, number, attempt = key
+        if len(receipt) > _MAX_RECEIPT:
+            raise ConfigError(f"a receipt of {len(receipt)} bytes, above {_MAX_RECEIPT}")
+        folder = self.path / "receipts"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        which = digest("receipt-file", task.encode(), sender.encode(), bytes(receipt)).hex()[:32]
+        path = folder / f"round-{number:06d}-attempt-{attempt}-{which}"
+        if not path.exists():
+            keystore.write_new(path, bytes(receipt))
+        return path
+
+
+class ServerHome:
+    """The server's home.
+
+    Attributes:
+        path: the folder.
+        name: id of the aggregator, as everybody has pinned it.
+        task: it coordinates.
+        identity: its key.
+        ledger: which every verified round is appended to.
+        store: durable; which attempts have begun.
+    """
+
+    def __init__(self, path: Path, settings: _ServerSettings, identity: Identity) -> None:
+        """Use ``open`` or ``create``."""
+        self.path, self.name, self.task, self.identity = path, settings.name, settings.task, identity
+        self.store = AttemptStore(path / _STORE)
+        self.ledger = Ledger(path / _LEDGER)
+
+    def __repr__(self) -> str:
+        return f"ServerHome({self.name!r}, task={self.task!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close ledger and store; harmless when closed."""
+        self.ledger.close()
+        self.store.close()
+
+    @property
+    def trust(self) -> Trust:
+        """What the server has pinned: what its ledger verifies rounds against."""
+        return self.ledger.trust
+
+    @staticmethod
+    def create(path: str | Path, identity: Identity, task: str) -> ServerHome:
+        """Make a home with an empty ledger, which pins nothing yet: ``open`` refuses it until it does.
+
+        Args:
+            path: of a folder that is not there yet.
+            identity: the aggregator's.
+            task: it coordinates.
+
+        Raises:
+            ConfigError: there is something at ``path``.
+        """
+        settings = _ServerSettings(identity.name, task)
+        return ServerHome(_new_folder(path, settings, identity), settings, identity)
+
+    @staticmethod
+    def open(path: str | Path) -> ServerHome:
+        """Open a home.
+
+        Raises:
+            ConfigError: something is missing, malformed, or accessible to others, the identity is not a pinned
+                operator's, or no task is pinned.
+            LedgerError, StoreError: ledger or store can't be opened.
+        """
+        path = Path(path)
+        settings = _read_settings(path, _ServerSettings)
+        identity = _read_identity(path, settings.name)
+        for file, what in ((_LEDGER, "ledger "), (_STORE, "")):
+            if not (path / file).exists():  # it would be made anew
+                raise ConfigError(f"{path} has no {what}{file}")
+        home = ServerHome(path, settings, identity)
+        try:
+            if settings.task not in home.trust.tasks:
+                raise ConfigError(f"task {settings.task!r} is not pinned in {home.ledger.trust_path}")
+            if home.trust.operators.get(home.name) != identity.public:
+                raise ConfigError(f"the identity in {path} is not the pinned operator {home.name!r}")
+        except BaseException:
+            home.close()
+            raise
+        return home
+
+    def place(self, operators: Mapping[str, Place]) -> None:
+        """Write down where the operators are, in place of what stood there."""
+        document = msgspec.json.format(msgspec.json.encode(operators), indent=1)
+        half = self.path / f".{_OPERATORS}"
+        half.write_bytes(document + b"\n")
+        half.chmod(0o600)
+        half.replace(self.path / _OPERATORS)
+
+    def places(self) -> dict[str, Place]:
+        """Where the operators are, by id.
+
+        Raises:
+            ConfigError: the file is missing, malformed, or accessible to others.
+        """
+        path = self.path / _OPERATORS
+        try:
+            return msgspec.json.decode(keystore.read_private(path, _MAX_OPERATORS), type=dict[str, Place])
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    @contextmanager
+    def staff(self, config: RoundConfig) -> Iterator[tuple[RoundConfig, bytes, Mapping[str, OperatorRole]]]:
+        """Connect to the operators that a round's backend has beside the aggregator.
+
+        Args:
+            config: of the round, without a setup.
+
+        Yields:
+            The configuration that names the operators' keys, the setup for the aggregator, and the operators' roles by
+                id: the configuration as it was and nothing else for a backend that has none.
+
+        Raises:
+            ConfigError: the home lacks what the backend needs, or the backend is not served over connections.
+            OperatorLost: more operators can't be reached than a round can go on without; names one.
+            BadKey: somebody else answers for an operator; names it.
+        """
+        policy = config.policy
+        backend = backends.load(policy.backend)
+        backend.check_policy(policy)
+        if backend.together:
+            raise ConfigError(f"the operators of backend {backend.name!r} work in one process: no plug-in asks them")
+        if not (backend.holders(policy) or backend.aggregators(policy)):
+            yield config, b"", {}
+            return
+        # gRPC is an extra, which only those need who have operators.
+        from secure_agg.transport.blocking import connected
+        from secure_agg.transport.channel import Endpoint
+        from secure_agg.transport.client import Operators
+
+        places = self.places()
+        try:
+            cards = {name: OperatorCard.from_bytes(place.card) for name, place in places.items()}
+            if backend.holders(policy):
+                setup = self._certificate()
+                names = decode(KeyCertificate, setup, len(MAX_SETUP)).names
+            else:
+                setup = aggregator_set(cards.values(), self.trust.operators).to_bytes()
+                names = tuple(cards)
+        except RemoteProtocolError as error:
+            raise ConfigError(f"what {self.path} says of the operators is unfit: {error}") from error
+        unknown = sorted(set(names) - set(cards))
+        if unknown:
+            raise ConfigError(f"where {unknown[0]!r} is does not stand in {self.path / _OPERATORS}")
+        endpoints = [Endpoint(places[name].address, cards[name]) for name in names]
+        least = backend.operators_needed(policy)
+        with connected(Operators(self._keys, endpoints, self.trust.operators), CONNECT_S, least) as holders:
+            yield msgspec.structs.replace(config, setup=setup_digest(setup)), setup, holders
+
+    @functools.cached_property
+    def _keys(self) -> OperatorKeys:
+        """What operators know the server by; opening the file takes a while, so it is done once."""
+        return keyfile.load(self.path / KEY_FILE, keystore.read_passphrase(self.path / PASSPHRASE_FILE))
+
+    def _certificate(self) -> bytes:
+        path = self.path / CERTIFICATE_FILE
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"certificate {path} can't be read: {error.strerror}") from error
+
+
+def _check_member(identity: Identity, trust: Trust, task: str) -> None:
+    if task not in trust.tasks:
+        raise ConfigError(f"task {task!r} is not pinned: {', '.join(map(repr, trust.tasks)) or 'no task is'}")
+    if trust.tasks[task].roster.get(identity.name) != identity.public:
+        raise ConfigError(f"the identity of {identity.name!r} is not the one in the roster pinned for task {task!r}")
+    if trust.log is None:
+        raise ConfigError("no ledger's key is pinned: this node could not tell whether a result is recorded")
+
+
+def _new_folder(path: str | Path, settings: _Settings, identity: Identity) -> Path:
+    path = Path(path)
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        raise ConfigError(f"{path} exists already: a home is never overwritten, choose a new folder") from None
+    identity.save(path / _IDENTITY)
+    keystore.write_new(path / _SETTINGS, msgspec.json.format(msgspec.json.encode(settings), indent=1) + b"\n")
+    return path
+
+
+def _read_settings(path: Path, kind: type[_S]) -> _S:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ConfigError(f"{path} is no home: {error.strerror}") from error
+    if mode & 0o077:
+        raise ConfigError(f"folder {path} is accessible to others: chmod 700 it")
+    try:
+        return msgspec.json.decode(keystore.read_private(path / _SETTINGS, _MAX_SETTINGS), type=kind)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{path / _SETTINGS}: {error}") from None
+
+
+def _read_identity(path: Path, name: str) -> Identity:
+    try:
+        return Identity.load(name, path / _IDENTITY)
+    except OSError as error:
+        raise ConfigError(f"{path / _IDENTITY} can't be read: {error.strerror}") from error

@@ -1,0 +1,230 @@
+"""The arrays of a model that are averaged, taken out of its named layers and put back; and the two steps between a
+model and what is averaged: ``difference`` on a node, ``apply`` on every side.
+
+Floating-point layers are averaged. Layers of integers or booleans are counters of one node, like a batch norm's
+``num_batches_tracked``: they never leave it, and a model that is put back has those of the model it was handed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from secure_agg.errors import UpdateError
+
+Array = npt.NDArray[Any]
+
+_CHUNK: Final = 1 << 16
+_AVERAGED: Final = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a layer is apart from its values.
+
+    Attributes:
+        dtype: in native byte order.
+        shape: as the framework has it.
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def of(name: str, array: object) -> Layer:
+        """Look at one layer.
+
+        Raises:
+            UpdateError: it can neither be averaged nor kept; names it.
+        """
+        if not isinstance(array, np.ndarray):
+            raise UpdateError(f"layer {name!r} is a {type(array).__name__}, not a numpy array")
+        dtype = array.dtype.newbyteorder("=")
+        if dtype.kind not in "biu" and dtype not in _AVERAGED:
+            raise UpdateError(
+                f"layer {name!r} is {dtype}: float16, float32 and float64 are averaged, integers and booleans kept"
+            )
+        return Layer(dtype, array.shape)
+
+    @property
+    def averaged(self) -> bool:
+        """Whether it has something to average: floats, and at least one of them."""
+        return self.dtype in _AVERAGED and 0 not in self.shape
+
+    @property
+    def float_shape(self) -> tuple[int, ...]:
+        """Shape of the float array that stands for it: a scalar has one dimension there."""
+        return self.shape or (1,)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """How the named arrays of one model map to the float arrays that are averaged.
+
+    Attributes:
+        all: every layer by name, in the model's order.
+    """
+
+    all: Mapping[str, Layer]
+
+    @staticmethod
+    def of(named: Mapping[str, Array]) -> Layers:
+        """The layers of a model.
+
+        Raises:
+            UpdateError: a layer that is neither floats of 16, 32 or 64 bits nor integers nor booleans, or no layer
+                that could be averaged.
+        """
+        layers = Layers({name: Layer.of(name, array) for name, array in named.items()})
+        if not layers.averaged:
+            raise UpdateError(f"none of the model's {len(named)} layers holds floats: there is nothing to average")
+        return layers
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """Names of the layers that are averaged, in the order of their float arrays."""
+        return tuple(name for name, layer in self.all.items() if layer.averaged)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Names of the others: integers, booleans, and floats without elements."""
+        return tuple(name for name, layer in self.all.items() if not layer.averaged)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the float arrays."""
+        return tuple(layer.float_shape for layer in self.all.values() if layer.averaged)
+
+    def floats(self, named: Mapping[str, Array]) -> list[Array]:
+        """The values of the averaged layers: float16, float32 or float64 as the layer, native byte order, C order, at
+        least one dimension. Views of ``named`` where they can be: they are for reading.
+
+        Raises:
+            UpdateError: names, dtypes or shapes are not those of this model; names the layer.
+        """
+        self._check(named)
+        return [
+            np.ascontiguousarray(named[name], dtype=self.all[name].dtype).reshape(self.all[name].float_shape)
+            for name in self.averaged
+        ]
+
+    def restore(self, named: Mapping[str, Array], floats: Sequence[Array]) -> dict[str, Array]:
+        """``named`` with its averaged layers replaced; their shapes and dtypes, byte order too, stay what they were.
+
+        Args:
+            named: a model with these layers.
+            floats: one array for each averaged layer, as ``floats`` makes them and ``apply`` moves them.
+
+        Returns:
+            The layers in the order of ``named``. The kept ones are the very arrays of ``named``, and the others views
+            of ``floats`` where they can be.
+
+        Raises:
+            UpdateError: the model or the arrays are not of these layers; names the layer. Nothing is rounded here: a
+                mean is brought into a model's dtypes by ``apply``.
+        """
+        self._check(named)
+        if len(floats) != len(self.averaged):
+            raise UpdateError(f"{len(floats)} arrays for {len(self.averaged)} averaged layers")
+        restored = dict(named)
+        for name, array in zip(self.averaged, floats, strict=True):
+            layer = self.all[name]
+            if array.dtype != layer.dtype or array.shape != layer.float_shape:
+                raise UpdateError(
+                    f"layer {name!r} takes {layer.dtype} of shape {layer.float_shape}, "
+                    f"not {array.dtype} of shape {array.shape}"
+                )
+            restored[name] = array.reshape(layer.shape).astype(named[name].dtype, copy=False)
+        return restored
+
+    def _check(self, named: Mapping[str, Array]) -> None:
+        for name in self.all:
+            if name not in named:
+                raise UpdateError(f"the model has no layer {name!r}")
+        for name, array in named.items():
+            if name not in self.all:
+                raise UpdateError(f"the model has a layer {name!r} that was not there before")
+            found, layer = Layer.of(name, array), self.all[name]
+            if found != layer:
+                raise UpdateError(
+                    f"layer {name!r} is {found.dtype} of shape {found.shape}, "
+                    f"and was {layer.dtype} of shape {layer.shape}"
+                )
+
+
+def difference(new: Sequence[Array], old: Sequence[Array]) -> list[Array]:
+    """What training has changed: ``new − old``, in float32, in float64 for float64 arrays.
+
+    In float32 it is off by at most 2^-24 of itself, which is below half a step of the finest codec, and takes half the
+    memory. An element that is the same infinity or NaN in both, as in an attention mask, has not changed: 0.
+
+    Args:
+        new, old: float16, float32 or float64, pairwise of one dtype and shape.
+
+    Returns:
+        New arrays, which the codec takes; an element that only now is infinite or NaN stays so, and the codec says
+        where.
+
+    Raises:
+        UpdateError: the arrays don't match.
+    """
+    if len(new) != len(old):
+        raise UpdateError(f"{len(new)} arrays were trained from {len(old)}")
+    steps = []
+    for index, (after, before) in enumerate(zip(new, old, strict=True)):
+        if (after.dtype, after.shape) != (before.dtype, before.shape):
+            raise UpdateError(
+                f"array {index} is {after.dtype} of shape {after.shape}, and was {before.dtype} of shape {before.shape}"
+            )
+        step = np.empty(after.shape, dtype=np.result_type(after.dtype, np.float32))
+        for place in _chunks(after):
+            part = step.reshape(-1)[place]
+            one, other = after.reshape(-1)[place], before.reshape(-1)[place]
+            with np.errstate(over="ignore", invalid="ignore"):
+                np.subtract(one, other, out=part, dtype=step.dtype)
+            if not np.isfinite(part).all():
+                part[(one == other) | (np.isnan(one) & np.isnan(other))] = 0.0
+        steps.append(step)
+    return steps
+
+
+def apply(old: Sequence[Array], mean: Sequence[npt.NDArray[np.float64]]) -> list[Array]:
+    """The model that a mean difference leads to. Everybody who computes it gets the same bits:
+
+        new = round(float64(old) + mean), to nearest, ties to even, in the dtype of ``old``
+
+    Where that overflows from a finite ``old``, new is the largest finite number of the dtype with the sum's sign: a
+    round that is over must lead to a model.
+
+    Args:
+        old: float16, float32 or float64.
+        mean: float64, finite, of the same shapes.
+
+    Raises:
+        UpdateError: the shapes don't match.
+    """
+    if [array.shape for array in old] != [array.shape for array in mean]:
+        raise UpdateError("the mean's arrays have other shapes than the model's")
+    moved = []
+    for before, step in zip(old, mean, strict=True):
+        after = np.empty(before.shape, dtype=before.dtype)
+        limit = np.finfo(before.dtype).max
+        for place in _chunks(before):
+            part, start = after.reshape(-1)[place], before.reshape(-1)[place]
+            with np.errstate(over="ignore", under="ignore"):
+                total = start.astype(np.float64) + step.reshape(-1)[place]
+                part[:] = total
+            over = np.isinf(part) & np.isfinite(start)
+            if over.any():
+                part[over] = np.copysign(limit, total[over])
+        moved.append(after)
+    return moved
+
+
+def _chunks(array: Array) -> Iterator[slice]:
+    """Parts of a flat array that stay in a core's cache: a layer takes no more memory than its result."""
+    return (slice(start, start + _CHUNK) for start in range(0, array.size, _CHUNK))
