@@ -21,6 +21,9 @@ from secure_agg.messages import Envelope
 from secure_agg.rounds import LocalRound
 
 _MEMORY_EVERY: Final = 8
+_ROUND_MS: Final = 1_000.0
+_MEANT: Final = (1_000_000, 100)
+"""Parameters and clients that the target is for."""
 
 
 class MeteredAggregator(Aggregator):
@@ -120,7 +123,13 @@ def rows(options: Options) -> list[Row]:
         ),
         _unmask(options, survivors * (1 + lost), unmask, Limits(values), cohort),
         Row.timed("aggregator.verify", "aggregator: final check, signatures included", Samples((stats["verify_s"],))),
-        Row.timed("aggregator.total", "aggregator: whole round", Samples((stats["aggregator.total_s"],)), note=cohort),
+        Row.timed(
+            "aggregator.total",
+            "aggregator: whole round",
+            Samples((stats["aggregator.total_s"],)),
+            targets=(Target("median", _ROUND_MS),) if (options.params, options.clients) == _MEANT else (),
+            note=cohort,
+        ),
     ]
 
 

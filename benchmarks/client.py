@@ -61,7 +61,7 @@ def _times(options: Options, replays: list[dict[str, float]], floor: Samples) ->
             derived=per_parameter(unverified + commit),
             derived_unit="ns/param",
             peer=("encode, protect", unverified),
-            targets=(Target("ratio", 2.0),),
+            targets=(Target("ratio", 1.5),),
             note=cohort,
         ),
     ]

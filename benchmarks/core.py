@@ -8,7 +8,7 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import aggregation, client, kernels, memory
+from benchmarks import aggregation, client, flower_peer, kernels, memory
 from benchmarks.federation import Options
 from benchmarks.report import Report, Row, machine
 from benchmarks.suite import Suite, UsageError
@@ -62,10 +62,19 @@ def _run(arguments: argparse.Namespace) -> Report:
         rows += client.rows(options)
     with progress.status(f"a round of {options.clients} clients"):
         rows += aggregation.rows(options)
+    missing = flower_peer.missing()
+    if not missing:
+        with progress.status("a client of Flower's SecAgg+"):
+            rows += flower_peer.rows(options)
     if arguments.memory:
         with progress.status("memory, in fresh processes"):
             rows += memory.rows()
-    return Report("core", stamp, asdict(options), tuple(rows))
+    return Report("core", stamp, asdict(options), tuple(rows), missing)
 
 
-SUITE: Final = Suite("one masking round: kernels, client, aggregator, memory", _add_arguments, _run)
+SUITE: Final = Suite(
+    "one masking round: kernels, client, aggregator, memory",
+    _add_arguments,
+    _run,
+    quick=("--params", "20000", "--clients", "5", "--repeat", "2"),
+)

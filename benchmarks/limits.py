@@ -1,25 +1,39 @@
 """What the machine itself can do, by the same libraries and in pieces of the same size as the kernels use.
 
-Nothing here depends on secure-agg's arithmetic: a stream of AES-256-CTR into a buffer that exists, an addition of
-32-bit words in place, one SHA-256 over the update, one copy of it.
+Nothing here depends on secure-agg's arithmetic: AES-256 in counter mode into a buffer that exists, by plain CTR or by
+GCM, whichever is faster on this machine, an addition of 32-bit words in place, one SHA-256 over the update, one copy of
+it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from benchmarks.report import Row
 from benchmarks.timing import Samples
 from mpc import parallel
-from mpc.keystream import CHUNK
+from mpc.keystream import CHUNK, galois_is_faster
 from mpc.ring import ELEMENT_BYTES, Vector, byte_view
 
-_ZEROS = bytes(ELEMENT_BYTES * CHUNK)
+_ZEROS = memoryview(bytes(ELEMENT_BYTES * CHUNK))
+_TAG = 16
+
+
+def _stream() -> Callable[[memoryview], object]:
+    """Fills a buffer of a chunk or less, and a tag's room behind it, with a key stream."""
+    key = os.urandom(32)
+    if galois_is_faster():
+        galois = AESGCM(key)
+        return lambda view: galois.encrypt_into(bytes(12), _ZEROS[: len(view) - _TAG], None, view)
+    counter = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+    return lambda view: counter.update_into(_ZEROS[: len(view) - _TAG], view[:-_TAG])
 
 
 class Limits:
@@ -41,7 +55,7 @@ class Limits:
         np.copyto(self._copy, self._update)
 
     def keystream(self) -> None:
-        """AES-256-CTR, a 32-bit word for each parameter, on one core."""
+        """AES-256 in counter mode, a 32-bit word for each parameter, on one core."""
         self._work(0, self._chunks, streams=1, add=False)
 
     def keystream_all_cores(self) -> None:
@@ -63,14 +77,13 @@ class Limits:
         return self._vector[chunk * CHUNK : (chunk + 1) * CHUNK]
 
     def _work(self, first: int, last: int, *, streams: int, add: bool) -> None:
-        ciphers = [Cipher(algorithms.AES(os.urandom(32)), modes.CTR(bytes(16))).encryptor() for _ in range(streams)]
-        scratch = np.empty(min(CHUNK, self._vector.size), dtype=np.uint32)
+        fill = [_stream() for _ in range(streams)]
+        scratch = np.empty(min(CHUNK, self._vector.size) + _TAG // ELEMENT_BYTES, dtype=np.uint32)
         for chunk in range(first, last):
             part = self._part(chunk)
-            noise = scratch[: part.size]
-            view = byte_view(noise)
-            for cipher in ciphers:
-                cipher.update_into(memoryview(_ZEROS)[: len(view)], view)
+            noise, view = scratch[: part.size], byte_view(scratch[: part.size + _TAG // ELEMENT_BYTES])
+            for stream in fill:
+                stream(view)
                 if add:
                     np.add(part, noise, out=part)
 
@@ -78,8 +91,8 @@ class Limits:
 def rows(samples: dict[str, Samples], parameters: int) -> list[Row]:
     """The rows of the limits, from samples under their methods' names."""
     names = {
-        "keystream": "AES-256-CTR keystream, one core",
-        "keystream_all_cores": f"AES-256-CTR keystream, all cores ({parallel.cores()})",
+        "keystream": "AES-256 keystream, one core",
+        "keystream_all_cores": f"AES-256 keystream, all cores ({parallel.cores()})",
         "add": "uint32 addition in place, one core",
         "sha256": "SHA-256 of the float32 update",
         "copy": "copy of the update",

@@ -12,6 +12,7 @@ The public matrix is several times as large as the vector; it must not show.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import re
@@ -32,8 +33,12 @@ COMMIT_PARAMS: Final = 100_000_000
 _WARM_PARAMS: Final = 1 << 18
 _RANK: Final = 3
 _MB: Final = 1_000_000
+_ALLOCATION: Final = {-3: 1 << 16, -1: 0}
+"""glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, in bytes (malloc.h)."""
 _STATUS: Final = Path("/proc/self/status")
 _CLEAR: Final = Path("/proc/self/clear_refs")
+MEASURABLE: Final = _CLEAR.exists()
+"""Whether this system has what ``growth`` takes."""
 
 
 def _status_bytes(name: str, status: Path = _STATUS) -> int:
@@ -66,6 +71,17 @@ def growth(operation: Callable[[], object]) -> int:
     operation()
     started = sum(_status_bytes("VmHWM", status) for status in _children() - known)
     return _status_bytes("VmHWM") - before + started
+
+
+def give_back() -> None:
+    """From now on large arrays are taken from the system one by one and given back at once (glibc), as in a process
+    that has freed nothing yet: what is only used again would not show in ``growth``.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        for option, value in _ALLOCATION.items():
+            library.mallopt(option, value)
+        library.malloc_trim(0)
 
 
 def _record(params: int) -> Recording:

@@ -6,15 +6,24 @@ statements can never be the same bytes.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 PROTOCOL = b"secure-agg/1"
+
+
+@lru_cache(maxsize=256)
+def _opening(label: str) -> bytes:
+    """``PROTOCOL`` and the label, each with its length: a protocol has a few dozen labels."""
+    name = label.encode()
+    return b"".join((integer(len(PROTOCOL)), PROTOCOL, integer(len(name)), name))
 
 
 def frame(label: str, *parts: bytes | memoryview) -> bytes:
     """Return ``PROTOCOL``, the label and the parts, each preceded by its length (8 bytes, little endian)."""
-    pieces: list[bytes | memoryview] = []
-    for part in (PROTOCOL, label.encode(), *parts):
-        pieces.append(memoryview(part).nbytes.to_bytes(8, "little"))
-        pieces.append(part)
+    pieces: list[bytes | memoryview] = [_opening(label)]
+    for part in parts:
+        size = len(part) if isinstance(part, bytes) else memoryview(part).nbytes
+        pieces += (integer(size), part)
     return b"".join(pieces)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from mpc import parallel
 from mpc.keystream import CHUNK, KeyStream
-from mpc.ring import Vector, add_into, subtract_from
+from mpc.ring import Vector
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,7 @@ def apply(vector: Vector, masks: Sequence[Mask]) -> None:
         scratch = np.empty(min(CHUNK, vector.size), dtype=np.uint32)
         for chunk in range(first, last):
             part = vector[chunk * CHUNK : (chunk + 1) * CHUNK]
-            noise = scratch[: part.size]
             for stream, sign in streams:
-                stream.residues(chunk, noise)
-                (add_into if sign > 0 else subtract_from)(part, noise)
+                stream.add_residues(chunk, part, sign, scratch[: part.size])
 
     parallel.map_ranges(work, -(-vector.size // CHUNK))

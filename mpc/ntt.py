@@ -49,23 +49,24 @@ def transform_lanes(blocks: npt.NDArray[np.uint32]) -> None:
     """Transform 16 blocks in place. ``blocks[j, lane]`` is coefficient j of block ``lane``: shape (512,
     16).
     """
-    half = N // 2
+    flat = blocks.reshape(N * LANES)  # one loop over butterflies and lanes: the compiler does short inner loops badly
+    half = N * LANES // 2
     groups = 1
     while groups < N:
         for g in range(groups):
             w = np.uint32(_TWIDDLES[groups + g])
             wq = np.uint64(_QUOTIENTS[groups + g])
             start = 2 * g * half
-            for j in range(start, start + half):
-                for lane in range(LANES):
-                    u = blocks[j, lane]
-                    x = blocks[j + half, lane]
-                    q = np.uint32((np.uint64(x) * wq) >> np.uint64(32))
-                    v = np.uint32(np.uint32(x * w) - np.uint32(q * _P32))  # in [0, 2p)
-                    v = min(v, np.uint32(v - _P32))  # an underflow wraps to something huge: min() reduces
-                    s = np.uint32(u + v)
-                    d = np.uint32(u - v)
-                    blocks[j, lane] = min(s, np.uint32(s - _P32))
-                    blocks[j + half, lane] = min(d, np.uint32(d + _P32))
+            low, high = flat[start : start + half], flat[start + half : start + 2 * half]
+            for i in range(half):
+                u = low[i]
+                x = high[i]
+                q = np.uint32((np.uint64(x) * wq) >> np.uint64(32))
+                v = np.uint32(np.uint32(x * w) - np.uint32(q * _P32))  # in [0, 2p)
+                v = min(v, np.uint32(v - _P32))  # an underflow wraps to something huge: min() reduces
+                s = np.uint32(u + v)
+                d = np.uint32(u - v)
+                low[i] = min(s, np.uint32(s - _P32))
+                high[i] = min(d, np.uint32(d + _P32))
         groups *= 2
         half //= 2

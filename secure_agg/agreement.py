@@ -70,6 +70,30 @@ class Participants:
     root: bytes
 
 
+@dataclass(frozen=True)
+class Ballot:
+    """What a statement's signatures are checked against, worked out once.
+
+    Attributes:
+        voters: who may sign, with identity keys.
+        message: what they sign.
+    """
+
+    voters: Mapping[str, bytes]
+    message: bytes
+
+    def check(self, signature: Signature) -> None:
+        """Check one signature.
+
+        Raises:
+            UnknownSender, BadSignature: as they say.
+        """
+        name = signature.name
+        if name not in self.voters:
+            raise UnknownSender(f"{name!r} signed but has no say in it", phase=CONSISTENCY, culprit=name)
+        verify_signature(self.voters[name], signature.signature, self.message, phase=CONSISTENCY, culprit=name)
+
+
 def attested_bytes(sid: bytes, root: bytes, result: Vector) -> bytes:
     """What operators sign of a result that is no sum: the round, the root of the agreed set, and the result."""
     return frame("attested", sid, root, hashlib.sha256(byte_view(result)).digest())
@@ -129,20 +153,9 @@ class Agreement:
         """Who may sign, with identity keys: the members of the set."""
         return {entry.name: session.keys[entry.name] for entry in statement.entries}
 
-    def check_signature(self, session: Session, statement: Statement, signature: Signature) -> None:
-        """Check one signature.
-
-        Raises:
-            UnknownSender, BadSignature: as they say.
-        """
-        voters = self.voters(session, statement)
-        if signature.name not in voters:
-            raise UnknownSender(
-                f"{signature.name!r} signed but has no say in it", phase=CONSISTENCY, culprit=signature.name
-            )
-        message = self.signed_bytes(session.sid, statement)
-        key = voters[signature.name]
-        verify_signature(key, signature.signature, message, phase=CONSISTENCY, culprit=signature.name)
+    def ballot(self, session: Session, statement: Statement) -> Ballot:
+        """Who may sign this statement, and what."""
+        return Ballot(self.voters(session, statement), self.signed_bytes(session.sid, statement))
 
     def check_quorum(self, session: Session, statement: Statement, signatures: Sequence[Signature]) -> None:
         """Check that enough of those who may have signed this very statement.
@@ -157,10 +170,8 @@ class Agreement:
             raise DuplicateMessage("signatures are not in id order, each signer once", phase=CONSISTENCY)
         if len(names) < self.quorum(session):
             raise TooFewClients(f"{len(names)} signed the set, {self.quorum(session)} are needed", phase=CONSISTENCY)
-        voters = self.voters(session, statement)
-        message = self.signed_bytes(session.sid, statement)
+        ballot = self.ballot(session, statement)
         for signature in signatures:
-            if signature.name not in voters:
+            if signature.name not in ballot.voters:
                 raise BadSignature("a signer has no say in the set", phase=CONSISTENCY, culprit=signature.name)
-            key = voters[signature.name]
-            verify_signature(key, signature.signature, message, phase=CONSISTENCY, culprit=signature.name)
+            ballot.check(signature)

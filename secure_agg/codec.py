@@ -40,21 +40,23 @@ def _encode(
     """Encode into ``out``. Returns how many values were clipped, or −1 − index of the first that is not
     finite.
     """
+    stochastic = noise.size > 0
     clipped = 0
-    bad = values.size
+    bad = 0  # their number: the place of the first would keep the loop from being vector instructions
     for i in range(values.size):
         v = values[i] * 1.0
-        if not abs(v) < np.inf:
-            bad = min(bad, i)
+        bad += 0 if abs(v) < np.inf else 1
         limited = min(max(v, -clip), clip)
-        clipped += limited != v
+        clipped += 1 if limited != v else 0
         r = 0.5
-        if noise.size:
+        if stochastic:
             r = noise[i] * 2.0**-32
         u = np.floor((limited * scale + clip) * units + r)
         out[i] = np.uint32(min(max(u, 0.0), top))
-    if bad < values.size:
-        return -1 - bad
+    if bad:
+        for i in range(values.size):
+            if not abs(values[i]) < np.inf:
+                return -1 - i
     return clipped
 
 

@@ -129,9 +129,11 @@ def write(
     recipient: str,
     body: bytes,
     bulk: memoryview | bytes = b"",
+    bulk_digest: bytes | None = None,
 ) -> bytes:
-    """Sign and encode a message."""
-    bulk_digest = hashlib.sha256(bulk).digest() if len(bulk) else b""
+    """Sign and encode a message. ``bulk_digest`` is the bulk's SHA-256, where it has been computed already."""
+    if bulk_digest is None:
+        bulk_digest = hashlib.sha256(bulk).digest() if len(bulk) else b""
     signature = identity.sign(signed_bytes(session, phase, identity.name, recipient, body, bulk_digest))
     header = Header(VERSION, session, phase, identity.name, recipient, body, bulk_digest, signature)
     return pack(encode(header), bulk)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
 import multiprocessing
 import subprocess
@@ -9,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks import memory
+from benchmarks import flower_peer, memory
 from benchmarks.__main__ import main
 from benchmarks.aggregation import MeteredAggregator
 from benchmarks.federation import KERNELS_ONLY, Federation, Options, RecordedRound, degree_note, update
@@ -29,6 +32,7 @@ KEYS = {
     *(f"limit.{name}" for name in ("keystream", "keystream_all_cores", "add", "sha256", "copy")),
     *(f"kernel.{name}" for name in ("encode", "commit", "commitment", "check", "decode", "mask", "shamir")),
     *(f"client.{name}" for name in ("protect", "verified", "upload", "download", "result")),
+    *(f"peer.{name}" for name in ("flower.mask", "flower.client", "flower.verified", "pycryptodome.shamir")),
     *(f"aggregator.{name}" for name in ("ingest", "kept", "ingest_total", "unmask", "verify", "total")),
 }
 TARGETS = {
@@ -37,9 +41,10 @@ TARGETS = {
     "kernel.check": {"median": 0.4},
     "kernel.mask": {"ratio": 2.5},
     "kernel.shamir": {"median": 150},
-    "client.verified": {"ratio": 2},
+    "client.verified": {"ratio": 1.5},
     "client.upload": {"derived": 4.05},
     "aggregator.kept": {"ratio": 0.1},
+    "peer.flower.mask": {"speedup": 10},
 }
 
 
@@ -70,7 +75,8 @@ def test_the_json_file_holds_every_row_once(report: dict[str, Any]) -> None:
 def test_the_json_file_says_where_and_with_what_it_was_measured(report: dict[str, Any]) -> None:
     assert report["suite"] == "core"
     assert report["parameters"] == {"params": PARAMS, "clients": COHORT, "neighbours": 4, "bits": 16, "repeat": 2}
-    assert set(report["machine"]) == {"cpu", "cores", "load", "python", "numpy", "numba", "cryptography"}
+    stamped = {"cpu", "cores", "load", "date", "platform", "python", "numpy", "numba", "cryptography", "secure-agg"}
+    assert set(report["machine"]) >= stamped | {"source"}
     assert report["machine"]["cores"] >= 1
 
 
@@ -231,3 +237,23 @@ def test_a_sparse_graph_has_no_simple_count_of_masks_to_remove(tmp_path: Path) -
 def test_options_have_their_own_limits() -> None:
     with pytest.raises(ValueError, match="outside \\[2, 4\\]"):
         Options(params=1, clients=5, neighbours=5, bits=16, repeat=1)
+
+
+def test_a_peer_that_is_not_installed_is_named_and_never_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name in ("flwr", "Crypto") else found(name, *rest)
+    )
+    report = run_core(tmp_path, "--params", "1000")
+    assert report["missing"] == {"Flower's SecAgg+ client": "not installed: flwr, Crypto"}
+    assert not [row for row in report["rows"] if row["key"].startswith("peer.")]
+
+
+def test_flowers_client_masks_its_update() -> None:
+    """All values are one, and what it sends is noise in the range that the sums of five clients need."""
+    client = flower_peer.FlowerClient(neighbours=4, bits=16, clients=5)
+    factor, masked = client.collect(np.full(1000, flower_peer.CLIP, dtype=np.float32))
+    assert np.load(io.BytesIO(factor)).shape == (1,)
+    for noise in (np.load(io.BytesIO(masked)), client.mask(np.full(1000, 1 << 16, dtype=np.int64))):
+        assert len(np.unique(noise)) > 900
+        assert 1 << 18 < int(noise.max()) < 1 << 19

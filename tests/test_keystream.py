@@ -12,12 +12,19 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpc import keystream
 from mpc.framing import frame
 from mpc.keystream import CHUNK, KeyStream, derive_key
 from mpc.ring import P, Vector
 
 KEY = bytes(range(32))
 SECRET = bytes(range(100, 132))
+
+
+@pytest.fixture(autouse=True, params=["galois", "counter"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of making a stream, whichever is the faster one here."""
+    monkeypatch.setattr(keystream, "galois_is_faster", lambda: request.param == "galois")
 
 
 def aes_blocks(key: bytes, counters: bytes) -> bytes:
@@ -75,7 +82,7 @@ def test_the_reference_block_cipher_gives_the_nist_counter_mode_vector() -> None
 
 
 @pytest.mark.parametrize("stream", [0, 1, 255, 2**32, 2**64 - 1])
-@pytest.mark.parametrize("count", [1, 3, 4, 5, 1000])
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 2047, 2048, 2049, 2050, 2051, 5000, CHUNK - 1, CHUNK, CHUNK + 3])
 def test_a_stream_is_aes_of_its_number_and_a_counter(stream: int, count: int) -> None:
     words = np.empty(count, dtype=np.uint32)
     KeyStream(KEY).words(stream, words)
@@ -131,6 +138,34 @@ def test_rejections_at_the_very_end_are_replaced_by_what_follows(
     size = rejected_positions(stream_with_rejections)[which] + beyond
     words = reference_words(KEY, stream_with_rejections, size + 64)
     assert filled(KeyStream(KEY), stream_with_rejections, size).tolist() == reference_residues(words, size)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("which", [0, 2])
+@pytest.mark.parametrize("beyond", [0, 1, 5000])
+def test_adding_residues_is_adding_what_they_are(
+    stream_with_rejections: int, which: int, beyond: int, sign: int
+) -> None:
+    """Where a word is rejected inside, at the end and in the refill; and at the edges of Z_p."""
+    size = rejected_positions(stream_with_rejections)[which] + beyond
+    total = np.resize(np.array([0, 1, P - 1], dtype=np.uint32), size)
+    noise = filled(KeyStream(KEY), stream_with_rejections, size).astype(np.int64)
+    expected = (total.astype(np.int64) + sign * noise) % P
+    KeyStream(KEY).add_residues(stream_with_rejections, total, sign, np.empty(size, dtype=np.uint32))
+    assert np.array_equal(total, expected)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("word", [0, 1, P - 1])
+@pytest.mark.parametrize("start", [0, 1, P - 1])
+def test_residues_are_added_modulo_p_at_its_edges(word: int, start: int, sign: int) -> None:
+    """``[word, P]`` makes the kernel skip a word, ``[word, word]`` does not."""
+    for words in ([word, P], [word, word], [word | 1 << 31, word]):
+        total = np.array([start, start], dtype=np.uint32)
+        added = keystream._add_residues(np.array(words, dtype=np.uint32), total, sign < 0)
+        kept = [w & 0x7FFFFFFF for w in words if w & 0x7FFFFFFF < P]
+        assert added == len(kept)
+        assert total.tolist() == [(start + sign * w) % P for w in kept] + [start] * (2 - added)
 
 
 @pytest.mark.parametrize("length", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7])

@@ -75,7 +75,7 @@ class CryptenCoordinator(AggregatorSide):
         """Everybody who has advertised."""
         self._session = session
 
-    def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
+    def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
         """Clients speak once."""
         raise LocalProtocolError("clients of this backend send shares to the parties")
 

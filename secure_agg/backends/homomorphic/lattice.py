@@ -94,8 +94,8 @@ class Accumulator:
         return self._count
 
     def add(self, data: bytes | memoryview) -> None:
-        """Add a client's vector. Every chunk is checked before the first one is added, and loaded again to be
-        added, so that no second set of ciphertexts is ever held; after an error the sum is as it was.
+        """Add a client's vector, chunk by chunk: no second set of ciphertexts is ever held. After an error what was
+        added is loaded again and subtracted, which leaves the sum as it was, residue by residue.
 
         Raises:
             LocalProtocolError: ``total`` has been called, or n_max vectors have been added.
@@ -112,8 +112,6 @@ class Accumulator:
         if self._count == 0:
             self._sum = [_load(self._public, stream) for stream in streams]
         else:
-            for stream in streams:
-                _load(self._public, stream)
             self._add_all(streams)
         self._count += 1
 
@@ -121,11 +119,15 @@ class Accumulator:
         added: list[tuple[Any, memoryview]] = []
         try:
             for total, stream in zip(self._sum, streams, strict=True):
+                other = _load(self._public, stream)
                 added.append((total, stream))
-                total.add_(_load(self._public, stream))
-        except SEAL_ERRORS as error:  # SEAL refuses a sum whose second polynomial is zero, once it has added
+                total.add_(other)
+        except (MalformedMessage, *SEAL_ERRORS) as error:
             for total, stream in added:
                 total.sub_(_load(self._public, stream))
+            if isinstance(error, MalformedMessage):
+                raise
+            # SEAL refuses a sum whose second polynomial is zero, once it has added.
             raise BadInput("a ciphertext cancels the sum of the others") from error
 
     def total(self) -> bytes:

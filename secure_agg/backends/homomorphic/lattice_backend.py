@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
@@ -18,6 +19,12 @@ from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import ConfigError
 
 _TOTAL_BYTES: Final = 8
+
+
+@functools.lru_cache(maxsize=2)
+def _public_key(data: bytes, parameters: LatticeParameters) -> PublicKey:
+    """A role takes the same key over to check the set-up and to use it; each time would take 10 to 15 ms."""
+    return PublicKey.from_bytes(data, parameters)
 
 
 class _Sum(lattice.Accumulator, Summing):
@@ -79,7 +86,7 @@ class LatticeBackend(HomomorphicBackend):
 
     def scheme(self, config: RoundConfig, public: bytes) -> Scheme:
         """TenSEAL's public context, compared with the round's parameters."""
-        return _Scheme(PublicKey.from_bytes(public, self.parameters(config)))
+        return _Scheme(_public_key(public, self.parameters(config)))
 
     def hidden_sizes(self, config: RoundConfig) -> range:
         """Ciphertexts are compressed, so there is an upper bound only."""

@@ -46,7 +46,7 @@ from secure_agg.errors import (
     TooFewClients,
     UnknownSender,
 )
-from secure_agg.messages import ADVERTISE, CONSISTENCY, decode, encode, header_limit
+from secure_agg.messages import ADVERTISE, CONSISTENCY, Message, decode, encode, header_limit
 from zk.transcript import DIGEST_BYTES
 
 
@@ -145,7 +145,7 @@ class MaskingAggregator(AggregatorSide):
 
     # --- adding up ------------------------------------------------------------------------------------------
 
-    def receive_input(self, name: str, part: bytes, hidden: memoryview, nonce: bytes) -> None:
+    def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
         """Add a masked vector.
 
         Both ends of an edge must have used its mask, or neither; whichever of the two comes second and says
@@ -166,7 +166,7 @@ class MaskingAggregator(AggregatorSide):
                     phase=MASKED_INPUT,
                     culprit=name,
                 )
-        ring.add_into(self._sum, hidden_vector(hidden, phase=MASKED_INPUT, culprit=name))
+        ring.add_into(self._sum, hidden_vector(message.bulk, phase=MASKED_INPUT, culprit=name))
         self._seed_hashes[me], self._active[me] = masked.seed_hash, frozenset(active)
 
     def _check_claims(self, name: str, me: int, active: set[int]) -> None:
@@ -216,11 +216,15 @@ class MaskingAggregator(AggregatorSide):
         dealers = [share.dealer for share in released]
         if dealers != sorted(set(dealers)):
             raise DuplicateMessage("shares are not in order, one for each dealer", phase=UNMASK, culprit=name)
-        self._released[holder] = {
-            share.dealer: self._check_share(name, holder, share.dealer, share.share) for share in released
-        }
+        for share in released:
+            self._check_share(name, holder, share.dealer, share.share)
+        try:
+            values = ring.from_bytes(b"".join(share.share for share in released))
+        except ValueError as error:  # an honest holder would have refused it when it was dealt
+            raise BadShare(f"a share is not canonical: {error}", phase=UNMASK, culprit=name) from error
+        self._released[holder] = dict(zip(dealers, values.reshape(-1, shamir.LIMBS), strict=True))
 
-    def _check_share(self, name: str, holder: int, dealer: int, share: bytes) -> Vector:
+    def _check_share(self, name: str, holder: int, dealer: int, share: bytes) -> None:
         shares = self._shares.get(dealer)
         if shares is None or not (dealer == holder or holder in self._chosen[dealer]):
             raise UnknownSender(f"a share of {dealer}, who dealt none to this client", phase=UNMASK, culprit=name)
@@ -239,10 +243,6 @@ class MaskingAggregator(AggregatorSide):
                 phase=UNMASK,
                 culprit=name,
             )
-        try:
-            return ring.from_bytes(share)
-        except ValueError as error:  # an honest holder would have refused it when it was dealt
-            raise BadShare(f"a share is not canonical: {error}", phase=UNMASK, culprit=name) from error
 
     def total(self) -> Vector:
         """Rebuild the survivors' seeds and the mask keys of those who dropped out, and remove their masks
