@@ -15,6 +15,7 @@ from secure_agg.cli.bench import bench
 from secure_agg.cli.demo import demo
 from secure_agg.cli.keygen import keygen
 from secure_agg.cli.output import JSON_FLAG
+from secure_agg.cli.plan import plan
 from secure_agg.cli.verify import verify_evidence
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.command("backends")(list_backends)
 app.command("verify", epilog=exits.HELP)(verify_evidence)
 app.add_typer(ledger.app, name="ledger")
 app.command("keygen")(keygen)
+app.command("plan", epilog=exits.HELP)(plan)
 app.add_typer(keyholder.app, name="keyholder")
 app.add_typer(aggregator.app, name="aggregator")
 app.add_typer(federation.app, name="federation")

@@ -1,0 +1,166 @@
+"""``secure-agg plan``: what a round would cost, and which backend to choose."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from secure_agg.cli.output import JsonOption, emit, plain, table
+from secure_agg.errors import ConfigError
+from secure_agg.planning.advice import Advice, Needs, advise
+from secure_agg.planning.constants import DEFAULT, Constants
+from secure_agg.planning.limits import remarks
+from secure_agg.planning.prediction import Network, Prediction
+
+
+def plan(
+    parameters: Annotated[int, typer.Option(metavar="N", help="Parameters of the model.")],
+    clients: Annotated[int, typer.Option(metavar="N", help="Clients of the federation.")],
+    bits: Annotated[
+        int | None, typer.Option(metavar="Q", help="Bits per value; chosen by the plan if left out.")
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Plan for this backend, whatever is best.")
+    ] = None,
+    dropout: Annotated[float, typer.Option(metavar="SHARE", help="Of the clients that fall silent in a round.")] = 0.0,
+    servers: Annotated[int, typer.Option(metavar="K", help="Independent servers, of whom one is honest.")] = 1,
+    key_holder: Annotated[bool, typer.Option("--key-holder", help="Somebody else may hold a decryption key.")] = False,
+    post_quantum: Annotated[
+        bool, typer.Option("--post-quantum", help="Secrets must outlast quantum computers.")
+    ] = False,
+    robust: Annotated[bool, typer.Option("--robust", help="A norm bound, trimmed mean or median is needed.")] = False,
+    up_mbit: Annotated[float, typer.Option(metavar="MBIT", help="Upload of a client, Mbit/s.")] = 20.0,
+    down_mbit: Annotated[float, typer.Option(metavar="MBIT", help="Download of a client, Mbit/s.")] = 100.0,
+    server_gbit: Annotated[float, typer.Option(metavar="GBIT", help="A server's link, Gbit/s.")] = 1.0,
+    rtt_ms: Annotated[float, typer.Option(metavar="MS", help="Round trip, milliseconds.")] = 50.0,
+    calibrate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Measure this machine first (5 s), and write FILE.")
+    ] = None,
+    constants: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Constants that --calibrate has written; else the shipped ones.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict seconds, bytes and memory of each role in a round, and recommend a backend."""
+    if min(up_mbit, down_mbit, server_gbit) <= 0 or rtt_ms < 0:
+        raise ConfigError("a link has a speed above 0, and a round trip takes no negative time")
+    machine = _constants(calibrate, constants)
+    network = Network(up_mbit, down_mbit, server_gbit, rtt_ms)
+    needs = Needs(parameters, clients, bits, dropout, servers, key_holder, post_quantum, robust)
+    advice = advise(needs, machine, network)
+    chosen = backend or advice.backend
+    candidate = next((one for one in advice.candidates if one.backend == chosen), None)
+    if backend is not None and (candidate is None or candidate.prediction is None):
+        raise ConfigError(candidate.refused if candidate else f"no plan is made for backend {backend!r}")
+    found = candidate.prediction if candidate else None
+
+    def show(console: Console) -> None:
+        if found:
+            _show_prediction(console, found, machine)
+        _show_advice(console, advice, remarks(found) if found else [])
+
+    emit(_document(advice, found, machine), as_json, show)
+
+
+def _constants(calibrate: Path | None, constants: Path | None) -> Constants:
+    if calibrate is None:
+        return Constants.load(constants) if constants else DEFAULT
+    from secure_agg.planning.calibration import measure  # it brings TenSEAL
+
+    measured = measure()
+    measured.save(calibrate)
+    return measured
+
+
+def _document(advice: Advice, found: Prediction | None, machine: Constants) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "machine": machine.machine,
+        "recommended": {
+            "backend": advice.backend,
+            "cohort": advice.cohort,
+            "bits": advice.bits,
+            "reasons": list(advice.reasons),
+        },
+        "candidates": [
+            {
+                "backend": one.backend,
+                "seconds": one.prediction.seconds if one.prediction else None,
+                "refused": one.refused,
+            }
+            for one in advice.candidates
+        ],
+    }
+    if found:
+        document["prediction"] = {
+            "backend": found.setting.backend,
+            "parameters": found.setting.parameters,
+            "clients": found.setting.clients,
+            "bits": found.setting.bits,
+            "lost": found.setting.lost,
+            "seconds": found.seconds,
+            "network": found.network,
+            "shares": [asdict(share) for share in found.shares],
+            "memory": found.memory,
+            "remarks": remarks(found),
+        }
+    return document
+
+
+def _show_prediction(console: Console, found: Prediction, machine: Constants) -> None:
+    setting = found.setting
+    console.print(
+        f"[bold]{setting.backend}[/]: {setting.parameters:,} parameters, {setting.clients:,} clients, "
+        f"{setting.bits} bits, {setting.lost:,} lost in the round; seconds on {machine.machine}"
+    )
+    shown = table("phase", "role", "computes", "sends", "receives", right=("computes", "sends", "receives"))
+    for share in found.shares:
+        shown.add_row(share.phase, share.role, _seconds(share.elapsed), _size(share.sent), _size(share.received))
+    for role in found.roles:
+        shown.add_row(
+            "[bold]round[/]",
+            f"[bold]{role}[/]",
+            _seconds(found.elapsed(role)),
+            _size(found.sent(role)),
+            _size(found.received(role)),
+        )
+    console.print(shown)
+    held = ", ".join(f"{role} {_size(size)}" for role, size in found.memory.items())
+    console.print(f"memory besides the process and the update: {held}")
+    network = sum(found.network.values())
+    console.print(f"[bold]a round takes {_seconds(found.seconds)}[/], {_seconds(network)} of it on the network\n")
+
+
+def _show_advice(console: Console, advice: Advice, said: list[str]) -> None:
+    name = advice.backend or "none"
+    console.print(f"[bold]recommended: {name}[/], cohorts of {advice.cohort:,}, {advice.bits} bits")
+    for reason in advice.reasons:
+        console.print(plain(f"  {reason}"))
+    shown = table("backend", "round", "a client sends", "receives", "", right=("round", "a client sends", "receives"))
+    for one in advice.candidates:
+        cost = ["–", "–", "–"]
+        if one.prediction:
+            found = one.prediction
+            cost = [_seconds(found.seconds), _size(found.sent("client")), _size(found.received("client"))]
+        shown.add_row(one.backend, *cost, plain(one.refused))
+    console.print(shown)
+    for remark in said:
+        console.print(plain(remark))
+
+
+def _seconds(value: float) -> str:
+    if value < 1:
+        return f"{1e3 * value:,.3g} ms"
+    if value < 3 * 3600:
+        return f"{value:,.1f} s"
+    return f"{value / 3600:,.1f} h"
+
+
+def _size(value: float) -> str:
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= factor:
+            return f"{value / factor:,.2f} {unit}"
+    return f"{value:,.0f} B"

@@ -1,0 +1,79 @@
+"""How far a setting can go, and what is known of it beyond: refused, not implemented, extrapolated."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mpc import graph
+from secure_agg.config import MAX_BITS
+from secure_agg.evidence import MAX_HEADER
+from secure_agg.planning.prediction import CLIENT, Prediction
+from zk import parameters
+from zk.parameters import InsecureParametersError
+
+LARGEST_MEASURED: Final = (10_000_000, 200)
+"""Parameters and clients up to which predictions have been compared with rounds; see docs/cost-model.md."""
+USUAL_COHORT: Final = 1000
+"""Clients that are drawn for a round where all of them are too many for one."""
+_GIGABYTE: Final = 1e9
+_LARGE_MEMORY: Final = 8 * _GIGABYTE
+
+
+def most_clients(bits: int) -> int:
+    """The largest cohort whose sums of values of ``bits`` bits a commitment still binds."""
+    return 1 << (max(parameters.WIDTH_LIMIT.values()) - parameters.noise_bits(bits))
+
+
+def most_bits(clients: int, values: int) -> int | None:
+    """The most bits per value that cost nothing more: every coordinate takes 4 bytes anyway, and more bits than the
+    smallest commitment allows would make it larger. None where the cohort is too large for any.
+    """
+    fits: dict[int, int] = {}
+    for bits in range(2, MAX_BITS + 1):
+        try:
+            fits[bits] = parameters.choose(bits, clients, values).rank
+        except InsecureParametersError:
+            break
+    return max((bits for bits, rank in fits.items() if rank == min(fits.values())), default=None)
+
+
+def corruption_borne(clients: int, cohort: int) -> float:
+    """The largest share of all clients that may be corrupt, in hundredths, for a drawn cohort to be safe."""
+    least = cohort - max(1, -(-cohort // 10))
+    safe = (
+        percent
+        for percent in range(30, 0, -1)
+        if 3 * graph.corrupt_in_sample(clients, clients * percent // 100, cohort) < least
+    )
+    return next(safe, 0) / 100
+
+
+def remarks(found: Prediction) -> list[str]:
+    """What has to be known of a prediction: where it leaves what was measured, and what stands against it."""
+    setting = found.setting
+    said = []
+    values, clients = LARGEST_MEASURED
+    if setting.parameters > values or setting.clients > clients:
+        said.append(
+            f"Extrapolated: predictions were compared with rounds of up to {values:,} parameters and {clients:,} "
+            "clients."
+        )
+    header = found.received(CLIENT) - setting.vector_bytes
+    if header > setting.vector_bytes:
+        said.append(
+            f"Most of what a client receives ({header / 1e6:,.1f} MB) is evidence about the other clients, "
+            f"{setting.commitment_bytes:,} bytes for a commitment of each: draw smaller cohorts, or let auditors check."
+        )
+    if header > MAX_HEADER:
+        said.append(f"Refused: evidence may have {MAX_HEADER:,} bytes besides the sums: draw a smaller cohort.")
+    heaviest = max(found.memory, key=lambda role: found.memory[role])
+    if found.memory[heaviest] > _LARGE_MEMORY:
+        count = round(found.memory[heaviest] / _LARGE_MEMORY) + 1
+        said.append(
+            f"Memory: {found.memory[heaviest] / _GIGABYTE:,.0f} GB at the {heaviest}. As {count} shards, each a task "
+            f"of its own, it would be {found.memory[heaviest] / _GIGABYTE / count:,.1f} GB at a time; the shards' "
+            "rounds are then the caller's to run, and nothing binds them to one another yet."
+        )
+    if found.setting.lost > found.setting.clients // 10 and setting.backend == "masking":
+        said.append("More clients are lost than degrees and thresholds are made for, a tenth: expect rounds to abort.")
+    return said
