@@ -1,4 +1,4 @@
-"""The command: ``python -m benchmarks SUITE [options]``."""
+"""The command: ``python -m benchmarks SUITE [options]``, ``… all``, ``… report``."""
 
 from __future__ import annotations
 
@@ -7,21 +7,34 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks import core, he, ledger, mpc
+from benchmarks import core, he, ledger, mpc, peers, plugins, publish, rounds, scale
+from benchmarks.everything import add_arguments as add_all
+from benchmarks.everything import measured, run_all
+from benchmarks.files import write
 from benchmarks.suite import Suite, UsageError
 
-SUITES: Final[dict[str, Suite]] = {"core": core.SUITE, "he": he.SUITE, "ledger": ledger.SUITE, "mpc": mpc.SUITE}
-"""Every suite by its name on the command line."""
+SUITES: Final[dict[str, Suite]] = {
+    "core": core.SUITE,
+    "rounds": rounds.SUITE,
+    "peers": peers.SUITE,
+    "he": he.SUITE,
+    "mpc": mpc.SUITE,
+    "ledger": ledger.SUITE,
+    "scale": scale.SUITE,
+    "plugins": plugins.SUITE,
+}
+"""Every suite by its name on the command line, in the order in which ``all`` runs them."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one suite, print its table, and write its JSON file where one is asked for.
+    """Run one suite or all, print tables, write JSON files; or write pages about what was measured.
 
     Args:
         argv: without the program's name; the process's own arguments by default.
 
     Returns:
-        0, also where a target was missed: the table says so, and a loaded machine is no failure.
+        0, also where a target was missed: the table says so, and a loaded machine is no failure. 1 where
+        ``report --compare`` finds a regression.
 
     Raises:
         SystemExit: with status 2, options that are malformed or contradict each other.
@@ -32,15 +45,21 @@ def main(argv: list[str] | None = None) -> int:
         options = choices.add_parser(name, help=suite.summary, description=suite.summary)
         suite.add_arguments(options)
         options.add_argument("--json", type=Path, metavar="FILE", help="also write everything to FILE, as JSON")
+    add_all(choices.add_parser("all", help="every suite, one file each", description="Every suite, one file each."))
+    publish.add_arguments(choices.add_parser("report", help=publish.SUMMARY, description=publish.DESCRIPTION))
     arguments = parser.parse_args(argv)
     try:
-        report = SUITES[arguments.suite].run(arguments)
+        if arguments.suite == "report":
+            return publish.run(arguments)
+        if arguments.suite == "all":
+            run_all(SUITES, arguments)
+            return 0
+        report = measured(SUITES[arguments.suite], arguments)
     except UsageError as error:
         parser.error(str(error))
     report.print()
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(report.to_json(), encoding="utf-8")
+        write(arguments.json, report)
     return 0
 
 

@@ -148,4 +148,6 @@ def _run(arguments: argparse.Namespace) -> Report:
     return report
 
 
-SUITE: Final = Suite("homomorphic backends beside TenSEAL and phe", _add_arguments, _run)
+SUITE: Final = Suite(
+    "homomorphic backends beside TenSEAL and phe", _add_arguments, _run, quick=("--params", "2000", "--repeat", "1")
+)

@@ -67,4 +67,9 @@ def _run(arguments: argparse.Namespace) -> Report:
     return Report("ledger", stamp, settings, tuple(rows), missing)
 
 
-SUITE: Final = Suite("the ledger: appends beside the disk's own rate, proofs, memory", _add_arguments, _run)
+SUITE: Final = Suite(
+    "the ledger: appends beside the disk's own rate, proofs, memory",
+    _add_arguments,
+    _run,
+    quick=("--leaves", "3000", "--repeat", "1", "--gas", "3"),
+)

@@ -18,9 +18,8 @@ from secure_agg.errors import ConfigError
 from zk import parameters
 
 MIN_AGGREGATORS: Final = 2
-CRYPTEN: Final = (
-    "crypten is not installed: run  pip install 'secure-agg[crypten]'  and  pip install --no-deps crypten==0.4.1"
-)
+CRYPTEN_INSTALL: Final = "pip install 'secure-agg[crypten]'  and  pip install --no-deps crypten==0.4.1"
+CRYPTEN: Final = f"crypten is not installed: run  {CRYPTEN_INSTALL}"
 GRPC: Final = "grpc is not installed: run  pip install 'secure-agg[operators]'"
 
 
@@ -132,4 +131,9 @@ def _run(arguments: argparse.Namespace) -> Report:
     return Report("mpc", stamp, asdict(options), tuple(rows), missing)
 
 
-SUITE: Final = Suite("backends that share updates among operators, beside CrypTen", _add_arguments, _run)
+SUITE: Final = Suite(
+    "backends that share updates among operators, beside CrypTen",
+    _add_arguments,
+    _run,
+    quick=("--params", "2000", "--clients", "5", "--function-params", "300", "--repeat", "1"),
+)

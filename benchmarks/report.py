@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import msgspec
+import pyperf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+import mpc
+import secure_agg
+import zk
+from benchmarks.cells import Cell
 from benchmarks.timing import Samples
 from mpc import parallel
 
@@ -22,6 +27,16 @@ MISSED: Final = "MISSED"
 _TABLE_WIDTH: Final = 170
 _LONG_MS: Final = 10_000
 _STAMPED: Final = ("numpy", "numba", "cryptography")
+_DESCRIBED: Final = {
+    "config": "cpu_config",
+    "frequency": "cpu_freq",
+    "load": "load_avg_1min",
+    "date": "date",
+    "platform": "platform",
+    "python": "python_version",
+}
+"""Of what pyperf collects, by our names; ``platform`` has the kernel in it."""
+_PASSING: Final = ("config", "frequency", "load", "date")
 
 
 @dataclass(frozen=True)
@@ -122,19 +137,39 @@ class Row:
 
 
 def machine(*libraries: str) -> dict[str, Any]:
-    """What the figures depend on and the suite can't choose; ``libraries`` are those that this suite adds."""
-    model = platform.processor() or platform.machine()
-    cpu = Path("/proc/cpuinfo")
-    if cpu.exists():
-        lines = [line for line in cpu.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].partition(":")[2].strip() if lines else model
+    """What the figures depend on and the suite can't choose; ``libraries`` are those that this suite adds.
+
+    The machine is described by pyperf, without its name and without paths of it.
+    """
+    found = pyperf.Run((1.0,), collect_metadata=True).get_metadata()
     return {
-        "cpu": model,
+        "cpu": found.get("cpu_model_name", "unknown"),
         "cores": parallel.cores(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
+        **{name: found[key] for name, key in _DESCRIBED.items() if key in found},
         **{name: importlib.metadata.version(name) for name in (*_STAMPED, *libraries)},
+        "secure-agg": secure_agg.__version__,
+        "source": _source(),
     }
+
+
+def is_current(stamp: Mapping[str, Any]) -> bool:
+    """Whether a stamp is of this machine, these versions and this source: all but load, frequency and date."""
+    libraries = set(stamp) - {"cpu", "cores", "secure-agg", "source", *_DESCRIBED, *_STAMPED}
+    try:
+        here = machine(*libraries)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return all(stamp.get(name) == here.get(name) for name in {*stamp, *here} - set(_PASSING))
+
+
+def _source() -> str:
+    """A digest of the code that is measured, of which the version says little while it is being worked on."""
+    found = hashlib.sha256()
+    for package in (secure_agg, mpc, zk):
+        folder = Path(str(package.__file__)).parent
+        for file in sorted(folder.rglob("*.py")):
+            found.update(f"{package.__name__}/{file.relative_to(folder)}\0".encode() + file.read_bytes())
+    return found.hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -147,6 +182,9 @@ class Report:
         parameters: the options that it ran with.
         rows: in the order of the table.
         missing: parts that could not be measured here, and why.
+        cells: of the suite ``rounds``.
+        arguments: the command line's, as far as they choose what is measured.
+        complete: whether the suite came to its end.
     """
 
     suite: str
@@ -154,6 +192,9 @@ class Report:
     parameters: Mapping[str, Any]
     rows: tuple[Row, ...]
     missing: Mapping[str, str] = field(default_factory=dict)
+    cells: tuple[Cell, ...] = ()
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    complete: bool = True
 
     def to_json(self) -> str:
         """Everything, with every row's verdict."""
@@ -161,14 +202,29 @@ class Report:
         return json.dumps(
             {
                 "suite": self.suite,
+                "complete": self.complete,
+                "arguments": dict(self.arguments),
                 "machine": dict(self.machine),
                 "parameters": dict(self.parameters),
                 "rows": rows,
                 "missing": dict(self.missing),
+                "cells": [asdict(cell) for cell in self.cells],
             },
             indent=2,
             ensure_ascii=False,
         )
+
+    @staticmethod
+    def from_json(content: str | bytes) -> Report:
+        """What ``to_json`` has written.
+
+        Raises:
+            ValueError: it is no such document.
+        """
+        try:
+            return msgspec.json.decode(content, type=Report)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"no report of a benchmark: {error}") from error
 
     def print(self) -> None:
         """The table, on standard output; as wide as it needs to be where that is not a terminal."""
@@ -197,29 +253,31 @@ class Report:
             factor, _ = _scale(row.median, row.unit)
             table.add_row(
                 row.name + (f"\n[dim]{row.note}[/dim]" if row.note else ""),
-                _shown(row.median, row.unit),
-                " – ".join(_quantity(factor * value, "") for value in row.spread) if row.spread else "",
-                _quantity(row.derived, row.derived_unit),
-                row.peer + (f": {_shown(row.peer_median, row.unit)}" if row.peer else ""),
-                _ratio(row),
-                "\n".join(_target(row, target) for target in row.targets),
+                shown(row.median, row.unit),
+                " – ".join(quantity(factor * value, "") for value in row.spread) if row.spread else "",
+                quantity(row.derived, row.derived_unit),
+                row.peer + (f": {shown(row.peer_median, row.unit)}" if row.peer else ""),
+                ratio(row),
+                "\n".join(limit(row, target) for target in row.targets),
                 {"ok": "[green]ok[/green]", MISSED: f"[bold red]{MISSED}[/bold red]"}.get(row.verdict, ""),
             )
         return table
 
 
-def _quantity(value: float | None, unit: str) -> str:
+def quantity(value: float | None, unit: str) -> str:
+    """A figure for people; empty where there is none."""
     if value is None:
         return ""
     number = f"{value:,.0f}" if unit == "bytes" or abs(value) >= 10_000 else f"{value:.4g}"
     return f"{number} {unit}".strip()
 
 
-def _shown(value: float | None, unit: str) -> str:
+def shown(value: float | None, unit: str) -> str:
+    """A figure in a unit that suits its size."""
     if value is None:
         return ""
-    factor, shown = _scale(value, unit)
-    return _quantity(factor * value, shown)
+    factor, suited = _scale(value, unit)
+    return quantity(factor * value, suited)
 
 
 def _scale(value: float, unit: str) -> tuple[float, str]:
@@ -227,14 +285,16 @@ def _scale(value: float, unit: str) -> tuple[float, str]:
     return (1e-3, "s") if unit == "ms" and abs(value) >= _LONG_MS else (1.0, unit)
 
 
-def _ratio(row: Row) -> str:
+def ratio(row: Row) -> str:
+    """A row's ratio, as a speed-up where that is what its target is about."""
     if row.ratio and any(target.figure == "speedup" for target in row.targets):
-        return f"{_quantity(1 / row.ratio, '')}× faster"
-    return _quantity(row.ratio, "")
+        return f"{quantity(1 / row.ratio, '')}× faster"
+    return quantity(row.ratio, "")
 
 
-def _target(row: Row, target: Target) -> str:
+def limit(row: Row, target: Target) -> str:
+    """A target of a row."""
     if target.figure == "speedup":
-        return f"≥ {_quantity(target.limit, '')}× faster"
+        return f"≥ {quantity(target.limit, '')}× faster"
     unit = {"median": row.unit, "derived": row.derived_unit, "ratio": "×"}[target.figure]
-    return f"≤ {_quantity(target.limit, unit)}"
+    return f"≤ {quantity(target.limit, unit)}"

@@ -21,8 +21,10 @@ class Suite:
         summary: one line for the help text.
         add_arguments: adds the suite's options to its parser.
         run: measures; raises ``UsageError`` before anything is measured.
+        quick: options with which it takes seconds.
     """
 
     summary: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], Report]
+    quick: tuple[str, ...] = ()

@@ -91,7 +91,7 @@ def test_the_json_file_says_where_and_with_what_it_was_measured(report: dict[str
         "full": False,
     }
     stamped = {"cpu", "cores", "load", "python", "numpy", "numba", "cryptography", "tenseal", "phe", "gmpy2"}
-    assert set(report["machine"]) == stamped
+    assert set(report["machine"]) >= stamped
 
 
 def test_targets_are_stated_for_the_default_setting_only(rows: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ def test_the_json_file_says_where_and_with_what_it_was_measured(report: dict[str
     stamped = {"cpu", "cores", "load", "python", "numpy", "numba", "cryptography"}
     stamped |= {"crypten", "torch"} if INSTALLED["crypten"] else set()
     stamped |= {"grpcio"} if INSTALLED["grpc"] else set()
-    assert set(report["machine"]) == stamped
+    assert set(report["machine"]) >= stamped
 
 
 def test_targets_are_as_stated_and_need_their_peer(rows: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""``secure-agg bench``: the benchmark suites, which live in a package of their own."""
+"""``secure-agg bench``: the benchmark suites and their report, which live in a package of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from secure_agg.errors import ConfigError
 
 
 def bench(context: typer.Context) -> None:
-    """Run a benchmark suite: everything after `bench` goes to `python -m benchmarks`."""
+    """Run benchmark suites, or report on them: everything after `bench` goes to `python -m benchmarks`."""
     try:
         run = import_module("benchmarks.__main__").main
     except ModuleNotFoundError as error:

@@ -1,0 +1,154 @@
+"""What the suite ``rounds`` measures: a setting, and what a round with it costs each role in each phase."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+CLIENT: Final = "client"
+AGGREGATOR: Final = "aggregator"
+ENCODE: Final = "encode"
+COMMIT: Final = "commit"
+VERIFY: Final = "verify"
+VERIFICATION: Final = (COMMIT, VERIFY)
+"""Phases that a round without verification would not have."""
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """One cell of the matrix.
+
+    Attributes:
+        backend: its name.
+        params: model parameters.
+        clients: in the cohort.
+        bits: per value.
+        lost: percent of the clients that fall silent, rounded down to whole clients.
+    """
+
+    backend: str
+    params: int
+    clients: int
+    bits: int
+    lost: int
+
+    @property
+    def key(self) -> str:
+        """Its name in files."""
+        return f"{self.backend}.d{self.params}.n{self.clients}.q{self.bits}.l{self.lost}"
+
+    @property
+    def silent(self) -> int:
+        """How many clients fall silent."""
+        return self.clients * self.lost // 100
+
+    def __str__(self) -> str:
+        gone = f", {self.silent} lost" if self.silent else ""
+        return f"{self.backend}: {self.params:,} parameters, {self.clients} clients, {self.bits} bits{gone}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one party of a role does in one phase: means over the parties of that role that took part.
+
+    Attributes:
+        role: ``client``, ``aggregator``, ``keyholder`` or ``shareholder``.
+        phase: of the backend; or ``encode``, ``commit`` and ``verify``, which are apart from the phases.
+        seconds: one for each round.
+        sent: bytes.
+        received: bytes.
+        memory: bytes by which resident memory grew at most during a step; None where no step was metered.
+    """
+
+    role: str
+    phase: str
+    seconds: tuple[float, ...]
+    sent: float = 0.0
+    received: float = 0.0
+    memory: float | None = None
+
+    @property
+    def median(self) -> float:
+        """Seconds."""
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A setting's costs.
+
+    Attributes:
+        setting: what was run.
+        parties: how many of each role there are.
+        costs: role by role, phase by phase in their order.
+        rounds: seconds of whole rounds, all parties one after another, as the timing library has them.
+        plain: what FedAvg without any protection takes for the same updates.
+        error: largest difference of the average from numpy's in float64.
+        bound: what the codec promises that it is at most.
+    """
+
+    setting: Setting
+    parties: Mapping[str, int]
+    costs: tuple[Cost, ...]
+    rounds: tuple[float, ...]
+    plain: tuple[Cost, ...]
+    error: float
+    bound: float
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """In the order of the costs."""
+        return tuple(dict.fromkeys(cost.role for cost in self.costs))
+
+    def of(self, role: str) -> tuple[Cost, ...]:
+        """One role's costs."""
+        return tuple(cost for cost in self.costs if cost.role == role)
+
+    def samples(self, role: str, *, verified: bool = True) -> tuple[float, ...]:
+        """Seconds of one party of a role, round by round; without commitments and checks if not ``verified``."""
+        return added(cost for cost in self.of(role) if verified or cost.phase not in VERIFICATION)
+
+    def seconds(self, role: str, *, verified: bool = True) -> float:
+        """The median of ``samples``."""
+        return statistics.median(self.samples(role, verified=verified))
+
+    def plain_seconds(self, role: str) -> float:
+        """Of one party in plain FedAvg."""
+        return statistics.median(added(cost for cost in self.plain if cost.role == role))
+
+    def memory(self, role: str) -> float | None:
+        """The most of all its phases, in bytes."""
+        return max((cost.memory for cost in self.of(role) if cost.memory is not None), default=None)
+
+    @property
+    def work(self) -> float:
+        """Seconds of all parties together."""
+        return sum(self.parties[role] * self.seconds(role) for role in self.roles)
+
+    @property
+    def plain_work(self) -> float:
+        """The same in plain FedAvg."""
+        survivors = self.setting.clients - self.setting.silent
+        return survivors * self.plain_seconds(CLIENT) + self.plain_seconds(AGGREGATOR)
+
+    @property
+    def overhead(self) -> float:
+        """Times the work of plain FedAvg."""
+        return self.work / self.plain_work
+
+    @property
+    def sent(self) -> float:
+        """Bytes that a client sends which stays until the end."""
+        return sum(cost.sent for cost in self.of(CLIENT))
+
+    @property
+    def received(self) -> float:
+        """Bytes that a client receives which stays until the end, the result among them."""
+        return sum(cost.received for cost in self.of(CLIENT))
+
+
+def added(costs: Iterable[Cost]) -> tuple[float, ...]:
+    """Seconds of several costs together, round by round."""
+    return tuple(map(sum, zip(*(cost.seconds for cost in costs), strict=True)))

@@ -1,0 +1,73 @@
+"""``python -m benchmarks all``: every suite with its usual options, one JSON file each.
+
+A suite whose file is there, of the same machine, versions and options, is not run again: what was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from benchmarks.files import read, write
+from benchmarks.report import Report, is_current, machine
+from benchmarks.suite import Suite, UsageError
+
+FOLDER: Final = Path("bench-output")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument(
+        "--out", type=Path, default=FOLDER, metavar="DIR", help="where the files go, one a suite (%(default)s)"
+    )
+    parser.add_argument("--quick", action="store_true", help="sizes that take seconds, and say little")
+
+
+def measured(suite: Suite, arguments: argparse.Namespace) -> Report:
+    """Run a suite; its report says with which options.
+
+    Raises:
+        UsageError: they are out of range, or something that the suite needs is not installed.
+    """
+    chosen = {name: str(value) for name, value in vars(arguments).items() if name not in ("suite", "json")}
+    return replace(suite.run(arguments), arguments=chosen)
+
+
+def run_all(suites: Mapping[str, Suite], arguments: argparse.Namespace) -> None:
+    """Run what has not been run, in order, and print every table.
+
+    A suite that can't run here is reported as missing, and tried again next time.
+    """
+    console = Console(stderr=True)
+    for place, (name, suite) in enumerate(suites.items(), start=1):
+        parser = argparse.ArgumentParser(prog=name)
+        suite.add_arguments(parser)
+        given = parser.parse_args(suite.quick if arguments.quick else [])
+        chosen = {option: str(value) for option, value in vars(given).items()}
+        given.json = arguments.out / f"{name}.json"
+        report = _kept(given.json, name, chosen)
+        console.print(f"[bold]{place}/{len(suites)} {name}[/bold]{': measured before' if report else ''}")
+        if report is None:
+            try:
+                report = measured(suite, given)
+            except UsageError as error:
+                report = Report(name, machine(), {}, (), {name: str(error)}, complete=False)
+            write(given.json, report)
+        report.print()
+
+
+def _kept(file: Path, name: str, chosen: Mapping[str, str]) -> Report | None:
+    """A complete earlier report of the same thing; a suite's own unfinished file is the suite's to read."""
+    if not file.exists():
+        return None
+    try:
+        report = read(file)
+    except ValueError:
+        return None  # of another version of the format, or no report: measured anew
+    same = report.suite == name and report.complete and dict(report.arguments) == dict(chosen)
+    return report if same and is_current(report.machine) else None

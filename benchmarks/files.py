@@ -1,0 +1,54 @@
+"""The JSON files of reports: written whole or not at all, read one by one or by the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.report import Report
+
+
+def write(file: Path, report: Report) -> None:
+    """Replace a file's content; what was there stays until the new one is complete.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f".{file.name}.new")
+    try:
+        new.write_text(report.to_json(), encoding="utf-8")
+        new.replace(file)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def read(file: Path) -> Report:
+    """One report.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is none.
+    """
+    return Report.from_json(file.read_bytes())
+
+
+def read_all(places: Iterable[Path]) -> list[Report]:
+    """The reports in some files, and in all files ``*.json`` of some folders, in the order of their names.
+
+    Raises:
+        OSError: one can't be read.
+        ValueError: one is no report, or two are of the same suite.
+    """
+    found: dict[str, Report] = {}
+    for place in places:
+        for file in sorted(place.glob("*.json")) if place.is_dir() else [place]:
+            try:
+                report = read(file)
+            except ValueError as error:
+                raise ValueError(f"{file} is {error}") from error
+            if report.suite in found:
+                raise ValueError(f"{file} is a second report of suite {report.suite}")
+            found[report.suite] = report
+    return list(found.values())
