@@ -1,0 +1,16 @@
+"""NVFlare: a FedAvg recipe becomes secure and verified by one line, ``secure(recipe)``.
+
+What is pinned, roster, policy and keys, comes from each site's own configuration, which ``configure`` writes; a job
+decides none of it.
+"""
+
+from secure_agg.plugins.versions import require
+
+require("nvflare", ">=2.9,<2.10")
+
+from secure_agg.plugins.nvflare.controller import SecureFedAvg  # noqa: E402  # not before the version is known
+from secure_agg.plugins.nvflare.filters import SecureTaskData, SecureTaskResult  # noqa: E402
+from secure_agg.plugins.nvflare.recipe import secure  # noqa: E402
+from secure_agg.plugins.nvflare.site import configure  # noqa: E402
+
+__all__ = ["SecureFedAvg", "SecureTaskData", "SecureTaskResult", "configure", "secure"]

@@ -1,0 +1,77 @@
+"""The two filters of a node: nothing is trained on that was not checked, and no result leaves that is not sealed.
+
+They are named by a job (``secure``), or by the site itself in ``local/privacy.json`` (``configure``), where no job can
+leave them out; where both do, the second of two finds the work done.
+"""
+
+from __future__ import annotations
+
+from nvflare.apis.event_type import EventType
+from nvflare.apis.filter import Filter
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.server_engine_spec import ServerEngineSpec
+from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.app_common.abstract.fl_model import FLModel
+from nvflare.app_common.utils.fl_model_utils import FLModelUtils
+
+from secure_agg.errors import PolicyViolation, SecureAggError
+from secure_agg.plugins.nvflare import models, wire
+from secure_agg.plugins.nvflare.session import Session
+
+
+class _NodeFilter(Filter):  # type: ignore[misc]  # nvflare has no types
+    """Has the session made as soon as the job starts: the server's messages come before its first task."""
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Start the session with the job, and end it with it; a site without a home, or a job that leaks, ends at once.
+
+        A simulator's server has its sites' configuration too, and no session.
+        """
+        if isinstance(fl_ctx.get_engine(), ServerEngineSpec):
+            return
+        if event_type == EventType.START_RUN:
+            try:
+                Session.of(fl_ctx)
+            except SecureAggError as error:
+                self.system_panic(f"{type(error).__name__}: {error}", fl_ctx)
+        elif event_type == EventType.END_RUN:
+            Session.end(fl_ctx)
+
+    def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        """Check a task, or seal its result.
+
+        Raises:
+            SecureAggError: the node refuses; it goes to the site's log, and to the server as an error code only.
+        """
+        session = Session.of(fl_ctx)
+        return shareable if shareable is session.passed else self._process(shareable, session, fl_ctx)
+
+    def _process(self, shareable: Shareable, session: Session, fl_ctx: FLContext) -> Shareable:
+        raise NotImplementedError
+
+
+class SecureTaskData(_NodeFilter):
+    """Before training: the last result is verified, and the model is the one that follows from it."""
+
+    def _process(self, shareable: Shareable, session: Session, fl_ctx: FLContext) -> Shareable:
+        task = fl_ctx.get_prop(FLContextKey.TASK_NAME)
+        if task != wire.TRAIN:
+            raise PolicyViolation(f"task {task!r} is not answered: its result would leave this site in clear")
+        session.join(models.named(FLModelUtils.from_shareable(shareable)))
+        session.passed = shareable
+        return shareable
+
+
+class SecureTaskResult(_NodeFilter):
+    """After training: the result stays here, and what joins the round leaves in its place."""
+
+    def _process(self, shareable: Shareable, session: Session, fl_ctx: FLContext) -> Shareable:
+        if shareable.get_return_code() != ReturnCode.OK:
+            session.abandon()
+            reply = make_reply(shareable.get_return_code())
+        else:
+            payload = session.joined(FLModelUtils.from_shareable(shareable))
+            reply = FLModelUtils.to_shareable(FLModel(params=wire.seal(payload)))
+        session.passed = reply
+        return reply

@@ -1,0 +1,195 @@
+"""A node's side of a job: one participant, and the training that it waits for.
+
+The participant joins a round with a function that trains; NVFlare instead calls the executor between two filters. So
+the participant runs in a thread of its own, which stops where it wants a trained model: it gets there only after it
+has verified the last result and the model that was handed out, and until then the executor is not called.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+from typing import Final
+
+from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.app_common.abstract.fl_model import FLModel
+from nvflare.app_common.widgets.convert_to_fed_event import ConvertToFedEvent
+from nvflare.app_common.widgets.metric_relay import MetricRelay
+
+from secure_agg.errors import LocalProtocolError, PolicyViolation, RoundAborted
+from secure_agg.plugins import parcels
+from secure_agg.plugins.home import ClientHome
+from secure_agg.plugins.layers import Layers
+from secure_agg.plugins.nvflare import wire
+from secure_agg.plugins.nvflare.models import Named, trained
+from secure_agg.plugins.nvflare.site import client_home
+from secure_agg.plugins.participant import Participant, Trained
+
+_PROP: Final = "secure_agg.session"
+_log = logging.getLogger("secure_agg.plugins")
+
+
+class Joining:
+    """One round's training: from the model that has come to the payload that joins."""
+
+    def __init__(self, participant: Participant, turn: threading.Lock, request: bytes, model: Named) -> None:
+        self._participant, self._turn, self._request = participant, turn, request
+        self._layers = Layers.of(model)
+        self._model = self._layers.floats(model)
+        self._begun = threading.Event()
+        self._trained: Future[Trained] = Future()
+        self._answer: Future[bytes] = Future()
+        threading.Thread(target=self._run, name="secure-agg-join", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            with self._turn:
+                answer = self._participant.handle(self._request, self._model, self._train)
+            self._answer.set_result(answer)
+        except Exception as error:
+            self._answer.set_exception(error)
+        finally:
+            self._begun.set()
+
+    def _train(self) -> Trained:
+        self._turn.release()  # the server's messages are answered meanwhile
+        try:
+            self._begun.set()
+            return self._trained.result()
+        finally:
+            self._turn.acquire()
+
+    def checked(self) -> None:
+        """Return once training may begin.
+
+        Raises:
+            SecureAggError: the node refuses this model, or this round.
+        """
+        self._begun.wait()
+        if self._answer.done():
+            self._answer.result()
+
+    def answer(self, result: FLModel) -> bytes:
+        """The payload that joins the round.
+
+        Raises:
+            SecureAggError: the result is unfit.
+        """
+        try:
+            self._trained.set_result(trained(result, self._layers, self._model))
+        except Exception as error:  # the thread that waits has to end
+            self._trained.set_exception(error)
+        return self._answer.result()
+
+    def abandon(self) -> None:
+        """Let the thread end: nothing was trained."""
+        self._trained.set_exception(RoundAborted("nothing was trained"))
+
+
+class Session:
+    """What the two filters and the messages of one job share, in one process."""
+
+    def __init__(self, home: ClientHome) -> None:
+        self._home = home
+        self._participant = Participant(home)
+        self._mailbox = wire.Mailbox(self._handle)
+        self._turn = threading.Lock()
+        self._request: bytes | None = None
+        self._joining: Joining | None = None
+        self.passed: Shareable | None = None
+
+    @staticmethod
+    def of(fl_ctx: FLContext) -> Session:
+        """This job's session on this site; made, and ready for messages, when it is first asked for.
+
+        Raises:
+            SecureAggError: the site's home can't be opened.
+            PolicyViolation: the job would send what training reports past the aggregation.
+        """
+        found = fl_ctx.get_prop(_PROP)
+        if isinstance(found, Session):
+            return found
+        engine = fl_ctx.get_engine()
+        _refuse_leaks(engine.get_all_components())
+        session = Session(ClientHome.open(client_home(fl_ctx)))
+        engine.register_aux_message_handler(wire.TOPIC, session._receive)
+        engine.register_aux_message_handler(wire.ALIVE, _say_so)
+        fl_ctx.set_prop(_PROP, session, private=True, sticky=True)
+        return session
+
+    @staticmethod
+    def end(fl_ctx: FLContext) -> None:
+        """End this job's session, if there is one."""
+        found = fl_ctx.get_prop(_PROP)
+        if isinstance(found, Session):
+            found.abandon()
+            with found._turn:  # nobody is at it any more
+                found._home.close()
+
+    def join(self, model: Named) -> None:
+        """Check the model that a train task has brought; returns if it may be trained on.
+
+        Raises:
+            LocalProtocolError: the server has not asked for a round first.
+            SecureAggError: this node refuses.
+        """
+        request, self._request = self._request, None
+        self.abandon()
+        if request is None:
+            raise LocalProtocolError("a train task came without a request to join a round")
+        self._joining = Joining(self._participant, self._turn, request, model)
+        self._joining.checked()
+
+    def joined(self, result: FLModel) -> bytes:
+        """The payload that joins the round with what training has come to.
+
+        Raises:
+            LocalProtocolError: no model was handed out.
+            SecureAggError: the result is unfit.
+        """
+        joining, self._joining = self._joining, None
+        if joining is None:
+            raise LocalProtocolError("a result came without a train task")
+        return joining.answer(result)
+
+    def abandon(self) -> None:
+        """Leave the round that was begun: nothing was trained."""
+        if self._joining is not None:
+            self._joining.abandon()
+            self._joining = None
+
+    def _receive(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        """Answer one message of the server."""
+        try:
+            return self._mailbox.receive(request)
+        except Exception as error:
+            _log.error("a message of the server was refused: %s: %s", type(error).__name__, error)
+            return wire.refuse(error)
+
+    def _handle(self, kind: str, payload: bytes) -> bytes:
+        if kind == parcels.JOIN:  # the model comes as a task; what goes with it is kept for that
+            self._request = payload
+            return b""
+        with self._turn:
+            return self._participant.handle(payload)
+
+
+def _say_so(topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+    """This node is there, whatever else it is at."""
+    return make_reply(ReturnCode.OK)
+
+
+def _refuse_leaks(components: dict[str, FLComponent]) -> None:
+    """Experiment tracking sends every value that a site reports to the server, one by one and in clear."""
+    for name, component in components.items():
+        if isinstance(component, MetricRelay) or (
+            isinstance(component, ConvertToFedEvent) and component.events_to_convert
+        ):
+            raise PolicyViolation(
+                f"component {name!r} of the job sends this site's metrics to the server in clear: "
+                "secure_agg.plugins.nvflare.secure(recipe) takes it out; metrics travel in the aggregate"
+            )
