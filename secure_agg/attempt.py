@@ -13,7 +13,7 @@ from mpc.keystream import KEY_BYTES, derive_key
 from secure_agg.config import RoundConfig
 from secure_agg.errors import AlreadyReleased, LocalProtocolError
 from secure_agg.messages import ADVERTISE
-from secure_agg.store import AttemptStore
+from secure_agg.store import AttemptStore, Scope
 
 _SECRET: Final = "secret"  # noqa: S105 - the name of one
 _ONCE: Final = "made once"
@@ -21,6 +21,11 @@ _NONCE: Final = "nonce"
 _COMMITMENT: Final = "commitment"
 _ADVERTISEMENT: Final = "advertisement"
 _CONFIGURATION: Final = "configuration"
+
+
+def end_attempt(store: AttemptStore, attempt: Scope) -> None:
+    """Erase what is secret of an attempt: (client, task, round, attempt). What was bound stays bound."""
+    store.forget(attempt, _SECRET, _ONCE, _NONCE)
 
 
 class Attempt:
@@ -130,7 +135,7 @@ class Attempt:
 
     def end(self) -> None:
         """Erase what is secret. What was bound stays bound."""
-        self._store.forget(self._scope, _SECRET, _ONCE, _NONCE)
+        end_attempt(self._store, self._scope)
 
     def _get(self, name: str) -> bytes | None:
         return self._store.get(self._scope, name)

@@ -1,7 +1,8 @@
 """What a client's earlier signatures forbid it.
 
-A client signs one set for each round, and joins again only from a new start model. A set signed twice, or two sets over
-updates of the same model, would let an aggregator take the difference of two sums, which is somebody's update.
+A client signs one set for each round, and joins again only from a new start model, and from other arrays where the
+round names those. A set signed twice, or two sets over updates of the same model, would let an aggregator take the
+difference of two sums, which is somebody's update.
 """
 
 from __future__ import annotations
@@ -22,19 +23,28 @@ class Bonds:
         self._scope = _scope(client, config.task)
         self._attempt = integer(config.round) + integer(config.attempt)
         self._start = f"start model {config.start_model.hex()}"
+        self._base = f"base model {config.base_model.hex()}" if config.base_model != NO_DIGEST else None
         self._round = f"round {config.round}"
 
     def check_unspent(self) -> None:
         """Refuse a round that this client must sit out.
 
         Raises:
-            TaskSpent: it has signed in another attempt at this round, or from this start model.
+            TaskSpent: it has signed in another attempt at this round, from this start model, or over differences from
+                these arrays.
         """
         spent = self._store.get(self._scope, self._start)
         if spent not in (None, self._attempt):
             raise TaskSpent(
                 f"{self._client!r} has signed in another attempt from this start model: "
                 "it joins again from a new model, or under a new task",
+                phase=ADVERTISE,
+            )
+        trained = self._store.get(self._scope, self._base) if self._base else None
+        if trained not in (None, self._attempt):
+            raise TaskSpent(
+                f"{self._client!r} has signed in another attempt over differences from this very model: "
+                "it joins again from another one",
                 phase=ADVERTISE,
             )
         signed = self._store.get(self._scope, self._round)
@@ -98,7 +108,8 @@ class Bonds:
         """
         self.check_unspent()
         self._store.put(self._scope, "signed", b"1")
-        self._store.pin(self._scope, self._start, self._attempt, phase=phase)
+        for model in filter(None, (self._start, self._base)):
+            self._store.pin(self._scope, model, self._attempt, phase=phase)
         value = self._attempt + frame("signed", statement)
         if self._store.put(self._scope, self._round, value) != value:
             raise AlreadyReleased("this client has signed another set in this round", phase=phase)

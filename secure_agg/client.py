@@ -487,7 +487,7 @@ class Client:
             raise PolicyViolation("the receipt is for another input than this client's", phase=RECEIPT, culprit=sender)
         self.receipts[sender] = data
 
-    def finish(self, result: bytes, receipt: Receipt | None = None) -> Verified:
+    def finish(self, result: bytes | memoryview, receipt: Receipt | None = None) -> Verified:
         """Check a finished round against this client's own pins, and end it.
 
         Args:

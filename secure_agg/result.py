@@ -11,7 +11,7 @@ from secure_agg.trust import Trust
 
 
 def read_result(
-    data: bytes, recipient: str, operator: str, config: RoundConfig, session: bytes, trust: Trust
+    data: bytes | memoryview, recipient: str, operator: str, config: RoundConfig, session: bytes, trust: Trust
 ) -> Verified:
     """Decode the message and check the evidence.
 

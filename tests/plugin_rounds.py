@@ -5,7 +5,11 @@ Every payload is handled by a new ``Participant`` over a home that is opened ane
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +17,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from secure_agg.plugins.coordinator import Coordinator, Payload
-from secure_agg.plugins.home import ClientHome
+from secure_agg.config import Policy
+from secure_agg.plugins import federation
+from secure_agg.plugins.coordinator import Coordinator
+from secure_agg.plugins.home import ClientHome, ServerHome
 from secure_agg.plugins.parcels import JOIN
 from secure_agg.plugins.participant import Participant, Trained
+from secure_agg.plugins.phases import Payload
+
+NAMES = ("north", "east", "south", "west")
+WEIGHTS = {"north": 7, "east": 3, "south": 1, "west": 10}
+METRICS = {name: {"accuracy": 0.5 + 0.1 * i, "loss": 12345.75 * (i + 1)} for i, name in enumerate(NAMES)}
 
 Model = Sequence[npt.NDArray[Any]]
 Tamper = Callable[[str, str, bytes], bytes]
@@ -105,6 +116,8 @@ class Evaluating:
     ) -> Iterator[tuple[str, bytes | Exception]]:
         nodes = self.nodes
         for name, make in requests:
+            if name not in nodes.homes:
+                continue
             with ClientHome.open(nodes.homes[name]) as home:
                 model = nodes.model[name] if isinstance(nodes.model, Mapping) else nodes.model
                 trained = Trained((), nodes.weights.get(name, 1), nodes.metrics.get(name, {}))
@@ -131,3 +144,38 @@ def weighted_mean(updates: Mapping[str, Model], weights: Mapping[str, int], name
     return [
         sum(weights.get(name, 1) * updates[name][i].astype(np.float64) for name in names) / total for i in range(count)
     ]
+
+
+def model() -> list[np.ndarray]:
+    return [np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4), np.arange(5, dtype=np.float64)]
+
+
+def updates(seed: int) -> dict[str, list[np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    return {name: [rng.uniform(-0.5, 0.5, array.shape) for array in model()] for name in NAMES}
+
+
+class World:
+    """A federation on disk, and its coordinator."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        checks_model = changes.pop("checks_model", True)
+        policy = Policy.default(len(NAMES), **{"clip": 1.0, "bits": 20, "max_weight": 16, **changes})
+        federation.make(folder, NAMES, policy, task="task", parameters=17, checks_model=checks_model)
+        self.folder, self.policy = folder, policy
+        self.homes = {name: folder / "clients" / name for name in NAMES}
+        self.server = ServerHome.open(folder / "server")
+        self.coordinator = Coordinator(self.server)
+
+    def nodes(self, at: list[np.ndarray] | dict[str, list[np.ndarray]], seed: int = 0, **more: Any) -> Nodes:
+        return Nodes(self.homes, updates(seed), at, WEIGHTS, METRICS, **more)
+
+
+@contextmanager
+def a_world(**changes: Any) -> Iterator[World]:
+    """A federation in memory where there is a file system for that: nothing here has to survive a power cut."""
+    memory = "/dev/shm"  # noqa: S108 - the folder in it is made for its owner alone
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        made = World(Path(folder) / "federation", **changes)
+        with contextlib.closing(made.server):
+            yield made

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from plugin_rounds import Nodes, introduce, weighted_mean
+from plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, World, a_world, introduce, model, updates, weighted_mean
 
 from secure_agg.auditor import verify
 from secure_agg.codec import FixedPoint
-from secure_agg.config import Policy
 from secure_agg.errors import (
     AlreadyReleased,
     BadSignature,
@@ -28,45 +25,14 @@ from secure_agg.errors import (
 )
 from secure_agg.identity import Identity
 from secure_agg.plugins import federation, parcels
-from secure_agg.plugins.coordinator import Coordinator
-from secure_agg.plugins.home import ClientHome, ServerHome
+from secure_agg.plugins.home import ClientHome
 from secure_agg.plugins.parcels import Parcel
 from secure_agg.plugins.participant import Participant
 
-NAMES = ("north", "east", "south", "west")
-WEIGHTS = {"north": 7, "east": 3, "south": 1, "west": 10}
-METRICS = {name: {"accuracy": 0.5 + 0.1 * i, "loss": 12345.75 * (i + 1)} for i, name in enumerate(NAMES)}
-
-
-def model() -> list[np.ndarray]:
-    return [np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4), np.arange(5, dtype=np.float64)]
-
-
-def updates(seed: int) -> dict[str, list[np.ndarray]]:
-    rng = np.random.default_rng(seed)
-    return {name: [rng.uniform(-0.5, 0.5, array.shape) for array in model()] for name in NAMES}
-
-
-class World:
-    """A federation on disk, and its coordinator."""
-
-    def __init__(self, folder: Path, **changes: Any) -> None:
-        checks_model = changes.pop("checks_model", True)
-        policy = Policy.default(len(NAMES), **{"clip": 1.0, "bits": 20, "max_weight": 16, **changes})
-        federation.make(folder, NAMES, policy, task="task", parameters=17, checks_model=checks_model)
-        self.folder, self.policy = folder, policy
-        self.homes = {name: folder / "clients" / name for name in NAMES}
-        self.server = ServerHome.open(folder / "server")
-        self.coordinator = Coordinator(self.server)
-
-    def nodes(self, at: list[np.ndarray] | dict[str, list[np.ndarray]], seed: int = 0, **more: Any) -> Nodes:
-        return Nodes(self.homes, updates(seed), at, WEIGHTS, METRICS, **more)
-
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path / "federation")
-    with contextlib.closing(made.server):
+def world() -> Iterator[World]:
+    with a_world() as made:
         yield made
 
 
@@ -154,10 +120,9 @@ def test_an_evaluation_sums_metrics_and_nothing_else(world: World) -> None:
 
 
 @pytest.mark.parametrize("backend", ["plain", "additive", "bfv"])
-def test_other_backends(tmp_path: Path, backend: str) -> None:
-    made = World(tmp_path / "federation", backend=backend)
+def test_other_backends(backend: str) -> None:
     start = model()
-    with contextlib.closing(made.server), federation.operators(made.folder):
+    with a_world(backend=backend) as made, federation.operators(made.folder):
         nodes = made.nodes(start)
         outcome = made.coordinator.round(start, nodes)
         assert nodes.errors == []
@@ -192,9 +157,8 @@ def test_a_model_that_is_not_the_verified_mean_is_refused(world: World) -> None:
     assert nodes.trained == []
 
 
-def test_a_server_side_optimiser_is_allowed_where_the_node_says_so(tmp_path: Path) -> None:
-    made = World(tmp_path / "federation", checks_model=False)
-    with contextlib.closing(made.server):
+def test_a_server_side_optimiser_is_allowed_where_the_node_says_so() -> None:
+    with a_world(checks_model=False) as made:
         outcome = made.coordinator.round(model(), made.nodes(model()))
         stepped = [array + np.asarray(0.125, array.dtype) for array in outcome.model]
         nodes = made.nodes(stepped, seed=1)
@@ -287,9 +251,8 @@ def test_an_edited_aggregate_is_refused_by_every_node_and_trained_on_by_none(wor
     assert nodes.errors == []
 
 
-def test_a_result_without_a_receipt_of_the_pinned_ledger_is_refused(world: World, tmp_path: Path) -> None:
-    other = World(tmp_path / "other")
-    with contextlib.closing(other.server):
+def test_a_result_without_a_receipt_of_the_pinned_ledger_is_refused(world: World) -> None:
+    with a_world() as other:
         foreign = other.coordinator.round(model(), other.nodes(model())).receipt.to_bytes()
 
     def exchange(kind: str, name: str, payload: bytes) -> bytes:
@@ -301,11 +264,9 @@ def test_a_result_without_a_receipt_of_the_pinned_ledger_is_refused(world: World
     assert {name for name, _ in nodes.errors} == set(NAMES)
 
 
-def test_a_server_that_is_not_pinned_learns_nobodys_name(world: World, tmp_path: Path) -> None:
-    stranger = World(tmp_path / "stranger")
-    with contextlib.closing(stranger.server), ClientHome.open(world.homes["north"]) as home:
-        with pytest.raises(SecureAggError):
-            Participant(home).handle(stranger.coordinator.challenge())
+def test_a_server_that_is_not_pinned_learns_nobodys_name(world: World) -> None:
+    with a_world() as stranger, ClientHome.open(world.homes["north"]) as home, pytest.raises(SecureAggError):
+        Participant(home).handle(stranger.coordinator.challenge())
 
 
 # --- a client that cheats ----------------------------------------------------------------------------------------

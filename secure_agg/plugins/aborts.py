@@ -6,6 +6,7 @@ journal, not evidence: nobody signs it. What proves something are the proofs of 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -13,10 +14,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from secure_agg import keystore
 from secure_agg.config import RoundConfig
 from secure_agg.errors import SecureAggError
 from secure_agg.fault import FaultProof
+
+_MAX_TEXT: Final = 2000
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Abort:
     Attributes:
         task, round, attempt: which.
         error: name of the error's type.
-        message: what it says.
+        message: what it says, the first 2000 characters.
         phase, culprit: where they are known.
         at: POSIX time in seconds.
     """
@@ -52,25 +57,27 @@ class AbortJournal:
         """All entries, oldest first; a line that a crash has cut off is left out."""
         if not self.path.exists():
             return
-        for line in self.path.read_text("utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):
-                yield Abort(**json.loads(line))
+        *lines, _ = self.path.read_bytes().split(b"\n")
+        for line in lines:
+            yield Abort(**json.loads(line))
 
-    def record(self, config: RoundConfig, error: BaseException) -> Abort:
-        """Append an entry, durably."""
+    def record(self, config: RoundConfig, error: BaseException, *, phase: str | None = None) -> Abort:
+        """Append an entry, durably; ``phase`` is for an error that names none."""
         plain = isinstance(error, SecureAggError) and error.args
+        text = str(error.args[0]) if plain else str(error)
         abort = Abort(
             task=config.task,
             round=config.round,
             attempt=config.attempt,
             error=type(error).__name__,
-            message=str(error.args[0]) if plain else str(error),
-            phase=getattr(error, "phase", None),
+            message=text[:_MAX_TEXT],
+            phase=getattr(error, "phase", None) or phase,
             culprit=getattr(error, "culprit", None),
             at=self._clock(),
         )
-        line = json.dumps(abort.__dict__, ensure_ascii=False, sort_keys=True) + "\n"
+        line = json.dumps(abort.__dict__, sort_keys=True) + "\n"  # in ASCII: what peers write ends no line
         with self.path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)  # what a crash has cut off
             file.write(line.encode())
@@ -79,11 +86,12 @@ class AbortJournal:
         return abort
 
     def keep(self, faults: Iterable[FaultProof]) -> tuple[Path, ...]:
-        """Write proofs of fault, for ``secure-agg verify FILE``."""
+        """Write proofs of fault, durably, for ``secure-agg verify FILE``."""
         paths = []
         for proof in faults:
             data = proof.to_bytes()
             path = self._folder / f"{hashlib.sha256(data).hexdigest()[:32]}.fault"
-            path.write_bytes(data)
+            if not path.exists():
+                keystore.write_new(path, data)
             paths.append(path)
         return tuple(paths)

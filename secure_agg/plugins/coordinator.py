@@ -1,73 +1,39 @@
 """The server's side of every round, for any framework: it drives the role ``Aggregator``, writes the ledger, and keeps
 a journal of what came to nothing.
 
-How payloads get to the nodes is the framework's: an ``Ask`` sends one to each and yields the answers as they come. Who
-does not answer by the deadline, refuses, or sends something else has dropped out.
+What is in the ledger has happened, whatever becomes of the server afterwards: asked for a round from a model that the
+task's last record started from, it takes the outcome from there.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
 from secure_agg.aggregator import Aggregator
-from secure_agg.auditor import Verified
+from secure_agg.auditor import Auditor, Verified
 from secure_agg.codec import Arrays, model_digest
 from secure_agg.config import NO_DIGEST, RoundConfig
-from secure_agg.errors import (
-    AlreadyReleased,
-    LedgerDamaged,
-    LocalProtocolError,
-    MalformedMessage,
-    SecureAggError,
-    UnknownSender,
-)
+from secure_agg.errors import AlreadyReleased, LedgerDamaged, SecureAggError
 from secure_agg.evidence import Evidence, RoundRecord
-from secure_agg.fault import FaultProof
 from secure_agg.ledger.receipt import Receipt
-from secure_agg.messages import ADVERTISE, RESULT, Envelope, decode, header_limit, peek
-from secure_agg.operators import OperatorRole, ask_operator, ask_operators
+from secure_agg.messages import ADVERTISE
 from secure_agg.plugins import hello, parcels
 from secure_agg.plugins.aborts import AbortJournal
 from secure_agg.plugins.home import ServerHome
 from secure_agg.plugins.layers import apply
 from secure_agg.plugins.metrics import MetricCodec
 from secure_agg.plugins.parcels import Parcel
-from secure_agg.plugins.participant import EVALUATION, Floats, MetricNames
-
-_MAX_NAMES: Final = 1 << 16
+from secure_agg.plugins.participant import EVALUATION, Floats
+from secure_agg.plugins.phases import Ask, Attempt, one_line
 
 _log = logging.getLogger("secure_agg.plugins")
-
-Payload = Callable[[], bytes]
-"""Makes a payload. It may be as large as the model: it is made when it is sent, and not kept."""
-
-
-class Ask(Protocol):
-    """Sends payloads to nodes, and takes what they answer."""
-
-    def __call__(
-        self, kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float
-    ) -> Iterator[tuple[str, bytes | memoryview | Exception]]:
-        """Ask nodes, all at once as far as the framework goes.
-
-        Args:
-            kind: of the payloads, see ``parcels``; with ``join`` goes what the framework has to say to its app.
-            requests: roster id and payload of each.
-            deadline_s: seconds from the call; whoever has not answered by then never does.
-
-        Yields:
-            Id and answer, as they come; an exception from a node that refuses or is gone.
-        """
-        ...
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
@@ -78,7 +44,8 @@ class Outcome:
         model: what the mean makes of the model that was handed in, in its dtypes; empty after an evaluation.
         average: mean difference, float64.
         weight: sum of the participants' weights.
-        metrics: weighted means by name; NaN where a participant's was not finite.
+        metrics: weighted means by name; NaN where a participant's was not finite. Empty where the outcome was taken
+            from the ledger by another process than led the round: names are not in it.
         participants: ids, in id order.
         record, receipt: of the ledger.
         stats: seconds (``…_s``) and bytes from the nodes (``…_bytes``) by phase.
@@ -92,6 +59,14 @@ class Outcome:
     record: RoundRecord
     receipt: Receipt
     stats: dict[str, float]
+
+
+class _Last(NamedTuple):
+    """A task's last record, and what proves it."""
+
+    record: RoundRecord
+    evidence: Evidence
+    receipt: Receipt
 
 
 class Coordinator:
@@ -108,6 +83,7 @@ class Coordinator:
         self._phase_s, self._train_s = phase_s, train_s
         self._challenge = secrets.token_bytes(hello.CHALLENGE_BYTES)
         self._told: dict[tuple[str, str], bytes] = {}
+        self._names: dict[str, tuple[RoundRecord, Mapping[str, tuple[str, ...]]]] = {}  # of metrics, by task
         self.aborts = AbortJournal(home.path)
 
     def __repr__(self) -> str:
@@ -130,6 +106,9 @@ class Coordinator:
     def round(self, model: Floats, ask: Ask) -> Outcome:
         """One attempt at the task's next round: a verified mean of the nodes' differences from ``model``.
 
+        A model that the last record started from gives that round's outcome again, and nobody is asked: a server that
+        died before it wrote down the new model gets it this way, and nobody trains twice from one model.
+
         Raises:
             SecureAggError: it came to nothing. The journal of aborts says so, and nothing else has changed.
         """
@@ -147,46 +126,69 @@ class Coordinator:
     # --- one attempt ------------------------------------------------------------------------------------------
 
     def _round(self, task: str, model: Floats, ask: Ask, *, trains: bool) -> Outcome:
-        base = self._configure(task, model, trains=trains)
+        last = self._last(task)
+        if last is not None and last.evidence.config.base_model == model_digest(model):
+            _log.warning("round %d of %r, from this model, is in the ledger: it stands", last.record.round, task)
+            verified = Auditor(self._home.trust).verify(last.evidence)
+            return self._outcome(model, last, verified, {}, trains=trains)
+        base = self._configure(task, model, last.record if last else None, trains=trains)
         with ExitStack() as stack:
-            attempt: _Attempt | None = None
+            attempt: Attempt | None = None
             try:
                 config, setup, holders = stack.enter_context(self._home.staff(base))
                 trust = self._home.trust
                 aggregator = Aggregator(
                     self._home.identity, config, trust.cohort(task), operators=trust.operators, setup=setup
                 )
-                attempt = _Attempt(aggregator, ask, holders, self._phase_s)
-                attempt.run(self._welcome(task), self._train_s)
+                attempt = Attempt(aggregator, ask, holders, self._phase_s)
+                attempt.run(self._welcome(task, last), self._train_s)
                 evidence, verified = attempt.result()
                 receipt = self._home.ledger.append(evidence)
-            except Exception as error:
-                faults = attempt.aggregator.faults if attempt else ()
-                self._give_up(base, error, faults)
+            except BaseException as error:
+                self._give_up(base, error, attempt)
                 raise
             _log.info(
                 "round %d of %r: the sum over %d of %d clients is verified and record %d of the ledger",
                 config.round, task, len(evidence.participants), config.cohort_size, receipt.index,
             )  # fmt: skip
-            self.aborts.keep(aggregator.faults)
-            for name in attempt.deliver(receipt):
-                self._told[task, name] = verified.record.result_model
+            self._names[task] = (verified.record, attempt.names)
+            try:
+                self.aborts.keep(aggregator.faults)
+                for name in attempt.deliver(receipt):
+                    self._told[task, name] = verified.record.result_model
+            except Exception as error:  # the round stands; who has not heard of it will
+                _log.exception("round %d of %r was not delivered to all: %s", config.round, task, one_line(error))
+        new = _Last(verified.record, evidence, receipt)
+        return self._outcome(model, new, verified, attempt.stats, trains=trains)
+
+    def _outcome(
+        self, model: Floats, last: _Last, verified: Verified, stats: dict[str, float], *, trains: bool
+    ) -> Outcome:
         difference = verified.average[: len(model)] if trains else []
         return Outcome(
             model=apply(model, difference) if trains else [],
             average=difference,
             weight=verified.record.weight_sum,
-            metrics=self._metrics(config, attempt.names, verified),
-            participants=evidence.participants,
-            record=verified.record,
-            receipt=receipt,
-            stats=attempt.stats,
+            metrics=self._metrics(last.evidence.config, verified),
+            participants=last.evidence.participants,
+            record=last.record,
+            receipt=last.receipt,
+            stats=stats,
         )
 
-    def _configure(self, task: str, model: Floats, *, trains: bool) -> RoundConfig:
-        home, trust = self._home, self._home.trust
+    def _last(self, task: str) -> _Last | None:
+        ledger = self._home.ledger
+        record = ledger.last(task)
+        if record is None:
+            return None
+        index = ledger.find(task, record.round)
+        if index is None:
+            raise LedgerDamaged(f"round {record.round} of task {task!r} is not where its record is")
+        return _Last(record, ledger.evidence(record), ledger.receipt(index))
+
+    def _configure(self, task: str, model: Floats, last: RoundRecord | None, *, trains: bool) -> RoundConfig:
+        trust = self._home.trust
         policy = trust.task(task).policy
-        last = home.ledger.last(task)
         number = last.round + 1 if last else 0
         values = tuple(array.shape for array in model) if trains else ()
         return RoundConfig.create(
@@ -215,172 +217,31 @@ class Coordinator:
             else:
                 return attempt
 
-    def _welcome(self, task: str) -> Callable[[str], tuple[bytes, bytes]]:
+    def _welcome(self, task: str, last: _Last | None) -> Callable[[str], tuple[bytes, bytes]]:
         """Evidence and receipt of the last result, for nodes that have not verified it in this run."""
-        last = self._home.ledger.last(task)
         if last is None:
             return lambda name: (b"", b"")
-        index = self._home.ledger.find(task, last.round)
-        if index is None:
-            raise LedgerDamaged(f"round {last.round} of task {task!r} is not where its record is")
-        evidence = self._home.ledger.evidence(last).to_bytes()
-        receipt = self._home.ledger.receipt(index).to_bytes()
-        return lambda name: (b"", b"") if self._told.get((task, name)) == last.result_model else (evidence, receipt)
+        known, evidence, receipt = last.record.result_model, last.evidence.to_bytes(), last.receipt.to_bytes()
+        return lambda name: (b"", b"") if self._told.get((task, name)) == known else (evidence, receipt)
 
-    def _give_up(self, config: RoundConfig, error: Exception, faults: Sequence[FaultProof]) -> None:
-        abort = self.aborts.record(config, error)
-        self.aborts.keep(faults)
+    def _give_up(self, config: RoundConfig, error: BaseException, attempt: Attempt | None) -> None:
         _log.error(
             "round %d of %r, attempt %d, came to nothing: %s: %s",
-            config.round, config.task, config.attempt, abort.error, error,
+            config.round, config.task, config.attempt, type(error).__name__, one_line(error),
         )  # fmt: skip
+        try:
+            self.aborts.record(config, error, phase=attempt.phase if attempt else None)
+            self.aborts.keep(attempt.aggregator.faults if attempt else ())
+        except (OSError, SecureAggError) as failed:  # what has gone wrong first is what the caller has to hear
+            _log.error("the journal of aborts can't be written: %s", one_line(failed))
 
-    def _metrics(
-        self, config: RoundConfig, names: Mapping[str, tuple[str, ...]], verified: Verified
-    ) -> dict[str, float]:
+    def _metrics(self, config: RoundConfig, verified: Verified) -> dict[str, float]:
+        record, names = self._names.get(config.task, (None, {}))
+        if record != verified.record:
+            return {}
         given = {names.get(name, ()) for name in verified.commitments}
         if len(given) != 1:
             _log.warning("the clients' metrics have different names, so their means mean nothing: %s", sorted(given))
             return {}
         codec = MetricCodec(config.policy)
         return codec.decode(verified.average[-1], given.pop(), len(verified.commitments), verified.record.weight_sum)
-
-
-class _Attempt:
-    """One aggregator, and the nodes that answer it."""
-
-    def __init__(self, aggregator: Aggregator, ask: Ask, holders: Mapping[str, OperatorRole], phase_s: float) -> None:
-        self.aggregator = aggregator
-        self.names: dict[str, tuple[str, ...]] = {}
-        self.stats: dict[str, float] = {}
-        self._ask, self._holders, self._phase_s = ask, holders, phase_s
-        self._acceptances: dict[str, list[bytes]] = {}
-
-    def run(self, welcome: Callable[[str], tuple[bytes, bytes]], train_s: float) -> None:
-        """All phases."""
-        requests = self.aggregator.start()
-        while requests:
-            phase = self.aggregator.state
-            started = time.perf_counter()
-            if self.aggregator.asks_operators:
-                for name, refusal in ask_operators(self.aggregator, requests, self._holders).items():
-                    _log.warning("operator %s has refused in phase %s: %s", name, phase, refusal)
-            else:
-                self._exchange(requests, phase, welcome, train_s)
-            requests = self.aggregator.advance()
-            self.stats[f"{phase}_s"] = time.perf_counter() - started
-
-    def _exchange(
-        self,
-        requests: Sequence[Envelope],
-        phase: str,
-        welcome: Callable[[str], tuple[bytes, bytes]],
-        train_s: float,
-    ) -> None:
-        joins = phase == ADVERTISE
-        names = sorted(self.aggregator.awaited, key=str.encode)
-
-        def payload(place: int, name: str) -> Payload:
-            def make() -> bytes:
-                request = requests[place]
-                if request.recipient != name:
-                    raise LocalProtocolError("requests and recipients are in different orders", phase=phase)
-                if joins:
-                    return Parcel(parcels.JOIN, (request.data, *welcome(name))).to_bytes()
-                return Parcel(parcels.STEP, (request.data, *self._acceptances.pop(name, ()))).to_bytes()
-
-            return make
-
-        kind, deadline = (parcels.JOIN, train_s) if joins else (parcels.STEP, self._phase_s)
-        started, received, answered = time.perf_counter(), 0, 0
-        for name, answer in self._ask(kind, [(name, payload(i, name)) for i, name in enumerate(names)], deadline):
-            if isinstance(answer, Exception):
-                _log.warning("%s is out of the round in phase %s: %s", name, phase, answer)
-                continue
-            received += len(answer)
-            try:
-                self._take(name, Parcel.from_bytes(answer), joins=joins)
-                answered += 1
-            except SecureAggError as error:
-                error.phase = error.phase or phase
-                _log.warning("an answer of %s was refused: %s: %s", name, type(error).__name__, error)
-            if not self.aggregator.awaited:
-                break
-        self.stats[f"{phase}_bytes"] = float(received)
-        _log.info(
-            "round %d of %r, phase %s: %d of %d clients in %.2f s, %d bytes",
-            self.aggregator.config.round, self.aggregator.config.task, phase,
-            answered, len(names), time.perf_counter() - started, received,
-        )  # fmt: skip
-
-    def _take(self, name: str, parcel: Parcel, *, joins: bool) -> None:
-        """Hand one answer to the aggregator, and a client's letters to the operators that they are for."""
-        limit = header_limit(self.aggregator.config.cohort_size)
-        if joins:
-            response, names, *letters = parcel.expect(parcels.JOINED, 2, parcels.MAX_PARTS)
-        else:
-            (response,), names, letters = parcel.expect(parcels.ANSWER, 1), b"", []
-        sender = peek(response, limit).sender
-        if sender != name:
-            raise UnknownSender(f"{name!r} has sent a message of {sender!r}", culprit=name)
-        if joins:
-            self.names[name] = decode(MetricNames, names, _MAX_NAMES, phase=ADVERTISE, culprit=name).names
-            self._relay(name, letters)
-        for receipt in self.aggregator.receive(response):
-            self._acceptances.setdefault(name, []).append(receipt.data)
-
-    def _relay(self, name: str, letters: Sequence[bytes | memoryview]) -> None:
-        """Letters are sealed to their operators; a refusal is the operator's to report."""
-        limit = header_limit(self.aggregator.config.cohort_size)
-        envelopes = [Envelope(peek(letter, limit).recipient, bytes(letter)) for letter in letters]
-        if not envelopes:
-            return
-        with ThreadPoolExecutor(len(envelopes)) as pool:
-            for answer in pool.map(lambda envelope: ask_operator(self._holders, envelope), envelopes):
-                if isinstance(answer, bytes):
-                    self._acceptances.setdefault(name, []).append(answer)
-                else:
-                    _log.warning("an operator has not accepted a share of %s: %s", name, answer or "it is gone")
-
-    def result(self) -> tuple[Evidence, Verified]:
-        """Evidence, and what it proves."""
-        if self.aggregator.evidence is None or self.aggregator.verified is None:
-            raise LocalProtocolError("the round ended without a result", phase=self.aggregator.state)
-        return self.aggregator.evidence, self.aggregator.verified
-
-    def deliver(self, receipt: Receipt) -> Iterator[str]:
-        """Send the result to every member of the cohort; yields those that have verified it.
-
-        The round stands without them: whoever does not answer gets the result again before its next round.
-        """
-        started = time.perf_counter()
-        encoded = receipt.to_bytes()
-        record = self.result()[1].record.digest()
-        results = self.aggregator.results()
-        names = list(self.aggregator.cohort)
-
-        def payload(place: int, name: str) -> Payload:
-            return lambda: Parcel(
-                parcels.RESULT, (results[place].data, encoded, *self._acceptances.pop(name, ()))
-            ).to_bytes()
-
-        verified = 0
-        for name, answer in self._ask(
-            parcels.RESULT, [(name, payload(i, name)) for i, name in enumerate(names)], self._phase_s
-        ):
-            try:
-                if isinstance(answer, Exception):
-                    raise answer
-                (confirmed,) = Parcel.from_bytes(answer).expect(parcels.VERIFIED, 1)
-                if bytes(confirmed) != record:
-                    raise MalformedMessage("it has verified another record", phase=RESULT, culprit=name)
-            except Exception as error:
-                _log.warning("%s has not confirmed the result: %s", name, error)
-                continue
-            verified += 1
-            yield name
-        self.stats["result_s"] = time.perf_counter() - started
-        _log.info(
-            "round %d of %r: %d of %d clients have verified the result in %.2f s",
-            self.aggregator.config.round, self.aggregator.config.task, verified, len(names), self.stats["result_s"],
-        )  # fmt: skip

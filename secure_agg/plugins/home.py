@@ -4,7 +4,8 @@ A node's home is made by its owner, and named in the node's own configuration. N
 or message, changes what is in it: that is how a node is safe from whoever submits a job.
 
 A node: ``home.json`` (its id, its task), ``identity.key``, ``trust.json``, ``attempts.db`` (what it has bound itself
-to), ``journal/`` (the attempt under way), ``receipts/`` (who has accepted its inputs).
+to), ``journal/`` (the attempt under way), ``base/`` (the model it last trained from), ``receipts/`` (who has accepted
+its inputs), ``lock``.
 
 The server: ``home.json``, ``identity.key``, ``rounds.db`` with what belongs to a ledger beside it, its trust file
 among that, ``attempts.db``. For a backend with operators also ``operator.key`` under the passphrase in ``passphrase``,
@@ -13,7 +14,9 @@ and ``operators.json``: where each operator listens, and its card. For a homomor
 
 from __future__ import annotations
 
+import fcntl
 import functools
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +49,7 @@ CONNECT_S: Final = 10.0
 _SETTINGS: Final = "home.json"
 _IDENTITY: Final = "identity.key"
 _STORE: Final = "attempts.db"
+_LOCK: Final = "lock"
 _LEDGER: Final = "rounds.db"
 _OPERATORS: Final = "operators.json"
 _MAX_SETTINGS: Final = 1 << 16
@@ -100,6 +104,7 @@ class ClientHome:
         trust: what it has pinned.
         store: durable; what it has bound itself to.
         journal: of the attempt under way.
+        base: the model that it last trained from, until the mean that follows is verified.
         checks_model: whether it refuses a model that the last verified mean does not explain. Not where the server
             computes the next model from the mean in a way of its own, as adaptive optimizers do.
     """
@@ -110,7 +115,8 @@ class ClientHome:
         self.checks_model = settings.checks_model
         self.identity, self.trust = identity, trust
         self.store = AttemptStore(path / _STORE)
-        self.journal = Journal(path / "journal", trust.task(self.task).policy.max_parameters)
+        largest = trust.task(self.task).policy.max_parameters
+        self.journal, self.base = Journal(path / "journal", largest), Journal(path / "base", largest)
 
     def __repr__(self) -> str:
         return f"ClientHome({self.name!r}, task={self.task!r})"
@@ -124,6 +130,23 @@ class ClientHome:
     def close(self) -> None:
         """Close the store; harmless when closed."""
         self.store.close()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other threads and processes off journal and base meanwhile; the store needs no such care.
+
+        Raises:
+            ConfigError: there can be no lock in the folder.
+        """
+        try:
+            descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigError(f"{self.path / _LOCK} can't be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     @staticmethod
     def create(
