@@ -186,7 +186,7 @@ class Participant:
 
         Raises:
             WrongContext: it is of another task, or its vector is not what this model and the metrics need.
-            PolicyViolation: see ``check_model``.
+            PolicyViolation: see ``_check_model``.
         """
         home = self._home
         if config.task not in (home.task, home.task + EVALUATION):
@@ -194,7 +194,7 @@ class Participant:
         shapes = tuple(array.shape for array in model) if config.task == home.task else ()
         if config.shapes != (*shapes, (MetricCodec(config.policy).size,)):
             raise WrongContext("the round's arrays are not those of the model and its metrics", phase=ADVERTISE)
-        self.check_model(model, start_model=config.start_model)
+        self._check_model(config)  # whose base_model is the digest of this model
 
     def _is_begun(self, config: RoundConfig) -> bool:
         """Whether this attempt's update is there already.
@@ -232,21 +232,17 @@ class Participant:
             end_attempt(self._home.store, (self._home.name, *key))
             self._home.journal.clear()
 
-    def check_model(self, model: Floats, *, start_model: bytes) -> None:
+    def _check_model(self, config: RoundConfig) -> None:
         """Refuse a model that is not what the last verified mean has made of the one before.
 
         Nothing is refused where this node did not join the round of that result, or its owner leaves the model to the
         server.
 
-        Args:
-            model: what the framework hands out.
-            start_model: digest of the result that it should follow from.
-
         Raises:
             PolicyViolation: it is another model.
         """
-        expected = self._home.store.get(self._models, start_model.hex())
-        if self._home.checks_model and expected not in (None, model_digest(model)):
+        expected = self._home.store.get(self._models, config.start_model.hex())
+        if self._home.checks_model and expected not in (None, config.base_model):
             raise PolicyViolation("the model is not what the last verified mean has made of the one before")
 
     @property
