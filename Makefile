@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test crash anvil lint check bench clean
+.PHONY: help setup demo test nvflare-example flower-example flower-long crash anvil lint check bench clean
 
 help: ## Show the targets.
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 24
 
 setup: $(READY) ## Make .venv and install the project into it.
 
@@ -29,6 +29,19 @@ test: setup ## All tests.
 anvil: ## A local Ethereum node from npm, for the tests that ask one; they are skipped without it.
 	npm install --prefix build/anvil --no-audit --no-fund --ignore-scripts --silent @foundry-rs/anvil@1.7.1
 
+nvflare-example: setup ## Stock federated averaging under NVFlare's simulator, made secure by our lines.
+	rm -rf build/nvflare
+	$(BIN)/secure-agg federation init build/nvflare/federation --task digits \
+		$(foreach site,site-1 site-2 site-3 site-4,--client $(site))
+	cd examples/nvflare-quickstart && $(CURDIR)/$(BIN)/python job.py $(CURDIR)/build/nvflare
+	$(BIN)/secure-agg ledger audit build/nvflare/federation/server/rounds.db --trust build/nvflare/federation/trust.json
+
+flower-example: setup ## A stock Flower app with a SuperLink and three SuperNodes, made secure by our lines.
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/flower-quickstart/run.sh build/flower
+
+flower-long: setup ## Flower with 25 million parameters and with every backend; some minutes.
+	$(BIN)/python -m pytest tests -m flower_long
+
 crash: setup ## The ledger after kills, failing calls and power cuts; some minutes.
 	$(BIN)/python -m pytest tests/crash -m "crash or not crash"
 
@@ -39,8 +52,9 @@ lint: setup ## Format, lint and types.
 
 check: lint test ## Lint, types and tests.
 
-bench: setup ## The benchmark of the core, beside the machine's own limits.
-	$(BIN)/python -m benchmarks core
+bench: setup ## Every benchmark suite, a quarter of an hour, and a page: bench-output/report.html.
+	$(BIN)/python -m benchmarks all
+	$(BIN)/python -m benchmarks report --html bench-output/report.html --markdown bench-output/report.md
 
 clean: ## Remove .venv and what tools left behind.
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

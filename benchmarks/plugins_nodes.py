@@ -1,0 +1,147 @@
+"""Flower without a network: a grid whose nodes are apps in this process, called when a message is sent.
+
+Everything that a SuperLink would carry is taken apart into Flower's objects and put together again, so apps share no
+memory with the server, and what crosses the wire is counted as Flower stores it: each object once in a message.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.app.user_config import UserConfig
+from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, no_object_id_recompute
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+RUN_ID: Final = 1
+_SERVER: Final = 1
+_APP_RAISED: Final = 2
+
+App = Callable[[Message, Context], Message | None]
+"""A ``ClientApp``, or what a test puts in its place; None for a node that says nothing."""
+
+
+@dataclass
+class Traffic:
+    """What one node has cost.
+
+    Attributes:
+        down: bytes to it.
+        up: bytes from it.
+        seconds: in its app.
+    """
+
+    down: int = 0
+    up: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Node:
+    """One node.
+
+    Attributes:
+        app: what it runs.
+        context: its own configuration, and its state in this run.
+        traffic: so far.
+    """
+
+    app: App
+    context: Context
+    traffic: Traffic = field(default_factory=Traffic)
+
+
+class Nodes(Grid):
+    """A grid over nodes in this process; one grid in a process at a time, as Flower's messages know their run.
+
+    Attributes:
+        nodes: by node id.
+        carrying_s: seconds that taking messages apart and putting them together has taken.
+    """
+
+    def __init__(self, apps: Mapping[int, tuple[App, UserConfig]]) -> None:
+        """
+        Args:
+            apps: by node id, with the node's own configuration.
+        """
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, RUN_ID, _SERVER
+        self.nodes = {
+            name: Node(app, Context(RUN_ID, name, config, RecordDict(), {})) for name, (app, config) in apps.items()
+        }
+        self.carrying_s = 0.0
+        self._replies: dict[str, Message] = {}
+        self._ids = itertools.count(1)
+
+    def set_run(self, run: Run) -> None:
+        """Nothing: there is one run."""
+
+    @property
+    def run(self) -> Run:
+        """There is no record of it.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """See ``Grid``."""
+        return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """See ``Grid``."""
+        return list(self.nodes)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Hand each message to its node's app, which answers at once, or never."""
+        pushed = []
+        for message in messages:
+            name = f"message-{next(self._ids)}"
+            node = self.nodes[message.metadata.dst_node_id]
+            received, size = self._carried(message)
+            node.traffic.down += size
+            received.metadata.__dict__["_message_id"] = name
+            started = time.perf_counter()
+            reply = _run(node, received)
+            node.traffic.seconds += time.perf_counter() - started
+            if reply is not None:
+                self._replies[name], size = self._carried(reply)
+                node.traffic.up += size
+            pushed.append(name)
+        return pushed
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """See ``Grid``."""
+        return [self._replies.pop(name) for name in message_ids if name in self._replies]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """See ``Grid``; who has not answered at once never does, so there is nothing to wait for."""
+        return self.pull_messages(self.push_messages(messages))
+
+    def _carried(self, message: Message) -> tuple[Message, int]:
+        started = time.perf_counter()
+        message.metadata.__dict__["_message_id"] = ""
+        with no_object_id_recompute():  # as Flower does where it sends
+            whole = message.object_id
+            contents = {name: thing.deflate() for name, thing in get_all_nested_objects(message).items()}
+        size = sum(map(len, contents.values()))
+        arrived = cast(Message, inflate_object_from_contents(whole, contents))
+        self.carrying_s += time.perf_counter() - started
+        return arrived, size
+
+
+def _run(node: Node, message: Message) -> Message | None:
+    """The app's reply; what it raises becomes the error that Flower makes of it."""
+    try:
+        return node.app(message, node.context)
+    except Exception as error:
+        return Message(Error(_APP_RAISED, f"{type(error)}:<'{error}'>"), reply_to=message)

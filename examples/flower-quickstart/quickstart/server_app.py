@@ -1,0 +1,21 @@
+"""quickstart: what the server does."""
+
+from flwr.app import ArrayRecord, Context
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg
+
+from quickstart.task import Net
+from secure_agg.plugins.flower import SecureGrid
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Train for some rounds."""
+    strategy = FedAvg()
+    strategy.start(
+        grid=SecureGrid(grid, strategy, home=context.run_config["home"]),
+        initial_arrays=ArrayRecord(Net().state_dict()),
+        num_rounds=context.run_config["num-server-rounds"],
+    )

@@ -1,0 +1,35 @@
+#!/bin/sh
+# The whole federation on this machine: homes, a SuperLink, three SuperNodes, one run, and an audit of what it left.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+work=${1:-build/flower}
+port=${PORT:-9292}
+rm -rf "$work" && mkdir -p "$work/flwr"
+work=$(cd "$work" && pwd)
+export FLWR_HOME="$work/flwr" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
+export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1 # what the app needs is installed already
+
+secure-agg federation init "$work/federation" --client ward-a --client ward-b --client ward-c \
+    --clip 2.0 --max-weight 1000 --task digits
+
+processes=
+trap 'kill $processes 2>/dev/null; wait' EXIT INT TERM
+printf '[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "127.0.0.1:%s"\ninsecure = true\n' "$port" \
+    > "$FLWR_HOME/config.toml"
+flower-superlink --insecure --host 127.0.0.1 --port "$port" > "$work/superlink.log" 2>&1 &
+superlink=$!
+processes=$superlink
+until flwr ls here > /dev/null 2>&1; do
+    kill -0 "$superlink" || { cat "$work/superlink.log"; exit 1; }
+done
+number=0
+for ward in ward-a ward-b ward-c; do
+    flower-supernode --insecure --superlink "127.0.0.1:$port" --host 127.0.0.1 --port $((port + 1 + number)) \
+        --node-config "partition-id=$number num-partitions=3 secure-agg-home=\"$work/federation/clients/$ward\"" \
+        > "$work/$ward.log" 2>&1 &
+    processes="$processes $!"
+    number=$((number + 1))
+done
+
+flwr run "$here" here --stream --run-config "home=\"$work/federation/server\""
+secure-agg ledger audit "$work/federation/server/rounds.db" --trust "$work/federation/trust.json"

@@ -1,0 +1,14 @@
+"""Flower: an app with a stock strategy trains in secure, verified rounds.
+
+On the client, ``@app.train(mods=[secure_mod])`` and ``@app.evaluate(mods=[secure_mod])``; on the server,
+``strategy.start(grid=SecureGrid(grid, strategy, home), …)``. Everything else of the app stays as it is.
+"""
+
+from secure_agg.plugins.versions import require
+
+require("flwr", ">=1.41,<1.42")
+
+from secure_agg.plugins.flower.grid import SecureGrid  # noqa: E402 - after the version has been checked
+from secure_agg.plugins.flower.mod import secure_mod  # noqa: E402
+
+__all__ = ["SecureGrid", "secure_mod"]

@@ -1,0 +1,76 @@
+"""How a payload rides in a Flower message, beside the records of the app.
+
+It is raw bytes in a record of its own, as three arrays. Flower cuts an array into chunks of 5 MiB, each an object that
+it sends by itself and keeps once, so no message grows with the model. A result goes to every node between a header and
+receipts of its own: cut where the result ends, its chunks are the same objects for all, held once by a SuperLink.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
+
+from secure_agg.errors import MalformedMessage
+from secure_agg.plugins.parcels import Parcel
+
+PAYLOAD: Final = "secure-agg"
+"""The record that holds the payload."""
+SETTINGS: Final = "secure-agg-settings"
+"""The record that holds what the server's strategy is set to, as far as a node has to know."""
+WEIGHT_KEY: Final = "weighted-by"
+"""Setting: name of the metric that is a reply's weight."""
+
+_NAMES: Final = ("head", "bulk", "tail")
+_CHUNK: Final = FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
+_DTYPE: Final = "bytes"
+_STYPE: Final = "raw.v1"
+
+
+def put(content: RecordDict, payload: bytes) -> RecordDict:
+    """``content`` with the payload beside its records; the records themselves are shared, not copied."""
+    arrays = {name: Array(_DTYPE, (len(data),), _STYPE, data) for name, data in zip(_NAMES, _cut(payload), strict=True)}
+    return RecordDict({**content, PAYLOAD: ArrayRecord(arrays)})
+
+
+def take(content: RecordDict) -> tuple[bytes | None, RecordDict]:
+    """The payload, None where there is none, and the records beside it.
+
+    Raises:
+        MalformedMessage: the record is there but holds something else.
+    """
+    rest = RecordDict({name: record for name, record in content.items() if name not in (PAYLOAD, SETTINGS)})
+    record = content.array_records.get(PAYLOAD)
+    if record is None:
+        return None, rest
+    if tuple(record) != _NAMES or any((a.dtype, a.stype) != (_DTYPE, _STYPE) for a in record.values()):
+        raise MalformedMessage(f"record {PAYLOAD!r} holds no payload")
+    return b"".join(array.data for array in record.values()), rest
+
+
+def _cut(payload: bytes) -> tuple[bytes, bytes, bytes]:
+    """In three, of which the second is whole chunks up to where the largest part of the parcel ends."""
+    sizes = [len(part) for part in Parcel.from_bytes(payload).parts]
+    place = sizes.index(max(sizes))
+    end = len(payload) - sum(sizes[place + 1 :])
+    start = end - sizes[place] // _CHUNK * _CHUNK
+    return payload[:start], payload[start:end], payload[end:]
+
+
+def with_settings(content: RecordDict, weight_key: str) -> RecordDict:
+    """``content`` with the strategy's settings beside its records."""
+    return RecordDict({**content, SETTINGS: ConfigRecord({WEIGHT_KEY: weight_key})})
+
+
+def weight_key(content: RecordDict) -> str:
+    """Name of the metric that is a reply's weight.
+
+    Raises:
+        MalformedMessage: the message does not say.
+    """
+    settings = content.config_records.get(SETTINGS)
+    name = settings.get(WEIGHT_KEY) if settings else None
+    if not isinstance(name, str):
+        raise MalformedMessage(f"record {SETTINGS!r} does not name the metric that is the weight")
+    return name

@@ -1,0 +1,154 @@
+"""Flower's own processes on the loopback interface: a SuperLink, SuperNodes, and runs of an app on them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+APP = Path(__file__).with_name("flower_app")
+_START_S = 60.0
+_BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Engine:
+    """A SuperLink and its SuperNodes, as a context manager that leaves no process behind.
+
+    Attributes:
+        folder: of all logs: ``superlink.log``, ``<node>.log``, ``run.log``.
+    """
+
+    def __init__(self, folder: Path, nodes: Mapping[str, Mapping[str, object]]) -> None:
+        """``nodes``: the node's own configuration, by a name for its log."""
+        self.folder = folder
+        self._nodes = nodes
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._port = free_port()
+
+    def __enter__(self) -> Self:
+        home = self.folder / "flwr"
+        home.mkdir(parents=True)
+        (home / "config.toml").write_text(
+            f'[superlink]\ndefault = "here"\n[superlink.here]\naddress = "127.0.0.1:{self._port}"\ninsecure = true\n'
+        )
+        self._environment = {
+            **os.environ,
+            "FLWR_HOME": str(home),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+            "PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}",
+        }
+        try:
+            self._start("superlink", "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(self._port))
+            self._await_superlink()
+            for name, config in self._nodes.items():
+                self.start_node(name, config)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        for name in list(self._processes):
+            self.kill(name)
+
+    def _start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # with its children it is one group, which is killed as one
+            )
+        return self._processes[name]
+
+    def _await_superlink(self) -> None:
+        end = time.monotonic() + _START_S
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
+                    return
+            if time.monotonic() > end or self._processes["superlink"].poll() is not None:
+                raise AssertionError(f"no SuperLink listens:\n{self.log('superlink')}")
+            time.sleep(0.1)
+
+    def start_node(self, name: str, config: Mapping[str, object]) -> None:
+        """Start a SuperNode; under a name that was killed it is that node, started again."""
+        values = " ".join(f"{key}={json.dumps(value)}" for key, value in config.items())
+        self._start(
+            name, "flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self._port}",
+            "--host", "127.0.0.1", "--port", str(free_port()), "--node-config", values,
+        )  # fmt: skip
+
+    def kill(self, name: str) -> None:
+        """End a process and all that it has started, as a power cut would."""
+        process = self._processes.pop(name)
+        family = psutil.Process(process.pid).children(recursive=True)  # some lead groups of their own
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for child in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+
+    def run(self, config: Mapping[str, object], *, timeout_s: float, watch: Callable[[str], None] | None = None) -> str:
+        """Run the app to its end, and return its log.
+
+        Args:
+            config: the run's, beside what the app itself sets.
+            timeout_s: of the whole run.
+            watch: is given the log whenever it has grown.
+
+        Raises:
+            AssertionError: the run has failed, or takes too long; with the log.
+        """
+        values = " ".join(f"{key}={json.dumps(value)}" for key, value in config.items())
+        process = self._start("run", "flwr", "run", str(APP), "here", "--stream", "--run-config", values)
+        end = time.monotonic() + timeout_s
+        while process.poll() is None:
+            if time.monotonic() > end:
+                raise AssertionError(f"the run takes longer than {timeout_s:g} s:\n{self.log('run')}")
+            time.sleep(0.1)
+            if watch:
+                watch(self.log("run"))
+        self._processes.pop("run")
+        if process.returncode:
+            raise AssertionError(f"flwr run has failed:\n{self.log('run')}\n{self.log('superlink')}")
+        listing = subprocess.run(
+            ["flwr", "ls", "here", "--format", "json"],  # noqa: S607 - in PATH
+            env=self._environment, capture_output=True, check=True, timeout=60,
+        )  # fmt: skip
+        status = json.loads(listing.stdout)["runs"][0]["status"]
+        if status != "finished:completed":
+            raise AssertionError(f"the run is {status}:\n{self.log('run')}\n{self.log('superlink')}")
+        return self.log("run")
+
+    def log(self, name: str) -> str:
+        """What a process has written so far."""
+        return (self.folder / f"{name}.log").read_text("utf-8", "replace")

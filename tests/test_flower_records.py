@@ -1,0 +1,107 @@
+"""Flower's array records to numpy arrays and back, with nothing of them changed."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from secure_agg.errors import MalformedMessage
+
+app = pytest.importorskip("flwr.app")
+records = pytest.importorskip("secure_agg.plugins.flower.records")
+
+
+def named() -> dict[str, npt.NDArray[Any]]:
+    rng = np.random.default_rng(2)
+    return {
+        "z.weight": rng.normal(size=(3, 4)).astype(np.float32),
+        "a": np.array(3, dtype=np.int64),
+        "scalar": np.array(0.5),
+        "half": rng.normal(size=5).astype(np.float16),
+        "empty": np.empty((2, 0), dtype=np.float32),
+        "fortran": np.asfortranarray(rng.normal(size=(4, 3, 2))),
+        "big-endian": rng.normal(size=6).astype(">f8"),
+        "strided": rng.normal(size=(4, 6))[::2, ::-3],
+        "mask": np.array([[True], [False]]),
+        "": np.zeros(1, dtype=np.uint8),
+    }
+
+
+def test_a_record_comes_back_with_its_keys_order_dtypes_and_shapes() -> None:
+    arrays = records.to_arrays(records.to_record(named()))
+    assert list(arrays) == list(named())
+    for name, array in named().items():
+        assert arrays[name].dtype == array.dtype
+        assert arrays[name].shape == array.shape
+        assert np.array_equal(arrays[name], array)
+
+
+def test_arrays_are_what_flower_itself_reads() -> None:
+    record = app.ArrayRecord(dict(records.to_record(named())))
+    for name, array in records.to_arrays(record).items():
+        assert np.array_equal(array, record[name].numpy())
+
+
+def test_a_record_is_not_changed_and_can_not_be_through_its_arrays() -> None:
+    record = records.to_record(named())
+    before = {name: (array.dtype, array.shape, array.data) for name, array in record.items()}
+    arrays = records.to_arrays(record)
+    with pytest.raises(ValueError, match="read-only"):
+        arrays["z.weight"][0, 0] = 1
+    assert {name: (array.dtype, array.shape, array.data) for name, array in record.items()} == before
+
+
+def test_a_model_is_read_without_a_copy() -> None:
+    record = records.to_record(named())
+    data = np.frombuffer(record["z.weight"].data, dtype=np.uint8)
+    assert np.shares_memory(records.to_arrays(record)["z.weight"], data)
+
+
+def test_a_record_that_pytorch_made_is_read() -> None:
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.BatchNorm1d(3)
+    arrays = records.to_arrays(app.ArrayRecord(layer.state_dict()))
+    assert list(arrays) == list(layer.state_dict())
+    assert arrays["num_batches_tracked"].dtype == np.int64
+
+
+def saved(array: npt.NDArray[Any], **changes: Any) -> Any:
+    """What numpy makes of an array, with some fields of the record changed."""
+    file = BytesIO()
+    np.save(file, array, allow_pickle=True)
+    fields = {"dtype": str(array.dtype), "shape": array.shape, "stype": "numpy.ndarray", "data": file.getvalue()}
+    return app.Array(**(fields | changes))
+
+
+def header(shape: tuple[int, ...], rest: bytes = bytes(16)) -> bytes:
+    file = BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return file.getvalue() + rest
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (saved(np.zeros(2), stype="raw.v1"), "serialised as 'raw.v1'"),
+        (saved(np.zeros(2), data=b""), "not in numpy's format"),
+        (saved(np.zeros(2), data=b"\x93NUMPY\x01\x00\x04\x00{}  "), "not in numpy's format"),
+        (saved(np.zeros(2), data=header((2,))[:40]), "not in numpy's format"),
+        (saved(np.zeros(2), data=header((2,)).replace(b"NUMPY\x01", b"NUMPY\x03")), "format version"),
+        (saved(np.zeros(2), data=header((2,), bytes(15))), "can't be 15 bytes"),
+        (saved(np.zeros(2), data=header((2,), bytes(17))), "can't be 17 bytes"),
+        (saved(np.zeros(2), dtype="float32"), "claims float32"),
+        (saved(np.zeros(2), shape=(3,)), r"claims float64 of shape \(3,\)"),
+        (saved(np.zeros(2), shape=(1 << 50,), data=header((1 << 50,))), "can't be 16 bytes"),
+        (saved(np.zeros(2), shape=(-1, -2), data=header((-1, -2))), "can't be 16 bytes"),
+        (saved(np.array([{}, []], dtype=object)), "of object"),
+    ],
+)
+def test_bytes_that_are_not_what_they_claim_are_refused_by_name(array: Any, message: str) -> None:
+    record = app.ArrayRecord()
+    record["layer"] = array
+    with pytest.raises(MalformedMessage, match=f"array 'layer' .*{message}"):
+        records.to_arrays(record)
