@@ -10,6 +10,7 @@ When to close a phase is up to the driver: once ``awaited`` is empty, or at a de
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -493,9 +494,10 @@ class Aggregator:
         Raises:
             LocalProtocolError: the round is not over.
         """
-        if self.evidence is None or self.verified is None:
+        if self.evidence is None:
             raise LocalProtocolError("there is no result yet", phase=self.state)
-        data, digest, sid = self.evidence.to_bytes(), self.verified.record.evidence, self._joined().sid
+        data, sid = self.evidence.to_bytes(), self._joined().sid
+        digest = hashlib.sha256(data).digest()
 
         def make(name: str) -> Envelope:
             return Envelope(name, write(self.identity, sid, RESULT, name, b"", data, digest))

@@ -14,12 +14,17 @@ standard deviations is taken. So
 
 and a sum of n has variance n·V: the terms are independent because each plaintext carries uniform dummies (below).
 
-**BFV** decrypts exactly while the noise stays below q/(2t). **CKKS** decodes slot j as a sum of N coefficients
-times roots of unity: variance n·V·N/2 in a real slot, divided by scale²; double-precision transforms add about
-2^-53·sqrt(log2 N) of the largest slot. Both are kept within 1/4 of an integer.
+**BFV** decrypts exactly while the noise stays below q/(2t). A coefficient's noise is normal whatever the key, since
+s enters by |s|² only: 8 standard deviations are 2^-49 per coefficient, 2^-29 over a million of them.
 
-Every bound is taken at 8 standard deviations: 2^-49 per coefficient, 2^-29 over a million of them. A setting
-that does not fit is not offered.
+**CKKS** decodes slot j as the noise polynomial at a root of unity ζ_j: variance n·V·N/2 in a real slot, divided by
+scale², *on average over the slots*. There δ_1·s is the product δ_1(ζ_j)·s(ζ_j), and a key fixes s(ζ_j): its slots
+differ, |s(ζ_j)|²/|s|² being exponentially distributed, about 8 in the worst of a key's 2048. Over keys a slot's noise
+has the mixture's tail, Laplace's: beyond r standard deviations with probability exp(-√2·r), not a normal
+distribution's. 24 of them are 2^-49 again, where 8 would be one in 80,000. Double-precision transforms add about
+2^-53·sqrt(log2 N) of the largest slot, 8 times that is taken. Both are kept within 1/4 of an integer.
+
+A setting that does not fit is not offered.
 
 **Packing.** A sum is below B = n_max·(2^b − 1) + 1, so a slot that holds integers below B^k holds k coordinates as
 digits in base B, and additions never carry. k is as large as the bounds allow: 2 at 16 bits and 100 clients.
@@ -44,6 +49,9 @@ BFV: Final = "bfv"
 CKKS: Final = "ckks"
 DUMMIES: Final = 4
 SIGMAS: Final = 8
+"""Standard deviations of what is normally distributed: 2^-49 is beyond."""
+SLOT_SIGMAS: Final = 24
+"""Standard deviations of a CKKS slot's noise, whose tail is exp(-√2·r): 2^-49 is beyond."""
 MAX_TOTAL: Final = 1 << 32
 
 STANDARD_128_CLASSICAL: Final = {1024: 27, 2048: 54, 4096: 109, 8192: 218, 16384: 438, 32768: 881}
@@ -222,7 +230,7 @@ def _fit_ckks(bits: int, clients: int, total: int, packed: int) -> LatticeParame
     if margin < 1 / 8:  # beyond, precision and not the scale decides
         return None
     deviation = math.sqrt(clients * noise_variance(_DEGREE, _SPECIAL_BITS))
-    scale_bits = math.ceil(math.log2(SIGMAS * deviation * math.sqrt(_DEGREE / 2) / margin))
+    scale_bits = math.ceil(math.log2(SLOT_SIGMAS * deviation * math.sqrt(_DEGREE / 2) / margin))
     primes = _primes_above(2 * (largest * 2.0**scale_bits + SIGMAS * deviation))
     if primes is None:
         return None

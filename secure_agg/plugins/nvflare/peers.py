@@ -22,7 +22,7 @@ _log = logging.getLogger("secure_agg.plugins")
 
 Answer = tuple[str, bytes | Exception]
 
-ACQUAINTANCE_S: Final = 30.0
+ACQUAINTANCE_S: Final = 60.0
 """How long nodes have to say who they are in a job's first round: its processes take some seconds to be reachable."""
 _SHORT_S: Final = 2.0
 """How long a message may take that a node has nothing to do for."""
