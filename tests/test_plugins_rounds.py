@@ -27,7 +27,7 @@ from secure_agg.identity import Identity
 from secure_agg.plugins import federation, parcels
 from secure_agg.plugins.home import ClientHome
 from secure_agg.plugins.parcels import Parcel
-from secure_agg.plugins.participant import Participant
+from secure_agg.plugins.participant import Participant, Trained
 
 
 @pytest.fixture
@@ -339,3 +339,8 @@ def test_a_parcel_comes_back_whole_from_its_pieces(monkeypatch: pytest.MonkeyPat
 def test_unknown_senders_do_not_speak_for_members(world: World) -> None:
     with pytest.raises((UnknownSender, MalformedMessage)):
         world.coordinator.identify(world.coordinator.challenge())
+
+
+def test_what_training_has_come_to_does_not_show_in_a_log() -> None:
+    trained = Trained([np.array([0.123456])], 4711, {"loss": 0.987654})
+    assert all(text not in repr(trained) for text in ("0.123456", "weight", "0.987654"))

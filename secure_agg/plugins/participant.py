@@ -14,7 +14,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy.typing as npt
 
@@ -68,7 +68,7 @@ Floats = Sequence[npt.NDArray[Any]]
 """The arrays of a model that are averaged, float16, float32 or float64, in the model's order: ``Layers.floats``."""
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no truth value
+@dataclass(frozen=True, eq=False, repr=False)  # arrays have no truth value, and a node's own stay out of its logs
 class Trained:
     """What local training, or evaluation, has come to.
 
@@ -83,7 +83,8 @@ class Trained:
     metrics: Mapping[str, float]
 
 
-class _Update(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class _Update:
     """What this node's training has come to, as its vector takes it."""
 
     arrays: Floats
