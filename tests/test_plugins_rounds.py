@@ -154,6 +154,7 @@ def test_a_model_that_is_not_the_verified_mean_is_refused(world: World) -> None:
     with pytest.raises(TooFewClients):
         world.coordinator.round(edited, nodes)
     assert refusals(nodes) == {PolicyViolation}
+    assert {(error.phase, error.culprit) for _, error in nodes.errors} == {("advertise", "aggregator")}
     assert nodes.trained == []
 
 

@@ -30,6 +30,7 @@ from secure_agg.errors import (
     LocalProtocolError,
     MalformedMessage,
     PolicyViolation,
+    RemoteProtocolError,
     WrongContext,
     WrongPhase,
 )
@@ -163,7 +164,11 @@ class Participant:
         base = model_digest(model)
         with home.locked():
             config = client.examine(request, base_model=base)
-            self._check_round(config, model)
+            try:
+                self._check_round(config, model)
+            except RemoteProtocolError as error:
+                error.phase, error.culprit = ADVERTISE, peek(request, len(request)).sender
+                raise
             last, begun = journal.key, self._is_begun(config)
         update = None if begun else self._train(config, model, train)
         with home.locked():
@@ -191,10 +196,10 @@ class Participant:
         """
         home = self._home
         if config.task not in (home.task, home.task + EVALUATION):
-            raise WrongContext(f"the round is of task {config.task!r}, this node's is {home.task!r}", phase=ADVERTISE)
+            raise WrongContext(f"the round is of task {config.task!r}, this node's is {home.task!r}")
         shapes = tuple(array.shape for array in model) if config.task == home.task else ()
         if config.shapes != (*shapes, (MetricCodec(config.policy).size,)):
-            raise WrongContext("the round's arrays are not those of the model and its metrics", phase=ADVERTISE)
+            raise WrongContext("the round's arrays are not those of the model and its metrics")
         self._check_model(config)  # whose base_model is the digest of this model
 
     def _is_begun(self, config: RoundConfig) -> bool:
