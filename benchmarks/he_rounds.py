@@ -49,14 +49,18 @@ class Measured:
         return self.encode + self.commit + self.protect
 
 
+def on_grid(values: npt.NDArray[Any], bits: int, clip: float) -> npt.NDArray[np.float64]:
+    """The nearest values that are encoded without rounding, so that the average can be known to the last bit."""
+    step = clip / ((1 << (bits - 1)) - 1)
+    rounded: npt.NDArray[np.float64] = np.rint(np.clip(values.astype(np.float64), -clip, clip) / step) * step
+    return rounded
+
+
 def oracle(updates: list[npt.NDArray[Any]], bits: int, clip: float) -> npt.NDArray[Any]:
-    """The average of the documented encoding, from numpy's integer sums."""
-    top = (1 << bits) - 1
-    exact = np.zeros(updates[0].shape, dtype=np.int64)
-    for values in updates:
-        limited = np.clip(values.astype(np.float64), -clip, clip)
-        exact += np.clip(np.floor((limited + clip) * (top / (2 * clip)) + 0.5), 0, top).astype(np.int64)
-    average: npt.NDArray[Any] = (2.0 * exact - float(len(updates) * top)) * (clip / float(top * len(updates)))
+    """The average of the documented encoding of updates that are on its grid, from numpy's integer sums."""
+    half = (1 << (bits - 1)) - 1
+    exact = np.sum([np.rint(values / (clip / half)).astype(np.int64) for values in updates], axis=0)
+    average: npt.NDArray[Any] = exact * (clip / float(half * len(updates)))
     return average
 
 
@@ -66,7 +70,8 @@ def measure(backend: str, params: int, options: HeOptions) -> Measured:
     federation = Federation.of(
         CLIENTS, params, options.bits, backend=backend, options=chosen, headroom=max(options.clients, CLIENTS)
     )
-    drawn = np.random.default_rng(1).standard_normal((CLIENTS, params), dtype=np.float32)
+    policy = federation.config.policy
+    drawn = on_grid(np.random.default_rng(1).standard_normal((CLIENTS, params)), policy.bits, policy.clip)
     updates = {name: [values] for name, values in zip(federation.names, drawn, strict=True)}
     clients = federation.clients()
     local = LocalRound(federation.aggregator(), clients, updates, holders=federation.holders)
@@ -75,7 +80,6 @@ def measure(backend: str, params: int, options: HeOptions) -> Measured:
     stats = local.stats()
     seconds = [client.timings.seconds for client in clients.values()]
     phases = [phase.name for phase in local.aggregator.phases]
-    policy = federation.config.policy
     return Measured(
         encode=Samples(tuple(own["encode"] for own in seconds)),
         commit=Samples(tuple(own["commit"] for own in seconds)),

@@ -48,7 +48,11 @@ class _Kernels:
         # All clients have the same vector: the sums are n times it, and the check costs the same.
         n = np.uint32(options.clients)
         self._statement = AggregateStatement(
-            config.commitment, (self.commit(),) * options.clients, self._values * n, self._randomness * n
+            config.commitment,
+            config.policy.top,
+            (self.commit(),) * options.clients,
+            self._values * n,
+            self._randomness * n,
         )
 
     def encode(self) -> None:

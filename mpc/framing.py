@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-PROTOCOL = b"secure-agg/1"
+PROTOCOL = b"secure-agg/2"
 
 
 @lru_cache(maxsize=256)

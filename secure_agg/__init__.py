@@ -13,7 +13,7 @@ from secure_agg.aggregator import Aggregator
 from secure_agg.auditor import Auditor, Verified, verify
 from secure_agg.client import Client
 from secure_agg.config import Policy, RoundConfig
-from secure_agg.errors import SecureAggError, VerificationError
+from secure_agg.errors import ClippingWarning, PrecisionWarning, SecureAggError, SecureAggWarning, VerificationError
 from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.fault import FaultProof
 from secure_agg.identity import Identity, Roster
@@ -32,18 +32,21 @@ __all__ = [
     "AttemptStore",
     "Auditor",
     "Client",
+    "ClippingWarning",
     "Evidence",
     "FaultProof",
     "Identity",
     "KeyHolder",
     "Ledger",
     "Policy",
+    "PrecisionWarning",
     "Receipt",
     "Result",
     "Roster",
     "RoundConfig",
     "RoundRecord",
     "SecureAggError",
+    "SecureAggWarning",
     "ShareHolder",
     "TaskTrust",
     "Trust",

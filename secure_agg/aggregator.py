@@ -461,7 +461,7 @@ class Aggregator:
         sums = self._side.total()
         try:
             addends = self._backend.addends(config.policy, len(openings))
-            average, _ = FixedPoint(config.policy).decode(sums[: config.layout.committed], addends, config.shapes)
+            average, _ = FixedPoint.of(config).decode(sums[: config.layout.committed], addends, config.shapes)
             evidence = Evidence(
                 config=config,
                 cohort=self._members(),

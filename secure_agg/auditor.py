@@ -71,11 +71,14 @@ class Verified:
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
 class CheckedSum:
-    """A sum that is what the participants committed to, and what it decodes to."""
+    """A sum that is what the participants committed to, and what it decodes to: see ``RoundRecord``."""
 
     commitment: Commitment
     average: Arrays
     weight_sum: int
+    weights_lowered: int
+    weights_raised: int
+    error_bound: float
 
 
 def check_sum(config: RoundConfig, participants: Participants, sums: Vector) -> CheckedSum:
@@ -85,14 +88,16 @@ def check_sum(config: RoundConfig, participants: Participants, sums: Vector) -> 
         VerificationError: it is not.
     """
     values, randomness = sums[: config.layout.committed], sums[config.layout.committed :]
+    largest = backends.load(config.policy.backend).largest(config.policy)
     try:
         total = aggregate.check(
-            AggregateStatement(config.commitment, participants.commitments, sums=values, randomness=randomness)
+            AggregateStatement(config.commitment, largest, participants.commitments, values, randomness)
         )
     except AggregateError as error:
         raise VerificationError(str(error)) from error
-    average, weight_sum = FixedPoint(config.policy).decode(values, len(participants.commitments), config.shapes)
-    return CheckedSum(total, average, weight_sum)
+    codec, n = FixedPoint.of(config), len(participants.commitments)
+    average, weight_sum = codec.decode(values, n, config.shapes)
+    return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(n, weight_sum))
 
 
 def check_attested(
@@ -113,11 +118,14 @@ def check_attested(
         except BadSignature as error:
             raise VerificationError(str(error.args[0]), phase=RESULT, culprit=item.name) from error
     values, rest = sums[: config.layout.committed], sums[config.layout.committed :]
-    addends = backends.load(config.policy.backend).addends(config.policy, len(participants.openings))
-    if int(values.max(initial=0)) > addends * ((1 << config.policy.bits) - 1) or rest.any():
+    backend = backends.load(config.policy.backend)
+    addends = backend.addends(config.policy, len(participants.openings))
+    if int(values.max(initial=0)) > addends * backend.largest(config.policy) or rest.any():
         raise VerificationError("an attested result is out of range")
-    average, weight_sum = FixedPoint(config.policy).decode(values, addends, config.shapes)
-    return CheckedSum(commitment.add(list(participants.commitments)), average, weight_sum)
+    codec = FixedPoint.of(config)
+    average, weight_sum = codec.decode(values, addends, config.shapes)
+    total = commitment.add(list(participants.commitments))
+    return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(addends, weight_sum))
 
 
 class Auditor:
@@ -180,7 +188,12 @@ class Auditor:
             participants=len(evidence.openings),
             participants_root=participants.root,
             commitment_sum=checked.commitment.to_bytes(),
+            weight_limit=config.weight_limit,
             weight_sum=checked.weight_sum,
+            weights_lowered=checked.weights_lowered,
+            weights_raised=checked.weights_raised,
+            error_bound=checked.error_bound,
+            next_weight_limit=config.policy.next_weight_limit(len(evidence.openings), checked.weight_sum),
             start_model=config.start_model,
             result_model=evidence.result_model,
             previous_record=config.previous_record,

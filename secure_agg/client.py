@@ -24,6 +24,7 @@ from secure_agg.attempt import Attempt
 from secure_agg.auditor import Verified
 from secure_agg.backends.base import ClientSide, Phase, PhaseKind
 from secure_agg.bonds import Bonds, learn_result
+from secure_agg.codec import Encoded
 from secure_agg.committing import commit_update
 from secure_agg.config import RoundConfig
 from secure_agg.errors import (
@@ -76,7 +77,7 @@ class Client:
     """One client in one attempt at a round.
 
     Attributes:
-        clipped: values that were clipped.
+        encoded: what encoding has done to the update and weight, once they were encoded; for this client only.
         receipts: signed by those who have accepted this client's input or a share of it, by their ids.
         outbox: after ``join``: messages for single operators, to be sent to them beside the response. Empty for most
             backends.
@@ -107,7 +108,7 @@ class Client:
         self.identity = identity
         self.trust = trust
         self.timings = Stopwatch(clock)
-        self.clipped = 0
+        self.encoded: Encoded | None = None
         self.receipts: dict[str, bytes] = {}
         self.outbox: tuple[Envelope, ...] = ()
         self._store = store if store is not None else AttemptStore()
@@ -153,7 +154,7 @@ class Client:
         Args:
             request: the aggregator's first message, which carries the round's configuration.
             update: float32 or float64 arrays of the configured shapes.
-            weight: 1 to the policy's max_weight.
+            weight: 1 to the round's limit, see ``FixedPoint.check_weight``.
             beacon: the public randomness that draws the cohort, as this client knows it.
             start_model: digest of the model this client trained from, as the client knows it. It may be left out only
                 before the client has signed anything in this task, and where the model is a result it has verified.
@@ -278,7 +279,7 @@ class Client:
         with self.timings(ADVERTISE):
             nonce = side.bind(made.commitment, self._attempt.derive("commitment-nonce"), made.vector)
         self._attempt.bind(nonce)
-        self.clipped = made.clipped
+        self.encoded = made.encoded
         return made.vector, commitment, nonce
 
     def _begin_phases(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mpc.keystream import KeyStream
 from mpc.ring import Vector
-from secure_agg.codec import FixedPoint, check_arrays
+from secure_agg.codec import Encoded, FixedPoint, check_arrays
 from secure_agg.config import RoundConfig
 from secure_agg.errors import UpdateError
 from secure_agg.stopwatch import Stopwatch
@@ -26,12 +26,12 @@ class Committed:
     Attributes:
         vector: values, weight and the commitment's randomness.
         commitment: C_i.
-        clipped: values of the update that were clipped.
+        encoded: what encoding has done to update and weight.
     """
 
     vector: Vector = field(repr=False)
     commitment: Commitment
-    clipped: int
+    encoded: Encoded
 
 
 def commit_update(
@@ -45,7 +45,7 @@ def commit_update(
 
     Args:
         update: float32 or float64 arrays of the configured shapes.
-        weight: 1 to the policy's max_weight.
+        weight: 1 to the round's limit, see ``FixedPoint.check_weight``.
         derive: the attempt's secrets.
         timings: given the seconds of ``encode`` and ``commit``.
 
@@ -59,8 +59,8 @@ def commit_update(
     vector = np.empty(layout.total, dtype=np.uint32)
     values, randomness = vector[: layout.committed], vector[layout.committed :]
     with timings("encode"):
-        clipped = FixedPoint(config.policy).encode(update, weight, derive("rounding"), values)
+        encoded = FixedPoint.of(config).encode(update, weight, derive("rounding"), values)
     with timings("commit"):
         KeyStream(derive("commitment-randomness")).bounded(0, parameters.noise_bits(config.policy.bits), randomness)
         committed = commitment.commit(values, randomness, config.commitment.rank)
-    return Committed(vector, committed, clipped)
+    return Committed(vector, committed, encoded)

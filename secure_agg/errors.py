@@ -1,4 +1,4 @@
-"""Every exception the package raises on purpose.
+"""Every exception the package raises on purpose, and every warning.
 
 ::
 
@@ -34,9 +34,25 @@
     └── LedgerError
         ├── LedgerRefused           a record that must not be appended; nothing was written
         └── LedgerDamaged           what is stored contradicts itself or its signed head
+
+    SecureAggWarning                a UserWarning
+    ├── ClippingWarning             values of updates were clipped
+    └── PrecisionWarning            rounding may have moved a mean by more than its range
 """
 
 from __future__ import annotations
+
+
+class SecureAggWarning(UserWarning):
+    """Base of all warnings: a result is what it claims to be, and may not be what its caller wants."""
+
+
+class ClippingWarning(SecureAggWarning):
+    """Values of updates were clipped: the mean is that of the clipped values."""
+
+
+class PrecisionWarning(SecureAggWarning):
+    """Rounding may have moved a mean by more than the range of clipped values: the weights are far below the limit."""
 
 
 class SecureAggError(Exception):

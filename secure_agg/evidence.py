@@ -17,7 +17,7 @@ from secure_agg.errors import MalformedMessage, VerificationError
 from secure_agg.messages import MAX_CONFIG, Opening, Signature, SignedAdvertisement, Wire, decode, encode, pack, unpack
 from zk.transcript import digest
 
-RECORD_VERSION: Final = 1
+RECORD_VERSION: Final = 2
 SUM: Final = "sum"
 ATTESTED: Final = "attested"
 MAX_RECORD: Final = 64 << 10
@@ -29,7 +29,7 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
     """What the ledger holds of a round: digests, counts and the sum of the commitments; at most 64 KiB.
 
     Attributes:
-        version: of the record's format, 1.
+        version: of the record's format, 2.
         claim: what is proved of the result: ``sum``, that it is the exact sum of what the participants committed to;
             ``attested``, nothing but that the operators have signed it.
         task, round, attempt: which round.
@@ -39,7 +39,12 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
         participants: |S|.
         participants_root: root over S's ids and commitments, as its members signed it.
         commitment_sum: sum of the C_i, 6 or 8 kB.
+        weight_limit: M, the round's largest weight.
         weight_sum: sum of the participants' weights.
+        weights_lowered, weights_raised: how many of them count as the round's largest weight, or its least, because
+            theirs are above or below; 0 where the policy keeps weights.
+        error_bound: more than any value of the mean can be off by rounding, from the mean of the clipped updates.
+        next_weight_limit: what the weight limit of the task's next round has to be; 0 where the policy keeps weights.
         start_model: digest of the model that the updates are relative to.
         result_model: digest of the weighted mean.
         previous_record: digest of the task's previous record, or zeros.
@@ -57,7 +62,12 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
     participants: int
     participants_root: bytes
     commitment_sum: bytes
+    weight_limit: int
     weight_sum: int
+    weights_lowered: int
+    weights_raised: int
+    error_bound: float
+    next_weight_limit: int
     start_model: bytes
     result_model: bytes
     previous_record: bytes
@@ -137,7 +147,7 @@ class Evidence:
         agreement: the signatures of the set S.
         setup: the round's public material, where the operators that it names have signed S; else empty.
         attestation: of a result that is no sum: the operators' signatures of it; else empty.
-        sums: X ‖ T, uint32: summed values, weight limbs and randomness.
+        sums: X ‖ T, uint32: summed values, weight limbs, counts and randomness.
         result_model: digest of the weighted mean that follows.
     """
 

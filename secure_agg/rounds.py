@@ -7,10 +7,14 @@ other, run each role where its owner is.
 
 from __future__ import annotations
 
+import functools
+import logging
+import math
 import os
 import time
+import warnings
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from os import PathLike
@@ -29,9 +33,17 @@ from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.base import Backend
 from secure_agg.certificate import KeyCertificate, setup_digest
 from secure_agg.client import Client
+from secure_agg.clipping import Clipping
 from secure_agg.codec import Arrays, check_arrays
-from secure_agg.config import NO_DIGEST, Option, Policy, RoundConfig
-from secure_agg.errors import ConfigError, LocalProtocolError, SecureAggError, UpdateError
+from secure_agg.config import MAX_WEIGHT, NO_DIGEST, Option, Policy, RoundConfig, check_arrays_fit
+from secure_agg.errors import (
+    ClippingWarning,
+    ConfigError,
+    LocalProtocolError,
+    PrecisionWarning,
+    SecureAggError,
+    UpdateError,
+)
 from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.fault import FaultProof
 from secure_agg.identity import Identity, KeyDirectory, Roster
@@ -55,6 +67,8 @@ OPERATORS: Final = (AGGREGATOR, *AGGREGATORS, *KEY_HOLDERS)
 """All operators that any backend may need: pinned with a ledger's first task, once for all tasks."""
 
 
+_log = logging.getLogger("secure_agg")
+
 Update = Sequence[npt.NDArray[Any]]
 
 
@@ -69,7 +83,9 @@ class Result:
         evidence: all that an auditor needs.
         receipt: inclusion in the ledger, or None where none was given.
         faults: what was proved of parties that broke the protocol without stopping the round.
-        stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase; clients' figures are means.
+        stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase, clients' figures being means; how many
+            values of all clients were clipped, ``clipped_values``, and of each array that has any,
+            ``clipped_values.array_<index>``.
     """
 
     average: Arrays
@@ -232,7 +248,14 @@ class LocalRound:
             timed = [dict(holder.timings.seconds) for holder in self.holders.values() if holder.role == role]
             for phase in sorted({phase for seconds in timed for phase in seconds}):
                 stats[f"{role}.{phase}_s"] = mean([seconds.get(phase, 0.0) for seconds in timed])
+        clipped = self.clipping().clipped
+        stats["clipped_values"] = float(sum(clipped))
+        stats |= {f"clipped_values.array_{i}": float(count) for i, count in enumerate(clipped) if count}
         return stats
+
+    def clipping(self) -> Clipping:
+        """What was clipped of all clients' updates together."""
+        return Clipping.of(client.encoded for client in self.clients.values() if client.encoded is not None)
 
 
 def aggregate(
@@ -245,9 +268,13 @@ def aggregate(
     ledger: str | PathLike[str] | Ledger | None = None,
     dropouts: Mapping[str, str] | None = None,
     clip: float = 8.0,
-    bits: int = 16,
-    rounding: str = "nearest",
+    bits: int | None = None,
+    max_error: float | None = None,
+    rounding: str | None = None,
     max_weight: int | None = None,
+    weight_scale: int | None = None,
+    weight_span: int | None = None,
+    first_weight: int | None = None,
     max_clients: int | None = None,
     min_clients: int = 3,
     task: str = "default",
@@ -270,10 +297,15 @@ def aggregate(
             where the backend takes inputs before that (the homomorphic ones don't). A phase that the backend does not
             have stands for the next that it has.
         clip: values are clipped to [−clip, clip].
-        bits: per value, 2 to 24.
-        rounding: ``nearest`` or ``stochastic``.
-        max_weight: public bound of the weights; by default the largest of them, or what the ledger has
-            pinned.
+        bits: per value, 2 to 24; by default what the ledger has pinned, or as many as cost the backend nothing.
+        max_error: refuse the round if rounding could move a value of the mean further, whoever drops out; by default
+            what is pinned, or 1024 clips or what the named ``bits`` need. What holds for the round when the weights
+            are known, nearly always far less, is ``record.error_bound``.
+        rounding: ``stochastic``, which is the only way: rounding is without bias. For callers of earlier releases.
+        max_weight: public bound of the weights; by default the largest of them in this call. What the ledger has pinned
+            then bounds them only where a call has named it.
+        weight_scale, weight_span, first_weight: limit large and small weights instead of keeping them, for precision
+            with few bits: see ``Policy``. The record then says how many were limited.
         max_clients: headroom of the sums; by default the number of clients.
         min_clients: fewest clients whose sum is opened, at least 2.
         task: name of the training task.
@@ -291,34 +323,56 @@ def aggregate(
         UpdateError: an unfit update or weight; names the client.
         TooFewClients: too many have dropped out.
         VerificationError, LedgerError: the result did not pass, or can't be appended. Nothing was written.
+
+    Warns:
+        ClippingWarning: values were clipped; ``stats`` says how many of which array.
+        PrecisionWarning: rounding may have moved a value by more than the range that ``clip`` leaves.
     """
+    if rounding not in (None, "stochastic"):
+        raise ConfigError(f"rounding is {rounding!r}, and there is one way, 'stochastic': it has no bias")
     with ExitStack() as stack:
         log = stack.enter_context(Ledger(Path(ledger))) if isinstance(ledger, str | PathLike) else ledger
         known = log.trust.tasks.get(task) if log else None
-        settings = dict(options or {}) | ({"aggregators": aggregators} if aggregators is not None else {})
+        settings: dict[str, int] = dict(options or {}) | (
+            {"aggregators": aggregators} if aggregators is not None else {}
+        )
         shapes = _check_inputs(updates, weights or {}, dropouts or {})
-        if max_weight is None:
-            heaviest = int(max((weights or {}).values(), default=1))
-            max_weight = max(known.policy.max_weight, heaviest) if known else heaviest
-        policy = Policy.default(
+        pinned = known.policy if known else None
+        heaviest = int(max((weights or {}).values(), default=1))
+        make = functools.partial(
+            Policy.default,
             len(known.roster) if known else len(updates),
             backend=backend,
-            options=tuple(Option(name, value) for name, value in sorted(settings.items())),
+            options=Option.list(settings),
             clip=clip,
-            bits=bits,
-            rounding=rounding,
-            max_weight=max_weight,
+            bits=pinned.bits if pinned and bits is None else bits,
+            max_error=pinned.max_error if pinned and max_error is None else max_error,
+            weight_scale=_given(weight_scale, pinned and pinned.weight_scale, 0),
+            weight_span=_given(weight_span, pinned and pinned.weight_span, None),
+            first_weight=_given(first_weight, pinned and pinned.first_weight, None),
             max_clients=max_clients,
             min_clients=min_clients,
         )
+        if max_weight is not None:
+            policy = make(max_weight=max_weight)
+            limit = policy.max_weight
+        elif pinned:
+            policy = make(max_weight=pinned.max_weight)
+            limit = heaviest if pinned.max_weight == MAX_WEIGHT else pinned.max_weight
+        else:
+            policy, limit = make(max_weight=heaviest), heaviest
+            if log:  # the task's next round may have heavier clients
+                policy = _with_headroom(policy, make)
+        _check_weights(weights or {}, policy)
         members, operators = _identities(updates, identities or {}, log, known)
         roster = known.roster if known else Roster({name: member.public for name, member in members.items()})
         trust = _pin(log, task, TaskTrust(roster, policy), operators)
         last = log.last(task) if log else None
         config = RoundConfig.create(
             task=task,
-            round=int(round) if round is not None else (last.round + 1 if last else 0),
+            round=round if round is not None else (last.round + 1 if last else 0),
             policy=policy,
+            weight_limit=_weight_limit(policy, limit, last),
             cohort=trust.cohort(task),
             shapes=shapes,
             start_model=start_model or (last.result_model if last else NO_DIGEST),
@@ -334,6 +388,9 @@ def aggregate(
         clients = {name: Client(member, trust) for name, member in members.items()}
         local = LocalRound(aggregator, clients, updates, weights, dropouts, holders)
         evidence = local.run()
+        if aggregator.verified is not None:  # as it is after a run; said before anything is written
+            values = len(updates) * sum(map(math.prod, shapes))
+            _tell(aggregator.verified.record, policy, local.clipping(), values)
         start = time.perf_counter()
         receipt = log.append(evidence) if log else None
         appended = time.perf_counter() - start
@@ -355,6 +412,8 @@ def _check_inputs(
     """
     if not updates:
         raise ConfigError("there are no clients")
+    for update in updates.values():
+        check_arrays_fit(len(update) if isinstance(update, Sequence) else 1)
     for what, names in (("weights", weights), ("dropouts", dropouts)):
         unknown = sorted(set(names) - set(updates))
         if unknown:
@@ -377,6 +436,74 @@ def _check_inputs(
         if shape != usual:
             raise UpdateError(f"arrays of shapes {shape}, most clients have {usual}", phase=ADVERTISE, culprit=name)
     return usual
+
+
+def _given(*values: Any) -> Any:
+    """The first that is not None."""
+    return next((value for value in values if value is not None), None)
+
+
+def _with_headroom(policy: Policy, make: Callable[..., Policy]) -> Policy:
+    """The policy with room for any weight, which is free: a round's weight limit is what precision depends on. A
+    backend that has no weights refuses that, and keeps none.
+    """
+    roomy = make(max_weight=MAX_WEIGHT)
+    try:
+        backends.load(policy.backend).check_policy(roomy)
+    except ConfigError:
+        return policy
+    return roomy
+
+
+def _check_weights(weights: Mapping[str, int], policy: Policy) -> None:
+    """See that the policy allows all weights.
+
+    Raises:
+        UpdateError: it does not; names the client.
+    """
+    for name, weight in weights.items():
+        if weight > policy.max_weight:
+            raise UpdateError(
+                f"weight is {weight}, above max_weight = {policy.max_weight}; where the ledger has pinned that for the "
+                "task, only a new task can have more",
+                phase=ADVERTISE,
+                culprit=name,
+            )
+
+
+def _weight_limit(policy: Policy, heaviest: int, last: RoundRecord | None) -> int | None:
+    """M of the next round."""
+    if policy.weight_scale:
+        return last.next_weight_limit if last else None
+    return heaviest
+
+
+def _tell(record: RoundRecord, policy: Policy, clipping: Clipping, values: int) -> None:
+    """Warn of what may not be what the caller wants: once each, in words that name no client."""
+    if text := clipping.text(policy.clip, values):
+        _warn(text, ClippingWarning)
+    if record.error_bound > 2 * policy.clip:
+        _warn(
+            f"a value of the mean may be off by {record.error_bound:.6g} by rounding, in a range of "
+            f"±{policy.clip:g}: {record.participants} weights sum to {record.weight_sum}, far below the limit of "
+            f"{record.weight_limit} each. Take more bits or a smaller max_weight.",
+            PrecisionWarning,
+        )
+    _log.info(
+        "round %d of %r: %d participants, weights of %d in all, rounding moves no value by more than %.3g",
+        record.round, record.task, record.participants, record.weight_sum, record.error_bound,
+    )  # fmt: skip
+    if record.weights_lowered or record.weights_raised:
+        _log.warning(
+            "round %d of %r: %d weights count as the limit of %d, and %d as the least of %d",
+            record.round, record.task, record.weights_lowered, record.weight_limit, record.weights_raised,
+            policy.least_weight(record.weight_limit),
+        )  # fmt: skip
+
+
+def _warn(text: str, category: type[Warning]) -> None:
+    _log.warning("%s", text)
+    warnings.warn(text, category, stacklevel=4)  # where ``aggregate`` was called
 
 
 def _identities(

@@ -102,6 +102,12 @@ def openers(config: RoundConfig, holders: tuple[str, ...]) -> dict[str, Opener]:
 # --- rounds ---------------------------------------------------------------------------------------------------
 
 
+def on_grid(values: npt.NDArray[np.float64], policy: Policy) -> npt.NDArray[np.float64]:
+    """The nearest values that are encoded as integers without rounding, with a weight at the limit."""
+    rounded: npt.NDArray[np.float64] = np.rint(np.clip(values, -policy.clip, policy.clip) / policy.step) * policy.step
+    return rounded
+
+
 @dataclass
 class Federation:
     """n clients with known updates, one aggregator, key holders where the backend has them, and what all have pinned.
@@ -120,15 +126,15 @@ class Federation:
     def __post_init__(self) -> None:
         rng = np.random.default_rng(self.seed)
         self.names = names(self.n)
-        self.updates = {
-            name: [rng.normal(size=shape).astype(np.float32) for shape in self.shapes] for name in self.names
-        }
         self.policy = Policy.default(
             self.n,
             backend=self.backend,
             options=tuple(Option(k, v) for k, v in sorted(self.options.items())),
             **self.policy_changes,
         )
+        self.updates = {
+            name: [on_grid(rng.normal(size=shape), self.policy) for shape in self.shapes] for name in self.names
+        }
         self.operator = identity("aggregator")
         self.holder_names = KEY_HOLDERS[: backends.load(self.backend).holders(self.policy)]
         self.share_holder_names = AGGREGATORS[: backends.load(self.backend).aggregators(self.policy)]
@@ -307,21 +313,25 @@ def replace(item: _W, /, **changes: Any) -> _W:
     return msgspec.structs.replace(item, **changes)
 
 
-def expected_mean(
+def assert_is_mean(
+    average: Sequence[npt.NDArray[np.float64]],
     updates: Mapping[str, list[npt.NDArray[Any]]],
     weights: Mapping[str, int],
     participants: tuple[str, ...],
-    policy: Policy,
-) -> list[npt.NDArray[np.float64]]:
-    """The oracle: numpy's exact integer sum of the documented encoding, decoded by the documented formula."""
-    top, c = (1 << policy.bits) - 1, policy.clip
+    config: RoundConfig,
+) -> None:
+    """The oracle: ``average`` is to the bit what the documented formula makes of a sum of integers, and each of these
+    is off from the exact sum of the clipped, weighted updates by less than one for each summand. Rounding is secret.
+    """
+    policy, limit = config.policy, config.weight_limit
+    half, c = policy.top // 2, policy.clip
     total = sum(weights[name] for name in participants)
-    means = []
-    for i in range(len(updates[participants[0]])):
-        exact = np.zeros(updates[participants[0]][i].shape, dtype=np.int64)
+    factor = (c * float(limit)) / float(half * total)
+    assert len(average) == len(updates[participants[0]])
+    for i, mean in enumerate(average):
+        exact = np.zeros(mean.shape)
         for name in participants:
-            limited = np.clip(updates[name][i].astype(np.float64), -c, c) * (weights[name] / policy.max_weight)
-            exact += np.clip(np.floor((limited + c) * (top / (2 * c)) + 0.5), 0, top).astype(np.int64)
-        factor = (c * policy.max_weight) / float(top * total)
-        means.append((2.0 * exact - float(len(participants) * top)) * factor)
-    return means
+            exact += np.clip(updates[name][i].astype(np.float64), -c, c) * (weights[name] / limit) * (half / c)
+        sums = np.rint(mean / factor)
+        assert np.array_equal(sums * factor, mean)
+        assert float(np.abs(sums - exact).max()) < len(participants) + 1e-6

@@ -101,8 +101,11 @@ class Shared:
             "options": [{"name": name, "value": value} for name, value in sorted(self.option.items())],
             "clip": 1.0,
             "bits": 8,
-            "rounding": "nearest",
+            "max_error": 1e60,
             "max_weight": 1,
+            "weight_scale": 0,
+            "weight_span": 0,
+            "first_weight": 0,
             "cohort_size": 0,
             "max_clients": len(cohort),
             "min_clients": 2,
@@ -119,6 +122,7 @@ class Shared:
             "base_model": bytes(32),
             "previous_record": bytes(32),
             "policy": policy,
+            "weight_limit": policy["max_weight"],
             "shapes": [[SIZE]],
             "cohort_size": len(cohort),
             "cohort_root": spec.roster_root(cohort),
@@ -189,7 +193,7 @@ class Shared:
         for i, name in enumerate(self.names):
             seed = hashlib.sha256(b"same" if self.same else name.encode()).digest()
             s = spec.words(seed, 0, (rank + 2) * spec.N).astype(np.int64) % 2 ** spec.mask_bits(policy)
-            weight = [self.weight >> (policy["bits"] * limb) for limb in range(limbs)]
+            weight = [self.weight >> ((policy["bits"] - 1) * limb) for limb in range(limbs)]
             vector = np.array([*[self.values[i]] * SIZE, *weight, *s.tolist()], np.int64)
             if self.backend == "additive":
                 first = i == 0
@@ -226,7 +230,7 @@ class Shared:
         agreed = spec.frame("agreement", session, spec.u64(len(entries)), entries_root)
         attested = spec.frame("attested", session, entries_root, spec.sha(bulk))
         try:
-            means, _ = spec.decode_sum(sums[:split], spec.kept(policy, len(vectors)), policy, SIZE)
+            means, *_ = spec.decode_sum(sums[:split], spec.kept(policy, len(vectors)), config)
             model = spec.model_digest(config["shapes"], means)
         except (ValueError, ZeroDivisionError):
             model = bytes(32)
@@ -236,7 +240,7 @@ class Shared:
 
         aggregators = [member["name"] for member in members]
         fields = {
-            "version": 1,
+            "version": 2,
             "config": encoded,
             "cohort": [{"name": name, "public": public(name)} for name in self.names],
             "advertisements": advertisements,

@@ -17,7 +17,7 @@ def sha256(text: str) -> bytes:
 def make_record(round: int, previous: RoundRecord | None = None, **changes: object) -> RoundRecord:
     """A record that follows ``previous``; its evidence is ``evidence_of(task, round)``."""
     fields: dict[str, object] = {
-        "version": 1,
+        "version": 2,
         "claim": "sum",
         "task": "task",
         "round": round,
@@ -28,7 +28,12 @@ def make_record(round: int, previous: RoundRecord | None = None, **changes: obje
         "participants": 3,
         "participants_root": sha256("participants"),
         "commitment_sum": bytes(6144),
+        "weight_limit": 1,
         "weight_sum": 3,
+        "weights_lowered": 0,
+        "weights_raised": 0,
+        "error_bound": 2.0**-12,
+        "next_weight_limit": 0,
         "start_model": previous.result_model if previous else sha256("initial model"),
         "result_model": sha256(f"model {round}"),
         "previous_record": previous.digest() if previous else NO_DIGEST,

@@ -16,7 +16,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from math import prod
+from math import floor, inf, prod
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-PROTOCOL = "secure-agg/1"
+PROTOCOL = "secure-agg/2"
 P = 2**31 - 10239
 N = 512
 CURVE = 2**255 - 19
@@ -75,8 +75,11 @@ RECORDS: dict[str, dict[str, Any]] = {
         "options": ["Option"],
         "clip": "float",
         "bits": "int",
-        "rounding": "str",
+        "max_error": "float",
         "max_weight": "int",
+        "weight_scale": "int",
+        "weight_span": "int",
+        "first_weight": "int",
         "cohort_size": "int",
         "max_clients": "int",
         "min_clients": "int",
@@ -93,6 +96,7 @@ RECORDS: dict[str, dict[str, Any]] = {
         "base_model": "bin32",
         "previous_record": "bin32",
         "policy": "Policy",
+        "weight_limit": "int",
         "shapes": [["int"]],
         "cohort_size": "int",
         "cohort_root": "bin32",
@@ -133,7 +137,12 @@ RECORDS: dict[str, dict[str, Any]] = {
         "participants": "int",
         "participants_root": "bin32",
         "commitment_sum": "bin",
+        "weight_limit": "int",
         "weight_sum": "int",
+        "weights_lowered": "int",
+        "weights_raised": "int",
+        "error_bound": "float",
+        "next_weight_limit": "int",
         "start_model": "bin32",
         "result_model": "bin32",
         "previous_record": "bin32",
@@ -320,8 +329,21 @@ def check_limits(config: dict[str, Any]) -> None:
     require(all(option["value"] < 2**32 for option in policy["options"]), "an option is out of range")
     require(2 <= policy["bits"] <= 24, "bits out of range")
     require(1e-30 <= policy["clip"] <= 1e30, "clip out of range")
-    require(policy["rounding"] in ("nearest", "stochastic"), "unknown rounding")
+    require(0 < policy["max_error"] < inf, "max_error out of range")
     require(1 <= policy["max_weight"] < 2**32, "max_weight out of range")
+    scale, span, first = policy["weight_scale"], policy["weight_span"], policy["first_weight"]
+    if scale:
+        ranges = 1 <= scale <= 2**16 and 1 <= span <= 2**24 and 1 <= first <= policy["max_weight"]
+        require(ranges, "the limits of weights are out of range")
+        require(
+            any(config["previous_record"]) or config["weight_limit"] == first,
+            "the first round has another weight limit",
+        )
+    else:
+        require(span == 0 and first == 0, "limits of weights that are kept")
+    require(1 <= config["weight_limit"] <= policy["max_weight"], "weight_limit out of range")
+    worst = policy["clip"] / half(policy) * config["weight_limit"] / least_weight(config)
+    require(worst <= policy["max_error"], "the means could be too far off")
     least, most, drawn = policy["min_advertised"], policy["max_clients"], policy["cohort_size"]
     require(2 <= policy["min_clients"] <= least <= most, "client limits out of order")
     require(3 * policy["max_corrupt"] < least, "max_corrupt is too large")
@@ -329,8 +351,8 @@ def check_limits(config: dict[str, Any]) -> None:
     require(least <= config["cohort_size"] <= most, "cohort_size is out of range")
     shapes = config["shapes"]
     require(len(shapes) > 0, "no array")
-    require(all(1 <= len(shape) <= 32 for shape in shapes), "an array has no dimension or too many")
-    require(all(min(shape) >= 1 for shape in shapes), "an array has a side of 0")
+    require(all(len(shape) <= 32 for shape in shapes), "an array has too many dimensions")
+    require(all(min(shape, default=1) >= 1 for shape in shapes), "an array has a side of 0")
     require(sum(prod(shape) for shape in shapes) <= policy["max_parameters"], "too many parameters")
     require(len(config["beacon"]) <= 64, "the beacon is too long")
     require(bool(config["beacon"]) == (drawn != 0), "a beacon is missing or there is one too many")
@@ -369,13 +391,33 @@ def rank(policy: dict[str, Any]) -> int:
 
 
 def limbs(policy: dict[str, Any]) -> int:
-    return -(-int(policy["max_weight"]).bit_length() // int(policy["bits"]))
+    return -(-int(policy["max_weight"]).bit_length() // max(int(policy["bits"]) - 1, 1))
+
+
+def counts(policy: dict[str, Any]) -> int:
+    return 2 if policy["weight_scale"] else 0
+
+
+def half(policy: dict[str, Any]) -> int:
+    """H: what 0 is encoded as."""
+    return 2 ** (int(policy["bits"]) - 1) - 1
+
+
+def least_weight(config: dict[str, Any]) -> int:
+    """m."""
+    span = int(config["policy"]["weight_span"])
+    return -(-int(config["weight_limit"]) // span) if config["policy"]["weight_scale"] else 1
+
+
+def largest(policy: dict[str, Any]) -> int:
+    """The most that a coordinate of one client can be."""
+    return 2 * half(policy) + (1 if policy["backend"] == "crypten" else 0)
 
 
 def vector_length(config: dict[str, Any]) -> int:
-    """d + L + r."""
+    """d + L + e + r."""
     size = sum(prod(shape) for shape in config["shapes"])
-    return size + limbs(config["policy"]) + (rank(config["policy"]) + 2) * N
+    return size + limbs(config["policy"]) + counts(config["policy"]) + (rank(config["policy"]) + 2) * N
 
 
 def quorum(cohort: int, policy: dict[str, Any]) -> int:
@@ -401,16 +443,42 @@ def draw(members: dict[str, bytes], size: int, beacon: bytes) -> dict[str, bytes
 # ---------------------------------------------------------------------------------------------- 4. Codec
 
 
-def decode_sum(total: np.ndarray, clients: int, policy: dict[str, Any], size: int) -> tuple[np.ndarray, int]:
-    """The means of the `size` values and the sum of the weights."""
-    top = 2 ** policy["bits"] - 1
-    weight = sum(int(limb) << (policy["bits"] * i) for i, limb in enumerate(total[size:]))
-    require(clients <= weight <= clients * policy["max_weight"], "the sum of the weights is out of range")
-    factor = policy["clip"] * float(policy["max_weight"]) / float(top * weight)
-    means = (2 * total[:size] - clients * top).astype(np.float64) * factor
-    bound = policy["clip"] + 2 * policy["clip"] / top * clients * policy["max_weight"] / weight
-    require(float(np.abs(means).max()) <= bound, "a mean is out of range")
-    return means, weight
+MARK = -(2.0**100 + 2.0**77)
+
+
+def encode_value(value: float, weight: int, limit: int, word: int, policy: dict[str, Any]) -> int:
+    """u, for the word t. The formula is in float64; what it means is checked in exact fractions in the tests."""
+    h, c = half(policy), policy["clip"]
+    if value == MARK:
+        return h - 1
+    y = (min(max(value, -c), c) * (weight / limit)) * (h / c)
+    k = floor(y)
+    q = k + 1 if (word + 0.5) * 2.0**-32 < y - k else k
+    return h + min(max(q, -h), h)
+
+
+def encode_weight(weight: int, config: dict[str, Any]) -> list[int]:
+    """Limbs and counts."""
+    policy, limit, least = config["policy"], config["weight_limit"], least_weight(config)
+    carried, base = min(max(weight, least), limit), 2 ** (policy["bits"] - 1)
+    digits = [carried // base**i % base for i in range(limbs(policy))]
+    return digits + [int(weight > limit), int(weight < least)][: counts(policy)]
+
+
+def decode_sum(total: np.ndarray, n: int, config: dict[str, Any]) -> tuple[np.ndarray, int, tuple[int, int], float]:
+    """The means of the values, the sum of the weights, how many were lowered and raised, and the error bound."""
+    policy, limit, h = config["policy"], int(config["weight_limit"]), half(config["policy"])
+    size, base = sum(prod(shape) for shape in config["shapes"]), 2 ** (policy["bits"] - 1)
+    numbers = [int(x) for x in total[size:]]
+    digits, counted = numbers[: limbs(policy)], numbers[limbs(policy) :]
+    weight = sum(digit * base**i for i, digit in enumerate(digits))
+    require(n * least_weight(config) <= weight <= n * limit, "the sum of the weights is out of range")
+    require(all(count <= n for count in counted), "more weights were limited than there are")
+    centred = total[:size].astype(np.int64) - n * h
+    require(limit * (int(np.abs(centred).max()) - n) <= h * weight, "a mean is out of range")
+    factor = policy["clip"] * float(limit) / float(h * weight)
+    error = policy["clip"] * float(n * limit) / float(h * weight)
+    return centred.astype(np.float64) * factor, weight, (counted[0], counted[1]) if counted else (0, 0), error
 
 
 def model_digest(shapes: Sequence[Sequence[int]], data: np.ndarray) -> bytes:
@@ -525,9 +593,9 @@ def check_function(policy: dict[str, Any]) -> None:
     """What `crypten` computes, and with which bounds."""
     function, bound, trim = (option(policy, name, 0) for name in ("function", "norm_bound_milli", "trim"))
     require(policy["max_clients"] <= 64, "too many clients")
+    require(policy["weight_scale"] == 0, "these functions keep weights")
     if function == 0:
-        step = 2 * policy["clip"] / (2 ** policy["bits"] - 1)
-        require((bound / 1000 / step) ** 2 >= 1, "no norm bound, or one below a step")
+        require((bound / 1000 / (policy["clip"] / half(policy))) ** 2 >= 1, "no norm bound, or one below a step")
     else:
         require(bound == 0, "a norm bound for another function")
         require(policy["max_weight"] == 1, "an order statistic has no weights")
@@ -545,7 +613,7 @@ def check_size(config: dict[str, Any]) -> None:
     if policy["backend"] == "crypten":
         size = sum(prod(shape) for shape in config["shapes"])
         require(policy["max_clients"] * (length + 2) + size <= 2**30, "too many shares")
-        squares = size * (2 ** policy["bits"] - 1) ** 2
+        squares = size * (2 * half(policy)) ** 2
         require(attested(policy) or squares < 2**63, "squared norms may overflow")
 
 
@@ -684,7 +752,7 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
     """
     header_bytes, bulk = unpack(evidence)
     header = decode("Evidence", header_bytes, 2**30)
-    require(header["version"] == 1, "another version of evidence")
+    require(header["version"] == 2, "another version of evidence")
     config = decode("RoundConfig", header["config"], 2**20)
     check_config(config)
     policy = config["policy"]
@@ -765,13 +833,13 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
 
     # 6
     size = sum(prod(shape) for shape in config["shapes"])
-    count, randomness = size + limbs(policy), (k + 2) * N
+    count, randomness = size + limbs(policy) + counts(policy), (k + 2) * N
     require(len(bulk) == 4 * (count + randomness), "the sums have a wrong length")
     sums = np.frombuffer(bulk, "<u4").astype(np.int64)
     x, t = sums[:count], sums[count:]
     commitment_sum = encode_elements(total)
     added = kept(policy, clients)
-    require(int(x.max()) <= added * (2 ** policy["bits"] - 1), "a sum is out of range")
+    require(int(x.max()) <= added * largest(policy), "a sum is out of range")
     if attested(policy):  # in place of the rest of 6, and 7
         require(bool((t == 0).all()), "randomness in a result that is no sum")
         check_signers(
@@ -783,12 +851,12 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
         require(header["attestation"] == [], "a part that this backend has not")
 
     # 8
-    means, weight = decode_sum(x, added, policy, size)
+    means, weight, (lowered, raised), error = decode_sum(x, added, config)
     require(model_digest(config["shapes"], means) == header["result_model"], "another result than stated")
 
     # 9
     record: dict[str, Any] = {
-        "version": 1,
+        "version": 2,
         "claim": "attested" if attested(policy) else "sum",
         "task": config["task"],
         "round": config["round"],
@@ -799,7 +867,12 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
         "participants": clients,
         "participants_root": participants_root,
         "commitment_sum": commitment_sum,
+        "weight_limit": config["weight_limit"],
         "weight_sum": weight,
+        "weights_lowered": lowered,
+        "weights_raised": raised,
+        "error_bound": error,
+        "next_weight_limit": min(policy["max_weight"], -(-policy["weight_scale"] * weight // clients)),
         "start_model": config["start_model"],
         "result_model": header["result_model"],
         "previous_record": config["previous_record"],

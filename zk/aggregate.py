@@ -34,12 +34,14 @@ class AggregateStatement:
 
     Attributes:
         parameters: the commitment's setting.
+        top: the most that a data coordinate of one vector is.
         commitments: C_i of each summand, in the order of their ids.
         sums: X, the summed data coordinates, uint32. Padding to whole blocks is implied and zero.
         randomness: T, the summed random coordinates, uint32.
     """
 
     parameters: Parameters
+    top: int
     commitments: tuple[Commitment, ...]
     sums: Vector
     randomness: Vector
@@ -48,7 +50,7 @@ class AggregateStatement:
         """32 bytes that bind every field of the statement."""
         transcript = Transcript("aggregate-statement")
         transcript.absorb("bits", integer(self.parameters.bits)).absorb("clients", integer(self.parameters.clients))
-        transcript.absorb("rank", integer(self.parameters.rank))
+        transcript.absorb("rank", integer(self.parameters.rank)).absorb("top", integer(self.top))
         for item in self.commitments:
             transcript.absorb("commitment", item.to_bytes())
         transcript.absorb("sums", to_bytes(self.sums)).absorb("randomness", to_bytes(self.randomness))
@@ -71,15 +73,17 @@ def check(statement: AggregateStatement) -> Commitment:
         The sum of the commitments.
 
     Raises:
-        AggregateError: too many or no summands, an entry above n · (2^bits − 1), or a relation that does
-            not hold.
+        AggregateError: a top that the parameters were not estimated for, too many or no summands, an entry above
+            n · top, or a relation that does not hold.
     """
     parameters, n = statement.parameters, len(statement.commitments)
     if not 1 <= n <= parameters.clients:
         raise AggregateError(f"{n} commitments, outside [1, {parameters.clients}]")
     if any(item.rank != parameters.rank for item in statement.commitments):
         raise AggregateError(f"a commitment is not of rank {parameters.rank}")
-    _check_range("X", statement.sums, n * ((1 << parameters.bits) - 1))
+    if not 1 <= statement.top < 1 << parameters.bits:
+        raise AggregateError(f"a coordinate of up to {statement.top} has more than {parameters.bits} bits")
+    _check_range("X", statement.sums, n * statement.top)
     _check_range("T", statement.randomness, n * ((1 << noise_bits(parameters.bits)) - 1))
     if statement.randomness.size != commitment.randomness_length(parameters.rank):
         raise AggregateError(f"T has {statement.randomness.size} coordinates")

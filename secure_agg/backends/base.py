@@ -40,7 +40,7 @@ from mpc.framing import integer
 from mpc.keys import KeyPair
 from mpc.ring import ELEMENT_BYTES, Vector, from_bytes
 from secure_agg.agreement import Agreement, Participants, Session
-from secure_agg.config import Policy, RoundConfig
+from secure_agg.config import Policy, RoundConfig, free_bits
 from secure_agg.errors import (
     BadCommitment,
     BadInput,
@@ -387,6 +387,16 @@ class Backend(ABC):
         """
         if policy.options:
             raise ConfigError(f"backend {self.name!r} has no option {policy.options[0].name!r}")
+
+    def usual_bits(self, clients: int) -> int:
+        """Bits per value for sums over so many clients where a policy's maker names none: as many as make nothing
+        larger. Where a coordinate takes its 4 bytes anyway that is what a commitment binds.
+        """
+        return free_bits(clients)
+
+    def largest(self, policy: Policy) -> int:
+        """The most that a coordinate of one client's vector is, where it has been let into the sum."""
+        return policy.top
 
     @abstractmethod
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from secure_agg.backends import load as load_backend
 from secure_agg.backends.base import Phase, PhaseKind
-from secure_agg.codec import FixedPoint
 from secure_agg.config import Policy, RoundConfig
 from secure_agg.fl.datasets import Federation
 from secure_agg.fl.fedavg import History, Model, Training, run_centralised, run_federated, weighted_mean
@@ -176,9 +175,7 @@ def run(
                 difference=max(
                     float(np.abs(ours - theirs).max()) for ours, theirs in zip(result.average, reference, strict=True)
                 ),
-                bound=FixedPoint(result.evidence.config.policy).error_bound(
-                    len(result.participants), result.record.weight_sum
-                ),
+                bound=result.record.error_bound,
                 largest=max(float(np.abs(array).max()) for update in updates.values() for array in update),
                 stats=result.stats,
                 secure_s=secured - started,

@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from secure_agg.backends.crypten import rules
 from secure_agg.cli.experiment import CLIP
-from secure_agg.codec import FixedPoint
 from secure_agg.config import Policy
 from secure_agg.fl.datasets import Federation
 from secure_agg.fl.fedavg import History, Model, Training, run_federated, weighted_mean
@@ -130,9 +129,8 @@ def scaled_to(update: Model, limit: float) -> Model:
 
 
 def slack(parameters: int) -> float:
-    """What encoding may add to an update's norm: half a step of the codec in each coordinate."""
-    step: float = FixedPoint(Policy.default(3, clip=CLIP)).step
-    return math.sqrt(parameters) * step / 2
+    """What encoding may add to an update's norm: a step of the codec in each coordinate."""
+    return math.sqrt(parameters) * Policy.default(3, backend="crypten", clip=CLIP).step
 
 
 class Trainings:
@@ -211,9 +209,7 @@ class Trainings:
             difference=max(
                 float(np.abs(ours - theirs).max()) for ours, theirs in zip(result.average, reference, strict=True)
             ),
-            error_bound=FixedPoint(result.evidence.config.policy).error_bound(
-                len(result.participants), len(result.participants)
-            ),
+            error_bound=result.record.error_bound,
         )
 
     def _options(self, name: str) -> dict[str, int]:

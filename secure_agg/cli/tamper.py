@@ -29,7 +29,7 @@ def alter(evidence: Evidence, coordinate: int) -> Evidence:
     sums = evidence.sums.copy()
     sums[coordinate] = (int(sums[coordinate]) + 1) % P
     config = evidence.config
-    average, _ = FixedPoint(config.policy).decode(
+    average, _ = FixedPoint.of(config).decode(
         sums[: config.layout.committed], len(evidence.participants), config.shapes
     )
     return replace(evidence, sums=sums, result_model=model_digest(average))

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_agg.errors import UpdateError
-from secure_agg.plugins.layers import Layers, apply, difference
+from secure_agg.plugins.layers import Layers, apply, difference, sign_slots, signs
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +71,10 @@ class TorchState:
     def update(self, trained: State) -> list[npt.NDArray[Any]]:
         """What training has changed, see ``layers.difference``: a client's update.
 
+        Returns:
+            One array for each of ``arrays``, and a last one that marks which of them are negative somewhere, see
+            ``layers.signs``: so that what isn't anywhere, like a batch norm's variance, stays so in the mean.
+
         Raises:
             UpdateError: ``trained`` is of another model; names the tensor.
         """
@@ -81,10 +85,15 @@ class TorchState:
                 raise UpdateError(f"the state dict has no {first!r} and {name!r}, which were one tensor")
             if not torch.equal(trained[name], trained[first]):
                 raise UpdateError(f"{name!r} and {first!r} were one tensor and have become two")
-        return difference(self.layers.floats(_named(trained, self.aliases)), self.arrays)
+        new = self.layers.floats(_named(trained, self.aliases))
+        return [*difference(new, self.arrays), signs(new, sign_slots(self.arrays, len(new)), len(new))]
 
     def moved(self, mean: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
         """The state dict that a mean of updates leads to, see ``layers.apply``: for ``load_state_dict``.
+
+        Args:
+            mean: of what ``update`` has returned; or differences of another origin, without the last array, and then
+                nothing is held at 0.
 
         Returns:
             Every entry of the state it was made from, in its order, dtypes and shapes, on its devices. bfloat16 is
@@ -96,7 +105,12 @@ class TorchState:
         import torch
 
         named = _named(self.state, self.aliases)
-        averaged = self.layers.restore(named, apply(self.arrays, mean))
+        count = len(self.arrays)
+        mean_signs = mean[count] if len(mean) == count + 1 else None
+        if mean_signs is not None and mean_signs.shape != (count,):
+            raise UpdateError(f"the mean's signs have shape {mean_signs.shape}, not ({count},)")
+        steps = mean if mean_signs is None else mean[:count]
+        averaged = self.layers.restore(named, apply(self.arrays, steps, mean_signs))
         moved = dict(self.state)
         for name in self.layers.averaged:
             old = self.state[name]

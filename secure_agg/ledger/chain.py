@@ -49,3 +49,8 @@ def check_link(record: RoundRecord, previous: RoundRecord | None) -> None:
     ):
         if value != expected:
             raise LedgerRefused(f"{where} has {name} {value.hex()}, not {expected.hex()} after round {previous.round}")
+    if previous.next_weight_limit not in (0, record.weight_limit):
+        raise LedgerRefused(
+            f"{where} has weight_limit {record.weight_limit}, not {previous.next_weight_limit} after round "
+            f"{previous.round}"
+        )

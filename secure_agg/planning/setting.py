@@ -95,6 +95,7 @@ class Setting:
             base_model=NO_DIGEST,
             previous_record=NO_DIGEST,
             policy=self.policy,
+            weight_limit=self.policy.max_weight,
             shapes=((self.parameters,),),
             cohort_size=self.clients,
             cohort_root=NO_DIGEST,

@@ -28,9 +28,9 @@ from secure_agg.plugins import hello, parcels
 from secure_agg.plugins.aborts import AbortJournal
 from secure_agg.plugins.home import ServerHome
 from secure_agg.plugins.layers import apply
-from secure_agg.plugins.metrics import MetricCodec
+from secure_agg.plugins.metrics import CLIPPED, MetricCodec
 from secure_agg.plugins.parcels import Parcel
-from secure_agg.plugins.participant import EVALUATION, Floats
+from secure_agg.plugins.participant import EVALUATION, Floats, round_shapes
 from secure_agg.plugins.phases import Ask, Attempt, one_line
 
 _log = logging.getLogger("secure_agg.plugins")
@@ -166,7 +166,7 @@ class Coordinator:
     ) -> Outcome:
         difference = verified.average[: len(model)] if trains else []
         return Outcome(
-            model=apply(model, difference) if trains else [],
+            model=apply(model, difference, verified.average[len(model)]) if trains else [],
             average=difference,
             weight=verified.record.weight_sum,
             metrics=self._metrics(last.evidence.config, verified),
@@ -190,14 +190,14 @@ class Coordinator:
         trust = self._home.trust
         policy = trust.task(task).policy
         number = last.round + 1 if last else 0
-        values = tuple(array.shape for array in model) if trains else ()
         return RoundConfig.create(
             task=task,
             round=number,
             attempt=self._attempt(task, number),
             policy=policy,
             cohort=trust.cohort(task),
-            shapes=(*values, (MetricCodec(policy).size,)),
+            shapes=round_shapes(policy, model, trains=trains),
+            weight_limit=last.next_weight_limit or None if last else None,
             start_model=last.result_model if last else NO_DIGEST,
             base_model=model_digest(model),
             previous_record=last.digest() if last else NO_DIGEST,
@@ -243,5 +243,11 @@ class Coordinator:
         if len(given) != 1:
             _log.warning("the clients' metrics have different names, so their means mean nothing: %s", sorted(given))
             return {}
-        codec = MetricCodec(config.policy)
-        return codec.decode(verified.average[-1], given.pop(), len(verified.commitments), verified.record.weight_sum)
+        codec = MetricCodec(config.policy, config.weight_limit)
+        means = codec.decode(verified.average[-1], given.pop(), verified.record.weight_sum)
+        if means.get(CLIPPED):
+            _log.warning(
+                "round %d of %r: %.3g%% of the values of updates were clipped to ±%g: take a larger clip",
+                config.round, config.task, 100 * means[CLIPPED], config.policy.clip,
+            )  # fmt: skip
+        return means

@@ -30,6 +30,7 @@ from secure_agg.plugins.home import (
     Place,
     ServerHome,
 )
+from secure_agg.plugins.layers import MAX_SIGNS
 from secure_agg.plugins.metrics import MetricCodec
 from secure_agg.plugins.participant import EVALUATION
 from secure_agg.rounds import AGGREGATOR, AGGREGATORS, KEY_HOLDERS
@@ -180,7 +181,7 @@ def _deal(
     if parameters is None:
         raise ConfigError(f"backend {backend.name!r} has a key for one size of model: say how many parameters it has")
     identities = {keys.name: keys.identity for keys in operators}
-    return deal(trust, task, parameters + MetricCodec(policy).size, identities)
+    return deal(trust, task, parameters + MAX_SIGNS + MetricCodec(policy).size, identities)
 
 
 def _save_keys(folder: Path, keys: OperatorKeys) -> str:

@@ -1,5 +1,9 @@
-"""The arrays of a model that are averaged, taken out of its named layers and put back; and the two steps between a
-model and what is averaged: ``difference`` on a node, ``apply`` on every side.
+"""The arrays of a model that are averaged, taken out of its named layers and put back; and the steps between a model
+and what is averaged: ``difference`` and ``signs`` on a node, ``apply`` on every side.
+
+Rounding is unbiased, not upwards, so the mean of values that are next to 0 may come out below it: a variance would
+become negative. ``signs`` says of each array whether a node's own is negative anywhere, and ``apply`` holds those at 0
+that are not at any node. Their true mean is at least 0, so that only brings the model nearer to it.
 
 Floating-point layers are averaged. Layers of integers or booleans are counters of one node, like a batch norm's
 ``num_batches_tracked``: they never leave it, and a model that is put back has those of the model it was handed.
@@ -14,9 +18,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from secure_agg.codec import MARK
 from secure_agg.errors import UpdateError
 
 Array = npt.NDArray[Any]
+
+MAX_SIGNS: Final = 1024
+"""Signs in every round of a plug-in, however many arrays a model has: keys are for vectors of one length."""
 
 _CHUNK: Final = 1 << 16
 _AVERAGED: Final = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
@@ -41,8 +49,8 @@ class Layer:
         Raises:
             UpdateError: it can neither be averaged nor kept; names it.
         """
-        if not isinstance(array, np.ndarray):
-            raise UpdateError(f"layer {name!r} is a {type(array).__name__}, not a numpy array")
+        if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+            raise UpdateError(f"layer {name!r} is a {type(array).__name__}, not a plain numpy array")
         dtype = array.dtype.newbyteorder("=")
         if dtype.kind not in "biu" and dtype not in _AVERAGED:
             raise UpdateError(
@@ -54,11 +62,6 @@ class Layer:
     def averaged(self) -> bool:
         """Whether it has something to average: floats, and at least one of them."""
         return self.dtype in _AVERAGED and 0 not in self.shape
-
-    @property
-    def float_shape(self) -> tuple[int, ...]:
-        """Shape of the float array that stands for it: a scalar has one dimension there."""
-        return self.shape or (1,)
 
 
 @dataclass(frozen=True)
@@ -97,18 +100,18 @@ class Layers:
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Of the float arrays."""
-        return tuple(layer.float_shape for layer in self.all.values() if layer.averaged)
+        return tuple(layer.shape for layer in self.all.values() if layer.averaged)
 
     def floats(self, named: Mapping[str, Array]) -> list[Array]:
-        """The values of the averaged layers: float16, float32 or float64 as the layer, native byte order, C order, at
-        least one dimension. Views of ``named`` where they can be: they are for reading.
+        """The values of the averaged layers: float16, float32 or float64 as the layer, native byte order, C order.
+        Views of ``named`` where they can be: they are for reading.
 
         Raises:
             UpdateError: names, dtypes or shapes are not those of this model; names the layer.
         """
         self._check(named)
         return [
-            np.ascontiguousarray(named[name], dtype=self.all[name].dtype).reshape(self.all[name].float_shape)
+            np.ascontiguousarray(named[name], dtype=self.all[name].dtype).reshape(self.all[name].shape)
             for name in self.averaged
         ]
 
@@ -133,12 +136,12 @@ class Layers:
         restored = dict(named)
         for name, array in zip(self.averaged, floats, strict=True):
             layer = self.all[name]
-            if array.dtype != layer.dtype or array.shape != layer.float_shape:
+            if array.dtype != layer.dtype or array.shape != layer.shape:
                 raise UpdateError(
-                    f"layer {name!r} takes {layer.dtype} of shape {layer.float_shape}, "
+                    f"layer {name!r} takes {layer.dtype} of shape {layer.shape}, "
                     f"not {array.dtype} of shape {array.shape}"
                 )
-            restored[name] = array.reshape(layer.shape).astype(named[name].dtype, copy=False)
+            restored[name] = array.astype(named[name].dtype, copy=False)
         return restored
 
     def _check(self, named: Mapping[str, Array]) -> None:
@@ -192,10 +195,45 @@ def difference(new: Sequence[Array], old: Sequence[Array]) -> list[Array]:
     return steps
 
 
-def apply(old: Sequence[Array], mean: Sequence[npt.NDArray[np.float64]]) -> list[Array]:
+def sign_slots(old: Sequence[Array], room: int) -> tuple[int | None, ...]:
+    """Which of ``room`` signs is each array's: one of its own where there is room for all. Else arrays that are
+    negative somewhere already have none, and if it must be neighbours among the others share one, which says what holds
+    of all of them.
+    """
+    if len(old) <= room:
+        return tuple(range(len(old)))
+    fit = [bool((array >= 0).all()) for array in old]
+    count, place = sum(fit), iter(range(len(old)))
+    return tuple((next(place) * min(room, count) // count) if own else None for own in fit)
+
+
+def signs(new: Sequence[Array], slots: Sequence[int | None], room: int) -> npt.NDArray[np.float32]:
+    """The codec's ``MARK`` in the slot of each array that has an element below 0, or one that is no number, else 0.
+
+    Args:
+        new: what a node has trained.
+        slots: from ``sign_slots``.
+
+    Returns:
+        (room,) float32.
+    """
+    made = np.zeros(room, dtype=np.float32)
+    for array, slot in zip(new, slots, strict=True):
+        if slot is not None and not (array >= 0).all():
+            made[slot] = MARK
+    return made
+
+
+def apply(
+    old: Sequence[Array],
+    mean: Sequence[npt.NDArray[np.float64]],
+    mean_signs: npt.NDArray[np.float64] | None = None,
+) -> list[Array]:
     """The model that a mean difference leads to. Everybody who computes it gets the same bits:
 
         new = round(float64(old) + mean), to nearest, ties to even, in the dtype of ``old``
+
+    What would be below 0 is 0 in an array that was not negative at any node.
 
     Where that overflows from a finite ``old``, new is the largest finite number of the dtype with the sum's sign: a
     round that is over must lead to a model.
@@ -203,20 +241,27 @@ def apply(old: Sequence[Array], mean: Sequence[npt.NDArray[np.float64]]) -> list
     Args:
         old: float16, float32 or float64.
         mean: float64, finite, of the same shapes.
+        mean_signs: what nodes' ``signs`` have come to; none where nobody has asked for them.
 
     Raises:
         UpdateError: the shapes don't match.
     """
     if [array.shape for array in old] != [array.shape for array in mean]:
         raise UpdateError("the mean's arrays have other shapes than the model's")
+    held: list[bool] = [False] * len(old)
+    if mean_signs is not None:
+        slots = sign_slots(old, mean_signs.size)
+        held = [slot is not None and mean_signs[slot] == 0 for slot in slots]
     moved = []
-    for before, step in zip(old, mean, strict=True):
+    for before, step, at_zero in zip(old, mean, held, strict=True):
         after = np.empty(before.shape, dtype=before.dtype)
         limit = np.finfo(before.dtype).max
         for place in _chunks(before):
             part, start = after.reshape(-1)[place], before.reshape(-1)[place]
             with np.errstate(over="ignore", under="ignore"):
                 total = start.astype(np.float64) + step.reshape(-1)[place]
+                if at_zero:
+                    total[total < 0] = 0.0
                 part[:] = total
             over = np.isinf(part) & np.isfinite(start)
             if over.any():

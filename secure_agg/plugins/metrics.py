@@ -10,12 +10,12 @@ codec carries without rounding, one digit in one coordinate:
 The digits are signed and redundant: D_j may be anything that is Z's next digit modulo 3, and is drawn from all that
 the codec has room for, what is left over being carried on. So the sum of the clients' D_j tells what Σ Z tells, and
 beside it only sums of random carries. Between two ways in which clients may have come to one Σ Z, the statistical
-distance is of the order of (clients · digits) / (weight / max_weight · 2^bits / 3), with the weight of the heaviest
-honest client: hidden in any one round, and not perfectly.
+distance is of the order of (clients · digits) / (room / 3), with the room for a digit of the heaviest honest client,
+min(H · weight / weight limit, 2^16): hidden in any one round, and not perfectly.
 
-A digit D is given to the codec as v = (D + 1/2) · step · max_weight / weight, which it encodes as the integer
-(2^bits − 1)/2 + 1/2 + D, whichever way it rounds. Metrics are for backends whose result is the sum of what clients
-committed to.
+A digit D is given to the codec as v = D · step · weight limit / weight, which is D steps of it, but for eight roundings
+to float64: less than 2^-33 for |D| ≤ 2^16, so that no word of the codec's rounding moves it. Metrics are for backends
+whose result is the sum of what clients committed to.
 """
 
 from __future__ import annotations
@@ -33,10 +33,14 @@ import numpy.typing as npt
 from mpc.keystream import KeyStream
 from secure_agg.codec import FixedPoint
 from secure_agg.config import Policy
-from secure_agg.errors import LocalProtocolError, UpdateError
+from secure_agg.errors import LocalProtocolError
 
 MAX_METRICS: Final = 16
-"""Metrics of a round; every vector has coordinates for so many, whatever the app reports."""
+"""Metrics of an app in a round; every vector has coordinates for so many and one of this package's own, whatever is
+reported.
+"""
+CLIPPED: Final = "secure-agg-clipped"
+"""The metric that nodes add where they train: the share of the update's values that was clipped, in [0, 1]."""
 LARGEST: Final = 2.0**36
 """A metric above this in size counts as one that is not finite."""
 RESOLUTION: Final = 2.0**-32
@@ -45,6 +49,9 @@ MIN_BITS: Final = 12
 """A policy of fewer bits carries no metrics: there is no room for carries that would hide anything."""
 
 _BASE: Final = 3
+_SLOTS: Final = MAX_METRICS + 1
+_WIDEST: Final = 1 << 16
+"""A digit is encoded exactly up to this size."""
 _log = logging.getLogger("secure_agg.plugins")
 
 
@@ -72,31 +79,32 @@ def _as_float(value: Real) -> float:
 
 
 class MetricCodec:
-    """Metrics to coordinates and back, for one policy.
+    """Metrics to coordinates and back, for one policy and weight limit.
 
     Coordinates of one metric: how many clients' was not finite, as a digit; then the digits of Z, least significant
     first.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        self._fixed = FixedPoint(policy)
+    def __init__(self, policy: Policy, weight_limit: int | None = None) -> None:
+        """``weight_limit``: of the round; ``size`` is the same for all of a policy's rounds."""
+        self._fixed = FixedPoint(policy, weight_limit)
         self._carries = policy.bits >= MIN_BITS
-        # Carries are drawn up to one digit above the largest Z. What then is left over is below top / 4 + 1.
+        # Carries are drawn up to one digit above the largest Z. What then is left over is below half the room + 1.
         largest = policy.max_weight * int(LARGEST / RESOLUTION)
         self._drawn = _digits_for(largest) + 1
-        self._digits = self._drawn + _digits_for(self._fixed.top // 4 + 2)
+        self._digits = self._drawn + _digits_for(min(self._fixed.half, _WIDEST) // 2 + 2)
 
     @property
     def size(self) -> int:
         """How many coordinates metrics take: fixed by the policy, so it tells nothing of what is reported."""
-        return MAX_METRICS * (1 + self._digits) if self._carries else 1
+        return _SLOTS * (1 + self._digits) if self._carries else 1
 
     def encode(self, metrics: Mapping[str, float], weight: int, key: bytes) -> npt.NDArray[np.float64]:
         """The coordinates of one client's metrics.
 
         No value of a metric is refused. NaN, infinity and what is above ``LARGEST`` are counted, and the mean is NaN
-        for everybody. A weight of at most 3 · max_weight / 2^bits leaves no room for digits, nor a step of the codec
-        for the client's update: a warning says so, and the metrics are taken for 0.
+        for everybody. A weight below weight limit / H leaves no room for digits, nor a step of the codec for the
+        client's update: a warning says so, and the metrics are taken for 0.
 
         Args:
             metrics: from ``scalars``.
@@ -107,31 +115,30 @@ class MetricCodec:
             (size,) float64 in [−clip, clip].
 
         Raises:
-            UpdateError: the weight is not in the policy's range.
-            LocalProtocolError: more than ``MAX_METRICS`` metrics.
+            UpdateError: the weight is not in the round's range.
+            LocalProtocolError: more than a round has room for metrics.
         """
         fixed = self._fixed
-        if not 1 <= weight <= fixed.max_weight:
-            raise UpdateError(f"weight is {weight!r}, not an integer in [1, {fixed.max_weight}]")
-        if len(metrics) > MAX_METRICS:
-            raise LocalProtocolError(f"{len(metrics)} metrics are more than {MAX_METRICS}")
+        weight = fixed.check_weight(weight)
+        if len(metrics) > _SLOTS:
+            raise LocalProtocolError(f"{len(metrics)} metrics are more than {_SLOTS}")
         coordinates = np.zeros(self.size)
         if not self._carries:
             return coordinates
-        room = (weight * fixed.top - fixed.max_weight) // (2 * fixed.max_weight)
+        room = min(weight * fixed.half // fixed.weight_limit, _WIDEST)
         if room < 1:
-            _warn_once(f"metrics are taken for 0: a weight of {weight} is too small beside max_weight", tuple(metrics))
-        words = np.empty(MAX_METRICS * self._drawn, dtype=np.uint32)
+            _warn_once(f"metrics are taken for 0: a weight of {weight} is too small beside the limit", tuple(metrics))
+        words = np.empty(_SLOTS * self._drawn, dtype=np.uint32)
         KeyStream(key).words(0, words)
-        drawn = words.reshape(MAX_METRICS, self._drawn)
-        digits = np.zeros((MAX_METRICS, 1 + self._digits))
+        drawn = words.reshape(_SLOTS, self._drawn)
+        digits = np.zeros((_SLOTS, 1 + self._digits))
         for place, value in enumerate(metrics.values() if room >= 1 else ()):
             fits = abs(value) <= LARGEST  # which NaN does not
             digits[place, 0] = not fits
             number = weight * round(value / RESOLUTION) if fits else 0
             digits[place, 1:] = list(self._expand(number, room, drawn[place].tolist()))
-        unit = fixed.step * (fixed.max_weight / weight)
-        coordinates[:] = np.clip((digits + 0.5) * unit, -fixed.clip, fixed.clip).reshape(-1)
+        unit = fixed.step * (fixed.weight_limit / weight)
+        coordinates[:] = np.clip(digits * unit, -fixed.clip, fixed.clip).reshape(-1)
         return coordinates
 
     def _expand(self, number: int, room: int, words: Sequence[int]) -> Iterator[int]:
@@ -144,34 +151,30 @@ class MetricCodec:
             number = (number - digit) // _BASE
             yield digit
 
-    def decode(
-        self, mean: npt.NDArray[np.float64], names: Sequence[str], clients: int, weight_sum: int
-    ) -> dict[str, float]:
+    def decode(self, mean: npt.NDArray[np.float64], names: Sequence[str], weight_sum: int) -> dict[str, float]:
         """The weighted means of the metrics.
 
         Args:
             mean: (size,) from a verified result.
             names: of the metrics, in the order in which every client has encoded them.
-            clients: whose vectors are in the result.
-            weight_sum: of them.
+            weight_sum: of the clients whose vectors are in the result.
 
         Returns:
             Means by name: exact but for ``RESOLUTION`` / 2 and one rounding to float64. NaN, and a warning, where a
-            client's was not finite, or the digits are none of ``encode``'s. With stochastic rounding an honest
-            digit fails with probability 2^-26 at most, which gives NaN or a wrong mean; with nearest none does.
+            client's was not finite, or the digits are none of ``encode``'s.
 
         Raises:
-            LocalProtocolError: another number of coordinates, or more than ``MAX_METRICS`` names.
+            LocalProtocolError: another number of coordinates, or more than a round has room for names.
         """
-        if mean.shape != (self.size,) or len(names) > MAX_METRICS:
+        if mean.shape != (self.size,) or len(names) > _SLOTS:
             raise LocalProtocolError(f"{len(names)} metrics in coordinates of shape {mean.shape}, not ({self.size},)")
         if not self._carries:
             _warn_once(f"metrics are left out: they need a policy of {MIN_BITS} bits", tuple(names))
             return {}
         fixed = self._fixed
-        # The codec's own formula, solved for its integers: 2X − n · top = Σ (2D + 1).
-        unit = (fixed.clip * fixed.max_weight) / float(fixed.top * weight_sum)
-        sums = np.rint((mean / unit - clients) / 2).reshape(MAX_METRICS, 1 + self._digits)
+        # The codec's own formula, solved for its integers: S = Σ D.
+        unit = (fixed.clip * float(fixed.weight_limit)) / float(fixed.half * weight_sum)
+        sums = np.rint(mean / unit).reshape(_SLOTS, 1 + self._digits)
         powers = [_BASE**place for place in range(self._digits)]
         means = {}
         for name, row in zip(names, sums.tolist(), strict=False):

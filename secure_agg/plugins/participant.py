@@ -11,6 +11,7 @@ in the ledger. Payloads are handled one at a time, whatever threads and processe
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ from secure_agg import bonds
 from secure_agg.attempt import end_attempt
 from secure_agg.auditor import Auditor, Verified
 from secure_agg.client import Client
-from secure_agg.codec import model_digest
-from secure_agg.config import RoundConfig
+from secure_agg.clipping import Clipping
+from secure_agg.codec import clipped_share, model_digest
+from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import (
     AlreadyReleased,
     LocalProtocolError,
@@ -51,8 +53,8 @@ from secure_agg.messages import (
 from secure_agg.plugins import hello, parcels
 from secure_agg.plugins.home import ClientHome
 from secure_agg.plugins.journal import Key
-from secure_agg.plugins.layers import apply, difference
-from secure_agg.plugins.metrics import MetricCodec, scalars
+from secure_agg.plugins.layers import MAX_SIGNS, apply, difference, sign_slots, signs
+from secure_agg.plugins.metrics import CLIPPED, MetricCodec, scalars
 from secure_agg.plugins.parcels import Parcel
 
 EVALUATION: Final = "-evaluation"
@@ -75,7 +77,7 @@ class Trained:
 
     Attributes:
         arrays: of the new model, shaped like those of the one it was trained from; empty for an evaluation.
-        weight: number of examples, 1 to the policy's max_weight.
+        weight: number of examples, 1 to the round's weight limit, see ``FixedPoint.check_weight``.
         metrics: scalars by name.
     """
 
@@ -182,8 +184,7 @@ class Participant:
             answer = client.join(request, journal.arrays("update"), facts["weight"], base_model=base)
             journal.add_request(request)
             self._clients = {_key(config): client}
-        if client.clipped:
-            _log.info("%s: %d values were clipped to ±%g", home.name, client.clipped, config.policy.clip)
+        self._tell(config, client)
         letters = [envelope.data for envelope in client.outbox]
         return Parcel(parcels.JOINED, (answer, encode(MetricNames(tuple(facts["metrics"]))), *letters)).to_bytes()
 
@@ -197,8 +198,7 @@ class Participant:
         home = self._home
         if config.task not in (home.task, home.task + EVALUATION):
             raise WrongContext(f"the round is of task {config.task!r}, this node's is {home.task!r}")
-        shapes = tuple(array.shape for array in model) if config.task == home.task else ()
-        if config.shapes != (*shapes, (MetricCodec(config.policy).size,)):
+        if config.shapes != round_shapes(config.policy, model, trains=config.task == home.task):
             raise WrongContext("the round's arrays are not those of the model and its metrics")
         self._check_model(config)  # whose base_model is the digest of this model
 
@@ -218,9 +218,25 @@ class Participant:
     def _train(self, config: RoundConfig, model: Floats, train: Callable[[], Trained]) -> _Update:
         trained = train()
         metrics = scalars(trained.metrics)
-        coordinates = MetricCodec(config.policy).encode(metrics, trained.weight, secrets.token_bytes(KEY_BYTES))
-        step = difference(trained.arrays, model) if config.task == self._home.task else []
-        return _Update([*step, coordinates], trained.weight, tuple(metrics))
+        arrays: list[npt.NDArray[Any]] = []
+        if config.task == self._home.task:
+            step = difference(trained.arrays, model)
+            metrics[CLIPPED] = clipped_share(step, config.policy.clip)
+            arrays = [*step, signs(trained.arrays, sign_slots(model, MAX_SIGNS), MAX_SIGNS)]
+        codec = MetricCodec(config.policy, config.weight_limit)
+        coordinates = codec.encode(metrics, trained.weight, secrets.token_bytes(KEY_BYTES))
+        return _Update([*arrays, coordinates], trained.weight, tuple(metrics))
+
+    def _tell(self, config: RoundConfig, client: Client) -> None:
+        """Say in this node's log what its update and weight have lost on the way into the vector."""
+        if client.encoded is None:
+            return
+        values = sum(math.prod(shape) for shape in config.shapes[:-1])
+        if text := Clipping.of([client.encoded]).text(config.policy.clip, values):
+            _log.warning("%s: %s", self._home.name, text)
+        given, carried = client.encoded.given, client.encoded.weight
+        if given != carried:
+            _log.warning("%s: a weight of %d counts as %d in this round", self._home.name, given, carried)
 
     def _begin(self, config: RoundConfig, model: Floats, update: _Update) -> None:
         """Write down what the attempt begins with, in place of the last one, which is over."""
@@ -336,9 +352,15 @@ class Participant:
         if config.task != self._home.task or base.key is None or base.facts()["digest"] != config.base_model.hex():
             return
         model = base.arrays("model")
-        expected = model_digest(apply(model, verified.average[: len(model)]))
+        expected = model_digest(apply(model, verified.average[: len(model)], verified.average[len(model)]))
         self._home.store.pin(self._models, verified.record.result_model.hex(), expected, phase=RESULT)
         base.clear()
+
+
+def round_shapes(policy: Policy, model: Floats, *, trains: bool) -> tuple[tuple[int, ...], ...]:
+    """Of a round's vector: the model's arrays and their signs where it trains, and the metrics."""
+    values = (*(array.shape for array in model), (MAX_SIGNS,)) if trains else ()
+    return (*values, (MetricCodec(policy).size,))
 
 
 def _key(config: RoundConfig) -> Key:

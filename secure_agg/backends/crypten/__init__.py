@@ -81,6 +81,14 @@ class CryptenBackend(Backend):
         """A sum is proved; what is no sum is attested."""
         return SUM if rules.function(policy) == rules.NORM_BOUNDED_SUM else ATTESTED
 
+    def usual_bits(self, clients: int) -> int:
+        """Squares of values are summed in 63 bits, so more bits leave less room for parameters, and take longer."""
+        return min(rules.USUAL_BITS, super().usual_bits(clients))
+
+    def largest(self, policy: Policy) -> int:
+        """The parties test bits: one more than an honest client sends passes."""
+        return (1 << policy.bits) - 1
+
     def addends(self, policy: Policy, participants: int) -> int:
         """What the trimmed mean or median leaves of the participants."""
         return rules.addends(policy, participants)

@@ -161,7 +161,7 @@ atexit.register(_pool.close)
 
 def judge(place: Place, clients: Sequence[str], shares: Words) -> tuple[bool, ...]:
     """Of each client, whether its vector is one that an honest client sends: every coordinate in range, the weight in
-    [1, max_weight], the values' norm within the bound where there is one. Nothing else is revealed. A verdict depends
+    [1, weight limit], the values' norm within the bound where there is one. Nothing else is revealed. A verdict depends
     on the client's vector and the policy alone, so judging again, among whomever, tells nothing new.
 
     Args:
@@ -172,7 +172,7 @@ def judge(place: Place, clients: Sequence[str], shares: Words) -> tuple[bool, ..
         PolicyViolation, RoundAborted: see ``_Pool.run``.
     """
     policy, layout = place.config.policy, place.config.layout
-    limits = policy.max_weight.bit_length()
+    limits = place.config.weight_limit.bit_length()
     ranges = Layout(
         (
             Range(layout.values, policy.bits),
@@ -192,17 +192,17 @@ def judge(place: Place, clients: Sequence[str], shares: Words) -> tuple[bool, ..
 
 
 def _weight_margins(place: Place, shares: Words) -> Words:
-    """Shares of weight − 1 and max_weight − weight: both fit into as many bits as max_weight has exactly if the weight
-    is in [1, max_weight].
+    """Shares of weight − 1 and M − weight, M the round's weight limit: both fit into as many bits as M has exactly if
+    the weight is in [1, M].
     """
     policy, layout = place.config.policy, place.config.layout
     weights = np.zeros(len(shares), dtype=np.uint64)
     for limb in range(layout.limbs):
-        weights += shares[:, layout.values + limb] << np.uint64(policy.bits * limb)
+        weights += shares[:, layout.values + limb] << np.uint64(policy.limb_bits * limb)
     margins = np.stack([weights, np.uint64(0) - weights], axis=1)
     if place.party == 0:
         margins -= np.array([1, 0], dtype=np.uint64)
-        margins += np.array([0, policy.max_weight], dtype=np.uint64)
+        margins += np.array([0, place.config.weight_limit], dtype=np.uint64)
     return margins
 
 

@@ -34,6 +34,7 @@ FILTER: Final = "filter"
 COMPUTE: Final = "compute"
 WEIGHT_MARGINS: Final = 2
 """Coordinates that the parties add to a vector: how far its weight is from both ends of its range."""
+USUAL_BITS: Final = 16
 MAX_PARTIES: Final = 5
 DEFAULT_PARTIES: Final = 3
 MAX_CLIENTS: Final = 64
@@ -62,6 +63,8 @@ def check(policy: Policy) -> None:
             raise ConfigError(f"backend {policy.backend!r} has no option {option.name!r}")
     if not 2 <= parties(policy) <= MAX_PARTIES:
         raise ConfigError(f"{AGGREGATORS} is {parties(policy)}, outside [2, {MAX_PARTIES}]")
+    if policy.weight_scale:
+        raise ConfigError(f"backend {policy.backend!r} keeps weights: a weight_scale saves it no bytes")
     if function(policy) not in FUNCTIONS:
         raise ConfigError(f"{FUNCTION} is {function(policy)}, none of {FUNCTIONS}")
     if policy.max_clients > MAX_CLIENTS:
@@ -93,22 +96,20 @@ def addends(policy: Policy, participants: int) -> int:
 
 
 def centre(policy: Policy) -> int:
-    """The integer that 0 is encoded as, half a step above what it decodes to."""
-    return 1 << (policy.bits - 1)
+    """The integer that 0 is encoded as, and that decodes to 0."""
+    return policy.top // 2
 
 
 def squared_bound(policy: Policy) -> int:
     """Largest squared L2 norm, around ``centre``, of an accepted client's values: the bound in steps of the codec.
 
-    What is bounded is what a client sends: its clipped update times weight / max_weight. An encoded value v stands at
-    floor(v / step) from the centre (stochastic rounding: up to 3/2 below v / step, up to 1/2 above). So with d values
-    an update of norm b passes surely only if the bound is at least b + sqrt(d) · step (3/2 of that); and one
-    that passes decodes to a norm of at most the bound + sqrt(d) · step / 2.
+    What is bounded is what a client sends: its clipped update times weight / weight limit. An encoded value stands less
+    than a step from it. So with d values an update of norm b passes surely only if the bound is at least
+    b + sqrt(d) · step; and one that passes decodes to a norm of at most the bound.
 
     Vectors in range have squared norms below 2^63 (``check_size``), so a larger bound says no more than 2^63 − 1.
     """
-    step = 2 * policy.clip / ((1 << policy.bits) - 1)
-    return min(math.floor((policy.option(NORM_BOUND, 0) / 1000 / step) ** 2), (1 << 63) - 1)
+    return min(math.floor((policy.option(NORM_BOUND, 0) / 1000 / policy.step) ** 2), (1 << 63) - 1)
 
 
 def check_size(config: RoundConfig) -> None:
@@ -123,7 +124,7 @@ def check_size(config: RoundConfig) -> None:
     words = policy.max_clients * (layout.total + WEIGHT_MARGINS) + layout.values
     if words > MAX_WORDS:
         raise ConfigError(f"{words} words of shares at each party are above {MAX_WORDS}: split the model")
-    if function(policy) == NORM_BOUNDED_SUM and layout.values * ((1 << policy.bits) - 1) ** 2 >= 1 << 63:
+    if function(policy) == NORM_BOUNDED_SUM and layout.values * policy.top**2 >= 1 << 63:
         raise ConfigError(
             f"squared norms of {layout.values} values of {policy.bits} bits can reach 2^63: take fewer bits"
         )

@@ -42,6 +42,7 @@ from secure_agg.messages import ADVERTISE, CONSISTENCY, Message, Statement, Stat
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES, digest
 
+USUAL_BITS = 16
 ENCRYPTED_INPUT = "masked-input"
 """The input phase has one name in all backends, so that fault injection does."""
 
@@ -222,6 +223,10 @@ class HomomorphicBackend(Backend):
             ConfigError: sums would not be exact, or not secure.
             RemoteProtocolError: it is no public key for it, or carries a secret.
         """
+
+    def usual_bits(self, clients: int) -> int:
+        """More bits make ciphertexts larger."""
+        return min(USUAL_BITS, super().usual_bits(clients))
 
     def holders(self, policy: Policy) -> int:
         """One, unless the backend can split its key."""

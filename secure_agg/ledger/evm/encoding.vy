@@ -8,11 +8,11 @@ from . import curve
 from . import residues
 
 # Beginnings of frames: the protocol's name and the label, each with its length; every part follows with its own.
-SUM: constant(Bytes[38]) = x"0c000000000000007365637572652d6167672f310a00000000000000616e63686f722d73756d"
-PARTICIPANT: constant(Bytes[46]) = x"0c000000000000007365637572652d6167672f311200000000000000616e63686f722d7061727469636970616e74"
-COMMITMENT: constant(Bytes[38]) = x"0c000000000000007365637572652d6167672f310a00000000000000636f6d6d69746d656e74"
-COMMITMENT_HASH: constant(Bytes[43]) = x"0c000000000000007365637572652d6167672f310f00000000000000636f6d6d69746d656e742d68617368"
-SURVIVOR: constant(Bytes[36]) = x"0c000000000000007365637572652d6167672f3108000000000000007375727669766f72"
+SUM: constant(Bytes[38]) = x"0c000000000000007365637572652d6167672f320a00000000000000616e63686f722d73756d"
+PARTICIPANT: constant(Bytes[46]) = x"0c000000000000007365637572652d6167672f321200000000000000616e63686f722d7061727469636970616e74"
+COMMITMENT: constant(Bytes[38]) = x"0c000000000000007365637572652d6167672f320a00000000000000636f6d6d69746d656e74"
+COMMITMENT_HASH: constant(Bytes[43]) = x"0c000000000000007365637572652d6167672f320f00000000000000636f6d6d69746d656e742d68617368"
+SURVIVOR: constant(Bytes[36]) = x"0c000000000000007365637572652d6167672f3208000000000000007375727669766f72"
 LENGTH_8: constant(Bytes[8]) = x"0800000000000000"
 LENGTH_32: constant(Bytes[8]) = x"2000000000000000"
 
@@ -20,7 +20,9 @@ BIN_32: constant(Bytes[2]) = x"c420"  # MessagePack: 32 bytes follow
 
 
 struct Record:
-    # A RoundRecord but for its version and claim, which are 1 and "sum" or nothing is registered, and commitment_sum.
+    # A RoundRecord but for its version and claim, which are 2 and "sum" or nothing is registered, and commitment_sum.
+    # What it says of weights and precision, from weight_limit to next_weight_limit, comes as it is encoded: all before it
+    # says where it ends, and all behind it has one length, so there is one way to tell it from the rest.
     task: Bytes[128]
     round: uint64
     attempt: uint64
@@ -29,7 +31,7 @@ struct Record:
     cohort_size: uint64
     participants: uint64
     participants_root: bytes32
-    weight_sum: uint64
+    weights: Bytes[64]
     start_model: bytes32
     result_model: bytes32
     previous_record: bytes32
@@ -74,17 +76,17 @@ def point(statement: Bytes[286]) -> uint256:
 @internal
 @pure
 def leaf(record: Record, commitment_sum: Bytes[8192], scalars: uint256) -> bytes32:
-    # The leaf hash of the record's encoding: an array of 16 fields, version 1, claim "sum" (a3 73 75 6d).
+    # The leaf hash of the record's encoding: an array of 21 fields, version 2, claim "sum" (a3 73 75 6d).
     size: Bytes[3] = x"c51800"
     if scalars == residues.RANK_4:
         size = x"c52000"
     return sha256(
         concat(
-            x"00dc001001a373756d",
+            x"00dc001502a373756d",
             self.text(record.task), self.uint(record.round), self.uint(record.attempt),
             BIN_32, record.context, BIN_32, record.session,
             self.uint(record.cohort_size), self.uint(record.participants),
-            BIN_32, record.participants_root, size, commitment_sum, self.uint(record.weight_sum),
+            BIN_32, record.participants_root, size, commitment_sum, record.weights,
             BIN_32, record.start_model, BIN_32, record.result_model,
             BIN_32, record.previous_record, BIN_32, record.evidence,
         )

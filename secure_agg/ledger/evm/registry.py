@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
+import msgspec
+
 from secure_agg.errors import ConfigError, LedgerError, LedgerRefused, VerificationError
 from secure_agg.evidence import RoundRecord
 from secure_agg.ledger import merkle
@@ -401,6 +403,14 @@ class Registry:
 
 def record_fields(record: RoundRecord) -> tuple[Any, ...]:
     """A record as the contract takes it: without version and claim, which it knows, and without commitment_sum."""
+    weights = (
+        record.weight_limit,
+        record.weight_sum,
+        record.weights_lowered,
+        record.weights_raised,
+        record.error_bound,
+        record.next_weight_limit,
+    )
     return (
         record.task.encode(),
         record.round,
@@ -410,7 +420,7 @@ def record_fields(record: RoundRecord) -> tuple[Any, ...]:
         record.cohort_size,
         record.participants,
         record.participants_root,
-        record.weight_sum,
+        b"".join(map(msgspec.msgpack.encode, weights)),
         record.start_model,
         record.result_model,
         record.previous_record,
