@@ -392,7 +392,7 @@ class Forgery:
         encoded = spec.encode("RoundConfig", config)
         context = spec.digest("round-config", encoded)
         size = 5 if config["shapes"] == [[5]] else 1
-        rank, limbs = spec.rank(policy) or 4, spec.limbs(policy)
+        rank, limbs = spec.rank(config) or 4, spec.limbs(policy)
         top, bottom = 2 ** policy["bits"] - 1, spec.mask_bits(policy)
         advertisements: list[dict[str, Any]] = []
         openings: list[dict[str, Any]] = []
