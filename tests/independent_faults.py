@@ -94,7 +94,9 @@ def long_parties(context: bytes, client: str, policy: dict[str, Any]) -> set[int
 
 def letter_key(secret: bytes, public: bytes, session: bytes, client: str, aggregator: str) -> bytes:
     """K, from either side's secret and the other's public key."""
-    agreed = X25519PrivateKey.from_private_bytes(secret).exchange(X25519PublicKey.from_public_bytes(public))
+    private = X25519PrivateKey.from_private_bytes(secret)
+    raw = private.exchange(X25519PublicKey.from_public_bytes(public))
+    agreed = kdf(raw, "key-agreement", *sorted((private.public_key().public_bytes_raw(), public)))
     return kdf(agreed, "share-key", session, client.encode(), aggregator.encode())
 
 
