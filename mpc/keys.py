@@ -1,8 +1,11 @@
 """Pairwise secrets: X25519 agreement (RFC 7748), key confirmation, and channels sealed with AES-256-GCM.
 
 A key pair serves one purpose: the secret of a *mask* pair may be shared out and rebuilt by others, so a
-    *channel*
-that carries shares must never depend on it.
+*channel* that carries shares must never depend on it.
+
+The raw agreement belongs to no one pair of public keys: adding a point of low order to a public key changes the key
+(u becomes 1/u, for one of them) and nothing of the agreement. So it never leaves ``KeyPair``: what others derive their
+keys from is a hash of it and of both public keys.
 """
 
 from __future__ import annotations
@@ -62,7 +65,7 @@ class KeyPair:
         return KeyPair(secret, X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw())
 
     def shared_secret(self, peer: bytes) -> bytes:
-        """The raw 32-byte agreement with ``peer``: key material, never itself a key.
+        """The 32-byte agreement with ``peer``, of these two public keys only: key material, never itself a key.
 
         Raises:
             KeyAgreementError: the peer's key is not canonical, has low order, or is this pair's own
@@ -71,7 +74,8 @@ class KeyPair:
         check_public(peer)
         if peer == self.public:
             raise KeyAgreementError("a peer's public key is our own, reflected")
-        return self._private.exchange(X25519PublicKey.from_public_bytes(peer))
+        raw = self._private.exchange(X25519PublicKey.from_public_bytes(peer))
+        return derive_key(raw, "key-agreement", *sorted((self.public, peer)))
 
     @cached_property
     def _private(self) -> X25519PrivateKey:

@@ -190,7 +190,8 @@ class Aggregator:
         Raises:
             TooFewClients: fewer have answered than the next phase or the policy needs.
             DealerFault: a client's valid shares rebuild a wrong secret.
-            Unattributed: the sum is not what the clients committed to, and nobody can be named.
+            Unattributed: the sum is not what the clients committed to, or one's word about a share stands against
+                another's, and nobody can be named.
         """
         if self._at < 0 or self.evidence is not None or self._aborted:
             raise LocalProtocolError("there is no phase to close", phase=self.state)
@@ -342,7 +343,7 @@ class Aggregator:
 
         Raises:
             RemoteProtocolError: the response is refused; its ``culprit`` is the sender it claims, proven
-                only if the signature was right.
+                only if the signature was right, and None where the sender may be another's victim.
         """
         if self._at < 0 or self.evidence is not None or self._aborted:
             raise LocalProtocolError("no response is awaited", phase=self.state)
@@ -408,7 +409,7 @@ class Aggregator:
         body = check_advertisement(self.config, self.cohort, item)
         owner = self._commitment_hashes.get(body.commitment_hash)
         if owner is not None:
-            raise DuplicateMessage(f"the commitment hash of {owner!r} is shown again", phase=phase.name, culprit=name)
+            raise DuplicateMessage(f"{name!r} shows the commitment hash of {owner!r} again", phase=phase.name)
         self._side.receive_advertisement(name, body.backend)
         self._commitment_hashes[body.commitment_hash] = name
         self._advertisements[name] = item
@@ -423,9 +424,7 @@ class Aggregator:
         open_commitment(self._joined(), name, body.commitment, body.nonce)
         for other in self._openings.values():
             if other.commitment == body.commitment:
-                raise DuplicateMessage(
-                    f"the commitment of {other.name!r} is shown again", phase=phase.name, culprit=name
-                )
+                raise DuplicateMessage(f"{name!r} shows the commitment of {other.name!r} again", phase=phase.name)
         self._side.receive_input(name, body.backend, message, body.nonce)
         self._openings[name] = Opening(name, body.commitment, body.nonce)
         accepted = Acceptance(name, self._joined().commitment_hashes[name], message.header.bulk_digest)

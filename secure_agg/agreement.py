@@ -127,7 +127,7 @@ class Agreement:
             if entry.name not in session.keys:
                 raise UnknownSender(f"{entry.name!r} is in the set but did not advertise", phase=CONSISTENCY)
             if len(entry.value) != 32:
-                raise PolicyViolation("an entry of the set is no digest", phase=CONSISTENCY, culprit=entry.name)
+                raise PolicyViolation(f"the entry of {entry.name!r} in the set is no digest", phase=CONSISTENCY)
         least = self.least(session)
         if len(names) < least:
             raise TooFewClients(f"{len(names)} clients are left, {least} are needed", phase=CONSISTENCY)
@@ -163,7 +163,8 @@ class Agreement:
         Raises:
             TooFewClients: fewer than the quorum.
             DuplicateMessage: one signer twice, or not in id order.
-            UnknownSender, BadSignature: as they say.
+            UnknownSender, BadSignature: as they say. Whoever has handed them on is at fault, which is for the caller to
+                say.
         """
         names = [signature.name for signature in signatures]
         if names != sorted(set(names), key=str.encode):
@@ -173,5 +174,5 @@ class Agreement:
         ballot = self.ballot(session, statement)
         for signature in signatures:
             if signature.name not in ballot.voters:
-                raise BadSignature("a signer has no say in the set", phase=CONSISTENCY, culprit=signature.name)
+                raise BadSignature(f"{signature.name!r} signed but has no say in the set", phase=CONSISTENCY)
             ballot.check(signature)

@@ -115,8 +115,10 @@ def check_attested(
     for item in attestation:
         try:
             verify_signature(session.signers[item.name], item.signature, message, phase=RESULT, culprit=item.name)
-        except BadSignature as error:
-            raise VerificationError(str(error.args[0]), phase=RESULT, culprit=item.name) from error
+        except BadSignature as error:  # anybody can have put it there
+            raise VerificationError(
+                f"{item.name!r} did not attest the result: {error.args[0]}", phase=RESULT
+            ) from error
     values, rest = sums[: config.layout.committed], sums[config.layout.committed :]
     backend = backends.load(config.policy.backend)
     addends = backend.addends(config.policy, len(participants.openings))
@@ -143,8 +145,8 @@ class Auditor:
 
         Raises:
             TrustError: the evidence contradicts what is pinned.
-            VerificationError: anything else that is not as it must be; names phase and culprit where they
-                are known.
+            VerificationError: anything else that is not as it must be. Names no culprit: evidence may have been put
+                together by anybody, and what is wrong in it shows nothing against those it is about.
         """
         config = evidence.config
         pinned = self.trust.check(config, beacon) if self.trust else frozenset[str]()
@@ -163,7 +165,8 @@ class Auditor:
                 evidence.setup,
             )
         except (RemoteProtocolError, RoundAborted) as error:
-            raise VerificationError(str(error.args[0]), phase=error.phase, culprit=error.culprit) from error
+            about = f"{error.culprit!r}: " if error.culprit else ""
+            raise VerificationError(about + str(error.args[0]), phase=error.phase) from error
         except ConfigError as error:
             raise VerificationError(str(error)) from error
         claim = backend.claim(config.policy)
@@ -231,7 +234,7 @@ class Auditor:
             self.trust.check(config, beacon)
             cohort = self.trust.cohort(config.task, config.beacon)
             if proof.public not in (cohort.get(proof.culprit), self.trust.operators.get(proof.culprit)):
-                raise TrustError(f"the key of {proof.culprit!r} is not the pinned one", culprit=proof.culprit)
+                raise TrustError(f"the key of {proof.culprit!r} is not the pinned one")
         if proof.kind == TWO_ADVERTISEMENTS:
             if proof.setup:
                 raise VerificationError("a proof of two advertisements needs no set-up")
@@ -270,7 +273,7 @@ class Auditor:
             )
             accepted = decode(Acceptance, message.body, len(message.body), phase=RECEIPT, culprit=header.sender)
         except RemoteProtocolError as error:
-            raise VerificationError(str(error.args[0]), phase=RECEIPT, culprit=error.culprit) from error
+            raise VerificationError(str(error.args[0]), phase=RECEIPT) from error
         hashes = {
             item.name: decode(Advertisement, item.body, MAX_ADVERTISEMENT).commitment_hash
             for item in evidence.advertisements

@@ -25,6 +25,7 @@ class Bonds:
         self._start = f"start model {config.start_model.hex()}"
         self._base = f"base model {config.base_model.hex()}" if config.base_model != NO_DIGEST else None
         self._round = f"round {config.round}"
+        self._chained = bool(self._base) and store.get(self._scope, _model(config.base_model)) is not None
 
     def check_unspent(self) -> None:
         """Refuse a round that this client must sit out.
@@ -34,7 +35,9 @@ class Bonds:
                 these arrays.
         """
         spent = self._store.get(self._scope, self._start)
-        if spent not in (None, self._attempt):
+        # Where the arrays are known to follow from a verified result, they are what a signature is for: an evaluation
+        # that came to nothing leaves its task's start model as it was, and the next is of another model all the same.
+        if not self._chained and spent not in (None, self._attempt):
             raise TaskSpent(
                 f"{self._client!r} has signed in another attempt from this start model: "
                 "it joins again from a new model, or under a new task",
@@ -108,8 +111,10 @@ class Bonds:
         """
         self.check_unspent()
         self._store.put(self._scope, "signed", b"1")
-        for model in filter(None, (self._start, self._base)):
-            self._store.pin(self._scope, model, self._attempt, phase=phase)
+        if self._base:
+            self._store.pin(self._scope, self._base, self._attempt, phase=phase)
+        if self._store.put(self._scope, self._start, self._attempt) != self._attempt and not self._chained:
+            raise AlreadyReleased("this client is bound to another attempt from this start model", phase=phase)
         value = self._attempt + frame("signed", statement)
         if self._store.put(self._scope, self._round, value) != value:
             raise AlreadyReleased("this client has signed another set in this round", phase=phase)
@@ -125,9 +130,24 @@ def learn_result(store: AttemptStore, client: str, record: RoundRecord) -> None:
     store.put(_scope(client, record.task), _result(record.result_model), b"1")
 
 
+def learn_model(store: AttemptStore, client: str, task: str, model: bytes) -> None:
+    """Remember arrays that follow from a result that this client has verified, by its own computation: a signature over
+    differences from them, or an evaluation of them, is for them alone.
+
+    Args:
+        task: whose rounds may name them as base model.
+        model: their digest.
+    """
+    store.put(_scope(client, task), _model(model), b"1")
+
+
 def _scope(client: str, task: str) -> Scope:
     return client, task, "task"
 
 
 def _result(model: bytes) -> str:
     return f"result {model.hex()}"
+
+
+def _model(model: bytes) -> str:
+    return f"model {model.hex()}"

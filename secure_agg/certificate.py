@@ -63,7 +63,7 @@ def read_certificate(config: RoundConfig, setup: bytes | memoryview, operators: 
     Raises:
         MalformedMessage: not canonical, or above 16 MiB.
         BadKey: for another backend or task, without holders, or of a holder that is not pinned.
-        BadSignature: names the holder.
+        BadSignature: of a holder. Anybody can have put it there: nobody is named.
     """
     certificate = decode(KeyCertificate, setup, len(MAX_SETUP), phase=ADVERTISE)
     if (certificate.backend, certificate.task) != (config.policy.backend, config.task):
@@ -74,6 +74,6 @@ def read_certificate(config: RoundConfig, setup: bytes | memoryview, operators: 
     message = KeyCertificate.signed_bytes(certificate.backend, certificate.task, certificate.public)
     for holder in certificate.holders:
         if holder.name not in operators:
-            raise BadKey("an encryption key of somebody who is not pinned", phase=ADVERTISE, culprit=holder.name)
-        verify_signature(operators[holder.name], holder.signature, message, phase=ADVERTISE, culprit=holder.name)
+            raise BadKey(f"an encryption key of {holder.name!r}, who is not pinned", phase=ADVERTISE)
+        verify_signature(operators[holder.name], holder.signature, message, phase=ADVERTISE, culprit=None)
     return certificate

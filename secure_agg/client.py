@@ -252,7 +252,11 @@ class Client:
 
     def _enter(self, invitation: Invitation, beacon: bytes | None) -> None:
         """What the round is, checked against this client's pins and bonds. It has not joined by this."""
-        self._cohort, self._backend = invitation.check(self.identity, self.trust, beacon)
+        try:
+            self._cohort, self._backend = invitation.check(self.identity, self.trust, beacon)
+        except RemoteProtocolError as error:
+            error.culprit = invitation.operator  # who has signed the whole of it
+            raise
         self._config, self._operator, self._setup = invitation.config, invitation.operator, invitation.setup
         self._bonds = Bonds(self._store, self.identity.name, self._config)
         self._bonds.check_unspent()
@@ -339,7 +343,7 @@ class Client:
             message = self._read(request, phase.name, self._sid or header.session, limit)
             return self._answer(phase, message, answered=answered)
         except RemoteProtocolError as error:
-            error.phase, error.culprit = error.phase or phase.name, error.culprit or header.sender
+            error.phase, error.culprit = error.phase or phase.name, header.sender  # also for what it only relays
             raise
 
     def _answer(self, phase: Phase, message: Message, *, answered: bool) -> bytes | None:

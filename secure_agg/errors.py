@@ -17,6 +17,7 @@
     │       ├── BadKey              low order, reflected, or it fails its confirmation
     │       ├── BadCommitment       a commitment that does not open its hash, or is not one
     │       ├── BadInput            a hidden update that is not what was announced
+    │       │   └── Disputed        one that contradicts another party's word: refused, and nobody is accused
     │       ├── BadShare            a share that is not the one its dealer vouched for
     │       └── PolicyViolation     a request that breaks the rules the receiver has pinned
     ├── RoundAborted                the round can't go on
@@ -25,7 +26,7 @@
     │   ├── KeyHolderFault          a key holder vouched for a wrong sum: it is named
     │   ├── OperatorFault           an operator's answer is provably wrong: it is named
     │   ├── OperatorLost            an operator is gone, or does not answer in time: it is named
-    │   ├── Unattributed            the sum is not what was committed to, and nobody can be named
+    │   ├── Unattributed            the sum, or a share, is not what was promised, and nobody can be named
     │   └── TaskSpent               this client has signed from this start model: only a new model helps
     ├── AlreadyReleased             a second statement or release is asked for; refused, even after a restart
     ├── StoreError                  the attempt store can't be read or written
@@ -126,6 +127,12 @@ class BadInput(RemoteProtocolError):
     """A hidden update is not what was announced with it."""
 
 
+class Disputed(BadInput):
+    """A hidden update that contradicts what another party has said, by a word against which there is no proof: it can't
+    be summed. Whoever comes second is left out; that shows nothing against it, and ``culprit`` is None.
+    """
+
+
 class BadShare(RemoteProtocolError):
     """A share is not the one that its dealer vouched for."""
 
@@ -159,7 +166,9 @@ class OperatorLost(RoundAborted):
 
 
 class Unattributed(RoundAborted):
-    """The sum is not what was committed to, and who caused it can't be named."""
+    """The sum is not what was committed to, or too many say that they hold no good share of somebody's secrets, and who
+    caused it can't be named: one party's word stands against another's.
+    """
 
 
 class TaskSpent(RoundAborted):

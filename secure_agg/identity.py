@@ -74,8 +74,11 @@ def check_public_key(raw: bytes) -> bytes:
     return raw
 
 
-def verify_signature(public: bytes, signature: bytes, message: bytes, *, phase: str, culprit: str) -> None:
+def verify_signature(public: bytes, signature: bytes, message: bytes, *, phase: str, culprit: str | None) -> None:
     """Check an Ed25519 signature.
+
+    Args:
+        culprit: whom the error names; None where somebody else than its owner may have spoilt the signature.
 
     Raises:
         BadSignature: it does not verify, or is not canonical.

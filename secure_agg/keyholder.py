@@ -3,16 +3,17 @@
 It holds the decryption key, apart from the aggregator; clients encrypt under the public half, which it has signed. A
 key holder is a decryption oracle, so it speaks once for each (task, round), durably, and only after it has checked
 everything public about the round: pins, signatures, openings, quorum. A holder of the whole key then decrypts, runs the
-whole aggregate check itself, and on failure says no more than that, and never uses the key again. A member of a
-threshold key sees no sum: it recomputes what it is asked to open from the clients' ciphertexts, which their commitment
-hashes bind.
+whole aggregate check itself, and on failure says no more than that; after ``MAX_FAILURES`` of them, whoever has caused
+them, it never uses the key again. A member of a threshold key sees no sum: it recomputes what it is asked to open from
+the clients' ciphertexts, which their commitment hashes bind.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from mpc.ring import byte_view
 from secure_agg.agreement import Participants
@@ -38,6 +39,11 @@ from secure_agg.trust import Trust
 from zk.transcript import digest
 
 DECRYPT = "decrypt"
+MAX_FAILURES: Final = 8
+"""Sums that may fail their check under one key. Each failure is one bit of an answer from a decryption oracle, and any
+one client can cause one: the first must not end a task, and many must not add up to the key.
+"""
+_FAILURES: Final = tuple(f"failed sum {number}" for number in range(1, MAX_FAILURES + 1))
 
 
 class Opened(Wire, frozen=True):
@@ -104,7 +110,7 @@ class KeyHolder:
             with self.timings(DECRYPT):
                 return self._answer(message, beacon)
         except RemoteProtocolError as error:
-            error.phase, error.culprit = error.phase or DECRYPT, error.culprit or header.sender
+            error.phase, error.culprit = error.phase or DECRYPT, header.sender  # also for what it only relays
             raise
 
     def _answer(self, message: Message, beacon: bytes | None) -> bytes:
@@ -127,28 +133,48 @@ class KeyHolder:
             raise PolicyViolation("the round is for another encryption key, backend or task", phase=DECRYPT)
         if self._store.put(self._key_scope(), "task", config.task.encode()) != config.task.encode():
             raise PolicyViolation("this key serves another task", phase=DECRYPT)
-        if self._store.get(self._key_scope(), "retired") is not None:
-            raise AlreadyReleased("this key was retired after a sum that failed its check", phase=DECRYPT)
+        if self.failures >= MAX_FAILURES or self._store.get(self._key_scope(), "retired") is not None:
+            raise self._retired()
 
     def _open(
         self, config: RoundConfig, participants: Participants, request: bytes, hidden: memoryview
     ) -> tuple[bytes, Hidden]:
-        """A share of the decryption, or the sum if it is what was committed to; otherwise one bit, and the key's end.
+        """A share of the decryption, or the sum if it is what was committed to; otherwise one bit, which is counted.
 
-        Whatever goes wrong from here on depends on what was decrypted, so it must not show in the answer.
+        Whatever goes wrong from here on depends on what was decrypted, so it must not show in the answer. It counts as
+        a failure before it is decrypted, and no longer once it has passed: an unforeseen failure, or the process' end,
+        is as much an answer as a foreseen one.
         """
+        counted = self._count_failure()
         try:
             answer = self._opener.open(participants, request, hidden)
-            if answer.sums is None:
-                return answer.body, answer.bulk
-            check_sum(config, participants, answer.sums)
-        except Exception as error:
-            # Retired before anything else: an unforeseen failure is as much an answer as a foreseen one.
-            self._store.put(self._key_scope(), "retired", b"1")
-            if isinstance(error, VerificationError | RemoteProtocolError):
-                return encode(Opened(False)), b""
-            raise
+            if answer.sums is not None:
+                check_sum(config, participants, answer.sums)
+        except (VerificationError, RemoteProtocolError):
+            return encode(Opened(False)), b""
+        self._store.forget(self._key_scope(), counted)
+        if answer.sums is None:
+            return answer.body, answer.bulk
         return encode(Opened(True)), byte_view(answer.sums)
+
+    @property
+    def failures(self) -> int:
+        """Sums that have failed under this key, also in earlier processes."""
+        return sum(self._store.get(self._key_scope(), name) is not None for name in _FAILURES)
+
+    def _count_failure(self) -> str:
+        for name in _FAILURES:
+            with contextlib.suppress(AlreadyReleased):
+                self._store.claim(self._key_scope(), name, phase=DECRYPT)
+                return name
+        raise self._retired()
+
+    @staticmethod
+    def _retired() -> AlreadyReleased:
+        return AlreadyReleased(
+            f"this key was retired after {MAX_FAILURES} sums that failed their check: certify a fresh one",
+            phase=DECRYPT,
+        )
 
     def _key_scope(self) -> tuple[str, str]:
         return (self.identity.name, digest("key", self._opener.public).hex())

@@ -63,7 +63,7 @@ def open_session(
     owners: dict[bytes, str] = {}
     for name, body in bodies.items():
         if owners.setdefault(body.commitment_hash, name) != name:
-            raise DuplicateMessage("two clients advertise the same commitment hash", phase=ADVERTISE, culprit=name)
+            raise DuplicateMessage("two clients advertise the same commitment hash", phase=ADVERTISE)
     backend = backends.load(config.policy.backend)
     return Session(
         config=config,
@@ -123,7 +123,7 @@ def check_participants(
     for opening in openings:
         opened = open_commitment(session, opening.name, opening.commitment, opening.nonce)
         if commitments.setdefault(opened, opening.name) != opening.name:
-            raise DuplicateMessage("two participants have the same commitment", culprit=opening.name)
+            raise DuplicateMessage("two participants have the same commitment")
 
     statement = rule.statement(session, {opening.name: opening.commitment for opening in openings})
     rule.check_statement(session, statement)

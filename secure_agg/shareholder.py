@@ -141,7 +141,7 @@ class ShareHolder:
             self.timings.seconds[header.phase] += self._clock() - start  # a phase that was awaited, and no other
             return answer
         except RemoteProtocolError as error:
-            error.phase, error.culprit = error.phase or header.phase, error.culprit or header.sender
+            error.phase, error.culprit = error.phase or header.phase, header.sender  # also for what it only relays
             raise
 
     def _receive(self, request: bytes | memoryview, header: Header, beacon: bytes | None) -> bytes:

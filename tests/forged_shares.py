@@ -184,7 +184,7 @@ class Shared:
         encoded, policy = spec.encode("RoundConfig", config), config["policy"]
         context = spec.digest("round-config", encoded)
         session = spec.digest("session", context)
-        rank, limbs = spec.rank(policy), spec.limbs(policy)
+        rank, limbs = spec.rank(config), spec.limbs(policy)
         split, length = SIZE + limbs, SIZE + limbs + (rank + 2) * spec.N
         advertisements: list[dict[str, Any]] = []
         openings: list[dict[str, Any]] = []

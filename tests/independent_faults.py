@@ -94,7 +94,9 @@ def long_parties(context: bytes, client: str, policy: dict[str, Any]) -> set[int
 
 def letter_key(secret: bytes, public: bytes, session: bytes, client: str, aggregator: str) -> bytes:
     """K, from either side's secret and the other's public key."""
-    agreed = X25519PrivateKey.from_private_bytes(secret).exchange(X25519PublicKey.from_public_bytes(public))
+    private = X25519PrivateKey.from_private_bytes(secret)
+    raw = private.exchange(X25519PublicKey.from_public_bytes(public))
+    agreed = kdf(raw, "key-agreement", *sorted((private.public_key().public_bytes_raw(), public)))
     return kdf(agreed, "share-key", session, client.encode(), aggregator.encode())
 
 
@@ -143,7 +145,7 @@ def open_letter(
 
 def commit_vector(config: dict[str, Any], vector: np.ndarray) -> bytes:
     """Section 5's map of a whole vector or share."""
-    k = rank(config["policy"])
+    k = rank(config)
     split = len(vector) - (k + 2) * N
     return commit(vector[:split], vector[split:], k)
 
@@ -265,13 +267,13 @@ def bad_shares(case: Case) -> None:
     advertised, opened, commitments = case.shown(3)
     hashes = case.advertisement(advertised)["backend"]
     require(len(hashes) == case.size, "the hashes have a wrong length")
-    parts, nonces = opened_shares(opened, commitments, case.policy)
+    parts, nonces = opened_shares(opened, commitments, case.config)
     require(len(parts) >= threshold(case.policy), "too few shares")
     for (party, part), nonce in zip(parts.items(), nonces, strict=True):
         made = share_hash(case.context, case.culprit, party, part, nonce)
         require(made == hashes[32 * party : 32 * (party + 1)], "a share is not what was advertised")
     try:
-        length = rank(case.policy) * N
+        length = rank(case.config) * N
         shares = {party: decode_elements(part, length, "a commitment") for party, part in parts.items()}
         whole = whole_hash(case.context, case.culprit, encode_elements(combine(shares, case.policy)))
     except ValueError:
@@ -284,7 +286,7 @@ def bad_reveal(case: Case) -> None:
     party = case.number
     entries, expected = case.statement(stated)
     nonces, bulk = case.revealed(message, expected)
-    size = 4 * rank(case.policy) * N
+    size = 4 * rank(case.config) * N
     if (len(nonces), len(bulk)) != (32 * len(entries), size * len(entries)):
         return
     for i, entry in enumerate(entries):
@@ -303,7 +305,7 @@ def bad_partial_sum(case: Case) -> None:
     _, revealed = case.revealed(first, expected)
     header, bulk = case.message(second, "partial-sum", case.session)
     require(decode("PartialSum", header["body"], LIMIT)["root"] == expected, "a sum over another set")
-    length = rank(case.policy) * N
+    length = rank(case.config) * N
     require(len(entries) > 0, "a sum of nothing")
     require(len(revealed) == 4 * length * len(entries), "the commitments have a wrong length")
     try:

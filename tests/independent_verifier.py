@@ -359,7 +359,7 @@ def check_limits(config: dict[str, Any]) -> None:
     require(len(config["log_key"]) in (0, 32), "the log key has a wrong length")
     require(drawn in (0, config["cohort_size"]), "another cohort_size than the policy draws")
     require(len(config["setup"]) in (0, 32), "the digest of the setup has a wrong length")
-    require(rank(policy) in (3, 4), "no commitment rank is enough")
+    require(rank(config) in (3, 4), "no commitment rank is enough")
 
 
 def check_backend(config: dict[str, Any]) -> None:
@@ -385,9 +385,11 @@ def mask_bits(policy: dict[str, Any]) -> int:
     return max(int(policy["bits"]), 8)
 
 
-def rank(policy: dict[str, Any]) -> int:
+def rank(config: dict[str, Any]) -> int:
+    policy = config["policy"]
     width = mask_bits(policy) + (policy["max_clients"] - 1).bit_length()
-    return 3 if width <= 25 else 4 if width <= 27 else 0
+    columns = N * (-(-committed(config) // N) + 5)
+    return 3 if width <= 24 or (width == 25 and columns <= 2**27) else 4 if width <= 27 else 0
 
 
 def limbs(policy: dict[str, Any]) -> int:
@@ -414,10 +416,15 @@ def largest(policy: dict[str, Any]) -> int:
     return 2 * half(policy) + (1 if policy["backend"] == "crypten" else 0)
 
 
+def committed(config: dict[str, Any]) -> int:
+    """d + L + e."""
+    size = sum(prod(shape) for shape in config["shapes"])
+    return size + limbs(config["policy"]) + counts(config["policy"])
+
+
 def vector_length(config: dict[str, Any]) -> int:
     """d + L + e + r."""
-    size = sum(prod(shape) for shape in config["shapes"])
-    return size + limbs(config["policy"]) + counts(config["policy"]) + (rank(config["policy"]) + 2) * N
+    return committed(config) + (rank(config) + 2) * N
 
 
 def quorum(cohort: int, policy: dict[str, Any]) -> int:
@@ -671,9 +678,10 @@ def combine(shares: dict[int, np.ndarray], policy: dict[str, Any]) -> np.ndarray
     return interpolate(shares, t - 1, 0)
 
 
-def opened_shares(opened: bytes, commitments: bytes, policy: dict[str, Any]) -> tuple[dict[int, bytes], list[bytes]]:
+def opened_shares(opened: bytes, commitments: bytes, config: dict[str, Any]) -> tuple[dict[int, bytes], list[bytes]]:
     """Of every party that revealed a commitment: the commitment; and their nonces."""
-    fields, length = decode("OpenedShares", opened, 4096), rank(policy) * N * 4
+    policy = config["policy"]
+    fields, length = decode("OpenedShares", opened, 4096), rank(config) * N * 4
     parties, nonces = fields["parties"], fields["nonces"]
     require(all(left < right for left, right in pairwise(parties)), "parties are out of order")
     require(all(party < aggregators(policy) for party in parties), "there is no such party")
@@ -684,15 +692,15 @@ def opened_shares(opened: bytes, commitments: bytes, policy: dict[str, Any]) -> 
 
 
 def open_shares(
-    context: bytes, policy: dict[str, Any], client: str, hashes: bytes, opened: bytes, commitments: bytes
+    context: bytes, config: dict[str, Any], client: str, hashes: bytes, opened: bytes, commitments: bytes
 ) -> dict[int, np.ndarray]:
     """The commitments of the parties that revealed them, after the check against the h_a."""
-    parts, nonces = opened_shares(opened, commitments, policy)
+    parts, nonces = opened_shares(opened, commitments, config)
     shares = {}
     for (party, part), nonce in zip(parts.items(), nonces, strict=True):
         expected = hashes[32 * party : 32 * (party + 1)]
         require(share_hash(context, client, party, part, nonce) == expected, "a share is not what was advertised")
-        shares[party] = decode_elements(part, rank(policy) * N, "the commitment of a share")
+        shares[party] = decode_elements(part, rank(config) * N, "the commitment of a share")
     return shares
 
 
@@ -796,7 +804,7 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
         require(header["setup"] == b"", "a part that this backend has not")
 
     # 4
-    k = rank(policy)
+    k = rank(config)
     total = np.zeros(k * N, np.int64)
     entries: dict[str, bytes] = {}
     seen = set()
@@ -806,7 +814,7 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
         name, commitment = item["name"], item["commitment"]
         require(name in advertised, f"{name} did not advertise")
         if policy["backend"] == "additive":
-            shares = open_shares(context, policy, name, parts[name], item["nonce"], commitment)
+            shares = open_shares(context, config, name, parts[name], item["nonce"], commitment)
             elements, opened = combine(shares, policy), shares_hash(context, name, parts[name])
             whole = whole_hash(context, name, encode_elements(elements))
             require(whole == parts[name][32 * aggregators(policy) :], "the shares combine to another commitment")

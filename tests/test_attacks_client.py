@@ -22,6 +22,7 @@ from secure_agg.errors import (
     BadShare,
     BadSignature,
     DealerFault,
+    Disputed,
     DuplicateMessage,
     MalformedMessage,
     RemoteProtocolError,
@@ -40,14 +41,17 @@ CHEAT = "c002"
 Change = Callable[[Any], Any]
 
 
+NOBODY = ""
+
+
 def refused(tape: Tape, message: bytes, error: type[RemoteProtocolError], culprit: str | None = CHEAT) -> None:
-    """The aggregator refuses a message, names its sender, and still takes the honest one."""
+    """The aggregator refuses a message, names its sender (nobody for NOBODY), and still takes the honest one."""
     phase, awaited = tape.phase, tape.aggregator.awaited
     with pytest.raises(error) as caught:
         tape.deliver(message)
     assert caught.value.phase is not None
     if culprit is not None:
-        assert caught.value.culprit == culprit
+        assert caught.value.culprit == (culprit or None)
     assert (tape.phase, tape.aggregator.awaited) == (phase, awaited), "a refused message changes nothing"
 
 
@@ -142,7 +146,7 @@ def test_a_key_of_somebody_else_is_refused() -> None:
     good = tape.answer(CHEAT)
     own = decode(Advertisement, header_of(good).body, 1024).backend
     for part in (theirs, theirs[32:] + own[32:], own[:32] + theirs[:32]):
-        refused(tape, edit(good, identity(CHEAT), Advertisement, keys_as(part, b"")), DuplicateMessage)
+        refused(tape, edit(good, identity(CHEAT), Advertisement, keys_as(part, b"")), DuplicateMessage, NOBODY)
     refused(tape, edit(good, identity(CHEAT), Advertisement, keys_as(own[:32], own[:32])), BadKey)
 
 
@@ -152,7 +156,7 @@ def test_a_copied_commitment_hash_is_refused() -> None:
     theirs = decode(Advertisement, header_of(tape.responses["advertise"]["c000"]).body, 1024).commitment_hash
     good = tape.answer(CHEAT)
     copied = edit(good, identity(CHEAT), Advertisement, lambda body: replace(body, commitment_hash=theirs))
-    refused(tape, copied, DuplicateMessage)
+    refused(tape, copied, DuplicateMessage, NOBODY)
 
 
 # --- commitments that depend on others' -----------------------------------------------------------------------
@@ -241,7 +245,7 @@ def test_a_mask_that_only_one_end_used_is_refused_at_the_second_end() -> None:
         return replace(body, backend=encode(replace(part, active=part.active[1:])))
 
     good = tape.answer(CHEAT)
-    refused(tape, edit(good, identity(CHEAT), HiddenInput, deny), BadInput)
+    refused(tape, edit(good, identity(CHEAT), HiddenInput, deny), Disputed, NOBODY)
 
 
 def test_masks_with_strangers_are_refused() -> None:
@@ -365,7 +369,7 @@ def test_a_receiver_checks_its_share_at_once_and_leaves_the_edge_out() -> None:
     tape.client(CHEAT)._side.__class__ = ShareSpoiler
     tape.until("masked-input")
     tape.answer_all(but=(CHEAT,))
-    refused(tape, tape.answer(CHEAT), BadInput)
+    refused(tape, tape.answer(CHEAT), Disputed, NOBODY)
     tape.advance()
     assert CHEAT not in tape.finish().participants
 

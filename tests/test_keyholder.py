@@ -52,7 +52,7 @@ from secure_agg.errors import (
 )
 from secure_agg.evidence import OpeningRequest
 from secure_agg.identity import Roster
-from secure_agg.keyholder import KeyHolder, Opened
+from secure_agg.keyholder import MAX_FAILURES, KeyHolder, Opened
 from secure_agg.messages import Advertisement, HiddenInput, Opening, Signature, decode, encode, write
 from secure_agg.store import AttemptStore
 from secure_agg.trust import TaskTrust, Trust
@@ -536,7 +536,7 @@ def test_what_a_committee_is_shown_must_be_what_the_commitment_hashes_bind() -> 
 
 
 @pytest.mark.parametrize("backend", WHOLE)
-def test_a_sum_that_fails_gives_one_bit_and_ends_the_key_even_after_a_restart(backend: str, tmp_path: Path) -> None:
+def test_sums_that_fail_give_one_bit_each_and_end_the_key_even_after_a_restart(backend: str, tmp_path: Path) -> None:
     tape, path = played(backend), tmp_path / "holder.db"
     request = request_of(backend)
     store = AttemptStore(path)
@@ -548,9 +548,14 @@ def test_a_sum_that_fails_gives_one_bit_and_ends_the_key_even_after_a_restart(ba
     assert not opened(answer)
     assert bulk_of(answer) == b""
     assert header_of(answer).body == encode(Opened(False))
+    assert holder.failures == 1
+    for number in range(2, MAX_FAILURES + 1):
+        later = Tape.start(federation(backend), round=number, start_model=bytes([number] * 32)).until("decrypt")
+        assert not opened(holder_of(later, store).receive(forge(later.requests["decrypt"][HOLDER], ME, bulk=wrong)))
+        assert holder.failures == number
     store.close()
 
-    after = Tape.start(federation(backend), round=1, start_model=bytes([7] * 32)).until("decrypt")
+    after = Tape.start(federation(backend), round=99, start_model=bytes([99] * 32)).until("decrypt")
     again = AttemptStore(path)
     for used in (holder_of(after, again), fresh(backend, store=again)):
         with pytest.raises(AlreadyReleased, match="retired"):
@@ -718,7 +723,7 @@ def test_a_key_shorter_than_the_policy_says_or_split_otherwise_is_refused() -> N
             aggregator_with(of, of.certify(public).to_bytes())
 
 
-def test_a_failure_nobody_foresaw_retires_the_key_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_nobody_foresaw_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """That a holder breaks off is as much of an answer as a refusal: it must not be had twice."""
     tape = Tape.start(Federation(5, backend="bfv")).until("decrypt")
     holder = tape.local.holders[HOLDER]
@@ -729,4 +734,4 @@ def test_a_failure_nobody_foresaw_retires_the_key_too(monkeypatch: pytest.Monkey
     monkeypatch.setattr(holder._opener, "open", break_off)
     with pytest.raises(RuntimeError):
         holder.receive(tape.requests["decrypt"][HOLDER])
-    assert holder._store.get(holder._key_scope(), "retired") is not None
+    assert holder.failures == 1

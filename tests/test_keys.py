@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from mpc import keys
 from mpc.keys import KeyAgreementError, KeyPair, confirmation, confirms, mask_key, seal, unseal
+from mpc.keystream import derive_key
 
 FIELD = 2**255 - 19
 TOP = 2**255
@@ -43,8 +45,10 @@ def sealed(message: bytes = b"forty-two bytes of a Shamir share, or so..") -> by
     ],
 )
 def test_scalar_multiplication_gives_the_rfc_7748_vectors(scalar: str, point: str, product: str) -> None:
-    """Section 5.2."""
-    assert KeyPair.from_secret(bytes.fromhex(scalar)).shared_secret(bytes.fromhex(point)).hex() == product
+    """Section 5.2; what is handed on is bound to both public keys."""
+    pair, peer = KeyPair.from_secret(bytes.fromhex(scalar)), bytes.fromhex(point)
+    bound = derive_key(bytes.fromhex(product), "key-agreement", *sorted((pair.public, peer)))
+    assert pair.shared_secret(peer) == bound
 
 
 def test_public_keys_are_those_of_rfc_7748() -> None:
@@ -54,8 +58,25 @@ def test_public_keys_are_those_of_rfc_7748() -> None:
 
 
 def test_both_ends_agree_on_the_secret_of_rfc_7748() -> None:
-    expected = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"
-    assert ALICE.shared_secret(BOB.public).hex() == BOB.shared_secret(ALICE.public).hex() == expected
+    raw = bytes.fromhex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742")
+    bound = derive_key(raw, "key-agreement", ALICE.public, BOB.public)
+    assert ALICE.public < BOB.public
+    assert ALICE.shared_secret(BOB.public) == BOB.shared_secret(ALICE.public) == bound
+
+
+def test_what_both_ends_derive_is_known() -> None:
+    """Known answers: RFC 7748's keys, and everything that is derived from their agreement."""
+    shared = ALICE.shared_secret(BOB.public)
+    assert shared.hex() == "1d2bc4d916adffa2956cc36c72006bd17ed676ec6028a86f4b6d73fd8ebbe222"
+    assert (
+        confirmation(shared, SESSION, b"a", b"b").hex()
+        == "be543dc54826cb79052b3e93c0d53a42984155a272ffa4ab065bad360bdf125b"
+    )
+    assert (
+        mask_key(shared, SESSION, b"a", b"b").hex()
+        == "2b0dcf86f33975862ca435a2709c3782be07d8a40acb7520f2eec3038ee5f009"
+    )
+    assert seal(shared, SESSION, b"a", b"b", b"share").hex() == "ce8e5a70a008eabd3138429236ff49516727620942"
 
 
 @pytest.mark.parametrize("u", [*LOW_ORDER, *OTHER_SPELLINGS, *(TOP + u for u in LOW_ORDER)])
@@ -85,6 +106,62 @@ def test_keys_of_another_length_are_refused(length: int) -> None:
 def test_ones_own_key_reflected_is_refused() -> None:
     with pytest.raises(KeyAgreementError, match="reflected"):
         ALICE.shared_secret(ALICE.public)
+
+
+def root(square: int) -> int | None:
+    """A square root modulo 2^255 - 19."""
+    found = pow(square, (FIELD + 3) // 8, FIELD)
+    for candidate in (found, found * pow(2, (FIELD - 1) // 4, FIELD) % FIELD):
+        if candidate * candidate % FIELD == square % FIELD:
+            return candidate
+    return None
+
+
+def height(u: int) -> int | None:
+    """A v with v^2 = u^3 + 486662 u^2 + u."""
+    return root(u * (u * u + 486_662 * u + 1))
+
+
+def shifted(public: bytes) -> list[bytes]:
+    """The other public keys with the same raw agreements: the point plus each point of low order on the curve."""
+    u = int.from_bytes(public, "little")
+    v = height(u)
+    assert v is not None, "a key on the twist"
+    found = {pow(u, -1, FIELD)}  # the point of order 2, (0, 0)
+    for low in LOW_ORDER[1:]:
+        top = height(low)
+        for sign in () if top is None else (top, -top):
+            slope = (v - sign) * pow(u - low, -1, FIELD)
+            found.add((slope * slope - 486_662 - u - low) % FIELD)
+    return [x.to_bytes(32, "little") for x in sorted(found)]
+
+
+def test_keys_that_differ_by_torsion_agree_on_nothing() -> None:
+    """Raw X25519 gives one secret for all eight; so did every key derived from it, when the ids were the same."""
+    carol = KeyPair.from_secret(b"\x21" * 32)
+    twins = shifted(BOB.public)
+    assert len(twins) == 7
+    secrets = [carol.shared_secret(key) for key in (BOB.public, *twins)]
+    raw = {
+        X25519PrivateKey.from_private_bytes(carol.secret).exchange(X25519PublicKey.from_public_bytes(key))
+        for key in (BOB.public, *twins)
+    }
+    assert len(raw) == 1
+    assert len(set(secrets)) == 8
+    honest = BOB.shared_secret(carol.public)
+    for key, shared in zip(twins, secrets[1:], strict=True):
+        keys.check_public(key)
+        assert not confirms(shared, SESSION, b"b", b"c", confirmation(honest, SESSION, b"b", b"c"))
+        assert mask_key(shared, SESSION, b"b", b"c") != mask_key(honest, SESSION, b"b", b"c")
+        with pytest.raises(KeyAgreementError):
+            unseal(shared, SESSION, b"b", b"c", seal(honest, SESSION, b"b", b"c", b"share"))
+
+
+def test_ones_own_key_shifted_gives_nothing_that_its_owner_uses() -> None:
+    """A reflected key that the comparison with one's own does not find."""
+    for key in shifted(BOB.public):
+        peer = ALICE.shared_secret(BOB.public)
+        assert len({peer, BOB.shared_secret(key), ALICE.shared_secret(key)}) == 3
 
 
 def test_repr_hides_the_secret() -> None:

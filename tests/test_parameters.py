@@ -7,18 +7,22 @@ import math
 import pytest
 
 from zk.parameters import (
+    LONGEST_AT_LIMIT,
     MINIMUM_BITS,
     InsecureParametersError,
     binding_bits,
     choose,
     hiding_bits,
     noise_bits,
+    sis_estimate,
     width,
 )
 
 MILLION = 10**6
 BITS = range(2, 25)
 CLIENTS = [1, 2, 3, 5, 16, 17, 100, 1000, 2048, 2049, 10_000, 100_000]
+TABLE = [(8, 100), (12, 1000), (13, 10_000), (16, 10), (16, 100), (16, 512), (16, 2048), (20, 100)]
+"""Bits and clients of the threat model's table."""
 SIZES = [1, 512, 10_000, MILLION, 100 * MILLION, 2**32]
 
 
@@ -111,9 +115,49 @@ def test_longer_vectors_bind_no_better(rank: int, w: int) -> None:
     assert estimates == sorted(estimates, reverse=True)
 
 
-def test_every_halving_step_costs_twelve_bits() -> None:
-    short = binding_bits(3, 20, 3 * 512)
-    assert binding_bits(3, 20, 3 * 512 * 3500) == pytest.approx(short - 12)
+@pytest.mark.parametrize("w", [10, 16, 20, 25])
+def test_a_halving_step_is_worth_a_bit_of_width(w: int) -> None:
+    """Which is far more than twelve bits of security where sums are narrow, and less where they are wide."""
+    assert binding_bits(3, w, 3 * 512 * 3500) == pytest.approx(binding_bits(3, w + 1, 3 * 512))
+
+
+DILITHIUM = [
+    # k, norm, core-SVP and block sizes that are published for SIS: weak and strong unforgeability (round 3, table 1)
+    (4, 350_209, 123, 423),
+    (6, 724_481, 186, 638),
+    (8, 769_537, 265, 909),
+    (4, 380_930, 121, 417),
+    (6, 1_048_184, 176, 602),
+    (8, 1_048_336, 253, 868),
+]
+
+
+@pytest.mark.parametrize(("rank", "norm", "bits", "block"), DILITHIUM)
+def test_the_estimate_gives_the_figures_published_for_dilithium(rank: int, norm: int, bits: int, block: int) -> None:
+    cost, found = sis_estimate(256 * rank, math.log2(8_380_417), math.log2(norm))
+    assert int(cost) == bits
+    assert abs(found - block) <= 1
+
+
+@pytest.mark.parametrize(("bits", "clients"), TABLE)
+@pytest.mark.parametrize("size", [MILLION, 10**9, 2**32 - 4096])
+def test_every_row_of_the_table_reaches_133_bits_up_to_2_32_columns(bits: int, clients: int, size: int) -> None:
+    setting = choose(bits, clients, size)
+    assert min(setting.binding, setting.hiding) >= 132.5
+
+
+def test_binding_is_stated_for_differences_of_sums() -> None:
+    assert round(choose(16, 2048, MILLION).binding) == 169  # 194 without the re-randomised basis and at w
+    assert round(choose(16, 512, MILLION).binding) in (135, 136)
+    setting = choose(16, 100, MILLION)
+    assert setting.binding == binding_bits(setting.rank, setting.width + 1, setting.columns)
+
+
+def test_a_setting_takes_the_next_rank_where_the_smaller_one_falls_short() -> None:
+    longest = LONGEST_AT_LIMIT[3] - 5 * 512
+    assert [choose(16, 512, size).rank for size in (longest, longest + 1)] == [3, 4]
+    assert [choose(16, 256, size).rank for size in (longest, longest + 1)] == [3, 3]
+    assert choose(16, 512, longest).binding >= MINIMUM_BITS > binding_bits(3, 26, 2 * LONGEST_AT_LIMIT[3])
 
 
 @pytest.mark.parametrize("rank", [3, 4])

@@ -17,11 +17,11 @@ from secure_agg.config import Policy
 from secure_agg.errors import (
     AlreadyReleased,
     BadInput,
-    DealerFault,
     LocalProtocolError,
     PolicyViolation,
     StoreError,
     TaskSpent,
+    Unattributed,
     VerificationError,
 )
 from secure_agg.messages import HiddenInput, decode, encode
@@ -182,16 +182,16 @@ def test_a_client_that_denies_its_peers_is_refused_before_it_can_push_them_out()
     assert len(tape.finish().participants) == 10
 
 
-def test_a_dealer_of_bad_shares_that_drops_out_is_named_before_anybody_signs() -> None:
-    """Its mask key could not be rebuilt: the round ends here, and nobody is bound to it."""
+def test_a_dealer_of_bad_shares_that_drops_out_ends_the_round_before_anybody_signs() -> None:
+    """Its mask key could not be rebuilt: nobody is bound to the round, and words prove nothing."""
     federation = Federation(10)
     tape = Tape.start(federation, {"c002": "masked-input"}).until("share-keys")
     tape.client("c002")._side.__class__ = Spoiler
     tape.until("masked-input")
     tape.answer_all()
-    with pytest.raises(DealerFault) as caught:
+    with pytest.raises(Unattributed) as caught:
         tape.advance()
-    assert (caught.value.culprit, caught.value.phase) == ("c002", "consistency")
+    assert (caught.value.culprit, caught.value.phase) == (None, "consistency")
     assert Tape.start(federation, {"c002": "advertise"}, attempt=1).finish()
 
 

@@ -400,7 +400,7 @@ class Forgery:
         encoded = spec.encode("RoundConfig", config)
         context = spec.digest("round-config", encoded)
         size = 5 if sum(map(math.prod, config["shapes"])) == 5 else 1
-        rank, limbs = spec.rank(policy) or 4, spec.limbs(policy) + spec.counts(policy)
+        rank, limbs = spec.rank(config) or 4, spec.limbs(policy) + spec.counts(policy)
         bottom = spec.mask_bits(policy)
         advertisements: list[dict[str, Any]] = []
         openings: list[dict[str, Any]] = []

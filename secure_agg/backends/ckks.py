@@ -21,5 +21,5 @@ class CkksBackend(LatticeBackend):
         trusted="the key holder does not collude with the aggregator: together they read every update",
         dropouts="tolerated before the input phase; the key holder must answer",
         post_quantum="yes, but for signatures",
-        limits="one key holder: TenSEAL has no threshold decryption; a failed check retires its key",
+        limits="one key holder: TenSEAL has no threshold decryption; eight failed checks retire its key",
     )

@@ -40,7 +40,7 @@ class PaillierBackend(HomomorphicBackend):
         "t being the threshold, and the dealer forgets what it dealt",
         dropouts="tolerated before the input phase; the key holder, or a threshold of them, must answer",
         post_quantum="no",
-        limits="a failed check retires a whole key; 2048-bit keys have 112-bit security; for models of up to a few "
+        limits="eight failed checks retire a whole key; 2048-bit keys have 112-bit security; for models of up to a few "
         "million parameters",
     )
 

@@ -189,7 +189,7 @@ class Coordinator:
     def _configure(self, task: str, model: Floats, last: RoundRecord | None, *, trains: bool) -> RoundConfig:
         trust = self._home.trust
         policy = trust.task(task).policy
-        number = last.round + 1 if last else 0
+        number = self._number(task, last, model_digest(model))
         return RoundConfig.create(
             task=task,
             round=number,
@@ -205,6 +205,20 @@ class Coordinator:
             log_key=trust.log or b"",
             witnesses=trust.witnesses,
         )
+
+    def _number(self, task: str, last: RoundRecord | None, base: bytes) -> int:
+        """The number of a round from this model. Whoever has signed in a round that came to nothing signs no other set
+        under its number, nor does an operator open another sum: a new model gets a new number, in increasing order.
+        """
+
+        def begun(number: int) -> bytes | None:
+            return self._home.store.get((self._home.name, task, number), "base model")
+
+        number = last.round + 1 if last else 0
+        while begun(number) not in (None, base) or begun(number + 1) is not None:
+            number += 1
+        self._home.store.put((self._home.name, task, number), "base model", base)
+        return number
 
     def _attempt(self, task: str, number: int) -> int:
         """The first attempt at a round that has not been begun, also by an earlier process."""

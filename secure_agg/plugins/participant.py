@@ -354,6 +354,8 @@ class Participant:
         model = base.arrays("model")
         expected = model_digest(apply(model, verified.average[: len(model)], verified.average[len(model)]))
         self._home.store.pin(self._models, verified.record.result_model.hex(), expected, phase=RESULT)
+        if self._home.checks_model:
+            bonds.learn_model(self._home.store, self._home.name, self._home.task + EVALUATION, expected)
         base.clear()
 
 

@@ -98,7 +98,7 @@ class AdditiveBackend(Backend):
         rules.check_size(config)
         for member in read_setup(config, setup, rules.scheme(config.policy).parties).members:
             if operators.get(member.name) != member.identity:
-                raise BadKey("an aggregator who is not pinned", phase=ADVERTISE, culprit=member.name)
+                raise BadKey(f"{member.name!r}, an aggregator who is not pinned", phase=ADVERTISE)
 
     def signers(self, config: RoundConfig, setup: bytes) -> Roster:
         """The aggregators."""

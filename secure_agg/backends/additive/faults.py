@@ -121,7 +121,7 @@ def check(scheme: Scheme, config: RoundConfig, proof: FaultProof) -> None:
         aggregators = read_setup(config, proof.setup, scheme.parties)
         check_kind(scheme, config, aggregators, proof)
     except RemoteProtocolError as error:
-        raise VerificationError(f"an exhibit is none: {error.args[0]}", culprit=error.culprit) from error
+        raise VerificationError(f"an exhibit is none: {error.args[0]}") from error
     except ValueError as error:
         raise VerificationError(f"an exhibit is none: {error}") from error
 

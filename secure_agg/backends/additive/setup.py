@@ -40,14 +40,15 @@ class ChannelKey(Wire, frozen=True):
         """Check the key and the signature; whether the identity is pinned is the caller's to check.
 
         Raises:
-            BadKey, BadSignature: names the aggregator.
+            BadKey: names the aggregator, which has signed it.
+            BadSignature: anybody can have put it there: nobody is named.
         """
+        signed = frame("channel-key", self.name.encode(), self.channel)
+        verify_signature(self.identity, self.signature, signed, phase=ADVERTISE, culprit=None)
         try:
             check_public(self.channel)
         except KeyAgreementError as error:
             raise BadKey(str(error), phase=ADVERTISE, culprit=self.name) from error
-        signed = frame("channel-key", self.name.encode(), self.channel)
-        verify_signature(self.identity, self.signature, signed, phase=ADVERTISE, culprit=self.name)
 
 
 class AggregatorSet(Wire, frozen=True):

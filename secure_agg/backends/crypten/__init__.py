@@ -106,7 +106,7 @@ class CryptenBackend(Backend):
         rules.check_size(config)
         for member in self._parties(config, setup).members:
             if operators.get(member.name) != member.identity:
-                raise BadKey("a party that is not pinned", phase=ADVERTISE, culprit=member.name)
+                raise BadKey(f"{member.name!r}, a party that is not pinned", phase=ADVERTISE)
 
     def signers(self, config: RoundConfig, setup: bytes) -> Roster:
         """The parties."""

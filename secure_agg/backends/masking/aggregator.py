@@ -41,9 +41,11 @@ from secure_agg.errors import (
     BadInput,
     BadShare,
     DealerFault,
+    Disputed,
     DuplicateMessage,
     MalformedMessage,
     TooFewClients,
+    Unattributed,
     UnknownSender,
 )
 from secure_agg.messages import ADVERTISE, CONSISTENCY, Message, decode, encode, header_limit
@@ -72,10 +74,9 @@ class MaskingAggregator(AggregatorSide):
         pair = split_part(name, part)
         for key in pair:
             if key in self._public_keys:
+                # Who has copied whom can't be told: the copy may have come first.
                 raise DuplicateMessage(
-                    f"a public key of {self._public_keys[key]!r} is shown again",
-                    phase=ADVERTISE,
-                    culprit=name,
+                    f"{name!r} shows a public key of {self._public_keys[key]!r} again", phase=ADVERTISE
                 )
         self._public_keys.update(dict.fromkeys(pair, name))
 
@@ -149,7 +150,8 @@ class MaskingAggregator(AggregatorSide):
         """Add a masked vector.
 
         Both ends of an edge must have used its mask, or neither; whichever of the two comes second and says
-        otherwise is refused here, because the sum can't be separated again.
+        otherwise is refused here, because the sum can't be separated again. It is not accused by that: a bad
+        confirmation, or a bad sealed share, and a false complaint of one look alike.
         """
         me = self._index[name]
         masked = decode(MaskedPart, part, self._limit, phase=MASKED_INPUT, culprit=name)
@@ -161,10 +163,10 @@ class MaskingAggregator(AggregatorSide):
             raise MalformedMessage("a seed's hash is no digest", phase=MASKED_INPUT, culprit=name)
         for other in self._edges[me].keys() & self._active.keys():
             if (other in active) != (me in self._active[other]):
-                raise BadInput(
-                    f"the mask with {self._session.members[other]!r} is in one of the two inputs only",
+                raise Disputed(
+                    f"the mask of {name!r} and {self._session.members[other]!r} is in one of the two inputs only: "
+                    "the second is left out, and which of them is wrong can't be told",
                     phase=MASKED_INPUT,
-                    culprit=name,
                 )
         ring.add_into(self._sum, hidden_vector(message.bulk, phase=MASKED_INPUT, culprit=name))
         self._seed_hashes[me], self._active[me] = masked.seed_hash, frozenset(active)
@@ -172,26 +174,29 @@ class MaskingAggregator(AggregatorSide):
     def _check_claims(self, name: str, me: int, active: set[int]) -> None:
         """Refuse an input that an honest client would not send: it denies corrupt peers only, and keeps a quorum.
 
-        Without this one client that comes first and denies everybody would have all others refused.
+        Without this one client that comes first and denies everybody would have all others refused. Too few active
+        edges break a rule whoever is right about the others; denials beyond those that may be corrupt only say that
+        somebody is.
         """
-        present = self._edges[me].keys() & self._edges.keys()
-        if len(present - active) > self._config.policy.max_corrupt:
-            raise BadInput(
-                f"{len(present - active)} of {len(present)} peers are denied, more than the "
-                f"{self._config.policy.max_corrupt} that may be corrupt",
-                phase=MASKED_INPUT,
-                culprit=name,
-            )
         try:
             rules.check_active(self._session, self._plan, active, self._chosen[me])
         except TooFewClients as error:
             raise BadInput(str(error.args[0]), phase=MASKED_INPUT, culprit=name) from error
+        present = self._edges[me].keys() & self._edges.keys()
+        if len(present - active) > self._config.policy.max_corrupt:
+            raise Disputed(
+                f"{name!r} denies {len(present - active)} of {len(present)} peers, more than the "
+                f"{self._config.policy.max_corrupt} that may be corrupt: it is left out, which of them is wrong can't "
+                "be told",
+                phase=MASKED_INPUT,
+            )
 
     def agree(self, survivors: tuple[str, ...]) -> None:
         """S has been fixed. Before anybody signs it: can every secret that it takes be rebuilt from its members?
 
         Raises:
-            DealerFault: too few members hold a good share of somebody's; the dealer is named.
+            Unattributed: too few members say that they hold a good share of somebody's. That they deny it proves
+                nothing against the dealer.
         """
         members = frozenset(self._index[name] for name in survivors)
         lost = frozenset().union(*(self._active[member] for member in members)) - members
@@ -200,10 +205,11 @@ class MaskingAggregator(AggregatorSide):
             if self._plan.complete and dealer in members:
                 holders += 1
             if holders < self._plan.threshold:
-                raise DealerFault(
-                    f"{holders} members of the set hold a good share, {self._plan.threshold} are needed",
+                raise Unattributed(
+                    f"{holders} members of the set say that they hold a good share of "
+                    f"{self._session.members[dealer]!r}, {self._plan.threshold} are needed; whether it dealt bad ones "
+                    "or is denied good ones can't be told",
                     phase=CONSISTENCY,
-                    culprit=self._session.members[dealer],
                 )
         self._survivors = members
 

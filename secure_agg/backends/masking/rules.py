@@ -63,13 +63,13 @@ def check_distinct_keys(session: Session) -> None:
     """Refuse a public key that appears twice: reflected, or copied from somebody else.
 
     Raises:
-        DuplicateMessage: names the later of the two.
+        DuplicateMessage: who has copied whom can't be told.
     """
     owners: dict[bytes, str] = {}
     for name in session.members:
         for key in split_part(name, session.parts[name]):
             if key in owners:
-                raise DuplicateMessage(f"a public key of {owners[key]!r} is shown again", phase=ADVERTISE, culprit=name)
+                raise DuplicateMessage(f"{name!r} shows a public key of {owners[key]!r} again", phase=ADVERTISE)
             owners[key] = name
 
 
