@@ -88,7 +88,10 @@ def split(
         if len(view) - at < length:
             raise MalformedMessage(f"chunk {index} of {length} bytes is cut off")
         streams.append(view[at : at + length])
-        seal_format.check_stream(streams[-1], ciphertext_bytes(parameters))
+        try:
+            seal_format.check_stream(streams[-1], ciphertext_bytes(parameters))
+        except MalformedMessage as error:
+            raise MalformedMessage(f"chunk {index} is no ciphertext of these parameters: {error}") from error
         at += length
     if at != len(view):
         raise MalformedMessage(f"{len(view) - at} bytes follow the last chunk")
