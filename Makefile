@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nvflare-example flower-example flower-long crash anvil lint check bench clean
+.PHONY: help setup demo test nvflare-example flower-example flower-long fuzz crash anvil lint check bench clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 24
@@ -41,6 +41,9 @@ flower-example: setup ## A stock Flower app with a SuperLink and three SuperNode
 
 flower-long: setup ## Flower with 25 million parameters and with every backend; some minutes.
 	$(BIN)/python -m pytest tests -m flower_long
+
+fuzz: setup ## Thousands of damaged samples before SEAL, GMP, zstd and arkworks; some minutes.
+	$(BIN)/python -m pytest -n0 tests/test_native_boundary.py -m fuzz
 
 crash: setup ## The ledger after kills, failing calls and power cuts; some minutes.
 	$(BIN)/python -m pytest tests/crash -m "crash or not crash"

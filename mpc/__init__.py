@@ -11,6 +11,9 @@
 * ``threshold_paillier``: a Paillier key that any t of its members decrypt with.
 * ``montgomery``: the modular arithmetic of encryption, on all cores.
 * ``framing``, ``parallel``: one injective encoding of labelled bytes; chunks of work on all cores.
+* ``compiling``: says what numba compiles, where it takes long.
 
 The package knows neither commitments nor federated learning.
 """
+
+from mpc import compiling as compiling  # from here on every kernel's compilation is timed

@@ -10,6 +10,9 @@ which takes 5·limbs² word products where the method modulo n² itself takes 8�
 product of a number in Montgomery form (x·R) and a plain one is plain.
 
 The kernels' time does not depend on the values but for the last subtractions; which table entries are read does.
+
+They copy word by word (``_copy``): an assignment of arrays, ``a[:] = b``, can fail on their shapes, and for the text
+of that error numba compiles its strings, which takes several times as long as everything else here.
 """
 
 from __future__ import annotations
@@ -75,6 +78,13 @@ def _is_below(a: Limbs, top: np.uint64, n: Limbs) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def _copy(number: Limbs, out: Limbs) -> None:
+    for digit in range(2):
+        for j in range(out.shape[1]):
+            out[digit, j] = number[digit, j]
+
+
+@njit(cache=True, nogil=True)
 def _multiply(a: Limbs, b: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, out: Limbs, quotient: Limbs) -> None:
     """``out = a · b · R⁻¹`` modulo n²; ``out`` is neither a nor b. ``inverse`` is −n⁻¹ modulo 2^64.
 
@@ -84,7 +94,8 @@ def _multiply(a: Limbs, b: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, ou
     limbs = n.size
     a0, a1, b0, b1 = a[0], a[1], b[0], b[1]
     t = out[0]
-    t[:] = _ZERO
+    for j in range(limbs):
+        t[j] = _ZERO
     top = _ZERO
     for i in range(limbs):
         low, carry_a = _multiply_add(a0[0], b0[i], t[0], _ZERO)
@@ -102,7 +113,8 @@ def _multiply(a: Limbs, b: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, ou
         extra += _ONE
 
     u = out[1]
-    u[:] = start
+    for j in range(limbs):
+        u[j] = start[j]
     top = _ZERO
     for i in range(limbs):
         low, carry_a = _multiply_add(a0[0], b1[i], u[0], ~quotient[i])
@@ -128,10 +140,11 @@ def _multiply(a: Limbs, b: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, ou
 def _fill_table(one: Limbs, base: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, table: Limbs) -> None:
     """``table[i, d]`` = base^(d · 2^(8i)), all in Montgomery form."""
     quotient = np.empty(n.size, np.uint64)
-    step = base.copy()
+    step = np.empty((2, n.size), np.uint64)
+    _copy(base, step)
     last = table.shape[1] - 1
     for i in range(table.shape[0]):
-        table[i, 0] = one
+        _copy(one, table[i, 0])
         for d in range(last):
             _multiply(table[i, d], step, n, inverse, start, table[i, d + 1], quotient)
         _multiply(table[i, last], table[i, 1], n, inverse, start, step, quotient)
@@ -143,11 +156,11 @@ def _powers(table: Limbs, digits: Digits, n: Limbs, inverse: np.uint64, start: L
     quotient = np.empty(n.size, np.uint64)
     spare = np.empty((2, n.size), np.uint64)
     for k in range(digits.shape[0]):
-        spare[:] = table[0, digits[k, 0]]
+        _copy(table[0, digits[k, 0]], spare)
         for i in range(1, digits.shape[1]):
             _multiply(spare, table[i, digits[k, i]], n, inverse, start, out[k], quotient)
-            spare[:] = out[k]
-        out[k] = spare
+            _copy(out[k], spare)
+        _copy(spare, out[k])
 
 
 @njit(cache=True, nogil=True)
@@ -155,15 +168,18 @@ def _blind(numbers: Limbs, messages: Limbs, n: Limbs, inverse: np.uint64, start:
     """``numbers[k]``: from the Montgomery form of x to the 2·limbs words of x · (1 + messages[k]·n) mod n²."""
     limbs = n.size
     quotient = np.empty(limbs, np.uint64)
-    factor = np.zeros((2, limbs), np.uint64)
+    factor = np.empty((2, limbs), np.uint64)
+    for j in range(limbs):
+        factor[0, j] = _ZERO
     factor[0, 0] = _ONE
     product = np.empty((2, limbs), np.uint64)
     for k in range(messages.shape[0]):
-        factor[1] = messages[k]
+        for j in range(limbs):
+            factor[1, j] = messages[k, j]
         _multiply(numbers[k], factor, n, inverse, start, product, quotient)
         words = numbers[k].reshape(2 * limbs)
-        words[:limbs] = product[0]
-        words[limbs:] = _ZERO
+        for j in range(limbs):
+            words[j], words[limbs + j] = product[0, j], _ZERO
         for i in range(limbs):
             carry = _ZERO
             for j in range(limbs):

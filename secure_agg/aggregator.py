@@ -61,6 +61,7 @@ from secure_agg.messages import (
     read,
     write,
 )
+from secure_agg.refusal import refusing
 from secure_agg.requests import Requests, in_order
 from secure_agg.session import check_advertisement, open_commitment, open_session
 from secure_agg.stopwatch import Stopwatch
@@ -374,7 +375,8 @@ class Aggregator:
             recipients=("",) if to_everybody else (self.identity.name,),
             keys=dict(asked),
         )
-        sent = _HANDLERS[phase.kind](self, phase, header.sender, message)
+        with refusing(phase.name, header.sender):
+            sent = _HANDLERS[phase.kind](self, phase, header.sender, message)
         self._awaited.discard(header.sender)
         self._answered.add(header.sender)
         return sent

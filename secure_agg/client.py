@@ -64,6 +64,7 @@ from secure_agg.messages import (
     read,
     write,
 )
+from secure_agg.refusal import refusing
 from secure_agg.result import read_result
 from secure_agg.session import open_session
 from secure_agg.stopwatch import Stopwatch
@@ -253,7 +254,8 @@ class Client:
     def _enter(self, invitation: Invitation, beacon: bytes | None) -> None:
         """What the round is, checked against this client's pins and bonds. It has not joined by this."""
         try:
-            self._cohort, self._backend = invitation.check(self.identity, self.trust, beacon)
+            with refusing(ADVERTISE, invitation.operator):
+                self._cohort, self._backend = invitation.check(self.identity, self.trust, beacon)
         except RemoteProtocolError as error:
             error.culprit = invitation.operator  # who has signed the whole of it
             raise
@@ -355,11 +357,12 @@ class Client:
         self._bonds.check_unspent()
         asked = hashlib.sha256(message.body).digest()
         self._attempt.check_request(asked, phase=phase.name, answered=answered)
-        body = self._begin(message) if self._at == 1 else message.body
         agreed = self._statement is not None
-        if agreed:
-            body = self._check_agreed(phase, body)
-        speak = _HANDLERS[phase.kind](self, phase, body)
+        with refusing(phase.name, message.header.sender):  # but for what it makes this client say
+            body = self._begin(message) if self._at == 1 else message.body
+            if agreed:
+                body = self._check_agreed(phase, body)
+            speak = _HANDLERS[phase.kind](self, phase, body)
         answer = None
         if not answered:
             answer = speak()
@@ -510,7 +513,7 @@ class Client:
         """
         if not self._phases or self._finished:
             raise LocalProtocolError("this client is in no round", phase=self.state)
-        with self.timings("verify"):
+        with self.timings("verify"), refusing(RESULT, self._operator):
             verified = read_result(result, self.identity.name, self._operator, self._config, self._sid, self.trust)
         signed = self._backend.agreement.root(self._statement) if self._statement else None
         if signed not in (None, verified.record.participants_root):

@@ -32,6 +32,7 @@ from secure_agg.errors import (
 from secure_agg.evidence import MAX_HEADER, OpeningRequest
 from secure_agg.identity import Identity
 from secure_agg.messages import MAX_CONFIG, Message, Wire, decode, encode, peek, read, write
+from secure_agg.refusal import refusing
 from secure_agg.session import check_participants
 from secure_agg.stopwatch import Stopwatch
 from secure_agg.store import AttemptStore
@@ -115,14 +116,17 @@ class KeyHolder:
 
     def _answer(self, message: Message, beacon: bytes | None) -> bytes:
         sender = message.header.sender
-        asked = decode(OpeningRequest, message.body, len(message.body), phase=DECRYPT, culprit=sender)
-        config = decode(RoundConfig, asked.config, MAX_CONFIG, phase=DECRYPT, culprit=sender)
-        self.trust.check(config, beacon)
-        participants = check_participants(config, asked.cohort, asked.advertisements, asked.openings, asked.agreement)
-        if participants.session.sid != message.header.session:
-            raise WrongContext("the request is bound to another session", phase=DECRYPT, culprit=sender)
-        self._check_key(config)
-        self._opener.check(participants, asked.backend, message.bulk)
+        with refusing(DECRYPT, sender):
+            asked = decode(OpeningRequest, message.body, len(message.body), phase=DECRYPT, culprit=sender)
+            config = decode(RoundConfig, asked.config, MAX_CONFIG, phase=DECRYPT, culprit=sender)
+            self.trust.check(config, beacon)
+            participants = check_participants(
+                config, asked.cohort, asked.advertisements, asked.openings, asked.agreement
+            )
+            if participants.session.sid != message.header.session:
+                raise WrongContext("the request is bound to another session", phase=DECRYPT, culprit=sender)
+            self._check_key(config)
+            self._opener.check(participants, asked.backend, message.bulk)
         self._store.claim((self.identity.name, config.task, config.round), "the sum", phase=DECRYPT)
         body, bulk = self._open(config, participants, asked.backend, message.bulk)
         return write(self.identity, participants.session.sid, DECRYPT, sender, body, bulk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Protocol
@@ -9,7 +10,10 @@ from typing import ClassVar, Protocol
 from secure_agg.aggregator import Aggregator
 from secure_agg.errors import OperatorLost, SecureAggError
 from secure_agg.messages import Envelope
+from secure_agg.refusal import LIBRARY_ERRORS
 from secure_agg.stopwatch import Stopwatch
+
+_log = logging.getLogger("secure_agg.operators")
 
 
 class OperatorRole(Protocol):
@@ -23,7 +27,11 @@ class OperatorRole(Protocol):
 
 
 def ask_operator(holders: Mapping[str, OperatorRole], request: Envelope) -> bytes | SecureAggError | None:
-    """An operator's answer, or refusal; none from one that is gone: what that means is the aggregator's to say."""
+    """An operator's answer, or refusal; none from one that is gone: what that means is the aggregator's to say.
+
+    One that has failed is gone, as if its process had ended: what it failed of may depend on what it holds, so the log
+    of this process says no more than the exception's type.
+    """
     if request.recipient not in holders:
         return None
     try:
@@ -32,6 +40,9 @@ def ask_operator(holders: Mapping[str, OperatorRole], request: Envelope) -> byte
         return None
     except SecureAggError as error:
         return error
+    except LIBRARY_ERRORS as error:
+        _log.error("operator %s has failed: %s", request.recipient, type(error).__name__)
+        return None
 
 
 def ask_operators(

@@ -51,6 +51,7 @@ from secure_agg.messages import (
     read,
     write,
 )
+from secure_agg.refusal import refusing
 from secure_agg.session import open_session
 from secure_agg.stopwatch import Stopwatch
 from secure_agg.store import AttemptStore, Scope
@@ -137,7 +138,8 @@ class ShareHolder:
         header = peek(request, max(MAX_CONFIG, header_limit(largest)))
         start = self._clock()
         try:
-            answer = self._receive(request, header, beacon)
+            with refusing(header.phase, header.sender):
+                answer = self._receive(request, header, beacon)
             self.timings.seconds[header.phase] += self._clock() - start  # a phase that was awaited, and no other
             return answer
         except RemoteProtocolError as error:

@@ -462,8 +462,9 @@ def expanding_to_ones(size: int) -> bytes:
     runs = [
         (length << 3 | 2 | (at == len(sizes) - 1)).to_bytes(3, "little") + b"\xff" for at, length in enumerate(sizes)
     ]
-    frame = b"\x28\xb5\x2f\xfd\xa0" + struct.pack("<I", size) + b"".join(runs)
-    return struct.pack("<HBBBBHQ", 0xA15E, 16, 4, 0, 2, 0, 16 + len(frame)) + frame
+    declared = b"\x60" + struct.pack("<H", size - 256) if size < 65792 else b"\xa0" + struct.pack("<I", size)
+    frame = b"\x28\xb5\x2f\xfd" + declared + b"".join(runs)
+    return struct.pack("<HBBBBHQ", 0xA15E, 16, 4, 3, 2, 0, 16 + len(frame)) + frame
 
 
 def test_malformed_paillier_sums_are_refused_and_cost_nothing() -> None:

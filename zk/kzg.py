@@ -10,7 +10,9 @@ It proves the value of a polynomial of degree below 4096, the number of powers t
 that its coefficients are small or of any other form. K hides nothing. Not post-quantum.
 
 Points are bytes: 48 compressed, as EIP-4844 and the IETF draft on BLS signatures (appendix A, "ZCash format") have
-them, or 128, as EIP-2537 does. The curve arithmetic is arkworks' (extra ``evm``).
+them, or 128, as EIP-2537 does. The curve arithmetic is arkworks' (extra ``evm``), which is compiled Rust and ends by
+exceptions that are no ``Exception`` where it does not expect something: it is given coordinates that are below the
+field's modulus and on the curve, in their one encoding. It checks that a point is in the group.
 """
 
 from __future__ import annotations
@@ -30,6 +32,10 @@ UNCOMPRESSED_BYTES: Final = 128
 MAX_COEFFICIENTS: Final = 342
 """Of a polynomial here: as many powers of τ come with the package."""
 
+_FIELD: Final = int(
+    "1a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaab", 16
+)  # coordinates are below it
+_COMPRESSED, _INFINITY, _LARGER_Y = 0x80, 0x40, 0x20  # flags in the first byte of a compressed point
 _POWERS: Final = "ceremony/powers.txt"
 _POWERS_SHA256: Final = "a400b748cc309d5e950c2afb48d6a0ea200614548e4d91228252c86ee4c7b3cd"
 _COORDINATE_BYTES: Final = 48
@@ -158,6 +164,9 @@ def compressed(point: bytes) -> bytes:
         raise KzgError(f"a point takes {UNCOMPRESSED_BYTES} bytes, of which each half begins with 16 zeros")
     if not any(point):
         return G1Point.identity().to_compressed_bytes()
+    horizontal, vertical = (int.from_bytes(word, "big") for word in (x, y))
+    if max(horizontal, vertical) >= _FIELD or (vertical**2 - horizontal**3 - 4) % _FIELD:
+        raise KzgError("not a point of the curve: a coordinate is too large, or y² is not x³ + 4")
     try:
         return G1Point.from_xy_bytes_be(x[len(padding) :] + y[len(padding) :]).to_compressed_bytes()
     except ValueError as error:
@@ -181,10 +190,21 @@ def _decompress(data: bytes) -> G1Point:
     """A point of the group, from its one encoding."""
     if len(data) != POINT_BYTES:
         raise KzgError(f"a compressed point has {POINT_BYTES} bytes, not {len(data)}")
+    flags, x = data[0] & 0xE0, int.from_bytes(bytes([data[0] & 0x1F]) + data[1:], "big")
+    if flags == _COMPRESSED | _INFINITY and not x:
+        return G1Point.identity()
+    square = (x**3 + 4) % _FIELD
+    if flags not in (_COMPRESSED, _COMPRESSED | _LARGER_Y) or x >= _FIELD or not _is_square(square):
+        raise KzgError("not the encoding of a point: its flags or its x belong to none of the curve")
     try:
         point = G1Point.from_compressed_bytes(data)
     except ValueError as error:
         raise KzgError(f"not a point of the group: {error}") from error
-    if point.to_compressed_bytes() != data:  # infinity has spellings that arkworks accepts
+    if point.to_compressed_bytes() != data:
         raise KzgError("not the canonical encoding of a point")
     return point
+
+
+def _is_square(value: int) -> bool:
+    """Euler's criterion in the coordinates' field."""
+    return pow(value, (_FIELD - 1) // 2, _FIELD) in (0, 1)

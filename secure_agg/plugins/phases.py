@@ -23,6 +23,7 @@ from secure_agg.plugins import parcels
 from secure_agg.plugins.metrics import MAX_METRICS
 from secure_agg.plugins.parcels import Parcel
 from secure_agg.plugins.participant import MetricNames
+from secure_agg.refusal import refusing
 
 _MAX_NAMES: Final = 1 << 16
 _MAX_LOGGED: Final = 1000
@@ -134,7 +135,8 @@ class Attempt:
                     _log.warning("%s is out of the round in phase %s: %s", name, phase, one_line(answer))
                 else:
                     received += len(answer)
-                    self._take(name, Parcel.from_bytes(answer), joins=joins)
+                    with refusing(phase, name):
+                        self._take(name, Parcel.from_bytes(answer), joins=joins)
                     answered += 1
             except SecureAggError as error:
                 error.phase = error.phase or phase

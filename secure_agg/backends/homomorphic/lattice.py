@@ -35,10 +35,12 @@ import tenseal as ts
 
 from mpc.ring import Vector
 from secure_agg.backends.homomorphic import lattice_wire as wire
-from secure_agg.backends.homomorphic.lattice_keys import SEAL_ERRORS, PublicKey, SecretKey, keygen
+from secure_agg.backends.homomorphic.lattice_keys import PublicKey, SecretKey, keygen
 from secure_agg.backends.homomorphic.lattice_parameters import BFV, CKKS, DUMMIES, LatticeParameters
 from secure_agg.backends.homomorphic.lattice_pool import Slots, encrypt_all
+from secure_agg.backends.homomorphic.seal_format import open_stream
 from secure_agg.errors import BadInput, LocalProtocolError, MalformedMessage, UpdateError
+from secure_agg.refusal import LIBRARY_ERRORS
 
 __all__ = [
     "Accumulator",
@@ -122,7 +124,7 @@ class Accumulator:
                 other = _load(self._public, stream)
                 added.append((total, stream))
                 total.add_(other)
-        except (MalformedMessage, *SEAL_ERRORS) as error:
+        except (MalformedMessage, *LIBRARY_ERRORS) as error:
             for total, stream in added:
                 total.sub_(_load(self._public, stream))
             if isinstance(error, MalformedMessage):
@@ -224,7 +226,7 @@ def _encrypt_chunks(public: PublicKey, vector: Vector) -> Iterator[bytes]:
     parameters, kind, context = public.parameters, _VECTORS[public.parameters.scheme], public.context.data
     step = parameters.chunk_values
     serialised = encrypt_all(
-        public.to_bytes(),
+        public.plain,
         list(_VECTORS).index(parameters.scheme),
         parameters.chunks,
         lambda index: _pack(vector[index * step : (index + 1) * step], parameters),
@@ -272,27 +274,19 @@ def _unpack(slots: list[int] | list[float], parameters: LatticeParameters, clien
 
 
 def _load(public: PublicKey, stream: bytes | memoryview, context: ts.Context | None = None) -> Any:
-    """A TenSEAL vector from a SEAL stream that ``wire.check_stream`` has passed, in ``context`` or the key's own.
+    """A TenSEAL vector from a stream, in ``context`` or the key's own. SEAL is given what has been read of it.
 
-    SEAL checks on loading that every residue is below its prime and that the sizes fit the context.
+    Raises:
+        MalformedMessage: it is no fresh ciphertext of these parameters, nor a sum of such.
     """
     parameters = public.parameters
     context = context or public.context
     try:
-        vector = _VECTORS[parameters.scheme](context.data, wire.envelope(stream, parameters))
-        (ciphertext,) = vector.ciphertext()
-    except SEAL_ERRORS as error:
-        raise MalformedMessage("a chunk is no ciphertext of these parameters") from error
-    if (
-        ciphertext.size() != 2
-        or ciphertext.coeff_modulus_size() != parameters.data_primes
-        or ciphertext.parms_id() != context.data.seal_context().first_parms_id()
-        or ciphertext.is_ntt_form() != (parameters.scheme == CKKS)
-        or ciphertext.scale != parameters.scale
-        or ciphertext.is_transparent()
-    ):
-        raise MalformedMessage("a chunk is no fresh ciphertext of these parameters")
-    return vector
+        plain = open_stream(stream, public.form.ciphertext)
+        return _VECTORS[parameters.scheme](context.data, wire.envelope(plain, parameters))
+    except (MalformedMessage, *LIBRARY_ERRORS) as error:
+        why = str(error) if isinstance(error, MalformedMessage) else type(error).__name__
+        raise MalformedMessage(f"a chunk is no ciphertext of these parameters: {why}") from error
 
 
 def _serialized(vector: Any, parameters: LatticeParameters) -> bytes:

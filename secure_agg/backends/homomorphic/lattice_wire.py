@@ -9,31 +9,28 @@ all little endian; ``clients`` is the number of vectors summed in it, 1 for a cl
 serialisation is a protobuf around the same stream. Protobuf readers are lenient (repeated and unknown fields),
 so the envelope is never taken from a peer: only streams travel, and the envelope is put around them here.
 
-**Nothing is handed to SEAL that could expand.** SEAL inflates a stream completely before it looks at it, and
-65 kB of zstd may hold a gigabyte. ``check_stream`` walks the blocks of the frame (RFC 8878, section 3.1.1), each of
-which yields at most 128 KiB, and refuses a frame with more of them than the declared content needs.
+**Nothing here reaches SEAL.** ``split`` takes a vector apart and checks how each stream is compressed;
+``seal_format.open_stream`` reads one completely, and what it makes of it is all that SEAL is given.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
+from secure_agg.backends.homomorphic import seal_format
 from secure_agg.backends.homomorphic.lattice_parameters import CKKS, LatticeParameters
-from secure_agg.errors import MalformedMessage, WrongContext
+from secure_agg.errors import BadKey, MalformedMessage, WrongContext
 
 MAGIC: Final = b"SALT\x01"
 HEADER: Final = struct.Struct("<5s32s32sII")
 CHUNK: Final = struct.Struct("<II")
 
-_SEAL_HEADER: Final = struct.Struct("<HBBBBHQ")  # magic, header size, version major and minor, compression, 0, length
-_SEAL_MAGIC: Final = 0xA15E
-_SEAL_ZSTD: Final = 2
-_SEAL_FIELDS: Final = 256  # room for what SEAL stores beside the polynomials, 97 bytes in version 4.3
-_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-_ZSTD_BLOCK: Final = 1 << 17
 _VARINT_LIMIT: Final = 10
+_RELIN_KEYS: Final = 4  # field numbers in TenSEAL's public context
+_GALOIS_KEYS: Final = 5
+_SETTINGS: Final = ((2, 0), (3, 1))  # flags and scale: number and kind
 
 
 def header(parameters: LatticeParameters, key_digest: bytes, clients: int) -> bytes:
@@ -48,7 +45,7 @@ def chunk(index: int, stream: bytes | memoryview) -> bytes:
 
 def largest_vector(parameters: LatticeParameters) -> int:
     """Most bytes of a vector: a limit for whoever receives one."""
-    return HEADER.size + parameters.chunks * (CHUNK.size + _largest_stream(parameters.residue_bytes))
+    return HEADER.size + parameters.chunks * (CHUNK.size + seal_format.largest_stream(ciphertext_bytes(parameters)))
 
 
 def split(
@@ -57,13 +54,13 @@ def split(
     """Take a vector apart without decoding or copying a ciphertext.
 
     Returns:
-        The number of vectors summed in it, in [1, n_max], and a SEAL stream per chunk, whose size and
-        compression are sound.
+        The number of vectors summed in it, in [1, n_max], and a stream per chunk, whose size and compression are
+        sound; what it expands to has still to be read.
 
     Raises:
         WrongContext: for other parameters or under another key.
         MalformedMessage: truncated, oversized, trailing bytes, a chunk missing, repeated or out of order, or
-            a stream that is not SEAL's or expands beyond a ciphertext.
+            a stream that is not SEAL's or does not expand to a ciphertext.
     """
     view = memoryview(data).cast("B")
     if not HEADER.size <= len(view) <= largest_vector(parameters):
@@ -91,66 +88,19 @@ def split(
         if len(view) - at < length:
             raise MalformedMessage(f"chunk {index} of {length} bytes is cut off")
         streams.append(view[at : at + length])
-        check_stream(streams[-1], parameters.residue_bytes)
+        try:
+            seal_format.check_stream(streams[-1], ciphertext_bytes(parameters))
+        except MalformedMessage as error:
+            raise MalformedMessage(f"chunk {index} is no ciphertext of these parameters: {error}") from error
         at += length
     if at != len(view):
         raise MalformedMessage(f"{len(view) - at} bytes follow the last chunk")
     return clients, streams
 
 
-def check_stream(stream: memoryview, residue_bytes: int) -> None:
-    """Check that a SEAL stream is one zstd frame that expands to ``residue_bytes`` and SEAL's few fields.
-
-    Raises:
-        MalformedMessage: it is not.
-    """
-    if not _SEAL_HEADER.size < len(stream) <= _largest_stream(residue_bytes):
-        raise MalformedMessage(
-            f"a stream of {len(stream)} bytes is outside ({_SEAL_HEADER.size}, {_largest_stream(residue_bytes)}]"
-        )
-    magic, size, major, _, compression, reserved, length = _SEAL_HEADER.unpack_from(stream)
-    if (magic, size, major, compression, reserved) != (_SEAL_MAGIC, _SEAL_HEADER.size, 4, _SEAL_ZSTD, 0):
-        raise MalformedMessage("a chunk is no zstd-compressed stream of SEAL 4")
-    if length != len(stream):
-        raise MalformedMessage(f"a stream of {len(stream)} bytes declares {length}")
-    _check_frame(stream[_SEAL_HEADER.size :], residue_bytes)
-
-
-def _check_frame(frame: memoryview, residue_bytes: int) -> None:
-    content, at = _content_size(frame)
-    if not residue_bytes < content <= residue_bytes + _SEAL_FIELDS:
-        raise MalformedMessage(f"a stream expands to {content} bytes, not to a ciphertext's {residue_bytes}")
-    for _ in range(-(-content // _ZSTD_BLOCK) + 1):
-        if len(frame) - at < 3:
-            break
-        block = int.from_bytes(frame[at : at + 3], "little")
-        last, kind, size = block & 1, block >> 1 & 3, block >> 3
-        if kind == 3 or size > _ZSTD_BLOCK:
-            break
-        at += 3 + (1 if kind == 1 else size)  # a run is stored as one byte
-        if last:
-            if at == len(frame):
-                return
-            break
-    raise MalformedMessage("a stream is no single zstd frame of its declared content")
-
-
-def _content_size(frame: memoryview) -> tuple[int, int]:
-    """The declared content of a zstd frame in one segment, as SEAL writes it, and where its blocks begin."""
-    if len(frame) < 9 or bytes(frame[:4]) != _ZSTD_MAGIC:
-        raise MalformedMessage("a stream holds no zstd frame")
-    descriptor = frame[4]
-    if descriptor & 0b00111111 != 0b00100000:  # one segment; no checksum, no dictionary
-        raise MalformedMessage("a zstd frame is not of the kind that SEAL writes")
-    width = (1, 2, 4, 8)[descriptor >> 6]
-    if len(frame) < 5 + width:
-        raise MalformedMessage("a zstd frame is cut off")
-    return int.from_bytes(frame[5 : 5 + width], "little") + (256 if width == 2 else 0), 5 + width
-
-
-def _largest_stream(residue_bytes: int) -> int:
-    """What SEAL can make of a ciphertext: incompressible data grows by a few bytes per block."""
-    return residue_bytes + residue_bytes // 128 + 1024
+def ciphertext_bytes(parameters: LatticeParameters) -> int:
+    """Bytes of a ciphertext before compression: its residues, and what SEAL stores beside them."""
+    return seal_format.ciphertext_bytes(parameters.data_primes, parameters.degree)
 
 
 def envelope(stream: bytes | memoryview, parameters: LatticeParameters) -> bytes:
@@ -165,10 +115,10 @@ def open_envelope(data: bytes, parameters: LatticeParameters) -> bytes:
     Raises:
         MalformedMessage: not such an envelope, byte for byte, or for another number of slots or scale.
     """
-    stream = dict(_fields(data)).get(2, b"")
+    stream = _fields(data).get(2, b"")
     if envelope(stream, parameters) != data:
         raise MalformedMessage(f"not a TenSEAL vector of one ciphertext with {parameters.slots} slots")
-    check_stream(memoryview(stream), parameters.residue_bytes)
+    seal_format.check_stream(stream, ciphertext_bytes(parameters))
     return stream
 
 
@@ -186,21 +136,54 @@ def _varint(number: int) -> bytes:
     return bytes([*encoded, number])
 
 
-def context_fields(data: bytes) -> dict[tuple[int, ...], bytes]:
-    """The length-delimited fields of a serialised TenSEAL context by their path, without decoding any.
+class ContextFields(NamedTuple):
+    """What a serialised TenSEAL context (``TenSEALContextProto``) holds, undecoded.
 
-    Paths: (1,) encryption parameters, (2, 1) public key, (2, 4) relinearisation and (2, 5) Galois keys,
-    (3,) the private part. Numbers and scales are at their paths too, as they are encoded.
+    Attributes:
+        parameters: encryption parameters, as SEAL's stream.
+        public_key: SEAL's stream.
+        settings: TenSEAL's own flags and scale, as they are encoded.
+        secret_key: SEAL's stream; empty in a public context.
+    """
+
+    parameters: bytes
+    public_key: bytes
+    settings: bytes
+    secret_key: bytes
+
+    def to_bytes(self) -> bytes:
+        """The one encoding."""
+        public = _field(1, self.public_key) + self.settings
+        private = _field(3, _field(1, self.secret_key)) if self.secret_key else b""
+        return _field(1, self.parameters) + _field(2, public) + private
+
+
+def context_fields(data: bytes) -> ContextFields:
+    """Take a serialised context apart, strictly.
 
     Raises:
-        MalformedMessage: no such protobuf, or a field that is there twice.
+        BadKey: it holds relinearisation or Galois keys, which additions do not need.
+        MalformedMessage: no such protobuf, or not in its one encoding.
     """
-    fields = {(number,): value for number, value in _fields(data)}
-    public = fields.pop((2,), b"")
-    return fields | {(2, number): value for number, value in _fields(public)}
+    fields = _fields(data)
+    public, private = _fields(fields.get(2, b"")), _fields(fields.get(3, b""))
+    if _RELIN_KEYS in public or _GALOIS_KEYS in public or set(private) - {1}:
+        raise BadKey("the context carries relinearisation or Galois keys: additions need neither")
+    settings = b"".join(
+        bytes([number << 3 | kind]) + public.get(number, b"") for number, kind in _SETTINGS if number in public
+    )
+    found = ContextFields(fields.get(1, b""), public.get(1, b""), settings, private.get(1, b""))
+    if found.to_bytes() != data:
+        raise MalformedMessage("the context is not in the one encoding of its fields")
+    return found
 
 
-def _fields(data: bytes) -> list[tuple[int, bytes]]:
+def _field(number: int, value: bytes) -> bytes:
+    return bytes([number << 3 | 2]) + _varint(len(value)) + value
+
+
+def _fields(data: bytes) -> dict[int, bytes]:
+    """Values by field number; of a length-delimited one without its length."""
     found: dict[int, bytes] = {}
     at = 0
     while at < len(data):
@@ -219,7 +202,7 @@ def _fields(data: bytes) -> list[tuple[int, bytes]]:
         if at > len(data) or number in found:
             raise MalformedMessage("a protobuf is cut off, or holds a field twice")
         found[number] = data[start:at]
-    return list(found.items())
+    return found
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:

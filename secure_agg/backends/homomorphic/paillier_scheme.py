@@ -19,7 +19,7 @@ from mpc.keystream import KeyStream
 from mpc.paillier import Encryptor, PaillierError, PublicKey, SecretKey
 from mpc.paillier_packing import Packing
 from mpc.ring import ELEMENT_BYTES, Vector
-from mpc.threshold_paillier import KeyShare, ThresholdError, ThresholdKey
+from mpc.threshold_paillier import MAX_MEMBERS, KeyShare, ThresholdError, ThresholdKey
 from secure_agg.agreement import Participants
 from secure_agg.backends.base import Answer, Hidden, Opener, Session
 from secure_agg.backends.homomorphic.backend import (
@@ -83,10 +83,15 @@ def read_public(data: bytes, modulus_bits: int) -> PublicKey | ThresholdKey:
         BadKey: of another length than the policy's, or no key.
     """
     fields = decode(PaillierPublic, data, 1 << 20, phase=ADVERTISE)
+    if 8 * len(fields.modulus) != modulus_bits:
+        raise BadKey(f"a modulus of {8 * len(fields.modulus)} bits, the policy says {modulus_bits}", phase=ADVERTISE)
+    if len(fields.verification) != len(fields.members) or len(fields.members) > MAX_MEMBERS:
+        raise BadKey(
+            f"{len(fields.verification)} verification keys of {len(fields.members)} members, of {MAX_MEMBERS} at most",
+            phase=ADVERTISE,
+        )
     try:
         public = PublicKey.from_bytes(fields.modulus)
-        if public.bits != modulus_bits:
-            raise BadKey(f"a modulus of {public.bits} bits, the policy says {modulus_bits}", phase=ADVERTISE)
         if fields.threshold == 1 and not (fields.members or fields.base or fields.verification):
             return public
         sizes = {len(value) for value in (fields.base, *fields.verification)}
@@ -151,8 +156,15 @@ class PaillierScheme(Scheme):
         self.sum_bytes = self.length * ELEMENT_BYTES
 
     def encrypt(self, vector: Vector, randomness: bytes) -> bytes:
-        """Reproducible: the same randomness gives the same bytes."""
-        encryptor = _encryptor(self.public.to_bytes())
+        """Reproducible: the same randomness gives the same bytes.
+
+        Raises:
+            BadKey: the modulus is none: a small factor shows when something is encrypted under it.
+        """
+        try:
+            encryptor = _encryptor(self.public.to_bytes())
+        except PaillierError as error:
+            raise BadKey(f"no Paillier key: {error}", phase=ADVERTISE) from error
         count = self.packing.ciphertexts(vector.size)
         obfuscators = encryptor.obfuscators(KeyStream(randomness), 0, count)
         return paillier_packing.encrypt_vector(encryptor, self.packing, vector, obfuscators)
@@ -310,6 +322,9 @@ class CommitteeAggregator(HomomorphicAggregator):
     def receive_operation(self, phase: str, name: str, message: Message) -> None:
         """Check one member's answer; a wrong one names the member."""
         proof = decode(PartialAnswer, message.body, 1 << 16, phase=DECRYPT, culprit=name).proof
+        size = len(self._ciphertexts) * self._paillier.public.ciphertext_bytes
+        if len(message.bulk) != size:  # before as many numbers are made of it
+            raise BadShare(f"{len(message.bulk)} bytes of partial decryptions, not {size}", phase=DECRYPT, culprit=name)
         try:
             partials = [int(value) for value in self._paillier.public.parse(message.bulk)]
             statement = PartialDecryptionStatement(self._key, name, self._sid, self._ciphertexts, partials)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, Final
@@ -12,9 +13,14 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord
 
 from secure_agg.errors import MalformedMessage
+from secure_agg.refusal import LIBRARY_ERRORS
 
 _NUMPY: Final = "numpy.ndarray"
 """Flower's name for the one serialisation that it makes: numpy's own file format."""
+_KINDS: Final = "biufc"
+"""Booleans, integers, floating-point and complex numbers: what a model is of."""
+_MAX_DIMENSIONS: Final = 64
+"""numpy's own limit."""
 
 
 def to_arrays(record: ArrayRecord) -> dict[str, npt.NDArray[Any]]:
@@ -48,14 +54,15 @@ def _read(name: str, array: Array) -> npt.NDArray[Any]:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
         else:
             raise ValueError(f"format version {version}")
-    except ValueError as error:
-        raise MalformedMessage(f"array {name!r} is not in numpy's format: {error}") from error
+    except (SyntaxError, *LIBRARY_ERRORS) as error:  # numpy evaluates the header as a literal of Python
+        raise MalformedMessage(f"array {name!r} is not in numpy's format: {type(error).__name__}") from error
     if (str(dtype), shape) != (array.dtype, tuple(array.shape)):
         raise MalformedMessage(
             f"array {name!r} holds {dtype} of shape {shape}, and claims {array.dtype} of shape {tuple(array.shape)}"
         )
     size = len(array.data) - file.tell()
-    if dtype.hasobject or min(shape, default=0) < 0 or dtype.itemsize * math.prod(shape) != size:
+    fits = len(shape) <= _MAX_DIMENSIONS and all(0 <= length <= sys.maxsize for length in shape)
+    if dtype.kind not in _KINDS or not fits or dtype.itemsize * math.prod(shape) != size:
         raise MalformedMessage(f"array {name!r} of {dtype} and shape {shape} can't be {size} bytes")
     flat = np.frombuffer(array.data, dtype=dtype, offset=file.tell()) if size else np.empty(0, dtype)
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
