@@ -19,10 +19,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from mpc import parallel
+from mpc.compiled import compiled
 
 LIMB_BITS: Final = 64
 WINDOW_BITS: Final = 8
@@ -51,7 +52,7 @@ def _multiply_add(typing_context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
     return types.UniTuple(word, 2)(word, word, word, word), generate
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _subtract(a: Limbs, top: np.uint64, n: Limbs) -> np.uint64:
     """Subtract n from a + top·R ≥ n, in place; returns the new top word."""
     borrow = _ZERO
@@ -64,7 +65,7 @@ def _subtract(a: Limbs, top: np.uint64, n: Limbs) -> np.uint64:
     return np.uint64(top - borrow)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _is_below(a: Limbs, top: np.uint64, n: Limbs) -> bool:
     if top:
         return False
@@ -74,7 +75,7 @@ def _is_below(a: Limbs, top: np.uint64, n: Limbs) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _multiply(a: Limbs, b: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, out: Limbs, quotient: Limbs) -> None:
     """``out = a · b · R⁻¹`` modulo n²; ``out`` is neither a nor b. ``inverse`` is −n⁻¹ modulo 2^64.
 
@@ -124,7 +125,7 @@ def _multiply(a: Limbs, b: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, ou
         top = _subtract(u, top, n)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _fill_table(one: Limbs, base: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, table: Limbs) -> None:
     """``table[i, d]`` = base^(d · 2^(8i)), all in Montgomery form."""
     quotient = np.empty(n.size, np.uint64)
@@ -137,7 +138,7 @@ def _fill_table(one: Limbs, base: Limbs, n: Limbs, inverse: np.uint64, start: Li
         _multiply(table[i, last], table[i, 1], n, inverse, start, step, quotient)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _powers(table: Limbs, digits: Digits, n: Limbs, inverse: np.uint64, start: Limbs, out: Limbs) -> None:
     """``out[k]`` = product over i of ``table[i, digits[k, i]]``, in Montgomery form."""
     quotient = np.empty(n.size, np.uint64)
@@ -150,7 +151,7 @@ def _powers(table: Limbs, digits: Digits, n: Limbs, inverse: np.uint64, start: L
         out[k] = spare
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _blind(numbers: Limbs, messages: Limbs, n: Limbs, inverse: np.uint64, start: Limbs) -> None:
     """``numbers[k]``: from the Montgomery form of x to the 2·limbs words of x · (1 + messages[k]·n) mod n²."""
     limbs = n.size

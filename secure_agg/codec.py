@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from mpc.compiled import compiled
 from mpc.framing import integer
 from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import Vector
@@ -33,7 +33,20 @@ Arrays = list[npt.NDArray[np.float64]]
 _HALF: Final = np.zeros(0, dtype=np.uint32)
 
 
-@njit(cache=True, nogil=True)
+def _plain_encode(
+    values: npt.NDArray[Any], clip: float, scale: float, units: float, top: float, noise: Vector, out: Vector
+) -> int:
+    finite = np.isfinite(values)
+    if not finite.all():
+        return -1 - int(finite.argmin())
+    exact = values.astype(np.float64)
+    limited = np.clip(exact, -clip, clip)
+    r = noise * 2.0**-32 if noise.size else 0.5
+    out[:] = np.clip(np.floor((limited * scale + clip) * units + r), 0.0, top)
+    return int(np.count_nonzero(limited != exact))
+
+
+@compiled(or_else=_plain_encode)
 def _encode(
     values: npt.NDArray[Any], clip: float, scale: float, units: float, top: float, noise: Vector, out: Vector
 ) -> int:
