@@ -72,6 +72,18 @@ class Kernel(Generic[_P, _R]):
             return self._ready
 
 
+class Instruction:
+    """What numba has no word for, written for its code generator: its ``intrinsic``, made when a kernel needs it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+
+    def __call__(self, *args: Any) -> Any:
+        """Kernels call it, once it is numba's."""
+        raise TypeError(f"{self.function.__qualname__} is called by compiled kernels only")
+
+
 class _Decorator(Protocol):
     def __call__(self, loop: Callable[_P, _R], /) -> Kernel[_P, _R]: ...
 

@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from mpc.compiled import Kernel
+from mpc.compiled import Instruction, Kernel
 
 _DIGEST: Final = 32
 _log = logging.getLogger(__name__)
@@ -50,7 +50,11 @@ def compile_kept(kernel: Kernel[Any, Any]) -> Callable[..., Any]:
         ModuleNotFoundError: there is no numba.
     """
     from numba import njit
+    from numba.extending import intrinsic
 
+    for name in kernel.loop.__code__.co_names:
+        if isinstance(value := kernel.loop.__globals__.get(name), Instruction):
+            kernel.loop.__globals__[name] = intrinsic(value.function)
     dispatcher: Any = njit(nogil=True)(kernel.loop)
     try:
         dispatcher._cache = _Files(kernel)

@@ -18,12 +18,13 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from mpc import parallel
-from mpc.compiled import compiled
+from mpc.compiled import Instruction, compiled
+from mpc.optional import Optional
+
+ir: Any = Optional("llvmlite.ir")
+types: Any = Optional("numba.types")
 
 LIMB_BITS: Final = 64
 WINDOW_BITS: Final = 8
@@ -36,7 +37,7 @@ _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
 
 
-@intrinsic
+@Instruction
 def _multiply_add(typing_context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
     """(low, high) words of a·b + c + d, which always fits into two: numba itself has no 128-bit product."""
     word = types.uint64

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from gmpy2 import mpz
 
 from mpc import parallel
 from mpc.compiled import compiled
@@ -27,6 +26,9 @@ from mpc.framing import integer
 from mpc.montgomery import LIMB_BITS, Limbs, to_limbs
 from mpc.paillier import Encryptor, Obfuscators, PaillierError, PublicKey, SecretKey
 from mpc.ring import Vector
+
+if TYPE_CHECKING:
+    from gmpy2 import mpz
 
 HEADER_BYTES: Final = 32 + 4 * 8
 _MAX_SLOT_BITS: Final = 32

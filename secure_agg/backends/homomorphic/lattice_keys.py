@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import tenseal as ts
-
+from mpc.optional import Optional
 from secure_agg.backends.homomorphic import lattice_wire as wire
 from secure_agg.backends.homomorphic.lattice_parameters import BFV, CKKS, LatticeParameters
 from secure_agg.errors import BadKey, MalformedMessage, WrongContext
+
+if TYPE_CHECKING:
+    import tenseal as ts
+else:
+    ts = Optional("tenseal")
 
 SEAL_ERRORS: Final = (RuntimeError, ValueError, IndexError)
 """What SEAL's exceptions become."""
