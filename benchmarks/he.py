@@ -104,7 +104,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _options(arguments: argparse.Namespace) -> HeOptions:
     missing = [name for name in (*_NEEDED, *(["matplotlib"] if arguments.plot else [])) if not _installed(name)]
     if missing:
-        raise UsageError(f"{missing[0]} is not installed: run  pip install 'secure-agg[bench]'")
+        raise UsageError(f"{missing[0]} is not installed: run  pip install '.[bench]'")
     try:
         return HeOptions(
             params=arguments.params,

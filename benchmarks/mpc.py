@@ -18,9 +18,9 @@ from secure_agg.errors import ConfigError
 from zk import parameters
 
 MIN_AGGREGATORS: Final = 2
-CRYPTEN_INSTALL: Final = "pip install 'secure-agg[crypten]'  and  pip install --no-deps crypten==0.4.1"
+CRYPTEN_INSTALL: Final = "pip install '.[mpc]'  and  pip install --no-deps crypten==0.4.1"
 CRYPTEN: Final = f"crypten is not installed: run  {CRYPTEN_INSTALL}"
-GRPC: Final = "grpc is not installed: run  pip install 'secure-agg[operators]'"
+GRPC: Final = "grpc is not installed: run  pip install '.[operators]'"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ _NEIGHBOURS: Final = 20
 _AGGREGATORS: Final = 3
 _MODULUS_BITS: Final = 2048
 _STAGES: Final = ("encrypt", "add", "decrypt", "bytes", "error")
-_BENCH: Final = "pip install 'secure-agg[bench]'"
+_BENCH: Final = "pip install '.[bench]'"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _crypten(options: PeerOptions) -> list[Row]:
 
 
 PEERS: Final = (
-    Peer("Flower SecAgg+", ("flwr",), "pip install 'secure-agg[flower]'", _flower),
+    Peer("Flower SecAgg+", ("flwr",), "pip install '.[flower]'", _flower),
     Peer("TenSEAL", ("tenseal",), _BENCH, _tenseal),
     Peer("phe", ("phe",), _BENCH, _phe),
     Peer("CrypTen", ("crypten", "torch"), CRYPTEN_INSTALL, _crypten),

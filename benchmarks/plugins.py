@@ -16,7 +16,7 @@ from secure_agg.config import Policy
 from secure_agg.errors import ConfigError
 from zk import parameters
 
-FLOWER: Final = "flwr is not installed: run  pip install 'secure-agg[flower]'"
+FLOWER: Final = "flwr is not installed: run  pip install '.[flower]'"
 BITS: Final = 16
 
 

@@ -85,7 +85,7 @@ def _write(arguments: argparse.Namespace, reports: Sequence[Report], comparison:
     if not arguments.html and not arguments.markdown:
         return
     if not installed("matplotlib"):
-        raise UsageError("matplotlib is not installed: run  pip install 'secure-agg[bench]'")
+        raise UsageError("matplotlib is not installed: run  pip install '.[bench]'")
     from benchmarks import page, sections
 
     found = sections.sections(reports, comparison)

@@ -15,5 +15,3 @@
 
 The package knows neither commitments nor federated learning.
 """
-
-from mpc import compiling as compiling  # from here on every kernel's compilation is timed

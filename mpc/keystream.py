@@ -24,10 +24,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from numba import njit
 
+from mpc.compiled import compiled
 from mpc.framing import frame
-from mpc.ring import P, Vector, byte_view
+from mpc.ring import P, Vector, add_into, byte_view, subtract_from
 
 KEY_BYTES: Final = 32
 CHUNK: Final = 1 << 16
@@ -54,26 +54,24 @@ def derive_key(secret: bytes, label: str, *context: bytes) -> bytes:
     return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=frame(label, *context)).derive(secret)
 
 
-@njit(cache=True, nogil=True)
 def _to_residues(words: Vector) -> int:
     """Clear the top bits in place, move the words below p to the front, return how many there are."""
-    worst = np.uint32(0)
-    for i in range(words.size):
-        w = words[i] & _MASK31
-        words[i] = w
-        worst = max(worst, w)
-    if worst < _P32:
-        return int(words.size)
-    kept = 0
-    for i in range(words.size):
-        w = words[i]
-        words[kept] = w
-        if w < _P32:
-            kept += 1
-    return kept
+    words &= _MASK31
+    if int(words.max(initial=0)) < P:
+        return words.size
+    kept = words[words < _P32]
+    words[: kept.size] = kept
+    return kept.size
 
 
-@njit(cache=True, nogil=True)
+def _plain_add_residues(words: Vector, total: Vector, negative: bool) -> int:
+    values = words & _MASK31
+    values = values[: _to_residues(values)]
+    (subtract_from if negative else add_into)(total[: values.size], values)
+    return values.size
+
+
+@compiled(or_else=_plain_add_residues)
 def _add_residues(words: Vector, total: Vector, negative: bool) -> int:
     """Add the words' residues to the front of ``total``, or subtract them; returns how many there were."""
     added = 0

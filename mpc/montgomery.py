@@ -21,11 +21,13 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
 from mpc import parallel
+from mpc.compiled import Instruction, compiled
+from mpc.optional import Optional
+
+ir: Any = Optional("llvmlite.ir")
+types: Any = Optional("numba.types")
 
 LIMB_BITS: Final = 64
 WINDOW_BITS: Final = 8
@@ -38,7 +40,7 @@ _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
 
 
-@intrinsic
+@Instruction
 def _multiply_add(typing_context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
     """(low, high) words of a·b + c + d, which always fits into two: numba itself has no 128-bit product."""
     word = types.uint64
@@ -54,7 +56,7 @@ def _multiply_add(typing_context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
     return types.UniTuple(word, 2)(word, word, word, word), generate
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _subtract(a: Limbs, top: np.uint64, n: Limbs) -> np.uint64:
     """Subtract n from a + top·R ≥ n, in place; returns the new top word."""
     borrow = _ZERO
@@ -67,7 +69,7 @@ def _subtract(a: Limbs, top: np.uint64, n: Limbs) -> np.uint64:
     return np.uint64(top - borrow)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _is_below(a: Limbs, top: np.uint64, n: Limbs) -> bool:
     if top:
         return False
@@ -77,14 +79,14 @@ def _is_below(a: Limbs, top: np.uint64, n: Limbs) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _copy(number: Limbs, out: Limbs) -> None:
     for digit in range(2):
         for j in range(out.shape[1]):
             out[digit, j] = number[digit, j]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _multiply(a: Limbs, b: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, out: Limbs, quotient: Limbs) -> None:
     """``out = a · b · R⁻¹`` modulo n²; ``out`` is neither a nor b. ``inverse`` is −n⁻¹ modulo 2^64.
 
@@ -136,7 +138,7 @@ def _multiply(a: Limbs, b: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, ou
         top = _subtract(u, top, n)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _fill_table(one: Limbs, base: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, table: Limbs) -> None:
     """``table[i, d]`` = base^(d · 2^(8i)), all in Montgomery form."""
     quotient = np.empty(n.size, np.uint64)
@@ -150,7 +152,7 @@ def _fill_table(one: Limbs, base: Limbs, n: Limbs, inverse: np.uint64, start: Li
         _multiply(table[i, last], table[i, 1], n, inverse, start, step, quotient)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _powers(table: Limbs, digits: Digits, n: Limbs, inverse: np.uint64, start: Limbs, out: Limbs) -> None:
     """``out[k]`` = product over i of ``table[i, digits[k, i]]``, in Montgomery form."""
     quotient = np.empty(n.size, np.uint64)
@@ -163,7 +165,7 @@ def _powers(table: Limbs, digits: Digits, n: Limbs, inverse: np.uint64, start: L
         _copy(spare, out[k])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _blind(numbers: Limbs, messages: Limbs, n: Limbs, inverse: np.uint64, start: Limbs) -> None:
     """``numbers[k]``: from the Montgomery form of x to the 2·limbs words of x · (1 + messages[k]·n) mod n²."""
     limbs = n.size

@@ -15,8 +15,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from mpc.compiled import compiled
 from mpc.ring import P, Vector
 
 N: Final = 512
@@ -41,10 +41,25 @@ PSI: Final = _primitive_root()
 _TWIDDLES: Final[Vector] = np.array([pow(PSI, bit_reverse(i), P) for i in range(N)], dtype=np.uint32)
 # Shoup's precomputed quotients: floor(w · 2^32 / p) turns a modular product into two plain ones.
 _QUOTIENTS: Final[Vector] = np.array([(int(w) << 32) // P for w in _TWIDDLES], dtype=np.uint32)
+_WIDE_TWIDDLES: Final = _TWIDDLES.astype(np.uint64)
 _P32: Final = np.uint32(P)
+_P64: Final = np.uint64(P)
 
 
-@njit(cache=True, nogil=True)
+def _plain_transform(blocks: npt.NDArray[np.uint32]) -> None:
+    groups = 1
+    while groups < N:
+        pairs = blocks.reshape(groups, 2, -1)
+        low, high = pairs[:, 0], pairs[:, 1]
+        product = high * _WIDE_TWIDDLES[groups : 2 * groups, None]
+        v = (product % _P64).astype(np.uint32)
+        s, d = low + v, low - v
+        np.minimum(s, s - _P32, out=low)
+        np.minimum(d, d + _P32, out=high)
+        groups *= 2
+
+
+@compiled(or_else=_plain_transform)
 def transform_lanes(blocks: npt.NDArray[np.uint32]) -> None:
     """Transform 16 blocks in place. ``blocks[j, lane]`` is coefficient j of block ``lane``: shape (512,
     16).

@@ -19,16 +19,21 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import gmpy2
 import numpy as np
-from gmpy2 import mpz
 
 from mpc import parallel
 from mpc.framing import frame, integer
 from mpc.keystream import KeyStream
 from mpc.montgomery import LIMB_BITS, Digits, FixedBase, Limbs, to_limbs
+from mpc.optional import Optional
+
+if TYPE_CHECKING:
+    import gmpy2
+    from gmpy2 import mpz
+else:
+    gmpy2 = Optional("gmpy2")
 
 MIN_BITS: Final = 2048
 DEFAULT_BITS: Final = 3072
@@ -87,7 +92,7 @@ class PublicKey:
     @cached_property
     def n_squared(self) -> mpz:
         """The ciphertexts' modulus."""
-        return mpz(self.n) ** 2
+        return gmpy2.mpz(self.n) ** 2
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -136,8 +141,8 @@ class PublicKey:
         Raises:
             PaillierError: naming the first bad one in ``index``.
         """
-        n, n_squared = mpz(self.n), self.n_squared
-        product = mpz(1)
+        n, n_squared = gmpy2.mpz(self.n), self.n_squared
+        product = gmpy2.mpz(1)
         for index, c in enumerate(ciphertexts, first):
             if not 0 < c < n_squared:
                 raise PaillierError(f"ciphertext {index} is not in [1, n²)", index)
@@ -155,7 +160,7 @@ class PublicKey:
         size = self.ciphertext_bytes
         if len(data) % size:
             raise PaillierError(f"{len(data)} bytes are no whole number of {size}-byte ciphertexts")
-        values = [mpz(int.from_bytes(data[i : i + size], "little")) for i in range(0, len(data), size)]
+        values = [gmpy2.mpz(int.from_bytes(data[i : i + size], "little")) for i in range(0, len(data), size)]
         self.check(values, first)
         return values
 
@@ -224,7 +229,7 @@ class SecretKey:
             PaillierError: a value that :meth:`PublicKey.check` refuses.
         """
         self.public.check(ciphertexts)
-        n, p, q = self.public.n, mpz(self.p), mpz(self.q)
+        n, p, q = self.public.n, gmpy2.mpz(self.p), gmpy2.mpz(self.q)
         q_inverse = gmpy2.invert(q, p)
 
         def residues(values: list[mpz], prime: mpz, other: mpz) -> list[mpz]:
@@ -237,7 +242,7 @@ class SecretKey:
         def work(first: int, last: int) -> list[int]:
             out: list[int] = []
             for start in range(first, last, _BATCH):
-                values = [mpz(c) for c in ciphertexts[start : min(start + _BATCH, last)]]
+                values = [gmpy2.mpz(c) for c in ciphertexts[start : min(start + _BATCH, last)]]
                 pairs = zip(residues(values, p, q), residues(values, q, p), strict=True)
                 out += [int((b + q * ((a - b) * q_inverse % p)) % n) for a, b in pairs]
             return out

@@ -16,24 +16,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from gmpy2 import mpz
-from numba import njit
 
 from mpc import parallel
+from mpc.compiled import compiled
 from mpc.framing import integer
 from mpc.montgomery import LIMB_BITS, Limbs, to_limbs
 from mpc.paillier import Encryptor, Obfuscators, PaillierError, PublicKey, SecretKey
 from mpc.ring import Vector
+
+if TYPE_CHECKING:
+    from gmpy2 import mpz
 
 HEADER_BYTES: Final = 32 + 4 * 8
 _MAX_SLOT_BITS: Final = 32
 _LIMB: Final = np.uint64(LIMB_BITS)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _pack(values: Vector, slots: int, slot_bits: int, out: Limbs) -> None:
     """Add the values to ``out[row]``, all zero, ``slots`` of them a row."""
     for row in range(out.shape[0]):
@@ -46,7 +48,7 @@ def _pack(values: Vector, slots: int, slot_bits: int, out: Limbs) -> None:
                 out[row, word + np.uint64(1)] |= value >> (_LIMB - shift)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _unpack(rows: Limbs, slots: int, slot_bits: int, out: Vector) -> bool:
     """Read the slots into ``out``; whether nothing is left in the rows beyond them."""
     mask = (np.uint64(1) << np.uint64(slot_bits)) - np.uint64(1)

@@ -11,7 +11,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from mpc.compiled import compiled
 
 P: Final = 2147473409
 ELEMENT_BYTES: Final = 4
@@ -21,22 +22,24 @@ Vector = npt.NDArray[np.uint32]
 _P32: Final = np.uint32(P)
 
 
-@njit(cache=True, nogil=True)
-def _is_canonical(values: Vector) -> bool:
-    worst = np.uint32(0)
-    for i in range(values.size):
-        worst = max(worst, values[i])
-    return bool(worst < _P32)
+def _plain_add(total: Vector, values: Vector) -> None:
+    total += values
+    np.minimum(total, total - _P32, out=total)  # below p, the difference wraps to something huge
 
 
-@njit(cache=True, nogil=True)
+def _plain_subtract(total: Vector, values: Vector) -> None:
+    total -= values
+    np.minimum(total, total + _P32, out=total)
+
+
+@compiled(or_else=_plain_add)
 def _add(total: Vector, values: Vector) -> None:
     for i in range(total.size):
         s = np.uint32(total[i] + values[i])
         total[i] = min(s, np.uint32(s - _P32))
 
 
-@njit(cache=True, nogil=True)
+@compiled(or_else=_plain_subtract)
 def _subtract(total: Vector, values: Vector) -> None:
     for i in range(total.size):
         s = np.uint32(total[i] - values[i])
@@ -45,7 +48,7 @@ def _subtract(total: Vector, values: Vector) -> None:
 
 def is_canonical(values: Vector) -> bool:
     """Whether every entry is below p (entries of a ``uint32`` vector need not be)."""
-    return bool(_is_canonical(values))
+    return int(values.max(initial=0)) < P
 
 
 def add_into(total: Vector, values: Vector) -> None:

@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from mpc.compiled import compiled
 from mpc.keystream import KeyStream
 from mpc.ring import P, Vector
 
@@ -52,7 +52,17 @@ def _from_limbs(limbs: Vector, index: int) -> bytes:
     return value.to_bytes(SECRET_BYTES, "little")
 
 
-@njit(cache=True, nogil=True)
+def _plain_evaluate(coefficients: Shares, points: Vector, out: Shares) -> None:
+    x = points.astype(np.uint64)[:, None]
+    values = np.zeros(out.shape, dtype=np.uint64)
+    for row in coefficients[::-1]:
+        values *= x
+        values += row
+        values %= _P64
+    out[:] = values
+
+
+@compiled(or_else=_plain_evaluate)
 def _evaluate(coefficients: Shares, points: Vector, out: Shares) -> None:
     """``out[j, i]`` = polynomial i at ``points[j]``; ``coefficients[c, i]`` of polynomial i, lowest first
     (Horner).
@@ -68,14 +78,12 @@ def _evaluate(coefficients: Shares, points: Vector, out: Shares) -> None:
                 out[j, i] = np.uint32((np.uint64(out[j, i]) * x + np.uint64(coefficients[c, i])) % _P64)
 
 
-@njit(cache=True, nogil=True)
-def _weighted_sum(weights: Vector, shares: Shares, out: Vector) -> None:
-    """``out[i]`` = sum over j of ``weights[j] · shares[j, i]``."""
-    for i in range(out.size):
-        total = np.uint64(0)
-        for j in range(weights.size):
-            total = (total + np.uint64(weights[j]) * np.uint64(shares[j, i])) % _P64
-        out[i] = np.uint32(total)
+def _weighted_sum(weights: Vector, shares: Shares) -> Vector:
+    """Entry i is the sum over j of ``weights[j] · shares[j, i]`` modulo p."""
+    total = np.zeros(shares.shape[1], dtype=np.uint64)
+    for weight, row in zip(weights, shares, strict=True):
+        total += row * np.uint64(weight) % _P64  # far fewer than the 2^33 rows that would be too many
+    return (total % _P64).astype(np.uint32)
 
 
 def _lagrange_at_zero(points: Sequence[int]) -> Vector:
@@ -139,7 +147,5 @@ def combine(points: Sequence[int], shares: Shares) -> list[bytes]:
     _check_points(points)
     if shares.ndim != 3 or shares.shape[0] != len(points) or shares.shape[2] != LIMBS or not len(points):
         raise ShareError(f"shares of shape {shares.shape} do not fit {len(points)} holders")
-    flat = np.ascontiguousarray(shares.reshape(len(points), -1))
-    out = np.empty(flat.shape[1], dtype=np.uint32)
-    _weighted_sum(_lagrange_at_zero(points), flat, out)
+    out = _weighted_sum(_lagrange_at_zero(points), shares.reshape(len(points), -1))
     return [_from_limbs(limbs, index) for index, limbs in enumerate(out.reshape(-1, LIMBS))]

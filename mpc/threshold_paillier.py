@@ -22,15 +22,20 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import gmpy2
 import numpy as np
-from gmpy2 import mpz
 
 from mpc import parallel
 from mpc.framing import frame, integer
+from mpc.optional import Optional
 from mpc.paillier import DEFAULT_BITS, PaillierError, PublicKey, check_bits
+
+if TYPE_CHECKING:
+    import gmpy2
+    from gmpy2 import mpz
+else:
+    gmpy2 = Optional("gmpy2")
 
 MAX_MEMBERS: Final = 64
 """Δ = ℓ! lengthens every exponent: 64! has 296 bits, beside 2 · bits of a share."""
@@ -224,7 +229,7 @@ def partial_decrypt(share: KeyShare, ciphertexts: Sequence[int]) -> list[int]:
     def work(first: int, last: int) -> list[int]:
         out: list[int] = []
         for start in range(first, last, _BATCH):
-            values = [mpz(c) for c in ciphertexts[start : min(start + _BATCH, last)]]
+            values = [gmpy2.mpz(c) for c in ciphertexts[start : min(start + _BATCH, last)]]
             out += [int(d) for d in gmpy2.powmod_base_list(values, exponent, n_squared)]  # without Python's lock
         return out
 
@@ -263,11 +268,11 @@ def combine(key: ThresholdKey, partials: Mapping[str, Sequence[int]], count: int
     weights = _lagrange_at_zero([key.number(member) for member in chosen], key.delta)
     raising = [(partials[member], 2 * w) for member, w in zip(chosen, weights, strict=True) if w > 0]
     lowering = [(partials[member], -2 * w) for member, w in zip(chosen, weights, strict=True) if w < 0]
-    n, n_squared = mpz(key.public.n), key.public.n_squared
+    n, n_squared = gmpy2.mpz(key.public.n), key.public.n_squared
     scale = gmpy2.invert(4 * key.delta**2, n)
 
     def product(factors: list[tuple[Sequence[int], int]], index: int) -> mpz:
-        out = mpz(1)
+        out = gmpy2.mpz(1)
         for values, exponent in factors:
             out = out * gmpy2.powmod(values[index], exponent, n_squared) % n_squared
         return out

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from mpc import parallel
+from mpc.compiled import compiled
 from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import P, Vector, add_into, subtract_from
 
@@ -28,7 +28,11 @@ _P64 = np.uint64(P)
 MAX_PARTIES = 16
 
 
-@njit(cache=True, nogil=True)
+def _plain_add_scaled(total: Vector, values: Vector, factor: int) -> None:
+    total[:] = (values * np.uint64(factor) + total) % _P64
+
+
+@compiled(or_else=_plain_add_scaled)
 def _add_scaled(total: Vector, values: Vector, factor: int) -> None:
     c = np.uint64(factor)
     for i in range(total.size):

@@ -26,8 +26,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from mpc.compiled import compiled
 from mpc.framing import integer
 from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import Vector
@@ -43,7 +43,23 @@ MARK: Final = -(2.0**100 + 2.0**77)
 """
 
 
-@njit(cache=True, nogil=True)
+def _plain_encode(
+    values: npt.NDArray[Any], clip: float, scale: float, units: float, half: float, words: Vector, out: Vector
+) -> int:
+    finite = np.isfinite(values)
+    if not finite.all():
+        return -1 - int(finite.argmin())
+    exact = values.astype(np.float64)
+    limited = np.clip(exact, -clip, clip)
+    y = (limited * scale) * units
+    q = np.floor(y)
+    q += (words + 0.5) * 2.0**-32 < y - q
+    marks = exact == MARK
+    out[:] = half + np.where(marks, -1.0, np.clip(q, -half, half))
+    return int(np.count_nonzero((limited != exact) & ~marks))
+
+
+@compiled(or_else=_plain_encode)
 def _encode(
     values: npt.NDArray[Any], clip: float, scale: float, units: float, half: float, words: Vector, out: Vector
 ) -> int:

@@ -133,7 +133,7 @@ def test_what_is_not_installed_is_missing_and_not_zero(
     assert not any(row["peer"].startswith("CrypTen") for row in report["rows"])
     out = capsys.readouterr().out
     assert "not measured: crypten" in out
-    assert "pip install 'secure-agg[crypten]'" in out
+    assert "pip install '.[mpc]'" in out
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 import secure_agg
-from secure_agg import Identity, errors
+from secure_agg import Identity, errors, extras
 from secure_agg.cli import exits, experiment, main, tamper
-from secure_agg.fl import extras
 
 CLIENTS = ("ann", "bob", "cyd", "dan")
 
@@ -330,10 +329,10 @@ def test_without_a_command_the_help_is_shown(run: Run, group: tuple[str, ...]) -
 
 
 def test_without_the_extra_the_demo_names_it(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    monkeypatch.setattr(extras, "is_there", lambda _: False)
     outcome = run("demo", "--output", tmp_path)
     assert outcome.code == exits.USAGE
-    assert "pip install 'secure-agg[demo]'" in outcome.err
+    assert "pip install '.[demo]'" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,8 +14,9 @@ import pytest
 from anchoring import PUBLISHER, WATCHER, Chain
 
 import secure_agg
+from secure_agg import extras
 from secure_agg.cli import anchor, exits, main
-from secure_agg.ledger.evm import extras, node, registry
+from secure_agg.ledger.evm import node, registry
 
 URL = "http://127.0.0.1:8545"
 
@@ -184,10 +185,10 @@ def test_wrong_usage_is_explained(
 
 
 def test_a_missing_extra_is_named(run: Run, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "is_there", lambda name: False)
     for arguments in (
         ("ledger", "anchor", ledger, "--rpc", URL, "--deploy"),
         ("verify", evidence_of(ledger, 0), "--chain", URL, "--contract", PUBLISHER.address),
     ):
         refused = run(*arguments)
-        assert (refused.code, "pip install 'secure-agg[evm]'" in refused.err) == (exits.USAGE, True)
+        assert (refused.code, "pip install '.[evm]'" in refused.err) == (exits.USAGE, True)

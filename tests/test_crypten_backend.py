@@ -311,7 +311,7 @@ def test_a_bound_beyond_what_any_vector_in_range_reaches_bounds_nothing() -> Non
 
 
 def test_parties_without_crypten_say_so_before_any_client_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secure_agg.backends.crypten.engine.loader.find_spec", lambda name: None)
+    monkeypatch.setattr("secure_agg.extras.is_there", lambda name: False)
     tape = play(federation())
     with pytest.raises(ConfigError, match="pip install"):
         tape.answer(PARTIES[0])

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secure_agg import Ledger
-from secure_agg.backends.crypten.engine import loader
+from secure_agg import Ledger, extras
 from secure_agg.cli import exits, main, poison
 from secure_agg.cli.experiment import CLIP, training_for
 from secure_agg.fl import datasets
@@ -152,8 +151,8 @@ def test_what_can_not_be_shown_is_a_usage_error(
 def test_without_crypten_it_says_how_to_install_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(loader, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "is_there", lambda name: name != "crypten")
     code, _, err = run(capsys, "--output", tmp_path / "out")
     assert code == exits.USAGE
-    assert "pip install 'secure-agg[crypten]'" in err
+    assert "pip install '.[mpc]'" in err
     assert not (tmp_path / "out").exists()

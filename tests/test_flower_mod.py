@@ -260,17 +260,17 @@ def test_a_node_that_is_gone_is_told_apart() -> None:
 # --- versions ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("found", ["1.41", "1.41.0", "1.41.7", "1.41.0rc1"])
+@pytest.mark.parametrize("found", ["1.41", "1.41.0", "1.41.7", "1.41.0rc1", "1.42.0"])
 def test_a_supported_version_passes(found: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions.importlib.metadata, "version", lambda name: found)
-    versions.require("flwr", ">=1.41,<1.42")
+    versions.require("flwr", ">=1.41,<1.43", "flower")
 
 
-@pytest.mark.parametrize("found", ["1.40.9", "1.42", "1.42.0.dev1", "1.5", "2.0", "nightly"])
+@pytest.mark.parametrize("found", ["1.40.9", "1.43", "1.43.0.dev1", "1.5", "2.0", "nightly"])
 def test_another_version_is_refused_with_what_to_do(found: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions.importlib.metadata, "version", lambda name: found)
-    with pytest.raises(ConfigError, match=rf"flwr {found} is not supported.*pip install 'flwr>=1.41,<1.42'"):
-        versions.require("flwr", ">=1.41,<1.42")
+    with pytest.raises(ConfigError, match=rf"flwr {found} is not supported.*pip install 'flwr>=1.41,<1.43'"):
+        versions.require("flwr", ">=1.41,<1.43", "flower")
 
 
 def test_a_framework_that_is_missing_is_named() -> None:

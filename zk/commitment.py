@@ -24,9 +24,9 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from mpc import parallel
+from mpc.compiled import compiled
 from mpc.framing import frame
 from mpc.keystream import KeyStream
 from mpc.ntt import LANES, N, transform_lanes
@@ -51,7 +51,34 @@ def matrix_key(rank: int) -> bytes:
     return hashlib.sha256(frame("commitment-matrix", bytes([rank]))).digest()
 
 
-@njit(cache=True, nogil=True)
+def _plain_load(x: Vector, s: Vector, first: int, out: npt.NDArray[np.uint32]) -> None:
+    rows = np.zeros((LANES, N), dtype=np.uint32)
+    flat = rows.reshape(-1)
+    begin = first * N
+    for part, place in ((x, 0), (s, blocks_for(x.size) * N)):
+        values = part[max(begin - place, 0) : max(begin + flat.size - place, 0)]
+        start = max(place - begin, 0)
+        flat[start : start + values.size] = values
+    out[:] = rows.T
+
+
+def _plain_accumulate(
+    x: Vector,
+    s: Vector,
+    first: int,
+    matrix: Vector,
+    blocks: npt.NDArray[np.uint32],
+    sums: npt.NDArray[np.uint64],
+) -> None:
+    _load(x, s, first, blocks)
+    transform_lanes(blocks)
+    total = sums.reshape(-1, N * LANES)
+    products = matrix.reshape(total.shape) * blocks.reshape(-1).astype(np.uint64)
+    products += total
+    np.minimum(products, products - _REDUCE, out=total)
+
+
+@compiled(or_else=_plain_load)
 def _load(x: Vector, s: Vector, first: int, out: npt.NDArray[np.uint32]) -> None:
     """``out[t, lane]`` = coordinate t of block ``first + lane`` of x, padded, followed by s; zeros after
     the end.
@@ -76,7 +103,7 @@ def _load(x: Vector, s: Vector, first: int, out: npt.NDArray[np.uint32]) -> None
                 out[t, lane] = 0
 
 
-@njit(cache=True, nogil=True)
+@compiled(or_else=_plain_accumulate)
 def _accumulate(
     x: Vector,
     s: Vector,
@@ -99,15 +126,10 @@ def _accumulate(
             total[i] = min(z, z - _REDUCE)
 
 
-@njit(cache=True, nogil=True)
-def _add_lanes(sums: npt.NDArray[np.uint64], out: Vector) -> None:
-    """``out[r · 512 + t]`` = sum over the lanes of ``sums[r, t, lane]`` modulo p."""
-    rows = sums.reshape(out.size, LANES)
-    for i in range(out.size):
-        total = np.uint64(0)
-        for lane in range(LANES):
-            total += rows[i, lane] % _P64
-        out[i] = np.uint32(total % _P64)
+def _add_lanes(sums: npt.NDArray[np.uint64]) -> Vector:
+    """Entry r · 512 + t is the sum over the lanes of ``sums[r, t, lane]`` modulo p."""
+    total: npt.NDArray[np.uint64] = (sums % _P64).sum(axis=-1, dtype=np.uint64) % _P64
+    return total.astype(np.uint32).reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -164,9 +186,7 @@ def commit(x: Vector, s: Vector, rank: int) -> Commitment:
         for group in range(start, stop):
             stream.residues(group, matrix)
             _accumulate(x, s, group * LANES, matrix, blocks, sums)
-        residues = np.empty(rank * N, dtype=np.uint32)
-        _add_lanes(sums, residues)
-        return residues
+        return _add_lanes(sums)
 
     parts = parallel.map_ranges(work, groups, minimum=4)
     for part in parts[1:]:

@@ -25,16 +25,21 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import gmpy2
 import numpy as np
-from gmpy2 import mpz
 
 from mpc.framing import integer
 from mpc.keystream import KeyStream
+from mpc.optional import Optional
 from mpc.threshold_paillier import KeyShare, ThresholdError, ThresholdKey, check_partials
 from zk.transcript import Transcript
+
+if TYPE_CHECKING:
+    import gmpy2
+    from gmpy2 import mpz
+else:
+    gmpy2 = Optional("gmpy2")
 
 CHALLENGE_BYTES: Final = 16
 _CHALLENGE_BITS: Final = 8 * CHALLENGE_BYTES
@@ -120,14 +125,14 @@ def _multi_power(values: Sequence[int], coefficients: Sequence[bytes], modulus: 
     """Product of values[k]^coefficients[k], a byte of every coefficient at a time (Pippenger's buckets): 16 products a
     value, where single powers take 200.
     """
-    bases = [mpz(value) for value in values]
-    out = mpz(1)
+    bases = [gmpy2.mpz(value) for value in values]
+    out = gmpy2.mpz(1)
     for position in reversed(range(_COEFFICIENT_BYTES)):
-        buckets = [mpz(1)] * 256
+        buckets = [gmpy2.mpz(1)] * 256
         for base, coefficient in zip(bases, coefficients, strict=True):
             digit = coefficient[position]
             buckets[digit] = buckets[digit] * base % modulus
-        running = total = mpz(1)
+        running = total = gmpy2.mpz(1)
         for bucket in reversed(buckets[1:]):  # bucket d is counted d times
             running = running * bucket % modulus
             total = total * running % modulus

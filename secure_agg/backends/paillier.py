@@ -9,6 +9,7 @@ from mpc import paillier
 from mpc.paillier import PaillierError, PublicKey
 from mpc.paillier_packing import HEADER_BYTES
 from mpc.threshold_paillier import ThresholdKey
+from secure_agg import extras
 from secure_agg.backends.base import AggregatorSide, Opener, TrustStatement
 from secure_agg.backends.homomorphic.backend import HomomorphicAggregator, HomomorphicBackend, read_checked
 from secure_agg.backends.homomorphic.paillier_scheme import (
@@ -81,6 +82,7 @@ class PaillierBackend(HomomorphicBackend):
 
     def scheme(self, config: RoundConfig, public: bytes) -> PaillierScheme:
         """Packed for this round's sums."""
+        extras.require("paillier")
         return PaillierScheme(config, self._key(config.policy, public))
 
     def _key(self, policy: Policy, public: bytes) -> PublicKey | ThresholdKey:
@@ -112,10 +114,12 @@ class PaillierBackend(HomomorphicBackend):
 
     def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
         """A fresh key; the caller is its dealer."""
+        extras.require("paillier")
         return deal(self._bits(config.policy), self._threshold(config.policy), holders)
 
     def opener(self, policy: Policy, data: bytes) -> Opener:
         """A whole key or a share, as the policy says."""
+        extras.require("paillier")
         opener = restore(data, self._bits(policy))
         self._key(policy, opener.public)
         return opener

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from secure_agg import extras
 from secure_agg.cli.options import LedgerArgument
 from secure_agg.cli.output import JsonOption, emit, progress, show_fields
 from secure_agg.errors import ConfigError, LedgerError, TrustError
-from secure_agg.ledger.evm.extras import require_evm_extra
 from secure_agg.ledger.log import Ledger
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def anchor_ledger(
     """
     if (contract is None) == (not deploy):
         raise ConfigError("pass --contract ADDRESS, or --deploy to make a new contract")
-    require_evm_extra()
+    extras.require("evm")
     from secure_agg.ledger.evm.node import connect
     from secure_agg.ledger.evm.registry import Registry, Terms
 
@@ -118,7 +118,7 @@ def check_chain(evidence: Evidence, verified: Verified, trust: Trust | None, url
         VerificationError: the contract holds something else, or has struck the round.
         TrustError: it is of another log than the verifier has pinned.
     """
-    require_evm_extra()
+    extras.require("evm")
     from secure_agg.ledger.evm.node import connect
     from secure_agg.ledger.evm.registration import AnchoredRound
     from secure_agg.ledger.evm.registry import Registry

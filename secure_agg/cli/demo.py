@@ -15,8 +15,9 @@ import numpy.typing as npt
 import typer
 from rich.console import Console
 
+from secure_agg import extras
 from secure_agg.backends import load as load_backend
-from secure_agg.backends.crypten.engine.loader import require
+from secure_agg.backends.crypten.engine import loader
 from secure_agg.cli import chart, exits, experiment, poison, poison_chart, tamper
 from secure_agg.cli.costs import costs
 from secure_agg.cli.demo_report import document_of, show_tampering, show_training, tampering_document
@@ -25,7 +26,6 @@ from secure_agg.cli.poison_report import document_of as poison_document
 from secure_agg.cli.poison_report import show_poisoning
 from secure_agg.errors import ConfigError
 from secure_agg.fl import datasets
-from secure_agg.fl.extras import require_demo_extra
 from secure_agg.fl.fedavg import Model, run_federated
 from secure_agg.ledger.log import Ledger
 
@@ -90,9 +90,9 @@ def demo(
         raise ConfigError(
             f"backend {backend!r} sums what it is given, poison included: --poison needs {poison.BACKEND!r}"
         )
-    require_demo_extra()
+    extras.require("demo")
     if poisoned:
-        require()
+        loader.require()
     number = rounds if rounds is not None else _default_rounds(tampering, poisoned)
     if tampering and number < 2:
         raise ConfigError("--tamper needs at least 2 rounds: an honest one first")

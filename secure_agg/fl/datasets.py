@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from secure_agg import extras
 from secure_agg.errors import ConfigError
-from secure_agg.fl.extras import require_demo_extra
 
 TEST_SHARE: Final = 0.25
 """Share of all samples that no client holds."""
@@ -117,7 +117,7 @@ def load(name: str, seed: int) -> Federation:
     """
     if name not in _SOURCES:
         raise ConfigError(f"there is no data set {name!r}: {', '.join(NAMES)}")
-    require_demo_extra()
+    extras.require("demo")
     source = _SOURCES[name]
     features, labels = source.loader()
     order = np.random.default_rng(seed).permutation(len(labels))

@@ -7,7 +7,6 @@ the old checkpoint finds all it needs while a new one is being written; a crash 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from secure_agg import locks
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, LedgerRefused, VerificationError
 from secure_agg.ledger import merkle
 from secure_agg.ledger.chain import read_record
@@ -175,9 +175,9 @@ def _published(directory: Path, database: Database, head: SignedHead) -> SignedH
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """Keep other exports out: the later one must not bring back an older checkpoint."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        locks.hold(descriptor)
         yield
     finally:
         os.close(descriptor)

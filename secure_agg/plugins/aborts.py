@@ -6,7 +6,6 @@ journal, not evidence: nobody signs it. What proves something are the proofs of 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from secure_agg import keystore
+from secure_agg import keystore, locks
 from secure_agg.config import RoundConfig
 from secure_agg.errors import SecureAggError
 from secure_agg.fault import FaultProof
@@ -77,7 +76,7 @@ class AbortJournal:
         )
         line = json.dumps(abort.__dict__, sort_keys=True) + "\n"  # in ASCII: what peers write ends no line
         with self.path.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            locks.hold(file.fileno())
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)  # what a crash has cut off
             file.write(line.encode())

@@ -14,7 +14,6 @@ and ``operators.json``: where each operator listens, and its card. For a homomor
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import os
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,7 @@ from typing import Final, Self, TypeVar
 
 import msgspec
 
-from secure_agg import backends, keystore
+from secure_agg import backends, keystore, locks
 from secure_agg.certificate import KeyCertificate, setup_digest
 from secure_agg.config import RoundConfig
 from secure_agg.errors import ConfigError, RemoteProtocolError
@@ -143,7 +142,7 @@ class ClientHome:
         except OSError as error:
             raise ConfigError(f"{self.path / _LOCK} can't be opened: {error.strerror}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locks.hold(descriptor)
             yield
         finally:
             os.close(descriptor)

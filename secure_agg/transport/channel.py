@@ -1,24 +1,25 @@
 """What the two ends of a connection have in common: addresses, limits, and what gRPC is told.
 
 A connection is HTTP/2 over TLS, with one unary method that takes a role's message and returns the role's answer, as
-the bytes they are. Needs the extra ``operators``.
+the bytes they are. Needs the extra ``operators``, once there is a connection.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from mpc.optional import Optional
 from secure_agg.errors import ConfigError
 from secure_agg.messages import Wire
 from secure_agg.transport.credentials import OperatorCard
 
-try:
+if TYPE_CHECKING:
     import grpc
     import grpc.aio
-except ImportError:
-    raise ConfigError("grpcio is not installed: run  pip install 'secure-agg[operators]'") from None
+else:
+    grpc = Optional("grpc")  # ``grpc.aio`` is there with it
 
 __all__ = [
     "CALLS",

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
+from secure_agg import extras
 from secure_agg.errors import (
     BadKey,
     ConfigError,
@@ -52,6 +53,7 @@ class _Link:
     """The connection to one operator."""
 
     def __init__(self, keys: OperatorKeys, endpoint: Endpoint, limit: int) -> None:
+        extras.require("operators")
         card = endpoint.card
         key, certificate = keys.tls_pair()
         tls = grpc.ssl_channel_credentials(card.pem, key, certificate)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
+from secure_agg import extras
 from secure_agg.errors import ConfigError, MalformedMessage, SecureAggError
 from secure_agg.identity import Roster
 from secure_agg.messages import encode, peek
@@ -80,6 +81,7 @@ class OperatorServer:
             ConfigError: nobody may connect, a peer is named twice, or the limit is out of range.
             RemoteProtocolError: a card is not its operator's.
         """
+        extras.require("operators")
         keys.card().check(operators)
         self._peers: dict[bytes, str] = {}
         for card in peers:

@@ -27,12 +27,12 @@ from __future__ import annotations
 import io
 import secrets
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import tenseal as ts
 
+from mpc.optional import Optional
 from mpc.ring import Vector
 from secure_agg.backends.homomorphic import lattice_wire as wire
 from secure_agg.backends.homomorphic.lattice_keys import PublicKey, SecretKey, keygen
@@ -41,6 +41,11 @@ from secure_agg.backends.homomorphic.lattice_pool import Slots, encrypt_all
 from secure_agg.backends.homomorphic.seal_format import open_stream
 from secure_agg.errors import BadInput, LocalProtocolError, MalformedMessage, UpdateError
 from secure_agg.refusal import LIBRARY_ERRORS
+
+if TYPE_CHECKING:
+    import tenseal as ts
+else:
+    ts = Optional("tenseal")
 
 __all__ = [
     "Accumulator",
@@ -53,9 +58,7 @@ __all__ = [
     "to_tenseal",
 ]
 
-# TenSEAL's compiled vectors: the Python classes around them first copy every input through a PlainTensor,
-# a quarter of the time of an encryption. In the order of lattice_worker.SLOT_TYPES.
-_VECTORS: Final = {BFV: ts._ts_cpp.BFVVector, CKKS: ts._ts_cpp.CKKSVector}
+_SCHEMES = (BFV, CKKS)  # in the order of lattice_worker.SLOT_TYPES
 
 
 def encrypt(public: PublicKey, vector: Vector) -> bytes:
@@ -223,11 +226,11 @@ def from_tenseal(vectors: Iterable[bytes], public: PublicKey) -> bytes:
 
 
 def _encrypt_chunks(public: PublicKey, vector: Vector) -> Iterator[bytes]:
-    parameters, kind, context = public.parameters, _VECTORS[public.parameters.scheme], public.context.data
+    parameters, kind, context = public.parameters, _vector(public.parameters.scheme), public.context.data
     step = parameters.chunk_values
     serialised = encrypt_all(
         public.plain,
-        list(_VECTORS).index(parameters.scheme),
+        _SCHEMES.index(parameters.scheme),
         parameters.chunks,
         lambda index: _pack(vector[index * step : (index + 1) * step], parameters),
         lambda slots: kind(context, slots.tolist()).serialize(),
@@ -273,6 +276,13 @@ def _unpack(slots: list[int] | list[float], parameters: LatticeParameters, clien
     return sums.astype(np.uint32).reshape(-1)
 
 
+def _vector(scheme: str) -> Any:
+    """TenSEAL's compiled vectors: the Python classes around them first copy every input through a PlainTensor, a
+    quarter of the time of an encryption.
+    """
+    return ts._ts_cpp.BFVVector if scheme == BFV else ts._ts_cpp.CKKSVector
+
+
 def _load(public: PublicKey, stream: bytes | memoryview, context: ts.Context | None = None) -> Any:
     """A TenSEAL vector from a stream, in ``context`` or the key's own. SEAL is given what has been read of it.
 
@@ -283,7 +293,7 @@ def _load(public: PublicKey, stream: bytes | memoryview, context: ts.Context | N
     context = context or public.context
     try:
         plain = open_stream(stream, public.form.ciphertext)
-        return _VECTORS[parameters.scheme](context.data, wire.envelope(plain, parameters))
+        return _vector(parameters.scheme)(context.data, wire.envelope(plain, parameters))
     except (MalformedMessage, *LIBRARY_ERRORS) as error:
         why = str(error) if isinstance(error, MalformedMessage) else type(error).__name__
         raise MalformedMessage(f"a chunk is no ciphertext of these parameters: {why}") from error

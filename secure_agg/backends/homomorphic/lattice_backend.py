@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 
 from mpc.framing import integer
 from mpc.ring import ELEMENT_BYTES, Vector
+from secure_agg import extras
 from secure_agg.agreement import Participants
 from secure_agg.backends.base import Answer, Opener
 from secure_agg.backends.homomorphic import lattice, lattice_parameters, lattice_wire
@@ -86,6 +87,7 @@ class LatticeBackend(HomomorphicBackend):
 
     def scheme(self, config: RoundConfig, public: bytes) -> Scheme:
         """TenSEAL's public context, compared with the round's parameters."""
+        extras.require("he")
         return _Scheme(_public_key(public, self.parameters(config)))
 
     def hidden_sizes(self, config: RoundConfig) -> range:
@@ -96,9 +98,11 @@ class LatticeBackend(HomomorphicBackend):
         """One key for one holder: TenSEAL has no threshold mode."""
         if len(holders) != 1:
             raise ConfigError(f"backend {self.name!r} can't split its key among {len(holders)} holders")
+        extras.require("he")
         return {holders[0]: LatticeOpener(lattice.keygen(self.parameters(config)))}
 
     def opener(self, policy: Policy, data: bytes) -> Opener:
         """The parameters follow from the policy and the number of coordinates that is kept with the key."""
+        extras.require("he")
         total, context = int.from_bytes(data[:_TOTAL_BYTES], "little"), data[_TOTAL_BYTES:]
         return LatticeOpener(SecretKey.from_bytes(context, self._parameters(policy, total)))

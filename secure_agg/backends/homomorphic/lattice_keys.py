@@ -6,10 +6,10 @@ import functools
 import hashlib
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import tenseal as ts
 
+from mpc.optional import Optional
 from secure_agg.backends.homomorphic import lattice_wire as wire
 from secure_agg.backends.homomorphic.lattice_parameters import BFV, CKKS, LatticeParameters
 from secure_agg.backends.homomorphic.seal_format import (
@@ -21,6 +21,11 @@ from secure_agg.backends.homomorphic.seal_format import (
 )
 from secure_agg.errors import BadKey, MalformedMessage, WrongContext
 from secure_agg.refusal import LIBRARY_ERRORS
+
+if TYPE_CHECKING:
+    import tenseal as ts
+else:
+    ts = Optional("tenseal")
 
 _PARMS_ID: Final = struct.Struct("<4Q")
 

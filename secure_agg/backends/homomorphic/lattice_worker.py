@@ -12,7 +12,6 @@ import sys
 from typing import Any, Final
 
 import numpy as np
-import tenseal as ts
 
 READY: Final = b"\x01"
 """Written once, when requests can be taken."""
@@ -32,6 +31,8 @@ def main() -> None:
     A request is read completely before it is worked on, and worked off before anything is written: the other side
     has its own share to encrypt meanwhile and serves no pipe.
     """
+    import tenseal as ts
+
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     sink.write(READY)
     sink.flush()

@@ -11,8 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Sequence
-
-from gmpy2 import mpz
+from typing import TYPE_CHECKING
 
 from mpc import paillier, paillier_packing, threshold_paillier
 from mpc.keystream import KeyStream
@@ -47,6 +46,9 @@ from zk.partial_decryption import (
     prove,
     verify,
 )
+
+if TYPE_CHECKING:
+    from gmpy2 import mpz
 
 
 class PaillierPublic(Wire, frozen=True):

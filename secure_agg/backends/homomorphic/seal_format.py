@@ -29,12 +29,17 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import zstandard
 
+from mpc.optional import Optional
 from secure_agg.errors import MalformedMessage
+
+if TYPE_CHECKING:
+    import zstandard
+else:
+    zstandard = Optional("zstandard")
 
 HEADER: Final = struct.Struct("<HBBBBHQ")  # magic, header size, version major and minor, compression, 0, length
 _MAGIC: Final = 0xA15E

@@ -6,7 +6,7 @@ On the client, ``@app.train(mods=[secure_mod])`` and ``@app.evaluate(mods=[secur
 
 from secure_agg.plugins.versions import require
 
-require("flwr", ">=1.41,<1.42")
+require("flwr", ">=1.41,<1.43", "flower")
 
 from secure_agg.plugins.flower.grid import SecureGrid  # noqa: E402 - after the version has been checked
 from secure_agg.plugins.flower.mod import secure_mod  # noqa: E402

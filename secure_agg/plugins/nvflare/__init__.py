@@ -6,7 +6,7 @@ decides none of it.
 
 from secure_agg.plugins.versions import require
 
-require("nvflare", ">=2.9,<2.10")
+require("nvflare", ">=2.9,<2.10", "nvflare")
 
 from secure_agg.plugins.nvflare.controller import SecureFedAvg  # noqa: E402  # not before the version is known
 from secure_agg.plugins.nvflare.filters import SecureTaskData, SecureTaskResult  # noqa: E402

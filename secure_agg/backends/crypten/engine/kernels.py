@@ -9,8 +9,8 @@ Kernels are compiled on import, with fixed signatures: in the middle of a job it
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mpc.compiled import compiled
 from secure_agg.backends.crypten.engine.randomness import Words
 
 WORD = 64
@@ -21,7 +21,7 @@ def words_for(count: int) -> int:
     return -(-count // WORD)
 
 
-@njit("void(uint64[:, ::1], uint64[:, :, ::1])", cache=True, nogil=True)
+@compiled(signature="void(uint64[:, ::1], uint64[:, :, ::1])")
 def _to_planes(values: Words, planes: Words) -> None:
     bits, rows, words = planes.shape
     count = values.shape[1]
@@ -37,7 +37,7 @@ def _to_planes(values: Words, planes: Words) -> None:
                 planes[bit, row, word] = packed
 
 
-@njit("void(uint64[:, :, ::1], uint64[:, ::1])", cache=True, nogil=True)
+@compiled(signature="void(uint64[:, :, ::1], uint64[:, ::1])")
 def _from_planes(planes: Words, values: Words) -> None:
     bits, rows, words = planes.shape
     count = values.shape[1]
@@ -53,7 +53,7 @@ def _from_planes(planes: Words, values: Words) -> None:
                 values[row, i] = value
 
 
-@njit("void(uint64[:, ::1], uint64[::1], uint64[:, ::1])", cache=True, nogil=True)
+@compiled(signature="void(uint64[:, ::1], uint64[::1], uint64[:, ::1])")
 def _add_subset_sums(values: Words, coins: Words, sums: Words) -> None:
     rows, count = values.shape
     one, zero = np.uint64(1), np.uint64(0)
@@ -62,6 +62,10 @@ def _add_subset_sums(values: Words, coins: Words, sums: Words) -> None:
             value, coin = values[row, j], coins[j]
             for i in range(64):
                 sums[row, i] += value & (zero - ((coin >> np.uint64(i)) & one))
+
+
+for _kernel in (_to_planes, _from_planes, _add_subset_sums):
+    _kernel.prepare()
 
 
 def to_planes(values: Words, bits: int) -> Words:

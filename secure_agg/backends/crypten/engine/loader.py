@@ -17,14 +17,14 @@ import sys
 import types
 import warnings
 from importlib import metadata
-from importlib.util import find_spec
 from typing import Any, Final
 
+from secure_agg import extras
 from secure_agg.backends.crypten.engine.randomness import JobKeys, Stream
 from secure_agg.errors import ConfigError, LocalProtocolError
 
 VERSION: Final = "0.4.1"
-_INSTALL: Final = "run  pip install 'secure-agg[crypten]'  and  pip install --no-deps crypten==0.4.1"
+_INSTALL: Final = f"{extras.command('mpc')}, and  pip install --no-deps crypten=={VERSION}"
 _MISSING: Final = "torch.onnx._internal.registration"  # CrypTen's model converter wants it; PyTorch dropped it
 
 
@@ -34,7 +34,7 @@ def require() -> None:
     Raises:
         ConfigError: CrypTen or what it needs is missing, or it is of another version.
     """
-    missing = [name for name in ("torch", "yaml", "omegaconf", "onnx", "crypten") if find_spec(name) is None]
+    missing = [name for name in (*extras.EXTRAS["mpc"], "crypten") if not extras.is_there(name)]
     if missing:
         raise ConfigError(f"{', '.join(missing)} can't be imported: {_INSTALL}")
     if (found := metadata.version("crypten")) != VERSION:

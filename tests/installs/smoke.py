@@ -1,0 +1,226 @@
+"""Tries what one extra is for, in the environment that has it and nothing else: ``python smoke.py EXTRA CHECKOUT``.
+
+``matrix.py`` starts it, in an empty folder. The base install's test is part of every other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+import secure_agg
+from secure_agg import extras
+from secure_agg.errors import ConfigError
+
+CLIENTS: Final = 4
+HERE: Final = Path.cwd()
+
+
+def check(claim: bool, text: str) -> None:
+    """End with a message unless something holds."""
+    if not claim:
+        sys.exit(f"smoke test: {text}")
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """``secure-agg …`` as it is installed in this environment."""
+    script = Path(sys.executable).with_name("secure-agg")
+    return subprocess.run([script, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def succeeds(*arguments: object) -> str:
+    """Run a command that must not fail; what it printed."""
+    done = command(*arguments)
+    check(done.returncode == 0, f"secure-agg {' '.join(map(str, arguments))}: {done.stderr}")
+    check("Traceback" not in done.stderr, done.stderr)
+    return done.stdout
+
+
+def update(value: float) -> list[np.ndarray]:
+    """One client's."""
+    return [np.full((3, 4), value), np.array([-value], dtype=np.float32)]
+
+
+def sums(backend: str, **settings: object) -> secure_agg.Result:
+    """A whole round, whose mean has to be right and whose evidence has to pass."""
+    updates = {f"client-{i}": update(i / 8) for i in range(CLIENTS)}
+    result = secure_agg.aggregate(updates, backend=backend, **settings)  # type: ignore[arg-type]
+    for found, wanted in zip(result.average, update(1.5 / 8), strict=True):
+        check(bool(np.abs(found - wanted).max() < 1e-2), f"{backend}: the mean is {found}")
+    secure_agg.verify(result.evidence)
+    return result
+
+
+def base() -> None:
+    """Masking, additive and plain; ledger, audit, and the command line."""
+    for name in ("benchmarks", "tests"):
+        check(importlib.util.find_spec(name) is None, f"{name} is in site-packages")
+    for backend in ("plain", "additive"):
+        sums(backend)
+    ledger = HERE / "rounds.db"
+    result = sums("masking", ledger=str(ledger))
+    evidence, pins = HERE / "round.evidence", HERE / "rounds.db.trust.json"
+    evidence.write_bytes(result.evidence.to_bytes())
+    secure_agg.verify(result.evidence, trust=secure_agg.Trust.load(pins))
+    check(succeeds("--version").strip() == f"secure-agg {secure_agg.__version__}", "another version")
+    check(len(json.loads(succeeds("backends", "--json"))) >= 7, "backends are missing")
+    succeeds("verify", evidence, "--trust", pins)
+    succeeds("ledger", "audit", ledger, "--trust", pins)
+    succeeds("ledger", "list", ledger)
+    succeeds("plan", "--parameters", 1000, "--clients", 10)
+    succeeds("keygen", "somebody", "--out", HERE / "somebody.key")
+    homes = [option for i in range(CLIENTS) for option in ("--client", f"client-{i}")]
+    succeeds("federation", "init", HERE / "federation", *homes)
+    bench = command("bench", "core")
+    check(bench.returncode == 2 and "in a checkout" in bench.stderr, f"secure-agg bench: {bench.stderr}")
+
+
+def fast() -> None:
+    """Kernels are compiled."""
+    sums("masking")
+    check("numba" in sys.modules, "numba is not used")
+
+
+def he() -> None:
+    """Both lattice backends."""
+    sums("bfv")
+    sums("ckks")
+
+
+def paillier() -> None:
+    """One key holder and a short modulus."""
+    sums("paillier", modulus_bits=2048)
+
+
+def mpc() -> None:
+    """A norm-bounded sum among CrypTen's processes."""
+    sums("crypten")
+
+
+def operators() -> None:
+    """An operator answers over gRPC with mutual TLS, on this machine."""
+    from secure_agg.identity import Roster
+    from secure_agg.transport.channel import Endpoint
+    from secure_agg.transport.client import Operators
+    from secure_agg.transport.credentials import OperatorKeys
+    from secure_agg.transport.server import OperatorServer
+
+    class Echo:
+        def receive(self, request: bytes, /) -> bytes:
+            return request
+
+    ours, other = OperatorKeys.generate("server"), OperatorKeys.generate("operator")
+    pinned = Roster.of([ours.identity, other.identity])
+
+    async def talk() -> None:
+        server = OperatorServer(Echo(), other, [ours.card()], pinned)
+        address = await server.start("127.0.0.1:0")
+        async with Operators(ours, [Endpoint(address, other.card())], pinned) as connected:
+            await connected.connect(30)
+        await server.stop(0)
+
+    asyncio.run(talk())
+
+
+def evm() -> None:
+    """Commitments on the curve, and the contract's client."""
+    from secure_agg.ledger.evm import registry
+    from zk import kzg
+
+    check(len(kzg.powers()[0]) == kzg.MAX_COEFFICIENTS, "powers of tau are missing")
+    check("abi" in registry.artifact(), "the contract is missing")
+
+
+def flower() -> None:
+    """The plug-in on the framework that is there."""
+    from secure_agg.plugins.flower import SecureGrid, secure_mod
+
+    check(callable(SecureGrid) and callable(secure_mod), "the plug-in is not whole")
+
+
+def nvflare() -> None:
+    """The plug-in on the framework that is there, and a site's configuration."""
+    from secure_agg.plugins.nvflare import configure, secure
+
+    configure(HERE / "local", HERE / "federation")
+    check(callable(secure) and (HERE / "local" / "privacy.json").is_file(), "no configuration was written")
+
+
+def demo() -> None:
+    """Two rounds of it, and three with poison."""
+    succeeds("demo", "--rounds", 2, "--output", HERE / "demo")
+    check(any((HERE / "demo").glob("*.png")), "the demo left no plot")
+    succeeds("demo", "--poison", "--rounds", 1, "--output", HERE / "poison")
+
+
+def bench() -> None:
+    """A suite of the checkout's, with this environment's packages."""
+    suite = [sys.executable, "-m", "benchmarks", "peers", "--params", "2000", "--clients", "4", "--repeat", "1"]
+    done = subprocess.run(suite, cwd=sys.argv[2], capture_output=True, text=True, check=False)
+    check(done.returncode == 0, done.stderr)
+
+
+def dev() -> None:
+    """The tests start."""
+    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_ring.py"]
+    done = subprocess.run(pytest, cwd=sys.argv[2], capture_output=True, text=True, check=False)
+    check(done.returncode == 0, done.stdout)
+
+
+EVERYTHING: Final = (fast, he, paillier, mpc, operators, evm, flower, nvflare, demo)
+TESTS: Final[dict[str, tuple[Callable[[], None], ...]]] = {
+    "base": (),
+    "fast": (fast,),
+    "he": (he,),
+    "paillier": (paillier,),
+    "mpc": (mpc,),
+    "crypten": (mpc,),
+    "operators": (operators,),
+    "evm": (evm,),
+    "flower": (flower,),
+    "nvflare": (nvflare,),
+    "demo": (demo,),
+    "bench": (bench,),
+    "all": EVERYTHING,
+    "dev": (*EVERYTHING, dev),
+}
+
+
+def missing() -> None:
+    """What is not installed says so, and how to get it: by its check, and by a backend that needs it."""
+    needs = {"he": "bfv", "paillier": "paillier", "mpc": "crypten"}
+    for extra, modules in extras.EXTRAS.items():
+        if all(map(extras.is_there, modules)):
+            continue
+        attempts: list[Callable[[], object]] = [lambda extra=extra: extras.require(extra)]  # type: ignore[misc]
+        if backend := needs.get(extra):
+            attempts.append(lambda backend=backend: sums(backend))  # type: ignore[misc]
+        for attempt in attempts:
+            try:
+                attempt()
+            except ConfigError as error:
+                check(f"pip install '.[{extra}]'" in str(error), f"{extra}: {error}")
+            else:
+                check(False, f"{extra} is not installed, and that is not said")
+
+
+def main() -> None:
+    """Try the base install, then the extra."""
+    warnings.simplefilter("error", RuntimeWarning)
+    base()
+    missing()
+    for test in TESTS[sys.argv[1]]:
+        test()
+
+
+if __name__ == "__main__":
+    main()
