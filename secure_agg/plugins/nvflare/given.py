@@ -4,10 +4,10 @@ Part by part, of what an executor can read:
 
 * the task: its name is ``train``; parameters of every type, their names, order and bytes, the kind of parameters,
   metrics, the numbers of rounds and the meta data are bound.
-* headers, cookies and the server's context: those that the framework itself needs to find the task again stay, as the
-  text that they have to be. All others are left out, the server's context but for the job's id too.
-* headers, cookies and the server's context: those that the framework needs to find the task again stay, as the
-  text that they have to be. All others are left out, the server's context but for the job's id too.
+* headers, cookies and the server's context: those that the framework needs to find the task again stay, as the text
+  that they have to be. All others are left out, the server's context but for the job's id too.
+* the job: its id, name and own properties, and the files of its folders ``config`` and ``custom`` at this site are
+  bound (``surroundings``); a job that is made differently for each site is no secure one.
 
 What a job's components are sent past its tasks, by events or messages of their own, can't be seen from a filter.
 """
