@@ -102,6 +102,29 @@ class Bonds:
                 phase=ADVERTISE,
             )
 
+    def check_instructions(self, instructions: bytes | None) -> None:
+        """The round is bound to all that this client was given beside the model: clients that were told different
+        things are in no round together.
+
+        What a set may be signed for does not depend on it: new instructions for an old model are no new model.
+
+        Args:
+            instructions: digest of what this client was given, if it was given anything.
+
+        Raises:
+            WrongContext: the round names other instructions, or none.
+            PolicyViolation: the round names some, and nobody but the aggregator says that it is these.
+        """
+        named = self._config.instructions
+        if instructions is None:
+            if named != NO_DIGEST:
+                raise PolicyViolation(
+                    "the round is bound to instructions: say which this client was given", phase=ADVERTISE
+                )
+        elif instructions != named:
+            what = "other instructions" if named != NO_DIGEST else "no instructions"
+            raise WrongContext(f"the round is bound to {what} than this client was given", phase=ADVERTISE)
+
     def sign(self, statement: bytes, *, phase: str) -> None:
         """Bind to the set that is about to be signed, durably.
 

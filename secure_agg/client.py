@@ -149,6 +149,7 @@ class Client:
         beacon: bytes | None = None,
         start_model: bytes | None = None,
         base_model: bytes | None = None,
+        instructions: bytes | None = None,
     ) -> bytes:
         """Take part with an update that has been trained already.
 
@@ -160,6 +161,7 @@ class Client:
             start_model: digest of the model this client trained from, as the client knows it. It may be left out only
                 before the client has signed anything in this task, and where the model is a result it has verified.
             base_model: digest of the arrays that the update is a difference from; None if it is no difference.
+            instructions: digest of whatever else this client was given to train by; None if it was given nothing.
 
         Returns:
             The advertisement. The client is bound to this update for this attempt.
@@ -167,13 +169,15 @@ class Client:
         Raises:
             UpdateError: the update or weight is unfit; nothing was sent or bound.
             TrustError: the configuration contradicts what this client has pinned.
+            WrongContext, PolicyViolation: the round is from another model than this client says, or it was given other
+                instructions.
             TaskSpent: this client has signed a set for this round, or from this start model, before.
             AlreadyReleased: this client is bound to another update or configuration in this attempt.
             RemoteProtocolError: the request is malformed, not signed by a pinned operator, or not for this
                 client.
             LocalProtocolError: it has joined already.
         """
-        self.examine(request, beacon=beacon, start_model=start_model, base_model=base_model)
+        self.examine(request, beacon=beacon, start_model=start_model, base_model=base_model, instructions=instructions)
         self._attempt.begin(self._entropy)
         config, side = self._config, self._new_side()
         vector, commitment, nonce = self._commit(side, update, weight)
@@ -202,6 +206,7 @@ class Client:
         beacon: bytes | None = None,
         start_model: bytes | None = None,
         base_model: bytes | None = None,
+        instructions: bytes | None = None,
     ) -> RoundConfig:
         """All that ``join`` checks before it looks at the update: whether training for this round is worth it.
 
@@ -216,6 +221,7 @@ class Client:
         self._enter(Invitation.read(request, self.identity, self.trust), beacon)
         self._bonds.check_start(start_model)
         self._bonds.check_base(base_model)
+        self._bonds.check_instructions(instructions)
         self._attempt.check_open()
         return self._config
 

@@ -34,7 +34,10 @@ USELESS_ERROR: Final = 1024.0
 refused: nothing that is reported by rounds of such settings can be told from chance.
 """
 NO_DIGEST: Final = bytes(DIGEST_BYTES)
-"""Stands for "there is none": no start or base model, no previous record."""
+"""Stands for "there is none": no start or base model, no instructions, no previous record."""
+_DIGESTS: Final = (
+    "start_model", "base_model", "instructions", "previous_record", "cohort_root", "operators", "witnesses",
+)  # fmt: skip
 
 
 class Option(Wire, frozen=True):
@@ -340,6 +343,8 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         start_model: digest of the previous result, the task's link to its history; 32 zero bytes for none.
         base_model: digest of the very arrays that clients train from, and that their updates are differences from;
             32 zero bytes where updates are no differences from a model.
+        instructions: digest of whatever else clients are given to train by: settings, layers that are not averaged,
+            what kind of work it is. What it covers is the application's to say; 32 zero bytes where it says nothing.
         previous_record: digest of the task's previous record; 32 zero bytes for none.
         policy: pinned by every party.
         weight_limit: M, the largest weight in this round. Where the policy keeps weights, whoever has more does not
@@ -360,6 +365,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
     attempt: int
     start_model: bytes
     base_model: bytes
+    instructions: bytes
     previous_record: bytes
     policy: Policy
     weight_limit: int
@@ -378,7 +384,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         check_id(self.task)
         _within("round", self.round, 0, 2**53)
         _within("attempt", self.attempt, 0, 2**32)
-        for name in ("start_model", "base_model", "previous_record", "cohort_root", "operators", "witnesses"):
+        for name in _DIGESTS:
             if len(getattr(self, name)) != DIGEST_BYTES:
                 raise ConfigError(f"{name} has {len(getattr(self, name))} bytes, not {DIGEST_BYTES}")
         if len(self.log_key) not in (0, 32) or len(self.setup) not in (0, 32) or len(self.beacon) > 64:
@@ -449,6 +455,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         attempt: int = 0,
         start_model: bytes = NO_DIGEST,
         base_model: bytes = NO_DIGEST,
+        instructions: bytes = NO_DIGEST,
         previous_record: bytes = NO_DIGEST,
         beacon: bytes = b"",
         operators: Roster | None = None,
@@ -474,6 +481,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
             attempt=whole("attempt", attempt, 0, 2**32),
             start_model=start_model,
             base_model=base_model,
+            instructions=instructions,
             previous_record=previous_record,
             policy=policy,
             weight_limit=whole("weight_limit", limit, 1, policy.max_weight),

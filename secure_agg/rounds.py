@@ -172,8 +172,14 @@ class LocalRound:
         if phase == ADVERTISE:
             update, weight = self.updates[request.recipient], self.weights.get(request.recipient, 1)
             config = self.aggregator.config  # one process: the operator trained the clients from its models
-            base_model = None if config.base_model == NO_DIGEST else config.base_model
-            response = client.join(request.data, update, weight, start_model=config.start_model, base_model=base_model)
+            response = client.join(
+                request.data,
+                update,
+                weight,
+                start_model=config.start_model,
+                base_model=_given(config.base_model),
+                instructions=_given(config.instructions),
+            )
             for letter in client.outbox:
                 self.traffic.upload[client.identity.name, phase] += len(letter.data)
                 receipt = ask_operator(self.holders, letter)
@@ -591,3 +597,8 @@ def _share_holders(
     setup = AggregatorSet.of([ChannelKey.issue(operators[name], channels[name].public) for name in names]).to_bytes()
     roles: dict[str, OperatorRole] = {name: ShareHolder(operators[name], trust, channels[name]) for name in names}
     return msgspec.structs.replace(config, setup=setup_digest(setup)), setup, roles
+
+
+def _given(digest: bytes) -> bytes | None:
+    """What a client says of a digest in the configuration, where the operator has given it what it was made of."""
+    return None if digest == NO_DIGEST else digest

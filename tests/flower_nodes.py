@@ -116,11 +116,20 @@ class Fleet:
         *,
         checks_model: bool = True,
         parameters: int | None = None,
+        weight_key: str | None = None,
         **policy: Any,
     ) -> Fleet:
         chosen = Policy.default(len(apps), **({"clip": 4.0, "max_weight": 64} | policy))
         home = folder / "federation"
-        federation.make(home, list(apps), chosen, task=TASK, checks_model=checks_model, parameters=parameters)
+        federation.make(
+            home,
+            list(apps),
+            chosen,
+            task=TASK,
+            checks_model=checks_model,
+            parameters=parameters,
+            weight_key=weight_key,
+        )
         return Fleet(home, Fleet.nodes(home, apps), tuple(apps))
 
     @staticmethod
@@ -162,8 +171,7 @@ def meddle(app: App, *, down: Change | None = None, up: Change | None = None) ->
         parcel = change(Parcel.from_bytes(payload))
         if parcel is None:
             return None
-        settings = {name: r for name, r in message.content.items() if name == wire.SETTINGS}
-        return wire.put(RecordDict({**content, **settings}), parcel.to_bytes())
+        return wire.put(content, parcel.to_bytes())
 
     def meddled(message: Message, context: Context) -> Message | None:
         if down:

@@ -120,6 +120,7 @@ class Shared:
             "attempt": 0,
             "start_model": bytes(32),
             "base_model": bytes(32),
+            "instructions": bytes(32),
             "previous_record": bytes(32),
             "policy": policy,
             "weight_limit": policy["max_weight"],

@@ -94,6 +94,7 @@ RECORDS: dict[str, dict[str, Any]] = {
         "attempt": "int",
         "start_model": "bin32",
         "base_model": "bin32",
+        "instructions": "bin32",
         "previous_record": "bin32",
         "policy": "Policy",
         "weight_limit": "int",

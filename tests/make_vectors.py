@@ -95,6 +95,7 @@ def play() -> Round:
         shapes=((2, 2), (3,)),
         start_model=hashlib.sha256(b"start model").digest(),
         base_model=hashlib.sha256(b"base model").digest(),
+        instructions=hashlib.sha256(b"instructions").digest(),
         previous_record=hashlib.sha256(b"previous record").digest(),
         operators=trust.operators,
         log_key=log.public,

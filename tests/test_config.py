@@ -171,6 +171,7 @@ def test_options_have_defaults() -> None:
         ({"attempt": 2**32 + 1}, "attempt"),
         ({"start_model": bytes(31)}, "start_model"),
         ({"base_model": b""}, "base_model"),
+        ({"instructions": b""}, "instructions"),
         ({"previous_record": b""}, "previous_record"),
         ({"log_key": bytes(31)}, "log_key"),
         ({"beacon": b"x"}, "beacon"),
@@ -267,8 +268,8 @@ def test_a_boolean_a_null_or_text_is_no_integer(spelling: bytes) -> None:
 
 def test_an_array_or_a_text_with_a_longer_header_is_refused() -> None:
     data = config().to_bytes()
-    assert data[:3] == b"\xdc\x00\x10"
-    for other in (b"\xdd\x00\x00\x00\x10" + data[3:], data.replace(b"\xa1t\x00", b"\xd9\x01t\x00", 1)):
+    assert data[:3] == b"\xdc\x00\x11"
+    for other in (b"\xdd\x00\x00\x00\x11" + data[3:], data.replace(b"\xa1t\x00", b"\xd9\x01t\x00", 1)):
         with pytest.raises(MalformedMessage):
             RoundConfig.from_bytes(other)
 
@@ -281,7 +282,9 @@ def test_an_integer_for_the_clip_is_refused() -> None:
         RoundConfig.from_bytes(data.replace(clip, b"\x08"))
 
 
-@pytest.mark.parametrize(("index", "value"), [(0, "secure-agg/2"), (2, -1), (4, bytes(31)), (5, b""), (8, []), (9, 6)])
+@pytest.mark.parametrize(
+    ("index", "value"), [(0, "secure-agg/2"), (2, -1), (4, bytes(31)), (5, b""), (6, b""), (9, []), (10, 6)]
+)
 def test_what_validation_refuses_does_not_decode(index: int, value: Any) -> None:
     fields = msgspec.msgpack.decode(config().to_bytes())
     fields[index] = value
@@ -310,6 +313,7 @@ CHANGES: dict[str, Any] = {
     "attempt": 1,
     "start_model": b"\x01" * 32,
     "base_model": b"\x01" * 32,
+    "instructions": b"\x01" * 32,
     "previous_record": b"\x01" * 32,
     "policy": Policy.default(5, clip=4.0),
     "shapes": ((4, 3), (5,)),

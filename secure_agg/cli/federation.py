@@ -29,6 +29,15 @@ OptimizerOption = Annotated[
         "check that it is the last model plus the mean.",
     ),
 ]
+WeightOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weight-key",
+        metavar="NAME",
+        help="Name under which the app reports its number of examples, the same at all nodes and the server. By "
+        "default Flower's 'num-examples', NVFlare's 'NUM_STEPS_CURRENT_ROUND'.",
+    ),
+]
 
 
 @app.command("init", epilog=exits.HELP)
@@ -63,6 +72,7 @@ def init(
     min_clients: Annotated[int, typer.Option(metavar="N", help="Fewest clients whose sum is ever opened.")] = 3,
     task: TaskOption = "default",
     server_optimizer: OptimizerOption = False,
+    weight_key: WeightOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the homes of a federation: the server's, the clients', and those of the backend's operators.
@@ -90,6 +100,7 @@ def init(
         client_keys=keys,
         parameters=parameters,
         checks_model=not server_optimizer,
+        weight_key=weight_key,
     )
     with ServerHome.open(folder / "server") as home:
         places = home.places()
@@ -131,11 +142,17 @@ def join(
     ],
     task: TaskOption = "default",
     server_optimizer: OptimizerOption = False,
+    weight_key: WeightOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a client's home from its own key and the pins it has been given; the key is copied into it."""
     with ClientHome.create(
-        folder, Identity.load(name, identity), Trust.load(trust), task, checks_model=not server_optimizer
+        folder,
+        Identity.load(name, identity),
+        Trust.load(trust),
+        task,
+        checks_model=not server_optimizer,
+        weight_key=weight_key,
     ) as home:
         document = {"name": home.name, "task": home.task, "home": str(folder), "public": home.identity.public.hex()}
 

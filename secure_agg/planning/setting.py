@@ -93,6 +93,7 @@ class Setting:
             attempt=0,
             start_model=NO_DIGEST,
             base_model=NO_DIGEST,
+            instructions=NO_DIGEST,
             previous_record=NO_DIGEST,
             policy=self.policy,
             weight_limit=self.policy.max_weight,

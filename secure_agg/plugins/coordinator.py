@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -83,6 +84,7 @@ class Coordinator:
         self._phase_s, self._train_s = phase_s, train_s
         self._challenge = secrets.token_bytes(hello.CHALLENGE_BYTES)
         self._told: dict[tuple[str, str], bytes] = {}
+        self._surroundings: dict[str, bytes] = {}
         self._names: dict[str, tuple[RoundRecord, Mapping[str, tuple[str, ...]]]] = {}  # of metrics, by task
         self.aborts = AbortJournal(home.path)
 
@@ -101,10 +103,34 @@ class Coordinator:
         """
         (message,) = Parcel.from_bytes(answer).expect(parcels.HELLO, 1)
         roster = self._home.trust.task(self._home.task).roster
-        return hello.check_answer(message, self._challenge, self._home.identity.name, roster)
+        name, self._surroundings[name] = hello.check_answer(message, self._challenge, self._home.identity.name, roster)
+        return name
 
-    def round(self, model: Floats, ask: Ask) -> Outcome:
+    def surroundings(self, names: Iterable[str]) -> bytes:
+        """The surroundings in which most of these members have said that their apps run.
+
+        The others will find that their instructions are not those of the round, and stay out of it: a warning names
+        them.
+
+        Returns:
+            32 bytes; zeros where nobody has said anything.
+        """
+        said = {name: self._surroundings[name] for name in sorted(names) if name in self._surroundings}
+        if not said:
+            return NO_DIGEST
+        (most, _), *_ = Counter(said.values()).most_common(1)
+        for name, other in said.items():
+            if other != most:
+                _log.warning("%s has other settings or another app of this run than most, and can't join them", name)
+        return most
+
+    def round(self, model: Floats, ask: Ask, instructions: bytes = NO_DIGEST) -> Outcome:
         """One attempt at the task's next round: a verified mean of the nodes' differences from ``model``.
+
+        Args:
+            model: that nodes train from.
+            ask: reaches them.
+            instructions: digest of what their apps are given beside it, the same for all; see ``Instructions``.
 
         A model that the last record started from gives that round's outcome again, and nobody is asked: a server that
         died before it wrote down the new model gets it this way, and nobody trains twice from one model.
@@ -112,26 +138,26 @@ class Coordinator:
         Raises:
             SecureAggError: it came to nothing. The journal of aborts says so, and nothing else has changed.
         """
-        return self._round(self._home.task, model, ask, trains=True)
+        return self._round(self._home.task, model, ask, instructions, trains=True)
 
-    def evaluate(self, model: Floats, ask: Ask) -> Outcome:
+    def evaluate(self, model: Floats, ask: Ask, instructions: bytes = NO_DIGEST) -> Outcome:
         """One attempt at an evaluation: the verified means of the nodes' metrics, and nothing else.
 
         Raises:
             TrustError: no evaluation is pinned.
             SecureAggError: see ``round``.
         """
-        return self._round(self._home.task + EVALUATION, model, ask, trains=False)
+        return self._round(self._home.task + EVALUATION, model, ask, instructions, trains=False)
 
     # --- one attempt ------------------------------------------------------------------------------------------
 
-    def _round(self, task: str, model: Floats, ask: Ask, *, trains: bool) -> Outcome:
+    def _round(self, task: str, model: Floats, ask: Ask, instructions: bytes, *, trains: bool) -> Outcome:
         last = self._last(task)
         if last is not None and last.evidence.config.base_model == model_digest(model):
             _log.warning("round %d of %r, from this model, is in the ledger: it stands", last.record.round, task)
             verified = Auditor(self._home.trust).verify(last.evidence)
             return self._outcome(model, last, verified, {}, trains=trains)
-        base = self._configure(task, model, last.record if last else None, trains=trains)
+        base = self._configure(task, model, instructions, last.record if last else None, trains=trains)
         with ExitStack() as stack:
             attempt: Attempt | None = None
             try:
@@ -186,7 +212,9 @@ class Coordinator:
             raise LedgerDamaged(f"round {record.round} of task {task!r} is not where its record is")
         return _Last(record, ledger.evidence(record), ledger.receipt(index))
 
-    def _configure(self, task: str, model: Floats, last: RoundRecord | None, *, trains: bool) -> RoundConfig:
+    def _configure(
+        self, task: str, model: Floats, instructions: bytes, last: RoundRecord | None, *, trains: bool
+    ) -> RoundConfig:
         trust = self._home.trust
         policy = trust.task(task).policy
         number = self._number(task, last, model_digest(model))
@@ -200,6 +228,7 @@ class Coordinator:
             weight_limit=last.next_weight_limit or None if last else None,
             start_model=last.result_model if last else NO_DIGEST,
             base_model=model_digest(model),
+            instructions=instructions,
             previous_record=last.digest() if last else NO_DIGEST,
             operators=trust.operators,
             log_key=trust.log or b"",

@@ -55,6 +55,7 @@ def make(
     client_keys: Mapping[str, bytes] | None = None,
     parameters: int | None = None,
     checks_model: bool = True,
+    weight_key: str | None = None,
 ) -> Trust:
     """Make the homes of a federation, with keys of their own and each other's pinned.
 
@@ -68,7 +69,7 @@ def make(
         task: its id.
         client_keys: public keys of further members, by id, who make their homes themselves.
         parameters: elements of the model that are averaged, without the metrics'; for a homomorphic backend only.
-        checks_model: see ``ClientHome``.
+        checks_model, weight_key: see ``ClientHome``.
 
     Returns:
         What everybody has pinned.
@@ -96,7 +97,7 @@ def make(
     openers, certificate = _deal(backend, trust, task, operators, parameters)
 
     folder.mkdir(mode=0o700, parents=True)
-    with ServerHome.create(folder / "server", server.identity, task) as home:
+    with ServerHome.create(folder / "server", server.identity, task, weight_key=weight_key) as home:
         home.ledger.pin(task, pins, pinned)
         if not openers:
             home.ledger.pin(task + EVALUATION, pins, pinned)
@@ -113,7 +114,9 @@ def make(
         )
     trust.save(folder / TRUST_FILE)
     for name, member in members.items():
-        ClientHome.create(folder / "clients" / name, member, trust, task, checks_model=checks_model).close()
+        ClientHome.create(
+            folder / "clients" / name, member, trust, task, checks_model=checks_model, weight_key=weight_key
+        ).close()
     for keys in operators:
         own = folder / "operators" / keys.name
         own.mkdir(mode=0o700, parents=True)

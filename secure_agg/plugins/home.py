@@ -71,13 +71,16 @@ class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
 
 
 class _ClientSettings(_Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-client/1"):
-    """``checks_model``: see ``ClientHome``."""
+    """See ``ClientHome``."""
 
     checks_model: bool
+    weight_key: str | None = None
 
 
 class _ServerSettings(_Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-server/1"):
-    """No more than that."""
+    """``weight_key``: see ``ServerHome``."""
+
+    weight_key: str | None = None
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,12 +109,14 @@ class ClientHome:
         base: the model that it last trained from, until the mean that follows is verified.
         checks_model: whether it refuses a model that the last verified mean does not explain. Not where the server
             computes the next model from the mean in a way of its own, as adaptive optimizers do.
+        weight_key: name under which the app reports its number of examples, None for the framework's own. It is pinned
+            here since a server that could choose it would choose whose examples count.
     """
 
     def __init__(self, path: Path, settings: _ClientSettings, identity: Identity, trust: Trust) -> None:
         """Use ``open`` or ``create``."""
         self.path, self.name, self.task = path, settings.name, settings.task
-        self.checks_model = settings.checks_model
+        self.checks_model, self.weight_key = settings.checks_model, settings.weight_key
         self.identity, self.trust = identity, trust
         self.store = AttemptStore(path / _STORE)
         largest = trust.task(self.task).policy.max_parameters
@@ -149,7 +154,13 @@ class ClientHome:
 
     @staticmethod
     def create(
-        path: str | Path, identity: Identity, trust: Trust, task: str, *, checks_model: bool = True
+        path: str | Path,
+        identity: Identity,
+        trust: Trust,
+        task: str,
+        *,
+        checks_model: bool = True,
+        weight_key: str | None = None,
     ) -> ClientHome:
         """Make a home.
 
@@ -158,13 +169,13 @@ class ClientHome:
             identity: the client's, under which the task's roster has it.
             trust: what it pins; with the ledger's key, or it could not tell whether a result is recorded.
             task: it takes part in.
-            checks_model: see ``ClientHome``.
+            checks_model, weight_key: see ``ClientHome``.
 
         Raises:
             ConfigError: there is something at ``path``, or identity and pins do not belong together.
         """
         _check_member(identity, trust, task)
-        settings = _ClientSettings(identity.name, task, checks_model)
+        settings = _ClientSettings(identity.name, task, checks_model, weight_key)
         path = _new_folder(path, settings, identity)
         trust.save(path / TRUST_FILE)
         return ClientHome(path, settings, identity, trust)
@@ -219,11 +230,14 @@ class ServerHome:
         identity: its key.
         ledger: which every verified round is appended to.
         store: durable; which attempts have begun.
+        weight_key: under which apps report their numbers of examples, as the nodes have pinned it; None for the
+            framework's own.
     """
 
     def __init__(self, path: Path, settings: _ServerSettings, identity: Identity) -> None:
         """Use ``open`` or ``create``."""
         self.path, self.name, self.task, self.identity = path, settings.name, settings.task, identity
+        self.weight_key = settings.weight_key
         self.store = AttemptStore(path / _STORE)
         self.ledger = Ledger(path / _LEDGER)
 
@@ -247,18 +261,19 @@ class ServerHome:
         return self.ledger.trust
 
     @staticmethod
-    def create(path: str | Path, identity: Identity, task: str) -> ServerHome:
+    def create(path: str | Path, identity: Identity, task: str, *, weight_key: str | None = None) -> ServerHome:
         """Make a home with an empty ledger, which pins nothing yet: ``open`` refuses it until it does.
 
         Args:
             path: of a folder that is not there yet.
             identity: the aggregator's.
             task: it coordinates.
+            weight_key: see ``ServerHome``.
 
         Raises:
             ConfigError: there is something at ``path``.
         """
-        settings = _ServerSettings(identity.name, task)
+        settings = _ServerSettings(identity.name, task, weight_key)
         return ServerHome(_new_folder(path, settings, identity), settings, identity)
 
     @staticmethod

@@ -4,8 +4,9 @@ It drives the role ``Client``. What a round needs from one payload to the next i
 handled by a new process, as Flower does, or all by one. What is believed comes from the node's home and nothing from a
 payload: who submits a framework's job decides neither roster nor policy, keys or ledger.
 
-A node trains only from a model that everybody else is given too, and after it has verified the last result and found it
-in the ledger. Payloads are handled one at a time, whatever threads and processes they come to, but for training.
+A node trains only from a model, and by instructions, that everybody else is given too, and after it has verified the
+last result and found it in the ledger. Payloads are handled one at a time, whatever threads and processes they come to,
+but for training.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from secure_agg.auditor import Auditor, Verified
 from secure_agg.client import Client
 from secure_agg.clipping import Clipping
 from secure_agg.codec import clipped_share, model_digest
-from secure_agg.config import Policy, RoundConfig
+from secure_agg.config import NO_DIGEST, Policy, RoundConfig
 from secure_agg.errors import (
     AlreadyReleased,
     LocalProtocolError,
@@ -52,6 +53,7 @@ from secure_agg.messages import (
 )
 from secure_agg.plugins import hello, parcels
 from secure_agg.plugins.home import ClientHome
+from secure_agg.plugins.instructions import Instructions
 from secure_agg.plugins.journal import Key
 from secure_agg.plugins.layers import MAX_SIGNS, apply, difference, sign_slots, signs
 from secure_agg.plugins.metrics import CLIPPED, MetricCodec, scalars
@@ -104,8 +106,14 @@ class MetricNames(Wire, frozen=True):
 class Participant:
     """One node."""
 
-    def __init__(self, home: ClientHome) -> None:
-        self._home = home
+    def __init__(self, home: ClientHome, surroundings: bytes = NO_DIGEST) -> None:
+        """
+        Args:
+            home: this node's.
+            surroundings: digest of what the run has brought to this node, its settings and its code; told to the server
+                with this node's name. 32 zero bytes where there is nothing that a node could see.
+        """
+        self._home, self._surroundings = home, surroundings
         self._clients: dict[Key, Client] = {}  # one at most: that of the attempt under way, while this object lives
         self._members = len(home.trust.task(home.task).roster)
 
@@ -113,7 +121,11 @@ class Participant:
         return f"Participant({self._home.name!r})"
 
     def handle(
-        self, payload: bytes | memoryview, model: Floats = (), train: Callable[[], Trained] | None = None
+        self,
+        payload: bytes | memoryview,
+        model: Floats = (),
+        train: Callable[[], Trained] | None = None,
+        instructions: Instructions | None = None,
     ) -> bytes:
         """Answer one payload.
 
@@ -122,6 +134,8 @@ class Participant:
             model: what the framework hands out to train from, or to evaluate; with a payload ``join``.
             train: called for a payload ``join`` after the model and the last result have been checked; not called where
                 this attempt's update is there already. Other payloads may be handled meanwhile.
+            instructions: what ``train`` is given beside the model, as this node has received it; with a payload
+                ``join``. None where that is nothing.
 
         Returns:
             The payload to send back.
@@ -133,7 +147,9 @@ class Participant:
         match parcel.kind:
             case parcels.HELLO:
                 (challenge,) = parcel.expect(parcels.HELLO, 1)
-                answer = hello.answer_challenge(self._home.identity, self._home.trust.operators, challenge)
+                answer = hello.answer_challenge(
+                    self._home.identity, self._home.trust.operators, challenge, self._surroundings
+                )
                 return Parcel(parcels.HELLO, (answer,)).to_bytes()
             case parcels.JOIN:
                 if train is None:
@@ -142,7 +158,7 @@ class Participant:
                 if len(evidence):
                     with self._home.locked():
                         self._learn(evidence, receipt)
-                return self._join(_bounded(request, _MAX_FIRST), model, train)
+                return self._join(_bounded(request, _MAX_FIRST), model, train, instructions)
             case parcels.STEP:
                 with self._home.locked():
                     return self._step(*self._messages(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS)))
@@ -159,13 +175,21 @@ class Participant:
 
     # --- joining ----------------------------------------------------------------------------------------------
 
-    def _join(self, request: bytes, model: Floats, train: Callable[[], Trained]) -> bytes:
+    def _join(
+        self, request: bytes, model: Floats, train: Callable[[], Trained], instructions: Instructions | None
+    ) -> bytes:
         """Check the round and the model, train, and commit to what it came to."""
         home, journal = self._home, self._home.journal
         client = Client(home.identity, home.trust, store=home.store)
         base = model_digest(model)
+        given = instructions.digest if instructions else NO_DIGEST
         with home.locked():
-            config = client.examine(request, base_model=base)
+            try:
+                config = client.examine(request, base_model=base, instructions=given)
+            except WrongContext:
+                if instructions:  # who asks why finds at two nodes what differs
+                    _log.warning("%s was given: %s", home.name, instructions)
+                raise
             try:
                 self._check_round(config, model)
             except RemoteProtocolError as error:
@@ -181,7 +205,9 @@ class Participant:
                     raise AlreadyReleased("another attempt has begun while this one trained", phase=ADVERTISE)
                 self._begin(config, model, update)
             facts = journal.facts()
-            answer = client.join(request, journal.arrays("update"), facts["weight"], base_model=base)
+            answer = client.join(
+                request, journal.arrays("update"), facts["weight"], base_model=base, instructions=given
+            )
             journal.add_request(request)
             self._clients = {_key(config): client}
         self._tell(config, client)

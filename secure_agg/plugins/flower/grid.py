@@ -24,13 +24,13 @@ from flwr.supercore.run import Run
 from secure_agg.errors import ConfigError, MalformedMessage, RemoteProtocolError, SecureAggError, TooFewClients
 from secure_agg.plugins import parcels
 from secure_agg.plugins.coordinator import Coordinator, Outcome
-from secure_agg.plugins.flower import records, strategies, wire
+from secure_agg.plugins.flower import given, records, strategies, wire
 from secure_agg.plugins.flower.exchange import Reply, exchange
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.home import ServerHome
 from secure_agg.plugins.layers import Layers
 from secure_agg.plugins.participant import EVALUATION
-from secure_agg.plugins.phases import Payload
+from secure_agg.plugins.phases import Payload, one_line
 
 _TRAIN: Final = "train"
 _EVALUATE: Final = "evaluate"
@@ -62,7 +62,8 @@ class SecureGrid(Grid):
             custom_strategy: the strategy overrides ``aggregate_train``, and works on one reply that holds the mean.
 
         Raises:
-            ConfigError: the strategy needs more than the mean, or the home is unfit.
+            ConfigError: the strategy needs more than the mean or weighs by another metric than is pinned, or the home
+                is unfit.
         """
         relay()
         strategies.check(strategy, custom=custom_strategy)
@@ -70,7 +71,8 @@ class SecureGrid(Grid):
         pinned = server.trust.task(server.task)
         strategies.await_nodes(strategy, pinned.policy.min_advertised)
         self._grid = grid
-        self._weight_key = strategies.weight_key(strategy)
+        self._weight_key = given.WEIGHT_KEY if server.weight_key is None else server.weight_key
+        strategies.check_weight(strategy, self._weight_key)
         self._coordinator = Coordinator(server, phase_s=phase_s, train_s=_LONGEST_S)
         self._phase_s = phase_s
         self._members: dict[tuple[str, int], str] = {}
@@ -165,16 +167,14 @@ class SecureGrid(Grid):
             raise TooFewClients(
                 "no node evaluates in secure rounds, and none is asked again: is the mod missing there?"
             )
-        ask = _Ask(
-            self._grid,
-            members,
-            wire.with_settings(content, self._weight_key),
-            batch[0],
-            _LONGEST_S if timeout is None else timeout,
-        )
+        content = given.as_it_arrives(content)
+        ask = _Ask(self._grid, members, content, batch[0], _LONGEST_S if timeout is None else timeout)
+        around = self._coordinator.surroundings(members)
+        instructions = given.instructions(batch[0], content, self._weight_key, around).digest
         layers = Layers.of(named)
         model = layers.floats(named)
-        outcome = self._coordinator.round(model, ask) if trains else self._coordinator.evaluate(model, ask)
+        run = self._coordinator.round if trains else self._coordinator.evaluate
+        outcome = run(model, ask, instructions)
         reply = RecordDict({"metrics": self._metrics(outcome)})
         if trains:
             reply[key] = records.to_record(layers.restore(named, outcome.model))
@@ -215,7 +215,7 @@ class SecureGrid(Grid):
             try:
                 self._members[kind, new[name]] = self._coordinator.identify(_answer(reply))
             except SecureAggError as error:
-                logger.warning("node %s is not in this round: %s: %s", name, type(error).__name__, error)
+                logger.warning("node %s is not in this round: %s: %s", name, type(error).__name__, one_line(error))
         # A node that was restarted has another id, and the old one is listed for a while: the last to sign is there.
         return {member: node for (of, node), member in self._members.items() if of == kind and node in nodes}
 

@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
-from secure_agg.errors import ConfigError, PolicyViolation, UpdateError
-from secure_agg.plugins.flower import records, wire
+from secure_agg.errors import ConfigError, MalformedMessage, PolicyViolation, SecureAggError, UpdateError
+from secure_agg.plugins.flower import given, records, wire
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.home import ClientHome
 from secure_agg.plugins.layers import Layers
@@ -27,6 +27,7 @@ HOME: Final = "secure-agg-home"
 """Key of the node's own configuration: the folder that holds its identity and pins."""
 
 _TRAIN: Final = "train"
+_EVALUATE: Final = "evaluate"
 
 _Record = TypeVar("_Record")
 
@@ -47,28 +48,52 @@ def secure_mod(message: Message, context: Context, call_next: ClientAppCallable)
 
     Raises:
         ConfigError: the node names no home, or it is unfit.
-        PolicyViolation: the message asks the app for a reply in clear.
-        SecureAggError: this node refuses what it was asked. Flower logs it and sends its text to the server.
+        PolicyViolation: the message asks the app for a reply in clear, or for something else than to train or evaluate.
+        SecureAggError: this node refuses what it was asked. Flower sends an error's text to the server, so the text is
+            in this node's log, and the error that is raised says no more than its name and phase.
     """
     relay()
+    try:
+        return _answer(message, context, call_next)
+    except Exception as error:
+        logger.error("this node refuses a message: %s: %s", type(error).__name__, error)
+        raise _nameless(error) from None
+
+
+def _answer(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    if not message.has_content():
+        raise MalformedMessage("a message without content")
     payload, content = wire.take(message.content)
     kind = message.metadata.message_type
     if payload is None:
         raise PolicyViolation(f"a {kind!r} message asks for a reply in clear; this node answers secure rounds only")
+    category = kind.partition(".")[0]
+    if category not in (_TRAIN, _EVALUATE):
+        raise PolicyViolation(f"a {kind!r} message asks for something else than to train or evaluate")
     with closing(ClientHome.open(_home(context))) as home:
-        participant = Participant(home)
+        around = given.surroundings(context)
+        participant = Participant(home, around)
         if not content:
             return _reply(message, participant.handle(payload))
         named = records.to_arrays(_only(content.array_records, "message has", "array record"))
         layers = Layers.of(named)
-        weight_key = wire.weight_key(message.content)
+        weight_key = given.WEIGHT_KEY if home.weight_key is None else home.weight_key
+        instructions = given.instructions(message, content, weight_key, around)
 
         def run_app() -> Trained:
-            message.content = content
-            reply = _call(call_next, message, context)
-            return _trained(reply, layers if kind.partition(".")[0] == _TRAIN else None, weight_key)
+            with given.handed_over(message, content, context, home.name) as (asked, own):
+                reply = _call(call_next, asked, own)
+            return _trained(reply, layers if category == _TRAIN else None, weight_key)
 
-        return _reply(message, participant.handle(payload, layers.floats(named), run_app))
+        return _reply(message, participant.handle(payload, layers.floats(named), run_app, instructions))
+
+
+def _nameless(error: Exception) -> SecureAggError:
+    """An error of the same kind whose text says nothing of this node's data: no weight, no place of a NaN."""
+    text = "see this node's log"
+    if isinstance(error, SecureAggError):
+        return type(error)(text, phase=error.phase)
+    return UpdateError(f"an error outside the protocol: {text}")
 
 
 def _home(context: Context) -> Path:
@@ -83,12 +108,12 @@ def _reply(message: Message, payload: bytes) -> Message:
 
 
 def _call(call_next: ClientAppCallable, message: Message, context: Context) -> RecordDict:
-    """The app's reply. What it says when it fails stays in this node's log: it may quote the data."""
+    """The app's reply. What it says when it fails, and what its error is called, stays in this node's log."""
     try:
         reply = call_next(message, context)
-    except Exception as error:
+    except Exception:
         logger.exception("the app has failed")
-        raise UpdateError(f"the app has failed with {type(error).__name__}: see this node's log") from None
+        raise UpdateError("the app has failed") from None
     if not reply.has_content():
         raise UpdateError("the app has replied with an error")
     return reply.content

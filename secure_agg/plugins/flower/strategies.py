@@ -54,6 +54,15 @@ def await_nodes(strategy: Strategy, count: int) -> None:
         strategy.min_available_nodes = count
 
 
-def weight_key(strategy: Strategy) -> str:
-    """Name of the metric that is a reply's weight."""
-    return strategy.weighted_by_key if isinstance(strategy, FedAvg) else "num-examples"
+def check_weight(strategy: Strategy, pinned: str) -> None:
+    """Refuse a strategy that weighs by another metric than the nodes have pinned: they would not follow it.
+
+    Raises:
+        ConfigError: names both.
+    """
+    wanted = strategy.weighted_by_key if isinstance(strategy, FedAvg) else pinned
+    if wanted != pinned:
+        raise ConfigError(
+            f"the strategy weighs replies by {wanted!r}, and what is pinned is {pinned!r}: set weighted_by_key, or "
+            f"make the homes, the server's and every node's, with --weight-key {wanted}"
+        )

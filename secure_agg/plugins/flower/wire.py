@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import Array, ArrayRecord, RecordDict
 from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
 
 from secure_agg.errors import MalformedMessage
@@ -17,10 +17,6 @@ from secure_agg.plugins.parcels import Parcel
 
 PAYLOAD: Final = "secure-agg"
 """The record that holds the payload."""
-SETTINGS: Final = "secure-agg-settings"
-"""The record that holds what the server's strategy is set to, as far as a node has to know."""
-WEIGHT_KEY: Final = "weighted-by"
-"""Setting: name of the metric that is a reply's weight."""
 
 _NAMES: Final = ("head", "bulk", "tail")
 _CHUNK: Final = FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
@@ -40,7 +36,7 @@ def take(content: RecordDict) -> tuple[bytes | None, RecordDict]:
     Raises:
         MalformedMessage: the record is there but holds something else.
     """
-    rest = RecordDict({name: record for name, record in content.items() if name not in (PAYLOAD, SETTINGS)})
+    rest = RecordDict({name: record for name, record in content.items() if name != PAYLOAD})
     record = content.array_records.get(PAYLOAD)
     if record is None:
         return None, rest
@@ -56,21 +52,3 @@ def _cut(payload: bytes) -> tuple[bytes, bytes, bytes]:
     end = len(payload) - sum(sizes[place + 1 :])
     start = end - sizes[place] // _CHUNK * _CHUNK
     return payload[:start], payload[start:end], payload[end:]
-
-
-def with_settings(content: RecordDict, weight_key: str) -> RecordDict:
-    """``content`` with the strategy's settings beside its records."""
-    return RecordDict({**content, SETTINGS: ConfigRecord({WEIGHT_KEY: weight_key})})
-
-
-def weight_key(content: RecordDict) -> str:
-    """Name of the metric that is a reply's weight.
-
-    Raises:
-        MalformedMessage: the message does not say.
-    """
-    settings = content.config_records.get(SETTINGS)
-    name = settings.get(WEIGHT_KEY) if settings else None
-    if not isinstance(name, str):
-        raise MalformedMessage(f"record {SETTINGS!r} does not name the metric that is the weight")
-    return name

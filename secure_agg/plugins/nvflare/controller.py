@@ -24,7 +24,7 @@ from secure_agg.plugins import parcels
 from secure_agg.plugins.coordinator import Coordinator, Outcome
 from secure_agg.plugins.home import ServerHome
 from secure_agg.plugins.layers import Layers
-from secure_agg.plugins.nvflare import models, wire
+from secure_agg.plugins.nvflare import given, models, wire
 from secure_agg.plugins.nvflare.peers import Answer, Peers
 from secure_agg.plugins.nvflare.site import server_home
 from secure_agg.plugins.phases import Ask, Payload
@@ -67,6 +67,7 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         self._home = home = ServerHome.open(server_home(fl_ctx))
         self._coordinator = Coordinator(home, phase_s=self.phase_timeout, train_s=self.train_timeout)
         self._peers = Peers(self.engine, self._coordinator)
+        self._weight_key = home.weight_key
 
     def stop_controller(self, fl_ctx: FLContext) -> None:
         """Close the home."""
@@ -96,7 +97,9 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         layers = Layers.of(named)
         self._peers.identify(sites)
         try:
-            outcome = self._coordinator.round(layers.floats(named), self._ask(model))
+            around = self._coordinator.surroundings(self._peers.members)
+            told = given.instructions(given.as_it_arrives(model), self._weight_key, around)
+            outcome = self._coordinator.round(layers.floats(named), self._ask(model), told.digest)
         except SecureAggError as error:
             if self.abort_signal.triggered:
                 raise

@@ -16,7 +16,7 @@ from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from secure_agg.errors import PolicyViolation, SecureAggError
-from secure_agg.plugins.nvflare import models, wire
+from secure_agg.plugins.nvflare import given, wire
 from secure_agg.plugins.nvflare.session import Session
 
 
@@ -52,15 +52,18 @@ class _NodeFilter(Filter):  # type: ignore[misc]  # nvflare has no types
 
 
 class SecureTaskData(_NodeFilter):
-    """Before training: the last result is verified, and the model is the one that follows from it."""
+    """Before training: the last result is verified, the model is the one that follows from it, and all that the
+    executor gets beside it is what every other site gets.
+    """
 
     def _process(self, shareable: Shareable, session: Session, fl_ctx: FLContext) -> Shareable:
         task = fl_ctx.get_prop(FLContextKey.TASK_NAME)
         if task != wire.TRAIN:
             raise PolicyViolation(f"task {task!r} is not answered: its result would leave this site in clear")
-        session.join(models.named(FLModelUtils.from_shareable(shareable)))
-        session.passed = shareable
-        return shareable
+        model = FLModelUtils.from_shareable(shareable)
+        session.join(model)
+        session.passed = given.handed_over(model, shareable, fl_ctx)
+        return session.passed
 
 
 class SecureTaskResult(_NodeFilter):

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from nvflare.apis.dxo import MetaKey
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 
 from secure_agg.errors import UpdateError
 from secure_agg.plugins.layers import Layers
+from secure_agg.plugins.nvflare.given import WEIGHT_KEY
 from secure_agg.plugins.participant import Floats, Trained
 
 Named = Mapping[str, npt.NDArray[Any]]
@@ -34,8 +34,15 @@ def named(model: FLModel) -> dict[str, npt.NDArray[Any]]:
     return {name: np.asarray(value) for name, value in model.params.items()}
 
 
-def trained(result: FLModel, layers: Layers, model: Floats) -> Trained:
+def trained(result: FLModel, layers: Layers, model: Floats, weight_key: str | None = None) -> Trained:
     """What a training result says, whether it holds a model or a difference from the one that was handed out.
+
+    Args:
+        result: of the executor.
+        layers: of the model that was handed out.
+        model: its floats.
+        weight_key: among the result's meta data, as the site's owner has pinned it; None for NVFlare's own, in whose
+            place a result may say nothing and weighs 1.
 
     Raises:
         UpdateError: layers are missing or of another shape, or the weight is no whole number.
@@ -43,7 +50,7 @@ def trained(result: FLModel, layers: Layers, model: Floats) -> Trained:
     floats = layers.floats(named(result))
     if result.params_type == ParamsType.DIFF:
         floats = [_moved(old, by) for old, by in zip(model, floats, strict=True)]
-    return Trained(floats, _weight(result.meta or {}), result.metrics or {})
+    return Trained(floats, _weight(result.meta or {}, weight_key), result.metrics or {})
 
 
 def _moved(old: npt.NDArray[Any], by: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -52,9 +59,13 @@ def _moved(old: npt.NDArray[Any], by: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return moved
 
 
-def _weight(meta: Mapping[str, Any]) -> int:
-    """Number of training steps as NVFlare's FedAvg weighs by; 1 where the app names none."""
-    value = meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND, 1)
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or value != int(value):
-        raise UpdateError(f"{MetaKey.NUM_STEPS_CURRENT_ROUND} is not a whole number")
+def _weight(meta: Mapping[str, Any], key: str | None) -> int:
+    """Number of training steps as NVFlare's FedAvg weighs by; 1 where the app names none and its owner has not either.
+
+    Raises:
+        UpdateError: it is no whole number.
+    """
+    value = meta.get(WEIGHT_KEY, 1) if key is None else meta.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not float(value).is_integer():
+        raise UpdateError(f"{WEIGHT_KEY if key is None else key} is not a whole number")
     return int(value)

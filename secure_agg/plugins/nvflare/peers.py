@@ -16,7 +16,7 @@ from secure_agg.errors import DuplicateMessage
 from secure_agg.plugins import parcels
 from secure_agg.plugins.coordinator import Coordinator
 from secure_agg.plugins.nvflare import wire
-from secure_agg.plugins.phases import Payload
+from secure_agg.plugins.phases import Payload, one_line
 
 _log = logging.getLogger("secure_agg.plugins")
 
@@ -50,6 +50,11 @@ class Peers:
         """The roster id of a site, if it has answered who it is."""
         return next((name for name, known in self._sites.items() if known == site), None)
 
+    @property
+    def members(self) -> Sequence[str]:
+        """Roster ids of all that have answered who they are."""
+        return sorted(self._sites)
+
     def identify(self, sites: Sequence[str]) -> None:
         """Ask sites that have not said yet who they are; those that can't say it take no part."""
         challenge = self._coordinator.challenge()
@@ -63,7 +68,7 @@ class Peers:
                 if name in self._sites:
                     raise DuplicateMessage(f"site {self._sites[name]!r} has answered for {name!r} too", culprit=name)
             except Exception as error:
-                _log.warning("site %s has not shown who it is: %s: %s", site, type(error).__name__, error)
+                _log.warning("site %s has not shown who it is: %s: %s", site, type(error).__name__, one_line(error))
                 continue
             self._sites[name] = site
             _log.info("site %s is %s", site, name)

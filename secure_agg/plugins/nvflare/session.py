@@ -23,9 +23,10 @@ from nvflare.app_common.widgets.metric_relay import MetricRelay
 from secure_agg.errors import LocalProtocolError, PolicyViolation, RoundAborted
 from secure_agg.plugins import parcels
 from secure_agg.plugins.home import ClientHome
+from secure_agg.plugins.instructions import Instructions
 from secure_agg.plugins.layers import Layers
-from secure_agg.plugins.nvflare import wire
-from secure_agg.plugins.nvflare.models import Named, trained
+from secure_agg.plugins.nvflare import given, wire
+from secure_agg.plugins.nvflare.models import named, trained
 from secure_agg.plugins.nvflare.site import client_home
 from secure_agg.plugins.participant import Participant, Trained
 
@@ -36,10 +37,20 @@ _log = logging.getLogger("secure_agg.plugins")
 class Joining:
     """One round's training: from the model that has come to the payload that joins."""
 
-    def __init__(self, participant: Participant, turn: threading.Lock, request: bytes, model: Named) -> None:
+    def __init__(
+        self,
+        participant: Participant,
+        turn: threading.Lock,
+        request: bytes,
+        model: FLModel,
+        instructions: Instructions,
+        weight_key: str | None,
+    ) -> None:
         self._participant, self._turn, self._request = participant, turn, request
-        self._layers = Layers.of(model)
-        self._model = self._layers.floats(model)
+        self._instructions, self._weight_key = instructions, weight_key
+        arrays = named(model)
+        self._layers = Layers.of(arrays)
+        self._model = self._layers.floats(arrays)
         self._begun = threading.Event()
         self._trained: Future[Trained] = Future()
         self._answer: Future[bytes] = Future()
@@ -48,7 +59,7 @@ class Joining:
     def _run(self) -> None:
         try:
             with self._turn:
-                answer = self._participant.handle(self._request, self._model, self._train)
+                answer = self._participant.handle(self._request, self._model, self._train, self._instructions)
             self._answer.set_result(answer)
         except Exception as error:
             self._answer.set_exception(error)
@@ -80,7 +91,7 @@ class Joining:
             SecureAggError: the result is unfit.
         """
         try:
-            self._trained.set_result(trained(result, self._layers, self._model))
+            self._trained.set_result(trained(result, self._layers, self._model, self._weight_key))
         except Exception as error:  # the thread that waits has to end
             self._trained.set_exception(error)
         return self._answer.result()
@@ -93,9 +104,9 @@ class Joining:
 class Session:
     """What the two filters and the messages of one job share, in one process."""
 
-    def __init__(self, home: ClientHome) -> None:
-        self._home = home
-        self._participant = Participant(home)
+    def __init__(self, home: ClientHome, surroundings: bytes) -> None:
+        self._home, self._surroundings = home, surroundings
+        self._participant = Participant(home, surroundings)
         self._mailbox = wire.Mailbox(self._handle)
         self._turn = threading.Lock()
         self._request: bytes | None = None
@@ -107,7 +118,7 @@ class Session:
         """This job's session on this site; made, and ready for messages, when it is first asked for.
 
         Raises:
-            SecureAggError: the site's home can't be opened.
+            SecureAggError: the site's home can't be opened, or the job's files can't be read.
             PolicyViolation: the job would send what training reports past the aggregation.
         """
         found = fl_ctx.get_prop(_PROP)
@@ -115,7 +126,8 @@ class Session:
             return found
         engine = fl_ctx.get_engine()
         _refuse_leaks(engine.get_all_components())
-        session = Session(ClientHome.open(client_home(fl_ctx)))
+        around = given.surroundings(fl_ctx)
+        session = Session(ClientHome.open(client_home(fl_ctx)), around)
         engine.register_aux_message_handler(wire.TOPIC, session._receive)
         engine.register_aux_message_handler(wire.ALIVE, _say_so)
         fl_ctx.set_prop(_PROP, session, private=True, sticky=True)
@@ -130,7 +142,7 @@ class Session:
             with found._turn:  # nobody is at it any more
                 found._home.close()
 
-    def join(self, model: Named) -> None:
+    def join(self, model: FLModel) -> None:
         """Check the model that a train task has brought; returns if it may be trained on.
 
         Raises:
@@ -141,7 +153,9 @@ class Session:
         self.abandon()
         if request is None:
             raise LocalProtocolError("a train task came without a request to join a round")
-        self._joining = Joining(self._participant, self._turn, request, model)
+        key = self._home.weight_key
+        instructions = given.instructions(model, key, self._surroundings)
+        self._joining = Joining(self._participant, self._turn, request, model, instructions, key)
         self._joining.checked()
 
     def joined(self, result: FLModel) -> bytes:
