@@ -125,6 +125,11 @@ def learn_result(store: AttemptStore, client: str, record: RoundRecord) -> None:
     store.put(_scope(client, record.task), _result(record.result_model), b"1")
 
 
+def has_signed(store: AttemptStore, client: str, task: str) -> bool:
+    """Whether this client has signed a set in any round of the task."""
+    return store.get(_scope(client, task), "signed") is not None
+
+
 def _scope(client: str, task: str) -> Scope:
     return client, task, "task"
 

@@ -13,13 +13,14 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from secure_agg import backends, keystore
 from secure_agg.backends.base import Backend, Opener
 from secure_agg.config import Policy
 from secure_agg.dealing import deal
 from secure_agg.errors import ConfigError
+from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.identity import Identity, Roster, check_id
 from secure_agg.plugins.home import (
     CERTIFICATE_FILE,
@@ -54,6 +55,8 @@ def make(
     client_keys: Mapping[str, bytes] | None = None,
     parameters: int | None = None,
     checks_model: bool = True,
+    start_model: bytes | None = None,
+    optimizer: ServerOptimizer = PLAIN,
 ) -> Trust:
     """Make the homes of a federation, with keys of their own and each other's pinned.
 
@@ -67,7 +70,7 @@ def make(
         task: its id.
         client_keys: public keys of further members, by id, who make their homes themselves.
         parameters: elements of the model that are averaged, without the metrics'; for a homomorphic backend only.
-        checks_model: see ``ClientHome``.
+        checks_model, start_model, optimizer: see ``ClientHome``.
 
     Returns:
         What everybody has pinned.
@@ -95,7 +98,8 @@ def make(
     openers, certificate = _deal(backend, trust, task, operators, parameters)
 
     folder.mkdir(mode=0o700, parents=True)
-    with ServerHome.create(folder / "server", server.identity, task) as home:
+    rules: dict[str, Any] = {"checks_model": checks_model, "optimizer": optimizer}
+    with ServerHome.create(folder / "server", server.identity, task, **rules) as home:
         home.ledger.pin(task, pins, pinned)
         if not openers:
             home.ledger.pin(task + EVALUATION, pins, pinned)
@@ -112,7 +116,7 @@ def make(
         )
     trust.save(folder / TRUST_FILE)
     for name, member in members.items():
-        ClientHome.create(folder / "clients" / name, member, trust, task, checks_model=checks_model).close()
+        ClientHome.create(folder / "clients" / name, member, trust, task, start_model=start_model, **rules).close()
     for keys in operators:
         own = folder / "operators" / keys.name
         own.mkdir(mode=0o700, parents=True)

@@ -17,6 +17,8 @@ import numpy.typing as npt
 from secure_agg.errors import UpdateError
 
 Array = npt.NDArray[Any]
+Floats = Sequence[npt.NDArray[Any]]
+"""The arrays of a model that are averaged, float16, float32 or float64, in the model's order: ``Layers.floats``."""
 
 _CHUNK: Final = 1 << 16
 _AVERAGED: Final = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
