@@ -114,13 +114,13 @@ class Fleet:
         folder: Path,
         apps: Mapping[str, App],
         *,
-        checks_model: bool = True,
+        rules: Mapping[str, Any] | None = None,
         parameters: int | None = None,
         **policy: Any,
     ) -> Fleet:
         chosen = Policy.default(len(apps), **({"clip": 4.0, "max_weight": 64} | policy))
         home = folder / "federation"
-        federation.make(home, list(apps), chosen, task=TASK, checks_model=checks_model, parameters=parameters)
+        federation.make(home, list(apps), chosen, task=TASK, parameters=parameters, **(rules or {}))
         return Fleet(home, Fleet.nodes(home, apps), tuple(apps))
 
     @staticmethod

@@ -78,15 +78,15 @@ class _ClientSettings(_Settings, frozen=True, forbid_unknown_fields=True, tag="s
     """``checks_model``, ``start_model`` in hexadecimal, ``optimizer``: see ``ClientHome``."""
 
     checks_model: bool
-    start_model: str | None
-    optimizer: ServerOptimizer
+    start_model: str | None = None
+    optimizer: ServerOptimizer = PLAIN
 
 
 class _ServerSettings(_Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-server/2"):
     """``checks_model`` and ``optimizer``: what the nodes' homes are made with."""
 
     checks_model: bool
-    optimizer: ServerOptimizer
+    optimizer: ServerOptimizer = PLAIN
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,10 +176,7 @@ class ClientHome:
                 in a home that takes any.
         """
         _check_member(identity, trust, task)
-        if not checks_model and (start_model is not None or optimizer != PLAIN):
-            raise ConfigError("a home that takes any model has neither a start model nor a server optimizer to pin")
-        if start_model is not None and len(start_model) != len(NO_DIGEST):
-            raise ConfigError(f"a start model's digest is {len(NO_DIGEST)} bytes, not {len(start_model)}")
+        _check_rules(checks_model, start_model, optimizer)
         pinned = None if start_model is None else start_model.hex()
         settings = _ClientSettings(identity.name, task, checks_model, pinned, optimizer)
         path = _new_folder(path, settings, identity)
@@ -285,6 +282,7 @@ class ServerHome:
         Raises:
             ConfigError: there is something at ``path``.
         """
+        _check_rules(checks_model, None, optimizer)
         settings = _ServerSettings(identity.name, task, checks_model, optimizer)
         return ServerHome(_new_folder(path, settings, identity), settings, identity)
 
@@ -420,6 +418,13 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _check_rules(checks_model: bool, start_model: bytes | None, optimizer: ServerOptimizer) -> None:
+    if not checks_model and (start_model is not None or optimizer != PLAIN):
+        raise ConfigError("a home that takes any model has neither a start model nor a server optimizer to pin")
+    if start_model is not None and len(start_model) != len(NO_DIGEST):
+        raise ConfigError(f"a start model's digest is {len(NO_DIGEST)} bytes, not {len(start_model)}")
 
 
 def _digest(path: Path, text: str | None) -> bytes | None:
