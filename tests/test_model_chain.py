@@ -109,7 +109,7 @@ def test_a_crafted_first_model_shows_single_records_and_is_refused_where_one_is_
             imprint(world, imprinted())
         nodes, outcome = imprint(world, honest())
         assert nodes.errors == []
-        assert read_off(outcome.average) == 0
+        assert read_off(outcome.average) <= 2, "few units of an honest model answer to one record only"
 
 
 def test_a_crafted_model_is_refused_in_a_later_round_under_every_optimizer() -> None:

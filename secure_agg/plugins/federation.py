@@ -30,6 +30,7 @@ from secure_agg.plugins.home import (
     ClientHome,
     Place,
     ServerHome,
+    check_rules,
 )
 from secure_agg.plugins.metrics import MetricCodec
 from secure_agg.plugins.participant import EVALUATION
@@ -80,6 +81,7 @@ def make(
             not fit, or the backend's operators can't be connected to.
     """
     folder, given = Path(folder), dict(client_keys or {})
+    check_rules(checks_model, start_model, optimizer)
     members: dict[str, Identity] = {}
     for name in clients:
         if name in members or name in given:

@@ -176,7 +176,7 @@ class ClientHome:
                 in a home that takes any.
         """
         _check_member(identity, trust, task)
-        _check_rules(checks_model, start_model, optimizer)
+        check_rules(checks_model, start_model, optimizer)
         pinned = None if start_model is None else start_model.hex()
         settings = _ClientSettings(identity.name, task, checks_model, pinned, optimizer)
         path = _new_folder(path, settings, identity)
@@ -282,7 +282,7 @@ class ServerHome:
         Raises:
             ConfigError: there is something at ``path``.
         """
-        _check_rules(checks_model, None, optimizer)
+        check_rules(checks_model, None, optimizer)
         settings = _ServerSettings(identity.name, task, checks_model, optimizer)
         return ServerHome(_new_folder(path, settings, identity), settings, identity)
 
@@ -420,7 +420,12 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _check_rules(checks_model: bool, start_model: bytes | None, optimizer: ServerOptimizer) -> None:
+def check_rules(checks_model: bool, start_model: bytes | None, optimizer: ServerOptimizer) -> None:
+    """Refuse to pin what a home would not look at, see ``ClientHome``.
+
+    Raises:
+        ConfigError: a model is pinned where any is taken, or the digest is none.
+    """
     if not checks_model and (start_model is not None or optimizer != PLAIN):
         raise ConfigError("a home that takes any model has neither a start model nor a server optimizer to pin")
     if start_model is not None and len(start_model) != len(NO_DIGEST):

@@ -63,7 +63,7 @@ class SecureGrid(Grid):
             custom_strategy: the strategy overrides ``aggregate_train``, and works on one reply that holds the mean.
 
         Raises:
-            ConfigError: the strategy needs more than the mean, or another optimizer than is pinned, or the home is unfit.
+            ConfigError: the strategy needs more than the mean or has another optimizer than is pinned; an unfit home.
         """
         relay()
         strategies.check(strategy, custom=custom_strategy)
