@@ -30,8 +30,9 @@ anvil: ## A local Ethereum node from npm, for the tests that ask one; they are s
 	npm install --prefix build/anvil --no-audit --no-fund --ignore-scripts --silent @foundry-rs/anvil@1.7.1
 
 nvflare-example: setup ## Stock federated averaging under NVFlare's simulator, made secure by our lines.
-	rm -rf build/nvflare
-	$(BIN)/secure-agg federation init build/nvflare/federation --task digits \
+	rm -rf build/nvflare && mkdir -p build/nvflare
+	$(BIN)/python -c "import numpy; numpy.save('build/nvflare/start.npy', numpy.zeros((65, 10)))"
+	$(BIN)/secure-agg federation init build/nvflare/federation --task digits --start-model build/nvflare/start.npy \
 		$(foreach site,site-1 site-2 site-3 site-4,--client $(site))
 	cd examples/nvflare-quickstart && $(CURDIR)/$(BIN)/python job.py $(CURDIR)/build/nvflare
 	$(BIN)/secure-agg ledger audit build/nvflare/federation/server/rounds.db --trust build/nvflare/federation/trust.json

@@ -164,6 +164,11 @@ def learn_model(store: AttemptStore, client: str, task: str, model: bytes) -> No
     store.put(_scope(client, task), _model(model), b"1")
 
 
+def has_signed(store: AttemptStore, client: str, task: str) -> bool:
+    """Whether this client has signed a set in any round of the task."""
+    return store.get(_scope(client, task), "signed") is not None
+
+
 def _scope(client: str, task: str) -> Scope:
     return client, task, "task"
 

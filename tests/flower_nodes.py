@@ -114,7 +114,7 @@ class Fleet:
         folder: Path,
         apps: Mapping[str, App],
         *,
-        checks_model: bool = True,
+        rules: Mapping[str, Any] | None = None,
         parameters: int | None = None,
         weight_key: str | None = None,
         **policy: Any,
@@ -122,13 +122,7 @@ class Fleet:
         chosen = Policy.default(len(apps), **({"clip": 4.0, "max_weight": 64} | policy))
         home = folder / "federation"
         federation.make(
-            home,
-            list(apps),
-            chosen,
-            task=TASK,
-            checks_model=checks_model,
-            parameters=parameters,
-            weight_key=weight_key,
+            home, list(apps), chosen, task=TASK, parameters=parameters, weight_key=weight_key, **(rules or {})
         )
         return Fleet(home, Fleet.nodes(home, apps), tuple(apps))
 

@@ -82,7 +82,7 @@ class Nodes:
             yield name, self.tamper_answer(kind, name, answer) if self.tamper_answer is not None else answer
 
     def _is_silent(self, name: str, kind: str, place: int) -> bool:
-        order = ("hello", "join", "step", "result")
+        order = ("hello", "learn", "join", "step", "result")
         first = self.silent.get(name)
         return first is not None and (order.index(kind), place) >= (order.index(first[0]), first[1])
 
@@ -159,9 +159,9 @@ class World:
     """A federation on disk, and its coordinator."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:
-        checks_model = changes.pop("checks_model", True)
+        rules = {key: changes.pop(key) for key in ("checks_model", "start_model", "optimizer") if key in changes}
         policy = Policy.default(len(NAMES), **{"clip": 1.0, "bits": 20, "max_weight": 16, **changes})
-        federation.make(folder, NAMES, policy, task="task", parameters=17, checks_model=checks_model)
+        federation.make(folder, NAMES, policy, task="task", parameters=17, **rules)
         self.folder, self.policy = folder, policy
         self.homes = {name: folder / "clients" / name for name in NAMES}
         self.server = ServerHome.open(folder / "server")

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from secure_agg.cli import exits, main
 from secure_agg.config import Option
+from secure_agg.fl.server_optimizers import ServerOptimizer
+from secure_agg.models import start_digest
 from secure_agg.plugins import federation
 from secure_agg.plugins.home import ClientHome, ServerHome
 from secure_agg.trust import Trust
@@ -64,6 +67,11 @@ def test_the_homes_open_with_the_policy_that_was_asked_for(run: Run, tmp_path: P
         "--task",
         "lungs",
         "--server-optimizer",
+        "fedadam",
+        "--server-tau",
+        0.25,
+        "--start-model",
+        "ab" * 32,
     )
     document = run("federation", "init", folder, *three(), *asked, "--json").document
     assert document["tasks"] == ["lungs", "lungs-evaluation"]
@@ -75,8 +83,34 @@ def test_the_homes_open_with_the_policy_that_was_asked_for(run: Run, tmp_path: P
     assert sorted(document["clients"]) == ["east", "north", "south"]
     for name, path in document["clients"].items():
         with ClientHome.open(path) as home:
-            assert (home.name, home.task, home.checks_model) == (name, "lungs", False)
+            assert (home.name, home.task, home.checks_model) == (name, "lungs", True)
+            assert home.start_model == bytes.fromhex("ab" * 32)
+            assert home.optimizer == server.optimizer == ServerOptimizer.create("FedAdam", tau=0.25)
             assert home.trust == Trust.load(document["trust"])
+
+
+def test_a_start_model_is_pinned_from_a_file(run: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "start.npz", layer=np.linspace(0, 1, 6).reshape(2, 3))
+    digest = start_digest({"layer": np.linspace(0, 1, 6).reshape(2, 3)})
+    document = run("federation", "init", tmp_path / "all", *three(), "--start-model", tmp_path / "start.npz", "--json")
+    assert document.document["start_model"] == digest.hex()
+    with ClientHome.open(tmp_path / "all/clients/north") as home:
+        assert home.start_model == digest
+    shown = run("federation", "init", tmp_path / "again", *three(), "--start-model", digest.hex())
+    assert digest.hex()[:40] in shown.out.replace("\n", "")
+    assert "not pinned" in run("federation", "init", tmp_path / "free", *three()).out
+
+
+def test_any_model_is_asked_for_and_shown_loudly(run: Run, tmp_path: Path) -> None:
+    shown = run("federation", "init", tmp_path / "all", *three(), "--any-model")
+    assert "ANY" in shown.out
+    with ServerHome.open(tmp_path / "all/server") as server, ClientHome.open(tmp_path / "all/clients/east") as home:
+        assert (server.checks_model, home.checks_model, home.start_model) == (False, False, None)
+    for more in (("--start-model", "ab" * 32), ("--server-optimizer", "FedAdam")):
+        refused = run("federation", "init", tmp_path / "new", *three(), "--any-model", *more)
+        assert (refused.code, refused.out) == (exits.USAGE, "")
+        assert "takes any model" in refused.err
+        assert not (tmp_path / "new").exists()
 
 
 def test_a_member_joins_with_its_own_key(run: Run, tmp_path: Path) -> None:
@@ -85,10 +119,13 @@ def test_a_member_joins_with_its_own_key(run: Run, tmp_path: Path) -> None:
     made = run("federation", "init", folder, *three("north", "east"), "--client-key", f"own={public}", "--json")
     assert sorted(made.document["clients"]) == ["east", "north"]
     mine = ("--name", "own", "--identity", key, "--trust", made.document["trust"])
-    joined = run("federation", "join", tmp_path / "home", *mine, "--json").document
+    rules = ("--start-model", "cd" * 32, "--server-optimizer", "FedAvgM", "--server-momentum", 0.5)
+    joined = run("federation", "join", tmp_path / "home", *mine, *rules, "--json").document
+    assert (joined["start_model"], joined["any_model"]) == ("cd" * 32, False)
     assert joined["public"] == public
     with ClientHome.open(joined["home"]) as home:
-        assert (home.name, home.checks_model) == ("own", True)
+        assert (home.name, home.checks_model, home.start_model) == ("own", True, bytes.fromhex("cd" * 32))
+        assert home.optimizer == ServerOptimizer.create("FedAvgM", momentum=0.5)
     assert "exists already" in run("federation", "join", tmp_path / "home", *mine).err
     other = run("federation", "join", tmp_path / "other", "--name", "north", *mine[2:])
     assert (other.code, other.out) == (exits.USAGE, "")
@@ -150,6 +187,11 @@ def test_a_wrong_command_line_leaves_nothing(run: Run, tmp_path: Path) -> None:
         ((*three(), "--backend", "nothing"), "nothing"),
         ((*three(), "--bits", 40), "bits"),
         ((*three(), "--client", "a/b"), "can't name a folder"),
+        ((*three(), "--start-model", "nowhere.npz"), "neither a file nor a digest"),
+        ((*three(), "--start-model", __file__), "no model that can be read"),
+        ((*three(), "--server-optimizer", "FedBest"), "none of FedAvg"),
+        ((*three(), "--server-momentum", 0.5), "FedAvg has no momentum"),
+        ((*three(), "--server-optimizer", "FedAdam", "--server-tau", 0), "tau of FedAdam is 0.0"),
     ):
         refused = run("federation", "init", folder, *arguments)
         assert (refused.code, refused.out) == (exits.USAGE, ""), said

@@ -28,7 +28,10 @@ from flwr.serverapp.strategy import (
 
 from secure_agg.config import Policy
 from secure_agg.errors import ConfigError
+from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
+from secure_agg.models import start_digest
 from secure_agg.plugins import federation
+from secure_agg.plugins.flower import strategies
 
 SERVER_OPTIMIZERS: dict[str, Callable[[], Strategy]] = {
     "FedAvgM": lambda: FedAvgM(server_learning_rate=0.9, server_momentum=0.5, fraction_evaluate=0.0),
@@ -48,7 +51,8 @@ def test_a_stock_strategy_ends_where_a_plain_run_ends(name: str, tmp_path: Path)
     plain = Fleet.nodes(tmp_path, members(3, app_of(mods=())))
     wanted = make().start(plain, record(start()), num_rounds=2)
     seen = Seen()
-    fleet = Fleet.make(tmp_path, members(3, app_of(seen=seen)), checks_model=name in MEANS, clip=2.0, max_weight=32)
+    rules = {"optimizer": strategies.optimizer(make()), "start_model": start_digest(start())}
+    fleet = Fleet.make(tmp_path, members(3, app_of(seen=seen)), rules=rules, clip=2.0, max_weight=32)
     found = fleet.run(make(), rounds=2)
 
     for layer in ("layer", "bias"):
@@ -65,6 +69,76 @@ def test_a_stock_strategy_ends_where_a_plain_run_ends(name: str, tmp_path: Path)
     assert [config["server-round"] for config in seen.configs] == [1, 1, 1, 2, 2, 2]
     if name == "FedProx":
         assert {config["proximal-mu"] for config in seen.configs} == {0.5}
+
+
+@pytest.mark.parametrize("name", SERVER_OPTIMIZERS)
+def test_a_second_run_goes_on_with_the_moments_of_the_first(name: str, tmp_path: Path) -> None:
+    """To the nodes it is one chain; Flower's own strategy would begin with none."""
+    make = SERVER_OPTIMIZERS[name]
+    plain = make().start(Fleet.nodes(tmp_path, members(3, app_of(mods=()))), record(start()), num_rounds=3)
+    rules = {"optimizer": strategies.optimizer(make())}
+    fleet = Fleet.make(tmp_path, members(3, app_of()), rules=rules, clip=2.0, max_weight=32)
+    first = fleet.run(make(), rounds=1)
+    # Flower's averaging has made a float of the counter, which an app that goes on makes a whole number again.
+    second = fleet.run(make(), rounds=2, model=model_of(first.arrays) | {"batches": start()["batches"]})
+    assert not fleet.aborts()
+    assert model_of(second.arrays)["layer"].dtype == np.float32
+    for layer in ("layer", "bias"):
+        assert np.abs(model_of(second.arrays)[layer] - model_of(plain.arrays)[layer]).max() < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("pinned", "strategy"),
+    [
+        (PLAIN, FedAdam(fraction_evaluate=0.0)),
+        (ServerOptimizer.create("FedAdam"), FedAvg(fraction_evaluate=0.0)),
+        (ServerOptimizer.create("FedAdam"), FedYogi(fraction_evaluate=0.0)),
+        (ServerOptimizer.create("FedAdam", tau=0.01), FedAdam(fraction_evaluate=0.0)),
+        (ServerOptimizer.create("FedAvgM", momentum=0.9), FedAvgM(server_momentum=0.5, fraction_evaluate=0.0)),
+    ],
+)
+def test_a_strategy_that_is_not_set_as_the_homes_pin_it_is_refused_at_the_start(
+    pinned: ServerOptimizer, strategy: Strategy, tmp_path: Path
+) -> None:
+    fleet = Fleet.make(tmp_path, members(3, app_of()), rules={"optimizer": pinned})
+    with pytest.raises(ConfigError, match="would refuse this strategy's"):
+        fleet.secure(strategy)
+
+
+def test_an_optimizer_that_does_nothing_is_fedavg(tmp_path: Path) -> None:
+    assert Fleet.make(tmp_path, members(3, app_of())).run(FedAvgM(fraction_evaluate=0.0)).arrays
+
+
+def test_a_crafted_first_model_is_refused_by_every_node(tmp_path: Path) -> None:
+    seen = Seen()
+    fleet = Fleet.make(tmp_path, members(3, app_of(seen=seen)), rules={"start_model": start_digest(start())})
+    crafted = start() | {"bias": np.array(0.125)}
+    with flower_log() as log:
+        fleet.run(model=crafted)
+    assert [abort["error"] for abort in fleet.aborts()] == ["TooFewClients"]
+    assert any("pinned start model" in line for line in log)
+    assert seen.trained == []
+    fleet.run()
+    assert sorted(seen.trained) == [0, 1, 2]
+
+
+class Crafting(FedAvg):
+    """A server that goes on from a model of its own."""
+
+    def aggregate_train(self, server_round, replies):  # type: ignore[no-untyped-def]
+        _, metrics = super().aggregate_train(server_round, replies)
+        return record(start() | {"bias": np.array(0.125)}), metrics
+
+
+@pytest.mark.parametrize("checks", [True, False])
+def test_a_strategy_of_ones_own_is_followed_by_homes_that_take_any_model_only(checks: bool, tmp_path: Path) -> None:
+    seen = Seen()
+    fleet = Fleet.make(tmp_path, members(3, app_of(seen=seen)), rules={"checks_model": checks})
+    with flower_log() as log:
+        fleet.run(Crafting(), rounds=2, custom_strategy=True)
+    assert len(seen.trained) == (3 if checks else 6)
+    assert len(seen.evaluated) == (0 if checks else 3)
+    assert any("take any model" in line for line in log) != checks
 
 
 def test_layers_that_are_not_averaged_keep_their_values_and_their_type_on_the_nodes(tmp_path: Path) -> None:

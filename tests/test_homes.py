@@ -124,7 +124,12 @@ def test_a_node_refuses_a_home_that_is_not_as_its_owner_made_it(folder: Path) ->
             (lambda home: edit(home / "home.json", checks_model=None), "checks_model"),
             (lambda home: edit(home / "home.json", checks_model="no"), "bool"),
             (lambda home: edit(home / "home.json", checks_models=False), "unknown field"),
-            (lambda home: edit(home / "home.json", format="secure-agg-client/2"), "secure-agg-client/2"),
+            (lambda home: edit(home / "home.json", format="secure-agg-client/1"), "secure-agg-client/1"),
+            (lambda home: edit(home / "home.json", start_model="ab" * 31), "no digest of 64 digits"),
+            (lambda home: edit(home / "home.json", start_model="no digest"), "no digest of 64 digits"),
+            (lambda home: edit(home / "home.json", start_model=7), "start_model"),
+            (lambda home: edit(home / "home.json", optimizer={"name": "FedBest"}), "FedBest"),
+            (lambda home: edit(home / "home.json", optimizer={"name": "FedAvg", "tau": 1.0}), "has no tau"),
             (lambda home: (home / "home.json").write_text("no"), "home.json"),
             (pin(log=None, origin=None), "no ledger's key is pinned"),
             (pin(tasks={}), "no task is"),
@@ -139,9 +144,9 @@ def test_a_node_refuses_a_home_that_is_not_as_its_owner_made_it(folder: Path) ->
         ClientHome.open(own)
     with pytest.raises(ConfigError, match="is no home"):
         ClientHome.open(folder / "nowhere")
-    with pytest.raises(ConfigError, match="secure-agg-client/1"):
+    with pytest.raises(ConfigError, match="secure-agg-client/2"):
         ServerHome.open(own)
-    with pytest.raises(ConfigError, match="secure-agg-server/1"):
+    with pytest.raises(ConfigError, match="secure-agg-server/2"):
         ClientHome.open(folder / "server")
 
 

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import to_builtins
 from rich.console import Console
 
 from secure_agg.cli import exits
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.config import Option, Policy
 from secure_agg.errors import ConfigError
+from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer
 from secure_agg.identity import Identity
+from secure_agg.models import digest_argument
 from secure_agg.plugins import federation
 from secure_agg.plugins.home import ClientHome, ServerHome
 from secure_agg.trust import Trust
@@ -21,12 +24,36 @@ from secure_agg.trust import Trust
 app = typer.Typer(no_args_is_help=True, help="Set up what the plug-ins for Flower and NVFlare work from.")
 
 TaskOption = Annotated[str, typer.Option("--task", metavar="NAME", help="Id of the training task.")]
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--start-model",
+        metavar="FILE|DIGEST",
+        help="Pin the first model: a file (npz, npy, safetensors, PyTorch's state dict) or its digest, see "
+        "secure_agg.models. Without it the first model is the server's choice.",
+    ),
+]
 OptimizerOption = Annotated[
-    bool,
+    str,
     typer.Option(
         "--server-optimizer",
-        help="The server makes the next model from the mean in a way of its own (FedAdam and the like), so nodes don't "
-        "check that it is the last model plus the mean.",
+        metavar="NAME",
+        help=f"By what every node computes the next model too: {', '.join(NAMES)}. Its settings are those of Flower's "
+        "strategies by default.",
+    ),
+]
+RateOption = Annotated[float | None, typer.Option("--server-learning-rate", metavar="ETA", help="Its learning rate.")]
+MomentumOption = Annotated[float | None, typer.Option("--server-momentum", metavar="B", help="Its momentum, beta 1.")]
+SecondOption = Annotated[
+    float | None, typer.Option("--server-second-momentum", metavar="B", help="Its second momentum, beta 2.")
+]
+TauOption = Annotated[float | None, typer.Option("--server-tau", metavar="T", help="Its adaptivity, tau.")]
+AnyOption = Annotated[
+    bool,
+    typer.Option(
+        "--any-model",
+        help="DANGEROUS: train on and evaluate whatever model the server hands out. A crafted one makes the sum show "
+        "single records of this node's data.",
     ),
 ]
 WeightOption = Annotated[
@@ -71,7 +98,13 @@ def init(
     ] = 1000,
     min_clients: Annotated[int, typer.Option(metavar="N", help="Fewest clients whose sum is ever opened.")] = 3,
     task: TaskOption = "default",
-    server_optimizer: OptimizerOption = False,
+    start_model: StartOption = None,
+    server_optimizer: OptimizerOption = PLAIN.name,
+    server_learning_rate: RateOption = None,
+    server_momentum: MomentumOption = None,
+    server_second_momentum: SecondOption = None,
+    server_tau: TauOption = None,
+    any_model: AnyOption = False,
     weight_key: WeightOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,6 +115,14 @@ def init(
     DIR/trust.json, compares it with what was agreed, and makes its home with 'join'.
     """
     keys = _keys(client_keys or [])
+    optimizer = ServerOptimizer.create(
+        server_optimizer,
+        learning_rate=server_learning_rate,
+        momentum=server_momentum,
+        second=server_second_momentum,
+        tau=server_tau,
+    )
+    start = digest_argument(start_model) if start_model is not None else None
     given = () if aggregators is None else (Option("aggregators", aggregators),)
     policy = Policy.default(
         len(clients or []) + len(keys),
@@ -99,7 +140,9 @@ def init(
         task=task,
         client_keys=keys,
         parameters=parameters,
-        checks_model=not server_optimizer,
+        checks_model=not any_model,
+        start_model=start,
+        optimizer=optimizer,
         weight_key=weight_key,
     )
     with ServerHome.open(folder / "server") as home:
@@ -116,7 +159,7 @@ def init(
         "server": str(folder / "server"),
         "clients": {name: str(folder / "clients" / name) for name in clients or []},
         "operators": commands,
-    }
+    } | _models(start, optimizer, any_model=any_model)
 
     def show(console: Console) -> None:
         rows = {
@@ -124,6 +167,7 @@ def init(
             "pins": f"{document['trust']}, for everybody",
             "server": f"{document['server']}, the home to name in the server's configuration",
         }
+        rows |= _shown(start, optimizer, any_model=any_model)
         rows |= {f"client {name}": f"{path}, to name in its node's" for name, path in document["clients"].items()}
         rows |= {f"client {name}": "makes its home with 'secure-agg federation join'" for name in keys}
         rows |= {f"start {name}": shlex.join(command) for name, command in commands.items()}
@@ -141,27 +185,61 @@ def join(
         Path, typer.Option("--trust", metavar="FILE", help="What it pins: look at roster, policy and keys first.")
     ],
     task: TaskOption = "default",
-    server_optimizer: OptimizerOption = False,
+    start_model: StartOption = None,
+    server_optimizer: OptimizerOption = PLAIN.name,
+    server_learning_rate: RateOption = None,
+    server_momentum: MomentumOption = None,
+    server_second_momentum: SecondOption = None,
+    server_tau: TauOption = None,
+    any_model: AnyOption = False,
     weight_key: WeightOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a client's home from its own key and the pins it has been given; the key is copied into it."""
+    optimizer = ServerOptimizer.create(
+        server_optimizer,
+        learning_rate=server_learning_rate,
+        momentum=server_momentum,
+        second=server_second_momentum,
+        tau=server_tau,
+    )
+    start = digest_argument(start_model) if start_model is not None else None
     with ClientHome.create(
         folder,
         Identity.load(name, identity),
         Trust.load(trust),
         task,
-        checks_model=not server_optimizer,
+        checks_model=not any_model,
+        start_model=start,
+        optimizer=optimizer,
         weight_key=weight_key,
     ) as home:
-        document = {"name": home.name, "task": home.task, "home": str(folder), "public": home.identity.public.hex()}
+        document: dict[str, Any] = {
+            "name": home.name,
+            "task": home.task,
+            "home": str(folder),
+            "public": home.identity.public.hex(),
+        } | _models(start, optimizer, any_model=any_model)
 
     def show(console: Console) -> None:
-        show_fields(
-            console, {"client": f"{name}, task {task}", "home": f"{folder}, to name in its node's configuration"}
-        )
+        rows = {"client": f"{name}, task {task}", "home": f"{folder}, to name in its node's configuration"}
+        show_fields(console, rows | _shown(start, optimizer, any_model=any_model))
 
     emit(document, as_json, show)
+
+
+def _models(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool) -> dict[str, Any]:
+    """What a home says of models, for a program."""
+    pinned = None if any_model or start is None else start.hex()
+    return {"start_model": pinned, "server_optimizer": to_builtins(optimizer), "any_model": any_model}
+
+
+def _shown(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool) -> dict[str, str]:
+    """The same for people: what is not pinned is said."""
+    if any_model:
+        return {"models": "ANY: whatever the server hands out; a crafted model makes the sum show single records"}
+    free = "not pinned: the first model is the server's choice, --start-model pins it"
+    return {"start model": start.hex() if start else free, "next models": f"each node's own: {optimizer}"}
 
 
 def _keys(given: list[str]) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy.typing as npt
 
@@ -21,17 +21,18 @@ from secure_agg.aggregator import Aggregator
 from secure_agg.auditor import Auditor, Verified
 from secure_agg.codec import Arrays, model_digest
 from secure_agg.config import NO_DIGEST, RoundConfig
-from secure_agg.errors import AlreadyReleased, LedgerDamaged, SecureAggError
-from secure_agg.evidence import Evidence, RoundRecord
+from secure_agg.errors import AlreadyReleased, SecureAggError
+from secure_agg.evidence import RoundRecord
 from secure_agg.ledger.receipt import Receipt
 from secure_agg.messages import ADVERTISE
 from secure_agg.plugins import hello, parcels
 from secure_agg.plugins.aborts import AbortJournal
+from secure_agg.plugins.history import Entry, History, entry
 from secure_agg.plugins.home import ServerHome
-from secure_agg.plugins.layers import apply
+from secure_agg.plugins.layers import Floats
 from secure_agg.plugins.metrics import CLIPPED, MetricCodec
 from secure_agg.plugins.parcels import Parcel
-from secure_agg.plugins.participant import EVALUATION, Floats, round_shapes
+from secure_agg.plugins.participant import EVALUATION, round_shapes
 from secure_agg.plugins.phases import Ask, Attempt, one_line
 
 _log = logging.getLogger("secure_agg.plugins")
@@ -42,7 +43,8 @@ class Outcome:
     """A round that is verified and in the ledger.
 
     Attributes:
-        model: what the mean makes of the model that was handed in, in its dtypes; empty after an evaluation.
+        model: what the mean and the pinned server optimizer make of the model that was handed in, in its dtypes; empty
+            after an evaluation.
         average: mean difference, float64.
         weight: sum of the participants' weights.
         metrics: weighted means by name; NaN where a participant's was not finite. Empty where the outcome was taken
@@ -62,14 +64,6 @@ class Outcome:
     stats: dict[str, float]
 
 
-class _Last(NamedTuple):
-    """A task's last record, and what proves it."""
-
-    record: RoundRecord
-    evidence: Evidence
-    receipt: Receipt
-
-
 class Coordinator:
     """The server, for any number of rounds of its home's task."""
 
@@ -86,6 +80,7 @@ class Coordinator:
         self._told: dict[tuple[str, str], bytes] = {}
         self._surroundings: dict[str, bytes] = {}
         self._names: dict[str, tuple[RoundRecord, Mapping[str, tuple[str, ...]]]] = {}  # of metrics, by task
+        self._history = History(home)
         self.aborts = AbortJournal(home.path)
 
     def __repr__(self) -> str:
@@ -96,14 +91,15 @@ class Coordinator:
         return Parcel(parcels.HELLO, (hello.make_challenge(self._home.identity, self._challenge),)).to_bytes()
 
     def identify(self, answer: bytes | memoryview) -> str:
-        """The roster id of the node that has answered the challenge.
+        """The roster id of the node that has answered the challenge; how far it has come is noted.
 
         Raises:
             RemoteProtocolError: it has not signed this challenge, or is no member.
         """
-        (message,) = Parcel.from_bytes(answer).expect(parcels.HELLO, 1)
+        message, *known = Parcel.from_bytes(answer).expect(parcels.HELLO, 1, 2)
         roster = self._home.trust.task(self._home.task).roster
         name, self._surroundings[name] = hello.check_answer(message, self._challenge, self._home.identity.name, roster)
+        self._history.heard(name, known)
         return name
 
     def surroundings(self, names: Iterable[str]) -> bytes:
@@ -158,6 +154,8 @@ class Coordinator:
             verified = Auditor(self._home.trust).verify(last.evidence)
             return self._outcome(model, last, verified, {}, trains=trains)
         base = self._configure(task, model, instructions, last.record if last else None, trains=trains)
+        if trains:
+            self._history.begin(model, last.record if last else None)
         with ExitStack() as stack:
             attempt: Attempt | None = None
             try:
@@ -167,6 +165,7 @@ class Coordinator:
                     self._home.identity, config, trust.cohort(task), operators=trust.operators, setup=setup
                 )
                 attempt = Attempt(aggregator, ask, holders, self._phase_s)
+                self._teach(ask, aggregator.cohort, trains=trains)
                 attempt.run(self._welcome(task, last), self._train_s)
                 evidence, verified = attempt.result()
                 receipt = self._home.ledger.append(evidence)
@@ -182,17 +181,19 @@ class Coordinator:
                 self.aborts.keep(aggregator.faults)
                 for name in attempt.deliver(receipt):
                     self._told[task, name] = verified.record.result_model
+                    if trains and name in attempt.names:
+                        self._history.took(name, verified.record)
             except Exception as error:  # the round stands; who has not heard of it will
                 _log.exception("round %d of %r was not delivered to all: %s", config.round, task, one_line(error))
-        new = _Last(verified.record, evidence, receipt)
+        new = Entry(verified.record, evidence, receipt)
         return self._outcome(model, new, verified, attempt.stats, trains=trains)
 
     def _outcome(
-        self, model: Floats, last: _Last, verified: Verified, stats: dict[str, float], *, trains: bool
+        self, model: Floats, last: Entry, verified: Verified, stats: dict[str, float], *, trains: bool
     ) -> Outcome:
         difference = verified.average[: len(model)] if trains else []
         return Outcome(
-            model=apply(model, difference, verified.average[len(model)]) if trains else [],
+            model=self._history.outcome(model, last.record, verified) if trains else [],
             average=difference,
             weight=verified.record.weight_sum,
             metrics=self._metrics(last.evidence.config, verified),
@@ -202,15 +203,16 @@ class Coordinator:
             stats=stats,
         )
 
-    def _last(self, task: str) -> _Last | None:
-        ledger = self._home.ledger
-        record = ledger.last(task)
-        if record is None:
-            return None
-        index = ledger.find(task, record.round)
-        if index is None:
-            raise LedgerDamaged(f"round {record.round} of task {task!r} is not where its record is")
-        return _Last(record, ledger.evidence(record), ledger.receipt(index))
+    def _last(self, task: str) -> Entry | None:
+        record = self._home.ledger.last(task)
+        return None if record is None else entry(self._home, task, record.round)
+
+    def _teach(self, ask: Ask, cohort: Iterable[str], *, trains: bool) -> None:
+        """Have nodes that were away come to the model that is trained on, or evaluated."""
+        last = self._home.ledger.last(self._home.task)
+        if last is not None:
+            identify = (self.challenge, self.identify)
+            self._history.teach(list(cohort), last, ask, self._phase_s, identify, joins=trains)
 
     def _configure(
         self, task: str, model: Floats, instructions: bytes, last: RoundRecord | None, *, trains: bool
@@ -260,12 +262,18 @@ class Coordinator:
             else:
                 return attempt
 
-    def _welcome(self, task: str, last: _Last | None) -> Callable[[str], tuple[bytes, bytes]]:
+    def _welcome(self, task: str, last: Entry | None) -> Callable[[str], tuple[bytes, bytes]]:
         """Evidence and receipt of the last result, for nodes that have not verified it in this run."""
         if last is None:
             return lambda name: (b"", b"")
-        known, evidence, receipt = last.record.result_model, last.evidence.to_bytes(), last.receipt.to_bytes()
-        return lambda name: (b"", b"") if self._told.get((task, name)) == known else (evidence, receipt)
+        record, evidence, receipt = last.record, last.evidence.to_bytes(), last.receipt.to_bytes()
+
+        def knows(name: str) -> bool:
+            if task == self._home.task and self._home.checks_model:
+                return self._history.is_up_to_date(name, record)
+            return self._told.get((task, name)) == record.result_model
+
+        return lambda name: (b"", b"") if knows(name) else (evidence, receipt)
 
     def _give_up(self, config: RoundConfig, error: BaseException, attempt: Attempt | None) -> None:
         _log.error(

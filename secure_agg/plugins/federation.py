@@ -13,13 +13,14 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from secure_agg import backends, keystore
 from secure_agg.backends.base import Backend, Opener
 from secure_agg.config import Policy
 from secure_agg.dealing import deal
 from secure_agg.errors import ConfigError
+from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.identity import Identity, Roster, check_id
 from secure_agg.plugins.home import (
     CERTIFICATE_FILE,
@@ -29,6 +30,7 @@ from secure_agg.plugins.home import (
     ClientHome,
     Place,
     ServerHome,
+    check_rules,
 )
 from secure_agg.plugins.layers import MAX_SIGNS
 from secure_agg.plugins.metrics import MetricCodec
@@ -55,6 +57,8 @@ def make(
     client_keys: Mapping[str, bytes] | None = None,
     parameters: int | None = None,
     checks_model: bool = True,
+    start_model: bytes | None = None,
+    optimizer: ServerOptimizer = PLAIN,
     weight_key: str | None = None,
 ) -> Trust:
     """Make the homes of a federation, with keys of their own and each other's pinned.
@@ -69,7 +73,7 @@ def make(
         task: its id.
         client_keys: public keys of further members, by id, who make their homes themselves.
         parameters: elements of the model that are averaged, without the metrics'; for a homomorphic backend only.
-        checks_model, weight_key: see ``ClientHome``.
+        checks_model, start_model, optimizer, weight_key: see ``ClientHome``.
 
     Returns:
         What everybody has pinned.
@@ -79,6 +83,7 @@ def make(
             not fit, or the backend's operators can't be connected to.
     """
     folder, given = Path(folder), dict(client_keys or {})
+    check_rules(checks_model, start_model, optimizer)
     members: dict[str, Identity] = {}
     for name in clients:
         if name in members or name in given:
@@ -97,7 +102,8 @@ def make(
     openers, certificate = _deal(backend, trust, task, operators, parameters)
 
     folder.mkdir(mode=0o700, parents=True)
-    with ServerHome.create(folder / "server", server.identity, task, weight_key=weight_key) as home:
+    rules: dict[str, Any] = {"checks_model": checks_model, "optimizer": optimizer, "weight_key": weight_key}
+    with ServerHome.create(folder / "server", server.identity, task, **rules) as home:
         home.ledger.pin(task, pins, pinned)
         if not openers:
             home.ledger.pin(task + EVALUATION, pins, pinned)
@@ -114,9 +120,7 @@ def make(
         )
     trust.save(folder / TRUST_FILE)
     for name, member in members.items():
-        ClientHome.create(
-            folder / "clients" / name, member, trust, task, checks_model=checks_model, weight_key=weight_key
-        ).close()
+        ClientHome.create(folder / "clients" / name, member, trust, task, start_model=start_model, **rules).close()
     for keys in operators:
         own = folder / "operators" / keys.name
         own.mkdir(mode=0o700, parents=True)

@@ -4,12 +4,13 @@ A node's home is made by its owner, and named in the node's own configuration. N
 or message, changes what is in it: that is how a node is safe from whoever submits a job.
 
 A node: ``home.json`` (its id, its task), ``identity.key``, ``trust.json``, ``attempts.db`` (what it has bound itself
-to), ``journal/`` (the attempt under way), ``base/`` (the model it last trained from), ``receipts/`` (who has accepted
+to), ``journal/`` (the attempt under way), ``chain/`` (the model it has come to), ``receipts/`` (who has accepted
 its inputs), ``lock``.
 
 The server: ``home.json``, ``identity.key``, ``rounds.db`` with what belongs to a ledger beside it, its trust file
-among that, ``attempts.db``. For a backend with operators also ``operator.key`` under the passphrase in ``passphrase``,
-and ``operators.json``: where each operator listens, and its card. For a homomorphic one ``certificate``.
+among that, ``attempts.db``, ``chain/`` and ``start/`` (the model that its task has come to, and the first). For a
+backend with operators also ``operator.key`` under the passphrase in ``passphrase``, and ``operators.json``: where each
+operator listens, and its card. For a homomorphic one ``certificate``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -25,12 +26,14 @@ import msgspec
 
 from secure_agg import backends, keystore, locks
 from secure_agg.certificate import KeyCertificate, setup_digest
-from secure_agg.config import RoundConfig
+from secure_agg.config import NO_DIGEST, RoundConfig
 from secure_agg.errors import ConfigError, RemoteProtocolError
+from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.identity import Identity
 from secure_agg.ledger.log import Ledger
 from secure_agg.messages import MAX_SETUP, decode
 from secure_agg.operators import OperatorRole
+from secure_agg.plugins.chain import Chain
 from secure_agg.plugins.journal import Journal, Key
 from secure_agg.store import AttemptStore
 from secure_agg.transport import keyfile
@@ -70,16 +73,20 @@ class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     task: str
 
 
-class _ClientSettings(_Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-client/1"):
-    """See ``ClientHome``."""
+class _ClientSettings(_Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-client/2"):
+    """``checks_model``, ``start_model`` in hexadecimal, ``optimizer``, ``weight_key``: see ``ClientHome``."""
 
     checks_model: bool
+    start_model: str | None = None
+    optimizer: ServerOptimizer = PLAIN
     weight_key: str | None = None
 
 
-class _ServerSettings(_Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-server/1"):
-    """``weight_key``: see ``ServerHome``."""
+class _ServerSettings(_Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-server/2"):
+    """``checks_model``, ``optimizer`` and ``weight_key``: what the nodes' homes are made with."""
 
+    checks_model: bool
+    optimizer: ServerOptimizer = PLAIN
     weight_key: str | None = None
 
 
@@ -106,9 +113,11 @@ class ClientHome:
         trust: what it has pinned.
         store: durable; what it has bound itself to.
         journal: of the attempt under way.
-        base: the model that it last trained from, until the mean that follows is verified.
-        checks_model: whether it refuses a model that the last verified mean does not explain. Not where the server
-            computes the next model from the mean in a way of its own, as adaptive optimizers do.
+        checks_model: whether it refuses a model that it can't compute from the first one and the verified means. A home
+            that doesn't gives up what protects its data from a server that crafts models.
+        start_model: digest of the task's first model, see ``secure_agg.models``; None where none is pinned.
+        optimizer: by which the next model follows from a mean.
+        chain: of the task's models, as far as this node has come.
         weight_key: name under which the app reports its number of examples, None for the framework's own. It is pinned
             here since a server that could choose it would choose whose examples count.
     """
@@ -116,11 +125,14 @@ class ClientHome:
     def __init__(self, path: Path, settings: _ClientSettings, identity: Identity, trust: Trust) -> None:
         """Use ``open`` or ``create``."""
         self.path, self.name, self.task = path, settings.name, settings.task
-        self.checks_model, self.weight_key = settings.checks_model, settings.weight_key
+        self.weight_key = settings.weight_key
+        self.checks_model, self.optimizer = settings.checks_model, settings.optimizer
+        self.start_model = _digest(path, settings.start_model)
         self.identity, self.trust = identity, trust
         self.store = AttemptStore(path / _STORE)
         largest = trust.task(self.task).policy.max_parameters
-        self.journal, self.base = Journal(path / "journal", largest), Journal(path / "base", largest)
+        self.journal = Journal(path / "journal", largest)
+        self.chain = Chain(path / "chain", self.task, largest, self.optimizer)
 
     def __repr__(self) -> str:
         return f"ClientHome({self.name!r}, task={self.task!r})"
@@ -135,22 +147,13 @@ class ClientHome:
         """Close the store; harmless when closed."""
         self.store.close()
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other threads and processes off journal and base meanwhile; the store needs no such care.
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other threads and processes off journal and chain meanwhile; the store needs no such care.
 
         Raises:
             ConfigError: there can be no lock in the folder.
         """
-        try:
-            descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise ConfigError(f"{self.path / _LOCK} can't be opened: {error.strerror}") from error
-        try:
-            locks.hold(descriptor)
-            yield
-        finally:
-            os.close(descriptor)
+        return _locked(self.path / _LOCK)
 
     @staticmethod
     def create(
@@ -160,6 +163,8 @@ class ClientHome:
         task: str,
         *,
         checks_model: bool = True,
+        start_model: bytes | None = None,
+        optimizer: ServerOptimizer = PLAIN,
         weight_key: str | None = None,
     ) -> ClientHome:
         """Make a home.
@@ -169,13 +174,16 @@ class ClientHome:
             identity: the client's, under which the task's roster has it.
             trust: what it pins; with the ledger's key, or it could not tell whether a result is recorded.
             task: it takes part in.
-            checks_model, weight_key: see ``ClientHome``.
+            checks_model, start_model, optimizer, weight_key: see ``ClientHome``.
 
         Raises:
-            ConfigError: there is something at ``path``, or identity and pins do not belong together.
+            ConfigError: there is something at ``path``, identity and pins do not belong together, or a model is pinned
+                in a home that takes any.
         """
         _check_member(identity, trust, task)
-        settings = _ClientSettings(identity.name, task, checks_model, weight_key)
+        check_rules(checks_model, start_model, optimizer)
+        pinned = None if start_model is None else start_model.hex()
+        settings = _ClientSettings(identity.name, task, checks_model, pinned, optimizer, weight_key)
         path = _new_folder(path, settings, identity)
         trust.save(path / TRUST_FILE)
         return ClientHome(path, settings, identity, trust)
@@ -230,8 +238,7 @@ class ServerHome:
         identity: its key.
         ledger: which every verified round is appended to.
         store: durable; which attempts have begun.
-        weight_key: under which apps report their numbers of examples, as the nodes have pinned it; None for the
-            framework's own.
+        checks_model, optimizer, weight_key: what the nodes' homes are made with, see ``ClientHome``.
     """
 
     def __init__(self, path: Path, settings: _ServerSettings, identity: Identity) -> None:
@@ -240,6 +247,7 @@ class ServerHome:
         self.weight_key = settings.weight_key
         self.store = AttemptStore(path / _STORE)
         self.ledger = Ledger(path / _LEDGER)
+        self.checks_model, self.optimizer = settings.checks_model, settings.optimizer
 
     def __repr__(self) -> str:
         return f"ServerHome({self.name!r}, task={self.task!r})"
@@ -261,19 +269,28 @@ class ServerHome:
         return self.ledger.trust
 
     @staticmethod
-    def create(path: str | Path, identity: Identity, task: str, *, weight_key: str | None = None) -> ServerHome:
+    def create(
+        path: str | Path,
+        identity: Identity,
+        task: str,
+        *,
+        checks_model: bool = True,
+        optimizer: ServerOptimizer = PLAIN,
+        weight_key: str | None = None,
+    ) -> ServerHome:
         """Make a home with an empty ledger, which pins nothing yet: ``open`` refuses it until it does.
 
         Args:
             path: of a folder that is not there yet.
             identity: the aggregator's.
             task: it coordinates.
-            weight_key: see ``ServerHome``.
+            checks_model, optimizer, weight_key: see ``ClientHome``.
 
         Raises:
             ConfigError: there is something at ``path``.
         """
-        settings = _ServerSettings(identity.name, task, weight_key)
+        check_rules(checks_model, None, optimizer)
+        settings = _ServerSettings(identity.name, task, checks_model, optimizer, weight_key)
         return ServerHome(_new_folder(path, settings, identity), settings, identity)
 
     @staticmethod
@@ -301,6 +318,20 @@ class ServerHome:
             home.close()
             raise
         return home
+
+    def models(self) -> tuple[Chain, Journal]:
+        """The chain of the task's models, and the first of them, ``model``. Use them under ``locked``."""
+        largest = self.trust.task(self.task).policy.max_parameters
+        chain = Chain(self.path / "chain", self.task, largest, self.optimizer)
+        return chain, Journal(self.path / "start", largest)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other threads and processes off the chain meanwhile; ledger and store need no such care.
+
+        Raises:
+            ConfigError: there can be no lock in the folder.
+        """
+        return _locked(self.path / _LOCK)
 
     def place(self, operators: Mapping[str, Place]) -> None:
         """Write down where the operators are, in place of what stood there."""
@@ -381,6 +412,42 @@ class ServerHome:
             return path.read_bytes()
         except OSError as error:
             raise ConfigError(f"certificate {path} can't be read: {error.strerror}") from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{path} can't be opened: {error.strerror}") from error
+    try:
+        locks.hold(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def check_rules(checks_model: bool, start_model: bytes | None, optimizer: ServerOptimizer) -> None:
+    """Refuse to pin what a home would not look at, see ``ClientHome``.
+
+    Raises:
+        ConfigError: a model is pinned where any is taken, or the digest is none.
+    """
+    if not checks_model and (start_model is not None or optimizer != PLAIN):
+        raise ConfigError("a home that takes any model has neither a start model nor a server optimizer to pin")
+    if start_model is not None and len(start_model) != len(NO_DIGEST):
+        raise ConfigError(f"a start model's digest is {len(NO_DIGEST)} bytes, not {len(start_model)}")
+
+
+def _digest(path: Path, text: str | None) -> bytes | None:
+    """A digest as ``home.json`` has it."""
+    try:
+        digested = None if text is None else bytes.fromhex(text)
+    except ValueError:
+        digested = b""
+    if digested is not None and len(digested) != len(NO_DIGEST):
+        raise ConfigError(f"{path / _SETTINGS}: start_model {text!r} is no digest of {2 * len(NO_DIGEST)} digits")
+    return digested
 
 
 def _check_member(identity: Identity, trust: Trust, task: str) -> None:

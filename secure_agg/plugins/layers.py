@@ -22,6 +22,8 @@ from secure_agg.codec import MARK
 from secure_agg.errors import UpdateError
 
 Array = npt.NDArray[Any]
+Floats = Sequence[npt.NDArray[Any]]
+"""The arrays of a model that are averaged, float16, float32 or float64, in the model's order: ``Layers.floats``."""
 
 MAX_SIGNS: Final = 1024
 """Signs in every round of a plug-in, however many arrays a model has: keys are for vectors of one length."""

@@ -26,6 +26,9 @@ RESULT: Final = "result"
 JOINED: Final = "joined"
 ANSWER: Final = "answer"
 VERIFIED: Final = "verified"
+LEARN: Final = "learn"
+"""A result that a node has missed, and with the first one the model that it started from."""
+KNOWN: Final = "known"
 
 _VERSION: Final = 1
 _MAX_HEADER: Final = 4096

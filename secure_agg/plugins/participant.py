@@ -16,9 +16,7 @@ import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import numpy.typing as npt
+from typing import Final
 
 from mpc.keystream import KEY_BYTES
 from secure_agg import bonds
@@ -32,7 +30,6 @@ from secure_agg.errors import (
     AlreadyReleased,
     LocalProtocolError,
     MalformedMessage,
-    PolicyViolation,
     RemoteProtocolError,
     WrongContext,
     WrongPhase,
@@ -52,10 +49,12 @@ from secure_agg.messages import (
     unpack,
 )
 from secure_agg.plugins import hello, parcels
+from secure_agg.plugins.chain import decode_arrays
+from secure_agg.plugins.guard import Guard
 from secure_agg.plugins.home import ClientHome
 from secure_agg.plugins.instructions import Instructions
 from secure_agg.plugins.journal import Key
-from secure_agg.plugins.layers import MAX_SIGNS, apply, difference, sign_slots, signs
+from secure_agg.plugins.layers import MAX_SIGNS, Floats, difference, sign_slots, signs
 from secure_agg.plugins.metrics import CLIPPED, MetricCodec, scalars
 from secure_agg.plugins.parcels import Parcel
 
@@ -68,9 +67,6 @@ _MEMBER: Final = 1 << 16
 """Most bytes of evidence about one member of the cohort."""
 
 _log = logging.getLogger("secure_agg.plugins")
-
-Floats = Sequence[npt.NDArray[Any]]
-"""The arrays of a model that are averaged, float16, float32 or float64, in the model's order: ``Layers.floats``."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)  # arrays have no truth value, and a node's own stay out of its logs
@@ -116,6 +112,7 @@ class Participant:
         self._home, self._surroundings = home, surroundings
         self._clients: dict[Key, Client] = {}  # one at most: that of the attempt under way, while this object lives
         self._members = len(home.trust.task(home.task).roster)
+        self._guard = Guard(home, (home.task, home.task + EVALUATION))
 
     def __repr__(self) -> str:
         return f"Participant({self._home.name!r})"
@@ -150,7 +147,13 @@ class Participant:
                 answer = hello.answer_challenge(
                     self._home.identity, self._home.trust.operators, challenge, self._surroundings
                 )
-                return Parcel(parcels.HELLO, (answer,)).to_bytes()
+                with self._home.locked():
+                    return Parcel(parcels.HELLO, (answer, *self._known())).to_bytes()
+            case parcels.LEARN:
+                evidence, receipt, *start = parcel.expect(parcels.LEARN, 2, 4)
+                with self._home.locked():
+                    self._learn(evidence, receipt, start)
+                    return Parcel(parcels.KNOWN, self._known()).to_bytes()
             case parcels.JOIN:
                 if train is None:
                     raise LocalProtocolError("a round is joined with something to train", phase=ADVERTISE)
@@ -168,6 +171,11 @@ class Participant:
                     return self._result(message, receipt, self._messages(acceptances))
             case other:
                 raise MalformedMessage(f"a node answers no payload {other!r}")
+
+    def _known(self) -> tuple[bytes, ...]:
+        """How far this node has come, as its answers say it; nothing where it takes any model."""
+        known = self._guard.known()
+        return (encode(known),) if known else ()
 
     def _messages(self, parts: Sequence[bytes | memoryview]) -> list[bytes]:
         """Copies of messages that a node may be sent after the first."""
@@ -219,14 +227,14 @@ class Participant:
 
         Raises:
             WrongContext: it is of another task, or its vector is not what this model and the metrics need.
-            PolicyViolation: see ``_check_model``.
+            PolicyViolation: see ``Guard.check``.
         """
         home = self._home
         if config.task not in (home.task, home.task + EVALUATION):
             raise WrongContext(f"the round is of task {config.task!r}, this node's is {home.task!r}")
         if config.shapes != round_shapes(config.policy, model, trains=config.task == home.task):
             raise WrongContext("the round's arrays are not those of the model and its metrics")
-        self._check_model(config)  # whose base_model is the digest of this model
+        self._guard.check(config)  # whose base_model is the digest of this model
 
     def _is_begun(self, config: RoundConfig) -> bool:
         """Whether this attempt's update is there already.
@@ -268,8 +276,7 @@ class Participant:
         """Write down what the attempt begins with, in place of the last one, which is over."""
         home = self._home
         self._end_last()
-        if config.task == home.task:
-            home.base.begin(_key(config), {"model": model}, {"digest": config.base_model.hex()})
+        self._guard.begin(config, model)
         facts = {"context": config.context.hex(), "weight": update.weight, "metrics": update.metrics}
         home.journal.begin(_key(config), {"update": update.arrays}, facts)
 
@@ -279,23 +286,6 @@ class Participant:
         if key is not None:
             end_attempt(self._home.store, (self._home.name, *key))
             self._home.journal.clear()
-
-    def _check_model(self, config: RoundConfig) -> None:
-        """Refuse a model that is not what the last verified mean has made of the one before.
-
-        Nothing is refused where this node did not join the round of that result, or its owner leaves the model to the
-        server.
-
-        Raises:
-            PolicyViolation: it is another model.
-        """
-        expected = self._home.store.get(self._models, config.start_model.hex())
-        if self._home.checks_model and expected not in (None, config.base_model):
-            raise PolicyViolation("the model is not what the last verified mean has made of the one before")
-
-    @property
-    def _models(self) -> tuple[str, str, str]:
-        return (self._home.name, self._home.task, "models")
 
     # --- the phases -------------------------------------------------------------------------------------------
 
@@ -363,26 +353,38 @@ class Participant:
         unpack(data, MAX_CONFIG + MAX_SETUP.stop + (self._members + 1) * _MEMBER)
         return Evidence.from_bytes(data)
 
-    def _learn(self, data: bytes | memoryview, receipt: bytes | memoryview) -> Verified:
-        """Verify a round as an outsider, against this node's own pins and the ledger."""
+    def _learn(
+        self,
+        data: bytes | memoryview,
+        receipt: bytes | memoryview,
+        start: Sequence[bytes | memoryview] = (),
+    ) -> Verified:
+        """Verify a round as an outsider, against this node's own pins and the ledger.
+
+        Args:
+            data: its evidence.
+            receipt: of the ledger.
+            start: types and elements of the model of round 0, where the server sends it.
+        """
         home, evidence = self._home, self._evidence(data)
         verified = Auditor(home.trust).verify(evidence)
         home.trust.verify_receipt(verified.record, Receipt.from_bytes(receipt))
+        model = decode_arrays(start[0], start[1], evidence.config.shapes[:-2]) if len(start) == 2 else None
+        self._expect(evidence.config, verified, model)
         bonds.learn_result(home.store, home.name, verified.record)
-        self._expect(evidence.config, verified)
         return verified
 
-    def _expect(self, config: RoundConfig, verified: Verified) -> None:
-        """Remember which model the verified mean makes of the one that this node trained from, if it did."""
-        base = self._home.base
-        if config.task != self._home.task or base.key is None or base.facts()["digest"] != config.base_model.hex():
-            return
-        model = base.arrays("model")
-        expected = model_digest(apply(model, verified.average[: len(model)], verified.average[len(model)]))
-        self._home.store.pin(self._models, verified.record.result_model.hex(), expected, phase=RESULT)
-        if self._home.checks_model:
-            bonds.learn_model(self._home.store, self._home.name, self._home.task + EVALUATION, expected)
-        base.clear()
+    def _expect(self, config: RoundConfig, verified: Verified, start: Floats | None = None) -> None:
+        """Go on to the model that the verified mean leads to.
+
+        Raises:
+            PolicyViolation: see ``Guard.learn``; names round's phase.
+        """
+        try:
+            self._guard.learn(config, verified, start)
+        except RemoteProtocolError as error:
+            error.phase = RESULT
+            raise
 
 
 def round_shapes(policy: Policy, model: Floats, *, trains: bool) -> tuple[tuple[int, ...], ...]:

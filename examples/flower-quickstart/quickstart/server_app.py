@@ -4,7 +4,7 @@ from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from quickstart.task import Net
+from quickstart.task import first_model
 from secure_agg.plugins.flower import SecureGrid
 
 app = ServerApp()
@@ -16,6 +16,6 @@ def main(grid: Grid, context: Context) -> None:
     strategy = FedAvg()
     strategy.start(
         grid=SecureGrid(grid, strategy, home=context.run_config["home"]),
-        initial_arrays=ArrayRecord(Net().state_dict()),
+        initial_arrays=ArrayRecord(first_model()),
         num_rounds=context.run_config["num-server-rounds"],
     )

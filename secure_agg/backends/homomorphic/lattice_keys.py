@@ -8,7 +8,6 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-
 from mpc.optional import Optional
 from secure_agg.backends.homomorphic import lattice_wire as wire
 from secure_agg.backends.homomorphic.lattice_parameters import BFV, CKKS, LatticeParameters

@@ -1,8 +1,9 @@
 """The server's side: a grid that makes one verified round of what a strategy sends to all nodes.
 
 A strategy hands its messages to ``send_and_receive`` and averages the replies. This one sends them into a round of the
-protocol, and returns one reply: the verified weighted mean, with the sum of the weights. Averaging one reply leaves it
-as it is, so stock strategies go on from the exact mean, and keep the model where a round came to nothing.
+protocol, and returns one reply: the model that the verified weighted mean and the pinned server optimizer lead to, with
+the sum of the weights. Averaging one reply leaves it as it is, so stock strategies go on from the very model that every
+node computes too, and keep the last one where a round came to nothing.
 """
 
 from __future__ import annotations
@@ -62,13 +63,14 @@ class SecureGrid(Grid):
             custom_strategy: the strategy overrides ``aggregate_train``, and works on one reply that holds the mean.
 
         Raises:
-            ConfigError: the strategy needs more than the mean or weighs by another metric than is pinned, or the home
-                is unfit.
+            ConfigError: the strategy needs more than the mean, weighs by another metric or has another optimizer than is
+                pinned, or the home is unfit.
         """
         relay()
         strategies.check(strategy, custom=custom_strategy)
         server = ServerHome.open(Path(home))
         pinned = server.trust.task(server.task)
+        strategies.settle(strategy, server.optimizer, checked=server.checks_model)
         strategies.await_nodes(strategy, pinned.policy.min_advertised)
         self._grid = grid
         self._weight_key = given.WEIGHT_KEY if server.weight_key is None else server.weight_key

@@ -7,12 +7,14 @@ sensitivity. Those are refused.
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Final
 
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi, Strategy
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
 from secure_agg.errors import ConfigError
+from secure_agg.fl.server_optimizers import FEDADAGRAD, FEDADAM, FEDAVGM, FEDYOGI, PLAIN, ServerOptimizer
 from secure_agg.plugins.flower.logs import logger
 
 _FROM_THE_MEAN: Final = frozenset(kind.aggregate_train for kind in (FedAvg, FedAvgM, FedAdagrad, FedAdam, FedYogi))
@@ -45,6 +47,62 @@ def check(strategy: Strategy, *, custom: bool) -> None:
         )
     if {strategy.train_metrics_aggr_fn, strategy.evaluate_metrics_aggr_fn} != {aggregate_metricrecords}:
         logger.warning("%s's own functions for metrics are given one reply, which holds the means of all clients", name)
+
+
+def optimizer(strategy: Strategy) -> ServerOptimizer:
+    """What a strategy makes of the mean, with its own settings; FedAvg where it adds the mean to the model."""
+    match strategy:
+        case FedAvgM():
+            rate, momentum = strategy.server_learning_rate, strategy.server_momentum
+            return ServerOptimizer.create(FEDAVGM, learning_rate=rate, momentum=momentum)
+        case FedAdam() | FedYogi():
+            name = FEDADAM if isinstance(strategy, FedAdam) else FEDYOGI
+            return ServerOptimizer.create(
+                name,
+                learning_rate=strategy.eta,
+                momentum=strategy.beta_1,
+                second=strategy.beta_2,
+                tau=strategy.tau,
+            )
+        case FedAdagrad():
+            return ServerOptimizer.create(
+                FEDADAGRAD, learning_rate=strategy.eta, momentum=strategy.beta_1, tau=strategy.tau
+            )
+        case _:
+            return PLAIN
+
+
+def settle(strategy: Strategy, pinned: ServerOptimizer, *, checked: bool) -> None:
+    """Have the strategy go on from the model that every node computes too.
+
+    The one reply that it gets holds that model already, so a stock strategy with an optimizer is left with averaging
+    one reply: its own step, in other types and from moments of its own, would come to other bits.
+
+    Args:
+        strategy: stock, or what its author says works on the mean.
+        pinned: what the homes compute the next model with.
+        checked: whether nodes' homes check models at all; where they don't, the reply holds the plain mean.
+
+    Raises:
+        ConfigError: the strategy is set to something else than is pinned; says what to pin or to set.
+    """
+    name = type(strategy).__name__
+    if not checked:
+        logger.warning("homes of this federation are made to take any model: nothing keeps %s from crafting one", name)
+        return
+    if type(strategy).aggregate_train not in _FROM_THE_MEAN:
+        logger.warning("nodes refuse what %s makes of the mean, unless it is the model that they compute too", name)
+        return
+    asked = optimizer(strategy)
+    if asked != pinned:
+        raise ConfigError(
+            f"{name} is '{asked}' to a node, and the homes are made with '{pinned}': nodes compute every model "
+            "themselves and would refuse this strategy's. Set it as is pinned, or make the homes anew"
+        )
+    if pinned != PLAIN:
+        logger.info("the step of %s is computed in float64, as every node does: %s", name, pinned)
+        # Flower has no other place between a strategy's average and its step.
+        strategy.aggregate_train = MethodType(FedAvg.aggregate_train, strategy)  # type: ignore[method-assign]
 
 
 def await_nodes(strategy: Strategy, count: int) -> None:
