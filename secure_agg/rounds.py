@@ -177,8 +177,8 @@ class LocalRound:
                 update,
                 weight,
                 start_model=config.start_model,
-                base_model=_given(config.base_model),
-                instructions=_given(config.instructions),
+                base_model=_shown(config.base_model),
+                instructions=_shown(config.instructions),
             )
             for letter in client.outbox:
                 self.traffic.upload[client.identity.name, phase] += len(letter.data)
@@ -599,6 +599,6 @@ def _share_holders(
     return msgspec.structs.replace(config, setup=setup_digest(setup)), setup, roles
 
 
-def _given(digest: bytes) -> bytes | None:
+def _shown(digest: bytes) -> bytes | None:
     """What a client says of a digest in the configuration, where the operator has given it what it was made of."""
     return None if digest == NO_DIGEST else digest

@@ -16,7 +16,9 @@ import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import numpy.typing as npt
 
 from mpc.keystream import KEY_BYTES
 from secure_agg import bonds

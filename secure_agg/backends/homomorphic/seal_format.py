@@ -170,7 +170,7 @@ def _residues_header(count: int) -> bytes:
 def _expand(frame: memoryview, size: int) -> bytes:
     """The content of a frame that declares ``size`` bytes of it."""
     try:
-        content = zstandard.ZstdDecompressor().decompress(frame, max_output_size=size, allow_extra_data=False)
+        content: bytes = zstandard.ZstdDecompressor().decompress(frame, max_output_size=size, allow_extra_data=False)
     except (zstandard.ZstdError, MemoryError) as error:
         raise MalformedMessage("a zstd frame does not expand to what it declares") from error
     if len(content) != size:

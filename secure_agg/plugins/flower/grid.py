@@ -63,8 +63,8 @@ class SecureGrid(Grid):
             custom_strategy: the strategy overrides ``aggregate_train``, and works on one reply that holds the mean.
 
         Raises:
-            ConfigError: the strategy needs more than the mean, weighs by another metric or has another optimizer than is
-                pinned, or the home is unfit.
+            ConfigError: the strategy needs more than the mean, weighs by another metric or has another optimizer than
+                is pinned, or the home is unfit.
         """
         relay()
         strategies.check(strategy, custom=custom_strategy)
