@@ -261,7 +261,8 @@ def aggregate(
         updates: client id to its arrays, float32 or float64, the same shapes for all.
         weights: client id to its positive integer weight; 1 where missing.
         backend: how updates are hidden, see ``secure-agg backends``.
-        options: the backend's own settings.
+        options: the backend's own settings. With ``crypten`` a ``function`` that is no sum is asked for by them: the
+            result is then ``attested``, which the trust file says too.
         aggregators: how many share each update, for ``additive``: its option of that name.
         ledger: a path or an open ``Ledger``; the checked round is appended to it. The first call for a task
             pins roster and policy; later calls may leave clients out (they count as dropped) but not add any.
@@ -291,6 +292,7 @@ def aggregate(
         UpdateError: an unfit update or weight; names the client.
         TooFewClients: too many have dropped out.
         VerificationError, LedgerError: the result did not pass, or can't be appended. Nothing was written.
+        ClaimRefused: the result would be attested, and the ledger, or its trust file, accepts sums only.
     """
     with ExitStack() as stack:
         log = stack.enter_context(Ledger(Path(ledger))) if isinstance(ledger, str | PathLike) else ledger
@@ -313,7 +315,9 @@ def aggregate(
         )
         members, operators = _identities(updates, identities or {}, log, known)
         roster = known.roster if known else Roster({name: member.public for name, member in members.items()})
-        trust = _pin(log, task, TaskTrust(roster, policy), operators)
+        # Options that name a function which is no sum are how a caller asks for one.
+        claims = known.claims if known else frozenset({_claim(policy)})
+        trust = _pin(log, task, TaskTrust(roster, policy, claims), operators)
         last = log.last(task) if log else None
         config = RoundConfig.create(
             task=task,
@@ -377,6 +381,13 @@ def _check_inputs(
         if shape != usual:
             raise UpdateError(f"arrays of shapes {shape}, most clients have {usual}", phase=ADVERTISE, culprit=name)
     return usual
+
+
+def _claim(policy: Policy) -> str:
+    """What results under a policy claim, once its backend has looked at its options: nothing unfit is pinned."""
+    backend = backends.load(policy.backend)
+    backend.check_policy(policy)
+    return backend.claim(policy)
 
 
 def _identities(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
+from secure_agg.claims import VERIFIED, Finding
 from secure_agg.evidence import Evidence, RoundRecord
 
 PINS: Final = ("policy", "roster", "operators", "log", "witnesses")
@@ -36,6 +37,21 @@ def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
         | {"options": {option.name: option.value for option in policy.options}},
         "parameters": evidence.config.layout.values,
     }
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """What a verification has come to. ``verified`` is true of what was proved against the verifier's own pins only."""
+    return {
+        "outcome": finding.word,
+        "verified": finding.word == VERIFIED,
+        "proved": finding.proved,
+        "not_proved": finding.not_proved,
+    }
+
+
+def finding_fields(finding: Finding) -> dict[str, str]:
+    """The same for people, in two lines."""
+    return {"proved": finding.proved, "not proved": finding.not_proved}
 
 
 def in_order(pinned: Collection[str]) -> list[str]:

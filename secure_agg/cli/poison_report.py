@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from secure_agg.claims import ATTESTED, SUM
 from secure_agg.cli.experiment import CLIP
 from secure_agg.cli.output import plain, show_fields, table
 from secure_agg.cli.poison import (
@@ -21,7 +22,6 @@ from secure_agg.cli.poison import (
     PoisonedRound,
     Poisoning,
 )
-from secure_agg.evidence import ATTESTED, SUM
 
 
 def document_of(found: Poisoning) -> dict[str, Any]:

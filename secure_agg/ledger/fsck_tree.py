@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from secure_agg.auditor import Auditor
+from secure_agg.claims import CLAIMS
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerRefused, VerificationError
 from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.ledger import merkle
@@ -211,7 +212,7 @@ class TreeCheck:
             if digest is None or digest in known:
                 continue
             try:
-                yield Auditor().verify(Evidence.from_bytes(self._store.get(digest))).record.to_bytes()
+                yield Auditor(claims=CLAIMS).verify(Evidence.from_bytes(self._store.get(digest))).record.to_bytes()
             except (LedgerDamaged, VerificationError):
                 continue
 
