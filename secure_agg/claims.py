@@ -48,6 +48,10 @@ _MEANINGS: Final = {
         f"nor {_HONESTY}",
     ),
 }
+_WORDS: Final = {
+    SUM: "of what the participants committed to: «verify» proves it",
+    ATTESTED: "no sum: nothing vouches for it but the operators' signatures",
+}
 _UNPINNED: Final = {
     SUM: "the evidence is consistent in itself: its result is the sum of the commitments that it holds",
     ATTESTED: "the evidence is consistent in itself: whom it names as operators has signed its result",
@@ -69,6 +73,11 @@ def finding_of(claim: str, *, pinned: bool, recorded: bool = False) -> Finding:
         return meaning
     proved = _UNPINNED[claim] + (", and it is recorded where you have looked" if recorded else "")
     return Finding(CONSISTENT, proved, f"{_OWN_NAMES if recorded else _MADE_UP}; nor {meaning.not_proved}")
+
+
+def words(claim: str) -> str:
+    """A claim with its meaning, for where a record is shown and nothing was verified."""
+    return f"{claim} ({_WORDS[claim]})"
 
 
 def check_claims(claims: Iterable[str]) -> frozenset[str]:
@@ -104,14 +113,10 @@ def require_claim(claim: str, accepted: Collection[str], *, task: str, round: in
     """
     if claim in accepted:
         return
-    meaning = {
-        SUM: "a sum, proved to anybody",
-        ATTESTED: "no sum: nothing vouches for it but the operators' signatures",
-    }[claim]
     wanted = tuple(in_order({claim, *accepted}))
     flag = ", --accept-attested on the command line" if claim == ATTESTED else ""
     raise ClaimRefused(
-        f"the result of round {round} of task {task!r} is of claim {claim!r} ({meaning}); accepted here: "
+        f"the result of round {round} of task {task!r} is of claim {words(claim)}; accepted here: "
         f"{', '.join(in_order(accepted))}. Who wants it asks for it: claims={wanted!r} in Python{flag}, or "
         f'"claims" of the task in the trust file',
         phase=phase,

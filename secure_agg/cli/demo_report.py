@@ -148,6 +148,8 @@ def tampering_document(found: TamperedRound, audited: AuditReport, dataset: str,
             for verdict in found.verdicts
         ],
         "ledger_rounds": audited.size,
+        "ledger_verified": audited.verified,
+        "ledger_attested": audited.attested,
         "ledger_valid": True,  # the audit raises otherwise
     }
 

@@ -6,7 +6,9 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from secure_agg.claims import VERIFIED, Finding
+from secure_agg.cli.output import utc
 from secure_agg.evidence import Evidence, RoundRecord
+from secure_agg.ledger.checkpoint_time import CheckpointTime
 
 PINS: Final = ("policy", "roster", "operators", "log", "witnesses")
 """What a verifier can hold itself, in the order it is shown."""
@@ -36,6 +38,29 @@ def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
         "policy": {name: getattr(policy, name) for name in policy.__struct_fields__ if name != "options"}
         | {"options": {option.name: option.value for option in policy.options}},
         "parameters": evidence.config.layout.values,
+    }
+
+
+def time_document(time: CheckpointTime) -> dict[str, Any]:
+    """When a record came under a checkpoint: POSIX seconds, and whose clock they are of."""
+    return {
+        "size": time.size,
+        "signed": time.signed,
+        "signed_by_clock_of": "the ledger, unsigned",
+        "witnessed_size": time.witnessed_size,
+        "witnessed": dict(time.witnessed),
+    }
+
+
+def time_fields(time: CheckpointTime) -> dict[str, str]:
+    """The same for people."""
+    signed = "at a time that is lost" if time.signed is None else utc(time.signed)
+    seen = ", ".join(f"{name} at {utc(seconds)}" for name, seconds in time.witnessed.items())
+    return {
+        "signed": f"{signed} in the checkpoint of size {time.size}, by the ledger's own clock, unsigned",
+        "witnessed": f"{seen}, each by its own clock, in the checkpoint of size {time.witnessed_size}"
+        if seen
+        else "by nobody yet",
     }
 
 

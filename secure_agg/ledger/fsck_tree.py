@@ -255,6 +255,12 @@ class TreeCheck:
             )
         for (found,) in self._db.rows("SELECT size FROM heads WHERE size < 0 OR size > ? LIMIT 20", size):
             self._findings.damage(f"head of size {found}", "there are not so many records", _RESTORE)
+        if self._db.rows("SELECT 1 FROM times WHERE size < 0 OR size > ? LIMIT 1", size):
+            self._findings.mend(
+                "times of heads",
+                "there are not so many records",
+                lambda: self._db.change("DELETE FROM times WHERE size < 0 OR size > ?", size),
+            )
         surplus = "level < 1 OR idx < 0 OR ((idx + 1) << level) > ?"
         for level, index in self._db.rows(f"SELECT level, idx FROM nodes WHERE {surplus} LIMIT 20", size):  # noqa: S608
             self._findings.mend(

@@ -31,6 +31,7 @@ from secure_agg.ledger import merkle
 from secure_agg.ledger.audit import AuditReport, Beacon, DatabaseSource, audit
 from secure_agg.ledger.chain import check_link, read_record
 from secure_agg.ledger.checkpoint import Checkpoint
+from secure_agg.ledger.checkpoint_time import CheckpointTime
 from secure_agg.ledger.cosignature import WitnessKey, timestamp
 from secure_agg.ledger.database import Database, NewLeaf
 from secure_agg.ledger.evidence_store import EvidenceStore
@@ -309,6 +310,24 @@ class Ledger:
         if leaf is None:
             raise LedgerDamaged(f"record {index} is missing")
         return read_record(leaf)
+
+    def signed_at(self, size: int) -> int | None:
+        """When the head of ``size`` was signed: POSIX seconds by the ledger's own clock, unsigned; None where it is lost."""
+        return self._database.signed_at(size)
+
+    def time_of(self, index: int) -> CheckpointTime:
+        """When the record at an index came under a signed checkpoint, see ``CheckpointTime``.
+
+        Raises:
+            LedgerError: there is no such record.
+            LedgerDamaged: a stored cosignature is malformed.
+        """
+        size = index + 1
+        self.head_at(size)
+        witnessed = min(self._database.cosigned(size), default=None)
+        lines = () if witnessed is None else self._database.cosignatures(self.head_at(witnessed))
+        cosigned = {line.name: timestamp(line.signature) for line in lines}
+        return CheckpointTime(size, self._database.signed_at(size), witnessed, cosigned)
 
     def find(self, task: str, round: int) -> int | None:
         """The index of a task's round, or None."""
