@@ -38,7 +38,7 @@ class Finding:
 VERIFIED: Final = "verified"
 CONSISTENT: Final = "consistent"
 
-_HONESTY: Final = "that their data or their training was honest: a client may commit to anything that is in range"
+_HONESTY: Final = "that the participants' data or training was honest: they may commit to anything that is in range"
 _MEANINGS: Final = {
     SUM: Finding(VERIFIED, "the result is the sum of what the participants committed to, exactly", _HONESTY),
     ATTESTED: Finding(

@@ -132,9 +132,9 @@ def _show_trust(console: Console, found: Poisoning) -> None:
         "the largest of all rounds, beside what the documentation promises."
     )
     console.print(
-        f"An audit from scratch accepts all {found.audited.size} records: {found.audited.verified} are verified as sums, "
-        f"{found.audited.attested} are attested and no more, which this ledger's trust file says may be. That a client was refused rightly is in none "
-        "of them: it rests on the parties.\n"
+        f"An audit from scratch accepts all {found.audited.size} records: {found.audited.verified} are verified as "
+        f"sums, {found.audited.attested} are attested and no more, which the ledger's trust file allows. That a client "
+        "was refused rightly is in none of them: it rests on the parties.\n"
         "Nobody saw an update: three parties hold a share each, and open who is accepted and the result, nothing else. "
         "They are trusted to follow the protocol, and not to collude, all of them or one with the provider of their "
         "random numbers. In this demo all of them are processes of one machine, which protects nobody from its owner.\n"

@@ -13,6 +13,7 @@ from secure_agg.claims import ATTESTED, CONSISTENT, VERIFIED, Finding, finding_o
 from secure_agg.cli.anchor import ContractOption, chain_fields, check_chain, require_both
 from secure_agg.cli.documents import finding_document, finding_fields, in_order, round_document
 from secure_agg.cli.fault import verify_fault
+from secure_agg.cli.model import BaseOption, ExportOption, ModelOption, compare_model, export_mean, model_fields
 from secure_agg.cli.options import AcceptAttestedOption, PolicyOption, TrustOption, WithoutTrustOption, accepted
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.cli.receipts import check_receipt, receipt_fields
@@ -52,6 +53,9 @@ def verify_evidence(
         typer.Option("--chain", metavar="URL", help="Compare with what --contract on this chain holds: its JSON-RPC."),
     ] = None,
     contract: ContractOption = None,
+    model: ModelOption = None,
+    base: BaseOption = None,
+    export: ExportOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that a round's result is the sum of what its participants committed to; or a proof of fault.
@@ -61,11 +65,16 @@ def verify_evidence(
     --without-trust. A result that is no sum, like a median, is refused unless your trust file pins the claim
     «attested» for its task or you say --accept-attested. With --receipt the log is the one of --key, of --trust or of
     --policy.
+
+    With --model it is checked that a file holds a model of this round: the mean itself, also in the file's own types;
+    the model that the updates are relative to; or, with --base, the one that follows from that and the mean.
     """
     if receipt is None and (key is not None or policy is not None):
         raise ConfigError("--key and --policy are for a receipt: pass --receipt FILE")
     if trust is not None and without_trust:
         raise ConfigError("--trust and --without-trust exclude each other")
+    if base is not None and model is None and export is None:
+        raise ConfigError("--base is what a model is compared with or made from: pass --model or --export, too")
     require_both(chain, contract)
     try:
         data = evidence.read_bytes()
@@ -77,8 +86,8 @@ def verify_evidence(
     except ValueError:
         raise ConfigError(f"beacon {beacon!r} is not hexadecimal") from None
     if FaultProof.is_one(data):
-        if receipt is not None or chain is not None:
-            raise ConfigError("a proof of fault has no receipt, and is on no chain")
+        if receipt is not None or chain is not None or model is not None or export is not None:
+            raise ConfigError("a proof of fault has no receipt and no model, and is on no chain")
         verify_fault(data, pins, randomness, as_json)
         if pins is None and not without_trust:
             raise ConfigError(UNPINNED)
@@ -87,33 +96,35 @@ def verify_evidence(
     verified = verify(bundle, pins, beacon=randomness, claims=accepted(accept_attested))
     found = check_receipt(verified.record, receipt, key, policy, pins) if receipt else None
     on_chain = check_chain(bundle, verified, pins, chain, contract) if chain and contract else None
+    same = compare_model(bundle, verified, model, base) if model else None
     recorded = found is not None or on_chain is not None
     finding = finding_of(verified.record.claim, pinned=pins is not None, recorded=recorded)
     document = round_document(verified.record, bundle) | finding_document(finding)
-    document |= {"pinned": in_order(verified.pinned), "receipt": found, "chain": on_chain}
+    document |= {"pinned": in_order(verified.pinned), "receipt": found, "chain": on_chain, "model": same}
+    # A log's key and a contract's address are the verifier's own, too: what they hold was not made up just now.
+    enough = pins is not None or recorded or without_trust
+    document["exported"] = str(export_mean(bundle, verified, base, export)) if export and enough else None
 
     def show(console: Console) -> None:
-        _show(console, finding, document, found, on_chain)
+        more = (receipt_fields(found) if found else {}) | (chain_fields(on_chain) if on_chain else {})
+        more |= model_fields(same) if same else {}
+        _show(console, finding, document, more)
         if found is None and pins is not None and pins.quorum is not None:
             console.print(
                 f"[bold yellow]not witnessed[/]: the trust asks for {pins.quorum} witnesses. Pass --receipt FILE."
             )
 
     emit(document, as_json, show)
-    # A log's key and a contract's address are the verifier's own, too: what they vouch for was not made up just now.
-    if pins is None and not recorded and not without_trust:
+    if not enough:
         raise ConfigError(UNPINNED)
 
 
-def _show(
-    console: Console,
-    finding: Finding,
-    document: dict[str, Any],
-    receipt: dict[str, Any] | None,
-    on_chain: dict[str, Any] | None,
-) -> None:
+def _show(console: Console, finding: Finding, document: dict[str, Any], more: dict[str, str]) -> None:
     record = document["record"]
-    console.print(f"[{_STYLES[finding.word]}]{finding.word}[/]: {finding.proved}", soft_wrap=True)
+    headline = (
+        finding.proved if finding.word != CONSISTENT else "in itself; roster and policy were compared with nothing"
+    )
+    console.print(f"[{_STYLES[finding.word]}]{finding.word}[/]: {headline}", soft_wrap=True)
     show_fields(
         console,
         {
@@ -131,7 +142,7 @@ def _show(
             "record": record["digest"],
             "pinned": ", ".join(document["pinned"]) or "nothing",
         }
-        | (receipt_fields(receipt) if receipt else {})
-        | (chain_fields(on_chain) if on_chain else {})
+        | more
+        | ({"exported": document["exported"]} if document["exported"] else {})
         | finding_fields(finding),
     )

@@ -1,4 +1,4 @@
-"""When a record came under a signed checkpoint, and by whose clock: for people, nothing in the protocol depends on it."""
+"""When a record came under a signed checkpoint, and by whose clock. Nothing in the protocol depends on it."""
 
 from __future__ import annotations
 

@@ -312,7 +312,7 @@ class Ledger:
         return read_record(leaf)
 
     def signed_at(self, size: int) -> int | None:
-        """When the head of ``size`` was signed: POSIX seconds by the ledger's own clock, unsigned; None where it is lost."""
+        """When the head of ``size`` was signed, in POSIX seconds by the ledger's own clock, unsigned; None if lost."""
         return self._database.signed_at(size)
 
     def time_of(self, index: int) -> CheckpointTime:
