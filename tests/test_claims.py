@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from crypten_round import federation, play
+from federation import identity
 
 import secure_agg
 from mpc.ring import Vector
@@ -189,23 +191,17 @@ def test_a_ledger_is_opened_for_the_claims_that_it_is_to_take(world: World, tmp_
         assert ledger.audit().attested == 1, "the trust file says so"
 
 
-def test_a_clients_own_pins_decide_what_it_takes_part_in(world: World) -> None:
+def test_a_clients_own_pins_decide_what_it_takes_part_in() -> None:
     """It refuses before it has sent anything: the median of others is not worth its update."""
-    config, names = world.evidence.config, {member.name for member in world.evidence.cohort}
-    assert names == set(CLIENTS)
-    keys = secure_agg.identity.KeyDirectory(Path(f"{world.ledger}.keys"))
-    operators = {name: keys.get("operator", name) for name in secure_agg.rounds.OPERATORS}
-    trust = world.pins(SUM)
-    config, setup, _ = secure_agg.rounds.staff(config, world.pins(*CLAIMS), operators)
-    aggregator = secure_agg.Aggregator(
-        operators["aggregator"], config, trust.cohort("median"), operators=trust.operators, setup=setup
-    )
-    request = next(envelope for envelope in aggregator.start() if envelope.recipient == "ann")
-    client = secure_agg.Client(keys.get("client", "ann"), trust)
-    with pytest.raises(ClaimRefused, match="attested"):
-        client.join(request.data, [np.zeros((2, 3))], start_model=config.start_model)
-    willing = secure_agg.Client(keys.get("client", "ann"), world.pins(*CLAIMS))
-    assert willing.join(request.data, [np.zeros((2, 3))], start_model=config.start_model)
+    where = federation(MEDIAN, n=4)
+    tape = play(where).until("advertise")
+    request, me = tape.requests["advertise"]["c000"], identity("c000")
+    task = replace(where.trust.task(where.task), claims={SUM})
+    client = secure_agg.Client(me, replace(where.trust, tasks={where.task: task}))
+    for refuse in (client.examine, lambda request: client.join(request, where.updates["c000"])):
+        with pytest.raises(ClaimRefused, match="attested"):
+            refuse(request)
+    assert secure_agg.Client(me, where.trust).join(request, where.updates["c000"])
 
 
 def test_the_pins_of_aggregate_say_what_its_options_asked_for(world: World, tmp_path: Path) -> None:

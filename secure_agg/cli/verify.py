@@ -121,10 +121,11 @@ def verify_evidence(
 
 def _show(console: Console, finding: Finding, document: dict[str, Any], more: dict[str, str]) -> None:
     record = document["record"]
-    headline = (
-        finding.proved if finding.word != CONSISTENT else "in itself; roster and policy were compared with nothing"
-    )
-    console.print(f"[{_STYLES[finding.word]}]{finding.word}[/]: {headline}", soft_wrap=True)
+    said = f"[{_STYLES[finding.word]}]{finding.word}[/]"
+    if finding.word == CONSISTENT:
+        console.print(f"{said} in itself; it pins nothing, so who took part is its own claim")
+    else:
+        console.print(f"{said}: {finding.proved}", soft_wrap=True)
     show_fields(
         console,
         {
