@@ -19,6 +19,7 @@ from secure_agg import Identity, errors
 from secure_agg.cli import exits, experiment, main, tamper
 from secure_agg.fl import extras
 
+VECTORS = Path(__file__).parents[1] / "docs" / "vectors"
 CLIENTS = ("ann", "bob", "cyd", "dan")
 
 
@@ -105,6 +106,24 @@ def test_verify_without_trust_ends_with_0_only_if_told_so(run: Run, ledger: Path
     assert machine.error["type"] == "ConfigError"
     both = run("verify", evidence, "--without-trust", "--trust", trust_of(ledger))
     assert (both.code, both.out) == (exits.USAGE, "")
+
+
+def test_a_proof_of_fault_is_held_to_the_same_rules(run: Run) -> None:
+    proof, pins = VECTORS / "additive.fault", VECTORS / "additive.trust.json"
+    text, found = run("verify", proof, "--trust", pins), run("verify", proof, "--trust", pins, "--json")
+    assert (text.code, found.document["outcome"], found.document["verified"]) == (0, "verified", True)
+    assert text.out.startswith(f"verified: a party broke the protocol: {found.document['culprit']}")
+    bare = run("verify", proof, "--json")
+    assert (bare.code, bare.error["type"]) == (exits.USAGE, "ConfigError")
+    assert (bare.document["outcome"], bare.document["verified"], bare.document["pinned"]) == (
+        "consistent",
+        False,
+        False,
+    )
+    assert run("verify", proof, "--without-trust", "--json") == bare._replace(code=exits.OK, err="")
+    for arguments in (("--model", proof), ("--export", "x.npz"), ("--model", proof, "--base", proof)):
+        outcome = run("verify", proof, "--trust", pins, *arguments)
+        assert (outcome.code, outcome.out) == (exits.USAGE, "")
 
 
 def test_every_verification_says_in_two_lines_what_was_proved_and_what_was_not(

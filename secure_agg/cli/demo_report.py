@@ -182,6 +182,6 @@ def show_tampering(console: Console, found: TamperedRound, audited: AuditReport,
         {
             "ledger": files["ledger"],
             "audit it with": files["audit"],
-            "see it refused": f"secure-agg verify {files['evidence']}",
+            "see it refused": f"secure-agg verify {files['evidence']} --trust {files['ledger']}.trust.json",
         },
     )
