@@ -31,6 +31,7 @@ def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
     policy = evidence.config.policy
     taking_part = set(evidence.participants)
     return {
+        "claim": record.claim,
         "record": record_document(record),
         "participants": list(evidence.participants),
         "left_out": [member.name for member in evidence.cohort if member.name not in taking_part],
