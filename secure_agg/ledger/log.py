@@ -322,8 +322,9 @@ class Ledger:
             LedgerError: there is no such record.
             LedgerDamaged: a stored cosignature is malformed.
         """
+        if not 0 <= index < len(self):
+            raise LedgerError(f"there is no record {index}, the ledger has {len(self)}")
         size = index + 1
-        self.head_at(size)
         witnessed = min(self._database.cosigned(size), default=None)
         lines = () if witnessed is None else self._database.cosignatures(self.head_at(witnessed))
         cosigned = {line.name: timestamp(line.signature) for line in lines}
