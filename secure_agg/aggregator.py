@@ -21,6 +21,7 @@ from secure_agg import backends
 from secure_agg.agreement import Ballot, Session
 from secure_agg.auditor import Auditor, Verified
 from secure_agg.backends.base import Phase, PhaseKind
+from secure_agg.claims import CLAIMS
 from secure_agg.codec import FixedPoint, model_digest
 from secure_agg.config import RoundConfig
 from secure_agg.errors import (
@@ -475,7 +476,7 @@ class Aggregator:
                 result_model=model_digest(average),
             )
             with self.timings("verify"):
-                self.verified = Auditor().verify(evidence)
+                self.verified = Auditor(claims=CLAIMS).verify(evidence)  # others decide what they accept
         except VerificationError as error:
             if self._side.vouched_by is not None:
                 raise KeyHolderFault(

@@ -7,13 +7,14 @@ afterwards. It takes about the time of one commitment, and one signature check p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mpc.ring import Vector
 from secure_agg import backends
 from secure_agg.agreement import Participants, attested_bytes
 from secure_agg.backends.base import Backend
+from secure_agg.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
 from secure_agg.codec import Arrays, FixedPoint, model_digest
 from secure_agg.config import RoundConfig
 from secure_agg.errors import (
@@ -26,7 +27,7 @@ from secure_agg.errors import (
     TrustError,
     VerificationError,
 )
-from secure_agg.evidence import RECORD_VERSION, SUM, Evidence, RoundRecord
+from secure_agg.evidence import RECORD_VERSION, Evidence, RoundRecord
 from secure_agg.fault import TWO_ADVERTISEMENTS, FaultProof
 from secure_agg.identity import check_public_key, verify_signature
 from secure_agg.messages import (
@@ -67,6 +68,11 @@ class Verified:
     pinned: frozenset[str]
     average: Arrays
     commitments: Mapping[str, bytes]
+
+    @property
+    def finding(self) -> Finding:
+        """What this proves, and what it does not; it follows the record's claim."""
+        return finding_of(self.record.claim, pinned=bool(self.pinned))
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
@@ -133,9 +139,18 @@ def check_attested(
 class Auditor:
     """Checks evidence. Holds nothing secret and keeps no state."""
 
-    def __init__(self, trust: Trust | None = None) -> None:
-        """``trust`` is what this verifier has pinned; without it evidence is only checked in itself."""
+    def __init__(self, trust: Trust | None = None, claims: Collection[str] | None = None) -> None:
+        """
+        Args:
+            trust: what this verifier has pinned; without it evidence is only checked in itself.
+            claims: that results may make, see ``secure_agg.claims``; by default those that ``trust`` pins
+                for their task, and without ``trust`` sums only.
+
+        Raises:
+            ConfigError: one of them is no claim.
+        """
         self.trust = trust
+        self._claims = None if claims is None else check_claims(claims)
 
     def verify(self, evidence: Evidence, *, beacon: bytes | None = None) -> Verified:
         """Check everything about a round that can be checked from public data.
@@ -145,6 +160,7 @@ class Auditor:
 
         Raises:
             TrustError: the evidence contradicts what is pinned.
+            ClaimRefused: the result is not of a claim that this verifier accepts.
             VerificationError: anything else that is not as it must be. Names no culprit: evidence may have been put
                 together by anybody, and what is wrong in it shows nothing against those it is about.
         """
@@ -153,6 +169,8 @@ class Auditor:
         try:
             backend = backends.load(config.policy.backend)
             backend.check_policy(config.policy)
+            claim = backend.claim(config.policy)
+            require_claim(claim, self.accepts(config.task), task=config.task, round=config.round)
             if bool(config.setup) != bool(backend.holders(config.policy) or backend.aggregators(config.policy)):
                 raise PolicyViolation(f"backend {backend.name!r} has another set-up than the configuration says")
             self._check_setup(backend, config, evidence.setup)
@@ -169,7 +187,6 @@ class Auditor:
             raise VerificationError(about + str(error.args[0]), phase=error.phase) from error
         except ConfigError as error:
             raise VerificationError(str(error)) from error
-        claim = backend.claim(config.policy)
         if claim == SUM:
             if evidence.attestation:
                 raise VerificationError("a sum is proved, not attested")
@@ -205,6 +222,16 @@ class Auditor:
         names = evidence.participants
         opened = {name: item.to_bytes() for name, item in zip(names, participants.commitments, strict=True)}
         return Verified(record, pinned, average, opened)
+
+    def accepts(self, task: str) -> frozenset[str]:
+        """The claims that results of a task may make.
+
+        Raises:
+            TrustError: they follow from what is pinned, and the task is not.
+        """
+        if self._claims is not None:
+            return self._claims
+        return self.trust.task(task).claims if self.trust else SUMS_ONLY
 
     def _check_setup(self, backend: Backend, config: RoundConfig, setup: bytes) -> None:
         """The operators who have signed the set are those that this auditor has pinned; unpinned, any who are named."""
@@ -312,10 +339,22 @@ def _check_two_advertisements(proof: FaultProof, config: RoundConfig) -> None:
         raise VerificationError("the two advertisements are one")
 
 
-def verify(evidence: Evidence, trust: Trust | None = None, *, beacon: bytes | None = None) -> Verified:
+def verify(
+    evidence: Evidence,
+    trust: Trust | None = None,
+    *,
+    beacon: bytes | None = None,
+    claims: Collection[str] | None = None,
+) -> Verified:
     """Check a round's evidence; see ``Auditor.verify``.
 
+    Args:
+        evidence, trust, beacon: as there.
+        claims: that the result may make, ``{"sum"}`` or ``{"sum", "attested"}``; by default those that ``trust`` pins
+            for the task, and without ``trust`` sums only.
+
     Raises:
-        VerificationError: the evidence does not prove its result, or contradicts ``trust``.
+        VerificationError: the evidence does not prove its result, contradicts ``trust``, or is not of a claim that is
+            accepted (``ClaimRefused``).
     """
-    return Auditor(trust).verify(evidence, beacon=beacon)
+    return Auditor(trust, claims).verify(evidence, beacon=beacon)

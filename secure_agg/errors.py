@@ -31,7 +31,8 @@
     ├── AlreadyReleased             a second statement or release is asked for; refused, even after a restart
     ├── StoreError                  the attempt store can't be read or written
     ├── VerificationError           evidence, record or receipt is not what it claims to be
-    │   └── TrustError              it is, but not from whom the verifier trusts
+    │   ├── TrustError              it is, but not from whom the verifier trusts
+    │   └── ClaimRefused            it is, and claims less than the verifier asks for
     └── LedgerError
         ├── LedgerRefused           a record that must not be appended; nothing was written
         └── LedgerDamaged           what is stored contradicts itself or its signed head
@@ -189,6 +190,10 @@ class VerificationError(SecureAggError):
 
 class TrustError(VerificationError):
     """Evidence is consistent in itself but contradicts what the verifier has pinned."""
+
+
+class ClaimRefused(VerificationError):
+    """A result claims something, like being attested and no sum, that was not asked for."""
 
 
 class LedgerError(SecureAggError):

@@ -12,14 +12,13 @@ import numpy as np
 
 from mpc import ring
 from mpc.ring import Vector
+from secure_agg.claims import CLAIMS
 from secure_agg.config import RoundConfig
 from secure_agg.errors import MalformedMessage, VerificationError
 from secure_agg.messages import MAX_CONFIG, Opening, Signature, SignedAdvertisement, Wire, decode, encode, pack, unpack
 from zk.transcript import digest
 
 RECORD_VERSION: Final = 2
-SUM: Final = "sum"
-ATTESTED: Final = "attested"
 MAX_RECORD: Final = 64 << 10
 MAX_HEADER: Final = 1 << 30
 """Most bytes of everything but the sums: over 100,000 participants."""
@@ -90,7 +89,7 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
             raise VerificationError(f"this is no round record: {error}") from error
         if record.version != RECORD_VERSION:
             raise VerificationError(f"record version {record.version} is not {RECORD_VERSION}")
-        if record.claim not in (SUM, ATTESTED):
+        if record.claim not in CLAIMS:
             raise VerificationError(f"a record claims {record.claim!r}")
         return record
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from secure_agg import backends
 from secure_agg.backends.base import Backend
+from secure_agg.claims import require_claim
 from secure_agg.config import RoundConfig
 from secure_agg.errors import PolicyViolation, WrongContext
 from secure_agg.identity import Identity, Roster
@@ -60,6 +61,7 @@ class Invitation:
 
         Raises:
             TrustError: the configuration contradicts a pin.
+            ClaimRefused: its result will not be of a claim that is pinned.
             ConfigError: the backend refuses the policy.
             RemoteProtocolError: the client is not in the cohort, or the setup is not what it must be.
         """
@@ -70,6 +72,10 @@ class Invitation:
             raise PolicyViolation("this client's identity is not in the cohort", phase=ADVERTISE)
         backend = backends.load(config.policy.backend)
         backend.check_policy(config.policy)
+        # Whoever would not believe the result gives nothing to the round.
+        accepted = trust.task(config.task).claims
+        claim = backend.claim(config.policy)
+        require_claim(claim, accepted, task=config.task, round=config.round, phase=ADVERTISE)
         # Whoever adds the ciphertexts up must not hold the key to them.
         others = Roster({name: key for name, key in trust.operators.items() if name != self.operator})
         backend.check_setup(config, self.setup, others)

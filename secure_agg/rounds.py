@@ -294,7 +294,8 @@ def aggregate(
         updates: client id to its arrays, float32 or float64, the same shapes for all.
         weights: client id to its positive integer weight; 1 where missing.
         backend: how updates are hidden, see ``secure-agg backends``.
-        options: the backend's own settings.
+        options: the backend's own settings. With ``crypten`` a ``function`` that is no sum is asked for by them: the
+            result is then ``attested``, which the trust file says too.
         aggregators: how many share each update, for ``additive``: its option of that name.
         ledger: a path or an open ``Ledger``; the checked round is appended to it. The first call for a task
             pins roster and policy; later calls may leave clients out (they count as dropped) but not add any.
@@ -329,6 +330,7 @@ def aggregate(
         UpdateError: an unfit update or weight; names the client.
         TooFewClients: too many have dropped out.
         VerificationError, LedgerError: the result did not pass, or can't be appended. Nothing was written.
+        ClaimRefused: the result would be attested, and the ledger, or its trust file, accepts sums only.
 
     Warns:
         ClippingWarning: values were clipped; ``stats`` says how many of which array.
@@ -372,7 +374,9 @@ def aggregate(
         _check_weights(weights or {}, policy)
         members, operators = _identities(updates, identities or {}, log, known)
         roster = known.roster if known else Roster({name: member.public for name, member in members.items()})
-        trust = _pin(log, task, TaskTrust(roster, policy), operators)
+        # Options that name a function which is no sum are how a caller asks for one.
+        claims = known.claims if known else frozenset({_claim(policy)})
+        trust = _pin(log, task, TaskTrust(roster, policy, claims), operators)
         last = log.last(task) if log else None
         config = RoundConfig.create(
             task=task,
@@ -510,6 +514,13 @@ def _tell(record: RoundRecord, policy: Policy, clipping: Clipping, values: int) 
 def _warn(text: str, category: type[Warning]) -> None:
     _log.warning("%s", text)
     warnings.warn(text, category, stacklevel=4)  # where ``aggregate`` was called
+
+
+def _claim(policy: Policy) -> str:
+    """What results under a policy claim, once its backend has looked at its options: nothing unfit is pinned."""
+    backend = backends.load(policy.backend)
+    backend.check_policy(policy)
+    return backend.claim(policy)
 
 
 def _identities(

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from secure_agg.claims import SUMS_ONLY, check_claims, in_order
 from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import ConfigError, TrustError, VerificationError
 from secure_agg.evidence import RoundRecord
@@ -23,7 +24,7 @@ from secure_agg.ledger.note import VerifierKey, check_key_name
 from secure_agg.ledger.policy import Witnessed, WitnessPolicy
 from secure_agg.ledger.receipt import Receipt
 
-_FORMAT: Final = "secure-agg-trust/1"
+_FORMAT: Final = "secure-agg-trust/2"
 _MAX_BYTES: Final = 64 << 20
 _OPTIONAL: Final = ("origin", "quorum")
 """Fields that a trust file leaves out where they are None."""
@@ -31,10 +32,24 @@ _OPTIONAL: Final = ("origin", "quorum")
 
 @dataclass(frozen=True)
 class TaskTrust:
-    """What is pinned for one training task: who may take part, and under which policy."""
+    """What is pinned for one training task.
+
+    Attributes:
+        roster: who may take part.
+        policy: under which rules.
+        claims: what its results may claim: ``sum``, by default nothing else; ``attested`` for functions that are no
+            sums, whose results nothing proves. Any iterable of them is taken.
+
+    Raises:
+        ConfigError: something that is no claim.
+    """
 
     roster: Roster
     policy: Policy
+    claims: frozenset[str] = SUMS_ONLY
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "claims", check_claims(self.claims))
 
 
 def _none() -> Roster:
@@ -196,6 +211,8 @@ class Trust:
             differs = [f for f in Policy.__struct_fields__ if getattr(old.policy, f) != getattr(trust.policy, f)]
             if old.roster != trust.roster:
                 differs.insert(0, "roster")
+            if old.claims != trust.claims:
+                differs.append("claims")
             raise ConfigError(
                 f"task {name!r} is pinned with another {', '.join(differs)}: keep it, or use a new task name"
             )
@@ -214,6 +231,7 @@ class Trust:
                     "policy": {f: getattr(trust.policy, f) for f in Policy.__struct_fields__ if f != "options"}
                     | {"options": {option.name: option.value for option in trust.policy.options}},
                     "roster": _keys_to_json(trust.roster),
+                    "claims": in_order(trust.claims),
                 }
                 for name, trust in sorted(self.tasks.items())
             },
@@ -234,12 +252,16 @@ class Trust:
             _only(document, {"format", "log", "operators", "witnesses", "tasks", *_OPTIONAL})
             tasks = {}
             for name, entry in document["tasks"].items():
-                _only(entry, {"policy", "roster"})
+                _only(entry, {"policy", "roster", "claims"})
                 policy = dict(entry["policy"])
                 policy["options"] = [[key, policy["options"][key]] for key in sorted(policy["options"])]
                 _only(policy, set(Policy.__struct_fields__))
                 fields = [policy[f] for f in Policy.__struct_fields__]
-                tasks[name] = TaskTrust(_keys_from_json(entry["roster"]), msgspec.convert(fields, Policy))
+                claims = msgspec.convert(entry["claims"], list[str])
+                if claims != in_order(claims):
+                    raise ConfigError(f"a trust file has the claims {claims!r}, which are unknown or out of order")
+                roster = _keys_from_json(entry["roster"])
+                tasks[name] = TaskTrust(roster, msgspec.convert(fields, Policy), frozenset(claims))
             return Trust(
                 tasks=tasks,
                 operators=_keys_from_json(document["operators"]),

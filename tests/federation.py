@@ -141,8 +141,9 @@ class Federation:
         self.staff_names = (*self.holder_names, *self.share_holder_names)
         operators = [self.operator, *(identity(name) for name in self.staff_names)]
         self.roster = Roster({name: identity(name).public for name in self.names})
+        claim = backends.load(self.backend).claim(self.policy)
         self.trust = Trust(
-            tasks={self.task: TaskTrust(self.roster, self.policy)},
+            tasks={self.task: TaskTrust(self.roster, self.policy, frozenset({claim}))},
             operators=Roster({operator.name: operator.public for operator in operators}),
         )
         self.stores = {name: AttemptStore() for name in self.names}

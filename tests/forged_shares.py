@@ -152,7 +152,7 @@ class Shared:
         policy = self.config(b"")["policy"]
         options = {option["name"]: option["value"] for option in policy["options"]}
         return {
-            "format": "secure-agg-trust/1",
+            "format": "secure-agg-trust/2",
             "log": None,
             "operators": {name: public(name).hex() for name in sorted(self.operators)},
             "witnesses": {},
@@ -160,6 +160,7 @@ class Shared:
                 "task": {
                     "policy": policy | {"options": options},
                     "roster": {name: public(name).hex() for name in self.names},
+                    "claims": ["attested" if spec.attested(policy) else "sum"],
                 }
             },
         }

@@ -14,7 +14,7 @@ import hmac
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from math import floor, inf, prod
 from typing import Any
@@ -753,8 +753,15 @@ def check_signers(signatures: list[dict[str, Any]], keys: dict[str, bytes], sign
     require(len(signatures) >= needed, "too few signatures")
 
 
-def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | None = None) -> dict[str, Any]:
+def verify(
+    evidence: bytes,
+    pins: dict[str, Any] | None = None,
+    beacon: bytes | None = None,
+    claims: Collection[str] | None = None,
+) -> dict[str, Any]:
     """Check evidence in itself and, with `pins` (see `read_trust`), against what the verifier has pinned.
+
+    `claims` are those that it accepts; by default what is pinned for the task, without pins sums only.
 
     Returns:
         The fields of the record that is proved, its `encoding`, and `average`, the elements of all arrays in a row.
@@ -771,6 +778,9 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
     cohort = check_roster([(member["name"], member["public"]) for member in header["cohort"]])
     if pins is not None:
         check_pins(config, cohort, pins, beacon)
+        claims = pins["tasks"][config["task"]]["claims"] if claims is None else claims
+    claim = "attested" if attested(policy) else "sum"
+    require(claim in (["sum"] if claims is None else claims), f"{claim} is no claim that is accepted")
     require(len(cohort) == config["cohort_size"], "the cohort has another size")
     require(roster_root(cohort) == config["cohort_root"], "another cohort than the configuration's")
 
@@ -866,7 +876,7 @@ def verify(evidence: bytes, pins: dict[str, Any] | None = None, beacon: bytes | 
     # 9
     record: dict[str, Any] = {
         "version": 2,
-        "claim": "attested" if attested(policy) else "sum",
+        "claim": claim,
         "task": config["task"],
         "round": config["round"],
         "attempt": config["attempt"],
@@ -1005,8 +1015,9 @@ def read_trust(text: str) -> dict[str, Any]:
     trust: dict[str, Any] = json.loads(text, object_pairs_hook=unique_fields)
     fields = {"format", "log", "operators", "witnesses", "tasks"}
     require(fields <= set(trust) <= fields | {"origin", "quorum"}, "wrong fields in the trust file")
-    require(trust["format"] == "secure-agg-trust/1", "another format of trust file")
+    require(trust["format"] == "secure-agg-trust/2", "another format of trust file")
     for task in trust["tasks"].values():
-        require(set(task) == {"policy", "roster"}, "wrong fields in a pinned task")
+        require(set(task) == {"policy", "roster", "claims"}, "wrong fields in a pinned task")
+        require(task["claims"] in (["sum"], ["attested"], ["sum", "attested"]), "unknown or unordered claims")
         require(set(task["policy"]) == set(RECORDS["Policy"]), "wrong fields in a pinned policy")
     return trust

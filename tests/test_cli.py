@@ -18,6 +18,7 @@ import secure_agg
 from secure_agg import Identity, errors, extras
 from secure_agg.cli import exits, experiment, main, tamper
 
+VECTORS = Path(__file__).parents[1] / "docs" / "vectors"
 CLIENTS = ("ann", "bob", "cyd", "dan")
 
 
@@ -84,12 +85,58 @@ def trust_of(ledger: Path) -> Path:
 
 
 def test_verify_without_trust_says_that_nothing_is_pinned(run: Run, evidence: Path) -> None:
-    text, machine = run("verify", evidence), run("verify", evidence, "--json")
+    command = ("verify", evidence, "--without-trust")
+    text, machine = run(*command), run(*command, "--json")
     assert (text.code, machine.code) == (0, 0)
+    assert text.out.startswith("consistent in itself; it pins nothing")
     assert "nothing is pinned" in text.out
+    assert (machine.document["outcome"], machine.document["verified"]) == ("consistent", False)
     assert machine.document["pinned"] == []
     assert machine.document["participants"] == ["ann", "bob", "cyd"]
     assert machine.document["left_out"] == ["dan"]
+
+
+def test_verify_without_trust_ends_with_0_only_if_told_so(run: Run, ledger: Path, evidence: Path) -> None:
+    text, machine = run("verify", evidence), run("verify", evidence, "--json")
+    assert (text.code, machine.code) == (exits.USAGE, exits.USAGE)
+    assert text.out == run("verify", evidence, "--without-trust").out
+    assert machine.document == run("verify", evidence, "--without-trust", "--json").document
+    assert "--without-trust" in text.err
+    assert machine.error["type"] == "ConfigError"
+    both = run("verify", evidence, "--without-trust", "--trust", trust_of(ledger))
+    assert (both.code, both.out) == (exits.USAGE, "")
+
+
+def test_a_proof_of_fault_is_held_to_the_same_rules(run: Run) -> None:
+    proof, pins = VECTORS / "additive.fault", VECTORS / "additive.trust.json"
+    text, found = run("verify", proof, "--trust", pins), run("verify", proof, "--trust", pins, "--json")
+    assert (text.code, found.document["outcome"], found.document["verified"]) == (0, "verified", True)
+    assert text.out.startswith(f"verified: a party broke the protocol: {found.document['culprit']}")
+    bare = run("verify", proof, "--json")
+    assert (bare.code, bare.error["type"]) == (exits.USAGE, "ConfigError")
+    assert (bare.document["outcome"], bare.document["verified"], bare.document["pinned"]) == (
+        "consistent",
+        False,
+        False,
+    )
+    assert run("verify", proof, "--without-trust", "--json") == bare._replace(code=exits.OK, err="")
+    for arguments in (("--model", proof), ("--export", "x.npz"), ("--model", proof, "--base", proof)):
+        outcome = run("verify", proof, "--trust", pins, *arguments)
+        assert (outcome.code, outcome.out) == (exits.USAGE, "")
+
+
+def test_every_verification_says_in_two_lines_what_was_proved_and_what_was_not(
+    run: Run, ledger: Path, evidence: Path
+) -> None:
+    for command in (
+        ("verify", evidence, "--trust", trust_of(ledger)),
+        ("verify", evidence, "--without-trust"),
+        ("ledger", "audit", ledger),
+    ):
+        lines, found = run(*command).out.splitlines(), run(*command, "--json").document
+        assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("proved ")] == [found["proved"]]
+        assert [line.split(maxsplit=2)[2] for line in lines if line.startswith("not proved ")] == [found["not_proved"]]
+        assert "data or training was honest" in found["not_proved"]
 
 
 def test_verify_with_trust_names_what_was_compared(run: Run, ledger: Path, evidence: Path) -> None:
@@ -123,7 +170,7 @@ def test_a_flipped_byte_fails_verification(run: Run, ledger: Path, evidence: Pat
 def test_somebody_elses_round_fails_against_ones_own_trust(run: Run, ledger: Path, tmp_path: Path) -> None:
     other = secure_agg.aggregate({name: [np.ones(2)] for name in CLIENTS}, task="cli").evidence
     (tmp_path / "other").write_bytes(other.to_bytes())
-    assert run("verify", tmp_path / "other").code == exits.OK
+    assert run("verify", tmp_path / "other", "--without-trust").code == exits.OK
     outcome = run("verify", tmp_path / "other", "--trust", trust_of(ledger), "--json")
     assert (outcome.code, outcome.error["type"]) == (exits.VERIFICATION_FAILED, "TrustError")
 

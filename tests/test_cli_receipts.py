@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
+import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +115,32 @@ def test_list_and_show_name_the_logs_key(run: Run, rounds: Rounds) -> None:
         assert document(run("ledger", *command, "--json"))["key"] == rounds.key
 
 
+def test_list_and_show_say_when_a_record_came_under_a_checkpoint_and_by_whose_clock(run: Run, rounds: Rounds) -> None:
+    listed = document(run("ledger", "list", rounds.ledger, "--json"))["records"]
+    shown = document(run("ledger", "show", rounds.ledger, "cli", 0, "--json"))["checkpoint"]
+    assert abs(shown["signed"] - time.time()) < 3600
+    assert (shown["signed"], shown["size"]) == (listed[0]["signed"], 1)
+    assert (shown["witnessed_size"], shown["witnessed"]) == (1, {key.name: TIME for key in KEYS})
+    text = run("ledger", "show", rounds.ledger, "cli", 0).out
+    assert "by the ledger's own clock, unsigned" in text
+    assert f"{KEYS[0].name} at 2023-11-14 22:13:20 UTC" in text
+    assert "by the ledger's own clock, unsigned" in run("ledger", "list", rounds.ledger).out
+
+
+def test_a_time_that_is_lost_or_nonsense_is_none_and_nothing_depends_on_it(
+    run: Run, rounds: Rounds, tmp_path: Path
+) -> None:
+    shutil.copytree(rounds.ledger.parent, tmp_path / "copy")
+    path = tmp_path / "copy" / rounds.ledger.name
+    for statement in ("UPDATE times SET seconds = 'noon' WHERE size = 1", "DELETE FROM times"):
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute(statement)
+        assert document(run("ledger", "list", path, "--json"))["records"][0]["signed"] is None
+        assert document(run("ledger", "show", path, "cli", 0, "--json"))["checkpoint"]["signed"] is None
+        assert "at a time that is lost" in run("ledger", "show", path, "cli", 0).out
+        assert run("ledger", "audit", path).code == exits.OK
+
+
 def test_a_receipt_goes_to_a_file_or_to_stdout(run: Run, rounds: Rounds, tmp_path: Path) -> None:
     out = tmp_path / "round-1.tlog-proof"
     text = run("ledger", "receipt", rounds.ledger, 1, "--task", "cli", "--out", out)
@@ -155,7 +185,16 @@ def test_a_round_is_verified_offline_with_its_receipt_and_the_logs_key(
     text = run(*command, "--policy", policy)
     assert "w0 at 2023-11-14 22:13:20 UTC" in text.out
     assert "nobody that is known" in run(*command, "--key", rounds.key).out
-    assert document(run("verify", rounds.evidence[0], "--json"))["receipt"] is None
+    assert document(run("verify", rounds.evidence[0], "--without-trust", "--json"))["receipt"] is None
+
+
+def test_a_logs_key_is_ones_own_and_says_nothing_of_who_took_part(
+    run: Run, rounds: Rounds, receipts: tuple[Path, Path]
+) -> None:
+    found = document(run("verify", rounds.evidence[0], "--receipt", receipts[0], "--key", rounds.key, "--json"))
+    assert (found["outcome"], found["verified"], found["pinned"]) == ("consistent", False, [])
+    assert "recorded where you have looked" in found["proved"]
+    assert "no roster is pinned" in found["not_proved"]
 
 
 def test_a_witness_may_have_a_name_that_is_no_text(

@@ -39,10 +39,11 @@ from secure_agg import Ledger
 from secure_agg.auditor import Auditor
 from secure_agg.backends.additive.setup import AggregatorSet
 from secure_agg.backends.crypten import compute, rules
+from secure_agg.claims import ATTESTED, CLAIMS, SUM
 from secure_agg.codec import FixedPoint, model_digest
 from secure_agg.config import Option, Policy, RoundConfig
 from secure_agg.errors import ConfigError, TooFewClients, TrustError, VerificationError
-from secure_agg.evidence import ATTESTED, SUM, Evidence
+from secure_agg.evidence import Evidence
 from secure_agg.identity import Roster
 from secure_agg.ledger.receipt import Receipt
 from secure_agg.messages import Signature
@@ -349,7 +350,7 @@ def with_sums(evidence: Evidence, place: int, by: int, addends: int) -> Evidence
 def refused(evidence: Evidence, trust: Trust | None, error: type[VerificationError] = VerificationError) -> None:
     for item in (evidence, Evidence.from_bytes(evidence.to_bytes())):
         with pytest.raises(error):
-            secure_agg.verify(item, trust)
+            secure_agg.verify(item, trust, claims=CLAIMS)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -359,7 +360,7 @@ def test_evidence_verifies_with_and_without_pins_and_not_with_others(
     where, evidence = rounds[name]
     again = Evidence.from_bytes(evidence.to_bytes())
     assert again.to_bytes() == evidence.to_bytes()
-    assert secure_agg.verify(again).pinned == frozenset()
+    assert secure_agg.verify(again, claims=CLAIMS).pinned == frozenset()
     assert secure_agg.verify(again, where.trust).pinned == {"policy", "roster", "operators"}
     tasks, operators = where.trust.tasks, dict(where.trust.operators)
     other = Trust(tasks=tasks, operators=Roster(operators | {PARTIES[2]: identity("aggregator-9").public}))
@@ -401,7 +402,7 @@ def test_no_altered_attested_round_passes(name: str, rounds: Mapping[str, tuple[
     for what, item in altered.items():
         for trust in (None, where.trust):
             with pytest.raises(VerificationError):
-                pytest.fail(f"{what}: {secure_agg.verify(item, trust)}")
+                pytest.fail(f"{what}: {secure_agg.verify(item, trust, claims=CLAIMS)}")
 
 
 def _reversed(setup: bytes) -> bytes:
@@ -419,7 +420,7 @@ def test_a_vector_that_all_parties_sign_is_still_checked_for_its_form(
     def attested(place: int, value: int) -> Evidence:
         sums = evidence.sums.copy()
         sums[place] = value
-        root = Auditor().verify(evidence).record.participants_root
+        root = Auditor(claims=CLAIMS).verify(evidence).record.participants_root
         message = secure_agg.agreement.attested_bytes(session, root, sums)
         signed = tuple(Signature(name, identity(name).sign(message)) for name in PARTIES)
         return with_sums(changed(evidence, sums=sums, attestation=signed), 0, 0, 1)
@@ -438,7 +439,7 @@ def test_an_attested_round_cant_pass_as_a_sum_nor_a_sum_as_attested(
     refused(changed(bounded, config=attested.config), None)
     refused(changed(bounded, config=attested.config, attestation=attested.attestation), None)
     for evidence in (bounded, attested):
-        claim = secure_agg.verify(evidence).record.claim
+        claim = secure_agg.verify(evidence, claims=CLAIMS).record.claim
         assert claim == (SUM if evidence is bounded else ATTESTED)
 
 

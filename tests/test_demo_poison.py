@@ -63,7 +63,10 @@ def test_poison_wrecks_the_plain_mean_and_nothing_else(
             assert (item["poison"] > found["norm_bound"]) == (name != "norm-bound-hidden")
 
     with Ledger(found["ledger"], read_only=True) as ledger:
-        assert dict(ledger.audit().tasks) == dict.fromkeys(poison.SECURE, rounds) == found["ledger_tasks"]
+        audited = ledger.audit()
+        assert (audited.verified, audited.attested) == (2 * rounds, 2 * rounds)
+        assert (found["ledger_verified"], found["ledger_attested"]) == (2 * rounds, 2 * rounds)
+        assert dict(audited.tasks) == dict.fromkeys(poison.SECURE, rounds) == found["ledger_tasks"]
         for record in ledger.records():
             assert record.claim == found["secure"][record.task][record.round]["claim"]
     pixels = image.imread(found["chart"])
@@ -82,7 +85,7 @@ def test_people_read_who_was_refused_and_what_it_rests_on(capsys: pytest.Capture
         "1.5 times the largest norm",
         "scale such an update down to the bound before they send it: in this run never",
         "attested",
-        "accepts all 4 records",
+        "accepts all 4 records: 2 are verified as sums, 2 are attested and no more",
         "protects nobody from its owner",
         f"secure-agg ledger audit {tmp_path / 'breast-cancer-1' / 'rounds.db'}",
     ):

@@ -363,9 +363,9 @@ def test_reading_does_not_make_a_ledger(path: Path) -> None:
 
 
 def test_an_unknown_schema_version_is_not_touched(copy: Path) -> None:
-    execute(copy, "UPDATE ledger SET version = 3")
+    execute(copy, "UPDATE ledger SET version = 2")
     for read_only in (False, True):
-        with pytest.raises(LedgerDamaged, match="schema version 3, not 2"):
+        with pytest.raises(LedgerDamaged, match="schema version 2, not 3"):
             Ledger(copy, read_only=read_only)
 
 

@@ -13,7 +13,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,28 +48,34 @@ def flat(arrays: list[Any]) -> Any:
     return np.concatenate([array.ravel() for array in arrays])
 
 
-def by_product(data: bytes, trust: str | None, beacon: bytes | None) -> tuple[bytes, bytes] | str:
+def by_product(
+    data: bytes, trust: str | None, beacon: bytes | None, claims: Collection[str] | None
+) -> tuple[bytes, bytes] | str:
     """Record and average, or why the evidence is refused."""
     try:
         pins = Trust.from_json(trust) if trust else None
-        verified = secure_agg.verify(Evidence.from_bytes(data), pins, beacon=beacon)
+        verified = secure_agg.verify(Evidence.from_bytes(data), pins, beacon=beacon, claims=claims)
     except SecureAggError as error:
         return str(error)
     return verified.record.to_bytes(), flat(verified.average).tobytes()
 
 
-def by_specification(data: bytes, trust: str | None, beacon: bytes | None) -> tuple[bytes, bytes] | str:
+def by_specification(
+    data: bytes, trust: str | None, beacon: bytes | None, claims: Collection[str] | None
+) -> tuple[bytes, bytes] | str:
     """The same, of the independent verifier."""
     try:
-        record = spec.verify(data, spec.read_trust(trust) if trust else None, beacon)
+        record = spec.verify(data, spec.read_trust(trust) if trust else None, beacon, claims)
     except ValueError as error:
         return str(error)
     return record["encoding"], record["average"].tobytes()
 
 
-def verdict(data: bytes, trust: str | None = None, beacon: bytes | None = None) -> bytes | None:
+def verdict(
+    data: bytes, trust: str | None = None, beacon: bytes | None = None, claims: Collection[str] | None = None
+) -> bytes | None:
     """The record that both verifiers read from the evidence, None where both refuse it."""
-    one, other = by_product(data, trust, beacon), by_specification(data, trust, beacon)
+    one, other = by_product(data, trust, beacon, claims), by_specification(data, trust, beacon, claims)
     if isinstance(one, str) or isinstance(other, str):
         assert (type(one), type(other)) == (str, str), f"the product: {one!r}; the specification: {other!r}"
         return None

@@ -26,6 +26,7 @@ from test_specification import flat, rearranged, verdict
 import secure_agg
 from secure_agg.backends.additive import rules as additive_rules
 from secure_agg.backends.crypten import rules as crypten_rules
+from secure_agg.claims import CLAIMS
 from secure_agg.config import RoundConfig
 from secure_agg.errors import ConfigError
 from secure_agg.messages import MAX_CONFIG, decode
@@ -77,10 +78,20 @@ def crypten_round(**options: int) -> secure_agg.AggregationResult:
 )
 def test_accepts_the_crypten_rounds_of_the_product(claim: str, options: dict[str, int]) -> None:
     result = crypten_round(**options)
-    record = spec.verify(result.evidence.to_bytes())
+    record = spec.verify(result.evidence.to_bytes(), claims=[claim])
     assert record["claim"] == claim
     assert record["encoding"] == result.record.to_bytes()
     assert record["average"].tobytes() == flat(result.average).tobytes()
+
+
+def test_both_accept_what_was_asked_for_only() -> None:
+    evidence = crypten_round(function=1, trim=1).evidence.to_bytes()
+    assert verdict(evidence) is None
+    assert verdict(evidence, claims=["sum"]) is None
+    assert verdict(evidence, claims=["attested"]) == verdict(evidence, claims=CLAIMS) is not None
+    bounded = crypten_round(norm_bound_milli=20000).evidence.to_bytes()
+    assert verdict(bounded) == verdict(bounded, claims=CLAIMS) is not None
+    assert verdict(bounded, claims=["attested"]) is None
 
 
 @pytest.mark.parametrize("options", [ALL_OF_3, TWO_OF_4], ids=str)
@@ -97,6 +108,10 @@ def test_accepts_and_refuses_the_same_pins(options: dict[str, int]) -> None:
         lambda pins: pins["operators"].pop("aggregator"),
         lambda pins: pins["operators"].clear(),
         lambda pins: pins.update(log=stranger),
+        lambda pins: pins["tasks"]["task"].update(claims=["attested"]),
+        lambda pins: pins["tasks"]["task"].update(claims=["attested", "sum"]),
+        lambda pins: pins["tasks"]["task"].update(claims=[]),
+        lambda pins: pins["tasks"]["task"].pop("claims"),
     ]
     for alter in alterations:
         pins = json.loads(trust)
@@ -122,7 +137,7 @@ def test_flipped_bits_are_refused_by_both(kind: str, data: st.DataObject) -> Non
     altered = bytearray(evidence)
     for position in positions:
         altered[position // 8] ^= 1 << position % 8
-    assert verdict(bytes(altered)) is None
+    assert verdict(bytes(altered), claims=CLAIMS) is None
 
 
 @pytest.mark.parametrize("part", ["advertisements", "openings", "agreement"])

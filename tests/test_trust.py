@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from secure_agg.claims import CLAIMS
 from secure_agg.config import Option, Policy, RoundConfig
 from secure_agg.errors import ConfigError, TrustError
 from secure_agg.identity import Identity, Roster
@@ -145,8 +146,8 @@ def test_a_key_twice_is_refused(text: str) -> None:
 
 
 def test_another_format_is_refused() -> None:
-    with pytest.raises(ConfigError, match="secure-agg-trust/2"):
-        Trust.from_json(edited(lambda d: d.update(format="secure-agg-trust/2")))
+    with pytest.raises(ConfigError, match="secure-agg-trust/1"):
+        Trust.from_json(edited(lambda d: d.update(format="secure-agg-trust/1")))
 
 
 @pytest.mark.parametrize(
@@ -162,6 +163,13 @@ def test_another_format_is_refused() -> None:
         lambda d: d["witnesses"].update({"\ud800": LOG.hex()}),
         lambda d: renamed(d["tasks"], "täsk", ""),
         lambda d: renamed(d["tasks"]["täsk"]["roster"], "c0", "aggregator"),
+        lambda d: d["tasks"]["täsk"].update(claims=[]),
+        lambda d: d["tasks"]["täsk"].update(claims="sum"),
+        lambda d: d["tasks"]["täsk"].update(claims=["sum", "sum"]),
+        lambda d: d["tasks"]["täsk"].update(claims=["attested", "sum"]),
+        lambda d: d["tasks"]["täsk"].update(claims=["median"]),
+        lambda d: d["tasks"]["täsk"].update(claims=[["sum"]]),
+        lambda d: d["tasks"]["täsk"].pop("claims"),
         lambda d: d["tasks"]["täsk"]["policy"].update(bits=99),
         lambda d: d["tasks"]["täsk"]["policy"].update(bits="16"),
         lambda d: d["tasks"]["täsk"]["policy"].update(bits=True),
@@ -199,6 +207,21 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trust.json").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"trust\.json"):
         Trust.load(tmp_path / "trust.json")
+
+
+def test_claims_are_kept_and_are_sums_unless_something_else_is_asked_for() -> None:
+    assert TRUST.task("täsk").claims == {"sum"}
+    asked = replace(TRUST, tasks={"täsk": TaskTrust(CLIENTS, POLICY, frozenset(CLAIMS))})
+    assert Trust.from_json(asked.to_json()) == asked != TRUST
+    assert '"sum",\n    "attested"' in asked.to_json()
+    with pytest.raises(ConfigError, match="pinned with another claims:"):
+        TRUST.with_task("täsk", asked.task("täsk"))
+
+
+@pytest.mark.parametrize("claims", [(), "sum", {"sum", "proved"}, {1}, [["sum"]], 7])
+def test_what_is_no_claim_cant_be_pinned(claims: Any) -> None:
+    with pytest.raises(ConfigError, match="claim"):
+        TaskTrust(CLIENTS, POLICY, claims)
 
 
 # --- pins ---------------------------------------------------------------------------------------------------

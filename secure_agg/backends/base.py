@@ -40,6 +40,7 @@ from mpc.framing import integer
 from mpc.keys import KeyPair
 from mpc.ring import ELEMENT_BYTES, Vector, from_bytes
 from secure_agg.agreement import Agreement, Participants, Session
+from secure_agg.claims import SUM
 from secure_agg.config import Policy, RoundConfig, free_bits
 from secure_agg.errors import (
     BadCommitment,
@@ -48,7 +49,6 @@ from secure_agg.errors import (
     MalformedMessage,
     VerificationError,
 )
-from secure_agg.evidence import SUM
 from secure_agg.fault import FaultProof
 from secure_agg.identity import Identity, Roster
 from secure_agg.ledger import merkle

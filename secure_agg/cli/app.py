@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from secure_agg._version import __version__
-from secure_agg.cli import aggregator, exits, federation, keyholder, ledger
+from secure_agg.cli import aggregator, exits, federation, keyholder, ledger, model
 from secure_agg.cli.backends import list_backends
 from secure_agg.cli.bench import bench
 from secure_agg.cli.demo import demo
@@ -30,6 +30,7 @@ app.command("demo", epilog=exits.HELP)(demo)
 app.command("backends")(list_backends)
 app.command("verify", epilog=exits.HELP)(verify_evidence)
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(model.app, name="model")
 app.command("keygen")(keygen)
 app.command("plan", epilog=exits.HELP)(plan)
 app.add_typer(keyholder.app, name="keyholder")

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from secure_agg.claims import ATTESTED, SUM, finding_of
 from secure_agg.cli.documents import in_order
-from secure_agg.cli.options import PolicyOption
+from secure_agg.cli.options import AcceptAttestedOption, PolicyOption, TrustOption, accepted
 from secure_agg.cli.output import JsonOption, emit, progress, show_fields
-from secure_agg.cli.verify import TrustOption
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, VerificationError
 from secure_agg.ledger.audit import AuditReport, audit
 from secure_agg.ledger.fetch import open_prefix
@@ -35,6 +35,7 @@ def audit_ledger(
         typer.Option("--from", metavar="URL", help="Instead of LEDGER: where it is published, http:, https: or file:."),
     ] = None,
     trust: TrustOption = None,
+    accept_attested: AcceptAttestedOption = False,
     key: Annotated[
         str | None, typer.Option("--key", metavar="VKEY", help="With --from: the log's key, as «ledger list» shows it.")
     ] = None,
@@ -62,6 +63,9 @@ def audit_ledger(
     Without --trust a LEDGER is checked against the trust file beside it, which proves nothing to those who doubt
     whoever can write that file; and a published one, with --key alone, round by round in itself, which does not show
     who took part.
+
+    Rounds whose results are no sums, like medians, are counted apart: nothing but the operators' signatures vouches for
+    them. They are refused unless the trust file pins the claim «attested» for their task, or you say --accept-attested.
     """
     pins = Trust.load(trust) if trust else None
     with progress() as bar:
@@ -73,14 +77,22 @@ def audit_ledger(
         if ledger is not None and published is None:
             if key is not None or policy is not None or fork_proof is not None or without_evidence:
                 raise ConfigError("--key, --policy, --fork-proof and --without-evidence need --from URL")
-            document = _audit_own(ledger, pins, known, show_progress)
+            document = _audit_own(ledger, pins, known, accepted(accept_attested), show_progress)
         elif published is not None and ledger is None:
             log = VerifierKey.parse(key) if key is not None else None
             policies = [WitnessPolicy.load(policy)] if policy else []
             with contextlib.closing(open_prefix(published)) as files:
                 source = PublishedSource(files, max_evidence=max_evidence << 20)
                 document = {"from": published} | _audit_published(
-                    source, pins, log, policies, known, fork_proof, not without_evidence, show_progress
+                    source,
+                    pins,
+                    log,
+                    policies,
+                    known,
+                    fork_proof,
+                    accepted(accept_attested),
+                    not without_evidence,
+                    show_progress,
                 )
         else:
             raise ConfigError("an audit is of one ledger: pass its file, or --from URL")
@@ -90,11 +102,15 @@ def audit_ledger(
 
 
 def _audit_own(
-    ledger: Path, pins: Trust | None, known: Path | None, progress: Callable[[int, int], None]
+    ledger: Path,
+    pins: Trust | None,
+    known: Path | None,
+    claims: Sequence[str] | None,
+    progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
     with Ledger(ledger, read_only=True) as log:
         head = SignedHead.from_note(_known(known), log.verifier_key) if known else None
-        return _document(log.audit(pins, known_head=head, progress=progress))
+        return _document(log.audit(pins, known_head=head, claims=claims, progress=progress), pinned=True)
 
 
 def _audit_published(
@@ -104,6 +120,7 @@ def _audit_published(
     policies: Sequence[WitnessPolicy],
     known: Path | None,
     fork_proof: Path | None,
+    claims: Sequence[str] | None,
     with_evidence: bool,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
@@ -120,6 +137,7 @@ def _audit_published(
             log=log,
             policies=policies,
             known_head=head,
+            claims=claims,
             with_evidence=with_evidence,
             progress=progress,
         )
@@ -127,7 +145,7 @@ def _audit_published(
         if fork_proof is None or kept is None or not _prove(source, kept, key, fork_proof):
             raise
         raise LedgerDamaged(f"{error}; the log has forked, the proof is in {fork_proof}") from error
-    return _document(found) | {
+    return _document(found, pinned=pins is not None) | {
         "origin": source.origin,
         "checkpoint": source.checkpoint().to_bytes().decode(),
     }
@@ -153,34 +171,58 @@ def _known(path: Path) -> Note:
     return Note.from_bytes(data)
 
 
-def _document(found: AuditReport) -> dict[str, Any]:
-    return {
+def _document(found: AuditReport, *, pinned: bool) -> dict[str, Any]:
+    """``pinned``: rounds were compared with a trust file."""
+    document = {
         "valid": True,
         "size": found.size,
         "root": found.root.hex(),
         "tasks": dict(found.tasks),
+        "claims": dict(found.claims),
         "verified": found.verified,
+        "attested": found.attested,
         "pinned": in_order(found.pinned),
         "evidence_bytes": found.evidence_bytes,
         "witnesses": dict(found.witnesses),
     }
+    return document | _findings(found, pinned)
+
+
+def _findings(found: AuditReport, pinned: bool) -> dict[str, str]:
+    """What the audit has proved of the rounds, and what it has not: each kind of claim for itself."""
+    counts = {claim: count for claim, count in ((SUM, found.verified), (ATTESTED, found.attested)) if count}
+    findings = {claim: finding_of(claim, pinned=pinned, recorded=True) for claim in counts}
+    proved = [f"of {counts[claim]} rounds, {finding.proved}" for claim, finding in findings.items()]
+    missing = [f"of {counts[claim]} rounds, {finding.not_proved}" for claim, finding in findings.items()]
+    signed = f"the log has signed these {found.size} records in this order, each beginning where its task's last ended"
+    return {
+        "proved": "; ".join([signed, *proved]),
+        "not_proved": "; ".join(missing) or "that any record is right: no round was looked at",
+    }
 
 
 def _show(console: Console, document: dict[str, Any], *, own: bool) -> None:
-    if document["verified"] == document["size"]:
-        console.print(f"[bold green]valid[/]: {document['size']} rounds verified from scratch")
+    verified, attested, size = document["verified"], document["attested"], document["size"]
+    looked_at = verified + attested == size
+    if not looked_at:
+        said = f"{size} records are signed, in order and chained"
+    elif attested:
+        said = f"{verified} rounds verified from scratch; {attested} attested by their operators, which proves no sum"
     else:
-        console.print(f"[bold green]valid[/]: {document['size']} records are signed, in order and chained")
+        said = f"{verified} rounds verified from scratch"
+    console.print(f"[bold {'yellow' if attested else 'green'}]valid[/]: {said}", soft_wrap=True)
     rows = {
         "tasks": ", ".join(f"{name} ({count})" for name, count in document["tasks"].items()) or "none",
+        "claims": ", ".join(f"{name} ({count})" for name, count in document["claims"].items()) or "none",
         "evidence": f"{document['evidence_bytes']:,} bytes read",
         "root": document["root"],
         "pinned": ", ".join(document["pinned"]) or "nothing",
     }
     if document["witnesses"] or not own:
         rows["witnessed by"] = ", ".join(document["witnesses"]) or "nobody that is known here"
+    rows |= {"proved": document["proved"], "not proved": document["not_proved"]}
     show_fields(console, rows)
-    if document["verified"] != document["size"]:
+    if not looked_at:
         console.print("[bold yellow]no round was verified[/]: the evidence was left out.")
     elif own and not document["trust_is_the_auditors"]:
         console.print(

@@ -148,6 +148,8 @@ def tampering_document(found: TamperedRound, audited: AuditReport, dataset: str,
             for verdict in found.verdicts
         ],
         "ledger_rounds": audited.size,
+        "ledger_verified": audited.verified,
+        "ledger_attested": audited.attested,
         "ledger_valid": True,  # the audit raises otherwise
     }
 
@@ -180,6 +182,6 @@ def show_tampering(console: Console, found: TamperedRound, audited: AuditReport,
         {
             "ledger": files["ledger"],
             "audit it with": files["audit"],
-            "see it refused": f"secure-agg verify {files['evidence']}",
+            "see it refused": f"secure-agg verify {files['evidence']} --trust {files['ledger']}.trust.json",
         },
     )

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
+from secure_agg.claims import VERIFIED, Finding
+from secure_agg.cli.output import utc
 from secure_agg.evidence import Evidence, RoundRecord
+from secure_agg.ledger.checkpoint_time import CheckpointTime
 
 PINS: Final = ("policy", "roster", "operators", "log", "witnesses")
 """What a verifier can hold itself, in the order it is shown."""
@@ -28,6 +31,7 @@ def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
     policy = evidence.config.policy
     taking_part = set(evidence.participants)
     return {
+        "claim": record.claim,
         "record": record_document(record),
         "participants": list(evidence.participants),
         "left_out": [member.name for member in evidence.cohort if member.name not in taking_part],
@@ -36,6 +40,44 @@ def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
         | {"options": {option.name: option.value for option in policy.options}},
         "parameters": evidence.config.layout.values,
     }
+
+
+def time_document(time: CheckpointTime) -> dict[str, Any]:
+    """When a record came under a checkpoint: POSIX seconds, and whose clock they are of."""
+    return {
+        "size": time.size,
+        "signed": time.signed,
+        "signed_by_clock_of": "the ledger, unsigned",
+        "witnessed_size": time.witnessed_size,
+        "witnessed": dict(time.witnessed),
+    }
+
+
+def time_fields(time: CheckpointTime) -> dict[str, str]:
+    """The same for people."""
+    signed = "at a time that is lost" if time.signed is None else utc(time.signed)
+    seen = ", ".join(f"{name} at {utc(seconds)}" for name, seconds in time.witnessed.items())
+    return {
+        "signed": f"{signed} in the checkpoint of size {time.size}, by the ledger's own clock, unsigned",
+        "witnessed": f"{seen}, each by its own clock, in the checkpoint of size {time.witnessed_size}"
+        if seen
+        else "by nobody yet",
+    }
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """What a verification has come to. ``verified`` is true of what was proved against the verifier's own pins only."""
+    return {
+        "outcome": finding.word,
+        "verified": finding.word == VERIFIED,
+        "proved": finding.proved,
+        "not_proved": finding.not_proved,
+    }
+
+
+def finding_fields(finding: Finding) -> dict[str, str]:
+    """The same for people, in two lines."""
+    return {"proved": finding.proved, "not proved": finding.not_proved}
 
 
 def in_order(pinned: Collection[str]) -> list[str]:

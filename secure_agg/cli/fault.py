@@ -5,6 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 
 from secure_agg.auditor import Auditor
+from secure_agg.claims import CONSISTENT, VERIFIED, Finding
+from secure_agg.cli.documents import finding_document, finding_fields
 from secure_agg.cli.output import emit, show_fields
 from secure_agg.config import RoundConfig
 from secure_agg.fault import FaultProof
@@ -30,8 +32,8 @@ def verify_fault(data: bytes, trust: Trust | None, beacon: bytes | None, as_json
     proof = FaultProof.from_bytes(data)
     culprit = Auditor(trust).verify_fault(proof, beacon=beacon)
     config = RoundConfig.from_bytes(proof.config)
-    document = {
-        "verified": True,
+    finding = _finding(culprit, pinned=trust is not None)
+    document = finding_document(finding) | {
         "fault": proof.kind,
         "culprit": culprit,
         "meaning": _MEANINGS.get(proof.kind, proof.kind),
@@ -43,10 +45,24 @@ def verify_fault(data: bytes, trust: Trust | None, beacon: bytes | None, as_json
     }
 
     def show(console: Console) -> None:
-        console.print("[bold green]proved[/]: a party broke the protocol")
+        style = "bold green" if trust is not None else "bold yellow"
+        console.print(f"[{style}]{finding.word}[/]: {finding.proved}", soft_wrap=True)
         names = ("culprit", "fault", "meaning", "task", "round", "attempt", "backend")
-        show_fields(console, {name: str(document[name]) for name in names})
-        if trust is None:
-            console.print("[bold yellow]nothing is pinned[/]: the key may be anybody's. Pass --trust FILE.")
+        show_fields(console, {name: str(document[name]) for name in names} | finding_fields(finding))
 
     emit(document, as_json, show)
+
+
+def _finding(culprit: str, *, pinned: bool) -> Finding:
+    if pinned:
+        return Finding(
+            VERIFIED,
+            f"a party broke the protocol: {culprit} signed what nobody who follows it signs",
+            "why: a key that was stolen, or a store that was lost, looks the same",
+        )
+    return Finding(
+        CONSISTENT,
+        f"the proof is consistent in itself: whoever holds the key that it names as that of {culprit} broke the "
+        "protocol",
+        "whose key it is: nothing is pinned, so anybody could have made it up",
+    )

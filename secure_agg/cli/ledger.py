@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from secure_agg.claims import words
 from secure_agg.cli import exits
 from secure_agg.cli.anchor import anchor_ledger
 from secure_agg.cli.audit import audit_ledger
-from secure_agg.cli.documents import record_document, round_document
+from secure_agg.cli.documents import record_document, round_document, time_document, time_fields
 from secure_agg.cli.fsck import fsck_ledger
 from secure_agg.cli.options import LedgerArgument
-from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table
+from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table, utc
 from secure_agg.cli.publish import export_ledger
 from secure_agg.cli.receipts import show_checkpoint, write_receipt
 from secure_agg.cli.witnesses import cosign_ledger, run_witness, verify_fork
@@ -39,12 +40,16 @@ def list_records(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
     with Ledger(ledger, read_only=True) as log:
         head, records = log.head(), list(log.records())
         origin, key = log.origin, log.verifier_key
+        times = [log.signed_at(index + 1) for index in range(len(records))]
     document = {
         "origin": origin,
         "key": str(key),
         "size": head.size,
         "root": head.root.hex(),
-        "records": [{"index": index} | record_document(record) for index, record in enumerate(records)],
+        "records": [
+            {"index": index} | record_document(record) | {"signed": signed}
+            for index, (record, signed) in enumerate(zip(records, times, strict=True))
+        ],
     }
 
     def show(console: Console) -> None:
@@ -56,19 +61,24 @@ def list_records(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
             "round",
             "clients",
             "weight",
+            "claim",
             "result",
+            "signed",
             right=("index", "round", "clients", "weight"),
         )
-        for index, record in enumerate(records):
+        for index, (record, signed) in enumerate(zip(records, times, strict=True)):
             rows.add_row(
                 str(index),
                 plain(record.task),
                 str(record.round),
                 f"{record.participants}/{record.cohort_size}",
                 str(record.weight_sum),
+                record.claim,
                 record.result_model.hex()[:16],
+                "–" if signed is None else utc(signed),
             )
         console.print(rows)
+        console.print("signed: when the checkpoint was, by the ledger's own clock, unsigned")
 
     emit(document, as_json, show)
 
@@ -87,8 +97,9 @@ def show_record(
             raise LedgerError(f"ledger {ledger} holds no round {number} of task {task!r}")
         record = log.record(index)
         evidence = log.evidence(record)
-        path, key = log.evidence_path(record), log.verifier_key
+        path, key, time = log.evidence_path(record), log.verifier_key, log.time_of(index)
     document = round_document(record, evidence) | {"index": index, "key": str(key), "evidence_file": str(path)}
+    document |= {"checkpoint": time_document(time)}
 
     def show(console: Console) -> None:
         show_fields(
@@ -97,6 +108,7 @@ def show_record(
                 "index": str(index),
                 "task": record.task,
                 "round": f"{record.round} (attempt {record.attempt})",
+                "claim": words(record.claim),
                 "backend": evidence.config.policy.backend,
                 "participants": f"{record.participants} of {record.cohort_size}: {', '.join(evidence.participants)}",
                 "left out": ", ".join(document["left_out"]) or "nobody",
@@ -108,7 +120,8 @@ def show_record(
                 "previous record": record.previous_record.hex(),
                 "evidence": str(path),
                 "log key": str(key),
-            },
+            }
+            | time_fields(time),
         )
         command = f"secure-agg verify {path} --trust {ledger}.trust.json"
         console.print("check it with", plain(command), soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
@@ -17,6 +18,7 @@ JSON_FLAG: Final = "--json"
 
 JsonOption = Annotated[bool, typer.Option(JSON_FLAG, help="Print the result as JSON, and nothing else, on stdout.")]
 
+_LAST_TIME: Final = 253402300799  # of year 9999, the last that a calendar date is written for
 _PIPE_WIDTH: Final = 120
 """Columns where stdout is no terminal: tables for a file are not squeezed into 80."""
 
@@ -57,6 +59,11 @@ def progress() -> Progress:
 def plain(value: str) -> Text:
     """Text that is shown as it is: no markup, and no control characters that would reach the terminal."""
     return Text("".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in value))
+
+
+def utc(seconds: int) -> str:
+    """A POSIX time for people."""
+    return datetime.fromtimestamp(min(seconds, _LAST_TIME), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:

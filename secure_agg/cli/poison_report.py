@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from secure_agg.claims import ATTESTED, SUM
 from secure_agg.cli.experiment import CLIP
 from secure_agg.cli.output import plain, show_fields, table
 from secure_agg.cli.poison import (
@@ -21,7 +22,6 @@ from secure_agg.cli.poison import (
     PoisonedRound,
     Poisoning,
 )
-from secure_agg.evidence import ATTESTED, SUM
 
 
 def document_of(found: Poisoning) -> dict[str, Any]:
@@ -42,6 +42,8 @@ def document_of(found: Poisoning) -> dict[str, Any]:
         "accuracy": {name: list(history.accuracy) for name, history in found.histories.items()},
         "secure": {name: [asdict(item) for item in rounds] for name, rounds in found.rounds.items()},
         "ledger_rounds": found.audited.size,
+        "ledger_verified": found.audited.verified,
+        "ledger_attested": found.audited.attested,
         "ledger_tasks": dict(found.audited.tasks),
         "ledger_valid": True,  # the audit raises otherwise
     }
@@ -130,8 +132,9 @@ def _show_trust(console: Console, found: Poisoning) -> None:
         "the largest of all rounds, beside what the documentation promises."
     )
     console.print(
-        f"An audit from scratch accepts all {found.audited.size} records. That a client was refused rightly is in none "
-        "of them: it rests on the parties.\n"
+        f"An audit from scratch accepts all {found.audited.size} records: {found.audited.verified} are verified as "
+        f"sums, {found.audited.attested} are attested and no more, which the ledger's trust file allows. That a client "
+        "was refused rightly is in none of them: it rests on the parties.\n"
         "Nobody saw an update: three parties hold a share each, and open who is accepted and the result, nothing else. "
         "They are trusted to follow the protocol, and not to collude, all of them or one with the provider of their "
         "random numbers. In this demo all of them are processes of one machine, which protects nobody from its owner.\n"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from secure_agg.cli.options import LedgerArgument, PolicyOption
-from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.output import JsonOption, emit, show_fields, utc
 from secure_agg.errors import ConfigError, LedgerError
 from secure_agg.evidence import RoundRecord
 from secure_agg.ledger.checkpoint import Checkpoint
@@ -21,8 +20,6 @@ from secure_agg.ledger.note import Note, VerifierKey
 from secure_agg.ledger.policy import Witnessed, WitnessPolicy
 from secure_agg.ledger.receipt import MAX_RECEIPT, Receipt
 from secure_agg.trust import Trust
-
-_LAST_TIME: Final = 253402300799  # of year 9999, the last that a calendar date is written for
 
 
 def write_receipt(
@@ -44,7 +41,7 @@ def write_receipt(
         index = log.find(task, number)
         if index is None:
             raise LedgerError(f"ledger {ledger} holds no round {number} of task {task!r}")
-        receipt = log.receipt(index, policy=wanted)
+        receipt, claim = log.receipt(index, policy=wanted), log.record(index).claim
         key = log.verifier_key
     data = receipt.to_bytes()
     if out is not None:
@@ -53,6 +50,7 @@ def write_receipt(
         "task": task,
         "round": number,
         "index": index,
+        "claim": claim,
         "receipt": data.decode(),
         "file": str(out) if out else None,
     }
@@ -66,6 +64,7 @@ def write_receipt(
             {
                 "receipt": str(out),
                 "index": f"{index} of {document['size']}",
+                "claim": claim,
                 "cosigned by": ", ".join(item["name"] for item in document["cosignatures"]) or "nobody",
                 "log key": str(key),
             },
@@ -120,7 +119,7 @@ def check_receipt(
 
 def receipt_fields(document: dict[str, Any]) -> dict[str, str]:
     """What ``check_receipt`` found, for people."""
-    witnesses = [f"{name} at {_time(seconds)}" for name, seconds in document["witnesses"].items()]
+    witnesses = [f"{name} at {utc(seconds)}" for name, seconds in document["witnesses"].items()]
     return {
         "ledger": f"record {document['index']} of {document['size']} in {document['origin']}",
         "witnessed by": ", ".join(witnesses) or "nobody that is known here",
@@ -149,7 +148,3 @@ def _text(name: str) -> str:
 
 def _write(data: bytes) -> None:
     sys.stdout.write(data.decode())
-
-
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(min(seconds, _LAST_TIME), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

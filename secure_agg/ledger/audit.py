@@ -5,11 +5,12 @@ Where those come from is a :class:`Source`: a ledger's own file here, what it pu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from secure_agg.auditor import Auditor
+from secure_agg.claims import ATTESTED, SUM
 from secure_agg.errors import (
     ConfigError,
     LedgerDamaged,
@@ -95,7 +96,10 @@ class AuditReport:
         size: records in the ledger; each was checked.
         root: tree head over all of them.
         tasks: number of records by task id.
-        verified: rounds whose evidence was verified: all, or none where that was left out.
+        claims: number of records by what they claim.
+        verified: rounds whose evidence was verified and proves that the result is a sum; none where the evidence was
+            left out.
+        attested: rounds whose evidence was checked and shows that the operators have signed the result, and no more.
         pinned: what was compared with the auditor's own trust in *every* round, see ``Verified.pinned``.
         evidence_bytes: evidence read and verified.
         witnesses: POSIX time of the cosignature on the newest head of each witness that a policy knows.
@@ -104,7 +108,9 @@ class AuditReport:
     size: int
     root: bytes
     tasks: Mapping[str, int]
+    claims: Mapping[str, int]
     verified: int
+    attested: int
     pinned: frozenset[str]
     evidence_bytes: int
     witnesses: Mapping[str, int]
@@ -185,6 +191,7 @@ def audit(
     policies: Iterable[WitnessPolicy] = (),
     known_head: SignedHead | None = None,
     beacon: Beacon | None = None,
+    claims: Collection[str] | None = None,
     with_evidence: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditReport:
@@ -201,12 +208,14 @@ def audit(
         policies: what the newest head has to pass, besides the quorum that ``trust`` may pin.
         known_head: a head kept from earlier; the log must still begin with what it covers.
         beacon: where policies draw cohorts.
+        claims: that rounds may make, see ``Auditor``; by default what ``trust`` pins for their task, without it sums.
         with_evidence: verify the rounds too; otherwise only that the records are what the log has signed, in
             order and chained.
         progress: called with (records done, records).
 
     Raises:
         LedgerDamaged: something is missing, changed, too much, or contradicts a head; says what.
+        ClaimRefused: a round is not of a claim that is accepted.
         VerificationError: evidence does not prove its record, ``known_head`` is not signed by the log, or too few
             witnesses have cosigned the newest head.
         TrustError: the log, or a round, is not the one that is pinned.
@@ -218,13 +227,15 @@ def audit(
     witnesses = _witnesses(source, key, trust, policies)
     if known_head is not None:
         _check_known(known_head, key, source.origin, size)
-    auditor = Auditor(trust)
+    auditor = Auditor(trust, claims)
     frontier = merkle.Frontier()
     _check_head(source, known_head, frontier)
     last: dict[str, RoundRecord] = {}
     tasks: dict[str, int] = {}
+    claimed: dict[str, int] = {}
+    checked: dict[str, int] = {}
     pinned: frozenset[str] | None = None
-    evidence_bytes = verified = 0
+    evidence_bytes = 0
     for index in range(size):
         leaf = source.leaf(index)
         for node in frontier.push(leaf.hash):
@@ -237,6 +248,7 @@ def audit(
             raise LedgerDamaged(f"record {index}: {error}") from error
         last[record.task] = record
         tasks[record.task] = tasks.get(record.task, 0) + 1
+        claimed[record.claim] = claimed.get(record.claim, 0) + 1
         if with_evidence:
             try:
                 data = source.evidence(record.evidence)
@@ -245,10 +257,20 @@ def audit(
             compared = _check_evidence(auditor, key, index, record, data, beacon)
             pinned = compared if pinned is None else pinned & compared
             evidence_bytes += len(data)
-            verified += 1
+            checked[record.claim] = checked.get(record.claim, 0) + 1
         if progress is not None:
             progress(index + 1, size)
-    return AuditReport(size, frontier.root(), tasks, verified, pinned or frozenset(), evidence_bytes, witnesses)
+    return AuditReport(
+        size=size,
+        root=frontier.root(),
+        tasks=tasks,
+        claims=claimed,
+        verified=checked.get(SUM, 0),
+        attested=checked.get(ATTESTED, 0),
+        pinned=pinned or frozenset(),
+        evidence_bytes=evidence_bytes,
+        witnesses=witnesses,
+    )
 
 
 def _log_key(origin: str, trust: Trust | None, log: VerifierKey | None) -> bytes:

@@ -13,6 +13,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from secure_agg.ledger.evidence_store import sync_directory
 from secure_agg.ledger.head import SignedHead
 from secure_agg.ledger.note import SignatureLine
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _SCHEMA: Final = (
     "CREATE TABLE ledger (version INTEGER NOT NULL, origin TEXT NOT NULL, log_public BLOB NOT NULL)",
@@ -39,6 +40,8 @@ _SCHEMA: Final = (
     "CREATE TABLE heads (size INTEGER PRIMARY KEY, root BLOB NOT NULL, signature BLOB NOT NULL)",
     "CREATE TABLE cosignatures (size INTEGER NOT NULL, witness TEXT NOT NULL, signature BLOB NOT NULL,"
     " PRIMARY KEY (size, witness)) WITHOUT ROWID",
+    # When each head was signed, by this machine's clock: nothing is signed over it, and nothing depends on it.
+    "CREATE TABLE times (size INTEGER PRIMARY KEY, seconds INTEGER NOT NULL)",
     # At most one row: leaves up to this size are durable, their heads are not signed yet.
     "CREATE TABLE approved (size INTEGER PRIMARY KEY, root BLOB NOT NULL, approval BLOB NOT NULL)",
 )
@@ -178,6 +181,11 @@ class Database:
         """
         row = self._one("SELECT size, root, signature FROM heads WHERE size = ?", size)
         return None if row is None else self._head(row)
+
+    def signed_at(self, size: int) -> int | None:
+        """When the head of a size was signed, in POSIX seconds by this ledger's own clock; None where that is lost."""
+        row = self._one("SELECT seconds FROM times WHERE size = ?", size)
+        return row[0] if row is not None and isinstance(row[0], int) and row[0] > 0 else None
 
     def cosignatures(self, head: SignedHead) -> tuple[SignatureLine, ...]:
         """The stored cosignatures of a head, verified under the keys stored with them, in the order of the keys.
@@ -363,6 +371,7 @@ class Database:
             head = sign(size, root)
             with self._errors():
                 self._db.execute("INSERT INTO heads VALUES (?, ?, ?)", (head.size, head.root, head.signature))
+                self._db.execute("INSERT OR REPLACE INTO times VALUES (?, ?)", (head.size, int(time.time())))
             self._verified = head  # by whom it was made
         with self._errors():
             self._db.execute("DELETE FROM approved")

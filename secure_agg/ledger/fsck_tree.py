@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from secure_agg.auditor import Auditor
+from secure_agg.claims import CLAIMS
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerRefused, VerificationError
 from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.ledger import merkle
@@ -211,7 +212,7 @@ class TreeCheck:
             if digest is None or digest in known:
                 continue
             try:
-                yield Auditor().verify(Evidence.from_bytes(self._store.get(digest))).record.to_bytes()
+                yield Auditor(claims=CLAIMS).verify(Evidence.from_bytes(self._store.get(digest))).record.to_bytes()
             except (LedgerDamaged, VerificationError):
                 continue
 
@@ -254,6 +255,12 @@ class TreeCheck:
             )
         for (found,) in self._db.rows("SELECT size FROM heads WHERE size < 0 OR size > ? LIMIT 20", size):
             self._findings.damage(f"head of size {found}", "there are not so many records", _RESTORE)
+        if self._db.rows("SELECT 1 FROM times WHERE size < 0 OR size > ? LIMIT 1", size):
+            self._findings.mend(
+                "times of heads",
+                "there are not so many records",
+                lambda: self._db.change("DELETE FROM times WHERE size < 0 OR size > ?", size),
+            )
         surplus = "level < 1 OR idx < 0 OR ((idx + 1) << level) > ?"
         for level, index in self._db.rows(f"SELECT level, idx FROM nodes WHERE {surplus} LIMIT 20", size):  # noqa: S608
             self._findings.mend(

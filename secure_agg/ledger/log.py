@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 from secure_agg.auditor import Auditor
+from secure_agg.claims import check_claims, in_order
 from secure_agg.errors import (
+    ClaimRefused,
     ConfigError,
     LedgerDamaged,
     LedgerError,
@@ -29,6 +31,7 @@ from secure_agg.ledger import merkle
 from secure_agg.ledger.audit import AuditReport, Beacon, DatabaseSource, audit
 from secure_agg.ledger.chain import check_link, read_record
 from secure_agg.ledger.checkpoint import Checkpoint
+from secure_agg.ledger.checkpoint_time import CheckpointTime
 from secure_agg.ledger.cosignature import WitnessKey, timestamp
 from secure_agg.ledger.database import Database, NewLeaf
 from secure_agg.ledger.evidence_store import EvidenceStore
@@ -56,19 +59,30 @@ class Ledger:
         keys: of the key directory, where the log's key is among others.
     """
 
-    def __init__(self, path: str | Path, *, read_only: bool = False, origin: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        read_only: bool = False,
+        origin: str | None = None,
+        claims: Collection[str] | None = None,
+    ) -> None:
         """Open a ledger, or make one where there is none.
 
         Args:
             path: of the database file.
             read_only: for auditors: needs no key, writes nothing, and there must be a ledger.
             origin: the log's unique name, for a new one; by default made from its public key.
+            claims: that rounds may make which are appended or audited here, see ``secure_agg.claims``; by default
+                those that the trust file pins for their task, which are sums unless something else was asked for.
 
         Raises:
             LedgerError: it can't be opened or made, or the signing key is missing or another.
             LedgerDamaged: not a ledger, of an unknown schema version, or its trust file is gone.
-            ConfigError: the origin is not the ledger's, or can't be one; the trust file does not parse.
+            ConfigError: the origin is not the ledger's, or can't be one; one of the claims is none; the trust file
+                does not parse.
         """
+        self._claims = None if claims is None else check_claims(claims)
         self.path = Path(path)
         self.trust_path = Path(f"{path}.trust.json")
         self.keys = Path(f"{path}.keys")
@@ -146,8 +160,14 @@ class Ledger:
 
         Raises:
             ConfigError: the task, or the operators, are pinned to something else; names what differs.
+            ClaimRefused: its results may claim what this ledger was opened not to accept.
             LedgerRefused: opened read-only.
         """
+        if self._claims is not None and not trust.claims <= self._claims:
+            raise ClaimRefused(
+                f"task {task!r} may have results of claim {', '.join(in_order(trust.claims - self._claims))}; this "
+                f"ledger was opened to accept {', '.join(in_order(self._claims))}: open it with other claims"
+            )
         with self._database.exclusive():  # the trust file's lock as well
             old = self.trust
             if (old.tasks or old.operators) and old.operators != operators:
@@ -157,15 +177,19 @@ class Ledger:
             if new != old:
                 new.save(self.trust_path)
 
-    def append(self, evidence: Evidence, *, beacon: bytes | None = None) -> Receipt:
+    def append(
+        self, evidence: Evidence, *, beacon: bytes | None = None, claims: Collection[str] | None = None
+    ) -> Receipt:
         """Verify a round and add it. When this returns, evidence, record and the new signed head are durable.
 
         Args:
             evidence: of the round; its context binds this ledger's key.
             beacon: the public randomness that drew the cohort, where the policy draws one.
+            claims: that the round may make; by default as this ledger was opened.
 
         Raises:
             VerificationError: the evidence does not prove its result or contradicts the trust file.
+            ClaimRefused: its result is not of a claim that is accepted.
             LedgerRefused: opened read-only, or the record is too long, a repetition, or does not follow its
                 task's last one. Nothing was written.
             LedgerDamaged: what is stored is not what its head was signed for, or less than was given out.
@@ -173,23 +197,28 @@ class Ledger:
                 be in the ledger all the same, when it is next opened or appended to; the same call again returns its
                 receipt.
         """
-        return self.append_all([evidence], beacons=[beacon])[0]
+        return self.append_all([evidence], beacons=[beacon], claims=claims)[0]
 
     def append_all(
-        self, rounds: Sequence[Evidence], *, beacons: Sequence[bytes | None] | None = None
+        self,
+        rounds: Sequence[Evidence],
+        *,
+        beacons: Sequence[bytes | None] | None = None,
+        claims: Collection[str] | None = None,
     ) -> tuple[Receipt, ...]:
         """Verify several rounds and add them in this order, all or none; the disk is waited for once for all records.
 
         Args:
             rounds: each as for ``append``; those of one task in order.
             beacons: of each round, in the same order; by default none.
+            claims: as for ``append``.
 
         Raises:
             See ``append``.
         """
         if self._identity is None:
             raise LedgerRefused(f"ledger {self.path} is open for reading only")
-        auditor = Auditor(self.trust)
+        auditor = Auditor(self.trust, self._claims if claims is None else claims)
         known = [None] * len(rounds) if beacons is None else beacons
         return self._append_records(
             [
@@ -282,6 +311,25 @@ class Ledger:
             raise LedgerDamaged(f"record {index} is missing")
         return read_record(leaf)
 
+    def signed_at(self, size: int) -> int | None:
+        """When the head of ``size`` was signed, in POSIX seconds by the ledger's own clock, unsigned; None if lost."""
+        return self._database.signed_at(size)
+
+    def time_of(self, index: int) -> CheckpointTime:
+        """When the record at an index came under a signed checkpoint, see ``CheckpointTime``.
+
+        Raises:
+            LedgerError: there is no such record.
+            LedgerDamaged: a stored cosignature is malformed.
+        """
+        if not 0 <= index < len(self):
+            raise LedgerError(f"there is no record {index}, the ledger has {len(self)}")
+        size = index + 1
+        witnessed = min(self._database.cosigned(size), default=None)
+        lines = () if witnessed is None else self._database.cosignatures(self.head_at(witnessed))
+        cosigned = {line.name: timestamp(line.signature) for line in lines}
+        return CheckpointTime(size, self._database.signed_at(size), witnessed, cosigned)
+
     def find(self, task: str, round: int) -> int | None:
         """The index of a task's round, or None."""
         leaf = self._database.find(task, round)
@@ -353,6 +401,7 @@ class Ledger:
         *,
         known_head: SignedHead | None = None,
         beacon: Beacon | None = None,
+        claims: Collection[str] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> AuditReport:
         """Check everything from scratch; see ``secure_agg.ledger.audit.audit`` for the arguments and errors.
@@ -366,6 +415,7 @@ class Ledger:
             self.trust if trust is None else trust,
             known_head=known_head,
             beacon=beacon,
+            claims=self._claims if claims is None else claims,
             progress=progress,
         )
 

@@ -85,7 +85,7 @@ class AbortJournal:
         return abort
 
     def keep(self, faults: Iterable[FaultProof]) -> tuple[Path, ...]:
-        """Write proofs of fault, durably, for ``secure-agg verify FILE``."""
+        """Write proofs of fault, durably, for ``secure-agg verify FILE --trust FILE``."""
         paths = []
         for proof in faults:
             data = proof.to_bytes()

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from secure_agg.aggregator import Aggregator
 from secure_agg.auditor import Auditor, Verified
+from secure_agg.claims import finding_of
 from secure_agg.codec import Arrays, model_digest
 from secure_agg.config import NO_DIGEST, RoundConfig
 from secure_agg.errors import AlreadyReleased, SecureAggError
@@ -173,8 +174,9 @@ class Coordinator:
                 self._give_up(base, error, attempt)
                 raise
             _log.info(
-                "round %d of %r: the sum over %d of %d clients is verified and record %d of the ledger",
-                config.round, task, len(evidence.participants), config.cohort_size, receipt.index,
+                "round %d of %r is %s, over %d of %d clients, and record %d of the ledger",
+                config.round, task, finding_of(verified.record.claim, pinned=True).word, len(evidence.participants),
+                config.cohort_size, receipt.index,
             )  # fmt: skip
             self._names[task] = (verified.record, attempt.names)
             try:

@@ -347,7 +347,7 @@ class Participant:
             self._expect(config, verified)
         if mine:
             self._end_last()
-        _log.info("%s: round %d of %r is verified", self._home.name, config.round, config.task)
+        _log.info("%s: round %d of %r is %s", self._home.name, config.round, config.task, verified.finding.word)
         return Parcel(parcels.VERIFIED, (verified.record.digest(),)).to_bytes()
 
     def _evidence(self, data: bytes | memoryview) -> Evidence:

@@ -237,7 +237,7 @@ class Attempt:
             yield name
         self.stats["result_s"] = time.perf_counter() - started
         _log.info(
-            "round %d of %r: %d of %d clients have verified the result in %.2f s",
+            "round %d of %r: %d of %d clients have accepted the result in %.2f s",
             self.aggregator.config.round, self.aggregator.config.task, verified, len(names), self.stats["result_s"],
         )  # fmt: skip
 

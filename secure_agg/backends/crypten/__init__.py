@@ -35,9 +35,9 @@ from secure_agg.backends.crypten.aggregator import CryptenCoordinator
 from secure_agg.backends.crypten.client import CryptenClient
 from secure_agg.backends.crypten.engine import loader
 from secure_agg.backends.crypten.operator import CryptenOperator
+from secure_agg.claims import ATTESTED, SUM
 from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import BadKey, MalformedMessage
-from secure_agg.evidence import ATTESTED, SUM
 from secure_agg.identity import Identity, Roster
 from secure_agg.messages import ADVERTISE, CONSISTENCY, SignedAdvertisement
 

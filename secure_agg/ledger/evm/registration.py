@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from secure_agg import backends
 from secure_agg.auditor import Auditor, Verified
+from secure_agg.claims import CLAIMS, SUM
 from secure_agg.config import RoundConfig
 from secure_agg.errors import ConfigError, VerificationError
-from secure_agg.evidence import SUM, Evidence, RoundRecord
+from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.identity import Roster
 from secure_agg.ledger import merkle
 from secure_agg.ledger.evm.statement import (
@@ -92,7 +93,8 @@ class AnchoredRound:
             VerificationError: the evidence does not prove its result, or contradicts ``trust``.
             ConfigError: the contract has no way to check this kind of round.
         """
-        return AnchoredRound.of_verified(evidence, Auditor(trust).verify(evidence, beacon=beacon))
+        # What is no sum is refused below, whoever accepts it: the contract opens sums of commitments.
+        return AnchoredRound.of_verified(evidence, Auditor(trust, CLAIMS).verify(evidence, beacon=beacon))
 
     @staticmethod
     def of_verified(evidence: Evidence, verified: Verified) -> AnchoredRound:
