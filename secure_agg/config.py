@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mpc import graph
+from mpc.digits import Digits
 from secure_agg.errors import ConfigError
 from secure_agg.identity import Roster, check_id
 from secure_agg.messages import MAX_CONFIG, Wire, decode, encode
@@ -50,6 +51,8 @@ class Policy(Wire, frozen=True, kw_only=True):
         options: the backend's settings, in name order.
         clip: c; values are clipped to [−c, c].
         bits: q, bits per value, 2 to 24.
+        commit_packed: whether several values are committed to as one element, as many as leave sums short enough:
+            smaller shares where shares are what is committed to. The sums stay the same.
         rounding: ``nearest`` or ``stochastic``.
         max_weight: the largest weight a client may declare, public.
         cohort_size: clients drawn for a round; 0 takes the whole roster.
@@ -64,6 +67,7 @@ class Policy(Wire, frozen=True, kw_only=True):
     options: tuple[Option, ...]
     clip: float
     bits: int
+    commit_packed: bool
     rounding: str
     max_weight: int
     cohort_size: int
@@ -79,6 +83,8 @@ class Policy(Wire, frozen=True, kw_only=True):
         if names != sorted(set(names)):
             raise ConfigError(f"backend options {names} are not in order, each once")
         _within("bits", self.bits, 2, MAX_BITS)
+        if not isinstance(self.commit_packed, bool):
+            raise ConfigError(f"commit_packed is {self.commit_packed!r}, neither True nor False")
         _within("max_weight", self.max_weight, 1, MAX_WEIGHT)
         _within("max_parameters", self.max_parameters, 1, MAX_PARAMETERS)
         for name in ("max_clients", "min_clients", "min_advertised", "max_corrupt", "cohort_size"):
@@ -111,6 +117,7 @@ class Policy(Wire, frozen=True, kw_only=True):
         options: tuple[Option, ...] = (),
         clip: float = 8.0,
         bits: int = 16,
+        commit_packed: bool | None = None,
         rounding: str = "nearest",
         max_weight: int = 1,
         min_clients: int = 3,
@@ -123,6 +130,7 @@ class Policy(Wire, frozen=True, kw_only=True):
 
         Args:
             clients: members of the roster.
+            commit_packed: by default what the backend says that it gains from.
             cohort_size: members drawn per round by a public beacon; 0 takes all.
             corruption_rate: share of the roster that may be corrupt; only for a drawn cohort, where f is
                 then the most corrupt members that it holds except with probability 2^-40. For a whole
@@ -154,6 +162,7 @@ class Policy(Wire, frozen=True, kw_only=True):
             options=options,
             clip=float(clip),
             bits=bits,
+            commit_packed=_gains_from_packing(backend) if commit_packed is None else commit_packed,
             rounding=rounding,
             max_weight=max_weight,
             cohort_size=cohort_size,
@@ -163,6 +172,27 @@ class Policy(Wire, frozen=True, kw_only=True):
             max_corrupt=max_corrupt,
             max_parameters=max_parameters,
         )
+
+    @property
+    def top(self) -> int:
+        """The largest value of one client in any coordinate."""
+        return (1 << self.bits) - 1
+
+    @property
+    def base(self) -> int:
+        """B: one more than the largest sum, so that sums never carry where values are packed as digits in this base."""
+        return self.max_clients * self.top + 1
+
+    @property
+    def noise_base(self) -> int:
+        """The same of the commitment's randomness, whose coordinates have a width of their own."""
+        return self.max_clients * parameters.noise_top(self.bits, self.max_clients) + 1
+
+    @property
+    def committed_digits(self) -> Digits | None:
+        """How values lie in the elements that are committed to; None where each is one, or fills one."""
+        found = Digits.fitting(self.base, max(parameters.WIDTH_LIMIT.values())) if self.commit_packed else None
+        return found if found and found.count > 1 else None
 
     def quorum(self, cohort: int) -> int:
         """t_sig = floor((|G| + f)/2) + 1: any two quorums of one cohort share an honest member, who signs once.
@@ -184,11 +214,13 @@ class Layout:
         values: d, model parameters.
         limbs: coordinates that carry the weight, base 2^bits, least significant first.
         randomness: coordinates of the commitment's s.
+        elements: that are committed to beside s: values and limbs, packed where the policy says so.
     """
 
     values: int
     limbs: int
     randomness: int
+    elements: int
 
     @property
     def committed(self) -> int:
@@ -199,6 +231,11 @@ class Layout:
     def total(self) -> int:
         """Coordinates that ride through the backend."""
         return self.committed + self.randomness
+
+    @property
+    def hashed(self) -> int:
+        """Elements that are committed to with s."""
+        return self.elements + self.randomness
 
 
 class RoundConfig(Wire, frozen=True, kw_only=True):
@@ -287,7 +324,8 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         """The layout of a client's vector."""
         values = sum(math.prod(shape) for shape in self.shapes)
         limbs = -(-self.policy.max_weight.bit_length() // self.policy.bits)
-        return Layout(values, limbs, commitment.randomness_length(self._parameters(values + limbs).rank))
+        found = self._parameters(values + limbs)
+        return Layout(values, limbs, commitment.randomness_length(found.rank), found.elements(values + limbs))
 
     @property
     def commitment(self) -> parameters.Parameters:
@@ -295,8 +333,11 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         return self._parameters(self.layout.committed)
 
     def _parameters(self, committed: int) -> parameters.Parameters:
+        policy = self.policy
         try:
-            return parameters.choose(self.policy.bits, self.policy.max_clients, committed)
+            found = parameters.choose(policy.bits, policy.max_clients, committed)
+            digits = policy.committed_digits
+            return parameters.choose(policy.bits, policy.max_clients, committed, digits) if digits else found
         except parameters.InsecureParametersError as error:
             raise ConfigError(str(error)) from error
 
@@ -364,6 +405,12 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
 @functools.lru_cache(maxsize=64)
 def _context(config: RoundConfig) -> bytes:
     return digest("round-config", config.to_bytes())
+
+
+def _gains_from_packing(backend: str) -> bool:
+    from secure_agg import backends  # each of them imports this module
+
+    return backends.load(backend).commits_packed
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:

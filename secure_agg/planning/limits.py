@@ -21,7 +21,7 @@ _LARGE_MEMORY: Final = 8 * _GIGABYTE
 
 def most_clients(bits: int) -> int:
     """The largest cohort whose sums of values of ``bits`` bits a commitment still binds."""
-    return 1 << (max(parameters.WIDTH_LIMIT.values()) - parameters.noise_bits(bits))
+    return 1 << (max(parameters.WIDTH_LIMIT.values()) - max(bits, parameters.NARROW_NOISE_BITS))
 
 
 def most_bits(clients: int, values: int) -> int | None:
