@@ -329,6 +329,7 @@ class AggregatorSide(ABC):
 
         Raises:
             RoundAborted: what was released does not suffice.
+            VerificationError: what it leads to is no sum of vectors; the role ends the round, and names nobody.
         """
 
 

@@ -21,7 +21,7 @@ from mpc.ring import ELEMENT_BYTES, Vector
 from mpc.words import Words, words_from_bytes, words_to_bytes
 from secure_agg.backends.base import Hidden, hidden_vector
 from secure_agg.config import RoundConfig
-from secure_agg.errors import BadInput, Unattributed
+from secure_agg.errors import BadInput, VerificationError
 
 Carried = npt.NDArray[Any]
 """``uint32`` elements of Z_p, or ``uint64`` words."""
@@ -64,7 +64,7 @@ class Carrier(ABC):
         """The sum X ‖ T.
 
         Raises:
-            Unattributed: it is none of this form: somebody has sent something else than what a vector is packed to.
+            VerificationError: it is none of this form: somebody has sent something else than a packed vector.
         """
 
     def to_bytes(self, loaded: Carried) -> Hidden:
@@ -131,9 +131,7 @@ class PackedWords(Carrier):
             self._values.unpack(total[: self._middle], sums[: self._committed])
             self._noise.unpack(total[self._middle :], sums[self._committed :])
         except ValueError as error:
-            raise Unattributed(
-                f"the sum is none of packed vectors, and who caused it can't be told: {error}", phase=phase
-            ) from error
+            raise VerificationError(f"the sum is none of packed vectors: {error}", phase=phase) from error
         return sums
 
 

@@ -11,7 +11,7 @@ from mpc.ring import ELEMENT_BYTES, Vector
 from mpc.vector_shares import Scheme
 from secure_agg.agreement import Agreement, Session
 from secure_agg.config import Policy, RoundConfig
-from secure_agg.errors import ConfigError, Unattributed
+from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.messages import Statement, StatementEntry
 from zk import commitment
 from zk.commitment import Commitment
@@ -115,7 +115,7 @@ def unpack(config: RoundConfig, shared: Vector) -> Vector:
     """The sum X ‖ T, from that of what was shared. Whether it is in range is the aggregate check's to say.
 
     Raises:
-        Unattributed: some element is no sum of packed values: a client has committed to something else.
+        VerificationError: some element is no sum of packed values: a client has committed to something else.
     """
     layout, digits = config.layout, config.commitment.digits
     if digits is None:
@@ -125,9 +125,7 @@ def unpack(config: RoundConfig, shared: Vector) -> Vector:
     try:
         digits.unpack(shared[: layout.elements], sums[: layout.committed])
     except ValueError as error:
-        raise Unattributed(
-            f"the sum is none of packed vectors, and who caused it can't be told: {error}", phase=PARTIAL_SUM
-        ) from error
+        raise VerificationError(f"the sum is none of packed vectors: {error}", phase=PARTIAL_SUM) from error
     return sums
 
 
