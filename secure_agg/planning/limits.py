@@ -25,8 +25,8 @@ def most_clients(bits: int) -> int:
 
 
 def most_bits(clients: int, values: int) -> int | None:
-    """The most bits per value that take the 4 bytes of an element and no more: fewer may take less (``packed``), and more
-    than the smallest commitment allows would make that larger. None where the cohort is too large for any.
+    """The most bits per value that never take more than the 4 bytes of an element (fewer may take less, see
+    ``backends.packed``), nor a larger commitment than the smallest. None where the cohort is too large for any.
     """
     fits: dict[int, int] = {}
     for bits in range(2, MAX_BITS + 1):
