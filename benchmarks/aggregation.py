@@ -14,9 +14,9 @@ from benchmarks.limits import Limits
 from benchmarks.report import Row, Target
 from benchmarks.timing import Samples, timed
 from mpc import graph
-from mpc.ring import ELEMENT_BYTES
 from secure_agg.aggregator import Aggregator
 from secure_agg.backends.masking.rules import MASKED_INPUT, UNMASK
+from secure_agg.backends.packed import carrier
 from secure_agg.messages import Envelope
 from secure_agg.rounds import LocalRound
 
@@ -91,7 +91,7 @@ def rows(options: Options) -> list[Row]:
     unmask = Samples((stats[f"aggregator.{UNMASK}_s"] - stats["verify_s"],))
     survivors = options.clients - lost
     ingest = Samples(tuple(aggregator.ingest))
-    vector_bytes = ELEMENT_BYTES * federation.config.layout.total
+    vector_bytes = carrier(federation.config).size
     kept = sorted(aggregator.kept)
     cohort = f"{options.clients} clients, {lost} lost before the masked input"
     return [

@@ -66,7 +66,7 @@ class HeOptions:
     @property
     def packing(self) -> Packing:
         """How vectors lie in Paillier plaintexts."""
-        return Packing(max(self.bits, 8), self.clients, self.modulus_bits)
+        return Packing(self.bits, self.clients, self.modulus_bits)
 
     @property
     def stated(self) -> bool:

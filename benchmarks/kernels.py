@@ -15,6 +15,7 @@ from benchmarks.timing import Samples, interleaved
 from mpc import masks, shamir
 from mpc.keystream import KEY_BYTES, KeyStream
 from mpc.masks import Mask
+from secure_agg.backends.packed import carrier
 from secure_agg.codec import FixedPoint
 from zk import aggregate, commitment, parameters
 from zk.aggregate import AggregateStatement
@@ -41,9 +42,9 @@ class _Kernels:
         self._codec = FixedPoint(config.policy)
         self._values = np.empty(config.layout.committed, dtype=np.uint32)
         self._randomness = np.empty(config.layout.randomness, dtype=np.uint32)
-        self._masked = np.zeros(config.layout.total, dtype=np.uint32)
+        self._masked = carrier(config).zero()
         self._masks = [Mask(_key(i), 1 if i % 2 else -1) for i in range(1 + options.neighbours)]
-        KeyStream(_key(0)).bounded(0, parameters.noise_bits(options.bits), self._randomness)
+        KeyStream(_key(0)).bounded(0, parameters.noise_bits(options.bits, options.clients), self._randomness)
         self.encode()
         # All clients have the same vector: the sums are n times it, and the check costs the same.
         n = np.uint32(options.clients)

@@ -55,7 +55,8 @@ class Sharing:
         self.joined: list[dict[str, float]] = []
         self._config, self._trust = config, federation.trust
         self._vector: Vector = np.ones(config.layout.total, dtype=np.uint32)
-        self._commitment: Commitment = rules.linear_hash(config, self._vector)
+        self._shared = rules.pack(config, self._vector)
+        self._commitment: Commitment = rules.linear_hash(config, self._shared)
         self._sealer = AESGCM(os.urandom(32))
         self._request = _request(federation, self._name)
         side = backends.load("additive").client(config, self._name, _secret, federation.setup, lambda make: make())
@@ -70,19 +71,19 @@ class Sharing:
     def commitments(self) -> None:
         """Those that splitting computes: of all shares but one. The last follows from them and the vector's."""
         for _ in range(self.streams):
-            rules.linear_hash(self._config, self._vector)
+            rules.linear_hash(self._config, self._shared)
 
     def commit(self) -> None:
         """One."""
-        rules.linear_hash(self._config, self._vector)
+        rules.linear_hash(self._config, self._shared)
 
     def seal(self) -> None:
         """AES-GCM of a share."""
-        self._sealer.encrypt(bytes(12), byte_view(self._vector), b"")
+        self._sealer.encrypt(bytes(12), byte_view(self._shared), b"")
 
     def digest(self) -> None:
         """SHA-256 of a share, for its signature."""
-        hashlib.sha256(byte_view(self._vector)).digest()
+        hashlib.sha256(byte_view(self._shared)).digest()
 
     def join(self) -> None:
         """All that a client does before its messages leave."""

@@ -55,7 +55,7 @@ def rows(options: MpcOptions) -> list[Row]:
     name, messages = _messages(federation, options.params)
     grown = in_fresh_process(_holder_growth, (first, small.trust, warming), name, federation.trust, messages)
     size = ELEMENT_BYTES * options.params / _MB
-    long = sum(len(message) > ELEMENT_BYTES * options.params for message in messages)
+    long = sum(len(message) > ELEMENT_BYTES * federation.config.layout.elements for message in messages)
     return [
         Row(
             key="memory.holder",

@@ -60,7 +60,7 @@ class MeteredHolder:
         self.taken: dict[str, list[float]] = {"long": [], "key": []}
         self.floors: dict[str, list[float]] = {"long": [], "key": []}
         self._config = federation.config
-        self._vector: Vector = np.ones(federation.config.layout.total, dtype=np.uint32)
+        self._vector: Vector = np.ones(federation.config.layout.hashed, dtype=np.uint32)
         self._sealer = AESGCM(bytes(KEY_BYTES))
         self._sealed = self._sealer.encrypt(bytes(12), byte_view(self._vector), b"")
 

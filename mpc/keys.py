@@ -24,7 +24,8 @@ from mpc.keystream import derive_key
 
 PUBLIC_BYTES: Final = 32
 SEAL_OVERHEAD: Final = 16
-CONFIRMATION_BYTES: Final = 32
+CONFIRMATION_BYTES: Final = 16
+"""Of a tag that is compared and never a key: 128 bits, and there is one for every edge."""
 
 _FIELD: Final = 2**255 - 19
 _ORDER_8 = 325606250916557431795983626356110631294008115727848805560023387167927233504
@@ -86,7 +87,7 @@ def confirmation(shared: bytes, session: bytes, sender: bytes, recipient: bytes)
     """What ``sender`` shows ``recipient`` to prove that both computed the same shared secret in this
     session.
     """
-    return derive_key(shared, "key-confirmation", session, sender, recipient)
+    return derive_key(shared, "key-confirmation", session, sender, recipient)[:CONFIRMATION_BYTES]
 
 
 def confirms(shared: bytes, session: bytes, sender: bytes, recipient: bytes, shown: bytes) -> bool:

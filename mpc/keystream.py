@@ -5,6 +5,7 @@ One key gives 2^64 independent *streams*; stream c is AES-CTR from the initial c
 in parallel. A stream is read as 32-bit little-endian words:
 
 * *residues* are the words' low 31 bits, those not below p skipped: exactly uniform modulo p;
+* *elements modulo 2^64* are two words each, low word first;
 * *bounded integers* of b bits are the words' low b bits.
 
 Galois/counter mode (NIST SP 800-38D) encrypts by the same counter mode, from block 2 of a stream on where its nonce
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -95,6 +97,16 @@ def _add_residues(words: Vector, total: Vector, negative: bool) -> int:
                     total[added] = min(s, np.uint32(s - _P32))
                     added += 1
     return added
+
+
+def _plain_add_words(words: npt.NDArray[np.uint64], total: npt.NDArray[np.uint64], negative: bool) -> None:
+    (np.subtract if negative else np.add)(total, words[: total.size], out=total)
+
+
+@compiled(or_else=_plain_add_words)
+def _add_words(words: npt.NDArray[np.uint64], total: npt.NDArray[np.uint64], negative: bool) -> None:
+    for i in range(total.size):
+        total[i] = total[i] - words[i] if negative else total[i] + words[i]
 
 
 def _counter_mode(key: bytes) -> CipherContext:
@@ -175,6 +187,15 @@ class KeyStream:
             more = scratch[: total.size - added]
             self._read(byte_view(more))
             added += _add_residues(more, total[added:], sign < 0)
+
+    def add_words(self, stream: int, total: npt.NDArray[np.uint64], sign: int, scratch: Vector) -> None:
+        """``total += sign · the first elements modulo 2^64 of a stream``, in place; sign is 1 or −1.
+
+        Args:
+            scratch: twice as long as ``total``; overwritten.
+        """
+        self.words(stream, scratch)
+        _add_words(scratch.view("<u8").astype(np.uint64, copy=False), total, sign < 0)
 
     def bounded(self, stream: int, bits: int, out: Vector) -> None:
         """Fill ``out`` with uniform integers in [0, 2^bits), bits ≤ 32."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mpc import parallel
 from mpc.keystream import CHUNK, KeyStream
-from mpc.ring import Vector
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,27 @@ class Mask:
         return Mask(self.key, -self.sign)
 
 
-def apply(vector: Vector, masks: Sequence[Mask]) -> None:
-    """``vector += sum of sign · PRG(key)`` modulo p, in place (Bonawitz et al. 2017, figure 4, round 2)."""
+def apply(vector: npt.NDArray[Any], masks: Sequence[Mask]) -> None:
+    """``vector += sum of sign · PRG(key)``, in place (Bonawitz et al. 2017, figure 4, round 2).
+
+    Args:
+        vector: ``uint32``: elements of Z_p, modulo p; ``uint64``: modulo 2^64, each element of a mask then two of the
+            stream's words, low word first, and every chunk half as long.
+    """
+    if vector.dtype not in (np.uint32, np.uint64):
+        raise ValueError(f"a vector of {vector.dtype} is masked in neither ring")
+    words = vector.dtype == np.uint64
+    size = CHUNK // 2 if words else CHUNK
 
     def work(first: int, last: int) -> None:
         streams = [(KeyStream(mask.key), mask.sign) for mask in masks]
-        scratch = np.empty(min(CHUNK, vector.size), dtype=np.uint32)
+        scratch = np.empty(min(CHUNK, vector.nbytes // 4), dtype=np.uint32)
         for chunk in range(first, last):
-            part = vector[chunk * CHUNK : (chunk + 1) * CHUNK]
+            part = vector[chunk * size : (chunk + 1) * size]
             for stream, sign in streams:
-                stream.add_residues(chunk, part, sign, scratch[: part.size])
+                if words:
+                    stream.add_words(chunk, part, sign, scratch[: 2 * part.size])
+                else:
+                    stream.add_residues(chunk, part, sign, scratch[: part.size])
 
-    parallel.map_ranges(work, -(-vector.size // CHUNK))
+    parallel.map_ranges(work, -(-vector.size // size))

@@ -1,4 +1,7 @@
-"""Additive shares modulo 2^64: the ring that multi-party computation on machine words uses."""
+"""The ring of integers modulo 2^64: that of multi-party computation on machine words, and of masked packed vectors.
+
+Elements are ``uint64``, and on the wire 8 bytes, little endian.
+"""
 
 from __future__ import annotations
 

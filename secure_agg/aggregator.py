@@ -460,8 +460,8 @@ class Aggregator:
         """Open the sum, and check it as everybody else will. Nothing leaves that has not passed."""
         config = self.config
         openings = in_order(self._openings) or self._side.openings()
-        sums = self._side.total()
         try:
+            sums = self._side.total()
             addends = self._backend.addends(config.policy, len(openings))
             average, _ = FixedPoint.of(config).decode(sums[: config.layout.committed], addends, config.shapes)
             evidence = Evidence(

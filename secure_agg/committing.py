@@ -61,6 +61,8 @@ def commit_update(
     with timings("encode"):
         encoded = FixedPoint.of(config).encode(update, weight, derive("rounding"), values)
     with timings("commit"):
-        KeyStream(derive("commitment-randomness")).bounded(0, parameters.noise_bits(config.policy.bits), randomness)
-        committed = commitment.commit(values, randomness, config.commitment.rank)
+        setting = config.commitment
+        noise = parameters.noise_bits(setting.bits, setting.clients)
+        KeyStream(derive("commitment-randomness")).bounded(0, noise, randomness)
+        committed = commitment.commit(setting.pack(values), randomness, setting.rank)
     return Committed(vector, committed, encoded)

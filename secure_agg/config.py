@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from mpc import graph
+from mpc.digits import Digits
 from secure_agg.errors import ConfigError
 from secure_agg.identity import Roster, check_id
 from secure_agg.messages import MAX_CONFIG, Wire, decode, encode
@@ -73,6 +74,8 @@ class Policy(Wire, frozen=True, kw_only=True):
         options: the backend's settings, in name order.
         clip: c; values are clipped to [−c, c].
         bits: b, bits per value, 2 to 24.
+        commit_packed: whether several values are committed to as one element, as many as leave sums short enough:
+            smaller shares where shares are what is committed to. The sums stay the same.
         max_error: rounds are refused beforehand whose means could be further off than this by rounding, in the units
             of the update: see ``worst_error``.
         max_weight: the largest weight a client may declare, public.
@@ -93,6 +96,7 @@ class Policy(Wire, frozen=True, kw_only=True):
     options: tuple[Option, ...]
     clip: float
     bits: int
+    commit_packed: bool
     max_error: float
     max_weight: int
     weight_scale: int
@@ -111,6 +115,8 @@ class Policy(Wire, frozen=True, kw_only=True):
         if names != sorted(set(names)):
             raise ConfigError(f"backend options {names} are not in order, each once")
         _within("bits", self.bits, 2, MAX_BITS)
+        if not isinstance(self.commit_packed, bool):
+            raise ConfigError(f"commit_packed is {self.commit_packed!r}, neither True nor False")
         _within("max_weight", self.max_weight, 1, MAX_WEIGHT)
         _within("max_parameters", self.max_parameters, 1, MAX_PARAMETERS)
         for name in ("max_clients", "min_clients", "min_advertised", "max_corrupt", "cohort_size"):
@@ -150,6 +156,7 @@ class Policy(Wire, frozen=True, kw_only=True):
         options: tuple[Option, ...] = (),
         clip: float = 8.0,
         bits: int | None = None,
+        commit_packed: bool | None = None,
         max_error: float | None = None,
         max_weight: int = 1,
         weight_scale: int = 0,
@@ -166,6 +173,7 @@ class Policy(Wire, frozen=True, kw_only=True):
         Args:
             clients: members of the roster.
             bits: per value; by default as many as cost this backend nothing, see ``Backend.usual_bits``.
+            commit_packed: by default what the backend says that it gains from.
             max_error: by default ``USELESS_ERROR`` clips, or more where few bits are asked for: whoever names bits gets
                 them.
             weight_span: with a weight scale 64 by default.
@@ -217,6 +225,7 @@ class Policy(Wire, frozen=True, kw_only=True):
             options=options,
             clip=clip,
             bits=width,
+            commit_packed=_gains_from_packing(backend) if commit_packed is None else commit_packed,
             max_error=real("max_error", max_error),
             max_weight=max_weight,
             weight_scale=weight_scale,
@@ -293,6 +302,22 @@ class Policy(Wire, frozen=True, kw_only=True):
             f"{' or '.join(ways)} would do"
         )
 
+    @property
+    def base(self) -> int:
+        """B: one more than the largest sum, so that sums never carry where values are packed as digits in this base."""
+        return self.max_clients * self.top + 1
+
+    @property
+    def noise_base(self) -> int:
+        """The same of the commitment's randomness, whose coordinates have a width of their own."""
+        return self.max_clients * parameters.noise_top(self.bits, self.max_clients) + 1
+
+    @property
+    def committed_digits(self) -> Digits | None:
+        """How values lie in the elements that are committed to; None where each is one, or fills one."""
+        found = Digits.fitting(self.base, max(parameters.WIDTH_LIMIT.values())) if self.commit_packed else None
+        return found if found and found.count > 1 else None
+
     def quorum(self, cohort: int) -> int:
         """t_sig = floor((|G| + f)/2) + 1: any two quorums of one cohort share an honest member, who signs once.
 
@@ -314,12 +339,14 @@ class Layout:
         limbs: coordinates that carry the weight, base 2^(bits − 1), least significant first.
         counts: coordinates that count clients whose weight was lowered, and raised; see ``Policy.counts``.
         randomness: coordinates of the commitment's s.
+        elements: that are committed to beside s: values and limbs, packed where the policy says so.
     """
 
     values: int
     limbs: int
     counts: int
     randomness: int
+    elements: int
 
     @property
     def committed(self) -> int:
@@ -330,6 +357,11 @@ class Layout:
     def total(self) -> int:
         """Coordinates that ride through the backend."""
         return self.committed + self.randomness
+
+    @property
+    def hashed(self) -> int:
+        """Elements that are committed to with s."""
+        return self.elements + self.randomness
 
 
 class RoundConfig(Wire, frozen=True, kw_only=True):
@@ -429,8 +461,9 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         """The layout of a client's vector."""
         values = sum(math.prod(shape) for shape in self.shapes)
         limbs, counts = self.policy.limbs, self.policy.counts
-        rank = self._parameters(values + limbs + counts).rank
-        return Layout(values, limbs, counts, commitment.randomness_length(rank))
+        coordinates = values + limbs + counts
+        found = self._parameters(coordinates)
+        return Layout(values, limbs, counts, commitment.randomness_length(found.rank), found.elements(coordinates))
 
     @property
     def commitment(self) -> parameters.Parameters:
@@ -438,8 +471,11 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         return self._parameters(self.layout.committed)
 
     def _parameters(self, committed: int) -> parameters.Parameters:
+        policy = self.policy
         try:
-            return parameters.choose(self.policy.bits, self.policy.max_clients, committed)
+            found = parameters.choose(policy.bits, policy.max_clients, committed)
+            digits = policy.committed_digits
+            return parameters.choose(policy.bits, policy.max_clients, committed, digits) if digits else found
         except parameters.InsecureParametersError as error:
             raise ConfigError(str(error)) from error
 
@@ -572,6 +608,12 @@ def real(name: str, value: Any) -> float:
         return float(value)
     except OverflowError:
         raise ConfigError(f"{name} is {value!r}, beyond what a float holds") from None
+
+
+def _gains_from_packing(backend: str) -> bool:
+    from secure_agg import backends  # each of them imports this module
+
+    return backends.load(backend).commits_packed
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:

@@ -207,8 +207,8 @@ def _determinant(rows: list[list[int]]) -> int:
 def hash_zero(config: RoundConfig) -> Vector:
     """A vector whose hash is zero: a long one, since short ones can't be found. Only entries of s are not zero."""
     layout = config.layout
-    out = np.zeros(layout.total, np.uint32)
-    out[layout.committed :] = _kernel(config.commitment.rank)
+    out = np.zeros(layout.hashed, np.uint32)
+    out[layout.elements :] = _kernel(config.commitment.rank)
     return out
 
 

@@ -101,6 +101,7 @@ class Shared:
             "options": [{"name": name, "value": value} for name, value in sorted(self.option.items())],
             "clip": 1.0,
             "bits": 8,
+            "commit_packed": self.backend == "additive",
             "max_error": 1e60,
             "max_weight": 1,
             "weight_scale": 0,
@@ -197,16 +198,18 @@ class Shared:
             s = spec.words(seed, 0, (rank + 2) * spec.N).astype(np.int64) % 2 ** spec.mask_bits(policy)
             weight = [self.weight >> ((policy["bits"] - 1) * limb) for limb in range(limbs)]
             vector = np.array([*[self.values[i]] * SIZE, *weight, *s.tolist()], np.int64)
+            packed = np.concatenate([spec.pack(vector[:split], policy), vector[split:]])
+            elements = len(packed) - (rank + 2) * spec.N
             if self.backend == "additive":
                 first = i == 0
-                shares = self._shares(name, vector, policy)
+                shares = self._shares(name, packed, policy)
                 made = []
                 for a, share in enumerate(shares):
                     altered = self.share(a, share.copy()) if first else share
-                    part = commitment(altered.tobytes(), split, rank)
+                    part = commitment(altered.tobytes(), elements, rank)
                     made.append(self.committed(a, part) if first else part)
                 hashes = [spec.share_hash(context, name, a, part, nonce(name, a)) for a, part in enumerate(made)]
-                whole = self.whole(name, commitment(vector.tobytes(), split, rank))
+                whole = self.whole(name, commitment(packed.tobytes(), elements, rank))
                 part = self.part(name, b"".join([*hashes, spec.whole_hash(context, name, whole)]))
                 hashed = self.hashed(name, spec.shares_hash(context, name, part))
                 parties = self.parties(name) if self.parties else list(range(len(shares)))
@@ -215,7 +218,7 @@ class Shared:
                 made_all = b"".join(made[a] for a in parties if a < len(made))
             else:
                 part, opened = self.part(name, b""), nonce(name)
-                made_all = commitment(vector.tobytes(), split, rank)
+                made_all = commitment(packed.tobytes(), elements, rank)
                 place = [config["task"].encode(), spec.u64(0), spec.u64(0), name.encode()]
                 hashed = self.hashed(name, spec.digest("commitment-hash", *place, made_all, opened))
             body = spec.encode("Advertisement", {"commitment_hash": hashed, "backend": part})

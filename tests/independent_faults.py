@@ -44,11 +44,11 @@ from independent_verifier import (
     roster_root,
     sha,
     share_hash,
+    shared_length,
     shares_hash,
     threshold,
     u64,
     unpack,
-    vector_length,
     whole_hash,
 )
 
@@ -133,7 +133,7 @@ def open_letter(
 ) -> tuple[bytes, np.ndarray]:
     """The nonce and the share in a letter."""
     policy, session, hashes = config["policy"], digest("session", context), letter["hashes"]
-    length = vector_length(config)
+    length = shared_length(config)
     plain = unseal(key, 0, letter["sealed"], session, client, aggregator, hashes)
     if party in long_parties(context, client, policy):
         require(len(plain) == 32, "the letter has a wrong length")
@@ -310,7 +310,7 @@ def bad_partial_sum(case: Case) -> None:
     require(len(revealed) == 4 * length * len(entries), "the commitments have a wrong length")
     try:
         committed = decode_elements(revealed, length * len(entries), "the commitments").reshape(-1, length)
-        partial = decode_elements(bulk, vector_length(case.config), "a partial sum")
+        partial = decode_elements(bulk, shared_length(case.config), "a partial sum")
     except ValueError:
         return
     wrong = commit_vector(case.config, partial) != encode_elements(committed.sum(axis=0) % P)

@@ -75,6 +75,7 @@ RECORDS: dict[str, dict[str, Any]] = {
         "options": ["Option"],
         "clip": "float",
         "bits": "int",
+        "commit_packed": "bool",
         "max_error": "float",
         "max_weight": "int",
         "weight_scale": "int",
@@ -167,6 +168,8 @@ def typed(kind: Any, value: Any, where: str) -> Any:
         require(type(value) is int and value >= 0, f"{where} is no unsigned integer")
     elif kind == "float":
         require(type(value) is float, f"{where} is no float")
+    elif kind == "bool":
+        require(type(value) is bool, f"{where} is neither true nor false")
     elif kind == "str":
         require(type(value) is str, f"{where} is no text")
     else:
@@ -383,14 +386,27 @@ def option(policy: dict[str, Any], name: str, default: int) -> int:
 
 
 def mask_bits(policy: dict[str, Any]) -> int:
-    return max(int(policy["bits"]), 8)
+    return max(int(policy["bits"]), 10 if policy["max_clients"] <= 2**15 else 8)
+
+
+def digits(policy: dict[str, Any]) -> tuple[int, int]:
+    """B, and m: how many values are committed to as one element."""
+    base, count = int(policy["max_clients"]) * 2 * half(policy) + 1, 1
+    while policy["commit_packed"] and base ** (count + 1) <= 2**27:
+        count += 1
+    return base, count
 
 
 def rank(config: dict[str, Any]) -> int:
     policy = config["policy"]
     width = mask_bits(policy) + (policy["max_clients"] - 1).bit_length()
-    columns = N * (-(-committed(config) // N) + 5)
-    return 3 if width <= 24 or (width == 25 and columns <= 2**27) else 4 if width <= 27 else 0
+    if width > 27:
+        return 0
+    base, count = digits(policy)
+    if count > 1:
+        width = max(width, int(base**count - 1).bit_length())
+    columns = N * (-(-elements(config) // N) + 5)
+    return 3 if width <= 24 or (width == 25 and columns <= 2**27) else 4
 
 
 def limbs(policy: dict[str, Any]) -> int:
@@ -423,9 +439,19 @@ def committed(config: dict[str, Any]) -> int:
     return size + limbs(config["policy"]) + counts(config["policy"])
 
 
+def elements(config: dict[str, Any]) -> int:
+    """Elements that values, limbs and counts are committed to as."""
+    return -(-committed(config) // digits(config["policy"])[1])
+
+
 def vector_length(config: dict[str, Any]) -> int:
     """d + L + e + r."""
     return committed(config) + (rank(config) + 2) * N
+
+
+def shared_length(config: dict[str, Any]) -> int:
+    """Elements that are committed to, with those of the randomness."""
+    return elements(config) + (rank(config) + 2) * N
 
 
 def quorum(cohort: int, policy: dict[str, Any]) -> int:
@@ -507,6 +533,13 @@ def points() -> np.ndarray:
     while pow(psi := pow(g, (P - 1) // 1024, P), N, P) != P - 1:
         g += 1
     return np.array([pow(psi, 2 * int(f"{t:09b}"[::-1], 2) + 1, P) for t in range(N)], np.int64)
+
+
+def pack(x: np.ndarray, policy: dict[str, Any]) -> np.ndarray:
+    """The elements that values and limbs are committed to as."""
+    base, count = digits(policy)
+    padded = np.concatenate([x, np.zeros(-len(x) % count, np.int64)]).reshape(-1, count)
+    return sum((padded[:, i] * base**i for i in range(count)), np.zeros(len(padded), np.int64)) % P
 
 
 def commit(x: np.ndarray, s: np.ndarray, k: int) -> bytes:
@@ -616,8 +649,8 @@ def check_function(policy: dict[str, Any]) -> None:
 def check_size(config: dict[str, Any]) -> None:
     """That the vector is short enough to be shared."""
     policy, length = config["policy"], vector_length(config)
-    element = 4 if policy["backend"] == "additive" else 8
-    require(element * length <= 2**31 - 17, "a share is too long")
+    share = 4 * shared_length(config) if policy["backend"] == "additive" else 8 * length
+    require(share <= 2**31 - 17, "a share is too long")
     if policy["backend"] == "crypten":
         size = sum(prod(shape) for shape in config["shapes"])
         require(policy["max_clients"] * (length + 2) + size <= 2**30, "too many shares")
@@ -866,7 +899,7 @@ def verify(
         )
     else:
         require(int(t.max()) <= clients * (2 ** mask_bits(policy) - 1), "a sum of the randomness is out of range")
-        require(commit(x, t, k) == commitment_sum, "the sums do not open the sum of the commitments")
+        require(commit(pack(x, policy), t, k) == commitment_sum, "the sums do not open the sum of the commitments")
         require(header["attestation"] == [], "a part that this backend has not")
 
     # 8

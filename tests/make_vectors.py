@@ -192,7 +192,7 @@ def _letter(config: RoundConfig, data: bytes) -> dict[str, Any]:
     header, opened = header_of(data), open_letter(data)
     bound = (header.session, header.sender, header.recipient)
     party = AGGREGATORS.index(header.recipient)
-    share = share_of(data, config.layout.total)
+    share = share_of(data, config.layout.hashed)
     committed = rules.linear_hash(config, share).to_bytes()
     return {
         "client": header.sender,

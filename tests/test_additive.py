@@ -516,7 +516,7 @@ def test_threshold_many_letters_give_the_update_and_all_that_fewer_see_fits_anot
     tape.finish()
     config = tape.federation.config()
     scheme = rules.scheme(config.policy)
-    length, names = config.layout.total, [f"aggregator-{i + 1}" for i in range(scheme.parties)]
+    length, names = config.layout.hashed, [f"aggregator-{i + 1}" for i in range(scheme.parties)]
     shares = {client: [share_of(tape.post.letters[client, name], length) for name in names] for client in (C000, C001)}
 
     def rebuilt(of: Sequence[Vector], parties: Sequence[int]) -> list[int]:
@@ -557,7 +557,7 @@ def _multiple(scheme: Scheme, party: int, corrupt: Sequence[int]) -> int:
 
 def test_a_partial_sum_holds_every_client_of_the_set_and_no_other() -> None:
     tape = play(federation(), only("c003", A1, lambda _: None)).until("partial-sum")
-    length = tape.federation.config().layout.total
+    length = tape.federation.config().layout.hashed
     for name in (A1, A2, A3):
         total = np.zeros(length, np.uint32)
         for client in ("c000", "c001", "c002", "c004"):

@@ -107,9 +107,9 @@ WRONG_FREE: dict[str, Change] = {
     "a short seed": lambda data: reseal(data, small=open_letter(data).nonce + open_letter(data).seed[:-1]),
     "no seed": lambda data: reseal(data, small=open_letter(data).nonce),
     "a long share in its place": lambda data: reseal(
-        data, small=open_letter(data).nonce, long=bytes(4 * federation().config().layout.total)
+        data, small=open_letter(data).nonce, long=bytes(4 * federation().config().layout.hashed)
     ),
-    "a long share besides": lambda data: reseal(data, long=bytes(4 * federation().config().layout.total)),
+    "a long share besides": lambda data: reseal(data, long=bytes(4 * federation().config().layout.hashed)),
     "nothing": lambda data: reseal(data, sealed=b""),
     "sealed for another aggregator": lambda data: reseal(data, bound=(header_of(data).session, CHEAT, "aggregator-9")),
     "sealed for another session": lambda data: reseal(data, bound=(bytes(32), CHEAT, header_of(data).recipient)),
@@ -379,7 +379,7 @@ def test_client_and_aggregator_together_get_no_commitment_through_that_is_not_ca
         except BadShare:
             header = args[6]
             nonce, _, _ = wire.unseal(args[8], args[2], args[3], args[5], header.hashes, header.sealed, args[7])
-            return shares.OpenedShare(np.zeros(args[0].layout.total, np.uint32), b"\xff" * 6144, nonce)
+            return shares.OpenedShare(np.zeros(args[0].layout.hashed, np.uint32), b"\xff" * 6144, nonce)
 
     monkeypatch.setattr("secure_agg.backends.additive.shares.open_share", lenient)
     tape = play(federation())
@@ -405,7 +405,7 @@ class OutOfRange(AdditiveClient):
 
     def bind(self, commitment: Commitment, nonce: bytes, vector: Vector) -> bytes:
         large = plus(vector, unit(vector.size, 3, 1 << 20))
-        return super().bind(rules.linear_hash(self._config, large), nonce, large)
+        return super().bind(rules.linear_hash(self._config, rules.pack(self._config, large)), nonce, large)
 
 
 @pytest.mark.parametrize("how", [AddsHashZero, OutOfRange])
@@ -427,7 +427,7 @@ def test_what_no_equation_notices_stops_the_round_and_accuses_nobody(
 
 
 def partial_sum_of(tape: Play, aggregator: str, clients: Sequence[str]) -> bytes:
-    length = tape.federation.config().layout.total
+    length = tape.federation.config().layout.hashed
     vectors = [share_of(tape.post.letters[client, aggregator], length) for client in clients]
     return bytes(byte_view(weighted_sum(vectors, [1] * len(vectors))))
 

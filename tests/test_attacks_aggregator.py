@@ -13,6 +13,7 @@ from mpc.masks import Mask, apply
 from secure_agg.auditor import Auditor
 from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.wire import Edges, Released, split_part
+from secure_agg.backends.packed import carrier
 from secure_agg.codec import FixedPoint
 from secure_agg.config import RoundConfig
 from secure_agg.errors import (
@@ -80,8 +81,9 @@ def test_both_shares_of_a_peer_open_its_update() -> None:
     with_it, without = session.members, tuple(name for name in session.members if name != VICTIM)
     seed = rebuild({name: release(tape, name, with_it) for name in session.members}, tape, index, threshold)
     secret = rebuild({name: release(tape, name, without) for name in without} | {VICTIM: {}}, tape, index, threshold)
-    masked = np.frombuffer(tape.responses["masked-input"][VICTIM][-4 * federation.config().layout.total :], "<u4")
-    vector = masked.astype(np.uint32)
+    form = carrier(federation.config())
+    loaded = form.zero()
+    form.add(loaded, memoryview(tape.responses["masked-input"][VICTIM][-form.size :]), phase="", culprit=VICTIM)
     pair = KeyPair.from_secret(secret)
     terms = [Mask(derive_key(seed, "self-mask", session.sid, VICTIM.encode()), -1)]
     for i, name in enumerate(session.members):
@@ -89,7 +91,8 @@ def test_both_shares_of_a_peer_open_its_update() -> None:
             shared = pair.shared_secret(split_part(name, session.parts[name])[1])
             key = keys.mask_key(shared, session.sid, VICTIM.encode(), name.encode())
             terms.append(Mask(key, -1 if index < i else 1))
-    apply(vector, terms)
+    apply(loaded, terms)
+    vector = form.unload(loaded, phase="")
     assert np.array_equal(vector[: federation.config().layout.committed], encoded(federation, VICTIM))
 
 

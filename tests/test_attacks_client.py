@@ -214,18 +214,33 @@ def test_a_copied_commitment_does_not_open_its_own_hash() -> None:
 
 @pytest.mark.parametrize("value", [P, P + 1, 2**32 - 1])
 def test_an_element_that_is_not_canonical_is_refused(value: int) -> None:
-    tape = Tape.start(Federation(5)).until("masked-input")
+    tape = Tape.start(Federation(5, policy_changes={"bits": 24})).until("masked-input")  # not packed
     good = tape.answer(CHEAT)
     bulk = value.to_bytes(4, "little") + bulk_of(good)[4:]
     refused(tape, forge(good, identity(CHEAT), bulk=bulk), BadInput)
 
 
+def one_more(hidden: bytes) -> bytes:
+    """Every element of Z_p."""
+    changed = (np.frombuffer(hidden, "<u4").astype(np.uint64) + 1) % P
+    return changed.astype("<u4").tobytes()
+
+
+def words_more(by: int) -> Callable[[bytes], bytes]:
+    """Every word."""
+    return lambda hidden: (np.frombuffer(hidden, "<u8") + np.uint64(by)).tobytes()
+
+
 @pytest.mark.parametrize("backend", ["masking", "plain"])
-def test_an_input_that_is_not_what_was_committed_to_ends_the_round_and_names_nobody(backend: str) -> None:
-    tape = Tape.start(Federation(5, backend=backend)).until("masked-input")
+@pytest.mark.parametrize(
+    ("bits", "alter"), [(24, one_more), (8, words_more(1)), (8, words_more(1 << 63)), (2, words_more(1 << 40))]
+)
+def test_an_input_that_is_not_what_was_committed_to_ends_the_round_and_names_nobody(
+    backend: str, bits: int, alter: Callable[[bytes], bytes]
+) -> None:
+    tape = Tape.start(Federation(5, backend=backend, policy_changes={"bits": bits})).until("masked-input")
     good = tape.answer(CHEAT)
-    changed = (np.frombuffer(bulk_of(good), "<u4").astype(np.uint64) + 1) % P
-    tape.aggregator.receive(forge(good, identity(CHEAT), bulk=changed.astype("<u4").tobytes()))
+    tape.aggregator.receive(forge(good, identity(CHEAT), bulk=alter(bulk_of(good))))
     tape.answer_all(but=(CHEAT,))
     tape.advance()
     with pytest.raises(Unattributed) as caught:
@@ -273,7 +288,7 @@ def test_masks_with_strangers_are_refused() -> None:
         lambda body: replace(body, edges=body.edges[::-1]),
         lambda body: replace(body, edges=(*body.edges, body.edges[0])),
         lambda body: replace(body, edges=(replace(body.edges[0], sealed=b""), *body.edges[1:])),
-        lambda body: replace(body, edges=(replace(body.edges[0], confirmation=bytes(31)), *body.edges[1:])),
+        lambda body: replace(body, edges=(replace(body.edges[0], confirmation=bytes(15)), *body.edges[1:])),
         lambda body: replace(body, edges=(replace(body.edges[0], seed_hash=b""), *body.edges[1:])),
         lambda body: replace(body, own_hash=b""),
     ],

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc import compiled, kernel_files, keystream, ntt, ring, shamir, vector_shares
+from mpc import compiled, digits, kernel_files, keystream, ntt, ring, shamir, vector_shares
 from mpc.compiled import Kernel
 from secure_agg import codec
 from zk import commitment
@@ -43,17 +43,35 @@ def encodings() -> Iterator[tuple[Any, ...]]:
         with np.errstate(over="ignore"):
             typed = values.astype(kind)
         finite = np.where(np.isfinite(typed), typed, kind(-9))
-        for r in (noise[:0], noise):
-            for top in (3.0, 65535.0, 2.0**24 - 1):
-                yield finite, 8.0, 117 / 320, top / 16, top, r, np.zeros(1000, dtype=np.uint32)
+        finite[6:9] = codec.MARK
+        for half in (1.0, 32767.0, 2.0**23 - 1):
+            yield finite, 8.0, 117 / 320, half / 8, half, noise, np.zeros(1000, dtype=np.uint32)
         for bad in (np.nan, np.inf, -np.inf):
             broken = finite.copy()
             broken[[70, 800]] = bad
-            yield broken, 8.0, 1.0, 4095.9, 65535.0, noise, None
+            yield broken, 8.0, 1.0, 4095.9, 32767.0, noise, None
 
 
 def shares(rows: int, columns: int) -> shamir.Shares:
     return residues(rows * columns).reshape(rows, columns)
+
+
+def packings() -> Iterator[tuple[Any, ...]]:
+    for base, count in ((2, 64), (301, 7), (1 << 21, 3), (1 << 32, 2)):
+        values = np.random.default_rng(5).integers(0, base, 100, dtype=np.uint64).astype(np.uint32)
+        yield values, np.uint64(base), count, -(-100 // count)
+
+
+def unpackings() -> Iterator[tuple[Any, ...]]:
+    for values, base, count, rows in packings():
+        elements = np.zeros(rows, dtype=np.uint64)
+        digits._pack.or_else(values, base, count, elements)
+        yield elements, base, count, np.zeros(100, dtype=np.uint32)
+        if int(base) ** count < 1 << 64:
+            for place in (0, rows - 1):
+                damaged = elements.copy()
+                damaged[place] = np.uint64(2**64 - 1)
+                yield damaged, base, count, np.zeros(100, dtype=np.uint32)
 
 
 CASES: dict[str, tuple[Any, Callable[[], Any]]] = {
@@ -89,6 +107,19 @@ CASES: dict[str, tuple[Any, Callable[[], Any]]] = {
                 residues(3 * 8192, 6).astype(np.uint64).reshape(3, 512, 16) << np.uint64(31),
             )
             for first in (0, 16)
+        ],
+    ),
+    "pack": (digits._pack, lambda: [(*p[:3], np.zeros(p[3], dtype=np.uint64)) for p in packings()]),
+    "pack_residues": (
+        digits._pack_residues,
+        lambda: [(*p[:3], np.zeros(p[3], dtype=np.uint32)) for p in packings() if int(p[1]) < ring.P],
+    ),
+    "unpack": (digits._unpack, lambda: list(unpackings())),
+    "add_words": (
+        keystream._add_words,
+        lambda: [
+            (np.arange(9, dtype=np.uint64) << np.uint64(60), np.full(7, 2**63, dtype=np.uint64), negative)
+            for negative in (False, True)
         ],
     ),
     "encode": (codec._encode, lambda: list(encodings())),

@@ -97,7 +97,7 @@ def test_a_key_with_the_unused_bit_set_is_refused() -> None:
         ALICE.shared_secret(u.to_bytes(32, "little"))
 
 
-@pytest.mark.parametrize("length", [0, 31, 33])
+@pytest.mark.parametrize("length", [0, 15, 17])
 def test_keys_of_another_length_are_refused(length: int) -> None:
     with pytest.raises(KeyAgreementError, match=f"not {length}"):
         keys.check_public(BOB.public.ljust(33, b"\0")[:length])
@@ -191,7 +191,7 @@ def test_a_confirmation_fits_nothing_else(shared: bytes, session: bytes, sender:
     assert not confirms(SHARED, SESSION, b"a", b"b", confirmation(shared, session, sender, recipient))
 
 
-@pytest.mark.parametrize("length", [0, 31, 33])
+@pytest.mark.parametrize("length", [0, 15, 17])
 def test_a_confirmation_of_another_length_does_not_confirm(length: int) -> None:
     shown = (confirmation(SHARED, SESSION, b"a", b"b") + b"\0")[:length]
     assert not confirms(SHARED, SESSION, b"a", b"b", shown)

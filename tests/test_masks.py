@@ -11,6 +11,7 @@ from mpc import masks
 from mpc.keystream import CHUNK, KeyStream
 from mpc.masks import Mask
 from mpc.ring import P, Vector
+from mpc.words import expand_words
 
 LENGTHS = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 6 * CHUNK + 3]
 
@@ -32,6 +33,25 @@ def test_a_masked_vector_is_the_sum_of_data_and_streams(cores: int, length: int)
     masked = data(length)
     masks.apply(masked, chosen)
     assert np.array_equal(masked, expected % P)
+
+
+@pytest.mark.parametrize("length", [0, 1, CHUNK // 2 - 1, CHUNK // 2, CHUNK // 2 + 1, 6 * CHUNK + 3])
+def test_masked_words_are_the_sum_of_data_and_streams_modulo_two_to_the_64(cores: int, length: int) -> None:
+    chosen = [Mask(key(1), 1), Mask(key(2), -1), Mask(key(3), -1)]
+    words = np.random.default_rng(1).integers(0, 1 << 64, length, dtype=np.uint64)
+    expected = words.copy()
+    for mask in chosen:
+        expected += expand_words(mask.key, length) * np.uint64(mask.sign & 0xFFFFFFFFFFFFFFFF)
+    masked = words.copy()
+    masks.apply(masked, chosen)
+    assert np.array_equal(masked, expected)
+    masks.apply(masked, [mask.inverse() for mask in chosen])
+    assert np.array_equal(masked, words)
+
+
+def test_other_numbers_are_masked_in_no_ring() -> None:
+    with pytest.raises(ValueError, match="float64 is masked in neither ring"):
+        masks.apply(np.zeros(3), [])
 
 
 @pytest.mark.parametrize("length", LENGTHS)

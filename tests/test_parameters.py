@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from mpc.digits import Digits
 from zk.parameters import (
     LONGEST_AT_LIMIT,
     MINIMUM_BITS,
@@ -41,7 +42,7 @@ def accepted() -> list[tuple[int, int, int]]:
 
 @pytest.mark.parametrize(
     ("bits", "clients", "expected"),
-    [(16, 1, 16), (16, 2, 17), (16, 3, 18), (16, 4, 18), (16, 5, 19), (16, 2048, 27), (16, 2049, 28), (2, 8, 11)],
+    [(16, 1, 16), (16, 2, 17), (16, 3, 18), (16, 4, 18), (16, 5, 19), (16, 2048, 27), (16, 2049, 28), (2, 8, 13)],
 )
 def test_the_width_is_that_of_the_noise_and_of_the_number_of_clients(bits: int, clients: int, expected: int) -> None:
     assert width(bits, clients) == expected
@@ -50,7 +51,7 @@ def test_the_width_is_that_of_the_noise_and_of_the_number_of_clients(bits: int, 
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("clients", CLIENTS)
 def test_sums_stay_below_two_to_the_width(bits: int, clients: int) -> None:
-    assert clients * (2 ** noise_bits(bits) - 1) < 2 ** width(bits, clients)
+    assert clients * (2 ** noise_bits(bits, clients) - 1) < 2 ** width(bits, clients)
 
 
 @pytest.mark.parametrize(
@@ -74,13 +75,14 @@ def test_ten_thousand_clients_get_13_bits() -> None:
     assert choose(13, 10_000, 100 * MILLION).width == 27
 
 
-@pytest.mark.parametrize(("bits", "stated"), [(16, 378), (8, 132)])
+@pytest.mark.parametrize(("bits", "stated"), [(16, 378), (10, 164), (8, 132)])
 def test_hiding_is_estimated_as_stated(bits: int, stated: int) -> None:
     assert abs(hiding_bits(3, bits) - stated) <= 2
 
 
-def test_few_data_bits_hide_behind_noise_of_eight() -> None:
-    assert choose(2, 10, 1000).hiding == choose(8, 10, 1000).hiding >= MINIMUM_BITS
+def test_few_data_bits_hide_behind_noise_of_ten_or_eight() -> None:
+    assert choose(2, 10, 1000).hiding == choose(10, 10, 1000).hiding == hiding_bits(3, 10)
+    assert choose(2, 40_000, 1000).hiding == hiding_bits(3, 8) >= MINIMUM_BITS
 
 
 def test_every_accepted_setting_promises_128_bits() -> None:
@@ -176,8 +178,25 @@ def test_a_setting_that_is_too_long_to_bind_names_both_estimates() -> None:
         choose(25, 1, 2**60)
 
 
-def test_the_least_noise_is_eight_bits() -> None:
-    assert [noise_bits(bits) for bits in (1, 7, 8, 9, 24)] == [8, 8, 8, 9, 24]
+def test_noise_has_ten_bits_or_those_of_the_data_and_eight_where_ten_would_be_too_wide() -> None:
+    assert [noise_bits(bits, 1 << 15) for bits in (1, 9, 10, 11, 24)] == [10, 10, 10, 11, 24]
+    assert [noise_bits(bits, (1 << 15) + 1) for bits in (1, 7, 8, 9, 24)] == [8, 8, 8, 9, 24]
+
+
+@pytest.mark.parametrize(("bits", "clients"), [(2, 1 << 15), (2, 1 << 17), (8, 1 << 15), (10, 1 << 15)])
+def test_noise_alone_never_takes_a_larger_rank(bits: int, clients: int) -> None:
+    assert choose(bits, clients, 1000).rank == 3
+
+
+def test_packed_elements_are_as_wide_as_their_digits_and_fewer() -> None:
+    digits = Digits.fitting(100 * 15 + 1, 27)
+    setting = choose(4, 100, 1000, digits)
+    assert (digits.count, setting.width, setting.rank, setting.columns) == (2, 22, 3, 512 + 5 * 512)
+    wide = Digits(10 * 7 + 1, 4)
+    assert (choose(3, 10, 1000, wide).width, choose(3, 10, 1000, wide).rank) == (25, 3)
+    assert choose(2, 10, 1000, Digits(21, 6)).rank == 4
+    with pytest.raises(InsecureParametersError):
+        choose(4, 100, 1000, Digits(1501, 3))
 
 
 def test_estimates_are_finite_for_every_width() -> None:

@@ -371,6 +371,7 @@ class Forgery:
             "options": [],
             "clip": 1.0,
             "bits": 8,
+            "commit_packed": False,
             "max_error": 1e60,
             "max_weight": 10,
             "weight_scale": 0,
@@ -423,7 +424,8 @@ class Forgery:
             s = spec.words(hashlib.sha256(seed).digest(), 0, (rank + 2) * 512).astype(np.int64) % 2**bottom
             s[0] += self.noise
             vector = np.array([*x, *s.tolist()], np.int64)
-            made, nonce = spec.commit(vector[: len(x)], vector[len(x) :], rank), hashlib.sha256(name.encode()).digest()
+            made = spec.commit(spec.pack(vector[: len(x)], policy), vector[len(x) :], rank)
+            nonce = hashlib.sha256(name.encode()).digest()
             round_bytes = [config["task"].encode(), spec.u64(config["round"]), spec.u64(config["attempt"])]
             hashed = spec.digest("commitment-hash", *round_bytes, name.encode(), made, nonce)
             body = {"commitment_hash": hashed, "backend": self.parts[i] if self.parts else b""}
@@ -501,6 +503,12 @@ LIMITED = {"weight_scale": 3, "weight_span": 4, "first_weight": 8}
         Forgery(config={"shapes": [[1] * 32]}),
         Forgery(config={"task": "Ωφ 😀"}),
         Forgery(values=[300, 100, 100, 100], weights=[10] * 4),  # only the sum is checked
+        Forgery(policy={"commit_packed": True}),
+        Forgery(policy={"commit_packed": True, "bits": 4}, values=[0, 15, 7, 8]),
+        Forgery(policy={"commit_packed": True, "bits": 2}, values=[3, 1, 2, 0]),
+        Forgery(policy={"commit_packed": True, "bits": 16}, values=[32768] * 4),  # one value fills an element
+        Forgery(policy={"commit_packed": True, "max_clients": 2**15}),
+        Forgery(policy={"commit_packed": True}, values=[300, 100, 100, 100], weights=[10] * 4),
         Forgery(weights=[0, 20, 10, 10]),
         Forgery(noise=1),
         masked(pair(0)),
@@ -599,7 +607,7 @@ SMALL_ORDER = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13
         ("the cohort has another size", Forgery(config={"cohort_size": 3})),
         ("another cohort than the configuration's", Forgery(config={"cohort_root": bytes(32)})),
         ("a sum is out of range", Forgery(values=[256, 255, 255, 255])),
-        ("a sum of the randomness is out of range", Forgery(noise=300)),
+        ("a sum of the randomness is out of range", Forgery(noise=1200)),
         ("the sum of the weights is out of range", Forgery(weights=[0, 0, 0, 3])),
         ("the sum of the weights is out of range", Forgery(weights=[11, 10, 10, 10])),
         ("a mean is out of range", Forgery(weights=[1, 1, 1, 1], values=[254, 254, 254, 254])),  # a mean of 10 · clip

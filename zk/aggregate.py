@@ -18,7 +18,7 @@ from mpc.ntt import N
 from mpc.ring import Vector, to_bytes
 from zk import commitment
 from zk.commitment import Commitment
-from zk.parameters import Parameters, noise_bits
+from zk.parameters import Parameters, noise_top
 from zk.transcript import Transcript
 
 
@@ -51,6 +51,8 @@ class AggregateStatement:
         transcript = Transcript("aggregate-statement")
         transcript.absorb("bits", integer(self.parameters.bits)).absorb("clients", integer(self.parameters.clients))
         transcript.absorb("rank", integer(self.parameters.rank)).absorb("top", integer(self.top))
+        digits = self.parameters.digits
+        transcript.absorb("packing", integer(digits.base) + integer(digits.count) if digits else b"")
         for item in self.commitments:
             transcript.absorb("commitment", item.to_bytes())
         transcript.absorb("sums", to_bytes(self.sums)).absorb("randomness", to_bytes(self.randomness))
@@ -67,7 +69,7 @@ def _check_range(name: str, values: Vector, limit: int) -> None:
 
 
 def check(statement: AggregateStatement) -> Commitment:
-    """Check ranges and the linear relation h(X ‖ T) = sum of C_i.
+    """Check ranges and the linear relation h(X ‖ T) = sum of C_i, with X packed as the parameters say.
 
     Returns:
         The sum of the commitments.
@@ -84,12 +86,12 @@ def check(statement: AggregateStatement) -> Commitment:
     if not 1 <= statement.top < 1 << parameters.bits:
         raise AggregateError(f"a coordinate of up to {statement.top} has more than {parameters.bits} bits")
     _check_range("X", statement.sums, n * statement.top)
-    _check_range("T", statement.randomness, n * ((1 << noise_bits(parameters.bits)) - 1))
+    _check_range("T", statement.randomness, n * noise_top(parameters.bits, parameters.clients))
     if statement.randomness.size != commitment.randomness_length(parameters.rank):
         raise AggregateError(f"T has {statement.randomness.size} coordinates")
-    if (commitment.blocks_for(statement.sums.size) + parameters.rank + 2) * N > parameters.columns:
+    if (commitment.blocks_for(parameters.elements(statement.sums.size)) + parameters.rank + 2) * N > parameters.columns:
         raise AggregateError(f"X has {statement.sums.size} coordinates, more than the parameters were estimated for")
     total = commitment.add(list(statement.commitments))
-    if commitment.commit(statement.sums, statement.randomness, parameters.rank) != total:
+    if commitment.commit(parameters.pack(statement.sums), statement.randomness, parameters.rank) != total:
         raise AggregateError("h(X ‖ T) is not the sum of the commitments: the aggregate is not what was committed to")
     return total

@@ -1,7 +1,8 @@
 """How secure a commitment is, and which settings are refused.
 
-*Width* w: sums of n vectors with entries below 2^max(bits, 8) have entries below 2^w, w = max(bits, 8) +
-ceil(log2 n).
+*Width* w: the random coordinates have b_s bits, 10 for up to 2^15 clients and 8 for more, or those of the data where
+these are wider. Sums of n vectors then have entries below 2^w, w = max(bits, b_s) + ceil(log2 n), or more where several
+values are packed into an element as digits.
 
 **Binding.** Two openings of one hash with entries in [0, 2^w) differ by a vector of infinity norm below 2^w
 in the kernel of a random k·512 × columns matrix modulo p: module-SIS in the infinity norm. Two *differences* of
@@ -20,8 +21,8 @@ problem as easy as one of twice the norm: that is what is estimated. Once w plus
 allow reach 30, every vector is short and nothing is left.
 
 **Hiding.** s has k + 2 blocks, so C = a public part + A·s is module-LWE of dimension 2·512 with uniform
-noise of width 2^max(bits, 8) (knapsack form). The sum of all s_i is revealed; with two honest clients s_1
-is then uniform on an interval of known, varying width, on (geometric) average 2^max(bits, 8) · e^(−1/2).
+noise of width 2^max(bits, b_s) (knapsack form). The sum of all s_i is revealed; with two honest clients s_1
+is then uniform on an interval of known, varying width, on (geometric) average 2^max(bits, b_s) · e^(−1/2).
 Primal attack, core-SVP. Heuristic: theorems on LWE with hints are for Gaussian noise.
 """
 
@@ -32,11 +33,16 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from mpc.digits import Digits
 from mpc.ntt import N
-from mpc.ring import P
+from mpc.ring import P, Vector
 
 MINIMUM_BITS: Final = 128
-MINIMUM_NOISE_BITS: Final = 8
+NOISE_BITS: Final = 10
+"""b_s: hiding is then estimated at 164 bits, and sums of 2^15 clients are as wide as the smallest rank allows."""
+NARROW_NOISE_BITS: Final = 8
+"""The same for more clients: 133 bits."""
+NOISE_CLIENTS: Final = 1 << 15
 WIDTH_LIMIT: Final = {3: 25, 4: 27}
 """The widest sums for each rank. Larger ranks would not help: what fails above 27 is halving, not the
 lattice.
@@ -54,14 +60,21 @@ class InsecureParametersError(ValueError):
     """A setting whose estimated security is below 128 bits, or outside the limits that are safe."""
 
 
-def noise_bits(bits: int) -> int:
-    """Bits of each random coordinate: those of the data, at least 8."""
-    return max(bits, MINIMUM_NOISE_BITS)
+def noise_bits(bits: int, clients: int) -> int:
+    """Bits of each random coordinate: b_s, or those of the data where these are wider, since the sums are then as wide
+    anyway.
+    """
+    return max(bits, NOISE_BITS if clients <= NOISE_CLIENTS else NARROW_NOISE_BITS)
 
 
-def width(bits: int, clients: int) -> int:
-    """w = max(bits, 8) + ceil(log2 clients): sums of that many vectors stay below 2^w."""
-    return noise_bits(bits) + (clients - 1).bit_length()
+def noise_top(bits: int, clients: int) -> int:
+    """The largest value of a random coordinate."""
+    return (1 << noise_bits(bits, clients)) - 1
+
+
+def width(bits: int, clients: int, digits: Digits | None = None) -> int:
+    """w = max(bits, b_s) + ceil(log2 clients), or what packed elements take: sums of so many vectors are below 2^w."""
+    return max(noise_bits(bits, clients) + (clients - 1).bit_length(), digits.width if digits else 0)
 
 
 def _log2_delta(block: int) -> float:
@@ -158,6 +171,7 @@ class Parameters:
         width: w, bits of a summed coordinate.
         binding: estimated bits, of two differences of sums (width w + 1).
         hiding: estimated bits.
+        digits: how data coordinates lie in the elements that are hashed; None where each is one.
     """
 
     bits: int
@@ -167,18 +181,31 @@ class Parameters:
     width: int
     binding: float
     hiding: float
+    digits: Digits | None = None
+
+    def elements(self, coordinates: int) -> int:
+        """Elements that so many data coordinates are hashed as."""
+        return self.digits.elements(coordinates) if self.digits else coordinates
+
+    def pack(self, values: Vector) -> Vector:
+        """The elements that data coordinates, or sums of them, are hashed as."""
+        return self.digits.pack_residues(values) if self.digits else values
 
 
 @functools.lru_cache(maxsize=256)
-def choose(bits: int, clients: int, coordinates: int) -> Parameters:
+def choose(bits: int, clients: int, coordinates: int, digits: Digits | None = None) -> Parameters:
     """The smallest rank that is secure for sums of ``clients`` vectors of ``coordinates`` entries of
     ``bits`` bits.
+
+    Args:
+        digits: in a base above every such sum: so many entries are hashed as one element.
 
     Raises:
         InsecureParametersError: sums wider than 27 bits, or an estimate below 128 bits.
     """
-    w = width(bits, clients)
-    sizes = {k: (-(-coordinates // N) + k + 2) * N for k in WIDTH_LIMIT}
+    w = width(bits, clients, digits)
+    elements = digits.elements(coordinates) if digits else coordinates
+    sizes = {k: (-(-elements // N) + k + 2) * N for k in WIDTH_LIMIT}
     rank = next(
         (
             k
@@ -189,14 +216,14 @@ def choose(bits: int, clients: int, coordinates: int) -> Parameters:
     )
     if rank is None:
         raise InsecureParametersError(
-            f"sums of {clients} values of {noise_bits(bits)} bits are {w} bits wide; above "
+            f"sums of {clients} values of {noise_bits(bits, clients)} bits are {w} bits wide; above "
             f"{max(WIDTH_LIMIT.values())} the commitment is not binding: use fewer bits per value or fewer clients"
         )
     columns = sizes[rank]
-    binding, hiding = binding_bits(rank, w + 1, columns), hiding_bits(rank, noise_bits(bits))
+    binding, hiding = binding_bits(rank, w + 1, columns), hiding_bits(rank, noise_bits(bits, clients))
     if min(binding, hiding) < MINIMUM_BITS:
         raise InsecureParametersError(
             f"binding is estimated at {binding:.0f} bits and hiding at {hiding:.0f} for {columns} coordinates "
             f"of width {w}; both must reach {MINIMUM_BITS}: use fewer bits per value, fewer clients or a shorter vector"
         )
-    return Parameters(bits, clients, columns, rank, w, binding, hiding)
+    return Parameters(bits, clients, columns, rank, w, binding, hiding, digits)

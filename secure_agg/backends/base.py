@@ -329,6 +329,7 @@ class AggregatorSide(ABC):
 
         Raises:
             RoundAborted: what was released does not suffice.
+            VerificationError: what it leads to is no sum of vectors; the role ends the round, and names nobody.
         """
 
 
@@ -371,6 +372,7 @@ class Backend(ABC):
         operated: operators keep the clients' shares and sign the set. The setup says who they are, and so it belongs
             to the evidence. Clients speak once: what they send when they join is all, and binds them.
         together: these operators have to be in one process, since they compute together.
+        commits_packed: values that are committed to several in an element make what this backend sends smaller.
     """
 
     name: ClassVar[str]
@@ -378,6 +380,7 @@ class Backend(ABC):
     agreement: ClassVar[Agreement] = Agreement()
     operated: ClassVar[bool] = False
     together: ClassVar[bool] = False
+    commits_packed: ClassVar[bool] = False
 
     def check_policy(self, policy: Policy) -> None:
         """Refuse settings that this backend can't serve.

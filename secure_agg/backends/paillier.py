@@ -11,6 +11,7 @@ from mpc.paillier_packing import HEADER_BYTES
 from mpc.threshold_paillier import ThresholdKey
 from secure_agg import extras
 from secure_agg.backends.base import AggregatorSide, Opener, TrustStatement
+from secure_agg.backends.homomorphic import coordinates
 from secure_agg.backends.homomorphic.backend import HomomorphicAggregator, HomomorphicBackend, read_checked
 from secure_agg.backends.homomorphic.paillier_scheme import (
     CommitteeAggregator,
@@ -101,7 +102,7 @@ class PaillierBackend(HomomorphicBackend):
     def hidden_sizes(self, config: RoundConfig) -> range:
         """One size."""
         bits = self._bits(config.policy)
-        size = HEADER_BYTES + packing(config, bits).ciphertexts(config.layout.total) * bits // 4
+        size = HEADER_BYTES + packing(config, bits).ciphertexts(coordinates.length(config)) * bits // 4
         return range(size, size + 1)
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:

@@ -1,16 +1,15 @@
 """Backend ``plain``: hides nothing. The oracle of the tests and the baseline of the benchmarks.
 
 Commitments, agreement, the aggregate check and the ledger are those of every backend, so what it costs
-beside a bare sum is the price of verification, and what the others cost beside it is the price of hiding.
+beside a bare sum is the price of verification, and what the others cost beside it is the price of hiding. Vectors
+are packed as those of ``masking``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
-from mpc.ring import Vector, add_into, byte_view
+from mpc.ring import Vector
 from secure_agg.backends.base import (
     AggregatorSide,
     Backend,
@@ -21,8 +20,8 @@ from secure_agg.backends.base import (
     PhaseKind,
     Session,
     TrustStatement,
-    hidden_vector,
 )
+from secure_agg.backends.packed import carrier
 from secure_agg.config import RoundConfig
 from secure_agg.errors import MalformedMessage
 from secure_agg.messages import ADVERTISE, CONSISTENCY, Message
@@ -36,6 +35,9 @@ def _empty(part: bytes, phase: str, name: str) -> None:
 
 
 class _Client(ClientSide):
+    def __init__(self, config: RoundConfig) -> None:
+        self._form = carrier(config)
+
     def advertise(self) -> bytes:
         return b""
 
@@ -43,7 +45,7 @@ class _Client(ClientSide):
         pass
 
     def hide(self, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
-        return lambda vector: (b"", byte_view(vector))
+        return lambda vector: (b"", self._form.to_bytes(self._form.load(vector)))
 
     def agree(self, survivors: tuple[str, ...]) -> None:
         pass
@@ -51,7 +53,8 @@ class _Client(ClientSide):
 
 class _Aggregator(AggregatorSide):
     def __init__(self, config: RoundConfig) -> None:
-        self._sum = np.zeros(config.layout.total, dtype=np.uint32)
+        self._form = carrier(config)
+        self._sum = self._form.zero()
 
     def receive_advertisement(self, name: str, part: bytes) -> None:
         _empty(part, ADVERTISE, name)
@@ -61,13 +64,13 @@ class _Aggregator(AggregatorSide):
 
     def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
         _empty(part, MASKED_INPUT, name)
-        add_into(self._sum, hidden_vector(message.bulk, phase=MASKED_INPUT, culprit=name))
+        self._form.add(self._sum, message.bulk, phase=MASKED_INPUT, culprit=name)
 
     def agree(self, survivors: tuple[str, ...]) -> None:
         pass
 
     def total(self) -> Vector:
-        return self._sum
+        return self._form.unload(self._sum, phase=MASKED_INPUT)
 
 
 class PlainBackend(Backend):
@@ -94,11 +97,16 @@ class PlainBackend(Backend):
         """There is no public part."""
         _empty(part, ADVERTISE, name)
 
+    def hidden_sizes(self, config: RoundConfig) -> range:
+        """One size, of the packed vector."""
+        size = carrier(config).size
+        return range(size, size + 1)
+
     def client(
         self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once
     ) -> ClientSide:
         """Passes the vector through."""
-        return _Client()
+        return _Client(config)
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
         """Adds the vectors up."""

@@ -82,7 +82,7 @@ def _beginning(setting: Setting, setup: int) -> Step:
 
 def _joining(setting: Setting, part: int, setup: int) -> Step:
     """A client splits and seals; an aggregator opens and adds what it gets: a long share of some, a key of others."""
-    scheme, size, coordinates = setting.scheme, setting.vector_bytes, setting.layout.total
+    scheme, size, coordinates = setting.scheme, setting.share_bytes, setting.layout.hashed
     free = scheme.threshold - 1
     long = scheme.parties - free
     letter = fields(binary(KEY), binary(DIGEST), binary(part), binary(2 * DIGEST + SEAL_BYTES))
@@ -173,10 +173,10 @@ def _revealing(setting: Setting) -> Step:
 
 
 def _adding(setting: Setting) -> Step:
-    parties, left, coordinates = setting.scheme.parties, setting.survivors, setting.layout.total
+    parties, left, coordinates = setting.scheme.parties, setting.survivors, setting.layout.hashed
     revealed = fields(repeated(parties, fields(number(0), binary(DIGEST * left))))
     request = (_agreed(setting, revealed), float(parties * left * setting.commitment_bytes))
-    response = (fields(binary(DIGEST)), float(setting.vector_bytes))
+    response = (fields(binary(DIGEST)), float(setting.share_bytes))
     operator = total(_checking(setting), _combining(setting), {Operation.ENTRY: left, Operation.VERIFY: parties})
     each = total(
         committing(setting), {Operation.ADD: coordinates + left * setting.commitment_bytes / 4, Operation.ENTRY: left}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mpc.ntt import LANES, N
+from mpc.ring import ELEMENT_BYTES
 from secure_agg.backends.plain import MASKED_INPUT
 from secure_agg.messages import ADVERTISE, CONSISTENCY, RECEIPT, RESULT
 from secure_agg.planning.encoding import DIGEST, KEY, SIGNATURE, binary, fields, message, number, repeated, text
@@ -141,7 +142,7 @@ def evidence_bytes(setting: Setting, shape: Shape) -> float:
 def committing(setting: Setting) -> Work:
     """One lattice hash of a whole vector. It runs on groups of blocks; the transform is a quarter of it at rank 3."""
     group = LANES * N
-    coordinates = group * -(-setting.layout.total // group)
+    coordinates = group * -(-setting.layout.hashed // group)
     return {Operation.COMMIT: coordinates * (1 + setting.commitment.rank) / 4}
 
 
@@ -294,10 +295,10 @@ def steps(setting: Setting) -> list[Step]:
     )
     listing = list_bytes(setting, 0, everybody, 0)
     first: Work = {Operation.ADVERTISEMENT: everybody}
-    adding: Work = {Operation.ADD: setting.layout.total}
+    adding: Work = {Operation.ADD: setting.carried_bytes / ELEMENT_BYTES}
     return [
         joining(setting, 0),
-        hiding(setting, listing, 0, setting.vector_bytes, first, adding),
+        hiding(setting, listing, 0, setting.carried_bytes, first, adding),
         agreeing(setting, left, statement_bytes(setting, left)),
         finishing(setting, shape),
     ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from mpc import paillier, paillier_packing
 from mpc.paillier_packing import Packing
-from secure_agg.backends.homomorphic import lattice_parameters, lattice_wire
+from secure_agg.backends.homomorphic import coordinates, lattice_parameters, lattice_wire
 from secure_agg.backends.homomorphic.lattice_parameters import LatticeParameters
 from secure_agg.keyholder import DECRYPT
 from secure_agg.planning.direct import (
@@ -73,8 +73,8 @@ def scheme(setting: Setting) -> Scheme:
 
 def _paillier(setting: Setting) -> Scheme:
     bits = paillier.DEFAULT_BITS
-    packing = Packing(max(setting.bits, 8), setting.clients, bits)
-    count = packing.ciphertexts(setting.layout.total)
+    packing = Packing(setting.bits, setting.clients, bits)
+    count = packing.ciphertexts(coordinates.length(setting.config))
     return Scheme(
         ciphertexts=count,
         size=paillier_packing.HEADER_BYTES + count * bits // 4,
@@ -90,7 +90,8 @@ def _paillier(setting: Setting) -> Scheme:
 
 
 def _lattice(setting: Setting) -> Scheme:
-    found = lattice_parameters.choose(setting.backend, max(setting.bits, 8), setting.clients, setting.layout.total)
+    length = coordinates.length(setting.config)
+    found = lattice_parameters.choose(setting.backend, setting.bits, setting.clients, length)
     key, chunk = _measured(replace(found, total=found.chunk_values))
     count, name = found.chunks, setting.backend
     primes = count * found.data_primes

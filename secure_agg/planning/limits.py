@@ -21,12 +21,12 @@ _LARGE_MEMORY: Final = 8 * _GIGABYTE
 
 def most_clients(bits: int) -> int:
     """The largest cohort whose sums of values of ``bits`` bits a commitment still binds."""
-    return 1 << (max(parameters.WIDTH_LIMIT.values()) - parameters.noise_bits(bits))
+    return 1 << (max(parameters.WIDTH_LIMIT.values()) - max(bits, parameters.NARROW_NOISE_BITS))
 
 
 def most_bits(clients: int, values: int) -> int | None:
-    """The most bits per value that cost nothing more: every coordinate takes 4 bytes anyway, and more bits than the
-    smallest commitment allows would make it larger. None where the cohort is too large for any.
+    """The most bits per value that never take more than the 4 bytes of an element (fewer may take less, see
+    ``backends.packed``), nor a larger commitment than the smallest. None where the cohort is too large for any.
     """
     fits: dict[int, int] = {}
     for bits in range(2, MAX_BITS + 1):

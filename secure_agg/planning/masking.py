@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mpc import keys
+from mpc.ring import ELEMENT_BYTES
 from mpc.shamir import LIMBS, SHARE_BYTES
 from secure_agg.backends.masking.rules import CHOOSE_PEERS, SHARE_KEYS, UNMASK
 from secure_agg.backends.masking.wire import SEALED_BYTES
@@ -73,11 +74,11 @@ def steps(setting: Setting) -> list[Step]:
         found.append(_exchange(setting, CHOOSE_PEERS, listing, choice, first))
         choosers = fields(repeated(graph.chosen, fields(graph.index, binary(round(choice)), binary(SIGNATURE))))
         found.append(_sharing(setting, graph, choosers, {Operation.VERIFY: graph.chosen}))
-    total_coordinates = setting.layout.total
-    masking = {Operation.MASK: (1 + graph.edges) * total_coordinates, Operation.TAKE: graph.edges}
+    stream = setting.carried_bytes / ELEMENT_BYTES  # words of the key stream in a mask, whatever it is added to
+    masking = {Operation.MASK: (1 + graph.edges) * stream, Operation.TAKE: graph.edges}
     part = fields(binary(DIGEST), repeated(round(graph.edges), 0) + graph.edges * graph.index)
     relayed = fields(graph.edges_bytes)
-    adding: Work = {Operation.ADD: total_coordinates}
+    adding: Work = {Operation.ADD: stream}
     shape = Shape(
         part=_PART,
         advertised=everybody,
@@ -88,7 +89,7 @@ def steps(setting: Setting) -> list[Step]:
     )
     return [
         *found,
-        hiding(setting, relayed, part, setting.vector_bytes, masking, adding),
+        hiding(setting, relayed, part, setting.carried_bytes, masking, adding),
         agreeing(setting, left, statement_bytes(setting, left)),
         _unmasking(setting, graph),
         finishing(setting, shape),
@@ -127,7 +128,7 @@ def _unmasking(setting: Setting, graph: _Graph) -> Step:
     rebuilding = {
         Operation.SHARE: (left + lost) * LIMBS * graph.threshold,
         Operation.LOST_EDGE: lost_edges,
-        Operation.MASK: (left + lost_edges) * setting.layout.total,
+        Operation.MASK: (left + lost_edges) * setting.carried_bytes / ELEMENT_BYTES,
     }
     return Step(
         phase=UNMASK,

@@ -13,6 +13,7 @@ from mpc.ring import ELEMENT_BYTES
 from mpc.vector_shares import Scheme
 from secure_agg.backends.additive import rules as additive
 from secure_agg.backends.masking.rules import COMPLETE_UP_TO
+from secure_agg.backends.packed import carrier
 from secure_agg.config import MAX_PARAMETERS, NO_DIGEST, PROTOCOL_VERSION, Layout, Option, Policy, RoundConfig
 from secure_agg.errors import ConfigError
 from zk.parameters import Parameters
@@ -124,8 +125,18 @@ class Setting:
 
     @property
     def vector_bytes(self) -> int:
-        """Of a vector of Z_p: 4 for each coordinate."""
+        """Of a vector of Z_p, as a client makes it and the evidence holds the sum: 4 for each coordinate."""
         return ELEMENT_BYTES * self.layout.total
+
+    @property
+    def share_bytes(self) -> int:
+        """Of what is committed to, 4 for each element: a share's (additive)."""
+        return ELEMENT_BYTES * self.layout.hashed
+
+    @functools.cached_property
+    def carried_bytes(self) -> int:
+        """Of a vector as it is sent to be added (masking, plain)."""
+        return carrier(self.config).size
 
     @property
     def commitment_bytes(self) -> int:

@@ -57,6 +57,7 @@ class AdditiveBackend(Backend):
     )
     agreement = rules.SignedByAggregators()
     operated = True
+    commits_packed = True
 
     def check_policy(self, policy: Policy) -> None:
         """Options: ``aggregators`` k (2 to 16, default 3) and ``threshold`` t (2 to k, default k)."""

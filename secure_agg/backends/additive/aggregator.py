@@ -258,4 +258,5 @@ class AdditiveCoordinator(AggregatorSide):
                 f"{len(found)} partial sums, {self._scheme.threshold} are needed", phase=rules.PARTIAL_SUM
             )
         chosen = sorted(found)[: self._scheme.threshold]
-        return weighted_sum([found[number] for number in chosen], self._scheme.weights(chosen))
+        shared = weighted_sum([found[number] for number in chosen], self._scheme.weights(chosen))
+        return rules.unpack(self._config, shared)

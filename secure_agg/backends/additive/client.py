@@ -50,17 +50,18 @@ class AdditiveClient(ClientSide):
         Returns:
             The hashes of all shares' commitments and of the vector's, which D_i is made from.
         """
+        shared = rules.pack(self._config, vector)
         names, start = self._aggregators.names, rules.start_of(self._config, self._name, self._scheme.parties)
         long = self._scheme.long_holders(start)
         free = [party for party in range(self._scheme.parties) if party not in long]
         hashes: dict[int, Vector] = {}
         factors = {party: self._scheme.factors(party, free) for party in long}
-        self._long = {party: weighted_sum([vector], [factors[party][0]]) for party in long}
-        share = np.empty_like(vector)  # one after another
+        self._long = {party: weighted_sum([shared], [factors[party][0]]) for party in long}
+        share = np.empty_like(shared)  # one after another
         for place, party in enumerate(free):
             key = wire.stream_key(self._seed(party), self._session, self._name, names[party])
             added = [(self._long[other], factors[other][1][place]) for other in long]
-            expand(key, vector.size, added, out=share)
+            expand(key, shared.size, added, out=share)
             hashes[party] = rules.linear_hash(self._config, share).elements
         for party in long:
             first, others = factors[party]

@@ -56,7 +56,7 @@ class AdditiveOperator(OperatorSide):
         self._config, self._name, self._scheme = config, name, scheme
         self._channel, self._sid, self._setup, self._cohort = channel, session, setup, cohort
         self._limit = header_limit(config.cohort_size)
-        self._sum: Vector = np.zeros(config.layout.total, dtype=np.uint32)
+        self._sum: Vector = np.zeros(config.layout.hashed, dtype=np.uint32)
         self._held: dict[str, _Held] = {}
         self._letters: dict[str, tuple[Message, bytes]] = {}  # to take a share out again, until the set is signed
         self._refused: dict[str, tuple[str, bytes]] = {}

@@ -77,7 +77,7 @@ def open_share(
     def refuse(reason: str) -> BadShare:
         return BadShare(reason, phase=rules.SHARE, culprit=client)
 
-    length = config.layout.total
+    length = config.layout.hashed
     long = party in scheme.long_holders(rules.start_of(config, client, scheme.parties))
     size = length * ELEMENT_BYTES + wire.SEAL_BYTES if long else 0
     if len(bulk) != size:
@@ -100,6 +100,6 @@ def read_vector(config: RoundConfig, data: bytes | memoryview) -> Vector:
     Raises:
         ValueError: another length, or an element that is not canonical.
     """
-    if len(data) != config.layout.total * ELEMENT_BYTES:
-        raise ValueError(f"{len(data)} bytes are no vector of {config.layout.total} elements")
+    if len(data) != config.layout.hashed * ELEMENT_BYTES:
+        raise ValueError(f"{len(data)} bytes are no vector of {config.layout.hashed} elements")
     return from_bytes(data)

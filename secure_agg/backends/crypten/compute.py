@@ -177,7 +177,7 @@ def judge(place: Place, clients: Sequence[str], shares: Words) -> tuple[bool, ..
         (
             Range(layout.values, policy.bits),
             Range(layout.limbs, policy.bits, normed=False),
-            Range(layout.randomness, parameters.noise_bits(policy.bits), normed=False),
+            Range(layout.randomness, parameters.noise_bits(policy.bits, policy.max_clients), normed=False),
             Range(rules.WEIGHT_MARGINS, limits, normed=False),
         )
     )

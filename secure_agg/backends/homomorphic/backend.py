@@ -12,7 +12,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 
-from mpc.ring import Vector
+from mpc.ring import ELEMENT_BYTES, Vector
 from secure_agg.agreement import Agreement, Session
 from secure_agg.backends.base import (
     AggregatorSide,
@@ -170,10 +170,9 @@ class HomomorphicAggregator(AggregatorSide):
             if len(bulk):
                 raise MalformedMessage("a refusal says nothing else", phase=DECRYPT, culprit=name)
             return
-        if len(bulk) != self._scheme.sum_bytes:
-            raise MalformedMessage(
-                f"{len(bulk)} bytes of sums, not {self._scheme.sum_bytes}", phase=DECRYPT, culprit=name
-            )
+        size = self._scheme.config.layout.total * ELEMENT_BYTES
+        if len(bulk) != size:
+            raise MalformedMessage(f"{len(bulk)} bytes of sums, not {size}", phase=DECRYPT, culprit=name)
         self._sums, self._vouched_by = hidden_vector(bulk, phase=DECRYPT, culprit=name).copy(), name
 
     @property

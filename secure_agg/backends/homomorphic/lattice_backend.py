@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from mpc.framing import integer
-from mpc.ring import ELEMENT_BYTES, Vector
+from mpc.ring import Vector
 from secure_agg import extras
 from secure_agg.agreement import Participants
 from secure_agg.backends.base import Answer, Opener
-from secure_agg.backends.homomorphic import lattice, lattice_parameters, lattice_wire
+from secure_agg.backends.homomorphic import coordinates, lattice, lattice_parameters, lattice_wire
 from secure_agg.backends.homomorphic.backend import HomomorphicBackend
 from secure_agg.backends.homomorphic.lattice import PublicKey, SecretKey
 from secure_agg.backends.homomorphic.lattice_parameters import LatticeParameters
 from secure_agg.backends.homomorphic.scheme import Scheme, Summing
 from secure_agg.config import Policy, RoundConfig
-from secure_agg.errors import ConfigError
+from secure_agg.errors import BadInput, ConfigError
+from secure_agg.keyholder import DECRYPT
 
 _TOTAL_BYTES: Final = 8
 
@@ -35,12 +36,11 @@ class _Sum(lattice.Accumulator, Summing):
 class _Scheme(Scheme):
     repeatable = False  # TenSEAL draws its own randomness
 
-    def __init__(self, public: PublicKey) -> None:
-        self._public = public
-        self.sum_bytes = public.parameters.total * ELEMENT_BYTES
+    def __init__(self, config: RoundConfig, public: PublicKey) -> None:
+        self.config, self._public = config, public
 
     def encrypt(self, vector: Vector, randomness: bytes) -> bytes:
-        return lattice.encrypt(self._public, vector)
+        return lattice.encrypt(self._public, coordinates.split(self.config, vector))
 
     def summing(self) -> Summing:
         return _Sum(self._public)
@@ -70,7 +70,11 @@ class LatticeOpener(Opener):
 
     def open(self, participants: Participants, request: bytes, hidden: memoryview) -> Answer:
         """The exact integers; what the scheme's noise did to them stays here."""
-        return Answer(sums=lattice.decrypt(self._key, hidden, len(participants.commitments)))
+        sums = lattice.decrypt(self._key, hidden, len(participants.commitments))
+        try:
+            return Answer(sums=coordinates.join(participants.session.config, sums))
+        except ValueError as error:
+            raise BadInput("it decrypts to no sum", phase=DECRYPT) from error
 
 
 class LatticeBackend(HomomorphicBackend):
@@ -80,15 +84,15 @@ class LatticeBackend(HomomorphicBackend):
 
     def parameters(self, config: RoundConfig) -> LatticeParameters:
         """The cheapest exact and secure ones for this round."""
-        return self._parameters(config.policy, config.layout.total)
+        return self._parameters(config.policy, coordinates.length(config))
 
     def _parameters(self, policy: Policy, total: int) -> LatticeParameters:
-        return lattice_parameters.choose(self.scheme_name, max(policy.bits, 8), policy.max_clients, total)
+        return lattice_parameters.choose(self.scheme_name, policy.bits, policy.max_clients, total)
 
     def scheme(self, config: RoundConfig, public: bytes) -> Scheme:
         """TenSEAL's public context, compared with the round's parameters."""
         extras.require("he")
-        return _Scheme(_public_key(public, self.parameters(config)))
+        return _Scheme(config, _public_key(public, self.parameters(config)))
 
     def hidden_sizes(self, config: RoundConfig) -> range:
         """Ciphertexts are compressed, so there is an upper bound only."""

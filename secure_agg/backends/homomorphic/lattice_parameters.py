@@ -67,7 +67,6 @@ _PRIME_BITS: Final = 60  # SEAL's limit
 _SECOND_BITS: Final = 16  # the smallest size at which a second data prime exists for N = 4096
 _ERROR_VARIANCE: Final = 21 / 2
 _DOUBLE: Final = 2.0**-53
-_MOST_PACKED: Final = 8  # 8 bits and 2 clients already fill 60 bits with 6
 _WITNESSES: Final = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)  # decide below 3.3e24: Sorenson, Webster 2015
 
 
@@ -152,22 +151,23 @@ class LatticeParameters:
 
 @functools.lru_cache(maxsize=64)
 def choose(scheme: str, bits: int, clients: int, total: int) -> LatticeParameters:
-    """The cheapest setting that adds ``clients`` vectors of ``total`` coordinates of max(bits, 8) bits exactly.
+    """The cheapest setting that adds ``clients`` vectors of ``total`` coordinates of ``bits`` bits exactly.
 
     Raises:
         ConfigError: the scheme is unknown, or a setting is out of range.
     """
     if scheme not in (BFV, CKKS):
         raise ConfigError(f"lattice scheme {scheme!r} is neither {BFV!r} nor {CKKS!r}")
-    bits = max(bits, 8)
-    if clients < 1 or bits > 32 or _base(bits, clients) > 1 << 32:
+    if clients < 1 or not 1 <= bits <= 32 or _base(bits, clients) > 1 << 32:
         raise ConfigError(
             f"sums of {clients} values of {bits} bits do not lie within [0, 2^32): use fewer bits or fewer clients"
         )
     if not 1 <= total <= MAX_TOTAL:
         raise ConfigError(f"a vector of {total} coordinates is outside [1, {MAX_TOTAL}]")
     fit = _fit_bfv if scheme == BFV else _fit_ckks
-    fits = [found for k in range(1, _MOST_PACKED + 1) if (found := fit(bits, clients, total, k)) is not None]
+    base = _base(bits, clients)
+    packings = (k for k in range(1, _PRIME_BITS) if base**k < 1 << _PRIME_BITS)
+    fits = [found for k in packings if (found := fit(bits, clients, total, k)) is not None]
     if not fits:
         raise ConfigError(f"{scheme} cannot add {clients} values of {bits} bits exactly: use fewer bits or clients")
     best = min(fits, key=lambda p: (p.data_primes / (p.slots * p.packed), -p.packed))

@@ -17,10 +17,11 @@ from mpc import paillier, paillier_packing, threshold_paillier
 from mpc.keystream import KeyStream
 from mpc.paillier import Encryptor, PaillierError, PublicKey, SecretKey
 from mpc.paillier_packing import Packing
-from mpc.ring import ELEMENT_BYTES, Vector
-from mpc.threshold_paillier import MAX_MEMBERS, KeyShare, ThresholdError, ThresholdKey
+from mpc.ring import Vector
+from mpc.threshold_paillier import MAX_MEMBERS, KeyShare, ThresholdKey
 from secure_agg.agreement import Participants
 from secure_agg.backends.base import Answer, Hidden, Opener, Session
+from secure_agg.backends.homomorphic import coordinates
 from secure_agg.backends.homomorphic.backend import (
     ENCRYPTED_INPUT,
     CiphertextPart,
@@ -154,8 +155,7 @@ class PaillierScheme(Scheme):
         self.key = key
         self.public = plain_public(key)
         self.packing = packing(config, self.public.bits)
-        self.length = config.layout.total
-        self.sum_bytes = self.length * ELEMENT_BYTES
+        self.config, self.length = config, coordinates.length(config)
 
     def encrypt(self, vector: Vector, randomness: bytes) -> bytes:
         """Reproducible: the same randomness gives the same bytes.
@@ -167,9 +167,9 @@ class PaillierScheme(Scheme):
             encryptor = _encryptor(self.public.to_bytes())
         except PaillierError as error:
             raise BadKey(f"no Paillier key: {error}", phase=ADVERTISE) from error
-        count = self.packing.ciphertexts(vector.size)
-        obfuscators = encryptor.obfuscators(KeyStream(randomness), 0, count)
-        return paillier_packing.encrypt_vector(encryptor, self.packing, vector, obfuscators)
+        obfuscators = encryptor.obfuscators(KeyStream(randomness), 0, self.packing.ciphertexts(self.length))
+        split = coordinates.split(self.config, vector)
+        return paillier_packing.encrypt_vector(encryptor, self.packing, split, obfuscators)
 
     def summing(self) -> Summing:
         """A product of ciphertexts modulo n²."""
@@ -187,7 +187,7 @@ class PaillierScheme(Scheme):
 
 def packing(config: RoundConfig, modulus_bits: int) -> Packing:
     """How this round's vectors lie in plaintexts."""
-    return Packing(max(config.policy.bits, 8), config.policy.max_clients, modulus_bits)
+    return Packing(config.policy.bits, config.policy.max_clients, modulus_bits)
 
 
 class PaillierOpener(Opener):
@@ -220,8 +220,9 @@ class PaillierOpener(Opener):
         """Decrypt and unpack."""
         scheme = PaillierScheme(participants.session.config, self._key.public)
         try:
-            return Answer(sums=paillier_packing.decrypt_vector(self._key, scheme.packing, hidden, scheme.length))
-        except PaillierError as error:
+            sums = paillier_packing.decrypt_vector(self._key, scheme.packing, hidden, scheme.length)
+            return Answer(sums=coordinates.join(scheme.config, sums))
+        except ValueError as error:
             raise BadInput("it decrypts to no sum", phase=DECRYPT) from error
 
 
@@ -343,8 +344,9 @@ class CommitteeAggregator(HomomorphicAggregator):
         """
         try:
             plaintexts = threshold_paillier.combine(self._key, self._partials, len(self._ciphertexts))
-            return self._paillier.packing.unpack(plaintexts, self._paillier.length)
-        except (PaillierError, ThresholdError) as error:
+            sums = self._paillier.packing.unpack(plaintexts, self._paillier.length)
+            return coordinates.join(self._paillier.config, sums)
+        except ValueError as error:
             raise Unattributed(f"what was decrypted is no sum: {error}", phase=DECRYPT) from error
 
 

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from mpc.ring import Vector
+from secure_agg.config import RoundConfig
 
 
 class Summing(ABC):
@@ -32,16 +33,16 @@ class Scheme(ABC):
     """A scheme under one public key.
 
     Attributes:
-        sum_bytes: bytes of the opened sum.
+        config: the round's.
         repeatable: whether the same randomness gives the same ciphertext; else the client keeps it until it is sent.
     """
 
-    sum_bytes: int
+    config: RoundConfig
     repeatable: ClassVar[bool] = True
 
     @abstractmethod
     def encrypt(self, vector: Vector, randomness: bytes) -> bytes:
-        """Encrypt a vector of coordinates below 2^bits.
+        """Encrypt a vector x ‖ s.
 
         Args:
             randomness: 32 secret bytes for this vector alone; a scheme whose library has its own source ignores them.

@@ -25,6 +25,7 @@ from secure_agg.backends.masking.rules import (
     chooses_peers,
 )
 from secure_agg.backends.masking.wire import split_part
+from secure_agg.backends.packed import carrier
 from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import ConfigError
 from secure_agg.messages import ADVERTISE, CONSISTENCY
@@ -66,6 +67,11 @@ class MaskingBackend(Backend):
     def check_advertisement(self, name: str, part: bytes) -> None:
         """Two X25519 public keys, neither of low order nor the other again."""
         split_part(name, part)
+
+    def hidden_sizes(self, config: RoundConfig) -> range:
+        """One size, of the packed vector."""
+        size = carrier(config).size
+        return range(size, size + 1)
 
     def client(
         self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once

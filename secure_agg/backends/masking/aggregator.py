@@ -17,7 +17,7 @@ from mpc.keystream import derive_key
 from mpc.masks import Mask
 from mpc.ring import Vector
 from mpc.shamir import ShareError
-from secure_agg.backends.base import AggregatorSide, Session, hidden_vector
+from secure_agg.backends.base import AggregatorSide, Session
 from secure_agg.backends.masking import rules
 from secure_agg.backends.masking.rules import CHOOSE_PEERS, MASKED_INPUT, SHARE_KEYS, UNMASK
 from secure_agg.backends.masking.wire import (
@@ -36,6 +36,7 @@ from secure_agg.backends.masking.wire import (
     share_hash,
     split_part,
 )
+from secure_agg.backends.packed import carrier
 from secure_agg.config import RoundConfig
 from secure_agg.errors import (
     BadInput,
@@ -58,7 +59,8 @@ class MaskingAggregator(AggregatorSide):
     def __init__(self, config: RoundConfig) -> None:
         self._config = config
         self._limit = header_limit(config.cohort_size)
-        self._sum = np.zeros(config.layout.total, dtype=np.uint32)
+        self._form = carrier(config)
+        self._sum = self._form.zero()
         self._public_keys: dict[bytes, str] = {}
         self._choices: dict[int, SignedChoice] = {}
         self._chosen: dict[int, frozenset[int]] = {}
@@ -168,7 +170,7 @@ class MaskingAggregator(AggregatorSide):
                     "the second is left out, and which of them is wrong can't be told",
                     phase=MASKED_INPUT,
                 )
-        ring.add_into(self._sum, hidden_vector(message.bulk, phase=MASKED_INPUT, culprit=name))
+        self._form.add(self._sum, message.bulk, phase=MASKED_INPUT, culprit=name)
         self._seed_hashes[me], self._active[me] = masked.seed_hash, frozenset(active)
 
     def _check_claims(self, name: str, me: int, active: set[int]) -> None:
@@ -272,7 +274,7 @@ class MaskingAggregator(AggregatorSide):
                 raise DealerFault("the shares rebuild another mask key than advertised", phase=UNMASK, culprit=name)
             terms += [self._lost_mask(pair, peer, member).inverse() for member in lost[peer]]
         masks.apply(self._sum, terms)
-        return self._sum
+        return self._form.unload(self._sum, phase=UNMASK)
 
     def _lost_mask(self, pair: KeyPair, peer: int, member: int) -> Mask:
         """The mask that ``member`` added for its edge with ``peer``, from the key pair of ``peer``."""

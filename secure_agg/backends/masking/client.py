@@ -28,6 +28,7 @@ from secure_agg.backends.masking.wire import (
     share_hash,
     split_part,
 )
+from secure_agg.backends.packed import carrier
 from secure_agg.config import RoundConfig
 from secure_agg.errors import BadKey, PolicyViolation
 from secure_agg.identity import verify_signature
@@ -175,8 +176,10 @@ class MaskingClient(ClientSide):
         part = encode(MaskedPart(seed_hash(sid, self._name, self._seed), tuple(active)))
 
         def add(vector: Vector) -> tuple[bytes, Hidden]:
-            masks.apply(vector, terms)
-            return part, ring.byte_view(vector)
+            form = carrier(self._config)
+            loaded = form.load(vector)
+            masks.apply(loaded, terms)
+            return part, form.to_bytes(loaded)
 
         return add
 

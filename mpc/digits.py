@@ -1,0 +1,189 @@
+"""Several small integers in one element: digits in a base that no sum of them reaches, so sums never carry.
+
+Element i of a packed vector holds the values i·k … i·k + k − 1 as
+
+    v[i·k] + v[i·k + 1]·B + … + v[i·k + k − 1]·B^(k − 1),
+
+the last element as many as are left. Adding packed vectors adds the values, as long as each sum stays below B. Who
+reads a sum that was tampered with finds other digits, or an element with more than k of them, and must not take either
+for more than a claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mpc import parallel
+from mpc.compiled import compiled
+from mpc.keystream import CHUNK
+from mpc.ring import P, Vector
+from mpc.words import Words
+
+_P64: Final = np.uint64(P)
+
+
+def _rows(values: Vector, count: int, rows: int) -> Words:
+    """Values as digits of elements, the last one filled up with zeros."""
+    padded = np.zeros(rows * count, dtype=np.uint64)
+    padded[: values.size] = values
+    return padded.reshape(rows, count)
+
+
+def _plain_pack(values: Vector, base: np.uint64, count: int, out: Words) -> None:
+    digits = _rows(values, count, out.size)
+    out[:] = 0
+    for k in reversed(range(count)):
+        out[:] = out * base + digits[:, k]
+
+
+@compiled(or_else=_plain_pack)
+def _pack(values: Vector, base: np.uint64, count: int, out: Words) -> None:
+    for i in range(out.size):
+        part = values[i * count : (i + 1) * count]
+        word = np.uint64(0)
+        for k in range(part.size - 1, -1, -1):
+            word = word * base + np.uint64(part[k])
+        out[i] = word
+
+
+def _plain_pack_residues(values: Vector, base: np.uint64, count: int, out: Vector) -> None:
+    digits = _rows(values, count, out.size)
+    words = np.zeros(out.size, dtype=np.uint64)
+    for k in reversed(range(count)):
+        words = (words * base + digits[:, k]) % _P64
+    out[:] = words
+
+
+@compiled(or_else=_plain_pack_residues)
+def _pack_residues(values: Vector, base: np.uint64, count: int, out: Vector) -> None:
+    for i in range(out.size):
+        part = values[i * count : (i + 1) * count]
+        word = np.uint64(0)
+        for k in range(part.size - 1, -1, -1):
+            word = (word * base + np.uint64(part[k])) % _P64
+        out[i] = np.uint32(word)
+
+
+def _plain_unpack(words: npt.NDArray[Any], base: np.uint64, count: int, out: Vector) -> int:
+    rest = words.astype(np.uint64)
+    digits = np.empty((words.size, count), dtype=np.uint64)
+    for k in range(count):
+        rest, digits[:, k] = np.divmod(rest, base)
+    out[:] = digits.reshape(-1)[: out.size]
+    # Digits that the last element has no room for are more than its own.
+    left = rest > 0
+    if words.size and digits.reshape(-1)[out.size :].any():
+        left[-1] = True
+    return int(left.argmax()) if left.any() else -1
+
+
+@compiled(or_else=_plain_unpack)
+def _unpack(words: npt.NDArray[Any], base: np.uint64, count: int, out: Vector) -> int:
+    """Fill ``out``; returns the place of the first element that holds more than its digits, or −1."""
+    fault = -1
+    for i in range(words.size):
+        part = out[i * count : (i + 1) * count]
+        word = np.uint64(words[i])
+        for k in range(part.size):
+            rest = word // base
+            part[k] = np.uint32(word - rest * base)
+            word = rest
+        if word and fault < 0:
+            fault = i
+    return fault
+
+
+@dataclass(frozen=True)
+class Digits:
+    """How values lie in elements.
+
+    Attributes:
+        base: B, more than any sum of values; at most 2^32.
+        count: k, values in an element; B^k is at most 2^64.
+    """
+
+    base: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not (2 <= self.base <= 1 << 32 and self.count >= 1 and self.base**self.count <= 1 << 64):
+            raise ValueError(f"{self.count} digits in base {self.base} are none, or more than 64 bits hold")
+
+    @staticmethod
+    def fitting(base: int, bits: int) -> Digits:
+        """As many digits as elements below 2^bits hold, and no fewer than one."""
+        count = 1
+        while base ** (count + 1) <= 1 << bits:
+            count += 1
+        return Digits(base, count)
+
+    @property
+    def width(self) -> int:
+        """Bits of the largest element."""
+        largest: int = self.base**self.count - 1
+        return largest.bit_length()
+
+    def elements(self, length: int) -> int:
+        """Elements that hold so many values."""
+        return -(-length // self.count)
+
+    def pack(self, values: Vector, out: Words) -> None:
+        """Fill ``out`` with the elements, modulo 2^64.
+
+        Raises:
+            ValueError: it has another length.
+        """
+        self._check_length(out.size, values.size)
+        self._spread(values.size, lambda span, at: _pack(values[span], self._b, self.count, out[at]))
+
+    def pack_residues(self, values: Vector) -> Vector:
+        """Elements modulo p: exact where B^k ≤ p and every value is below B, and linear modulo p in any case."""
+        if self.count == 1:
+            return values
+        out = np.empty(self.elements(values.size), dtype=np.uint32)
+        self._spread(values.size, lambda span, at: _pack_residues(values[span], self._b, self.count, out[at]))
+        return out
+
+    def unpack(self, elements: Words | Vector, out: Vector) -> None:
+        """Fill ``out`` with the values in the elements.
+
+        Raises:
+            ValueError: there are more or fewer elements than hold so many values, or one holds more than its digits.
+        """
+        self._check_length(elements.size, out.size)
+        faults: list[int] = []  # of several threads
+
+        def work(span: slice, at: slice) -> None:
+            fault = _unpack(elements[at], self._b, self.count, out[span])
+            if fault >= 0:
+                faults.append(at.start + fault)
+
+        self._spread(out.size, work)
+        if faults:
+            raise ValueError(f"element {min(faults)} holds more than its digits in base {self.base}")
+
+    def _check_length(self, elements: int, values: int) -> None:
+        if elements != self.elements(values):
+            raise ValueError(f"{elements} elements, not the {self.elements(values)} that hold {values} values")
+
+    @property
+    def _b(self) -> np.uint64:
+        return np.uint64(self.base)
+
+    def _spread(self, length: int, work: Callable[[slice, slice], None]) -> None:
+        """Call ``work`` with the spans of values and of the elements that hold them, over the cores."""
+        step = CHUNK // self.count
+
+        def run(first: int, last: int) -> None:
+            for chunk in range(first, last):
+                work(
+                    slice(chunk * step * self.count, (chunk + 1) * step * self.count),
+                    slice(chunk * step, (chunk + 1) * step),
+                )
+
+        parallel.map_ranges(run, -(-self.elements(length) // step))

@@ -1,0 +1,144 @@
+"""How a vector rides where everything that is done to it is addition: packed into words if they hold three values or
+more, else as it is.
+
+Packed, the words of x are followed by those of s, whose coordinates have a width of their own; each word holds as many
+digits in base B = n_max · top + 1 as 64 bits do, so that sums never carry, and is added modulo 2^64: a mask is then
+uniform without rejection. Where a word holds two values or one, four bytes a value are as short, and the vector stays
+one of Z_p, linear over what is committed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mpc import ring
+from mpc.digits import Digits
+from mpc.ring import ELEMENT_BYTES, Vector
+from mpc.words import Words, words_from_bytes, words_to_bytes
+from secure_agg.backends.base import Hidden, hidden_vector
+from secure_agg.config import RoundConfig
+from secure_agg.errors import BadInput, VerificationError
+
+Carried = npt.NDArray[Any]
+"""``uint32`` elements of Z_p, or ``uint64`` words."""
+
+_WORD_BITS: Final = 64
+_WORD_BYTES: Final = 8
+_FEWEST: Final = 3
+"""Values in a word from which on packing is shorter than 4 bytes a value."""
+
+
+class Carrier(ABC):
+    """The form of one round's vectors while they are summed.
+
+    Attributes:
+        size: bytes on the wire.
+        elements: that are added, and masked.
+    """
+
+    size: int
+    elements: int
+
+    @abstractmethod
+    def load(self, vector: Vector) -> Carried:
+        """A client's x ‖ s in this form; may be the vector itself."""
+
+    @abstractmethod
+    def zero(self) -> Carried:
+        """The sum of no vectors."""
+
+    @abstractmethod
+    def add(self, total: Carried, hidden: memoryview, *, phase: str, culprit: str) -> None:
+        """Add one that was sent to the total, in place.
+
+        Raises:
+            BadInput: it has no such form; the total is as it was.
+        """
+
+    @abstractmethod
+    def unload(self, total: Carried, *, phase: str) -> Vector:
+        """The sum X ‖ T.
+
+        Raises:
+            VerificationError: it is none of this form: somebody has sent something else than a packed vector.
+        """
+
+    def to_bytes(self, loaded: Carried) -> Hidden:
+        """As it is sent."""
+        return words_to_bytes(loaded) if loaded.dtype == np.uint64 else ring.byte_view(loaded)
+
+
+class Residues(Carrier):
+    """Each coordinate an element of Z_p."""
+
+    def __init__(self, total: int) -> None:
+        self.elements, self.size = total, total * ELEMENT_BYTES
+
+    def load(self, vector: Vector) -> Vector:
+        """The vector itself."""
+        return vector
+
+    def zero(self) -> Vector:
+        """Zeros."""
+        return np.zeros(self.elements, dtype=np.uint32)
+
+    def add(self, total: Carried, hidden: memoryview, *, phase: str, culprit: str) -> None:
+        """Modulo p; every element has to be canonical."""
+        ring.add_into(total, hidden_vector(hidden, phase=phase, culprit=culprit))
+
+    def unload(self, total: Carried, *, phase: str) -> Vector:
+        """The total itself."""
+        vector: Vector = total
+        return vector
+
+
+class PackedWords(Carrier):
+    """Several coordinates in each word, added modulo 2^64."""
+
+    def __init__(self, values: Digits, committed: int, noise: Digits, randomness: int) -> None:
+        self._values, self._committed = values, committed
+        self._noise, self._randomness = noise, randomness
+        self._middle = values.elements(committed)
+        self.elements = self._middle + noise.elements(randomness)
+        self.size = self.elements * _WORD_BYTES
+
+    def load(self, vector: Vector) -> Words:
+        """The words of x, then those of s."""
+        words = np.empty(self.elements, dtype=np.uint64)
+        self._values.pack(vector[: self._committed], words[: self._middle])
+        self._noise.pack(vector[self._committed :], words[self._middle :])
+        return words
+
+    def zero(self) -> Words:
+        """Zeros."""
+        return np.zeros(self.elements, dtype=np.uint64)
+
+    def add(self, total: Carried, hidden: memoryview, *, phase: str, culprit: str) -> None:
+        """Modulo 2^64: every word is a masked one."""
+        try:
+            total += words_from_bytes(hidden, self.elements)
+        except ValueError as error:
+            raise BadInput(str(error), phase=phase, culprit=culprit) from error
+
+    def unload(self, total: Carried, *, phase: str) -> Vector:
+        """The digits; whether each is in range and what was committed to is the aggregate check's to say."""
+        sums = np.empty(self._committed + self._randomness, dtype=np.uint32)
+        try:
+            self._values.unpack(total[: self._middle], sums[: self._committed])
+            self._noise.unpack(total[self._middle :], sums[self._committed :])
+        except ValueError as error:
+            raise VerificationError(f"the sum is none of packed vectors: {error}", phase=phase) from error
+        return sums
+
+
+def carrier(config: RoundConfig) -> Carrier:
+    """The shorter form for this round's vectors."""
+    layout, policy = config.layout, config.policy
+    values = Digits.fitting(policy.base, _WORD_BITS)
+    if values.count < _FEWEST:
+        return Residues(layout.total)
+    return PackedWords(values, layout.committed, Digits.fitting(policy.noise_base, _WORD_BITS), layout.randomness)
