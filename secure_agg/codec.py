@@ -53,7 +53,7 @@ def _plain_encode(
     limited = np.clip(exact, -clip, clip)
     y = (limited * scale) * units
     q = np.floor(y)
-    q += (words + 0.5) * 2.0**-32 < y - q
+    q += (words[: values.size] + 0.5) * 2.0**-32 < y - q
     marks = exact == MARK
     out[:] = half + np.where(marks, -1.0, np.clip(q, -half, half))
     return int(np.count_nonzero((limited != exact) & ~marks))
