@@ -10,7 +10,7 @@ from rich.console import Console
 
 from secure_agg.auditor import verify
 from secure_agg.cli.anchor import ContractOption, chain_fields, check_chain, require_both
-from secure_agg.cli.documents import in_order, round_document
+from secure_agg.cli.documents import in_order, round_document, weights_text
 from secure_agg.cli.fault import verify_fault
 from secure_agg.cli.options import PolicyOption
 from secure_agg.cli.output import JsonOption, emit, show_fields
@@ -91,7 +91,8 @@ def verify_evidence(
                 "backend": bundle.config.policy.backend,
                 "participants": f"{record.participants} of {record.cohort_size}: {', '.join(bundle.participants)}",
                 "left out": ", ".join(document["left_out"]) or "nobody",
-                "sum of weights": str(record.weight_sum),
+                "sum of weights": weights_text(record),
+                "rounding": f"moves no value by more than {record.error_bound:.3g}",
                 "parameters": str(document["parameters"]),
                 "start model": record.start_model.hex(),
                 "result": record.result_model.hex(),
