@@ -134,7 +134,7 @@ def test_a_missing_field_of_the_policy_is_refused(field: str) -> None:
     [
         TRUST.to_json().replace('"log":', '"log": null, "log":'),
         TRUST.to_json().replace('"c1":', '"c0":'),
-        TRUST.to_json().replace('"bits": 16', '"bits": 16, "bits": 16'),
+        TRUST.to_json().replace('"bits": 24', '"bits": 24, "bits": 24'),
         TRUST.to_json().replace('"b": 2', '"a": 2'),
     ],
     ids=["field", "member", "policy", "option"],
@@ -263,7 +263,7 @@ def test_a_drawn_round_passes_with_the_beacon_that_this_party_knows() -> None:
         ({"policy": msgspec.structs.replace(POLICY, clip=0.2)}, "policy differs from the pinned one in clip"),
         ({"policy": msgspec.structs.replace(POLICY, bits=8, max_corrupt=0)}, "in bits, max_corrupt"),
         (
-            {"policy": msgspec.structs.replace(POLICY, weight_scale=4, weight_span=64, first_weight=9)},
+            {"policy": msgspec.structs.replace(POLICY, weight_scale=4, weight_span=64, first_weight=100)},
             "in weight_scale, weight_span, first_weight",
         ),
         ({"cohort_root": bytes(32)}, "cohort"),
@@ -292,7 +292,7 @@ def test_a_policy_that_differs_in_one_field_is_refused_by_that_name(field: str) 
         "clip": 0.2,
         "bits": 15,
         "max_error": 1e9,
-        "max_weight": 99,
+        "max_weight": 101,
         "cohort_size": 6,
         "max_clients": 7,
         "min_clients": 2,
