@@ -430,11 +430,9 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         if self.policy.cohort_size not in (0, self.cohort_size):
             raise ConfigError(f"a cohort of {self.cohort_size}, where the policy draws {self.policy.cohort_size}")
         _within("weight_limit", self.weight_limit, 1, self.policy.max_weight)
-        first = self.policy.weight_scale and self.previous_record == NO_DIGEST
-        if first and self.weight_limit != self.policy.first_weight:
-            raise ConfigError(
-                f"weight_limit is {self.weight_limit} in a task's first round, not {self.policy.first_weight}"
-            )
+        first = self.policy.first_weight or self.weight_limit
+        if self.previous_record == NO_DIGEST and self.weight_limit != first:
+            raise ConfigError(f"weight_limit is {self.weight_limit} in a task's first round, not {first}")
         self.policy.check_error(self.weight_limit)
         if not self.shapes:
             raise ConfigError("a model has at least one array")

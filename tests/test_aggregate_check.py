@@ -17,19 +17,21 @@ from zk.commitment import Commitment, commit
 
 N = 512
 BITS = 16
-TOP = (1 << BITS) - 1
+TOP = (1 << BITS) - 2
+NOISE_TOP = (1 << BITS) - 1
 LENGTH = 4 * N
 SETTING = parameters.choose(BITS, 20, LENGTH)
 
 
 def draw(length: int, seed: int, bits: int = BITS) -> Vector:
-    return np.random.default_rng(seed).integers(0, 1 << bits, length, dtype=np.uint32)
+    return np.random.default_rng(seed).integers(0, (1 << bits) - 1, length, dtype=np.uint32)
 
 
 def statement_of(openings: Sequence[tuple[Vector, Vector]]) -> AggregateStatement:
     """What honest parties state of these (x, s)."""
     return AggregateStatement(
         SETTING,
+        TOP,
         tuple(commit(x, s, SETTING.rank) for x, s in openings),
         np.sum([x for x, _ in openings], axis=0, dtype=np.uint32),
         np.sum([s for _, s in openings], axis=0, dtype=np.uint32),
@@ -66,7 +68,7 @@ def test_sums_at_both_ends_of_the_range_pass() -> None:
 def test_noise_wider_than_the_data_passes_up_to_eight_bits() -> None:
     setting = parameters.choose(4, 3, 10)
     x, s = np.full(10, 15, dtype=np.uint32), np.full(5 * N, 255, dtype=np.uint32)
-    check(AggregateStatement(setting, (commit(x, s, 3),) * 3, x * np.uint32(3), s * np.uint32(3)))
+    check(AggregateStatement(setting, 15, (commit(x, s, 3),) * 3, x * np.uint32(3), s * np.uint32(3)))
 
 
 # --- altered sums -------------------------------------------------------------------------------------------
@@ -165,13 +167,13 @@ def test_a_truncated_sum_is_refused(size: int) -> None:
 def test_an_entry_one_above_the_range_is_refused_though_it_was_committed_to() -> None:
     x, s = draw(1000, 1), draw(5 * N, 2)
     x[123] = TOP + 1
-    with pytest.raises(AggregateError, match=r"X\[123\] is 65536, above 65535"):
+    with pytest.raises(AggregateError, match=r"X\[123\] is 65535, above 65534"):
         check(statement_of([(x, s)]))
 
 
 def test_randomness_one_above_the_range_is_refused_though_it_was_committed_to() -> None:
     x, s = draw(1000, 1), draw(5 * N, 2)
-    s[77] = TOP + 1
+    s[77] = NOISE_TOP + 1
     with pytest.raises(AggregateError, match=r"T\[77\] is 65536, above 65535"):
         check(statement_of([(x, s)]))
 
@@ -263,3 +265,9 @@ def test_the_digest_binds_every_field() -> None:
         replace(statement, randomness=changed(statement.randomness, 5, 1)),
     ]
     assert len({item.digest() for item in (statement, *others)}) == 8
+
+
+@pytest.mark.parametrize("top", [0, -1, 1 << BITS])
+def test_a_range_that_the_parameters_were_not_estimated_for_is_refused(top: int) -> None:
+    with pytest.raises(AggregateError, match="more than 16 bits"):
+        check(replace(honest(), top=top))

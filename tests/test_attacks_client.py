@@ -171,7 +171,7 @@ def test_revealing_commitments_at_once_would_let_the_last_client_choose_the_resu
     chosen = commitment.commit(wanted, opened, 3).elements.copy()
     for other in others:
         ring.subtract_from(chosen, other.elements)
-    statement = AggregateStatement(config.commitment, (*others, Commitment(chosen)), wanted, opened)
+    statement = AggregateStatement(config.commitment, config.policy.top, (*others, Commitment(chosen)), wanted, opened)
     aggregate.check(statement)
 
 

@@ -172,8 +172,8 @@ def test_zeros_that_fill_a_block_commit_alike_but_the_statement_tells_lengths_ap
     assert commit(x, s, 3) == commit(longer, s, 3)
     setting = parameters.choose(16, 10, 1000)
     assert (
-        AggregateStatement(setting, (commit(x, s, 3),), x, s).digest()
-        != AggregateStatement(setting, (commit(x, s, 3),), longer, s).digest()
+        AggregateStatement(setting, 65534, (commit(x, s, 3),), x, s).digest()
+        != AggregateStatement(setting, 65534, (commit(x, s, 3),), longer, s).digest()
     )
 
 

@@ -46,7 +46,7 @@ def test_two_quorums_share_an_honest_member_and_the_honest_reach_one() -> None:
 
 
 def test_other_defaults_are_the_documented_ones() -> None:
-    assert (POLICY.backend, POLICY.clip, POLICY.bits, POLICY.rounding) == ("masking", 8.0, 16, "nearest")
+    assert (POLICY.backend, POLICY.clip, POLICY.bits, POLICY.max_error) == ("masking", 8.0, 24, 8192.0)
     assert (POLICY.min_clients, POLICY.max_clients, POLICY.cohort_size, POLICY.max_weight) == (3, 5, 0, 1)
 
 
@@ -110,9 +110,15 @@ def test_fewer_clients_than_the_least_sum_are_refused(clients: int) -> None:
         ("clip", float("nan")),
         ("clip", float("inf")),
         ("clip", 8),
-        ("rounding", "up"),
         ("commit_packed", 1),
-        ("rounding", ""),
+        ("max_error", 0.0),
+        ("max_error", -1.0),
+        ("max_error", 8),
+        ("max_error", float("nan")),
+        ("max_error", float("inf")),
+        ("weight_span", 1),
+        ("first_weight", 1),
+        ("weight_scale", -1),
         ("min_clients", 1),
         ("min_clients", -1),
         ("min_clients", 5),
@@ -182,7 +188,6 @@ def test_options_have_defaults() -> None:
         ({"policy": Policy.default(7)}, "cohort of 5"),
         ({"policy": Policy.default(4)}, "cohort of 5"),
         ({"shapes": ()}, "at least one array"),
-        ({"shapes": ((),)}, "no dimension"),
         ({"shapes": ((3, 0),)}, "empty"),
         ({"shapes": ((3, -1),)}, "empty"),
         ({"shapes": ((MAX_PARAMETERS + 1,),)}, "empty"),
@@ -210,7 +215,7 @@ def test_a_product_of_very_many_sides_is_refused_on_the_wire() -> None:
 
 def test_another_protocol_is_refused() -> None:
     with pytest.raises(ConfigError, match="protocol"):
-        msgspec.structs.replace(config(), protocol="secure-agg/2")
+        msgspec.structs.replace(config(), protocol="secure-agg/1")
 
 
 @pytest.mark.parametrize(("bits", "clients"), [(16, 2049), (14, 10_000), (24, 9)])
@@ -221,7 +226,7 @@ def test_sums_too_wide_to_be_binding_are_refused(bits: int, clients: int) -> Non
 
 @pytest.mark.parametrize(("bits", "clients", "rank"), [(16, 512, 3), (16, 2048, 4), (13, 8192, 4)])
 def test_the_layout_follows_the_commitments_rank(bits: int, clients: int, rank: int) -> None:
-    layout = config(policy=Policy.default(5, bits=bits, max_clients=clients, max_weight=1 << bits)).layout
+    layout = config(policy=Policy.default(5, bits=bits, max_clients=clients, max_weight=1 << (bits - 1))).layout
     assert (layout.values, layout.limbs, layout.randomness) == (17, 2, (rank + 2) * 512)
     assert (layout.committed, layout.total) == (19, 19 + (rank + 2) * 512)
 
@@ -284,7 +289,7 @@ def test_an_integer_for_the_clip_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("index", "value"), [(0, "secure-agg/2"), (2, -1), (4, bytes(31)), (5, b""), (6, b""), (9, []), (10, 6)]
+    ("index", "value"), [(0, "secure-agg/1"), (2, -1), (4, bytes(31)), (5, b""), (8, 2), (9, []), (10, 6)]
 )
 def test_what_validation_refuses_does_not_decode(index: int, value: Any) -> None:
     fields = msgspec.msgpack.decode(config().to_bytes())
@@ -331,7 +336,7 @@ POLICY_CHANGES: dict[str, Any] = {
     "clip": 8.000000000000002,
     "bits": 15,
     "commit_packed": True,
-    "rounding": "stochastic",
+    "max_error": 8191.0,
     "max_weight": 2,
     "max_clients": 6,
     "min_clients": 2,
@@ -342,9 +347,10 @@ POLICY_CHANGES: dict[str, Any] = {
 
 
 def test_every_field_is_listed_here() -> None:
-    """But for the protocol, which has one value, and what only goes with a drawn cohort."""
-    assert set(CHANGES) | {"protocol", "beacon"} == set(RoundConfig.__struct_fields__)
-    assert set(POLICY_CHANGES) | {"cohort_size"} == set(Policy.__struct_fields__)
+    """But for the protocol, which has one value, and what goes with a drawn cohort or a larger weight only."""
+    assert set(CHANGES) | {"protocol", "beacon", "weight_limit"} == set(RoundConfig.__struct_fields__)
+    limits = {"weight_scale", "weight_span", "first_weight"}  # which go together
+    assert set(POLICY_CHANGES) | {"cohort_size"} | limits == set(Policy.__struct_fields__)
 
 
 @pytest.mark.parametrize("field", CHANGES)
@@ -364,6 +370,15 @@ def test_the_context_changes_with_the_beacon_and_the_drawn_size() -> None:
         config(policy=altered(cohort_size=5), beacon=b"y"),
     ]
     assert len({item.context for item in (config(), *drawn)}) == 3
+
+
+def test_the_context_changes_with_the_weight_limit_and_what_it_follows_from() -> None:
+    policies = [
+        altered(max_weight=9, **dict(zip(("weight_scale", "weight_span", "first_weight"), limits, strict=True)))
+        for limits in ((0, 0, 0), (4, 64, 9), (5, 64, 9), (4, 63, 9), (4, 64, 8))
+    ]
+    made = [config(policy=policy) for policy in policies] + [config(policy=policies[0], weight_limit=8)]
+    assert len({item.context for item in made}) == len(made)
 
 
 @pytest.mark.parametrize("field", ["operators", "witnesses"])

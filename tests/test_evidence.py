@@ -55,7 +55,10 @@ def test_a_record_round_trips_and_names_the_evidence() -> None:
     assert (
         record.commitment_sum
         == commitment.add(
-            [commitment.Commitment.from_bytes(opening.commitment, 3) for opening in evidence().openings]
+            [
+                commitment.Commitment.from_bytes(opening.commitment, evidence().config.commitment.rank)
+                for opening in evidence().openings
+            ]
         ).to_bytes()
     )
     for data in (record.to_bytes() + b"\0", record.to_bytes()[:-1], b"", bytes(1 << 17)):

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 import secure_agg
 from secure_agg.codec import model_digest
 from secure_agg.errors import UpdateError
-from secure_agg.plugins.layers import Layers, apply, difference
+from secure_agg.plugins.layers import Layers, apply, difference, sign_slots, signs
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +43,7 @@ def test_floats_are_averaged_and_counters_and_what_is_empty_are_kept() -> None:
     layers = Layers.of(model())
     assert layers.averaged == ("conv", "scale", "half", "fortran", "big-endian", "strided")
     assert layers.kept == ("steps", "mask", "none")
-    assert layers.shapes == ((3, 4), (1,), (5,), (4, 3), (6,), (2, 2))
+    assert layers.shapes == ((3, 4), (), (5,), (4, 3), (6,), (2, 2))
 
 
 def test_float_arrays_are_native_and_contiguous_with_a_dimension_and_the_layers_values() -> None:
@@ -132,8 +132,8 @@ def test_restoring_takes_arrays_of_the_layers_dtypes_only() -> None:
     floats = layers.floats(named)
     with pytest.raises(UpdateError, match="layer 'half' takes float16"):
         layers.restore(named, [*floats[:2], floats[2].astype(np.float32), *floats[3:]])
-    with pytest.raises(UpdateError, match=r"layer 'scale' takes float64 of shape \(1,\)"):
-        layers.restore(named, [floats[0], floats[1].reshape(()), *floats[2:]])
+    with pytest.raises(UpdateError, match=r"layer 'scale' takes float64 of shape \(\)"):
+        layers.restore(named, [floats[0], floats[1].reshape((1,)), *floats[2:]])
     with pytest.raises(UpdateError, match="5 arrays for 6"):
         layers.restore(named, floats[1:])
 
@@ -232,3 +232,55 @@ def test_a_layer_takes_no_more_memory_than_its_result() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 2.2 * layer.nbytes  # the difference and the moved model
+
+
+# --- what is negative nowhere -----------------------------------------------------------------------------------
+
+
+def marked(news: list[list[Array]], old: list[Array], room: int) -> npt.NDArray[np.float64]:
+    """What the codec makes of nodes' signs: 0 where nobody's is a mark."""
+    slots = sign_slots(old, room)
+    return np.sum([signs(new, slots, room) < 0 for new in news], axis=0) * -1e-6
+
+
+def test_what_is_negative_at_no_node_is_held_at_0() -> None:
+    old = [np.array([0.0, 1.0]), np.array([0.0, 1.0]), np.array([-1.0, 0.0]), np.array(0.5)]
+    mean = [np.full(2, -1e-9), np.full(2, -1e-9), np.full(2, -1e-9), np.array(-1.0)]
+    fine, turned = [np.array([0.0, 2.0])] * 3 + [np.array(0.0)], [np.array([-0.5, 2.0])] * 3 + [np.array(0.0)]
+    turned[0] = fine[0]
+    moved = apply(old, mean, marked([fine, turned], old, 4))
+    assert [array.tolist() for array in moved] == [[0.0, 1 - 1e-9], [-1e-9, 1 - 1e-9], [-1 - 1e-9, -1e-9], 0.0]
+
+
+@pytest.mark.parametrize("worst", [-1e-300, -np.inf, np.nan])
+def test_one_node_with_something_negative_or_no_number_is_enough(worst: float) -> None:
+    old = [np.zeros(3)]
+    held = marked([[np.zeros(3)]] * 5, old, 1)
+    free = marked([[np.zeros(3)]] * 5 + [[np.array([0.0, worst, 0.0])]], old, 1)
+    assert apply(old, [np.full(3, -1e-6)], held)[0].tolist() == [0.0] * 3
+    assert apply(old, [np.full(3, -1e-6)], free)[0].tolist() == [-1e-6] * 3
+
+
+def test_an_update_that_changes_nothing_has_no_marks() -> None:
+    old = [np.array([1.0, -1.0]), np.array([0.0]), np.array([np.nan]), np.array(-0.0)]
+    assert not signs(old, sign_slots(old, 4), 4).any()
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 5, 8])
+def test_arrays_without_a_sign_of_their_own_share_one_and_are_held_together(room: int) -> None:
+    old = [np.zeros(2), np.array([-1.0, 0.0])] * 6
+    slots = sign_slots(old, room)
+    assert slots[1::2] == (None,) * 6
+    taken = [slot for slot in slots if slot is not None]
+    assert taken == sorted(taken)
+    assert set(taken) == set(range(min(room, 6)))
+    new = [np.zeros(2)] * 12
+    new[4] = np.array([-1.0, 0.0])
+    moved = apply(old, [np.full(2, -1e-3)] * 12, marked([new], old, room))
+    for i in range(0, 12, 2):
+        assert (float(moved[i].min()) < 0) == (slots[i] == slots[4])
+
+
+def test_a_masked_layer_is_refused() -> None:
+    with pytest.raises(UpdateError, match="layer 'a' is a MaskedArray"):
+        Layers.of({"a": np.ma.masked_array([1.0, 2.0], mask=[True, False])})

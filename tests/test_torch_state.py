@@ -139,3 +139,35 @@ def test_a_state_dict_of_another_model_is_refused(net: Any) -> None:
     other = dict(net.state_dict()) | {"short": torch.zeros(5, dtype=torch.float16)}
     with pytest.raises(UpdateError, match="'short'"):
         start.update(other)
+
+
+@pytest.mark.parametrize("settings", [{}, {"bits": 8}, {"clip": 1.0, "max_weight": 1000}, {"clip": 0.1, "bits": 12}])
+def test_a_variance_next_to_0_never_becomes_negative(settings: dict[str, Any]) -> None:
+    """Pixels that are always black: their variance goes to 0, where rounding puts every other one below it."""
+    net = nn.BatchNorm1d(64)
+    with torch.no_grad():
+        net.running_var.fill_(1e-3)
+        net.bias.fill_(1e-3)
+    for _ in range(6):
+        start, updates = TorchState.of(net.state_dict()), {}
+        for place, name in enumerate("abc"):
+            local = copy.deepcopy(net)
+            with torch.no_grad():
+                local.running_var.mul_(0.1 * (place + 1))
+                local.bias.sub_(1e-3)
+            updates[name] = start.update(local.state_dict())
+        net.load_state_dict(start.moved(secure_agg.aggregate(updates, backend="plain", **settings).average))
+        assert float(net.running_var.min()) >= 0
+        assert not torch.isnan(net.eval()(torch.ones(2, 64))).any()
+        net.train()
+    assert float(net.bias.min()) < 0, "what clients have made negative is not held at 0"
+
+
+def test_a_scalar_parameter_goes_round() -> None:
+    scale = {"logit_scale": torch.tensor(2.5), "weight": torch.ones(2)}
+    start = TorchState.of(scale)
+    update = start.update({"logit_scale": torch.tensor(3.0), "weight": torch.ones(2)})
+    assert [array.shape for array in update] == [(), (2,), (2,)]
+    moved = start.moved(secure_agg.aggregate(dict.fromkeys("abc", update), backend="plain").average)
+    assert moved["logit_scale"].shape == ()
+    assert float(moved["logit_scale"]) == pytest.approx(3.0, abs=1e-5)

@@ -26,6 +26,12 @@ def record_document(record: RoundRecord) -> dict[str, Any]:
     return document | {"digest": record.digest().hex()}
 
 
+def weights_text(record: RoundRecord) -> str:
+    """The sum of a round's weights, and how many of them were limited."""
+    limited = f"{record.weights_lowered} counted as {record.weight_limit}, {record.weights_raised} as the least"
+    return str(record.weight_sum) + (f"; {limited}" if record.weights_lowered or record.weights_raised else "")
+
+
 def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
     """A record with the names and the policy that stand in its evidence."""
     policy = evidence.config.policy

@@ -91,11 +91,32 @@ def init(
         typer.Option(min=1, metavar="N", help="Parameters of the model that are averaged; for bfv, ckks and paillier."),
     ] = None,
     clip: Annotated[float, typer.Option(metavar="C", help="An update's values are clipped to [-C, C].")] = 1.0,
-    bits: Annotated[int, typer.Option(metavar="Q", help="Per value.")] = 16,
+    bits: Annotated[
+        int | None,
+        typer.Option(metavar="B", help="Per value, 2 to 24; by default as many as cost the backend nothing."),
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(metavar="E", help="Refuse settings under which rounding could move a value of the mean further."),
+    ] = None,
     max_weight: Annotated[
         int,
         typer.Option(metavar="W", help="Most examples that a client may count; public. The closer the more precise."),
     ] = 1000,
+    weight_scale: Annotated[
+        int,
+        typer.Option(
+            metavar="K", help="Count no client for more than K times the mean of the last round; 0 keeps all weights."
+        ),
+    ] = 0,
+    weight_span: Annotated[
+        int | None,
+        typer.Option(metavar="L", help="With --weight-scale, count nobody for less than the L-th part of that: 64."),
+    ] = None,
+    first_weight: Annotated[
+        int | None,
+        typer.Option(metavar="W", help="With --weight-scale, the most that counts in the first round: --max-weight."),
+    ] = None,
     min_clients: Annotated[int, typer.Option(metavar="N", help="Fewest clients whose sum is ever opened.")] = 3,
     task: TaskOption = "default",
     start_model: StartOption = None,
@@ -130,9 +151,14 @@ def init(
         options=given,
         clip=clip,
         bits=bits,
+        max_error=max_error,
         max_weight=max_weight,
+        weight_scale=weight_scale,
+        weight_span=weight_span,
+        first_weight=first_weight,
         min_clients=min_clients,
     )
+    policy.check_error(policy.first_weight or policy.max_weight)
     trust = federation.make(
         folder,
         clients or [],

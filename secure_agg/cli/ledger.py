@@ -11,7 +11,7 @@ from secure_agg.claims import words
 from secure_agg.cli import exits
 from secure_agg.cli.anchor import anchor_ledger
 from secure_agg.cli.audit import audit_ledger
-from secure_agg.cli.documents import record_document, round_document, time_document, time_fields
+from secure_agg.cli.documents import record_document, round_document, time_document, time_fields, weights_text
 from secure_agg.cli.fsck import fsck_ledger
 from secure_agg.cli.options import LedgerArgument
 from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table, utc
@@ -112,7 +112,8 @@ def show_record(
                 "backend": evidence.config.policy.backend,
                 "participants": f"{record.participants} of {record.cohort_size}: {', '.join(evidence.participants)}",
                 "left out": ", ".join(document["left_out"]) or "nobody",
-                "sum of weights": str(record.weight_sum),
+                "sum of weights": weights_text(record),
+                "rounding": f"moves no value by more than {record.error_bound:.3g}",
                 "parameters": str(document["parameters"]),
                 "start model": record.start_model.hex(),
                 "result": record.result_model.hex(),

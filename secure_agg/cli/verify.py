@@ -11,7 +11,7 @@ from rich.console import Console
 from secure_agg.auditor import verify
 from secure_agg.claims import ATTESTED, CONSISTENT, VERIFIED, Finding, finding_of
 from secure_agg.cli.anchor import ContractOption, chain_fields, check_chain, require_both
-from secure_agg.cli.documents import finding_document, finding_fields, in_order, round_document
+from secure_agg.cli.documents import finding_document, finding_fields, in_order, round_document, weights_text
 from secure_agg.cli.fault import verify_fault
 from secure_agg.cli.model import BaseOption, ExportOption, ModelOption, compare_model, export_mean, model_fields
 from secure_agg.cli.options import AcceptAttestedOption, PolicyOption, TrustOption, WithoutTrustOption, accepted
@@ -108,7 +108,7 @@ def verify_evidence(
     def show(console: Console) -> None:
         more = (receipt_fields(found) if found else {}) | (chain_fields(on_chain) if on_chain else {})
         more |= model_fields(same) if same else {}
-        _show(console, finding, document, more)
+        _show(console, finding, document, weights_text(verified.record), more)
         if found is None and pins is not None and pins.quorum is not None:
             console.print(
                 f"[bold yellow]not witnessed[/]: the trust asks for {pins.quorum} witnesses. Pass --receipt FILE."
@@ -119,7 +119,7 @@ def verify_evidence(
         raise ConfigError(UNPINNED)
 
 
-def _show(console: Console, finding: Finding, document: dict[str, Any], more: dict[str, str]) -> None:
+def _show(console: Console, finding: Finding, document: dict[str, Any], weights: str, more: dict[str, str]) -> None:
     record = document["record"]
     said = f"[{_STYLES[finding.word]}]{finding.word}[/]"
     if finding.word == CONSISTENT:
@@ -136,7 +136,8 @@ def _show(console: Console, finding: Finding, document: dict[str, Any], more: di
             "participants": f"{record['participants']} of {record['cohort_size']}: "
             + ", ".join(document["participants"]),
             "left out": ", ".join(document["left_out"]) or "nobody",
-            "sum of weights": str(record["weight_sum"]),
+            "sum of weights": weights,
+            "rounding": f"moves no value by more than {record['error_bound']:.3g}",
             "parameters": str(document["parameters"]),
             "start model": record["start_model"],
             "result": record["result_model"],

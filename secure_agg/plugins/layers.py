@@ -2,8 +2,9 @@
 and what is averaged: ``difference`` and ``signs`` on a node, ``apply`` on every side.
 
 Rounding is unbiased, not upwards, so the mean of values that are next to 0 may come out below it: a variance would
-become negative. ``signs`` says of each array whether a node's own is negative anywhere, and ``apply`` holds those at 0
-that are not at any node. Their true mean is at least 0, so that only brings the model nearer to it.
+become negative. ``signs`` says of each array that was negative nowhere whether a node's own has become so, and
+``apply`` holds those at 0 that have not at any node. Their true mean is at least 0, so that only brings the model
+nearer to it.
 
 Floating-point layers are averaged. Layers of integers or booleans are counters of one node, like a batch norm's
 ``num_batches_tracked``: they never leave it, and a model that is put back has those of the model it was handed.
@@ -198,14 +199,14 @@ def difference(new: Sequence[Array], old: Sequence[Array]) -> list[Array]:
 
 
 def sign_slots(old: Sequence[Array], room: int) -> tuple[int | None, ...]:
-    """Which of ``room`` signs is each array's: one of its own where there is room for all. Else arrays that are
-    negative somewhere already have none, and if it must be neighbours among the others share one, which says what holds
-    of all of them.
+    """Which of ``room`` signs is each array's: none where it is negative somewhere, or no number, before training.
+    Where there is room for all arrays, its own in their order. Else those that have one take them in order, and if it must be
+    neighbours share one, which says what holds of all of them.
     """
-    if len(old) <= room:
-        return tuple(range(len(old)))
     fit = [bool((array >= 0).all()) for array in old]
     count, place = sum(fit), iter(range(len(old)))
+    if len(old) <= room:
+        return tuple(i if own else None for i, own in enumerate(fit))
     return tuple((next(place) * min(room, count) // count) if own else None for own in fit)
 
 
@@ -235,7 +236,7 @@ def apply(
 
         new = round(float64(old) + mean), to nearest, ties to even, in the dtype of ``old``
 
-    What would be below 0 is 0 in an array that was not negative at any node.
+    What would be below 0 is 0 in an array that was negative neither before nor at any node.
 
     Where that overflows from a finite ``old``, new is the largest finite number of the dtype with the sum's sign: a
     round that is over must lead to a model.

@@ -10,8 +10,8 @@ codec carries without rounding, one digit in one coordinate:
 The digits are signed and redundant: D_j may be anything that is Z's next digit modulo 3, and is drawn from all that
 the codec has room for, what is left over being carried on. So the sum of the clients' D_j tells what Σ Z tells, and
 beside it only sums of random carries. Between two ways in which clients may have come to one Σ Z, the statistical
-distance is of the order of (clients · digits) / (room / 3), with the room for a digit of the heaviest honest client,
-min(H · weight / weight limit, 2^16): hidden in any one round, and not perfectly.
+distance is of the order of (clients · digits) / (2 · room / 3), with the room for a digit of the heaviest honest
+client, min(H · weight / weight limit, 2^16): hidden in any one round, and not perfectly.
 
 A digit D is given to the codec as v = D · step · weight limit / weight, which is D steps of it, but for eight roundings
 to float64: less than 2^-33 for |D| ≤ 2^16, so that no word of the codec's rounding moves it. Metrics are for backends
