@@ -22,6 +22,7 @@ from benchmarks.report import MISSED, Report, Row, Target
 from benchmarks.timing import Samples, interleaved
 from mpc import graph
 from secure_agg.aggregator import Aggregator
+from secure_agg.backends.packed import carrier
 from secure_agg.client import Client
 from secure_agg.config import Policy
 from secure_agg.rounds import LocalRound
@@ -103,7 +104,8 @@ def test_a_verified_client_takes_longer_than_an_unverified_one(rows: dict[str, A
 def test_sizes_are_those_of_the_wire_format(rows: dict[str, Any]) -> None:
     randomness = 5 * 512
     assert rows["kernel.commitment"]["median"] == 3 * 512 * 4
-    assert 4 * (PARAMS + randomness) < rows["client.upload"]["median"] < 4 * (PARAMS + randomness) + 16_384
+    masked = carrier(Federation.of(COHORT, PARAMS).config).size  # with four neighbours
+    assert masked < rows["client.upload"]["median"] < masked + 16_384 < 4 * (PARAMS + randomness)
     assert rows["client.result"]["median"] > 4 * (PARAMS + randomness)
     assert rows["client.download"]["median"] < 16_384
 
@@ -209,9 +211,10 @@ def test_a_kept_vector_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
         LocalRound(aggregator, federation.clients(), federation.updates(update(PARAMS))).run()
         return aggregator.kept[0]
 
-    assert kept() < 4 * PARAMS / 2
+    masked = carrier(federation.config).size
+    assert kept() < masked / 2
     monkeypatch.setattr(Aggregator, "receive", hoarding)
-    assert kept() > 4 * PARAMS
+    assert kept() > masked
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is reset through Linux's /proc")

@@ -48,7 +48,7 @@ from secure_agg.identity import Roster
 from secure_agg.ledger.receipt import Receipt
 from secure_agg.messages import Signature
 from secure_agg.trust import Trust
-from zk.parameters import noise_bits
+from zk.parameters import noise_top
 
 FUNCTIONS: Mapping[str, Mapping[str, int]] = {"sum": NORM, "trimmed": TRIMMED, "median": MEDIAN}
 
@@ -151,7 +151,7 @@ def vector_of(config: RoundConfig, values: list[int], weight: int = 1) -> list[i
     layout = config.layout
     around = [128 + value for value in values] + [128] * (layout.values - len(values))
     limbs = [weight >> (8 * i) & 255 for i in range(layout.limbs)]
-    return around + limbs + [(1 << noise_bits(8)) - 1] * layout.randomness
+    return around + limbs + [noise_top(8, config.policy.max_clients)] * layout.randomness
 
 
 def with_coordinate(vector: list[int], place: int, value: int) -> list[int]:
@@ -171,7 +171,8 @@ def test_exactly_what_an_honest_client_can_send_within_the_bound_is_accepted() -
     cases += [(with_coordinate(fine, layout.values, 256), False)]  # a weight in range, from a limb that isn't
     cases += [(with_coordinate(vector_of(config, [], 512), layout.values, -255), False)]
     for place in (0, 3, layout.values, layout.values + 2, layout.committed, layout.total - 1):
-        for value in (256, -1, 2**32, 2**63, P, 2 * P, P + fine[place], 2**32 + fine[place], 2**63 + fine[place]):
+        least = 256 if place < layout.committed else noise_top(8, config.policy.max_clients) + 1
+        for value in (least, -1, 2**32, 2**63, P, 2 * P, P + fine[place], 2**32 + fine[place], 2**63 + fine[place]):
             cases += [(with_coordinate(fine, place, value), False)]
     for start in range(0, len(cases), 60):
         part = cases[start : start + 60]
@@ -185,7 +186,12 @@ def test_a_verdict_follows_from_the_clients_own_vector(data: st.DataObject) -> N
     where = federation({"norm_bound_milli": 9_000}, policy_changes=UNIT_STEP, shapes=((4,),))
     config = where.config()
     layout = config.layout
-    near = st.one_of(st.integers(-1, 1), st.integers(255, 257), st.sampled_from((P, 2**31, 2**32, 2**63, 2**64 - 1)))
+    near = st.one_of(
+        st.integers(-1, 1),
+        st.integers(255, 257),
+        st.integers(1023, 1025),
+        st.sampled_from((P, 2**31, 2**32, 2**63, 2**64 - 1)),
+    )
     rows = []
     for _ in range(data.draw(st.integers(1, 8))):
         row = vector_of(config, data.draw(st.lists(st.integers(-7, 7), max_size=4)), data.draw(st.integers(0, 70_001)))
@@ -196,7 +202,9 @@ def test_a_verdict_follows_from_the_clients_own_vector(data: st.DataObject) -> N
     def honest(row: list[int]) -> bool:
         weight = sum(limb << (8 * i) for i, limb in enumerate(row[layout.values : layout.committed]))
         squared = sum((value - 128) ** 2 for value in row[: layout.values])
-        return max(row) < 256 and 1 <= weight <= 70_000 and squared <= 81
+        if max(row[layout.committed :]) > noise_top(8, config.policy.max_clients):
+            return False
+        return max(row[: layout.committed]) < 256 and 1 <= weight <= 70_000 and squared <= 81
 
     assert judge(config, np.array(rows, np.uint64)) == tuple(map(honest, rows))
 

@@ -42,7 +42,20 @@ from secure_agg.errors import (
 
 SCHEMES = (BFV, CKKS)
 CHUNK_HEAD = lattice_wire.CHUNK.size
-SETTINGS = [(8, 2), (8, 100), (13, 1000), (16, 3), (16, 100), (16, 256), (16, 2048), (20, 50), (24, 100)]
+SETTINGS = [
+    (2, 2),
+    (2, 100),
+    (4, 100),
+    (8, 2),
+    (8, 100),
+    (13, 1000),
+    (16, 3),
+    (16, 100),
+    (16, 256),
+    (16, 2048),
+    (20, 50),
+    (24, 100),
+]
 
 
 @dataclasses.dataclass
