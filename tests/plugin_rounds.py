@@ -21,6 +21,7 @@ from secure_agg.config import Policy
 from secure_agg.plugins import federation
 from secure_agg.plugins.coordinator import Coordinator
 from secure_agg.plugins.home import ClientHome, ServerHome
+from secure_agg.plugins.instructions import Instructions
 from secure_agg.plugins.parcels import JOIN
 from secure_agg.plugins.participant import Participant, Trained
 from secure_agg.plugins.phases import Payload
@@ -42,6 +43,7 @@ class Nodes:
         updates: difference that each node's training makes.
         weights: by id, default 1.
         metrics: by id.
+        instructions: what each node has been given beside the model.
         model: what the framework hands out; by node where it shows different ones.
         silent: node to the kinds and places of payloads that it leaves unanswered, like ``("step", 1)``.
         tamper_request, tamper_answer: what the network does.
@@ -54,6 +56,7 @@ class Nodes:
     model: Model | Mapping[str, Model]
     weights: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    instructions: Mapping[str, Instructions] = field(default_factory=dict)
     silent: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     tamper_request: Tamper | None = None
     tamper_answer: Tamper | None = None
@@ -93,7 +96,7 @@ class Nodes:
             if kind != JOIN:
                 return participant.handle(payload)
             model = self.model[name] if isinstance(self.model, Mapping) else self.model
-            return participant.handle(payload, model, lambda: self._train(name, model))
+            return participant.handle(payload, model, lambda: self._train(name, model), self.instructions.get(name))
 
     def _train(self, name: str, model: Model) -> Trained:
         self.trained.append(name)

@@ -141,9 +141,16 @@ def test_the_weight_takes_as_many_limbs_as_the_largest_needs(bits: int, max_weig
 
 
 @pytest.mark.parametrize(
-    ("weight", "carried", "counts"), [(1, 16, [0, 1]), (15, 16, [0, 1]), (16, 16, [0, 0]), (1000, 1000, [0, 0])]
-    + [(1001, 1000, [1, 0]), (MAX_WEIGHT, 1000, [1, 0])],
-)  # fmt: skip
+    ("weight", "carried", "counts"),
+    [
+        (1, 16, [0, 1]),
+        (15, 16, [0, 1]),
+        (16, 16, [0, 0]),
+        (1000, 1000, [0, 0]),
+        (1001, 1000, [1, 0]),
+        (MAX_WEIGHT, 1000, [1, 0]),
+    ],
+)
 def test_weights_beyond_the_limits_are_carried_at_them_and_counted(
     weight: int, carried: int, counts: list[int]
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ def same(*arrays: Any, names: tuple[str, ...] = NAMES) -> dict[str, list[Any]]:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "rounds.db"
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "rounds.db"
 
 
 # --- zero, and errors that add up -------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_a_task_without_weights_goes_on_with_some(ledger: Path) -> None:
 def test_a_bound_that_a_call_has_named_stays_and_says_what_to_do(ledger: Path) -> None:
     secure_agg.aggregate(same(np.ones(3)), max_weight=120, ledger=ledger, backend="plain")
     with pytest.raises(
-        UpdateError, match="above max_weight = 120; where the ledger has pinned that .* new task"
+        UpdateError, match=r"above max_weight = 120; where the ledger has pinned that .* new task"
     ) as caught:
         secure_agg.aggregate(same(np.ones(3)), weights={"b": 121}, ledger=ledger, backend="plain")
     assert caught.value.culprit == "b"

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from nvflare.apis.dxo import DXO, DataKind
-from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_constant import FilterKey, FLContextKey
 from nvflare.apis.fl_context import FLContext
-from nvflare.apis.shareable import ReservedHeaderKey, Shareable
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
+from nvflare.private.privacy_manager import Scope
 from nvflare_network import Network, carried
 
 from secure_agg.config import Policy
@@ -241,6 +242,17 @@ def test_the_servers_context_is_not_the_executors() -> None:
     came.add_cookie(FLContextKey.TASK_ID, {"lr": 0.0})
     with pytest.raises(MalformedMessage, match="identifies a task"):
         given.handed_over(model(), came, fl_ctx)
+
+
+@pytest.mark.parametrize(
+    ("said", "leaves"), [("patient 4711", "EXECUTION_EXCEPTION"), (["x"], "EXECUTION_EXCEPTION"), ("EMPTY_RESULT",) * 2]
+)
+def test_a_failure_leaves_a_site_as_one_of_nvflares_codes(world: World, said: Any, leaves: str) -> None:
+    world.network.controller._peers.identify(list(NAMES))
+    site = world.network.engine.sites["north"]
+    reply = site.filtered(Scope.TASK_RESULT_FILTERS_NAME, FilterKey.OUT, "train", make_reply(said, {"why": "4711"}))
+    assert reply.get_return_code() == leaves
+    assert set(reply[ReservedHeaderKey.HEADERS]) == {ReservedHeaderKey.RC}
 
 
 # --- the job --------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, World, a_world, introd
 
 from secure_agg.auditor import verify
 from secure_agg.codec import FixedPoint
+from secure_agg.config import NO_DIGEST
 from secure_agg.errors import (
     AlreadyReleased,
     BadSignature,
@@ -26,6 +27,7 @@ from secure_agg.errors import (
 from secure_agg.identity import Identity
 from secure_agg.plugins import federation, parcels
 from secure_agg.plugins.home import ClientHome
+from secure_agg.plugins.instructions import Instructions
 from secure_agg.plugins.parcels import Parcel
 from secure_agg.plugins.participant import Participant, Trained
 
@@ -145,6 +147,36 @@ def test_a_server_that_shows_different_models_gets_nothing(world: World) -> None
         world.coordinator.round(model(), nodes)
     assert {(name, type(error)) for name, error in nodes.errors} == {("south", WrongContext), ("west", WrongContext)}
     assert sorted(nodes.trained) == ["east", "north"], "a node trains only from the model that the round names"
+
+
+def test_a_server_that_tells_different_things_gets_nothing(world: World) -> None:
+    told, other = Instructions.of(rate=0.5), Instructions.of(rate=0.0)
+    nodes = world.nodes(model(), instructions={"north": told, "east": told, "south": other})
+    with pytest.raises(TooFewClients):
+        world.coordinator.round(model(), nodes, told.digest)
+    assert {(name, type(error)) for name, error in nodes.errors} == {("south", WrongContext), ("west", WrongContext)}
+    assert sorted(nodes.trained) == ["east", "north"], "a node trains only by what the round names"
+
+
+def test_evaluations_and_later_rounds_are_bound_to_what_they_are_told(world: World) -> None:
+    first, second = Instructions.of(round=0), Instructions.of(round=1)
+    nodes = world.nodes(model(), instructions=dict.fromkeys(NAMES, first))
+    outcome = world.coordinator.round(model(), nodes, first.digest)
+    nodes = world.nodes(outcome.model, instructions=dict.fromkeys(NAMES, second))
+    with pytest.raises(TooFewClients):
+        world.coordinator.round(outcome.model, nodes, first.digest)
+    assert world.coordinator.round(outcome.model, nodes, second.digest).record.round == 1
+
+
+def test_the_server_takes_the_surroundings_that_most_have_named(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    assert world.coordinator.surroundings(NAMES) == NO_DIGEST
+    for name, around in zip(NAMES, (b"\1", b"\2", b"\2", b"\3"), strict=True):
+        with ClientHome.open(world.homes[name]) as home:
+            world.coordinator.identify(Participant(home, around * 32).handle(world.coordinator.challenge()))
+    assert world.coordinator.surroundings(NAMES) == b"\2" * 32
+    assert {name for name in NAMES if f"{name} has other settings" in caplog.text} == {"north", "west"}
+    with ClientHome.open(world.homes["north"]) as home, pytest.raises(MalformedMessage, match="surroundings of 3"):
+        world.coordinator.identify(Participant(home, b"\1" * 3).handle(world.coordinator.challenge()))
 
 
 def test_a_model_that_is_not_the_verified_mean_is_refused(world: World) -> None:

@@ -21,6 +21,7 @@ from secure_agg.errors import (
     BadSignature,
     LocalProtocolError,
     SecureAggError,
+    TaskSpent,
     UpdateError,
     WrongContext,
 )
@@ -350,3 +351,51 @@ def test_a_difference_is_not_summed_in_a_round_of_updates_that_are_none() -> Non
     asks = Tape.start(where).requests["advertise"]["c000"]
     with pytest.raises(WrongContext, match="no model"):
         where.client("c000").join(asks, where.updates["c000"], base_model=b"\1" * 32)
+
+
+# --- what beside the model was given --------------------------------------------------------------------------
+
+
+def test_clients_that_were_told_different_things_are_in_no_round_together() -> None:
+    where = Federation(5)
+    told, other = b"\3" * 32, b"\4" * 32
+    asks = Tape.start(where, instructions=told).requests["advertise"]["c000"]
+    with pytest.raises(WrongContext, match="other instructions"):
+        where.client("c000").join(asks, where.updates["c000"], instructions=other)
+    with pytest.raises(SecureAggError, match="say which"):
+        where.client("c000").join(asks, where.updates["c000"])
+    assert where.client("c000").join(asks, where.updates["c000"], instructions=told)
+
+
+def test_who_was_told_something_joins_no_round_that_is_bound_to_nothing() -> None:
+    where = Federation(5)
+    asks = Tape.start(where).requests["advertise"]["c000"]
+    with pytest.raises(WrongContext, match="no instructions"):
+        where.client("c000").join(asks, where.updates["c000"], instructions=b"\3" * 32)
+
+
+def test_new_instructions_are_no_new_model_to_sign_for() -> None:
+    """Else a server would sum updates of one model twice, once without a client, by telling the others anything new."""
+    where = Federation(5)
+    shown, told, new = b"\1" * 32, b"\3" * 32, b"\4" * 32
+    first = Tape.start(where, base_model=shown, instructions=told).until("consistency")
+    first.answer("c000")
+    for changes in ({"attempt": 1}, {"round": 1, "start_model": b"\5" * 32}):
+        tape = Tape.start(where, base_model=shown, instructions=new, **changes)
+        start = tape.aggregator.config.start_model
+        with pytest.raises(TaskSpent):
+            where.client("c000").join(
+                tape.requests["advertise"]["c000"],
+                where.updates["c000"],
+                start_model=start,
+                base_model=shown,
+                instructions=new,
+            )
+
+
+def test_a_client_that_has_joined_does_not_join_its_attempt_by_other_instructions() -> None:
+    where = Federation(5)
+    asks = [Tape.start(where, instructions=bytes([told]) * 32).requests["advertise"]["c000"] for told in (3, 4)]
+    assert where.client("c000").join(asks[0], where.updates["c000"], instructions=b"\3" * 32)
+    with pytest.raises(AlreadyReleased):
+        where.client("c000").join(asks[1], where.updates["c000"], instructions=b"\4" * 32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from secure_agg import errors
-from secure_agg.errors import MalformedMessage, SecureAggError
+from secure_agg.errors import LedgerError, MalformedMessage, SecureAggError, StoreError
 from secure_agg.messages import Wire, decode, encode
 from secure_agg.transport.credentials import CONNECT
 
@@ -14,6 +14,8 @@ MAX_FAILURE: Final = 4096
 _MAX_TEXT: Final = 1024
 _MAX_WORD: Final = 256
 
+_OWN: Final = (StoreError, LedgerError)
+"""What is about an operator's own disks, with their paths. In words it is in that operator's log."""
 _KINDS: Final = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, SecureAggError)
 }
@@ -36,10 +38,15 @@ class Failure(Wire, frozen=True):
 
     @staticmethod
     def of(error: SecureAggError) -> Failure:
-        """What is sent for an error: of a class that is not in ``secure_agg.errors`` its nearest base that is."""
+        """What is sent for an error: of a class that is not in ``secure_agg.errors`` its nearest base that is.
+
+        Of what is about the operator's own disks its name is sent, and no words.
+        """
         kind = next(base.__name__ for base in type(error).__mro__ if _KINDS.get(base.__name__) is base)
         message = str(error.args[0]) if error.args else ""
-        return Failure(kind, _line(message, _MAX_TEXT), _word(error.phase), _word(error.culprit))
+        if isinstance(error, _OWN):
+            message = "the operator's own log says why"
+        return Failure(kind, one_line(message), _word(error.phase), _word(error.culprit))
 
     def to_bytes(self) -> bytes:
         """At most 4096 bytes."""
@@ -67,11 +74,11 @@ class Failure(Wire, frozen=True):
         return error
 
 
-def _line(text: str, limit: int) -> str:
+def one_line(text: str, limit: int = _MAX_TEXT) -> str:
     """Text with what is not printable replaced, cut to so many bytes of UTF-8."""
     shown = "".join(char if char.isprintable() else " " for char in text)
     return shown.encode()[:limit].decode("utf-8", "ignore")
 
 
 def _word(text: str | None) -> str:
-    return _line(text or "", _MAX_WORD)
+    return one_line(text or "", _MAX_WORD)

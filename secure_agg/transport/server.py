@@ -36,7 +36,7 @@ from secure_agg.transport.channel import (
     server_options,
 )
 from secure_agg.transport.credentials import OperatorCard, OperatorKeys
-from secure_agg.transport.failure import Failure
+from secure_agg.transport.failure import Failure, one_line
 
 GRACE_S: Final = 10.0
 """How long a message that is being answered has when the server is told to stop."""
@@ -150,7 +150,7 @@ class OperatorServer:
             answer = await loop.run_in_executor(self._worker, self._role.receive, request)
         except SecureAggError as error:
             failure = Failure.of(error)
-            _log.warning("a message from %s was refused: %s: %s", peer, failure.kind, failure.message)
+            _log.warning("a message from %s was refused: %s: %s", peer, failure.kind, one_line(str(error)))
             await context.abort(grpc.StatusCode.ABORTED, "refused", ((FAILURE_KEY, failure.to_bytes()),))
         except Exception:
             _log.exception("a message from %s was not answered", peer)

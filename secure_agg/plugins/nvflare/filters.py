@@ -6,6 +6,8 @@ leave them out; where both do, the second of two finds the work done.
 
 from __future__ import annotations
 
+from typing import Final
+
 from nvflare.apis.event_type import EventType
 from nvflare.apis.filter import Filter
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
@@ -18,6 +20,9 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from secure_agg.errors import PolicyViolation, SecureAggError
 from secure_agg.plugins.nvflare import given, wire
 from secure_agg.plugins.nvflare.session import Session
+
+_CODES: Final = frozenset(code for name, code in vars(ReturnCode).items() if name.isupper())
+"""What an executor may say of its failure; another code could be any text."""
 
 
 class _NodeFilter(Filter):  # type: ignore[misc]  # nvflare has no types
@@ -70,9 +75,11 @@ class SecureTaskResult(_NodeFilter):
     """After training: the result stays here, and what joins the round leaves in its place."""
 
     def _process(self, shareable: Shareable, session: Session, fl_ctx: FLContext) -> Shareable:
-        if shareable.get_return_code() != ReturnCode.OK:
+        code = shareable.get_return_code()
+        if code != ReturnCode.OK:
             session.abandon()
-            reply = make_reply(shareable.get_return_code())
+            known = isinstance(code, str) and code in _CODES
+            reply = make_reply(code if known else ReturnCode.EXECUTION_EXCEPTION)
         else:
             payload = session.joined(FLModelUtils.from_shareable(shareable))
             reply = FLModelUtils.to_shareable(FLModel(params=wire.seal(payload)))
