@@ -278,7 +278,7 @@ def test_nodes_that_pin_another_optimizer_say_which() -> None:
         with pytest.raises(TooFewClients):
             world.coordinator.round(at, nodes)
         assert refusals(nodes) == {PolicyViolation}
-        assert all("1 verified results lead to with '--server-optimizer FedAvg'" in str(e) for _, e in nodes.errors)
+        assert all("1 verified means lead to with '--server-optimizer FedAvg'" in str(e) for _, e in nodes.errors)
 
 
 # --- a server that lies to one that was away -----------------------------------------------------------------------

@@ -49,7 +49,7 @@ class Guard:
         """
         home = self._home
         if not home.checks_model:
-            _log.warning("%s: this home takes any model that the server hands out (--any-model)", home.name)
+            _log.warning("this home takes any model that the server hands out (--any-model)")
             return
         link = home.chain.link
         rounds, record = (link.rounds, link.record) if link else (0, NO_DIGEST)
@@ -66,10 +66,10 @@ class Guard:
             )
         if expected is None:
             _log.warning(
-                "%s: no start model is pinned in this home, so the first one, %s…, is the server's choice; a crafted "
+                "no start model is pinned in this home, so the first one, %s…, is the server's choice; a crafted "
                 "one makes the sum show single records. 'secure-agg federation join --start-model' pins it",
-                home.name, config.base_model.hex()[:16],
-            )  # fmt: skip
+                config.base_model.hex()[:16],
+            )
         elif expected != config.base_model:
             raise PolicyViolation(self._another(config.base_model, expected, rounds))
 
@@ -113,7 +113,7 @@ class Guard:
             raise PolicyViolation(self._another(config.base_model, expected or b"", rounds))
         if link is None or link.model != config.base_model:
             if start is None:
-                _log.info("%s: the model that round 0 has started from is not here yet", home.name)
+                _log.info("the model that round 0 has started from is not here yet")
                 return
             if model_digest(start) != config.base_model:
                 raise MalformedMessage("what came as the start model is not that of round 0")
@@ -133,7 +133,7 @@ class Guard:
 
     def _another(self, found: bytes, expected: bytes, rounds: int) -> str:
         if rounds:
-            which = f"the one that {rounds} verified results lead to with '{self._home.optimizer}'"
+            which = f"the one that {rounds} verified means lead to with '{self._home.optimizer}'"
         else:
             which = "the first one of this node" if self._home.start_model is None else "the pinned start model"
         return f"the model is {found.hex()[:16]}…, and {which} is {expected.hex()[:16]}…"
