@@ -172,6 +172,20 @@ def test_before_anything_is_signed_an_operator_may_correct_the_first_model(world
     follow(world, 1)
 
 
+def test_a_node_that_has_lost_its_models_takes_no_first_one_again(world: World) -> None:
+    at = follow(world, 1)
+    for path in world.homes.values():
+        shutil.rmtree(path / "chain")
+    nodes = world.nodes(moved(at))
+    with pytest.raises(TooFewClients):
+        world.coordinator.evaluate(moved(at), nodes.evaluating())
+    assert refusals(nodes) == {PolicyViolation}
+    for path in world.homes.values():
+        shutil.rmtree(path / "chain")
+    world.coordinator = Coordinator(world.server)
+    follow(world, 1, at, seed=1)
+
+
 # --- evaluations -------------------------------------------------------------------------------------------------
 
 
@@ -249,6 +263,22 @@ def test_a_home_that_takes_any_model_keeps_none_and_is_not_taught() -> None:
         assert world.coordinator.round(moved(at), nodes).participants == tuple(sorted(NAMES))
         assert nodes.errors == []
         assert known(world, "north") is None
+
+
+def test_nodes_that_pin_another_optimizer_say_which() -> None:
+    with a_world(optimizer=ADAM) as world:
+        for name, path in world.homes.items():
+            with ClientHome.open(path) as home:
+                identity, trust = home.identity, home.trust
+            shutil.rmtree(path)
+            ClientHome.create(path, identity, trust, "task").close()
+            assert identity.name == name
+        at = follow(world, 1)
+        nodes = world.nodes(at, seed=1)
+        with pytest.raises(TooFewClients):
+            world.coordinator.round(at, nodes)
+        assert refusals(nodes) == {PolicyViolation}
+        assert all("1 verified means lead to with '--server-optimizer FedAvg'" in str(e) for _, e in nodes.errors)
 
 
 # --- a server that lies to one that was away -----------------------------------------------------------------------

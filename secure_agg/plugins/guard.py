@@ -49,7 +49,7 @@ class Guard:
         """
         home = self._home
         if not home.checks_model:
-            _log.warning("%s: this home takes any model that the server hands out (--any-model)", home.name)
+            _log.warning("this home takes any model that the server hands out (--any-model)")
             return
         link = home.chain.link
         rounds, record = (link.rounds, link.record) if link else (0, NO_DIGEST)
@@ -59,14 +59,19 @@ class Guard:
                 "the server has to show it those in between"
             )
         expected = link.model if link and rounds else self._start()
+        if expected is None and self._signed():
+            raise PolicyViolation(
+                "this node has signed in this task, and its chain of models is gone: it has to be shown the results, "
+                "or joins under a new task"
+            )
         if expected is None:
             _log.warning(
-                "%s: no start model is pinned in this home, so the first one, %s…, is the server's choice; a crafted "
+                "no start model is pinned in this home, so the first one, %s…, is the server's choice; a crafted "
                 "one makes the sum show single records. 'secure-agg federation join --start-model' pins it",
-                home.name, config.base_model.hex()[:16],
-            )  # fmt: skip
+                config.base_model.hex()[:16],
+            )
         elif expected != config.base_model:
-            raise PolicyViolation(_another(config.base_model, expected, rounds, pinned=home.start_model is not None))
+            raise PolicyViolation(self._another(config.base_model, expected, rounds))
 
     def begin(self, config: RoundConfig, model: Floats) -> None:
         """Keep the first model that this node joins a round with."""
@@ -105,12 +110,10 @@ class Guard:
             raise PolicyViolation(f"round {record.round} follows from another result than this node has verified")
         expected = link.model if link and rounds else self._start()
         if expected not in (None, config.base_model):
-            raise PolicyViolation(
-                _another(config.base_model, expected or b"", rounds, pinned=home.start_model is not None)
-            )
+            raise PolicyViolation(self._another(config.base_model, expected or b"", rounds))
         if link is None or link.model != config.base_model:
             if start is None:
-                _log.info("%s: the model that round 0 has started from is not here yet", home.name)
+                _log.info("the model that round 0 has started from is not here yet")
                 return
             if model_digest(start) != config.base_model:
                 raise MalformedMessage("what came as the start model is not that of round 0")
@@ -128,12 +131,14 @@ class Guard:
         if home.start_model is not None:
             return home.start_model
         link = home.chain.link
-        signed = any(bonds.has_signed(home.store, home.name, task) for task in self._tasks)
-        return link.model if link and signed else None
+        return link.model if link and self._signed() else None
 
+    def _signed(self) -> bool:
+        return any(bonds.has_signed(self._home.store, self._home.name, task) for task in self._tasks)
 
-def _another(found: bytes, expected: bytes, rounds: int, *, pinned: bool) -> str:
-    which = f"the one that follows from {rounds} verified results" if rounds else "the first one of this node"
-    if pinned and not rounds:
-        which = "the pinned start model"
-    return f"the model is {found.hex()[:16]}…, and {which} is {expected.hex()[:16]}…"
+    def _another(self, found: bytes, expected: bytes, rounds: int) -> str:
+        if rounds:
+            which = f"the one that {rounds} verified means lead to with '{self._home.optimizer}'"
+        else:
+            which = "the first one of this node" if self._home.start_model is None else "the pinned start model"
+        return f"the model is {found.hex()[:16]}…, and {which} is {expected.hex()[:16]}…"

@@ -159,6 +159,8 @@ class History:
             return
         challenge, check = identify
         behind = [name for name in names if not self.is_up_to_date(name, last)]
+        if not behind:
+            return
         for name, answer in _answers(ask, parcels.HELLO, [(name, challenge) for name in behind], phase_s):
             try:
                 check(answer)
