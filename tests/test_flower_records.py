@@ -83,6 +83,12 @@ def header(shape: tuple[int, ...], rest: bytes = bytes(16)) -> bytes:
     return file.getvalue() + rest
 
 
+def literal(text: str) -> bytes:
+    """A header that says this where numpy writes a dictionary."""
+    line = text.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line + bytes(16)
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [
@@ -98,6 +104,19 @@ def header(shape: tuple[int, ...], rest: bytes = bytes(16)) -> bytes:
         (saved(np.zeros(2), shape=(1 << 50,), data=header((1 << 50,))), "can't be 16 bytes"),
         (saved(np.zeros(2), shape=(-1, -2), data=header((-1, -2))), "can't be 16 bytes"),
         (saved(np.array([{}, []], dtype=object)), "of object"),
+        (saved(np.zeros(1), shape=(1,) * 65, data=header((1,) * 65, bytes(8))), "can't be 8 bytes"),
+        (saved(np.zeros(0), shape=(0, 1 << 70), data=header((0, 1 << 70), b"")), "not in numpy's format"),
+        (saved(np.zeros(0), shape=(0, 10**19 - 1), data=header((0, 10**19 - 1), b"")), "can't be 0 bytes"),
+        (saved(np.zeros(2, dtype="V0")), "which no model is of"),
+        (saved(np.zeros(2, dtype=[("a", "<f8"), ("b", "<i4")])), "which no model is of"),
+        (saved(np.array(["a", "b"])), "which no model is of"),
+        (saved(np.zeros(2), data=literal("(" * 4000)), "not in numpy's format"),
+        (saved(np.zeros(2), data=literal("{'descr': '<f8'}")), "not in numpy's format"),
+        (
+            saved(np.zeros(2), data=literal("{'descr': [('a', 5)], 'fortran_order': False, 'shape': ()}")),
+            "not in numpy's",
+        ),
+        (saved(np.zeros(2), data=literal("\0")), "not in numpy's format"),
     ],
 )
 def test_bytes_that_are_not_what_they_claim_are_refused_by_name(array: Any, message: str) -> None:

@@ -179,6 +179,39 @@ def test_bytes_that_are_no_point_are_refused(point: bytes) -> None:
             use()
 
 
+def test_what_belongs_to_no_point_of_the_curve_never_reaches_arkworks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is compiled Rust, which ends by an exception that no handler of ours would catch where it is surprised."""
+    kzg.powers()
+
+    class Untouched:
+        """Fails whoever hands it a point."""
+
+        identity = G1Point.identity
+
+        def __getattr__(self, name: str) -> None:
+            raise AssertionError(f"arkworks was asked for {name}")
+
+    field = int.from_bytes(bytes.fromhex("1a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f624"), "big")
+    field = field << 128 | 0x1EABFFFEB153FFFFB9FEFFFFFFFFAAAB
+    off_curve = next(x for x in range(100) if pow(x**3 + 4, (field - 1) // 2, field) == field - 1)
+    flagged = bytes([0x80]) + off_curve.to_bytes(47, "big")
+    y = bytes(16) + (2).to_bytes(48, "big")
+    words = [bytes(16) + n.to_bytes(48, "big") for n in (field, 1, (1 << 384) - 1)]
+    monkeypatch.setattr(kzg, "G1Point", Untouched())
+    for point in (
+        flagged,
+        bytes([0xA0]) + flagged[1:],
+        bytes(48),
+        bytes([0x9F]) + b"\xff" * 47,
+        bytes([0xE0]) + bytes(47),
+    ):
+        with pytest.raises(kzg.KzgError):
+            kzg.uncompressed(point)
+    for x in words:
+        with pytest.raises(kzg.KzgError):
+            kzg.compressed(x + y)
+
+
 def test_uncompressed_bytes_that_are_no_point_are_refused() -> None:
     good = bytearray(kzg.uncompressed(kzg.commit([5])))
     for at in (0, 64, 127):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
@@ -13,12 +13,20 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord
 
 from secure_agg.errors import MalformedMessage
-from secure_agg.refusal import LIBRARY_ERRORS
 
 _NUMPY: Final = "numpy.ndarray"
 """Flower's name for the one serialisation that it makes: numpy's own file format."""
-_KINDS: Final = "biufc"
+_MAGIC: Final = b"\x93NUMPY"
+_HEADER: Final = re.compile(
+    rb"\{'descr': (?P<descr>.+), "
+    rb"'fortran_order': (?P<fortran>True|False), "
+    rb"'shape': \((?P<shape>|-?[0-9]{1,19},|-?[0-9]{1,19}(?:, -?[0-9]{1,19})+)\), \} *\n"
+)
+"""What numpy writes."""
+_DESCR: Final = re.compile(rb"'(\|b1|\|[iu]1|[<>][iu][248]|[<>]f[248]|[<>]c(?:8|16))'")
 """Booleans, integers, floating-point and complex numbers: what a model is of."""
+_MAX_SHOWN: Final = 40
+_MAX_HEADER: Final = 10000
 _MAX_DIMENSIONS: Final = 64
 """numpy's own limit."""
 
@@ -42,27 +50,37 @@ def to_record(named: Mapping[str, npt.NDArray[Any]]) -> ArrayRecord:
 
 
 def _read(name: str, array: Array) -> npt.NDArray[Any]:
-    """As ``np.load`` does, but without a copy, and without room for what the header only claims."""
+    """As ``np.load`` does, but without a copy, without room for what the header only claims, and without evaluating it:
+    numpy takes it for a literal of Python, whose parser raises this and that.
+    """
     if array.stype != _NUMPY:
         raise MalformedMessage(f"array {name!r} is serialised as {array.stype!r}, not {_NUMPY!r}")
-    file = BytesIO(array.data)  # shares the bytes
-    try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        elif version == (2, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-        else:
-            raise ValueError(f"format version {version}")
-    except (SyntaxError, *LIBRARY_ERRORS) as error:  # numpy evaluates the header as a literal of Python
-        raise MalformedMessage(f"array {name!r} is not in numpy's format: {type(error).__name__}") from error
-    if (str(dtype), shape) != (array.dtype, tuple(array.shape)):
+    kind, fortran, shape, start = _header(name, array.dtype, array.data)
+    if (str(kind), shape) != (array.dtype, tuple(array.shape)):
         raise MalformedMessage(
-            f"array {name!r} holds {dtype} of shape {shape}, and claims {array.dtype} of shape {tuple(array.shape)}"
+            f"array {name!r} holds {kind} of shape {shape}, and claims {array.dtype} of shape {tuple(array.shape)}"
         )
-    size = len(array.data) - file.tell()
+    size = len(array.data) - start
     fits = len(shape) <= _MAX_DIMENSIONS and all(0 <= length <= sys.maxsize for length in shape)
-    if dtype.kind not in _KINDS or not fits or dtype.itemsize * math.prod(shape) != size:
-        raise MalformedMessage(f"array {name!r} of {dtype} and shape {shape} can't be {size} bytes")
-    flat = np.frombuffer(array.data, dtype=dtype, offset=file.tell()) if size else np.empty(0, dtype)
+    if not fits or kind.itemsize * math.prod(shape) != size:
+        raise MalformedMessage(f"array {name!r} of {kind} and shape {shape} can't be {size} bytes")
+    flat = np.frombuffer(array.data, dtype=kind, offset=start) if size else np.empty(0, kind)
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+
+
+def _header(name: str, claimed: str, data: bytes) -> tuple[np.dtype[Any], bool, tuple[int, ...], int]:
+    """Type, order and shape from a file of numpy's format 1.0 or 2.0, and where its elements begin."""
+    width = {b"\x01\x00": 2, b"\x02\x00": 4}.get(data[6:8])
+    if data[:6] != _MAGIC or width is None:
+        raise MalformedMessage(
+            f"array {name!r} is not in numpy's format, or in another format version than 1.0 and 2.0"
+        )
+    start = 8 + width + int.from_bytes(data[8 : 8 + width], "little")
+    found = _HEADER.fullmatch(data[8 + width : start]) if start <= min(len(data), _MAX_HEADER) else None
+    if found is None:
+        raise MalformedMessage(f"array {name!r} is not in numpy's format: its header is not what numpy writes")
+    descr = _DESCR.fullmatch(found["descr"])
+    if descr is None:
+        raise MalformedMessage(f"array {name!r} is of {claimed[:_MAX_SHOWN]}, which no model is of")
+    shape = tuple(int(length) for length in found["shape"].replace(b",", b" ").split())
+    return np.dtype(descr[1].decode()), found["fortran"] == b"True", shape, start
