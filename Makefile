@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test nvflare-example flower-example flower-long fuzz crash anvil lint check bench clean
+.PHONY: help setup demo test install-matrix install-base nvflare-example flower-example flower-long fuzz crash anvil lint check bench clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 24
@@ -25,6 +25,12 @@ demo: setup ## Federated training on real data, every round masked, checked and 
 test: setup ## All tests.
 	-@test -d build/anvil/node_modules || ! command -v npm >/dev/null || $(MAKE) --no-print-directory anvil
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+install-matrix: ## The base install, every extra alone and the development install, each tried in an empty environment.
+	$(PYTHON) tests/installs/matrix.py
+
+install-base: ## The same for the base install only; a minute.
+	$(PYTHON) tests/installs/matrix.py base
 
 anvil: ## A local Ethereum node from npm, for the tests that ask one; they are skipped without it.
 	npm install --prefix build/anvil --no-audit --no-fund --ignore-scripts --silent @foundry-rs/anvil@1.7.1

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from secure_agg import extras
 from secure_agg.cli.output import JsonOption, emit, plain, table
 from secure_agg.errors import ConfigError
 from secure_agg.planning.advice import Advice, Needs, advise
@@ -69,7 +70,9 @@ def plan(
 def _constants(calibrate: Path | None, constants: Path | None) -> Constants:
     if calibrate is None:
         return Constants.load(constants) if constants else DEFAULT
-    from secure_agg.planning.calibration import measure  # it brings TenSEAL
+    for extra in ("fast", "he", "paillier"):
+        extras.require(extra)
+    from secure_agg.planning.calibration import measure
 
     measured = measure()
     measured.save(calibrate)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mpc import paillier, paillier_packing
 from mpc.paillier_packing import Packing
+from secure_agg import extras
 from secure_agg.backends.homomorphic import coordinates, lattice_parameters, lattice_wire
 from secure_agg.backends.homomorphic.lattice_parameters import LatticeParameters
 from secure_agg.keyholder import DECRYPT
@@ -118,7 +119,11 @@ def _measured(parameters: LatticeParameters) -> tuple[int, int]:
 
     Args:
         parameters: for a vector of one chunk.
+
+    Raises:
+        ConfigError: TenSEAL is not installed.
     """
+    extras.require("he")
     from secure_agg.backends.homomorphic import lattice  # TenSEAL takes long to import, and most plans need none of it
 
     secret = lattice.keygen(parameters)
