@@ -144,7 +144,7 @@ def test_a_state_dict_of_another_model_is_refused(net: Any) -> None:
 @pytest.mark.parametrize("settings", [{}, {"bits": 8}, {"clip": 1.0, "max_weight": 1000}, {"clip": 0.1, "bits": 12}])
 def test_a_variance_next_to_0_never_becomes_negative(settings: dict[str, Any]) -> None:
     """Pixels that are always black: their variance goes to 0, where rounding puts every other one below it."""
-    net = nn.BatchNorm1d(64)
+    net = torch.nn.BatchNorm1d(64)
     with torch.no_grad():
         net.running_var.fill_(1e-3)
         net.bias.fill_(1e-3)

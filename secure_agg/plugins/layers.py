@@ -198,8 +198,8 @@ def difference(new: Sequence[Array], old: Sequence[Array]) -> list[Array]:
 
 def sign_slots(old: Sequence[Array], room: int) -> tuple[int | None, ...]:
     """Which of ``room`` signs is each array's: none where it is negative somewhere, or no number, before training.
-    Where there is room for all arrays, its own in their order. Else those that have one take them in order, and if it must be
-    neighbours share one, which says what holds of all of them.
+    Where there is room for all arrays, its own in their order. Else those that have one take them in order, and if it
+    must be neighbours share one, which says what holds of all of them.
     """
     fit = [bool((array >= 0).all()) for array in old]
     count, place = sum(fit), iter(range(len(old)))
