@@ -526,8 +526,7 @@ def test_threshold_many_letters_give_the_update_and_all_that_fewer_see_fits_anot
         return total.tolist()
 
     update = np.concatenate([array.reshape(-1) for array in tape.federation.updates[C000]])
-    top = (1 << config.policy.bits) - 1
-    encoded = np.floor((np.clip(update.astype(np.float64), -8, 8) + 8) * (top / 16) + 0.5).astype(int).tolist()
+    encoded = (config.policy.top // 2 + np.rint(update / config.policy.step)).astype(int).tolist()
     for parties in combinations(range(scheme.parties), scheme.threshold):
         assert rebuilt(shares[C000], parties)[: len(encoded)] == encoded, "t aggregators together read every update"
 
