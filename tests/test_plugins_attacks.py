@@ -36,9 +36,8 @@ from secure_agg.plugins import parcels
 from secure_agg.plugins.aborts import AbortJournal
 from secure_agg.plugins.coordinator import Coordinator
 from secure_agg.plugins.home import ClientHome
-from secure_agg.plugins.metrics import MetricCodec
 from secure_agg.plugins.parcels import Parcel
-from secure_agg.plugins.participant import MetricNames, Participant, Trained
+from secure_agg.plugins.participant import MetricNames, Participant, Trained, round_shapes
 from secure_agg.plugins.phases import Payload
 
 
@@ -60,7 +59,7 @@ def configured(world: World, at: Model, **changes: Any) -> RoundConfig:
         attempt=0,
         policy=world.policy,
         cohort=world.server.trust.cohort("task"),
-        shapes=(*(array.shape for array in at), (MetricCodec(world.policy).size,)),
+        shapes=round_shapes(world.policy, at, trains=True),
         base_model=model_digest(at),
         operators=world.server.trust.operators,
         log_key=world.server.trust.log or b"",

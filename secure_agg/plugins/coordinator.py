@@ -298,9 +298,11 @@ class Coordinator:
             return {}
         codec = MetricCodec(config.policy, config.weight_limit)
         means = codec.decode(verified.average[-1], given.pop(), verified.record.weight_sum)
-        if means.get(CLIPPED):
+        share = means.pop(CLIPPED, 0.0)
+        if share:
+            means[CLIPPED] = share
             _log.warning(
                 "round %d of %r: %.3g%% of the values of updates were clipped to ±%g: take a larger clip",
-                config.round, config.task, 100 * means[CLIPPED], config.policy.clip,
+                config.round, config.task, 100 * share, config.policy.clip,
             )  # fmt: skip
         return means

@@ -40,7 +40,9 @@ MAX_METRICS: Final = 16
 reported.
 """
 CLIPPED: Final = "secure-agg-clipped"
-"""The metric that nodes add where they train: the share of the update's values that was clipped, in [0, 1]."""
+"""The metric that nodes add where they train: the share of the update's values that was clipped, in [0, 1]. It
+is reported where something was.
+"""
 LARGEST: Final = 2.0**36
 """A metric above this in size counts as one that is not finite."""
 RESOLUTION: Final = 2.0**-32
