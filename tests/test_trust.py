@@ -283,6 +283,7 @@ def test_a_policy_that_differs_in_one_field_is_refused_by_that_name(field: str) 
         "options": (),
         "clip": 0.2,
         "bits": 15,
+        "commit_packed": True,
         "rounding": "stochastic",
         "max_weight": 99,
         "cohort_size": 6,
