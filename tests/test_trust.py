@@ -314,6 +314,7 @@ def test_a_policy_that_differs_in_one_field_is_refused_by_that_name(field: str) 
         "options": (),
         "clip": 0.2,
         "bits": 15,
+        "commit_packed": True,
         "max_error": 1e9,
         "max_weight": 101,
         "cohort_size": 6,
