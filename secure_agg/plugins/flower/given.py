@@ -56,7 +56,7 @@ def instructions(message: Message, content: RecordDict, weight_key: str, around:
     Raises:
         MalformedMessage: something in it has no encoding.
     """
-    records = [(name, _KINDS[type(record)], _values(record)) for name, record in content.items()]
+    records = [(name, _kind(record), _values(record)) for name, record in content.items()]
     return Instructions.of(
         message=(message.metadata.message_type, message.metadata.group_id),
         records=records,
@@ -100,6 +100,11 @@ def handed_over(
         yield asked, own
     finally:
         context.state = own.state
+
+
+def _kind(record: ArrayRecord | ConfigRecord | MetricRecord) -> str:
+    """Also of a record by one of Flower's older names, which arrives under the new one."""
+    return next(word for kind, word in _KINDS.items() if isinstance(record, kind))
 
 
 def _values(record: ArrayRecord | ConfigRecord | MetricRecord) -> dict[str, Any]:
