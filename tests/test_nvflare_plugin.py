@@ -282,6 +282,19 @@ def test_a_first_model_that_is_not_the_pinned_one_is_not_trained_on(tmp_path: Pa
         check(world.network.round(PARAMS), PARAMS)
 
 
+def test_a_site_that_comes_late_is_shown_what_it_has_missed(tmp_path: Path) -> None:
+    world = World(tmp_path, names=NAMES[:3], start_model=start_digest(PARAMS))
+    with contextlib.closing(world.network):
+        params = PARAMS
+        for _ in range(2):
+            result = world.network.round(params)
+            check(result, params, NAMES[:3])
+            params = result.params
+        late = world.network.add(NAMES[3], world.folder / "clients" / NAMES[3])
+        check(world.network.round(params), params)
+        assert late.errors == []
+
+
 def test_a_pinned_server_optimizer_makes_the_next_model_here_too(tmp_path: Path) -> None:
     optimizer = ServerOptimizer.create("FedAvgM", learning_rate=0.5, momentum=0.5)
     world = World(tmp_path, start_model=start_digest(PARAMS), optimizer=optimizer)
