@@ -122,6 +122,23 @@ def test_a_crafted_first_model_is_refused_by_every_node(tmp_path: Path) -> None:
     assert sorted(seen.trained) == [0, 1, 2]
 
 
+def test_a_node_that_was_away_for_rounds_is_shown_them_and_takes_part_again(tmp_path: Path) -> None:
+    seen = Seen()
+    app = app_of(seen=seen)
+    strategy = FedAdam(tau=0.1, fraction_evaluate=0.0)
+    rules = {"optimizer": strategies.optimizer(strategy), "start_model": start_digest(start())}
+    fleet = Fleet.make(tmp_path, members(4, app), rules=rules)
+    fleet.grid.nodes[103].app = lambda message, context: None
+    result = fleet.run(strategy, rounds=2, phase_s=3.0)
+    assert 3 not in seen.trained
+    fleet.grid.nodes[103].app = app
+    with flower_log() as log:
+        again = FedAdam(tau=0.1, fraction_evaluate=0.0)
+        fleet.run(again, model=model_of(result.arrays) | {"batches": start()["batches"]})
+    assert seen.trained.count(3) == 1
+    assert any("1 nodes have been shown round 0" in line for line in log)
+
+
 class Crafting(FedAvg):
     """A server that goes on from a model of its own."""
 

@@ -32,6 +32,8 @@ from secure_agg.errors import (
     RoundAborted,
     WrongContext,
 )
+from secure_agg.fl.server_optimizers import ServerOptimizer
+from secure_agg.models import start_digest
 from secure_agg.plugins import federation, parcels
 from secure_agg.plugins.nvflare import configure, controller, secure, wire
 from secure_agg.plugins.nvflare.controller import SecureFedAvg
@@ -76,9 +78,10 @@ class World:
         training: Any = train,
         policy: Policy = POLICY,
         parameters: int | None = None,
+        **rules: Any,
     ) -> None:
         self.folder = folder / "federation"
-        federation.make(self.folder, NAMES, policy, task="task", parameters=parameters)
+        federation.make(self.folder, NAMES, policy, task="task", parameters=parameters, **rules)
         self.network = Network(folder / "sites", self.folder, training)
         self.sites = {name: self.network.add(name) for name in names}
 
@@ -267,6 +270,41 @@ def test_a_model_that_is_not_the_verified_mean_is_not_trained_on(world: World) -
     assert all(isinstance(site.errors[0], PolicyViolation) for site in world.sites.values())
     assert trained == []
     check(world.network.round(result.params), result.params)
+
+
+def test_a_first_model_that_is_not_the_pinned_one_is_not_trained_on(tmp_path: Path) -> None:
+    world = World(tmp_path, start_model=start_digest(PARAMS))
+    with contextlib.closing(world.network):
+        assert world.network.round({**PARAMS, "w": PARAMS["w"] + np.float32(0.125)}).metrics is None
+        for site in world.sites.values():
+            assert isinstance(site.errors[0], PolicyViolation)
+            assert "pinned start model" in str(site.errors[0])
+        check(world.network.round(PARAMS), PARAMS)
+
+
+def test_a_site_that_comes_late_is_shown_what_it_has_missed(tmp_path: Path) -> None:
+    world = World(tmp_path, names=NAMES[:3], start_model=start_digest(PARAMS))
+    with contextlib.closing(world.network):
+        params = PARAMS
+        for _ in range(2):
+            result = world.network.round(params)
+            check(result, params, NAMES[:3])
+            params = result.params
+        late = world.network.add(NAMES[3], world.folder / "clients" / NAMES[3])
+        check(world.network.round(params), params)
+        assert late.errors == []
+
+
+def test_a_pinned_server_optimizer_makes_the_next_model_here_too(tmp_path: Path) -> None:
+    optimizer = ServerOptimizer.create("FedAvgM", learning_rate=0.5, momentum=0.5)
+    world = World(tmp_path, start_model=start_digest(PARAMS), optimizer=optimizer)
+    with contextlib.closing(world.network):
+        first = world.network.round(PARAMS)
+        second = world.network.round(first.params)
+        assert all(site.errors == [] for site in world.sites.values())
+        moved = (0.5 * mean(NAMES), 0.5 * (0.5 + 1.0) * mean(NAMES))
+        assert np.abs(first.params["w"] - PARAMS["w"] - moved[0]).max() <= BOUND
+        assert np.abs(second.params["w"] - first.params["w"] - moved[1]).max() <= BOUND
 
 
 def test_a_server_that_is_not_pinned_gets_no_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

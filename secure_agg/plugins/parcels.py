@@ -30,7 +30,7 @@ LEARN: Final = "learn"
 """A result that a node has missed, and with the first one the model that it started from."""
 KNOWN: Final = "known"
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _MAX_HEADER: Final = 4096
 
 

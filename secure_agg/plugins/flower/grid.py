@@ -60,7 +60,8 @@ class SecureGrid(Grid):
             home: the server's folder: identity, pins, ledger.
             phase_s: seconds that nodes have to answer in each phase after training, of which Flower itself takes a
                 few. To train they have the strategy's ``timeout``.
-            custom_strategy: the strategy overrides ``aggregate_train``, and works on one reply that holds the mean.
+            custom_strategy: the strategy overrides ``aggregate_train``, and works on one reply that holds the mean. If
+                it makes a model of its own of that, only nodes follow whose homes take any.
 
         Raises:
             ConfigError: the strategy needs more than the mean, weighs by another metric or has another optimizer than
