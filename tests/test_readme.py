@@ -46,7 +46,9 @@ def commands() -> Iterator[tuple[str, list[str]]]:
             yield line, line.split()[1:]
 
 
-@pytest.mark.parametrize(("shown", "words"), list(commands()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("shown", "words"), list(commands()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_command_and_option_of_the_readme_exists(shown: str, words: list[str]) -> None:
     command: click.Command = typer.main.get_command(app)
     rest = list(words)
