@@ -50,10 +50,10 @@ flower-long: setup ## Flower with 25 million parameters and with every backend; 
 	$(BIN)/python -m pytest tests -m flower_long
 
 fuzz: setup ## Thousands of damaged samples before SEAL, GMP, zstd and arkworks; some minutes.
-	$(BIN)/python -m pytest -n0 tests/test_native_boundary.py -m fuzz
+	$(BIN)/python -m pytest -n0 tests/attacks/test_native_boundary.py -m fuzz
 
 crash: setup ## The ledger after kills, failing calls and power cuts; some minutes.
-	$(BIN)/python -m pytest tests/crash -m "crash or not crash"
+	$(BIN)/python -m pytest tests/ledger/crash -m "crash or not crash"
 
 lint: setup ## Format, lint and types.
 	$(BIN)/ruff format --check .

@@ -7,10 +7,18 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks import core, he, ledger, mpc, peers, plugins, publish, rounds, scale
+from benchmarks.core import suite as core
 from benchmarks.everything import add_arguments as add_all
 from benchmarks.everything import measured, run_all
 from benchmarks.files import write
+from benchmarks.he import suite as he
+from benchmarks.ledger import suite as ledger
+from benchmarks.mpc import suite as mpc
+from benchmarks.peers import suite as peers
+from benchmarks.plugins import suite as plugins
+from benchmarks.report import publish
+from benchmarks.rounds import suite as rounds
+from benchmarks.scale import suite as scale
 from benchmarks.suite import Suite, UsageError
 
 SUITES: Final[dict[str, Suite]] = {

@@ -14,7 +14,7 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks.files import read, write
-from benchmarks.report import Report, is_current, machine
+from benchmarks.report.report import Report, is_current, machine
 from benchmarks.suite import Suite, UsageError
 
 FOLDER: Final = Path("bench-output")

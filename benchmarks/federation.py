@@ -19,18 +19,18 @@ import numpy.typing as npt
 from mpc import graph
 from mpc.keys import KeyPair
 from secure_agg import backends
-from secure_agg.aggregator import Aggregator
 from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.masking.rules import MASKED_INPUT, SHARE_KEYS
-from secure_agg.certificate import KeyCertificate, setup_digest
-from secure_agg.client import Client
-from secure_agg.config import Option, Policy, RoundConfig
-from secure_agg.identity import Identity, Roster
-from secure_agg.keyholder import KeyHolder
-from secure_agg.messages import ADVERTISE, Envelope
-from secure_agg.rounds import LocalRound
-from secure_agg.shareholder import ShareHolder
-from secure_agg.trust import TaskTrust, Trust
+from secure_agg.local.rounds import LocalRound
+from secure_agg.protocol.certificate import KeyCertificate, setup_digest
+from secure_agg.protocol.config import Option, Policy, RoundConfig
+from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.messages import ADVERTISE, Envelope
+from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.client.client import Client
+from secure_agg.roles.keyholder import KeyHolder
+from secure_agg.roles.shareholder import ShareHolder
+from secure_agg.roles.trust import TaskTrust, Trust
 from zk import parameters
 
 FEWEST_CLIENTS: Final = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.report import Report
+from benchmarks.report.report import Report
 
 
 def write(file: Path, report: Report) -> None:

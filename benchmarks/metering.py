@@ -10,17 +10,17 @@ from typing import ClassVar, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.cells import AGGREGATOR, CLIENT, VERIFY
+from benchmarks.core.memory import give_back, growth
 from benchmarks.federation import Federation
-from benchmarks.memory import give_back, growth
-from secure_agg.aggregator import Aggregator
-from secure_agg.auditor import Verified
-from secure_agg.keyholder import KeyHolder
-from secure_agg.messages import RESULT, Envelope, peek
-from secure_agg.operators import OperatorRole
-from secure_agg.rounds import LocalRound
-from secure_agg.shareholder import ShareHolder
-from secure_agg.stopwatch import Stopwatch
+from benchmarks.rounds.cells import AGGREGATOR, CLIENT, VERIFY
+from secure_agg.local.rounds import LocalRound
+from secure_agg.protocol.messages import RESULT, Envelope, peek
+from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.auditor import Verified
+from secure_agg.roles.keyholder import KeyHolder
+from secure_agg.roles.operators import OperatorRole
+from secure_agg.roles.shareholder import ShareHolder
+from secure_agg.roles.stopwatch import Stopwatch
 
 _T = TypeVar("_T")
 _HEADER: Final = 1 << 20

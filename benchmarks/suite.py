@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.report import Report
+from benchmarks.report.report import Report
 
 
 class UsageError(ValueError):

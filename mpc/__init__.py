@@ -7,11 +7,10 @@
 * ``shamir``: threshold sharing of 32-byte secrets over Z_p.
 * ``keys``: X25519 key agreement, sealed channels, key confirmation.
 * ``graph``: who masks with whom, and the thresholds that follow from stated bounds.
-* ``paillier``, ``paillier_packing``, ``paillier_phe``: Paillier, vectors in packed slots, exchange with ``phe``.
-* ``threshold_paillier``: a Paillier key that any t of its members decrypt with.
-* ``montgomery``: the modular arithmetic of encryption, on all cores.
+* ``paillier``: Paillier, vectors in packed slots, threshold keys, exchange with ``phe``.
+* ``digits``, ``words``: several small integers in one element; 64-bit words.
 * ``framing``, ``parallel``: one injective encoding of labelled bytes; chunks of work on all cores.
-* ``compiling``: says what numba compiles, where it takes long.
+* ``kernels``: loops that numba compiles where it is installed. ``optional``: packages that only some need.
 
 The package knows neither commitments nor federated learning.
 """

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc import parallel
-from mpc.compiled import compiled
+from mpc.kernels.compiled import compiled
 from mpc.keystream import CHUNK
 from mpc.ring import P, Vector
 from mpc.words import Words

@@ -27,8 +27,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from mpc.compiled import compiled
 from mpc.framing import frame
+from mpc.kernels.compiled import compiled
 from mpc.ring import P, Vector, add_into, byte_view, subtract_from
 
 KEY_BYTES: Final = 32

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mpc.compiled import compiled
+from mpc.kernels.compiled import compiled
 from mpc.ring import P, Vector
 
 N: Final = 512

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mpc.compiled import compiled
+from mpc.kernels.compiled import compiled
 
 P: Final = 2147473409
 ELEMENT_BYTES: Final = 4

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpc import parallel
-from mpc.compiled import compiled
+from mpc.kernels.compiled import compiled
 from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import P, Vector, add_into, subtract_from
 

@@ -9,23 +9,23 @@ roles without I/O, for real deployments; ``Trust`` is what each of them has pinn
 """
 
 from secure_agg._version import __version__
-from secure_agg.aggregator import Aggregator
-from secure_agg.auditor import Auditor, Verified, verify
-from secure_agg.client import Client
-from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import ClippingWarning, PrecisionWarning, SecureAggError, SecureAggWarning, VerificationError
-from secure_agg.evidence import Evidence, RoundRecord
-from secure_agg.fault import FaultProof
-from secure_agg.identity import Identity, Roster
-from secure_agg.keyholder import KeyHolder
 from secure_agg.ledger.log import Ledger
-from secure_agg.ledger.note import VerifierKey
-from secure_agg.ledger.policy import WitnessPolicy
-from secure_agg.ledger.receipt import Receipt
-from secure_agg.rounds import Result, aggregate
-from secure_agg.shareholder import ShareHolder
-from secure_agg.store import AttemptStore
-from secure_agg.trust import TaskTrust, Trust
+from secure_agg.local.rounds import Result, aggregate
+from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.auditor import Auditor, Verified, verify
+from secure_agg.roles.client.client import Client
+from secure_agg.roles.keyholder import KeyHolder
+from secure_agg.roles.memory.store import AttemptStore
+from secure_agg.roles.shareholder import ShareHolder
+from secure_agg.roles.trust import TaskTrust, Trust
+from secure_agg.tlog.note import VerifierKey
+from secure_agg.tlog.policy import WitnessPolicy
+from secure_agg.tlog.receipt import Receipt
 
 __all__ = [
     "Aggregator",

@@ -1,7 +1,7 @@
 """The extras of this package: what each needs, and what to say where it is missing.
 
 They are asked for before anything starts, not when an import fails in the middle of it. pyproject.toml lists them with
-versions; ``tests/test_extras.py`` holds the two together.
+versions; ``tests/installs/test_extras.py`` holds the two together.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc import parallel
-from mpc.compiled import compiled
 from mpc.framing import frame
+from mpc.kernels.compiled import compiled
 from mpc.keystream import KeyStream
 from mpc.ntt import LANES, N, transform_lanes
 from mpc.ring import ELEMENT_BYTES, P, Vector, add_into, from_bytes, to_bytes

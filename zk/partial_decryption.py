@@ -32,7 +32,7 @@ import numpy as np
 from mpc.framing import integer
 from mpc.keystream import KeyStream
 from mpc.optional import Optional
-from mpc.threshold_paillier import KeyShare, ThresholdError, ThresholdKey, check_partials
+from mpc.paillier.threshold import KeyShare, ThresholdError, ThresholdKey, check_partials
 from zk.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _check_form(statement: PartialDecryptionStatement) -> None:
 
 
 def prove(share: KeyShare, statement: PartialDecryptionStatement) -> PartialDecryptionProof:
-    """Prove a statement about the own share's answers (``mpc.threshold_paillier.partial_decrypt``).
+    """Prove a statement about the own share's answers (``mpc.paillier.threshold.partial_decrypt``).
 
     Raises:
         PartialDecryptionError: the statement is about another member or key, or not of the form of one.

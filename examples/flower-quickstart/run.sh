@@ -10,7 +10,7 @@ export FLWR_HOME="$work/flwr" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1 # what the app needs is installed already
 
 start=$(cd "$here" && python -c 'from quickstart.task import first_model
-from secure_agg.models import start_digest
+from secure_agg.fl.model_files import start_digest
 print(start_digest(first_model()).hex())')
 secure-agg federation init "$work/federation" --start-model "$start" --client ward-a --client ward-b --client ward-c \
     --clip 2.0 --max-weight 1000 --task digits

@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 from importlib.metadata import entry_points
 
-from secure_agg.backends.base import Backend
+from secure_agg.backends.contract import Backend
 from secure_agg.errors import ConfigError
 
 GROUP = "secure_agg.backends"
@@ -32,5 +32,5 @@ def load(name: str) -> Backend:
         raise ConfigError(f"several packages register a backend {name!r}: {', '.join(e.value for e in found)}")
     kind = found[0].load()
     if not (isinstance(kind, type) and issubclass(kind, Backend)):
-        raise ConfigError(f"backend {name!r} is {kind!r}, no subclass of secure_agg.backends.base.Backend")
+        raise ConfigError(f"backend {name!r} is {kind!r}, no subclass of secure_agg.backends.contract.Backend")
     return kind()

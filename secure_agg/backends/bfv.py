@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secure_agg.backends.base import TrustStatement
+from secure_agg.backends.contract import TrustStatement
 from secure_agg.backends.homomorphic.lattice_backend import LatticeBackend
 from secure_agg.backends.homomorphic.lattice_parameters import BFV
 

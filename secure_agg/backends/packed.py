@@ -19,9 +19,9 @@ from mpc import ring
 from mpc.digits import Digits
 from mpc.ring import ELEMENT_BYTES, Vector
 from mpc.words import Words, words_from_bytes, words_to_bytes
-from secure_agg.backends.base import Hidden, hidden_vector
-from secure_agg.config import RoundConfig
+from secure_agg.backends.contract import Hidden, hidden_vector
 from secure_agg.errors import BadInput, VerificationError
+from secure_agg.protocol.config import RoundConfig
 
 Carried = npt.NDArray[Any]
 """``uint32`` elements of Z_p, or ``uint64`` words."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mpc import paillier
-from mpc.paillier import PaillierError, PublicKey
-from mpc.paillier_packing import HEADER_BYTES
-from mpc.threshold_paillier import ThresholdKey
+from mpc.paillier import paillier
+from mpc.paillier.packing import HEADER_BYTES
+from mpc.paillier.paillier import PaillierError, PublicKey
+from mpc.paillier.threshold import ThresholdKey
 from secure_agg import extras
-from secure_agg.backends.base import AggregatorSide, Opener, TrustStatement
+from secure_agg.backends.contract import AggregatorSide, Opener, TrustStatement
 from secure_agg.backends.homomorphic import coordinates
 from secure_agg.backends.homomorphic.backend import HomomorphicAggregator, HomomorphicBackend, read_checked
 from secure_agg.backends.homomorphic.paillier_scheme import (
@@ -22,9 +22,9 @@ from secure_agg.backends.homomorphic.paillier_scheme import (
     restore,
 )
 from secure_agg.backends.homomorphic.scheme import Scheme
-from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import BadKey, ConfigError
-from secure_agg.messages import ADVERTISE
+from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.messages import ADVERTISE
 
 MODULUS_BITS: Final = "modulus_bits"
 HOLDERS: Final = "holders"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mpc.ring import Vector
-from secure_agg.backends.base import (
+from secure_agg.backends.contract import (
     AggregatorSide,
     Backend,
     ClientSide,
@@ -22,9 +22,9 @@ from secure_agg.backends.base import (
     TrustStatement,
 )
 from secure_agg.backends.packed import carrier
-from secure_agg.config import RoundConfig
 from secure_agg.errors import MalformedMessage
-from secure_agg.messages import ADVERTISE, CONSISTENCY, Message
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, Message
 
 MASKED_INPUT = "masked-input"
 

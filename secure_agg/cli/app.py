@@ -9,14 +9,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from secure_agg._version import __version__
-from secure_agg.cli import aggregator, exits, federation, keyholder, ledger, model
+from secure_agg.cli import exits, federation
 from secure_agg.cli.backends import list_backends
 from secure_agg.cli.bench import bench
-from secure_agg.cli.demo import demo
+from secure_agg.cli.demo.demo import demo
 from secure_agg.cli.keygen import keygen
+from secure_agg.cli.ledger import ledger
+from secure_agg.cli.operators import aggregator, keyholder
 from secure_agg.cli.output import JSON_FLAG
 from secure_agg.cli.plan import plan
-from secure_agg.cli.verify import verify_evidence
+from secure_agg.cli.verify import model
+from secure_agg.cli.verify.verify import verify_evidence
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from secure_agg.cli.experiment import Experiment
+from secure_agg.cli.demo.experiment import Experiment
 
 FLOAT_BYTES: Final = 4
 """A parameter in plain FedAvg: float32."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from secure_agg.claims import VERIFIED, Finding
 from secure_agg.cli.output import utc
-from secure_agg.evidence import Evidence, RoundRecord
 from secure_agg.ledger.checkpoint_time import CheckpointTime
+from secure_agg.protocol.claims import VERIFIED, Finding
+from secure_agg.protocol.evidence import Evidence, RoundRecord
 
 PINS: Final = ("policy", "roster", "operators", "log", "witnesses")
 """What a verifier can hold itself, in the order it is shown."""

@@ -12,14 +12,14 @@ from rich.console import Console
 
 from secure_agg.cli import exits
 from secure_agg.cli.output import JsonOption, emit, show_fields
-from secure_agg.config import Option, Policy
 from secure_agg.errors import ConfigError
+from secure_agg.fl.model_files import digest_argument
 from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer
-from secure_agg.identity import Identity
-from secure_agg.models import digest_argument
-from secure_agg.plugins import federation
-from secure_agg.plugins.home import ClientHome, ServerHome
-from secure_agg.trust import Trust
+from secure_agg.plugins.homes import federation
+from secure_agg.plugins.homes.home import ClientHome, ServerHome
+from secure_agg.protocol.config import Option, Policy
+from secure_agg.protocol.identity import Identity
+from secure_agg.roles.trust import Trust
 
 app = typer.Typer(no_args_is_help=True, help="Set up what the plug-ins for Flower and NVFlare work from.")
 
@@ -30,7 +30,7 @@ StartOption = Annotated[
         "--start-model",
         metavar="FILE|DIGEST",
         help="Pin the first model: a file (npz, npy, safetensors, PyTorch's state dict) or its digest, see "
-        "secure_agg.models. Without it the first model is the server's choice.",
+        "secure_agg.fl.model_files. Without it the first model is the server's choice.",
     ),
 ]
 OptimizerOption = Annotated[

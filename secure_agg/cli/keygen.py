@@ -10,7 +10,7 @@ from rich.console import Console
 
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
-from secure_agg.identity import Identity
+from secure_agg.protocol.identity import Identity
 
 
 def keygen(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from secure_agg.claims import CLAIMS
+from secure_agg.protocol.claims import CLAIMS
 
 LedgerArgument = Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger's database file.")]
 

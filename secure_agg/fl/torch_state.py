@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_agg.errors import UpdateError
-from secure_agg.plugins.layers import Layers, apply, difference, sign_slots, signs
+from secure_agg.fl.layers import Layers, apply, difference, sign_slots, signs
 
 if TYPE_CHECKING:
     import torch

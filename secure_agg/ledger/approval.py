@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from mpc.framing import frame, integer
 from secure_agg.errors import BadSignature, LedgerDamaged
-from secure_agg.identity import verify_signature
+from secure_agg.protocol.identity import verify_signature
 
 
 def approval_text(origin: str, size: int, root: bytes) -> bytes:

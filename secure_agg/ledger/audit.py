@@ -9,8 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from secure_agg.auditor import Auditor
-from secure_agg.claims import ATTESTED, SUM
 from secure_agg.errors import (
     ConfigError,
     LedgerDamaged,
@@ -18,16 +16,18 @@ from secure_agg.errors import (
     TrustError,
     VerificationError,
 )
-from secure_agg.evidence import Evidence, RoundRecord
-from secure_agg.ledger import merkle
 from secure_agg.ledger.chain import check_link, read_record
 from secure_agg.ledger.database import Database, Leaf
 from secure_agg.ledger.evidence_store import EvidenceStore
-from secure_agg.ledger.head import SignedHead
-from secure_agg.ledger.merkle import Node
-from secure_agg.ledger.note import Note, VerifierKey
-from secure_agg.ledger.policy import WitnessPolicy
-from secure_agg.trust import Trust
+from secure_agg.protocol.claims import ATTESTED, SUM
+from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.trust import Trust
+from secure_agg.tlog.head import SignedHead
+from secure_agg.tlog.note import Note, VerifierKey
+from secure_agg.tlog.policy import WitnessPolicy
+from zk import merkle
+from zk.merkle import Node
 
 Beacon = Callable[[RoundRecord], bytes | None]
 """The public randomness that drew a round's cohort, as the auditor knows it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from secure_agg.config import NO_DIGEST
 from secure_agg.errors import LedgerDamaged, LedgerRefused, VerificationError
-from secure_agg.evidence import RoundRecord
 from secure_agg.ledger.database import Leaf
+from secure_agg.protocol.config import NO_DIGEST
+from secure_agg.protocol.evidence import RoundRecord
 
 
 def read_record(leaf: Leaf) -> RoundRecord:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from secure_agg.errors import LedgerDamaged, LedgerError
-from secure_agg.evidence import MAX_RECORD
+from secure_agg.protocol.evidence import MAX_RECORD
 
 BUSY_SECONDS: Final = 60.0
 _MAX_VALUE: Final = 2 * MAX_RECORD  # SQLite refuses to allocate more for any one row of a damaged file

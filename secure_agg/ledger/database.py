@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, LedgerRefused, VerificationError
-from secure_agg.identity import KEY_BYTES
-from secure_agg.ledger import merkle
 from secure_agg.ledger.approval import approval_text, check_approval
 from secure_agg.ledger.connection import connect, create, make_durable, typed_errors
-from secure_agg.ledger.cosignature import WitnessKey
 from secure_agg.ledger.evidence_store import sync_directory
-from secure_agg.ledger.head import SignedHead
-from secure_agg.ledger.note import SignatureLine
+from secure_agg.protocol.identity import KEY_BYTES
+from secure_agg.tlog.cosignature import WitnessKey
+from secure_agg.tlog.head import SignedHead
+from secure_agg.tlog.note import SignatureLine
+from zk import merkle
 
 SCHEMA_VERSION: Final = 3
 

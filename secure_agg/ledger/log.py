@@ -15,8 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from secure_agg.auditor import Auditor
-from secure_agg.claims import check_claims, in_order
 from secure_agg.errors import (
     ClaimRefused,
     ConfigError,
@@ -25,23 +23,25 @@ from secure_agg.errors import (
     LedgerRefused,
     VerificationError,
 )
-from secure_agg.evidence import MAX_RECORD, Evidence, RoundRecord
-from secure_agg.identity import Identity, KeyDirectory, Roster
-from secure_agg.ledger import merkle
 from secure_agg.ledger.audit import AuditReport, Beacon, DatabaseSource, audit
 from secure_agg.ledger.chain import check_link, read_record
-from secure_agg.ledger.checkpoint import Checkpoint
 from secure_agg.ledger.checkpoint_time import CheckpointTime
-from secure_agg.ledger.cosignature import WitnessKey, timestamp
 from secure_agg.ledger.database import Database, NewLeaf
 from secure_agg.ledger.evidence_store import EvidenceStore
-from secure_agg.ledger.export import ExportReport, export
-from secure_agg.ledger.head import SignedHead
-from secure_agg.ledger.note import MAX_SIGNATURES, Note, VerifierKey
-from secure_agg.ledger.policy import CLOCK_TOLERANCE, WitnessPolicy
-from secure_agg.ledger.receipt import Receipt
+from secure_agg.ledger.publish.export import ExportReport, export
 from secure_agg.ledger.released import ReleasedHead, check_released
-from secure_agg.trust import TaskTrust, Trust
+from secure_agg.protocol.claims import check_claims, in_order
+from secure_agg.protocol.evidence import MAX_RECORD, Evidence, RoundRecord
+from secure_agg.protocol.identity import Identity, KeyDirectory, Roster
+from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.trust import TaskTrust, Trust
+from secure_agg.tlog.checkpoint import Checkpoint
+from secure_agg.tlog.cosignature import WitnessKey, timestamp
+from secure_agg.tlog.head import SignedHead
+from secure_agg.tlog.note import MAX_SIGNATURES, Note, VerifierKey
+from secure_agg.tlog.policy import CLOCK_TOLERANCE, WitnessPolicy
+from secure_agg.tlog.receipt import Receipt
+from zk import merkle
 
 LOG_ROLE: Final = "log"
 """Role and name of the log's key in the key directory."""
@@ -73,7 +73,7 @@ class Ledger:
             path: of the database file.
             read_only: for auditors: needs no key, writes nothing, and there must be a ledger.
             origin: the log's unique name, for a new one; by default made from its public key.
-            claims: that rounds may make which are appended or audited here, see ``secure_agg.claims``; by default
+            claims: that rounds may make which are appended or audited here, see ``protocol.claims``; by default
                 those that the trust file pins for their task, which are sums unless something else was asked for.
 
         Raises:
@@ -426,7 +426,7 @@ class Ledger:
         with_evidence: bool = True,
         progress: Callable[[int, int], None] | None = None,
     ) -> ExportReport:
-        """Publish as static files, or bring them up to date; see ``secure_agg.ledger.export.export``."""
+        """Publish as static files, or bring them up to date; see ``secure_agg.ledger.publish.export.export``."""
         return export(
             self._database,
             self._evidence,

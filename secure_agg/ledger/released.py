@@ -15,8 +15,8 @@ import os
 from pathlib import Path
 
 from secure_agg.errors import LedgerDamaged, LedgerError, VerificationError
-from secure_agg.ledger.head import SignedHead
-from secure_agg.ledger.note import MAX_NOTE, Note, VerifierKey
+from secure_agg.tlog.head import SignedHead
+from secure_agg.tlog.note import MAX_NOTE, Note, VerifierKey
 
 
 class ReleasedHead:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from secure_agg.backends.additive import rules
 from secure_agg.backends.additive.wire import SEAL_BYTES
-from secure_agg.messages import CONSISTENCY, RECEIPT, SHARE
 from secure_agg.planning.direct import (
     AGGREGATOR,
     Shape,
@@ -23,6 +22,7 @@ from secure_agg.planning.direct import (
 from secure_agg.planning.encoding import DIGEST, KEY, SIGNATURE, binary, fields, listed, message, number, repeated, text
 from secure_agg.planning.setting import Setting
 from secure_agg.planning.work import Operation, Work, times, total
+from secure_agg.protocol.messages import CONSISTENCY, RECEIPT, SHARE
 
 
 def steps(setting: Setting) -> list[Step]:

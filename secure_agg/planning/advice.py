@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from secure_agg.config import MAX_BITS, Option
 from secure_agg.errors import ConfigError
 from secure_agg.planning.constants import Constants
 from secure_agg.planning.limits import USUAL_COHORT, corruption_borne, most_bits, most_clients
 from secure_agg.planning.prediction import Network, Prediction, predict
 from secure_agg.planning.setting import Setting
+from secure_agg.protocol.config import MAX_BITS, Option
 
 _USUAL_BITS: Final = 16
 _ENCRYPTED: Final = ("bfv", "ckks", "paillier")

@@ -17,33 +17,45 @@ from typing import Final
 import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mpc import keys, masks, paillier, paillier_packing, parallel, ring, shamir
+from mpc import keys, masks, parallel, ring, shamir
 from mpc.keys import KeyPair
 from mpc.keystream import KeyStream
 from mpc.masks import Mask
 from mpc.ntt import LANES, N
-from mpc.paillier import Encryptor
-from mpc.paillier_packing import Packing
-from secure_agg.aggregator import Aggregator
-from secure_agg.agreement import Agreement
+from mpc.paillier import packing as paillier_packing
+from mpc.paillier import paillier
+from mpc.paillier.packing import Packing
+from mpc.paillier.paillier import Encryptor
 from secure_agg.backends.additive import wire as additive_wire
-from secure_agg.backends.base import hidden_vector
+from secure_agg.backends.contract import hidden_vector
 from secure_agg.backends.homomorphic import lattice_parameters
 from secure_agg.backends.homomorphic.lattice_parameters import BFV, CKKS
 from secure_agg.backends.masking import wire as masking_wire
 from secure_agg.backends.masking.rules import MASKED_INPUT, SHARE_KEYS
-from secure_agg.client import Client
-from secure_agg.codec import FixedPoint
-from secure_agg.config import Policy, RoundConfig
-from secure_agg.identity import Identity, Roster, verify_signature
-from secure_agg.messages import ADVERTISE, NO_BULK, RESULT, AdvertisementList, Envelope, decode, encode, read, write
+from secure_agg.local.rounds import LocalRound
 from secure_agg.planning.constants import Constants
 from secure_agg.planning.prediction import AGGREGATOR, CLIENT, predict
 from secure_agg.planning.setting import Setting
 from secure_agg.planning.work import Operation
-from secure_agg.rounds import LocalRound
-from secure_agg.session import open_commitment, open_session
-from secure_agg.trust import TaskTrust, Trust
+from secure_agg.protocol.agreement import Agreement
+from secure_agg.protocol.codec import FixedPoint
+from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.identity import Identity, Roster, verify_signature
+from secure_agg.protocol.messages import (
+    ADVERTISE,
+    NO_BULK,
+    RESULT,
+    AdvertisementList,
+    Envelope,
+    decode,
+    encode,
+    read,
+    write,
+)
+from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.client.client import Client
+from secure_agg.roles.session import open_commitment, open_session
+from secure_agg.roles.trust import TaskTrust, Trust
 from zk import commitment
 from zk.commitment import randomness_length
 

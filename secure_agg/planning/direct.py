@@ -13,10 +13,10 @@ from typing import Final
 from mpc.ntt import LANES, N
 from mpc.ring import ELEMENT_BYTES
 from secure_agg.backends.plain import MASKED_INPUT
-from secure_agg.messages import ADVERTISE, CONSISTENCY, RECEIPT, RESULT
 from secure_agg.planning.encoding import DIGEST, KEY, SIGNATURE, binary, fields, message, number, repeated, text
 from secure_agg.planning.setting import Setting
 from secure_agg.planning.work import Operation, Work, times, total
+from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, RECEIPT, RESULT
 
 AGGREGATOR: Final = 10
 """Bytes of the aggregator's id."""

@@ -1,4 +1,4 @@
-"""Sizes of encoded messages without encoding any: MessagePack as ``secure_agg.messages`` uses it."""
+"""Sizes of encoded messages without encoding any: MessagePack as ``secure_agg.protocol.messages`` uses it."""
 
 from __future__ import annotations
 

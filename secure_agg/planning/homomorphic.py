@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mpc import paillier, paillier_packing
-from mpc.paillier_packing import Packing
+from mpc.paillier import packing as paillier_packing
+from mpc.paillier import paillier
+from mpc.paillier.packing import Packing
 from secure_agg import extras
 from secure_agg.backends.homomorphic import coordinates, lattice_parameters, lattice_wire
 from secure_agg.backends.homomorphic.lattice_parameters import LatticeParameters
-from secure_agg.keyholder import DECRYPT
 from secure_agg.planning.direct import (
     AGGREGATOR,
     Shape,
@@ -35,6 +35,7 @@ from secure_agg.planning.direct import (
 from secure_agg.planning.encoding import DIGEST, binary, fields, listed, message, number, text
 from secure_agg.planning.setting import TASK, Setting
 from secure_agg.planning.work import Operation, Work, total
+from secure_agg.roles.keyholder import DECRYPT
 
 
 @dataclass(frozen=True)

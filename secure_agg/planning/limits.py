@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from mpc import graph
-from secure_agg.config import MAX_BITS
-from secure_agg.evidence import MAX_HEADER
 from secure_agg.planning.prediction import CLIENT, Prediction
+from secure_agg.protocol.config import MAX_BITS
+from secure_agg.protocol.evidence import MAX_HEADER
 from zk import parameters
 from zk.parameters import InsecureParametersError
 

@@ -14,8 +14,8 @@ from mpc.vector_shares import Scheme
 from secure_agg.backends.additive import rules as additive
 from secure_agg.backends.masking.rules import COMPLETE_UP_TO
 from secure_agg.backends.packed import carrier
-from secure_agg.config import MAX_PARAMETERS, NO_DIGEST, PROTOCOL_VERSION, Layout, Option, Policy, RoundConfig
 from secure_agg.errors import ConfigError
+from secure_agg.protocol.config import MAX_PARAMETERS, NO_DIGEST, PROTOCOL_VERSION, Layout, Option, Policy, RoundConfig
 from zk.parameters import Parameters
 from zk.transcript import DIGEST_BYTES
 

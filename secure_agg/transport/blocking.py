@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from typing import ClassVar
 
-from secure_agg.messages import peek
-from secure_agg.stopwatch import Stopwatch
+from secure_agg.protocol.messages import peek
+from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.transport.client import Operators
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from mpc.optional import Optional
 from secure_agg.errors import ConfigError
-from secure_agg.messages import Wire
+from secure_agg.protocol.messages import Wire
 from secure_agg.transport.credentials import OperatorCard
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from secure_agg.errors import (
     RoundAborted,
     SecureAggError,
 )
-from secure_agg.identity import Roster
-from secure_agg.messages import Envelope, decode
+from secure_agg.protocol.identity import Roster
+from secure_agg.protocol.messages import Envelope, decode
 from secure_agg.transport.channel import (
     DEFAULT_LIMIT,
     FAILURE_KEY,

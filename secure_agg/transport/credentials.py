@@ -27,8 +27,8 @@ from cryptography.x509.oid import NameOID
 from mpc.framing import frame
 from mpc.keys import KeyPair
 from secure_agg.errors import BadKey, ConfigError, MalformedMessage, UnknownSender
-from secure_agg.identity import KEY_BYTES, Identity, Roster, verify_signature
-from secure_agg.messages import Wire, decode, encode
+from secure_agg.protocol.identity import KEY_BYTES, Identity, Roster, verify_signature
+from secure_agg.protocol.messages import Wire, decode, encode
 from zk.transcript import digest
 
 CONNECT: Final = "connect"

@@ -6,7 +6,7 @@ from typing import Final
 
 from secure_agg import errors
 from secure_agg.errors import LedgerError, MalformedMessage, SecureAggError, StoreError
-from secure_agg.messages import Wire, decode, encode
+from secure_agg.protocol.messages import Wire, decode, encode
 from secure_agg.transport.credentials import CONNECT
 
 MAX_FAILURE: Final = 4096

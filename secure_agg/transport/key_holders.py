@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from secure_agg import keystore
-from secure_agg.certificate import KeyCertificate
 from secure_agg.errors import ConfigError, MalformedMessage
-from secure_agg.keyholder import KeyHolder
-from secure_agg.messages import MAX_SETUP, decode
-from secure_agg.store import AttemptStore
+from secure_agg.local import keystore
+from secure_agg.protocol.certificate import KeyCertificate
+from secure_agg.protocol.messages import MAX_SETUP, decode
+from secure_agg.roles.keyholder import KeyHolder
+from secure_agg.roles.memory.store import AttemptStore
+from secure_agg.roles.trust import Trust
 from secure_agg.transport.credentials import OperatorKeys
-from secure_agg.trust import Trust
 
 
 def build_key_holder(

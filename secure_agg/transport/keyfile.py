@@ -1,7 +1,7 @@
 """An operator's secrets at rest: one file, encrypted under a passphrase as key holders' files are.
 
 A file is one MessagePack array, ``[header, nonce, sealed]``, with the header as associated data; see
-``secure_agg.keystore`` for the passphrase, its key and what they protect from.
+``secure_agg.local.keystore`` for the passphrase, its key and what they protect from.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mpc.keys import KeyPair
 from secure_agg.errors import ConfigError, MalformedMessage
-from secure_agg.identity import check_id
-from secure_agg.keystore import (
+from secure_agg.local.keystore import (
     NONCE_BYTES,
     ScryptParameters,
     check_scrypt,
@@ -25,7 +24,8 @@ from secure_agg.keystore import (
     read_private,
     write_new,
 )
-from secure_agg.messages import Wire, decode, encode
+from secure_agg.protocol.identity import check_id
+from secure_agg.protocol.messages import Wire, decode, encode
 from secure_agg.transport.credentials import OperatorKeys
 
 FORMAT: Final = "secure-agg-operator/1"

@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Final
 
 from secure_agg.errors import ConfigError, OperatorLost
+from secure_agg.roles.trust import Trust
 from secure_agg.transport import keyfile
 from secure_agg.transport.channel import Endpoint
 from secure_agg.transport.credentials import CONNECT, OperatorCard, OperatorKeys
 from secure_agg.transport.share_holders import share_holder_card
-from secure_agg.trust import Trust
 
 START_S: Final = 60.0
 _STOP_S: Final = 15.0

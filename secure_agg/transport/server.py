@@ -20,8 +20,8 @@ from typing import Any, Final, Protocol
 
 from secure_agg import extras
 from secure_agg.errors import ConfigError, MalformedMessage, SecureAggError
-from secure_agg.identity import Roster
-from secure_agg.messages import encode, peek
+from secure_agg.protocol.identity import Roster
+from secure_agg.protocol.messages import encode, peek
 from secure_agg.transport.channel import (
     CALLS,
     DEFAULT_LIMIT,

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.errors import BadKey, ConfigError
-from secure_agg.identity import Roster
-from secure_agg.messages import decode, encode
-from secure_agg.shareholder import ShareHolder
-from secure_agg.store import AttemptStore
+from secure_agg.protocol.identity import Roster
+from secure_agg.protocol.messages import decode, encode
+from secure_agg.roles.memory.store import AttemptStore
+from secure_agg.roles.shareholder import ShareHolder
+from secure_agg.roles.trust import Trust
 from secure_agg.transport.credentials import CONNECT, MAX_CARD, OperatorCard, OperatorKeys
-from secure_agg.trust import Trust
 
 
 def build_share_holder(keys: OperatorKeys, trust: Trust, store: AttemptStore) -> ShareHolder:

@@ -110,7 +110,7 @@ def mpc() -> None:
 
 def operators() -> None:
     """An operator answers over gRPC with mutual TLS, on this machine."""
-    from secure_agg.identity import Roster
+    from secure_agg.protocol.identity import Roster
     from secure_agg.transport.channel import Endpoint
     from secure_agg.transport.client import Operators
     from secure_agg.transport.credentials import OperatorKeys
@@ -173,7 +173,7 @@ def bench() -> None:
 
 def dev() -> None:
     """The tests start."""
-    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_ring.py"]
+    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/mpc/test_ring.py"]
     done = subprocess.run(pytest, cwd=sys.argv[2], capture_output=True, text=True, check=False)
     check(done.returncode == 0, done.stdout)
 

@@ -23,7 +23,7 @@ from secure_agg.backends.additive.aggregator import AdditiveCoordinator
 from secure_agg.backends.additive.client import AdditiveClient
 from secure_agg.backends.additive.operator import AdditiveOperator
 from secure_agg.backends.additive.setup import read_setup
-from secure_agg.backends.base import (
+from secure_agg.backends.contract import (
     AggregatorSide,
     Backend,
     ClientSide,
@@ -34,11 +34,11 @@ from secure_agg.backends.base import (
     Session,
     TrustStatement,
 )
-from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import BadKey, ConfigError, MalformedMessage, VerificationError
-from secure_agg.fault import FaultProof
-from secure_agg.identity import Identity, Roster
-from secure_agg.messages import ADVERTISE, CONSISTENCY, SignedAdvertisement
+from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, SignedAdvertisement
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 

@@ -9,8 +9,7 @@ from mpc.vector_shares import Scheme, weighted_sum
 from secure_agg.backends.additive import faults, openings, rules, shares
 from secure_agg.backends.additive.setup import AggregatorSet
 from secure_agg.backends.additive.wire import Collected, OpenedShares, PartialSum, Reveal, Revealed, Reveals
-from secure_agg.backends.base import AggregatorSide, Hidden, Session
-from secure_agg.config import RoundConfig
+from secure_agg.backends.contract import AggregatorSide, Hidden, Session
 from secure_agg.errors import (
     BadCommitment,
     DealerFault,
@@ -21,8 +20,18 @@ from secure_agg.errors import (
     RoundAborted,
     VerificationError,
 )
-from secure_agg.fault import FaultProof
-from secure_agg.messages import ADVERTISE, CONSISTENCY, Message, Opening, Statement, decode, encode, header_limit
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.messages import (
+    ADVERTISE,
+    CONSISTENCY,
+    Message,
+    Opening,
+    Statement,
+    decode,
+    encode,
+    header_limit,
+)
 
 
 @dataclass

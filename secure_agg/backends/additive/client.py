@@ -11,10 +11,10 @@ from mpc.ring import Vector, byte_view
 from mpc.vector_shares import Scheme, expand, weighted_sum
 from secure_agg.backends.additive import rules, wire
 from secure_agg.backends.additive.setup import AggregatorSet
-from secure_agg.backends.base import ClientSide, Hidden, Letter, Session
-from secure_agg.config import RoundConfig
+from secure_agg.backends.contract import ClientSide, Hidden, Letter, Session
 from secure_agg.errors import LocalProtocolError
-from secure_agg.messages import ADVERTISE, encode
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.messages import ADVERTISE, encode
 from zk.commitment import Commitment
 
 

@@ -26,11 +26,11 @@ from mpc.vector_shares import Scheme
 from secure_agg.backends.additive import openings, rules, shares, wire
 from secure_agg.backends.additive.setup import AggregatorSet, read_setup
 from secure_agg.backends.additive.wire import OpenedShares, PartialSum, Revealed
-from secure_agg.config import RoundConfig
 from secure_agg.errors import BadCommitment, BadShare, RemoteProtocolError, VerificationError
-from secure_agg.fault import FaultProof
-from secure_agg.identity import verify_signature
-from secure_agg.messages import (
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.identity import verify_signature
+from secure_agg.protocol.messages import (
     CONSISTENCY,
     MAX_CONFIG,
     Advertisement,

@@ -9,10 +9,10 @@ from mpc.ring import ELEMENT_BYTES, Vector, from_bytes
 from mpc.vector_shares import Scheme, weighted_sum
 from secure_agg.backends.additive import rules, shares
 from secure_agg.backends.additive.wire import OpenedShares, Reveals
-from secure_agg.backends.base import Session
-from secure_agg.config import RoundConfig
+from secure_agg.backends.contract import Session
 from secure_agg.errors import BadCommitment, MalformedMessage, PolicyViolation
-from secure_agg.messages import decode
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.messages import decode
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 

@@ -14,12 +14,12 @@ from secure_agg.backends.additive.openings import check_reveals
 from secure_agg.backends.additive.setup import AggregatorSet
 from secure_agg.backends.additive.shares import OpenedShare
 from secure_agg.backends.additive.wire import Collected, PartialSum, Refusal, Revealed, Reveals
-from secure_agg.backends.base import Hidden, OperatorSide, Session
-from secure_agg.config import RoundConfig
+from secure_agg.backends.contract import Hidden, OperatorSide, Session
 from secure_agg.errors import BadKey, BadShare, ConfigError, LocalProtocolError, MalformedMessage, PolicyViolation
-from secure_agg.fault import FaultProof
-from secure_agg.identity import Roster
-from secure_agg.messages import Message, Statement, decode, encode, header_limit, pack
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.identity import Roster
+from secure_agg.protocol.messages import Message, Statement, decode, encode, header_limit, pack
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import Final
 
 from mpc.framing import frame
 from mpc.keys import KeyAgreementError, check_public
-from secure_agg.certificate import setup_digest
-from secure_agg.config import RoundConfig
 from secure_agg.errors import BadKey, ConfigError, PolicyViolation
-from secure_agg.identity import Identity, Roster, verify_signature
-from secure_agg.messages import ADVERTISE, Wire, decode, encode
+from secure_agg.protocol.certificate import setup_digest
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.identity import Identity, Roster, verify_signature
+from secure_agg.protocol.messages import ADVERTISE, Wire, decode, encode
 
 _MAX_SETUP: Final = 1 << 16
 

@@ -10,9 +10,9 @@ from mpc.ring import ELEMENT_BYTES, Vector, from_bytes
 from mpc.vector_shares import Scheme, expand
 from secure_agg.backends.additive import rules, wire
 from secure_agg.backends.additive.wire import ShareLetter
-from secure_agg.config import RoundConfig
 from secure_agg.errors import BadShare, MalformedMessage
-from secure_agg.messages import decode, header_limit
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.messages import decode, header_limit
 from zk.transcript import DIGEST_BYTES, digest
 
 

@@ -11,7 +11,7 @@ from mpc.framing import frame
 from mpc.keys import KeyAgreementError, KeyPair
 from mpc.keystream import KEY_BYTES, derive_key
 from secure_agg.errors import BadKey
-from secure_agg.messages import SHARE, Wire
+from secure_agg.protocol.messages import SHARE, Wire
 from zk.transcript import DIGEST_BYTES, digest
 
 SEAL_BYTES: Final = 16

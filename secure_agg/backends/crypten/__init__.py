@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from mpc.keys import KeyPair
 from secure_agg.backends.additive.faults import session_id
 from secure_agg.backends.additive.setup import AggregatorSet, read_setup
-from secure_agg.backends.base import (
+from secure_agg.backends.contract import (
     AggregatorSide,
     Backend,
     ClientSide,
@@ -35,11 +35,11 @@ from secure_agg.backends.crypten.aggregator import CryptenCoordinator
 from secure_agg.backends.crypten.client import CryptenClient
 from secure_agg.backends.crypten.engine import loader
 from secure_agg.backends.crypten.operator import CryptenOperator
-from secure_agg.claims import ATTESTED, SUM
-from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import BadKey, MalformedMessage
-from secure_agg.identity import Identity, Roster
-from secure_agg.messages import ADVERTISE, CONSISTENCY, SignedAdvertisement
+from secure_agg.protocol.claims import ATTESTED, SUM
+from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, SignedAdvertisement
 
 
 class CryptenBackend(Backend):

@@ -10,14 +10,12 @@ import numpy as np
 
 from mpc.ring import P, Vector
 from mpc.words import Words, words_from_bytes
-from secure_agg.agreement import Session, attested_bytes
 from secure_agg.backends.additive.openings import commitment_bytes
 from secure_agg.backends.additive.setup import AggregatorSet
 from secure_agg.backends.additive.shares import read_vector
-from secure_agg.backends.base import AggregatorSide, Hidden
+from secure_agg.backends.contract import AggregatorSide, Hidden
 from secure_agg.backends.crypten import rules
 from secure_agg.backends.crypten.wire import Candidates, Collected, Computed, Verdicts, open_opening, opening_bytes
-from secure_agg.config import RoundConfig
 from secure_agg.errors import (
     LocalProtocolError,
     MalformedMessage,
@@ -27,9 +25,11 @@ from secure_agg.errors import (
     TooFewClients,
     Unattributed,
 )
-from secure_agg.identity import verify_signature
-from secure_agg.messages import ADVERTISE, Message, Opening, Signature, Statement, decode, encode, header_limit
-from secure_agg.session import open_commitment
+from secure_agg.protocol.agreement import Session, attested_bytes
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.identity import verify_signature
+from secure_agg.protocol.messages import ADVERTISE, Message, Opening, Signature, Statement, decode, encode, header_limit
+from secure_agg.roles.session import open_commitment
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 

@@ -10,11 +10,11 @@ from mpc.words import Words, last_share, words_to_bytes
 from secure_agg.backends.additive import wire as sealing
 from secure_agg.backends.additive.rules import start_of
 from secure_agg.backends.additive.setup import AggregatorSet
-from secure_agg.backends.base import ClientSide, Hidden, Letter, Session, commitment_hash
+from secure_agg.backends.contract import ClientSide, Hidden, Letter, Session, commitment_hash
 from secure_agg.backends.crypten.wire import PartyLetter, seal_opening
-from secure_agg.config import RoundConfig
 from secure_agg.errors import LocalProtocolError
-from secure_agg.messages import ADVERTISE, encode
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.messages import ADVERTISE, encode
 from zk.commitment import Commitment
 from zk.transcript import digest
 

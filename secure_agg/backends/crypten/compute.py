@@ -21,8 +21,8 @@ from mpc.words import Words
 from secure_agg.backends.crypten import rules
 from secure_agg.backends.crypten.engine.jobs import Layout, NormBound, Range, Result
 from secure_agg.backends.crypten.engine.launcher import Parties
-from secure_agg.config import RoundConfig
 from secure_agg.errors import DuplicateMessage, PolicyViolation, RoundAborted
+from secure_agg.protocol.config import RoundConfig
 from zk import parameters
 
 WAIT_SECONDS: Final = 60.0

@@ -9,12 +9,11 @@ import numpy as np
 from mpc import ring
 from mpc.keys import KeyPair
 from mpc.words import Words, expand_words, words_from_bytes, words_to_bytes
-from secure_agg.agreement import Session, attested_bytes
 from secure_agg.backends.additive import wire as sealing
 from secure_agg.backends.additive.openings import commitment_bytes
 from secure_agg.backends.additive.rules import start_of
 from secure_agg.backends.additive.setup import AggregatorSet
-from secure_agg.backends.base import Hidden, OperatorSide
+from secure_agg.backends.contract import Hidden, OperatorSide
 from secure_agg.backends.crypten import compute, rules
 from secure_agg.backends.crypten.wire import (
     Candidates,
@@ -26,10 +25,11 @@ from secure_agg.backends.crypten.wire import (
     Verdicts,
     opening_bytes,
 )
-from secure_agg.config import RoundConfig
 from secure_agg.errors import BadKey, BadShare, LocalProtocolError, MalformedMessage, PolicyViolation
-from secure_agg.identity import Identity
-from secure_agg.messages import CONSISTENCY, Message, Signature, Statement, decode, encode, header_limit
+from secure_agg.protocol.agreement import Session, attested_bytes
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.messages import CONSISTENCY, Message, Signature, Statement, decode, encode, header_limit
 from zk.transcript import DIGEST_BYTES, digest
 
 

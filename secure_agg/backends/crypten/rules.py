@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from secure_agg.agreement import Session
 from secure_agg.backends.additive.rules import (
     AGGREGATORS,
     BEGIN,
@@ -16,8 +15,9 @@ from secure_agg.backends.additive.rules import (
     SignedByAggregators,
 )
 from secure_agg.backends.crypten.engine.jobs import MAX_WORDS
-from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import ConfigError
+from secure_agg.protocol.agreement import Session
+from secure_agg.protocol.config import Policy, RoundConfig
 
 __all__ = ["AGGREGATORS", "BEGIN", "COLLECT", "PARTIAL_SUM", "SHARE"]
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mpc.framing import frame
 from mpc.keystream import KEY_BYTES, derive_key
-from secure_agg.messages import Signature, Wire
+from secure_agg.protocol.messages import Signature, Wire
 from zk.transcript import DIGEST_BYTES
 
 _TAG_BYTES: Final = 16

@@ -13,8 +13,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 
 from mpc.ring import ELEMENT_BYTES, Vector
-from secure_agg.agreement import Agreement, Session
-from secure_agg.backends.base import (
+from secure_agg.backends.contract import (
     AggregatorSide,
     Backend,
     ClientSide,
@@ -25,8 +24,6 @@ from secure_agg.backends.base import (
     hidden_vector,
 )
 from secure_agg.backends.homomorphic.scheme import Scheme, Summing
-from secure_agg.certificate import KeyCertificate, read_certificate, setup_digest
-from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import (
     BadCommitment,
     BadKey,
@@ -36,9 +33,21 @@ from secure_agg.errors import (
     RemoteProtocolError,
     Unattributed,
 )
-from secure_agg.identity import Roster
-from secure_agg.keyholder import DECRYPT, Opened
-from secure_agg.messages import ADVERTISE, CONSISTENCY, Message, Statement, StatementEntry, Wire, decode, encode
+from secure_agg.protocol.agreement import Agreement, Session
+from secure_agg.protocol.certificate import KeyCertificate, read_certificate, setup_digest
+from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.identity import Roster
+from secure_agg.protocol.messages import (
+    ADVERTISE,
+    CONSISTENCY,
+    Message,
+    Statement,
+    StatementEntry,
+    Wire,
+    decode,
+    encode,
+)
+from secure_agg.roles.keyholder import DECRYPT, Opened
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES, digest
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mpc.ring import P, Vector
-from secure_agg.config import Policy, RoundConfig
+from secure_agg.protocol.config import Policy, RoundConfig
 from zk.parameters import noise_bits
 
 

@@ -40,7 +40,7 @@ from secure_agg.backends.homomorphic.lattice_parameters import BFV, CKKS, DUMMIE
 from secure_agg.backends.homomorphic.lattice_pool import Slots, encrypt_all
 from secure_agg.backends.homomorphic.seal_format import open_stream
 from secure_agg.errors import BadInput, LocalProtocolError, MalformedMessage, UpdateError
-from secure_agg.refusal import LIBRARY_ERRORS
+from secure_agg.protocol.refusal import LIBRARY_ERRORS
 
 if TYPE_CHECKING:
     import tenseal as ts

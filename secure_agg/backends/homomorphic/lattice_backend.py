@@ -9,16 +9,16 @@ from typing import ClassVar, Final
 from mpc.framing import integer
 from mpc.ring import Vector
 from secure_agg import extras
-from secure_agg.agreement import Participants
-from secure_agg.backends.base import Answer, Opener
+from secure_agg.backends.contract import Answer, Opener
 from secure_agg.backends.homomorphic import coordinates, lattice, lattice_parameters, lattice_wire
 from secure_agg.backends.homomorphic.backend import HomomorphicBackend
 from secure_agg.backends.homomorphic.lattice import PublicKey, SecretKey
 from secure_agg.backends.homomorphic.lattice_parameters import LatticeParameters
 from secure_agg.backends.homomorphic.scheme import Scheme, Summing
-from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import BadInput, ConfigError
-from secure_agg.keyholder import DECRYPT
+from secure_agg.protocol.agreement import Participants
+from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.roles.keyholder import DECRYPT
 
 _TOTAL_BYTES: Final = 8
 

@@ -19,7 +19,7 @@ from secure_agg.backends.homomorphic.seal_format import (
     secret_key_shape,
 )
 from secure_agg.errors import BadKey, MalformedMessage, WrongContext
-from secure_agg.refusal import LIBRARY_ERRORS
+from secure_agg.protocol.refusal import LIBRARY_ERRORS
 
 if TYPE_CHECKING:
     import tenseal as ts

@@ -13,14 +13,15 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mpc import paillier, paillier_packing, threshold_paillier
 from mpc.keystream import KeyStream
-from mpc.paillier import Encryptor, PaillierError, PublicKey, SecretKey
-from mpc.paillier_packing import Packing
+from mpc.paillier import packing as paillier_packing
+from mpc.paillier import paillier
+from mpc.paillier import threshold as threshold_paillier
+from mpc.paillier.packing import Packing
+from mpc.paillier.paillier import Encryptor, PaillierError, PublicKey, SecretKey
+from mpc.paillier.threshold import MAX_MEMBERS, KeyShare, ThresholdKey
 from mpc.ring import Vector
-from mpc.threshold_paillier import MAX_MEMBERS, KeyShare, ThresholdKey
-from secure_agg.agreement import Participants
-from secure_agg.backends.base import Answer, Hidden, Opener, Session
+from secure_agg.backends.contract import Answer, Hidden, Opener, Session
 from secure_agg.backends.homomorphic import coordinates
 from secure_agg.backends.homomorphic.backend import (
     ENCRYPTED_INPUT,
@@ -29,8 +30,6 @@ from secure_agg.backends.homomorphic.backend import (
     check_bound,
 )
 from secure_agg.backends.homomorphic.scheme import Scheme, Summing
-from secure_agg.certificate import KeyCertificate
-from secure_agg.config import RoundConfig
 from secure_agg.errors import (
     BadInput,
     BadKey,
@@ -38,8 +37,11 @@ from secure_agg.errors import (
     MalformedMessage,
     Unattributed,
 )
-from secure_agg.keyholder import DECRYPT
-from secure_agg.messages import ADVERTISE, Message, Wire, decode, encode
+from secure_agg.protocol.agreement import Participants
+from secure_agg.protocol.certificate import KeyCertificate
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.messages import ADVERTISE, Message, Wire, decode, encode
+from secure_agg.roles.keyholder import DECRYPT
 from zk.partial_decryption import (
     PartialDecryptionError,
     PartialDecryptionProof,
@@ -59,7 +61,7 @@ class PaillierPublic(Wire, frozen=True):
         modulus: n, little endian.
         threshold: members that decrypt together; 1 for a key that one holder has.
         members: of a shared key, in id order; empty otherwise.
-        base, verification: see ``mpc.threshold_paillier.ThresholdKey``; ciphertext-sized, little endian.
+        base, verification: see ``mpc.paillier.threshold.ThresholdKey``; ciphertext-sized, little endian.
     """
 
     modulus: bytes
@@ -112,7 +114,7 @@ class PaillierSecret(Wire, frozen=True):
     Attributes:
         public: the public key, as ``write_public`` encodes it.
         member: whose share it is; empty for a key that one holder has.
-        value: of a share, ciphertext-sized, little endian; of a whole key ``mpc.paillier.SecretKey.to_bytes``.
+        value: of a share, ciphertext-sized, little endian; of a whole key ``mpc.paillier.paillier.SecretKey.to_bytes``.
     """
 
     public: bytes

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from mpc.ring import Vector
-from secure_agg.config import RoundConfig
+from secure_agg.protocol.config import RoundConfig
 
 
 class Summing(ABC):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from secure_agg.backends.base import AggregatorSide, Backend, ClientSide, Once, Phase, PhaseKind, TrustStatement
+from secure_agg.backends.contract import AggregatorSide, Backend, ClientSide, Once, Phase, PhaseKind, TrustStatement
 from secure_agg.backends.masking.aggregator import MaskingAggregator
 from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.rules import (
@@ -26,9 +26,9 @@ from secure_agg.backends.masking.rules import (
 )
 from secure_agg.backends.masking.wire import split_part
 from secure_agg.backends.packed import carrier
-from secure_agg.config import Policy, RoundConfig
 from secure_agg.errors import ConfigError
-from secure_agg.messages import ADVERTISE, CONSISTENCY
+from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
 
 
 class MaskingBackend(Backend):

@@ -17,7 +17,7 @@ from mpc.keystream import derive_key
 from mpc.masks import Mask
 from mpc.ring import Vector
 from mpc.shamir import ShareError
-from secure_agg.backends.base import AggregatorSide, Session
+from secure_agg.backends.contract import AggregatorSide, Session
 from secure_agg.backends.masking import rules
 from secure_agg.backends.masking.rules import CHOOSE_PEERS, MASKED_INPUT, SHARE_KEYS, UNMASK
 from secure_agg.backends.masking.wire import (
@@ -37,7 +37,6 @@ from secure_agg.backends.masking.wire import (
     split_part,
 )
 from secure_agg.backends.packed import carrier
-from secure_agg.config import RoundConfig
 from secure_agg.errors import (
     BadInput,
     BadShare,
@@ -49,7 +48,8 @@ from secure_agg.errors import (
     Unattributed,
     UnknownSender,
 )
-from secure_agg.messages import ADVERTISE, CONSISTENCY, Message, decode, encode, header_limit
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, Message, decode, encode, header_limit
 from zk.transcript import DIGEST_BYTES
 
 

@@ -9,7 +9,7 @@ from mpc.keys import KeyAgreementError, KeyPair
 from mpc.keystream import KeyStream, derive_key
 from mpc.masks import Mask
 from mpc.ring import Vector
-from secure_agg.backends.base import ClientSide, Hidden, Session
+from secure_agg.backends.contract import ClientSide, Hidden, Session
 from secure_agg.backends.masking import rules
 from secure_agg.backends.masking.rules import CHOOSE_PEERS, MASKED_INPUT, SHARE_KEYS, UNMASK
 from secure_agg.backends.masking.wire import (
@@ -29,10 +29,10 @@ from secure_agg.backends.masking.wire import (
     split_part,
 )
 from secure_agg.backends.packed import carrier
-from secure_agg.config import RoundConfig
 from secure_agg.errors import BadKey, PolicyViolation
-from secure_agg.identity import verify_signature
-from secure_agg.messages import ADVERTISE, decode, encode, header_limit, signed_bytes
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.identity import verify_signature
+from secure_agg.protocol.messages import ADVERTISE, decode, encode, header_limit, signed_bytes
 
 
 class MaskingClient(ClientSide):

@@ -8,7 +8,7 @@ from mpc import keys
 from mpc.keys import KeyAgreementError
 from mpc.shamir import SHARE_BYTES
 from secure_agg.errors import BadKey, MalformedMessage
-from secure_agg.messages import ADVERTISE, Wire
+from secure_agg.protocol.messages import ADVERTISE, Wire
 from zk.transcript import DIGEST_BYTES, digest
 
 SEALED_BYTES: Final = 2 * SHARE_BYTES + keys.SEAL_OVERHEAD

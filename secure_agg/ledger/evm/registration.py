@@ -7,13 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from secure_agg import backends
-from secure_agg.auditor import Auditor, Verified
-from secure_agg.claims import CLAIMS, SUM
-from secure_agg.config import RoundConfig
 from secure_agg.errors import ConfigError, VerificationError
-from secure_agg.evidence import Evidence, RoundRecord
-from secure_agg.identity import Roster
-from secure_agg.ledger import merkle
 from secure_agg.ledger.evm.statement import (
     MAX_CLIENTS,
     MAX_MEMBERS,
@@ -27,10 +21,15 @@ from secure_agg.ledger.evm.statement import (
     participant_point,
     statement_value,
 )
-from secure_agg.messages import Opening
-from secure_agg.session import open_session
-from secure_agg.trust import Trust
-from zk import kzg
+from secure_agg.protocol.claims import CLAIMS, SUM
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.protocol.identity import Roster
+from secure_agg.protocol.messages import Opening
+from secure_agg.roles.auditor import Auditor, Verified
+from secure_agg.roles.session import open_session
+from secure_agg.roles.trust import Trust
+from zk import kzg, merkle
 from zk.transcript import DIGEST_BYTES
 
 

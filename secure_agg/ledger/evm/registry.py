@@ -13,12 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from secure_agg.errors import ConfigError, LedgerError, LedgerRefused, VerificationError
-from secure_agg.evidence import RoundRecord
-from secure_agg.ledger import merkle
 from secure_agg.ledger.evm.node import LocalAccount, Web3, errors, send
 from secure_agg.ledger.evm.registration import AnchoredRound
 from secure_agg.ledger.evm.statement import Domain, Entry, entries_root, leaf_at
 from secure_agg.ledger.log import Ledger
+from secure_agg.protocol.evidence import RoundRecord
+from zk import merkle
 
 
 @functools.cache

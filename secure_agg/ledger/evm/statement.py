@@ -24,8 +24,7 @@ from mpc.framing import frame, integer
 from mpc.ntt import N
 from mpc.ring import ELEMENT_BYTES, P, Vector, from_bytes
 from secure_agg.errors import VerificationError
-from secure_agg.ledger import merkle
-from zk import kzg
+from zk import kzg, merkle
 from zk.transcript import digest
 
 SLOT_BITS: Final = 42

@@ -4,7 +4,7 @@ On the client, ``@app.train(mods=[secure_mod])`` and ``@app.evaluate(mods=[secur
 ``strategy.start(grid=SecureGrid(grid, strategy, home), …)``. Everything else of the app stays as it is.
 """
 
-from secure_agg.plugins.versions import require
+from secure_agg.plugins.core.versions import require
 
 require("flwr", ">=1.41,<1.43", "flower")
 

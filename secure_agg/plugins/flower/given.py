@@ -28,7 +28,7 @@ from flwr.app.metadata import Metadata
 from flwr.common.constant import APP_DIR, SUPERLINK_NODE_ID
 from flwr.supercore.utils import get_flwr_home
 
-from secure_agg.plugins.instructions import Instructions, files, ordered
+from secure_agg.plugins.core.instructions import Instructions, files, ordered
 from zk.transcript import digest
 
 WEIGHT_KEY: Final = "num-examples"

@@ -23,15 +23,15 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore.run import Run
 
 from secure_agg.errors import ConfigError, MalformedMessage, RemoteProtocolError, SecureAggError, TooFewClients
-from secure_agg.plugins import parcels
-from secure_agg.plugins.coordinator import Coordinator, Outcome
+from secure_agg.fl.layers import Layers
+from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.coordinator import Coordinator, Outcome
+from secure_agg.plugins.core.participant import EVALUATION
+from secure_agg.plugins.core.phases import Payload, one_line
 from secure_agg.plugins.flower import given, records, strategies, wire
 from secure_agg.plugins.flower.exchange import Reply, exchange
 from secure_agg.plugins.flower.logs import logger, relay
-from secure_agg.plugins.home import ServerHome
-from secure_agg.plugins.layers import Layers
-from secure_agg.plugins.participant import EVALUATION
-from secure_agg.plugins.phases import Payload, one_line
+from secure_agg.plugins.homes.home import ServerHome
 
 _TRAIN: Final = "train"
 _EVALUATE: Final = "evaluate"

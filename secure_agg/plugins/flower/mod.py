@@ -16,12 +16,12 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
 from secure_agg.errors import ConfigError, MalformedMessage, PolicyViolation, SecureAggError, UpdateError
+from secure_agg.fl.layers import Layers
+from secure_agg.plugins.core.metrics import scalars
+from secure_agg.plugins.core.participant import Participant, Trained
 from secure_agg.plugins.flower import given, records, wire
 from secure_agg.plugins.flower.logs import logger, relay
-from secure_agg.plugins.home import ClientHome
-from secure_agg.plugins.layers import Layers
-from secure_agg.plugins.metrics import scalars
-from secure_agg.plugins.participant import Participant, Trained
+from secure_agg.plugins.homes.home import ClientHome
 
 HOME: Final = "secure-agg-home"
 """Key of the node's own configuration: the folder that holds its identity and pins."""

@@ -13,7 +13,7 @@ from flwr.app import Array, ArrayRecord, RecordDict
 from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
 
 from secure_agg.errors import MalformedMessage
-from secure_agg.plugins.parcels import Parcel
+from secure_agg.plugins.core.parcels import Parcel
 
 PAYLOAD: Final = "secure-agg"
 """The record that holds the payload."""

@@ -4,7 +4,7 @@ What is pinned, roster, policy and keys, comes from each site's own configuratio
 decides none of it.
 """
 
-from secure_agg.plugins.versions import require
+from secure_agg.plugins.core.versions import require
 
 require("nvflare", ">=2.9,<2.10", "nvflare")
 

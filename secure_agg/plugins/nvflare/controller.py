@@ -20,14 +20,14 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.workflows.fedavg import FedAvg
 
 from secure_agg.errors import ConfigError, MalformedMessage, RoundAborted, SecureAggError
-from secure_agg.plugins import parcels
-from secure_agg.plugins.coordinator import Coordinator, Outcome
-from secure_agg.plugins.home import ServerHome
-from secure_agg.plugins.layers import Layers
+from secure_agg.fl.layers import Layers
+from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.coordinator import Coordinator, Outcome
+from secure_agg.plugins.core.phases import Ask, Payload
+from secure_agg.plugins.homes.home import ServerHome
 from secure_agg.plugins.nvflare import given, models, wire
 from secure_agg.plugins.nvflare.peers import Answer, Peers
 from secure_agg.plugins.nvflare.site import server_home
-from secure_agg.plugins.phases import Ask, Payload
 
 _POLL_S: Final = 0.2
 _PROBE_S: Final = 5.0

@@ -28,7 +28,7 @@ from nvflare.client.constants import CLIENT_API_CONFIG
 from nvflare.fuel.utils import fobs
 
 from secure_agg.errors import MalformedMessage
-from secure_agg.plugins.instructions import Instructions, files
+from secure_agg.plugins.core.instructions import Instructions, files
 from secure_agg.plugins.nvflare import wire
 
 WEIGHT_KEY: Final = FLMetaKey.NUM_STEPS_CURRENT_ROUND

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 
 from secure_agg.errors import UpdateError
-from secure_agg.plugins.layers import Floats, Layers
+from secure_agg.fl.layers import Floats, Layers
+from secure_agg.plugins.core.participant import Trained
 from secure_agg.plugins.nvflare.given import WEIGHT_KEY
-from secure_agg.plugins.participant import Trained
 
 Named = Mapping[str, npt.NDArray[Any]]
 

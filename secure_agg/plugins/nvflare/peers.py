@@ -13,10 +13,10 @@ from typing import Any, Final
 from nvflare.apis.shareable import Shareable
 
 from secure_agg.errors import DuplicateMessage
-from secure_agg.plugins import parcels
-from secure_agg.plugins.coordinator import Coordinator
+from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.coordinator import Coordinator
+from secure_agg.plugins.core.phases import Payload, one_line
 from secure_agg.plugins.nvflare import wire
-from secure_agg.plugins.phases import Payload, one_line
 
 _log = logging.getLogger("secure_agg.plugins")
 

@@ -21,16 +21,16 @@ from nvflare.app_common.widgets.convert_to_fed_event import ConvertToFedEvent
 from nvflare.app_common.widgets.metric_relay import MetricRelay
 
 from secure_agg.errors import LocalProtocolError, PolicyViolation, RoundAborted
-from secure_agg.plugins import parcels
-from secure_agg.plugins.home import ClientHome
-from secure_agg.plugins.instructions import Instructions
-from secure_agg.plugins.layers import Layers
+from secure_agg.fl.layers import Layers
+from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.instructions import Instructions
+from secure_agg.plugins.core.participant import Participant, Trained
+from secure_agg.plugins.homes.home import ClientHome
 from secure_agg.plugins.nvflare import given, wire
 from secure_agg.plugins.nvflare.models import named, trained
 from secure_agg.plugins.nvflare.site import client_home
-from secure_agg.plugins.participant import Participant, Trained
 
-_PROP: Final = "secure_agg.session"
+_PROP: Final = "secure_agg.roles.session"
 _log = logging.getLogger("secure_agg.plugins")
 
 

@@ -19,7 +19,7 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 
 from secure_agg.errors import MalformedMessage, ProtocolError, SecureAggError
-from secure_agg.plugins import parcels
+from secure_agg.plugins.core import parcels
 
 TOPIC: Final = "secure_agg"
 ALIVE: Final = "secure_agg.alive"
@@ -33,7 +33,7 @@ _CALL: Final = "secure_agg.call"
 _PLACE: Final = "secure_agg.place"
 _COUNT: Final = "secure_agg.count"
 _PIECE: Final = "secure_agg.piece"
-_REFUSAL: Final = "secure_agg.refusal"
+_REFUSAL: Final = "secure_agg.protocol.refusal"
 _SEALED: Final = "secure_agg.sealed"
 _MOST_PIECES: Final = parcels.MAX_PAYLOAD // parcels.PIECE
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from secure_agg.backends.crypten.engine.randomness import Words
 from secure_agg.errors import ConfigError, MalformedMessage
-from secure_agg.messages import Wire
+from secure_agg.protocol.messages import Wire
 
 MIN_PARTIES: Final = 2
 MAX_PARTIES: Final = 5

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mpc.compiled import compiled
+from mpc.kernels.compiled import compiled
 from secure_agg.backends.crypten.engine.randomness import Words
 
 WORD = 64

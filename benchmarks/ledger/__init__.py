@@ -1,0 +1,1 @@
+"""The suite ``ledger``: appends, proofs and gas."""

@@ -1,0 +1,1 @@
+"""The suite ``mpc``: shared aggregation, beside CrypTen itself."""

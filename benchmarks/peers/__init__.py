@@ -1,0 +1,1 @@
+"""The suite ``peers``: other people's code beside ours."""

@@ -1,0 +1,1 @@
+"""The suite ``rounds``: the matrix of whole rounds, each cell in processes of its own."""

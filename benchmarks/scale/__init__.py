@@ -1,0 +1,1 @@
+"""The suite ``scale``: whole rounds beside what the planner says of them."""

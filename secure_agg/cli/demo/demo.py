@@ -1,0 +1,219 @@
+"""``secure-agg demo``: federated training in secure rounds, measured against plain and centralised training;
+with ``--tamper``, what happens when the aggregator cheats; with ``--poison``, when a client does.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.console import Console
+
+from secure_agg import extras
+from secure_agg.backends import load as load_backend
+from secure_agg.backends.crypten.engine import loader
+from secure_agg.cli import exits
+from secure_agg.cli.costs import costs
+from secure_agg.cli.demo import chart, experiment, poison, poison_chart, tamper
+from secure_agg.cli.demo.poison_report import document_of as poison_document
+from secure_agg.cli.demo.poison_report import show_poisoning
+from secure_agg.cli.demo.report import document_of, show_tampering, show_training, tampering_document
+from secure_agg.cli.output import JsonOption, emit, progress
+from secure_agg.errors import ConfigError
+from secure_agg.fl import datasets
+from secure_agg.fl.fedavg import Model, run_federated
+from secure_agg.ledger.log import Ledger
+
+BACKEND: Final = "masking"
+ROUNDS: Final = 10
+TAMPER_ROUNDS: Final = 3
+POISON_ROUNDS: Final = 6
+LEDGER_FILE: Final = "rounds.db"
+CHART_FILE: Final = "demo.png"
+TAMPERED_FILE: Final = "tampered.evidence"
+POISON_FILE: Final = "poison.png"
+
+
+def demo(
+    dataset: Annotated[
+        str, typer.Option(help="breast-cancer (5 hospitals of unequal sizes) or digits (10 clients).")
+    ] = "breast-cancer",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help=f"How updates are hidden: see secure-agg backends. By default {BACKEND}, with --poison "
+            f"{poison.BACKEND}."
+        ),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Rounds of training; by default {ROUNDS}, with --tamper {TAMPER_ROUNDS}, with --poison "
+            f"{POISON_ROUNDS}.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws split, start model, shuffles and lost clients.")] = 7,
+    output: Annotated[
+        Path, typer.Option(help="Each run makes a new folder in here, DATASET-1, DATASET-2, …; nothing is deleted.")
+    ] = Path("demo-output"),
+    tampering: Annotated[
+        bool,
+        typer.Option("--tamper", help="Let the aggregator alter the last round's sum. Exits with 1: it is caught."),
+    ] = False,
+    poisoned: Annotated[
+        bool, typer.Option("--poison", help="Let one client send poison, and compare what keeps it out unseen.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a model over several hospitals in secure rounds, losing clients on the way, and compare.
+
+    The same training runs three times from the same seeds: with secure averaging, with plain averaging, and
+    with all data in one place. It leaves a ledger with the evidence of every round, and a chart, in a new
+    folder below --output. With --tamper it stops after the secure training and shows who notices.
+
+    With --poison one client sends its update backwards and far too large. The training runs without poison, with it,
+    and with it under a norm bound, a trimmed mean and a median that are computed on shared updates.
+    """
+    if dataset not in datasets.NAMES:
+        raise ConfigError(f"there is no data set {dataset!r}: {', '.join(datasets.NAMES)}")
+    if tampering and poisoned:
+        raise ConfigError("--tamper and --poison are two demonstrations: choose one")
+    backend = backend or (poison.BACKEND if poisoned else BACKEND)
+    load_backend(backend)
+    if poisoned and backend != poison.BACKEND:
+        raise ConfigError(
+            f"backend {backend!r} sums what it is given, poison included: --poison needs {poison.BACKEND!r}"
+        )
+    extras.require("demo")
+    if poisoned:
+        loader.require()
+    number = rounds if rounds is not None else _default_rounds(tampering, poisoned)
+    if tampering and number < 2:
+        raise ConfigError("--tamper needs at least 2 rounds: an honest one first")
+    federation = datasets.load(dataset, seed)
+    folder = _new_folder(output, dataset)
+    if poisoned:
+        _poisoned(federation, number, seed, folder, as_json)
+    elif tampering:
+        _tampered(federation, backend, number, seed, folder, as_json)
+    else:
+        _trained(federation, backend, number, seed, folder, as_json)
+
+
+def _default_rounds(tampering: bool, poisoned: bool) -> int:
+    if tampering:
+        return TAMPER_ROUNDS
+    return POISON_ROUNDS if poisoned else ROUNDS
+
+
+def _new_folder(output: Path, dataset: str) -> Path:
+    """The next free ``DATASET-n`` below ``output``, made. Earlier runs stay as they are."""
+    output.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        folder = output / f"{dataset}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        break
+    return folder
+
+
+def _audit_command(folder: Path) -> str:
+    return f"secure-agg ledger audit {shlex.quote(str(folder / LEDGER_FILE))}"
+
+
+def _trained(
+    federation: datasets.Federation, backend: str, rounds: int, seed: int, folder: Path, as_json: bool
+) -> None:
+    training = experiment.training_for(federation.name, rounds, seed)
+    with progress() as bar:
+        lines = {name: bar.add_task(f"{name:12}", total=rounds, note="") for name in ("secure", "plain", "centralised")}
+
+        def watch(name: str, done: int, accuracy: float) -> None:
+            bar.update(lines[name], completed=done, note=f"accuracy {accuracy:.3f}")
+
+        found = experiment.run(federation, training, backend, folder / LEDGER_FILE, watch)
+    price = costs(found)
+    chart.draw(found, price, backend, folder / CHART_FILE)
+    files = {
+        "folder": str(folder),
+        "ledger": str(folder / LEDGER_FILE),
+        "chart": str(folder / CHART_FILE),
+        "audit": _audit_command(folder),
+    }
+    emit(
+        document_of(found, price, backend) | files,
+        as_json,
+        lambda console: show_training(console, found, price, backend, files),
+    )
+
+
+def _tampered(
+    federation: datasets.Federation, backend: str, rounds: int, seed: int, folder: Path, as_json: bool
+) -> None:
+    """Honest rounds, then one with the tampering aggregator, which ends the run with exit code 1."""
+    path = folder / LEDGER_FILE
+    clients = tuple(federation.clients)
+    losses = experiment.plan_losses(clients, experiment.phases_of(backend, clients), rounds - 1, seed)
+    altered: list[tamper.TamperedRound] = []
+
+    def average(number: int, updates: Mapping[str, Model], weights: Mapping[str, int]) -> list[npt.NDArray[Any]]:
+        if number < rounds - 1:
+            loss = losses.get(number)
+            return experiment.secure_average(path, federation.name, backend, updates, weights, loss).average
+        coordinate = int(np.random.default_rng(seed).integers(sum(array.size for array in updates[clients[0]])))
+        altered.append(tamper.run_tampered(path, federation.name, updates, weights, coordinate))
+        return [np.zeros_like(array) for array in updates[clients[0]]]  # refused: the model stays as it is
+
+    with progress() as bar:
+        line = bar.add_task("secure", total=rounds, note="")
+        run_federated(
+            federation,
+            experiment.training_for(federation.name, rounds, seed),
+            average,
+            lambda done, accuracy: bar.update(line, completed=done, note=f"accuracy {accuracy:.3f}"),
+        )
+    (found,) = altered
+    (folder / TAMPERED_FILE).write_bytes(found.evidence.to_bytes())
+    with Ledger(path, read_only=True) as ledger:
+        audited = ledger.audit()
+    files = {
+        "folder": str(folder),
+        "ledger": str(path),
+        "evidence": str(folder / TAMPERED_FILE),
+        "audit": _audit_command(folder),
+    }
+
+    def show(console: Console) -> None:
+        show_tampering(console, found, audited, files)
+
+    emit(tampering_document(found, audited, federation.name, backend) | files, as_json, show)
+    if found.caught:
+        raise typer.Exit(exits.VERIFICATION_FAILED)
+
+
+def _poisoned(federation: datasets.Federation, rounds: int, seed: int, folder: Path, as_json: bool) -> None:
+    training = experiment.training_for(federation.name, rounds, seed)
+    with progress() as bar:
+        lines = {name: bar.add_task(f"{title:33}", total=rounds, note="") for name, title in poison.TITLES.items()}
+
+        def watch(name: str, done: int, accuracy: float) -> None:
+            bar.update(lines[name], completed=done, note=f"accuracy {accuracy:.3f}")
+
+        found = poison.run(federation, training, folder / LEDGER_FILE, watch)
+    poison_chart.draw(found, folder / POISON_FILE)
+    files = {
+        "folder": str(folder),
+        "ledger": str(folder / LEDGER_FILE),
+        "chart": str(folder / POISON_FILE),
+        "audit": _audit_command(folder),
+    }
+    emit(poison_document(found) | files, as_json, lambda console: show_poisoning(console, found, files))

@@ -1,0 +1,130 @@
+"""``secure-agg ledger``: the commands on ledgers, and those that only look into one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from secure_agg.cli import exits
+from secure_agg.cli.documents import record_document, round_document, time_document, time_fields, weights_text
+from secure_agg.cli.ledger.anchor import anchor_ledger
+from secure_agg.cli.ledger.audit import audit_ledger
+from secure_agg.cli.ledger.fsck import fsck_ledger
+from secure_agg.cli.ledger.publish import export_ledger
+from secure_agg.cli.ledger.receipts import show_checkpoint, write_receipt
+from secure_agg.cli.ledger.witnesses import cosign_ledger, run_witness, verify_fork
+from secure_agg.cli.options import LedgerArgument
+from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table, utc
+from secure_agg.errors import LedgerError
+from secure_agg.ledger.log import Ledger
+from secure_agg.protocol.claims import words
+
+app = typer.Typer(no_args_is_help=True, help="Look into a ledger, audit, publish and witness it.")
+
+app.command("receipt")(write_receipt)
+app.command("checkpoint")(show_checkpoint)
+app.command("audit", epilog=exits.HELP)(audit_ledger)
+app.command("fsck", epilog=exits.HELP)(fsck_ledger)
+app.command("export", epilog=exits.HELP)(export_ledger)
+app.command("cosign", epilog=exits.HELP)(cosign_ledger)
+app.command("witness", epilog=exits.HELP)(run_witness)
+app.command("fork", epilog=exits.HELP)(verify_fork)
+app.command("anchor", epilog=exits.HELP)(anchor_ledger)
+
+
+@app.command("list")
+def list_records(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
+    """List the rounds in a ledger, oldest first. Does not verify them: see audit."""
+    with Ledger(ledger, read_only=True) as log:
+        head, records = log.head(), list(log.records())
+        origin, key = log.origin, log.verifier_key
+        times = [log.signed_at(index + 1) for index in range(len(records))]
+    document = {
+        "origin": origin,
+        "key": str(key),
+        "size": head.size,
+        "root": head.root.hex(),
+        "records": [
+            {"index": index} | record_document(record) | {"signed": signed}
+            for index, (record, signed) in enumerate(zip(records, times, strict=True))
+        ],
+    }
+
+    def show(console: Console) -> None:
+        console.print(f"[bold]{len(records)} rounds[/] in {origin}, root {head.root.hex()}", soft_wrap=True)
+        console.print("log key", plain(str(key)), soft_wrap=True)
+        rows = table(
+            "index",
+            "task",
+            "round",
+            "clients",
+            "weight",
+            "claim",
+            "result",
+            "signed",
+            right=("index", "round", "clients", "weight"),
+        )
+        for index, (record, signed) in enumerate(zip(records, times, strict=True)):
+            rows.add_row(
+                str(index),
+                plain(record.task),
+                str(record.round),
+                f"{record.participants}/{record.cohort_size}",
+                str(record.weight_sum),
+                record.claim,
+                record.result_model.hex()[:16],
+                "–" if signed is None else utc(signed),
+            )
+        console.print(rows)
+        console.print("signed: when the checkpoint was, by the ledger's own clock, unsigned")
+
+    emit(document, as_json, show)
+
+
+@app.command("show")
+def show_record(
+    ledger: LedgerArgument,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="Id of the training task.")],
+    number: Annotated[int, typer.Argument(metavar="ROUND", help="Number of the round within the task, from 0.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show one round: who took part, what it started from, what came out, and where its evidence lies."""
+    with Ledger(ledger, read_only=True) as log:
+        index = log.find(task, number)
+        if index is None:
+            raise LedgerError(f"ledger {ledger} holds no round {number} of task {task!r}")
+        record = log.record(index)
+        evidence = log.evidence(record)
+        path, key, time = log.evidence_path(record), log.verifier_key, log.time_of(index)
+    document = round_document(record, evidence) | {"index": index, "key": str(key), "evidence_file": str(path)}
+    document |= {"checkpoint": time_document(time)}
+
+    def show(console: Console) -> None:
+        show_fields(
+            console,
+            {
+                "index": str(index),
+                "task": record.task,
+                "round": f"{record.round} (attempt {record.attempt})",
+                "claim": words(record.claim),
+                "backend": evidence.config.policy.backend,
+                "participants": f"{record.participants} of {record.cohort_size}: {', '.join(evidence.participants)}",
+                "left out": ", ".join(document["left_out"]) or "nobody",
+                "sum of weights": weights_text(record),
+                "rounding": f"moves no value by more than {record.error_bound:.3g}",
+                "parameters": str(document["parameters"]),
+                "start model": record.start_model.hex(),
+                "result": record.result_model.hex(),
+                "record": record.digest().hex(),
+                "previous record": record.previous_record.hex(),
+                "evidence": str(path),
+                "log key": str(key),
+            }
+            | time_fields(time),
+        )
+        command = f"secure-agg verify {path} --trust {ledger}.trust.json"
+        console.print("check it with", plain(command), soft_wrap=True)
+
+    emit(document, as_json, show)

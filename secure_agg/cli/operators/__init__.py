@@ -1,0 +1,1 @@
+"""``secure-agg aggregator …`` and ``keyholder …``: operators' keys, and their processes."""

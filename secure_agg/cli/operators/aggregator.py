@@ -1,0 +1,75 @@
+"""``secure-agg aggregator``: one of the k aggregators that hold a share each, as a process of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from secure_agg.cli import exits
+from secure_agg.cli.operators import operating
+from secure_agg.cli.operators.operating import (
+    CoordinatorOption,
+    FolderArgument,
+    IdentityOption,
+    LimitOption,
+    ListenOption,
+    NameArgument,
+    OutOption,
+    PassphraseOption,
+    StoreOption,
+    TrustOption,
+    UntilEofOption,
+)
+from secure_agg.cli.output import JsonOption
+from secure_agg.transport.share_holders import build_share_holder
+
+app = typer.Typer(no_args_is_help=True, help="Run one of the aggregators that hold a share of every update each.")
+
+
+@app.command("init", epilog=exits.HELP)
+def init(
+    name: NameArgument,
+    out: OutOption,
+    identity: IdentityOption = None,
+    coordinator: Annotated[
+        bool, typer.Option("--coordinator", help="Of the aggregator that asks the others: it holds no shares.")
+    ] = False,
+    passphrase: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an operator's keys: identity, TLS, and the channel that clients seal shares to.
+
+    The keys go to an encrypted file, their public halves to a card for everybody who talks to this operator. A file
+    that exists is never overwritten: for new TLS and channel keys under the same identity, use a new folder and
+    --identity.
+    """
+    operating.make_keys(name, out, identity, passphrase, share_holder=not coordinator, as_json=as_json)
+
+
+@app.command("serve", epilog=exits.HELP)
+def serve(
+    folder: FolderArgument,
+    trust: TrustOption,
+    coordinator: CoordinatorOption,
+    listen: ListenOption,
+    store: StoreOption = None,
+    passphrase: PassphraseOption = None,
+    limit: LimitOption = None,
+    until_eof: UntilEofOption = False,
+) -> None:
+    """Hold shares and answer the coordinator, until SIGTERM.
+
+    Prints one line of JSON with the address when it takes messages; what it does goes to stderr, one line a message.
+    """
+    operating.serve(
+        lambda keys, pins, attempts, _: build_share_holder(keys, pins, attempts),
+        folder,
+        trust,
+        coordinator,
+        listen,
+        store=store,
+        passphrase=passphrase,
+        limit=limit,
+        until_eof=until_eof,
+    )

@@ -1,0 +1,180 @@
+"""``secure-agg keyholder``: an encryption key for a task, and one who holds it as a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from secure_agg.cli import exits
+from secure_agg.cli.operators import operating
+from secure_agg.cli.operators.operating import (
+    CoordinatorOption,
+    FolderArgument,
+    IdentityOption,
+    LimitOption,
+    ListenOption,
+    NameArgument,
+    OutOption,
+    PassphraseOption,
+    StoreOption,
+    TrustOption,
+    UntilEofOption,
+)
+from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.errors import ConfigError
+from secure_agg.local import keystore
+from secure_agg.local.dealing import check_holders, deal
+from secure_agg.protocol.certificate import setup_digest
+from secure_agg.protocol.identity import Identity
+from secure_agg.roles.trust import Trust
+from secure_agg.transport.key_holders import build_key_holder
+
+CERTIFICATE_FILE: Final = "certificate"
+
+app = typer.Typer(no_args_is_help=True, help="Set up and run the key holders of a homomorphic backend.")
+
+
+@app.command("init", epilog=exits.HELP)
+def init(
+    trust: Annotated[Path, typer.Option("--trust", metavar="FILE", help="What is pinned: the task and its operators.")],
+    task: Annotated[str, typer.Option(metavar="TASK", help="The task that the key is for.")],
+    parameters: Annotated[int, typer.Option(min=1, help="Parameters of the task's model.")],
+    holders: Annotated[
+        list[str],
+        typer.Option("--holder", metavar="ID=FILE", help="A key holder and its identity's file; one for each."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New folder for the certificate and the keys.")],
+    passphrases: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--passphrase-file",
+            metavar="FILE",
+            help="File with a holder's passphrase, mode 0600; one for each, in the order of --holder. By default asked "
+            "for at the terminal.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an encryption key for a pinned task: a certificate for everybody, an encrypted file for each holder.
+
+    Where the policy splits the key, whoever runs this is the dealer: all holders meet on one machine that everybody
+    trusts to forget what it dealt. Each takes its own file away. A key is never changed: to rotate it, make a new one
+    in a new folder.
+    """
+    pins = Trust.load(trust)
+    identities = _identities(pins, holders)
+    check_holders(pins, task, list(identities))
+    words = _passphrases(list(identities), passphrases or [])
+    if out.exists():
+        raise ConfigError(f"{out} exists already: a key is never overwritten, choose a new folder")
+
+    openers, setup = deal(pins, task, parameters, identities)
+    backend = pins.task(task).policy.backend
+    out.mkdir(mode=0o700, parents=True)
+    files = {name: out / f"holder-{number}.key" for number, name in enumerate(identities, 1)}
+    for name, path in files.items():
+        keystore.save(path, openers[name], backend=backend, task=task, holder=name, passphrase=words[name])
+    (out / CERTIFICATE_FILE).write_bytes(setup)
+    _report(backend, task, parameters, files, out / CERTIFICATE_FILE, setup, as_json)
+
+
+@app.command("keys", epilog=exits.HELP)
+def keys(
+    name: NameArgument,
+    out: OutOption,
+    identity: IdentityOption = None,
+    passphrase: PassphraseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the keys that a key holder is reached under: its identity and its TLS key.
+
+    They go to an encrypted file, their public halves to a card for whoever connects. The encryption key is apart from
+    them: 'init' makes it, for an identity that is pinned.
+    """
+    operating.make_keys(name, out, identity, passphrase, share_holder=False, as_json=as_json)
+
+
+@app.command("serve", epilog=exits.HELP)
+def serve(
+    folder: FolderArgument,
+    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Its file of the encryption key, from 'init'.")],
+    certificate: Annotated[Path, typer.Option("--certificate", metavar="FILE", help="Of that key, from 'init'.")],
+    trust: TrustOption,
+    coordinator: CoordinatorOption,
+    listen: ListenOption,
+    store: StoreOption = None,
+    passphrase: PassphraseOption = None,
+    limit: LimitOption = None,
+    until_eof: UntilEofOption = False,
+) -> None:
+    """Open one checked sum for each round that the coordinator asks for, until SIGTERM.
+
+    One passphrase opens both the keys in DIR and the encryption key. Prints one line of JSON with the address when it
+    takes messages; what it does goes to stderr, one line a message.
+    """
+    operating.serve(
+        lambda own, pins, attempts, words: build_key_holder(
+            own, pins, attempts, key_file=key, certificate=certificate, passphrase=words
+        ),
+        folder,
+        trust,
+        coordinator,
+        listen,
+        store=store,
+        passphrase=passphrase,
+        limit=limit,
+        until_eof=until_eof,
+    )
+
+
+def _identities(pins: Trust, holders: Sequence[str]) -> dict[str, Identity]:
+    """The holders in the order given; each is pinned as an operator under this very key."""
+    identities: dict[str, Identity] = {}
+    for holder in holders:
+        name, given, file = holder.partition("=")
+        if not given:
+            raise ConfigError(f"--holder {holder!r} is not of the form ID=FILE")
+        if name in identities:
+            raise ConfigError(f"key holder {name!r} is named twice")
+        identity = Identity.load(name, Path(file))
+        if pins.operators.get(name) != identity.public:
+            raise ConfigError(f"the identity of {name!r} in {file} is not the pinned operator of that name")
+        identities[name] = identity
+    return identities
+
+
+def _passphrases(names: Sequence[str], files: Sequence[Path]) -> dict[str, str]:
+    """A passphrase for each holder, from files or from the terminal; never from the command line, which all see."""
+    if files:
+        if len(files) != len(names):
+            raise ConfigError(f"{len(files)} passphrase files for {len(names)} key holders")
+        return dict(zip(names, map(keystore.read_passphrase, files), strict=True))
+    return {name: operating.ask_twice(f"Passphrase for the key of {name!r}: ") for name in names}
+
+
+def _report(
+    backend: str, task: str, parameters: int, files: Mapping[str, Path], certificate: Path, setup: bytes, as_json: bool
+) -> None:
+    document = {
+        "backend": backend,
+        "task": task,
+        "parameters": parameters,
+        "setup": setup_digest(setup).hex(),
+        "certificate": str(certificate),
+        "keys": {name: str(path) for name, path in files.items()},
+    }
+
+    def show(console: Console) -> None:
+        rows = {
+            "task": f"{task}, {parameters:,} parameters, backend {backend}",
+            "certificate": f"{certificate}, for everybody",
+            "its digest": f"{document['setup']}, the rounds' setup",
+        }
+        keys = {f"key of {name}": f"{path}, encrypted" for name, path in files.items()}
+        show_fields(console, rows | keys)
+
+    emit(document, as_json, show)

@@ -1,0 +1,68 @@
+"""What ``secure-agg verify`` says of a proof of fault."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from secure_agg.cli.documents import finding_document, finding_fields
+from secure_agg.cli.output import emit, show_fields
+from secure_agg.protocol.claims import CONSISTENT, VERIFIED, Finding
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.trust import Trust
+
+_MEANINGS = {
+    "two-advertisements": "signed two different advertisements for one configuration",
+    "two-commitments": "sent shares of another commitment than it advertised",
+    "bad-share": "sealed an aggregator another share than the one whose hash it signed",
+    "bad-shares": "signed shares that don't fit together",
+    "bad-reveal": "vouched for a share, and revealed another commitment than its client signed",
+    "bad-partial-sum": "gave a partial sum that is not that of the shares it vouched for",
+    "two-sets": "signed two sets of participants for one round",
+}
+
+
+def verify_fault(data: bytes, trust: Trust | None, beacon: bytes | None, as_json: bool) -> None:
+    """Check a proof of fault and say what it shows.
+
+    Raises:
+        VerificationError: it shows nothing, or not of a pinned party.
+    """
+    proof = FaultProof.from_bytes(data)
+    culprit = Auditor(trust).verify_fault(proof, beacon=beacon)
+    config = RoundConfig.from_bytes(proof.config)
+    finding = _finding(culprit, pinned=trust is not None)
+    document = finding_document(finding) | {
+        "fault": proof.kind,
+        "culprit": culprit,
+        "meaning": _MEANINGS.get(proof.kind, proof.kind),
+        "backend": config.policy.backend,
+        "task": config.task,
+        "round": config.round,
+        "attempt": config.attempt,
+        "pinned": trust is not None,
+    }
+
+    def show(console: Console) -> None:
+        style = "bold green" if trust is not None else "bold yellow"
+        console.print(f"[{style}]{finding.word}[/]: {finding.proved}", soft_wrap=True)
+        names = ("culprit", "fault", "meaning", "task", "round", "attempt", "backend")
+        show_fields(console, {name: str(document[name]) for name in names} | finding_fields(finding))
+
+    emit(document, as_json, show)
+
+
+def _finding(culprit: str, *, pinned: bool) -> Finding:
+    if pinned:
+        return Finding(
+            VERIFIED,
+            f"a party broke the protocol: {culprit} signed what nobody who follows it signs",
+            "why: a key that was stolen, or a store that was lost, looks the same",
+        )
+    return Finding(
+        CONSISTENT,
+        f"the proof is consistent in itself: whoever holds the key that it names as that of {culprit} broke the "
+        "protocol",
+        "whose key it is: nothing is pinned, so anybody could have made it up",
+    )

@@ -1,0 +1,150 @@
+"""``secure-agg verify``: check one round's evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+
+from secure_agg.cli.documents import finding_document, finding_fields, in_order, round_document, weights_text
+from secure_agg.cli.ledger.anchor import ContractOption, chain_fields, check_chain, require_both
+from secure_agg.cli.ledger.receipts import check_receipt, receipt_fields
+from secure_agg.cli.options import AcceptAttestedOption, PolicyOption, TrustOption, WithoutTrustOption, accepted
+from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.verify.fault import verify_fault
+from secure_agg.cli.verify.model import BaseOption, ExportOption, ModelOption, compare_model, export_mean, model_fields
+from secure_agg.errors import ConfigError
+from secure_agg.protocol.claims import ATTESTED, CONSISTENT, VERIFIED, Finding, finding_of
+from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.roles.auditor import verify
+from secure_agg.roles.trust import Trust
+
+UNPINNED: Final = (
+    "the evidence is consistent in itself and compared with nothing of yours, so anybody could have made it up: pass "
+    "--trust FILE with what you have pinned, or --without-trust if this is all that you want to know"
+)
+_STYLES: Final = {VERIFIED: "bold green", ATTESTED: "bold yellow", CONSISTENT: "bold yellow"}
+
+
+def verify_evidence(
+    evidence: Annotated[
+        Path, typer.Argument(metavar="EVIDENCE", help="File that holds one round's evidence, or a proof of fault.")
+    ],
+    trust: TrustOption = None,
+    without_trust: WithoutTrustOption = False,
+    accept_attested: AcceptAttestedOption = False,
+    beacon: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="Where the policy draws cohorts: the public randomness, as you know it."),
+    ] = None,
+    receipt: Annotated[
+        Path | None,
+        typer.Option("--receipt", metavar="FILE", help="Check this tlog-proof too: the round is in the ledger."),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="VKEY", help="The log's key, as «ledger list» shows it.")
+    ] = None,
+    policy: PolicyOption = None,
+    chain: Annotated[
+        str | None,
+        typer.Option("--chain", metavar="URL", help="Compare with what --contract on this chain holds: its JSON-RPC."),
+    ] = None,
+    contract: ContractOption = None,
+    model: ModelOption = None,
+    base: BaseOption = None,
+    export: ExportOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that a round's result is the sum of what its participants committed to; or a proof of fault.
+
+    Without --trust, and without a log's key or a contract of your own to compare with, the evidence is checked in
+    itself only: whoever made it up could have made up its participants too. That ends with code 2 unless you say
+    --without-trust. A result that is no sum, like a median, is refused unless your trust file pins the claim
+    «attested» for its task or you say --accept-attested. With --receipt the log is the one of --key, of --trust or of
+    --policy.
+
+    With --model it is checked that a file holds a model of this round: the mean itself, also in the file's own types;
+    the model that the updates are relative to; or, with --base, the one that follows from that and the mean.
+    """
+    if receipt is None and (key is not None or policy is not None):
+        raise ConfigError("--key and --policy are for a receipt: pass --receipt FILE")
+    if trust is not None and without_trust:
+        raise ConfigError("--trust and --without-trust exclude each other")
+    if base is not None and model is None and export is None:
+        raise ConfigError("--base is what a model is compared with or made from: pass --model or --export, too")
+    require_both(chain, contract)
+    try:
+        data = evidence.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"evidence file {evidence} can't be read: {error.strerror}") from error
+    pins = Trust.load(trust) if trust else None
+    try:
+        randomness = bytes.fromhex(beacon) if beacon is not None else None
+    except ValueError:
+        raise ConfigError(f"beacon {beacon!r} is not hexadecimal") from None
+    if FaultProof.is_one(data):
+        if receipt is not None or chain is not None or model is not None or export is not None:
+            raise ConfigError("a proof of fault has no receipt and no model, and is on no chain")
+        verify_fault(data, pins, randomness, as_json)
+        if pins is None and not without_trust:
+            raise ConfigError(UNPINNED)
+        return
+    bundle = Evidence.from_bytes(data)
+    verified = verify(bundle, pins, beacon=randomness, claims=accepted(accept_attested))
+    found = check_receipt(verified.record, receipt, key, policy, pins) if receipt else None
+    on_chain = check_chain(bundle, verified, pins, chain, contract) if chain and contract else None
+    same = compare_model(bundle, verified, model, base) if model else None
+    recorded = found is not None or on_chain is not None
+    finding = finding_of(verified.record.claim, pinned=pins is not None, recorded=recorded)
+    document = round_document(verified.record, bundle) | finding_document(finding)
+    document |= {"pinned": in_order(verified.pinned), "receipt": found, "chain": on_chain, "model": same}
+    # A log's key and a contract's address are the verifier's own, too: what they hold was not made up just now.
+    enough = pins is not None or recorded or without_trust
+    document["exported"] = str(export_mean(bundle, verified, base, export)) if export and enough else None
+
+    def show(console: Console) -> None:
+        more = (receipt_fields(found) if found else {}) | (chain_fields(on_chain) if on_chain else {})
+        more |= model_fields(same) if same else {}
+        _show(console, finding, document, weights_text(verified.record), more)
+        if found is None and pins is not None and pins.quorum is not None:
+            console.print(
+                f"[bold yellow]not witnessed[/]: the trust asks for {pins.quorum} witnesses. Pass --receipt FILE."
+            )
+
+    emit(document, as_json, show)
+    if not enough:
+        raise ConfigError(UNPINNED)
+
+
+def _show(console: Console, finding: Finding, document: dict[str, Any], weights: str, more: dict[str, str]) -> None:
+    record = document["record"]
+    said = f"[{_STYLES[finding.word]}]{finding.word}[/]"
+    if finding.word == CONSISTENT:
+        console.print(f"{said} in itself; it pins nothing, so who took part is its own claim")
+    else:
+        console.print(f"{said}: {finding.proved}", soft_wrap=True)
+    show_fields(
+        console,
+        {
+            "task": record["task"],
+            "round": f"{record['round']} (attempt {record['attempt']})",
+            "claim": record["claim"],
+            "backend": document["policy"]["backend"],
+            "participants": f"{record['participants']} of {record['cohort_size']}: "
+            + ", ".join(document["participants"]),
+            "left out": ", ".join(document["left_out"]) or "nobody",
+            "sum of weights": weights,
+            "rounding": f"moves no value by more than {record['error_bound']:.3g}",
+            "parameters": str(document["parameters"]),
+            "start model": record["start_model"],
+            "result": record["result_model"],
+            "record": record["digest"],
+            "pinned": ", ".join(document["pinned"]) or "nothing",
+        }
+        | more
+        | ({"exported": document["exported"]} if document["exported"] else {})
+        | finding_fields(finding),
+    )

@@ -1,0 +1,158 @@
+"""A model in a file, and its digest as every node computes it: what a node's owner pins the first model by.
+
+    secure_agg.fl.model_files.start_digest(network.state_dict()).hex()          # of what an app begins with
+    secure_agg.fl.model_files.start_digest(read_model(Path("start.npz"))).hex()
+
+NumPy's files, safetensors and PyTorch's state dicts are read. Nothing is unpickled but tensors, by PyTorch's own reader
+of weights; PyTorch and safetensors are imported when a file needs them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from secure_agg.errors import ConfigError, UpdateError
+from secure_agg.fl.layers import Layers
+from secure_agg.protocol.codec import model_digest
+
+DIGEST_BYTES: Final = 32
+
+Named = Mapping[str, Any]
+"""A model's values by name, in its order: numpy arrays, PyTorch's tensors or Flower's ``Array``."""
+
+_NPY: Final = b"\x93NUMPY"
+_ALONE: Final = "array"
+"""Name of the one array that an ``.npy`` file holds; names are no part of a digest."""
+
+
+def start_digest(model: Named) -> bytes:
+    """The digest of a model that nodes are handed: of the arrays that are averaged, in the model's order.
+
+    It does not depend on names and floating-point types, only on order, shapes and values. Integers and booleans are
+    no part of it, see ``Layers``.
+
+    Args:
+        model: a state dict, an ``ArrayRecord`` of Flower, or arrays by name.
+
+    Returns:
+        32 bytes: ``base_model`` of a round whose updates are differences from this model.
+
+    Raises:
+        UpdateError: a value that is neither averaged nor kept, or nothing that is averaged; names it.
+    """
+    named = {name: _array(name, value) for name, value in model.items()}
+    return model_digest(Layers.of(named).floats(named))
+
+
+def read_model(path: str | Path) -> dict[str, npt.NDArray[Any]]:
+    """Read a model's arrays by name, in the file's order.
+
+    What kind of file it is shows in its content: ``.npz``, ``.npy``, ``.safetensors``, or a state dict as
+    ``torch.save`` writes it. safetensors files are in the order of types and names and not in the model's: where that
+    is another one, take the digest of the state dict itself.
+
+    Returns:
+        Arrays as they are in the file; bfloat16 as float32, which changes no value.
+
+    Raises:
+        ConfigError: it can't be read, or is none of these; says why.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        if head.startswith(_NPY):
+            return {_ALONE: _numpy(np.load(path, allow_pickle=False))}
+        if zipfile.is_zipfile(path) and _holds_numpy(path):
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: _numpy(archive[name]) for name in archive.files}
+        if head[8:9] == b"{":  # after the length of its header
+            return _read_safetensors(path)
+        return _read_torch(path)
+    except OSError as error:
+        raise ConfigError(f"model {path} can't be read: {error.strerror or error}") from error
+    except ConfigError:
+        raise
+    except (MemoryError, RecursionError):
+        raise ConfigError(f"model {path} does not fit into memory") from None
+    except Exception as error:  # of four formats' readers, none of which says what it raises
+        raise ConfigError(f"{path} is no model that can be read: {type(error).__name__}: {error}") from error
+
+
+def digest_argument(text: str) -> bytes:
+    """What a command line names a model by: 64 hexadecimal digits of its digest, or a file that holds it.
+
+    Raises:
+        ConfigError: neither, or a file that holds no model.
+    """
+    if len(text) == 2 * DIGEST_BYTES and not Path(text).exists():
+        with contextlib.suppress(ValueError):
+            return bytes.fromhex(text)
+    if not Path(text).exists():
+        raise ConfigError(f"{text!r} is neither a file nor a digest of {2 * DIGEST_BYTES} hexadecimal digits")
+    try:
+        return start_digest(read_model(text))
+    except UpdateError as error:
+        raise ConfigError(f"{text}: {error}") from error
+
+
+def _array(name: str, value: Any) -> npt.NDArray[Any]:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return np.asarray(value)
+    if hasattr(value, "detach"):
+        return _of_tensor(value)
+    if callable(read := getattr(value, "numpy", None)):
+        return np.asarray(read())
+    raise UpdateError(f"layer {name!r} is a {type(value).__name__}, no array")
+
+
+def _of_tensor(tensor: Any) -> npt.NDArray[Any]:
+    import torch
+
+    tensor = tensor.detach()
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    return np.asarray(tensor.cpu().numpy())
+
+
+def _numpy(loaded: Any) -> npt.NDArray[Any]:
+    if not isinstance(loaded, np.ndarray):
+        raise ConfigError(f"it holds a {type(loaded).__name__}, no array")
+    return loaded
+
+
+def _holds_numpy(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        from safetensors import safe_open
+    except ImportError:
+        raise ConfigError(f"{path} needs safetensors: pip install safetensors") from None
+    try:
+        with safe_open(path, framework="np") as file:
+            return {name: file.get_tensor(name) for name in file.offset_keys()}
+    except (TypeError, AttributeError):  # a type that numpy lacks
+        with safe_open(path, framework="pt") as file:
+            return {name: _of_tensor(file.get_tensor(name)) for name in file.offset_keys()}
+
+
+def _read_torch(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        import torch
+    except ImportError:
+        raise ConfigError(f"{path} needs PyTorch: pip install 'secure-agg[demo]'") from None
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ConfigError(f"{path} holds no state dict: save model.state_dict() and nothing around it")
+    return {str(name): _of_tensor(value) for name, value in state.items()}

@@ -1,0 +1,308 @@
+"""The server's side of every round, for any framework: it drives the role ``Aggregator``, writes the ledger, and keeps
+a journal of what came to nothing.
+
+What is in the ledger has happened, whatever becomes of the server afterwards: asked for a round from a model that the
+task's last record started from, it takes the outcome from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from secure_agg.errors import AlreadyReleased, SecureAggError
+from secure_agg.fl.layers import Floats
+from secure_agg.plugins.core import hello, parcels
+from secure_agg.plugins.core.aborts import AbortJournal
+from secure_agg.plugins.core.history import Entry, History, entry
+from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec
+from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.core.participant import EVALUATION, round_shapes
+from secure_agg.plugins.core.phases import Ask, Attempt, one_line
+from secure_agg.plugins.homes.home import ServerHome
+from secure_agg.protocol.claims import finding_of
+from secure_agg.protocol.codec import Arrays, model_digest
+from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.evidence import RoundRecord
+from secure_agg.protocol.messages import ADVERTISE
+from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.auditor import Auditor, Verified
+from secure_agg.tlog.receipt import Receipt
+
+_log = logging.getLogger("secure_agg.plugins")
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
+class Outcome:
+    """A round that is verified and in the ledger.
+
+    Attributes:
+        model: what the mean and the pinned server optimizer make of the model that was handed in, in its dtypes; empty
+            after an evaluation.
+        average: mean difference, float64.
+        weight: sum of the participants' weights.
+        metrics: weighted means by name; NaN where a participant's was not finite. Empty where the outcome was taken
+            from the ledger by another process than led the round: names are not in it.
+        participants: ids, in id order.
+        record, receipt: of the ledger.
+        stats: seconds (``…_s``) and bytes from the nodes (``…_bytes``) by phase.
+    """
+
+    model: list[npt.NDArray[Any]]
+    average: Arrays
+    weight: int
+    metrics: dict[str, float]
+    participants: tuple[str, ...]
+    record: RoundRecord
+    receipt: Receipt
+    stats: dict[str, float]
+
+
+class Coordinator:
+    """The server, for any number of rounds of its home's task."""
+
+    def __init__(self, home: ServerHome, *, phase_s: float = 60.0, train_s: float = 3600.0) -> None:
+        """
+        Args:
+            home: identity, pins and ledger.
+            phase_s: how long nodes have to answer in a phase.
+            train_s: how long they have to train.
+        """
+        self._home = home
+        self._phase_s, self._train_s = phase_s, train_s
+        self._challenge = secrets.token_bytes(hello.CHALLENGE_BYTES)
+        self._told: dict[tuple[str, str], bytes] = {}
+        self._surroundings: dict[str, bytes] = {}
+        self._names: dict[str, tuple[RoundRecord, Mapping[str, tuple[str, ...]]]] = {}  # of metrics, by task
+        self._history = History(home)
+        self.aborts = AbortJournal(home.path)
+
+    def __repr__(self) -> str:
+        return f"Coordinator({self._home.name!r}, task={self._home.task!r})"
+
+    def challenge(self) -> bytes:
+        """The payload that asks a node who it is."""
+        return Parcel(parcels.HELLO, (hello.make_challenge(self._home.identity, self._challenge),)).to_bytes()
+
+    def identify(self, answer: bytes | memoryview) -> str:
+        """The roster id of the node that has answered the challenge; how far it has come is noted.
+
+        Raises:
+            RemoteProtocolError: it has not signed this challenge, or is no member.
+        """
+        message, *known = Parcel.from_bytes(answer).expect(parcels.HELLO, 1, 2)
+        roster = self._home.trust.task(self._home.task).roster
+        name, self._surroundings[name] = hello.check_answer(message, self._challenge, self._home.identity.name, roster)
+        self._history.heard(name, known)
+        return name
+
+    def surroundings(self, names: Iterable[str]) -> bytes:
+        """The surroundings in which most of these members have said that their apps run.
+
+        The others will find that their instructions are not those of the round, and stay out of it: a warning names
+        them.
+
+        Returns:
+            32 bytes; zeros where nobody has said anything.
+        """
+        said = {name: self._surroundings[name] for name in sorted(names) if name in self._surroundings}
+        if not said:
+            return NO_DIGEST
+        (most, _), *_ = Counter(said.values()).most_common(1)
+        for name, other in said.items():
+            if other != most:
+                _log.warning("%s has other settings or another app of this run than most, and can't join them", name)
+        return most
+
+    def round(self, model: Floats, ask: Ask, instructions: bytes = NO_DIGEST) -> Outcome:
+        """One attempt at the task's next round: a verified mean of the nodes' differences from ``model``.
+
+        Args:
+            model: that nodes train from.
+            ask: reaches them.
+            instructions: digest of what their apps are given beside it, the same for all; see ``Instructions``.
+
+        A model that the last record started from gives that round's outcome again, and nobody is asked: a server that
+        died before it wrote down the new model gets it this way, and nobody trains twice from one model.
+
+        Raises:
+            SecureAggError: it came to nothing. The journal of aborts says so, and nothing else has changed.
+        """
+        return self._round(self._home.task, model, ask, instructions, trains=True)
+
+    def evaluate(self, model: Floats, ask: Ask, instructions: bytes = NO_DIGEST) -> Outcome:
+        """One attempt at an evaluation: the verified means of the nodes' metrics, and nothing else.
+
+        Raises:
+            TrustError: no evaluation is pinned.
+            SecureAggError: see ``round``.
+        """
+        return self._round(self._home.task + EVALUATION, model, ask, instructions, trains=False)
+
+    # --- one attempt ------------------------------------------------------------------------------------------
+
+    def _round(self, task: str, model: Floats, ask: Ask, instructions: bytes, *, trains: bool) -> Outcome:
+        last = self._last(task)
+        if last is not None and last.evidence.config.base_model == model_digest(model):
+            _log.warning("round %d of %r, from this model, is in the ledger: it stands", last.record.round, task)
+            verified = Auditor(self._home.trust).verify(last.evidence)
+            return self._outcome(model, last, verified, {}, trains=trains)
+        base = self._configure(task, model, instructions, last.record if last else None, trains=trains)
+        if trains:
+            self._history.begin(model, last.record if last else None)
+        with ExitStack() as stack:
+            attempt: Attempt | None = None
+            try:
+                config, setup, holders = stack.enter_context(self._home.staff(base))
+                trust = self._home.trust
+                aggregator = Aggregator(
+                    self._home.identity, config, trust.cohort(task), operators=trust.operators, setup=setup
+                )
+                attempt = Attempt(aggregator, ask, holders, self._phase_s)
+                self._teach(ask, aggregator.cohort, trains=trains)
+                attempt.run(self._welcome(task, last), self._train_s)
+                evidence, verified = attempt.result()
+                receipt = self._home.ledger.append(evidence)
+            except BaseException as error:
+                self._give_up(base, error, attempt)
+                raise
+            _log.info(
+                "round %d of %r is %s, over %d of %d clients, and record %d of the ledger",
+                config.round, task, finding_of(verified.record.claim, pinned=True).word, len(evidence.participants),
+                config.cohort_size, receipt.index,
+            )  # fmt: skip
+            self._names[task] = (verified.record, attempt.names)
+            try:
+                self.aborts.keep(aggregator.faults)
+                for name in attempt.deliver(receipt):
+                    self._told[task, name] = verified.record.result_model
+                    if trains and name in attempt.names:
+                        self._history.took(name, verified.record)
+            except Exception as error:  # the round stands; who has not heard of it will
+                _log.exception("round %d of %r was not delivered to all: %s", config.round, task, one_line(error))
+        new = Entry(verified.record, evidence, receipt)
+        return self._outcome(model, new, verified, attempt.stats, trains=trains)
+
+    def _outcome(
+        self, model: Floats, last: Entry, verified: Verified, stats: dict[str, float], *, trains: bool
+    ) -> Outcome:
+        difference = verified.average[: len(model)] if trains else []
+        return Outcome(
+            model=self._history.outcome(model, last.record, verified) if trains else [],
+            average=difference,
+            weight=verified.record.weight_sum,
+            metrics=self._metrics(last.evidence.config, verified),
+            participants=last.evidence.participants,
+            record=last.record,
+            receipt=last.receipt,
+            stats=stats,
+        )
+
+    def _last(self, task: str) -> Entry | None:
+        record = self._home.ledger.last(task)
+        return None if record is None else entry(self._home, task, record.round)
+
+    def _teach(self, ask: Ask, cohort: Iterable[str], *, trains: bool) -> None:
+        """Have nodes that were away come to the model that is trained on, or evaluated."""
+        last = self._home.ledger.last(self._home.task)
+        if last is not None:
+            identify = (self.challenge, self.identify)
+            self._history.teach(list(cohort), last, ask, self._phase_s, identify, joins=trains)
+
+    def _configure(
+        self, task: str, model: Floats, instructions: bytes, last: RoundRecord | None, *, trains: bool
+    ) -> RoundConfig:
+        trust = self._home.trust
+        policy = trust.task(task).policy
+        number = self._number(task, last, model_digest(model))
+        return RoundConfig.create(
+            task=task,
+            round=number,
+            attempt=self._attempt(task, number),
+            policy=policy,
+            cohort=trust.cohort(task),
+            shapes=round_shapes(policy, model, trains=trains),
+            weight_limit=last.next_weight_limit or None if last else None,
+            start_model=last.result_model if last else NO_DIGEST,
+            base_model=model_digest(model),
+            instructions=instructions,
+            previous_record=last.digest() if last else NO_DIGEST,
+            operators=trust.operators,
+            log_key=trust.log or b"",
+            witnesses=trust.witnesses,
+        )
+
+    def _number(self, task: str, last: RoundRecord | None, base: bytes) -> int:
+        """The number of a round from this model. Whoever has signed in a round that came to nothing signs no other set
+        under its number, nor does an operator open another sum: a new model gets a new number, in increasing order.
+        """
+
+        def begun(number: int) -> bytes | None:
+            return self._home.store.get((self._home.name, task, number), "base model")
+
+        number = last.round + 1 if last else 0
+        while begun(number) not in (None, base) or begun(number + 1) is not None:
+            number += 1
+        self._home.store.put((self._home.name, task, number), "base model", base)
+        return number
+
+    def _attempt(self, task: str, number: int) -> int:
+        """The first attempt at a round that has not been begun, also by an earlier process."""
+        attempt = 0
+        while True:
+            try:
+                self._home.store.claim((self._home.name, task, number), f"attempt {attempt}", phase=ADVERTISE)
+            except AlreadyReleased:
+                attempt += 1
+            else:
+                return attempt
+
+    def _welcome(self, task: str, last: Entry | None) -> Callable[[str], tuple[bytes, bytes]]:
+        """Evidence and receipt of the last result, for nodes that have not verified it in this run."""
+        if last is None:
+            return lambda name: (b"", b"")
+        record, evidence, receipt = last.record, last.evidence.to_bytes(), last.receipt.to_bytes()
+
+        def knows(name: str) -> bool:
+            if task == self._home.task and self._home.checks_model:
+                return self._history.is_up_to_date(name, record)
+            return self._told.get((task, name)) == record.result_model
+
+        return lambda name: (b"", b"") if knows(name) else (evidence, receipt)
+
+    def _give_up(self, config: RoundConfig, error: BaseException, attempt: Attempt | None) -> None:
+        _log.error(
+            "round %d of %r, attempt %d, came to nothing: %s: %s",
+            config.round, config.task, config.attempt, type(error).__name__, one_line(error),
+        )  # fmt: skip
+        try:
+            self.aborts.record(config, error, phase=attempt.phase if attempt else None)
+            self.aborts.keep(attempt.aggregator.faults if attempt else ())
+        except (OSError, SecureAggError) as failed:  # what has gone wrong first is what the caller has to hear
+            _log.error("the journal of aborts can't be written: %s", one_line(failed))
+
+    def _metrics(self, config: RoundConfig, verified: Verified) -> dict[str, float]:
+        record, names = self._names.get(config.task, (None, {}))
+        if record != verified.record:
+            return {}
+        given = {names.get(name, ()) for name in verified.commitments}
+        if len(given) != 1:
+            _log.warning("the clients' metrics have different names, so their means mean nothing: %s", sorted(given))
+            return {}
+        codec = MetricCodec(config.policy, config.weight_limit)
+        means = codec.decode(verified.average[-1], given.pop(), verified.record.weight_sum)
+        share = means.pop(CLIPPED, 0.0)
+        if share:
+            means[CLIPPED] = share
+            _log.warning(
+                "round %d of %r: %.3g%% of the values of updates were clipped to ±%g: take a larger clip",
+                config.round, config.task, 100 * share, config.policy.clip,
+            )  # fmt: skip
+        return means

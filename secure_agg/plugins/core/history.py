@@ -1,0 +1,223 @@
+"""The server's side of the chain of models: where the task has come to, and what which node lacks of it.
+
+Everything comes from the ledger: a server that died between a record and its own next model computes that again, and a
+node that was away is shown each result that it has missed, in order, and verifies it like the last one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+from secure_agg.errors import LedgerDamaged, MalformedMessage, SecureAggError, StoreError
+from secure_agg.fl.layers import Floats, apply
+from secure_agg.fl.server_optimizers import PLAIN
+from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.core.phases import Ask, Payload, one_line
+from secure_agg.plugins.homes.chain import Known, encode_arrays
+from secure_agg.plugins.homes.home import ServerHome
+from secure_agg.protocol.codec import model_digest
+from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.roles.auditor import Auditor, Verified
+from secure_agg.tlog.receipt import Receipt
+
+_log = logging.getLogger("secure_agg.plugins")
+
+
+class Entry(NamedTuple):
+    """A round in the ledger, and what proves it."""
+
+    record: RoundRecord
+    evidence: Evidence
+    receipt: Receipt
+
+
+def entry(home: ServerHome, task: str, number: int) -> Entry:
+    """A task's round.
+
+    Raises:
+        LedgerDamaged: it is not where its record should be.
+    """
+    index = home.ledger.find(task, number)
+    if index is None:
+        raise LedgerDamaged(f"round {number} of task {task!r} is not where its record is")
+    record = home.ledger.record(index)
+    return Entry(record, home.ledger.evidence(record), home.ledger.receipt(index))
+
+
+class History:
+    """Of the task that trains."""
+
+    def __init__(self, home: ServerHome) -> None:
+        self._home = home
+        self._known: dict[str, Known] = {}
+
+    # --- models -----------------------------------------------------------------------------------------------
+
+    def begin(self, model: Floats, last: RoundRecord | None) -> None:
+        """Note what a round starts from; of the first one the model itself, durably."""
+        home, digest = self._home, model_digest(model)
+        if not home.checks_model:
+            return
+        with home.locked():
+            chain, start = home.models()
+            if last is None:
+                start.begin((home.task, 0, 0), {"model": model}, {"digest": digest.hex()})
+                chain.start(model)
+                return
+            self._follow(last.round)
+            link = chain.link
+        if link is not None and link.model != digest:
+            _log.warning(
+                "the model that was handed in, %s…, is not the one that %d results lead to, %s…: nodes refuse it",
+                digest.hex()[:16], link.rounds, link.model.hex()[:16],
+            )  # fmt: skip
+
+    def outcome(self, model: Floats, last: RoundRecord, verified: Verified) -> list[npt.NDArray[Any]]:
+        """The model that the last result leads to, in the dtypes of ``model``, which the round has started from.
+
+        Raises:
+            StoreError: the optimizer's moments are lost.
+        """
+        home = self._home
+        if home.checks_model:
+            with home.locked():
+                self._follow(last.round, verified)
+                chain, _ = home.models()
+                link = chain.link
+                if link is not None and link.rounds == last.round + 1:
+                    return [
+                        after.astype(before.dtype, copy=False)
+                        for before, after in zip(model, chain.model(), strict=True)
+                    ]
+            if home.optimizer != PLAIN:
+                raise StoreError(f"{home.path} has lost the models before round {last.round}, or their moments")
+        return apply(model, verified.average[: len(model)], verified.average[len(model)])
+
+    def _follow(self, newest: int, verified: Verified | None = None) -> None:
+        """Go on to the last result, from where the chain was left."""
+        chain, start = self._home.models()
+        link = chain.link
+        for number in range(link.rounds if link else 0, newest + 1):
+            at = entry(self._home, self._home.task, number)
+            base = at.evidence.config.base_model
+            if number == 0 and (link is None or link.model != base):
+                model = start.arrays("model") if start.key else []
+                if model_digest(model) != base:
+                    return
+                chain.start(model)
+            link = chain.link
+            if link is None or link.model != base:
+                return
+            done = verified if verified and number == newest else Auditor(self._home.trust).verify(at.evidence)
+            *mean, signs, _ = done.average
+            chain.advance(at.record, mean, signs)
+            link = chain.link
+
+    # --- nodes ------------------------------------------------------------------------------------------------
+
+    def heard(self, name: str, parts: Sequence[bytes | memoryview]) -> None:
+        """Note how far a node says it has come; nothing where it says nothing."""
+        self._known.pop(name, None)
+        if parts:
+            self._known[name] = Known.from_bytes(parts[0])
+
+    def took(self, name: str, record: RoundRecord) -> None:
+        """Note that a node that was in this round has verified its result."""
+        self._known[name] = Known(record.round + 1, b"")
+
+    def is_up_to_date(self, name: str, last: RoundRecord) -> bool:
+        """Whether a node needs no results any more."""
+        known = self._known.get(name)
+        return known is not None and known.rounds == last.round + 1
+
+    def teach(
+        self,
+        names: Sequence[str],
+        last: RoundRecord,
+        ask: Ask,
+        phase_s: float,
+        identify: tuple[Callable[[], bytes], Callable[[bytes | memoryview], str]],
+        *,
+        joins: bool,
+    ) -> None:
+        """Show nodes the results that they have missed.
+
+        Args:
+            names: of the cohort.
+            last: newest record of the task that trains.
+            ask: reaches the nodes.
+            phase_s: how long they have to answer a payload.
+            identify: makes the challenge, and takes an answer to it.
+            joins: a round of the task that trains follows: the last result goes with the request to join.
+        """
+        if not self._home.checks_model:
+            return
+        challenge, check = identify
+        behind = [name for name in names if not self.is_up_to_date(name, last)]
+        if not behind:
+            return
+        for name, answer in _answers(ask, parcels.HELLO, [(name, challenge) for name in behind], phase_s):
+            try:
+                check(answer)
+            except SecureAggError as error:
+                _log.warning("%s does not say how far it has come: %s", name, one_line(error))
+        begun = entry(self._home, self._home.task, 0).evidence.config.base_model
+        for number in range(last.round + 1):
+            pupils = [
+                name
+                for name in behind
+                if (known := self._known.get(name)) is not None
+                and max(known.rounds, 0) <= number
+                and (not joins or number < last.round or (number == 0 and known.model != begun))
+            ]
+            if pupils:
+                self._show(number, pupils, begun, ask, phase_s)
+
+    def _show(self, number: int, pupils: Sequence[str], begun: bytes, ask: Ask, phase_s: float) -> None:
+        missed = entry(self._home, self._home.task, number)
+        parts = (missed.evidence.to_bytes(), missed.receipt.to_bytes())
+
+        def payload(name: str) -> Payload:
+            starts = number == 0 and self._known[name].model != begun
+            return lambda: Parcel(parcels.LEARN, (*parts, *(self._start() if starts else ()))).to_bytes()
+
+        requests = [(name, payload(name)) for name in pupils]
+        left = set(pupils)
+        for name, answer in _answers(ask, parcels.LEARN, requests, phase_s):
+            try:
+                self.heard(name, Parcel.from_bytes(answer).expect(parcels.KNOWN, 0, 1))
+                left.discard(name)
+            except MalformedMessage as error:
+                _log.warning("%s does not say what it has taken in: %s", name, one_line(error))
+        for name in left:  # whoever has not taken this one in can't take in the next
+            self._known.pop(name, None)
+        _log.info("%d nodes have been shown round %d, which they had missed", len(pupils) - len(left), number)
+
+    def _start(self) -> tuple[bytes, bytes]:
+        with self._home.locked():
+            _, start = self._home.models()
+            if start.key is None:
+                raise StoreError(f"{self._home.path} has no longer the model that the task has started from")
+            return encode_arrays(start.arrays("model"))
+
+
+def _answers(
+    ask: Ask, kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float
+) -> Iterator[tuple[str, bytes | memoryview]]:
+    """The first answer of each who was asked and gives one."""
+    pending = {name for name, _ in requests}
+    for name, answer in ask(kind, requests, deadline_s) if requests else ():
+        if name not in pending:
+            continue
+        pending.discard(name)
+        if isinstance(answer, Exception):
+            _log.warning("%s has not answered a %r: %s", name, kind, one_line(answer))
+        else:
+            yield name, answer
+        if not pending:
+            return

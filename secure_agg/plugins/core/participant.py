@@ -1,0 +1,406 @@
+"""A node's side of every round, for any framework: payloads in, payloads out.
+
+It drives the role ``Client``. What a round needs from one payload to the next is on the node's own disk, so each may be
+handled by a new process, as Flower does, or all by one. What is believed comes from the node's home and nothing from a
+payload: who submits a framework's job decides neither roster nor policy, keys or ledger.
+
+A node trains only from a model, and by instructions, that everybody else is given too, and after it has verified the
+last result and found it in the ledger. Payloads are handled one at a time, whatever threads and processes they come to,
+but for training.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from mpc.keystream import KEY_BYTES
+from secure_agg.errors import (
+    AlreadyReleased,
+    LocalProtocolError,
+    MalformedMessage,
+    RemoteProtocolError,
+    WrongContext,
+    WrongPhase,
+)
+from secure_agg.fl.layers import MAX_SIGNS, Floats, difference, sign_slots, signs
+from secure_agg.plugins.core import hello, parcels
+from secure_agg.plugins.core.guard import Guard
+from secure_agg.plugins.core.instructions import Instructions
+from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec, scalars
+from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.homes.chain import decode_arrays
+from secure_agg.plugins.homes.home import ClientHome
+from secure_agg.plugins.homes.journal import Key
+from secure_agg.protocol.clipping import Clipping
+from secure_agg.protocol.codec import clipped_share, model_digest
+from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
+from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.messages import (
+    ADVERTISE,
+    MAX_CONFIG,
+    MAX_SETUP,
+    RECEIPT,
+    RESULT,
+    Wire,
+    encode,
+    header_limit,
+    peek,
+    unpack,
+)
+from secure_agg.roles.auditor import Auditor, Verified
+from secure_agg.roles.client.client import Client
+from secure_agg.roles.memory import bonds
+from secure_agg.roles.memory.attempt import end_attempt
+from secure_agg.tlog.receipt import Receipt
+
+EVALUATION: Final = "-evaluation"
+"""Ends the id of the task whose rounds sum metrics only, beside the task that trains."""
+
+_MAX_FIRST: Final = 4 + MAX_CONFIG + MAX_SETUP.stop
+"""Most bytes of a round's first request."""
+_MEMBER: Final = 1 << 16
+"""Most bytes of evidence about one member of the cohort."""
+
+_log = logging.getLogger("secure_agg.plugins")
+
+
+@dataclass(frozen=True, eq=False, repr=False)  # arrays have no truth value, and a node's own stay out of its logs
+class Trained:
+    """What local training, or evaluation, has come to.
+
+    Attributes:
+        arrays: of the new model, shaped like those of the one it was trained from; empty for an evaluation.
+        weight: number of examples, 1 to the round's weight limit, see ``FixedPoint.check_weight``.
+        metrics: scalars by name.
+    """
+
+    arrays: Floats
+    weight: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Update:
+    """What this node's training has come to, as its vector takes it."""
+
+    arrays: Floats
+    weight: int
+    metrics: tuple[str, ...]
+
+
+class MetricNames(Wire, frozen=True):
+    """Names of the metrics in a client's vector, in order. They travel in clear: whoever wrote the app knows them."""
+
+    names: tuple[str, ...]
+
+
+class Participant:
+    """One node."""
+
+    def __init__(self, home: ClientHome, surroundings: bytes = NO_DIGEST) -> None:
+        """
+        Args:
+            home: this node's.
+            surroundings: digest of what the run has brought to this node, its settings and its code; told to the server
+                with this node's name. 32 zero bytes where there is nothing that a node could see.
+        """
+        self._home, self._surroundings = home, surroundings
+        self._clients: dict[Key, Client] = {}  # one at most: that of the attempt under way, while this object lives
+        self._members = len(home.trust.task(home.task).roster)
+        self._guard = Guard(home, (home.task, home.task + EVALUATION))
+
+    def __repr__(self) -> str:
+        return f"Participant({self._home.name!r})"
+
+    def handle(
+        self,
+        payload: bytes | memoryview,
+        model: Floats = (),
+        train: Callable[[], Trained] | None = None,
+        instructions: Instructions | None = None,
+    ) -> bytes:
+        """Answer one payload.
+
+        Args:
+            payload: as the server's coordinator made it.
+            model: what the framework hands out to train from, or to evaluate; with a payload ``join``.
+            train: called for a payload ``join`` after the model and the last result have been checked; not called where
+                this attempt's update is there already. Other payloads may be handled meanwhile.
+            instructions: what ``train`` is given beside the model, as this node has received it; with a payload
+                ``join``. None where that is nothing.
+
+        Returns:
+            The payload to send back.
+
+        Raises:
+            SecureAggError: this node refuses; names phase and culprit where they are known.
+        """
+        parcel = Parcel.from_bytes(payload)
+        match parcel.kind:
+            case parcels.HELLO:
+                (challenge,) = parcel.expect(parcels.HELLO, 1)
+                answer = hello.answer_challenge(
+                    self._home.identity, self._home.trust.operators, challenge, self._surroundings
+                )
+                with self._home.locked():
+                    return Parcel(parcels.HELLO, (answer, *self._known())).to_bytes()
+            case parcels.LEARN:
+                evidence, receipt, *start = parcel.expect(parcels.LEARN, 2, 4)
+                with self._home.locked():
+                    self._learn(evidence, receipt, start)
+                    return Parcel(parcels.KNOWN, self._known()).to_bytes()
+            case parcels.JOIN:
+                if train is None:
+                    raise LocalProtocolError("a round is joined with something to train", phase=ADVERTISE)
+                request, evidence, receipt = parcel.expect(parcels.JOIN, 3)
+                if len(evidence):
+                    with self._home.locked():
+                        self._learn(evidence, receipt)
+                return self._join(_bounded(request, _MAX_FIRST), model, train, instructions)
+            case parcels.STEP:
+                with self._home.locked():
+                    return self._step(*self._messages(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS)))
+            case parcels.RESULT:
+                message, receipt, *acceptances = parcel.expect(parcels.RESULT, 2, parcels.MAX_PARTS)
+                with self._home.locked():
+                    return self._result(message, receipt, self._messages(acceptances))
+            case other:
+                raise MalformedMessage(f"a node answers no payload {other!r}")
+
+    def _known(self) -> tuple[bytes, ...]:
+        """How far this node has come, as its answers say it; nothing where it takes any model."""
+        known = self._guard.known()
+        return (encode(known),) if known else ()
+
+    def _messages(self, parts: Sequence[bytes | memoryview]) -> list[bytes]:
+        """Copies of messages that a node may be sent after the first."""
+        return [_bounded(part, 4 + header_limit(self._members)) for part in parts]
+
+    # --- joining ----------------------------------------------------------------------------------------------
+
+    def _join(
+        self, request: bytes, model: Floats, train: Callable[[], Trained], instructions: Instructions | None
+    ) -> bytes:
+        """Check the round and the model, train, and commit to what it came to."""
+        home, journal = self._home, self._home.journal
+        client = Client(home.identity, home.trust, store=home.store)
+        base = model_digest(model)
+        given = instructions.digest if instructions else NO_DIGEST
+        with home.locked():
+            try:
+                config = client.examine(request, base_model=base, instructions=given)
+            except WrongContext:
+                if instructions:  # who asks why finds at two nodes what differs
+                    _log.warning("%s was given: %s", home.name, instructions)
+                raise
+            try:
+                self._check_round(config, model)
+            except RemoteProtocolError as error:
+                error.phase, error.culprit = ADVERTISE, peek(request, len(request)).sender
+                raise
+            last, begun = journal.key, self._is_begun(config)
+        update = None if begun else self._train(config, model, train)
+        with home.locked():
+            # Another process may have gone on meanwhile. Whoever joins first in an attempt is the one that has joined;
+            # whoever has trained too long does not undo a later attempt.
+            if update is not None and not self._is_begun(config):
+                if journal.key not in (None, last):
+                    raise AlreadyReleased("another attempt has begun while this one trained", phase=ADVERTISE)
+                self._begin(config, model, update)
+            facts = journal.facts()
+            answer = client.join(
+                request, journal.arrays("update"), facts["weight"], base_model=base, instructions=given
+            )
+            journal.add_request(request)
+            self._clients = {_key(config): client}
+        self._tell(config, client)
+        letters = [envelope.data for envelope in client.outbox]
+        return Parcel(parcels.JOINED, (answer, encode(MetricNames(tuple(facts["metrics"]))), *letters)).to_bytes()
+
+    def _check_round(self, config: RoundConfig, model: Floats) -> None:
+        """Whether a round that the roles would join is one of this home's, from this model.
+
+        Raises:
+            WrongContext: it is of another task, or its vector is not what this model and the metrics need.
+            PolicyViolation: see ``Guard.check``.
+        """
+        home = self._home
+        if config.task not in (home.task, home.task + EVALUATION):
+            raise WrongContext(f"the round is of task {config.task!r}, this node's is {home.task!r}")
+        if config.shapes != round_shapes(config.policy, model, trains=config.task == home.task):
+            raise WrongContext("the round's arrays are not those of the model and its metrics")
+        self._guard.check(config)  # whose base_model is the digest of this model
+
+    def _is_begun(self, config: RoundConfig) -> bool:
+        """Whether this attempt's update is there already.
+
+        Raises:
+            AlreadyReleased: one is there that was trained for another configuration of the attempt.
+        """
+        journal = self._home.journal
+        if journal.key != _key(config):
+            return False
+        if journal.facts()["context"] != config.context.hex():
+            raise AlreadyReleased("this node has trained for another configuration of this attempt", phase=ADVERTISE)
+        return True
+
+    def _train(self, config: RoundConfig, model: Floats, train: Callable[[], Trained]) -> _Update:
+        trained = train()
+        metrics = scalars(trained.metrics)
+        arrays: list[npt.NDArray[Any]] = []
+        if config.task == self._home.task:
+            step = difference(trained.arrays, model)
+            metrics[CLIPPED] = clipped_share(step, config.policy.clip)
+            arrays = [*step, signs(trained.arrays, sign_slots(model, MAX_SIGNS), MAX_SIGNS)]
+        codec = MetricCodec(config.policy, config.weight_limit)
+        coordinates = codec.encode(metrics, trained.weight, secrets.token_bytes(KEY_BYTES))
+        return _Update([*arrays, coordinates], trained.weight, tuple(metrics))
+
+    def _tell(self, config: RoundConfig, client: Client) -> None:
+        """Say in this node's log what its update and weight have lost on the way into the vector."""
+        if client.encoded is None:
+            return
+        values = sum(math.prod(shape) for shape in config.shapes[:-1])
+        if text := Clipping.of([client.encoded]).text(config.policy.clip, values):
+            _log.warning("%s: %s", self._home.name, text)
+        given, carried = client.encoded.given, client.encoded.weight
+        if given != carried:
+            _log.warning("%s: a weight of %d counts as %d in this round", self._home.name, given, carried)
+
+    def _begin(self, config: RoundConfig, model: Floats, update: _Update) -> None:
+        """Write down what the attempt begins with, in place of the last one, which is over."""
+        home = self._home
+        self._end_last()
+        self._guard.begin(config, model)
+        facts = {"context": config.context.hex(), "weight": update.weight, "metrics": update.metrics}
+        home.journal.begin(_key(config), {"update": update.arrays}, facts)
+
+    def _end_last(self) -> None:
+        """Forget the attempt that the journal is of: its secrets too, if it came to nothing."""
+        key, self._clients = self._home.journal.key, {}
+        if key is not None:
+            end_attempt(self._home.store, (self._home.name, *key))
+            self._home.journal.clear()
+
+    # --- the phases -------------------------------------------------------------------------------------------
+
+    def _resumed(self) -> tuple[Key, Client]:
+        """The attempt that the journal is of, and the client in it.
+
+        Raises:
+            LocalProtocolError: this node has joined no round, or has ended its attempt.
+        """
+        home, journal = self._home, self._home.journal
+        key = journal.key
+        requests = journal.requests()
+        if key is None or not requests:
+            raise LocalProtocolError("this node has joined no round")
+        if key not in self._clients:
+            client = Client(home.identity, home.trust, store=home.store)
+            client.resume(requests, lambda: journal.arrays("update"), journal.facts()["weight"])
+            self._clients = {key: client}
+        return key, self._clients[key]
+
+    def _step(self, request: bytes, *receipts: bytes) -> bytes:
+        key, client = self._resumed()
+        self._take(key, client, receipts)
+        answer = client.receive(request)
+        if answer is None:
+            raise MalformedMessage("a receipt came where a request should be", phase=client.state)
+        self._home.journal.add_request(request)
+        if client.hidden:
+            self._home.journal.drop("update")
+        return Parcel(parcels.ANSWER, (answer,)).to_bytes()
+
+    def _take(self, key: Key, client: Client, receipts: Sequence[bytes]) -> None:
+        """Keep what shows that this node's input was accepted: if it is left out, it can show that too."""
+        for receipt in receipts:
+            if (phase := peek(receipt, len(receipt)).phase) != RECEIPT:
+                raise WrongPhase(f"a message of phase {phase!r} came as a receipt", phase=client.state)
+            client.receive(receipt)
+        for sender, kept in client.receipts.items():
+            self._home.keep_receipt(key, sender, kept)
+
+    # --- the result -------------------------------------------------------------------------------------------
+
+    def _result(self, message: bytes | memoryview, receipt: bytes | memoryview, acceptances: Sequence[bytes]) -> bytes:
+        """Verify the round that is over. Whoever was not in it to the end checks it as an outsider does."""
+        _, bulk = unpack(message, header_limit(self._members))
+        config = self._evidence(bulk).config
+        mine = self._home.journal.key == _key(config)
+        try:
+            key, client = self._resumed() if mine else (None, None)
+        except LocalProtocolError:  # a crash has come between the attempt's end and this node's answer
+            key = client = None
+        if key is None or client is None:
+            verified = self._learn(bulk, receipt)
+        else:
+            self._take(key, client, acceptances)
+            verified = client.finish(message, Receipt.from_bytes(receipt))
+            self._expect(config, verified)
+        if mine:
+            self._end_last()
+        _log.info("%s: round %d of %r is %s", self._home.name, config.round, config.task, verified.finding.word)
+        return Parcel(parcels.VERIFIED, (verified.record.digest(),)).to_bytes()
+
+    def _evidence(self, data: bytes | memoryview) -> Evidence:
+        """Decode evidence of no more members than are pinned."""
+        unpack(data, MAX_CONFIG + MAX_SETUP.stop + (self._members + 1) * _MEMBER)
+        return Evidence.from_bytes(data)
+
+    def _learn(
+        self,
+        data: bytes | memoryview,
+        receipt: bytes | memoryview,
+        start: Sequence[bytes | memoryview] = (),
+    ) -> Verified:
+        """Verify a round as an outsider, against this node's own pins and the ledger.
+
+        Args:
+            data: its evidence.
+            receipt: of the ledger.
+            start: types and elements of the model of round 0, where the server sends it.
+        """
+        home, evidence = self._home, self._evidence(data)
+        verified = Auditor(home.trust).verify(evidence)
+        home.trust.verify_receipt(verified.record, Receipt.from_bytes(receipt))
+        model = decode_arrays(start[0], start[1], evidence.config.shapes[:-2]) if len(start) == 2 else None
+        self._expect(evidence.config, verified, model)
+        bonds.learn_result(home.store, home.name, verified.record)
+        return verified
+
+    def _expect(self, config: RoundConfig, verified: Verified, start: Floats | None = None) -> None:
+        """Go on to the model that the verified mean leads to.
+
+        Raises:
+            PolicyViolation: see ``Guard.learn``; names round's phase.
+        """
+        try:
+            self._guard.learn(config, verified, start)
+        except RemoteProtocolError as error:
+            error.phase = RESULT
+            raise
+
+
+def round_shapes(policy: Policy, model: Floats, *, trains: bool) -> tuple[tuple[int, ...], ...]:
+    """Of a round's vector: the model's arrays and their signs where it trains, and the metrics."""
+    values = (*(array.shape for array in model), (MAX_SIGNS,)) if trains else ()
+    return (*values, (MetricCodec(policy).size,))
+
+
+def _key(config: RoundConfig) -> Key:
+    return (config.task, config.round, config.attempt)
+
+
+def _bounded(part: bytes | memoryview, limit: int) -> bytes:
+    """A copy of a part that is not too large for what it has to be."""
+    if len(part) > limit:
+        raise MalformedMessage(f"a part of {len(part)} bytes, above {limit}")
+    return bytes(part)

@@ -1,0 +1,249 @@
+"""One attempt at a round, as the server leads it: which payload goes to whom in each phase, and what comes back.
+
+How payloads get to the nodes is the framework's: an ``Ask`` sends one to each and yields the answers as they come. Who
+does not answer by the deadline, refuses, or sends something else has dropped out.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
+
+from secure_agg.errors import LocalProtocolError, MalformedMessage, SecureAggError, UnknownSender
+from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.metrics import MAX_METRICS
+from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.core.participant import MetricNames
+from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.messages import ADVERTISE, RESULT, Envelope, decode, header_limit, peek
+from secure_agg.protocol.refusal import refusing
+from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.auditor import Verified
+from secure_agg.roles.operators import OperatorRole, ask_operator, ask_operators
+from secure_agg.tlog.receipt import Receipt
+
+_MAX_NAMES: Final = 1 << 16
+_MAX_LOGGED: Final = 1000
+
+_log = logging.getLogger("secure_agg.plugins")
+
+Payload = Callable[[], bytes]
+"""Makes a payload. It may be as large as the model: it is made when it is sent, and not kept."""
+
+
+class Ask(Protocol):
+    """Sends payloads to nodes, and takes what they answer."""
+
+    def __call__(
+        self, kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float
+    ) -> Iterator[tuple[str, bytes | memoryview | Exception]]:
+        """Ask nodes, all at once as far as the framework goes.
+
+        Args:
+            kind: of the payloads, see ``parcels``; with ``join`` goes what the framework has to say to its app.
+            requests: roster id and payload of each.
+            deadline_s: seconds from the call; whoever has not answered by then never does.
+
+        Yields:
+            Id and answer, as they come; an exception from a node that refuses or is gone.
+        """
+        ...
+
+
+def one_line(said: object) -> str:
+    """What somebody else says, for a log: one line, in which nothing is hidden, and not without end."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(said)[:_MAX_LOGGED])
+
+
+class Attempt:
+    """One aggregator, and the nodes that answer it.
+
+    Attributes:
+        aggregator: the role.
+        phase: the last one that was begun.
+        names: of the metrics in each client's vector, by its id.
+        stats: seconds (``…_s``) and bytes from the nodes (``…_bytes``) by phase.
+    """
+
+    def __init__(self, aggregator: Aggregator, ask: Ask, holders: Mapping[str, OperatorRole], phase_s: float) -> None:
+        """
+        Args:
+            aggregator: not started yet.
+            ask: reaches the nodes.
+            holders: the operators that the backend has beside the aggregator, by id.
+            phase_s: how long nodes have to answer in a phase.
+        """
+        self.phase: str | None = None
+        self.aggregator = aggregator
+        self.names: dict[str, tuple[str, ...]] = {}
+        self.stats: dict[str, float] = {}
+        self._ask, self._holders, self._phase_s = ask, holders, phase_s
+        self._acceptances: dict[str, list[bytes]] = {}
+
+    def run(self, welcome: Callable[[str], tuple[bytes, bytes]], train_s: float) -> None:
+        """All phases.
+
+        Args:
+            welcome: evidence and receipt of the task's last result for a node, empty where it needs none.
+            train_s: how long nodes have to train.
+
+        Raises:
+            SecureAggError: the round came to nothing.
+        """
+        requests = self.aggregator.start()
+        while requests:
+            phase = self.phase = self.aggregator.state
+            started = time.perf_counter()
+            if self.aggregator.asks_operators:
+                for name, refusal in ask_operators(self.aggregator, requests, self._holders).items():
+                    _log.warning("operator %s has refused in phase %s: %s", name, phase, one_line(refusal))
+            else:
+                self._exchange(requests, phase, welcome, train_s)
+            requests = self.aggregator.advance()
+            self.stats[f"{phase}_s"] = time.perf_counter() - started
+
+    def _exchange(
+        self,
+        requests: Sequence[Envelope],
+        phase: str,
+        welcome: Callable[[str], tuple[bytes, bytes]],
+        train_s: float,
+    ) -> None:
+        joins = phase == ADVERTISE
+        names = sorted(self.aggregator.awaited, key=str.encode)
+
+        def payload(place: int, name: str) -> Payload:
+            def make() -> bytes:
+                request = requests[place]
+                if request.recipient != name:
+                    raise LocalProtocolError("requests and recipients are in different orders", phase=phase)
+                if joins:
+                    return Parcel(parcels.JOIN, (request.data, *welcome(name))).to_bytes()
+                return Parcel(parcels.STEP, (request.data, *self._acceptances.get(name, ()))).to_bytes()
+
+            return make
+
+        kind, deadline = (parcels.JOIN, train_s) if joins else (parcels.STEP, self._phase_s)
+        started, received, answered = time.perf_counter(), 0, 0
+        asked = [(name, payload(i, name)) for i, name in enumerate(names)]
+        for name, answer in self._answers(kind, asked, deadline):
+            try:
+                if isinstance(answer, Exception):
+                    _log.warning("%s is out of the round in phase %s: %s", name, phase, one_line(answer))
+                else:
+                    received += len(answer)
+                    with refusing(phase, name):
+                        self._take(name, Parcel.from_bytes(answer), joins=joins)
+                    answered += 1
+            except SecureAggError as error:
+                error.phase = error.phase or phase
+                _log.warning("an answer of %s was refused: %s: %s", name, type(error).__name__, one_line(error))
+        self.stats[f"{phase}_bytes"] = float(received)
+        _log.info(
+            "round %d of %r, phase %s: %d of %d clients in %.2f s, %d bytes",
+            self.aggregator.config.round, self.aggregator.config.task, phase,
+            answered, len(names), time.perf_counter() - started, received,
+        )  # fmt: skip
+
+    def _answers(
+        self, kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float
+    ) -> Iterator[tuple[str, bytes | memoryview | Exception]]:
+        """The first answer of each who was asked. When there is nobody left to wait for, a framework that has more to
+        say is not listened to.
+        """
+        pending = {name for name, _ in requests}
+        for name, answer in self._ask(kind, requests, deadline_s):
+            if name in pending:
+                pending.discard(name)
+                yield name, answer
+            else:
+                _log.warning("an answer of %s to a %r was not awaited", one_line(name), kind)
+            if not pending:
+                return
+
+    def _take(self, name: str, parcel: Parcel, *, joins: bool) -> None:
+        """Hand one answer to the aggregator, and a client's letters to the operators that they are for."""
+        limit = header_limit(self.aggregator.config.cohort_size)
+        if joins:
+            response, names, *letters = parcel.expect(parcels.JOINED, 2, parcels.MAX_PARTS)
+        else:
+            (response,), names, letters = parcel.expect(parcels.ANSWER, 1), b"", []
+        sender = peek(response, limit).sender
+        if sender != name:
+            raise UnknownSender(f"{name!r} has sent a message of {sender!r}", culprit=name)
+        called = _metric_names(names, name) if joins else ()
+        for receipt in self.aggregator.receive(response):
+            self._acceptances.setdefault(name, []).append(receipt.data)
+        if joins:
+            self.names[name] = called
+            self._relay(name, letters)
+
+    def _relay(self, name: str, letters: Sequence[bytes | memoryview]) -> None:
+        """Letters are sealed to their operators; a refusal is the operator's to report."""
+        limit = header_limit(self.aggregator.config.cohort_size)
+        envelopes = [Envelope(peek(letter, limit).recipient, bytes(letter)) for letter in letters]
+        if not envelopes:
+            return
+        with ThreadPoolExecutor(len(envelopes)) as pool:
+            for answer in pool.map(lambda envelope: ask_operator(self._holders, envelope), envelopes):
+                if isinstance(answer, bytes):
+                    self._acceptances.setdefault(name, []).append(answer)
+                else:
+                    said = one_line(answer or "it is gone")
+                    _log.warning("an operator has not accepted a share of %s: %s", name, said)
+
+    def result(self) -> tuple[Evidence, Verified]:
+        """Evidence, and what it proves.
+
+        Raises:
+            LocalProtocolError: the round is not over.
+        """
+        if self.aggregator.evidence is None or self.aggregator.verified is None:
+            raise LocalProtocolError("the round ended without a result", phase=self.aggregator.state)
+        return self.aggregator.evidence, self.aggregator.verified
+
+    def deliver(self, receipt: Receipt) -> Iterator[str]:
+        """Send the result to every member of the cohort; yields those that have verified it.
+
+        The round stands without them: whoever does not answer gets the result again before its next round.
+        """
+        started = time.perf_counter()
+        encoded = receipt.to_bytes()
+        record = self.result()[1].record.digest()
+        results = self.aggregator.results()
+        names = list(self.aggregator.cohort)
+
+        def payload(place: int, name: str) -> Payload:
+            return lambda: Parcel(
+                parcels.RESULT, (results[place].data, encoded, *self._acceptances.get(name, ()))
+            ).to_bytes()
+
+        verified = 0
+        requests = [(name, payload(i, name)) for i, name in enumerate(names)]
+        for name, answer in self._answers(parcels.RESULT, requests, self._phase_s):
+            try:
+                if isinstance(answer, Exception):
+                    raise answer
+                (confirmed,) = Parcel.from_bytes(answer).expect(parcels.VERIFIED, 1)
+                if bytes(confirmed) != record:
+                    raise MalformedMessage("it has verified another record", phase=RESULT, culprit=name)
+            except Exception as error:
+                _log.warning("%s has not confirmed the result: %s", name, one_line(error))
+                continue
+            verified += 1
+            yield name
+        self.stats["result_s"] = time.perf_counter() - started
+        _log.info(
+            "round %d of %r: %d of %d clients have accepted the result in %.2f s",
+            self.aggregator.config.round, self.aggregator.config.task, verified, len(names), self.stats["result_s"],
+        )  # fmt: skip
+
+
+def _metric_names(data: bytes | memoryview, culprit: str) -> tuple[str, ...]:
+    names = decode(MetricNames, data, _MAX_NAMES, phase=ADVERTISE, culprit=culprit).names
+    if len(names) > MAX_METRICS or list(names) != sorted(set(names)) or not all(map(str.isprintable, names)):
+        raise MalformedMessage("these are no names of metrics, in order", phase=ADVERTISE, culprit=culprit)
+    return names

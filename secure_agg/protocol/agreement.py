@@ -1,0 +1,178 @@
+"""Which set of clients is summed, and who has to have signed it before anything is opened.
+
+The rule here is that of ``masking`` and ``plain``: the members of the set S sign the list of their ids and
+commitments, and a quorum floor((|G| + f)/2) + 1 of the cohort binds the round to this one S: any two
+quorums share an honest member, who signs once. A backend with another rule (signatures over commitment hashes, or
+by the aggregators) subclasses it; the roles and the auditor only call these methods.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mpc.framing import frame, integer
+from mpc.ring import Vector, byte_view
+from secure_agg.errors import BadSignature, DuplicateMessage, PolicyViolation, TooFewClients, UnknownSender
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.identity import verify_signature
+from secure_agg.protocol.messages import CONSISTENCY, Opening, Signature, SignedAdvertisement, Statement, StatementEntry
+from zk import merkle
+from zk.commitment import Commitment
+from zk.transcript import digest
+
+
+@dataclass(frozen=True)
+class Session:
+    """A round once its participants are fixed.
+
+    Attributes:
+        config: the round's.
+        sid: 32 bytes that everything from now on is bound to.
+        members: U, the ids of those who advertised, in id order.
+        keys: their identity keys.
+        commitment_hashes: their D_i.
+        parts: the backend's part of each advertisement.
+        advertisements: as they were signed.
+        signers: the operators who sign the set, where they and not the members do.
+    """
+
+    config: RoundConfig
+    sid: bytes
+    members: tuple[str, ...]
+    keys: Mapping[str, bytes]
+    commitment_hashes: Mapping[str, bytes]
+    parts: Mapping[str, bytes]
+    advertisements: Mapping[str, SignedAdvertisement]
+    signers: Mapping[str, bytes]
+
+    @property
+    def quorum(self) -> int:
+        """t_sig: the same in every attempt and view of the round."""
+        return self.config.policy.quorum(self.config.cohort_size)
+
+
+@dataclass(frozen=True)
+class Participants:
+    """Who is summed in a round, as its members signed it.
+
+    Attributes:
+        session: the round once its advertisers were fixed.
+        openings: of S, in id order.
+        commitments: what they open to.
+        root: of the statement that the quorum signed.
+    """
+
+    session: Session
+    openings: tuple[Opening, ...]
+    commitments: tuple[Commitment, ...]
+    root: bytes
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """What a statement's signatures are checked against, worked out once.
+
+    Attributes:
+        voters: who may sign, with identity keys.
+        message: what they sign.
+    """
+
+    voters: Mapping[str, bytes]
+    message: bytes
+
+    def check(self, signature: Signature) -> None:
+        """Check one signature.
+
+        Raises:
+            UnknownSender, BadSignature: as they say.
+        """
+        name = signature.name
+        if name not in self.voters:
+            raise UnknownSender(f"{name!r} signed but has no say in it", phase=CONSISTENCY, culprit=name)
+        verify_signature(self.voters[name], signature.signature, self.message, phase=CONSISTENCY, culprit=name)
+
+
+def attested_bytes(sid: bytes, root: bytes, result: Vector) -> bytes:
+    """What operators sign of a result that is no sum: the round, the root of the agreed set, and the result."""
+    return frame("attested", sid, root, hashlib.sha256(byte_view(result)).digest())
+
+
+class Agreement:
+    """S is signed by its members, over the commitments they have opened."""
+
+    def entry(self, session: Session, name: str, commitment: bytes) -> StatementEntry:
+        """What the statement says of one member."""
+        return StatementEntry(name, digest("commitment", commitment))
+
+    def statement(self, session: Session, commitments: Mapping[str, bytes]) -> Statement:
+        """The statement for a round in which these commitments are summed."""
+        return Statement(
+            tuple(self.entry(session, name, commitments[name]) for name in sorted(commitments, key=str.encode))
+        )
+
+    def check_statement(self, session: Session, statement: Statement) -> tuple[str, ...]:
+        """Check the form of a statement and return S.
+
+        Raises:
+            PolicyViolation: not in id order, or an entry that is no digest.
+            UnknownSender: somebody who did not advertise.
+            TooFewClients: |S| is below n_min or the quorum.
+        """
+        names = tuple(entry.name for entry in statement.entries)
+        if list(names) != sorted(set(names), key=str.encode):
+            raise PolicyViolation("the set is not in id order, each id once", phase=CONSISTENCY)
+        for entry in statement.entries:
+            if entry.name not in session.keys:
+                raise UnknownSender(f"{entry.name!r} is in the set but did not advertise", phase=CONSISTENCY)
+            if len(entry.value) != 32:
+                raise PolicyViolation(f"the entry of {entry.name!r} in the set is no digest", phase=CONSISTENCY)
+        least = self.least(session)
+        if len(names) < least:
+            raise TooFewClients(f"{len(names)} clients are left, {least} are needed", phase=CONSISTENCY)
+        return names
+
+    def root(self, statement: Statement) -> bytes:
+        """Tree root over the entries, in id order."""
+        return merkle.root([frame("survivor", entry.name.encode(), entry.value) for entry in statement.entries])
+
+    def signed_bytes(self, sid: bytes, statement: Statement) -> bytes:
+        """What a signature of the statement is over: (sid, |S|, root of the entries)."""
+        return frame("agreement", sid, integer(len(statement.entries)), self.root(statement))
+
+    def least(self, session: Session) -> int:
+        """The smallest set that may be summed."""
+        return max(session.config.policy.min_clients, session.quorum)
+
+    def quorum(self, session: Session) -> int:
+        """How many signatures bind a round to one set."""
+        return session.quorum
+
+    def voters(self, session: Session, statement: Statement) -> Mapping[str, bytes]:
+        """Who may sign, with identity keys: the members of the set."""
+        return {entry.name: session.keys[entry.name] for entry in statement.entries}
+
+    def ballot(self, session: Session, statement: Statement) -> Ballot:
+        """Who may sign this statement, and what."""
+        return Ballot(self.voters(session, statement), self.signed_bytes(session.sid, statement))
+
+    def check_quorum(self, session: Session, statement: Statement, signatures: Sequence[Signature]) -> None:
+        """Check that enough of those who may have signed this very statement.
+
+        Raises:
+            TooFewClients: fewer than the quorum.
+            DuplicateMessage: one signer twice, or not in id order.
+            UnknownSender, BadSignature: as they say. Whoever has handed them on is at fault, which is for the caller to
+                say.
+        """
+        names = [signature.name for signature in signatures]
+        if names != sorted(set(names), key=str.encode):
+            raise DuplicateMessage("signatures are not in id order, each signer once", phase=CONSISTENCY)
+        if len(names) < self.quorum(session):
+            raise TooFewClients(f"{len(names)} signed the set, {self.quorum(session)} are needed", phase=CONSISTENCY)
+        ballot = self.ballot(session, statement)
+        for signature in signatures:
+            if signature.name not in ballot.voters:
+                raise BadSignature(f"{signature.name!r} signed but has no say in the set", phase=CONSISTENCY)
+            ballot.check(signature)

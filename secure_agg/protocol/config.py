@@ -1,0 +1,621 @@
+"""What a round is: the policy that everybody pins, and the RoundConfig whose digest binds everything in the
+round.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from mpc import graph
+from mpc.digits import Digits
+from secure_agg.errors import ConfigError
+from secure_agg.protocol.identity import Roster, check_id
+from secure_agg.protocol.messages import MAX_CONFIG, Wire, decode, encode
+from zk import commitment, parameters
+from zk.transcript import DIGEST_BYTES, digest
+
+PROTOCOL_VERSION: Final = "secure-agg/2"
+MAX_BITS: Final = 24
+MAX_WEIGHT: Final = (1 << 32) - 1
+MAX_PARAMETERS: Final = 1 << 32
+MAX_CLIENTS: Final = 1 << 24
+MAX_OPTION: Final = (1 << 32) - 1
+MAX_WEIGHT_SCALE: Final = 1 << 16
+MAX_WEIGHT_SPAN: Final = 1 << 24
+MAX_DIMENSIONS: Final = 32
+"""Of one array: what numpy can hold."""
+USELESS_ERROR: Final = 1024.0
+"""In clips. Where nobody has named a limit of the error, settings under which a mean could be further off than that are
+refused: nothing that is reported by rounds of such settings can be told from chance.
+"""
+NO_DIGEST: Final = bytes(DIGEST_BYTES)
+"""Stands for "there is none": no start or base model, no instructions, no previous record."""
+_DIGESTS: Final = (
+    "start_model", "base_model", "instructions", "previous_record", "cohort_root", "operators", "witnesses",
+)  # fmt: skip
+
+
+class Option(Wire, frozen=True):
+    """A backend's own setting."""
+
+    name: str
+    value: int
+
+    def __post_init__(self) -> None:
+        check_id(self.name)
+        _within(f"option {self.name}", self.value, 0, MAX_OPTION)
+
+    @staticmethod
+    def list(settings: Mapping[str, int]) -> tuple[Option, ...]:
+        """A policy's options from settings by name.
+
+        Raises:
+            ConfigError: a value that is no integer in [0, 2^32).
+        """
+        return tuple(
+            Option(name, whole(f"option {name}", value, 0, MAX_OPTION)) for name, value in sorted(settings.items())
+        )
+
+
+class Policy(Wire, frozen=True, kw_only=True):
+    """What every party agrees on before the first round, and pins.
+
+    ``Policy.default`` fills in the thresholds; building one by hand is for tests and for resuming from a
+    file.
+
+    Attributes:
+        backend: name of the way of hiding.
+        options: the backend's settings, in name order.
+        clip: c; values are clipped to [−c, c].
+        bits: b, bits per value, 2 to 24.
+        commit_packed: whether several values are committed to as one element, as many as leave sums short enough:
+            smaller shares where shares are what is committed to. The sums stay the same.
+        max_error: rounds are refused beforehand whose means could be further off than this by rounding, in the units
+            of the update: see ``worst_error``.
+        max_weight: the largest weight a client may declare, public.
+        weight_scale: κ; 0 keeps every weight as it is. Otherwise a round's weight limit M is ``first_weight`` at first
+            and then κ times the mean weight of the task's last record, at most ``max_weight``; weights above it count
+            as M.
+        weight_span: λ; weights below ⌈M/λ⌉ count as that. 0 where weights are kept.
+        first_weight: M of a task's first round. 0 where weights are kept.
+        cohort_size: clients drawn for a round; 0 takes the whole roster.
+        max_clients: n_max, headroom of the sums.
+        min_clients: n_min, fewest clients whose sum is ever opened.
+        min_advertised: u_min, fewest clients that a round goes on with.
+        max_corrupt: f, most members that may collude with a malicious aggregator; u_min > 3f.
+        max_parameters: limit on a model's size, against memory exhaustion.
+    """
+
+    backend: str
+    options: tuple[Option, ...]
+    clip: float
+    bits: int
+    commit_packed: bool
+    max_error: float
+    max_weight: int
+    weight_scale: int
+    weight_span: int
+    first_weight: int
+    cohort_size: int
+    max_clients: int
+    min_clients: int
+    min_advertised: int
+    max_corrupt: int
+    max_parameters: int
+
+    def __post_init__(self) -> None:
+        check_id(self.backend)
+        names = [option.name for option in self.options]
+        if names != sorted(set(names)):
+            raise ConfigError(f"backend options {names} are not in order, each once")
+        _within("bits", self.bits, 2, MAX_BITS)
+        if not isinstance(self.commit_packed, bool):
+            raise ConfigError(f"commit_packed is {self.commit_packed!r}, neither True nor False")
+        _within("max_weight", self.max_weight, 1, MAX_WEIGHT)
+        _within("max_parameters", self.max_parameters, 1, MAX_PARAMETERS)
+        for name in ("max_clients", "min_clients", "min_advertised", "max_corrupt", "cohort_size"):
+            _within(name, getattr(self, name), 0, MAX_CLIENTS)
+        if not isinstance(self.clip, float) or not (math.isfinite(self.clip) and 1e-30 <= self.clip <= 1e30):
+            raise ConfigError(f"clip is {self.clip!r}, not a float between 1e-30 and 1e30")
+        if not isinstance(self.max_error, float) or not (math.isfinite(self.max_error) and self.max_error > 0):
+            raise ConfigError(f"max_error is {self.max_error!r}, not a float above 0")
+        if self.weight_scale:
+            _within("weight_scale", self.weight_scale, 1, MAX_WEIGHT_SCALE)
+            _within("weight_span", self.weight_span, 1, MAX_WEIGHT_SPAN)
+            _within("first_weight", self.first_weight, 1, self.max_weight)
+        else:
+            for name in ("weight_scale", "weight_span", "first_weight"):
+                _within(f"{name}, without a weight_scale,", getattr(self, name), 0, 0)
+        if self.min_clients < 2:
+            raise ConfigError(
+                f"min_clients is {self.min_clients}: the sum of fewer than 2 updates is somebody's update"
+            )
+        if not self.min_clients <= self.min_advertised <= self.max_clients:
+            raise ConfigError(
+                f"min_advertised is {self.min_advertised}, outside [min_clients, max_clients] = "
+                f"[{self.min_clients}, {self.max_clients}]"
+            )
+        if not 0 <= 3 * self.max_corrupt < self.min_advertised:
+            raise ConfigError(
+                f"min_advertised {self.min_advertised} must exceed 3 · max_corrupt = {3 * self.max_corrupt}"
+            )
+        if self.cohort_size and not self.min_advertised <= self.cohort_size <= self.max_clients:
+            raise ConfigError(f"cohort_size {self.cohort_size} is outside [{self.min_advertised}, {self.max_clients}]")
+
+    @staticmethod
+    def default(
+        clients: int,
+        *,
+        backend: str = "masking",
+        options: tuple[Option, ...] = (),
+        clip: float = 8.0,
+        bits: int | None = None,
+        commit_packed: bool | None = None,
+        max_error: float | None = None,
+        max_weight: int = 1,
+        weight_scale: int = 0,
+        weight_span: int | None = None,
+        first_weight: int | None = None,
+        min_clients: int = 3,
+        max_clients: int | None = None,
+        cohort_size: int = 0,
+        corruption_rate: float | None = None,
+        max_parameters: int = 1 << 30,
+    ) -> Policy:
+        """The policy for a roster of ``clients`` members, thresholds by the protocol's defaults.
+
+        Args:
+            clients: members of the roster.
+            bits: per value; by default as many as cost this backend nothing, see ``Backend.usual_bits``.
+            commit_packed: by default what the backend says that it gains from.
+            max_error: by default ``USELESS_ERROR`` clips, or more where few bits are asked for: whoever names bits gets
+                them.
+            weight_span: with a weight scale 64 by default.
+            first_weight: with a weight scale ``max_weight`` by default.
+            cohort_size: members drawn per round by a public beacon; 0 takes all.
+            corruption_rate: share of the roster that may be corrupt; only for a drawn cohort, where f is
+                then the most corrupt members that it holds except with probability 2^-40. For a whole
+                roster f = floor((u_min − 1)/3).
+
+        Raises:
+            ConfigError: a setting is out of range, or u_min > 3f can't hold.
+        """
+        min_clients = whole("min_clients", min_clients, 2, MAX_CLIENTS)
+        cohort_size = whole("cohort_size", cohort_size, 0, MAX_CLIENTS)
+        clip, max_weight = real("clip", clip), whole("max_weight", max_weight, 1, MAX_WEIGHT)
+        weight_scale = whole("weight_scale", weight_scale, 0, MAX_WEIGHT_SCALE)
+        if not weight_scale and (weight_span or first_weight):
+            raise ConfigError("weight_span and first_weight go with a weight_scale: without one weights are kept")
+        if weight_scale:
+            weight_span = whole("weight_span", 64 if weight_span is None else weight_span, 1, MAX_WEIGHT_SPAN)
+            first_weight = whole("first_weight", first_weight or max_weight, 1, max_weight)
+        cohort = cohort_size or clients
+        if cohort < min_clients:
+            raise ConfigError(f"{cohort} clients are fewer than min_clients = {min_clients}")
+        min_advertised = max(min_clients, cohort - max(1, math.ceil(cohort / 10)))
+        if cohort_size:
+            if cohort_size > clients:
+                raise ConfigError(f"a cohort of {cohort_size} can't be drawn from {clients} members")
+            if corruption_rate is None or not 0 <= corruption_rate <= 1:
+                raise ConfigError(f"a drawn cohort needs a corruption_rate in [0, 1], not {corruption_rate!r}")
+            # Rounded up, but for what binary fractions add to a rate like 0.29 of 100.
+            corrupt = min(clients, math.ceil(clients * corruption_rate - 1e-9))
+            max_corrupt = graph.corrupt_in_sample(clients, corrupt, cohort_size)
+        else:
+            max_corrupt = (min_advertised - 1) // 3
+        most = cohort if max_clients is None else whole("max_clients", max_clients, 0, MAX_CLIENTS)
+        if bits is None:
+            from secure_agg import backends  # which know policies
+
+            width = backends.load(backend).usual_bits(most)
+        else:
+            width = whole("bits", bits, 2, MAX_BITS)
+        if max_error is None:
+            # Whoever names bits gets them, with the bound stated.
+            asked = grid_step(clip, width) * max_weight if bits is not None else 0.0
+            max_error = max(USELESS_ERROR * clip, asked)
+        return Policy(
+            backend=backend,
+            options=options,
+            clip=clip,
+            bits=width,
+            commit_packed=_gains_from_packing(backend) if commit_packed is None else commit_packed,
+            max_error=real("max_error", max_error),
+            max_weight=max_weight,
+            weight_scale=weight_scale,
+            weight_span=weight_span or 0,
+            first_weight=first_weight or 0,
+            cohort_size=cohort_size,
+            max_clients=most,
+            min_clients=min_clients,
+            min_advertised=min_advertised,
+            max_corrupt=max_corrupt,
+            max_parameters=whole("max_parameters", max_parameters, 1, MAX_PARAMETERS),
+        )
+
+    @property
+    def top(self) -> int:
+        """Q = 2H, H = 2^(bits − 1) − 1: the largest integer that one client's coordinate is; zero is H."""
+        return (1 << self.bits) - 2
+
+    @property
+    def step(self) -> float:
+        """c / H: the width of a step of the grid, in the units of the update."""
+        return grid_step(self.clip, self.bits)
+
+    @property
+    def limb_bits(self) -> int:
+        """Bits of a weight in one coordinate: what is below H."""
+        return self.bits - 1
+
+    @property
+    def limbs(self) -> int:
+        """L: coordinates that carry the weight."""
+        return -(-self.max_weight.bit_length() // self.limb_bits)
+
+    @property
+    def counts(self) -> int:
+        """Coordinates that count clients whose weight was lowered, and raised: none where weights are kept."""
+        return 2 if self.weight_scale else 0
+
+    def least_weight(self, weight_limit: int) -> int:
+        """⌈M/λ⌉: the least weight that a vector carries in a round of this limit; 1 where weights are kept."""
+        return -(-weight_limit // self.weight_span) if self.weight_scale else 1
+
+    def next_weight_limit(self, participants: int, weight_sum: int) -> int:
+        """M of the round after one with these participants; 0 where weights are kept, and M may be any."""
+        return min(self.max_weight, -(-self.weight_scale * weight_sum // participants))
+
+    def worst_error(self, weight_limit: int) -> float:
+        """More than a mean can be off by rounding in a round of this limit, whoever drops out: step · M / least weight.
+        All that is known before the weights have been summed.
+        """
+        return self.step * weight_limit / self.least_weight(weight_limit)
+
+    def check_error(self, weight_limit: int) -> None:
+        """Refuse a round whose means could be off by more than ``max_error``.
+
+        Raises:
+            ConfigError: it could; names what would do.
+        """
+        worst = self.worst_error(weight_limit)
+        if worst <= self.max_error:
+            return
+        spread = weight_limit / self.least_weight(weight_limit)
+        half = math.ceil(spread * self.clip / self.max_error)
+        bits = half.bit_length() + 1
+        ways = [f"a max_error of {worst:.6g}"]
+        if bits <= free_bits(self.max_clients):
+            ways.insert(0, f"bits = {bits}")
+        ratio = math.floor(self.max_error / self.step)
+        if ratio >= 1:
+            ways.insert(0, f"weight_span = {ratio}" if self.weight_scale else f"max_weight = {ratio}")
+        raise ConfigError(
+            f"with clip {self.clip:g}, {self.bits} bits and weights from {self.least_weight(weight_limit)} to "
+            f"{weight_limit} a mean could be off by {worst:.6g}, above max_error = {self.max_error:g}: "
+            f"{' or '.join(ways)} would do"
+        )
+
+    @property
+    def base(self) -> int:
+        """B: one more than the largest sum, so that sums never carry where values are packed as digits in this base."""
+        return self.max_clients * self.top + 1
+
+    @property
+    def noise_base(self) -> int:
+        """The same of the commitment's randomness, whose coordinates have a width of their own."""
+        return self.max_clients * parameters.noise_top(self.bits, self.max_clients) + 1
+
+    @property
+    def committed_digits(self) -> Digits | None:
+        """How values lie in the elements that are committed to; None where each is one, or fills one."""
+        found = Digits.fitting(self.base, max(parameters.WIDTH_LIMIT.values())) if self.commit_packed else None
+        return found if found and found.count > 1 else None
+
+    def quorum(self, cohort: int) -> int:
+        """t_sig = floor((|G| + f)/2) + 1: any two quorums of one cohort share an honest member, who signs once.
+
+        It counts G, not those who advertised: U may differ between attempts, and between what clients are shown.
+        """
+        return (cohort + self.max_corrupt) // 2 + 1
+
+    def option(self, name: str, default: int) -> int:
+        """A backend's setting, or its default."""
+        return next((option.value for option in self.options if option.name == name), default)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a client's vector is laid out: ``values ‖ weight limbs ‖ counts ‖ randomness``, all uint32.
+
+    Attributes:
+        values: d, model parameters.
+        limbs: coordinates that carry the weight, base 2^(bits − 1), least significant first.
+        counts: coordinates that count clients whose weight was lowered, and raised; see ``Policy.counts``.
+        randomness: coordinates of the commitment's s.
+        elements: that are committed to beside s: values and limbs, packed where the policy says so.
+    """
+
+    values: int
+    limbs: int
+    counts: int
+    randomness: int
+    elements: int
+
+    @property
+    def committed(self) -> int:
+        """Coordinates of x: values, limbs and counts."""
+        return self.values + self.limbs + self.counts
+
+    @property
+    def total(self) -> int:
+        """Coordinates that ride through the backend."""
+        return self.committed + self.randomness
+
+    @property
+    def hashed(self) -> int:
+        """Elements that are committed to with s."""
+        return self.elements + self.randomness
+
+
+class RoundConfig(Wire, frozen=True, kw_only=True):
+    """One attempt at one round. Its digest, ``context``, is bound into every key, signature and proof.
+
+    Attributes:
+        protocol: ``secure-agg/2``.
+        task: id of the training task.
+        round: from 0.
+        attempt: from 0; a retry is a new attempt with everything fresh.
+        start_model: digest of the previous result, the task's link to its history; 32 zero bytes for none.
+        base_model: digest of the very arrays that clients train from, and that their updates are differences from;
+            32 zero bytes where updates are no differences from a model.
+        instructions: digest of whatever else clients are given to train by: settings, layers that are not averaged,
+            what kind of work it is. What it covers is the application's to say; 32 zero bytes where it says nothing.
+        previous_record: digest of the task's previous record; 32 zero bytes for none.
+        policy: pinned by every party.
+        weight_limit: M, the largest weight in this round. Where the policy keeps weights, whoever has more does not
+            join; see ``Policy.weight_scale``.
+        shapes: of the model's arrays; a scalar's is ().
+        cohort_size: |G|.
+        cohort_root: root of G's roster.
+        beacon: public randomness that drew the cohort; empty where it is the whole roster.
+        operators: digest of the pinned roster of aggregators and key holders.
+        log_key: the ledger's public key; empty where there is none.
+        witnesses: digest of the pinned roster of witnesses.
+        setup: digest of the backend's public material, an encryption key; empty where it has none.
+    """
+
+    protocol: str
+    task: str
+    round: int
+    attempt: int
+    start_model: bytes
+    base_model: bytes
+    instructions: bytes
+    previous_record: bytes
+    policy: Policy
+    weight_limit: int
+    shapes: tuple[tuple[int, ...], ...]
+    cohort_size: int
+    cohort_root: bytes
+    beacon: bytes
+    operators: bytes
+    log_key: bytes
+    witnesses: bytes
+    setup: bytes
+
+    def __post_init__(self) -> None:
+        if self.protocol != PROTOCOL_VERSION:
+            raise ConfigError(f"protocol {self.protocol!r} is not {PROTOCOL_VERSION!r}")
+        check_id(self.task)
+        _within("round", self.round, 0, 2**53)
+        _within("attempt", self.attempt, 0, 2**32)
+        for name in _DIGESTS:
+            if len(getattr(self, name)) != DIGEST_BYTES:
+                raise ConfigError(f"{name} has {len(getattr(self, name))} bytes, not {DIGEST_BYTES}")
+        if len(self.log_key) not in (0, 32) or len(self.setup) not in (0, 32) or len(self.beacon) > 64:
+            raise ConfigError("log_key and setup have 0 or 32 bytes, a beacon at most 64")
+        if bool(self.beacon) != bool(self.policy.cohort_size):
+            raise ConfigError("a beacon is there exactly if the policy draws a cohort")
+        if not self.policy.min_advertised <= self.cohort_size <= self.policy.max_clients:
+            raise ConfigError(
+                f"a cohort of {self.cohort_size} is outside [{self.policy.min_advertised}, {self.policy.max_clients}]"
+            )
+        if self.policy.cohort_size not in (0, self.cohort_size):
+            raise ConfigError(f"a cohort of {self.cohort_size}, where the policy draws {self.policy.cohort_size}")
+        _within("weight_limit", self.weight_limit, 1, self.policy.max_weight)
+        first = self.policy.first_weight or self.weight_limit
+        if self.previous_record == NO_DIGEST and self.weight_limit != first:
+            raise ConfigError(f"weight_limit is {self.weight_limit} in a task's first round, not {first}")
+        self.policy.check_error(self.weight_limit)
+        if not self.shapes:
+            raise ConfigError("a model has at least one array")
+        self._check_shapes()
+        self.commitment  # noqa: B018 - refuses settings whose commitment would be insecure
+
+    def _check_shapes(self) -> None:
+        """Bound the number of parameters before anything is computed from it: shapes come from peers."""
+        total = 0
+        for shape in self.shapes:
+            if len(shape) > MAX_DIMENSIONS:
+                raise ConfigError(f"an array has {len(shape)} dimensions, above {MAX_DIMENSIONS}")
+            size = 1
+            for side in shape:
+                if not 1 <= side <= self.policy.max_parameters:
+                    raise ConfigError(f"an array has a side of {side}: it is empty or beyond max_parameters")
+                size *= side
+            total += size
+            if total > self.policy.max_parameters:
+                raise ConfigError(f"the model has more than max_parameters = {self.policy.max_parameters} elements")
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of a client's vector."""
+        values = sum(math.prod(shape) for shape in self.shapes)
+        limbs, counts = self.policy.limbs, self.policy.counts
+        coordinates = values + limbs + counts
+        found = self._parameters(coordinates)
+        return Layout(values, limbs, counts, commitment.randomness_length(found.rank), found.elements(coordinates))
+
+    @property
+    def commitment(self) -> parameters.Parameters:
+        """The commitment's parameters, estimated at 128 bits or more."""
+        return self._parameters(self.layout.committed)
+
+    def _parameters(self, committed: int) -> parameters.Parameters:
+        policy = self.policy
+        try:
+            found = parameters.choose(policy.bits, policy.max_clients, committed)
+            digits = policy.committed_digits
+            return parameters.choose(policy.bits, policy.max_clients, committed, digits) if digits else found
+        except parameters.InsecureParametersError as error:
+            raise ConfigError(str(error)) from error
+
+    @staticmethod
+    def create(
+        *,
+        task: str,
+        round: int,
+        policy: Policy,
+        cohort: Roster,
+        shapes: tuple[tuple[int, ...], ...],
+        weight_limit: int | None = None,
+        attempt: int = 0,
+        start_model: bytes = NO_DIGEST,
+        base_model: bytes = NO_DIGEST,
+        instructions: bytes = NO_DIGEST,
+        previous_record: bytes = NO_DIGEST,
+        beacon: bytes = b"",
+        operators: Roster | None = None,
+        log_key: bytes = b"",
+        witnesses: Roster | None = None,
+        setup: bytes = b"",
+    ) -> RoundConfig:
+        """Build and validate.
+
+        Args:
+            cohort: G itself, see ``Trust.cohort``.
+            weight_limit: M; by default the policy's ``first_weight``, or ``max_weight`` where it keeps weights.
+
+        Raises:
+            ConfigError: a setting is out of range, contradicts another, or would be insecure.
+        """
+        check_arrays_fit(len(shapes))
+        limit = (policy.first_weight or policy.max_weight) if weight_limit is None else weight_limit
+        config = RoundConfig(
+            protocol=PROTOCOL_VERSION,
+            task=task,
+            round=whole("round", round, 0, 2**53),
+            attempt=whole("attempt", attempt, 0, 2**32),
+            start_model=start_model,
+            base_model=base_model,
+            instructions=instructions,
+            previous_record=previous_record,
+            policy=policy,
+            weight_limit=whole("weight_limit", limit, 1, policy.max_weight),
+            shapes=shapes,
+            cohort_size=len(cohort),
+            cohort_root=cohort.root(),
+            beacon=beacon,
+            operators=(operators or Roster({})).digest(),
+            log_key=log_key,
+            witnesses=(witnesses or Roster({})).digest(),
+            setup=setup,
+        )
+        if (size := len(config.to_bytes())) > MAX_CONFIG:
+            raise ConfigError(
+                f"the shapes of {len(shapes)} arrays make a configuration of {size} bytes, above {MAX_CONFIG}: "
+                "join arrays"
+            )
+        return config
+
+    def to_bytes(self) -> bytes:
+        """The canonical encoding."""
+        return encode(self)
+
+    @staticmethod
+    def from_bytes(data: bytes | memoryview) -> RoundConfig:
+        """Decode strictly and validate.
+
+        Raises:
+            MalformedMessage: not canonical, over 1 MiB, or refused by the validation.
+        """
+        return decode(RoundConfig, data, MAX_CONFIG)
+
+    @property
+    def context(self) -> bytes:
+        """ctx: 32 bytes that bind every field."""
+        return _context(self)
+
+
+@functools.lru_cache(maxsize=64)
+def _context(config: RoundConfig) -> bytes:
+    return digest("round-config", config.to_bytes())
+
+
+def check_arrays_fit(count: int) -> None:
+    """Refuse more arrays than a configuration can name: each takes two bytes of it or more.
+
+    Raises:
+        ConfigError: there are more.
+    """
+    if 2 * count > MAX_CONFIG:
+        raise ConfigError(f"a model of {count} arrays is above {MAX_CONFIG // 2}: join arrays")
+
+
+def free_bits(clients: int) -> int:
+    """The most bits per value whose sums over so many clients a commitment binds, at most ``MAX_BITS``."""
+    widest = max(parameters.WIDTH_LIMIT.values())
+    return max(2, min(MAX_BITS, widest - (max(clients, 1) - 1).bit_length()))
+
+
+def grid_step(clip: float, bits: int) -> float:
+    """c / H."""
+    return clip / ((1 << (bits - 1)) - 1)
+
+
+def whole(name: str, value: Any, low: int, high: int) -> int:
+    """An integer setting, of whatever type it comes in: numpy's integers too, and floats that are integers, as JSON and
+    data frames write them.
+
+    Raises:
+        ConfigError: no integer, or out of range.
+    """
+    number = value
+    if isinstance(value, np.integer | np.floating | float) and value == value // 1:
+        number = int(value)
+    _within(name, number, low, high)
+    return int(number)
+
+
+def real(name: str, value: Any) -> float:
+    """A real setting, of whatever type it comes in.
+
+    Raises:
+        ConfigError: no number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ConfigError(f"{name} is {value!r}, not a number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ConfigError(f"{name} is {value!r}, beyond what a float holds") from None
+
+
+def _gains_from_packing(backend: str) -> bool:
+    from secure_agg import backends  # each of them imports this module
+
+    return backends.load(backend).commits_packed
+
+
+def _within(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r}, not an integer in [{low}, {high}]")
+    if not low <= value <= high:
+        raise ConfigError(f"{name} is {value!r}, outside [{low}, {high}]")

@@ -1,0 +1,225 @@
+"""RoundRecord, the ledger's leaf, and Evidence, all that anyone needs to check a round. Data only: the
+check is the auditor's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from mpc import ring
+from mpc.ring import Vector
+from secure_agg.errors import MalformedMessage, VerificationError
+from secure_agg.protocol.claims import CLAIMS
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.messages import (
+    MAX_CONFIG,
+    Opening,
+    Signature,
+    SignedAdvertisement,
+    Wire,
+    decode,
+    encode,
+    pack,
+    unpack,
+)
+from zk.transcript import digest
+
+RECORD_VERSION: Final = 2
+MAX_RECORD: Final = 64 << 10
+MAX_HEADER: Final = 1 << 30
+"""Most bytes of everything but the sums: over 100,000 participants."""
+
+
+class RoundRecord(Wire, frozen=True, kw_only=True):
+    """What the ledger holds of a round: digests, counts and the sum of the commitments; at most 64 KiB.
+
+    Attributes:
+        version: of the record's format, 2.
+        claim: what is proved of the result: ``sum``, that it is the exact sum of what the participants committed to;
+            ``attested``, nothing but that the operators have signed it.
+        task, round, attempt: which round.
+        context: digest of the RoundConfig.
+        session: sid.
+        cohort_size: |G|.
+        participants: |S|.
+        participants_root: root over S's ids and commitments, as its members signed it.
+        commitment_sum: sum of the C_i, 6 or 8 kB.
+        weight_limit: M, the round's largest weight.
+        weight_sum: sum of the participants' weights.
+        weights_lowered, weights_raised: how many of them count as the round's largest weight, or its least, because
+            theirs are above or below; 0 where the policy keeps weights.
+        error_bound: more than any value of the mean can be off by rounding, from the mean of the clipped updates.
+        next_weight_limit: what the weight limit of the task's next round has to be; 0 where the policy keeps weights.
+        start_model: digest of the model that the updates are relative to.
+        result_model: digest of the weighted mean.
+        previous_record: digest of the task's previous record, or zeros.
+        evidence: SHA-256 of the evidence, which is stored under this name.
+    """
+
+    version: int
+    claim: str
+    task: str
+    round: int
+    attempt: int
+    context: bytes
+    session: bytes
+    cohort_size: int
+    participants: int
+    participants_root: bytes
+    commitment_sum: bytes
+    weight_limit: int
+    weight_sum: int
+    weights_lowered: int
+    weights_raised: int
+    error_bound: float
+    next_weight_limit: int
+    start_model: bytes
+    result_model: bytes
+    previous_record: bytes
+    evidence: bytes
+
+    def to_bytes(self) -> bytes:
+        """The leaf."""
+        return encode(self)
+
+    @staticmethod
+    def from_bytes(data: bytes | memoryview) -> RoundRecord:
+        """Decode strictly.
+
+        Raises:
+            VerificationError: not a canonical record of a known version, or above 64 KiB.
+        """
+        try:
+            record = decode(RoundRecord, data, MAX_RECORD)
+        except MalformedMessage as error:
+            raise VerificationError(f"this is no round record: {error}") from error
+        if record.version != RECORD_VERSION:
+            raise VerificationError(f"record version {record.version} is not {RECORD_VERSION}")
+        if record.claim not in CLAIMS:
+            raise VerificationError(f"a record claims {record.claim!r}")
+        return record
+
+    def digest(self) -> bytes:
+        """32 bytes; the next record of the task names it."""
+        return digest("round-record", self.to_bytes())
+
+
+class CohortMember(Wire, frozen=True):
+    """A member of G with its identity key."""
+
+    name: str
+    public: bytes
+
+
+class OpeningRequest(Wire, frozen=True, kw_only=True):
+    """An OPEN phase's request to a key holder: all that is public about the round so far. Bulk: the hidden sum.
+
+    Attributes:
+        config, cohort, advertisements, openings, agreement: as in the evidence.
+        backend: the backend's part.
+    """
+
+    config: bytes
+    cohort: tuple[CohortMember, ...]
+    advertisements: tuple[SignedAdvertisement, ...]
+    openings: tuple[Opening, ...]
+    agreement: tuple[Signature, ...]
+    backend: bytes
+
+
+class _EvidenceHeader(Wire, frozen=True, kw_only=True):
+    version: int
+    config: bytes
+    cohort: tuple[CohortMember, ...]
+    advertisements: tuple[SignedAdvertisement, ...]
+    openings: tuple[Opening, ...]
+    agreement: tuple[Signature, ...]
+    setup: bytes
+    attestation: tuple[Signature, ...]
+    result_model: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything public about a round: enough to recompute the result and check it, with nothing secret in
+    it.
+
+    Attributes:
+        config: the round's.
+        cohort: G with identity keys, in id order.
+        advertisements: of U, signed, in id order.
+        openings: (C_i, nonce) of S, in id order.
+        agreement: the signatures of the set S.
+        setup: the round's public material, where the operators that it names have signed S; else empty.
+        attestation: of a result that is no sum: the operators' signatures of it; else empty.
+        sums: X ‖ T, uint32: summed values, weight limbs, counts and randomness.
+        result_model: digest of the weighted mean that follows.
+    """
+
+    config: RoundConfig
+    cohort: tuple[CohortMember, ...]
+    advertisements: tuple[SignedAdvertisement, ...]
+    openings: tuple[Opening, ...]
+    agreement: tuple[Signature, ...]
+    setup: bytes
+    attestation: tuple[Signature, ...]
+    sums: Vector
+    result_model: bytes
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """S, in id order."""
+        return tuple(opening.name for opening in self.openings)
+
+    def to_bytes(self) -> bytes:
+        """The canonical encoding; its SHA-256 is the evidence's name."""
+        header = _EvidenceHeader(
+            version=RECORD_VERSION,
+            config=self.config.to_bytes(),
+            cohort=self.cohort,
+            advertisements=self.advertisements,
+            openings=self.openings,
+            agreement=self.agreement,
+            setup=self.setup,
+            attestation=self.attestation,
+            result_model=self.result_model,
+        )
+        return pack(encode(header), ring.byte_view(self.sums))
+
+    @staticmethod
+    def from_bytes(data: bytes | memoryview) -> Evidence:
+        """Decode strictly; check nothing else. The sums stay a view of ``data``.
+
+        Raises:
+            VerificationError: not a canonical bundle of a known version, or of another size than its
+                configuration says.
+        """
+        try:
+            raw, bulk = unpack(data, MAX_HEADER)
+            header = decode(_EvidenceHeader, raw, len(raw))
+            config = decode(RoundConfig, header.config, MAX_CONFIG)
+        except MalformedMessage as error:
+            raise VerificationError(f"this is no evidence: {error}") from error
+        if header.version != RECORD_VERSION:
+            raise VerificationError(f"evidence version {header.version} is not {RECORD_VERSION}")
+        if len(bulk) != config.layout.total * ring.ELEMENT_BYTES:
+            raise VerificationError(f"{len(bulk)} bytes of sums, not {config.layout.total * ring.ELEMENT_BYTES}")
+        return Evidence(
+            config=config,
+            cohort=header.cohort,
+            advertisements=header.advertisements,
+            openings=header.openings,
+            agreement=header.agreement,
+            setup=header.setup,
+            attestation=header.attestation,
+            sums=np.frombuffer(bulk, dtype="<u4").astype(np.uint32, copy=False),
+            result_model=header.result_model,
+        )
+
+    def digest(self) -> bytes:
+        """SHA-256 of the encoding."""
+        return hashlib.sha256(self.to_bytes()).digest()

@@ -1,0 +1,236 @@
+"""Ed25519 identities (RFC 8032), where they are kept, and the roster of a federation."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from mpc.framing import frame, integer
+from secure_agg.errors import BadSignature, ConfigError
+from zk import merkle
+from zk.transcript import digest
+
+KEY_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+MAX_ID_BYTES: Final = 128
+
+_FIELD: Final = 2**255 - 19
+_D: Final = -121665 * pow(121666, -1, _FIELD) % _FIELD
+# y-coordinates of the eight points of small order (RFC 8032 leaves accepting them open; a signature under
+# one proves nothing).
+_SMALL_ORDER_Y: Final = frozenset(
+    {
+        0,
+        1,
+        _FIELD - 1,
+        2707385501144840649318225287225658788936804267575313519463743609750303402022,
+        55188659117513257062467267217118295137698188065244968500265048394206261417927,
+    }
+)
+
+
+def check_id(name: str) -> str:
+    """Return ``name`` if it can be an id: 1–128 bytes of UTF-8 in normal form C, no control characters.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    if not isinstance(name, str):
+        raise ConfigError(f"an id is a string, not {type(name).__name__}")
+    encoded = name.encode("utf-8", "surrogatepass")
+    if not 1 <= len(encoded) <= MAX_ID_BYTES:
+        raise ConfigError(f"an id has 1 to {MAX_ID_BYTES} bytes, not {len(encoded)}")
+    if unicodedata.normalize("NFC", name) != name or any(unicodedata.category(c)[0] == "C" for c in name):
+        raise ConfigError(f"id {name!r} is not in Unicode normal form C or holds a control character")
+    return name
+
+
+@functools.lru_cache(maxsize=4096)
+def check_public_key(raw: bytes) -> bytes:
+    """Return ``raw`` if it is the canonical encoding of a point that is not of small order.
+
+    Raises:
+        ConfigError: wrong length, not reduced, of small order, or not on the curve.
+    """
+    if len(raw) != KEY_BYTES:
+        raise ConfigError(f"an identity key has {KEY_BYTES} bytes, not {len(raw)}")
+    y = int.from_bytes(raw, "little") & ((1 << 255) - 1)
+    if y >= _FIELD or y in _SMALL_ORDER_Y:
+        raise ConfigError("an identity key is not canonical or has small order")
+    # x² = (y² − 1) / (d·y² + 1) has a root exactly if (y² − 1)·(d·y² + 1) is a square (Euler's criterion).
+    if pow((y * y - 1) * (_D * y * y + 1), (_FIELD - 1) // 2, _FIELD) != 1:
+        raise ConfigError("an identity key is not on the curve")
+    return raw
+
+
+def verify_signature(public: bytes, signature: bytes, message: bytes, *, phase: str, culprit: str | None) -> None:
+    """Check an Ed25519 signature.
+
+    Args:
+        culprit: whom the error names; None where somebody else than its owner may have spoilt the signature.
+
+    Raises:
+        BadSignature: it does not verify, or is not canonical.
+    """
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        raise BadSignature("a signature does not verify under the pinned key", phase=phase, culprit=culprit) from None
+
+
+class Identity:
+    """A party's long-term signing key, with its name."""
+
+    def __init__(self, name: str, secret: bytes) -> None:
+        """``secret`` is the 32-byte Ed25519 seed; use ``Identity.generate`` for a new one."""
+        self.name = check_id(name)
+        self._key = Ed25519PrivateKey.from_private_bytes(secret)
+        self.public = self._key.public_key().public_bytes_raw()
+
+    @staticmethod
+    def generate(name: str, *, entropy: Callable[[int], bytes] = os.urandom) -> Identity:
+        """A new identity."""
+        return Identity(name, entropy(KEY_BYTES))
+
+    def __repr__(self) -> str:
+        return f"Identity({self.name!r}, public={self.public.hex()[:16]}…)"
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes, deterministic."""
+        return self._key.sign(message)
+
+    def save(self, path: Path) -> None:
+        """Write the seed, in hex, to a new file that only its owner can read (mode 0600), durably and all at once.
+
+        Raises:
+            FileExistsError: there is a file already; a key is never overwritten.
+        """
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".key-")  # mode 0600
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(self._key.private_bytes_raw().hex() + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)  # unlike a rename, a link refuses to replace
+            directory = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        finally:
+            os.unlink(temporary)
+
+    @staticmethod
+    def load(name: str, path: Path) -> Identity:
+        """Read what ``save`` wrote.
+
+        Raises:
+            ConfigError: not 64 hexadecimal digits, or readable by others than its owner.
+        """
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"key file {path} is accessible to others: chmod 600 it")
+        text = path.read_bytes().decode("ascii", "replace").strip()
+        if not re.fullmatch(r"[0-9a-f]{64}", text):
+            raise ConfigError(f"key file {path} does not hold 64 hexadecimal digits")
+        return Identity(name, bytes.fromhex(text))
+
+
+class KeyDirectory:
+    """Identities by name in a directory of mode 0700: one file each, named by a hash, so that any id is a
+    file name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def get(self, role: str, name: str) -> Identity:
+        """The identity of that role and name; made and saved when missing. Roles keep an aggregator apart
+        from a client of its name.
+        """
+        path = self.locate(role, name)
+        if not path.exists():
+            with contextlib.suppress(FileExistsError):  # another process was faster: its key is the key
+                Identity.generate(name).save(path)
+        return Identity.load(name, path)
+
+    def locate(self, role: str, name: str) -> Path:
+        """The file of that role's and name's identity, whether it is there or not."""
+        check_id(name)
+        return self.path / f"{role}-{digest('key-file', role.encode(), name.encode()).hex()[:32]}.key"
+
+
+@dataclass(frozen=True)
+class Member:
+    """An id and its identity key."""
+
+    name: str
+    public: bytes
+
+    def encode(self) -> bytes:
+        """The leaf of the roster's tree."""
+        return frame("member", self.name.encode(), self.public)
+
+
+class Roster(Mapping[str, bytes]):
+    """Client ids and their identity keys, in id order; what every party pins before the first round.
+
+    Ids order by their UTF-8 bytes. The *root* is the RFC 9162 tree hash over the members.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        """
+        Raises:
+            ConfigError: an unfit id or key, or one key under two ids.
+        """
+        self._members = tuple(
+            Member(name, check_public_key(keys[name])) for name in sorted(map(check_id, keys), key=str.encode)
+        )
+        owners: dict[bytes, str] = {}
+        for member in self._members:
+            other = owners.setdefault(member.public, member.name)
+            if other != member.name:
+                raise ConfigError(f"{other!r} and {member.name!r} have the same identity key")
+        self._keys = {member.name: member.public for member in self._members}
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._keys[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return f"Roster({len(self)} members, root={self.root().hex()[:16]}…)"
+
+    def root(self) -> bytes:
+        """32 bytes that bind every id and key."""
+        return merkle.root([member.encode() for member in self._members])
+
+    def sample(self, size: int, beacon: bytes) -> Roster:
+        """The first ``size`` members by the hash of beacon and id.
+
+        Raises:
+            ConfigError: more than there are.
+        """
+        if not 1 <= size <= len(self):
+            raise ConfigError(f"a cohort of {size} can't be drawn from {len(self)} members")
+        drawn = sorted(self, key=lambda name: digest("cohort", beacon, name.encode()))[:size]
+        return Roster({name: self[name] for name in drawn})
+
+    def digest(self) -> bytes:
+        """The root and the size, as one digest."""
+        return digest("roster", self.root(), integer(len(self)))

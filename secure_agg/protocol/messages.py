@@ -1,0 +1,311 @@
+"""Wire messages: typed, versioned, signed, size-limited, with one byte string for each message.
+
+A message on the wire is ``length ‖ header ‖ bulk``: 4 bytes little endian, the header as MessagePack, and
+raw vector bytes whose SHA-256 is in the header. Every party signs what it sends. Decoding is strict: sizes
+are checked before anything is decoded, and a header that would not be encoded to the very same bytes is
+refused, so there is no second spelling.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from mpc.framing import frame
+from secure_agg.errors import MalformedMessage, UnknownSender, WrongContext, WrongPhase
+from secure_agg.protocol.identity import Identity, verify_signature
+
+VERSION: Final = 1
+_LENGTH_BYTES: Final = 4
+
+_T = TypeVar("_T")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Base of everything that is encoded: a MessagePack array of the fields in order."""
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    """The one encoding of a wire struct."""
+    return _encoder.encode(value)
+
+
+def decode(kind: type[_T], data: bytes | memoryview, limit: int, *, phase: str = "", culprit: str = "") -> _T:
+    """Decode strictly.
+
+    Raises:
+        MalformedMessage: longer than ``limit``, not of this type, trailing bytes, or not in canonical form.
+    """
+    if len(data) > limit:
+        raise MalformedMessage(f"{kind.__name__} has {len(data)} bytes, above {limit}", phase=phase, culprit=culprit)
+    try:
+        value = msgspec.msgpack.decode(data, type=kind)
+    except (msgspec.DecodeError, ValueError, MemoryError, RecursionError) as error:
+        raise MalformedMessage(f"no {kind.__name__}: {error}", phase=phase, culprit=culprit) from error
+    if _encoder.encode(value) != data:
+        raise MalformedMessage(f"{kind.__name__} is not in canonical form", phase=phase, culprit=culprit)
+    return value
+
+
+def pack(header: bytes, bulk: bytes | memoryview = b"") -> bytes:
+    """``length ‖ header ‖ bulk``."""
+    return b"".join((len(header).to_bytes(_LENGTH_BYTES, "little"), header, bulk))
+
+
+def unpack(data: bytes | memoryview, limit: int) -> tuple[memoryview, memoryview]:
+    """Split what ``pack`` joined into header and bulk, without copying.
+
+    Raises:
+        MalformedMessage: too short for its own header, or a header above ``limit`` bytes.
+    """
+    view = memoryview(data)
+    size = int.from_bytes(view[:_LENGTH_BYTES], "little")
+    if len(view) < _LENGTH_BYTES or size > len(view) - _LENGTH_BYTES:
+        raise MalformedMessage(f"{len(view)} bytes are too few for a message with a header of {size}")
+    if size > limit:
+        raise MalformedMessage(f"a header has {size} bytes, above {limit}")
+    return view[_LENGTH_BYTES : _LENGTH_BYTES + size], view[_LENGTH_BYTES + size :]
+
+
+class Envelope(NamedTuple):
+    """A message and the party it is for."""
+
+    recipient: str
+    data: bytes
+
+
+class Header(Wire, frozen=True):
+    """What every message carries and its sender signs.
+
+    Attributes:
+        version: of the wire format, 1.
+        session: the round context's digest in the first phase, the session id afterwards; 32 bytes.
+        phase: the protocol phase.
+        sender: id of the party that signs.
+        recipient: id of the party it is for; empty for statements that are relayed to everybody.
+        body: the phase's own content, encoded.
+        bulk_digest: SHA-256 of the bulk; empty where there is none.
+        signature: Ed25519 by the sender.
+    """
+
+    version: int
+    session: bytes
+    phase: str
+    sender: str
+    recipient: str
+    body: bytes
+    bulk_digest: bytes
+    signature: bytes
+
+
+class Message(NamedTuple):
+    """A message whose form, addressee and signature have been checked. ``bulk`` is a view of what was
+    received.
+    """
+
+    header: Header
+    bulk: memoryview
+
+    @property
+    def body(self) -> bytes:
+        """The phase's own content."""
+        return self.header.body
+
+
+def signed_bytes(
+    session: bytes, phase: str, sender: str, recipient: str, body: bytes, bulk_digest: bytes = b""
+) -> bytes:
+    """What a message's signature is over."""
+    return frame("message", session, phase.encode(), sender.encode(), recipient.encode(), body, bulk_digest)
+
+
+def write(
+    identity: Identity,
+    session: bytes,
+    phase: str,
+    recipient: str,
+    body: bytes,
+    bulk: memoryview | bytes = b"",
+    bulk_digest: bytes | None = None,
+) -> bytes:
+    """Sign and encode a message. ``bulk_digest`` is the bulk's SHA-256, where it has been computed already."""
+    if bulk_digest is None:
+        bulk_digest = hashlib.sha256(bulk).digest() if len(bulk) else b""
+    signature = identity.sign(signed_bytes(session, phase, identity.name, recipient, body, bulk_digest))
+    header = Header(VERSION, session, phase, identity.name, recipient, body, bulk_digest, signature)
+    return pack(encode(header), bulk)
+
+
+def peek(data: bytes | memoryview, limit: int) -> Header:
+    """Decode a message's header without believing a word of it."""
+    header, _ = unpack(data, limit)
+    return decode(Header, header, limit)
+
+
+def read(
+    data: bytes | memoryview,
+    *,
+    limit: int,
+    bulk_sizes: range | None,
+    session: bytes,
+    phase: str,
+    recipients: tuple[str, ...],
+    keys: dict[str, bytes],
+) -> Message:
+    """Decode a message and check everything that does not depend on its body.
+
+    Args:
+        data: as received.
+        limit: most bytes of a header.
+        bulk_sizes: sizes that the bulk may have; None leaves it to the caller, who has bounded ``data``.
+        session: awaited.
+        phase: awaited.
+        recipients: addressees that make this message ours.
+        keys: identity keys of those who may send it.
+
+    Raises:
+        MalformedMessage, WrongPhase, WrongContext, UnknownSender, BadSignature: as they say. The culprit is the
+            sender that the header claims; the signature is checked last, being the dearest check.
+    """
+    raw_header, bulk = unpack(data, limit)
+    header = decode(Header, raw_header, limit, phase=phase)
+    culprit = header.sender
+    if header.version != VERSION:
+        raise MalformedMessage(f"message version {header.version}, not {VERSION}", phase=phase, culprit=culprit)
+    key = keys.get(header.sender)
+    if key is None:
+        raise UnknownSender(f"no message is awaited from {culprit!r}", phase=phase, culprit=culprit)
+    if header.recipient not in recipients:
+        raise UnknownSender(f"a message for {header.recipient!r} came here", phase=phase, culprit=culprit)
+    if header.phase != phase:
+        raise WrongPhase(f"a message of phase {header.phase!r} came in phase {phase!r}", phase=phase, culprit=culprit)
+    if header.session != session:
+        raise WrongContext("a message is bound to another round or view of it", phase=phase, culprit=culprit)
+    if bulk_sizes is not None and len(bulk) not in bulk_sizes:
+        limits = f"[{bulk_sizes.start}, {bulk_sizes.stop})"
+        raise MalformedMessage(f"{len(bulk)} bytes of bulk, outside {limits}", phase=phase, culprit=culprit)
+    expected = hashlib.sha256(bulk).digest() if len(bulk) else b""
+    if header.bulk_digest != expected:
+        raise MalformedMessage("the bulk is not the one announced", phase=phase, culprit=culprit)
+    message = signed_bytes(
+        header.session, header.phase, header.sender, header.recipient, header.body, header.bulk_digest
+    )
+    verify_signature(key, header.signature, message, phase=phase, culprit=culprit)
+    return Message(header, bulk)
+
+
+# --- what the roles themselves say, whatever the backend ----------------------------------------------------
+
+
+class Advertisement(Wire, frozen=True):
+    """Phase *advertise*, client to everybody: the hash of a commitment, and the backend's public keys."""
+
+    commitment_hash: bytes
+    backend: bytes
+
+
+class SignedAdvertisement(Wire, frozen=True):
+    """An advertisement as it is relayed, hashed into the session id, and kept in the evidence."""
+
+    name: str
+    body: bytes
+    signature: bytes
+
+    def verify(self, context: bytes, key: bytes) -> Advertisement:
+        """Check the signature and decode.
+
+        Raises:
+            BadSignature, MalformedMessage: as they say.
+        """
+        message = signed_bytes(context, ADVERTISE, self.name, "", self.body)
+        verify_signature(key, self.signature, message, phase=ADVERTISE, culprit=self.name)
+        return decode(Advertisement, self.body, MAX_ADVERTISEMENT, phase=ADVERTISE, culprit=self.name)
+
+    def message(self, context: bytes) -> bytes:
+        """The message that it came in."""
+        return pack(encode(Header(VERSION, context, ADVERTISE, self.name, "", self.body, b"", self.signature)))
+
+
+class AdvertisementList(Wire, frozen=True):
+    """First request after *advertise*: everybody's advertisements in id order, and the backend's own part."""
+
+    advertisements: tuple[SignedAdvertisement, ...]
+    backend: bytes
+
+
+class HiddenInput(Wire, frozen=True):
+    """An input phase's response: the opening of the commitment hash, and the backend's part. The bulk is
+    the hidden vector.
+    """
+
+    commitment: bytes
+    nonce: bytes
+    backend: bytes
+
+
+class Opening(Wire, frozen=True):
+    """A participant's commitment, and the nonce that shows it was fixed from the start."""
+
+    name: str
+    commitment: bytes
+    nonce: bytes
+
+
+class Acceptance(Wire, frozen=True):
+    """A receipt: its signer has accepted the input of this client, with this D_i and this hidden vector (or share)."""
+
+    name: str
+    commitment_hash: bytes
+    vector_digest: bytes
+
+
+def letter_digest(body: bytes, bulk_digest: bytes) -> bytes:
+    """What an operator's receipt names a client's share by: parts of the header that the client has signed."""
+    return hashlib.sha256(frame("letter", body, bulk_digest)).digest()
+
+
+class StatementEntry(Wire, frozen=True):
+    """A member of the set, and what the backend's agreement rule says of its commitment."""
+
+    name: str
+    value: bytes
+
+
+class Statement(Wire, frozen=True):
+    """Phase *consistency*, request: the set as the aggregator sees it, in id order."""
+
+    entries: tuple[StatementEntry, ...]
+
+
+class Signature(Wire, frozen=True):
+    """A member's signature of the agreed statement."""
+
+    name: str
+    signature: bytes
+
+
+class Agreed(Wire, frozen=True):
+    """A request after the set was signed: the quorum of signatures, and the backend's part."""
+
+    signatures: tuple[Signature, ...]
+    backend: bytes
+
+
+ADVERTISE: Final = "advertise"
+CONSISTENCY: Final = "consistency"
+SHARE: Final = "share"
+RECEIPT: Final = "receipt"
+RESULT: Final = "result"
+NO_BULK: Final = range(1)
+MAX_SETUP: Final = range((16 << 20) + 1)
+"""Sizes of the public material that a first request may carry."""
+MAX_ADVERTISEMENT: Final = 1024
+MAX_CONFIG: Final = 1 << 20
+
+
+def header_limit(clients: int) -> int:
+    """Most bytes of any header in a round of so many clients: 64 kB, and 1 kB for each."""
+    return (64 + clients) << 10

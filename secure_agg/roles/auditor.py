@@ -1,0 +1,360 @@
+"""Role *auditor*: anyone who checks a finished round from its evidence, against what they themselves have
+pinned.
+
+Clients check a result this way before they load it, the ledger before it appends, an operator or a stranger
+afterwards. It takes about the time of one commitment, and one signature check per advertisement and signer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from mpc.ring import Vector
+from secure_agg import backends
+from secure_agg.backends.contract import Backend
+from secure_agg.errors import (
+    BadSignature,
+    ConfigError,
+    MalformedMessage,
+    PolicyViolation,
+    RemoteProtocolError,
+    RoundAborted,
+    TrustError,
+    VerificationError,
+)
+from secure_agg.protocol.agreement import Participants, attested_bytes
+from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
+from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.evidence import RECORD_VERSION, Evidence, RoundRecord
+from secure_agg.protocol.fault import TWO_ADVERTISEMENTS, FaultProof
+from secure_agg.protocol.identity import check_public_key, verify_signature
+from secure_agg.protocol.messages import (
+    ADVERTISE,
+    MAX_ADVERTISEMENT,
+    MAX_CONFIG,
+    NO_BULK,
+    RECEIPT,
+    RESULT,
+    Acceptance,
+    Advertisement,
+    Signature,
+    decode,
+    header_limit,
+    peek,
+    read,
+)
+from secure_agg.roles.session import check_participants
+from secure_agg.roles.trust import Trust
+from zk import aggregate, commitment
+from zk.aggregate import AggregateError, AggregateStatement
+from zk.commitment import Commitment
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
+class Verified:
+    """What a successful check returns.
+
+    Attributes:
+        record: the ledger's leaf for this round.
+        pinned: what was compared with the verifier's own trust: ``policy``, ``roster``, ``operators``,
+            ``log``, ``witnesses``; empty where the evidence was checked in itself only.
+        average: the weighted mean that the evidence proves.
+        commitments: of the participants, encoded, by id.
+    """
+
+    record: RoundRecord
+    pinned: frozenset[str]
+    average: Arrays
+    commitments: Mapping[str, bytes]
+
+    @property
+    def finding(self) -> Finding:
+        """What this proves, and what it does not; it follows the record's claim."""
+        return finding_of(self.record.claim, pinned=bool(self.pinned))
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
+class CheckedSum:
+    """A sum that is what the participants committed to, and what it decodes to: see ``RoundRecord``."""
+
+    commitment: Commitment
+    average: Arrays
+    weight_sum: int
+    weights_lowered: int
+    weights_raised: int
+    error_bound: float
+
+
+def check_sum(config: RoundConfig, participants: Participants, sums: Vector) -> CheckedSum:
+    """The aggregate check and the codec's: X ‖ T is the exact sum, in range, and decodes to weights and means in range.
+
+    Raises:
+        VerificationError: it is not.
+    """
+    values, randomness = sums[: config.layout.committed], sums[config.layout.committed :]
+    largest = backends.load(config.policy.backend).largest(config.policy)
+    try:
+        total = aggregate.check(
+            AggregateStatement(config.commitment, largest, participants.commitments, values, randomness)
+        )
+    except AggregateError as error:
+        raise VerificationError(str(error)) from error
+    codec, n = FixedPoint.of(config), len(participants.commitments)
+    average, weight_sum = codec.decode(values, n, config.shapes)
+    return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(n, weight_sum))
+
+
+def check_attested(
+    config: RoundConfig, participants: Participants, sums: Vector, attestation: Sequence[Signature]
+) -> CheckedSum:
+    """A result that is no sum: all operators have signed it, and it decodes to something in range. No more is known.
+
+    Raises:
+        VerificationError: it is not so.
+    """
+    session = participants.session
+    if [item.name for item in attestation] != sorted(session.signers, key=str.encode):
+        raise VerificationError("the result is not attested by all operators, in id order, each once")
+    message = attested_bytes(session.sid, participants.root, sums)
+    for item in attestation:
+        try:
+            verify_signature(session.signers[item.name], item.signature, message, phase=RESULT, culprit=item.name)
+        except BadSignature as error:  # anybody can have put it there
+            raise VerificationError(
+                f"{item.name!r} did not attest the result: {error.args[0]}", phase=RESULT
+            ) from error
+    values, rest = sums[: config.layout.committed], sums[config.layout.committed :]
+    backend = backends.load(config.policy.backend)
+    addends = backend.addends(config.policy, len(participants.openings))
+    if int(values.max(initial=0)) > addends * backend.largest(config.policy) or rest.any():
+        raise VerificationError("an attested result is out of range")
+    codec = FixedPoint.of(config)
+    average, weight_sum = codec.decode(values, addends, config.shapes)
+    total = commitment.add(list(participants.commitments))
+    return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(addends, weight_sum))
+
+
+class Auditor:
+    """Checks evidence. Holds nothing secret and keeps no state."""
+
+    def __init__(self, trust: Trust | None = None, claims: Collection[str] | None = None) -> None:
+        """
+        Args:
+            trust: what this verifier has pinned; without it evidence is only checked in itself.
+            claims: that results may make, see ``secure_agg.protocol.claims``; by default those that ``trust`` pins
+                for their task, and without ``trust`` sums only.
+
+        Raises:
+            ConfigError: one of them is no claim.
+        """
+        self.trust = trust
+        self._claims = None if claims is None else check_claims(claims)
+
+    def verify(self, evidence: Evidence, *, beacon: bytes | None = None) -> Verified:
+        """Check everything about a round that can be checked from public data.
+
+        Args:
+            beacon: the public randomness that drew the cohort, as the verifier knows it.
+
+        Raises:
+            TrustError: the evidence contradicts what is pinned.
+            ClaimRefused: the result is not of a claim that this verifier accepts.
+            VerificationError: anything else that is not as it must be. Names no culprit: evidence may have been put
+                together by anybody, and what is wrong in it shows nothing against those it is about.
+        """
+        config = evidence.config
+        pinned = self.trust.check(config, beacon) if self.trust else frozenset[str]()
+        try:
+            backend = backends.load(config.policy.backend)
+            backend.check_policy(config.policy)
+            claim = backend.claim(config.policy)
+            require_claim(claim, self.accepts(config.task), task=config.task, round=config.round)
+            if bool(config.setup) != bool(backend.holders(config.policy) or backend.aggregators(config.policy)):
+                raise PolicyViolation(f"backend {backend.name!r} has another set-up than the configuration says")
+            self._check_setup(backend, config, evidence.setup)
+            participants = check_participants(
+                config,
+                evidence.cohort,
+                evidence.advertisements,
+                evidence.openings,
+                evidence.agreement,
+                evidence.setup,
+            )
+        except (RemoteProtocolError, RoundAborted) as error:
+            about = f"{error.culprit!r}: " if error.culprit else ""
+            raise VerificationError(about + str(error.args[0]), phase=error.phase) from error
+        except ConfigError as error:
+            raise VerificationError(str(error)) from error
+        if claim == SUM:
+            if evidence.attestation:
+                raise VerificationError("a sum is proved, not attested")
+            checked = check_sum(config, participants, evidence.sums)
+        else:
+            checked = check_attested(config, participants, evidence.sums, evidence.attestation)
+        average = checked.average
+        if model_digest(average) != evidence.result_model:
+            raise VerificationError("the result's digest is not that of the mean that the sums decode to")
+        record = RoundRecord(
+            version=RECORD_VERSION,
+            claim=claim,
+            task=config.task,
+            round=config.round,
+            attempt=config.attempt,
+            context=config.context,
+            session=participants.session.sid,
+            cohort_size=config.cohort_size,
+            participants=len(evidence.openings),
+            participants_root=participants.root,
+            commitment_sum=checked.commitment.to_bytes(),
+            weight_limit=config.weight_limit,
+            weight_sum=checked.weight_sum,
+            weights_lowered=checked.weights_lowered,
+            weights_raised=checked.weights_raised,
+            error_bound=checked.error_bound,
+            next_weight_limit=config.policy.next_weight_limit(len(evidence.openings), checked.weight_sum),
+            start_model=config.start_model,
+            result_model=evidence.result_model,
+            previous_record=config.previous_record,
+            evidence=evidence.digest(),
+        )
+        names = evidence.participants
+        opened = {name: item.to_bytes() for name, item in zip(names, participants.commitments, strict=True)}
+        return Verified(record, pinned, average, opened)
+
+    def accepts(self, task: str) -> frozenset[str]:
+        """The claims that results of a task may make.
+
+        Raises:
+            TrustError: they follow from what is pinned, and the task is not.
+        """
+        if self._claims is not None:
+            return self._claims
+        return self.trust.task(task).claims if self.trust else SUMS_ONLY
+
+    def _check_setup(self, backend: Backend, config: RoundConfig, setup: bytes) -> None:
+        """The operators who have signed the set are those that this auditor has pinned; unpinned, any who are named."""
+        if not backend.operated:
+            if setup:
+                raise PolicyViolation("the evidence holds a set-up, and no operator has signed the set")
+            return
+        pinned = self.trust.operators if self.trust and len(self.trust.operators) else None
+        backend.check_setup(config, setup, pinned if pinned is not None else backend.signers(config, setup))
+
+    def verify_fault(self, proof: FaultProof, *, beacon: bytes | None = None) -> str:
+        """Check a proof that a party broke the protocol, and that the party is one that this auditor has pinned.
+
+        Returns:
+            The id of the party.
+
+        Raises:
+            TrustError: the round, or the party's key, is not what is pinned.
+            VerificationError: it proves nothing.
+        """
+        try:
+            config = decode(RoundConfig, proof.config, MAX_CONFIG)
+            check_public_key(proof.public)
+        except (MalformedMessage, ConfigError) as error:
+            raise VerificationError(f"a proof of fault names no round or key: {error}") from error
+        if self.trust is not None:
+            self.trust.check(config, beacon)
+            cohort = self.trust.cohort(config.task, config.beacon)
+            if proof.public not in (cohort.get(proof.culprit), self.trust.operators.get(proof.culprit)):
+                raise TrustError(f"the key of {proof.culprit!r} is not the pinned one")
+        if proof.kind == TWO_ADVERTISEMENTS:
+            if proof.setup:
+                raise VerificationError("a proof of two advertisements needs no set-up")
+            _check_two_advertisements(proof, config)
+        else:
+            backends.load(config.policy.backend).check_fault(proof, config)
+        return proof.culprit
+
+    def show_exclusion(self, receipt: bytes, evidence: Evidence, *, beacon: bytes | None = None) -> str:
+        """Check that the aggregator accepted a client's input and left the client out all the same.
+
+        It shows the exclusion, not its motive: of two clients that disagree about their mask one has to
+            stay out.
+
+        Returns:
+            The id of the client.
+
+        Raises:
+            TrustError: this auditor has pinned no operators.
+            VerificationError: the receipt is not for this round or not signed by a pinned operator, or the
+                client took part.
+        """
+        if self.trust is None or not len(self.trust.operators):
+            raise TrustError("a receipt is checked against the pinned operators: there are none")
+        sid = self.verify(evidence, beacon=beacon).record.session
+        try:
+            header = peek(receipt, MAX_ADVERTISEMENT)
+            message = read(
+                receipt,
+                limit=MAX_ADVERTISEMENT,
+                bulk_sizes=NO_BULK,
+                session=sid,
+                phase=RECEIPT,
+                recipients=(header.recipient,),
+                keys=dict(self.trust.operators),
+            )
+            accepted = decode(Acceptance, message.body, len(message.body), phase=RECEIPT, culprit=header.sender)
+        except RemoteProtocolError as error:
+            raise VerificationError(str(error.args[0]), phase=RECEIPT) from error
+        hashes = {
+            item.name: decode(Advertisement, item.body, MAX_ADVERTISEMENT).commitment_hash
+            for item in evidence.advertisements
+        }
+        operated = backends.load(evidence.config.policy.backend).operated
+        if operated and accepted.name in {member.name for member in evidence.cohort}:
+            # The session does not bind the advertisements, so one may be left out; the share was accepted all the same.
+            hashes.setdefault(accepted.name, accepted.commitment_hash)
+        if header.recipient != accepted.name or hashes.get(accepted.name) != accepted.commitment_hash:
+            raise VerificationError("the receipt is not for an input of this round", phase=RECEIPT)
+        if accepted.name in evidence.participants:
+            raise VerificationError(f"{accepted.name!r} took part: it was not left out", phase=RECEIPT)
+        return accepted.name
+
+
+def _check_two_advertisements(proof: FaultProof, config: RoundConfig) -> None:
+    """A client that keeps its attempt store sends one advertisement for one configuration, however often it starts."""
+    if len(proof.exhibits) != 2:
+        raise VerificationError(f"{len(proof.exhibits)} exhibits, not 2")
+    try:
+        bodies = {
+            read(
+                exhibit,
+                limit=header_limit(config.cohort_size),
+                bulk_sizes=NO_BULK,
+                session=config.context,
+                phase=ADVERTISE,
+                recipients=("",),
+                keys={proof.culprit: proof.public},
+            ).body
+            for exhibit in proof.exhibits
+        }
+    except RemoteProtocolError as error:
+        raise VerificationError(f"an exhibit is none: {error.args[0]}") from error
+    if len(bodies) != 2:
+        raise VerificationError("the two advertisements are one")
+
+
+def verify(
+    evidence: Evidence,
+    trust: Trust | None = None,
+    *,
+    beacon: bytes | None = None,
+    claims: Collection[str] | None = None,
+) -> Verified:
+    """Check a round's evidence; see ``Auditor.verify``.
+
+    Args:
+        evidence, trust, beacon: as there.
+        claims: that the result may make, ``{"sum"}`` or ``{"sum", "attested"}``; by default those that ``trust`` pins
+            for the task, and without ``trust`` sums only.
+
+    Raises:
+        VerificationError: the evidence does not prove its result, contradicts ``trust``, or is not of a claim that is
+            accepted (``ClaimRefused``).
+    """
+    return Auditor(trust, claims).verify(evidence, beacon=beacon)

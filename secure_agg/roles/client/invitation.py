@@ -1,0 +1,82 @@
+"""The first request to a client: what the round is, and whether this client may take part in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secure_agg import backends
+from secure_agg.backends.contract import Backend
+from secure_agg.errors import PolicyViolation, WrongContext
+from secure_agg.protocol.claims import require_claim
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.messages import ADVERTISE, MAX_CONFIG, MAX_SETUP, decode, peek, read
+from secure_agg.roles.trust import Trust
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """What an operator asks a client to take part in.
+
+    Attributes:
+        operator: id of the operator who asks, as aggregator of this round.
+        config: the round's.
+        setup: the backend's public material.
+    """
+
+    operator: str
+    config: RoundConfig
+    setup: bytes
+
+    @staticmethod
+    def read(request: bytes, identity: Identity, trust: Trust) -> Invitation:
+        """Decode the request.
+
+        Raises:
+            RemoteProtocolError: it is malformed, not signed by a pinned operator, or not for this client.
+        """
+        header = peek(request, MAX_CONFIG)
+        message = read(
+            request,
+            limit=MAX_CONFIG,
+            bulk_sizes=MAX_SETUP,
+            session=header.session,
+            phase=ADVERTISE,
+            recipients=(identity.name,),
+            keys=dict(trust.operators),
+        )
+        config = decode(RoundConfig, message.body, MAX_CONFIG, phase=ADVERTISE, culprit=header.sender)
+        if header.session != config.context:
+            raise WrongContext("the request is not bound to the configuration it carries", phase=ADVERTISE)
+        return Invitation(header.sender, config, bytes(message.bulk))
+
+    def check(self, identity: Identity, trust: Trust, beacon: bytes | None) -> tuple[Roster, Backend]:
+        """Compare with what the client has pinned.
+
+        Args:
+            beacon: the public randomness that draws the cohort, as the client knows it.
+
+        Returns:
+            The cohort, and the backend.
+
+        Raises:
+            TrustError: the configuration contradicts a pin.
+            ClaimRefused: its result will not be of a claim that is pinned.
+            ConfigError: the backend refuses the policy.
+            RemoteProtocolError: the client is not in the cohort, or the setup is not what it must be.
+        """
+        config = self.config
+        trust.check(config, beacon)
+        cohort = trust.cohort(config.task, config.beacon)
+        if cohort.get(identity.name) != identity.public:
+            raise PolicyViolation("this client's identity is not in the cohort", phase=ADVERTISE)
+        backend = backends.load(config.policy.backend)
+        backend.check_policy(config.policy)
+        # Whoever would not believe the result gives nothing to the round.
+        accepted = trust.task(config.task).claims
+        claim = backend.claim(config.policy)
+        require_claim(claim, accepted, task=config.task, round=config.round, phase=ADVERTISE)
+        # Whoever adds the ciphertexts up must not hold the key to them.
+        others = Roster({name: key for name, key in trust.operators.items() if name != self.operator})
+        backend.check_setup(config, self.setup, others)
+        return cohort, backend

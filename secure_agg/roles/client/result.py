@@ -1,0 +1,46 @@
+"""The last message to a client: the evidence of its round, checked against what the client has pinned."""
+
+from __future__ import annotations
+
+from secure_agg.errors import VerificationError
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.messages import RESULT, header_limit, peek, read
+from secure_agg.roles.auditor import Auditor, Verified
+from secure_agg.roles.trust import Trust
+
+
+def read_result(
+    data: bytes | memoryview, recipient: str, operator: str, config: RoundConfig, session: bytes, trust: Trust
+) -> Verified:
+    """Decode the message and check the evidence.
+
+    Args:
+        recipient: id of the client.
+        operator: id of the aggregator that led the round.
+        config: the client's round.
+        session: sid as the client knows it; empty if the client fell out before it was fixed.
+        trust: what the client has pinned.
+
+    Raises:
+        VerificationError: the result is not what was committed to, or is of another round, attempt or session.
+        RemoteProtocolError: the message is malformed or not from the aggregator.
+    """
+    limit = header_limit(config.cohort_size)
+    session = session or peek(data, limit).session
+    message = read(
+        data,
+        limit=limit,
+        bulk_sizes=None,
+        session=session,
+        phase=RESULT,
+        recipients=(recipient,),
+        keys={operator: trust.operators[operator]},
+    )
+    evidence = Evidence.from_bytes(message.bulk)
+    if evidence.config != config:
+        raise VerificationError("the result is of another round or attempt", phase=RESULT)
+    verified = Auditor(trust).verify(evidence, beacon=config.beacon or None)
+    if verified.record.session != session:
+        raise VerificationError("the result is of another session than this client's", phase=RESULT)
+    return verified

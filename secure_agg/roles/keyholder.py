@@ -1,0 +1,184 @@
+"""Role *key holder*: opens one sum for each round, after checking who is in it, and tells it only if it is right.
+
+It holds the decryption key, apart from the aggregator; clients encrypt under the public half, which it has signed. A
+key holder is a decryption oracle, so it speaks once for each (task, round), durably, and only after it has checked
+everything public about the round: pins, signatures, openings, quorum. A holder of the whole key then decrypts, runs the
+whole aggregate check itself, and on failure says no more than that; after ``MAX_FAILURES`` of them, whoever has caused
+them, it never uses the key again. A member of a threshold key sees no sum: it recomputes what it is asked to open from
+the clients' ciphertexts, which their commitment hashes bind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import ClassVar, Final
+
+from mpc.ring import byte_view
+from secure_agg.backends.contract import Hidden, Opener
+from secure_agg.errors import (
+    AlreadyReleased,
+    ConfigError,
+    PolicyViolation,
+    RemoteProtocolError,
+    VerificationError,
+    WrongContext,
+)
+from secure_agg.protocol.agreement import Participants
+from secure_agg.protocol.certificate import KeyCertificate, setup_digest
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.evidence import MAX_HEADER, OpeningRequest
+from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.messages import MAX_CONFIG, Message, Wire, decode, encode, peek, read, write
+from secure_agg.protocol.refusal import refusing
+from secure_agg.roles.auditor import check_sum
+from secure_agg.roles.memory.store import AttemptStore
+from secure_agg.roles.session import check_participants
+from secure_agg.roles.stopwatch import Stopwatch
+from secure_agg.roles.trust import Trust
+from zk.transcript import digest
+
+DECRYPT = "decrypt"
+MAX_FAILURES: Final = 8
+"""Sums that may fail their check under one key. Each failure is one bit of an answer from a decryption oracle, and any
+one client can cause one: the first must not end a task, and many must not add up to the key.
+"""
+_FAILURES: Final = tuple(f"failed sum {number}" for number in range(1, MAX_FAILURES + 1))
+
+
+class Opened(Wire, frozen=True):
+    """Phase decrypt, response of a holder of the whole key: whether the sum passed the check. Bulk: X ‖ T if so."""
+
+    passed: bool
+
+
+class KeyHolder:
+    """One key holder, for any number of rounds of the tasks it has certified its key for."""
+
+    role: ClassVar[str] = "keyholder"
+
+    def __init__(
+        self,
+        identity: Identity,
+        trust: Trust,
+        opener: Opener,
+        certificate: KeyCertificate,
+        *,
+        store: AttemptStore | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """
+        Args:
+            identity: pinned by everybody as an operator.
+            trust: what this key holder has pinned.
+            opener: its secret.
+            certificate: for its key, with the signatures of all who hold a part of it.
+            store: durable, and the same after a restart: without it a restarted holder would open a round twice.
+            clock: seconds; for ``timings``.
+        """
+        self.identity = identity
+        self.trust = trust
+        self.timings = Stopwatch(clock)
+        if certificate.public != opener.public:
+            raise ConfigError("the certificate is for another key than this holder's")
+        self._opener = opener
+        self.certificate = certificate
+        self._store = store if store is not None else AttemptStore()
+
+    def __repr__(self) -> str:
+        return f"KeyHolder({self.identity.name!r})"
+
+    def receive(self, request: bytes, *, beacon: bytes | None = None) -> bytes:
+        """Answer a request to open a round's sum.
+
+        Raises:
+            TrustError: the round contradicts what this holder has pinned.
+            RemoteProtocolError, TooFewClients: the request is malformed, or its set was not agreed by a quorum.
+            AlreadyReleased: it has answered for this round before, or the key is retired.
+        """
+        header = peek(request, MAX_HEADER)
+        message = read(
+            request,
+            limit=MAX_HEADER,
+            bulk_sizes=None,
+            session=header.session,
+            phase=DECRYPT,
+            recipients=(self.identity.name,),
+            keys={name: key for name, key in self.trust.operators.items() if name != self.identity.name},
+        )
+        try:
+            with self.timings(DECRYPT):
+                return self._answer(message, beacon)
+        except RemoteProtocolError as error:
+            error.phase, error.culprit = error.phase or DECRYPT, header.sender  # also for what it only relays
+            raise
+
+    def _answer(self, message: Message, beacon: bytes | None) -> bytes:
+        sender = message.header.sender
+        with refusing(DECRYPT, sender):
+            asked = decode(OpeningRequest, message.body, len(message.body), phase=DECRYPT, culprit=sender)
+            config = decode(RoundConfig, asked.config, MAX_CONFIG, phase=DECRYPT, culprit=sender)
+            self.trust.check(config, beacon)
+            participants = check_participants(
+                config, asked.cohort, asked.advertisements, asked.openings, asked.agreement
+            )
+            if participants.session.sid != message.header.session:
+                raise WrongContext("the request is bound to another session", phase=DECRYPT, culprit=sender)
+            self._check_key(config)
+            self._opener.check(participants, asked.backend, message.bulk)
+        self._store.claim((self.identity.name, config.task, config.round), "the sum", phase=DECRYPT)
+        body, bulk = self._open(config, participants, asked.backend, message.bulk)
+        return write(self.identity, participants.session.sid, DECRYPT, sender, body, bulk)
+
+    def _check_key(self, config: RoundConfig) -> None:
+        ours = (self.certificate.backend, self.certificate.task, setup_digest(self.certificate.to_bytes()))
+        if (config.policy.backend, config.task, config.setup) != ours:
+            raise PolicyViolation("the round is for another encryption key, backend or task", phase=DECRYPT)
+        if self._store.put(self._key_scope(), "task", config.task.encode()) != config.task.encode():
+            raise PolicyViolation("this key serves another task", phase=DECRYPT)
+        if self.failures >= MAX_FAILURES or self._store.get(self._key_scope(), "retired") is not None:
+            raise self._retired()
+
+    def _open(
+        self, config: RoundConfig, participants: Participants, request: bytes, hidden: memoryview
+    ) -> tuple[bytes, Hidden]:
+        """A share of the decryption, or the sum if it is what was committed to; otherwise one bit, which is counted.
+
+        Whatever goes wrong from here on depends on what was decrypted, so it must not show in the answer. It counts as
+        a failure before it is decrypted, and no longer once it has passed: an unforeseen failure, or the process' end,
+        is as much an answer as a foreseen one.
+        """
+        counted = self._count_failure()
+        try:
+            answer = self._opener.open(participants, request, hidden)
+            if answer.sums is not None:
+                check_sum(config, participants, answer.sums)
+        except (VerificationError, RemoteProtocolError):
+            return encode(Opened(False)), b""
+        self._store.forget(self._key_scope(), counted)
+        if answer.sums is None:
+            return answer.body, answer.bulk
+        return encode(Opened(True)), byte_view(answer.sums)
+
+    @property
+    def failures(self) -> int:
+        """Sums that have failed under this key, also in earlier processes."""
+        return sum(self._store.get(self._key_scope(), name) is not None for name in _FAILURES)
+
+    def _count_failure(self) -> str:
+        for name in _FAILURES:
+            with contextlib.suppress(AlreadyReleased):
+                self._store.claim(self._key_scope(), name, phase=DECRYPT)
+                return name
+        raise self._retired()
+
+    @staticmethod
+    def _retired() -> AlreadyReleased:
+        return AlreadyReleased(
+            f"this key was retired after {MAX_FAILURES} sums that failed their check: certify a fresh one",
+            phase=DECRYPT,
+        )
+
+    def _key_scope(self) -> tuple[str, str]:
+        return (self.identity.name, digest("key", self._opener.public).hex())

@@ -1,0 +1,131 @@
+"""From signed advertisements to a session: the step that clients, aggregator and auditor take in the same
+way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from secure_agg import backends
+from secure_agg.errors import (
+    DuplicateMessage,
+    MalformedMessage,
+    PolicyViolation,
+    TooFewClients,
+    UnknownSender,
+)
+from secure_agg.protocol.agreement import Participants, Session
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.evidence import CohortMember
+from secure_agg.protocol.identity import Roster
+from secure_agg.protocol.messages import ADVERTISE, Advertisement, Opening, Signature, SignedAdvertisement
+from zk.commitment import Commitment
+from zk.transcript import DIGEST_BYTES
+
+
+def check_advertisement(config: RoundConfig, cohort: Roster, advertisement: SignedAdvertisement) -> Advertisement:
+    """Check one client's advertisement and decode it.
+
+    Raises:
+        UnknownSender, BadSignature, MalformedMessage, BadKey: as they say; they name the client.
+    """
+    name = advertisement.name
+    if name not in cohort:
+        raise UnknownSender(f"{name!r} advertised but is not in the cohort", phase=ADVERTISE, culprit=name)
+    body = advertisement.verify(config.context, cohort[name])
+    if len(body.commitment_hash) != DIGEST_BYTES:
+        raise MalformedMessage("a commitment hash is no digest", phase=ADVERTISE, culprit=name)
+    backends.load(config.policy.backend).check_advertisement(name, body.backend)
+    return body
+
+
+def open_session(
+    config: RoundConfig, cohort: Roster, advertisements: Sequence[SignedAdvertisement], setup: bytes = b""
+) -> Session:
+    """Check all advertisements of a round and compute its session id.
+
+    Args:
+        setup: the round's public material, which only a backend with operators that sign needs here.
+
+    Raises:
+        PolicyViolation: not in id order, each client once.
+        TooFewClients: fewer than u_min or the quorum.
+        DuplicateMessage: two clients advertise the same commitment hash.
+        RemoteProtocolError: see ``check_advertisement``.
+    """
+    names = [advertisement.name for advertisement in advertisements]
+    if names != sorted(set(names), key=str.encode):
+        raise PolicyViolation("advertisements are not in id order, each client once", phase=ADVERTISE)
+    least = max(config.policy.min_advertised, config.policy.quorum(config.cohort_size))
+    if len(names) < least:
+        raise TooFewClients(f"{len(names)} clients advertised, {least} are needed", phase=ADVERTISE)
+    bodies = {item.name: check_advertisement(config, cohort, item) for item in advertisements}
+    owners: dict[bytes, str] = {}
+    for name, body in bodies.items():
+        if owners.setdefault(body.commitment_hash, name) != name:
+            raise DuplicateMessage("two clients advertise the same commitment hash", phase=ADVERTISE)
+    backend = backends.load(config.policy.backend)
+    return Session(
+        config=config,
+        sid=backend.session_id(config, advertisements),
+        members=tuple(names),
+        keys={name: cohort[name] for name in names},
+        commitment_hashes={name: body.commitment_hash for name, body in bodies.items()},
+        parts={name: body.backend for name, body in bodies.items()},
+        advertisements={item.name: item for item in advertisements},
+        signers=backend.signers(config, setup),
+    )
+
+
+def open_commitment(session: Session, name: str, commitment: bytes, nonce: bytes) -> Commitment:
+    """Decode a revealed commitment and check that it is the one whose hash its owner signed before anything
+    was fixed.
+
+    Raises:
+        UnknownSender: the owner did not advertise.
+        BadCommitment: not canonical, or not what was hashed.
+    """
+    if name not in session.keys:
+        raise UnknownSender(f"{name!r} opens a commitment but did not advertise", culprit=name)
+    return backends.load(session.config.policy.backend).open_commitment(session, name, commitment, nonce)
+
+
+def check_participants(
+    config: RoundConfig,
+    members: Sequence[CohortMember],
+    advertisements: Sequence[SignedAdvertisement],
+    openings: Sequence[Opening],
+    agreement: Sequence[Signature],
+    setup: bytes = b"",
+) -> Participants:
+    """Check everything public about who took part: what an auditor checks of a result, and a key holder before it.
+
+    Raises:
+        ConfigError: an unfit id or key in the cohort.
+        RemoteProtocolError, TooFewClients: whatever is not as it must be; names phase and culprit where known.
+    """
+    names = [member.name for member in members]
+    if names != sorted(set(names), key=str.encode):
+        raise PolicyViolation("the cohort is not in id order, each member once")
+    cohort = Roster({member.name: member.public for member in members})
+    if (len(cohort), cohort.root()) != (config.cohort_size, config.cohort_root):
+        raise PolicyViolation("the cohort is not the one that the configuration names")
+    session = open_session(config, cohort, advertisements, setup)
+
+    names = [opening.name for opening in openings]
+    if names != sorted(set(names), key=str.encode):
+        raise PolicyViolation("the participants are not in id order, each once")
+    rule = backends.load(config.policy.backend).agreement
+    least = rule.least(session)
+    if len(names) < least:
+        raise TooFewClients(f"{len(names)} clients took part, {least} are needed")
+    commitments: dict[Commitment, str] = {}
+    for opening in openings:
+        opened = open_commitment(session, opening.name, opening.commitment, opening.nonce)
+        if commitments.setdefault(opened, opening.name) != opening.name:
+            raise DuplicateMessage("two participants have the same commitment")
+
+    statement = rule.statement(session, {opening.name: opening.commitment for opening in openings})
+    rule.check_statement(session, statement)
+    rule.check_quorum(session, statement, agreement)
+    return Participants(session, tuple(openings), tuple(commitments), rule.root(statement))

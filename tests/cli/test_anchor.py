@@ -1,0 +1,195 @@
+"""``secure-agg ledger anchor`` and ``secure-agg verify --chain``, on an in-process chain."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import support.py_evm as py_evm
+from support.anchoring import PUBLISHER, WATCHER, Chain
+
+import secure_agg
+from secure_agg import extras
+from secure_agg.cli import exits, main
+from secure_agg.cli.ledger import anchor
+from secure_agg.ledger.evm import node, registry
+
+URL = "http://127.0.0.1:8545"
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs ``secure-agg`` in this process."""
+
+    def command(*arguments: object) -> Outcome:
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        code = exit_.value.code
+        assert isinstance(code, int)
+        return Outcome(code, *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def chain(monkeypatch: pytest.MonkeyPatch) -> Chain:
+    """What answers at any URL."""
+    made = py_evm.chain()
+    monkeypatch.setattr(node, "connect", lambda url: made.web3)
+    return made
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two rounds, and the publisher's key beside them."""
+    path = tmp_path_factory.mktemp("anchor") / "rounds.db"
+    for _ in range(2):
+        updates = {name: [np.full(3, i / 10)] for i, name in enumerate(("ann", "bob", "cyd"))}
+        secure_agg.aggregate(updates, ledger=path, backend="plain")
+    return path
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "chain.key"
+    path.write_text(PUBLISHER.key.hex() + "\n")
+    path.chmod(0o600)
+    return path
+
+
+def evidence_of(ledger: Path, index: int) -> Path:
+    with secure_agg.Ledger(ledger, read_only=True) as log:
+        return log.evidence_path(log.record(index))
+
+
+def test_a_round_is_anchored_and_verified_against_the_chain(
+    run: Run, chain: Chain, ledger: Path, key_file: Path
+) -> None:
+    made = run("ledger", "anchor", ledger, "--rpc", URL, "--deploy", "--key-file", key_file, "--bond", 5, "--json")
+    assert made.code == exits.OK, made.err
+    contract = made.document["contract"]
+    assert (made.document["size"], made.document["round"], made.document["deployed"]) == (2, None, True)
+    assert contract in made.err
+    on_contract = ("--rpc", URL, "--contract", contract, "--key-file", key_file)
+    found = run("ledger", "anchor", ledger, *on_contract, "--round", 1, "--json")
+    assert found.code == exits.OK, found.err
+    assert found.document["round"]["final"] is False
+
+    evidence = evidence_of(ledger, 1)
+    checked = run("verify", evidence, "--chain", URL, "--contract", contract, "--json")
+    assert checked.code == exits.OK, checked.err
+    assert (checked.document["chain"]["contract"], checked.document["chain"]["final"]) == (contract, False)
+    assert "not final" in run("verify", evidence, "--chain", URL, "--contract", contract).out
+    chain.advance(8 * 86400)
+    assert "final" in (shown := run("verify", evidence, "--chain", URL, "--contract", contract).out)
+    assert "not final" not in shown
+
+    pinned = run("verify", evidence, "--chain", URL, "--contract", contract, "--trust", f"{ledger}.trust.json")
+    assert pinned.code == exits.OK, pinned.err
+    absent = run("verify", evidence_of(ledger, 0), "--chain", URL, "--contract", contract)
+    assert (absent.code, "is not registered" in absent.err) == (exits.VERIFICATION_FAILED, True)
+    again = run("ledger", "anchor", ledger, *on_contract, "--round", 1)
+    assert (again.code, "registered already" in again.err) == (exits.PROTOCOL_ABORT, True)
+    missing = run("ledger", "anchor", ledger, *on_contract, "--round", 7)
+    assert (missing.code, "no round 7" in missing.err) == (exits.USAGE, True)
+
+
+def test_a_struck_round_fails_verification(run: Run, chain: Chain, ledger: Path, key_file: Path) -> None:
+    options = ("--deploy", "--key-file", key_file, "--bond", 5, "--window", 100, "--response", 10, "--round", 0)
+    contract = run("ledger", "anchor", ledger, "--rpc", URL, *options, "--json").document["contract"]
+    watcher = registry.Registry(chain.web3, contract, WATCHER)
+    watcher.challenge("default", 0, 1)
+    shown = run("verify", evidence_of(ledger, 0), "--chain", URL, "--contract", contract)
+    assert "open challenges: 1" in shown.out
+    chain.advance(20)
+    watcher.settle("default", 0, 1)
+    failed = run("verify", evidence_of(ledger, 0), "--chain", URL, "--contract", contract)
+    assert (failed.code, "struck" in failed.err) == (exits.VERIFICATION_FAILED, True)
+
+
+def test_a_time_that_no_clock_shows_is_shown_as_a_number() -> None:
+    """A node, or a contract whose storage was written by somebody's own constructor, may hold anything."""
+    found = {"contract": "0x12", "closes": 2**200, "final": False, "open": 0, "chain": 1, "publisher": "0x34"}
+    found |= {"window": 1, "response": 1, "bond": 1}
+    assert str(2**200) in anchor.chain_fields(found)["on chain"]
+
+
+def test_the_key_comes_from_a_private_file_or_the_environment(
+    run: Run, chain: Chain, ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy = ("ledger", "anchor", ledger, "--rpc", URL, "--deploy")
+    bad, secret = tmp_path / "bad.key", PUBLISHER.key.hex()
+    for content, mode, message in (
+        (secret, 0o644, "open to others"),
+        ("", 0o600, "64 hexadecimal digits"),
+        (secret[:-1], 0o600, "64 hexadecimal digits"),
+        ("00" * 32, 0o600, "64 hexadecimal digits"),
+        ("ff" * 32, 0o600, "secp256k1"),
+    ):
+        bad.write_text(content)
+        bad.chmod(mode)
+        refused = run(*deploy, "--key-file", bad)
+        assert (refused.code, message in refused.err) == (exits.USAGE, True), refused.err
+        assert secret[2:20] not in refused.err
+    bad.write_bytes(bytes.fromhex("c3ff" * 16))
+    refused = run(*deploy, "--key-file", bad)
+    assert (refused.code, "no text" in refused.err) == (exits.USAGE, True), refused.err
+    assert not {"c3", "ff"} & set(re.findall(r"[0-9a-f]{2}", refused.err.replace(str(bad), "")))
+    assert "can't be read" in run(*deploy, "--key-file", tmp_path / "none").err
+    assert anchor.KEY_VARIABLE in run(*deploy).err
+    monkeypatch.setenv(anchor.KEY_VARIABLE, "0x" + secret.removeprefix("0x"))
+    assert run(*deploy).code == exits.OK
+
+
+def test_a_contract_of_another_log_than_the_pinned_one_is_refused(run: Run, chain: Chain, ledger: Path) -> None:
+    contract = chain.deploy().address
+    options = ("--chain", URL, "--contract", contract, "--trust", f"{ledger}.trust.json")
+    refused = run("verify", evidence_of(ledger, 0), *options)
+    assert (refused.code, "another log" in refused.err) == (exits.VERIFICATION_FAILED, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ledger", "anchor", "LEDGER", "--rpc", URL], "--deploy"),
+        (["ledger", "anchor", "LEDGER", "--rpc", URL, "--deploy", "--contract", "0x12"], "--deploy"),
+        (["ledger", "anchor", "LEDGER", "--rpc", URL, "--contract", "0x12", "--key-file", "KEY"], "no address"),
+        (["verify", "EVIDENCE", "--chain", URL], "go together"),
+        (["verify", "EVIDENCE", "--contract", "0x12"], "go together"),
+        (["verify", "EVIDENCE", "--chain", URL, "--contract", "0x12"], "no address"),
+    ],
+)
+def test_wrong_usage_is_explained(
+    run: Run, chain: Chain, ledger: Path, key_file: Path, arguments: list[str], message: str
+) -> None:
+    names = {"LEDGER": str(ledger), "KEY": str(key_file), "EVIDENCE": str(evidence_of(ledger, 0))}
+    refused = run(*(names.get(argument, argument) for argument in arguments))
+    assert (refused.code, message in refused.err) == (exits.USAGE, True), refused.err
+
+
+def test_a_missing_extra_is_named(run: Run, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "is_there", lambda name: False)
+    for arguments in (
+        ("ledger", "anchor", ledger, "--rpc", URL, "--deploy"),
+        ("verify", evidence_of(ledger, 0), "--chain", URL, "--contract", PUBLISHER.address),
+    ):
+        refused = run(*arguments)
+        assert (refused.code, "pip install '.[evm]'" in refused.err) == (exits.USAGE, True)

@@ -1,0 +1,363 @@
+"""Makes docs/vectors/: two small rounds with fixed identities and secrets, and intermediate values for implementers.
+
+``python tests/conformance/make_vectors.py`` writes the files anew. They only change when the protocol does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from support.additive_round import open_letter, reseal, share_of
+from support.federation import bulk_of, channel, header_of, identity
+
+from mpc import shamir
+from mpc.framing import frame
+from mpc.keystream import KeyStream, derive_key
+from mpc.ring import to_bytes
+from secure_agg import backends
+from secure_agg.backends.additive import rules, wire
+from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
+from secure_agg.local.rounds import LocalRound
+from secure_agg.protocol.certificate import setup_digest
+from secure_agg.protocol.codec import model_digest
+from secure_agg.protocol.config import Option, Policy, RoundConfig
+from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.identity import Roster
+from secure_agg.protocol.messages import Envelope
+from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.auditor import Auditor, Verified, verify
+from secure_agg.roles.client.client import Client
+from secure_agg.roles.shareholder import ShareHolder
+from secure_agg.roles.trust import TaskTrust, Trust
+from secure_agg.tlog.cosignature import cosign
+from secure_agg.tlog.head import SignedHead
+from secure_agg.tlog.note import VerifierKey
+from secure_agg.tlog.receipt import Receipt
+from zk import commitment, merkle
+
+DIRECTORY: Final = Path(__file__).parents[2] / "docs" / "vectors"
+EVIDENCE: Final = "round.evidence"
+TRUST: Final = "round.trust.json"
+VECTORS: Final = "vectors.json"
+
+SHARED_EVIDENCE: Final = "additive.evidence"
+SHARED_TRUST: Final = "additive.trust.json"
+SHARED_LETTER: Final = "additive.letter"
+SHARED_FAULT: Final = "additive.fault"
+SHARED_VECTORS: Final = "additive.json"
+
+AGGREGATORS: Final = ("aggregator-1", "aggregator-2", "aggregator-3")
+NAMES: Final = ("alice", "bob", "Zoë")  # in order: "Zoë" comes first
+WEIGHTS: Final = {"alice": 7, "bob": 300, "Zoë": 1000}
+LEAVES: Final = (b"another record", b"and one more")
+"""What stands around the round's record in the tree that the receipt is for."""
+
+KEY: Final = bytes(range(32))
+LONG: Final = 65540
+"""A vector that takes elements from two streams."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """The round, and what its verifiers have pinned."""
+
+    evidence: Evidence
+    trust: Trust
+    verified: Verified
+    receipt: Receipt
+
+
+def constant(name: str) -> Callable[[int], bytes]:
+    """The attempt secret of a client."""
+    return lambda size: hashlib.sha256(b"entropy of " + name.encode()).digest()[:size]
+
+
+def play() -> Round:
+    """The round, the same bytes every time."""
+    policy = Policy.default(3, bits=8, clip=4.0, max_weight=1000)
+    roster = Roster({name: identity(name).public for name in NAMES})
+    operator, log = identity("aggregator"), identity("log")
+    trust = Trust({"vectors": TaskTrust(roster, policy)}, Roster({operator.name: operator.public}), log.public)
+    config = RoundConfig.create(
+        task="vectors",
+        round=3,
+        attempt=1,
+        policy=policy,
+        cohort=roster,
+        shapes=((2, 2), (3,)),
+        start_model=hashlib.sha256(b"start model").digest(),
+        base_model=hashlib.sha256(b"base model").digest(),
+        instructions=hashlib.sha256(b"instructions").digest(),
+        previous_record=hashlib.sha256(b"previous record").digest(),
+        operators=trust.operators,
+        log_key=log.public,
+    )
+    clients = {name: Client(identity(name), trust, entropy=constant(name)) for name in NAMES}
+    updates = {
+        name: [(np.arange(4.0).reshape(2, 2) - 1.5) * (i + 1), np.arange(3.0) / (i + 3)] for i, name in enumerate(NAMES)
+    }
+    evidence = LocalRound(Aggregator(operator, config, roster), clients, updates, WEIGHTS).run()
+    verified = verify(evidence, trust)
+    leaves = (LEAVES[0], verified.record.to_bytes(), LEAVES[1])
+    hashes = [merkle.leaf_hash(leaf) for leaf in leaves]
+    head = SignedHead.sign(log, "vectors.example/log", len(leaves), merkle.root(leaves))
+    witness = identity("witness")
+    cosignature = cosign(witness, "vectors.example/witness", head.checkpoint, 1_700_000_000)
+    receipt = Receipt(1, (hashes[0], hashes[2]), head.note(log.public, (cosignature,)))
+    receipt.verify(leaves[1], VerifierKey(head.origin, log.public))
+    return Round(evidence, trust, verified, receipt)
+
+
+@dataclass(frozen=True)
+class SharedRound:
+    """A round of backend ``additive``: two of three aggregators rebuild a sum.
+
+    Attributes:
+        letters: one with a free share and one with a long one, as they were sent.
+        fault: a proof of what the first of these letters' client would have done, had it sealed another share.
+    """
+
+    evidence: Evidence
+    trust: Trust
+    verified: Verified
+    letters: tuple[bytes, bytes]
+    fault: FaultProof
+
+
+class _Recorded(LocalRound):
+    """Keeps the clients' letters."""
+
+    letters: dict[tuple[str, str], bytes]
+
+    def answer(self, request: Envelope, phase: str) -> bytes | None:
+        response = super().answer(request, phase)
+        for letter in self.clients[request.recipient].outbox:
+            self.letters[request.recipient, letter.recipient] = letter.data
+        return response
+
+
+def play_shared() -> SharedRound:
+    """The round, the same bytes every time."""
+    options = (Option("aggregators", 3), Option("threshold", 2))
+    policy = Policy.default(3, backend="additive", options=options, bits=8, clip=4.0, max_weight=1000)
+    roster = Roster({name: identity(name).public for name in NAMES})
+    operator, aggregators = identity("aggregator"), [identity(name) for name in AGGREGATORS]
+    operators = Roster({item.name: item.public for item in (operator, *aggregators)})
+    trust = Trust({"vectors": TaskTrust(roster, policy)}, operators)
+    setup = AggregatorSet.of([ChannelKey.issue(item, channel(item.name).public) for item in aggregators]).to_bytes()
+    config = RoundConfig.create(
+        task="vectors",
+        round=4,
+        attempt=0,
+        policy=policy,
+        cohort=roster,
+        shapes=((2, 2), (3,)),
+        start_model=hashlib.sha256(b"start model").digest(),
+        previous_record=hashlib.sha256(b"previous record").digest(),
+        operators=operators,
+        setup=setup_digest(setup),
+    )
+    clients = {name: Client(identity(name), trust, entropy=constant(name)) for name in NAMES}
+    updates = {name: [np.full((2, 2), i - 0.5), np.arange(3.0) * i] for i, name in enumerate(NAMES)}
+    holders = {item.name: ShareHolder(item, trust, channel(item.name)) for item in aggregators}
+    coordinator = Aggregator(operator, config, roster, operators=operators, setup=setup)
+    played = _Recorded(coordinator, clients, updates, WEIGHTS, holders=holders)
+    played.letters = {}
+    evidence = played.run()
+    mine = [played.letters["alice", name] for name in AGGREGATORS]
+    free = next(letter for letter in mine if not bulk_of(letter))
+    long = next(letter for letter in mine if bulk_of(letter))
+    other = reseal(free, small=open_letter(free).nonce + KEY)
+    fault = FaultProof(
+        kind=rules.BAD_SHARE,
+        culprit="alice",
+        public=identity("alice").public,
+        config=config.to_bytes(),
+        setup=setup,
+        exhibits=(other, open_letter(other).key),
+    )
+    Auditor(trust).verify_fault(fault)
+    return SharedRound(evidence, trust, verify(evidence, trust), (free, long), fault)
+
+
+def _letter(config: RoundConfig, data: bytes) -> dict[str, Any]:
+    header, opened = header_of(data), open_letter(data)
+    bound = (header.session, header.sender, header.recipient)
+    party = AGGREGATORS.index(header.recipient)
+    share = share_of(data, config.layout.hashed)
+    committed = rules.linear_hash(config, share).to_bytes()
+    return {
+        "client": header.sender,
+        "aggregator": header.recipient,
+        "party": party,
+        "channel_secret": hashlib.sha256(b"channel" + header.recipient.encode()).hexdigest(),
+        "ephemeral": opened.letter.ephemeral.hex(),
+        "K": opened.key.hex(),
+        "key_hash": wire.key_hash(*bound, opened.key).hex(),
+        "nonce": opened.nonce.hex(),
+        "seed": opened.seed.hex(),
+        "stream_key": wire.stream_key(opened.seed, *bound).hex() if opened.seed else "",
+        "sealed": opened.letter.sealed.hex(),
+        "share": share[:4].tolist(),
+        "share_sha256": sha(to_bytes(share)),
+        "commitment_sha256": sha(committed),
+        "h": rules.share_hash(config, header.sender, party, committed, opened.nonce).hex(),
+    }
+
+
+def shared_vectors(made: SharedRound) -> dict[str, Any]:
+    """The intermediate values, by the product."""
+    evidence, record, config = made.evidence, made.verified.record, made.evidence.config
+    scheme, parts = rules.scheme(config.policy), {}
+    for item in evidence.advertisements:
+        body = item.verify(config.context, identity(item.name).public)
+        parts[item.name] = {
+            "long": sorted(scheme.long_holders(rules.start_of(config, item.name, scheme.parties))),
+            "hashes": [body.backend[32 * i : 32 * (i + 1)].hex() for i in range(scheme.parties + 1)],
+            "D": body.commitment_hash.hex(),
+        }
+    free, long = made.letters
+    return {
+        "evidence": SHARED_EVIDENCE,
+        "trust": SHARED_TRUST,
+        "sha256": sha(evidence.to_bytes()),
+        "ctx": config.context.hex(),
+        "sid": record.session.hex(),
+        "setup": config.setup.hex(),
+        "advertised": parts,
+        "participants_root": record.participants_root.hex(),
+        "record": record.to_bytes().hex(),
+        "free": {"message": free.hex(), **_letter(config, free)},
+        "long": {"message": SHARED_LETTER, **_letter(config, long)},
+        "fault": {"proof": SHARED_FAULT, "kind": made.fault.kind, "culprit": made.fault.culprit},
+    }
+
+
+def coordinates(length: int, factor: int) -> list[int]:
+    """Coordinates that a formula gives: i · factor mod 65536."""
+    return [i * factor % 65536 for i in range(length)]
+
+
+def sha(data: bytes) -> str:
+    """In hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _commitment(rank: int) -> dict[str, Any]:
+    key, residues = commitment.matrix_key(rank), np.empty(8, dtype=np.uint32)
+    KeyStream(key).residues(0, residues)
+    x = np.array(coordinates(1000, 37), dtype=np.uint32)
+    s = np.array(coordinates((rank + 2) * 512, 101), dtype=np.uint32)
+    made = commitment.commit(x, s, rank)
+    return {
+        "rank": rank,
+        "matrix_key": key.hex(),
+        "matrix_stream_0": residues.tolist(),
+        "x": "x[i] = 37·i mod 65536, 0 <= i < 1000",
+        "s": "s[i] = 101·i mod 65536, 0 <= i < 512·(rank + 2)",
+        "elements": made.elements[:8].tolist(),
+        "sha256": sha(made.to_bytes()),
+    }
+
+
+def vectors(made: Round) -> dict[str, Any]:
+    """The intermediate values, by the product."""
+    evidence, record = made.evidence, made.verified.record
+    cohort = Roster({member.name: member.public for member in evidence.cohort})
+    stream = KeyStream(KEY).residue_vector(LONG)
+    coefficients = KeyStream(KEY).residue_vector(2 * shamir.LIMBS)
+    secret = hashlib.sha256(b"secret").digest()
+    shares = shamir.split([secret], 3, [1, 2, 3, 4, 5], KeyStream(KEY))
+    return {
+        "frame": {"label": "label", "parts": ["", "00ff"], "frame": frame("label", b"", b"\x00\xff").hex()},
+        "kdf": {
+            "secret": KEY.hex(),
+            "label": "label",
+            "context": ["", "00ff"],
+            "key": derive_key(KEY, "label", b"", b"\x00\xff").hex(),
+        },
+        "prg": {
+            "key": KEY.hex(),
+            "length": LONG,
+            "first": stream[:8].tolist(),
+            "from_65536": stream[65536:].tolist(),
+            "sha256": sha(to_bytes(stream)),
+        },
+        "sharing": {
+            "secret": secret.hex(),
+            "threshold": 3,
+            "coefficients": "of degree 1 and up, all limbs of a degree in a row: PRG of the key, of length 18",
+            "key": KEY.hex(),
+            "first_coefficients": coefficients[:3].tolist(),
+            "shares": [to_bytes(share[0]).hex() for share in shares],
+        },
+        "model": {
+            "shapes": [[2, 2], [1]],
+            "elements": [0.5, -1.0, 0.1, 3.0, -0.0],
+            "digest": model_digest([np.array([[0.5, -1.0], [0.1, 3.0]]), np.array([-0.0])]).hex(),
+        },
+        "commitments": [_commitment(rank) for rank in (3, 4)],
+        "round": {
+            "evidence": EVIDENCE,
+            "trust": TRUST,
+            "sha256": sha(evidence.to_bytes()),
+            "ctx": evidence.config.context.hex(),
+            "roster_root": cohort.root().hex(),
+            "roster_digest": cohort.digest().hex(),
+            "operators": made.trust.operators.digest().hex(),
+            "witnesses": made.trust.witnesses.digest().hex(),
+            "D": {item.name: made_hash(evidence, item.name).hex() for item in evidence.openings},
+            "sid": record.session.hex(),
+            "participants_root": record.participants_root.hex(),
+            "weight_sum": record.weight_sum,
+            "average": [float(value).hex() for array in made.verified.average for value in array.ravel()],
+            "result_model": model_digest(made.verified.average).hex(),
+            "record": record.to_bytes().hex(),
+            "record_digest": record.digest().hex(),
+        },
+        "receipt": {
+            "leaves": [LEAVES[0].hex(), "the record", LEAVES[1].hex()],
+            "receipt": made.receipt.to_bytes().decode(),
+            "witness": identity("witness").public.hex(),
+            "cosigned": 1_700_000_000,
+            "root": made.receipt.checkpoint.root.hex(),
+        },
+    }
+
+
+def made_hash(evidence: Evidence, name: str) -> bytes:
+    """D_i of a participant, recomputed from its opening."""
+    opening = next(item for item in evidence.openings if item.name == name)
+    backend = backends.load(evidence.config.policy.backend)
+    return backend.commitment_hash(evidence.config, name, opening.commitment, opening.nonce)
+
+
+def to_json(values: dict[str, Any]) -> str:
+    """The text of vectors.json."""
+    return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Write the files."""
+    made = play()
+    DIRECTORY.mkdir(exist_ok=True)
+    (DIRECTORY / EVIDENCE).write_bytes(made.evidence.to_bytes())
+    (DIRECTORY / TRUST).write_text(made.trust.to_json(), "utf-8")
+    (DIRECTORY / VECTORS).write_text(to_json(vectors(made)), "utf-8")
+    shared = play_shared()
+    (DIRECTORY / SHARED_EVIDENCE).write_bytes(shared.evidence.to_bytes())
+    (DIRECTORY / SHARED_TRUST).write_text(shared.trust.to_json(), "utf-8")
+    (DIRECTORY / SHARED_LETTER).write_bytes(shared.letters[1])
+    (DIRECTORY / SHARED_FAULT).write_bytes(shared.fault.to_bytes())
+    (DIRECTORY / SHARED_VECTORS).write_text(to_json(shared_vectors(shared)), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

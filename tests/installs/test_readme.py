@@ -1,0 +1,81 @@
+"""The README's snippets run, and what its commands name is there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import typer.main
+
+from secure_agg.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_first_snippet_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arrays = {f"arrays_{letter}": [np.full((2, 3), i / 4), np.full(5, -i / 4)] for i, letter in enumerate("abc")}
+    space: dict[str, object] = dict(arrays)
+    exec(compile(blocks("python")[0], "README.md", "exec"), space)  # noqa: S102
+    mean = (117 * 0.25 + 54 * 0.5) / (320 + 117 + 54)
+    np.testing.assert_allclose(space["result"].average[1], -mean, atol=1e-2)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_every_python_snippet_is_python(number: int) -> None:
+    compile(blocks("python")[number], "README.md", "exec")
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Each command line that the README shows, and the words behind ``secure-agg``."""
+    for code in re.findall(r"`(secure-agg [^`]+)`", README):
+        yield code, code.split()[1:]
+    for block in blocks("console"):
+        for line in re.findall(r"^\$ (secure-agg .*?)(?: #.*)?$", block, re.MULTILINE):
+            yield line, line.split()[1:]
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"), list(commands()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_command_and_option_of_the_readme_exists(shown: str, words: list[str]) -> None:
+    command: click.Command = typer.main.get_command(app)
+    rest = list(words)
+    while isinstance(command, click.Group) and rest and re.match(r"[a-z]", rest[0]):
+        names = rest.pop(0).split("\\|")[0].split("|")
+        for name in names:
+            assert name in command.commands, shown
+        command = command.commands[names[0]]
+    if command.name == "bench":
+        return  # its options are the suites'
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    for option in re.findall(r"--[a-z][a-z-]*", " ".join(rest)):
+        assert option in known | {"--help"}, shown
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_installs_can_be_had(document: Path) -> None:
+    """There is no release on an index: extras come from a checkout, and by names that exist."""
+    text = document.read_text("utf-8")
+    assert "pip install 'secure-agg" not in text
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    for names in re.findall(r"pip install (?:-e )?'\.\[([^\]]+)\]'", text):
+        assert set(names.split(",")) <= set(known)
+
+
+def test_every_make_target_that_a_document_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for document in DOCUMENTS:
+        for name in re.findall(r"`make ([a-z-]+)", document.read_text("utf-8")):
+            assert name in targets, f"{document.name}: make {name}"

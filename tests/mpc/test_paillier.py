@@ -1,0 +1,312 @@
+"""Paillier: exact sums of packed vectors, exchange with stock phe, and nothing malformed is taken in."""
+
+from __future__ import annotations
+
+import math
+import secrets
+
+import gmpy2
+import numpy as np
+import phe
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpc.keystream import KeyStream
+from mpc.paillier import phe as paillier_phe
+from mpc.paillier.montgomery import FixedBase, to_limbs
+from mpc.paillier.packing import (
+    HEADER_BYTES,
+    Accumulator,
+    Packing,
+    decrypt_vector,
+    encoded_bytes,
+    encrypt_vector,
+    parse_vector,
+    write_vector,
+)
+from mpc.paillier.paillier import Encryptor, PaillierError, PublicKey, SecretKey, generate
+from mpc.ring import Vector
+
+# Two safe primes of 1,024 bits, published here and so of no use to anybody else.
+P = 0xECEEE6DC04BCD5E93C200DD34A33591111CB2B540D8BEC9BFC2231F854B20C7F843C92EF2A96C0B799A432C024EEA9F73FA75E6F8BC03C27195E53F38F4807CE50626947D73F0D69627488126E0A2EEEDC4853A51E7DC885457BEA78EF6FA2F4DA0CC35967E9618FA5F84A7CCCD78CB52FB1C0330F7F5024C025B11564EE4F97  # noqa: E501
+Q = 0xC99AC0DF40BAA0ED4912876B1E93410E0887B3E9FEDBEFC1AB01B348FDE708C11B7EBAB82FBE693117C7E972C61FEA6899E59186900D445D108433B1AB5B9BBB368AEC73A8B3262D71DC5027DCB55D723BAD15EC81DB40B5918F834C26040FE5979F19DC1B2BE417D1034D0B28DEFB437D92A90B73B81BB8A8322D000806991B  # noqa: E501
+
+SECRET = SecretKey(P, Q)
+PUBLIC = SECRET.public
+N, N2 = PUBLIC.n, PUBLIC.n**2
+PACKING = Packing(value_bits=16, clients=100, modulus_bits=2048)
+
+
+@pytest.fixture(scope="module")
+def encryptor() -> Encryptor:
+    return Encryptor(PUBLIC)
+
+
+def stream(seed: int = 0) -> KeyStream:
+    return KeyStream(seed.to_bytes(32, "little"))
+
+
+def encrypt(encryptor: Encryptor, vector: Vector, packing: Packing = PACKING, seed: int = 0, first: int = 0) -> bytes:
+    start, count = first // packing.slots, packing.ciphertexts(vector.size)
+    return encrypt_vector(encryptor, packing, vector, encryptor.obfuscators(stream(seed), start, count), first=first)
+
+
+def vector_of(length: int, seed: int = 0, bits: int = 16) -> Vector:
+    return np.random.default_rng(seed).integers(0, 1 << bits, length, dtype=np.uint32)
+
+
+# --- arithmetic
+
+
+@pytest.mark.parametrize("n", [N, (1 << 2047) + 3, (1 << 2048) - 1], ids=["random", "smallest", "largest"])
+def test_table_powers_and_blinding_are_modular_arithmetic(n: int) -> None:
+    bases = [secrets.randbelow(n * n), n * n - 1]
+    messages = [0, 1, n - 1, secrets.randbelow(n)]
+    exponents = [0, 1, (1 << 128) - 1, secrets.randbits(128)]
+    rows = np.stack([np.frombuffer(e.to_bytes(16, "little"), dtype=np.uint8) for e in exponents])
+    for base in bases:
+        table = FixedBase(base, n, 16)
+        out = table.blind(table.powers(rows), np.stack([to_limbs(m, 32) for m in messages]))
+        for row, e, m in zip(out, exponents, messages, strict=True):
+            assert int.from_bytes(row.tobytes(), "little") == pow(base, e, n * n) * (1 + m * n) % (n * n)
+
+
+def test_a_ciphertext_is_what_the_definition_says(encryptor: Encryptor) -> None:
+    h = PUBLIC.obfuscator_base()
+    exponent = np.empty(32, dtype=np.uint32)  # 1,024 bits: half the modulus'
+    stream(5).words(3, exponent)
+    a = int.from_bytes(exponent.tobytes(), "little")
+    assert encryptor.encrypt([42], stream(5), first=3) == [(1 + 42 * N) * pow(h, a, N2) % N2]
+    assert math.gcd(h, N) == 1
+    assert pow(h, (P - 1) * (Q - 1) // 4, N2) == 1  # a square and an n-th power
+
+
+def test_decryption_inverts_encryption_and_sums(encryptor: Encryptor) -> None:
+    plain = [0, 1, N - 1, N // 2, secrets.randbelow(N)]
+    ciphertexts = encryptor.encrypt(plain, stream())
+    assert SECRET.decrypt(ciphertexts) == plain
+    assert SECRET.decrypt([math.prod(ciphertexts) % N2]) == [sum(plain) % N]
+    assert SECRET.decrypt([]) == []
+
+
+def test_the_same_stream_gives_the_same_bytes_and_another_different_ones(encryptor: Encryptor) -> None:
+    vector = vector_of(200)
+    assert encrypt(encryptor, vector) == encrypt(encryptor, vector)
+    assert encrypt(encryptor, vector) != encrypt(encryptor, vector, seed=1)
+    pieces = [encrypt(encryptor, vector[i : i + PACKING.slots], first=i) for i in range(0, 200, PACKING.slots)]
+    assert b"".join(piece[HEADER_BYTES:] for piece in pieces) == encrypt(encryptor, vector)[HEADER_BYTES:]
+
+
+# --- packing
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_packing_round_trips(data: st.DataObject) -> None:
+    bits = data.draw(st.integers(1, 32), "bits")
+    clients = data.draw(st.integers(1, 1 << (32 - bits)), "clients")
+    packing = Packing(bits, clients, data.draw(st.sampled_from([2048, 3072]), "modulus"))
+    length = data.draw(st.integers(0, 400), "length")
+    vector = vector_of(length, seed=bits)[:length] if bits > 16 else vector_of(length, seed=bits, bits=bits)
+    plaintexts = [int.from_bytes(row.tobytes(), "little") for row in packing.pack(vector)]
+    assert all(m.bit_length() <= packing.modulus_bits - 2 for m in plaintexts)
+    assert np.array_equal(packing.unpack(plaintexts, length), vector)
+
+
+def test_slots_hold_the_largest_sum() -> None:
+    packing = Packing(16, 128, 2048)
+    assert (packing.slot_bits, packing.slots) == (23, 88)
+    rows = packing.pack(np.full(100, 0xFFFF, dtype=np.uint32))
+    sums = [128 * int.from_bytes(row.tobytes(), "little") for row in rows]
+    assert np.array_equal(packing.unpack(sums, 100), np.full(100, 128 * 0xFFFF, dtype=np.uint32))
+
+
+def test_packing_refuses_what_does_not_fit() -> None:
+    for bits, clients in ((0, 3), (16, 0), (33, 1), (16, (1 << 16) + 1)):
+        with pytest.raises(PaillierError, match="do not fit slots"):
+            Packing(bits, clients, 2048)
+    with pytest.raises(PaillierError, match="entry 3 is 65536"):
+        PACKING.pack(np.array([1, 2, 3, 65536], dtype=np.uint32))
+    for bad in (np.zeros(3, dtype=np.int64), np.zeros((2, 2), dtype=np.uint32)):
+        with pytest.raises(PaillierError, match="no vector of uint32"):
+            PACKING.pack(bad)
+    with pytest.raises(PaillierError, match="1 plaintexts, not the 2"):
+        PACKING.unpack([0], 89)
+    for stray in (1 << 2047, 1 << (88 * 23), N - 1):
+        with pytest.raises(PaillierError, match="outside its slots"):
+            PACKING.unpack([stray], 88)
+    with pytest.raises(PaillierError, match="outside its slots"):
+        PACKING.unpack([1 << 23], 1)
+    for long in (-1, 1 << 2048):
+        with pytest.raises(PaillierError, match="longer than"):
+            PACKING.unpack([long], 1)
+
+
+# --- sums
+
+
+@settings(max_examples=8, deadline=None)
+@given(bits=st.integers(1, 16), clients=st.integers(1, 5), length=st.integers(1, 200), seed=st.integers(0, 1 << 30))
+def test_sums_equal_numpy(encryptor: Encryptor, bits: int, clients: int, length: int, seed: int) -> None:
+    packing = Packing(bits, clients, 2048)
+    vectors = [vector_of(length, seed + i, bits) for i in range(clients)]
+    accumulator = Accumulator(PUBLIC, packing, length)
+    for i, vector in enumerate(vectors):
+        accumulator.add(encrypt(encryptor, vector, packing, seed=i))
+    assert accumulator.summands == clients
+    total = decrypt_vector(SECRET, packing, accumulator.total(), length)
+    assert total.dtype == np.uint32
+    assert np.array_equal(total, np.sum(vectors, axis=0, dtype=np.uint32))
+
+
+def test_an_accumulator_takes_no_more_summands_than_its_slots() -> None:
+    packing = Packing(16, 2, 2048)
+    accumulator = Accumulator(PUBLIC, packing, 1)
+    with pytest.raises(PaillierError, match="no ciphertexts"):
+        accumulator.total()
+    data = write_vector(PUBLIC, packing, [1], 1)
+    accumulator.add(data)
+    accumulator.add(data)
+    with pytest.raises(PaillierError, match="room for 2"):
+        accumulator.add(data)
+
+
+# --- bad input
+
+
+def test_what_is_no_ciphertext_is_refused_and_named() -> None:
+    good = 1 + N
+    for bad in (0, N2, N2 + 5, -1):
+        with pytest.raises(PaillierError, match="ciphertext 1 is not in") as caught:
+            PUBLIC.check([good, bad])
+        assert caught.value.index == 1
+    for bad in (N, P, 5 * Q, P * P):
+        with pytest.raises(PaillierError, match="ciphertext 2 is no unit") as caught:
+            PUBLIC.check([good, good, bad, good])
+        assert caught.value.index == 2
+        with pytest.raises(PaillierError, match="no unit"):
+            SECRET.decrypt([bad])
+
+
+def test_malformed_pieces_change_nothing(encryptor: Encryptor) -> None:
+    length = 100
+    good = encrypt(encryptor, vector_of(length))
+    assert len(good) == encoded_bytes(PUBLIC, PACKING, length)
+    accumulator = Accumulator(PUBLIC, PACKING, length)
+    accumulator.add(good)
+    before = accumulator.total()
+    size = PUBLIC.ciphertext_bytes
+    zero, large, factor = (x.to_bytes(size, "little") for x in (0, N2, 3 * P))
+    bad = {
+        "^0 bytes, not": b"",
+        "not the 1088": good[:-1],
+        "bytes, not": good + b"\0",
+        "not the 1088 of": good[:-size],
+        "another key": bytes([good[0] ^ 1]) + good[1:],
+        "value_bits": good[:32] + (17).to_bytes(8, "little") + good[40:],
+        "clients": good[:40] + (101).to_bytes(8, "little") + good[48:],
+        "first": good[:48] + (88).to_bytes(8, "little") + good[56:],
+        "length": good[:56] + (101).to_bytes(8, "little") + good[64:],
+        "ciphertext 1 is not in": good[:-size] + zero,
+        "ciphertext 1 is not in .1, n": good[:-size] + large,
+        "ciphertext 1 is no unit": good[:-size] + factor,
+    }
+    for message, data in bad.items():
+        with pytest.raises(PaillierError, match=message):
+            accumulator.add(data)
+    assert accumulator.summands == 1
+    assert accumulator.total() == before
+
+
+def test_another_modulus_is_refused(encryptor: Encryptor) -> None:
+    other = PublicKey(int(gmpy2.next_prime(1 << 1024)) * int(gmpy2.next_prime(1 << 1023)))
+    with pytest.raises(PaillierError, match="another key"):
+        parse_vector(other, PACKING, encrypt(encryptor, vector_of(5)), 5)
+    with pytest.raises(PaillierError, match="a packing for 3072 bits"):
+        Accumulator(PUBLIC, Packing(16, 100, 3072), 5)
+    with pytest.raises(PaillierError, match="another key"):
+        Encryptor(PUBLIC).encrypt_limbs(np.zeros((1, 32), np.uint64), Encryptor(other).obfuscators(stream(), 0, 1))
+
+
+def test_misplaced_pieces_and_obfuscators_are_refused(encryptor: Encryptor) -> None:
+    for first, length in ((1, 5), (-88, 5), (0, 0)):
+        with pytest.raises(PaillierError, match="starts at a multiple of 88"):
+            Accumulator(PUBLIC, PACKING, length, first=first)
+    with pytest.raises(PaillierError, match="obfuscators from ciphertext 1"):
+        encrypt_vector(encryptor, PACKING, vector_of(5), encryptor.obfuscators(stream(), 1, 1))
+    with pytest.raises(PaillierError, match="do not fit 2 ciphertexts"):
+        encrypt_vector(encryptor, PACKING, vector_of(5), encryptor.obfuscators(stream(), 0, 2))
+    with pytest.raises(PaillierError, match="another number"):
+        write_vector(PUBLIC, PACKING, [1, 1], 5)
+    spent = encryptor.obfuscators(stream(), 0, 1)
+    encrypt_vector(encryptor, PACKING, vector_of(5), spent)
+    with pytest.raises(PaillierError, match="spent"):
+        encrypt_vector(encryptor, PACKING, vector_of(5), spent)
+
+
+def test_plaintexts_of_n_or_more_are_refused(encryptor: Encryptor) -> None:
+    for bad in (-1, N, N + 1):
+        with pytest.raises(PaillierError, match="not in"):
+            encryptor.encrypt([bad], stream())
+    with pytest.raises(PaillierError, match="plaintext 0 is not below"):
+        encryptor.encrypt_limbs(to_limbs(N, 32).reshape(1, 32), encryptor.obfuscators(stream(), 0, 1))
+
+
+# --- keys
+
+
+def test_a_generated_key_is_of_the_length_asked_for_and_survives_storage() -> None:
+    key = generate(2048)
+    assert key.public.bits == 2048
+    assert SecretKey.from_bytes(key.to_bytes()) == key
+    assert PublicKey.from_bytes(key.public.to_bytes()) == key.public
+    assert key.public.fingerprint != PUBLIC.fingerprint
+
+
+def test_bad_keys_are_refused() -> None:
+    for bits in (1024, 2047, 2050, 8320):
+        with pytest.raises(PaillierError, match="multiple of 128"):
+            generate(bits)
+    prime = int(gmpy2.next_prime(3 << 2046))
+    for n in (N + 1, prime, P * P):
+        with pytest.raises(PaillierError, match="even, prime or a perfect power"):
+            PublicKey(n)
+    one_mod_four = int(gmpy2.next_prime(P))
+    while one_mod_four % 4 == 3:
+        one_mod_four = int(gmpy2.next_prime(one_mod_four))
+    for p, q in ((P, P), (P, Q >> 8), (P, one_mod_four), (P, Q + 4)):
+        with pytest.raises(PaillierError):
+            SecretKey(p, q)
+    for size in (0, 255, 257, 2048):
+        with pytest.raises(PaillierError):
+            PublicKey.from_bytes(bytes(size))
+        with pytest.raises(PaillierError):
+            SecretKey.from_bytes(bytes(size))
+
+
+def test_secrets_stay_out_of_repr(encryptor: Encryptor) -> None:
+    assert str(P) not in repr(SECRET)
+    assert repr(encryptor.obfuscators(stream(), 2, 3)) == "Obfuscators(first=2, count=3, <secret>)"
+
+
+# --- phe
+
+
+def test_phe_decrypts_what_is_made_here_and_the_other_way_round(encryptor: Encryptor) -> None:
+    phe_public = phe.PaillierPublicKey(N)
+    phe_secret = phe.PaillierPrivateKey(phe_public, P, Q)
+    (ciphertext,) = encryptor.encrypt([77], stream())
+    assert phe_secret.decrypt(phe.EncryptedNumber(phe_public, ciphertext)) == 77
+    assert phe_secret.decrypt(phe_public.encrypt(5) + phe.EncryptedNumber(phe_public, ciphertext)) == 82
+    assert SECRET.decrypt([phe_public.encrypt(123).ciphertext()]) == [123]
+
+    vector = vector_of(150)
+    ours = encrypt(encryptor, vector)
+    theirs = paillier_phe.encrypt_vector(phe_public, PACKING, vector)
+    assert np.array_equal(paillier_phe.decrypt_vector(phe_secret, PACKING, ours, 150), vector)
+    assert np.array_equal(decrypt_vector(SECRET, PACKING, theirs, 150), vector)
+    accumulator = Accumulator(PUBLIC, PACKING, 150)
+    accumulator.add(ours)
+    accumulator.add(theirs)
+    assert np.array_equal(paillier_phe.decrypt_vector(phe_secret, PACKING, accumulator.total(), 150), 2 * vector)
