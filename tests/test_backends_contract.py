@@ -53,6 +53,8 @@ from secure_agg.messages import Acceptance, decode, letter_digest
 from secure_agg.rounds import KEY_HOLDERS, PHASES, Result
 from secure_agg.shareholder import ShareHolder
 
+pytestmark = pytest.mark.filterwarnings("ignore::secure_agg.errors.SecureAggWarning")
+
 
 class Case(NamedTuple):
     """A backend under test."""

@@ -18,6 +18,8 @@ from secure_agg.rounds import PHASES
 BACKENDS = ["masking", "plain"]
 LATE = ("consistency", "unmask")
 
+pytestmark = pytest.mark.filterwarnings("ignore::secure_agg.errors.SecureAggWarning")
+
 
 @st.composite
 def rounds(draw: st.DrawFn) -> dict[str, Any]:
