@@ -77,7 +77,7 @@ def paillier_key(bits: int) -> SecretKey:
 @functools.cache
 def threshold_shares(threshold: int, members: tuple[str, ...]) -> dict[str, KeyShare]:
     """A key of 2,048 bits from safe primes that were found before, dealt among ``members``."""
-    from mpc.test_paillier import P, Q
+    from support.paillier_keys import P, Q
 
     return deal(threshold, members, bits=2048, primes=(P, Q))[1]
 
