@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-from mpc.test_paillier import P, Q
 from support.federation import identity, names
+from support.paillier_keys import P, Q
 
 from mpc.paillier import threshold as threshold_paillier
 from secure_agg import backends

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from support.paillier_keys import P, Q
 
 from mpc.keys import KeyPair
 from mpc.paillier.paillier import SecretKey, generate
@@ -77,8 +78,6 @@ def paillier_key(bits: int) -> SecretKey:
 @functools.cache
 def threshold_shares(threshold: int, members: tuple[str, ...]) -> dict[str, KeyShare]:
     """A key of 2,048 bits from safe primes that were found before, dealt among ``members``."""
-    from mpc.test_paillier import P, Q
-
     return deal(threshold, members, bits=2048, primes=(P, Q))[1]
 
 
