@@ -4,7 +4,7 @@
 * ``ntt``: its negacyclic number-theoretic transform of length 512.
 * ``keystream``: key derivation and the AES-CTR stream that is uniform modulo p.
 * ``masks``: adding and removing many mask streams at once.
-* ``shamir``: threshold sharing of 32-byte secrets over Z_p.
+* ``shamir``: threshold sharing of 32-byte secrets over Z_p. ``vector_shares``: sharing of long vectors, compressed.
 * ``keys``: X25519 key agreement, sealed channels, key confirmation.
 * ``graph``: who masks with whom, and the thresholds that follow from stated bounds.
 * ``paillier``: Paillier, vectors in packed slots, threshold keys, exchange with ``phe``.

@@ -6,6 +6,19 @@ only a checked sum enters the ledger.
 
 ``aggregate`` runs a whole round in this process. ``Client``, ``Aggregator`` and ``Auditor`` are the same
 roles without I/O, for real deployments; ``Trust`` is what each of them has pinned.
+
+What is below imports nothing of what is above it; ARCHITECTURE.md has the picture, and the way of one update.
+
+* ``cli``: the command line.
+* ``plugins``: rounds inside Flower and NVFlare.
+* ``fl``: models and their training. ``planning``: what a round would cost. ``transport``: operators as processes.
+* ``local``: one process that plays all roles.
+* ``ledger``: the log of verified rounds, on disk and published.
+* ``roles``: the parties of a round, without I/O.
+* ``backends``: ways of hiding updates while they are summed, behind one contract.
+* ``tlog``: formats of transparency logs. ``protocol``: what parties say and sign.
+* ``errors``: every exception. ``extras``: optional packages. ``installed``: what is registered by name.
+* ``locks``: locks between processes.
 """
 
 from secure_agg._version import __version__

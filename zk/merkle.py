@@ -11,10 +11,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from secure_agg.errors import VerificationError
-
 HASH_BYTES = 32
 EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
+
+
+class MerkleError(ValueError):
+    """A proof does not lead to the root that it is checked against."""
+
 
 NodeSource = Callable[[int, int], bytes]
 """``(level, index)`` to the hash of a complete subtree."""
@@ -163,7 +166,7 @@ def consistency_proof(old_size: int, new_size: int, node: NodeSource) -> tuple[b
 def _check_hashes(hashes: Sequence[bytes]) -> None:
     for value in hashes:
         if len(value) != HASH_BYTES:
-            raise VerificationError(f"a tree hash has {HASH_BYTES} bytes, not {len(value)}")
+            raise MerkleError(f"a tree hash has {HASH_BYTES} bytes, not {len(value)}")
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
@@ -172,15 +175,15 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     RFC 9162, section 2.1.3.2. The path follows from ``index`` and ``size``; the proof only supplies hashes.
 
     Raises:
-        VerificationError: it does not, or the proof is too long or too short.
+        MerkleError: it does not, or the proof is too long or too short.
     """
     _check_hashes((leaf, root, *proof))
     if not 0 <= index < size:
-        raise VerificationError(f"there is no leaf {index} in a tree of {size}")
+        raise MerkleError(f"there is no leaf {index} in a tree of {size}")
     position, last, result = index, size - 1, leaf
     for sibling in proof:
         if last == 0:
-            raise VerificationError(f"the inclusion proof of leaf {index} of {size} is too long")
+            raise MerkleError(f"the inclusion proof of leaf {index} of {size} is too long")
         if position & 1 or position == last:
             result = node_hash(sibling, result)
             while position and not position & 1:
@@ -189,9 +192,9 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
             result = node_hash(result, sibling)
         position, last = position >> 1, last >> 1
     if last != 0:
-        raise VerificationError(f"the inclusion proof of leaf {index} of {size} is too short")
+        raise MerkleError(f"the inclusion proof of leaf {index} of {size} is too short")
     if result != root:
-        raise VerificationError(f"leaf {index} is not in the tree of size {size} with this root")
+        raise MerkleError(f"leaf {index} is not in the tree of size {size} with this root")
 
 
 def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
@@ -200,58 +203,58 @@ def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: 
     RFC 9162, section 2.1.4.2. The empty tree is the beginning of every tree.
 
     Raises:
-        VerificationError: it is not, or the proof is too long or too short.
+        MerkleError: it is not, or the proof is too long or too short.
     """
     _check_hashes((old_root, new_root, *proof))
     if not 0 <= old_size <= new_size:
-        raise VerificationError(f"a tree of {old_size} leaves does not grow to {new_size}")
+        raise MerkleError(f"a tree of {old_size} leaves does not grow to {new_size}")
     if old_size == 0 and old_root != EMPTY_ROOT:
-        raise VerificationError("the old tree is empty, its root is not")
+        raise MerkleError("the old tree is empty, its root is not")
     if new_size == 0 and new_root != EMPTY_ROOT:
-        raise VerificationError("the new tree is empty, its root is not")
+        raise MerkleError("the new tree is empty, its root is not")
     if old_size in (0, new_size):
         if proof:
-            raise VerificationError(f"the consistency proof from {old_size} to {new_size} is too long")
+            raise MerkleError(f"the consistency proof from {old_size} to {new_size} is too long")
         if old_size == new_size and old_root != new_root:
-            raise VerificationError(f"two roots for one size, {new_size}")
+            raise MerkleError(f"two roots for one size, {new_size}")
         return
     whole = old_size & (old_size - 1) == 0  # then the old root is a node of the new tree, and left out of the proof
     path = (old_root, *proof) if whole else tuple(proof)
     if _consistency_roots(old_size, new_size, path) != (old_root, new_root):
-        raise VerificationError(f"the tree of size {old_size} is not the beginning of the one of size {new_size}")
+        raise MerkleError(f"the tree of size {old_size} is not the beginning of the one of size {new_size}")
 
 
 def prefix_root(old_size: int, new_size: int, new_root: bytes, proof: Sequence[bytes]) -> bytes:
     """The root of the first ``old_size`` leaves under ``new_root``, from the consistency proof between the two.
 
     Raises:
-        VerificationError: the proof does not lead to ``new_root``, or is from a power of two and so leaves the
+        MerkleError: the proof does not lead to ``new_root``, or is from a power of two and so leaves the
             old root out.
     """
     _check_hashes((new_root, *proof))
     if not 0 <= old_size <= new_size:
-        raise VerificationError(f"a tree of {old_size} leaves does not grow to {new_size}")
+        raise MerkleError(f"a tree of {old_size} leaves does not grow to {new_size}")
     if old_size == new_size and not proof:
         return new_root
     if old_size & (old_size - 1) == 0:
-        raise VerificationError(f"a consistency proof from {old_size} does not hold the old root")
+        raise MerkleError(f"a consistency proof from {old_size} does not hold the old root")
     old_root, result = _consistency_roots(old_size, new_size, proof)
     if result != new_root:
-        raise VerificationError("the consistency proof does not lead to the new root")
+        raise MerkleError("the consistency proof does not lead to the new root")
     return old_root
 
 
 def _consistency_roots(old_size: int, new_size: int, path: Sequence[bytes]) -> tuple[bytes, bytes]:
     """The roots of both trees that a path leads to; it begins with the old tree's last subtree."""
     if not path:
-        raise VerificationError(f"the consistency proof from {old_size} to {new_size} is too short")
+        raise MerkleError(f"the consistency proof from {old_size} to {new_size} is too short")
     position, last = old_size - 1, new_size - 1
     while position & 1:
         position, last = position >> 1, last >> 1
     old_result = new_result = path[0]
     for sibling in path[1:]:
         if last == 0:
-            raise VerificationError(f"the consistency proof from {old_size} to {new_size} is too long")
+            raise MerkleError(f"the consistency proof from {old_size} to {new_size} is too long")
         if position & 1 or position == last:
             old_result = node_hash(sibling, old_result)
             new_result = node_hash(sibling, new_result)
@@ -261,5 +264,5 @@ def _consistency_roots(old_size: int, new_size: int, path: Sequence[bytes]) -> t
             new_result = node_hash(new_result, sibling)
         position, last = position >> 1, last >> 1
     if last != 0:
-        raise VerificationError(f"the consistency proof from {old_size} to {new_size} is too short")
+        raise MerkleError(f"the consistency proof from {old_size} to {new_size} is too short")
     return old_result, new_result

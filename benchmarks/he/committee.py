@@ -6,8 +6,8 @@ import secrets
 from typing import Final
 
 from benchmarks.he.lattice import exact_row
+from benchmarks.he.options import HeOptions
 from benchmarks.he.paillier import scaled
-from benchmarks.he.suite import HeOptions
 from benchmarks.report.report import Row
 from benchmarks.timing import Samples, interleaved, timed
 from mpc.keystream import KEY_BYTES, KeyStream

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import tenseal as ts
 
 from benchmarks.federation import update
-from benchmarks.he.suite import HeOptions
+from benchmarks.he.options import HeOptions
 from benchmarks.report.report import Row, Target
 from benchmarks.timing import Samples, interleaved, timed
 from mpc.ring import Vector

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.core.memory import growth, in_fresh_process
 from benchmarks.he.lattice import PEER, TenSeal, encoded
-from benchmarks.he.suite import HeOptions
+from benchmarks.he.options import HeOptions
 from benchmarks.report.report import Row
 from mpc.keystream import KEY_BYTES, KeyStream
 from mpc.paillier import packing as paillier_packing

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import phe
 
 from benchmarks.he.lattice import encoded, exact_row, largest_difference
-from benchmarks.he.suite import HeOptions
+from benchmarks.he.options import HeOptions
 from benchmarks.report.report import Row, Target
 from benchmarks.timing import Samples, interleaved, timed
 from mpc.keystream import KEY_BYTES, KeyStream

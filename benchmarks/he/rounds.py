@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from benchmarks.federation import Federation
 from benchmarks.he.lattice import exact_row
-from benchmarks.he.suite import HeOptions
+from benchmarks.he.options import HeOptions
 from benchmarks.report.report import Row
 from benchmarks.timing import Samples
 from secure_agg.backends.paillier import MODULUS_BITS

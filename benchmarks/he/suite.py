@@ -4,93 +4,27 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
+from benchmarks.he.options import BITS, CLIENTS, MODULUS_BITS, HeOptions
 from benchmarks.report.report import Report, Row, machine
 from benchmarks.suite import Suite, UsageError
-from mpc.paillier import paillier
-from mpc.paillier.packing import Packing
-from secure_agg.backends.homomorphic import lattice_parameters
-from secure_agg.protocol.config import Policy
-from zk import parameters
 
 PLOT: Final = Path("bench-output/he.png")
 _NEEDED: Final = ("tenseal", "phe")
-_BITS: Final = 16
-_CLIENTS: Final = 100
-_MODULUS_BITS: Final = 2048
-
-
-@dataclass(frozen=True)
-class HeOptions:
-    """What the suite is run with.
-
-    Attributes:
-        params: length of the vectors.
-        clients: headroom of the sums.
-        bits: per value.
-        repeat: repetitions of everything that is repeated.
-        modulus_bits: of the Paillier keys.
-        full: decrypt whole Paillier vectors, not a sample.
-
-    Raises:
-        ValueError: one is out of range, or together they are not supported.
-    """
-
-    params: int
-    clients: int
-    bits: int
-    repeat: int
-    modulus_bits: int
-    full: bool = False
-
-    def __post_init__(self) -> None:
-        if self.params < 1 or self.repeat < 1:
-            raise ValueError(f"--params {self.params} and --repeat {self.repeat} must be 1 or more")
-        if self.repeat > self.clients - 2:
-            raise ValueError(
-                f"--repeat {self.repeat} is above {self.clients - 2}: every repetition adds a vector to a sum that "
-                f"holds two, with room for --clients {self.clients}"
-            )
-        paillier.check_bits(self.modulus_bits)
-        Policy.default(self.clients, bits=self.bits)
-        parameters.choose(self.bits, self.clients, self.params)
-        for scheme in (lattice_parameters.BFV, lattice_parameters.CKKS):
-            lattice_parameters.choose(scheme, self.bits, self.clients, self.params)
-        _ = self.packing
-
-    @property
-    def packing(self) -> Packing:
-        """How vectors lie in Paillier plaintexts."""
-        return Packing(self.bits, self.clients, self.modulus_bits)
-
-    @property
-    def stated(self) -> bool:
-        """Whether values and headroom are those that the targets are stated for."""
-        return (self.bits, self.clients) == (_BITS, _CLIENTS)
-
-    @property
-    def stated_key(self) -> bool:
-        """Whether the Paillier key is, too."""
-        return self.stated and self.modulus_bits == _MODULUS_BITS
-
-    @property
-    def millions(self) -> float:
-        """Millions of parameters."""
-        return self.params / 1_000_000
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params", type=int, default=1_000_000, metavar="N", help="length of a vector (%(default)s)")
-    parser.add_argument("--clients", type=int, default=_CLIENTS, metavar="N", help="headroom of the sums (%(default)s)")
-    parser.add_argument("--bits", type=int, default=_BITS, metavar="Q", help="bits per value (%(default)s)")
+    parser.add_argument("--clients", type=int, default=CLIENTS, metavar="N", help="headroom of the sums (%(default)s)")
+    parser.add_argument("--bits", type=int, default=BITS, metavar="Q", help="bits per value (%(default)s)")
     parser.add_argument("--repeat", type=int, default=3, metavar="R", help="repetitions (%(default)s)")
     parser.add_argument(
-        "--modulus-bits", type=int, default=_MODULUS_BITS, metavar="L", help="of the Paillier keys (%(default)s)"
+        "--modulus-bits", type=int, default=MODULUS_BITS, metavar="L", help="of the Paillier keys (%(default)s)"
     )
     parser.add_argument(
         "--full", action="store_true", help="decrypt whole Paillier vectors instead of a sample (minutes)"

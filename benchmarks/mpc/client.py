@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from benchmarks import limits
 from benchmarks.federation import FEWEST_CLIENTS, Federation, client, update
 from benchmarks.limits import Limits
-from benchmarks.mpc.suite import MpcOptions
+from benchmarks.mpc.options import MpcOptions
 from benchmarks.report.report import Row, Target
 from benchmarks.timing import Samples, interleaved
 from mpc.ring import Vector, byte_view

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.mpc.options import MpcOptions
 from benchmarks.mpc.round import drawn, federation_for, local_round
-from benchmarks.mpc.suite import MpcOptions
 from benchmarks.report.report import Row
 from benchmarks.timing import Samples, interleaved
 from secure_agg.backends.crypten import rules

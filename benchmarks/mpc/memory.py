@@ -10,8 +10,8 @@ from typing import Final
 
 from benchmarks.core.memory import growth, in_fresh_process
 from benchmarks.federation import Federation, channel, identity
+from benchmarks.mpc.options import MpcOptions
 from benchmarks.mpc.round import drawn, federation_for
-from benchmarks.mpc.suite import MpcOptions
 from benchmarks.report.report import Row
 from mpc.ring import ELEMENT_BYTES
 from secure_agg.roles.shareholder import ShareHolder

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.federation import OPERATOR, Federation, channel, seed
+from benchmarks.mpc.options import MpcOptions
 from benchmarks.mpc.round import EXACT, drawn, federation_for, in_round, local_round, wrong_sums
-from benchmarks.mpc.suite import MpcOptions
 from benchmarks.report.report import Row
 from benchmarks.timing import Samples, timed
 from secure_agg.protocol.messages import SHARE

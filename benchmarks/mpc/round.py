@@ -24,8 +24,8 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from benchmarks.federation import Federation
+from benchmarks.mpc.options import MpcOptions
 from benchmarks.mpc.peer import CryptenSum
-from benchmarks.mpc.suite import MpcOptions
 from benchmarks.report.report import Row, Target
 from benchmarks.timing import Samples, timed
 from mpc.keystream import KEY_BYTES

@@ -15,8 +15,9 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks.federation import Options
-from benchmarks.he.suite import HeOptions
-from benchmarks.mpc.suite import CRYPTEN_INSTALL, MpcOptions, installed
+from benchmarks.he.options import HeOptions
+from benchmarks.mpc.options import MpcOptions
+from benchmarks.mpc.suite import CRYPTEN_INSTALL, installed
 from benchmarks.report.report import Report, Row, machine
 from benchmarks.suite import Suite, UsageError
 from secure_agg.errors import ConfigError

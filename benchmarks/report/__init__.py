@@ -1,1 +1,7 @@
-"""What was measured as a page, as Markdown, as the README's table, and compared with older results."""
+"""What was measured as a page, as Markdown, as the documents' table, and compared with older results.
+
+* ``report``: rows, targets, and the JSON file. ``publish``: the command.
+* ``sections``: what is said, ``tables`` and ``plots`` what is shown.
+* ``page``: it as HTML. ``markdown``: it as Markdown, and the table in the documents.
+* ``compare``: two runs side by side.
+"""

@@ -1,1 +1,6 @@
-"""The suite ``rounds``: the matrix of whole rounds, each cell in processes of its own."""
+"""The suite ``rounds``: the matrix of whole rounds, each cell in processes of its own.
+
+* ``suite``: which cells. ``cells``: what one is, and what it costs.
+* ``cell_rounds``: the rounds of a cell; ``cell_process``: in processes of its own, timed by pyperf.
+* ``fedavg``: the baseline. ``limits_pinned``: what one core and the disk can do.
+"""

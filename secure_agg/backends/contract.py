@@ -50,6 +50,7 @@ from secure_agg.protocol.agreement import Agreement, Participants, Session
 from secure_agg.protocol.claims import SUM
 from secure_agg.protocol.config import Policy, RoundConfig, free_bits
 from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.habits import Habits
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import ADVERTISE, Message, Opening, Signature, SignedAdvertisement, Statement, encode
 from zk import merkle
@@ -362,7 +363,7 @@ class OperatorSide(ABC):
         """CONSENT: object to this set by raising, before the role signs it."""
 
 
-class Backend(ABC):
+class Backend(Habits):
     """A way of hiding. One instance serves any number of rounds; it holds no state of any.
 
     Attributes:
@@ -372,7 +373,6 @@ class Backend(ABC):
         operated: operators keep the clients' shares and sign the set. The setup says who they are, and so it belongs
             to the evidence. Clients speak once: what they send when they join is all, and binds them.
         together: these operators have to be in one process, since they compute together.
-        commits_packed: values that are committed to several in an element make what this backend sends smaller.
     """
 
     name: ClassVar[str]
@@ -380,7 +380,6 @@ class Backend(ABC):
     agreement: ClassVar[Agreement] = Agreement()
     operated: ClassVar[bool] = False
     together: ClassVar[bool] = False
-    commits_packed: ClassVar[bool] = False
 
     def check_policy(self, policy: Policy) -> None:
         """Refuse settings that this backend can't serve.

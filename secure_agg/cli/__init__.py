@@ -1,7 +1,10 @@
 """The command line, ``secure-agg``: results on stdout, people's progress on stderr, ``--json`` everywhere.
 
-``app`` puts the commands together, ``exits`` maps exceptions to exit codes, ``output`` writes; every other
-file is one command or a part of ``demo``.
+* ``app``: puts the commands together. ``options``: arguments that several of them take.
+* ``output``: writes. ``documents``: records and trust as JSON. ``exits``: exceptions as exit codes.
+* ``demo``, ``verify``, ``ledger``, ``operators``: the groups of commands, each with a map of its own.
+* ``backends``, ``bench``, ``federation``, ``keygen``, ``plan``: a command each.
+* ``costs``: what protection cost, which ``demo`` shows.
 """
 
 from secure_agg.cli.app import main

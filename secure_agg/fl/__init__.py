@@ -1,6 +1,10 @@
-"""Federated learning on top of secure rounds: data sets split over clients, FedAvg, PyTorch state dicts, and what
-servers make of a mean.
+"""Federated learning on top of secure rounds.
 
-Nothing here is imported by ``import secure_agg``: all but ``server_optimizers`` need the extra ``demo`` (torch,
-scikit-learn).
+* ``layers``: which arrays of a model are averaged, and the steps between models.
+* ``torch_state``: PyTorch's state dicts. ``model_files``: models in files, and their digests.
+* ``model_match``: which model of a round somebody holds.
+* ``server_optimizers``: what a server makes of a mean.
+* ``fedavg``, ``datasets``: training by FedAvg, on data that need no network; for demos.
+
+Nothing here is imported by ``import secure_agg``; ``fedavg``, ``datasets`` and ``torch_state`` need the extra ``demo``.
 """

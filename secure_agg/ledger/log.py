@@ -384,7 +384,7 @@ class Ledger:
         raise LedgerError(f"no signed head over record {index} has the cosignatures that the policy asks for")
 
     def consistency(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
-        """Proof for ``merkle.verify_consistency`` that the tree of ``new_size`` begins with the other.
+        """Proof for ``check_consistency`` that the tree of ``new_size`` begins with the other.
 
         Raises:
             LedgerError: not 0 ≤ old_size ≤ new_size ≤ number of records.

@@ -5,6 +5,7 @@
 * ``work``: the operations that are counted.
 * ``direct``, ``masking``, ``additive``, ``homomorphic``: the steps of a round: what each role does, sends and holds.
 * ``constants``, ``calibration``: what one operation takes on a machine.
+* ``memory``: what each role holds at most.
 * ``prediction``: all of it together, with the network.
 * ``limits``, ``advice``: what is refused and what to do, and which backend to choose.
 

@@ -35,7 +35,7 @@ from secure_agg.planning.direct import (
 from secure_agg.planning.encoding import DIGEST, binary, fields, listed, message, number, text
 from secure_agg.planning.setting import TASK, Setting
 from secure_agg.planning.work import Operation, Work, total
-from secure_agg.roles.keyholder import DECRYPT
+from secure_agg.protocol.evidence import DECRYPT
 
 
 @dataclass(frozen=True)

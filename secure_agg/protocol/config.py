@@ -15,6 +15,7 @@ import numpy as np
 from mpc import graph
 from mpc.digits import Digits
 from secure_agg.errors import ConfigError
+from secure_agg.protocol.habits import habits
 from secure_agg.protocol.identity import Roster, check_id
 from secure_agg.protocol.messages import MAX_CONFIG, Wire, decode, encode
 from zk import commitment, parameters
@@ -210,12 +211,7 @@ class Policy(Wire, frozen=True, kw_only=True):
         else:
             max_corrupt = (min_advertised - 1) // 3
         most = cohort if max_clients is None else whole("max_clients", max_clients, 0, MAX_CLIENTS)
-        if bits is None:
-            from secure_agg import backends  # which know policies
-
-            width = backends.load(backend).usual_bits(most)
-        else:
-            width = whole("bits", bits, 2, MAX_BITS)
+        width = habits(backend).usual_bits(most) if bits is None else whole("bits", bits, 2, MAX_BITS)
         if max_error is None:
             # Whoever names bits gets them, with the bound stated.
             asked = grid_step(clip, width) * max_weight if bits is not None else 0.0
@@ -225,7 +221,7 @@ class Policy(Wire, frozen=True, kw_only=True):
             options=options,
             clip=clip,
             bits=width,
-            commit_packed=_gains_from_packing(backend) if commit_packed is None else commit_packed,
+            commit_packed=habits(backend).commits_packed if commit_packed is None else commit_packed,
             max_error=real("max_error", max_error),
             max_weight=max_weight,
             weight_scale=weight_scale,
@@ -606,12 +602,6 @@ def real(name: str, value: Any) -> float:
         return float(value)
     except OverflowError:
         raise ConfigError(f"{name} is {value!r}, beyond what a float holds") from None
-
-
-def _gains_from_packing(backend: str) -> bool:
-    from secure_agg import backends  # each of them imports this module
-
-    return backends.load(backend).commits_packed
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:

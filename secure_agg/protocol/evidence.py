@@ -30,6 +30,8 @@ from zk.transcript import digest
 
 RECORD_VERSION: Final = 2
 MAX_RECORD: Final = 64 << 10
+DECRYPT: Final = "decrypt"
+"""The phase in which key holders open a sum."""
 MAX_HEADER: Final = 1 << 30
 """Most bytes of everything but the sums: over 100,000 participants."""
 
@@ -129,6 +131,12 @@ class OpeningRequest(Wire, frozen=True, kw_only=True):
     openings: tuple[Opening, ...]
     agreement: tuple[Signature, ...]
     backend: bytes
+
+
+class Opened(Wire, frozen=True):
+    """Phase decrypt, response of a holder of the whole key: whether the sum passed the check. Bulk: X ‖ T if so."""
+
+    passed: bool
 
 
 class _EvidenceHeader(Wire, frozen=True, kw_only=True):

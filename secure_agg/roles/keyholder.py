@@ -28,9 +28,9 @@ from secure_agg.errors import (
 from secure_agg.protocol.agreement import Participants
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.evidence import MAX_HEADER, OpeningRequest
+from secure_agg.protocol.evidence import DECRYPT, MAX_HEADER, Opened, OpeningRequest
 from secure_agg.protocol.identity import Identity
-from secure_agg.protocol.messages import MAX_CONFIG, Message, Wire, decode, encode, peek, read, write
+from secure_agg.protocol.messages import MAX_CONFIG, Message, decode, encode, peek, read, write
 from secure_agg.protocol.refusal import refusing
 from secure_agg.roles.auditor import check_sum
 from secure_agg.roles.memory.store import AttemptStore
@@ -39,18 +39,11 @@ from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
 from zk.transcript import digest
 
-DECRYPT = "decrypt"
 MAX_FAILURES: Final = 8
 """Sums that may fail their check under one key. Each failure is one bit of an answer from a decryption oracle, and any
 one client can cause one: the first must not end a task, and many must not add up to the key.
 """
 _FAILURES: Final = tuple(f"failed sum {number}" for number in range(1, MAX_FAILURES + 1))
-
-
-class Opened(Wire, frozen=True):
-    """Phase decrypt, response of a holder of the whole key: whether the sum passed the check. Bulk: X ‖ T if so."""
-
-    passed: bool
 
 
 class KeyHolder:

@@ -2,5 +2,6 @@
 
 * ``note``: signed notes and verifier keys. ``checkpoint``, ``head``: a log's signed tree heads.
 * ``cosignature``, ``policy``: what witnesses sign, and how many of them have to.
-* ``receipt``: a record's inclusion as a tlog-proof. ``tiles``: a log as static files.
+* ``proof``: inclusion and consistency, checked. ``receipt``: a record's inclusion as a tlog-proof.
+* ``tiles``: a log as static files.
 """

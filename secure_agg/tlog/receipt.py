@@ -12,6 +12,7 @@ from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.tlog.checkpoint import Checkpoint, parse_decimal, parse_hash
 from secure_agg.tlog.note import MAX_NOTE, Note, VerifierKey, decode_base64, encode_base64
 from secure_agg.tlog.policy import Witnessed, WitnessPolicy
+from secure_agg.tlog.proof import check_inclusion
 from zk import merkle
 
 MAX_PROOF: Final = 63
@@ -82,7 +83,7 @@ class Receipt:
         """
         witnessed = (policy or WitnessPolicy()).verify(self.note, log, now=now)
         checkpoint = witnessed.checkpoint
-        merkle.verify_inclusion(merkle.leaf_hash(record), self.index, checkpoint.size, self.proof, checkpoint.root)
+        check_inclusion(record, self.index, checkpoint.size, self.proof, checkpoint.root)
         return witnessed
 
     def to_bytes(self) -> bytes:

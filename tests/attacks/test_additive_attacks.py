@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends.test_additive import assert_exact
 from support.additive_round import (
     A1,
     A2,
@@ -22,6 +21,7 @@ from support.additive_round import (
     TWO_OF_4,
     Crooked,
     Play,
+    assert_exact,
     blamed,
     cheating,
     federation,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.federation import Federation, Tape, bulk_of, edit, forge, header_of, identity, replace
+from support.refusals import CHEAT, NOBODY, refused
 
 from mpc import ring
 from mpc.keys import KeyPair
@@ -37,22 +38,7 @@ from zk import aggregate, commitment
 from zk.aggregate import AggregateStatement
 from zk.commitment import Commitment
 
-CHEAT = "c002"
 Change = Callable[[Any], Any]
-
-
-NOBODY = ""
-
-
-def refused(tape: Tape, message: bytes, error: type[RemoteProtocolError], culprit: str | None = CHEAT) -> None:
-    """The aggregator refuses a message, names its sender (nobody for NOBODY), and still takes the honest one."""
-    phase, awaited = tape.phase, tape.aggregator.awaited
-    with pytest.raises(error) as caught:
-        tape.deliver(message)
-    assert caught.value.phase is not None
-    if culprit is not None:
-        assert caught.value.culprit == (culprit or None)
-    assert (tape.phase, tape.aggregator.awaited) == (phase, awaited), "a refused message changes nothing"
 
 
 # --- form: any phase, any backend -----------------------------------------------------------------------------

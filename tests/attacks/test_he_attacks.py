@@ -44,9 +44,9 @@ from secure_agg.errors import (
 )
 from secure_agg.protocol.codec import FixedPoint
 from secure_agg.protocol.config import Option, Policy
-from secure_agg.protocol.evidence import OpeningRequest
+from secure_agg.protocol.evidence import Opened, OpeningRequest
 from secure_agg.protocol.messages import Agreed, HiddenInput, decode, encode
-from secure_agg.roles.keyholder import KeyHolder, Opened
+from secure_agg.roles.keyholder import KeyHolder
 
 VICTIM, CHEAT, HOLDER = "c001", "c002", "keyholder-1"
 ME = identity("aggregator")

@@ -25,8 +25,8 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from attacks.test_attacks_client import CHEAT
 from support.federation import Federation, Tape, edit, edit_first, forge, header_of, identity, replace
+from support.refusals import CHEAT
 
 from secure_agg.backends.masking.aggregator import MaskingAggregator
 from secure_agg.backends.masking.client import MaskingClient

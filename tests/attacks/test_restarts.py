@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.federation import Federation, Tape, edit, identity, replace
+from support.refusals import ME, without
 
 from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.wire import Edge, Edges, KeyShares, MaskedPart
@@ -26,15 +27,6 @@ from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.memory.bonds import learn_result
 from secure_agg.roles.memory.store import AttemptStore
-
-ME = identity("aggregator")
-
-
-def without(*peers: int):  # type: ignore[no-untyped-def]
-    def change(body: Edges) -> Edges:
-        return replace(body, edges=tuple(edge for edge in body.edges if edge.peer not in peers))
-
-    return change
 
 
 def rejoined(tape: Tape, name: str, *phases: str) -> Client:

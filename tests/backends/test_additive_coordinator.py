@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from backends.test_additive import assert_exact
 from support.additive_round import (
     A1,
     A2,
@@ -21,6 +20,7 @@ from support.additive_round import (
     SIZE,
     TWO_OF_4,
     Play,
+    assert_exact,
     federation,
     flipped,
     only,

@@ -17,7 +17,7 @@ from benchmarks.he import memory as he_memory
 from benchmarks.he import paillier as he_paillier
 from benchmarks.he import rounds as he_rounds
 from benchmarks.he.lattice import Lattice, TenSeal, encoded, exact_row, largest_difference
-from benchmarks.he.suite import HeOptions
+from benchmarks.he.options import HeOptions
 from benchmarks.report.report import MISSED, Report, Row, Target
 from benchmarks.timing import Samples
 from mpc.paillier import threshold as threshold_paillier

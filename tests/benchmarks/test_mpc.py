@@ -22,8 +22,8 @@ from benchmarks.federation import Federation
 from benchmarks.mpc import client as mpc_client
 from benchmarks.mpc import memory as mpc_memory
 from benchmarks.mpc import round as mpc_round
+from benchmarks.mpc.options import MpcOptions
 from benchmarks.mpc.peer import CryptenSum, PeerFailed
-from benchmarks.mpc.suite import MpcOptions
 from benchmarks.report.report import MISSED, Report, Row
 from mpc.vector_shares import expand
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from attacks.test_attacks_client import refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.federation import (
@@ -24,6 +23,7 @@ from support.federation import (
     paillier_key,
     threshold_shares,
 )
+from support.refusals import refused
 
 import secure_agg
 from mpc.paillier import paillier

@@ -13,7 +13,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ import conformance.independent_verifier as spec
 import conformance.make_vectors as make_vectors
 import numpy as np
 import pytest
+from conformance.verdicts import flat, rearranged, respelled, verdict
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +33,6 @@ import secure_agg
 from secure_agg.errors import SecureAggError
 from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.config import Policy, RoundConfig
-from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import ADVERTISE, Envelope
 from secure_agg.roles.aggregator import Aggregator
@@ -42,45 +42,6 @@ from secure_agg.tlog.note import VerifierKey
 from secure_agg.tlog.receipt import Receipt
 
 VECTORS = json.loads((make_vectors.DIRECTORY / make_vectors.VECTORS).read_text("utf-8"))
-
-
-def flat(arrays: list[Any]) -> Any:
-    return np.concatenate([array.ravel() for array in arrays])
-
-
-def by_product(
-    data: bytes, trust: str | None, beacon: bytes | None, claims: Collection[str] | None
-) -> tuple[bytes, bytes] | str:
-    """Record and average, or why the evidence is refused."""
-    try:
-        pins = Trust.from_json(trust) if trust else None
-        verified = secure_agg.verify(Evidence.from_bytes(data), pins, beacon=beacon, claims=claims)
-    except SecureAggError as error:
-        return str(error)
-    return verified.record.to_bytes(), flat(verified.average).tobytes()
-
-
-def by_specification(
-    data: bytes, trust: str | None, beacon: bytes | None, claims: Collection[str] | None
-) -> tuple[bytes, bytes] | str:
-    """The same, of the independent verifier."""
-    try:
-        record = spec.verify(data, spec.read_trust(trust) if trust else None, beacon, claims)
-    except ValueError as error:
-        return str(error)
-    return record["encoding"], record["average"].tobytes()
-
-
-def verdict(
-    data: bytes, trust: str | None = None, beacon: bytes | None = None, claims: Collection[str] | None = None
-) -> bytes | None:
-    """The record that both verifiers read from the evidence, None where both refuse it."""
-    one, other = by_product(data, trust, beacon, claims), by_specification(data, trust, beacon, claims)
-    if isinstance(one, str) or isinstance(other, str):
-        assert (type(one), type(other)) == (str, str), f"the product: {one!r}; the specification: {other!r}"
-        return None
-    assert one == other
-    return one[0]
 
 
 # --- rounds of the product ---------------------------------------------------------------------------------
@@ -258,14 +219,6 @@ def test_cut_and_longer_evidence_is_refused_by_both() -> None:
         assert verdict(evidence + tail) is None
 
 
-def respelled(evidence: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    """The evidence with another header, its length put right."""
-    header, bulk = spec.unpack(evidence)
-    altered = change(header)
-    assert altered != header
-    return len(altered).to_bytes(4, "little") + altered + bulk
-
-
 def test_other_spellings_are_refused_by_both() -> None:
     _, evidence = federation_round("plain")
     rest = b"\x99\x01"  # an array of 9 fields, the first of them version 1
@@ -284,17 +237,6 @@ def test_other_spellings_are_refused_by_both() -> None:
     ]
     for change in longer:
         assert verdict(respelled(evidence, change)) is None
-
-
-def rearranged(evidence: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
-    """The evidence with a decoded header changed and encoded again."""
-
-    def altered(header: bytes) -> bytes:
-        fields = spec.decode("Evidence", header, 2**30)
-        change(fields)
-        return spec.encode("Evidence", fields)
-
-    return respelled(evidence, altered)
 
 
 @pytest.mark.parametrize("part", ["cohort", "advertisements", "openings", "agreement"])

@@ -18,14 +18,14 @@ import conformance.independent_verifier as spec
 import msgspec
 import numpy as np
 import pytest
-from conformance.test_specification_shares import ALL_OF_3, TWO_OF_4, played
+from conformance.verdicts import fault_verdict, played
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.additive_round import A1, A2, A3, CHEAT, Play, flipped, open_letter, reseal
+from support.additive_round import A1, A2, A3, ALL_OF_3, CHEAT, TWO_OF_4, Play, flipped, open_letter, reseal
 from support.additive_round import federation as additive
 from support.additive_round import proof as proof_of
 from support.federation import Federation, Tape, bulk_of, edit, forge, header_of, identity
@@ -33,31 +33,14 @@ from support.federation import replace as changed
 from support.forged_shares import FF, public
 
 from secure_agg.backends.additive.wire import Revealed, ShareLetter
-from secure_agg.errors import RemoteProtocolError, SecureAggError
+from secure_agg.errors import RemoteProtocolError
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import Advertisement
-from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
-from secure_agg.roles.trust import Trust
 from secure_agg.transport.credentials import OperatorCard, OperatorKeys
 
 # --- proofs of fault ---------------------------------------------------------------------------------------
-
-
-def fault_verdict(data: bytes, trust: str | None = None) -> str | None:
-    """Whom both verifiers find guilty, None where both say that the proof proves nothing."""
-    product = independent = None
-    try:
-        product = Auditor(Trust.from_json(trust) if trust else None).verify_fault(FaultProof.from_bytes(data))
-    except SecureAggError as error:
-        why: Exception = error
-    try:
-        independent = spec_faults.verify_fault(data, spec.read_trust(trust) if trust else None)["culprit"]
-    except ValueError as error:
-        why = error
-    assert product == independent, why
-    return product
 
 
 def fault(tape: Tape, kind: str, culprit: str, *exhibits: bytes) -> FaultProof:

@@ -15,8 +15,7 @@ import conformance.independent_faults as spec_faults
 import conformance.independent_verifier as spec
 import conformance.make_vectors as make_vectors
 import pytest
-from conformance.test_specification import verdict
-from conformance.test_specification_faults import fault_verdict
+from conformance.verdicts import fault_verdict, verdict
 
 VECTORS = json.loads((make_vectors.DIRECTORY / make_vectors.SHARED_VECTORS).read_text("utf-8"))
 

@@ -15,10 +15,10 @@ from typing import Any
 import conformance.independent_verifier as spec
 import numpy as np
 import pytest
-from conformance.test_specification import flat, rearranged, verdict
+from conformance.verdicts import flat, played, rearranged, verdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.additive_round import A1, A2, CHEAT, Play, only, play
+from support.additive_round import A1, A2, ALL_OF_3, CHEAT, TWO_OF_4, only, play
 from support.additive_round import federation as additive
 from support.federation import identity
 from support.forged_shares import FF, SIZE, Shared, channel_key
@@ -32,19 +32,9 @@ from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import MAX_CONFIG, decode
 
 RULES: dict[str, Any] = {"additive": additive_rules, "crypten": crypten_rules}
-ALL_OF_3 = {"aggregators": 3}
-TWO_OF_4 = {"aggregators": 4, "threshold": 2}
 THREE_OF_5 = {"aggregators": 5, "threshold": 3}
 
 # --- rounds of the product ---------------------------------------------------------------------------------
-
-
-@cache
-def played(n: int, **options: int) -> tuple[str, bytes, Play]:
-    """The text of a trust file, a round's evidence, and the round."""
-    tape = play(additive(options, n))
-    evidence = tape.finish().to_bytes()
-    return tape.federation.trust.to_json(), evidence, tape
 
 
 @pytest.mark.parametrize("options", [{"aggregators": 2}, ALL_OF_3, TWO_OF_4, THREE_OF_5], ids=str)

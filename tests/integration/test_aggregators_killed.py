@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from integration.test_operator_processes import keys_of
 from support.federation import Federation, assert_is_mean
+from support.operators import keys_of
 
 from secure_agg.errors import OperatorLost
 from secure_agg.local.rounds import LocalRound

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import select
 import signal
@@ -15,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.federation import Federation, channel, identity
-from support.operators import ANYWHERE, COORDINATOR, OPERATOR, ROSTER, fails, operators, running
+from support.federation import Federation
+from support.operators import ANYWHERE, COORDINATOR, OPERATOR, ROSTER, fails, keys_of, operators, running
 
 from secure_agg.errors import (
     AlreadyReleased,
@@ -163,12 +162,6 @@ def test_an_operator_that_never_comes_up_is_lost() -> None:
 # --- the roles --------------------------------------------------------------------------------------------------------
 
 
-def keys_of(name: str, *, share_holder: bool = False) -> OperatorKeys:
-    """Keys of an operator of the tests' federation."""
-    keys = OperatorKeys.generate(name, seed=identity(name)._key.private_bytes_raw())
-    return dataclasses.replace(keys, channel=channel(name)) if share_holder else keys
-
-
 def test_a_key_holder_serves_a_round_from_behind_a_port() -> None:
     federation = Federation(4, backend="paillier", options={"modulus_bits": 2048})
     name = federation.holder_names[0]
@@ -239,7 +232,7 @@ PARENT = """
 import sys, threading
 sys.path.insert(0, sys.argv[1])
 from support.federation import Federation
-from integration.test_operator_processes import keys_of
+from support.operators import keys_of
 from secure_agg.transport.processes import aggregator_processes
 federation = Federation(4, backend="additive")
 keys = [keys_of(name, share_holder=True) for name in federation.share_holder_names[:2]]

@@ -49,11 +49,11 @@ from secure_agg.errors import (
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
 from secure_agg.protocol.codec import FixedPoint
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.evidence import OpeningRequest
+from secure_agg.protocol.evidence import Opened, OpeningRequest
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import Advertisement, HiddenInput, Opening, Signature, decode, encode, write
 from secure_agg.roles.aggregator import Aggregator
-from secure_agg.roles.keyholder import MAX_FAILURES, KeyHolder, Opened
+from secure_agg.roles.keyholder import MAX_FAILURES, KeyHolder
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import TaskTrust, Trust
 

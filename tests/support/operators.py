@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
+from support.federation import channel, identity
 
 from secure_agg.protocol.identity import Roster
 from secure_agg.transport.channel import Endpoint
@@ -34,3 +36,9 @@ def running(test: Callable[[], Awaitable[None]]) -> None:
         await asyncio.wait_for(test(), 60)
 
     asyncio.run(bounded())
+
+
+def keys_of(name: str, *, share_holder: bool = False) -> OperatorKeys:
+    """Keys of an operator of the tests' federation."""
+    keys = OperatorKeys.generate(name, seed=identity(name)._key.private_bytes_raw())
+    return dataclasses.replace(keys, channel=channel(name)) if share_holder else keys

@@ -135,4 +135,4 @@ class CryptenBackend(Backend):
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
         """See ``aggregator.CryptenCoordinator``."""
-        return CryptenCoordinator(config, self._parties(config, setup))
+        return CryptenCoordinator(config, self._parties(config, setup), self.open_commitment)

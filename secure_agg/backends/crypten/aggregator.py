@@ -4,6 +4,7 @@ together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,7 +30,6 @@ from secure_agg.protocol.agreement import Session, attested_bytes
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import verify_signature
 from secure_agg.protocol.messages import ADVERTISE, Message, Opening, Signature, Statement, decode, encode, header_limit
-from secure_agg.roles.session import open_commitment
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 
@@ -48,7 +48,13 @@ class _Party:
 class CryptenCoordinator(AggregatorSide):
     """All parties have to be there until the end."""
 
-    def __init__(self, config: RoundConfig, parties: AggregatorSet) -> None:
+    def __init__(
+        self,
+        config: RoundConfig,
+        parties: AggregatorSet,
+        open_commitment: Callable[[Session, str, bytes, bytes], Commitment],
+    ) -> None:
+        self._open_commitment = open_commitment
         self._config, self._names, self._keys = config, parties.names, parties.identities
         self._limit = header_limit(config.cohort_size)
         self._parties = {name: _Party() for name in parties.names}
@@ -138,7 +144,7 @@ class CryptenCoordinator(AggregatorSide):
                 continue
             try:
                 commitment, nonce = open_opening([pad for pad, _ in items], session.sid, name, items[0][1])
-                opened = open_commitment(session, name, commitment, nonce)
+                opened = self._open_commitment(session, name, commitment, nonce)
             except (ValueError, RemoteProtocolError):
                 continue
             if opened in seen:

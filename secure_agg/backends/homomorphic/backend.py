@@ -36,6 +36,7 @@ from secure_agg.errors import (
 from secure_agg.protocol.agreement import Agreement, Session
 from secure_agg.protocol.certificate import KeyCertificate, read_certificate, setup_digest
 from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.evidence import DECRYPT, Opened
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import (
     ADVERTISE,
@@ -47,7 +48,6 @@ from secure_agg.protocol.messages import (
     decode,
     encode,
 )
-from secure_agg.roles.keyholder import DECRYPT, Opened
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES, digest
 

@@ -18,7 +18,7 @@ from secure_agg.backends.homomorphic.scheme import Scheme, Summing
 from secure_agg.errors import BadInput, ConfigError
 from secure_agg.protocol.agreement import Participants
 from secure_agg.protocol.config import Policy, RoundConfig
-from secure_agg.roles.keyholder import DECRYPT
+from secure_agg.protocol.evidence import DECRYPT
 
 _TOTAL_BYTES: Final = 8
 

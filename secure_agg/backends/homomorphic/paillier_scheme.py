@@ -40,8 +40,8 @@ from secure_agg.errors import (
 from secure_agg.protocol.agreement import Participants
 from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.evidence import DECRYPT
 from secure_agg.protocol.messages import ADVERTISE, Message, Wire, decode, encode
-from secure_agg.roles.keyholder import DECRYPT
 from zk.partial_decryption import (
     PartialDecryptionError,
     PartialDecryptionProof,

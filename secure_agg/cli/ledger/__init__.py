@@ -1,1 +1,6 @@
-"""``secure-agg ledger …``: read, audit, publish and repair a ledger, and have it witnessed and anchored."""
+"""``secure-agg ledger …``: read, audit, publish and repair a ledger, and have it witnessed and anchored.
+
+* ``ledger``: the group, and the commands that only look.
+* ``audit``, ``fsck``, ``publish``, ``anchor``: a command each. ``receipts``: what is handed to offline verifiers.
+* ``witnesses``: being a witness, asking some, and proofs of two histories.
+"""

@@ -1,1 +1,4 @@
-"""``secure-agg verify`` and ``model``: check a round or a proof of fault, and whose model a file holds."""
+"""``secure-agg verify`` and ``model``: check a round or a proof of fault, and whose model a file holds.
+
+``verify`` checks evidence, ``fault`` a proof of fault, ``model`` compares files with records.
+"""

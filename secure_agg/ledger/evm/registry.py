@@ -18,7 +18,7 @@ from secure_agg.ledger.evm.registration import AnchoredRound
 from secure_agg.ledger.evm.statement import Domain, Entry, entries_root, leaf_at
 from secure_agg.ledger.log import Ledger
 from secure_agg.protocol.evidence import RoundRecord
-from zk import merkle
+from secure_agg.tlog.proof import check_consistency
 
 
 @functools.cache
@@ -163,7 +163,7 @@ class Registry:
         if size > head.size:
             raise VerificationError(f"the contract knows {size} records of this log, the ledger has {head.size}")
         proof = ledger.consistency(size, head.size)
-        merkle.verify_consistency(size, head.size, root, head.root, proof)
+        check_consistency(size, head.size, root, head.root, proof)
         if size != head.size:
             self._transact("store_checkpoint", size, root, head.size, head.root, list(proof))
         return head.size

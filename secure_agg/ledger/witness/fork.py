@@ -15,6 +15,7 @@ from secure_agg.errors import LedgerDamaged, MalformedMessage, VerificationError
 from secure_agg.protocol.messages import Wire, decode, encode
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.note import MAX_NOTE, Note, VerifierKey
+from secure_agg.tlog.proof import check_consistency
 from zk import merkle
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ForkProof(Wire, frozen=True, tag="secure-agg/fork/1"):
         first, second = (_signed(Note.from_bytes(note), log) for note in (self.first, self.second))
         if first.size > second.size:
             raise VerificationError(f"the first checkpoint is of size {first.size}, above the second's {second.size}")
-        merkle.verify_consistency(first.size, second.size, self.root, second.root, self.proof)
+        check_consistency(first.size, second.size, self.root, second.root, self.proof)
         if self.root == first.root:
             raise VerificationError("the second checkpoint continues the first: this is no fork")
         return Fork(first, second, self.root)
@@ -111,7 +112,7 @@ def find_fork(known: bytes, refused: bytes, proof: Sequence[bytes], log: Verifie
         root = merkle.prefix_root(first.size, second.size, second.root, proof)
         found = ForkProof(known, refused, root, tuple(proof))
         found.verify(log)
-    except VerificationError:
+    except (merkle.MerkleError, VerificationError):
         return None
     return found
 

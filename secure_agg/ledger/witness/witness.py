@@ -20,6 +20,7 @@ from secure_agg.protocol.identity import Identity
 from secure_agg.tlog.checkpoint import Checkpoint, parse_decimal, parse_hash
 from secure_agg.tlog.cosignature import cosign
 from secure_agg.tlog.note import MAX_NOTE, Note, SignatureLine, VerifierKey, encode_base64
+from secure_agg.tlog.proof import check_consistency
 from zk import merkle
 
 MAX_PROOF_LINES: Final = 63
@@ -218,7 +219,7 @@ class Witness:
             if request.old_size != size:
                 return Answer(HTTPStatus.CONFLICT, f"{size}\n".encode(), SIZE)
             try:
-                merkle.verify_consistency(size, checkpoint.size, root, checkpoint.root, request.proof)
+                check_consistency(size, checkpoint.size, root, checkpoint.root, request.proof)
             except VerificationError as error:
                 self._look_for_fork(latest, Note(note.text, log_lines), request.proof)
                 return Answer(HTTPStatus.UNPROCESSABLE_ENTITY, f"{error.args[0]}\n".encode())

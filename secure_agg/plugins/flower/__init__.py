@@ -2,6 +2,11 @@
 
 On the client, ``@app.train(mods=[secure_mod])`` and ``@app.evaluate(mods=[secure_mod])``; on the server,
 ``strategy.start(grid=SecureGrid(grid, strategy, home), …)``. Everything else of the app stays as it is.
+
+* ``mod``: the client's side. ``grid``: the server's; ``strategies`` says which strategies keep their meaning.
+* ``exchange``: messages to many nodes at once, until a deadline. ``wire``: payloads in Flower's messages.
+* ``records``: models as arrays. ``given``: what an app is given, as one digest.
+* ``logs``: our lines in Flower's log.
 """
 
 from secure_agg.plugins.core.versions import require

@@ -2,6 +2,10 @@
 
 What is pinned, roster, policy and keys, comes from each site's own configuration, which ``configure`` writes; a job
 decides none of it.
+
+* ``recipe``: the one line. ``controller``: the server's side. ``site``: a site's configuration.
+* ``filters``, ``session``: a node's side. ``peers``: the server's way to the nodes. ``wire``: payloads in messages.
+* ``models``: models as arrays. ``given``: what an app is given, as one digest.
 """
 
 from secure_agg.plugins.core.versions import require

@@ -1,0 +1,31 @@
+"""What a backend says of policies whose maker leaves it to the backend: ``Policy.default`` asks, and knows none."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from secure_agg import installed
+
+
+class Habits(ABC):
+    """The part of a backend that policies ask.
+
+    Attributes:
+        commits_packed: values that are committed to several in an element make what this backend sends smaller.
+    """
+
+    commits_packed: ClassVar[bool] = False
+
+    @abstractmethod
+    def usual_bits(self, clients: int) -> int:
+        """Bits per value for sums over so many clients: as many as make nothing larger."""
+
+
+def habits(backend: str) -> Habits:
+    """Those of the backend of that name.
+
+    Raises:
+        ConfigError: none or several have that name.
+    """
+    return installed.backend(backend, Habits)  # type: ignore[type-abstract]  # mypy takes no abstract class as type[T]

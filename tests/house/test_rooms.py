@@ -1,0 +1,108 @@
+"""Every package's docstring is its map, no folder grows into a hall, and a backend is named in its own folder only."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from typing import Final
+
+import pytest
+from support.source_tree import ROOT, imports, inside, is_package, modules, parsed
+
+from secure_agg import backends
+
+MOST_FILES: Final = 13
+HALLS: Final = {
+    "tests/mpc": 14,  # a file for each module of mpc and of mpc.paillier
+    "tests/attacks": 15,  # a file for each attack, and no order among them
+    "tests/support": 20,  # helpers of all tests, each of which is looked for by its name
+}
+"""Folders that may have more files than others."""
+
+PACKAGES: Final = tuple(name for name in modules() if is_package(name))
+BACKENDS: Final = backends.names()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_packages_docstring_names_all_that_is_in_it(package: str) -> None:
+    text = ast.get_docstring(parsed(modules()[package])) or ""
+    named = set(re.findall(r"``([\w.]+)``", text))
+    missing = [name for name in inside(package) if not name.startswith("_") and name not in named]
+    assert missing == [], f"the docstring of {package} does not say what these are for"
+
+
+def test_no_folder_has_more_files_than_one_can_look_over() -> None:
+    files = Counter(
+        path.parent.relative_to(ROOT).as_posix()
+        for top in ("mpc", "zk", "secure_agg", "benchmarks", "tests")
+        for path in (ROOT / top).rglob("*.py")
+        if path.name not in ("__init__.py", "__main__.py", "conftest.py")
+    )
+    assert {folder: count for folder, count in files.items() if count > HALLS.get(folder, MOST_FILES)} == {}
+
+
+KNOWS_BACKENDS: Final = {
+    # The usual choice where nobody names one.
+    "secure_agg.cli.federation": "default of an option",
+    "secure_agg.local.rounds": "default of an argument; the usual operators' names and setup of additive",
+    "secure_agg.protocol.config": "default of an argument",
+    # To be asked of the backends themselves, by the contract.
+    "secure_agg.cli.plan": "whether a key is Paillier's",
+    "secure_agg.planning.additive": "costs of a backend",
+    "secure_agg.planning.advice": "costs of backends",
+    "secure_agg.planning.calibration": "costs of backends",
+    "secure_agg.planning.direct": "costs of a backend",
+    "secure_agg.planning.homomorphic": "costs of a family of backends",
+    "secure_agg.planning.limits": "costs of backends",
+    "secure_agg.planning.masking": "costs of a backend",
+    "secure_agg.planning.memory": "costs of backends",
+    "secure_agg.planning.prediction": "costs of backends",
+    "secure_agg.planning.setting": "costs of backends",
+    "secure_agg.transport.share_holders": "the setup that names the share holders",
+    # Shows what these very backends do.
+    "secure_agg.cli.demo.demo": "compares with no hiding, and shows crypten's functions",
+    "secure_agg.cli.demo.experiment": "compares with no hiding",
+    "secure_agg.cli.demo.poison": "shows crypten's functions",
+    "secure_agg.cli.demo.report": "compares with no hiding",
+    # The extra's name, not the backend's.
+    "secure_agg.extras": "extra 'paillier'",
+}
+"""Modules outside ``secure_agg.backends`` that name a backend, with what for. The list is to become shorter."""
+
+
+def test_nothing_outside_the_backends_names_one_but_for_those_listed() -> None:
+    found = {arrow.importer for arrow in imports() if _in_a_backend(arrow.imported)}
+    for name, path in modules().items():
+        constants = (node.value for node in ast.walk(parsed(path)) if isinstance(node, ast.Constant))
+        if any(isinstance(value, str) and value in BACKENDS for value in constants):
+            found.add(name)
+    found = {name for name in found if name.startswith("secure_agg.") and not name.startswith("secure_agg.backends.")}
+    assert sorted(found - KNOWS_BACKENDS.keys()) == [], "a new place knows a backend by its name: ask the backend"
+    assert sorted(KNOWS_BACKENDS.keys() - found) == [], "no longer needed on the list"
+
+
+def _in_a_backend(module: str) -> bool:
+    return module.startswith("secure_agg.backends.") and module != "secure_agg.backends.contract"
+
+
+def test_helpers_of_tests_are_no_tests_and_nothing_is_imported_from_a_test() -> None:
+    found = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+            else:
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if any(part.startswith("test_") for name in names for part in name.split(".")[:-1]):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert found == []
+
+
+def test_tests_mirror_the_packages() -> None:
+    folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("*.py"))}
+    rooms = {"mpc", "zk", "benchmarks", *(name for name in inside("secure_agg") if is_package(f"secure_agg.{name}"))}
+    others = {"support", "attacks", "conformance", "integration", "installs", "house"}
+    assert rooms - folders == set()
+    assert folders - rooms - others == set()
+    assert list((ROOT / "tests").glob("test_*.py")) == []
