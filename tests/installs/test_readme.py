@@ -1,7 +1,8 @@
-"""The README's snippets run, and what its commands name is there."""
+"""The README's snippets run, and what the documents name, commands, options, targets and files, is there."""
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
@@ -16,11 +17,16 @@ from secure_agg.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
+DOCUMENTS = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "decisions").glob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def test_the_first_snippet_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,16 +38,18 @@ def test_the_first_snippet_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest
     np.testing.assert_allclose(space["result"].average[1], -mean, atol=1e-2)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_every_python_snippet_is_python(number: int) -> None:
-    compile(blocks("python")[number], "README.md", "exec")
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_python_snippet_is_python(document: Path) -> None:
+    for snippet in blocks("python", document.read_text("utf-8")):
+        compile(snippet, document.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """Each command line that the README shows, and the words behind ``secure-agg``."""
-    for code in re.findall(r"`(secure-agg [^`]+)`", README):
+    """Each command line that README and commands.md show, and the words behind ``secure-agg``."""
+    text = README + (ROOT / "docs" / "commands.md").read_text("utf-8")
+    for code in re.findall(r"`(secure-agg [^`]+)`", text):
         yield code, code.split()[1:]
-    for block in blocks("console"):
+    for block in blocks("console", text):
         for line in re.findall(r"^\$ (secure-agg .*?)(?: #.*)?$", block, re.MULTILINE):
             yield line, line.split()[1:]
 
@@ -49,7 +57,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize(
     ("shown", "words"), list(commands()), ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_every_command_and_option_of_the_readme_exists(shown: str, words: list[str]) -> None:
+def test_every_command_and_option_that_is_shown_exists(shown: str, words: list[str]) -> None:
     command: click.Command = typer.main.get_command(app)
     rest = list(words)
     while isinstance(command, click.Group) and rest and re.match(r"[a-z]", rest[0]):
@@ -79,3 +87,46 @@ def test_every_make_target_that_a_document_names_exists() -> None:
     for document in DOCUMENTS:
         for name in re.findall(r"`make ([a-z-]+)", document.read_text("utf-8")):
             assert name in targets, f"{document.name}: make {name}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 90
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_links_to_is_there(document: Path) -> None:
+    text = re.sub(r"```.*?```", "", document.read_text("utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        file = (document.parent / path).resolve() if path else document
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text("utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}, target
+
+
+def long_lines(text: str) -> list[str]:
+    """Lines above 120 characters that could be shorter: no rows of tables, and no single long word."""
+    lines = (line.lstrip() for line in text.splitlines() if len(line) > 120)
+    return [line for line in lines if not line.startswith("|") and " " in line]
+
+
+@pytest.mark.parametrize(
+    "document", sorted(path for path in ROOT.rglob("*.md") if not {".venv", "build"} & set(path.parts)), ids=str
+)
+def test_documents_are_wrapped(document: Path) -> None:
+    assert long_lines(document.read_text("utf-8")) == []
+
+
+def test_decisions_are_numbered_without_gaps_and_indexed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    files = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+    index = (folder / "README.md").read_text("utf-8")
+    for number, path in enumerate(files, 1):
+        title = path.read_text("utf-8").splitlines()[0]
+        assert path.name.startswith(f"{number:04}-")
+        assert title.startswith(f"# {number}. ")
+        assert f"[{title[2:]}]({path.name})" in index
+    assert index.count("](00") == len(files)
