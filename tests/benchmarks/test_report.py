@@ -1,4 +1,4 @@
-"""Pages, Markdown, the documents' table and comparisons, from results that are made up; and the command that runs all."""
+"""Pages, Markdown, the documents' table and comparisons, of results that are made up; and the command that runs all."""
 
 from __future__ import annotations
 
