@@ -4,12 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Folders whose tests do no rounds with native code, start no process and open no port.
+FAST := tests/house tests/mpc tests/zk tests/protocol tests/tlog tests/planning
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test install-matrix install-base nvflare-example flower-example flower-long fuzz crash anvil lint check bench clean
+.PHONY: help setup demo picture lint check test test-fast crash fuzz flower-long anvil install-base install-matrix \
+	vectors nvflare-example flower-example bench clean
 
-help: ## Show the targets.
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 24
+help: ## Show this.
+	@echo 'make TARGET; each sets up .venv first where it needs one. PYTHON=… names another Python.'
+	@awk '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { target = $$0; sub(/:.*/, "", target); sub(/^.*## /, ""); printf "  %-16s %s\n", target, $$0 }' \
+		$(MAKEFILE_LIST)
 
+##@ Begin
 setup: $(READY) ## Make .venv and install the project into it.
 
 $(READY): pyproject.toml constraints.txt
@@ -22,19 +30,44 @@ $(READY): pyproject.toml constraints.txt
 demo: setup ## Federated training on real data, every round masked, checked and logged.
 	$(BIN)/secure-agg demo
 
-test: setup ## All tests.
+clean: ## Remove .venv and what tools left behind.
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+##@ While working
+lint: setup ## Format, lint and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test-fast: setup ## Units that need no round and no process; under a minute.
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not crash and not flower_long and not fuzz" $(FAST)
+
+test: setup ## All tests but the long ones below.
 	-@test -d build/anvil/node_modules || ! command -v npm >/dev/null || $(MAKE) --no-print-directory anvil
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-install-matrix: ## The base install, every extra alone and the development install, each tried in an empty environment.
-	$(PYTHON) tests/installs/matrix.py
+check: lint test ## Lint, types and tests.
 
-install-base: ## The same for the base install only; a minute.
+##@ Long tests
+crash: setup ## The ledger after kills, failing calls and power cuts; some minutes.
+	$(BIN)/python -m pytest tests/ledger/crash -m "crash or not crash"
+
+fuzz: setup ## Thousands of damaged samples before SEAL, GMP, zstd and arkworks; some minutes.
+	$(BIN)/python -m pytest -n0 tests/attacks/test_native_boundary.py -m fuzz
+
+flower-long: setup ## Flower with 25 million parameters and with every backend; some minutes.
+	$(BIN)/python -m pytest tests -m flower_long
+
+install-base: ## The base install in an empty environment; a minute.
 	$(PYTHON) tests/installs/matrix.py base
+
+install-matrix: ## The same for the base install, every extra alone and the development install.
+	$(PYTHON) tests/installs/matrix.py
 
 anvil: ## A local Ethereum node from npm, for the tests that ask one; they are skipped without it.
 	npm install --prefix build/anvil --no-audit --no-fund --ignore-scripts --silent @foundry-rs/anvil@1.7.1
 
+##@ Examples, figures and files that are made
 nvflare-example: setup ## Stock federated averaging under NVFlare's simulator, made secure by our lines.
 	rm -rf build/nvflare && mkdir -p build/nvflare
 	$(BIN)/python -c "import numpy; numpy.save('build/nvflare/start.npy', numpy.zeros((65, 10)))"
@@ -46,25 +79,14 @@ nvflare-example: setup ## Stock federated averaging under NVFlare's simulator, m
 flower-example: setup ## A stock Flower app with a SuperLink and three SuperNodes, made secure by our lines.
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/flower-quickstart/run.sh build/flower
 
-flower-long: setup ## Flower with 25 million parameters and with every backend; some minutes.
-	$(BIN)/python -m pytest tests -m flower_long
-
-fuzz: setup ## Thousands of damaged samples before SEAL, GMP, zstd and arkworks; some minutes.
-	$(BIN)/python -m pytest -n0 tests/attacks/test_native_boundary.py -m fuzz
-
-crash: setup ## The ledger after kills, failing calls and power cuts; some minutes.
-	$(BIN)/python -m pytest tests/ledger/crash -m "crash or not crash"
-
-lint: setup ## Format, lint and types.
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-
-check: lint test ## Lint, types and tests.
-
 bench: setup ## Every benchmark suite, a quarter of an hour, and a page: bench-output/report.html.
 	$(BIN)/python -m benchmarks all
 	$(BIN)/python -m benchmarks report --html bench-output/report.html --markdown bench-output/report.md
 
-clean: ## Remove .venv and what tools left behind.
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+vectors: setup ## docs/vectors anew; they change only where the protocol does.
+	PYTHONPATH=tests $(BIN)/python tests/conformance/make_vectors.py
+
+picture: setup ## The chart in the README, from the demo's own data.
+	rm -rf build/picture && mkdir -p docs/pictures
+	$(BIN)/secure-agg demo --output build/picture
+	cp build/picture/breast-cancer-1/demo.png docs/pictures/demo.png

@@ -1,9 +1,8 @@
 """Who masks with whom, and the thresholds that follow.
 
-Up to ``COMPLETE_UP_TO`` clients every pair shares a mask. Above, each client chooses its own neighbours
-once the participants are fixed (Bell, Bonawitz, Gascón, Lepoint, Raykova 2020, malicious variant), so a
-server can't surround a client. How many, and how many of them rebuild a secret, follows from exact
-hypergeometric tails.
+Up to ``COMPLETE_UP_TO`` clients every pair shares a mask. Above, each client chooses its own neighbours once the
+participants are fixed (Bell, Bonawitz, Gascón, Lepoint, Raykova 2020, malicious variant), so a server can't surround a
+client. How many, and how many of them rebuild a secret, follows from exact hypergeometric tails.
 """
 
 from __future__ import annotations

@@ -69,8 +69,7 @@ class KeyPair:
         """The 32-byte agreement with ``peer``, of these two public keys only: key material, never itself a key.
 
         Raises:
-            KeyAgreementError: the peer's key is not canonical, has low order, or is this pair's own
-                (reflected).
+            KeyAgreementError: the peer's key is not canonical, has low order, or is this pair's own (reflected).
         """
         check_public(peer)
         if peer == self.public:
@@ -84,9 +83,7 @@ class KeyPair:
 
 
 def confirmation(shared: bytes, session: bytes, sender: bytes, recipient: bytes) -> bytes:
-    """What ``sender`` shows ``recipient`` to prove that both computed the same shared secret in this
-    session.
-    """
+    """What ``sender`` shows ``recipient`` to prove that both computed the same shared secret in this session."""
     return derive_key(shared, "key-confirmation", session, sender, recipient)[:CONFIRMATION_BYTES]
 
 

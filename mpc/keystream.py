@@ -1,8 +1,8 @@
 """Pseudo-random streams: HKDF-SHA256 derives keys (RFC 5869), AES-256 in counter mode expands them.
 
-One key gives 2^64 independent *streams*; stream c is AES-CTR from the initial counter block
-``c`` (8 bytes, big endian) ‖ 0 (8 bytes). Numbered streams let any part of a long vector be made alone and
-in parallel. A stream is read as 32-bit little-endian words:
+One key gives 2^64 independent *streams*; stream c is AES-CTR from the initial counter block ``c`` (8 bytes, big endian)
+‖ 0 (8 bytes). Numbered streams let any part of a long vector be made alone and in parallel. A stream is read as 32-bit
+little-endian words:
 
 * *residues* are the words' low 31 bits, those not below p skipped: exactly uniform modulo p;
 * *elements modulo 2^64* are two words each, low word first;
@@ -45,8 +45,7 @@ _STEP: Final = 2048  # words that stay in the first-level cache between two look
 
 
 def derive_key(secret: bytes, label: str, *context: bytes) -> bytes:
-    """32 bytes by HKDF-SHA256 (RFC 5869, no salt) from a full-strength ``secret``, bound to label and
-    context.
+    """32 bytes by HKDF-SHA256 (RFC 5869, no salt) from a full-strength ``secret``, bound to label and context.
 
     Raises:
         ValueError: a secret of fewer than 32 bytes.

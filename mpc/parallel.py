@@ -1,7 +1,6 @@
 """Spreads independent chunks of work over the machine's cores.
 
-The kernels and AES release Python's global lock, so plain threads do; a process would have to
-copy the vectors.
+The kernels and AES release Python's global lock, so plain threads do; a process would have to copy the vectors.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ def _executor() -> ThreadPoolExecutor:
 def map_ranges(work: Callable[[int, int], _T], chunks: int, *, minimum: int = 2) -> list[_T]:
     """Split ``range(chunks)`` into contiguous ranges, one per core, and call ``work(start, stop)`` on each.
 
-    Fewer than ``minimum`` chunks per core are not worth a thread and run in the caller's.
-    Results come back in range order; the first exception is raised.
+    Fewer than ``minimum`` chunks per core are not worth a thread and run in the caller's. Results come back in range
+    order; the first exception is raised.
     """
     workers = max(1, min(cores(), chunks // minimum))
     if workers == 1:

@@ -1,8 +1,7 @@
 """The ring Z_p of integers modulo the prime p = 2147473409 = 2^31 − 10239.
 
-Elements are ``uint32`` in [0, p), and on the wire 4 bytes, little endian. p = 1 modulo 1024, which is what
-a negacyclic transform of length 512 needs, and so close below 2^31 that a random 31-bit word is
-an element but for 5 in a million.
+Elements are ``uint32`` in [0, p), and on the wire 4 bytes, little endian. p = 1 modulo 1024, which is what a negacyclic
+transform of length 512 needs, and so close below 2^31 that a random 31-bit word is an element but for 5 in a million.
 """
 
 from __future__ import annotations

@@ -64,9 +64,7 @@ def _plain_evaluate(coefficients: Shares, points: Vector, out: Shares) -> None:
 
 @compiled(or_else=_plain_evaluate)
 def _evaluate(coefficients: Shares, points: Vector, out: Shares) -> None:
-    """``out[j, i]`` = polynomial i at ``points[j]``; ``coefficients[c, i]`` of polynomial i, lowest first
-    (Horner).
-    """
+    """``out[j, i]`` = polynomial i at ``points[j]``; ``coefficients[c, i]`` of polynomial i, lowest first (Horner)."""
     degree = coefficients.shape[0] - 1
     columns = coefficients.shape[1]
     for j in range(points.size):

@@ -23,9 +23,7 @@ from zk.transcript import Transcript
 
 
 class AggregateError(ValueError):
-    """The claimed sum is not the sum of what was committed to, or lies outside the range that makes it
-    unique.
-    """
+    """The claimed sum is not the sum of what was committed to, or lies outside the range that makes it unique."""
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,7 @@ def _plain_accumulate(
 
 @compiled(or_else=_plain_load)
 def _load(x: Vector, s: Vector, first: int, out: npt.NDArray[np.uint32]) -> None:
-    """``out[t, lane]`` = coordinate t of block ``first + lane`` of x, padded, followed by s; zeros after
-    the end.
-    """
+    """``out[t, lane]`` = coordinate t of block ``first + lane`` of x, padded, followed by s; zeros after the end."""
     padded = (x.size + N - 1) // N * N
     if (first + LANES) * N <= x.size:
         base = first * N
@@ -112,9 +110,7 @@ def _accumulate(
     blocks: npt.NDArray[np.uint32],
     sums: npt.NDArray[np.uint64],
 ) -> None:
-    """Transform 16 blocks and add their products with the matrix to ``sums[r, t, lane]``, kept below p ·
-    2^32.
-    """
+    """Transform 16 blocks and add their products with the matrix to ``sums[r, t, lane]``, kept below p · 2^32."""
     _load(x, s, first, blocks)
     transform_lanes(blocks)
     values = blocks.reshape(N * LANES)

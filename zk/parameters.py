@@ -44,9 +44,7 @@ NARROW_NOISE_BITS: Final = 8
 """The same for more clients: 133 bits."""
 NOISE_CLIENTS: Final = 1 << 15
 WIDTH_LIMIT: Final = {3: 25, 4: 27}
-"""The widest sums for each rank. Larger ranks would not help: what fails above 27 is halving, not the
-lattice.
-"""
+"""The widest sums for each rank. Larger ranks would not help: what fails above 27 is halving, not the lattice."""
 LONGEST_AT_LIMIT: Final = {3: 2**27}
 """The most columns for a rank at its widest sums; above, it is estimated below 128 bits and the next rank serves."""
 
@@ -145,9 +143,7 @@ def binding_bits(rank: int, w: int, columns: int) -> float:
 
 @functools.lru_cache(maxsize=64)
 def hiding_bits(rank: int, bits: int) -> float:
-    """Estimated bits of hiding with noise of ``bits`` bits when all but two clients collude and the sum is
-    known.
-    """
+    """Estimated bits of hiding with noise of ``bits`` bits when all but two clients collude and the sum is known."""
     deviation = bits + math.log2(math.exp(-0.5) / math.sqrt(12))
     secret = 2 * N
     for block in range(60, 4000, 2):
@@ -194,8 +190,7 @@ class Parameters:
 
 @functools.lru_cache(maxsize=256)
 def choose(bits: int, clients: int, coordinates: int, digits: Digits | None = None) -> Parameters:
-    """The smallest rank that is secure for sums of ``clients`` vectors of ``coordinates`` entries of
-    ``bits`` bits.
+    """The smallest rank that is secure for sums of ``clients`` vectors of ``coordinates`` entries of ``bits`` bits.
 
     Args:
         digits: in a base above every such sum: so many entries are hashed as one element.

@@ -11,9 +11,7 @@ DIGEST_BYTES: Final = 32
 
 
 def digest(label: str, *parts: bytes | memoryview) -> bytes:
-    """SHA-256 over the frame of a label and byte strings. Two different statements never hash the same
-    bytes.
-    """
+    """SHA-256 over the frame of a label and byte strings. Two different statements never hash the same bytes."""
     return hashlib.sha256(frame(label, *parts)).digest()
 
 

@@ -1,4 +1,4 @@
-"""The report as Markdown, and the block in the README that the command keeps up to date."""
+"""The report as Markdown, and the table in docs/performance.md that the command keeps up to date."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.report.sections import Section
 from benchmarks.report.tables import Table
 from benchmarks.rounds.cells import Cell
 
-BEGIN: Final = "<!-- benchmarks: written by `secure-agg bench report --readme` -->"
+BEGIN: Final = "<!-- benchmarks: written by `secure-agg bench report --table` -->"
 END: Final = "<!-- end of benchmarks -->"
 
 
@@ -46,7 +46,7 @@ def _escaped(text: str) -> str:
 
 
 def summary(machine: Mapping[str, Any], cells: Sequence[Cell]) -> str:
-    """The block for the README: one table, with its machine."""
+    """The block for a document: one table, with its machine."""
     found = tables.costs(cells)
     stamp = f"{machine['cpu']}, {machine['cores']} cores, Python {str(machine['python']).partition(' ')[0]}"
     stamp += f", numpy {machine['numpy']}, {str(machine['date'])[:10]}"

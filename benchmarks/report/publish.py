@@ -1,4 +1,4 @@
-"""``python -m benchmarks report``: a page, Markdown and the README's table from what was measured; regressions."""
+"""``python -m benchmarks report``: a page, Markdown and the documents' table from what was measured; regressions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that needs nothing else")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write Markdown, and its pictures beside it")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the table between the marks in FILE")
+    parser.add_argument(
+        "--table", "--readme", type=Path, metavar="FILE", help="replace the table between the marks in FILE"
+    )  # by its older name too: others' scripts call it
     parser.add_argument("--compare", type=Path, metavar="OLD", help="flag regressions against an earlier run")
     parser.add_argument(
         "--threshold",
@@ -77,11 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(arguments: argparse.Namespace, reports: Sequence[Report], comparison: Comparison | None) -> None:
-    if arguments.readme:
+    if arguments.table:
         rounds = next((report for report in reports if report.cells), None)
         if rounds is None:
-            raise UsageError("--readme shows suite rounds, which is not among the results")
-        markdown.update(arguments.readme, markdown.summary(rounds.machine, rounds.cells))
+            raise UsageError("--table shows suite rounds, which is not among the results")
+        markdown.update(arguments.table, markdown.summary(rounds.machine, rounds.cells))
     if not arguments.html and not arguments.markdown:
         return
     if not installed("matplotlib"):

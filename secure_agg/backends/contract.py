@@ -21,9 +21,8 @@ and operators, whom the clients have pinned, in
 Once a client or operator has signed a set, every later request carries the quorum's signatures, and the role checks
 them and answers once, durably, before the backend sees the request.
 
-The roles own identities, signatures, commitments, nonces, durability and evidence. The backend never sees a
-commitment; what it hides is a vector of integers modulo p, and what it returns is the exact sum of those of
-S.
+The roles own identities, signatures, commitments, nonces, durability and evidence. The backend never sees a commitment;
+what it hides is a vector of integers modulo p, and what it returns is the exact sum of those of S.
 
 Every ``receive_*`` raises before it changes anything.
 """
@@ -171,8 +170,7 @@ class ClientSide(ABC):
 
     @abstractmethod
     def begin(self, session: Session) -> None:
-        """The participants are fixed. Called once, before any other phase; all advertisements have been
-        checked.
+        """The participants are fixed. Called once, before any other phase; all advertisements have been checked.
 
         Raises:
             RemoteProtocolError: this client won't go on with these participants.
@@ -196,9 +194,7 @@ class ClientSide(ABC):
         """AGREE: object to this set by raising, before the role signs it."""
 
     def release(self, phase: str, request: bytes) -> bytes:
-        """RELEASE: give out what opens the sum over the agreed set. The quorum has been checked; called
-        once.
-        """
+        """RELEASE: give out what opens the sum over the agreed set. The quorum has been checked; called once."""
         raise ConfigError(f"backend {type(self).__name__} releases nothing in phase {phase!r}")
 
 
@@ -256,9 +252,7 @@ class AggregatorSide(ABC):
         return b""
 
     def receive_exchange(self, phase: str, name: str, body: bytes, signature: bytes) -> None:
-        """Take a response of an EXCHANGE phase. It is signed to everybody, so it may be relayed with its
-        signature.
-        """
+        """Take a response of an EXCHANGE phase. It is signed to everybody, so it may be relayed with its signature."""
         raise ConfigError(f"backend {type(self).__name__} has no exchange in phase {phase!r}")
 
     @abstractmethod

@@ -193,8 +193,8 @@ class Ledger:
             LedgerRefused: opened read-only, or the record is too long, a repetition, or does not follow its
                 task's last one. Nothing was written.
             LedgerDamaged: what is stored is not what its head was signed for, or less than was given out.
-            LedgerError: the disk is full or fails, or another process has held the lock for a minute. The round may
-                be in the ledger all the same, when it is next opened or appended to; the same call again returns its
+            LedgerError: the disk is full or fails, or another process has held the lock for a minute. The round may be
+                in the ledger all the same, when it is next opened or appended to; the same call again returns its
                 receipt.
         """
         return self.append_all([evidence], beacons=[beacon], claims=claims)[0]

@@ -56,9 +56,7 @@ from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.tlog.receipt import Receipt
 
 PHASES: Final = ("advertise", "choose-peers", "share-keys", "masked-input", "consistency", "unmask")
-"""All phases that a client can fall silent at, in order; a backend without one goes on to the next that it
-has.
-"""
+"""All phases that a client can fall silent at, in order; a backend without one goes on to the next that it has."""
 
 AGGREGATOR: Final = "aggregator"
 KEY_HOLDERS: Final = tuple(f"keyholder-{i}" for i in range(1, 6))
@@ -144,8 +142,7 @@ class LocalRound:
             updates: by id.
             weights: by id, default 1.
             silent: client id to the phase from which on it answers nothing.
-            holders: key holders and share holders by id, for backends that have them. One without a role never
-                answers.
+            holders: key holders and share holders by id, for backends that have them. One without a role never answers.
         """
         self.aggregator, self.clients, self.updates = aggregator, clients, updates
         self.weights, self.silent, self.holders = weights or {}, silent or {}, holders or {}
@@ -300,10 +297,9 @@ def aggregate(
         aggregators: how many share each update, for ``additive``: its option of that name.
         ledger: a path or an open ``Ledger``; the checked round is appended to it. The first call for a task
             pins roster and policy; later calls may leave clients out (they count as dropped) but not add any.
-        dropouts: client id to the phase at which it falls silent: advertise, share-keys, masked-input,
-            consistency or unmask. From consistency on its update is in the result,
-            where the backend takes inputs before that (the homomorphic ones don't). A phase that the backend does not
-            have stands for the next that it has.
+        dropouts: client id to the phase at which it falls silent: advertise, share-keys, masked-input, consistency or
+            unmask. From consistency on its update is in the result, where the backend takes inputs before that (the
+            homomorphic ones don't). A phase that the backend does not have stands for the next that it has.
         clip: values are clipped to [−clip, clip].
         bits: per value, 2 to 24; by default what the ledger has pinned, or as many as cost the backend nothing.
         max_error: refuse the round if rounding could move a value of the mean further, whoever drops out; by default
@@ -319,15 +315,13 @@ def aggregate(
         task: name of the training task.
         round: number of the round; the ledger's next one, else 0.
         start_model: digest of the model the updates are relative to; the ledger's last result, else zeros.
-        identities: client id to ``Identity``; made when missing, and kept in ``<ledger>.keys/`` with a
-            ledger.
+        identities: client id to ``Identity``; made when missing, and kept in ``<ledger>.keys/`` with a ledger.
 
     Returns:
         The checked result.
 
     Raises:
-        ConfigError: a setting is out of range, insecure, or contradicts what the ledger has pinned for the
-            task.
+        ConfigError: a setting is out of range, insecure, or contradicts what the ledger has pinned for the task.
         UpdateError: an unfit update or weight; names the client.
         TooFewClients: too many have dropped out.
         VerificationError, LedgerError: the result did not pass, or can't be appended. Nothing was written.

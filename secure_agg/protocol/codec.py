@@ -13,7 +13,7 @@ weights W, S = X − n · H:
     mean = S · ((c · M) / (H · W))
 
 S is an exact integer, so every implementation gets the same bits. The mean is off by less than
-step · n · M / W, step = c / H.
+step · n · M / W, with step = c / H.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def _plain_encode(
 def _encode(
     values: npt.NDArray[Any], clip: float, scale: float, units: float, half: float, words: Vector, out: Vector
 ) -> int:
-    """Encode into ``out``. Returns how many values were clipped, or −1 − index of the first that is not
-    finite.
-    """
+    """Encode into ``out``. Returns how many values were clipped, or −1 − index of the first that is not finite."""
     clipped = 0
     bad = 0  # their number: the place of the first would keep the loop from being vector instructions
     for i in range(values.size):

@@ -1,6 +1,4 @@
-"""What a round is: the policy that everybody pins, and the RoundConfig whose digest binds everything in the
-round.
-"""
+"""What a round is: the policy that everybody pins, and the RoundConfig whose digest binds everything in the round."""
 
 from __future__ import annotations
 
@@ -67,8 +65,7 @@ class Option(Wire, frozen=True):
 class Policy(Wire, frozen=True, kw_only=True):
     """What every party agrees on before the first round, and pins.
 
-    ``Policy.default`` fills in the thresholds; building one by hand is for tests and for resuming from a
-    file.
+    ``Policy.default`` fills in the thresholds; building one by hand is for tests and for resuming from a file.
 
     Attributes:
         backend: name of the way of hiding.

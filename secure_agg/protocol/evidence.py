@@ -153,8 +153,7 @@ class _EvidenceHeader(Wire, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Everything public about a round: enough to recompute the result and check it, with nothing secret in
-    it.
+    """Everything public about a round: enough to recompute the result and check it, with nothing secret in it.
 
     Attributes:
         config: the round's.
@@ -203,8 +202,8 @@ class Evidence:
         """Decode strictly; check nothing else. The sums stay a view of ``data``.
 
         Raises:
-            VerificationError: not a canonical bundle of a known version, or of another size than its
-                configuration says.
+            VerificationError: not a canonical bundle of a known version, or of another size than its configuration
+                says.
         """
         try:
             raw, bulk = unpack(data, MAX_HEADER)

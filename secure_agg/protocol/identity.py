@@ -147,9 +147,7 @@ class Identity:
 
 
 class KeyDirectory:
-    """Identities by name in a directory of mode 0700: one file each, named by a hash, so that any id is a
-    file name.
-    """
+    """Identities by name in a directory of mode 0700: one file each, named by a hash, so that any id is a file name."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

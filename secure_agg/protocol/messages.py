@@ -102,9 +102,7 @@ class Header(Wire, frozen=True):
 
 
 class Message(NamedTuple):
-    """A message whose form, addressee and signature have been checked. ``bulk`` is a view of what was
-    received.
-    """
+    """A message whose form, addressee and signature have been checked. ``bulk`` is a view of what was received."""
 
     header: Header
     bulk: memoryview

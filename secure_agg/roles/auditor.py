@@ -1,5 +1,4 @@
-"""Role *auditor*: anyone who checks a finished round from its evidence, against what they themselves have
-pinned.
+"""Role *auditor*: anyone who checks a finished round from its evidence, against what they themselves have pinned.
 
 Clients check a result this way before they load it, the ledger before it appends, an operator or a stranger
 afterwards. It takes about the time of one commitment, and one signature check per advertisement and signer.
@@ -273,8 +272,7 @@ class Auditor:
     def show_exclusion(self, receipt: bytes, evidence: Evidence, *, beacon: bytes | None = None) -> str:
         """Check that the aggregator accepted a client's input and left the client out all the same.
 
-        It shows the exclusion, not its motive: of two clients that disagree about their mask one has to
-            stay out.
+        It shows the exclusion, not its motive: of two clients that disagree about their mask one has to stay out.
 
         Returns:
             The id of the client.

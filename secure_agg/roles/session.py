@@ -1,6 +1,4 @@
-"""From signed advertisements to a session: the step that clients, aggregator and auditor take in the same
-way.
-"""
+"""From signed advertisements to a session: the step that clients, aggregator and auditor take in the same way."""
 
 from __future__ import annotations
 
@@ -78,8 +76,7 @@ def open_session(
 
 
 def open_commitment(session: Session, name: str, commitment: bytes, nonce: bytes) -> Commitment:
-    """Decode a revealed commitment and check that it is the one whose hash its owner signed before anything
-    was fixed.
+    """Decode a revealed commitment and check that it is the one whose hash its owner signed before anything was fixed.
 
     Raises:
         UnknownSender: the owner did not advertise.

@@ -117,8 +117,7 @@ class Trust:
             beacon: the public randomness as this party knows it; needed where the policy draws cohorts.
 
         Returns:
-            What was compared: ``policy``, ``roster``, and where they are pinned ``operators``, ``log``,
-                ``witnesses``.
+            What was compared: ``policy``, ``roster``, and where they are pinned ``operators``, ``log``, ``witnesses``.
 
         Raises:
             TrustError: something differs.

@@ -1,4 +1,4 @@
-"""Pages, Markdown, the README's table and comparisons, from results that are made up; and the command that runs all."""
+"""Pages, Markdown, the documents' table and comparisons, of results that are made up; and the command that runs all."""
 
 from __future__ import annotations
 
@@ -165,12 +165,12 @@ def test_markdown_shows_its_pictures_and_escapes_what_it_quotes(folder: Path) ->
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
 
 
-def test_the_readmes_table_is_replaced_and_nothing_else(folder: Path) -> None:
-    readme = folder.parent / "README.md"
-    readme.write_text(f"before\n\n{markdown.BEGIN}\nold\n{markdown.END}\n\nafter\n", encoding="utf-8")
+def test_a_documents_table_is_replaced_and_nothing_else(folder: Path) -> None:
+    document = folder.parent / "document.md"
+    document.write_text(f"before\n\n{markdown.BEGIN}\nold\n{markdown.END}\n\nafter\n", encoding="utf-8")
     for _ in range(2):
-        assert main(["report", str(folder), "--readme", str(readme)]) == 0
-        text = readme.read_text(encoding="utf-8")
+        assert main(["report", str(folder), "--table", str(document)]) == 0
+        text = document.read_text(encoding="utf-8")
         assert text.startswith(
             f"before\n\n{markdown.BEGIN}\n\nOne verified round: 1,000 parameters, 10 clients, 16 bits"
         )
@@ -183,20 +183,20 @@ def test_the_readmes_table_is_replaced_and_nothing_else(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", markdown.BEGIN, f"{markdown.END}{markdown.BEGIN}", f"{markdown.BEGIN}" * 2])
-def test_a_readme_without_both_marks_is_left_alone(
+def test_a_document_without_both_marks_is_left_alone(
     content: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme = folder.parent / "README.md"
-    readme.write_text(content, encoding="utf-8")
+    document = folder.parent / "document.md"
+    document.write_text(content, encoding="utf-8")
     with pytest.raises(SystemExit) as stopped:
-        main(["report", str(folder), "--readme", str(readme)])
+        main(["report", str(folder), "--table", str(document)])
     assert stopped.value.code == 2
     assert "once each" in capsys.readouterr().err
-    assert readme.read_text(encoding="utf-8") == content
+    assert document.read_text(encoding="utf-8") == content
 
 
-def test_this_projects_readme_has_the_marks() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_this_projects_performance_document_has_the_marks() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
     assert text.count(markdown.BEGIN) == text.count(markdown.END) == 1
 
 

@@ -1,4 +1,4 @@
-"""A second implementation of the check of an operator's card, from docs/specification.md, section 10, alone."""
+"""A second implementation of the check of an operator's card, from docs/specification.md, section 14, alone."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ RECORDS |= {
 LIMIT = 1 << 34
 
 
-# ---------------------------------------------------------------------------------------------- 7b. Shares
+# ---------------------------------------------------------------------------------------------- 9. Shares
 
 
 def long_parties(context: bytes, client: str, policy: dict[str, Any]) -> set[int]:
@@ -150,7 +150,7 @@ def commit_vector(config: dict[str, Any], vector: np.ndarray) -> bytes:
     return commit(vector[:split], vector[split:], k)
 
 
-# ---------------------------------------------------------------------------------------------- 7b. Proofs of fault
+# ---------------------------------------------------------------------------------------------- 9. Proofs of fault
 
 
 class Case:

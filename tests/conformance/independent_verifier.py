@@ -605,7 +605,7 @@ def rebuild_secret(shares: dict[int, bytes]) -> bytes:
     return number.to_bytes(32, "little")
 
 
-# ---------------------------------------------------------------------------------------------- 7b, 7c. Shares
+# ---------------------------------------------------------------------------------------------- 9, 10. Shares
 
 SHARING = ("additive", "crypten")
 """The backends whose aggregators sign the set of participants."""
@@ -746,7 +746,7 @@ def kept(policy: dict[str, Any], clients: int) -> int:
     return count
 
 
-# ---------------------------------------------------------------------------------------------- 8. Evidence
+# ---------------------------------------------------------------------------------------------- 11. Evidence
 
 
 def check_pins(config: dict[str, Any], cohort: dict[str, bytes], pins: dict[str, Any], beacon: bytes | None) -> None:
@@ -935,7 +935,7 @@ def verify(
     return {**record, "encoding": encoding, "average": means}
 
 
-# ---------------------------------------------------------------------------------------------- 9. Ledger
+# ---------------------------------------------------------------------------------------------- 12. Ledger
 
 
 def check_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], head: bytes) -> None:
@@ -1030,7 +1030,7 @@ def verify_receipt(
     return tree
 
 
-# ---------------------------------------------------------------------------------------------- 10. Trust file
+# ---------------------------------------------------------------------------------------------- 14. Trust file
 
 
 def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

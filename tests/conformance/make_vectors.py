@@ -1,6 +1,6 @@
 """Makes docs/vectors/: two small rounds with fixed identities and secrets, and intermediate values for implementers.
 
-``python tests/conformance/make_vectors.py`` writes the files anew. They only change when the protocol does.
+``make vectors`` writes the files anew. They only change when the protocol does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The README's snippets run, and what its commands name is there."""
+"""The README's snippets run, and what the documents name, commands, options, targets and files, is there."""
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
@@ -16,11 +17,16 @@ from secure_agg.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
+DOCUMENTS = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "decisions").glob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def test_the_first_snippet_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,16 +38,18 @@ def test_the_first_snippet_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest
     np.testing.assert_allclose(space["result"].average[1], -mean, atol=1e-2)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_every_python_snippet_is_python(number: int) -> None:
-    compile(blocks("python")[number], "README.md", "exec")
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_python_snippet_is_python(document: Path) -> None:
+    for snippet in blocks("python", document.read_text("utf-8")):
+        compile(snippet, document.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """Each command line that the README shows, and the words behind ``secure-agg``."""
-    for code in re.findall(r"`(secure-agg [^`]+)`", README):
+    """Each command line that README and commands.md show, and the words behind ``secure-agg``."""
+    text = README + (ROOT / "docs" / "commands.md").read_text("utf-8")
+    for code in re.findall(r"`(secure-agg [^`]+)`", text):
         yield code, code.split()[1:]
-    for block in blocks("console"):
+    for block in blocks("console", text):
         for line in re.findall(r"^\$ (secure-agg .*?)(?: #.*)?$", block, re.MULTILINE):
             yield line, line.split()[1:]
 
@@ -49,7 +57,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize(
     ("shown", "words"), list(commands()), ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_every_command_and_option_of_the_readme_exists(shown: str, words: list[str]) -> None:
+def test_every_command_and_option_that_is_shown_exists(shown: str, words: list[str]) -> None:
     command: click.Command = typer.main.get_command(app)
     rest = list(words)
     while isinstance(command, click.Group) and rest and re.match(r"[a-z]", rest[0]):

@@ -89,7 +89,7 @@ def test_nesting_has_a_limit() -> None:
 
 
 def test_an_encoding_written_by_hand() -> None:
-    """As the specification says it, section 11."""
+    """As the specification says it, section 15."""
     size = (2).to_bytes(8, "little")
     encoding = b"m" + size
     for key, value in ((b"lr", b"f" + struct.pack("<d", 0.5)), (b"on", b"b\1")):

@@ -41,6 +41,15 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 
 
+def statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """Every statement below a node, in functions too; expressions are left out, which are most of a tree."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for child in getattr(node, name, ()):
+            if isinstance(child, ast.stmt):
+                yield child
+            yield from statements(child)
+
+
 def is_package(module: str) -> bool:
     """Whether a module has others inside."""
     return modules()[module].name == "__init__.py"
@@ -58,7 +67,7 @@ def imports() -> tuple[Import, ...]:
 
 
 def _imports_of(module: str) -> Iterator[Import]:
-    for node in ast.walk(parsed(modules()[module])):
+    for node in statements(parsed(modules()[module])):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

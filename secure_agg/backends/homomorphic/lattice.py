@@ -196,9 +196,8 @@ def decrypt(secret: SecretKey, data: bytes | memoryview, clients: int) -> Vector
 def to_tenseal(data: bytes | memoryview, public: PublicKey) -> list[bytes]:
     """The ciphertexts of a vector, each as ``tenseal.bfv_vector_from`` or ``ckks_vector_from`` reads it.
 
-    Slot j of chunk i holds the coordinates i·chunk_values + m·(slots − 4) + j for m = 0 … k − 1, as digits in
-    base B from the least significant; CKKS slots are lower by ``offset`` per client, and the last four slots are
-    dummies.
+    Slot j of chunk i holds the coordinates i·chunk_values + m·(slots − 4) + j for m = 0 … k − 1, as digits in base B
+    from the least significant; CKKS slots are lower by ``offset`` per client, and the last four slots are dummies.
 
     Raises:
         WrongContext: for other parameters or under another key.

@@ -47,8 +47,7 @@ class Form:
 
 
 class PublicKey:
-    """What clients encrypt under and the aggregator adds under: a TenSEAL context with a public key and no
-    other.
+    """What clients encrypt under and the aggregator adds under: a TenSEAL context with a public key and no other.
 
     Attributes:
         parameters: what it is for.

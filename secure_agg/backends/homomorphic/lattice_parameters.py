@@ -176,8 +176,7 @@ def choose(scheme: str, bits: int, clients: int, total: int) -> LatticeParameter
 
 
 def check_standard(degree: int, modulus_bits: int) -> None:
-    """Refuse a ring and modulus outside the Homomorphic Encryption Standard's 128-bit tables, classical and
-    quantum.
+    """Refuse a ring and modulus outside the Homomorphic Encryption Standard's 128-bit tables, classical and quantum.
 
     Raises:
         ConfigError: the degree is not in the tables, or the modulus is too wide for it.

@@ -1,5 +1,4 @@
-"""Backend ``masking``: one aggregator, dropouts in every phase, a malicious aggregator learns nothing but
-the sum.
+"""Backend ``masking``: one aggregator, dropouts in every phase, a malicious aggregator learns nothing but the sum.
 
 Double masking (Bonawitz et al. 2017) with signed agreement on the survivors and key confirmation on every edge;
 above 128 clients on a sparse graph whose edges the clients choose (Bell et al. 2020, malicious variant).

@@ -117,9 +117,7 @@ class MaskingClient(ClientSide):
         return indices
 
     def _share_keys(self) -> KeyShares:
-        """Confirm every edge; share the mask key and the seed among those this client chose, and never the
-        channel key.
-        """
+        """Confirm every edge; share mask key and seed among those this client chose, and never the channel key."""
         sid, me = self._session.sid, self._name.encode()
         holders = [*self._chosen, self._me] if self._plan.complete else self._chosen
         points = [holder + 1 for holder in holders]
@@ -217,9 +215,7 @@ class MaskingClient(ClientSide):
         self._survivors = indices
 
     def release(self, phase: str, request: bytes) -> bytes:
-        """Of every dealer one share: of the seed if it is in S, else of the mask key. Both are dropped
-        afterwards.
-        """
+        """Of every dealer one share: of the seed if it is in S, else of the mask key. Both are dropped afterwards."""
         if request:
             raise PolicyViolation("an unmask request says nothing but the agreed set", phase=UNMASK)
         shares = [

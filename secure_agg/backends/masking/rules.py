@@ -48,9 +48,7 @@ class Plan:
 
 
 def plan(session: Session) -> Plan:
-    """The graph for these participants. A cohort too small for a sparse graph to be safe gets a complete
-    one.
-    """
+    """The graph for these participants. A cohort too small for a sparse graph to be safe gets a complete one."""
     n = len(session.members)
     if chooses_peers(session.config):
         found = graph.degree(n, session.config.policy.max_corrupt, max(1, math.floor(n * graph.EXPECTED_DROPOUT)))
@@ -74,8 +72,7 @@ def check_distinct_keys(session: Session) -> None:
 
 
 def check_active(session: Session, shape: Plan, active: Collection[int], chosen: Collection[int]) -> None:
-    """Before sending a masked input: enough confirmed edges that the secrets can be rebuilt, and only by a
-    quorum.
+    """Before sending a masked input: enough confirmed edges that the secrets can be rebuilt, and only by a quorum.
 
     On a complete graph that many edges also join every honest client to more than half of the honest ones,
     so a server that withholds confirmations can't cut the honest clients in two.

@@ -80,9 +80,7 @@ class Edge(Wire, frozen=True):
 
 
 class KeyShares(Wire, frozen=True):
-    """Phase share-keys, response. ``own_hash`` is of the client's own share of its seed; empty on a sparse
-    graph.
-    """
+    """Phase share-keys, response. ``own_hash`` is of the client's own share of its seed; empty on a sparse graph."""
 
     edges: tuple[Edge, ...]
     own_hash: bytes

@@ -113,9 +113,7 @@ class Experiment:
         return sum(array.size for array in self.secure.model)
 
     def in_average(self, number: int) -> bool:
-        """Whether the update of the client that round ``number`` lost is summed all the same: it was handed in
-        before.
-        """
+        """Whether the update of the client that round ``number`` lost is summed all the same: it came in before."""
         return self.losses[number].client in self.rounds[number].participants
 
     def label(self, phase: str) -> str:

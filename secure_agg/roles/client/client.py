@@ -1,5 +1,4 @@
-"""Role *client*: commits to its update, hides it, signs one set, and believes a result only after checking
-it.
+"""Role *client*: commits to its update, hides it, signs one set, and believes a result only after checking it.
 
 A sans-IO state machine: ``join`` takes the aggregator's first request and the trained update, ``receive``
 every further request, ``finish`` the result; each returns the bytes to send. A message that is refused
@@ -83,8 +82,7 @@ class Client:
         outbox: after ``join``: messages for single operators, to be sent to them beside the response. Empty for most
             backends.
 
-    States, in order: ``advertise`` (``join`` is awaited), the backend's further phases by name, ``result``,
-        ``done``.
+    States, in order: ``advertise`` (``join`` is awaited), the backend's further phases by name, ``result``, ``done``.
     """
 
     def __init__(
@@ -173,8 +171,7 @@ class Client:
                 instructions.
             TaskSpent: this client has signed a set for this round, or from this start model, before.
             AlreadyReleased: this client is bound to another update or configuration in this attempt.
-            RemoteProtocolError: the request is malformed, not signed by a pinned operator, or not for this
-                client.
+            RemoteProtocolError: the request is malformed, not signed by a pinned operator, or not for this client.
             LocalProtocolError: it has joined already.
         """
         self.examine(request, beacon=beacon, start_model=start_model, base_model=base_model, instructions=instructions)
@@ -428,9 +425,7 @@ class Client:
         return speak
 
     def _agree(self, phase: Phase, body: bytes) -> Callable[[], bytes]:
-        """Check the set, bind to it durably, and sign it: once for the task and round, whatever is asked
-        later.
-        """
+        """Check the set, bind to it durably, and sign it: once for the task and round, whatever is asked later."""
         session = self._joined()
         agreement = self._backend.agreement
         statement = decode(Statement, body, header_limit(self._config.cohort_size), phase=phase.name)
