@@ -25,6 +25,7 @@ from support.additive_round import (
     Crooked,
     Play,
     cheating,
+    commitment_bytes,
     federation,
     flipped,
     free_holder,
@@ -41,7 +42,6 @@ from support.additive_round import (
 )
 from support.federation import Federation, Tape, bulk_of, channel, edit, forge, header_of, identity, replace
 
-from mpc.ntt import N
 from mpc.ring import Vector, from_bytes
 from mpc.vector_shares import weighted_sum
 from secure_agg.backends.additive import faults, openings, rules
@@ -355,7 +355,7 @@ def test_an_honest_clients_shares_lie_on_a_polynomial() -> None:
     evidence = tape.finish()
     item = opening_of(evidence, CHEAT)
     found = decode(OpenedShares, item.nonce, SIZE)
-    ad, size = encode(advertisement(tape, CHEAT)), len(item.commitment) // 4
+    ad, size = encode(advertisement(tape, CHEAT)), commitment_bytes(tape.aggregator.config)
     accused(tape, rules.BAD_SHARES, CHEAT, ad, item.nonce, item.commitment)
     for parties, nonces, committed in (
         ((0, 1), found.nonces[:64], item.commitment[: 2 * size]),
@@ -582,7 +582,7 @@ def test_threshold_many_opened_shares_are_enough_and_fewer_are_not() -> None:
     for parties in ((), (0,), (1, 0), (0, 0), (3, 2, 1, 0)):
         some = changed(evidence, openings=tuple(partial_opening(item, parties) for item in evidence.openings))
         fails(some, tape.federation.trust)
-    size = 4 * evidence.config.commitment.rank * N
+    size = commitment_bytes(evidence.config)
     for parties in ((0, 4), (-1, 0), (0, 1 << 40)):
         openings_ = tuple(
             replace(item, nonce=encode(OpenedShares(parties, bytes(64))), commitment=item.commitment[: 2 * size])

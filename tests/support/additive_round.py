@@ -12,7 +12,7 @@ import pytest
 from support.federation import Federation, Tape, assert_is_mean, bulk_of, channel, forge, header_of, identity, replace
 
 from mpc.ntt import N
-from mpc.ring import P, Vector, add_into, from_bytes
+from mpc.ring import ELEMENT_BYTES, P, Vector, add_into, from_bytes
 from mpc.vector_shares import expand
 from secure_agg.backends.additive import AdditiveBackend, rules, wire
 from secure_agg.backends.additive.client import AdditiveClient
@@ -258,10 +258,19 @@ def blamed(tape: Play) -> list[tuple[str, str]]:
     return found
 
 
+def commitment_bytes(config: RoundConfig) -> int:
+    """Of one commitment, as it is sent."""
+    return ELEMENT_BYTES * N * config.commitment.rank
+
+
+NOBODY = ""
+
+
 def refused(call: Callable[[], object], error: type[SecureAggError], culprit: str | None = None) -> None:
+    """The call ends in this error, which names the culprit if one is given, and nobody for ``NOBODY``."""
     with pytest.raises(error) as caught:
         call()
-    assert culprit is None or caught.value.culprit == culprit
+    assert culprit is None or (caught.value.culprit or NOBODY) == culprit
 
 
 def proof(tape: Play, kind: str, culprit: str, public: bytes, *exhibits: bytes, **changes: Any) -> FaultProof:
