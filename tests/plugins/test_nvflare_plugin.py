@@ -33,6 +33,7 @@ from secure_agg.errors import (
 from secure_agg.fl.model_files import start_digest
 from secure_agg.fl.server_optimizers import ServerOptimizer
 from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.nvflare import configure, controller, secure, wire
 from secure_agg.plugins.nvflare.controller import SecureFedAvg
@@ -343,7 +344,8 @@ def test_a_site_that_answers_wrongly_is_out_and_named(
     seen: list[Shareable] = []
 
     def tamper(name: str, reply: Shareable) -> Shareable:
-        if name != "south" or len(reply.get("secure_agg.piece", b"")) < 200:
+        piece = reply.get("secure_agg.piece", b"")
+        if name != "south" or not piece or Parcel.from_bytes(piece).kind != parcels.ANSWER:
             return reply
         seen.append(reply)
         if what == "twice":
