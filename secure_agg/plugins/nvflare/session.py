@@ -50,7 +50,8 @@ class Joining:
         self._instructions, self._weight_key = instructions, weight_key
         arrays = named(model)
         self._layers = Layers.of(arrays)
-        self._model = self._layers.floats(arrays)
+        # A copy: an executor may train in the very arrays that it is handed, and then nothing would have changed.
+        self._model = [array.copy() for array in self._layers.floats(arrays)]
         self._begun = threading.Event()
         self._trained: Future[Trained] = Future()
         self._answer: Future[bytes] = Future()
@@ -111,7 +112,7 @@ class Session:
         self._turn = threading.Lock()
         self._request: bytes | None = None
         self._joining: Joining | None = None
-        self.passed: Shareable | None = None
+        self.passed: dict[str, Shareable] = {}  # what has left a chain of filters last, by its direction
 
     @staticmethod
     def of(fl_ctx: FLContext) -> Session:
