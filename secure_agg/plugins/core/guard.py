@@ -81,6 +81,9 @@ class Guard:
         link = home.chain.link
         if link is None or (link.rounds == 0 and link.model != config.base_model):
             home.chain.start(model)
+        elif link.rounds == 0 and config.task == home.task and _types(home.chain.model()) != _types(model):
+            # The digest is of values. The next model is rounded to the types of the one that all have trained from.
+            home.chain.start(model)
 
     def learn(self, config: RoundConfig, verified: Verified, start: Floats | None = None) -> None:
         """Go on to the model that a verified result leads to, if it is the next one.
@@ -144,3 +147,7 @@ class Guard:
         else:
             which = "the first one of this node" if self._home.start_model is None else "the pinned start model"
         return f"the model is {found.hex()[:16]}…, and {which} is {expected.hex()[:16]}…"
+
+
+def _types(model: Floats) -> list[str]:
+    return [array.dtype.name for array in model]
