@@ -9,6 +9,7 @@ import msgspec
 
 from secure_agg.errors import ConfigError
 from secure_agg.planning.work import PARALLEL, Operation, Work
+from secure_agg.protocol.ready import ready
 
 _LARGEST: Final = 1 << 16
 
@@ -61,7 +62,7 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 data = file.read(_LARGEST + 1)
             if len(data) > _LARGEST:
                 raise ValueError(f"it is larger than {_LARGEST} bytes")
-            return msgspec.json.decode(data, type=Constants)
+            return msgspec.json.decode(data, type=ready(Constants))
         except (OSError, ValueError, msgspec.DecodeError) as error:
             raise ConfigError(f"{path} holds no constants of a machine: {error}") from error
 

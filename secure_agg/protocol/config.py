@@ -332,7 +332,7 @@ class Layout:
         limbs: coordinates that carry the weight, base 2^(bits − 1), least significant first.
         counts: coordinates that count clients whose weight was lowered, and raised; see ``Policy.counts``.
         randomness: coordinates of the commitment's s.
-        elements: that are committed to beside s: values and limbs, packed where the policy says so.
+        elements: that are committed to beside s: values, limbs and counts, packed where the policy says so.
     """
 
     values: int

@@ -16,6 +16,7 @@ import msgspec
 from mpc.framing import frame
 from secure_agg.errors import MalformedMessage, UnknownSender, WrongContext, WrongPhase
 from secure_agg.protocol.identity import Identity, verify_signature
+from secure_agg.protocol.ready import ready
 
 VERSION: Final = 1
 _LENGTH_BYTES: Final = 4
@@ -42,7 +43,7 @@ def decode(kind: type[_T], data: bytes | memoryview, limit: int, *, phase: str =
     if len(data) > limit:
         raise MalformedMessage(f"{kind.__name__} has {len(data)} bytes, above {limit}", phase=phase, culprit=culprit)
     try:
-        value = msgspec.msgpack.decode(data, type=kind)
+        value = msgspec.msgpack.decode(data, type=ready(kind))
     except (msgspec.DecodeError, ValueError, MemoryError, RecursionError) as error:
         raise MalformedMessage(f"no {kind.__name__}: {error}", phase=phase, culprit=culprit) from error
     if _encoder.encode(value) != data:

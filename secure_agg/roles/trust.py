@@ -19,6 +19,7 @@ from secure_agg.protocol.claims import SUMS_ONLY, check_claims, in_order
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.identity import Roster, check_id, check_public_key
+from secure_agg.protocol.ready import ready
 from secure_agg.tlog.cosignature import WitnessKey
 from secure_agg.tlog.note import VerifierKey, check_key_name
 from secure_agg.tlog.policy import Witnessed, WitnessPolicy
@@ -260,7 +261,7 @@ class Trust:
                 if claims != in_order(claims):
                     raise ConfigError(f"a trust file has the claims {claims!r}, which are unknown or out of order")
                 roster = _keys_from_json(entry["roster"])
-                tasks[name] = TaskTrust(roster, msgspec.convert(fields, Policy), frozenset(claims))
+                tasks[name] = TaskTrust(roster, msgspec.convert(fields, ready(Policy)), frozenset(claims))
             return Trust(
                 tasks=tasks,
                 operators=_keys_from_json(document["operators"]),

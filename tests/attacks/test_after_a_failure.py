@@ -52,7 +52,7 @@ def cheating(monkeypatch: pytest.MonkeyPatch, federation: Federation, how: str) 
         if how == FLIPPED:
             vector[3] ^= 1
             return Committed(vector, made.commitment, made.encoded)
-        vector[3] = 1 << 24
+        vector[3] = config.policy.base  # more than the sum of all may be
         size = config.layout.committed
         return Committed(vector, commitment.commit(vector[:size], vector[size:], config.commitment.rank), made.encoded)
 

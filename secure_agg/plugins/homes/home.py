@@ -35,6 +35,7 @@ from secure_agg.protocol.certificate import KeyCertificate, setup_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import MAX_SETUP, decode
+from secure_agg.protocol.ready import ready
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.operators import OperatorRole
 from secure_agg.roles.trust import Trust
@@ -354,7 +355,7 @@ class ServerHome:
         """
         path = self.path / _OPERATORS
         try:
-            return msgspec.json.decode(keystore.read_private(path, _MAX_OPERATORS), type=dict[str, Place])
+            return msgspec.json.decode(keystore.read_private(path, _MAX_OPERATORS), type=ready(dict[str, Place]))
         except msgspec.MsgspecError as error:
             raise ConfigError(f"{path}: {error}") from None
 
@@ -483,7 +484,7 @@ def _read_settings(path: Path, kind: type[_S]) -> _S:
     if mode & 0o077:
         raise ConfigError(f"folder {path} is accessible to others: chmod 700 it")
     try:
-        return msgspec.json.decode(keystore.read_private(path / _SETTINGS, _MAX_SETTINGS), type=kind)
+        return msgspec.json.decode(keystore.read_private(path / _SETTINGS, _MAX_SETTINGS), type=ready(kind))
     except msgspec.MsgspecError as error:
         raise ConfigError(f"{path / _SETTINGS}: {error}") from None
 
