@@ -16,7 +16,8 @@ from secure_agg.errors import ConfigError
 from secure_agg.fl.model_files import digest_argument
 from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer
 from secure_agg.plugins.homes import federation
-from secure_agg.plugins.homes.home import ClientHome, ServerHome
+from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import Option, Policy
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.trust import Trust

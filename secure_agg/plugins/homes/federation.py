@@ -25,16 +25,9 @@ from secure_agg.local.dealing import deal
 from secure_agg.local.rounds import AGGREGATOR, AGGREGATORS, KEY_HOLDERS
 from secure_agg.plugins.core.metrics import MetricCodec
 from secure_agg.plugins.core.participant import EVALUATION
-from secure_agg.plugins.homes.home import (
-    CERTIFICATE_FILE,
-    KEY_FILE,
-    PASSPHRASE_FILE,
-    TRUST_FILE,
-    ClientHome,
-    Place,
-    ServerHome,
-    check_rules,
-)
+from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
+from secure_agg.plugins.homes.folder import check_rules
+from secure_agg.plugins.homes.server import CERTIFICATE_FILE, KEY_FILE, PASSPHRASE_FILE, Place, ServerHome
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.identity import Identity, Roster, check_id
 from secure_agg.roles.trust import TaskTrust, Trust
