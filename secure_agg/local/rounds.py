@@ -81,8 +81,8 @@ class Result:
         evidence: all that an auditor needs.
         receipt: inclusion in the ledger, or None where none was given.
         faults: what was proved of parties that broke the protocol without stopping the round.
-        stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase, clients' figures being means; how many
-            values of all clients were clipped, ``clipped_values``, and of each array that has any,
+        stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase, clients' figures being means; where
+            values were clipped how many, of all clients, ``clipped_values``, and of each array that has any,
             ``clipped_values.array_<index>``.
     """
 
@@ -252,7 +252,8 @@ class LocalRound:
             for phase in sorted({phase for seconds in timed for phase in seconds}):
                 stats[f"{role}.{phase}_s"] = mean([seconds.get(phase, 0.0) for seconds in timed])
         clipped = self.clipping().clipped
-        stats["clipped_values"] = float(sum(clipped))
+        if any(clipped):
+            stats["clipped_values"] = float(sum(clipped))
         stats |= {f"clipped_values.array_{i}": float(count) for i, count in enumerate(clipped) if count}
         return stats
 

@@ -244,7 +244,7 @@ def test_a_client_is_bound_to_one_session() -> None:
 
 
 def test_resending_after_a_restart_means_the_identical_bytes() -> None:
-    federation = Federation(5, policy_changes={"rounding": "stochastic"})
+    federation = Federation(5)
     tape = Tape.start(federation).until("unmask")
     again = federation.client("c000")
     assert (

@@ -143,7 +143,7 @@ def test_rounds_follow_each_other_in_a_ledger_and_pass_its_audit(options: Mappin
 
 # --- who is accepted ------------------------------------------------------------------------------------------
 
-UNIT_STEP: Mapping[str, Any] = {"bits": 8, "clip": 127.5, "max_weight": 70_000}  # one step is exactly 1; three limbs
+UNIT_STEP: Mapping[str, Any] = {"bits": 8, "clip": 127.0, "max_weight": 70_000}  # one step is exactly 1; three limbs
 
 
 def vector_of(config: RoundConfig, values: list[int], weight: int = 1) -> list[int]:
@@ -209,16 +209,15 @@ def test_a_verdict_follows_from_the_clients_own_vector(data: st.DataObject) -> N
     assert judge(config, np.array(rows, np.uint64)) == tuple(map(honest, rows))
 
 
-def test_an_update_that_rounds_down_may_need_a_whole_step_more_than_its_norm() -> None:
-    """The centre stands half a step above 0, and nearest rounding puts it right: tiny values below 0 are a step off."""
-    policy = Policy.default(3, backend="crypten", bits=8, clip=127.5, options=(Option("norm_bound_milli", 3_999),))
-    tiny = FixedPoint(policy)
-    out = np.zeros(17, np.uint32)
-    tiny.encode([np.full(16, -1e-6)], 1, bytes(32), out)
-    squared = ((out[:16].astype(np.int64) - rules.centre(policy)) ** 2).sum()
-    assert squared == 16 > rules.squared_bound(policy) == 15
-    tiny.encode([np.full(16, 1e-6)], 1, bytes(32), out)
-    assert ((out[:16].astype(np.int64) - rules.centre(policy)) ** 2).sum() == 0
+def test_an_update_may_need_a_whole_step_more_than_its_norm_in_each_value() -> None:
+    """Rounded away from 0, tiny values are a step off; a step is 1 here, and nothing is further off."""
+    policy = Policy.default(3, backend="crypten", bits=8, clip=127.0, options=(Option("norm_bound_milli", 3_999),))
+    fixed, out = FixedPoint(policy), np.zeros(4097, np.uint32)
+    assert rules.squared_bound(policy) == 15
+    for value in (-0.75, 0.75, -1e-12):
+        fixed.encode([np.full(4096, value)], 1, bytes(32), out)
+        distances = out[:4096].astype(np.int64) - rules.centre(policy)
+        assert set(distances.tolist()) <= {0, int(np.copysign(1, value))}
 
 
 CHEATS: Mapping[str, Mapping[str, Any]] = {
@@ -287,7 +286,7 @@ def test_with_fewer_accepted_than_min_clients_nothing_is_summed(monkeypatch: pyt
         (MEDIAN, {"max_weight": 2}),
         (TRIMMED, {"max_weight": 7}),
         (NORM, {"max_clients": 65}),
-        ({"norm_bound_milli": 1}, {"clip": 127.5, "bits": 8}),  # below one step
+        ({"norm_bound_milli": 1}, {"clip": 127.0, "bits": 8}),  # below one step
     ],
 )
 def test_unfit_settings_are_refused(options: dict[str, int], more: dict[str, Any]) -> None:

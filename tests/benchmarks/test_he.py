@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.paillier_keys import P, Q
+from support.paillier import P, Q
 
 from benchmarks.__main__ import main
 from benchmarks.core.memory import growth

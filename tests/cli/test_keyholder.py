@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from support.federation import names
-from support.paillier_keys import P, Q
+from support.paillier import P, Q
 
 from mpc.paillier import threshold as threshold_paillier
 from secure_agg.cli import exits, main

@@ -25,7 +25,7 @@ from secure_agg.backends.additive import rules, wire
 from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.certificate import setup_digest
-from secure_agg.protocol.codec import model_digest
+from secure_agg.protocol.codec import MARK, FixedPoint, model_digest
 from secure_agg.protocol.config import Option, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.fault import FaultProof
@@ -267,6 +267,18 @@ def _commitment(rank: int) -> dict[str, Any]:
     }
 
 
+def _codec() -> dict[str, Any]:
+    policy = Policy.default(3, clip=1.5, bits=10, max_weight=5000, weight_scale=2, weight_span=8, first_weight=1000)
+    fixed, values = FixedPoint(policy, 1000), [0.0, 1.5, -2.0, 1e-3, -0.7, MARK]
+    rows = []
+    for weight in (7, 300, 5000):
+        out = np.empty(len(values) + fixed.limbs + fixed.counts, dtype=np.uint32)
+        fixed.encode([np.array(values)], weight, KEY, out)
+        rows.append({"weight": weight, "encoded": out.tolist()})
+    limits = {name: getattr(policy, name) for name in ("clip", "bits", "max_weight", "weight_scale", "weight_span")}
+    return {"policy": limits, "weight_limit": 1000, "key": KEY.hex(), "values": values, "clients": rows}
+
+
 def vectors(made: Round) -> dict[str, Any]:
     """The intermediate values, by the product."""
     evidence, record = made.evidence, made.verified.record
@@ -303,6 +315,7 @@ def vectors(made: Round) -> dict[str, Any]:
             "elements": [0.5, -1.0, 0.1, 3.0, -0.0],
             "digest": model_digest([np.array([[0.5, -1.0], [0.1, 3.0]]), np.array([-0.0])]).hex(),
         },
+        "codec": _codec(),
         "commitments": [_commitment(rank) for rank in (3, 4)],
         "round": {
             "evidence": EVIDENCE,

@@ -54,6 +54,8 @@ from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.shareholder import ShareHolder
 from secure_agg.tlog.receipt import Receipt
 
+pytestmark = pytest.mark.filterwarnings("ignore::secure_agg.errors.SecureAggWarning")
+
 
 class Case(NamedTuple):
     """A backend under test."""

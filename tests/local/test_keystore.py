@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from support.federation import identity, names
-from support.paillier_keys import P, Q
+from support.paillier import P, Q
 
 from mpc.paillier import threshold as threshold_paillier
 from secure_agg import backends

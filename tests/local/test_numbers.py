@@ -220,7 +220,7 @@ def test_who_passes_weights_is_told_so(values: list[float]) -> None:
 
 def test_nothing_is_said_where_nothing_is_clipped() -> None:
     result = secure_agg.aggregate(same(np.array([8.0, -8.0, 0.0])), backend="plain")
-    assert result.stats["clipped_values"] == 0.0
+    assert not [name for name in result.stats if "clipped" in name]
 
 
 # --- what is taken and what is not ------------------------------------------------------------------------------

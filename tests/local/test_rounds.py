@@ -18,6 +18,8 @@ from secure_agg.protocol.config import Policy
 BACKENDS = ["masking", "plain"]
 LATE = ("consistency", "unmask")
 
+pytestmark = pytest.mark.filterwarnings("ignore::secure_agg.errors.SecureAggWarning")
+
 
 @st.composite
 def rounds(draw: st.DrawFn) -> dict[str, Any]:
@@ -69,20 +71,17 @@ def test_the_average_is_bit_equal_to_numpys_exact_sum(case: dict[str, Any]) -> N
 @given(
     st.integers(0, 2**32),
     st.integers(3, 6),
-    st.sampled_from(["nearest", "stochastic"]),
     st.integers(4, 18),
     st.sampled_from([1, 7, 1000]),
 )
-def test_the_mean_is_within_the_documented_error_bound(
-    seed: int, n: int, rounding: str, bits: int, heaviest: int
-) -> None:
+def test_the_mean_is_within_the_documented_error_bound(seed: int, n: int, bits: int, heaviest: int) -> None:
     rng = np.random.default_rng(seed)
     updates = {name: [rng.normal(size=(40,))] for name in names(n)}
     weights = {name: int(rng.integers(1, heaviest + 1)) for name in names(n)}
-    result = secure_agg.aggregate(updates, weights=weights, clip=2.0, bits=bits, rounding=rounding, max_weight=heaviest)
+    result = secure_agg.aggregate(updates, weights=weights, clip=2.0, bits=bits, max_weight=heaviest)
     total = sum(weights.values())
     exact = sum(np.clip(updates[name][0], -2.0, 2.0) * weights[name] for name in updates) / total
-    bound = (4.0 / ((1 << bits) - 1)) * n * heaviest / total
+    bound = (2.0 / ((1 << (bits - 1)) - 1)) * n * heaviest / total
     assert np.abs(result.average[0] - exact).max() <= bound * (1 + 1e-9)
 
 
@@ -108,7 +107,7 @@ def test_updates_of_every_supported_layout_are_the_same_update() -> None:
     layouts = [base, base.astype(">f4"), np.asfortranarray(base), np.repeat(base, 2, axis=1)[:, ::2]]
     updates = {name: [layout] for name, layout in zip(names(4), layouts, strict=True)}
     result = secure_agg.aggregate(updates)
-    assert np.abs(result.average[0] - base).max() <= 16 / 65535
+    assert np.abs(result.average[0] - base).max() <= 8 / 32767
 
 
 @pytest.mark.parametrize(
@@ -116,7 +115,7 @@ def test_updates_of_every_supported_layout_are_the_same_update() -> None:
     [
         ([np.ones(3, np.float16)], "float16"),
         ([np.ones(3, np.int32)], "int32"),
-        ([np.array(1.0)], "dimension"),
+        ([np.array(1.0)], "arrays of shapes"),
         ([np.ones((0, 3))], "elements"),
         ([], "no arrays"),
         ([np.array([1.0, np.nan, 0.0])], "index 1"),
@@ -155,7 +154,7 @@ def test_a_weight_out_of_range_is_refused(weight: Any) -> None:
         ({"min_clients": 1}, "min_clients"),
         ({"min_clients": 4}, "min_clients"),
         ({"rounding": "up"}, "rounding"),
-        ({"max_clients": 1 << 12}, "binding"),
+        ({"max_clients": 1 << 12, "bits": 16}, "binding"),
         ({"round": -1}, "round"),
         ({"task": ""}, "id"),
     ],
@@ -183,4 +182,4 @@ def test_stats_are_flat_and_complete() -> None:
 def test_extreme_values_survive() -> None:
     updates = {name: [np.array([1e30, -1e30, 8.0, -8.0, 0.0])] for name in names(3)}
     result = secure_agg.aggregate(updates)
-    assert np.allclose(result.average[0], [8, -8, 8, -8, 0], atol=16 / 65535)
+    assert np.allclose(result.average[0], [8, -8, 8, -8, 0], atol=8 / 32767)

@@ -11,7 +11,7 @@ import phe
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.paillier_keys import N2, PACKING, PUBLIC, SECRET, N, P, Q, vector_of
+from support.paillier import N2, PACKING, PUBLIC, SECRET, N, P, Q, vector_of
 
 from mpc.keystream import KeyStream
 from mpc.paillier import phe as paillier_phe

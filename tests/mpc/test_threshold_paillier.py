@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from support.paillier_keys import N2, PACKING, PUBLIC, P, Q, vector_of
+from support.paillier import N2, PACKING, PUBLIC, P, Q, vector_of
 
 from mpc.keystream import KeyStream
 from mpc.paillier.packing import Accumulator, encrypt_vector, parse_vector

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from support.paillier_keys import P, Q
+from support.paillier import P, Q
 
 from mpc.keys import KeyPair
 from mpc.paillier.paillier import SecretKey, generate

@@ -25,6 +25,7 @@ from secure_agg.errors import (
     AlreadyReleased,
     LocalProtocolError,
     MalformedMessage,
+    PolicyViolation,
     RemoteProtocolError,
     WrongContext,
     WrongPhase,
@@ -236,7 +237,25 @@ class Participant:
             raise WrongContext(f"the round is of task {config.task!r}, this node's is {home.task!r}")
         if config.shapes != round_shapes(config.policy, model, trains=config.task == home.task):
             raise WrongContext("the round's arrays are not those of the model and its metrics")
+        self._check_limit(config)
         self._guard.check(config)  # whose base_model is the digest of this model
+
+    def _check_limit(self, config: RoundConfig) -> None:
+        """Refuse a weight limit that does not follow from what is pinned and verified. A server that could choose it
+        would read a node's weight off its refusals, by halves, and off the counts of weights that were limited.
+
+        Raises:
+            PolicyViolation: it is another one, whatever this node weighs.
+        """
+        policy, due = config.policy, config.policy.first_weight or config.policy.max_weight
+        if policy.weight_scale and config.previous_record != NO_DIGEST:
+            home = self._home
+            after = bonds.weight_limit_after(home.store, home.name, config.task, config.previous_record)
+            if after is None:
+                raise PolicyViolation("the round follows from a result that this node has not verified")
+            due = after
+        if config.weight_limit != due:
+            raise PolicyViolation(f"the round's weights are limited to {config.weight_limit}, and it has to be {due}")
 
     def _is_begun(self, config: RoundConfig) -> bool:
         """Whether this attempt's update is there already.
@@ -252,10 +271,14 @@ class Participant:
         return True
 
     def _train(self, config: RoundConfig, model: Floats, train: Callable[[], Trained]) -> _Update:
-        trained = train()
+        trained, trains = train(), config.task == self._home.task
+        if bool(trained.arrays) != trains:
+            # Its sums would be over the same work as another round's, and over other nodes: a difference shows one's.
+            asked, summed = ("an evaluation", "updates") if trains else ("training", "metrics of an evaluation")
+            raise PolicyViolation(f"{asked} was asked for in a round that sums {summed}", phase=ADVERTISE)
         metrics = scalars(trained.metrics)
         arrays: list[npt.NDArray[Any]] = []
-        if config.task == self._home.task:
+        if trains:
             step = difference(trained.arrays, model)
             metrics[CLIPPED] = clipped_share(step, config.policy.clip)
             arrays = [*step, signs(trained.arrays, sign_slots(model, MAX_SIGNS), MAX_SIGNS)]

@@ -100,7 +100,7 @@ class Journal:
 
         Args:
             key: of the attempt.
-            arrays: by name: float16, float32 or float64, with a dimension or more.
+            arrays: by name: float16, float32 or float64; one number may stand as an array without dimensions.
             facts: JSON values.
 
         Raises:
@@ -207,9 +207,9 @@ class Journal:
         if total > self._max_parameters:
             raise ConfigError(f"the arrays {name!r} have {total} elements, above max_parameters {self._max_parameters}")
         for array in arrays:
-            if array.dtype not in _DTYPES or not array.ndim:
-                raise ConfigError(f"an array of {name!r} is of {array.dtype} and shape {array.shape}")
-            np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+            if array.dtype not in _DTYPES:
+                raise ConfigError(f"an array of {name!r} is of {array.dtype}, not of floats")
+            np.lib.format.write_array(file, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
 
 
 def _file_name(name: str) -> str:
@@ -228,7 +228,7 @@ def _read_array(file: IO[bytes], end: int, room: int) -> npt.NDArray[Any]:
         raise ValueError("arrays in another format")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     count = math.prod(shape)
-    if dtype not in _DTYPES or fortran or not shape or count > room or count * dtype.itemsize > end - file.tell():
+    if dtype not in _DTYPES or fortran or count > room or count * dtype.itemsize > end - file.tell():
         raise ValueError(f"an array of {dtype} and shape {shape} does not belong there")
     return np.fromfile(file, dtype, count).reshape(shape)
 

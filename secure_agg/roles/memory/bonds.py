@@ -150,7 +150,22 @@ def learn_result(store: AttemptStore, client: str, record: RoundRecord) -> None:
         record: of a round of which the client has checked the evidence, and the ledger's receipt where it pins a
             ledger; also of one it had no part in.
     """
-    store.put(_scope(client, record.task), _result(record.result_model), b"1")
+    scope = _scope(client, record.task)
+    store.put(scope, _limit(record.digest()), integer(record.next_weight_limit))
+    store.put(scope, _result(record.result_model), b"1")
+
+
+def weight_limit_after(store: AttemptStore, client: str, task: str, record: bytes) -> int | None:
+    """What a result that this client has verified says of the weights of the round that follows.
+
+    Args:
+        record: digest of the result's record.
+
+    Returns:
+        Its ``next_weight_limit``; None where this client has verified no such result.
+    """
+    found = store.get(_scope(client, task), _limit(record))
+    return None if found is None else int.from_bytes(found, "little")
 
 
 def learn_model(store: AttemptStore, client: str, task: str, model: bytes) -> None:
@@ -171,6 +186,10 @@ def has_signed(store: AttemptStore, client: str, task: str) -> bool:
 
 def _scope(client: str, task: str) -> Scope:
     return client, task, "task"
+
+
+def _limit(record: bytes) -> str:
+    return f"weight limit after {record.hex()}"
 
 
 def _result(model: bytes) -> str:

@@ -3,7 +3,7 @@
  * LD_PRELOAD=shim.so CRASH_ROOT=/directory program; the program calls, through ctypes:
  *   crash_arm(at, action)   act at the at-th call from now on (from 1); 0 only counts
  *   crash_count()           calls since then
- *   crash_log(path)         write every call down in a file, with its data; see tests/crash/powercut.py
+ *   crash_log(path)         write every call down in a file, with its data; see tests/ledger/crash/powercut.py
  *   crash_note(text)        a line of the program's own in that file
  *
  * Actions: an errno > 0 (the call fails and does nothing), KILL (SIGKILL before the call), TORN (SIGKILL when half of

@@ -1,4 +1,4 @@
-"""A Paillier key of 2,048 bits that is the same in every test, and vectors for it."""
+"""A whole Paillier key from primes that were found before, and vectors to encrypt with it."""
 
 from __future__ import annotations
 
