@@ -46,6 +46,7 @@ _SCHEMA: Final = (
     "CREATE TABLE approved (size INTEGER PRIMARY KEY, root BLOB NOT NULL, approval BLOB NOT NULL)",
 )
 _LEAF: Final = "SELECT idx, task, round, record, leaf_hash FROM leaves"
+_INDEX: Final = "SELECT idx FROM leaves"
 _COVERED: Final = "idx < (SELECT max(size) FROM heads)"
 SignHead = Callable[[int, bytes], SignedHead]
 """``(size, root)`` to a head signed by the log's key."""
@@ -247,6 +248,11 @@ class Database:
             LedgerDamaged: see ``leaf``.
         """
         return self._leaf(f"{_LEAF} WHERE task = ? AND {_COVERED} ORDER BY round DESC LIMIT 1", task)
+
+    def indexes(self, task: str) -> tuple[int, ...]:
+        """Of all leaves of a task, in the order of their rounds."""
+        found = self.rows(f"{_INDEX} WHERE task = ? AND {_COVERED} ORDER BY round", task)
+        return tuple(index for (index,) in found)
 
     def node(self, level: int, index: int) -> bytes:
         """The root of a complete subtree: a :data:`merkle.NodeSource`.

@@ -335,6 +335,12 @@ class Ledger:
         leaf = self._database.find(task, round)
         return None if leaf is None else leaf.index
 
+    def indexes(self, task: str) -> tuple[int, ...]:
+        """The indexes of a task's rounds, in order. Their numbers grow, but may leave some out: of rounds that came to
+        nothing, and of no others.
+        """
+        return self._database.indexes(task)
+
     def last(self, task: str) -> RoundRecord | None:
         """A task's newest record, or None.
 

@@ -16,6 +16,7 @@ from support.additive_round import (
     A4,
     ALL_OF_3,
     CHEAT,
+    NOBODY,
     OTHERS,
     SIZE,
     TWO_OF_4,
@@ -24,6 +25,7 @@ from support.additive_round import (
     assert_exact,
     blamed,
     cheating,
+    commitment_bytes,
     federation,
     flipped,
     free_holder,
@@ -227,7 +229,7 @@ def test_a_copied_letter_or_advertisement_signed_anew_is_nobody_elses_share() ->
     theirs = tape.answer("c000")
     tape.deliver(theirs)
     copied = forge(theirs, identity(CHEAT), sender=CHEAT)
-    refused(lambda: tape.deliver(copied), DuplicateMessage, CHEAT)
+    refused(lambda: tape.deliver(copied), DuplicateMessage, NOBODY)
     tape.answer_all(but=("c000",))
     for aggregator in (A1, A2, A3):
         letter = forge(tape.post.letters["c000", aggregator], identity(CHEAT), sender=CHEAT)
@@ -351,15 +353,15 @@ def test_an_aggregator_gives_out_no_partial_sum_over_shares_on_no_polynomial(mon
     tape = play(federation(TWO_OF_4)).until("reveal-commitments")
     tape.answer_all()
     request = partial_sum_request(tape, A1, (A1, A2, A3, A4))
-    refused(lambda: tape.local.holders[A1].receive(request), BadCommitment, CHEAT)
+    refused(lambda: tape.local.holders[A1].receive(request), BadCommitment, tape.federation.operator.name)
 
 
 class NotCanonical(AdditiveClient):
     """Signs the hash of a commitment that is spelled in another way."""
 
     def bind(self, commitment: Commitment, nonce: bytes, vector: Vector) -> bytes:
-        hashes = super().bind(commitment, nonce, vector)
-        self._hashes = rules.share_hash(self._config, self._name, 0, b"\xff" * 6144, self._nonce(0)) + hashes[32:]
+        hashes, strange = super().bind(commitment, nonce, vector), b"\xff" * commitment_bytes(self._config)
+        self._hashes = rules.share_hash(self._config, self._name, 0, strange, self._nonce(0)) + hashes[32:]
         return self._hashes
 
 
@@ -375,7 +377,8 @@ def test_client_and_aggregator_together_get_no_commitment_through_that_is_not_ca
         except BadShare:
             header = args[6]
             nonce, _, _ = wire.unseal(args[8], args[2], args[3], args[5], header.hashes, header.sealed, args[7])
-            return shares.OpenedShare(np.zeros(args[0].layout.hashed, np.uint32), b"\xff" * 6144, nonce)
+            strange = b"\xff" * commitment_bytes(args[0])
+            return shares.OpenedShare(np.zeros(args[0].layout.hashed, np.uint32), strange, nonce)
 
     monkeypatch.setattr("secure_agg.backends.additive.shares.open_share", lenient)
     tape = play(federation())
@@ -478,14 +481,15 @@ def test_a_wrong_reveal_is_proved(part: str) -> None:
         tape = play(federation(options)).until("reveal-commitments")
         good = tape.answer(A2)
         nonces, bulk = decode(Revealed, header_of(good).body, SIZE).nonces, bulk_of(good)
+        one = commitment_bytes(tape.aggregator.config)
         if part == "nonces":
             nonces = flipped(nonces, 70)
         elif part == "commitments":
-            bulk = flipped(bulk, 3 * 6144 + 4)
+            bulk = flipped(bulk, 3 * one + 4)
         elif part == "order":
-            nonces, bulk = nonces[32:64] + nonces[:32] + nonces[64:], bulk[6144:12288] + bulk[:6144] + bulk[12288:]
+            nonces, bulk = nonces[32:64] + nonces[:32] + nonces[64:], bulk[one : 2 * one] + bulk[:one] + bulk[2 * one :]
         else:
-            nonces, bulk = nonces[:32] * 2 + nonces[64:], bulk[:6144] * 2 + bulk[12288:]
+            nonces, bulk = nonces[:32] * 2 + nonces[64:], bulk[:one] * 2 + bulk[2 * one :]
         wrong = edit(good, identity(A2), Revealed, partial(replace, nonces=nonces))
         wrong = forge(wrong, identity(A2), bulk=bulk)
         if options is ALL_OF_3:
@@ -569,7 +573,7 @@ def test_a_proof_that_an_aggregator_makes_up_is_not_believed() -> None:
     bad = reseal(letter, small=open_letter(letter).nonce + bytes(32))
     made_up = proof(tape, rules.BAD_SHARE, CHEAT, impostor.public, forge(bad, impostor), open_letter(letter).key)
     assert Auditor().verify_fault(made_up) == CHEAT, "without pins anybody can be anybody"
-    refused(lambda: Auditor(where.trust).verify_fault(made_up), TrustError, CHEAT)
+    refused(lambda: Auditor(where.trust).verify_fault(made_up), TrustError, NOBODY)
     body = made_up.to_bytes()
 
     def accuse(answer: Collected) -> Collected:

@@ -51,10 +51,10 @@ def cheating(monkeypatch: pytest.MonkeyPatch, federation: Federation, how: str) 
         vector = made.vector.copy()
         if how == FLIPPED:
             vector[3] ^= 1
-            return Committed(vector, made.commitment, made.clipped)
+            return Committed(vector, made.commitment, made.encoded)
         vector[3] = 1 << 24
         size = config.layout.committed
-        return Committed(vector, commitment.commit(vector[:size], vector[size:], config.commitment.rank), made.clipped)
+        return Committed(vector, commitment.commit(vector[:size], vector[size:], config.commitment.rank), made.encoded)
 
     monkeypatch.setattr(client, "commit_update", commit)
 

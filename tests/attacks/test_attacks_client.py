@@ -12,7 +12,7 @@ from support.refusals import CHEAT, NOBODY, refused
 
 from mpc import ring
 from mpc.keys import KeyPair
-from mpc.ring import P
+from mpc.ring import P, Vector
 from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.wire import Edge, KeyShares, MaskedPart, Released
 from secure_agg.errors import (
@@ -152,9 +152,14 @@ def test_revealing_commitments_at_once_would_let_the_last_client_choose_the_resu
     """Why every client first signs a hash: with C = h(wanted) − (the others' sum) any result passes the check."""
     federation = Federation(3)
     config = federation.config()
-    others = [commitment.commit(np.full(14, i, np.uint32), np.full(2560, i, np.uint32), 3) for i in (5, 9)]
-    wanted, opened = np.full(14, 12345, np.uint32), np.full(2560, 7, np.uint32)
-    chosen = commitment.commit(wanted, opened, 3).elements.copy()
+    layout, rank = config.layout, config.commitment.rank
+
+    def both(x: int, s: int) -> tuple[Vector, Vector]:
+        return np.full(layout.committed, x, np.uint32), np.full(layout.randomness, s, np.uint32)
+
+    others = [commitment.commit(*both(i, i), rank) for i in (5, 9)]
+    wanted, opened = both(12345, 7)
+    chosen = commitment.commit(wanted, opened, rank).elements.copy()
     for other in others:
         ring.subtract_from(chosen, other.elements)
     statement = AggregateStatement(config.commitment, config.policy.top, (*others, Commitment(chosen)), wanted, opened)

@@ -172,6 +172,21 @@ def test_before_anything_is_signed_an_operator_may_correct_the_first_model(world
     follow(world, 1)
 
 
+@pytest.mark.parametrize("asks", ["round", "evaluate"])
+def test_values_in_other_types_at_first_do_not_lead_a_node_astray(world: World, asks: str) -> None:
+    """A digest is of values, so the first model may have come in other types before: in an attempt that failed, or to
+    be evaluated. Nodes go on in the types of the round that they were in.
+    """
+    wide = [array.astype(np.float64) for array in model()]
+    nodes = world.nodes(wide, silent=dict.fromkeys(NAMES, ("step", 1)))
+    if asks == "evaluate":
+        world.coordinator.evaluate(wide, nodes.evaluating())
+    else:
+        with pytest.raises(TooFewClients):
+            world.coordinator.round(wide, nodes)
+    follow(world, 2)
+
+
 def test_a_node_that_has_lost_its_models_takes_no_first_one_again(world: World) -> None:
     at = follow(world, 1)
     for path in world.homes.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.private.privacy_manager import Scope
 from support.nvflare_network import Network, carried
 
-from secure_agg.errors import MalformedMessage, SecureAggError, UpdateError
+from secure_agg.errors import MalformedMessage, PolicyViolation, SecureAggError, UpdateError
 from secure_agg.fl.layers import Layers
 from secure_agg.ledger.log import Ledger
+from secure_agg.plugins.core.parcels import JOIN
 from secure_agg.plugins.homes import federation
-from secure_agg.plugins.nvflare import given, models
+from secure_agg.plugins.nvflare import given, models, wire
 from secure_agg.protocol.config import Policy
 
 NAMES = ("north", "east", "south", "west")
@@ -253,6 +255,36 @@ def test_a_failure_leaves_a_site_as_one_of_nvflares_codes(world: World, said: An
     reply = site.filtered(Scope.TASK_RESULT_FILTERS_NAME, FilterKey.OUT, "train", make_reply(said, {"why": "4711"}))
     assert reply.get_return_code() == leaves
     assert set(reply[ReservedHeaderKey.HEADERS]) == {ReservedHeaderKey.RC}
+
+
+def test_what_was_trained_as_one_task_says_is_not_the_result_of_another(world: World) -> None:
+    """A server may have a second task done while an executor is at the first: the first one's result would come in the
+    second one's round, whose instructions the others were given too.
+    """
+    site = world.network.engine.sites["north"]
+    joins: list[Shareable] = []
+
+    def note(name: str, message: Shareable) -> Shareable:
+        if name == "north" and message.get("secure_agg.kind") == JOIN:
+            joins.append(message)
+        return message
+
+    def train_meanwhile(name: str, asked: FLModel) -> FLModel:
+        if "the first task" in world.called:
+            return world._train(name, asked)
+        site.receive(wire.TOPIC, carried(joins[0]))
+        second = threading.Thread(target=site.do, args=("train", carried(FLModelUtils.to_shareable(model()))))
+        world.called.append("the first task")
+        second.start()
+        second.join()
+        return train(name, asked)
+
+    world.network.engine.tamper_request = note
+    site.train = train_meanwhile
+    world.round(model())
+    assert world.called.count("north") == 0, "an executor is at one task at a time"
+    assert [type(error) for error in site.errors] == [PolicyViolation]
+    assert world.participants() == [tuple(sorted(NAMES))]
 
 
 # --- the job --------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_any_number_of_aggregators_and_any_threshold_give_the_exact_sum(k: int, 
 
 def test_sixteen_aggregators_give_the_exact_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     names = tuple(f"aggregator-{i:02d}" for i in range(16))
-    monkeypatch.setattr("federation.AGGREGATORS", names)
+    monkeypatch.setattr("support.federation.AGGREGATORS", names)
     for threshold in (9, 16):
         tape = play(federation({"aggregators": 16, "threshold": threshold}, n=3))
         assert_exact(tape, tape.finish(), tape.federation.names)

@@ -21,6 +21,7 @@ from support.additive_round import (
     TWO_OF_4,
     Play,
     assert_exact,
+    commitment_bytes,
     federation,
     flipped,
     only,
@@ -271,11 +272,11 @@ def test_no_partial_sum_before_all_needed_commitments_are_open() -> None:
 
 def test_altered_reveals_get_no_partial_sum() -> None:
     tape = play(federation()).until("partial-sum")
-    request = tape.requests["partial-sum"][A1]
-    for place in (0, 6144 * 5, 6144 * 11 + 7):
+    request, size = tape.requests["partial-sum"][A1], commitment_bytes(tape.aggregator.config)
+    for place in (0, size * 5, size * 11 + 7):
         altered = forge(request, tape.federation.operator, bulk=flipped(bulk_of(request), place))
         refused(partial(tape.local.holders[A1].receive, altered), BadCommitment)
-    for bulk in (b"", bulk_of(request)[:-6144], bulk_of(request) + bytes(6144)):
+    for bulk in (b"", bulk_of(request)[:-size], bulk_of(request) + bytes(size)):
         altered = forge(request, tape.federation.operator, bulk=bulk)
         refused(partial(tape.local.holders[A1].receive, altered), MalformedMessage)
     assert_exact(tape, tape.finish(), tape.federation.names)

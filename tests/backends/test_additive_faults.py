@@ -25,6 +25,7 @@ from support.additive_round import (
     Crooked,
     Play,
     cheating,
+    commitment_bytes,
     federation,
     flipped,
     free_holder,
@@ -354,7 +355,7 @@ def test_an_honest_clients_shares_lie_on_a_polynomial() -> None:
     evidence = tape.finish()
     item = opening_of(evidence, CHEAT)
     found = decode(OpenedShares, item.nonce, SIZE)
-    ad, size = encode(advertisement(tape, CHEAT)), 6144
+    ad, size = encode(advertisement(tape, CHEAT)), commitment_bytes(tape.aggregator.config)
     accused(tape, rules.BAD_SHARES, CHEAT, ad, item.nonce, item.commitment)
     for parties, nonces, committed in (
         ((0, 1), found.nonces[:64], item.commitment[: 2 * size]),
@@ -552,7 +553,9 @@ def test_a_round_among_made_up_aggregators_is_consistent_in_itself_and_nothing_t
     fake = federation(n=4)
     fake.trust = Trust(where.trust.tasks, operators)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("federation._cache", {**{n: identity(n) for n in (*where.names, "aggregator")}, **made_up})
+        patch.setattr(
+            "support.federation._cache", {**{n: identity(n) for n in (*where.names, "aggregator")}, **made_up}
+        )
         evidence = play(fake).finish()
     assert Auditor().verify(evidence).pinned == frozenset()
     fails(evidence, where.trust, TrustError)
@@ -564,7 +567,8 @@ def partial_opening(item: Opening, parties: Sequence[int]) -> Opening:
     found = decode(OpenedShares, item.nonce, SIZE)
     places = [found.parties.index(party) for party in parties]
     nonces = b"".join(found.nonces[32 * i : 32 * i + 32] for i in places)
-    committed = b"".join(item.commitment[6144 * i : 6144 * i + 6144] for i in places)
+    size = len(item.commitment) // len(found.parties)
+    committed = b"".join(item.commitment[size * i : size * (i + 1)] for i in places)
     return replace(item, commitment=committed, nonce=encode(OpenedShares(tuple(parties), nonces)))
 
 
@@ -578,9 +582,10 @@ def test_threshold_many_opened_shares_are_enough_and_fewer_are_not() -> None:
     for parties in ((), (0,), (1, 0), (0, 0), (3, 2, 1, 0)):
         some = changed(evidence, openings=tuple(partial_opening(item, parties) for item in evidence.openings))
         fails(some, tape.federation.trust)
+    size = commitment_bytes(evidence.config)
     for parties in ((0, 4), (-1, 0), (0, 1 << 40)):
         openings_ = tuple(
-            replace(item, nonce=encode(OpenedShares(parties, bytes(64))), commitment=item.commitment[: 2 * 6144])
+            replace(item, nonce=encode(OpenedShares(parties, bytes(64))), commitment=item.commitment[: 2 * size])
             for item in evidence.openings
         )
         fails(changed(evidence, openings=openings_), tape.federation.trust)

@@ -30,7 +30,7 @@ from support.crypten_round import (
     sharing,
     value_at,
 )
-from support.federation import Federation, assert_is_mean, identity
+from support.federation import Federation, assert_is_mean, identity, on_grid
 
 import secure_agg
 from mpc.ring import P
@@ -38,7 +38,7 @@ from mpc.words import Words
 from secure_agg import Ledger
 from secure_agg.backends.additive.setup import AggregatorSet
 from secure_agg.backends.crypten import compute, rules
-from secure_agg.errors import ConfigError, TooFewClients, TrustError, VerificationError
+from secure_agg.errors import ClippingWarning, ConfigError, TooFewClients, TrustError, VerificationError
 from secure_agg.protocol.claims import ATTESTED, CLAIMS, SUM
 from secure_agg.protocol.codec import FixedPoint, model_digest
 from secure_agg.protocol.config import Option, Policy, RoundConfig
@@ -83,7 +83,8 @@ def test_the_norm_bounded_sum_is_numpys_weighted_mean_without_whom_the_bound_lea
     }
     updates["c4"] = [array * 50 for array in updates["c4"]]
     weights = {f"c{i}": 40 + i * i for i in range(6)}
-    result = secure_agg.aggregate(updates, weights=weights, backend="crypten", options=NORM)
+    with pytest.warns(ClippingWarning):
+        result = secure_agg.aggregate(updates, weights=weights, backend="crypten", options=NORM)
     assert result.participants == ("c0", "c1", "c2", "c3", "c5")
     assert result.record.claim == SUM
     assert_is_mean(result.average, updates, weights, result.participants, result.evidence.config)
@@ -96,7 +97,8 @@ def test_middles_of_even_and_odd_numbers_are_numpys_also_with_ties(options: Mapp
     rng = np.random.default_rng(n)
     where = federation(options, n)
     where.updates = {
-        name: [rng.integers(-2, 2, shape).astype(np.float32) for shape in where.shapes] for name in where.names
+        name: [on_grid(rng.integers(-2, 2, shape).astype(np.float64), where.policy) for shape in where.shapes]
+        for name in where.names
     }
     tape = play(where)
     trim = 1 if options is TRIMMED else (n - 1) // 2
@@ -149,8 +151,8 @@ UNIT_STEP: Mapping[str, Any] = {"bits": 8, "clip": 127.0, "max_weight": 70_000} 
 def vector_of(config: RoundConfig, values: list[int], weight: int = 1) -> list[int]:
     """What an honest client sends, distances from the centre given; every random coordinate at its greatest."""
     layout = config.layout
-    around = [128 + value for value in values] + [128] * (layout.values - len(values))
-    limbs = [weight >> (8 * i) & 255 for i in range(layout.limbs)]
+    around = [127 + value for value in values] + [127] * (layout.values - len(values))
+    limbs = [weight >> (7 * i) & 127 for i in range(layout.limbs)]
     return around + limbs + [noise_top(8, config.policy.max_clients)] * layout.randomness
 
 
@@ -165,9 +167,9 @@ def test_exactly_what_an_honest_client_can_send_within_the_bound_is_accepted() -
     assert layout.limbs == 3
     fine, cases = vector_of(config, []), list[tuple[list[int], bool]]()
     cases += [(vector_of(config, values), True) for values in ([], [5], [-5], [3, 4], [-4, 0, 3])]
-    cases += [(vector_of(config, values), False) for values in ([6], [5, 1], [3, 4, 1], [-128], [127, 127, 127, 127])]
+    cases += [(vector_of(config, values), False) for values in ([6], [5, 1], [3, 4, 1], [-127], [127, 127, 127, 127])]
     cases += [(vector_of(config, [], weight), 1 <= weight <= 70_000) for weight in (0, 1, 255, 256, 70_000, 70_001)]
-    cases += [(vector_of(config, [], weight), False) for weight in (2**17 - 1, 2**17, 2**24 - 1)]
+    cases += [(vector_of(config, [], weight), False) for weight in (2**17 - 1, 2**17, 2**21 - 1)]
     cases += [(with_coordinate(fine, layout.values, 256), False)]  # a weight in range, from a limb that isn't
     cases += [(with_coordinate(vector_of(config, [], 512), layout.values, -255), False)]
     for place in (0, 3, layout.values, layout.values + 2, layout.committed, layout.total - 1):
@@ -200,8 +202,8 @@ def test_a_verdict_follows_from_the_clients_own_vector(data: st.DataObject) -> N
         rows.append(row)
 
     def honest(row: list[int]) -> bool:
-        weight = sum(limb << (8 * i) for i, limb in enumerate(row[layout.values : layout.committed]))
-        squared = sum((value - 128) ** 2 for value in row[: layout.values])
+        weight = sum(limb << (7 * i) for i, limb in enumerate(row[layout.values : layout.committed]))
+        squared = sum((value - 127) ** 2 for value in row[: layout.values])
         if max(row[layout.committed :]) > noise_top(8, config.policy.max_clients):
             return False
         return max(row[: layout.committed]) < 256 and 1 <= weight <= 70_000 and squared <= 81

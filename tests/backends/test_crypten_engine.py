@@ -456,12 +456,13 @@ def test_a_missing_or_other_crypten_is_refused_with_the_mend(monkeypatch: pytest
 
 
 def test_nothing_is_started_without_crypten(monkeypatch: pytest.MonkeyPatch) -> None:
+    from secure_agg import extras
     from secure_agg.backends.crypten.engine import loader
 
     parties = Parties(2)
-    for attribute, value in (("find_spec", lambda name: None), ("VERSION", "0.4.0")):
+    for where, attribute, value in ((extras, "is_there", lambda name: False), (loader, "VERSION", "0.4.0")):
         with monkeypatch.context() as patch:
-            patch.setattr(loader, attribute, value)
+            patch.setattr(where, attribute, value)
             with pytest.raises(ConfigError, match=r"--no-deps crypten==0\.4\.1"), parties:
                 pass
         assert parties.pids == ()

@@ -221,17 +221,17 @@ def test_cut_and_longer_evidence_is_refused_by_both() -> None:
 
 def test_other_spellings_are_refused_by_both() -> None:
     _, evidence = federation_round("plain")
-    rest = b"\x99\x01"  # an array of 9 fields, the first of them version 1
+    rest = b"\x99\x02"  # an array of 9 fields, the first of them version 2
     assert spec.unpack(evidence)[0].startswith(rest)
     longer: list[Callable[[bytes], bytes]] = [
-        lambda header: b"\x99\xcc\x01" + header[2:],
-        lambda header: b"\x99\xd0\x01" + header[2:],
+        lambda header: b"\x99\xcc\x02" + header[2:],
+        lambda header: b"\x99\xd0\x02" + header[2:],
         lambda header: b"\xdc\x00\x09" + header[1:],
         lambda header: b"\x9a" + header[1:] + b"\xc0",
         lambda header: header + b"\x00",
-        lambda header: b"\x99\x02" + header[2:],
+        lambda header: b"\x99\x01" + header[2:],
         lambda header: b"\x99\xc3" + header[2:],
-        lambda header: b"\x99\xca\x3f\x80\x00\x00" + header[2:],
+        lambda header: b"\x99\xca\x40\x00\x00\x00" + header[2:],
         lambda header: b"\x81" + header[1:],
         lambda header: header[:2] + b"\xc6\x00\x00" + header[3:],
     ]

@@ -25,7 +25,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.additive_round import A1, A2, A3, ALL_OF_3, CHEAT, TWO_OF_4, Play, flipped, open_letter, reseal
+from support.additive_round import (
+    A1,
+    A2,
+    A3,
+    ALL_OF_3,
+    CHEAT,
+    TWO_OF_4,
+    Play,
+    commitment_bytes,
+    flipped,
+    open_letter,
+    reseal,
+)
 from support.additive_round import federation as additive
 from support.additive_round import proof as proof_of
 from support.federation import Federation, Tape, bulk_of, edit, forge, header_of, identity
@@ -99,15 +111,16 @@ def shared_otherwise(tape: Play, commitments: list[bytes], parties: list[int], w
     return fault(tape, "bad-shares", CHEAT, advertisement(signed), opened, made)
 
 
-def random_commitments(count: int) -> list[bytes]:
+def random_commitments(count: int, size: int) -> list[bytes]:
     rng = np.random.default_rng(0)
-    return [rng.integers(0, spec.P, 3 * spec.N).astype("<u4").tobytes() for _ in range(count)]
+    return [rng.integers(0, spec.P, size // 4).astype("<u4").tobytes() for _ in range(count)]
 
 
 @cache
 def proofs() -> dict[str, FaultProof]:
     """One of every kind, and of some kinds more."""
     tape, threshold = played(5, **ALL_OF_3)[2], played(5, **TWO_OF_4)[2]
+    size = commitment_bytes(tape.aggregator.config)
     cheat, second = identity(CHEAT), identity(A2)
     first = tape.responses["advertise"][CHEAT]
     other = Client(cheat, tape.federation.trust)
@@ -134,8 +147,8 @@ def proofs() -> dict[str, FaultProof]:
         "bad-share, long": fault(
             tape, "bad-share", CHEAT, reseal(long, long=flipped(open_letter(long).long)), open_letter(long).key
         ),
-        "bad-shares": shared_otherwise(threshold, random_commitments(4), [0, 2, 3]),
-        "bad-shares, not canonical": shared_otherwise(tape, [*random_commitments(2), FF * 6144], [0, 1, 2]),
+        "bad-shares": shared_otherwise(threshold, random_commitments(4, size), [0, 2, 3]),
+        "bad-shares, not canonical": shared_otherwise(tape, [*random_commitments(2, size), FF * size], [0, 1, 2]),
         "bad-reveal": fault(tape, "bad-reveal", A2, stated, hashes, nonces),
         "bad-partial-sum": fault(
             tape, "bad-partial-sum", A2, stated, revealed, forge(summed, second, bulk=flipped(bulk_of(summed)))
@@ -336,7 +349,8 @@ def test_both_say_alike_what_is_a_fault_of_a_client() -> None:
 
 def test_both_say_alike_which_shares_fit_together() -> None:
     everybody, threshold = played(5, **ALL_OF_3)[2], played(5, **TWO_OF_4)[2]
-    made, bad = random_commitments(4), FF * 6144
+    size = commitment_bytes(everybody.aggregator.config)
+    made, bad = random_commitments(4, size), FF * size
     line = [np.frombuffer(item, "<u4").astype(np.int64) for item in made[:2]]
     straight = [((line[0] + a * line[1]) % spec.P).astype("<u4").tobytes() for a in range(1, 5)]
     elements = [np.frombuffer(item, "<u4").astype(np.int64) for item in made]
@@ -371,6 +385,7 @@ def test_both_say_alike_what_is_a_fault_of_an_aggregator(options: dict[str, int]
     second, stated = identity(A2), statement(tape)
     hashes = open_letter(letters_of(tape)[0]).letter.hashes
     revealed, summed = tape.responses["reveal-commitments"][A2], tape.responses["partial-sum"][A2]
+    size = commitment_bytes(tape.aggregator.config)
     shown, made, partial_sum = header_of(revealed), bulk_of(revealed), bulk_of(summed)
     nonces = spec_faults.decode("Revealed", shown.body, 1 << 20)["nonces"]
 
@@ -386,18 +401,18 @@ def test_both_say_alike_what_is_a_fault_of_an_aggregator(options: dict[str, int]
     assert reveal(hashes, revealed) is None
     assert reveal(hashes, answer(nonces=wrong)) == A2
     assert reveal(hashes, answer(nonces=wrong, recipient="nobody")) == A2
-    assert reveal(hashes, answer(bulk=flipped(made, 2 * 6144))) == A2
+    assert reveal(hashes, answer(bulk=flipped(made, 2 * size))) == A2
     assert reveal(hashes, answer(bulk=flipped(made))) is None  # of another client
     assert reveal(bytes(len(hashes)), answer(nonces=wrong)) is None
     assert reveal(hashes[:-32], answer(nonces=wrong)) is None
     for malformed in (
         {"bulk": made[:-4]},
         {"bulk": b""},
-        {"bulk": made + bytes(6144)},
+        {"bulk": made + bytes(size)},
         {"nonces": nonces[:-32]},
         {"nonces": b""},
         {"nonces": nonces + b"1"},
-        {"nonces": nonces[:-32], "bulk": made[:-6144]},
+        {"nonces": nonces[:-32], "bulk": made[:-size]},
     ):
         assert reveal(hashes, answer(**malformed)) == A2
     for foreign in ({"root": bytes(32)}, {"phase": "partial-sum"}, {"session": bytes(32)}, {"sender": A3}):
@@ -418,7 +433,7 @@ def test_both_say_alike_what_is_a_fault_of_an_aggregator(options: dict[str, int]
     assert total(answer(nonces=b""), answered(altered)) == A2
     assert total(answer(bulk=flipped(made)), summed) == A2
     assert total(answer(bulk=FF * len(made)), summed) == A2
-    assert total(answer(bulk=made[:-6144]), answered(altered)) is None
+    assert total(answer(bulk=made[:-size]), answered(altered)) is None
     assert total(answer(root=bytes(32)), answered(altered)) is None
     assert total(revealed, answered(altered, root=bytes(32))) is None
     assert total(revealed, answered(altered, phase="sum")) is None
@@ -426,7 +441,7 @@ def test_both_say_alike_what_is_a_fault_of_an_aggregator(options: dict[str, int]
         assert total(revealed, answered(malformed_sum)) == A2
 
     fewer, count = first_entries(stated, 2), 2 * 32
-    short = answer(root=root_of(fewer), nonces=nonces[:count], bulk=made[: 2 * 6144])
+    short = answer(root=root_of(fewer), nonces=nonces[:count], bulk=made[: 2 * size])
     assert accused("bad-partial-sum", fewer, short, answered(root=root_of(fewer))) == A2
     assert accused("bad-partial-sum", fewer, short, summed) is None
     backwards = spec.encode("Statement", {"entries": spec.decode("Statement", stated, 1 << 20)["entries"][::-1]})

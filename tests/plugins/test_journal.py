@@ -17,7 +17,7 @@ from secure_agg.plugins.homes.journal import Journal
 KEY = ("task", 3, 1)
 ARRAYS = {
     "model": [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([1.5, -2.25, 1e300])],
-    "update": [np.array([[0.5]], dtype=np.float16), np.linspace(0, 1, 7)],
+    "update": [np.array([[0.5]], dtype=np.float16), np.array(0.25), np.linspace(0, 1, 7)],
 }
 FACTS = {"weight": 12, "metrics": ["accuracy", "perte à é"]}
 
@@ -166,7 +166,7 @@ def test_a_size_is_bounded_by_the_policy_when_it_is_written_and_when_it_is_read(
 
 
 def test_what_does_not_fit_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for arrays in ({"a": [np.arange(3)]}, {"a": [np.array(1.0)]}, {"../a": [np.ones(2)]}):
+    for arrays in ({"a": [np.arange(3)]}, {"a": [np.array(1j)]}, {"../a": [np.ones(2)]}):
         with pytest.raises(ConfigError):
             Journal(place, 100).begin(KEY, arrays, FACTS)
     with pytest.raises(ConfigError, match="facts of"):

@@ -33,6 +33,7 @@ from secure_agg.errors import (
 from secure_agg.fl.model_files import start_digest
 from secure_agg.fl.server_optimizers import ServerOptimizer
 from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.nvflare import configure, controller, secure, wire
 from secure_agg.plugins.nvflare.controller import SecureFedAvg
@@ -110,7 +111,19 @@ def check(result: FLModel, start: dict[str, np.ndarray], names: tuple[str, ...] 
 # --- what comes out --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("training", [train, train_to_difference])
+def train_in_place(name: str, model: FLModel) -> FLModel:
+    """The same, in the very arrays that were handed out, as NVFlare's own ``NPTrainer`` does."""
+    for value in model.params.values():
+        if value.dtype.kind == "f":
+            value += STEPS[name]
+    return FLModel(
+        params=model.params,
+        metrics={"accuracy": STEPS[name]},
+        meta={"NUM_STEPS_CURRENT_ROUND": WEIGHTS[name], "site": name},
+    )
+
+
+@pytest.mark.parametrize("training", [train, train_to_difference, train_in_place])
 def test_rounds_move_the_model_by_the_weighted_mean(tmp_path: Path, training: Any) -> None:
     made, at = World(tmp_path, training=training), PARAMS
     with contextlib.closing(made.network):
@@ -207,6 +220,25 @@ def test_a_result_in_clear_is_not_looked_at(world: World, caplog: pytest.LogCapt
     world.sites["south"].strip(job=True, site=True)
     check(world.network.round(PARAMS), PARAMS, ("north", "east", "west"))
     assert "the training result of 'south' is not sealed" in caplog.text
+
+
+def test_a_result_in_what_the_executor_was_given_does_not_leave_in_clear(world: World) -> None:
+    """An executor may write its result into the task's data and return that."""
+    site = world.sites["south"]
+
+    def do(task: str, data: Shareable) -> Shareable:
+        data = site.filtered(Scope.TASK_DATA_FILTERS_NAME, FilterKey.IN, task, data)
+        given = data
+        data.update(FLModelUtils.to_shareable(train("south", FLModelUtils.from_shareable(data))))
+        assert data is given
+        data = site.filtered(Scope.TASK_RESULT_FILTERS_NAME, FilterKey.OUT, task, data)
+        site.left.append(data)
+        return data
+
+    site.do = do  # type: ignore[method-assign]
+    check(world.network.round(PARAMS), PARAMS)
+    (left,) = site.left
+    assert set(FLModelUtils.from_shareable(left).params) == {"secure_agg.sealed"}
 
 
 @pytest.mark.parametrize("filters", [{"job": True, "site": False}, {"job": False, "site": True}])
@@ -343,7 +375,8 @@ def test_a_site_that_answers_wrongly_is_out_and_named(
     seen: list[Shareable] = []
 
     def tamper(name: str, reply: Shareable) -> Shareable:
-        if name != "south" or len(reply.get("secure_agg.piece", b"")) < 200:
+        piece = reply.get("secure_agg.piece", b"")
+        if name != "south" or not piece or Parcel.from_bytes(piece).kind != parcels.ANSWER:
             return reply
         seen.append(reply)
         if what == "twice":

@@ -273,9 +273,9 @@ def test_a_boolean_a_null_or_text_is_no_integer(spelling: bytes) -> None:
 
 
 def test_an_array_or_a_text_with_a_longer_header_is_refused() -> None:
-    data = config().to_bytes()
-    assert data[:3] == b"\xdc\x00\x11"
-    for other in (b"\xdd\x00\x00\x00\x11" + data[3:], data.replace(b"\xa1t\x00", b"\xd9\x01t\x00", 1)):
+    data, fields = config().to_bytes(), bytes([len(RoundConfig.__struct_fields__)])
+    assert data[:3] == b"\xdc\x00" + fields
+    for other in (b"\xdd\x00\x00\x00" + fields + data[3:], data.replace(b"\xa1t\x00", b"\xd9\x01t\x00", 1)):
         with pytest.raises(MalformedMessage):
             RoundConfig.from_bytes(other)
 
@@ -289,13 +289,24 @@ def test_an_integer_for_the_clip_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("index", "value"), [(0, "secure-agg/1"), (2, -1), (4, bytes(31)), (5, b""), (8, 2), (9, []), (10, 6)]
+    ("field", "value", "words"),
+    [
+        ("protocol", "secure-agg/1", "protocol"),
+        ("round", -1, "round is -1"),
+        ("start_model", bytes(31), "start_model has 31 bytes"),
+        ("base_model", b"", "base_model has 0 bytes"),
+        ("instructions", bytes(33), "instructions has 33 bytes"),
+        ("weight_limit", 2, "weight_limit is 2"),
+        ("shapes", [], "at least one array"),
+        ("cohort_size", 6, "a cohort of 6"),
+    ],
 )
-def test_what_validation_refuses_does_not_decode(index: int, value: Any) -> None:
-    fields = msgspec.msgpack.decode(config().to_bytes())
-    fields[index] = value
-    with pytest.raises(MalformedMessage):
-        RoundConfig.from_bytes(msgspec.msgpack.encode(fields))
+def test_what_validation_refuses_does_not_decode(field: str, value: Any, words: str) -> None:
+    data = config().to_bytes()
+    fields = dict(zip(RoundConfig.__struct_fields__, msgspec.msgpack.decode(data), strict=True))
+    assert msgspec.msgpack.encode(list(fields.values())) == data
+    with pytest.raises(MalformedMessage, match=words):
+        RoundConfig.from_bytes(msgspec.msgpack.encode(list((fields | {field: value}).values())))
 
 
 def test_a_field_too_many_or_too_few_is_refused() -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.federation import Federation, Tape, assert_is_mean, bulk_of, channel, forge, header_of, identity, replace
 
 from mpc.ntt import N
-from mpc.ring import P, Vector, add_into, from_bytes
+from mpc.ring import ELEMENT_BYTES, P, Vector, add_into, from_bytes
 from mpc.vector_shares import expand
 from secure_agg.backends.additive import AdditiveBackend, rules, wire
 from secure_agg.backends.additive.client import AdditiveClient
@@ -200,8 +200,11 @@ def plus(one: Vector, other: Vector) -> Vector:
 
 
 def _determinant(rows: list[list[int]]) -> int:
-    (a, b, c), (d, e, f), (g, h, i) = rows
-    return (a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) % P
+    """By expansion along the first row."""
+    if not rows:
+        return 1
+    top, rest = rows[0], rows[1:]
+    return sum((-1) ** j * x * _determinant([row[:j] + row[j + 1 :] for row in rest]) for j, x in enumerate(top)) % P
 
 
 def hash_zero(config: RoundConfig) -> Vector:
@@ -214,23 +217,21 @@ def hash_zero(config: RoundConfig) -> Vector:
 
 @functools.cache
 def _kernel(rank: int) -> Vector:
-    """Four of the blocks of s, whose products with their a_j sum up to zero: by Cramer's rule at each point ζ_t."""
-    if rank != 3:
-        raise ValueError(f"worked out for rank 3, not {rank}")
-    one, length = np.zeros(1, np.uint32), (rank + 2) * N
-    a = [commit(one, unit(length, j * N), rank).elements.reshape(rank, N).tolist() for j in range(4)]
+    """k + 1 of the blocks of s, whose products with their a_j sum up to zero: by Cramer's rule at each point ζ_t."""
+    one, length, blocks = np.zeros(1, np.uint32), (rank + 2) * N, range(rank + 1)
+    a = [commit(one, unit(length, j * N), rank).elements.reshape(rank, N).tolist() for j in blocks]
     shifted = commit(one, unit(length, 1), rank).elements.reshape(rank, N).tolist()
     points = [shifted[0][t] * pow(a[0][0][t], -1, P) % P for t in range(N)]  # ζ_t
-    values = np.zeros((4, N), np.uint64)
+    values = np.zeros((rank + 1, N), np.uint64)
     for t in range(N):
-        for j in range(4):
-            rows = [[a[i][r][t] for i in range(4) if i != j] for r in range(rank)]
+        for j in blocks:
+            rows = [[a[i][r][t] for i in blocks if i != j] for r in range(rank)]
             values[j, t] = (-1) ** j * _determinant(rows) % P
     inverse = np.array([pow(zeta, -1, P) for zeta in points], np.uint64)
     power, scale = np.ones(N, np.uint64), pow(N, -1, P)
     out = np.zeros((rank + 2, N), np.uint32)
     for i in range(N):
-        for j in range(4):
+        for j in blocks:
             out[j, i] = int((values[j] * power % P).sum() % P) * scale % P
         power = power * inverse % P
     return out.reshape(-1)
@@ -257,10 +258,19 @@ def blamed(tape: Play) -> list[tuple[str, str]]:
     return found
 
 
+def commitment_bytes(config: RoundConfig) -> int:
+    """Of one commitment, as it is sent."""
+    return ELEMENT_BYTES * N * config.commitment.rank
+
+
+NOBODY = ""
+
+
 def refused(call: Callable[[], object], error: type[SecureAggError], culprit: str | None = None) -> None:
+    """The call ends in this error, which names the culprit if one is given, and nobody for ``NOBODY``."""
     with pytest.raises(error) as caught:
         call()
-    assert culprit is None or caught.value.culprit == culprit
+    assert culprit is None or (caught.value.culprit or NOBODY) == culprit
 
 
 def proof(tape: Play, kind: str, culprit: str, public: bytes, *exhibits: bytes, **changes: Any) -> FaultProof:

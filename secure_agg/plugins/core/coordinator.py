@@ -206,8 +206,8 @@ class Coordinator:
         )
 
     def _last(self, task: str) -> Entry | None:
-        record = self._home.ledger.last(task)
-        return None if record is None else entry(self._home, task, record.round)
+        found = self._home.ledger.indexes(task)
+        return entry(self._home.ledger, found[-1]) if found else None
 
     def _teach(self, ask: Ask, cohort: Iterable[str], *, trains: bool) -> None:
         """Have nodes that were away come to the model that is trained on, or evaluated."""

@@ -52,8 +52,8 @@ class Guard:
             _log.warning("this home takes any model that the server hands out (--any-model)")
             return
         link = home.chain.link
-        rounds, record = (link.rounds, link.record) if link else (0, NO_DIGEST)
-        if config.task == home.task and (config.round, config.previous_record) != (rounds, record):
+        rounds, record, last = (link.rounds, link.record, link.last) if link else (0, NO_DIGEST, -1)
+        if config.task == home.task and (config.previous_record != record or config.round <= last):
             raise PolicyViolation(
                 f"round {config.round} does not follow from the {rounds} results that this node has verified: "
                 "the server has to show it those in between"
@@ -81,6 +81,9 @@ class Guard:
         link = home.chain.link
         if link is None or (link.rounds == 0 and link.model != config.base_model):
             home.chain.start(model)
+        elif link.rounds == 0 and config.task == home.task and _types(home.chain.model()) != _types(model):
+            # The digest is of values. The next model is rounded to the types of the one that all have trained from.
+            home.chain.start(model)
 
     def learn(self, config: RoundConfig, verified: Verified, start: Floats | None = None) -> None:
         """Go on to the model that a verified result leads to, if it is the next one.
@@ -91,7 +94,7 @@ class Guard:
         Args:
             config: of the round that is over.
             verified: what its evidence proves.
-            start: the model of round 0, where the server has sent it.
+            start: the task's first model, where the server has sent it.
 
         Raises:
             PolicyViolation: it is of another history than this node's, or over another model.
@@ -101,22 +104,24 @@ class Guard:
         if config.task != home.task or not home.checks_model:
             return
         link, record = home.chain.link, verified.record
-        rounds, last = (link.rounds, link.record) if link else (0, NO_DIGEST)
-        if record.round == rounds - 1 and record.digest() != last:
+        rounds, known, last = (link.rounds, link.record, link.last) if link else (0, NO_DIGEST, -1)
+        if record.round == last and record.digest() != known:
             raise PolicyViolation(f"another result of round {record.round} than this node has verified")
-        if record.round != rounds:
+        if record.round <= last:
             return
-        if config.previous_record != last:
+        if config.previous_record != known:
+            if record.round > last + 1:  # there may be one in between
+                return
             raise PolicyViolation(f"round {record.round} follows from another result than this node has verified")
         expected = link.model if link and rounds else self._start()
         if expected not in (None, config.base_model):
             raise PolicyViolation(self._another(config.base_model, expected or b"", rounds))
         if link is None or link.model != config.base_model:
             if start is None:
-                _log.info("the model that round 0 has started from is not here yet")
+                _log.info("the model that the task has started from is not here yet")
                 return
             if model_digest(start) != config.base_model:
-                raise MalformedMessage("what came as the start model is not that of round 0")
+                raise MalformedMessage("what came as the start model is not what the first result started from")
             home.chain.start(start)
         *mean, signs, _ = verified.average
         home.chain.advance(record, mean, signs)
@@ -142,3 +147,7 @@ class Guard:
         else:
             which = "the first one of this node" if self._home.start_model is None else "the pinned start model"
         return f"the model is {found.hex()[:16]}…, and {which} is {expected.hex()[:16]}…"
+
+
+def _types(model: Floats) -> list[str]:
+    return [array.dtype.name for array in model]

@@ -12,15 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from secure_agg.errors import LedgerDamaged, MalformedMessage, SecureAggError, StoreError
+from secure_agg.errors import MalformedMessage, SecureAggError, StoreError
 from secure_agg.fl.layers import Floats, apply
 from secure_agg.fl.server_optimizers import PLAIN
+from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Ask, Payload, one_line
 from secure_agg.plugins.homes.chain import Known, encode_arrays
 from secure_agg.plugins.homes.home import ServerHome
 from secure_agg.protocol.codec import model_digest
+from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.tlog.receipt import Receipt
@@ -36,17 +38,14 @@ class Entry(NamedTuple):
     receipt: Receipt
 
 
-def entry(home: ServerHome, task: str, number: int) -> Entry:
-    """A task's round.
+def entry(ledger: Ledger, index: int) -> Entry:
+    """What the ledger has at a place.
 
     Raises:
-        LedgerDamaged: it is not where its record should be.
+        LedgerDamaged: record or evidence is not what it was.
     """
-    index = home.ledger.find(task, number)
-    if index is None:
-        raise LedgerDamaged(f"round {number} of task {task!r} is not where its record is")
-    record = home.ledger.record(index)
-    return Entry(record, home.ledger.evidence(record), home.ledger.receipt(index))
+    record = ledger.record(index)
+    return Entry(record, ledger.evidence(record), ledger.receipt(index))
 
 
 class History:
@@ -55,6 +54,7 @@ class History:
     def __init__(self, home: ServerHome) -> None:
         self._home = home
         self._known: dict[str, Known] = {}
+        self._results: tuple[RoundRecord | None, tuple[int, ...]] = None, ()
 
     # --- models -----------------------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ class History:
                 start.begin((home.task, 0, 0), {"model": model}, {"digest": digest.hex()})
                 chain.start(model)
                 return
-            self._follow(last.round)
+            self._follow(last)
             link = chain.link
         if link is not None and link.model != digest:
             _log.warning(
@@ -86,10 +86,10 @@ class History:
         home = self._home
         if home.checks_model:
             with home.locked():
-                self._follow(last.round, verified)
+                self._follow(last, verified)
                 chain, _ = home.models()
                 link = chain.link
-                if link is not None and link.rounds == last.round + 1:
+                if link is not None and link.record == last.digest():
                     return [
                         after.astype(before.dtype, copy=False)
                         for before, after in zip(model, chain.model(), strict=True)
@@ -98,14 +98,20 @@ class History:
                 raise StoreError(f"{home.path} has lost the models before round {last.round}, or their moments")
         return apply(model, verified.average[: len(model)], verified.average[len(model)])
 
-    def _follow(self, newest: int, verified: Verified | None = None) -> None:
+    def _up_to(self, last: RoundRecord) -> tuple[int, ...]:
+        """Where the task's results are in the ledger, in order; ``last`` is the newest."""
+        if self._results[0] != last:
+            self._results = last, self._home.ledger.indexes(self._home.task)
+        return self._results[1]
+
+    def _follow(self, last: RoundRecord, verified: Verified | None = None) -> None:
         """Go on to the last result, from where the chain was left."""
         chain, start = self._home.models()
         link = chain.link
-        for number in range(link.rounds if link else 0, newest + 1):
-            at = entry(self._home, self._home.task, number)
+        for index in self._up_to(last)[link.rounds if link else 0 :]:
+            at = entry(self._home.ledger, index)
             base = at.evidence.config.base_model
-            if number == 0 and (link is None or link.model != base):
+            if at.evidence.config.previous_record == NO_DIGEST and (link is None or link.model != base):
                 model = start.arrays("model") if start.key else []
                 if model_digest(model) != base:
                     return
@@ -113,7 +119,7 @@ class History:
             link = chain.link
             if link is None or link.model != base:
                 return
-            done = verified if verified and number == newest else Auditor(self._home.trust).verify(at.evidence)
+            done = verified if verified and at.record == last else Auditor(self._home.trust).verify(at.evidence)
             *mean, signs, _ = done.average
             chain.advance(at.record, mean, signs)
             link = chain.link
@@ -128,12 +134,12 @@ class History:
 
     def took(self, name: str, record: RoundRecord) -> None:
         """Note that a node that was in this round has verified its result."""
-        self._known[name] = Known(record.round + 1, b"")
+        self._known[name] = Known(len(self._up_to(record)), b"")
 
     def is_up_to_date(self, name: str, last: RoundRecord) -> bool:
         """Whether a node needs no results any more."""
         known = self._known.get(name)
-        return known is not None and known.rounds == last.round + 1
+        return known is not None and known.rounds == len(self._up_to(last))
 
     def teach(
         self,
@@ -166,24 +172,25 @@ class History:
                 check(answer)
             except SecureAggError as error:
                 _log.warning("%s does not say how far it has come: %s", name, one_line(error))
-        begun = entry(self._home, self._home.task, 0).evidence.config.base_model
-        for number in range(last.round + 1):
+        results = self._up_to(last)
+        begun = entry(self._home.ledger, results[0]).evidence.config.base_model
+        for number, index in enumerate(results):
             pupils = [
                 name
                 for name in behind
                 if (known := self._known.get(name)) is not None
                 and max(known.rounds, 0) <= number
-                and (not joins or number < last.round or (number == 0 and known.model != begun))
+                and (not joins or number < len(results) - 1 or (number == 0 and known.model != begun))
             ]
             if pupils:
-                self._show(number, pupils, begun, ask, phase_s)
+                self._show(entry(self._home.ledger, index), pupils, begun if number == 0 else None, ask, phase_s)
 
-    def _show(self, number: int, pupils: Sequence[str], begun: bytes, ask: Ask, phase_s: float) -> None:
-        missed = entry(self._home, self._home.task, number)
+    def _show(self, missed: Entry, pupils: Sequence[str], begun: bytes | None, ask: Ask, phase_s: float) -> None:
+        """``begun``: digest of the first model, with the result that it has led to."""
         parts = (missed.evidence.to_bytes(), missed.receipt.to_bytes())
 
         def payload(name: str) -> Payload:
-            starts = number == 0 and self._known[name].model != begun
+            starts = begun is not None and self._known[name].model != begun
             return lambda: Parcel(parcels.LEARN, (*parts, *(self._start() if starts else ()))).to_bytes()
 
         requests = [(name, payload(name)) for name in pupils]
@@ -196,7 +203,9 @@ class History:
                 _log.warning("%s does not say what it has taken in: %s", name, one_line(error))
         for name in left:  # whoever has not taken this one in can't take in the next
             self._known.pop(name, None)
-        _log.info("%d nodes have been shown round %d, which they had missed", len(pupils) - len(left), number)
+        _log.info(
+            "%d nodes have been shown round %d, which they had missed", len(pupils) - len(left), missed.record.round
+        )
 
     def _start(self) -> tuple[bytes, bytes]:
         with self._home.locked():

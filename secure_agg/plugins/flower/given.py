@@ -5,8 +5,8 @@ Field by field, of what an app can read:
 * content, all records but the payload's: bound, with their names, order and types; arrays as the bytes that they are.
 * metadata: message type and group are bound. The ids of run and node are those of the context; the message's own id,
   its times and the server's ids are replaced, since a server chooses them for each node.
-* context: run configuration, run and series are bound, beside the files of the app that Flower has installed
-* content, all records but the payload's: bound, with names, order and types; arrays as the bytes that they are.
+* context: run configuration, run and series are bound, beside the files of the app that Flower has installed (``.py``
+  and ``.toml``). The node's configuration and its state are its own and stay out; its id, which the server gives, is
   replaced by one that follows from the member's id.
 
 The code that runs can't be seen from inside of it: who ships an app that differs from node to node can ship one that

@@ -36,7 +36,7 @@ class Known(Wire, frozen=True):
     """How far a node has come.
 
     Attributes:
-        rounds: how many results of the task, from the first, it has taken in; −1 where it has no model at all.
+        rounds: how many results of the task it has taken in, from the first; −1 where it has no model at all.
         model: digest of the model that follows, zeros where it has none.
     """
 
@@ -97,13 +97,16 @@ class Link:
 
     Attributes:
         rounds: how many results it has come from.
-        model: digest of the model, with which round ``rounds`` of the task begins.
+        model: digest of the model, with which the next round of the task begins.
         record: digest of the last result's record, zeros before the first.
+        last: number of that result's round, −1 before the first. It may be above ``rounds`` − 1, since a round that
+            came to nothing leaves its number unused.
     """
 
     rounds: int
     model: bytes
     record: bytes
+    last: int
 
 
 class Chain:
@@ -143,7 +146,7 @@ class Chain:
         (task, rounds, _), facts = slot.key or ("", 0, 0), slot.facts()
         if task != self._task or facts["optimizer"] != msgspec.to_builtins(self._optimizer):
             raise StoreError(f"the chain of models is of task {task!r} under another server optimizer than is pinned")
-        return Link(rounds, bytes.fromhex(facts["model"]), bytes.fromhex(facts["record"]))
+        return Link(rounds, bytes.fromhex(facts["model"]), bytes.fromhex(facts["record"]), facts["last"])
 
     def model(self) -> list[npt.NDArray[Any]]:
         """The model of the newest link.
@@ -157,7 +160,7 @@ class Chain:
         """Begin with this model, in place of one that nothing has followed from."""
         for slot in self._slots:
             slot.clear()
-        self._write(self._slots[0], 0, model, Moments(), NO_DIGEST)
+        self._write(self._slots[0], Link(0, model_digest(model), NO_DIGEST, -1), model, Moments())
 
     def advance(
         self, record: RoundRecord, mean: Sequence[npt.NDArray[np.float64]], signs: npt.NDArray[np.float64]
@@ -165,28 +168,32 @@ class Chain:
         """Go on to the model that the next verified result leads to.
 
         Args:
-            record: of round ``link.rounds``, over differences from this chain's model.
+            record: of the result that comes next, over differences from this chain's model.
             mean: that it proves, of the model's shapes.
             signs: what the nodes' have come to, see ``layers.signs``.
 
         Raises:
             StoreError: the chain is not there, or the disk is full or fails.
         """
-        slot = self._slot()
+        slot, link = self._slot(), self.link
+        if link is None:
+            raise StoreError("no model is known that a result could lead on from")
         moments = Moments(slot.arrays("first"), slot.arrays("second"))
-        steps, moments = self._optimizer.step(mean, moments, record.round)
+        steps, moments = self._optimizer.step(mean, moments, link.rounds)
         other = self._slots[1 - self._slots.index(slot)]
-        self._write(other, record.round + 1, apply(slot.arrays("model"), steps, signs), moments, record.digest())
+        model = apply(slot.arrays("model"), steps, signs)
+        self._write(other, Link(link.rounds + 1, model_digest(model), record.digest(), record.round), model, moments)
         slot.clear()
 
-    def _write(self, slot: Journal, rounds: int, model: Floats, moments: Moments, record: bytes) -> None:
+    def _write(self, slot: Journal, link: Link, model: Floats, moments: Moments) -> None:
         arrays = {"model": model, "first": moments.first, "second": moments.second}
         facts = {
-            "model": model_digest(model).hex(),
-            "record": record.hex(),
+            "model": link.model.hex(),
+            "record": link.record.hex(),
+            "last": link.last,
             "optimizer": msgspec.to_builtins(self._optimizer),
         }
-        slot.begin((self._task, rounds, 0), arrays, facts)
+        slot.begin((self._task, link.rounds, 0), arrays, facts)
 
     def _newest(self) -> Journal | None:
         begun = [(key[1], slot) for slot in self._slots if (key := slot.key) is not None]

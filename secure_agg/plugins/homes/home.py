@@ -58,6 +58,8 @@ _OPERATORS: Final = "operators.json"
 _MAX_SETTINGS: Final = 1 << 16
 _MAX_OPERATORS: Final = 64 * 2 * MAX_CARD
 _MAX_RECEIPT: Final = 1 << 16
+_MOST_RECEIPTS: Final = 128
+"""Of one attempt: a key signs one acceptance in as many ways as it likes, and no backend has as many operators."""
 
 _S = TypeVar("_S", bound=msgspec.Struct)
 
@@ -215,7 +217,7 @@ class ClientHome:
             receipt: its message.
 
         Raises:
-            ConfigError: above 64 KiB.
+            ConfigError: above 64 KiB, or beyond 128 of one attempt.
         """
         task, number, attempt = key
         if len(receipt) > _MAX_RECEIPT:
@@ -225,6 +227,8 @@ class ClientHome:
         which = digest("receipt-file", task.encode(), sender.encode(), bytes(receipt)).hex()[:32]
         path = folder / f"round-{number:06d}-attempt-{attempt}-{which}"
         if not path.exists():
+            if sum(1 for _ in folder.glob(f"round-{number:06d}-attempt-{attempt}-*")) >= _MOST_RECEIPTS:
+                raise ConfigError(f"{_MOST_RECEIPTS} receipts of one attempt are kept at most")
             keystore.write_new(path, bytes(receipt))
         return path
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from nvflare.apis.event_type import EventType
 from nvflare.apis.filter import Filter
-from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.server_engine_spec import ServerEngineSpec
 from nvflare.apis.shareable import Shareable, make_reply
@@ -26,7 +26,14 @@ _CODES: Final = frozenset(code for name, code in vars(ReturnCode).items() if nam
 
 
 class _NodeFilter(Filter):  # type: ignore[misc]  # nvflare has no types
-    """Has the session made as soon as the job starts: the server's messages come before its first task."""
+    """Has the session made as soon as the job starts: the server's messages come before its first task.
+
+    Attributes:
+        direction: of the chain that it stands in. What has passed one chain is still nothing that may pass the other:
+            an executor may put its result into what it was given, and return that.
+    """
+
+    direction: str
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Start the session with the job, and end it with it; a site without a home, or a job that leaks, ends at once.
@@ -50,7 +57,9 @@ class _NodeFilter(Filter):  # type: ignore[misc]  # nvflare has no types
             SecureAggError: the node refuses; it goes to the site's log, and to the server as an error code only.
         """
         session = Session.of(fl_ctx)
-        return shareable if shareable is session.passed else self._process(shareable, session, fl_ctx)
+        if shareable is not session.passed.get(self.direction):
+            session.passed[self.direction] = shareable = self._process(shareable, session, fl_ctx)
+        return shareable
 
     def _process(self, shareable: Shareable, session: Session, fl_ctx: FLContext) -> Shareable:
         raise NotImplementedError
@@ -61,18 +70,21 @@ class SecureTaskData(_NodeFilter):
     executor gets beside it is what every other site gets.
     """
 
+    direction = FilterKey.IN
+
     def _process(self, shareable: Shareable, session: Session, fl_ctx: FLContext) -> Shareable:
         task = fl_ctx.get_prop(FLContextKey.TASK_NAME)
         if task != wire.TRAIN:
             raise PolicyViolation(f"task {task!r} is not answered: its result would leave this site in clear")
         model = FLModelUtils.from_shareable(shareable)
         session.join(model)
-        session.passed = given.handed_over(model, shareable, fl_ctx)
-        return session.passed
+        return given.handed_over(model, shareable, fl_ctx)
 
 
 class SecureTaskResult(_NodeFilter):
     """After training: the result stays here, and what joins the round leaves in its place."""
+
+    direction = FilterKey.OUT
 
     def _process(self, shareable: Shareable, session: Session, fl_ctx: FLContext) -> Shareable:
         code = shareable.get_return_code()
@@ -83,5 +95,4 @@ class SecureTaskResult(_NodeFilter):
         else:
             payload = session.joined(FLModelUtils.from_shareable(shareable))
             reply = FLModelUtils.to_shareable(FLModel(params=wire.seal(payload)))
-        session.passed = reply
         return reply

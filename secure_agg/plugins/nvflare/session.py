@@ -48,9 +48,11 @@ class Joining:
     ) -> None:
         self._participant, self._turn, self._request = participant, turn, request
         self._instructions, self._weight_key = instructions, weight_key
+        self.task = threading.current_thread()  # in which NVFlare handles one task from its data to its result
         arrays = named(model)
         self._layers = Layers.of(arrays)
-        self._model = self._layers.floats(arrays)
+        # A copy: an executor may train in the very arrays that it is handed, and then nothing would have changed.
+        self._model = [array.copy() for array in self._layers.floats(arrays)]
         self._begun = threading.Event()
         self._trained: Future[Trained] = Future()
         self._answer: Future[bytes] = Future()
@@ -111,7 +113,8 @@ class Session:
         self._turn = threading.Lock()
         self._request: bytes | None = None
         self._joining: Joining | None = None
-        self.passed: Shareable | None = None
+        self._begins = threading.Lock()
+        self.passed: dict[str, Shareable] = {}  # what has left a chain of filters last, by its direction
 
     @staticmethod
     def of(fl_ctx: FLContext) -> Session:
@@ -147,16 +150,22 @@ class Session:
 
         Raises:
             LocalProtocolError: the server has not asked for a round first.
+            PolicyViolation: another task is under way. NVFlare lets a server have several done at once, and what was
+                trained as one says would be taken for the result of the other.
             SecureAggError: this node refuses.
         """
-        request, self._request = self._request, None
-        self.abandon()
-        if request is None:
-            raise LocalProtocolError("a train task came without a request to join a round")
-        key = self._home.weight_key
-        instructions = given.instructions(model, key, self._surroundings)
-        self._joining = Joining(self._participant, self._turn, request, model, instructions, key)
-        self._joining.checked()
+        with self._begins:
+            if self._joining is not None and self._joining.task is not threading.current_thread():
+                raise PolicyViolation("a train task came while another one is under way")
+            request, self._request = self._request, None
+            self.abandon()
+            if request is None:
+                raise LocalProtocolError("a train task came without a request to join a round")
+            key = self._home.weight_key
+            instructions = given.instructions(model, key, self._surroundings)
+            joining = Joining(self._participant, self._turn, request, model, instructions, key)
+            self._joining = joining
+        joining.checked()
 
     def joined(self, result: FLModel) -> bytes:
         """The payload that joins the round with what training has come to.
