@@ -1,8 +1,8 @@
 """Who masks with whom, and the thresholds that follow.
 
 Up to ``COMPLETE_UP_TO`` clients every pair shares a mask. Above, each client chooses its own neighbours once the
-participants are fixed (Bell, Bonawitz, Gascón, Lepoint, Raykova 2020, malicious variant), so a server can't surround a
-client. How many, and how many of them rebuild a secret, follows from exact hypergeometric tails.
+participants are fixed (Bell, Bonawitz, Gascón, Lepoint, Raykova 2020, malicious variant), so an aggregator can't
+surround a client. How many, and how many of them rebuild a secret, follows from exact hypergeometric tails.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class _Draw:
 def _log2_split(draw: _Draw, n: int, corrupt: int, found: Degree) -> float:
     """log2 of a bound on the probability that the honest clients can be cut in two.
 
-    A server can withhold neighbours - threshold of each client's edges before the client objects. Over every set of s
-    honest clients: each inside chose at most that many outside, and each outside at most that many inside, which
+    An aggregator can withhold neighbours - threshold of each client's edges before the client objects. Over every set
+    of s honest clients: each inside chose at most that many outside, and each outside at most that many inside, which
     means at least threshold among all the rest.
     """
     honest = n - corrupt
@@ -93,9 +93,9 @@ def degree(n: int, corrupt: int, dropped: int) -> Degree | None:
 
     Three bounds. Except with probability 2^-40 no client has threshold corrupt neighbours for either of its two
     secrets; except with 2^-20 every client keeps threshold neighbours that answer; and except with 2^-40 the honest
-    clients stay connected whichever edges a server withholds. The first bounds the threshold from below, the second
-    from above; the third is tried at both ends. For a third corrupt and 10% dropped: 72 and 52 of 256, 102 and 72 of
-    1,000, 126 and 88 of 10,000.
+    clients stay connected whichever edges an aggregator withholds. The first bounds the threshold from below, the
+    second from above; the third is tried at both ends. For a third corrupt and 10% dropped: 72 and 52 of 256, 102 and
+    72 of 1,000, 126 and 88 of 10,000.
 
     Returns:
         None where no incomplete graph meets the bounds.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -50,7 +51,8 @@ def summary(machine: Mapping[str, Any], cells: Sequence[Cell]) -> str:
     found = tables.costs(cells)
     stamp = f"{machine['cpu']}, {machine['cores']} cores, Python {str(machine['python']).partition(' ')[0]}"
     stamp += f", numpy {machine['numpy']}, {str(machine['date'])[:10]}"
-    return f"{found.caption}. On {stamp}; medians.\n\n{table(found)}"
+    lines = (*textwrap.wrap(f"{found.caption}.", 120), *textwrap.wrap(f"On {stamp}; medians.", 120))
+    return "\n".join((*lines, "", table(found)))
 
 
 def update(file: Path, block: str) -> None:

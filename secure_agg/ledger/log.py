@@ -545,7 +545,7 @@ class Ledger:
         return head.note(self.log_public, self._database.cosignatures(head))
 
     def _passes(self, policy: WitnessPolicy, note: Note) -> bool:
-        """Whether a checkpoint of this log has the policy's quorum."""
+        """Whether a checkpoint of this log has the quorum of the witness policy."""
         try:
             policy.verify(note, self.verifier_key)
         except VerificationError:

@@ -75,7 +75,7 @@ def check_active(session: Session, shape: Plan, active: Collection[int], chosen:
     """Before sending a masked input: enough confirmed edges that the secrets can be rebuilt, and only by a quorum.
 
     On a complete graph that many edges also join every honest client to more than half of the honest ones,
-    so a server that withholds confirmations can't cut the honest clients in two.
+    so an aggregator that withholds confirmations can't cut the honest clients in two.
 
     Raises:
         TooFewClients: it would not be safe or not be possible to go on.
