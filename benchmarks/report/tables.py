@@ -10,6 +10,8 @@ from benchmarks.report.report import Report, Row, limit, quantity, ratio, shown
 from benchmarks.rounds.cells import AGGREGATOR, CLIENT, Cell, Setting
 from benchmarks.timing import Samples
 
+TOO_HIGH: Final = "LOADED"
+"""Marks what was measured above a load of one for each core."""
 _MB: Final = 1e6
 
 
@@ -45,11 +47,16 @@ def milliseconds(seconds: float) -> str:
     return shown(1e3 * seconds, "ms")
 
 
+def factor(value: float) -> str:
+    """A multiple, with as many digits as it is worth."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def costs(cells: Sequence[Cell]) -> Table:
     """A round with each backend at the base of the matrix."""
     base = at_base(cells)
     return Table(
-        f"One verified round: {str(base[0].setting).partition(': ')[2]}",
+        f"One verified round: {base[0].setting.point}",
         (
             "backend",
             "one client",
@@ -61,6 +68,7 @@ def costs(cells: Sequence[Cell]) -> Table:
             "client's memory grows by",
             "largest error",
             "work of all, × FedAvg",
+            "work of all, × local training",
         ),
         tuple(_costs(cell) for cell in base),
     )
@@ -79,8 +87,14 @@ def _costs(cell: Cell) -> tuple[str, ...]:
         f"{cell.received / params:.3g} B/param",
         "–" if grown is None else f"{grown / _MB:.3g} MB",
         f"{cell.error:.2g} (≤ {cell.bound:.2g})",
-        f"{cell.overhead:,.0f}",
+        *_multiples(cell),
     )
+
+
+def _multiples(cell: Cell) -> tuple[str, str]:
+    """Work beside plain FedAvg's and beside local training."""
+    training = cell.beside_training
+    return factor(cell.beside_plain.median), factor(training.median) if training else "–"
 
 
 def phases(cells: Sequence[Cell]) -> Table:
@@ -108,10 +122,10 @@ def phases(cells: Sequence[Cell]) -> Table:
 def matrix(cells: Sequence[Cell]) -> Table:
     """All cells."""
     columns = ("backend", "parameters", "clients", "bits", "lost")
-    measured = ("one client", "aggregator", "client sends", "error, of its bound", "× FedAvg")
+    measured = ("one client", "aggregator", "client sends", "error, of its bound", "× FedAvg", "× local training")
     return Table(
-        "Every cell of the matrix",
-        (*columns, *measured),
+        "Every cell of the matrix; ! where the load was above 1 for each core",
+        (*columns, *measured, "rounds", "load at most"),
         tuple(
             (
                 cell.setting.backend,
@@ -123,7 +137,9 @@ def matrix(cells: Sequence[Cell]) -> Table:
                 milliseconds(cell.seconds(AGGREGATOR)),
                 f"{cell.sent / cell.setting.params:.3g} B/param",
                 f"{cell.error / cell.bound:.2f}",
-                f"{cell.overhead:,.0f}",
+                *_multiples(cell),
+                str(len(cell.rounds)),
+                f"{cell.load.most:.1f}{' !' * cell.load.too_high}" if cell.load else "–",
             )
             for cell in cells
         ),
@@ -163,6 +179,23 @@ def every_row(report: Report) -> Table:
                 row.verdict,
             )
             for row in report.rows
+        ),
+    )
+
+
+def loads(reports: Sequence[Report]) -> Table:
+    """How busy the machine was, suite by suite."""
+    return Table(
+        "Load while measuring",
+        ("suite", "before", "at most", "cores", "date", ""),
+        tuple(
+            (
+                report.suite,
+                *((f"{seen.before:.1f}", f"{seen.most:.1f}", str(seen.cores)) if (seen := report.loads) else "–––"),
+                str(report.machine.get("date", "–")),
+                TOO_HIGH if report.warning else "",
+            )
+            for report in reports
         ),
     )
 
