@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from benchmarks.load import count, together
 from benchmarks.report import palette
-from benchmarks.report.canvas import Canvas, Caption, Picture
+from benchmarks.report.canvas import Canvas, Caption, Picture, logarithmic
 from benchmarks.report.palette import INK
 from benchmarks.report.tables import at_base, factor, milliseconds
 from benchmarks.rounds.cells import AGGREGATOR, CLIENT, VERIFICATION, Cell, Setting
@@ -15,8 +16,10 @@ from benchmarks.timing import Samples
 
 _AXES: Final = {"params": "parameters", "clients": "clients"}
 _FIELDS: Final = ("params", "clients", "bits", "lost")
+_BASELINES: Final = ("plain FedAvg", "local training")
 _WIDTH: Final = 9.0
 _BAR: Final = 0.38
+_EDGE: Final = 1.25
 _ROOM: Final = 4.0
 """Space beside the bars for their figures, as a factor: those axes are logarithmic."""
 _LETTER_PERCENT: Final = 1.05
@@ -54,16 +57,19 @@ def _along(cells: Sequence[Cell], axis: str) -> list[Cell]:
 def _caption(title: str, cells: Sequence[Cell], stamp: str, *, of: str = "", how: str = "") -> Caption:
     """``of``: where the cells are of several points; ``how``: where no seconds are shown."""
     backends = list(dict.fromkeys(cell.setting.backend for cell in cells))
-    repeats = sorted({len(cell.rounds) for cell in cells})
-    rounds = count(repeats[0], "round") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} rounds"
-    spread = ", bars of error from the first to the third quartile" if repeats[-1] > 1 else ": no spread is known"
+    spread = "error bars: first to third quartile" if len(cells[0].rounds) > 1 else "no spread is known"
     return Caption(
         title,
         f"{', '.join(backends)}: {of or cells[0].setting.point}",
-        how or f"Medians of {rounds}{spread}",
+        how or f"Medians of {_rounds(cells)}; {spread}",
         together(cell.load for cell in cells),
         stamp,
     )
+
+
+def _rounds(cells: Sequence[Cell]) -> str:
+    repeats = sorted({len(cell.rounds) for cell in cells})
+    return count(repeats[0], "round") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} rounds"
 
 
 def _reach(samples: Iterable[Samples]) -> list[list[float]]:
@@ -95,8 +101,7 @@ def _overhead(base: Sequence[Cell], stamp: str) -> Picture:
             height=0.6,
         )
         axes.bar_label(bars, [f"{factor(value)} ×" for value in medians], padding=4, color=INK, fontsize=9)
-        axes.set_xscale("log")
-        axes.set_xlim(min(1.0, min(medians)) / 2, max(1.0, *medians) * 2 * _ROOM)
+        logarithmic(axes.xaxis, min(1.0, *medians) / 2, max(1.0, *medians) * 2 * _ROOM)
         axes.axvline(1, color=INK, linestyle=_stroke(axes, canvas), linewidth=1)
         axes.set_xlabel(f"{title} (log)")
     axes.invert_yaxis()
@@ -115,8 +120,9 @@ def _stroke(axes: Any, canvas: Canvas) -> str:
 def _breakdown(base: Sequence[Cell], stamp: str) -> Picture:
     """Stacked by phase, each bar as long as the other: what takes most shows in any backend."""
     bars = [(cell, role) for cell in base for role in cell.roles]
-    how = "Full colour: commitment and checks, without which nothing is verified; light: everything else. " + (
-        _caption("", base, stamp).how + ", in brackets beside the bars"
+    how = (
+        f"Full colour: commitment and checks, which verification is made of. Medians of {_rounds(base)}, in brackets "
+        "beside the bars the quartiles"
     )
     caption = _caption("Where the time goes: one party of each role, by phase", base, stamp, how=how)
     (axes,) = (canvas := Canvas(caption, _WIDTH, 0.3 * len(bars) + 0.7)).row()
@@ -173,8 +179,7 @@ def _verification(base: Sequence[Cell], stamp: str) -> Picture:
     without = [_milli(cell.samples(CLIENT, verified=False)) for cell in base]
     series = {"verified": verified, "without commitment and checks": without}
     _pairs(axes, base, series, lambda value: milliseconds(value / 1e3))
-    axes.set_xscale("log")
-    axes.set_xlim(min(each.median for each in without) / 2, max(each.median for each in verified) * _ROOM)
+    logarithmic(axes.xaxis, min(each.median for each in without) / 2, max(each.median for each in verified) * _ROOM)
     trained = [1e3 * value for cell in base for value in cell.training]
     if trained:
         _line(axes, Samples(tuple(trained)).median, palette.TRAINING_STROKE, "local training of the same model")
@@ -190,7 +195,8 @@ def _line(axes: Any, at: float, stroke: str, label: str) -> None:
 
 
 def _traffic(base: Sequence[Cell], stamp: str) -> Picture:
-    caption = _caption("Bytes per parameter", base, stamp, how="Bytes of one round, counted: no spread")
+    counted = f"Counted, in the last of {_rounds(base)}: bytes have no spread, and no load changes them"
+    caption = replace(_caption("Bytes per parameter", base, stamp, how=counted), exact=True)
     (axes,) = (canvas := Canvas(caption, _WIDTH, 0.6 * len(base) + 1.0)).row()
     series = {
         direction: [Samples((getattr(cell, direction) / cell.setting.params,)) for cell in base]
@@ -224,22 +230,23 @@ def _growth(cells: Sequence[Cell], axis: str, stamp: str) -> Picture:
                 f"{backend}, {role}: {milliseconds(medians[0])} at {places[0]:,}, "
                 f"{milliseconds(medians[-1])} at {places[-1]:,}"
             )
-        _baseline(axes, axis, [(c, c.plain_seconds(role)) for c in cells], palette.PLAIN_STROKE, "plain FedAvg")
+        _baseline(axes, axis, [(c, c.plain_seconds(role)) for c in cells], palette.PLAIN_STROKE, _BASELINES[0])
         trained = [(c, Samples(c.training).median) for c in cells if c.training and role == CLIENT]
         if trained:
-            _baseline(axes, axis, trained, palette.TRAINING_STROKE, "local training")
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        values = sorted({_at(cell, axis) for cell in cells})
-        axes.set_xticks(values, [f"{at:,}" for at in values])
-        axes.set_xticks([], minor=True)
+            _baseline(axes, axis, trained, palette.TRAINING_STROKE, _BASELINES[1])
+        ticks = sorted({_at(cell, axis) for cell in cells})
+        logarithmic(axes.xaxis, ticks[0] / _EDGE, ticks[-1] * _EDGE, ticks)
+        logarithmic(
+            axes.yaxis, *(bound * edge for bound, edge in zip(axes.dataLim.intervaly, (1 / _EDGE, _EDGE), strict=True))
+        )
         axes.set_xlabel(f"{_AXES[axis]} (log)")
         axes.set_title("one client" if role == CLIENT else "aggregator", color=INK, fontsize=10)
         axes.grid(color=INK, alpha=0.25, linewidth=0.5)
     panels[0].set_ylabel("seconds (log)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    style = {"frameon": False, "labelcolor": INK, "fontsize": 8, "loc": "upper left"}
-    panels[1].legend(handles, labels, bbox_to_anchor=(1, 1), **style)
+    named = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
+    labels = sorted(named, key=_BASELINES.count)  # lines of backends first, in their order
+    style = {"frameon": False, "labelcolor": INK, "fontsize": 8, "loc": "upper left", "bbox_to_anchor": (1, 1)}
+    panels[1].legend([named[label] for label in labels], labels, **style)
     return canvas.picture(f"growth-{axis}", f"{'; '.join(said)}.")
 
 

@@ -54,8 +54,9 @@ class Section:
 def sections(reports: Sequence[Report], comparison: Comparison | None) -> list[Section]:
     """Everything that the reports give."""
     warnings = tuple(report.warning for report in reports if report.warning)
-    machine = stamp(reports[0].machine)
-    found = [Section("machine", "Machine", warnings, (machine,), tables=(tables.loads(reports),))]
+    loads = (f"{report.suite}: {report.loads or 'load not known'}" for report in reports)
+    machine = stamp(reports[0].machine), f"While measuring, what was measured included: {'; '.join(loads)}."
+    found = [Section("machine", "Machine", warnings, machine)]
     if comparison:
         listed = (comparison.table,) if comparison.table.rows else ()
         found.append(

@@ -10,8 +10,6 @@ from benchmarks.report.report import Report, Row, limit, quantity, ratio, shown
 from benchmarks.rounds.cells import AGGREGATOR, CLIENT, Cell, Setting
 from benchmarks.timing import Samples
 
-TOO_HIGH: Final = "LOADED"
-"""Marks what was measured above a load of one for each core."""
 _MB: Final = 1e6
 
 
@@ -179,23 +177,6 @@ def every_row(report: Report) -> Table:
                 row.verdict,
             )
             for row in report.rows
-        ),
-    )
-
-
-def loads(reports: Sequence[Report]) -> Table:
-    """How busy the machine was, suite by suite."""
-    return Table(
-        "Load while measuring",
-        ("suite", "before", "at most", "cores", "date", ""),
-        tuple(
-            (
-                report.suite,
-                *((f"{seen.before:.1f}", f"{seen.most:.1f}", str(seen.cores)) if (seen := report.loads) else "–––"),
-                str(report.machine.get("date", "–")),
-                TOO_HIGH if report.warning else "",
-            )
-            for report in reports
         ),
     )
 
