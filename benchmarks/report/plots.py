@@ -10,7 +10,7 @@ from benchmarks.load import count, together
 from benchmarks.report import palette
 from benchmarks.report.canvas import Canvas, Caption, Picture, logarithmic
 from benchmarks.report.palette import INK
-from benchmarks.report.tables import at_base, factor, milliseconds
+from benchmarks.report.tables import at_base, between, factor, milliseconds
 from benchmarks.rounds.cells import AGGREGATOR, CLIENT, VERIFICATION, Cell, Setting
 from benchmarks.timing import Samples
 
@@ -102,7 +102,7 @@ def _overhead(base: Sequence[Cell], stamp: str) -> Picture:
         )
         axes.bar_label(bars, [f"{factor(value)} ×" for value in medians], padding=4, color=INK, fontsize=9)
         logarithmic(axes.xaxis, min(1.0, *medians) / 2, max(1.0, *medians) * 2 * _ROOM)
-        axes.axvline(1, color=INK, linestyle=_stroke(axes, canvas), linewidth=1)
+        axes.axvline(1, zorder=0.5, color=INK, linestyle=_stroke(axes, canvas), linewidth=1)
         axes.set_xlabel(f"{title} (log)")
     axes.invert_yaxis()
     said = "; ".join(
@@ -121,8 +121,8 @@ def _breakdown(base: Sequence[Cell], stamp: str) -> Picture:
     """Stacked by phase, each bar as long as the other: what takes most shows in any backend."""
     bars = [(cell, role) for cell in base for role in cell.roles]
     how = (
-        f"Full colour: commitment and checks, which verification is made of. Medians of {_rounds(base)}, in brackets "
-        "beside the bars the quartiles"
+        "Full colour: commitment and checks, which verification is made of. Short phases are not named. "
+        f"Medians of {_rounds(base)}, in brackets their quartiles"
     )
     caption = _caption("Where the time goes: one party of each role, by phase", base, stamp, how=how)
     (axes,) = (canvas := Canvas(caption, _WIDTH, 0.3 * len(bars) + 0.7)).row()
@@ -137,8 +137,7 @@ def _breakdown(base: Sequence[Cell], stamp: str) -> Picture:
                 style = {"ha": "center", "va": "center", "fontsize": 7.5, "color": palette.on(ground)}
                 axes.text(left + part / 2, place, cost.phase, **style)
             left += part
-        low, high = _milli(cell.samples(role)).quartiles
-        shown = f"{milliseconds(cell.seconds(role))} ({low:.3g} – {high:.3g})"
+        shown = f"{milliseconds(cell.seconds(role))} ({between(Samples(cell.samples(role)))})"
         axes.text(101, place, shown, va="center", color=INK, fontsize=8)
     axes.set_yticks(range(len(bars)), [f"{cell.setting.backend}, {role}" for cell, role in bars])
     axes.set_xlim(0, 128)
@@ -173,11 +172,12 @@ def _pairs(
 
 
 def _verification(base: Sequence[Cell], stamp: str) -> Picture:
-    caption = _caption("What verification costs a client", base, stamp)
+    how = f"Unverified: without commitment and checks. {_caption('', base, stamp).how}"
+    caption = _caption("What verification costs a client", base, stamp, how=how)
     (axes,) = (canvas := Canvas(caption, _WIDTH, 0.6 * len(base) + 1.0)).row()
     verified = [_milli(cell.samples(CLIENT)) for cell in base]
     without = [_milli(cell.samples(CLIENT, verified=False)) for cell in base]
-    series = {"verified": verified, "without commitment and checks": without}
+    series = {"verified": verified, "unverified": without}
     _pairs(axes, base, series, lambda value: milliseconds(value / 1e3))
     logarithmic(axes.xaxis, min(each.median for each in without) / 2, max(each.median for each in verified) * _ROOM)
     trained = [1e3 * value for cell in base for value in cell.training]

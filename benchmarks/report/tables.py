@@ -45,6 +45,12 @@ def milliseconds(seconds: float) -> str:
     return shown(1e3 * seconds, "ms")
 
 
+def between(samples: Samples) -> str:
+    """The quartiles in milliseconds, without the unit."""
+    low, high = (f"{1e3 * bound:,.0f}" if 1e3 * bound >= 100 else f"{1e3 * bound:.3g}" for bound in samples.quartiles)
+    return f"{low} – {high}"
+
+
 def factor(value: float) -> str:
     """A multiple, with as many digits as it is worth."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
@@ -100,14 +106,13 @@ def phases(cells: Sequence[Cell]) -> Table:
     rows = []
     for cell in at_base(cells):
         for cost in cell.costs:
-            low, high = Samples(cost.seconds).quartiles
             rows.append(
                 (
                     cell.setting.backend,
                     cost.role,
                     cost.phase,
                     milliseconds(cost.median),
-                    f"{1e3 * low:.3g} – {1e3 * high:.3g}",
+                    between(Samples(cost.seconds)),
                     quantity(round(cost.sent), "bytes"),
                     quantity(round(cost.received), "bytes"),
                     "–" if cost.memory is None else f"{cost.memory / _MB:.2f} MB",
