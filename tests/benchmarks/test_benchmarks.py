@@ -221,14 +221,12 @@ def test_a_round_that_compiles_and_is_metered_for_memory_is_not_timed(monkeypatc
     assert "after a round that warms up" in rows["aggregator.ingest_total"].note
 
 
-def test_time_and_memory_are_not_metered_in_the_same_round() -> None:
+@pytest.mark.parametrize(("memory", "metered"), [(True, (1, 0, 0)), (False, (0, 3, 3))])
+def test_time_and_memory_are_not_metered_in_the_same_round(memory: bool, metered: tuple[int, int, int]) -> None:
     federation = Federation.of(3, 1000)
-    for memory in (True, False):
-        aggregator = MeteredAggregator(federation, memory=memory)
-        LocalRound(aggregator, federation.clients(), federation.updates(update(1000))).run()
-        assert (len(aggregator.kept), len(aggregator.ingest), len(aggregator.hashing)) == (
-            (1, 0, 0) if memory else (0, 3, 3)
-        )
+    aggregator = MeteredAggregator(federation, memory=memory)
+    LocalRound(aggregator, federation.clients(), federation.updates(update(1000))).run()
+    assert (len(aggregator.kept), len(aggregator.ingest), len(aggregator.hashing)) == metered
 
 
 def test_a_kept_vector_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
