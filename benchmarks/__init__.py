@@ -50,8 +50,8 @@ operation and what bounds it alternately, so that other load on the machine slow
 ``scale``                 growth, beside the cost model's predictions
 ``scale.round``           a round whose processor time, bytes and allocations are taken
 ``plugins``               a round under Flower beside its own SecAgg+
-``plugins.flower``        the parties of such a round, in one process
-``plugins.nodes``         what a node of a framework costs
+``plugins.flower``        our mod and grid, Flower's SecAgg+ and plain, in turn
+``plugins.nodes``         Flower without a network
 ``plugins.secagg``        Flower's SecAgg+ as published
 ``report``                what is made of results
 ``report.report``         rows, targets, the table and the JSON file
