@@ -55,7 +55,7 @@ def sections(reports: Sequence[Report], comparison: Comparison | None) -> list[S
     """Everything that the reports give."""
     warnings = tuple(report.warning for report in reports if report.warning)
     loads = (f"{report.suite}: {report.loads or 'load not known'}" for report in reports)
-    machine = stamp(reports[0].machine), f"While measuring, what was measured included: {'; '.join(loads)}."
+    machine = stamp(reports[0].machine), f"What is measured is part of the load. {'; '.join(loads)}."
     found = [Section("machine", "Machine", warnings, machine)]
     if comparison:
         listed = (comparison.table,) if comparison.table.rows else ()
