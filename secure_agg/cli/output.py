@@ -38,7 +38,7 @@ def emit(document: Mapping[str, Any], as_json: bool, show: Callable[[Console], N
         show: given the console.
     """
     if as_json:
-        sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")  # ASCII: the same bytes in every encoding
     else:
         show(stdout())
 

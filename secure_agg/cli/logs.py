@@ -1,0 +1,35 @@
+"""The library's log on stderr, for as long as a command asks for it. The library itself installs no handlers."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+LIBRARY: Final = "secure_agg"
+"""Parent of all the library's loggers."""
+
+
+@contextlib.contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Show what the library logs from INFO on, one line each with its time; once, however often it is asked for."""
+    log = logging.getLogger(LIBRARY)
+    if any(isinstance(handler, _Handler) for handler in log.handlers):
+        yield
+        return
+    handler = _Handler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
+
+
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Ours among others."""
