@@ -12,6 +12,8 @@ import numpy as np
 
 from mpc import ring
 from mpc.ring import Vector
+from secure_agg import formats
+from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import MalformedMessage, VerificationError
 from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.config import RoundConfig
@@ -34,6 +36,7 @@ MAX_HEADER: Final = 1 << 30
 """Most bytes of everything but the sums: over 100,000 participants."""
 
 
+@checked_class
 class RoundRecord(Wire, frozen=True, kw_only=True):
     """What the ledger holds of a round: digests, counts and the sum of the commitments; at most 64 KiB.
 
@@ -81,6 +84,15 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
     result_model: bytes
     previous_record: bytes
     evidence: bytes
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"RoundRecord(task={self.task!r}, round={self.round}, attempt={self.attempt}, claim={self.claim!r}, "
+            f"participants={self.participants} of {self.cohort_size}, result_model={self.result_model.hex()[:16]}…)"
+        )
 
     def to_bytes(self) -> bytes:
         """The leaf."""
@@ -143,6 +155,7 @@ class _EvidenceHeader(Wire, frozen=True, kw_only=True):
     result_model: bytes
 
 
+@checked_class
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Everything public about a round: enough to recompute the result and check it, with nothing secret in
@@ -169,6 +182,13 @@ class Evidence:
     attestation: tuple[Signature, ...]
     sums: Vector
     result_model: bytes
+
+    def __repr__(self) -> str:
+        return (
+            f"Evidence(task={self.config.task!r}, round={self.config.round}, "
+            f"backend={self.config.policy.backend!r}, participants={len(self.openings)} of {len(self.cohort)}, "
+            f"values={self.config.layout.values})"
+        )
 
     @property
     def participants(self) -> tuple[str, ...]:
@@ -203,7 +223,8 @@ class Evidence:
             header = decode(_EvidenceHeader, raw, len(raw))
             config = decode(RoundConfig, header.config, MAX_CONFIG)
         except MalformedMessage as error:
-            raise VerificationError(f"this is no evidence: {error}") from error
+            other = formats.instead(data, formats.EVIDENCE)
+            raise VerificationError(f"this is no evidence: {error}{other}") from error
         if header.version != RECORD_VERSION:
             raise VerificationError(f"evidence version {header.version} is not {RECORD_VERSION}")
         if len(bulk) != config.layout.total * ring.ELEMENT_BYTES:

@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 
 from secure_agg import backends
+from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import Phase, PhaseKind
 from secure_agg.errors import (
     ConfigError,
@@ -70,6 +71,7 @@ from secure_agg.roles.stopwatch import Stopwatch
 _VOTES: Final = (PhaseKind.AGREE, PhaseKind.CONSENT)
 
 
+@checked_class
 class Aggregator:
     """One aggregator in one attempt at a round.
 

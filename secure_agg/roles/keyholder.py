@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from mpc.ring import byte_view
+from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import Hidden, Opener
 from secure_agg.errors import (
     AlreadyReleased,
@@ -53,6 +54,7 @@ class Opened(Wire, frozen=True):
     passed: bool
 
 
+@checked_class
 class KeyHolder:
     """One key holder, for any number of rounds of the tasks it has certified its key for."""
 

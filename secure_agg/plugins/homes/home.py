@@ -24,7 +24,7 @@ from typing import Final, Self, TypeVar
 
 import msgspec
 
-from secure_agg import backends, locks
+from secure_agg import backends, files, locks
 from secure_agg.errors import ConfigError, RemoteProtocolError
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.ledger.log import Ledger
@@ -185,9 +185,9 @@ class ClientHome:
         check_rules(checks_model, start_model, optimizer)
         pinned = None if start_model is None else start_model.hex()
         settings = _ClientSettings(identity.name, task, checks_model, pinned, optimizer, weight_key)
-        path = _new_folder(path, settings, identity)
-        trust.save(path / TRUST_FILE)
-        return ClientHome(path, settings, identity, trust)
+        with _new_folder(Path(path), settings, identity) as folder:
+            trust.save(folder / TRUST_FILE)
+            return ClientHome(folder, settings, identity, trust)
 
     @staticmethod
     def open(path: str | Path) -> ClientHome:
@@ -225,7 +225,7 @@ class ClientHome:
         which = digest("receipt-file", task.encode(), sender.encode(), bytes(receipt)).hex()[:32]
         path = folder / f"round-{number:06d}-attempt-{attempt}-{which}"
         if not path.exists():
-            keystore.write_new(path, bytes(receipt))
+            files.create(path, bytes(receipt))
         return path
 
 
@@ -247,7 +247,11 @@ class ServerHome:
         self.path, self.name, self.task, self.identity = path, settings.name, settings.task, identity
         self.weight_key = settings.weight_key
         self.store = AttemptStore(path / _STORE)
-        self.ledger = Ledger(path / _LEDGER)
+        try:
+            self.ledger = Ledger(path / _LEDGER)
+        except BaseException:
+            self.store.close()
+            raise
         self.checks_model, self.optimizer = settings.checks_model, settings.optimizer
 
     def __repr__(self) -> str:
@@ -292,7 +296,8 @@ class ServerHome:
         """
         check_rules(checks_model, None, optimizer)
         settings = _ServerSettings(identity.name, task, checks_model, optimizer, weight_key)
-        return ServerHome(_new_folder(path, settings, identity), settings, identity)
+        with _new_folder(Path(path), settings, identity) as folder:
+            return ServerHome(folder, settings, identity)
 
     @staticmethod
     def open(path: str | Path) -> ServerHome:
@@ -337,10 +342,7 @@ class ServerHome:
     def place(self, operators: Mapping[str, Place]) -> None:
         """Write down where the operators are, in place of what stood there."""
         document = msgspec.json.format(msgspec.json.encode(operators), indent=1)
-        half = self.path / f".{_OPERATORS}"
-        half.write_bytes(document + b"\n")
-        half.chmod(0o600)
-        half.replace(self.path / _OPERATORS)
+        files.replace(self.path / _OPERATORS, document + b"\n", mode=0o600)
 
     def places(self) -> dict[str, Place]:
         """Where the operators are, by id.
@@ -460,15 +462,13 @@ def _check_member(identity: Identity, trust: Trust, task: str) -> None:
         raise ConfigError("no ledger's key is pinned: this node could not tell whether a result is recorded")
 
 
-def _new_folder(path: str | Path, settings: _Settings, identity: Identity) -> Path:
-    path = Path(path)
-    try:
-        path.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        raise ConfigError(f"{path} exists already: a home is never overwritten, choose a new folder") from None
-    identity.save(path / _IDENTITY)
-    keystore.write_new(path / _SETTINGS, msgspec.json.format(msgspec.json.encode(settings), indent=1) + b"\n")
-    return path
+@contextmanager
+def _new_folder(path: Path, settings: _Settings, identity: Identity) -> Iterator[Path]:
+    """A new home with its identity and settings; removed again if what else it needs can't be made."""
+    with files.new_folder(path):
+        identity.save(path / _IDENTITY)
+        files.create(path / _SETTINGS, msgspec.json.format(msgspec.json.encode(settings), indent=1) + b"\n")
+        yield path
 
 
 def _read_settings(path: Path, kind: type[_S]) -> _S:
