@@ -68,7 +68,7 @@ OPERATORS: Final = (AGGREGATOR, *AGGREGATORS, *KEY_HOLDERS)
 """All operators that any backend may need: pinned with a ledger's first task, once for all tasks."""
 
 
-_log = logging.getLogger("secure_agg")
+_log = logging.getLogger("secure_agg.local.rounds")
 
 Update = Sequence[npt.NDArray[Any]]
 

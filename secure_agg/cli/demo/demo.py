@@ -24,7 +24,8 @@ from secure_agg.cli.demo import chart, experiment, poison, poison_chart, tamper
 from secure_agg.cli.demo.poison_report import document_of as poison_document
 from secure_agg.cli.demo.poison_report import show_poisoning
 from secure_agg.cli.demo.report import document_of, show_tampering, show_training, tampering_document
-from secure_agg.cli.output import JsonOption, emit, progress
+from secure_agg.cli.output import JsonOption, emit
+from secure_agg.cli.progress import progress
 from secure_agg.errors import ConfigError
 from secure_agg.fl import datasets
 from secure_agg.fl.fedavg import Model, run_federated

@@ -16,7 +16,8 @@ from rich.console import Console
 from secure_agg import extras
 from secure_agg.cli.ledger.rounds import TaskOption, index_of, only_task
 from secure_agg.cli.options import LedgerArgument
-from secure_agg.cli.output import JsonOption, emit, progress, show_fields
+from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.progress import progress
 from secure_agg.errors import ConfigError, TrustError
 from secure_agg.ledger.log import Ledger
 
@@ -80,7 +81,7 @@ def anchor_ledger(
         if contract is None:
             bar.update(line, note="deploying")
             registry = Registry.deploy(web3, account, Terms(account.address, log.log_public, window, response, bond))
-            bar.console.print(f"deployed at {registry.address}")  # whatever happens next
+            bar.say(f"deployed at {registry.address}")  # whatever happens next
         else:
             registry = Registry(web3, contract, account)
         bar.update(line, advance=1, note="checkpoint")
