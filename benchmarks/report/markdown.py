@@ -12,6 +12,7 @@ from benchmarks.report import tables
 from benchmarks.report.report import Report, short_stamp
 from benchmarks.report.sections import Section
 from benchmarks.report.tables import Table
+from secure_agg import files
 
 BEGIN: Final = "<!-- benchmarks: written by `secure-agg bench report --table` -->"
 END: Final = "<!-- end of benchmarks -->"
@@ -70,4 +71,4 @@ def update(file: Path, block: str) -> None:
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"{file} needs the lines {BEGIN!r} and {END!r} once each, in this order")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    file.write_text(f"{before}{BEGIN}\n\n{block}\n\n{END}{after}", encoding="utf-8")
+    files.replace(file, f"{before}{BEGIN}\n\n{block}\n\n{END}{after}".encode())

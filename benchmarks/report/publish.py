@@ -15,6 +15,7 @@ from benchmarks.report import compare, markdown
 from benchmarks.report.compare import Comparison
 from benchmarks.report.report import Report
 from benchmarks.suite import UsageError
+from secure_agg import files
 
 SUMMARY: Final = "tables and plots of what was measured; --compare flags regressions"
 DESCRIPTION: Final = (
@@ -108,6 +109,6 @@ def _write(arguments: argparse.Namespace, reports: Sequence[Report], comparison:
 
 
 def _save(file: Path, content: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(content, encoding="utf-8")
+    with files.failing(file), files.folders(file.parent):
+        files.replace(file, content.encode())
     print(f"written: {file}", file=sys.stderr)

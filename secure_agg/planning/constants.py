@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from secure_agg import files
 from secure_agg.errors import ConfigError
 from secure_agg.planning.work import PARALLEL, Operation, Work
 from secure_agg.protocol.ready import ready
@@ -48,7 +49,7 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def save(self, path: Path) -> None:
         """Write them as JSON."""
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+        files.replace(path, msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
 
     @staticmethod
     def load(path: Path) -> Constants:

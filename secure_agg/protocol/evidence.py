@@ -13,6 +13,8 @@ import numpy as np
 
 from mpc import ring
 from mpc.ring import Vector
+from secure_agg import formats
+from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import MalformedMessage, VerificationError
 from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.config import RoundConfig
@@ -47,6 +49,7 @@ _LEAST_OPENING: Final = 39
 _LEAST_SIGNATURE: Final = 69
 
 
+@checked_class
 class RoundRecord(Wire, frozen=True, kw_only=True):
     """What the ledger holds of a round: digests, counts and the sum of the commitments; at most 64 KiB.
 
@@ -94,6 +97,15 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
     result_model: bytes
     previous_record: bytes
     evidence: bytes
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"RoundRecord(task={self.task!r}, round={self.round}, attempt={self.attempt}, claim={self.claim!r}, "
+            f"participants={self.participants} of {self.cohort_size}, result_model={self.result_model.hex()[:16]}…)"
+        )
 
     def to_bytes(self) -> bytes:
         """The leaf."""
@@ -210,6 +222,7 @@ def _raw(entries: tuple[Wire, ...]) -> msgspec.Raw:
     return msgspec.Raw(msgspec.msgpack.encode(entries))
 
 
+@checked_class
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Everything public about a round: enough to recompute the result and check it, with nothing secret in it.
@@ -235,6 +248,13 @@ class Evidence:
     attestation: tuple[Signature, ...]
     sums: Vector
     result_model: bytes
+
+    def __repr__(self) -> str:
+        return (
+            f"Evidence(task={self.config.task!r}, round={self.config.round}, "
+            f"backend={self.config.policy.backend!r}, participants={len(self.openings)} of {len(self.cohort)}, "
+            f"values={self.config.layout.values})"
+        )
 
     @property
     def participants(self) -> tuple[str, ...]:
@@ -269,7 +289,8 @@ class Evidence:
             header = decode(_EvidenceHeader, raw, len(raw))
             config = decode(RoundConfig, header.config, MAX_CONFIG)
         except MalformedMessage as error:
-            raise VerificationError(f"this is no evidence: {error}") from error
+            other = formats.instead(data, formats.EVIDENCE)
+            raise VerificationError(f"this is no evidence: {error}{other}") from error
         if header.version != RECORD_VERSION:
             raise VerificationError(f"evidence version {header.version} is not {RECORD_VERSION}")
         if len(bulk) != config.layout.total * ring.ELEMENT_BYTES:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from mpc.ring import byte_view
+from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import Hidden, Opener
 from secure_agg.errors import (
     AlreadyReleased,
@@ -46,6 +47,7 @@ one client can cause one: the first must not end a task, and many must not add u
 _FAILURES: Final = tuple(f"failed sum {number}" for number in range(1, MAX_FAILURES + 1))
 
 
+@checked_class
 class KeyHolder:
     """One key holder, for any number of rounds of the tasks it has certified its key for."""
 

@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Self
 
+from secure_agg import files
 from secure_agg.errors import ConfigError
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
-from secure_agg.local import keystore
 from secure_agg.plugins.homes.chain import Chain
 from secure_agg.plugins.homes.folder import (
     LOCK_FILE,
@@ -132,9 +132,9 @@ class ClientHome:
         check_rules(checks_model, start_model, optimizer)
         pinned = None if start_model is None else start_model.hex()
         settings = _ClientSettings(identity.name, task, checks_model, pinned, optimizer, weight_key)
-        path = new_folder(path, settings, identity)
-        trust.save(path / TRUST_FILE)
-        return ClientHome(path, settings, identity, trust)
+        with new_folder(Path(path), settings, identity) as folder:
+            trust.save(folder / TRUST_FILE)
+            return ClientHome(folder, settings, identity, trust)
 
     @staticmethod
     def open(path: str | Path) -> ClientHome:
@@ -174,7 +174,7 @@ class ClientHome:
         if not path.exists():
             if sum(1 for _ in folder.glob(f"round-{number:06d}-attempt-{attempt}-*")) >= _MOST_RECEIPTS:
                 raise ConfigError(f"{_MOST_RECEIPTS} receipts of one attempt are kept at most")
-            keystore.write_new(path, bytes(receipt))
+            files.create(path, bytes(receipt))
         return path
 
 

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from secure_agg import locks
+from secure_agg import files, locks
 from secure_agg.errors import ConfigError
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.local import keystore
@@ -41,20 +41,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     task: str
 
 
-def new_folder(path: str | Path, settings: Settings, identity: Identity) -> Path:
-    """Make a home's folder, with settings and key.
+@contextmanager
+def new_folder(path: Path, settings: Settings, identity: Identity) -> Iterator[Path]:
+    """A new home with its identity and settings; removed again if what else it needs can't be made.
 
     Raises:
-        ConfigError: there is something already.
+        ConfigError: there is something already, or the disk refuses.
     """
-    path = Path(path)
-    try:
-        path.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        raise ConfigError(f"{path} exists already: a home is never overwritten, choose a new folder") from None
-    identity.save(path / _IDENTITY)
-    keystore.write_new(path / SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1) + b"\n")
-    return path
+    with files.new_folder(path):
+        identity.save(path / _IDENTITY)
+        files.create(path / SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1) + b"\n")
+        yield path
 
 
 def read_settings(path: Path, kind: type[_S]) -> _S:

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 import msgspec
 
-from secure_agg import backends
+from secure_agg import backends, files
 from secure_agg.errors import ConfigError, RemoteProtocolError
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.ledger.log import Ledger
@@ -93,7 +93,11 @@ class ServerHome:
         self.path, self.name, self.task, self.identity = path, settings.name, settings.task, identity
         self.weight_key = settings.weight_key
         self.store = AttemptStore(path / STORE_FILE)
-        self.ledger = Ledger(path / _LEDGER)
+        try:
+            self.ledger = Ledger(path / _LEDGER)
+        except BaseException:
+            self.store.close()
+            raise
         self.checks_model, self.optimizer = settings.checks_model, settings.optimizer
 
     def __repr__(self) -> str:
@@ -138,7 +142,8 @@ class ServerHome:
         """
         check_rules(checks_model, None, optimizer)
         settings = _ServerSettings(identity.name, task, checks_model, optimizer, weight_key)
-        return ServerHome(new_folder(path, settings, identity), settings, identity)
+        with new_folder(Path(path), settings, identity) as folder:
+            return ServerHome(folder, settings, identity)
 
     @staticmethod
     def open(path: str | Path) -> ServerHome:
@@ -183,10 +188,7 @@ class ServerHome:
     def place(self, operators: Mapping[str, Place]) -> None:
         """Write down where the operators are, in place of what stood there."""
         document = msgspec.json.format(msgspec.json.encode(operators), indent=1)
-        half = self.path / f".{_OPERATORS}"
-        half.write_bytes(document + b"\n")
-        half.chmod(0o600)
-        half.replace(self.path / _OPERATORS)
+        files.replace(self.path / _OPERATORS, document + b"\n", mode=0o600)
 
     def places(self) -> dict[str, Place]:
         """Where the operators are, by id.
