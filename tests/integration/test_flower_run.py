@@ -51,7 +51,8 @@ def test_a_run_survives_a_killed_node_and_ends_with_the_model_of_plain_fedavg(tm
                 "home": str(tmp_path / "federation" / "server"),
                 "out": str(tmp_path / "model.npz"),
                 "rounds": ROUNDS,
-                "phase-s": 90.0,  # in the first one nodes start, which takes a loaded machine a minute
+                "phase-s": 90.0,  # each node's first messages start Python there: a minute on a loaded machine
+                "timeout-s": 180.0,
             },
             timeout_s=900,
             watch=kill_in_the_second_round,
