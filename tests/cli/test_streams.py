@@ -26,13 +26,15 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def command(*arguments: object, encoding: str = "utf-8", shell: str = "") -> subprocess.CompletedProcess[bytes]:
-    """Run ``secure-agg`` in a process of its own; ``shell`` is what follows it on a command line."""
+def command(*arguments: object, encoding: str = "utf-8", after: str = "") -> subprocess.CompletedProcess[bytes]:
+    """Run ``secure-agg`` in a process of its own; ``after`` is what follows it on a command line."""
     words = [sys.executable, "-m", "secure_agg", *map(str, arguments)]
     environment = os.environ | {"PYTHONIOENCODING": encoding}
-    if shell:
-        line = f'set -o pipefail; "$@" {shell}'
-        return subprocess.run(["bash", "-c", line, "bash", *words], capture_output=True, env=environment, check=False)
+    if after:
+        line = f'set -o pipefail; "$@" {after}'
+        return subprocess.run(
+            ["/bin/bash", "-c", line, "bash", *words], capture_output=True, env=environment, check=False
+        )
     return subprocess.run(words, capture_output=True, env=environment, check=False)
 
 
@@ -85,7 +87,7 @@ def test_a_sign_that_an_encoding_lacks_is_written_in_those_that_it_has(ledger: P
 )
 @pytest.mark.parametrize("arguments", [["backends"], ["backends", "--json"], ["--help"], ["--version"]], ids=" ".join)
 def test_a_place_that_takes_nothing_is_no_failed_verification(arguments: Sequence[str], shell: str, code: int) -> None:
-    done = command(*arguments, shell=shell)
+    done = command(*arguments, after=shell)
     # A short result fits into the pipe before its reader is gone: then nothing was lost.
     assert done.returncode in ({code, exits.OK} if code == exits.READER_GONE else {code})
     assert b"Traceback" not in done.stderr
@@ -95,10 +97,10 @@ def test_a_place_that_takes_nothing_is_no_failed_verification(arguments: Sequenc
 def test_a_failed_verification_stays_one_wherever_its_words_go(tmp_path: Path) -> None:
     (tmp_path / "evidence").write_bytes(b"none")
     for shell in (">&-", ">/dev/full", "2>&-", "2>/dev/full", "2>&1 >&-"):
-        assert command("verify", tmp_path / "evidence", shell=shell).returncode == exits.VERIFICATION_FAILED
+        assert command("verify", tmp_path / "evidence", after=shell).returncode == exits.VERIFICATION_FAILED
 
 
 def test_a_closed_stdout_is_not_taken_over_by_the_next_file(ledger: Path) -> None:
     before = ledger.read_bytes()
-    done = command("ledger", "audit", ledger, shell=">&- 2>&-")
+    done = command("ledger", "audit", ledger, after=">&- 2>&-")
     assert (done.returncode, ledger.read_bytes() == before) == (exits.OK, True)
