@@ -87,7 +87,7 @@ def test_a_flower_reply_is_as_long_as_the_round_needs() -> None:
 @pytest.mark.parametrize("backend", ["masking", "plain", "additive", "bfv"])
 def test_what_a_round_needs_follows_from_its_configuration(backend: str) -> None:
     federation = Federation(4, backend=backend)
-    config = federation.config
+    config = federation.config()
     attempt = object.__new__(Attempt)
     attempt.aggregator = object.__new__(Aggregator)
     attempt.aggregator.config = config
