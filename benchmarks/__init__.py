@@ -15,6 +15,7 @@ What they share:
 
 * ``suite``: what a suite is. ``everything``: the command ``all``. ``files``: the JSON files.
 * ``federation``: the settings, and rounds whose requests can be replayed. ``metering``: a round that is counted.
+* ``load``: how busy the machine was, and from when on that is too much.
 * ``timing``: medians, spreads and ratios of alternating repetitions. ``limits``: what the machine itself can do.
 * ``report``: the rows, and the page, the Markdown and the comparison that the command ``report`` makes of them.
 """

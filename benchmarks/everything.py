@@ -14,7 +14,8 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks.files import read, write
-from benchmarks.report.report import Report, is_current, machine
+from benchmarks.load import Watch
+from benchmarks.report.report import FORMAT, FormatError, Report, is_current, machine
 from benchmarks.suite import Suite, UsageError
 
 FOLDER: Final = Path("bench-output")
@@ -29,19 +30,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measured(suite: Suite, arguments: argparse.Namespace) -> Report:
-    """Run a suite; its report says with which options.
+    """Run a suite; its report says with which options, and how busy the machine was. A busy one is told beforehand.
 
     Raises:
         UsageError: they are out of range, or something that the suite needs is not installed.
     """
     chosen = {name: str(value) for name, value in vars(arguments).items() if name not in ("suite", "json")}
-    return replace(suite.run(arguments), arguments=chosen)
+    with Watch() as watch:
+        if watch.load and watch.load.warning:
+            Console(stderr=True).print(f"[bold red]WARNING[/bold red] {watch.load.warning}", highlight=False)
+        report = suite.run(arguments)
+    return replace(report, arguments=chosen, load=watch.load)
 
 
 def run_all(suites: Mapping[str, Suite], arguments: argparse.Namespace) -> None:
     """Run what has not been run, in order, and print every table.
 
     A suite that can't run here is reported as missing, and tried again next time.
+
+    Raises:
+        UsageError: a suite's file is there and can't be read by this version.
     """
     console = Console(stderr=True)
     for place, (name, suite) in enumerate(suites.items(), start=1):
@@ -62,12 +70,18 @@ def run_all(suites: Mapping[str, Suite], arguments: argparse.Namespace) -> None:
 
 
 def _kept(file: Path, name: str, chosen: Mapping[str, str]) -> Report | None:
-    """A complete earlier report of the same thing; a suite's own unfinished file is the suite's to read."""
+    """A complete earlier report of the same thing; a suite's own unfinished file is the suite's to read.
+
+    Raises:
+        UsageError: another version's report is there, which would be lost.
+    """
     if not file.exists():
         return None
     try:
         report = read(file)
+    except FormatError as error:
+        raise UsageError(f"{file} is there and is {error}; or name another folder with --out") from error
     except ValueError:
-        return None  # of another version of the format, or no report: measured anew
-    same = report.suite == name and report.complete and dict(report.arguments) == dict(chosen)
-    return report if same and is_current(report.machine) else None
+        return None  # no report: measured anew
+    same = (report.suite, report.format) == (name, FORMAT) and dict(report.arguments) == dict(chosen)
+    return report if same and report.complete and is_current(report.machine) else None

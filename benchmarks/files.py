@@ -6,22 +6,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.report.report import Report
+from secure_agg import files
 
 
 def write(file: Path, report: Report) -> None:
     """Replace a file's content; what was there stays until the new one is complete.
 
     Raises:
-        OSError: it can't be written.
+        ConfigError: it can't be written.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.new")
-    try:
-        new.write_text(report.to_json(), encoding="utf-8")
-        new.replace(file)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    with files.failing(file), files.folders(file.parent):
+        files.replace(file, report.to_json().encode())
 
 
 def read(file: Path) -> Report:

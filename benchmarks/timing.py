@@ -39,9 +39,13 @@ class Samples:
         """What a part of the operation takes, where it is made of equal parts."""
         return Samples(tuple(factor * seconds for seconds in self.seconds))
 
+    def over(self, other: Samples) -> Samples:
+        """This operation's time as a multiple of the other's, repetition by repetition: no seconds any more."""
+        return Samples(tuple(a / b for a, b in zip(self.seconds, other.seconds, strict=True)))
+
     def ratio_to(self, other: Samples) -> float:
         """The median over the repetitions of this operation's time over the other's."""
-        return statistics.median(a / b for a, b in zip(self.seconds, other.seconds, strict=True))
+        return self.over(other).median
 
 
 def timed(operation: Callable[[], object]) -> float:

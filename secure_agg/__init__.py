@@ -21,6 +21,8 @@ What is below imports nothing of what is above it; ARCHITECTURE.md has the pictu
 * ``locks``: locks between processes.
 """
 
+import logging
+
 from secure_agg._version import __version__
 from secure_agg.errors import ClippingWarning, PrecisionWarning, SecureAggError, SecureAggWarning, VerificationError
 from secure_agg.ledger.log import Ledger
@@ -39,6 +41,9 @@ from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.tlog.note import VerifierKey
 from secure_agg.tlog.policy import WitnessPolicy
 from secure_agg.tlog.receipt import Receipt
+
+# The library logs under this name and leaves it to applications where that goes.
+logging.getLogger("secure_agg").addHandler(logging.NullHandler())
 
 __all__ = [
     "Aggregator",

@@ -4,6 +4,7 @@
 
     SecureAggError                  .phase, .culprit where they are known
     ├── ConfigError                 a setting is refused before anything starts   (also a ValueError)
+    │   └── FileExists              a new file is asked for where there is one    (also a FileExistsError)
     ├── UpdateError                 a client's own update or weight is unfit      (also a ValueError)
     ├── ProtocolError
     │   ├── LocalProtocolError      called out of order: a bug on this side
@@ -74,6 +75,10 @@ class SecureAggError(Exception):
 
 class ConfigError(SecureAggError, ValueError):
     """A setting is refused before anything starts."""
+
+
+class FileExists(ConfigError, FileExistsError):
+    """A new file or folder is asked for where there is one: nothing is ever overwritten."""
 
 
 class UpdateError(SecureAggError, ValueError):

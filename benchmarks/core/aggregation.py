@@ -1,18 +1,28 @@
-"""The aggregator in a real round in which a tenth of the clients fall silent before their masked input."""
+"""The aggregator in real rounds in which a tenth of the clients fall silent before their masked input.
+
+The first round compiles, takes its pages from the system, and is metered for memory, which slows it; none of its
+seconds count. In the rounds after it nothing but time is metered.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import math
 import time
 import tracemalloc
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from benchmarks.federation import Federation, Options, update
 from benchmarks.limits import Limits
 from benchmarks.report.report import Row, Target
-from benchmarks.timing import Samples, timed
+from benchmarks.timing import Samples, interleaved, timed
 from mpc import graph
 from secure_agg.backends.masking.rules import MASKED_INPUT, UNMASK
 from secure_agg.backends.packed import carrier
@@ -21,24 +31,27 @@ from secure_agg.protocol.messages import Envelope
 from secure_agg.roles.aggregator import Aggregator
 
 _MEMORY_EVERY: Final = 8
+_MOST_ROUNDS: Final = 3
+"""Rounds that count, or fewer where fewer repetitions are wanted: each has all of its clients' work in it."""
 _ROUND_MS: Final = 1_000.0
 _MEANT: Final = (1_000_000, 100)
 """Parameters and clients that the target is for."""
 
 
 class MeteredAggregator(Aggregator):
-    """The aggregator, with a meter on each masked input that it takes.
-
-    The first of every eight is metered for memory, which slows it, the others for time.
+    """The aggregator, with a meter on the masked inputs that it takes.
 
     Attributes:
-        ingest: seconds of each.
+        ingest: seconds of each, where time is metered.
         hashing: seconds of one SHA-256 over the same message, taken just before.
-        kept: bytes that were allocated for one and are still held once the message itself has gone.
+        kept: where memory is metered, of the first of every eight: bytes that were allocated for it and are still held
+            once the message itself has gone.
     """
 
-    def __init__(self, federation: Federation) -> None:
+    def __init__(self, federation: Federation, *, memory: bool) -> None:
+        """``memory``: meter memory and not time."""
         super().__init__(federation.operator, federation.config, federation.cohort)
+        self._memory, self._taken = memory, 0
         self.ingest: list[float] = []
         self.hashing: list[float] = []
         self.kept: list[int] = []
@@ -47,8 +60,9 @@ class MeteredAggregator(Aggregator):
         """As any aggregator."""
         if self.state != MASKED_INPUT:
             return super().receive(data)
-        if (len(self.kept) + len(self.ingest)) % _MEMORY_EVERY == 0:
-            return self._receive_traced(data)
+        if self._memory:
+            self._taken += 1
+            return super().receive(data) if self._taken % _MEMORY_EVERY != 1 else self._receive_traced(data)
         self.hashing.append(timed(lambda: hashlib.sha256(data).digest()))
         start = time.perf_counter()
         sent = super().receive(data)
@@ -75,24 +89,46 @@ def _dropouts(federation: Federation) -> int:
     return min(spare, max(1, math.floor(n * graph.EXPECTED_DROPOUT)))
 
 
+@dataclass(frozen=True)
+class _Round:
+    """One whole round with a meter: the aggregator after it, and its own and others' figures."""
+
+    aggregator: MeteredAggregator
+    stats: Mapping[str, float]
+
+    @property
+    def unmask(self) -> float:
+        """Seconds, without the final check, which is part of that phase."""
+        return self.stats[f"aggregator.{UNMASK}_s"] - self.stats["verify_s"]
+
+
+def _round(federation: Federation, values: npt.NDArray[np.float32], *, memory: bool) -> _Round:
+    silent = dict.fromkeys(federation.names[: _dropouts(federation)], MASKED_INPUT)
+    aggregator = MeteredAggregator(federation, memory=memory)
+    local = LocalRound(aggregator, federation.clients(), federation.updates(values), silent=silent)
+    local.run()
+    return _Round(aggregator, local.stats())
+
+
 def rows(options: Options) -> list[Row]:
-    """One whole round with ``options.clients`` clients.
+    """Whole rounds with ``options.clients`` clients.
 
     Every client's part runs in this process too, one after the other; only the aggregator's seconds count.
     """
     values = update(options.params)
     federation = Federation.of(options.clients, options.params, options.bits)
+    kept = sorted(_round(federation, values, memory=True).aggregator.kept)
+    rounds = [_round(federation, values, memory=False) for _ in range(min(options.repeat, _MOST_ROUNDS))]
+
+    def seconds(name: str) -> Samples:
+        return Samples(tuple(each.stats[name] for each in rounds))
+
     lost = _dropouts(federation)
-    silent = dict.fromkeys(federation.names[:lost], MASKED_INPUT)
-    aggregator = MeteredAggregator(federation)
-    local = LocalRound(aggregator, federation.clients(), federation.updates(values), silent=silent)
-    local.run()
-    stats = local.stats()
-    unmask = Samples((stats[f"aggregator.{UNMASK}_s"] - stats["verify_s"],))
     survivors = options.clients - lost
-    ingest = Samples(tuple(aggregator.ingest))
+    ingest = Samples(tuple(itertools.chain(*(each.aggregator.ingest for each in rounds))))
+    hashing = Samples(tuple(itertools.chain(*(each.aggregator.hashing for each in rounds))))
+    unmask = Samples(tuple(each.unmask for each in rounds))
     vector_bytes = carrier(federation.config).size
-    kept = sorted(aggregator.kept)
     cohort = f"{options.clients} clients, {lost} lost before the masked input"
     return [
         Row.timed(
@@ -101,7 +137,7 @@ def rows(options: Options) -> list[Row]:
             ingest,
             derived=1e9 * ingest.median / options.params,
             derived_unit="ns/param",
-            peer=("SHA-256 of the message", Samples(tuple(aggregator.hashing))),
+            peer=("SHA-256 of the message", hashing),
         ),
         Row(
             key="aggregator.kept",
@@ -118,15 +154,15 @@ def rows(options: Options) -> list[Row]:
         Row.timed(
             "aggregator.ingest_total",
             "aggregator: take all masked inputs",
-            Samples((stats[f"aggregator.{MASKED_INPUT}_s"],)),
-            note=f"{survivors} of {cohort}",
+            seconds(f"aggregator.{MASKED_INPUT}_s"),
+            note=f"{survivors} of {cohort}, after a round that warms up",
         ),
         _unmask(options, survivors * (1 + lost), unmask, Limits(values), cohort),
-        Row.timed("aggregator.verify", "aggregator: final check, signatures included", Samples((stats["verify_s"],))),
+        Row.timed("aggregator.verify", "aggregator: final check, signatures included", seconds("verify_s")),
         Row.timed(
             "aggregator.total",
             "aggregator: whole round",
-            Samples((stats["aggregator.total_s"],)),
+            seconds("aggregator.total_s"),
             targets=(Target("median", _ROUND_MS),) if (options.params, options.clients) == _MEANT else (),
             note=cohort,
         ),
@@ -138,7 +174,8 @@ def _unmask(options: Options, streams: int, seconds: Samples, machine: Limits, n
     key, name = "aggregator.unmask", "aggregator: unmask"
     if options.clients > graph.COMPLETE_UP_TO:
         return Row.timed(key, name, seconds, note=note)
-    floor = Samples((timed(functools.partial(machine.masking, streams)),))
+    masking = {name: functools.partial(machine.masking, streams)}
+    floor = interleaved(masking, len(seconds.seconds))[name]
     return Row.timed(
         key,
         name,

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.he.rounds import BACKENDS
-from benchmarks.report.report import Report, Row
+from benchmarks.load import count
+from benchmarks.report import palette
+from benchmarks.report.canvas import Canvas, Caption, logarithmic
+from benchmarks.report.palette import INK
+from benchmarks.report.report import Report, Row, short_stamp
 
-_PEER: Final = "#f28e2b"
-_OURS: Final = "#0b6e99"
-_HOLDER: Final = "#7fb7d1"
-_GRID: Final = "#dddddd"
 _KILO: Final = 1e3
 _SCHEMES: Final = {
     "tenseal": "TenSEAL\nusual way",
@@ -23,33 +23,36 @@ _SCHEMES: Final = {
 _PEERS: Final = ("tenseal", "phe")
 _HEADROOM: Final = 4.0
 """Space above the bars for their figures, as a factor: the axes are logarithmic."""
+_SIZE: Final = (14.0, 7.2)
 
 
-def draw(report: Report, path: Path) -> None:
-    """Write the picture as PNG, 1920 × 1080 pixels. Memory is in it if it was measured."""
-    # Without pyplot: no display is looked for, and nothing of the caller's matplotlib is changed.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def draw(report: Report, path: Path) -> tuple[Path, Path]:
+    """Write the picture as SVG and as PNG beside it. Memory is in it if it was measured.
 
+    Args:
+        report: of the suite, at its end or not.
+        path: of one of the files; its suffix is replaced.
+
+    Returns:
+        The SVG file and the PNG file.
+
+    Raises:
+        OSError: they can't be written.
+    """
     rows = {row.key: row for row in report.rows}
     memory = "memory.ckks.encrypt" in rows
-    figure = Figure(figsize=(16, 9), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    chosen, stamp = report.parameters, report.machine
-    figure.suptitle(
-        f"Homomorphic encryption of one update: {chosen['params']:,} parameters, {chosen['bits']} bits, "
-        f"sums of up to {chosen['clients']} clients, {chosen['modulus_bits']}-bit Paillier modulus",
-        fontsize=14,
-        fontweight="bold",
+    chosen = report.parameters
+    caption = Caption(
+        "Homomorphic encryption of one update",
+        f"ckks, bfv, paillier: {chosen['params']:,} parameters, {chosen['bits']} bits, sums of up to "
+        f"{chosen['clients']} clients, {chosen['modulus_bits']}-bit Paillier modulus",
+        f"Grey: the library's usual way. Medians of {count(int(chosen['repeat']), 'repetition')}; error bars: first to "
+        "third quartile, where a figure was measured more than once. Vertical axes are logarithmic; lower is better",
+        report.loads,
+        short_stamp(report.machine),
     )
-    figure.supxlabel(
-        f"{stamp['cpu']}, {stamp['cores']} cores, load {stamp['load']:.2g} before. Orange: the library's usual way. "
-        "Vertical axes are logarithmic; lower is better.",
-        fontsize=9,
-    )
-    panels: dict[str, Any] = figure.subplot_mosaic(
-        [["encrypt", "bytes", "memory" if memory else "round"], ["add", "decrypt", "round"]],
-    )
+    canvas = Canvas(caption, *_SIZE)
+    panels = canvas.mosaic([["encrypt", "bytes", "memory" if memory else "round"], ["add", "decrypt", "round"]])
     _bars(panels["encrypt"], rows, "{}.encrypt", "Encrypt and serialise", "seconds", "s")
     _bars(panels["bytes"], rows, "{}.bytes", "Size of the ciphertexts", "bytes per parameter", "B")
     _bars(panels["add"], rows, "{}.add", "Add one client's vector", "seconds", "s")
@@ -59,10 +62,10 @@ def draw(report: Report, path: Path) -> None:
         _bars(panels["memory"], rows, "memory.{}.encrypt", "Peak memory of encrypting", "megabytes", "MB")
     _round(panels["round"], rows)
     for axes in panels.values():
-        axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
-        axes.grid(axis="y", color=_GRID)
-    figure.savefig(path)
+        axes.grid(axis="y", color=INK, alpha=0.25, linewidth=0.5)
+    said = "; ".join(f"{row.name} {_figure(_value(row))}" for row in report.rows if row.unit == "ms")
+    return canvas.picture("he", f"Seconds: {said}.").save(path)
 
 
 def _value(row: Row) -> float:
@@ -71,38 +74,59 @@ def _value(row: Row) -> float:
     return row.median if row.unit == "MB" or row.derived is None else row.derived
 
 
+def _reach(rows: list[Row]) -> list[list[float]]:
+    """How far each bar of error reaches below and above; nowhere where there is one value or only a size."""
+    spreads = [(row, row.spread or (row.median, row.median)) for row in rows]
+    factors = [_value(row) / row.median if row.median else 0.0 for row in rows]
+    below = [(row.median - low) * by for (row, (low, _)), by in zip(spreads, factors, strict=True)]
+    above = [(high - row.median) * by for (row, (_, high)), by in zip(spreads, factors, strict=True)]
+    return [below, above]
+
+
+def _drawn(axes: Any, places: list[Any], rows: list[Row], colors: list[str], unit: str, width: float) -> list[float]:
+    """Bars with their figures, and bars of error."""
+    values = [_value(row) for row in rows]
+    bars = axes.bar(
+        places,
+        values,
+        yerr=_reach(rows),
+        error_kw={"ecolor": INK, "elinewidth": 1.1, "capsize": 2.5},
+        color=colors,
+        width=width,
+    )
+    axes.bar_label(bars, [f"{_figure(value)} {unit}".strip() for value in values], padding=3, fontsize=8, color=INK)
+    return values
+
+
 def _bars(axes: Any, rows: dict[str, Row], pattern: str, title: str, label: str, unit: str) -> None:
-    found = {name: _value(rows[pattern.format(name)]) for name in _SCHEMES if pattern.format(name) in rows}
-    colors = [_PEER if name in _PEERS else _OURS for name in found]
-    bars = axes.bar([_SCHEMES[name] for name in found], list(found.values()), color=colors, width=0.65)
-    axes.bar_label(bars, [f"{_figure(value)} {unit}" for value in found.values()], padding=2, fontsize=9)
-    _scale(axes, list(found.values()))
-    axes.tick_params(axis="x", labelsize=9)
-    axes.set_title(title, fontweight="bold")
+    found = {name: rows[pattern.format(name)] for name in _SCHEMES if pattern.format(name) in rows}
+    colors = [palette.OTHERS if name in _PEERS else palette.color(name) for name in found]
+    values = _drawn(axes, [_SCHEMES[name] for name in found], list(found.values()), colors, unit, 0.65)
+    _scale(axes, values)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set_title(title, fontsize=10)
     axes.set_ylabel(label)
 
 
 def _round(axes: Any, rows: dict[str, Row]) -> None:
     """Seconds of a client beside those of the operators, backend by backend."""
-    roles = {"client": ("a client", _OURS), "operators": ("aggregator and key holder", _HOLDER)}
-    width, values = 0.4, []
-    for place, (role, (label, color)) in enumerate(roles.items()):
-        heights = [_value(rows[f"round.{role}.{backend}"]) for backend in BACKENDS]
+    width, values = 0.4, list[float]()
+    for place, role in enumerate(("client", "operators")):
+        found = [rows[f"round.{role}.{backend}"] for backend in BACKENDS]
+        full = [palette.color(backend) for backend in BACKENDS]
+        colors = full if role == "client" else [palette.light(each) for each in full]
         at = [index + (place - 0.5) * width for index in range(len(BACKENDS))]
-        bars = axes.bar(at, heights, width=width, color=color, label=label)
-        axes.bar_label(bars, [_figure(height) for height in heights], padding=2, fontsize=8)
-        values += heights
+        values += _drawn(axes, at, found, colors, "", width)
     _scale(axes, values)
     axes.set_xticks(range(len(BACKENDS)), BACKENDS)
-    axes.set_title("A whole verified round", fontweight="bold")
-    axes.set_ylabel("seconds")
     note = rows[f"round.client.{BACKENDS[0]}"].note.partition("; ")[2]
-    axes.legend(frameon=False, fontsize=9, loc="upper left", title=note)
+    axes.set_title(f"A whole verified round: {note}", fontsize=10)
+    axes.set_xlabel("full colour: a client; light: aggregator and key holder", color=INK, fontsize=9)
+    axes.set_ylabel("seconds")
 
 
 def _scale(axes: Any, values: list[float]) -> None:
-    axes.set_yscale("log")
-    axes.set_ylim(min(values) / 2, max(values) * _HEADROOM)
+    logarithmic(axes.yaxis, min(values) / 2, max(values) * _HEADROOM)
 
 
 def _figure(value: float) -> str:

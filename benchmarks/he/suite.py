@@ -31,7 +31,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--memory", action="store_true", help="also measure peak memory (half a minute, some 100 MB)")
     parser.add_argument(
-        "--plot", type=Path, nargs="?", const=PLOT, metavar="FILE", help=f"also draw a picture (PNG; {PLOT})"
+        "--plot", type=Path, nargs="?", const=PLOT, metavar="FILE", help=f"also draw a picture, SVG and PNG ({PLOT})"
     )
 
 
@@ -82,7 +82,6 @@ def _run(arguments: argparse.Namespace) -> Report:
             rows += he_memory.rows(options)
     report = Report("he", stamp, asdict(options), tuple(rows))
     if arguments.plot:
-        arguments.plot.parent.mkdir(parents=True, exist_ok=True)
         he_plot.draw(report, arguments.plot)
     return report
 

@@ -132,7 +132,7 @@ def rows(options: Options) -> list[Row]:
     encode, commit, protect = (
         Samples(tuple(replay[name] for replay in replays)) for name in ("encode", "commit", MASKED_INPUT)
     )
-    sharing, shared = zip(*((timed(_ours), timed(_pycryptodome)) for _ in range(repeat)), strict=True)
+    sharing = interleaved({"ours": _ours, "pycryptodome": _pycryptodome}, repeat)
     cohort = f"{options.neighbours} neighbours"
     peer = (f"Flower's SecAgg+ client, {cohort}", Samples(tuple(theirs)))
     return [
@@ -167,8 +167,8 @@ def rows(options: Options) -> list[Row]:
         Row.timed(
             "peer.pycryptodome.shamir",
             "share two secrets, rebuild one",
-            Samples(sharing),
-            peer=("pycryptodome's Shamir, 16 bytes at once", Samples(shared)),
+            sharing["ours"],
+            peer=("pycryptodome's Shamir, 16 bytes at once", sharing["pycryptodome"]),
             note=f"{SHAMIR_HOLDERS} holders, threshold {SHAMIR_THRESHOLD}",
         ),
     ]

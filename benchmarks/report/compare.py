@@ -16,7 +16,7 @@ from benchmarks.report.tables import Table
 from benchmarks.timing import Samples
 
 THRESHOLD: Final = 1.25
-_OTHERS: Final = ("limit.", "machine.", "tenseal.", "phe.", "ledger.disk")
+_OTHERS: Final = ("limit.", "machine.", "training.", "tenseal.", "phe.", "ledger.disk")
 _COMPARED: Final = ("ms", "bytes", "MB")
 _MB: Final = 1e6
 """Also the least growth of memory that is compared: below are pages and chance."""
@@ -73,12 +73,14 @@ class Comparison:
         machine: median ratio of what both measured of the machine and of others; None where there is nothing.
         threshold: ratio from which on a change counts.
         skipped: suites that were run with other options, and are not compared.
+        warnings: of the earlier run; the later one's are in its own report.
     """
 
     changes: tuple[Change, ...]
     machine: float | None
     threshold: float
     skipped: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def regressions(self) -> tuple[Change, ...]:
@@ -132,6 +134,9 @@ def figures(report: Report) -> Iterator[Figure]:
             grown = cell.memory(role)
             if grown and grown >= _MB:
                 yield Figure(f"{name}.{role}.memory", "MB", grown / _MB)
+        if cell.training:
+            trained = Samples(cell.training).scaled(1e3)
+            yield Figure(f"{report.suite}/training.{cell.setting.key}", "ms", trained.median, trained.quartiles)
         yield Figure(f"{name}.sent", "bytes", cell.sent)
         yield Figure(f"{name}.received", "bytes", cell.received)
 
@@ -154,6 +159,7 @@ def compare(old: Sequence[Report], new: Sequence[Report], threshold: float = THR
         statistics.median(others) if others else None,
         threshold,
         tuple(skipped),
+        tuple(f"the earlier run, {report.warning}" for report in old if report.warning),
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from benchmarks.load import count, together
 from benchmarks.report import tables
+from benchmarks.report.report import Report, short_stamp
 from benchmarks.report.sections import Section
 from benchmarks.report.tables import Table
-from benchmarks.rounds.cells import Cell
+from secure_agg import files
 
 BEGIN: Final = "<!-- benchmarks: written by `secure-agg bench report --table` -->"
 END: Final = "<!-- end of benchmarks -->"
@@ -27,6 +29,7 @@ def render(title: str, sections: Sequence[Section], pictures: Mapping[str, str])
     parts = [f"# {title}"]
     for section in sections:
         parts.append(f"## {section.title}")
+        parts += [f"**WARNING: {_escaped(warning)}**" for warning in section.warnings]
         parts += section.text
         parts += [
             f"![{picture.title}. {picture.description}]({pictures[picture.name]})" for picture in section.pictures
@@ -46,12 +49,14 @@ def _escaped(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
-def summary(machine: Mapping[str, Any], cells: Sequence[Cell]) -> str:
-    """The block for a document: one table, with its machine."""
-    found = tables.costs(cells)
-    stamp = f"{machine['cpu']}, {machine['cores']} cores, Python {str(machine['python']).partition(' ')[0]}"
-    stamp += f", numpy {machine['numpy']}, {str(machine['date'])[:10]}"
-    lines = (*textwrap.wrap(f"{found.caption}.", 120), *textwrap.wrap(f"On {stamp}; medians.", 120))
+def summary(report: Report) -> str:
+    """The block for a document: one table, with its machine, the rounds of each cell and the load."""
+    found, base = tables.costs(report.cells), tables.at_base(report.cells)
+    loads = f"; {together(cell.load for cell in base) or report.loads or 'load not known'}"
+    repeats = count(min(len(cell.rounds) for cell in base), "round")
+    stamp = f"On {short_stamp(report.machine)}; medians of {repeats}{loads}."
+    warning = ("", *textwrap.wrap(f"**WARNING: {_escaped(report.warning)}**", 120)) if report.warning else ()
+    lines = (*textwrap.wrap(f"{found.caption}.", 120), *textwrap.wrap(stamp, 120), *warning)
     return "\n".join((*lines, "", table(found)))
 
 
@@ -66,4 +71,4 @@ def update(file: Path, block: str) -> None:
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"{file} needs the lines {BEGIN!r} and {END!r} once each, in this order")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    file.write_text(f"{before}{BEGIN}\n\n{block}\n\n{END}{after}", encoding="utf-8")
+    files.replace(file, f"{before}{BEGIN}\n\n{block}\n\n{END}{after}".encode())

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from benchmarks.report.plots import INK, Picture
+from benchmarks.report.canvas import Picture
+from benchmarks.report.palette import INK
 from benchmarks.report.sections import Section
 from benchmarks.report.tables import Table
 
@@ -17,13 +18,13 @@ _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
 nav ul { columns: 2; } figure { margin: 1.5rem 0; } figure svg { width: 100%; height: auto; max-height: 90vh; }
-figcaption, caption { font-weight: 600; text-align: left; padding: .4rem 0; }
+caption { font-weight: 600; text-align: left; padding: .4rem 0; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse;
   font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); padding: .3rem .6rem; }
 th { text-align: left; vertical-align: bottom; } td, th.figure { text-align: right; }
 td.word, th[scope=row] { text-align: left; font-weight: 400; } summary { cursor: pointer; }
-strong.bad { text-decoration: underline; }
+strong.bad { text-decoration: underline; } .warning { border-left: .3rem solid #d03b2f; padding-left: .8rem; }
 """
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 _BAD: Final = ("MISSED", "REGRESSION")
@@ -43,7 +44,8 @@ def render(title: str, sections: Sequence[Section]) -> str:
 
 
 def _section(section: Section) -> str:
-    parts = [f"<p>{escape(text)}</p>" for text in section.text]
+    parts = [f'<p class="warning"><strong class="bad">WARNING</strong> {escape(text)}</p>' for text in section.warnings]
+    parts += [f"<p>{escape(text)}</p>" for text in section.text]
     parts += [_picture(picture) for picture in section.pictures]
     parts += [_table(table) for table in section.tables]
     inside = "\n".join(parts)
@@ -51,10 +53,10 @@ def _section(section: Section) -> str:
 
 
 def _picture(picture: Picture) -> str:
-    """With the page's own colour of text, and read aloud as its description."""
+    """With the page's own colour of text, and read aloud as its description; its title is in it."""
     label = f' role="img" aria-label="{escape(f"{picture.title}. {picture.description}")}"'
     svg = picture.svg.replace("<svg", f"<svg{label}", 1).replace(INK, "currentColor")
-    return f"<figure>\n<figcaption>{escape(picture.title)}</figcaption>\n{svg}\n</figure>"
+    return f"<figure>\n{svg}\n</figure>"
 
 
 def _table(table: Table) -> str:

@@ -1,50 +1,45 @@
-"""The pictures of the report, as SVG that needs nothing else: readable on light and dark ground. Needs matplotlib."""
+"""The pictures of whole rounds, each with its cell, its repetitions and the load. Needs matplotlib."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from benchmarks.report.tables import at_base, milliseconds
-from benchmarks.rounds.cells import AGGREGATOR, CLIENT, Cell
+from benchmarks.load import count, together
+from benchmarks.report import palette
+from benchmarks.report.canvas import Canvas, Caption, Picture, logarithmic
+from benchmarks.report.palette import INK
+from benchmarks.report.tables import at_base, between, factor, milliseconds
+from benchmarks.rounds.cells import AGGREGATOR, CLIENT, VERIFICATION, Cell, Setting
+from benchmarks.timing import Samples
 
-INK: Final = "#767676"
-"""Text and lines: a grey that stands out from white and from black."""
-_COLORS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a900", "#7f7f7f")
-_MARKERS: Final = "osD^vPX*"
 _AXES: Final = {"params": "parameters", "clients": "clients"}
 _FIELDS: Final = ("params", "clients", "bits", "lost")
+_BASELINES: Final = ("plain FedAvg", "local training")
 _WIDTH: Final = 9.0
+_BAR: Final = 0.38
+_EDGE: Final = 1.25
+_ROOM: Final = 4.0
+"""Space beside the bars for their figures, as a factor: those axes are logarithmic."""
+_LETTER_PERCENT: Final = 1.05
+"""Width of a letter inside the bars of phases."""
+_ERROR_BARS: Final = {"ecolor": INK, "elinewidth": 1.1, "capsize": 2.5}
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One figure.
+def pictures(cells: Sequence[Cell], stamp: str = "") -> list[Picture]:
+    """All that the cells give: growth along an axis only where it has several values.
 
-    Attributes:
-        name: for files and references.
-        title: what it shows.
-        description: for those who do not see it: what is on the axes, and the figures that matter.
-        svg: the ``svg`` element alone.
+    Args:
+        cells: of one run, the base first.
+        stamp: the machine, in a few words.
     """
-
-    name: str
-    title: str
-    description: str
-    svg: str
-
-
-def pictures(cells: Sequence[Cell]) -> list[Picture]:
-    """All that the cells give: growth along an axis only where it has several values."""
     base = at_base(cells)
-    found = [_overhead(base), _breakdown(base), _verification(base), _traffic(base)]
+    found = [_overhead(base, stamp), _breakdown(base, stamp), _verification(base, stamp), _traffic(base, stamp)]
     for axis in _AXES:
         along = _along(cells, axis)
         if len({_at(cell, axis) for cell in along}) > 1:
-            found.append(_growth(along, axis))
+            found.append(_growth(along, axis, stamp))
     return found
 
 
@@ -59,150 +54,215 @@ def _along(cells: Sequence[Cell], axis: str) -> list[Cell]:
     return [cell for cell in cells if all(_at(cell, field) == _at(cells[0], field) for field in others)]
 
 
-def _overhead(base: Sequence[Cell]) -> Picture:
-    figure, axes = _canvas(0.45 * len(base) + 1.2)
-    names = [cell.setting.backend for cell in base]
-    bars = axes.barh(names, [cell.overhead for cell in base], color=_COLORS[0], height=0.6)
-    axes.bar_label(bars, [f"{cell.overhead:,.0f} ×" for cell in base], padding=3, color=INK)
-    axes.set_xscale("log")
-    axes.set_xlim(1, max(cell.overhead for cell in base) * 4)
-    axes.set_xlabel("seconds of all parties together, as a multiple of plain FedAvg's (log)")
-    axes.invert_yaxis()
-    said = ", ".join(f"{cell.setting.backend} {cell.overhead:,.0f}" for cell in base)
-    return _picture(
-        figure, "overhead", "Work of all parties beside plain FedAvg", f"Multiples of plain FedAvg: {said}."
+def _caption(title: str, cells: Sequence[Cell], stamp: str, *, of: str = "", how: str = "") -> Caption:
+    """``of``: where the cells are of several points; ``how``: where no seconds are shown."""
+    backends = list(dict.fromkeys(cell.setting.backend for cell in cells))
+    spread = "error bars: first to third quartile" if len(cells[0].rounds) > 1 else "no spread is known"
+    return Caption(
+        title,
+        f"{', '.join(backends)}: {of or cells[0].setting.point}",
+        how or f"Medians of {_rounds(cells)}; {spread}",
+        together(cell.load for cell in cells),
+        stamp,
     )
 
 
-def _breakdown(base: Sequence[Cell]) -> Picture:
+def _rounds(cells: Sequence[Cell]) -> str:
+    repeats = sorted({len(cell.rounds) for cell in cells})
+    return count(repeats[0], "round") if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]} rounds"
+
+
+def _reach(samples: Iterable[Samples]) -> list[list[float]]:
+    """How far each bar of error reaches to the left and to the right of its median."""
+    found = [(each.median, each.quartiles) for each in samples]
+    return [[middle - low for middle, (low, _) in found], [high - middle for middle, (_, high) in found]]
+
+
+def _milli(samples: Iterable[float]) -> Samples:
+    return Samples(tuple(samples)).scaled(1e3)
+
+
+def _overhead(base: Sequence[Cell], stamp: str) -> Picture:
+    """One panel beside plain FedAvg's averaging, and one beside local training, where that was measured."""
+    titles = {"× plain FedAvg, which only averages": [cell.beside_plain for cell in base]}
+    training = [each for cell in base if (each := cell.beside_training)]
+    if len(training) == len(base):
+        titles["× local training of the same model"] = training
+    canvas = Canvas(_caption("Work of all parties together, in multiples", base, stamp), _WIDTH, 0.4 * len(base) + 1.0)
+    names = [cell.setting.backend for cell in base]
+    for axes, (title, multiples) in zip(canvas.row(len(titles), share_names=True), titles.items(), strict=True):
+        medians = [each.median for each in multiples]
+        bars = axes.barh(
+            names,
+            medians,
+            xerr=_reach(multiples),
+            error_kw=_ERROR_BARS,
+            color=[palette.color(name) for name in names],
+            height=0.6,
+        )
+        axes.bar_label(bars, [f"{factor(value)} ×" for value in medians], padding=4, color=INK, fontsize=9)
+        logarithmic(axes.xaxis, min(1.0, *medians) / 2, max(1.0, *medians) * 2 * _ROOM)
+        axes.axvline(1, zorder=0.5, color=INK, linestyle=_stroke(axes, canvas), linewidth=1)
+        axes.set_xlabel(f"{title} (log)")
+    axes.invert_yaxis()
+    said = "; ".join(
+        f"{title}: " + ", ".join(f"{name} {factor(each.median)}" for name, each in zip(names, multiples, strict=True))
+        for title, multiples in titles.items()
+    )
+    return canvas.picture("overhead", f"{said}.")
+
+
+def _stroke(axes: Any, canvas: Canvas) -> str:
+    first = axes is canvas.figure.axes[0]
+    return palette.PLAIN_STROKE if first else palette.TRAINING_STROKE
+
+
+def _breakdown(base: Sequence[Cell], stamp: str) -> Picture:
     """Stacked by phase, each bar as long as the other: what takes most shows in any backend."""
     bars = [(cell, role) for cell in base for role in cell.roles]
-    phases = list(dict.fromkeys(cost.phase for cell, role in bars for cost in cell.of(role)))
-    figure, axes = _canvas(0.36 * len(bars) + 2.0)
-    names = [f"{cell.setting.backend}, {role}" for cell, role in bars]
-    left = [0.0] * len(bars)
-    for place, phase in enumerate(phases):
-        parts = []
-        for cell, role in bars:
-            whole = sum(cost.median for cost in cell.of(role))
-            parts.append(100 * sum(cost.median for cost in cell.of(role) if cost.phase == phase) / whole)
-        color, hatch = _COLORS[place % len(_COLORS)], ("", "//", "..")[place // len(_COLORS) % 3]
-        axes.barh(names, parts, left=left, color=color, hatch=hatch, edgecolor="white", linewidth=0.3, label=phase)
-        left = [start + part for start, part in zip(left, parts, strict=True)]
+    how = (
+        "Full colour: commitment and checks, which verification is made of. Short phases are not named. "
+        f"Medians of {_rounds(base)}, in brackets their quartiles"
+    )
+    caption = _caption("Where the time goes: one party of each role, by phase", base, stamp, how=how)
+    (axes,) = (canvas := Canvas(caption, _WIDTH, 0.3 * len(bars) + 0.7)).row()
     for place, (cell, role) in enumerate(bars):
-        axes.text(101, place, milliseconds(cell.seconds(role)), va="center", color=INK, fontsize=8)
-    axes.set_xlim(0, 115)
-    axes.set_xlabel("percent of one party's seconds; the figure beside a bar is all of them")
-    axes.invert_yaxis()
-    axes.legend(ncols=4, frameon=False, labelcolor=INK, fontsize=8, loc="upper center", bbox_to_anchor=(0.45, -0.09))
+        whole, left = sum(cost.median for cost in cell.of(role)), 0.0
+        full = palette.color(cell.setting.backend)
+        for cost in cell.of(role):
+            part = 100 * cost.median / whole
+            ground = full if cost.phase in VERIFICATION else palette.light(full)
+            axes.barh(place, part, left=left, color=ground, edgecolor="white", linewidth=0.8, height=0.74)
+            if part > _LETTER_PERCENT * (len(cost.phase) + 1):
+                style = {"ha": "center", "va": "center", "fontsize": 7.5, "color": palette.on(ground)}
+                axes.text(left + part / 2, place, cost.phase, **style)
+            left += part
+        shown = f"{milliseconds(cell.seconds(role))} ({between(Samples(cell.samples(role)))})"
+        axes.text(101, place, shown, va="center", color=INK, fontsize=8)
+    axes.set_yticks(range(len(bars)), [f"{cell.setting.backend}, {role}" for cell, role in bars])
+    axes.set_xlim(0, 128)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel("percent of one party's seconds; beside a bar all of them")
+    axes.set_ylim(len(bars) - 0.4, -0.6)
     said = "; ".join(
         f"{cell.setting.backend}, {role}: most in {max(cell.of(role), key=lambda cost: cost.median).phase}"
         for cell, role in bars
     )
-    return _picture(figure, "breakdown", "Where the time goes: one party of each role, by phase", f"{said}.")
+    return canvas.picture("breakdown", f"{said}.")
 
 
-def _verification(base: Sequence[Cell]) -> Picture:
-    figure, axes = _canvas(0.6 * len(base) + 1.2)
-    names = [cell.setting.backend for cell in base]
-    for shift, verified, label in ((-0.2, True, "verified"), (0.2, False, "without commitment and checks")):
-        seconds = [1e3 * cell.seconds(CLIENT, verified=verified) for cell in base]
-        places = [place + shift for place in range(len(base))]
-        bars = axes.barh(places, seconds, height=0.38, color=_COLORS[0 if verified else 1], label=label)
-        axes.bar_label(bars, [milliseconds(value / 1e3) for value in seconds], padding=3, color=INK, fontsize=8)
-    axes.set_yticks(range(len(base)), names)
-    axes.set_xscale("log")
-    axes.set_xlim(right=max(1e3 * cell.seconds(CLIENT) for cell in base) * 4)
+def _pairs(
+    axes: Any, base: Sequence[Cell], series: Mapping[str, Sequence[Samples]], label: Any, *, spread: bool = True
+) -> None:
+    """Two bars a backend: the first in its colour, the second in its light tone."""
+    for shift, (name, samples) in zip((-0.2, 0.2), series.items(), strict=True):
+        full = [palette.color(cell.setting.backend) for cell in base]
+        values = [each.median for each in samples]
+        bars = axes.barh(
+            [place + shift for place in range(len(base))],
+            values,
+            xerr=_reach(samples) if spread else None,
+            error_kw=_ERROR_BARS,
+            height=_BAR,
+            color=full if shift < 0 else [palette.light(each) for each in full],
+        )
+        axes.bar_label(bars, [f"{label(value)} {name}" for value in values], padding=4, color=INK, fontsize=8)
+    axes.set_yticks(range(len(base)), [cell.setting.backend for cell in base])
+    axes.set_ylim(len(base) - 0.4, -0.6)
+
+
+def _verification(base: Sequence[Cell], stamp: str) -> Picture:
+    how = f"Unverified: without commitment and checks. {_caption('', base, stamp).how}"
+    caption = _caption("What verification costs a client", base, stamp, how=how)
+    (axes,) = (canvas := Canvas(caption, _WIDTH, 0.6 * len(base) + 1.0)).row()
+    verified = [_milli(cell.samples(CLIENT)) for cell in base]
+    without = [_milli(cell.samples(CLIENT, verified=False)) for cell in base]
+    series = {"verified": verified, "unverified": without}
+    _pairs(axes, base, series, lambda value: milliseconds(value / 1e3))
+    logarithmic(axes.xaxis, min(each.median for each in without) / 2, max(each.median for each in verified) * _ROOM)
+    trained = [1e3 * value for cell in base for value in cell.training]
+    if trained:
+        _line(axes, Samples(tuple(trained)).median, palette.TRAINING_STROKE, "local training of the same model")
     axes.set_xlabel("milliseconds of one client (log)")
-    axes.invert_yaxis()
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     ratios = {c.setting.backend: c.seconds(CLIENT) / c.seconds(CLIENT, verified=False) for c in base}
     said = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
-    return _picture(
-        figure, "verification", "What verification costs a client", f"Verified over unverified, by backend: {said}."
-    )
+    return canvas.picture("verification", f"Verified over unverified, by backend: {said}.")
 
 
-def _traffic(base: Sequence[Cell]) -> Picture:
-    figure, axes = _canvas(0.6 * len(base) + 1.2)
-    names = [cell.setting.backend for cell in base]
-    for shift, direction, place in ((-0.2, "sent", 0), (0.2, "received", 1)):
-        sizes = [getattr(cell, direction) / cell.setting.params for cell in base]
-        bars = axes.barh(
-            [at + shift for at in range(len(base))], sizes, height=0.38, color=_COLORS[place], label=direction
-        )
-        axes.bar_label(bars, [f"{size:.3g}" for size in sizes], padding=3, color=INK, fontsize=8)
-    axes.axvline(4, color=INK, linestyle="--", linewidth=1, label="plain FedAvg, each way")
-    axes.set_yticks(range(len(base)), names)
-    axes.margins(x=0.1)
+def _line(axes: Any, at: float, stroke: str, label: str) -> None:
+    axes.axvline(at, color=INK, linestyle=stroke, linewidth=1.2, label=label)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1)
+
+
+def _traffic(base: Sequence[Cell], stamp: str) -> Picture:
+    counted = f"Counted, in the last of {_rounds(base)}: bytes have no spread, and no load changes them"
+    caption = replace(_caption("Bytes per parameter", base, stamp, how=counted), exact=True)
+    (axes,) = (canvas := Canvas(caption, _WIDTH, 0.6 * len(base) + 1.0)).row()
+    series = {
+        direction: [Samples((getattr(cell, direction) / cell.setting.params,)) for cell in base]
+        for direction in ("sent", "received")
+    }
+    _pairs(axes, base, series, lambda value: f"{value:.3g}", spread=False)
+    _line(axes, 4, palette.PLAIN_STROKE, "plain FedAvg, each way")
+    axes.margins(x=0.12)
     axes.set_xlabel("bytes per parameter, one client, all messages of a round")
-    axes.invert_yaxis()
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     said = ", ".join(
         f"{c.setting.backend} {c.sent / c.setting.params:.3g} and {c.received / c.setting.params:.3g}" for c in base
     )
-    return _picture(figure, "traffic", "Bytes per parameter", f"Sent and received: {said}; plain FedAvg 4 each way.")
+    return canvas.picture("traffic", f"Sent and received: {said}; plain FedAvg 4 each way.")
 
 
-def _growth(cells: Sequence[Cell], axis: str) -> Picture:
-    figure, panels = _canvas(4.2, 2)
+def _growth(cells: Sequence[Cell], axis: str, stamp: str) -> Picture:
+    fixed = _fixed(cells[0].setting, axis)
+    canvas = Canvas(_caption(f"Growth with {_AXES[axis]}", cells, stamp, of=fixed), _WIDTH, 4.0)
     said = []
+    panels = canvas.row(2)
     for axes, role in zip(panels, (CLIENT, AGGREGATOR), strict=True):
-        for place, backend in enumerate(dict.fromkeys(cell.setting.backend for cell in cells)):
-            line = sorted((_at(cell, axis), cell.seconds(role)) for cell in cells if cell.setting.backend == backend)
-            style = {"color": _COLORS[place % len(_COLORS)], "marker": _MARKERS[place % len(_MARKERS)]}
-            axes.plot(*zip(*line, strict=True), label=backend, linewidth=1.5, markersize=5, **style)
-            (first, least), (last, most) = line[0], line[-1]
-            said.append(f"{backend}, {role}: {1e3 * least:.3g} ms at {first:,}, {1e3 * most:.3g} ms at {last:,}")
-        plain: dict[int, list[float]] = {}
-        for cell in cells:
-            plain.setdefault(_at(cell, axis), []).append(cell.plain_seconds(role))
-        least_of = sorted((at, min(seconds)) for at, seconds in plain.items())
-        axes.plot(*zip(*least_of, strict=True), "--", color=INK, linewidth=1, label="plain FedAvg")
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        values = [at for at, _ in least_of]
-        axes.set_xticks(values, [f"{at:,}" for at in values])
-        axes.set_xticks([], minor=True)
-        axes.set_xlabel(_AXES[axis])
+        for backend in dict.fromkeys(cell.setting.backend for cell in cells):
+            line = sorted((c for c in cells if c.setting.backend == backend), key=lambda cell: _at(cell, axis))
+            samples = [Samples(cell.samples(role)) for cell in line]
+            places = [_at(cell, axis) for cell in line]
+            style = {"color": palette.color(backend), "marker": palette.marker(backend), "markersize": 5}
+            bars = {**_ERROR_BARS, "ecolor": palette.color(backend)}
+            medians = [each.median for each in samples]
+            axes.errorbar(places, medians, yerr=_reach(samples), label=backend, linewidth=1.5, **style, **bars)
+            said.append(
+                f"{backend}, {role}: {milliseconds(medians[0])} at {places[0]:,}, "
+                f"{milliseconds(medians[-1])} at {places[-1]:,}"
+            )
+        _baseline(axes, axis, [(c, c.plain_seconds(role)) for c in cells], palette.PLAIN_STROKE, _BASELINES[0])
+        trained = [(c, Samples(c.training).median) for c in cells if c.training and role == CLIENT]
+        if trained:
+            _baseline(axes, axis, trained, palette.TRAINING_STROKE, _BASELINES[1])
+        ticks = sorted({_at(cell, axis) for cell in cells})
+        logarithmic(axes.xaxis, ticks[0] / _EDGE, ticks[-1] * _EDGE, ticks)
+        logarithmic(
+            axes.yaxis, *(bound * edge for bound, edge in zip(axes.dataLim.intervaly, (1 / _EDGE, _EDGE), strict=True))
+        )
+        axes.set_xlabel(f"{_AXES[axis]} (log)")
         axes.set_title("one client" if role == CLIENT else "aggregator", color=INK, fontsize=10)
         axes.grid(color=INK, alpha=0.25, linewidth=0.5)
-    panels[0].set_ylabel("seconds")
-    panels[1].legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return _picture(figure, f"growth-{axis}", f"Growth with {_AXES[axis]}, log axes", f"{'; '.join(said)}.")
+    panels[0].set_ylabel("seconds (log)")
+    named = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
+    labels = sorted(named, key=_BASELINES.count)  # lines of backends first, in their order
+    style = {"frameon": False, "labelcolor": INK, "fontsize": 8, "loc": "upper left", "bbox_to_anchor": (1, 1)}
+    panels[1].legend([named[label] for label in labels], labels, **style)
+    return canvas.picture(f"growth-{axis}", f"{'; '.join(said)}.")
 
 
-def _canvas(height: float, panels: int = 1) -> tuple[Any, Any]:
-    # Without pyplot: no display is looked for, and nothing of the caller's matplotlib is changed.
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    FigureCanvasSVG(figure)
-    axes = figure.subplots(1, panels)
-    for each in axes if panels > 1 else [axes]:
-        each.set_facecolor("none")
-        each.tick_params(colors=INK, which="both", labelsize=9)
-        each.xaxis.label.set_color(INK)
-        each.yaxis.label.set_color(INK)
-        each.spines[["top", "right"]].set_visible(False)
-        each.spines[["left", "bottom"]].set_color(INK)
-    return figure, axes
+def _fixed(setting: Setting, axis: str) -> str:
+    """The cell without what is on the axis."""
+    lost = f"{setting.lost} % lost" if axis == "clients" and setting.lost else ""
+    gone = lost or (f"{setting.silent} lost" if setting.silent else "")
+    known = {"params": f"{setting.params:,} parameters", "clients": f"{setting.clients} clients"}
+    return ", ".join(
+        text for name, text in {**known, "bits": f"{setting.bits} bits", "lost": gone}.items() if text and name != axis
+    )
 
 
-def _picture(figure: Any, name: str, title: str, description: str) -> Picture:
-    """Text stays text, so that it can be read aloud and searched; names inside are made the picture's own."""
-    import matplotlib
-
-    out = io.StringIO()
-    style = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}
-    with matplotlib.rc_context(style):
-        figure.savefig(
-            out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-        )
-    drawn = out.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
-    drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", drawn)
-    drawn = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", drawn)
-    return Picture(name, title, description, re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", drawn).strip())
+def _baseline(axes: Any, axis: str, seconds: Sequence[tuple[Cell, float]], stroke: str, label: str) -> None:
+    """A grey line of what is compared with; the least where several cells have it."""
+    found: dict[int, float] = {}
+    for cell, value in seconds:
+        found[_at(cell, axis)] = min(value, found.get(_at(cell, axis), value))
+    axes.plot(*zip(*sorted(found.items()), strict=True), stroke, color=INK, linewidth=1.2, label=label)

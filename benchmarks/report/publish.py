@@ -15,6 +15,7 @@ from benchmarks.report import compare, markdown
 from benchmarks.report.compare import Comparison
 from benchmarks.report.report import Report
 from benchmarks.suite import UsageError
+from secure_agg import files
 
 SUMMARY: Final = "tables and plots of what was measured; --compare flags regressions"
 DESCRIPTION: Final = (
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"files of suites, or folders of them ({FOLDER})",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that needs nothing else")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write Markdown, and its pictures beside it")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write Markdown, and its pictures beside it, SVG and PNG"
+    )
     parser.add_argument(
         "--table", "--readme", type=Path, metavar="FILE", help="replace the table between the marks in FILE"
     )  # by its older name too: others' scripts call it
@@ -70,6 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
         _write(arguments, reports, comparison)
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from error
+    earlier = comparison.warnings if comparison else ()
+    for warning in (*(report.warning for report in reports if report.warning), *earlier):
+        print(f"WARNING: {warning}", file=sys.stderr)
     if comparison is None:
         return 0
     print(comparison.summary)
@@ -83,7 +89,7 @@ def _write(arguments: argparse.Namespace, reports: Sequence[Report], comparison:
         rounds = next((report for report in reports if report.cells), None)
         if rounds is None:
             raise UsageError("--table shows suite rounds, which is not among the results")
-        markdown.update(arguments.table, markdown.summary(rounds.machine, rounds.cells))
+        markdown.update(arguments.table, markdown.summary(rounds))
     if not arguments.html and not arguments.markdown:
         return
     if not installed("matplotlib"):
@@ -96,13 +102,13 @@ def _write(arguments: argparse.Namespace, reports: Sequence[Report], comparison:
     if arguments.markdown:
         places = {}
         for picture in (picture for section in found for picture in section.pictures):
-            file = arguments.markdown.with_name(f"{arguments.markdown.stem}-{picture.name}.svg")
-            _save(file, picture.svg + "\n")
-            places[picture.name] = file.name
+            written = picture.save(arguments.markdown.with_name(f"{arguments.markdown.stem}-{picture.name}.svg"))
+            print(f"written: {written[0]}, {written[1].name}", file=sys.stderr)
+            places[picture.name] = written[0].name
         _save(arguments.markdown, markdown.render(_TITLE, found, places))
 
 
 def _save(file: Path, content: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(content, encoding="utf-8")
+    with files.failing(file), files.folders(file.parent):
+        files.replace(file, content.encode())
     print(f"written: {file}", file=sys.stderr)

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -19,10 +19,15 @@ from rich.table import Table
 import mpc
 import secure_agg
 import zk
+from benchmarks.load import Load, together
 from benchmarks.rounds.cells import Cell
 from benchmarks.timing import Samples
 from mpc import parallel
 
+FORMAT: Final = "secure-agg-benchmark/2"
+"""Of the files that are written."""
+FIRST_FORMAT: Final = "secure-agg-benchmark/1"
+"""Of files that name none: they have neither loads nor local training, and are read all the same."""
 MISSED: Final = "MISSED"
 _TABLE_WIDTH: Final = 170
 _LONG_MS: Final = 10_000
@@ -37,6 +42,10 @@ _DESCRIBED: Final = {
 }
 """Of what pyperf collects, by our names; ``platform`` has the kernel in it."""
 _PASSING: Final = ("config", "frequency", "load", "date")
+
+
+class FormatError(ValueError):
+    """A file of results whose format this version does not read."""
 
 
 @dataclass(frozen=True)
@@ -152,14 +161,27 @@ def machine(*libraries: str) -> dict[str, Any]:
     }
 
 
-def is_current(stamp: Mapping[str, Any]) -> bool:
+def stamp(machine: Mapping[str, Any]) -> str:
+    """One line about machine and versions. Its load is told apart, with what it was while something was measured."""
+    return ", ".join(f"{name} {value}" for name, value in machine.items() if name != "load")
+
+
+def short_stamp(machine: Mapping[str, Any]) -> str:
+    """The processor, Python, numpy and the day, as far as they are known."""
+    shown = {"cpu": "{}", "cores": "{} cores", "python": "Python {}", "numpy": "numpy {}", "date": "{}"}
+    known = {name: str(machine[name]) for name in shown if name in machine}
+    words = {name: value.partition(" ")[0] if name in ("python", "date") else value for name, value in known.items()}
+    return ", ".join(shown[name].format(value) for name, value in words.items())
+
+
+def is_current(earlier: Mapping[str, Any]) -> bool:
     """Whether a stamp is of this machine, these versions and this source: all but load, frequency and date."""
-    libraries = set(stamp) - {"cpu", "cores", "secure-agg", "source", *_DESCRIBED, *_STAMPED}
+    libraries = set(earlier) - {"cpu", "cores", "secure-agg", "source", *_DESCRIBED, *_STAMPED}
     try:
         here = machine(*libraries)
     except importlib.metadata.PackageNotFoundError:
         return False
-    return all(stamp.get(name) == here.get(name) for name in {*stamp, *here} - set(_PASSING))
+    return all(earlier.get(name) == here.get(name) for name in {*earlier, *here} - set(_PASSING))
 
 
 def _source() -> str:
@@ -178,13 +200,15 @@ class Report:
 
     Attributes:
         suite: its name.
-        machine: see ``machine``; taken before the suite ran, so that the load in it is other people's.
+        machine: see ``machine``; taken before the suite ran.
         parameters: the options that it ran with.
         rows: in the order of the table.
         missing: parts that could not be measured here, and why.
         cells: of the suite ``rounds``.
         arguments: the command line's, as far as they choose what is measured.
         complete: whether the suite came to its end.
+        load: of the machine while the suite ran; None where it is not known, or the suite is not at its end.
+        format: of the file that it comes from, or goes to.
     """
 
     suite: str
@@ -195,14 +219,33 @@ class Report:
     cells: tuple[Cell, ...] = ()
     arguments: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
+    load: Load | None = None
+    format: str = FORMAT
+
+    @property
+    def loads(self) -> Load | None:
+        """The load before the suite, and the highest while anything in it was measured; None where none is known."""
+        before, cores = self.machine.get("load"), self.machine.get("cores")
+        stamped = None
+        if isinstance(before, int | float) and isinstance(cores, int) and cores > 0:
+            stamped = Load(float(before), float(before), cores)
+        return together((stamped, self.load, *(cell.load for cell in self.cells)))
+
+    @property
+    def warning(self) -> str:
+        """Why the figures say less than they should; empty where there is no reason."""
+        loads = self.loads
+        return f"suite {self.suite}: {loads.warning}" if loads and loads.warning else ""
 
     def to_json(self) -> str:
         """Everything, with every row's verdict."""
         rows = [asdict(row) | {"verdict": row.verdict} for row in self.rows]
         return json.dumps(
             {
+                "format": self.format,
                 "suite": self.suite,
                 "complete": self.complete,
+                "load": asdict(self.load) if self.load else None,
                 "arguments": dict(self.arguments),
                 "machine": dict(self.machine),
                 "parameters": dict(self.parameters),
@@ -216,14 +259,21 @@ class Report:
 
     @staticmethod
     def from_json(content: str | bytes) -> Report:
-        """What ``to_json`` has written.
+        """What ``to_json`` has written, of this format or of the first, which had no name.
 
         Raises:
+            FormatError: it is of another format.
             ValueError: it is no such document.
         """
         try:
-            return msgspec.json.decode(content, type=Report)
-        except msgspec.MsgspecError as error:
+            named = msgspec.json.decode(content, type=_Named).format
+            if named not in (FORMAT, FIRST_FORMAT):
+                raise FormatError(
+                    f"a report of format {named!r:.80}, and this version reads {FORMAT} and {FIRST_FORMAT}: read it "
+                    "with the version that wrote it, or measure again"
+                )
+            return replace(msgspec.json.decode(content, type=Report), format=named)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ValueError(f"no report of a benchmark: {error}") from error
 
     def print(self) -> None:
@@ -231,11 +281,11 @@ class Report:
         console = Console()
         if not console.is_terminal:
             console = Console(width=_TABLE_WIDTH)
-        stamp = ", ".join(
-            f"{key} {value:.3g}" if key == "load" else f"{key} {value}" for key, value in self.machine.items()
-        )
         chosen = ", ".join(f"{key} {value}" for key, value in self.parameters.items())
-        console.print(f"[bold]{self.suite}[/bold]: {chosen}\n{stamp}", highlight=False)
+        measured_at = f"\n{self.loads}" if self.loads else ""
+        console.print(f"[bold]{self.suite}[/bold]: {chosen}\n{stamp(self.machine)}{measured_at}", highlight=False)
+        if self.warning:
+            console.print(f"[bold red]WARNING[/bold red] {self.warning}", highlight=False)
         console.print(self._table(), highlight=False)
         for part, reason in self.missing.items():
             console.print(f"[bold]not measured: {part}[/bold]", f"({escape(reason)})", highlight=False)
@@ -262,6 +312,14 @@ class Report:
                 {"ok": "[green]ok[/green]", MISSED: f"[bold red]{MISSED}[/bold red]"}.get(row.verdict, ""),
             )
         return table
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A file of results as far as its format."""
+
+    suite: str
+    format: str = FIRST_FORMAT
 
 
 def quantity(value: float | None, unit: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.report import tables
+from benchmarks.report.canvas import Picture
 from benchmarks.report.compare import Comparison
-from benchmarks.report.plots import Picture, pictures
-from benchmarks.report.report import Report
+from benchmarks.report.plots import pictures
+from benchmarks.report.report import Report, short_stamp, stamp
 from benchmarks.report.tables import Table
+from benchmarks.rounds.training import STATED
 
 ROUNDS: Final = "rounds"
 PEERS: Final = "peers"
@@ -19,7 +21,10 @@ _HOW: Final = (
     "the other role as bytes, decoded and checked. What is missing is the network. Seconds are medians; a client's are "
     "the mean over the clients of a round, its check of the result included.",
     "Plain FedAvg, the baseline, sends the same float32 updates in clear and averages them with numpy. Unverified is "
-    "without the commitment and without the check of the result; messages stay signed. Memory is the most that a "
+    "without the commitment and without the check of the result; messages stay signed. After each round FedAvg runs, "
+    f"and local training of a model of the same size: {STATED}. Multiples of either are medians of the rounds' own. "
+    "Multiples of averaging in clear are large because that is next to nothing; those of training say what a round of "
+    "learning becomes by it. Memory is the most that a "
     "process grows by during one step of a party, over what it held before. The largest error is against numpy's mean "
     "in float64, beside what the fixed-point encoding promises.",
 )
@@ -32,6 +37,7 @@ class Section:
     Attributes:
         name: for links.
         title: the heading.
+        warnings: what must be known before anything below is believed.
         text: paragraphs.
         pictures: with their own captions.
         tables: with their own captions.
@@ -39,6 +45,7 @@ class Section:
 
     name: str
     title: str
+    warnings: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
@@ -46,27 +53,28 @@ class Section:
 
 def sections(reports: Sequence[Report], comparison: Comparison | None) -> list[Section]:
     """Everything that the reports give."""
-    found = [Section("machine", "Machine", (stamp(reports[0].machine),))]
+    warnings = tuple(report.warning for report in reports if report.warning)
+    loads = (f"{report.suite}: {report.loads or 'load not known'}" for report in reports)
+    machine = stamp(reports[0].machine), f"What is measured is part of the load. {'; '.join(loads)}."
+    found = [Section("machine", "Machine", warnings, machine)]
     if comparison:
         listed = (comparison.table,) if comparison.table.rows else ()
-        found.append(Section("changes", "Against the earlier run", (comparison.summary,), tables=listed))
+        found.append(
+            Section("changes", "Against the earlier run", comparison.warnings, (comparison.summary,), tables=listed)
+        )
     by_name = {report.suite: report for report in reports}
     rounds = by_name.get(ROUNDS)
     if rounds and rounds.cells:
+        drawn = tuple(pictures(rounds.cells, short_stamp(rounds.machine)))
         shown = (tables.costs(rounds.cells), tables.phases(rounds.cells), tables.matrix(rounds.cells))
-        found.append(Section("rounds", "What a round costs", _HOW, tuple(pictures(rounds.cells)), shown))
+        found.append(Section("rounds", "What a round costs", (), _HOW, drawn, shown))
     compared = [tables.beside(report) for report in reports if report.suite != ROUNDS]
     known = tuple(table for table in compared if table.rows)
     if known:
         text = ("Ours and what it is compared with run in turn; a ratio is the median of the ratios of neighbours.",)
-        found.append(Section("peers", "Beside others' code and the machine's limits", text, tables=known))
+        found.append(Section("peers", "Beside others' code and the machine's limits", (), text, tables=known))
     found.append(Section("figures", "All figures", tables=tuple(tables.every_row(report) for report in reports)))
     absent = tables.missing(reports)
     if absent.rows:
         found.append(Section("missing", "Not measured", tables=(absent,)))
     return found
-
-
-def stamp(machine: Mapping[str, Any]) -> str:
-    """One line about machine and versions."""
-    return ", ".join(f"{name} {value}" for name, value in machine.items())

@@ -45,11 +45,22 @@ def milliseconds(seconds: float) -> str:
     return shown(1e3 * seconds, "ms")
 
 
+def between(samples: Samples) -> str:
+    """The quartiles in milliseconds, without the unit."""
+    low, high = (f"{1e3 * bound:,.0f}" if 1e3 * bound >= 100 else f"{1e3 * bound:.3g}" for bound in samples.quartiles)
+    return f"{low} – {high}"
+
+
+def factor(value: float) -> str:
+    """A multiple, with as many digits as it is worth."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def costs(cells: Sequence[Cell]) -> Table:
     """A round with each backend at the base of the matrix."""
     base = at_base(cells)
     return Table(
-        f"One verified round: {str(base[0].setting).partition(': ')[2]}",
+        f"One verified round: {base[0].setting.point}",
         (
             "backend",
             "one client",
@@ -61,6 +72,7 @@ def costs(cells: Sequence[Cell]) -> Table:
             "client's memory grows by",
             "largest error",
             "work of all, × FedAvg",
+            "work of all, × local training",
         ),
         tuple(_costs(cell) for cell in base),
     )
@@ -79,8 +91,14 @@ def _costs(cell: Cell) -> tuple[str, ...]:
         f"{cell.received / params:.3g} B/param",
         "–" if grown is None else f"{grown / _MB:.3g} MB",
         f"{cell.error:.2g} (≤ {cell.bound:.2g})",
-        f"{cell.overhead:,.0f}",
+        *_multiples(cell),
     )
+
+
+def _multiples(cell: Cell) -> tuple[str, str]:
+    """Work beside plain FedAvg's and beside local training."""
+    training = cell.beside_training
+    return factor(cell.beside_plain.median), factor(training.median) if training else "–"
 
 
 def phases(cells: Sequence[Cell]) -> Table:
@@ -88,14 +106,13 @@ def phases(cells: Sequence[Cell]) -> Table:
     rows = []
     for cell in at_base(cells):
         for cost in cell.costs:
-            low, high = Samples(cost.seconds).quartiles
             rows.append(
                 (
                     cell.setting.backend,
                     cost.role,
                     cost.phase,
                     milliseconds(cost.median),
-                    f"{1e3 * low:.3g} – {1e3 * high:.3g}",
+                    between(Samples(cost.seconds)),
                     quantity(round(cost.sent), "bytes"),
                     quantity(round(cost.received), "bytes"),
                     "–" if cost.memory is None else f"{cost.memory / _MB:.2f} MB",
@@ -108,10 +125,10 @@ def phases(cells: Sequence[Cell]) -> Table:
 def matrix(cells: Sequence[Cell]) -> Table:
     """All cells."""
     columns = ("backend", "parameters", "clients", "bits", "lost")
-    measured = ("one client", "aggregator", "client sends", "error, of its bound", "× FedAvg")
+    measured = ("one client", "aggregator", "client sends", "error, of its bound", "× FedAvg", "× local training")
     return Table(
-        "Every cell of the matrix",
-        (*columns, *measured),
+        "Every cell of the matrix; ! where the load was above 1 for each core",
+        (*columns, *measured, "rounds", "load at most"),
         tuple(
             (
                 cell.setting.backend,
@@ -123,7 +140,9 @@ def matrix(cells: Sequence[Cell]) -> Table:
                 milliseconds(cell.seconds(AGGREGATOR)),
                 f"{cell.sent / cell.setting.params:.3g} B/param",
                 f"{cell.error / cell.bound:.2f}",
-                f"{cell.overhead:,.0f}",
+                *_multiples(cell),
+                str(len(cell.rounds)),
+                f"{cell.load.most:.1f}{' !' * cell.load.too_high}" if cell.load else "–",
             )
             for cell in cells
         ),

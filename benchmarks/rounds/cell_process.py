@@ -7,20 +7,25 @@ starts the script. Rounds use all cores, as in use, so the worker is pinned to n
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import pyperf
 
+from benchmarks.load import Watch
 from benchmarks.rounds.cells import Cell, Setting
 
 _MODULE: Final = "benchmarks.rounds.cell_process"
-_HANDED_ON: Final = ("NUMBA_CACHE_DIR", "PYTHONPATH", "TMPDIR")
+_ONE_CORE: Final = {"OPENBLAS_NUM_THREADS": "1"}
+"""For local training: on a loaded machine threads of OpenBLAS wait for one another, and it takes 50 times as long."""
+_HANDED_ON: Final = ("NUMBA_CACHE_DIR", "PYTHONPATH", "TMPDIR", *_ONE_CORE)
 
 
 class CellFailed(RuntimeError):
@@ -38,7 +43,10 @@ def run_pyperf(module: str, arguments: Sequence[str]) -> None:
         CellFailed: it ended with an error.
     """
     command = [sys.executable, "-m", module, "--quiet", f"--inherit-environ={','.join(_HANDED_ON)}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
+    surroundings = os.environ | _ONE_CORE
+    done = subprocess.run(  # noqa: S603 - our own module
+        command, capture_output=True, text=True, check=False, env=surroundings
+    )
     if done.returncode:
         raise CellFailed(f"{module}: {(done.stderr or done.stdout).strip()[-400:]}")
 
@@ -85,8 +93,10 @@ def main() -> None:
     found = Path(arguments.cell)
     try:
         rounds = Rounds(setting)
-        timed = runner.bench_time_func(setting.key, rounds.time)
-        found.write_bytes(msgspec.json.encode(rounds.cell(timed.get_values())))
+        with Watch() as watch:
+            timed = runner.bench_time_func(setting.key, rounds.time)
+        cell = replace(rounds.cell(timed.get_values()), load=watch.load)
+        found.write_bytes(msgspec.json.encode(cell))
     except Exception as error:
         found.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
         raise

@@ -17,6 +17,7 @@ from benchmarks.metering import CountedRound, MeteredRound
 from benchmarks.mpc.round import drawn
 from benchmarks.rounds.cells import AGGREGATOR, CLIENT, COMMIT, ENCODE, VERIFY, Cell, Cost, Setting
 from benchmarks.rounds.fedavg import FedAvg
+from benchmarks.rounds.training import Training
 from benchmarks.timing import timed
 from secure_agg import backends
 from secure_agg.backends.crypten import rules as crypten
@@ -43,7 +44,7 @@ def lost_at(setting: Setting) -> str:
 
 
 class Rounds:
-    """Rounds of one cell, one after another, each with new keys."""
+    """Rounds of one cell, one after another, each with new keys; after each what it is compared with."""
 
     def __init__(self, setting: Setting) -> None:
         """Runs a short round, which compiles everything."""
@@ -52,6 +53,13 @@ class Rounds:
         self._seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
         self._last: CountedRound | None = None
         self._error = self._bound = 0.0
+        self._fedavg = FedAvg(self._updates[setting.silent :])
+        self._training = Training(setting.params)
+        self._plain: list[dict[str, float]] = []
+        self._trained: list[float] = []
+        self._compare()
+        self._plain.clear()
+        self._trained.clear()
         short = replace(setting, params=min(_WARM_PARAMS, setting.params))
         members = federation(short)
         local = CountedRound(members, drawn(short.clients, short.params), self._silent(members))
@@ -70,7 +78,13 @@ class Rounds:
             total += timed(local.run)
             verified = next(iter(local.deliver().values()))
             self._note(local, members, verified.average[0])
+            self._compare()
         return total
+
+    def _compare(self) -> None:
+        """Right after a round, so that other load on the machine slows both."""
+        self._plain.append(self._fedavg.sample())
+        self._trained.append(timed(self._training.epoch))
 
     def _note(self, local: CountedRound, members: Federation, average: npt.NDArray[np.float64]) -> None:
         for key, seconds in _seconds(local).items():
@@ -113,9 +127,10 @@ class Rounds:
             parties=parties,
             costs=costs,
             rounds=tuple(rounds),
-            plain=FedAvg(self._updates[self.setting.silent :]).costs(len(rounds)),
+            plain=self._fedavg.costs(self._plain[-len(rounds) :]),
             error=self._error,
             bound=self._bound,
+            training=tuple(self._trained[-len(rounds) :]),
         )
 
     def _peaks(self) -> dict[tuple[str, str], float]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from benchmarks.load import Load
+from benchmarks.timing import Samples
 
 CLIENT: Final = "client"
 AGGREGATOR: Final = "aggregator"
@@ -44,9 +49,19 @@ class Setting:
         """How many clients fall silent."""
         return self.clients * self.lost // 100
 
-    def __str__(self) -> str:
+    @property
+    def survivors(self) -> int:
+        """How many clients stay until the end."""
+        return self.clients - self.silent
+
+    @property
+    def point(self) -> str:
+        """All but the backend, for people."""
         gone = f", {self.silent} lost" if self.silent else ""
-        return f"{self.backend}: {self.params:,} parameters, {self.clients} clients, {self.bits} bits{gone}"
+        return f"{self.params:,} parameters, {self.clients} clients, {self.bits} bits{gone}"
+
+    def __str__(self) -> str:
+        return f"{self.backend}: {self.point}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +99,15 @@ class Cell:
         parties: how many of each role there are.
         costs: role by role, phase by phase in their order.
         rounds: seconds of whole rounds, all parties one after another, as the timing library has them.
-        plain: what FedAvg without any protection takes for the same updates.
+        plain: what FedAvg without any protection takes for the same updates, after each round.
         error: largest difference of the average from numpy's in float64.
         bound: what the codec promises that it is at most.
+        training: seconds of one client's local training of a model of this size, after each round; empty in files of
+            the first format, which do not have it.
+        load: of the machine while the rounds ran; None where it is not known.
+
+    Raises:
+        ValueError: there is no round, or something was not measured in every round.
     """
 
     setting: Setting
@@ -96,6 +117,14 @@ class Cell:
     plain: tuple[Cost, ...]
     error: float
     bound: float
+    training: tuple[float, ...] = ()
+    load: Load | None = None
+
+    def __post_init__(self) -> None:
+        rounds = len(self.rounds)
+        counts = {len(cost.seconds) for cost in (*self.costs, *self.plain)} | {len(self.training) or rounds}
+        if not rounds or counts != {rounds}:
+            raise ValueError(f"cell {self.setting.key}: {rounds} rounds, but its parts have {sorted(counts)} samples")
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -123,20 +152,29 @@ class Cell:
         return max((cost.memory for cost in self.of(role) if cost.memory is not None), default=None)
 
     @property
-    def work(self) -> float:
-        """Seconds of all parties together."""
-        return sum(self.parties[role] * self.seconds(role) for role in self.roles)
+    def work(self) -> Samples:
+        """Seconds of all parties together, round by round."""
+        return _sum(Samples(self.samples(role)).scaled(self.parties[role]) for role in self.roles)
 
     @property
-    def plain_work(self) -> float:
-        """The same in plain FedAvg."""
-        survivors = self.setting.clients - self.setting.silent
-        return survivors * self.plain_seconds(CLIENT) + self.plain_seconds(AGGREGATOR)
+    def beside_plain(self) -> Samples:
+        """The work of all parties as a multiple of plain FedAvg's, round by round."""
+        client, aggregator = (
+            Samples(added(cost for cost in self.plain if cost.role == role)) for role in (CLIENT, AGGREGATOR)
+        )
+        return self.work.over(client.scaled(self.setting.survivors) + aggregator)
 
     @property
     def overhead(self) -> float:
-        """Times the work of plain FedAvg."""
-        return self.work / self.plain_work
+        """Times the work of plain FedAvg: the median of ``beside_plain``."""
+        return self.beside_plain.median
+
+    @property
+    def beside_training(self) -> Samples | None:
+        """The same as a multiple of what local training takes all clients that stay; None where it was not measured."""
+        if not self.training:
+            return None
+        return self.work.over(Samples(self.training).scaled(self.setting.survivors))
 
     @property
     def sent(self) -> float:
@@ -147,6 +185,10 @@ class Cell:
     def received(self) -> float:
         """Bytes that a client receives which stays until the end, the result among them."""
         return sum(cost.received for cost in self.of(CLIENT))
+
+
+def _sum(samples: Iterable[Samples]) -> Samples:
+    return functools.reduce(operator.add, samples)
 
 
 def added(costs: Iterable[Cost]) -> tuple[float, ...]:

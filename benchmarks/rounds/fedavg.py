@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -43,12 +43,14 @@ class FedAvg:
         """A client reads the result."""
         np.frombuffer(self._result, dtype=np.float32).copy()
 
-    def costs(self, repeat: int) -> tuple[Cost, ...]:
-        """What sending, averaging and receiving take; they are short, so each sample is a median of several."""
-        self.send()
-        self.average()
+    def sample(self) -> dict[str, float]:
+        """Seconds of sending, averaging and receiving; they are short, so each is a median of several."""
+        return {operation.__name__: _usual(operation) for operation in (self.send, self.average, self.receive)}
+
+    def costs(self, samples: Sequence[Mapping[str, float]]) -> tuple[Cost, ...]:
+        """What a party of each role does, from ``sample``'s samples."""
         send, average, receive = (
-            tuple(_usual(operation) for _ in range(repeat)) for operation in (self.send, self.average, self.receive)
+            tuple(sample[phase] for sample in samples) for phase in ("send", "average", "receive")
         )
         size = float(len(self._messages[0]))
         return (

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.files import read, write
 from benchmarks.mpc.suite import CRYPTEN, installed
-from benchmarks.report.report import Report, Row, Target, is_current, machine
+from benchmarks.report.report import FORMAT, FormatError, Report, Row, Target, is_current, machine
 from benchmarks.rounds import cell_process, limits_pinned
 from benchmarks.rounds.cell_process import CellFailed
 from benchmarks.rounds.cells import AGGREGATOR, CLIENT, Cell, Setting
@@ -121,11 +121,13 @@ def _kept(file: Path | None, matrix: Matrix, console: Console) -> dict[Setting, 
         return {}
     try:
         earlier = read(file)
+    except FormatError as error:
+        raise UsageError(f"--json {file} is there and is {error}; or name another file") from error
     except ValueError as error:
         raise UsageError(f"--json {file} is there and is {error}") from error
     if earlier.suite != NAME:
         raise UsageError(f"--json {file} is there and holds suite {earlier.suite}")
-    if not is_current(earlier.machine):
+    if earlier.format != FORMAT or not is_current(earlier.machine):
         console.print(f"{file}: of another machine or other versions, measured anew", highlight=False)
         return {}
     return {cell.setting: cell for cell in earlier.cells if len(cell.rounds) == matrix.repeat}
@@ -174,8 +176,10 @@ def _shown(value: Any) -> Any:
 def _line(setting: Setting, cell: Cell | None, missing: dict[str, str]) -> str:
     if cell is None:
         return f"{setting}: {missing[setting.key].splitlines()[-1]}"
+    busy = f"; {cell.load}" if cell.load and cell.load.too_high else ""
     return (
         f"{setting}: {1e3 * cell.seconds(CLIENT):.3g} ms a client, {1e3 * cell.seconds(AGGREGATOR):.3g} ms aggregator"
+        f"{busy}"
     )
 
 
@@ -209,7 +213,9 @@ def _row(cell: Cell) -> Row:
     grown = [f"{role} {grown / _MB:.3g} MB" for role in cell.roles if (grown := cell.memory(role)) is not None]
     traffic = f"up {cell.sent / params:.3g}, down {cell.received / params:.3g} B/param"
     error = f"error {cell.error:.2g} of {cell.bound:.2g}"
-    work = f"all parties {cell.overhead:.3g} × FedAvg"
+    work, training = f"all parties {cell.overhead:.3g} × FedAvg", cell.beside_training
+    if training:
+        work += f", {training.median:.3g} × local training"
     return Row.timed(
         f"{setting.key}.client",
         f"a client of {setting}",

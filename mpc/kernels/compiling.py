@@ -16,7 +16,7 @@ PATIENCE_S: Final = 1.5
 """A compilation that takes longer is announced, while it lasts."""
 _OURS: Final = ("mpc.", "zk.", "secure_agg.")
 
-_log = logging.getLogger("secure_agg.compiling")
+_log = logging.getLogger(__name__)
 
 
 class _Announcer(event.Listener):  # type: ignore[misc]  # numba carries no types

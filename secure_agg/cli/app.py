@@ -9,12 +9,15 @@ from typing import Annotated, NoReturn
 import typer
 
 from secure_agg._version import __version__
-from secure_agg.cli import exits, federation
+from secure_agg.cli import exits, federation, streams
 from secure_agg.cli.backends import list_backends
 from secure_agg.cli.bench import bench
+from secure_agg.cli.completion import show_completion
 from secure_agg.cli.demo.demo import demo
+from secure_agg.cli.epilog import epilog
 from secure_agg.cli.keygen import keygen
 from secure_agg.cli.ledger import ledger
+from secure_agg.cli.logs import log_to_stderr
 from secure_agg.cli.operators import aggregator, keyholder
 from secure_agg.cli.output import JSON_FLAG
 from secure_agg.cli.plan import plan
@@ -26,16 +29,30 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    epilog=exits.HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of all commands below, too
+    epilog=epilog("secure-agg demo", "secure-agg -v ledger audit rounds.db", 'eval "$(secure-agg completion bash)"'),
     help="Secure aggregation for federated learning whose result anyone can check.",
 )
-app.command("demo", epilog=exits.HELP)(demo)
-app.command("backends")(list_backends)
-app.command("verify", epilog=exits.HELP)(verify_evidence)
+app.command("demo", epilog=epilog("secure-agg demo", "secure-agg demo --dataset digits --tamper"))(demo)
+app.command("backends", epilog=epilog("secure-agg backends", "secure-agg backends --json", codes=False))(list_backends)
+app.command(
+    "verify",
+    epilog=epilog(
+        "secure-agg verify round.evidence --trust rounds.db.trust.json",
+        "secure-agg verify round.evidence --trust mine.json --receipt round.tlog-proof",
+        "secure-agg verify round.evidence --trust mine.json --model model.npz",
+    ),
+)(verify_evidence)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(model.app, name="model")
-app.command("keygen")(keygen)
-app.command("plan", epilog=exits.HELP)(plan)
+app.command("keygen", epilog=epilog("secure-agg keygen clinic-a --out clinic-a.key", codes=False))(keygen)
+app.command(
+    "plan",
+    epilog=epilog(
+        "secure-agg plan --parameters 1000000 --clients 100",
+        "secure-agg plan --parameters 1000000 --clients 100 --servers 3 --post-quantum",
+    ),
+)(plan)
 app.add_typer(keyholder.app, name="keyholder")
 app.add_typer(aggregator.app, name="aggregator")
 app.add_typer(federation.app, name="federation")
@@ -44,21 +61,28 @@ app.command(
     add_help_option=False,  # --help is the suites' own
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(bench)
+app.command("completion", epilog=epilog('eval "$(secure-agg completion bash)"', codes=False))(show_completion)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"secure-agg {__version__}")
+        sys.stdout.write(f"secure-agg {__version__}\n")
         raise typer.Exit
 
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what the library does to stderr, a line for each phase.")
+    ] = False,
 ) -> None:
     """Options of all commands."""
+    if verbose:
+        context.with_resource(log_to_stderr())
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -72,7 +96,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(given, prog_name="secure-agg", standalone_mode=False)
+        with streams.guarded():
+            code = _run(given)
+    except streams.OutputLost as error:
+        code = exits.lost(error, as_json=JSON_FLAG in given)
+    sys.exit(code)
+
+
+def _run(given: Sequence[str]) -> int:
+    try:
+        return app(list(given), prog_name="secure-agg", standalone_mode=False) or exits.OK
+    except streams.OutputLost:
+        raise
     except Exception as error:
         code = exits.exit_code(error)
         if code == exits.BUG:
@@ -80,4 +115,4 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         else:
             # Looked for here and not in the parsed options: a usage error has none.
             exits.report(error, as_json=JSON_FLAG in given)
-    sys.exit(code or exits.OK)
+        return code

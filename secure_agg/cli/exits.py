@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import Any, Final
 
 import typer
 
+from secure_agg.cli.streams import OutputLost
 from secure_agg.errors import (
     ConfigError,
     LedgerDamaged,
@@ -23,6 +25,12 @@ VERIFICATION_FAILED: Final = 1
 USAGE: Final = 2
 PROTOCOL_ABORT: Final = 3
 LEDGER_DAMAGED: Final = 4
+INTERRUPTED: Final = 128 + 2
+"""Ctrl-C, as shells report SIGINT."""
+READER_GONE: Final = 128 + 13
+"""Whoever read stdout has closed it before the end, as shells report SIGPIPE: no failed verification."""
+OUTPUT_LOST: Final = 74
+"""The result could not be written to stdout, on a full disk for example (EX_IOERR in sysexits.h)."""
 BUG: Final = 70
 """An exception that is none of ours (EX_SOFTWARE in sysexits.h); it must not look like a failed check, 1."""
 
@@ -30,6 +38,9 @@ USAGE_ERROR: Final[Any] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ in ("TyperException", "ClickException")
 )
 """Base of what Typer raises for a wrong command line: newer versions have their own, older ones Click's."""
+
+ABORT: Final[Any] = typer.Abort
+"""What Typer makes of Ctrl-C at a prompt, or of an end of input."""
 
 CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (VerificationError, VERIFICATION_FAILED),
@@ -40,6 +51,7 @@ CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (LedgerRefused, PROTOCOL_ABORT),
     (LedgerError, USAGE),
     (SecureAggError, PROTOCOL_ABORT),
+    (ABORT, INTERRUPTED),
     (OSError, USAGE),
 )
 """The first type that an exception is an instance of gives the code. A ledger that can't be opened is a
@@ -52,6 +64,15 @@ HELP: Final = """Exit codes: 0 ok, 1 verification failed, 2 usage, 3 protocol ab
 def exit_code(error: Exception) -> int:
     """The exit code for an exception; 70 for one that is a bug."""
     return next((code for kind, code in CODES if isinstance(error, kind)), BUG)
+
+
+def lost(error: OutputLost, *, as_json: bool) -> int:
+    """Say that a result is lost, unless its reader has had enough of it; returns the exit code."""
+    if error.reader_gone:
+        return READER_GONE
+    with contextlib.suppress(OSError, OutputLost):
+        report(error, as_json=as_json)
+    return OUTPUT_LOST
 
 
 def report(error: Exception, *, as_json: bool) -> None:
@@ -71,7 +92,7 @@ def report(error: Exception, *, as_json: bool) -> None:
             "phase": getattr(error, "phase", None),
             "culprit": getattr(error, "culprit", None),
         }
-        line = json.dumps(document, ensure_ascii=False)
+        line = json.dumps(document, ensure_ascii=True)
     else:
         # What it quotes may be a stranger's: nothing in it moves the cursor or sets the terminal's title.
         line = "error: " + " ".join("".join(c if c.isprintable() else " " for c in message).split())

@@ -10,18 +10,23 @@ import typer
 from msgspec import to_builtins
 from rich.console import Console
 
-from secure_agg.cli import exits
+from secure_agg.cli.epilog import epilog
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.fl.model_files import digest_argument
 from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer
 from secure_agg.plugins.homes import federation
-from secure_agg.plugins.homes.home import ClientHome, ServerHome
+from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import Option, Policy
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.trust import Trust
 
-app = typer.Typer(no_args_is_help=True, help="Set up what the plug-ins for Flower and NVFlare work from.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Set up what the plug-ins for Flower and NVFlare work from.",
+    epilog=epilog("secure-agg federation init homes --client clinic-a --client clinic-b --client clinic-c"),
+)
 
 TaskOption = Annotated[str, typer.Option("--task", metavar="NAME", help="Id of the training task.")]
 StartOption = Annotated[
@@ -67,7 +72,13 @@ WeightOption = Annotated[
 ]
 
 
-@app.command("init", epilog=exits.HELP)
+@app.command(
+    "init",
+    epilog=epilog(
+        "secure-agg federation init homes --client clinic-a --client clinic-b --client clinic-c",
+        "secure-agg federation init homes --client-key clinic-a=HEX --client-key clinic-b=HEX --min-clients 2",
+    ),
+)
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for all homes.")],
     clients: Annotated[
@@ -202,7 +213,10 @@ def init(
     emit(document, as_json, show)
 
 
-@app.command("join", epilog=exits.HELP)
+@app.command(
+    "join",
+    epilog=epilog("secure-agg federation join home --name clinic-a --identity clinic-a.key --trust trust.json"),
+)
 def join(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the home.")],
     name: Annotated[str, typer.Option("--name", metavar="ID", help="Id of the client, as it is in the roster.")],

@@ -1,4 +1,4 @@
-"""Where a command writes: one result on stdout, as text or JSON; what people watch meanwhile on stderr."""
+"""Where a command writes: one result on stdout, as text or JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -38,22 +37,9 @@ def emit(document: Mapping[str, Any], as_json: bool, show: Callable[[Console], N
         show: given the console.
     """
     if as_json:
-        sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")  # ASCII: the same bytes in every encoding
     else:
         show(stdout())
-
-
-def progress() -> Progress:
-    """A progress display on stderr that leaves nothing behind."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
-        console=Console(file=sys.stderr),
-        transient=True,
-    )
 
 
 def plain(value: str) -> Text:

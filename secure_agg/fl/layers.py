@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from secure_agg.arguments import checked_class
 from secure_agg.errors import UpdateError
 from secure_agg.protocol.codec import MARK
 
@@ -67,6 +68,7 @@ class Layer:
         return self.dtype in _AVERAGED and 0 not in self.shape
 
 
+@checked_class
 @dataclass(frozen=True)
 class Layers:
     """How the named arrays of one model map to the float arrays that are averaged.

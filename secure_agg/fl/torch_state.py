@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from secure_agg.arguments import checked_class
 from secure_agg.errors import UpdateError
 from secure_agg.fl.layers import Layers, apply, difference, sign_slots, signs
 
@@ -27,6 +28,7 @@ State = Mapping[str, Any]
 """As ``torch.nn.Module.state_dict`` returns it: tensors, and what modules add with ``get_extra_state``."""
 
 
+@checked_class
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
 class TorchState:
     """A state dict as it was, copied to the CPU.

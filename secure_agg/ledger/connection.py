@@ -42,7 +42,11 @@ def connect(path: Path, *, read_only: bool, untouched: bool = False) -> sqlite3.
         db = _open(path, "ro")
     else:  # nobody has a log open: the file itself is complete and is read as it is
         db = _open(path, "ro", "&immutable=1")
-    db.execute("PRAGMA query_only = ON")
+    try:
+        db.execute("PRAGMA query_only = ON")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -58,8 +62,12 @@ def _open(path: Path, mode: str, options: str = "") -> sqlite3.Connection:
         db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
         raise LedgerError(f"ledger {path} can't be opened: {error}") from error
-    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE)
-    db.execute("PRAGMA trusted_schema = OFF")  # nothing hidden in a stranger's file is run
+    try:
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE)
+        db.execute("PRAGMA trusted_schema = OFF")  # nothing hidden in a stranger's file is run
+    except BaseException:
+        db.close()
+        raise
     return db
 
 

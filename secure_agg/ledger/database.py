@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, LedgerRefused, VerificationError
+from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, LedgerRefused, SecureAggError, VerificationError
+from secure_agg.files import sync_directory
 from secure_agg.ledger.approval import approval_text, check_approval
 from secure_agg.ledger.connection import connect, create, make_durable, typed_errors
-from secure_agg.ledger.evidence_store import sync_directory
 from secure_agg.protocol.identity import KEY_BYTES
 from secure_agg.tlog.cosignature import WitnessKey
 from secure_agg.tlog.head import SignedHead
@@ -48,6 +48,7 @@ _SCHEMA: Final = (
 _LEAF: Final = "SELECT idx, task, round, record, leaf_hash FROM leaves"
 _INDEX: Final = "SELECT idx FROM leaves"
 _COVERED: Final = "idx < (SELECT max(size) FROM heads)"
+_TASKS: Final = "SELECT task FROM leaves WHERE idx < (SELECT max(size) FROM heads) GROUP BY task ORDER BY min(idx)"
 SignHead = Callable[[int, bytes], SignedHead]
 """``(size, root)`` to a head signed by the log's key."""
 
@@ -125,10 +126,16 @@ class Database:
             raise
 
     @staticmethod
-    def create(path: Path, origin: str, log_public: bytes, sign: SignHead) -> None:
+    def create(
+        path: Path, origin: str, log_public: bytes, sign: SignHead, *, before: Callable[[], None] | None = None
+    ) -> None:
         """Make a ledger with no leaves and a signed head of size 0, unless the file exists.
 
         The file appears complete or not at all, so that two processes can start at the same time.
+
+        Args:
+            before: makes durable what the ledger needs, its key above all, once it is known that the file can be
+                written and before it appears.
 
         Raises:
             LedgerError: it can't be written.
@@ -149,13 +156,17 @@ class Database:
                     db.execute("COMMIT")
                 finally:
                     db.close()
+                if before is not None:
+                    before()
                 sync_directory(path.parent)  # what a ledger needs, its key above all, is there before it is
                 with contextlib.suppress(FileExistsError):  # another process was faster: its ledger is the ledger
                     os.link(name, path)
                 sync_directory(path.parent)
             finally:
                 name.unlink(missing_ok=True)
-        except (OSError, sqlite3.Error) as error:
+        except SecureAggError:
+            raise
+        except (OSError, ValueError, sqlite3.Error) as error:  # a name with a zero byte is a ValueError
             raise LedgerError(f"ledger {path} can't be created: {error}") from error
 
     def close(self) -> None:
@@ -253,6 +264,18 @@ class Database:
         """Of all leaves of a task, in the order of their rounds."""
         found = self.rows(f"{_INDEX} WHERE task = ? AND {_COVERED} ORDER BY round", task)
         return tuple(index for (index,) in found)
+
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks of the leaves, in the order of their first ones.
+
+        Raises:
+            LedgerDamaged: one has no name.
+        """
+        with self._lock, self._errors():
+            found = tuple(task for (task,) in self._db.execute(_TASKS))
+        if not all(isinstance(task, str) for task in found):
+            raise LedgerDamaged(f"ledger {self.path} has a task whose name is no text")
+        return found
 
     def node(self, level: int, index: int) -> bytes:
         """The root of a complete subtree: a :data:`merkle.NodeSource`.

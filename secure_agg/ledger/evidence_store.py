@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from secure_agg.errors import LedgerDamaged, LedgerError, LedgerRefused
+from secure_agg.files import sync_directory
 
 TEMPORARY: Final = ".new-"
 """How the name of a file begins that is not whole yet."""
@@ -119,12 +120,3 @@ class EvidenceStore:
         if hashlib.sha256(data).digest() != digest:
             raise LedgerDamaged(f"evidence file {path} has other content than its name says")
         return data
-
-
-def sync_directory(path: Path) -> None:
-    """Make names created in, or removed from, a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,17 +7,23 @@ head that was given out).
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from secure_agg import files
+from secure_agg.arguments import checked_class
 from secure_agg.errors import (
     ClaimRefused,
     ConfigError,
+    FileExists,
     LedgerDamaged,
     LedgerError,
     LedgerRefused,
@@ -47,6 +53,7 @@ LOG_ROLE: Final = "log"
 """Role and name of the log's key in the key directory."""
 
 
+@checked_class
 class Ledger:
     """An append-only log of rounds. Safe to share between threads; processes each open their own.
 
@@ -61,7 +68,7 @@ class Ledger:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | PathLike[str],
         *,
         read_only: bool = False,
         origin: str | None = None,
@@ -82,12 +89,14 @@ class Ledger:
             ConfigError: the origin is not the ledger's, or can't be one; one of the claims is none; the trust file
                 does not parse.
         """
+        if not os.fspath(path):
+            raise LedgerError("a ledger is a file, and '' names none")
         self._claims = None if claims is None else check_claims(claims)
         self.path = Path(path)
-        self.trust_path = Path(f"{path}.trust.json")
-        self.keys = Path(f"{path}.keys")
-        self._evidence = EvidenceStore(Path(f"{path}.evidence"))
-        self._released = ReleasedHead(Path(f"{path}.head"))
+        self.trust_path = Path(f"{self.path}.trust.json")
+        self.keys = Path(f"{self.path}.keys")
+        self._evidence = EvidenceStore(Path(f"{self.path}.evidence"))
+        self._released = ReleasedHead(Path(f"{self.path}.head"))
         self._identity: Identity | None = None
         if not read_only:
             self._identity = self._prepare(origin)
@@ -163,19 +172,23 @@ class Ledger:
             ClaimRefused: its results may claim what this ledger was opened not to accept.
             LedgerRefused: opened read-only.
         """
+        with self._database.exclusive():  # the trust file's lock as well
+            old, new = self.trust, self.planned(task, trust, operators)
+            if new != old:
+                new.save(self.trust_path)
+
+    def planned(self, task: str, trust: TaskTrust, operators: Roster) -> Trust:
+        """What the trust file would say after ``pin``, with its arguments and errors; nothing is written."""
         if self._claims is not None and not trust.claims <= self._claims:
             raise ClaimRefused(
                 f"task {task!r} may have results of claim {', '.join(in_order(trust.claims - self._claims))}; this "
                 f"ledger was opened to accept {', '.join(in_order(self._claims))}: open it with other claims"
             )
-        with self._database.exclusive():  # the trust file's lock as well
-            old = self.trust
-            if (old.tasks or old.operators) and old.operators != operators:
-                names = sorted({name for name, _ in old.operators.items() ^ operators.items()})
-                raise ConfigError(f"the ledger's operators are pinned and differ in {', '.join(names)}")
-            new = replace(old.with_task(task, trust), operators=operators)
-            if new != old:
-                new.save(self.trust_path)
+        old = self.trust
+        if (old.tasks or old.operators) and old.operators != operators:
+            names = sorted({name for name, _ in old.operators.items() ^ operators.items()})
+            raise ConfigError(f"the ledger's operators are pinned and differ in {', '.join(names)}")
+        return replace(old.with_task(task, trust), operators=operators)
 
     def append(
         self, evidence: Evidence, *, beacon: bytes | None = None, claims: Collection[str] | None = None
@@ -341,6 +354,10 @@ class Ledger:
         """
         return self._database.indexes(task)
 
+    def tasks(self) -> tuple[str, ...]:
+        """The ids of the tasks that have rounds here, in the order of their first ones."""
+        return self._database.tasks()
+
     def last(self, task: str) -> RoundRecord | None:
         """A task's newest record, or None.
 
@@ -444,6 +461,7 @@ class Ledger:
 
     def _prepare(self, origin: str | None) -> Identity:
         """The log's key, and a database; both are made where there is neither."""
+        self._check_place()
         # In this order: a trust file is only written once its database is there.
         trusted = self.trust_path.exists() and self.trust.log is not None
         exists = self.path.exists()
@@ -453,18 +471,40 @@ class Ledger:
                 "an empty ledger under the same key would sign a second history"
             )
         keys = KeyDirectory(self.keys)
-        if exists and not keys.locate(LOG_ROLE, LOG_ROLE).exists():
-            raise LedgerError(f"the signing key of ledger {self.path} is not in {self.keys}")
-        identity = keys.get(LOG_ROLE, LOG_ROLE)
-        if not exists:
-            name = origin or f"secure-agg/{hashlib.sha256(identity.public).hexdigest()[:16]}"
-            Database.create(
-                self.path,
-                name,
-                identity.public,
-                lambda size, root: SignedHead.sign(identity, name, size, root),
-            )
+        known = keys.find(LOG_ROLE, LOG_ROLE)
+        if exists:
+            if known is None:
+                raise LedgerError(f"the signing key of ledger {self.path} is not in {self.keys}")
+            return known
+        identity = Identity.generate(LOG_ROLE) if known is None else known
+        name = origin or f"secure-agg/{hashlib.sha256(identity.public).hexdigest()[:16]}"
+        try:
+            with files.failing(self.path, LedgerError), files.folders(self.path.parent):
+                Database.create(
+                    self.path,
+                    name,
+                    identity.public,
+                    lambda size, root: SignedHead.sign(identity, name, size, root),
+                    before=functools.partial(keys.add, LOG_ROLE, identity) if known is None else None,
+                )
+        except FileExists:  # another process was faster: its key is the key
+            return self._prepare(origin)
         return identity
+
+    def _check_place(self) -> None:
+        """See that a ledger can lie where it is asked for, before anything is written."""
+        if not self.path.name or "\0" in str(self.path):
+            raise LedgerError(f"a ledger is a file, and {str(self.path)!r} names none")
+        with files.failing(self.path, LedgerError):
+            if self.path.is_dir():
+                raise LedgerError(f"{self.path} is a folder: a ledger is a file, choose a name in it")
+            if self.path.exists() and not self.path.is_file():
+                raise LedgerError(f"{self.path} is no file that a ledger could be")
+            place = self.path.parent
+            while not place.exists() and place != place.parent:
+                place = place.parent
+            if not place.is_dir():
+                raise LedgerError(f"ledger {self.path} can't be made: {place} is no folder")
 
     def _start_trust(self) -> None:
         """See that the trust file names the log's key; it is made for an empty ledger only."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 import unicodedata
 from pathlib import Path
 from typing import Final
@@ -23,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from secure_agg import backends
+from secure_agg import backends, files
 from secure_agg.backends.contract import Opener
 from secure_agg.errors import ConfigError, MalformedMessage, RemoteProtocolError
 from secure_agg.protocol.config import Policy
@@ -122,7 +121,7 @@ def save(path: Path, opener: Opener, *, backend: str, task: str, holder: str, pa
     )
     nonce = os.urandom(NONCE_BYTES)
     sealed = AESGCM(derive_key(passphrase, parameters)).encrypt(nonce, opener.secret_bytes(), encode(header))
-    write_new(path, encode(KeyFile(header, nonce, sealed)))
+    files.create(path, encode(KeyFile(header, nonce, sealed)))
 
 
 def load(path: Path, policy: Policy, *, task: str, holder: str, passphrase: str) -> Opener:
@@ -252,27 +251,3 @@ def derive_key(passphrase: str, parameters: ScryptParameters) -> bytes:
     material = check_passphrase(passphrase)
     kdf = Scrypt(parameters.salt, _KEY_BYTES, n=parameters.cost, r=parameters.block, p=parameters.parallel)
     return kdf.derive(material)
-
-
-def write_new(path: Path, data: bytes) -> None:
-    """Write a new file that only its owner can read (mode 0600), durably and all at once.
-
-    Raises:
-        ConfigError: there is a file already.
-    """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".key-")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)  # unlike a rename, a link refuses to replace
-    except FileExistsError:
-        raise ConfigError(f"{path} exists already: a key is never overwritten, choose another file") from None
-    finally:
-        os.unlink(temporary)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from mpc.keys import KeyPair
 from secure_agg import backends
+from secure_agg.arguments import checked, checked_class
 from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.contract import Backend
 from secure_agg.errors import (
@@ -44,7 +45,7 @@ from secure_agg.protocol.codec import Arrays, check_arrays
 from secure_agg.protocol.config import MAX_WEIGHT, NO_DIGEST, Option, Policy, RoundConfig, check_arrays_fit
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
-from secure_agg.protocol.identity import Identity, KeyDirectory, Roster
+from secure_agg.protocol.identity import Identity, KeyDirectory, Roster, check_id
 from secure_agg.protocol.messages import ADVERTISE, RESULT, Envelope
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor, Verified
@@ -65,11 +66,12 @@ OPERATORS: Final = (AGGREGATOR, *AGGREGATORS, *KEY_HOLDERS)
 """All operators that any backend may need: pinned with a ledger's first task, once for all tasks."""
 
 
-_log = logging.getLogger("secure_agg")
+_log = logging.getLogger("secure_agg.local.rounds")
 
 Update = Sequence[npt.NDArray[Any]]
 
 
+@checked_class
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
 class Result:
     """A finished, checked round.
@@ -93,6 +95,14 @@ class Result:
     receipt: Receipt | None
     stats: dict[str, float]
     faults: tuple[FaultProof, ...] = ()
+
+    def __repr__(self) -> str:
+        record, values = self.record, sum(array.size for array in self.average)
+        return (
+            f"Result(task={record.task!r}, round={record.round}, claim={record.claim!r}, "
+            f"participants={len(self.participants)}, arrays={len(self.average)}, values={values}, "
+            f"in_ledger={self.receipt is not None}, faults={len(self.faults)})"
+        )
 
 
 @dataclass
@@ -262,6 +272,7 @@ class LocalRound:
         return Clipping.of(client.encoded for client in self.clients.values() if client.encoded is not None)
 
 
+@checked
 def aggregate(
     updates: Mapping[str, Update],
     *,
@@ -333,13 +344,19 @@ def aggregate(
     """
     if rounding not in (None, "stochastic"):
         raise ConfigError(f"rounding is {rounding!r}, and there is one way, 'stochastic': it has no bias")
+    shapes = _check_inputs(updates, weights or {}, dropouts or {}, identities or {})
     with ExitStack() as stack:
-        log = stack.enter_context(Ledger(Path(ledger))) if isinstance(ledger, str | PathLike) else ledger
+        path = Path(ledger) if isinstance(ledger, str | PathLike) and str(ledger) else None
+        if path is not None and not os.path.lexists(path):
+            log = None  # it is made when nothing is left that could be refused
+        elif isinstance(ledger, str | PathLike):
+            log, path = stack.enter_context(Ledger(ledger)), None
+        else:
+            log = ledger
         known = log.trust.tasks.get(task) if log else None
         settings: dict[str, int] = dict(options or {}) | (
             {"aggregators": aggregators} if aggregators is not None else {}
         )
-        shapes = _check_inputs(updates, weights or {}, dropouts or {})
         pinned = known.policy if known else None
         heaviest = int(max((weights or {}).values(), default=1))
         make = functools.partial(
@@ -364,28 +381,38 @@ def aggregate(
             limit = heaviest if pinned.max_weight == MAX_WEIGHT else pinned.max_weight
         else:
             policy, limit = make(max_weight=heaviest), heaviest
-            if log:  # the task's next round may have heavier clients
+            if log or path:  # the task's next round may have heavier clients
                 policy = _with_headroom(policy, make)
         _check_weights(weights or {}, policy)
-        members, operators = _identities(updates, identities or {}, log, known)
+        folder = log.keys if log else Path(f"{path}.keys") if path else None
+        kept = KeyDirectory(folder) if folder else None
+        members, operators, missing = _identities(updates, identities or {}, kept, known)
         roster = known.roster if known else Roster({name: member.public for name, member in members.items()})
         # Options that name a function which is no sum are how a caller asks for one.
         claims = known.claims if known else frozenset({_claim(policy)})
-        trust = _pin(log, task, TaskTrust(roster, policy, claims), operators)
+        pins = TaskTrust(roster, policy, claims)
+        operating = Roster({name: operator.public for name, operator in operators.items()})
+        planned = log.planned(task, pins, operating) if log else Trust(tasks={task: pins}, operators=operating)
         last = log.last(task) if log else None
         config = RoundConfig.create(
             task=task,
             round=round if round is not None else (last.round + 1 if last else 0),
             policy=policy,
             weight_limit=_weight_limit(policy, limit, last),
-            cohort=trust.cohort(task),
+            cohort=planned.cohort(task),
             shapes=shapes,
             start_model=start_model or (last.result_model if last else NO_DIGEST),
             previous_record=last.digest() if last else NO_DIGEST,
-            operators=trust.operators,
-            log_key=trust.log or b"",
-            witnesses=trust.witnesses,
+            operators=planned.operators,
+            log_key=planned.log or b"",
+            witnesses=planned.witnesses,
         )
+        _check_staff(policy)
+        # From here on files are written: nothing of the call is refused any more.
+        if path is not None:
+            log = stack.enter_context(Ledger(path))
+        trust = planned if log is None else _pin(log, task, pins, operating, missing)
+        config = msgspec.structs.replace(config, log_key=trust.log or b"")
         config, setup, holders = staff(config, trust, operators)
         aggregator = Aggregator(
             operators[AGGREGATOR], config, trust.cohort(task), operators=trust.operators, setup=setup
@@ -407,7 +434,10 @@ def aggregate(
 
 
 def _check_inputs(
-    updates: Mapping[str, Update], weights: Mapping[str, int], dropouts: Mapping[str, str]
+    updates: Mapping[str, Update],
+    weights: Mapping[str, int],
+    dropouts: Mapping[str, str],
+    identities: Mapping[str, Identity],
 ) -> tuple[tuple[int, ...], ...]:
     """The model's shapes, which are those of most clients.
 
@@ -417,6 +447,11 @@ def _check_inputs(
     """
     if not updates:
         raise ConfigError("there are no clients")
+    for name in updates:
+        if check_id(name) in OPERATORS:
+            raise ConfigError(f"{name!r} is the id of an operator", culprit=name)
+        if name in identities and identities[name].name != name:
+            raise ConfigError(f"the identity given for {name!r} is {identities[name]!r}", culprit=name)
     for update in updates.values():
         check_arrays_fit(len(update) if isinstance(update, Sequence) else 1)
     for what, names in (("weights", weights), ("dropouts", dropouts)):
@@ -508,7 +543,7 @@ def _tell(record: RoundRecord, policy: Policy, clipping: Clipping, values: int) 
 
 def _warn(text: str, category: type[Warning]) -> None:
     _log.warning("%s", text)
-    warnings.warn(text, category, stacklevel=4)  # where ``aggregate`` was called
+    warnings.warn(text, category, stacklevel=5)  # where ``aggregate`` was called
 
 
 def _claim(policy: Policy) -> str:
@@ -519,35 +554,53 @@ def _claim(policy: Policy) -> str:
 
 
 def _identities(
-    updates: Mapping[str, Update], given: Mapping[str, Identity], log: Ledger | None, known: TaskTrust | None
-) -> tuple[dict[str, Identity], dict[str, Identity]]:
-    """The clients' identities and the operators': given, kept beside the ledger, or new."""
+    updates: Mapping[str, Update],
+    given: Mapping[str, Identity],
+    kept: KeyDirectory | None,
+    known: TaskTrust | None,
+) -> tuple[dict[str, Identity], dict[str, Identity], list[tuple[str, Identity]]]:
+    """The clients' identities and the operators': given, kept beside the ledger, or new; and those that a ledger does
+    not keep yet, with their roles. Nothing is written.
+    """
     if known:
         strangers = sorted(set(updates) - set(known.roster))
         if strangers:
             raise ConfigError(
                 f"{strangers[0]!r} is not in the roster pinned for this task: use a new task name", culprit=strangers[0]
             )
-    kept = KeyDirectory(log.keys) if log else None
-    members = {}
-    for name in updates:
-        if name in given:
-            members[name] = given[name]
-            if not isinstance(given[name], Identity) or given[name].name != name:
-                raise ConfigError(f"the identity given for {name!r} is {given[name]!r}", culprit=name)
-        else:
-            members[name] = kept.get("client", name) if kept else Identity.generate(name)
-    operators = {name: kept.get("operator", name) if kept else Identity.generate(name) for name in OPERATORS}
-    return members, operators
+    missing: list[tuple[str, Identity]] = []
+
+    def find(role: str, name: str) -> Identity:
+        found = kept.find(role, name) if kept else None
+        if found is None:
+            found = Identity.generate(name)
+            missing.append((role, found))
+        return found
+
+    members = {name: given[name] if name in given else find("client", name) for name in updates}
+    operators = {name: find("operator", name) for name in OPERATORS}
+    return members, operators, missing
 
 
-def _pin(log: Ledger | None, task: str, trust: TaskTrust, operators: Mapping[str, Identity]) -> Trust:
-    """What all roles of this process pin; with a ledger it stands in the trust file from the first round on."""
-    roster = Roster({name: operator.public for name, operator in operators.items()})
-    if log is None:
-        return Trust(tasks={task: trust}, operators=roster)
-    log.pin(task, trust, roster)
+def _pin(log: Ledger, task: str, trust: TaskTrust, operators: Roster, missing: Sequence[tuple[str, Identity]]) -> Trust:
+    """Keep the identities that are new, and pin the task: it stands in the trust file from the first round on."""
+    kept = KeyDirectory(log.keys)
+    for role, identity in missing:
+        kept.add(role, identity)
+    log.pin(task, trust, operators)
     return log.trust
+
+
+def _check_staff(policy: Policy) -> None:
+    """See that one process can play all the operators that a backend needs.
+
+    Raises:
+        ConfigError: they are too many.
+    """
+    backend = backends.load(policy.backend)
+    backend.check_policy(policy)
+    _names("key holders", KEY_HOLDERS, backend.holders(policy))
+    _names("aggregators", AGGREGATORS, backend.aggregators(policy))
 
 
 def staff(

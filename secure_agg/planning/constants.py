@@ -7,8 +7,10 @@ from typing import Final
 
 import msgspec
 
+from secure_agg import files
 from secure_agg.errors import ConfigError
 from secure_agg.planning.work import PARALLEL, Operation, Work
+from secure_agg.protocol.ready import ready
 
 _LARGEST: Final = 1 << 16
 
@@ -47,7 +49,7 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def save(self, path: Path) -> None:
         """Write them as JSON."""
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+        files.replace(path, msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
 
     @staticmethod
     def load(path: Path) -> Constants:
@@ -61,7 +63,7 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 data = file.read(_LARGEST + 1)
             if len(data) > _LARGEST:
                 raise ValueError(f"it is larger than {_LARGEST} bytes")
-            return msgspec.json.decode(data, type=Constants)
+            return msgspec.json.decode(data, type=ready(Constants))
         except (OSError, ValueError, msgspec.DecodeError) as error:
             raise ConfigError(f"{path} holds no constants of a machine: {error}") from error
 

@@ -3,7 +3,8 @@
 * ``identity``: Ed25519 identities and rosters. ``config``: the policy that everybody pins, and the configuration of one
   round, whose digest binds everything in it.
 * ``habits``: what a backend says of a policy that leaves it to the backend.
-* ``messages``, ``requests``: typed, strict wire messages. ``codec``, ``clipping``: floats to small integers and back.
+* ``messages``, ``requests``, ``ready``: typed, strict wire messages, which any thread may read. ``codec``,
+  ``clipping``: floats to small integers and back.
 * ``agreement``, ``certificate``: who signs which set of participants; who certifies an encryption key.
 * ``evidence``, ``claims``: all an auditor needs, the ledger's record, and what a result claims to be.
 * ``fault``, ``refusal``: proofs that a party broke the protocol; a library's exception as a refusal of a message.

@@ -12,6 +12,7 @@ import numpy as np
 
 from mpc import graph
 from mpc.digits import Digits
+from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.habits import habits
 from secure_agg.protocol.identity import Roster, check_id
@@ -40,6 +41,7 @@ _DIGESTS: Final = (
 )  # fmt: skip
 
 
+@checked_class
 class Option(Wire, frozen=True):
     """A backend's own setting."""
 
@@ -47,6 +49,7 @@ class Option(Wire, frozen=True):
     value: int
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_id(self.name)
         _within(f"option {self.name}", self.value, 0, MAX_OPTION)
 
@@ -62,6 +65,7 @@ class Option(Wire, frozen=True):
         )
 
 
+@checked_class
 class Policy(Wire, frozen=True, kw_only=True):
     """What every party agrees on before the first round, and pins.
 
@@ -108,6 +112,7 @@ class Policy(Wire, frozen=True, kw_only=True):
     max_parameters: int
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_id(self.backend)
         names = [option.name for option in self.options]
         if names != sorted(set(names)):
@@ -332,7 +337,7 @@ class Layout:
         limbs: coordinates that carry the weight, base 2^(bits − 1), least significant first.
         counts: coordinates that count clients whose weight was lowered, and raised; see ``Policy.counts``.
         randomness: coordinates of the commitment's s.
-        elements: that are committed to beside s: values and limbs, packed where the policy says so.
+        elements: that are committed to beside s: values, limbs and counts, packed where the policy says so.
     """
 
     values: int
@@ -357,6 +362,7 @@ class Layout:
         return self.elements + self.randomness
 
 
+@checked_class
 class RoundConfig(Wire, frozen=True, kw_only=True):
     """One attempt at one round. Its digest, ``context``, is bound into every key, signature and proof.
 
@@ -404,6 +410,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
     setup: bytes
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.protocol != PROTOCOL_VERSION:
             raise ConfigError(f"protocol {self.protocol!r} is not {PROTOCOL_VERSION!r}")
         check_id(self.task)
@@ -527,6 +534,13 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
                 "join arrays"
             )
         return config
+
+    def __repr__(self) -> str:
+        return (
+            f"RoundConfig(task={self.task!r}, round={self.round}, attempt={self.attempt}, "
+            f"backend={self.policy.backend!r}, clip={self.policy.clip:g}, bits={self.policy.bits}, "
+            f"cohort_size={self.cohort_size}, arrays={len(self.shapes)})"
+        )
 
     def to_bytes(self) -> bytes:
         """The canonical encoding."""

@@ -8,10 +8,13 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from mpc import ring
 from mpc.ring import Vector
+from secure_agg import formats
+from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import MalformedMessage, VerificationError
 from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.config import RoundConfig
@@ -22,8 +25,10 @@ from secure_agg.protocol.messages import (
     SignedAdvertisement,
     Wire,
     decode,
+    decode_list,
     encode,
     pack,
+    public_limit,
     unpack,
 )
 from zk.transcript import digest
@@ -33,9 +38,18 @@ MAX_RECORD: Final = 64 << 10
 DECRYPT: Final = "decrypt"
 """The phase in which key holders open a sum."""
 MAX_HEADER: Final = 1 << 30
-"""Most bytes of everything but the sums: over 100,000 participants."""
+"""Most bytes of everything but the sums, whatever the configuration says: over 90,000 participants."""
+MAX_OPERATORS: Final = 256
+"""Most operators that sign a set."""
+
+# Bytes that entries of the lists have, at least: names have one character, keys and digests 32 bytes, signatures 64.
+_LEAST_MEMBER: Final = 37
+_LEAST_ADVERTISEMENT: Final = 71
+_LEAST_OPENING: Final = 39
+_LEAST_SIGNATURE: Final = 69
 
 
+@checked_class
 class RoundRecord(Wire, frozen=True, kw_only=True):
     """What the ledger holds of a round: digests, counts and the sum of the commitments; at most 64 KiB.
 
@@ -84,6 +98,15 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
     previous_record: bytes
     evidence: bytes
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"RoundRecord(task={self.task!r}, round={self.round}, attempt={self.attempt}, claim={self.claim!r}, "
+            f"participants={self.participants} of {self.cohort_size}, result_model={self.result_model.hex()[:16]}…)"
+        )
+
     def to_bytes(self) -> bytes:
         """The leaf."""
         return encode(self)
@@ -110,7 +133,7 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
         return digest("round-record", self.to_bytes())
 
 
-class CohortMember(Wire, frozen=True):
+class CohortMember(Wire, frozen=True, gc=False):
     """A member of G with its identity key."""
 
     name: str
@@ -132,6 +155,35 @@ class OpeningRequest(Wire, frozen=True, kw_only=True):
     agreement: tuple[Signature, ...]
     backend: bytes
 
+    @staticmethod
+    def read(data: bytes) -> tuple[OpeningRequest, RoundConfig]:
+        """Decode strictly, with the lists as long as the configuration allows.
+
+        Raises:
+            MalformedMessage: not such a request.
+        """
+        found = decode(_OpeningLists, data, len(data))
+        config = decode(RoundConfig, found.config, MAX_CONFIG)
+        return OpeningRequest(
+            config=found.config,
+            cohort=decode_list(CohortMember, found.cohort, config.cohort_size, _LEAST_MEMBER),
+            advertisements=_advertisements(found.advertisements, config),
+            openings=decode_list(Opening, found.openings, config.cohort_size, _LEAST_OPENING),
+            agreement=_signatures(found.agreement, config),
+            backend=found.backend,
+        ), config
+
+
+class _OpeningLists(Wire, frozen=True, kw_only=True):
+    """``OpeningRequest``, whose lists stay as they are encoded until it is known how long they may be."""
+
+    config: bytes
+    cohort: msgspec.Raw
+    advertisements: msgspec.Raw
+    openings: msgspec.Raw
+    agreement: msgspec.Raw
+    backend: bytes
+
 
 class Opened(Wire, frozen=True):
     """Phase decrypt, response of a holder of the whole key: whether the sum passed the check. Bulk: X ‖ T if so."""
@@ -140,17 +192,37 @@ class Opened(Wire, frozen=True):
 
 
 class _EvidenceHeader(Wire, frozen=True, kw_only=True):
+    """``Evidence``, with lists likewise."""
+
     version: int
     config: bytes
-    cohort: tuple[CohortMember, ...]
-    advertisements: tuple[SignedAdvertisement, ...]
-    openings: tuple[Opening, ...]
-    agreement: tuple[Signature, ...]
+    cohort: msgspec.Raw
+    advertisements: msgspec.Raw
+    openings: msgspec.Raw
+    agreement: msgspec.Raw
     setup: bytes
-    attestation: tuple[Signature, ...]
+    attestation: msgspec.Raw
     result_model: bytes
 
 
+def evidence_limit(config: RoundConfig) -> int:
+    """Most bytes of a round's evidence."""
+    return public_limit(config.cohort_size) + config.layout.total * ring.ELEMENT_BYTES
+
+
+def _advertisements(data: msgspec.Raw, config: RoundConfig) -> tuple[SignedAdvertisement, ...]:
+    return decode_list(SignedAdvertisement, data, config.cohort_size, _LEAST_ADVERTISEMENT)
+
+
+def _signatures(data: msgspec.Raw, config: RoundConfig) -> tuple[Signature, ...]:
+    return decode_list(Signature, data, max(config.cohort_size, MAX_OPERATORS), _LEAST_SIGNATURE)
+
+
+def _raw(entries: tuple[Wire, ...]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.msgpack.encode(entries))
+
+
+@checked_class
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Everything public about a round: enough to recompute the result and check it, with nothing secret in it.
@@ -177,6 +249,13 @@ class Evidence:
     sums: Vector
     result_model: bytes
 
+    def __repr__(self) -> str:
+        return (
+            f"Evidence(task={self.config.task!r}, round={self.config.round}, "
+            f"backend={self.config.policy.backend!r}, participants={len(self.openings)} of {len(self.cohort)}, "
+            f"values={self.config.layout.values})"
+        )
+
     @property
     def participants(self) -> tuple[str, ...]:
         """S, in id order."""
@@ -187,12 +266,12 @@ class Evidence:
         header = _EvidenceHeader(
             version=RECORD_VERSION,
             config=self.config.to_bytes(),
-            cohort=self.cohort,
-            advertisements=self.advertisements,
-            openings=self.openings,
-            agreement=self.agreement,
+            cohort=_raw(self.cohort),
+            advertisements=_raw(self.advertisements),
+            openings=_raw(self.openings),
+            agreement=_raw(self.agreement),
             setup=self.setup,
-            attestation=self.attestation,
+            attestation=_raw(self.attestation),
             result_model=self.result_model,
         )
         return pack(encode(header), ring.byte_view(self.sums))
@@ -210,22 +289,29 @@ class Evidence:
             header = decode(_EvidenceHeader, raw, len(raw))
             config = decode(RoundConfig, header.config, MAX_CONFIG)
         except MalformedMessage as error:
-            raise VerificationError(f"this is no evidence: {error}") from error
+            other = formats.instead(data, formats.EVIDENCE)
+            raise VerificationError(f"this is no evidence: {error}{other}") from error
         if header.version != RECORD_VERSION:
             raise VerificationError(f"evidence version {header.version} is not {RECORD_VERSION}")
         if len(bulk) != config.layout.total * ring.ELEMENT_BYTES:
             raise VerificationError(f"{len(bulk)} bytes of sums, not {config.layout.total * ring.ELEMENT_BYTES}")
-        return Evidence(
-            config=config,
-            cohort=header.cohort,
-            advertisements=header.advertisements,
-            openings=header.openings,
-            agreement=header.agreement,
-            setup=header.setup,
-            attestation=header.attestation,
-            sums=np.frombuffer(bulk, dtype="<u4").astype(np.uint32, copy=False),
-            result_model=header.result_model,
-        )
+        members, most = config.cohort_size, public_limit(config.cohort_size)
+        if len(raw) > most:
+            raise VerificationError(f"{len(raw)} bytes about {members} members, above {most}")
+        try:
+            return Evidence(
+                config=config,
+                cohort=decode_list(CohortMember, header.cohort, members, _LEAST_MEMBER),
+                advertisements=_advertisements(header.advertisements, config),
+                openings=decode_list(Opening, header.openings, members, _LEAST_OPENING),
+                agreement=_signatures(header.agreement, config),
+                setup=header.setup,
+                attestation=_signatures(header.attestation, config),
+                sums=np.frombuffer(bulk, dtype="<u4").astype(np.uint32, copy=False),
+                result_model=header.result_model,
+            )
+        except MalformedMessage as error:
+            raise VerificationError(f"this is no evidence: {error}") from error
 
     def digest(self) -> bytes:
         """SHA-256 of the encoding."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from secure_agg import formats
+from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import MalformedMessage, VerificationError
 from secure_agg.protocol.messages import Wire, decode, encode
 
@@ -14,6 +16,7 @@ MAX_FAULT: Final = 1 << 34
 _TAG: Final = "secure-agg/fault/1"
 
 
+@checked_class
 class FaultProof(Wire, frozen=True, kw_only=True, tag=_TAG):
     """What one party has done wrong in one round, in its own signed words.
 
@@ -32,6 +35,12 @@ class FaultProof(Wire, frozen=True, kw_only=True, tag=_TAG):
     config: bytes
     setup: bytes
     exhibits: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def __repr__(self) -> str:
+        return f"FaultProof({self.kind!r}, culprit={self.culprit!r}, exhibits={len(self.exhibits)})"
 
     def to_bytes(self) -> bytes:
         """The one encoding; it begins with the format's name."""
@@ -52,4 +61,5 @@ class FaultProof(Wire, frozen=True, kw_only=True, tag=_TAG):
         try:
             return decode(FaultProof, data, MAX_FAULT)
         except MalformedMessage as error:
-            raise VerificationError(f"this is no proof of fault: {error}") from error
+            other = formats.instead(data, formats.FAULT)
+            raise VerificationError(f"this is no proof of fault: {error}{other}") from error

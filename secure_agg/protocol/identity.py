@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import re
-import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,12 +16,15 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from mpc.framing import frame, integer
+from secure_agg import files, formats
+from secure_agg.arguments import checked_class
 from secure_agg.errors import BadSignature, ConfigError
 from zk import merkle
 from zk.transcript import digest
 
 KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
+_MAX_KEY_FILE: Final = 1 << 12
 MAX_ID_BYTES: Final = 128
 
 _FIELD: Final = 2**255 - 19
@@ -89,6 +91,7 @@ def verify_signature(public: bytes, signature: bytes, message: bytes, *, phase: 
         raise BadSignature("a signature does not verify under the pinned key", phase=phase, culprit=culprit) from None
 
 
+@checked_class
 class Identity:
     """A party's long-term signing key, with its name."""
 
@@ -110,39 +113,34 @@ class Identity:
         """64 bytes, deterministic."""
         return self._key.sign(message)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the seed, in hex, to a new file that only its owner can read (mode 0600), durably and all at once.
 
         Raises:
-            FileExistsError: there is a file already; a key is never overwritten.
+            FileExists: there is a file already; a key is never overwritten.
+            ConfigError: it can't be written.
         """
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".key-")  # mode 0600
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(self._key.private_bytes_raw().hex() + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)  # unlike a rename, a link refuses to replace
-            directory = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        finally:
-            os.unlink(temporary)
+        files.create(Path(path), f"{self._key.private_bytes_raw().hex()}\n".encode())
 
     @staticmethod
-    def load(name: str, path: Path) -> Identity:
+    def load(name: str, path: str | Path) -> Identity:
         """Read what ``save`` wrote.
 
         Raises:
-            ConfigError: not 64 hexadecimal digits, or readable by others than its owner.
+            ConfigError: it can't be read, holds no 64 hexadecimal digits, or is readable by others than its owner.
         """
-        if path.stat().st_mode & 0o077:
+        try:
+            with Path(path).open("rb") as file:
+                mode, data = os.fstat(file.fileno()).st_mode, file.read(_MAX_KEY_FILE)
+        except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+            reason = getattr(error, "strerror", error)
+            raise ConfigError(f"identity file {path} can't be read: {reason}") from error
+        if mode & 0o077:
             raise ConfigError(f"key file {path} is accessible to others: chmod 600 it")
-        text = path.read_bytes().decode("ascii", "replace").strip()
+        text = data.decode("ascii", "replace").strip()
         if not re.fullmatch(r"[0-9a-f]{64}", text):
-            raise ConfigError(f"key file {path} does not hold 64 hexadecimal digits")
+            # What it is instead is said, never what it holds.
+            raise ConfigError(f"key file {path} does not hold 64 hexadecimal digits{formats.instead(data, '')}")
         return Identity(name, bytes.fromhex(text))
 
 
@@ -150,18 +148,34 @@ class KeyDirectory:
     """Identities by name in a directory of mode 0700: one file each, named by a hash, so that any id is a file name."""
 
     def __init__(self, path: Path) -> None:
+        """Nothing is created before the first key is."""
         self.path = path
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def get(self, role: str, name: str) -> Identity:
         """The identity of that role and name; made and saved when missing. Roles keep an aggregator apart
         from a client of its name.
         """
+        found = self.find(role, name)
+        if found is not None:
+            return found
+        with contextlib.suppress(FileExistsError):  # another process was faster: its key is the key
+            self.add(role, Identity.generate(name))
+        return Identity.load(name, self.locate(role, name))
+
+    def find(self, role: str, name: str) -> Identity | None:
+        """The identity of that role and name; None where there is none."""
         path = self.locate(role, name)
-        if not path.exists():
-            with contextlib.suppress(FileExistsError):  # another process was faster: its key is the key
-                Identity.generate(name).save(path)
-        return Identity.load(name, path)
+        return Identity.load(name, path) if path.exists() else None
+
+    def add(self, role: str, identity: Identity) -> None:
+        """Save a new identity under that role and its name.
+
+        Raises:
+            FileExists: there is one already.
+            ConfigError: it can't be written.
+        """
+        with files.failing(self.path), files.folders(self.path, mode=0o700):
+            identity.save(self.locate(role, identity.name))
 
     def locate(self, role: str, name: str) -> Path:
         """The file of that role's and name's identity, whether it is there or not."""
@@ -181,6 +195,7 @@ class Member:
         return frame("member", self.name.encode(), self.public)
 
 
+@checked_class
 class Roster(Mapping[str, bytes]):
     """Client ids and their identity keys, in id order; what every party pins before the first round.
 

@@ -16,11 +16,15 @@ import msgspec
 from mpc.framing import frame
 from secure_agg.errors import MalformedMessage, UnknownSender, WrongContext, WrongPhase
 from secure_agg.protocol.identity import Identity, verify_signature
+from secure_agg.protocol.ready import ready
 
 VERSION: Final = 1
 _LENGTH_BYTES: Final = 4
 
+_BATCH: Final = 1024  # entries of a list that are encoded again at a time
+
 _T = TypeVar("_T")
+_S = TypeVar("_S", bound=msgspec.Struct)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -42,12 +46,53 @@ def decode(kind: type[_T], data: bytes | memoryview, limit: int, *, phase: str =
     if len(data) > limit:
         raise MalformedMessage(f"{kind.__name__} has {len(data)} bytes, above {limit}", phase=phase, culprit=culprit)
     try:
-        value = msgspec.msgpack.decode(data, type=kind)
+        value = msgspec.msgpack.decode(data, type=ready(kind))
     except (msgspec.DecodeError, ValueError, MemoryError, RecursionError) as error:
         raise MalformedMessage(f"no {kind.__name__}: {error}", phase=phase, culprit=culprit) from error
     if _encoder.encode(value) != data:
         raise MalformedMessage(f"{kind.__name__} is not in canonical form", phase=phase, culprit=culprit)
     return value
+
+
+def decode_list(kind: type[_S], data: bytes | memoryview, most: int, least_bytes: int) -> tuple[_S, ...]:
+    """Decode a list strictly, once it is known that it can't become many times its size in memory.
+
+    An object takes some hundred bytes of memory however few it has on the wire. So the number of entries, which a list
+    begins with, is compared with how many there may be, and with the bytes that are there for them.
+
+    Args:
+        kind: of the entries.
+        data: the encoding of the list, and nothing else.
+        most: how many entries there may be.
+        least_bytes: that an entry which means anything has.
+
+    Raises:
+        MalformedMessage: more entries, or so many that some mean nothing; another type; not in canonical form.
+    """
+    view = memoryview(data)
+    first, wide = (view[0], int.from_bytes(view[1:5], "big")) if len(view) else (0, 0)
+    count = {0xDC: wide >> 16 if len(view) >= 5 else 0, 0xDD: wide}.get(first, first - 0x90 if first >> 4 == 9 else -1)
+    if not 0 <= count <= most or count * least_bytes > len(view):
+        raise MalformedMessage(f"{len(view)} bytes are no list of at most {most} entries of {kind.__name__}")
+    try:
+        entries = msgspec.msgpack.decode(view, type=tuple[kind, ...])  # type: ignore[valid-type]
+    except (msgspec.DecodeError, ValueError, MemoryError, RecursionError) as error:
+        raise MalformedMessage(f"no list of {kind.__name__}: {error}") from error
+    place = _list_header(count)
+    canonical = first == {1: 0x90 | (count & 0xF), 3: 0xDC, 5: 0xDD}[place]
+    for start in range(0, count, _BATCH):
+        batch = entries[start : start + _BATCH]
+        again = memoryview(_encoder.encode(batch))[_list_header(len(batch)) :]
+        canonical = canonical and view[place : place + len(again)] == again
+        place += len(again)
+    if not canonical or place != len(view):
+        raise MalformedMessage(f"a list of {kind.__name__} is not in canonical form")
+    return entries
+
+
+def _list_header(count: int) -> int:
+    """Bytes before the first entry of a list."""
+    return 1 if count < 1 << 4 else 3 if count < 1 << 16 else 5
 
 
 def pack(header: bytes, bulk: bytes | memoryview = b"") -> bytes:
@@ -205,7 +250,7 @@ class Advertisement(Wire, frozen=True):
     backend: bytes
 
 
-class SignedAdvertisement(Wire, frozen=True):
+class SignedAdvertisement(Wire, frozen=True, gc=False):
     """An advertisement as it is relayed, hashed into the session id, and kept in the evidence."""
 
     name: str
@@ -244,7 +289,7 @@ class HiddenInput(Wire, frozen=True):
     backend: bytes
 
 
-class Opening(Wire, frozen=True):
+class Opening(Wire, frozen=True, gc=False):
     """A participant's commitment, and the nonce that shows it was fixed from the start."""
 
     name: str
@@ -265,7 +310,7 @@ def letter_digest(body: bytes, bulk_digest: bytes) -> bytes:
     return hashlib.sha256(frame("letter", body, bulk_digest)).digest()
 
 
-class StatementEntry(Wire, frozen=True):
+class StatementEntry(Wire, frozen=True, gc=False):
     """A member of the set, and what the backend's agreement rule says of its commitment."""
 
     name: str
@@ -278,7 +323,7 @@ class Statement(Wire, frozen=True):
     entries: tuple[StatementEntry, ...]
 
 
-class Signature(Wire, frozen=True):
+class Signature(Wire, frozen=True, gc=False):
     """A member's signature of the agreed statement."""
 
     name: str
@@ -302,6 +347,15 @@ MAX_SETUP: Final = range((16 << 20) + 1)
 """Sizes of the public material that a first request may carry."""
 MAX_ADVERTISEMENT: Final = 1024
 MAX_CONFIG: Final = 1 << 20
+
+
+MEMBER_BYTES: Final = 11 << 10
+"""More than evidence holds of one member of the cohort: key, advertisement, opening, signature."""
+
+
+def public_limit(clients: int) -> int:
+    """Most bytes of all that is public about a round of so many clients, but for vectors."""
+    return MAX_CONFIG + MAX_SETUP.stop + (64 << 10) + clients * MEMBER_BYTES
 
 
 def header_limit(clients: int) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -18,6 +19,7 @@ from typing import Final
 import numpy as np
 
 from secure_agg import backends
+from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import Phase, PhaseKind
 from secure_agg.errors import (
     ConfigError,
@@ -67,9 +69,12 @@ from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.session import check_advertisement, open_commitment, open_session
 from secure_agg.roles.stopwatch import Stopwatch
 
+_log = logging.getLogger("secure_agg.roles.aggregator")
+
 _VOTES: Final = (PhaseKind.AGREE, PhaseKind.CONSENT)
 
 
+@checked_class
 class Aggregator:
     """One aggregator in one attempt at a round.
 
@@ -197,12 +202,25 @@ class Aggregator:
         """
         if self._at < 0 or self.evidence is not None or self._aborted:
             raise LocalProtocolError("there is no phase to close", phase=self.state)
+        closed, asked, answered = self.state, len(self._answered | self._awaited), len(self._answered)
         try:
-            with self.timings(self.state):
-                return self._advance()
-        except Exception:
+            with self.timings(closed):
+                requests = self._advance()
+        except Exception as error:
             self._aborted = True
+            _log.warning("%s: aborted in phase %s: %s", self._name, closed, type(error).__name__)
             raise
+        _log.info(
+            "%s: phase %s is over, %d of %d have answered, %.3f s here; next %s",
+            self._name, closed, answered, asked, self.timings.seconds[closed], self.state,
+        )  # fmt: skip
+        return requests
+
+    @property
+    def _name(self) -> str:
+        """The round, for the log."""
+        config = self.config
+        return f"round {config.round}.{config.attempt} of {config.task!r} ({config.policy.backend})"
 
     def _advance(self) -> Sequence[Envelope]:
         closed = self._phases[self._at]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mpc.ring import Vector
 from secure_agg import backends
+from secure_agg.arguments import checked, checked_class
 from secure_agg.backends.contract import Backend
 from secure_agg.errors import (
     BadSignature,
@@ -51,6 +52,7 @@ from zk.aggregate import AggregateError, AggregateStatement
 from zk.commitment import Commitment
 
 
+@checked_class
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
 class Verified:
     """What a successful check returns.
@@ -67,6 +69,13 @@ class Verified:
     pinned: frozenset[str]
     average: Arrays
     commitments: Mapping[str, bytes]
+
+    def __repr__(self) -> str:
+        record = self.record
+        return (
+            f"Verified(task={record.task!r}, round={record.round}, claim={record.claim!r}, "
+            f"participants={record.participants}, pinned={sorted(self.pinned)})"
+        )
 
     @property
     def finding(self) -> Finding:
@@ -135,6 +144,7 @@ def check_attested(
     return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(addends, weight_sum))
 
 
+@checked_class
 class Auditor:
     """Checks evidence. Holds nothing secret and keeps no state."""
 
@@ -337,6 +347,7 @@ def _check_two_advertisements(proof: FaultProof, config: RoundConfig) -> None:
         raise VerificationError("the two advertisements are one")
 
 
+@checked
 def verify(
     evidence: Evidence,
     trust: Trust | None = None,

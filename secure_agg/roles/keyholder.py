@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from mpc.ring import byte_view
+from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import Hidden, Opener
 from secure_agg.errors import (
     AlreadyReleased,
@@ -28,9 +29,9 @@ from secure_agg.errors import (
 from secure_agg.protocol.agreement import Participants
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.evidence import DECRYPT, MAX_HEADER, Opened, OpeningRequest
+from secure_agg.protocol.evidence import DECRYPT, Opened, OpeningRequest
 from secure_agg.protocol.identity import Identity
-from secure_agg.protocol.messages import MAX_CONFIG, Message, decode, encode, peek, read, write
+from secure_agg.protocol.messages import Message, encode, peek, public_limit, read, write
 from secure_agg.protocol.refusal import refusing
 from secure_agg.roles.auditor import check_sum
 from secure_agg.roles.memory.store import AttemptStore
@@ -46,6 +47,7 @@ one client can cause one: the first must not end a task, and many must not add u
 _FAILURES: Final = tuple(f"failed sum {number}" for number in range(1, MAX_FAILURES + 1))
 
 
+@checked_class
 class KeyHolder:
     """One key holder, for any number of rounds of the tasks it has certified its key for."""
 
@@ -90,10 +92,11 @@ class KeyHolder:
             RemoteProtocolError, TooFewClients: the request is malformed, or its set was not agreed by a quorum.
             AlreadyReleased: it has answered for this round before, or the key is retired.
         """
-        header = peek(request, MAX_HEADER)
+        limit = public_limit(len(self.trust.task(self.certificate.task).roster))
+        header = peek(request, limit)
         message = read(
             request,
-            limit=MAX_HEADER,
+            limit=limit,
             bulk_sizes=None,
             session=header.session,
             phase=DECRYPT,
@@ -110,8 +113,7 @@ class KeyHolder:
     def _answer(self, message: Message, beacon: bytes | None) -> bytes:
         sender = message.header.sender
         with refusing(DECRYPT, sender):
-            asked = decode(OpeningRequest, message.body, len(message.body), phase=DECRYPT, culprit=sender)
-            config = decode(RoundConfig, asked.config, MAX_CONFIG, phase=DECRYPT, culprit=sender)
+            asked, config = OpeningRequest.read(message.body)
             self.trust.check(config, beacon)
             participants = check_participants(
                 config, asked.cohort, asked.advertisements, asked.openings, asked.agreement

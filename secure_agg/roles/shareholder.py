@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from mpc.keys import KeyPair
 from secure_agg import backends
+from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import Backend, Hidden, OperatorSide, Phase, PhaseKind
 from secure_agg.errors import (
     AlreadyReleased,
@@ -89,6 +90,7 @@ class _Round:
         return (self.config.round, self.config.attempt)
 
 
+@checked_class
 class ShareHolder:
     """One aggregator of a backend that shares updates among several."""
 

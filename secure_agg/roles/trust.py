@@ -5,8 +5,6 @@ it checks.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,11 +12,14 @@ from typing import Any, Final
 
 import msgspec
 
+from secure_agg import files, formats
+from secure_agg.arguments import checked_class
 from secure_agg.errors import ConfigError, TrustError, VerificationError
 from secure_agg.protocol.claims import SUMS_ONLY, check_claims, in_order
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.identity import Roster, check_id, check_public_key
+from secure_agg.protocol.ready import ready
 from secure_agg.tlog.cosignature import WitnessKey
 from secure_agg.tlog.note import VerifierKey, check_key_name
 from secure_agg.tlog.policy import Witnessed, WitnessPolicy
@@ -26,10 +27,12 @@ from secure_agg.tlog.receipt import Receipt
 
 _FORMAT: Final = "secure-agg-trust/2"
 _MAX_BYTES: Final = 64 << 20
+_LOOKED_AT: Final = 4096
 _OPTIONAL: Final = ("origin", "quorum")
 """Fields that a trust file leaves out where they are None."""
 
 
+@checked_class
 @dataclass(frozen=True)
 class TaskTrust:
     """What is pinned for one training task.
@@ -51,11 +54,15 @@ class TaskTrust:
     def __post_init__(self) -> None:
         object.__setattr__(self, "claims", check_claims(self.claims))
 
+    def __repr__(self) -> str:
+        return f"TaskTrust({self.roster!r}, backend={self.policy.backend!r}, claims={in_order(self.claims)})"
+
 
 def _none() -> Roster:
     return Roster({})
 
 
+@checked_class
 @dataclass(frozen=True)
 class Trust:
     """Everything a client, a ledger or an auditor has pinned.
@@ -93,6 +100,15 @@ class Trust:
             if self.log is None or self.origin is None:
                 raise ConfigError("a quorum of witnesses is for one log: its key and origin have to be pinned too")
             self.witness_keys()
+
+    def __repr__(self) -> str:
+        tasks = ", ".join(f"{name!r}: {len(trust.roster)} clients" for name, trust in list(self.tasks.items())[:4])
+        more = f", and {len(self.tasks) - 4} more" if len(self.tasks) > 4 else ""
+        log = f"{self.log.hex()[:16]}…" if self.log else None
+        return (
+            f"Trust(tasks={{{tasks}{more}}}, operators={len(self.operators)}, log={log}, "
+            f"witnesses={len(self.witnesses)}, quorum={self.quorum})"
+        )
 
     def task(self, name: str) -> TaskTrust:
         """What is pinned for a task.
@@ -260,7 +276,7 @@ class Trust:
                 if claims != in_order(claims):
                     raise ConfigError(f"a trust file has the claims {claims!r}, which are unknown or out of order")
                 roster = _keys_from_json(entry["roster"])
-                tasks[name] = TaskTrust(roster, msgspec.convert(fields, Policy), frozenset(claims))
+                tasks[name] = TaskTrust(roster, msgspec.convert(fields, ready(Policy)), frozenset(claims))
             return Trust(
                 tasks=tasks,
                 operators=_keys_from_json(document["operators"]),
@@ -272,7 +288,8 @@ class Trust:
         except ConfigError:
             raise
         except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
-            raise ConfigError(f"this is no trust file: {type(error).__name__}: {error}") from error
+            other = formats.instead(text[:_LOOKED_AT].encode("utf-8", "surrogateescape"), formats.TRUST)
+            raise ConfigError(f"this is no trust file: {type(error).__name__}: {error}{other}") from error
 
     @staticmethod
     def load(path: str | Path) -> Trust:
@@ -282,29 +299,25 @@ class Trust:
             ConfigError: see ``from_json``; also for a file that is missing or above 64 MiB.
         """
         try:
-            if Path(path).stat().st_size > _MAX_BYTES:
-                raise ConfigError(f"trust file {path} is above {_MAX_BYTES} bytes")
-            return Trust.from_json(Path(path).read_text("utf-8"))
+            with Path(path).open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)
+        except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+            raise ConfigError(f"trust file {path} can't be read: {getattr(error, 'strerror', error)}") from error
+        if len(data) > _MAX_BYTES:
+            raise ConfigError(f"trust file {path} is above {_MAX_BYTES} bytes")
+        try:
+            return Trust.from_json(data.decode("utf-8"))
         except UnicodeDecodeError as error:
-            raise ConfigError(f"trust file {path} is not UTF-8") from error
-        except OSError as error:
-            raise ConfigError(f"trust file {path} can't be read: {error.strerror}") from error
+            other = formats.instead(data, formats.TRUST)
+            raise ConfigError(f"trust file {path} is not UTF-8{other}") from error
 
     def save(self, path: str | Path) -> None:
-        """Write a trust file so that a crash leaves either the old one or the new one."""
-        path = Path(path)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(self.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        """Write a trust file so that a crash leaves either the old one or the new one.
+
+        Raises:
+            ConfigError: it can't be written; the old one stays.
+        """
+        files.replace(Path(path), self.to_json().encode())
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
+from secure_agg import formats
+from secure_agg.arguments import checked_class
 from secure_agg.errors import BadSignature, ConfigError, VerificationError
 from secure_agg.protocol.identity import Identity, check_public_key, verify_signature
 
@@ -97,6 +99,7 @@ class SignatureLine:
             raise VerificationError(f"a note has a malformed signature line: {error}") from error
 
 
+@checked_class
 @dataclass(frozen=True)
 class VerifierKey:
     """The public half of an Ed25519 key that signs note texts (signature type 0x01).
@@ -140,7 +143,8 @@ class VerifierKey:
         except ValueError:
             data = b""
         if not separator or not data:
-            raise ConfigError(f"verifier key {text!r} is not of the form name+hex+base64")
+            ends = ": a line end, or CRLF, is at its end" if text.endswith(("\r", "\n")) else ""
+            raise ConfigError(f"verifier key {text!r} is not of the form name+hex+base64{ends}")
         if data[0] != cls.ALGORITHM:
             raise ConfigError(f"verifier key {text!r} has signature type {data[0]:#04x}, not {cls.ALGORITHM:#04x}")
         key = cls(name, data[1:])
@@ -174,6 +178,7 @@ class VerifierKey:
             raise VerificationError(f"a signature line of key {self.name!r} does not verify") from error
 
 
+@checked_class
 @dataclass(frozen=True)
 class Note:
     """A text with signature lines, well-formed and unverified.
@@ -192,6 +197,11 @@ class Note:
         if not 1 <= len(self.signatures) <= MAX_SIGNATURES:
             raise ConfigError(f"a note has 1 to {MAX_SIGNATURES} signatures, not {len(self.signatures)}")
 
+    def __repr__(self) -> str:
+        names = ", ".join(line.name for line in self.signatures[:4])
+        more = f", and {len(self.signatures) - 4} more" if len(self.signatures) > 4 else ""
+        return f"Note({self.text[:80]!r}, signed by {names}{more})"
+
     def to_bytes(self) -> bytes:
         """The one encoding."""
         lines = "".join(f"{line}\n" for line in self.signatures)
@@ -207,13 +217,18 @@ class Note:
         """
         if len(data) > MAX_NOTE:
             raise VerificationError(f"a note has at most {MAX_NOTE} bytes, not {len(data)}")
+        if formats.has_changed_line_ends(data, formats.NOTE):
+            raise VerificationError(f"malformed note: its {formats.CHANGED_LINE_ENDS}")
+        other = formats.instead(data, formats.NOTE)
         try:
             content = bytes(data).decode("utf-8")
         except UnicodeDecodeError as error:
-            raise VerificationError("a note is UTF-8, this is not") from error
+            raise VerificationError(f"a note is UTF-8, this is not{other}") from error
         text, separator, lines = content.rpartition("\n\n")
         if not separator or not lines.endswith("\n"):
-            raise VerificationError("a note is a text, an empty line and signature lines that end with a newline")
+            raise VerificationError(
+                f"a note is a text, an empty line and signature lines that end with a newline{other}"
+            )
         *signatures, _ = lines.split("\n", MAX_SIGNATURES + 1)
         try:
             return Note(text + "\n", tuple(map(SignatureLine.parse, signatures)))

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
 
+from secure_agg import formats
+from secure_agg.arguments import checked_class
 from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.cosignature import WitnessKey, timestamp
@@ -47,6 +49,7 @@ class Witnessed:
     witnesses: Mapping[str, int]
 
 
+@checked_class
 @dataclass(frozen=True)
 class WitnessPolicy:
     """What makes a checkpoint acceptable: a known log's signature, and a quorum of cosignatures.
@@ -96,6 +99,8 @@ class WitnessPolicy:
         """
         if len(data) > MAX_POLICY:
             raise ConfigError(f"a policy has at most {MAX_POLICY} bytes, not {len(data)}")
+        if formats.has_changed_line_ends(data, formats.POLICY):
+            raise ConfigError(f"this is no policy as it was written: its {formats.CHANGED_LINE_ENDS}")
         builder = _Builder()
         quorum: str | None = None
         *lines, rest = data.split(b"\n")
@@ -105,9 +110,11 @@ class WitnessPolicy:
                     raise ConfigError("the last line does not end with a newline")
                 quorum = _parse_line(builder, line, quorum)
             except ConfigError as error:
-                raise ConfigError(f"policy, line {number}: {error.args[0]}") from error
+                other = formats.instead(data, formats.POLICY)
+                raise ConfigError(f"policy, line {number}: {error.args[0]}{other}") from error
         if quorum is None:
-            raise ConfigError("the policy has no quorum line; write «quorum none» to ask for no witness")
+            other = formats.instead(data, formats.POLICY)
+            raise ConfigError(f"the policy has no quorum line; write «quorum none» to ask for no witness{other}")
         return builder.finish(quorum)
 
     @staticmethod

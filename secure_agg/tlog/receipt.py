@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from secure_agg import formats
+from secure_agg.arguments import checked_class
 from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.tlog.checkpoint import Checkpoint, parse_decimal, parse_hash
 from secure_agg.tlog.note import MAX_NOTE, Note, VerifierKey, decode_base64, encode_base64
@@ -27,6 +29,7 @@ _EXTRA: Final = "extra "
 _INDEX: Final = "index "
 
 
+@checked_class
 @dataclass(frozen=True)
 class Receipt:
     """Inclusion of one record in a signed checkpoint.
@@ -53,6 +56,9 @@ class Receipt:
             raise ConfigError(f"an inclusion proof has hashes of {merkle.HASH_BYTES} bytes")
         if len(self.extra) > MAX_EXTRA:
             raise ConfigError(f"a receipt has at most {MAX_EXTRA} bytes of extra data, not {len(self.extra)}")
+
+    def __repr__(self) -> str:
+        return f"Receipt(index={self.index}, size={self.checkpoint.size}, origin={self.checkpoint.origin!r})"
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -100,10 +106,13 @@ class Receipt:
         """Parse strictly: ``to_bytes`` of the result is ``data``.
 
         Raises:
-            VerificationError: too long, not a receipt of this version, or not canonical.
+            VerificationError: too long, not a receipt of this version, or not canonical; changed line ends are named,
+                and what the data seems to be instead.
         """
         if len(data) > MAX_RECEIPT:
             raise VerificationError(f"a receipt has at most {MAX_RECEIPT} bytes, not {len(data)}")
+        if formats.has_changed_line_ends(data, formats.RECEIPT):
+            raise VerificationError(f"not a receipt: its {formats.CHANGED_LINE_ENDS}")
         proof, separator, note = bytes(data).partition(b"\n\n")
         try:
             header, *lines = proof.decode("ascii").split("\n")
@@ -124,4 +133,4 @@ class Receipt:
             hashes = tuple(map(parse_hash, lines[1:]))
             return Receipt(index, hashes, Note.from_bytes(note), extra)
         except (ValueError, VerificationError) as error:  # a ConfigError is a ValueError
-            raise VerificationError(f"not a receipt: {error}") from error
+            raise VerificationError(f"not a receipt: {error}{formats.instead(data, formats.RECEIPT)}") from error

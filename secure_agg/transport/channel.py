@@ -14,6 +14,7 @@ from mpc.optional import Optional
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.messages import Wire
 from secure_agg.transport.credentials import OperatorCard
+from secure_agg.transport.entrance import HANDSHAKE_S
 
 if TYPE_CHECKING:
     import grpc
@@ -26,6 +27,7 @@ __all__ = [
     "DEFAULT_LIMIT",
     "FAILURE_KEY",
     "MAX_LIMIT",
+    "MAX_METADATA",
     "PING",
     "RECEIVE",
     "SERVICE",
@@ -51,9 +53,12 @@ MAX_LIMIT: Final = (1 << 31) - 1
 in parts.
 """
 CALLS: Final = 8
-"""Most calls that an operator takes in at once, of all its peers: a bound on what it keeps in memory. Further ones are
+"""Most calls that an operator takes in at once of one peer: a bound on what it keeps in memory. Further ones are
 refused. A coordinator has five on their way at most.
 """
+
+MAX_METADATA: Final = 8 << 10
+"""Most bytes of a call's HTTP/2 headers, and of its answer's: a failure is among them."""
 
 KEEPALIVE_S: Final = 10.0
 """An idle connection, or one that waits for an answer, is probed this often."""
@@ -123,6 +128,9 @@ def server_options(limit: int) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # a port that another process has is refused, not shared with it
         ("grpc.max_concurrent_streams", CALLS),
         ("grpc.http2.max_ping_strikes", 0),  # peers are known, and may probe as often as they like
+        ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_S * 1000)),
+        ("grpc.max_metadata_size", MAX_METADATA),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA),
     ]
 
 

@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mpc.keys import KeyPair
+from secure_agg import files
 from secure_agg.errors import ConfigError, MalformedMessage
 from secure_agg.local.keystore import (
     NONCE_BYTES,
@@ -22,7 +23,6 @@ from secure_agg.local.keystore import (
     derive_key,
     new_scrypt,
     read_private,
-    write_new,
 )
 from secure_agg.protocol.identity import check_id
 from secure_agg.protocol.messages import Wire, decode, encode
@@ -83,7 +83,7 @@ def save(path: Path, keys: OperatorKeys, passphrase: str) -> None:
     secrets = encode(OperatorSecrets(keys.seed, keys.tls_key, keys.certificate, channel))
     nonce = os.urandom(NONCE_BYTES)
     sealed = AESGCM(derive_key(passphrase, header.scrypt)).encrypt(nonce, secrets, encode(header))
-    write_new(path, encode(OperatorFile(header, nonce, sealed)))
+    files.create(path, encode(OperatorFile(header, nonce, sealed)))
 
 
 def load(path: Path, passphrase: str) -> OperatorKeys:

@@ -1,6 +1,7 @@
 """One role behind a port: mutual TLS, one message at a time, and typed errors back.
 
-Whoever connects has to show the certificate of a card that this operator was given; everybody else is refused by TLS.
+Whoever connects has to show the certificate of a card that this operator was given; everybody else is refused by TLS,
+and takes no peer's place until then: see ``entrance``.
 The role's messages are signed and checked by the role all the same: a connection's peer may only carry them.
 """
 
@@ -14,7 +15,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
@@ -36,6 +38,7 @@ from secure_agg.transport.channel import (
     server_options,
 )
 from secure_agg.transport.credentials import OperatorCard, OperatorKeys
+from secure_agg.transport.entrance import Entrance
 from secure_agg.transport.failure import Failure, one_line
 
 GRACE_S: Final = 10.0
@@ -94,6 +97,8 @@ class OperatorServer:
         self._role, self._keys, self._limit = role, keys, check_limit(limit)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="operator")
         self._server: Any = None
+        self._entrance: Entrance | None = None
+        self._calls: Counter[str] = Counter()
 
     def __repr__(self) -> str:
         return f"OperatorServer({self._keys.name!r}, {self._role!r})"
@@ -108,28 +113,36 @@ class OperatorServer:
             The address with the port that it is.
 
         Raises:
-            ConfigError: no such address, or its port is in use.
+            ConfigError: no such address, or its port is in use; or the process may open too few files.
         """
-        host = check_address(address).rpartition(":")[0]
-        server = grpc.aio.server(options=server_options(self._limit), maximum_concurrent_rpcs=CALLS)
+        host, _, port = check_address(address).rpartition(":")
+        entrance = Entrance(len(self._peers))
+        calls = CALLS * len(self._peers)
+        server = grpc.aio.server(options=server_options(self._limit), maximum_concurrent_rpcs=calls)
         methods = {RECEIVE: self._receive, PING: self._ping}
-        handlers = {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
+        # A caller sends one message. As a stream it is taken in after its sender is known, and not before.
+        handlers = {name: grpc.stream_unary_rpc_method_handler(method) for name, method in methods.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         pinned = b"\n".join(self._peers)
         tls = grpc.ssl_server_credentials([self._keys.tls_pair()], root_certificates=pinned, require_client_auth=True)
-        try:
-            port = server.add_secure_port(address, tls)
-        except RuntimeError as error:
-            raise ConfigError(f"{address} can't be listened on: in use, or not an address of this machine") from error
+        server.add_secure_port(entrance.inner, tls)
         await server.start()
-        self._server = server
-        _log.info("%s listens on %s:%d for %s", self._keys.name, host, port, ", ".join(sorted(self._peers.values())))
-        return f"{host}:{port}"
+        try:
+            bound = await entrance.open(host.strip("[]"), int(port))
+        except OSError as error:
+            await server.stop(None)
+            await entrance.close()
+            raise ConfigError(f"{address} can't be listened on: in use, or not an address of this machine") from error
+        self._server, self._entrance = server, entrance
+        _log.info("%s listens on %s:%d for %s", self._keys.name, host, bound, ", ".join(sorted(self._peers.values())))
+        return f"{host}:{bound}"
 
     async def stop(self, grace: float = GRACE_S) -> None:
         """Take no more messages; the one that is being answered has ``grace`` seconds for its answer to get out."""
-        if self._server is not None:
+        if self._server is not None and self._entrance is not None:
+            self._entrance.shut()
             await self._server.stop(grace)
+            await self._entrance.close()
         self._worker.shutdown(wait=False, cancel_futures=True)
         _log.info("%s has stopped", self._keys.name)
 
@@ -138,12 +151,33 @@ class OperatorServer:
         shown = context.auth_context().get("x509_pem_cert", [b""])[0]
         return self._peers.get(shown.strip())
 
-    async def _ping(self, request: bytes, context: Any) -> bytes:
+    async def _ping(self, requests: AsyncIterator[bytes], context: Any) -> bytes:
         await self._named(context)
         return encode(Pong(self._keys.name))
 
-    async def _receive(self, request: bytes, context: Any) -> bytes:
+    async def _receive(self, requests: AsyncIterator[bytes], context: Any) -> bytes:
         peer = await self._named(context)
+        if self._calls[peer] >= CALLS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"limit exceeded: {CALLS} calls of one peer")
+        self._calls[peer] += 1
+        try:
+            return await self._answer(peer, await self._only(requests, context), context)
+        finally:
+            self._calls[peer] -= 1
+
+    @staticmethod
+    async def _only(requests: AsyncIterator[bytes], context: Any) -> bytes:
+        """The message of a call; its sender has said that there are no more."""
+        found: bytes | None = None
+        async for request in requests:
+            if found is not None:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a call has one message")
+            found = request
+        if found is None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a call has one message")
+        return found or b""
+
+    async def _answer(self, peer: str, request: bytes, context: Any) -> bytes:
         started = time.perf_counter()
         loop = asyncio.get_running_loop()
         try:
@@ -167,6 +201,8 @@ class OperatorServer:
         if peer is None:
             _log.error("a peer with an unknown certificate came through TLS: %s", context.peer())
             peer = str(await context.abort(grpc.StatusCode.UNAUTHENTICATED, "unknown certificate"))  # raises
+        elif self._entrance is not None:
+            self._entrance.recognise(context.peer(), peer)
         return peer
 
 

@@ -403,7 +403,8 @@ class OutOfRange(AdditiveClient):
     """Commits to, and shares, a vector with an entry that no honest client has."""
 
     def bind(self, commitment: Commitment, nonce: bytes, vector: Vector) -> bytes:
-        large = plus(vector, unit(vector.size, 3, 1 << 20))
+        policy = self._config.policy
+        large = plus(vector, unit(vector.size, 3, policy.max_clients * policy.top + 1))
         return super().bind(rules.linear_hash(self._config, rules.pack(self._config, large)), nonce, large)
 
 

@@ -52,7 +52,9 @@ def cheating(monkeypatch: pytest.MonkeyPatch, federation: Federation, how: str) 
         if how == FLIPPED:
             vector[3] ^= 1
             return Committed(vector, made.commitment, made.encoded)
-        vector[3] = 1 << 24
+        digits = config.policy.committed_digits
+        # More than the sum of all may be; a digit that is not an element's highest would change its neighbour's only.
+        vector[digits.count - 1 if digits else 3] = config.policy.base
         size = config.layout.committed
         return Committed(vector, commitment.commit(vector[:size], vector[size:], config.commitment.rank), made.encoded)
 

@@ -18,7 +18,7 @@ from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.homes.chain import Chain, Known, decode_arrays, encode_arrays
-from secure_agg.plugins.homes.home import ClientHome
+from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.journal import Journal
 from secure_agg.protocol.codec import model_digest
 

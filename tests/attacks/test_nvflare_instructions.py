@@ -257,6 +257,21 @@ def test_a_failure_leaves_a_site_as_one_of_nvflares_codes(world: World, said: An
     assert set(reply[ReservedHeaderKey.HEADERS]) == {ReservedHeaderKey.RC}
 
 
+def test_how_arrays_lie_in_memory_is_not_the_servers_to_choose(world: World) -> None:
+    """Elements are digested in C order: an app that looks at memory would be told something that nobody else is."""
+    orders: list[bool] = []
+
+    def look(name: str, asked: FLModel) -> FLModel:
+        orders.append(asked.params["w"].flags.c_contiguous)
+        return train(name, asked)
+
+    world.network.engine.sites["west"].train = look
+    world.told("west", edited(lambda asked: asked.params.update(w=np.asfortranarray(asked.params["w"]))))
+    world.round(model())
+    assert orders == [True]
+    assert world.participants() == [tuple(sorted(NAMES))]
+
+
 def test_what_was_trained_as_one_task_says_is_not_the_result_of_another(world: World) -> None:
     """A server may have a second task done while an executor is at the first: the first one's result would come in the
     second one's round, whose instructions the others were given too.

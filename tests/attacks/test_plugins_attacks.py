@@ -33,7 +33,7 @@ from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.participant import MetricNames, Participant, Trained, round_shapes
 from secure_agg.plugins.core.phases import Payload
-from secure_agg.plugins.homes.home import ClientHome
+from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import encode

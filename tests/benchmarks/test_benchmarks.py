@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import io
 import json
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.core import memory
+from benchmarks.core import aggregation, memory
 from benchmarks.core.aggregation import MeteredAggregator
 from benchmarks.federation import KERNELS_ONLY, Federation, Options, RecordedRound, degree_note, update
 from benchmarks.peers import flower as flower_peer
@@ -197,6 +198,37 @@ def test_a_replayed_client_sends_what_it_sent_in_its_round(monkeypatch: pytest.M
     assert sent == [share_keys, masked_input]
 
 
+def test_a_round_that_compiles_and_is_metered_for_memory_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each round says that it took as many seconds as there were rounds before it; the first, 1,000."""
+    asked: list[bool] = []
+    honest = aggregation._round
+
+    def numbered(*given: Any, memory: bool) -> Any:
+        took = float(len(asked)) or 1_000.0
+        asked.append(memory)
+        found = honest(*given, memory=memory)
+        found.aggregator.ingest[:] = [took for _ in found.aggregator.ingest]
+        return dataclasses.replace(found, stats=dict.fromkeys(found.stats, took))
+
+    monkeypatch.setattr(aggregation, "_round", numbered)
+    rows = {row.key: row for row in aggregation.rows(Options(1000, COHORT, 4, 16, 9))}
+    assert asked == [True, False, False, False]
+    for key in ("aggregator.ingest", "aggregator.ingest_total", "aggregator.verify", "aggregator.total"):
+        assert rows[key].median == 2_000.0, key
+        assert rows[key].spread is not None
+        assert rows[key].spread[1] <= 3_000.0, key
+    assert rows["aggregator.ingest_total"].samples == 3
+    assert "after a round that warms up" in rows["aggregator.ingest_total"].note
+
+
+@pytest.mark.parametrize(("memory", "metered"), [(True, (1, 0, 0)), (False, (0, 3, 3))])
+def test_time_and_memory_are_not_metered_in_the_same_round(memory: bool, metered: tuple[int, int, int]) -> None:
+    federation = Federation.of(3, 1000)
+    aggregator = MeteredAggregator(federation, memory=memory)
+    LocalRound(aggregator, federation.clients(), federation.updates(update(1000))).run()
+    assert (len(aggregator.kept), len(aggregator.ingest), len(aggregator.hashing)) == metered
+
+
 def test_a_kept_vector_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
     hoard: list[object] = []
     honest = Aggregator.receive
@@ -208,7 +240,7 @@ def test_a_kept_vector_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
     federation = Federation.of(3, PARAMS)
 
     def kept() -> int:
-        aggregator = MeteredAggregator(federation)
+        aggregator = MeteredAggregator(federation, memory=True)
         LocalRound(aggregator, federation.clients(), federation.updates(update(PARAMS))).run()
         return aggregator.kept[0]
 

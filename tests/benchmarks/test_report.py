@@ -10,54 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.measured import CELLS, HOSTILE, cell, report_of, timed
 
 from benchmarks import everything, files
 from benchmarks.__main__ import SUITES, main
 from benchmarks.report import compare, markdown, plots, publish
 from benchmarks.report.report import Report, Row, Target, machine
-from benchmarks.rounds.cells import AGGREGATOR, CLIENT, Cell, Cost, Setting
+from benchmarks.rounds.cells import AGGREGATOR, CLIENT
 from benchmarks.suite import Suite, UsageError
-from benchmarks.timing import Samples
-
-STAMP = {"cpu": "Abacus", "cores": 2, "python": "3.11.7 (64-bit)", "numpy": "2.4", "date": "2026-11-21 10:00:00"}
-HOSTILE = '<script src="http://evil.example/x.js">|'
-
-
-def cell(backend: str = "masking", params: int = 1_000, clients: int = 10, *, slower: float = 1.0) -> Cell:
-    """Costs that grow with the model and the cohort."""
-    unit = 1e-6 * params * slower
-
-    def cost(role: str, phase: str, seconds: float, **more: float) -> Cost:
-        return Cost(role=role, phase=phase, seconds=(seconds, 1.01 * seconds, 0.99 * seconds), **more)
-
-    return Cell(
-        setting=Setting(backend, params, clients, 16, 0),
-        parties={CLIENT: clients, AGGREGATOR: 1},
-        costs=(
-            cost(CLIENT, "encode", unit),
-            cost(CLIENT, "commit", 2 * unit),
-            cost(CLIENT, "masked-input", 4 * unit, sent=4.0 * params, memory=8e6),
-            cost(CLIENT, "verify", 3 * unit, received=4.0 * params),
-            cost(AGGREGATOR, "masked-input", clients * unit, received=4.0 * params * clients),
-            cost(AGGREGATOR, "verify", 3 * unit),
-        ),
-        rounds=(0.1, 0.1, 0.1),
-        plain=(cost(CLIENT, "send", unit / 10), cost(AGGREGATOR, "average", unit / 5)),
-        error=1e-4,
-        bound=2e-4,
-    )
-
-
-CELLS = (cell(), cell("bfv"), cell(params=10_000), cell("bfv", 10_000), cell(clients=30), cell("bfv", clients=30))
-
-
-def report_of(*cells: Cell, suite: str = "rounds", rows: tuple[Row, ...] = ()) -> Report:
-    return Report(suite, STAMP, {"repeat": 3}, rows, {"a part": HOSTILE}, cells)
-
-
-def timed(key: str, *seconds: float, peer: float | None = None) -> Row:
-    beside = (f"peer {HOSTILE}", Samples((peer,) * len(seconds))) if peer else None
-    return Row.timed(key, f"row {key} {HOSTILE}", Samples(seconds), peer=beside)
 
 
 def results(found: Path) -> Path:

@@ -24,6 +24,7 @@ from benchmarks.rounds.cell_process import CellFailed
 from benchmarks.rounds.cell_rounds import Rounds, federation
 from benchmarks.rounds.cells import AGGREGATOR, CLIENT, Cell, Setting
 from benchmarks.rounds.suite import Matrix
+from benchmarks.rounds.training import Training
 from benchmarks.suite import UsageError
 from secure_agg.backends.packed import carrier
 
@@ -105,6 +106,26 @@ def test_a_client_that_is_lost_is_lost_before_its_input(cells: dict[Setting, Cel
     with_all, without = (cells[dataclasses.replace(BASE, lost=lost)].of(AGGREGATOR) for lost in (0, 25))
     taken = [next(cost.received for cost in costs if cost.phase == "masked-input") for costs in (with_all, without)]
     assert taken[0] / taken[1] == pytest.approx(4 / 3)
+
+
+def test_averaging_and_local_training_are_measured_after_each_round_beside_a_load(cells: dict[Setting, Cell]) -> None:
+    for cell in cells.values():
+        assert [len(cost.seconds) for cost in cell.plain] == [2, 2, 2]
+        assert len(cell.training) == 2
+        assert min(cell.training) > 0
+        assert cell.beside_training is not None
+        assert cell.beside_training.median > 0
+        assert cell.load is None or cell.load.most >= cell.load.before >= 0
+
+
+@pytest.mark.parametrize(("params", "kept"), [(1, 85), (1_000, 985), (100_000, 99_985)])
+def test_local_training_is_of_a_model_as_large_and_learns(params: int, kept: int) -> None:
+    training = Training(params)
+    assert training.params == kept
+    before = training.accuracy
+    for _ in range(3):
+        training.epoch()
+    assert training.accuracy > before + 0.05
 
 
 def test_verification_is_a_part_of_the_whole(cells: dict[Setting, Cell]) -> None:

@@ -14,7 +14,8 @@ from secure_agg.cli import exits, main
 from secure_agg.fl.model_files import start_digest
 from secure_agg.fl.server_optimizers import ServerOptimizer
 from secure_agg.plugins.homes import federation
-from secure_agg.plugins.homes.home import ClientHome, ServerHome
+from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import Option
 from secure_agg.roles.trust import Trust
 

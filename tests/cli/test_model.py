@@ -201,7 +201,7 @@ def test_the_mean_is_exported_as_it_is(run: Run, done: Round) -> None:
     assert list(exported) == ["arr_0", "arr_1"]
     assert all(np.array_equal(got, want) for got, want in zip(exported.values(), done.average, strict=True))
     again = run(*done.verify("--export", out))
-    assert (again.code, "not overwritten" in again.err) == (exits.USAGE, True)
+    assert (again.code, "never overwritten" in again.err) == (exits.USAGE, True)
 
 
 def test_the_model_that_follows_is_exported_with_its_names(run: Run, done: Round) -> None:

@@ -47,8 +47,14 @@ def test_a_run_survives_a_killed_node_and_ends_with_the_model_of_plain_fedavg(tm
                 del nodes["west"]
 
         log = engine.run(
-            {"home": str(tmp_path / "federation" / "server"), "out": str(tmp_path / "model.npz"), "rounds": ROUNDS},
-            timeout_s=600,
+            {
+                "home": str(tmp_path / "federation" / "server"),
+                "out": str(tmp_path / "model.npz"),
+                "rounds": ROUNDS,
+                "phase-s": 90.0,  # each node's first messages start Python there: a minute on a loaded machine
+                "timeout-s": 180.0,
+            },
+            timeout_s=900,
             watch=kill_in_the_second_round,
         )
         survivors = {name: engine.log(name) for name in nodes}
@@ -56,6 +62,7 @@ def test_a_run_survives_a_killed_node_and_ends_with_the_model_of_plain_fedavg(tm
     assert set(nodes) == {"north", "east", "south"}
     with Ledger(tmp_path / "federation" / "server" / "rounds.db", read_only=True) as ledger:
         audited = ledger.audit(trust=Trust.load(tmp_path / "federation" / "trust.json"))
+        limits = [record.error_bound for record in ledger.records()]
         took_part = [set(ledger.evidence(record).participants) for record in ledger.records()]
     assert audited.size == ROUNDS
     assert [len(names) for names in took_part] == [4, 3, 3]
@@ -63,11 +70,7 @@ def test_a_run_survives_a_killed_node_and_ends_with_the_model_of_plain_fedavg(tm
 
     expected = plain_fedavg({NAMES.index(name) for name in names} for names in took_part)
     found = np.load(tmp_path / "model.npz")
-    step = 2 * POLICY.clip / (2**POLICY.bits - 1)
-    bound = sum(
-        step * len(names) * POLICY.max_weight / sum(task.examples(NAMES.index(name)) for name in names)
-        for names in took_part
-    )
+    bound = sum(limits) + 1e-6 * ROUNDS  # both models are rounded to float32 too
     for name in ("weights", "bias"):
         assert found[name].dtype == expected[name].dtype
         assert np.abs(found[name] - expected[name]).max() <= bound

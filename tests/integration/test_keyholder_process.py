@@ -12,8 +12,9 @@ import pytest
 from secure_agg.errors import AlreadyReleased, OperatorLost
 from secure_agg.local.rounds import LocalRound
 from secure_agg.plugins.core.participant import round_shapes
-from secure_agg.plugins.homes import federation, home
-from secure_agg.plugins.homes.home import ClientHome, ServerHome
+from secure_agg.plugins.homes import federation
+from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.roles.aggregator import Aggregator
@@ -98,7 +99,7 @@ def test_it_opens_a_sum_once_and_is_missed_when_it_is_gone(world: World, monkeyp
         world.round(1, killed="decrypt")
     assert (lost.value.culprit, lost.value.phase) == ("keyholder-1", "decrypt")
 
-    monkeypatch.setattr(home, "CONNECT_S", 0.5)
+    monkeypatch.setattr("secure_agg.plugins.homes.server.CONNECT_S", 0.5)
     with pytest.raises(OperatorLost) as absent:
         world.round(1, attempt=1)
     assert absent.value.culprit == "keyholder-1"

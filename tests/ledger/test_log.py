@@ -293,7 +293,7 @@ def test_one_writer_at_a_time_checks_and_extends_a_chain(path: Path, monkeypatch
 
 WRITER = """
 import sys
-from hand_made import add, make_record
+from support.hand_made import add, make_record
 from secure_agg.errors import LedgerRefused
 from secure_agg.ledger.log import Ledger
 path, task = sys.argv[1:]

@@ -5,9 +5,11 @@ Most of it talks to the witness without sockets; real processes are at the end, 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import itertools
+import select
 import signal
 import socket
 import sqlite3
@@ -514,15 +516,31 @@ def test_a_request_that_does_not_come_is_not_waited_for(server: WitnessServer, s
         assert connection.recv(100) == b""  # closed by the witness, after its second
 
 
-def test_connections_above_the_limit_are_closed_at_once(witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_make_room_for_others(witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(witness_server, "MAX_CONNECTIONS", 2)
-    with WitnessServer(witness, "127.0.0.1", 0) as server, ExitStack() as stack:
+    with WitnessServer(witness, "127.0.0.1", 0, seconds=3600) as server, ExitStack() as stack:
         first, second = connect(server.url), connect(server.url)
-        for connection in (first, second):
+        for connection in (first, second, first):
             stack.callback(connection.close)
             assert ask(connection, "GET", f"/{ORIGIN_HASH}/checkpoint")[0] == 404  # answered, and kept open
-        with pytest.raises(ConnectionError):
-            get(server.url, "/")
+        third = connect(server.url)
+        stack.callback(third.close)
+        assert ask(third, "GET", f"/{ORIGIN_HASH}/checkpoint")[0] == 404
+        ended, _, _ = select.select([first.sock, second.sock], [], [], 20)
+        assert ended[0].recv(1) == b""  # one that was idle
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /add-", b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 9\r\n\r\nold"])
+def test_hundreds_of_silent_connections_do_not_close_a_witness(witness: Witness, sent: bytes) -> None:
+    with WitnessServer(witness, "127.0.0.1", 0, seconds=3600) as server, ExitStack() as stack:
+        parts = urlsplit(server.url)
+        for _ in range(5 * witness_server.MAX_CONNECTIONS):
+            stranger = stack.enter_context(
+                socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20)
+            )
+            with contextlib.suppress(OSError):
+                stranger.sendall(sent)
+        assert post(server.url, LOG.request(0, 3))[0] == 200
 
 
 def test_closing_does_not_wait_for_idle_connections(witness: Witness) -> None:

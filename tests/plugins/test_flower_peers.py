@@ -17,7 +17,7 @@ from benchmarks.plugins.nodes import App, Node
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.flower import wire
-from secure_agg.plugins.homes.home import ServerHome
+from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import Agreed, peek
 

@@ -37,7 +37,7 @@ from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.participant import Participant, Trained
 from secure_agg.plugins.homes import federation
-from secure_agg.plugins.homes.home import ClientHome
+from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import FixedPoint
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.identity import Identity

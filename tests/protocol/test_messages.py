@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -358,3 +360,40 @@ def test_an_advertisement_that_does_not_decode_names_its_author(body: bytes) -> 
 
 def test_the_header_limit_grows_with_the_round() -> None:
     assert (messages.header_limit(0), messages.header_limit(100)) == (64 << 10, 164 << 10)
+
+
+# --- threads --------------------------------------------------------------------------------------------------
+
+RACE = """
+from __future__ import annotations
+import sys, threading
+from secure_agg.protocol.messages import Wire, decode, encode
+
+def read_at_once(kind, data):
+    start = threading.Barrier(4)
+    def read():
+        start.wait()
+        decode(kind, data, 100)
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+sys.setswitchinterval(1e-6)
+for i in range(100):
+    class Inner(Wire, frozen=True):
+        names: tuple[str, ...]
+        data: bytes
+    class Outer(Wire, frozen=True):
+        first: Inner
+        number: int
+        others: tuple[Inner, ...]
+    inner = Inner(("a", "b"), b"x")
+    read_at_once(Outer, encode(Outer(inner, 1, (inner,))))
+"""
+
+
+def test_threads_that_read_a_type_for_the_first_time_at_once_all_can() -> None:
+    """In a process of its own, which msgspec alone would end: types are made ready by one thread."""
+    assert subprocess.run([sys.executable, "-c", RACE], check=False).returncode == 0

@@ -23,7 +23,8 @@ from secure_agg.plugins.core.parcels import JOIN
 from secure_agg.plugins.core.participant import Participant, Trained
 from secure_agg.plugins.core.phases import Payload
 from secure_agg.plugins.homes import federation
-from secure_agg.plugins.homes.home import ClientHome, ServerHome
+from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import Policy
 
 NAMES = ("north", "east", "south", "west")

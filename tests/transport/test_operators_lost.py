@@ -10,8 +10,9 @@ import pytest
 from secure_agg import backends
 from secure_agg.errors import OperatorLost
 from secure_agg.local.rounds import LocalRound
-from secure_agg.plugins.homes import federation, home
-from secure_agg.plugins.homes.home import ClientHome, ServerHome
+from secure_agg.plugins.homes import federation
+from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import Option, Policy, RoundConfig
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor
@@ -45,7 +46,7 @@ def test_a_round_begins_with_as_many_as_can_end_it(backend: str, options: dict[s
 def test_a_round_begins_without_an_aggregator_that_can_be_missed_and_not_without_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(home, "CONNECT_S", 2.0)
+    monkeypatch.setattr("secure_agg.plugins.homes.server.CONNECT_S", 2.0)
     folder, policy = tmp_path / "all", policy_of("additive", aggregators=4, threshold=2)
     trust = federation.make(folder, CLIENTS, policy)
     config = RoundConfig.create(

@@ -71,6 +71,12 @@ def check(policy: Policy) -> None:
         raise ConfigError(f"max_clients is {policy.max_clients}, above {MAX_CLIENTS} for backend {policy.backend!r}")
     bound, trim = policy.option(NORM_BOUND, 0), policy.option(TRIM, 0)
     if function(policy) == NORM_BOUNDED_SUM:
+        if not bound and not trim:
+            raise ConfigError(
+                f"backend {policy.backend!r} has to be told what to compute, by options: {{{NORM_BOUND!r}: 5000}} sums "
+                f"updates of L2 norm up to 5.0, {{{FUNCTION!r}: {TRIMMED_MEAN}, {TRIM!r}: 1}} is the trimmed mean, "
+                f"{{{FUNCTION!r}: {MEDIAN}}} the median"
+            )
         if not bound or trim:
             raise ConfigError(f"the norm-bounded sum takes {NORM_BOUND} (in thousandths, above 0) and no {TRIM}")
         if not squared_bound(policy):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import typer
 from rich.console import Console
 
-from secure_agg import extras
+from secure_agg import extras, files
 from secure_agg.backends import load as load_backend
 from secure_agg.backends.crypten.engine import loader
 from secure_agg.cli import exits
@@ -24,7 +24,8 @@ from secure_agg.cli.demo import chart, experiment, poison, poison_chart, tamper
 from secure_agg.cli.demo.poison_report import document_of as poison_document
 from secure_agg.cli.demo.poison_report import show_poisoning
 from secure_agg.cli.demo.report import document_of, show_tampering, show_training, tampering_document
-from secure_agg.cli.output import JsonOption, emit, progress
+from secure_agg.cli.output import JsonOption, emit
+from secure_agg.cli.progress import progress
 from secure_agg.errors import ConfigError
 from secure_agg.fl import datasets
 from secure_agg.fl.fedavg import Model, run_federated
@@ -143,16 +144,16 @@ def _trained(
         found = experiment.run(federation, training, backend, folder / LEDGER_FILE, watch)
     price = costs(found)
     chart.draw(found, price, backend, folder / CHART_FILE)
-    files = {
+    paths = {
         "folder": str(folder),
         "ledger": str(folder / LEDGER_FILE),
         "chart": str(folder / CHART_FILE),
         "audit": _audit_command(folder),
     }
     emit(
-        document_of(found, price, backend) | files,
+        document_of(found, price, backend) | paths,
         as_json,
-        lambda console: show_training(console, found, price, backend, files),
+        lambda console: show_training(console, found, price, backend, paths),
     )
 
 
@@ -182,10 +183,10 @@ def _tampered(
             lambda done, accuracy: bar.update(line, completed=done, note=f"accuracy {accuracy:.3f}"),
         )
     (found,) = altered
-    (folder / TAMPERED_FILE).write_bytes(found.evidence.to_bytes())
+    files.create(folder / TAMPERED_FILE, found.evidence.to_bytes(), mode=0o644)
     with Ledger(path, read_only=True) as ledger:
         audited = ledger.audit()
-    files = {
+    paths = {
         "folder": str(folder),
         "ledger": str(path),
         "evidence": str(folder / TAMPERED_FILE),
@@ -193,9 +194,9 @@ def _tampered(
     }
 
     def show(console: Console) -> None:
-        show_tampering(console, found, audited, files)
+        show_tampering(console, found, audited, paths)
 
-    emit(tampering_document(found, audited, federation.name, backend) | files, as_json, show)
+    emit(tampering_document(found, audited, federation.name, backend) | paths, as_json, show)
     if found.caught:
         raise typer.Exit(exits.VERIFICATION_FAILED)
 
@@ -210,10 +211,10 @@ def _poisoned(federation: datasets.Federation, rounds: int, seed: int, folder: P
 
         found = poison.run(federation, training, folder / LEDGER_FILE, watch)
     poison_chart.draw(found, folder / POISON_FILE)
-    files = {
+    paths = {
         "folder": str(folder),
         "ledger": str(folder / LEDGER_FILE),
         "chart": str(folder / POISON_FILE),
         "audit": _audit_command(folder),
     }
-    emit(poison_document(found) | files, as_json, lambda console: show_poisoning(console, found, files))
+    emit(poison_document(found) | paths, as_json, lambda console: show_poisoning(console, found, paths))

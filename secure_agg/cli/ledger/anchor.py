@@ -14,9 +14,11 @@ import typer
 from rich.console import Console
 
 from secure_agg import extras
+from secure_agg.cli.ledger.rounds import TaskOption, index_of, only_task
 from secure_agg.cli.options import LedgerArgument
-from secure_agg.cli.output import JsonOption, emit, progress, show_fields
-from secure_agg.errors import ConfigError, LedgerError, TrustError
+from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.progress import progress
+from secure_agg.errors import ConfigError, TrustError
 from secure_agg.ledger.log import Ledger
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def anchor_ledger(
         ),
     ] = None,
     number: Annotated[int | None, typer.Option("--round", metavar="N", help="Register this round, too.")] = None,
-    task: Annotated[str, typer.Option("--task", metavar="TASK", help="Id of the round's task.")] = "default",
+    task: TaskOption = None,
     window: Annotated[
         int, typer.Option(metavar="SECONDS", min=1, help="With --deploy: how long a round can be challenged.")
     ] = 7 * _DAY,
@@ -71,21 +73,22 @@ def anchor_ledger(
 
     account = _account(key_file)
     with Ledger(ledger, read_only=True) as log, progress() as bar:
-        if number is not None and log.find(task, number) is None:
-            raise LedgerError(f"ledger {ledger} holds no round {number} of task {task!r}")
+        if number is not None:
+            task = only_task(log) if task is None else task
+            index_of(log, task, number)
         line = bar.add_task("anchoring", total=2 + (number is not None), note="connecting")
         web3 = connect(rpc)
         if contract is None:
             bar.update(line, note="deploying")
             registry = Registry.deploy(web3, account, Terms(account.address, log.log_public, window, response, bond))
-            bar.console.print(f"deployed at {registry.address}")  # whatever happens next
+            bar.say(f"deployed at {registry.address}")  # whatever happens next
         else:
             registry = Registry(web3, contract, account)
         bar.update(line, advance=1, note="checkpoint")
         size = registry.store_checkpoint(log)
         bar.update(line, advance=1, note="registration")
         registered = None
-        if number is not None:
+        if number is not None and task is not None:
             registered = _chain_document(registry, registry.verify_chain(registry.anchor(log, task, number)))
     document: dict[str, Any] = {
         "contract": registry.address,

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from secure_agg import files
 from secure_agg.cli.documents import in_order
 from secure_agg.cli.options import AcceptAttestedOption, PolicyOption, TrustOption, accepted
-from secure_agg.cli.output import JsonOption, emit, progress, show_fields
+from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.progress import progress
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, VerificationError
 from secure_agg.ledger.audit import AuditReport, audit
 from secure_agg.ledger.log import Ledger
@@ -157,7 +159,7 @@ def _prove(source: PublishedSource, kept: Note, log: VerifierKey, out: Path) -> 
         proof = prove_fork(source, kept, log)
     except (VerificationError, LedgerError):
         return False
-    out.write_bytes(proof.to_bytes())
+    files.replace(out, proof.to_bytes())
     return True
 
 

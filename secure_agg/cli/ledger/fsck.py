@@ -9,7 +9,8 @@ from rich.console import Console
 
 from secure_agg.cli import exits
 from secure_agg.cli.options import LedgerArgument
-from secure_agg.cli.output import JsonOption, emit, plain, progress
+from secure_agg.cli.output import JsonOption, emit, plain
+from secure_agg.cli.progress import progress
 from secure_agg.ledger.fsck.fsck import fsck
 from secure_agg.ledger.fsck.report import FsckReport, Kind
 

@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 from rich.console import Console
 
-from secure_agg.cli import exits
 from secure_agg.cli.documents import record_document, round_document, time_document, time_fields, weights_text
+from secure_agg.cli.epilog import epilog
 from secure_agg.cli.ledger.anchor import anchor_ledger
 from secure_agg.cli.ledger.audit import audit_ledger
 from secure_agg.cli.ledger.fsck import fsck_ledger
 from secure_agg.cli.ledger.publish import export_ledger
 from secure_agg.cli.ledger.receipts import show_checkpoint, write_receipt
+from secure_agg.cli.ledger.rounds import RoundArgument, TaskOption, find_round
 from secure_agg.cli.ledger.witnesses import cosign_ledger, run_witness, verify_fork
 from secure_agg.cli.options import LedgerArgument
 from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table, utc
-from secure_agg.errors import LedgerError
 from secure_agg.ledger.log import Ledger
 from secure_agg.protocol.claims import words
 
-app = typer.Typer(no_args_is_help=True, help="Look into a ledger, audit, publish and witness it.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Look into a ledger, audit, publish and witness it.",
+    epilog=epilog("secure-agg ledger list rounds.db", "secure-agg ledger audit rounds.db --trust mine.json"),
+)
 
-app.command("receipt")(write_receipt)
-app.command("checkpoint")(show_checkpoint)
-app.command("audit", epilog=exits.HELP)(audit_ledger)
-app.command("fsck", epilog=exits.HELP)(fsck_ledger)
-app.command("export", epilog=exits.HELP)(export_ledger)
-app.command("cosign", epilog=exits.HELP)(cosign_ledger)
-app.command("witness", epilog=exits.HELP)(run_witness)
-app.command("fork", epilog=exits.HELP)(verify_fork)
-app.command("anchor", epilog=exits.HELP)(anchor_ledger)
+app.command(
+    "receipt",
+    epilog=epilog(
+        "secure-agg ledger receipt rounds.db --out round.tlog-proof",
+        "secure-agg ledger receipt rounds.db 3 --task tumours --policy witnesses.policy",
+    ),
+)(write_receipt)
+app.command("checkpoint", epilog=epilog("secure-agg ledger checkpoint rounds.db"))(show_checkpoint)
+app.command(
+    "audit",
+    epilog=epilog(
+        "secure-agg ledger audit rounds.db --trust mine.json",
+        "secure-agg ledger audit --from https://example.org/log --trust mine.json --known kept.checkpoint",
+    ),
+)(audit_ledger)
+app.command("fsck", epilog=epilog("secure-agg ledger fsck rounds.db", "secure-agg ledger fsck rounds.db --repair"))(
+    fsck_ledger
+)
+app.command("export", epilog=epilog("secure-agg ledger export rounds.db public/"))(export_ledger)
+app.command(
+    "cosign", epilog=epilog("secure-agg ledger cosign rounds.db --witness 'http://127.0.0.1:8080=VKEY' --least 1")
+)(cosign_ledger)
+app.command("witness", epilog=epilog("secure-agg ledger witness --identity witness.key --log VKEY --state witness.db"))(
+    run_witness
+)
+app.command("fork", epilog=epilog("secure-agg ledger fork proof.fork --key VKEY"))(verify_fork)
+app.command(
+    "anchor",
+    epilog=epilog("secure-agg ledger anchor rounds.db --rpc http://127.0.0.1:8545 --deploy --key-file chain.key"),
+)(anchor_ledger)
 
 
-@app.command("list")
+@app.command("list", epilog=epilog("secure-agg ledger list rounds.db"))
 def list_records(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
     """List the rounds in a ledger, oldest first. Does not verify them: see audit."""
     with Ledger(ledger, read_only=True) as log:
@@ -83,18 +106,18 @@ def list_records(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
     emit(document, as_json, show)
 
 
-@app.command("show")
+@app.command(
+    "show", epilog=epilog("secure-agg ledger show rounds.db", "secure-agg ledger show rounds.db 3 --task tumours")
+)
 def show_record(
     ledger: LedgerArgument,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="Id of the training task.")],
-    number: Annotated[int, typer.Argument(metavar="ROUND", help="Number of the round within the task, from 0.")],
+    place: RoundArgument = None,
+    task: TaskOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one round: who took part, what it started from, what came out, and where its evidence lies."""
     with Ledger(ledger, read_only=True) as log:
-        index = log.find(task, number)
-        if index is None:
-            raise LedgerError(f"ledger {ledger} holds no round {number} of task {task!r}")
+        *_, index = find_round(log, place, task)
         record = log.record(index)
         evidence = log.evidence(record)
         path, key, time = log.evidence_path(record), log.verifier_key, log.time_of(index)

@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from secure_agg.cli.options import LedgerArgument
-from secure_agg.cli.output import JsonOption, emit, progress, show_fields
+from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.progress import progress
 from secure_agg.ledger.log import Ledger
 
 

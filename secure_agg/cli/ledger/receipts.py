@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from secure_agg import files
+from secure_agg.cli.ledger.rounds import RoundArgument, TaskOption, find_round
 from secure_agg.cli.options import LedgerArgument, PolicyOption
 from secure_agg.cli.output import JsonOption, emit, show_fields, utc
-from secure_agg.errors import ConfigError, LedgerError
+from secure_agg.cli.streams import write_bytes
+from secure_agg.errors import ConfigError
 from secure_agg.ledger.log import Ledger
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.roles.trust import Trust
@@ -24,8 +26,8 @@ from secure_agg.tlog.receipt import MAX_RECEIPT, Receipt
 
 def write_receipt(
     ledger: LedgerArgument,
-    number: Annotated[int, typer.Argument(metavar="ROUND", help="Number of the round within the task, from 0.")],
-    task: Annotated[str, typer.Option("--task", metavar="TASK", help="Id of the training task.")] = "default",
+    place: RoundArgument = None,
+    task: TaskOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write it there, usually FILE.tlog-proof.")
     ] = None,
@@ -38,14 +40,12 @@ def write_receipt(
     """
     wanted = WitnessPolicy.load(policy) if policy else None
     with Ledger(ledger, read_only=True) as log:
-        index = log.find(task, number)
-        if index is None:
-            raise LedgerError(f"ledger {ledger} holds no round {number} of task {task!r}")
+        task, number, index = find_round(log, place, task)
         receipt, claim = log.receipt(index, policy=wanted), log.record(index).claim
         key = log.verifier_key
     data = receipt.to_bytes()
     if out is not None:
-        out.write_bytes(data)
+        files.replace(out, data)
     document = _checkpoint_document(receipt.note, key) | {
         "task": task,
         "round": number,
@@ -57,7 +57,7 @@ def write_receipt(
 
     def show(console: Console) -> None:
         if out is None:
-            _write(data)
+            write_bytes(data)
             return
         show_fields(
             console,
@@ -78,7 +78,7 @@ def show_checkpoint(ledger: LedgerArgument, as_json: JsonOption = False) -> None
     with Ledger(ledger, read_only=True) as log:
         data, key = log.checkpoint(), log.verifier_key
     document = _checkpoint_document(Note.from_bytes(data), key) | {"checkpoint": data.decode()}
-    emit(document, as_json, lambda _: _write(data))
+    emit(document, as_json, lambda _: write_bytes(data))
 
 
 def check_receipt(
@@ -144,7 +144,3 @@ def _checkpoint_document(note: Note, key: VerifierKey) -> dict[str, Any]:
 def _text(name: str) -> str:
     """A name of a policy, which may hold octets that are no text, as text."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _write(data: bytes) -> None:
-    sys.stdout.write(data.decode())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from secure_agg.cli import exits
+from secure_agg.cli.epilog import epilog
 from secure_agg.cli.operators import operating
 from secure_agg.cli.operators.operating import (
     CoordinatorOption,
@@ -24,10 +24,20 @@ from secure_agg.cli.operators.operating import (
 from secure_agg.cli.output import JsonOption
 from secure_agg.transport.share_holders import build_share_holder
 
-app = typer.Typer(no_args_is_help=True, help="Run one of the aggregators that hold a share of every update each.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Run one of the aggregators that hold a share of every update each.",
+    epilog=epilog("secure-agg aggregator init aggregator-1 --out aggregator-1"),
+)
 
 
-@app.command("init", epilog=exits.HELP)
+@app.command(
+    "init",
+    epilog=epilog(
+        "secure-agg aggregator init aggregator-1 --out aggregator-1",
+        "secure-agg aggregator init aggregator --coordinator --out coordinator",
+    ),
+)
 def init(
     name: NameArgument,
     out: OutOption,
@@ -47,7 +57,13 @@ def init(
     operating.make_keys(name, out, identity, passphrase, share_holder=not coordinator, as_json=as_json)
 
 
-@app.command("serve", epilog=exits.HELP)
+@app.command(
+    "serve",
+    epilog=epilog(
+        "secure-agg aggregator serve aggregator-1 --trust trust.json --coordinator coordinator/operator.card "
+        "--listen 127.0.0.1:0"
+    ),
+)
 def serve(
     folder: FolderArgument,
     trust: TrustOption,

@@ -9,7 +9,8 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from secure_agg.cli import exits
+from secure_agg import files
+from secure_agg.cli.epilog import epilog
 from secure_agg.cli.operators import operating
 from secure_agg.cli.operators.operating import (
     CoordinatorOption,
@@ -35,10 +36,20 @@ from secure_agg.transport.key_holders import build_key_holder
 
 CERTIFICATE_FILE: Final = "certificate"
 
-app = typer.Typer(no_args_is_help=True, help="Set up and run the key holders of a homomorphic backend.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Set up and run the key holders of a homomorphic backend.",
+    epilog=epilog("secure-agg keyholder keys keyholder-1 --out keyholder-1"),
+)
 
 
-@app.command("init", epilog=exits.HELP)
+@app.command(
+    "init",
+    epilog=epilog(
+        "secure-agg keyholder init --trust trust.json --task default --parameters 1000 "
+        "--holder keyholder-1=keyholder-1.key --out key"
+    ),
+)
 def init(
     trust: Annotated[Path, typer.Option("--trust", metavar="FILE", help="What is pinned: the task and its operators.")],
     task: Annotated[str, typer.Option(metavar="TASK", help="The task that the key is for.")],
@@ -74,15 +85,15 @@ def init(
 
     openers, setup = deal(pins, task, parameters, identities)
     backend = pins.task(task).policy.backend
-    out.mkdir(mode=0o700, parents=True)
-    files = {name: out / f"holder-{number}.key" for number, name in enumerate(identities, 1)}
-    for name, path in files.items():
-        keystore.save(path, openers[name], backend=backend, task=task, holder=name, passphrase=words[name])
-    (out / CERTIFICATE_FILE).write_bytes(setup)
-    _report(backend, task, parameters, files, out / CERTIFICATE_FILE, setup, as_json)
+    keys = {name: out / f"holder-{number}.key" for number, name in enumerate(identities, 1)}
+    with files.new_folder(out):
+        for name, path in keys.items():
+            keystore.save(path, openers[name], backend=backend, task=task, holder=name, passphrase=words[name])
+        files.create(out / CERTIFICATE_FILE, setup, mode=0o644)
+    _report(backend, task, parameters, keys, out / CERTIFICATE_FILE, setup, as_json)
 
 
-@app.command("keys", epilog=exits.HELP)
+@app.command("keys", epilog=epilog("secure-agg keyholder keys keyholder-1 --out keyholder-1"))
 def keys(
     name: NameArgument,
     out: OutOption,
@@ -98,7 +109,13 @@ def keys(
     operating.make_keys(name, out, identity, passphrase, share_holder=False, as_json=as_json)
 
 
-@app.command("serve", epilog=exits.HELP)
+@app.command(
+    "serve",
+    epilog=epilog(
+        "secure-agg keyholder serve keyholder-1 --key key/holder-1.key --certificate key/certificate "
+        "--trust trust.json --coordinator aggregator.card --listen 127.0.0.1:0"
+    ),
+)
 def serve(
     folder: FolderArgument,
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Its file of the encryption key, from 'init'.")],

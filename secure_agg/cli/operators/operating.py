@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import getpass
 import json
-import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
 
+from secure_agg import files
+from secure_agg.cli.logs import log_to_stderr
 from secure_agg.cli.output import emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.local import keystore
@@ -85,9 +85,9 @@ def make_keys(
     )
     keys = OperatorKeys.generate(name, seed=seed, share_holder=share_holder)
     card = share_holder_card(keys)
-    out.mkdir(mode=0o700, parents=True)
-    keyfile.save(out / KEY_FILE, keys, words)
-    (out / CARD_FILE).write_bytes(card.to_bytes())
+    with files.new_folder(out):
+        keyfile.save(out / KEY_FILE, keys, words)
+        files.create(out / CARD_FILE, card.to_bytes(), mode=0o644)
     public = keys.identity.public.hex()
     document = {"name": name, "public": public, "card": str(out / CARD_FILE), "keys": str(out / KEY_FILE)}
 
@@ -143,7 +143,7 @@ def serve(
             pins.operators,
             limit=channel.DEFAULT_LIMIT if limit is None else limit,
         )
-        with _log_to_stderr():
+        with log_to_stderr():
             asyncio.run(server.serve(listening, listen, lambda bound: _ready(keys.name, bound), until_eof=until_eof))
     finally:
         attempts.close()
@@ -163,7 +163,7 @@ def ask_twice(prompt: str) -> str:
 
 
 def _ask(prompt: str) -> str:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise ConfigError("there is no terminal to ask for a passphrase: use --passphrase-file")
     return getpass.getpass(prompt)
 
@@ -171,24 +171,9 @@ def _ask(prompt: str) -> str:
 def _seed(name: str, path: Path) -> bytes:
     """The seed of an identity that ``keygen`` has made."""
     Identity.load(name, path)  # checks form and mode
-    return bytes.fromhex(path.read_text("ascii").strip())
+    return bytes.fromhex(path.read_bytes().decode("ascii").strip())
 
 
 def _ready(name: str, address: str) -> None:
-    sys.stdout.write(json.dumps({"name": name, "address": address, "pid": os.getpid()}, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps({"name": name, "address": address, "pid": os.getpid()}) + "\n")
     sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def _log_to_stderr() -> Iterator[None]:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log = logging.getLogger("secure_agg")
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        log.removeHandler(handler)

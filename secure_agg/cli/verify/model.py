@@ -5,13 +5,14 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import typer
 
-from secure_agg.cli import exits
+from secure_agg import files
+from secure_agg.cli.epilog import epilog
 from secure_agg.cli.output import JsonOption, emit, plain
 from secure_agg.errors import ConfigError, UpdateError
 from secure_agg.fl.layers import Layers
@@ -22,7 +23,9 @@ from secure_agg.protocol.evidence import Evidence
 from secure_agg.roles.auditor import Verified
 
 app = typer.Typer(
-    no_args_is_help=True, help="Look at a model in a file: npz, npy, safetensors or a PyTorch state dict."
+    no_args_is_help=True,
+    help="Look at a model in a file: npz, npy, safetensors or a PyTorch state dict.",
+    epilog=epilog("secure-agg model digest model.npz"),
 )
 
 FileArgument = Annotated[
@@ -43,7 +46,7 @@ ExportOption = Annotated[
 ]
 
 
-@app.command("digest", epilog=exits.HELP)
+@app.command("digest", epilog=epilog("secure-agg model digest model.npz", codes=False))
 def show_digest(file: FileArgument, as_json: JsonOption = False) -> None:
     """Print a model's digest: of the arrays that are averaged, in the file's order, as a round names its models.
 
@@ -108,13 +111,14 @@ def export_mean(evidence: Evidence, verified: Verified, base: Path | None, file:
             named = moved(evidence, verified, model)
         except UpdateError as error:
             raise ConfigError(f"{base}: {error.args[0]}") from error
-    try:
-        with file.open("xb") as out, zipfile.ZipFile(out, "w", allowZip64=True) as archive:
+
+    def write(out: BinaryIO) -> None:
+        with zipfile.ZipFile(out, "w", allowZip64=True) as archive:
             for name, array in named.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-    except FileExistsError:
-        raise ConfigError(f"{file} exists already: it is not overwritten") from None
+
+    files.write_new(file, write)
     return file
 
 

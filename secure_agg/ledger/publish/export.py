@@ -16,9 +16,10 @@ from typing import Final
 
 from secure_agg import locks
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, LedgerRefused, VerificationError
+from secure_agg.files import sync_directory
 from secure_agg.ledger.chain import read_record
 from secure_agg.ledger.database import Database, Leaf
-from secure_agg.ledger.evidence_store import EvidenceStore, sync_directory
+from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.tlog.head import SignedHead
 from secure_agg.tlog.note import MAX_NOTE, Note, VerifierKey
 from secure_agg.tlog.tiles import CHECKPOINT, HEIGHT, MAX_ENTRY, WIDTH, Tile, encode_bundle, tiles

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from secure_agg import formats
 from secure_agg.errors import LedgerDamaged, MalformedMessage, VerificationError
 from secure_agg.protocol.messages import Wire, decode, encode
 from secure_agg.tlog.checkpoint import Checkpoint
@@ -85,7 +86,7 @@ class ForkProof(Wire, frozen=True, tag="secure-agg/fork/1"):
         try:
             proof = decode(ForkProof, data, MAX_FORK_PROOF)
         except MalformedMessage as error:
-            raise VerificationError(f"not a fork proof: {error}") from error
+            raise VerificationError(f"not a fork proof: {error}{formats.instead(data, formats.FORK)}") from error
         if len(proof.proof) > MAX_PROOF:
             raise VerificationError(f"a consistency proof has at most {MAX_PROOF} hashes, not {len(proof.proof)}")
         return proof

@@ -2,8 +2,9 @@
 
 The standard library's threading server does: a witness answers a few short requests per log and round, each is one
 transaction on one file, and there is nothing to wait for side by side. What that server lacks is added here: a
-deadline for a whole request, a limit on bodies before they are read, and one on connections. It speaks no TLS: towards
-the Internet it stands behind a reverse proxy.
+deadline for a whole request, a limit on bodies before they are read, and one on connections, where who comes next
+takes the place of whoever has said nothing for longest. It speaks no TLS: towards the Internet it stands behind a
+reverse proxy.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ from secure_agg._version import __version__
 from secure_agg.errors import ConfigError, LedgerError
 from secure_agg.ledger.publish.deadline import DeadlineReader
 from secure_agg.ledger.witness.witness import MAX_REQUEST, Answer, Witness
+from secure_agg.transport.admission import Admission
 
 REQUEST_SECONDS: Final = 10.0
 """For a whole request to arrive, and how long a connection may stay idle."""
 MAX_CONNECTIONS: Final = 64
-"""At a time; further ones are closed at once."""
+"""At a time; for a further one an idle one is closed, see ``Admission``."""
+_THREADS: Final = 2 * MAX_CONNECTIONS
+"""Connections that wait, that are being answered, and that are closed but have not noticed yet."""
+_BACKLOG: Final = 128
 
 _ADD: Final = "/add-checkpoint"
 _BY_LOG: Final = re.compile(r"/([0-9a-f]{64})/(checkpoint|fork)")
@@ -40,6 +45,7 @@ class WitnessServer(ThreadingHTTPServer):
     """Serves one witness from threads of its own; both of its URL prefixes are ``url``."""
 
     daemon_threads = False  # closing waits for requests that are being answered
+    request_queue_size = _BACKLOG
 
     def __init__(self, witness: Witness, host: str, port: int, *, seconds: float = REQUEST_SECONDS) -> None:
         """Listen at once; requests are answered by ``start``.
@@ -55,9 +61,9 @@ class WitnessServer(ThreadingHTTPServer):
         """
         self.witness = witness
         self.seconds = seconds
-        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self._connections: set[socket.socket] = set()
-        self._connections_lock = threading.Lock()
+        self._places: Admission[socket.socket] = Admission(MAX_CONNECTIONS)
+        self._connections: set[socket.socket] = set()  # those whose threads have not ended
+        self._lock = threading.Condition()
         self._loop = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, name="witness")
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -87,7 +93,7 @@ class WitnessServer(ThreadingHTTPServer):
     def stop(self) -> None:
         """Take no more requests, finish those that have arrived, and close."""
         self.shutdown()
-        with self._connections_lock:
+        with self._lock:
             for connection in self._connections:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RD)
@@ -95,17 +101,36 @@ class WitnessServer(ThreadingHTTPServer):
         self._loop.join()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer a connection on a thread of its own, if there is room for one."""
-        if not self._slots.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        with self._connections_lock:
+        """Answer a connection on a thread of its own; where all places are taken, an idle one makes room."""
+        with self._lock:
+            self._admit(request, client_address)
+            if not self._lock.wait_for(lambda: len(self._connections) < _THREADS, self.seconds):
+                self._places.leave(request)  # so many are being answered
+                self.shutdown_request(request)
+                return
             self._connections.add(request)
         try:
             super().process_request(request, client_address)
         except BaseException:
             self._release(request)
             raise
+
+    def idle(self, request: Any, client_address: Any) -> None:
+        """A connection waits for its next request."""
+        with self._lock:
+            self._places.leave(request)
+            self._admit(request, client_address)
+
+    def busy(self, request: Any) -> None:
+        """A connection's request is there: it is not closed for another until it is answered."""
+        with self._lock:
+            self._places.leave(request)
+
+    def _admit(self, request: Any, client_address: Any) -> None:
+        closed = self._places.admit(request, str(client_address[0]))
+        if closed is not None:
+            with contextlib.suppress(OSError):
+                closed.shutdown(socket.SHUT_RDWR)  # its thread, which waits for it, ends
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """The thread's work."""
@@ -121,9 +146,10 @@ class WitnessServer(ThreadingHTTPServer):
             sys.stderr.write(f"witness: {client_address[0]}: {type(error).__name__}: {error}\n")
 
     def _release(self, request: Any) -> None:
-        with self._connections_lock:
+        with self._lock:
+            self._places.leave(request)
             self._connections.discard(request)
-        self._slots.release()
+            self._lock.notify()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -140,6 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = io.BufferedReader(self._reader)
 
     def handle_one_request(self) -> None:
+        self.server.idle(self.connection, self.client_address)
         self._reader.deadline = time.monotonic() + self.server.seconds
         super().handle_one_request()
 
@@ -179,6 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
         sys.stderr.write(f"witness: {self.address_string()}: {line}\n")
 
     def _answer(self, ask: Any) -> None:
+        self.server.busy(self.connection)
         try:
             answer: Answer = ask()
         except LedgerError as error:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, VerificationError
+from secure_agg.files import sync_directory
 from secure_agg.ledger.connection import create, make_durable, typed_errors
-from secure_agg.ledger.evidence_store import sync_directory
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.cosignature import WitnessKey, timestamp
 from secure_agg.tlog.note import Note

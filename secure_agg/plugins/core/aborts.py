@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from secure_agg import locks
+from secure_agg import files, locks
 from secure_agg.errors import SecureAggError
-from secure_agg.local import keystore
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
 
@@ -92,6 +91,6 @@ class AbortJournal:
             data = proof.to_bytes()
             path = self._folder / f"{hashlib.sha256(data).hexdigest()[:32]}.fault"
             if not path.exists():
-                keystore.write_new(path, data)
+                files.create(path, data)
             paths.append(path)
         return tuple(paths)

@@ -26,7 +26,7 @@ from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.participant import EVALUATION, round_shapes
 from secure_agg.plugins.core.phases import Ask, Attempt, one_line
-from secure_agg.plugins.homes.home import ServerHome
+from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.claims import finding_of
 from secure_agg.protocol.codec import Arrays, model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig

@@ -19,7 +19,7 @@ from secure_agg.roles.auditor import Verified
 from secure_agg.roles.memory import bonds
 
 if TYPE_CHECKING:
-    from secure_agg.plugins.homes.home import ClientHome
+    from secure_agg.plugins.homes.client import ClientHome
 
 _log = logging.getLogger("secure_agg.plugins")
 

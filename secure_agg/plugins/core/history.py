@@ -20,7 +20,7 @@ from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Ask, Payload, one_line
 from secure_agg.plugins.homes.chain import Known, encode_arrays
-from secure_agg.plugins.homes.home import ServerHome
+from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.evidence import Evidence, RoundRecord

@@ -37,7 +37,7 @@ from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec, scalars
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.homes.chain import decode_arrays
-from secure_agg.plugins.homes.home import ClientHome
+from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.journal import Key
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.codec import clipped_share, model_digest

@@ -31,7 +31,7 @@ from secure_agg.plugins.core.phases import Payload, one_line
 from secure_agg.plugins.flower import given, records, strategies, wire
 from secure_agg.plugins.flower.exchange import Reply, exchange
 from secure_agg.plugins.flower.logs import logger, relay
-from secure_agg.plugins.homes.home import ServerHome
+from secure_agg.plugins.homes.server import ServerHome
 
 _TRAIN: Final = "train"
 _EVALUATE: Final = "evaluate"

@@ -21,7 +21,7 @@ from secure_agg.plugins.core.metrics import scalars
 from secure_agg.plugins.core.participant import Participant, Trained
 from secure_agg.plugins.flower import given, records, wire
 from secure_agg.plugins.flower.logs import logger, relay
-from secure_agg.plugins.homes.home import ClientHome
+from secure_agg.plugins.homes.client import ClientHome
 
 HOME: Final = "secure-agg-home"
 """Key of the node's own configuration: the folder that holds its identity and pins."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from secure_agg import backends
+from secure_agg import backends, files
 from secure_agg.backends.contract import Backend, Opener
 from secure_agg.errors import ConfigError
 from secure_agg.fl.layers import MAX_SIGNS
@@ -25,16 +25,9 @@ from secure_agg.local.dealing import deal
 from secure_agg.local.rounds import AGGREGATOR, AGGREGATORS, KEY_HOLDERS
 from secure_agg.plugins.core.metrics import MetricCodec
 from secure_agg.plugins.core.participant import EVALUATION
-from secure_agg.plugins.homes.home import (
-    CERTIFICATE_FILE,
-    KEY_FILE,
-    PASSPHRASE_FILE,
-    TRUST_FILE,
-    ClientHome,
-    Place,
-    ServerHome,
-    check_rules,
-)
+from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
+from secure_agg.plugins.homes.folder import check_rules
+from secure_agg.plugins.homes.server import CERTIFICATE_FILE, KEY_FILE, PASSPHRASE_FILE, Place, ServerHome
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.identity import Identity, Roster, check_id
 from secure_agg.roles.trust import TaskTrust, Trust
@@ -102,38 +95,38 @@ def make(
     trust = Trust(tasks={task: pins}, operators=pinned)  # the ledger's key is added by the ledger
     openers, certificate = _deal(backend, trust, task, operators, parameters)
 
-    folder.mkdir(mode=0o700, parents=True)
-    rules: dict[str, Any] = {"checks_model": checks_model, "optimizer": optimizer, "weight_key": weight_key}
-    with ServerHome.create(folder / "server", server.identity, task, **rules) as home:
-        home.ledger.pin(task, pins, pinned)
-        if not openers:
-            home.ledger.pin(task + EVALUATION, pins, pinned)
-        trust = home.trust
-        if operators:
-            _save_keys(home.path, server)
-        if openers:
-            (home.path / CERTIFICATE_FILE).write_bytes(certificate)
-        home.place(
-            {
-                keys.name: Place(f"127.0.0.1:{FIRST_PORT + number}", share_holder_card(keys).to_bytes())
-                for number, keys in enumerate(operators)
-            }
-        )
-    trust.save(folder / TRUST_FILE)
-    for name, member in members.items():
-        ClientHome.create(folder / "clients" / name, member, trust, task, start_model=start_model, **rules).close()
-    for keys in operators:
-        own = folder / "operators" / keys.name
-        own.mkdir(mode=0o700, parents=True)
-        words = _save_keys(own, keys)
-        trust.save(own / TRUST_FILE)
-        (own / COORDINATOR_FILE).write_bytes(server.card().to_bytes())
-        if openers:
-            opener = openers[keys.name]
-            keystore.save(
-                own / HOLDER_FILE, opener, backend=backend.name, task=task, holder=keys.name, passphrase=words
+    with files.new_folder(folder):
+        rules: dict[str, Any] = {"checks_model": checks_model, "optimizer": optimizer, "weight_key": weight_key}
+        with ServerHome.create(folder / "server", server.identity, task, **rules) as home:
+            home.ledger.pin(task, pins, pinned)
+            if not openers:
+                home.ledger.pin(task + EVALUATION, pins, pinned)
+            trust = home.trust
+            if operators:
+                _save_keys(home.path, server)
+            if openers:
+                files.create(home.path / CERTIFICATE_FILE, certificate)
+            home.place(
+                {
+                    keys.name: Place(f"127.0.0.1:{FIRST_PORT + number}", share_holder_card(keys).to_bytes())
+                    for number, keys in enumerate(operators)
+                }
             )
-            (own / CERTIFICATE_FILE).write_bytes(certificate)
+        trust.save(folder / TRUST_FILE)
+        for name, member in members.items():
+            ClientHome.create(folder / "clients" / name, member, trust, task, start_model=start_model, **rules).close()
+        for keys in operators:
+            own = folder / "operators" / keys.name
+            own.mkdir(mode=0o700, parents=True)
+            words = _save_keys(own, keys)
+            trust.save(own / TRUST_FILE)
+            files.create(own / COORDINATOR_FILE, server.card().to_bytes())
+            if openers:
+                opener = openers[keys.name]
+                keystore.save(
+                    own / HOLDER_FILE, opener, backend=backend.name, task=task, holder=keys.name, passphrase=words
+                )
+                files.create(own / CERTIFICATE_FILE, certificate)
     return trust
 
 
@@ -195,7 +188,7 @@ def _deal(
 def _save_keys(folder: Path, keys: OperatorKeys) -> str:
     """Keys under a passphrase, which is in a file beside them: without it nobody could start anything unattended."""
     words = secrets.token_urlsafe(24)
-    keystore.write_new(folder / PASSPHRASE_FILE, words.encode() + b"\n")
+    files.create(folder / PASSPHRASE_FILE, words.encode() + b"\n")
     keyfile.save(folder / KEY_FILE, keys, words)
     return words
 

@@ -24,7 +24,7 @@ from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
 from secure_agg.plugins.core.phases import Ask, Payload
-from secure_agg.plugins.homes.home import ServerHome
+from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.plugins.nvflare import given, models, wire
 from secure_agg.plugins.nvflare.peers import Answer, Peers
 from secure_agg.plugins.nvflare.site import server_home

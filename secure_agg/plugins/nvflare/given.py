@@ -17,6 +17,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from nvflare.apis.fl_constant import FLContextKey, FLMetaKey, ReservedKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.job_def import JobMetaKey
@@ -89,6 +90,12 @@ def handed_over(model: FLModel, came: Shareable, fl_ctx: FLContext) -> Shareable
         known = FLContext()
         known.put(ReservedKey.RUN_NUM, peer.get_job_id(), private=False, sticky=False)
         fl_ctx.set_peer_context(known)
+    # What is digested is a value's elements in C order: how they lie in memory would be the server's to choose.
+    if model.params:
+        model.params = {
+            name: np.asarray(value, order="C") if isinstance(value, np.ndarray) else value
+            for name, value in model.params.items()
+        }
     data: Shareable = FLModelUtils.to_shareable(model)
     data.set_header(ReservedHeaderKey.TASK_NAME, wire.TRAIN)
     data.set_header(ReservedHeaderKey.TASK_ID, _text(came.get_header(ReservedHeaderKey.TASK_ID)))

@@ -25,7 +25,7 @@ from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.participant import Participant, Trained
-from secure_agg.plugins.homes.home import ClientHome
+from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.nvflare import given, wire
 from secure_agg.plugins.nvflare.models import named, trained
 from secure_agg.plugins.nvflare.site import client_home

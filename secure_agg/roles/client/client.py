@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from mpc.ring import Vector
+from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import ClientSide, Phase, PhaseKind
 from secure_agg.errors import (
     LocalProtocolError,
@@ -73,6 +74,7 @@ from secure_agg.tlog.receipt import Receipt
 _DONE: Final = "done"
 
 
+@checked_class
 class Client:
     """One client in one attempt at a round.
 

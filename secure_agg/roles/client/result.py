@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secure_agg.errors import VerificationError
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.evidence import Evidence, evidence_limit
 from secure_agg.protocol.messages import RESULT, header_limit, peek, read
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.trust import Trust
@@ -31,7 +31,7 @@ def read_result(
     message = read(
         data,
         limit=limit,
-        bulk_sizes=None,
+        bulk_sizes=range(evidence_limit(config) + 1),
         session=session,
         phase=RESULT,
         recipients=(recipient,),

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from mpc.framing import frame, integer
+from secure_agg.arguments import checked_class
 from secure_agg.errors import AlreadyReleased, StoreError
 
 Scope = tuple[str | int, ...]
@@ -27,6 +29,7 @@ _SCHEMA: Final = (
 _SELECT: Final = "SELECT value FROM pins WHERE scope = ? AND name = ?"
 
 
+@checked_class
 class AttemptStore:
     """Write-once values on SQLite; each write is on disk before the call returns. Safe to share between
     threads and processes.
@@ -43,14 +46,27 @@ class AttemptStore:
             _make_private(Path(path))
         with _typed():
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=60.0)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA secure_delete = ON")  # freed pages are overwritten
-            self._db.execute(_SCHEMA)
+        # A client without a store of its own has one in memory, which nobody else knows of and could close.
+        self._closing = weakref.finalize(self, self._db.close)
+        try:
+            with _typed():
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA secure_delete = ON")  # freed pages are overwritten
+                self._db.execute(_SCHEMA)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> AttemptStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the file; harmless when closed. A store that nobody holds any more is closed by itself."""
+        self._closing()
 
     def get(self, scope: Scope, name: str) -> bytes | None:
         """The value that stands, if any."""
@@ -106,8 +122,9 @@ def _make_private(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         mode = path.stat().st_mode
-    except OSError as error:
-        raise StoreError(f"attempt store {path} can't be opened: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        reason = getattr(error, "strerror", error)
+        raise StoreError(f"attempt store {path} can't be opened: {reason}") from error
     if mode & 0o077:
         raise StoreError(f"attempt store {path} is accessible to others: chmod 600 it")
 

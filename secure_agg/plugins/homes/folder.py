@@ -1,0 +1,114 @@
+"""What every home is, a node's or the server's: a folder of mode 0700 with ``home.json``, ``identity.key``,
+``attempts.db`` and ``lock``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from secure_agg import files, locks
+from secure_agg.errors import ConfigError
+from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
+from secure_agg.local import keystore
+from secure_agg.protocol.config import NO_DIGEST
+from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.ready import ready
+
+SETTINGS_FILE: Final = "home.json"
+STORE_FILE: Final = "attempts.db"
+LOCK_FILE: Final = "lock"
+_IDENTITY: Final = "identity.key"
+_MAX_SETTINGS: Final = 1 << 16
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="format"):
+    """What ``home.json`` says.
+
+    Attributes:
+        name: the party's id.
+        task: it works for.
+    """
+
+    name: str
+    task: str
+
+
+@contextmanager
+def new_folder(path: Path, settings: Settings, identity: Identity) -> Iterator[Path]:
+    """A new home with its identity and settings; removed again if what else it needs can't be made.
+
+    Raises:
+        ConfigError: there is something already, or the disk refuses.
+    """
+    with files.new_folder(path):
+        identity.save(path / _IDENTITY)
+        files.create(path / SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1) + b"\n")
+        yield path
+
+
+def read_settings(path: Path, kind: type[_S]) -> _S:
+    """What ``home.json`` says.
+
+    Raises:
+        ConfigError: there is no home, it is malformed, or accessible to others.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ConfigError(f"{path} is no home: {error.strerror}") from error
+    if mode & 0o077:
+        raise ConfigError(f"folder {path} is accessible to others: chmod 700 it")
+    try:
+        return msgspec.json.decode(keystore.read_private(path / SETTINGS_FILE, _MAX_SETTINGS), type=ready(kind))
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{path / SETTINGS_FILE}: {error}") from None
+
+
+def read_identity(path: Path, name: str) -> Identity:
+    """The key in a home.
+
+    Raises:
+        ConfigError: it is missing, malformed, or accessible to others.
+    """
+    try:
+        return Identity.load(name, path / _IDENTITY)
+    except OSError as error:
+        raise ConfigError(f"{path / _IDENTITY} can't be read: {error.strerror}") from error
+
+
+@contextmanager
+def locked_by(path: Path) -> Iterator[None]:
+    """Hold the lock in a file, which is made when missing.
+
+    Raises:
+        ConfigError: there can be none.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{path} can't be opened: {error.strerror}") from error
+    try:
+        locks.hold(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def check_rules(checks_model: bool, start_model: bytes | None, optimizer: ServerOptimizer) -> None:
+    """Refuse to pin what a home would not look at, see ``ClientHome``.
+
+    Raises:
+        ConfigError: a model is pinned where any is taken, or the digest is none.
+    """
+    if not checks_model and (start_model is not None or optimizer != PLAIN):
+        raise ConfigError("a home that takes any model has neither a start model nor a server optimizer to pin")
+    if start_model is not None and len(start_model) != len(NO_DIGEST):
+        raise ConfigError(f"a start model's digest is {len(NO_DIGEST)} bytes, not {len(start_model)}")

@@ -1,0 +1,263 @@
+"""The server's home: what it keeps on its own disk, and believes.
+
+Beside what every home has: ``rounds.db`` with what belongs to a ledger beside it, the server's trust file among that,
+``chain/`` and ``start/`` (the model that its task has come to, and the first). For a backend with operators also
+``operator.key`` under the passphrase in ``passphrase``, and ``operators.json``: where each operator listens, and its
+card. For a homomorphic one ``certificate``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from secure_agg import backends, files
+from secure_agg.errors import ConfigError, RemoteProtocolError
+from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
+from secure_agg.ledger.log import Ledger
+from secure_agg.local import keystore
+from secure_agg.plugins.homes.chain import Chain
+from secure_agg.plugins.homes.folder import (
+    LOCK_FILE,
+    STORE_FILE,
+    Settings,
+    check_rules,
+    locked_by,
+    new_folder,
+    read_identity,
+    read_settings,
+)
+from secure_agg.plugins.homes.journal import Journal
+from secure_agg.protocol.certificate import KeyCertificate, setup_digest
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.messages import MAX_SETUP, decode
+from secure_agg.protocol.ready import ready
+from secure_agg.roles.memory.store import AttemptStore
+from secure_agg.roles.operators import OperatorRole
+from secure_agg.roles.trust import Trust
+from secure_agg.transport import keyfile
+from secure_agg.transport.credentials import MAX_CARD, OperatorCard, OperatorKeys
+from secure_agg.transport.share_holders import aggregator_set
+
+KEY_FILE: Final = "operator.key"
+PASSPHRASE_FILE: Final = "passphrase"  # noqa: S105 - a file's name
+CERTIFICATE_FILE: Final = "certificate"
+CONNECT_S: Final = 10.0
+"""How long all operators together have to answer before a round begins."""
+_LEDGER: Final = "rounds.db"
+_OPERATORS: Final = "operators.json"
+_MAX_OPERATORS: Final = 64 * 2 * MAX_CARD
+
+
+class _ServerSettings(Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-server/2"):
+    """``checks_model``, ``optimizer`` and ``weight_key``: what the nodes' homes are made with."""
+
+    checks_model: bool
+    optimizer: ServerOptimizer = PLAIN
+    weight_key: str | None = None
+
+
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where an operator's process is.
+
+    Attributes:
+        address: ``HOST:PORT``.
+        card: what it is known by there, see ``OperatorCard``.
+    """
+
+    address: str
+    card: bytes
+
+
+class ServerHome:
+    """The server's home.
+
+    Attributes:
+        path: the folder.
+        name: id of the aggregator, as everybody has pinned it.
+        task: it coordinates.
+        identity: its key.
+        ledger: which every verified round is appended to.
+        store: durable; which attempts have begun.
+        checks_model, optimizer, weight_key: what the nodes' homes are made with, see ``ClientHome``.
+    """
+
+    def __init__(self, path: Path, settings: _ServerSettings, identity: Identity) -> None:
+        """Use ``open`` or ``create``."""
+        self.path, self.name, self.task, self.identity = path, settings.name, settings.task, identity
+        self.weight_key = settings.weight_key
+        self.store = AttemptStore(path / STORE_FILE)
+        try:
+            self.ledger = Ledger(path / _LEDGER)
+        except BaseException:
+            self.store.close()
+            raise
+        self.checks_model, self.optimizer = settings.checks_model, settings.optimizer
+
+    def __repr__(self) -> str:
+        return f"ServerHome({self.name!r}, task={self.task!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close ledger and store; harmless when closed."""
+        self.ledger.close()
+        self.store.close()
+
+    @property
+    def trust(self) -> Trust:
+        """What the server has pinned: what its ledger verifies rounds against."""
+        return self.ledger.trust
+
+    @staticmethod
+    def create(
+        path: str | Path,
+        identity: Identity,
+        task: str,
+        *,
+        checks_model: bool = True,
+        optimizer: ServerOptimizer = PLAIN,
+        weight_key: str | None = None,
+    ) -> ServerHome:
+        """Make a home with an empty ledger, which pins nothing yet: ``open`` refuses it until it does.
+
+        Args:
+            path: of a folder that is not there yet.
+            identity: the aggregator's.
+            task: it coordinates.
+            checks_model, optimizer, weight_key: see ``ClientHome``.
+
+        Raises:
+            ConfigError: there is something at ``path``.
+        """
+        check_rules(checks_model, None, optimizer)
+        settings = _ServerSettings(identity.name, task, checks_model, optimizer, weight_key)
+        with new_folder(Path(path), settings, identity) as folder:
+            return ServerHome(folder, settings, identity)
+
+    @staticmethod
+    def open(path: str | Path) -> ServerHome:
+        """Open a home.
+
+        Raises:
+            ConfigError: something is missing, malformed, or accessible to others, the identity is not a pinned
+                operator's, or no task is pinned.
+            LedgerError, StoreError: ledger or store can't be opened.
+        """
+        path = Path(path)
+        settings = read_settings(path, _ServerSettings)
+        identity = read_identity(path, settings.name)
+        for file, what in ((_LEDGER, "ledger "), (STORE_FILE, "")):
+            if not (path / file).exists():  # it would be made anew
+                raise ConfigError(f"{path} has no {what}{file}")
+        home = ServerHome(path, settings, identity)
+        try:
+            if settings.task not in home.trust.tasks:
+                raise ConfigError(f"task {settings.task!r} is not pinned in {home.ledger.trust_path}")
+            if home.trust.operators.get(home.name) != identity.public:
+                raise ConfigError(f"the identity in {path} is not the pinned operator {home.name!r}")
+        except BaseException:
+            home.close()
+            raise
+        return home
+
+    def models(self) -> tuple[Chain, Journal]:
+        """The chain of the task's models, and the first of them, ``model``. Use them under ``locked``."""
+        largest = self.trust.task(self.task).policy.max_parameters
+        chain = Chain(self.path / "chain", self.task, largest, self.optimizer)
+        return chain, Journal(self.path / "start", largest)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other threads and processes off the chain meanwhile; ledger and store need no such care.
+
+        Raises:
+            ConfigError: there can be no lock in the folder.
+        """
+        return locked_by(self.path / LOCK_FILE)
+
+    def place(self, operators: Mapping[str, Place]) -> None:
+        """Write down where the operators are, in place of what stood there."""
+        document = msgspec.json.format(msgspec.json.encode(operators), indent=1)
+        files.replace(self.path / _OPERATORS, document + b"\n", mode=0o600)
+
+    def places(self) -> dict[str, Place]:
+        """Where the operators are, by id.
+
+        Raises:
+            ConfigError: the file is missing, malformed, or accessible to others.
+        """
+        path = self.path / _OPERATORS
+        try:
+            return msgspec.json.decode(keystore.read_private(path, _MAX_OPERATORS), type=ready(dict[str, Place]))
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    @contextmanager
+    def staff(self, config: RoundConfig) -> Iterator[tuple[RoundConfig, bytes, Mapping[str, OperatorRole]]]:
+        """Connect to the operators that a round's backend has beside the aggregator.
+
+        Args:
+            config: of the round, without a setup.
+
+        Yields:
+            The configuration that names the operators' keys, the setup for the aggregator, and the operators' roles by
+                id: the configuration as it was and nothing else for a backend that has none.
+
+        Raises:
+            ConfigError: the home lacks what the backend needs, or the backend is not served over connections.
+            OperatorLost: more operators can't be reached than a round can go on without; names one.
+            BadKey: somebody else answers for an operator; names it.
+        """
+        policy = config.policy
+        backend = backends.load(policy.backend)
+        backend.check_policy(policy)
+        if backend.together:
+            raise ConfigError(f"the operators of backend {backend.name!r} work in one process: no plug-in asks them")
+        if not (backend.holders(policy) or backend.aggregators(policy)):
+            yield config, b"", {}
+            return
+        # gRPC is an extra, which only those need who have operators.
+        from secure_agg.transport.blocking import connected
+        from secure_agg.transport.channel import Endpoint
+        from secure_agg.transport.client import Operators
+
+        places = self.places()
+        try:
+            cards = {name: OperatorCard.from_bytes(place.card) for name, place in places.items()}
+            if backend.holders(policy):
+                setup = self._certificate()
+                names = decode(KeyCertificate, setup, len(MAX_SETUP)).names
+            else:
+                setup = aggregator_set(cards.values(), self.trust.operators).to_bytes()
+                names = tuple(cards)
+        except RemoteProtocolError as error:
+            raise ConfigError(f"what {self.path} says of the operators is unfit: {error}") from error
+        unknown = sorted(set(names) - set(cards))
+        if unknown:
+            raise ConfigError(f"where {unknown[0]!r} is does not stand in {self.path / _OPERATORS}")
+        endpoints = [Endpoint(places[name].address, cards[name]) for name in names]
+        least = backend.operators_needed(policy)
+        with connected(Operators(self._keys, endpoints, self.trust.operators), CONNECT_S, least) as holders:
+            yield msgspec.structs.replace(config, setup=setup_digest(setup)), setup, holders
+
+    @functools.cached_property
+    def _keys(self) -> OperatorKeys:
+        """What operators know the server by; opening the file takes a while, so it is done once."""
+        return keyfile.load(self.path / KEY_FILE, keystore.read_passphrase(self.path / PASSPHRASE_FILE))
+
+    def _certificate(self) -> bytes:
+        path = self.path / CERTIFICATE_FILE
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"certificate {path} can't be read: {error.strerror}") from error
