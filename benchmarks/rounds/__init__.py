@@ -2,5 +2,6 @@
 
 * ``suite``: which cells. ``cells``: what one is, and what it costs.
 * ``cell_rounds``: the rounds of a cell; ``cell_process``: in processes of its own, timed by pyperf.
-* ``fedavg``: the baseline. ``limits_pinned``: what one core and the disk can do.
+* ``fedavg``: the baseline. ``training``: what a client does anyway.
+* ``limits_pinned``: what one core and the disk can do.
 """

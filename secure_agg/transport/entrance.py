@@ -21,8 +21,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final, cast
 
+from secure_agg.admission import Admission
 from secure_agg.errors import ConfigError
-from secure_agg.transport.admission import Admission
 
 STRANGERS: Final = 128
 """Connections that no call has come over yet, at a time."""

@@ -29,6 +29,8 @@ from mpc.paillier.packing import (
 from mpc.paillier.paillier import Encryptor, PaillierError, PublicKey, SecretKey, generate
 from mpc.ring import Vector
 
+pytestmark = pytest.mark.slow  # compiles the Montgomery kernels, and works with keys of 2,048 bits
+
 
 @pytest.fixture(scope="module")
 def encryptor() -> Encryptor:

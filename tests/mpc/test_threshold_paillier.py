@@ -22,6 +22,8 @@ from zk.partial_decryption import (
     verify,
 )
 
+pytestmark = pytest.mark.slow  # works with keys of 2,048 bits
+
 MEMBERS = ("north", "east", "south", "west")
 PLAIN = [0, 1, 424242, PUBLIC.n - 1]
 CONTEXT = b"session 7, release"

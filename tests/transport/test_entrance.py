@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from support.operators import ANYWHERE, COORDINATOR, OPERATOR, ROSTER, operators, running
 
+from secure_agg.admission import Admission, neighbourhood
 from secure_agg.errors import ConfigError
 from secure_agg.roles.trust import Trust
 from secure_agg.transport import entrance, keyfile, server
-from secure_agg.transport.admission import Admission, neighbourhood
 from secure_agg.transport.channel import Endpoint
 from secure_agg.transport.entrance import HANDSHAKE_S, OF_ONE_PEER, Entrance
 from secure_agg.transport.server import OperatorServer

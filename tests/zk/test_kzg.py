@@ -24,6 +24,8 @@ from secure_agg.ledger.evm import statement
 from zk import kzg
 from zk.commitment import Commitment, add
 
+pytestmark = pytest.mark.slow  # loads the ceremony of EIP-4844 twice
+
 R = kzg.MODULUS
 INFINITY = bytes([0xC0]) + bytes(47)
 scalars = st.integers(0, R - 1)

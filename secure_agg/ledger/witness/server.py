@@ -23,10 +23,10 @@ from types import TracebackType
 from typing import Any, Final
 
 from secure_agg._version import __version__
+from secure_agg.admission import Admission
 from secure_agg.errors import ConfigError, LedgerError
 from secure_agg.ledger.publish.deadline import DeadlineReader
 from secure_agg.ledger.witness.witness import MAX_REQUEST, Answer, Witness
-from secure_agg.transport.admission import Admission
 
 REQUEST_SECONDS: Final = 10.0
 """For a whole request to arrive, and how long a connection may stay idle."""
