@@ -166,10 +166,18 @@ class Session:
                 trained as one says would be taken for the result of the other.
             SecureAggError: this node refuses.
         """
+        self._refusal = None
+        try:
+            self._join(model)
+        except Exception as error:
+            self._refusal = error
+            raise
+
+    def _join(self, model: FLModel) -> None:
         with self._begins:
             if self._joining is not None and self._joining.task is not threading.current_thread():
                 raise PolicyViolation("a train task came while another one is under way")
-            request, self._request, self._refusal = self._request, None, None
+            request, self._request = self._request, None
             self.abandon()
             if request is None:
                 raise LocalProtocolError("a train task came without a request to join a round")
@@ -179,8 +187,8 @@ class Session:
             self._joining = joining
         try:
             joining.checked()
-        except Exception as error:
-            self._refusal = error
+        except Exception:
+            self._joining = None  # a task that was refused is over, whatever thread the next one comes in
             raise
 
     def joined(self, result: FLModel) -> bytes:
