@@ -83,7 +83,7 @@ def read_settings(path: Path, kind: type[_S], whose: str) -> _S:
     try:
         return msgspec.json.decode(data, type=ready(kind))
     except msgspec.MsgspecError as error:
-        raise ConfigError(f"{path / SETTINGS_FILE} is not of {whose} home: {error}") from None
+        raise ConfigError(f"{path / SETTINGS_FILE}: not as in {whose} home: {error}") from None
 
 
 def read_digest(path: Path, text: str | None) -> bytes | None:
