@@ -21,6 +21,7 @@
     │       │   └── Disputed        one that contradicts another party's word: refused, and nobody is accused
     │       ├── BadShare            a share that is not the one its dealer vouched for
     │       └── PolicyViolation     a request that breaks the rules the receiver has pinned
+    │           └── AnotherModel    one over a model that this node's do not lead to: refused, and nobody is accused
     ├── RoundAborted                the round can't go on
     │   ├── TooFewClients
     │   ├── DealerFault             valid shares of one client rebuild a wrong secret: it is named
@@ -28,7 +29,8 @@
     │   ├── OperatorFault           an operator's answer is provably wrong: it is named
     │   ├── OperatorLost            an operator is gone, or does not answer in time: it is named
     │   ├── Unattributed            the sum, or a share, is not what was promised, and nobody can be named
-    │   └── TaskSpent               this client has signed from this start model: only a new model helps
+    │   ├── TaskSpent               this client has signed from this start model: only a new model helps
+    │   └── RunStopped              no round of a framework's run can succeed, or none has: says how to go on
     ├── AlreadyReleased             a second statement or release is asked for; refused, even after a restart
     ├── StoreError                  the attempt store can't be read or written
     ├── VerificationError           evidence, record or receipt is not what it claims to be
@@ -147,6 +149,13 @@ class PolicyViolation(RemoteProtocolError):
     """A request breaks rules that the receiver has pinned."""
 
 
+class AnotherModel(PolicyViolation):
+    """A round over a model other than the one that follows from the results this node has verified, or than the first
+    one it knows. A server that crafts models looks the same as one that was started anew from a fresh model, or a node
+    whose memory is gone: ``culprit`` is None.
+    """
+
+
 class RoundAborted(SecureAggError):
     """The round can't go on. Nothing is returned and nothing written."""
 
@@ -179,6 +188,12 @@ class Unattributed(RoundAborted):
 
 class TaskSpent(RoundAborted):
     """This client has signed a statement for this start model and joins nothing more that starts from it."""
+
+
+class RunStopped(RoundAborted):
+    """A framework's run ends here: no round of it can succeed, or none has. An app that goes on would put a model that
+    nothing was learned by in the place of an earlier result.
+    """
 
 
 class AlreadyReleased(SecureAggError):

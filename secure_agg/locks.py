@@ -17,11 +17,30 @@ def hold(descriptor: int) -> None:
     Raises:
         ConfigError: this system has no such locks, or this file system.
     """
+    _flock(descriptor, "LOCK_EX")
+
+
+def hold_at_once(descriptor: int) -> bool:
+    """Lock this file or folder until the descriptor is closed, if nobody else has; whether it is locked now.
+
+    Raises:
+        ConfigError: see ``hold``.
+    """
+    try:
+        _flock(descriptor, "LOCK_EX", "LOCK_NB")
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _flock(descriptor: int, *flags: str) -> None:
     try:
         fcntl: Any = importlib.import_module("fcntl")
     except ImportError:
         raise ConfigError("this system has no locks on files (flock): Linux has, and is what is tested") from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, sum(getattr(fcntl, flag) for flag in flags))
+    except BlockingIOError:
+        raise
     except OSError as error:
         raise ConfigError(f"this file system has no locks on files (flock: {error.strerror})") from error

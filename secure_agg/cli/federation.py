@@ -13,11 +13,12 @@ from rich.console import Console
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
-from secure_agg.fl.model_files import digest_argument
+from secure_agg.fl.model_files import digest_argument, start_digest, write_model
 from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer
+from secure_agg.plugins.core.history import last_model
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
-from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.plugins.homes.server import PHASE_S, ServerHome
 from secure_agg.protocol.config import Option, Policy
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.trust import Trust
@@ -138,6 +139,15 @@ def init(
     server_tau: TauOption = None,
     any_model: AnyOption = False,
     weight_key: WeightOption = None,
+    phase_seconds: Annotated[
+        float,
+        typer.Option(
+            "--phase-seconds",
+            metavar="S",
+            help="How long nodes have to answer in each phase after training, at least: it is three times as long as "
+            "the slowest message of a run so far.",
+        ),
+    ] = PHASE_S,
     as_json: JsonOption = False,
 ) -> None:
     """Make the homes of a federation: the server's, the clients', and those of the backend's operators.
@@ -181,6 +191,7 @@ def init(
         start_model=start,
         optimizer=optimizer,
         weight_key=weight_key,
+        phase_s=phase_seconds,
     )
     with ServerHome.open(folder / "server") as home:
         places = home.places()
@@ -264,6 +275,48 @@ def join(
     def show(console: Console) -> None:
         rows = {"client": f"{name}, task {task}", "home": f"{folder}, to name in its node's configuration"}
         show_fields(console, rows | _shown(start, optimizer, any_model=any_model))
+
+    emit(document, as_json, show)
+
+
+@app.command("model", epilog=epilog("secure-agg federation model homes/server --out model.npz"))
+def model(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The server's home, or the folder of all homes.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write it there, under a new name: .npz; .npy if it is one array; .pt for PyTorch's state dict.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the last verified model of a server's task, and write it to a file: what the next run has to start from."""
+    server = folder / "server"
+    with ServerHome.open(server if server.is_dir() and (folder / "clients").is_dir() else folder) as home:
+        task, found = home.task, last_model(home)
+    if found is None:
+        raise ConfigError(f"task {task!r} has no verified round yet: it begins with its first model")
+    record, named = found
+    if out is not None:
+        write_model(out, named)
+    document: dict[str, Any] = {
+        "task": task,
+        "round": record.round,
+        "digest": start_digest(named).hex(),
+        "arrays": len(named),
+        "file": str(out) if out is not None else None,
+    }
+
+    def show(console: Console) -> None:
+        rows = {
+            "task": task,
+            "round": f"{record.round}, the last verified one",
+            "model": f"{document['digest']}, {len(named)} arrays",
+            "file": str(out) if out is not None else "not written: --out FILE writes it",
+        }
+        show_fields(console, rows)
 
     emit(document, as_json, show)
 

@@ -3,22 +3,25 @@
     secure_agg.fl.model_files.start_digest(network.state_dict()).hex()          # of what an app begins with
     secure_agg.fl.model_files.start_digest(read_model(Path("start.npz"))).hex()
 
-NumPy's files, safetensors and PyTorch's state dicts are read. Nothing is unpickled but tensors, by PyTorch's own reader
-of weights; PyTorch and safetensors are imported when a file needs them.
+NumPy's files, safetensors and PyTorch's state dicts are read, and written where there is no file yet. Nothing is
+unpickled but tensors, by PyTorch's own reader of weights; PyTorch and safetensors are imported when a file needs them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from secure_agg.errors import ConfigError, UpdateError
+from secure_agg.extras import command
 from secure_agg.fl.layers import Layers
 from secure_agg.protocol.codec import model_digest
 
@@ -86,6 +89,42 @@ def read_model(path: str | Path) -> dict[str, npt.NDArray[Any]]:
         raise ConfigError(f"{path} is no model that can be read: {type(error).__name__}: {error}") from error
 
 
+def write_npz(file: IO[bytes], model: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays by name, in order, as ``numpy.savez`` does, whatever the names are."""
+    with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+        for name, array in model.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+def write_model(path: str | Path, model: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write a model into a new file, of the kind that its name ends in.
+
+    Args:
+        path: ends in ``.npz``; ``.npy`` for a model of one array; ``.pt`` or ``.pth`` for PyTorch's state dict.
+        model: its arrays by name, in its order. An ``.npy`` file drops the name.
+
+    Raises:
+        ConfigError: there is a file already, it can't be written, or its name ends in something else.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        content = functools.partial(write_npz, model=model)
+    elif path.suffix == ".npy" and len(model) == 1:
+        content = functools.partial(np.save, arr=next(iter(model.values())), allow_pickle=False)
+    elif path.suffix in (".pt", ".pth"):
+        content = functools.partial(_save_torch, path=path, model=model)
+    else:
+        raise ConfigError(f"{path}: a model of {len(model)} arrays is written as .npz, .pt or .pth; one array as .npy")
+    try:
+        with path.open("xb") as file:
+            content(file)
+    except FileExistsError:
+        raise ConfigError(f"{path} exists already: it is not overwritten") from None
+    except OSError as error:
+        raise ConfigError(f"model {path} can't be written: {error.strerror or error}") from error
+
+
 def digest_argument(text: str) -> bytes:
     """What a command line names a model by: 64 hexadecimal digits of its digest, or a file that holds it.
 
@@ -148,11 +187,20 @@ def _read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _read_torch(path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        import torch
-    except ImportError:
-        raise ConfigError(f"{path} needs PyTorch: pip install 'secure-agg[demo]'") from None
+    torch = _torch(path)
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ConfigError(f"{path} holds no state dict: save model.state_dict() and nothing around it")
     return {str(name): _of_tensor(value) for name, value in state.items()}
+
+
+def _save_torch(file: IO[bytes], path: Path, model: Mapping[str, npt.NDArray[Any]]) -> None:
+    torch = _torch(path)
+    torch.save({name: torch.from_numpy(np.array(array, order="C")) for name, array in model.items()}, file)
+
+
+def _torch(path: Path) -> Any:
+    try:
+        return importlib.import_module("torch")
+    except ImportError:
+        raise ConfigError(f"{path} needs PyTorch: {command('demo')}") from None

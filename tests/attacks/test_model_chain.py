@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.plugin_rounds import NAMES, Nodes, World, a_world, introduce, model
 
-from secure_agg.errors import MalformedMessage, PolicyViolation, SecureAggError, StoreError, TooFewClients
+from secure_agg.errors import AnotherModel, MalformedMessage, SecureAggError, StoreError, TooFewClients
 from secure_agg.fl.server_optimizers import NAMES as OPTIMIZERS
 from secure_agg.fl.server_optimizers import ServerOptimizer
 from secure_agg.plugins.core import parcels
@@ -118,7 +118,7 @@ def test_a_crafted_model_is_refused_in_a_later_round_under_every_optimizer() -> 
         nodes = Nodes(world.homes, {name: train(imprinted(), x) for name, x in records().items()}, imprinted())
         with pytest.raises(TooFewClients):
             world.coordinator.round(imprinted(), nodes)
-        assert refusals(nodes) == {PolicyViolation}
+        assert refusals(nodes) == {AnotherModel}
         assert nodes.trained == []
 
 
@@ -132,8 +132,8 @@ def test_the_pinned_model_is_named_where_another_comes() -> None:
             world.coordinator.round(moved(model()), nodes)
         assert nodes.trained == []
         for _, error in nodes.errors:
-            assert isinstance(error, PolicyViolation)
-            assert (error.phase, error.culprit) == ("advertise", "aggregator")
+            assert isinstance(error, AnotherModel)
+            assert (error.phase, error.culprit) == ("advertise", None)
             assert START.hex()[:16] in str(error)
             assert model_digest(moved(model())).hex()[:16] in str(error)
             assert "pinned start model" in str(error)
@@ -162,7 +162,7 @@ def test_without_a_pin_the_first_model_is_chosen_once(world: World) -> None:
         nodes = world.nodes(other)
         with pytest.raises(TooFewClients):
             asks(nodes)
-        assert refusals(nodes) == {PolicyViolation}
+        assert refusals(nodes) == {AnotherModel}
     follow(world, 1)
 
 
@@ -194,7 +194,7 @@ def test_a_node_that_has_lost_its_models_takes_no_first_one_again(world: World) 
     nodes = world.nodes(moved(at))
     with pytest.raises(TooFewClients):
         world.coordinator.evaluate(moved(at), nodes.evaluating())
-    assert refusals(nodes) == {PolicyViolation}
+    assert refusals(nodes) == {AnotherModel}
     for path in world.homes.values():
         shutil.rmtree(path / "chain")
     world.coordinator = Coordinator(world.server)
@@ -212,7 +212,7 @@ def test_a_free_model_is_not_evaluated(rounds: int) -> None:
             nodes = world.nodes(free)
             with pytest.raises(TooFewClients):
                 world.coordinator.evaluate(free, nodes.evaluating())
-            assert refusals(nodes) == {PolicyViolation}
+            assert refusals(nodes) == {AnotherModel}
         nodes = world.nodes(at)
         Coordinator(world.server).evaluate(at, nodes.evaluating())
         assert nodes.errors == []
@@ -245,7 +245,7 @@ def test_nodes_compute_the_very_model_that_the_server_goes_on_from(name: str) ->
             nodes = world.nodes([x.astype(y.dtype) for x, y in zip(plain, at, strict=True)])
             with pytest.raises(TooFewClients):
                 world.coordinator.round(list(nodes.model), nodes)
-            assert refusals(nodes) == {PolicyViolation}
+            assert refusals(nodes) == {AnotherModel}
 
 
 @pytest.mark.parametrize("silent", [("hello", 0), ("join", 0), ("step", 1), ("result", 0)])
@@ -292,7 +292,7 @@ def test_nodes_that_pin_another_optimizer_say_which() -> None:
         nodes = world.nodes(at, seed=1)
         with pytest.raises(TooFewClients):
             world.coordinator.round(at, nodes)
-        assert refusals(nodes) == {PolicyViolation}
+        assert refusals(nodes) == {AnotherModel}
         assert all("1 verified means lead to with '--server-optimizer FedAvg'" in str(e) for _, e in nodes.errors)
 
 
@@ -347,10 +347,10 @@ def test_a_result_over_another_model_than_the_pinned_one_is_nobodys_history() ->
         other = moved(model())
         nodes = world.nodes(other)
         at = world.coordinator.round(other, nodes).model
-        assert {(name, type(error)) for name, error in nodes.errors} == {("west", PolicyViolation)}
+        assert {(name, type(error)) for name, error in nodes.errors} == {("west", AnotherModel)}
         nodes = world.nodes(at, seed=1)
         assert "west" not in world.coordinator.round(at, nodes).participants
-        assert {(name, type(error)) for name, error in nodes.errors} == {("west", PolicyViolation)}
+        assert {(name, type(error)) for name, error in nodes.errors} == {("west", AnotherModel)}
         assert "west" not in nodes.trained
 
 

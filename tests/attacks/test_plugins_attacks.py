@@ -16,9 +16,9 @@ from support.plugin_rounds import METRICS, NAMES, WEIGHTS, Model, Nodes, World, 
 
 from secure_agg.errors import (
     AlreadyReleased,
+    AnotherModel,
     LedgerError,
     MalformedMessage,
-    PolicyViolation,
     SecureAggError,
     StoreError,
     TaskSpent,
@@ -240,7 +240,7 @@ def test_a_crash_while_a_result_is_taken_leaves_nothing_undone(
     nodes = world.nodes(edited)
     with pytest.raises(TooFewClients):
         world.coordinator.round(edited, nodes)
-    assert {(name, type(error)) for name, error in nodes.errors} == {(name, PolicyViolation) for name in NAMES}
+    assert {(name, type(error)) for name, error in nodes.errors} == {(name, AnotherModel) for name in NAMES}
 
 
 # --- the model ------------------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_a_server_that_keeps_the_result_back_still_can_t_go_on_from_another_mode
     nodes = world.nodes(edited)
     with pytest.raises(TooFewClients):
         world.coordinator.round(edited, nodes)
-    assert {type(error) for _, error in nodes.errors} == {PolicyViolation}
+    assert {type(error) for _, error in nodes.errors} == {AnotherModel}
     assert nodes.trained == []
     nodes = world.nodes(outcome.model, seed=1)
     world.coordinator.round(outcome.model, nodes)

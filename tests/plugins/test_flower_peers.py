@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,9 @@ from support.federation import bulk_of, edit, edit_first, forge, replace
 from support.flower_nodes import Fleet, Seen, app_of, flower_log, meddle, members, model_of, record, silent_from, start
 
 from benchmarks.plugins.nodes import App, Node
+from secure_agg.errors import RunStopped
 from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.history import History
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.flower import wire
 from secure_agg.plugins.homes.server import ServerHome
@@ -61,8 +64,9 @@ def test_with_too_few_nodes_the_model_stays_and_the_run_says_so(tmp_path: Path) 
     app = app_of()
     fleet = Fleet.make(tmp_path, members(2, app) | {"m2": silent_from(app, 1)})
     with flower_log() as log:
-        result = fleet.run(rounds=2)
-    assert not result.arrays  # Flower's own word for: nothing has changed
+        said = fleet.stops(rounds=2)
+    assert "no round of this run is verified" in said
+    assert "m2: it did not answer within 2 s" in said
     assert [abort["error"] for abort in fleet.aborts()] == ["TooFewClients"] * 2
     assert any("TooFewClients: 2 clients advertised" in line and "the model stays as it was" in line for line in log)
 
@@ -152,7 +156,7 @@ def test_a_malicious_server_is_refused_by_name(attack, error: str, rounds_traine
     me = server_of(tmp_path)
     for node in fleet.grid.nodes.values():
         node.app = meddle(node.app, down=attack(me))
-    with flower_log() as log:
+    with flower_log() as log, contextlib.suppress(RunStopped):
         fleet.run(rounds=2)
     refusals = [line for line in log if "out of the round" in line or "not confirmed" in line]
     assert sum(error in line for line in refusals) >= 3
@@ -225,13 +229,17 @@ class Steered(FedAvg):
         return arrays, metrics
 
 
-def test_nodes_dont_train_on_a_model_that_the_verified_mean_has_not_made(tmp_path: Path) -> None:
+def test_nodes_dont_train_on_a_model_that_the_verified_mean_has_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = Seen()
     fleet = Fleet.make(tmp_path, members(3, app_of(seen=seen)))
+    monkeypatch.setattr(History, "check", lambda *_: None)  # a server that knows what it does
     with flower_log() as log:
-        fleet.run(Steered(fraction_evaluate=0.0), rounds=2, custom_strategy=True)
+        said = fleet.stops(Steered(fraction_evaluate=0.0), rounds=2, custom_strategy=True)
+    assert "3 of 3 nodes know another" in said
     assert sorted(seen.trained) == [0, 1, 2]
-    assert sum("PolicyViolation" in line and "verified mean" in line for line in log) == 3
+    assert sum("AnotherModel" in line and "verified mean" in line for line in log) == 3
     assert [abort["error"] for abort in fleet.aborts()] == ["TooFewClients"]
 
 

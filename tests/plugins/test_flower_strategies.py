@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,9 +27,10 @@ from flwr.serverapp.strategy import (
 )
 from support.flower_nodes import Fleet, Seen, app_of, flower_log, members, model_of, record, start
 
-from secure_agg.errors import ConfigError
+from secure_agg.errors import ConfigError, RunStopped
 from secure_agg.fl.model_files import start_digest
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
+from secure_agg.plugins.core.history import History
 from secure_agg.plugins.flower import strategies
 from secure_agg.plugins.homes import federation
 from secure_agg.protocol.config import Policy
@@ -109,15 +111,18 @@ def test_an_optimizer_that_does_nothing_is_fedavg(tmp_path: Path) -> None:
     assert Fleet.make(tmp_path, members(3, app_of())).run(FedAvgM(fraction_evaluate=0.0)).arrays
 
 
-def test_a_crafted_first_model_is_refused_by_every_node(tmp_path: Path) -> None:
+def test_a_crafted_first_model_is_refused_by_every_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen()
     fleet = Fleet.make(tmp_path, members(3, app_of(seen=seen)), rules={"start_model": start_digest(start())})
     crafted = start() | {"bias": np.array(0.125)}
+    assert "the start model that is pinned" in fleet.stops(model=crafted)  # by the server's own home
+    monkeypatch.setattr(History, "check", lambda *_: None)
     with flower_log() as log:
-        fleet.run(model=crafted)
+        assert "3 of 3 nodes know another" in fleet.stops(model=crafted)
     assert [abort["error"] for abort in fleet.aborts()] == ["TooFewClients"]
     assert any("pinned start model" in line for line in log)
     assert seen.trained == []
+    monkeypatch.undo()
     fleet.run()
     assert sorted(seen.trained) == [0, 1, 2]
 
@@ -151,7 +156,7 @@ class Crafting(FedAvg):
 def test_a_strategy_of_ones_own_is_followed_by_homes_that_take_any_model_only(checks: bool, tmp_path: Path) -> None:
     seen = Seen()
     fleet = Fleet.make(tmp_path, members(3, app_of(seen=seen)), rules={"checks_model": checks})
-    with flower_log() as log:
+    with flower_log() as log, pytest.raises(RunStopped) if checks else contextlib.nullcontext():
         fleet.run(Crafting(), rounds=2, custom_strategy=True)
     assert len(seen.trained) == (3 if checks else 6)
     assert len(seen.evaluated) == (0 if checks else 3)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,22 +21,27 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.np.recipes.fedavg import NumpyFedAvgRecipe
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.app_common.widgets.convert_to_fed_event import ConvertToFedEvent
+from nvflare.app_common.workflows.fedavg import FedAvg
 from nvflare.private.privacy_manager import Scope
 from support.nvflare_network import Network
 
 from secure_agg.errors import (
+    AnotherModel,
     ConfigError,
     LocalProtocolError,
     MalformedMessage,
     PolicyViolation,
     RoundAborted,
+    RunStopped,
     WrongContext,
 )
 from secure_agg.fl.model_files import start_digest
 from secure_agg.fl.server_optimizers import ServerOptimizer
 from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.history import History, last_model
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.homes import federation
+from secure_agg.plugins.homes import federation, tenants
+from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.plugins.nvflare import configure, controller, secure, wire
 from secure_agg.plugins.nvflare.controller import SecureFedAvg
 from secure_agg.protocol.codec import FixedPoint
@@ -215,6 +222,50 @@ def test_too_few_sites_leave_the_model_as_it_was(world: World, caplog: pytest.Lo
     assert world.aborts() == ["TooFewClients"]
 
 
+def test_a_job_without_a_verified_round_fails_and_saves_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[FLModel] = []
+    controller = world.network.controller
+    monkeypatch.setattr(FedAvg, "save_model", lambda self, model: saved.append(model))
+    monkeypatch.setattr(controller, "num_rounds", 2)
+    for name in ("south", "west"):
+        world.sites[name].strip(job=True, site=True)
+    controller.save_model(world.network.round(PARAMS))
+    assert saved == []
+    controller.current_round = 1
+    with pytest.raises(RunStopped, match="no round of this run is verified"):
+        world.network.round(PARAMS)
+
+
+def test_a_job_that_loses_its_sites_ends_with_the_last_verified_model(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[FLModel] = []
+    controller = world.network.controller
+    monkeypatch.setattr(FedAvg, "save_model", lambda self, model: saved.append(model))
+    monkeypatch.setattr(controller, "num_rounds", 2)
+    first = world.network.round(PARAMS)
+    controller.save_model(first)
+    for name in ("south", "west"):
+        world.sites[name].strip(job=True, site=True)
+    controller.current_round = 1
+    controller.save_model(world.network.round(first.params))
+    for model in saved:
+        assert all(np.array_equal(model.params[key], value) for key, value in first.params.items())
+    with ServerHome.open(world.folder / "server") as home:
+        record, kept = last_model(home) or pytest.fail("nothing is kept")
+    assert record.round == 0
+    assert all(np.array_equal(kept[key], value) for key, value in first.params.items())
+
+
+def test_a_job_from_another_model_fails_in_its_first_round_with_the_cure(world: World) -> None:
+    world.network.round(world.network.round(PARAMS).params)
+    before = (world.folder / "server" / "model.npz").read_bytes()
+    with pytest.raises(RunStopped, match=r"2 verified results .* federation model .*server --out FILE"):
+        world.network.round(PARAMS)
+    assert (world.folder / "server" / "model.npz").read_bytes() == before
+    assert all(len(site.left) == 2 for site in world.sites.values()), "nobody was asked"
+
+
 def test_a_result_in_clear_is_not_looked_at(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """NVFlare's own filters pass what they don't know; ours missing, the site's model would be summed as it is."""
     world.sites["south"].strip(job=True, site=True)
@@ -288,7 +339,9 @@ def test_a_server_that_shows_another_model_to_one_site_does_not_have_it_trained_
     assert isinstance(site.errors[0], WrongContext)
 
 
-def test_a_model_that_is_not_the_verified_mean_is_not_trained_on(world: World) -> None:
+def test_a_model_that_is_not_the_verified_mean_is_not_trained_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     result = world.network.round(PARAMS)
     edited = {**result.params, "w": result.params["w"] + np.float32(0.125)}
     trained: list[str] = []
@@ -299,18 +352,29 @@ def test_a_model_that_is_not_the_verified_mean_is_not_trained_on(world: World) -
 
     for site in world.sites.values():
         site.train = note
-    assert world.network.round(edited).metrics is None
-    assert all(isinstance(site.errors[0], PolicyViolation) for site in world.sites.values())
+    monkeypatch.setattr(History, "check", lambda *_: None)  # a server that knows what it does
+    with pytest.raises(RunStopped, match=r"4 of 4 nodes know another"):
+        world.network.round(edited)
+    assert all(isinstance(site.errors[0], AnotherModel) for site in world.sites.values())
     assert trained == []
+    assert "answers AnotherModel" in caplog.text
     check(world.network.round(result.params), result.params)
 
 
-def test_a_first_model_that_is_not_the_pinned_one_is_not_trained_on(tmp_path: Path) -> None:
+def test_a_first_model_that_is_not_the_pinned_one_is_not_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World(tmp_path, start_model=start_digest(PARAMS))
     with contextlib.closing(world.network):
-        assert world.network.round({**PARAMS, "w": PARAMS["w"] + np.float32(0.125)}).metrics is None
+        another = {**PARAMS, "w": PARAMS["w"] + np.float32(0.125)}
+        with pytest.raises(RunStopped, match="start model that is pinned"):  # by the server's own home
+            world.network.round(another)
+        assert all(site.left == [] for site in world.sites.values())
+        monkeypatch.setattr(History, "check", lambda *_: None)
+        with pytest.raises(RunStopped, match="4 of 4 nodes know another"):
+            world.network.round(another)
         for site in world.sites.values():
-            assert isinstance(site.errors[0], PolicyViolation)
+            assert isinstance(site.errors[0], AnotherModel)
             assert "pinned start model" in str(site.errors[0])
         check(world.network.round(PARAMS), PARAMS)
 
@@ -359,10 +423,22 @@ def test_a_server_that_is_not_pinned_gets_no_answer(tmp_path: Path, caplog: pyte
 
 def test_two_sites_are_not_one_member(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.network.round(PARAMS)
-    double = world.network.add("double", world.folder / "clients" / "north")
+    copy = shutil.copytree(world.folder / "clients" / "north", world.folder / "copy")  # on another machine, say
+    double = world.network.add("double", copy)
     world.network.controller._peers.identify(["double"])
     assert "DuplicateMessage: site 'north' has answered for 'north' too" in caplog.text
     assert double.left == []
+
+
+def test_two_nodes_can_t_have_one_home(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is told by its own side, before it has answered anything."""
+    monkeypatch.setattr(tenants, "_PATIENCE_S", 0.0)
+    double = world.network.add("double", world.folder / "clients" / "north")
+    assert f"is in use by process {os.getpid()}: two nodes can't have one home" in double.engine.panics[0]
+    assert double.engine.handlers == {}
+    world.sites["north"].close()
+    again = world.network.add("again", world.folder / "clients" / "north")
+    assert again.engine.panics == []
 
 
 @pytest.mark.parametrize(

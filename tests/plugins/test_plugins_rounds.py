@@ -23,10 +23,10 @@ from support.plugin_rounds import (
 
 from secure_agg.errors import (
     AlreadyReleased,
+    AnotherModel,
     BadSignature,
     LocalProtocolError,
     MalformedMessage,
-    PolicyViolation,
     SecureAggError,
     TooFewClients,
     UnknownSender,
@@ -197,8 +197,9 @@ def test_a_model_that_is_not_the_verified_mean_is_refused(world: World) -> None:
     nodes = world.nodes(edited)
     with pytest.raises(TooFewClients):
         world.coordinator.round(edited, nodes)
-    assert refusals(nodes) == {PolicyViolation}
-    assert {(error.phase, error.culprit) for _, error in nodes.errors} == {("advertise", "aggregator")}
+    assert refusals(nodes) == {AnotherModel}
+    assert {(error.phase, error.culprit) for _, error in nodes.errors} == {("advertise", None)}
+    assert all("not the model that follows" in str(error) for _, error in nodes.errors)
     assert nodes.trained == []
 
 

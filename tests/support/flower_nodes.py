@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg, Result, Strategy
 
 from benchmarks.plugins.nodes import App, Nodes
+from secure_agg.errors import RunStopped
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.flower import SecureGrid, secure_mod, wire
 from secure_agg.plugins.homes import federation
@@ -144,6 +146,12 @@ class Fleet:
         strategy = strategy or FedAvg(fraction_evaluate=0.0)
         grid = self.secure(strategy, **options)
         return strategy.start(grid, record(model or start()), num_rounds=rounds, timeout=2.0)
+
+    def stops(self, strategy: Strategy | None = None, rounds: int = 1, **options: Any) -> str:
+        """What a run says that ends by an error, as every run does of which no round is verified."""
+        with pytest.raises(RunStopped) as stopped:
+            self.run(strategy, rounds, **options)
+        return str(stopped.value)
 
     def aborts(self) -> list[dict[str, Any]]:
         path = self.folder / "server" / "aborts.jsonl"

@@ -14,8 +14,9 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Train for some rounds."""
     strategy = FedAvg()
+    secure = SecureGrid(grid, strategy, home=context.run_config["home"])
     strategy.start(
-        grid=SecureGrid(grid, strategy, home=context.run_config["home"]),
-        initial_arrays=ArrayRecord(first_model()),
+        grid=secure,
+        initial_arrays=secure.last_model() or ArrayRecord(first_model()),
         num_rounds=context.run_config["num-server-rounds"],
     )

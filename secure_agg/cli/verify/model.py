@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
-import numpy as np
 import numpy.typing as npt
 import typer
 
-from secure_agg import files
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.output import JsonOption, emit, plain
 from secure_agg.errors import ConfigError, UpdateError
 from secure_agg.fl.layers import Layers
-from secure_agg.fl.model_files import read_model
+from secure_agg.fl.model_files import read_model, write_model
 from secure_agg.fl.model_match import MEANINGS, check_base, match, moved
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.evidence import Evidence
@@ -111,14 +108,7 @@ def export_mean(evidence: Evidence, verified: Verified, base: Path | None, file:
             named = moved(evidence, verified, model)
         except UpdateError as error:
             raise ConfigError(f"{base}: {error.args[0]}") from error
-
-    def write(out: BinaryIO) -> None:
-        with zipfile.ZipFile(out, "w", allowZip64=True) as archive:
-            for name, array in named.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-
-    files.write_new(file, write)
+    write_model(file, named)
     return file
 
 

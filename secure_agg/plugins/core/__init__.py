@@ -1,6 +1,7 @@
 """A round inside any framework: payloads in, payloads out.
 
 * ``participant``: a node's side. ``coordinator``, ``phases``: the server's.
+* ``deadlines``: how long nodes have to answer.
 * ``hello``, ``parcels``: who a node is, and how payloads are packed.
 * ``guard``, ``history``: which models a node works on, and what it is shown of what it has missed.
 * ``instructions``: what apps are given, as one digest. ``metrics``: scalars inside the hidden vector.

@@ -13,15 +13,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy.typing as npt
 
-from secure_agg.errors import AlreadyReleased, SecureAggError
+from secure_agg.errors import AlreadyReleased, AnotherModel, RunStopped, SecureAggError, TaskSpent
 from secure_agg.fl.layers import Floats
 from secure_agg.plugins.core import hello, parcels
 from secure_agg.plugins.core.aborts import AbortJournal
-from secure_agg.plugins.core.history import Entry, History, entry
+from secure_agg.plugins.core.deadlines import Deadlines
+from secure_agg.plugins.core.history import Entry, History, entry, way_on
 from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.participant import EVALUATION, round_shapes
@@ -37,6 +38,10 @@ from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.tlog.receipt import Receipt
 
 _log = logging.getLogger("secure_agg.plugins")
+
+_FIRST: Final = (
+    "Begin with the model that their owners have pinned by --start-model, or make homes of a new task that pin this one"
+)
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
@@ -66,17 +71,28 @@ class Outcome:
 
 
 class Coordinator:
-    """The server, for any number of rounds of its home's task."""
+    """The server, for any number of rounds of its home's task.
 
-    def __init__(self, home: ServerHome, *, phase_s: float = 60.0, train_s: float = 3600.0) -> None:
+    Attributes:
+        deadlines: how long nodes have to answer.
+        verified: rounds that have trained, and are verified, in this run.
+        aborts: journal of those that came to nothing.
+    """
+
+    def __init__(self, home: ServerHome, *, phase_s: float | None = None, train_s: float = 3600.0) -> None:
         """
         Args:
             home: identity, pins and ledger.
-            phase_s: how long nodes have to answer in a phase.
+            phase_s: seconds that nodes have to answer in a phase, at least: see ``Deadlines``. None for the home's.
             train_s: how long they have to train.
+
+        Raises:
+            ConfigError: nobody can answer in ``phase_s``.
         """
-        self._home = home
-        self._phase_s, self._train_s = phase_s, train_s
+        self._home, self._train_s = home, train_s
+        self.deadlines = Deadlines(home.phase_s if phase_s is None else phase_s)
+        self.verified = 0
+        self._lost: Attempt | None = None  # the last one, if it came to nothing
         self._challenge = secrets.token_bytes(hello.CHALLENGE_BYTES)
         self._told: dict[tuple[str, str], bytes] = {}
         self._surroundings: dict[str, bytes] = {}
@@ -135,7 +151,9 @@ class Coordinator:
         Raises:
             SecureAggError: it came to nothing. The journal of aborts says so, and nothing else has changed.
         """
-        return self._round(self._home.task, model, ask, instructions, trains=True)
+        outcome = self._round(self._home.task, model, ask, instructions, trains=True)
+        self.verified += 1
+        return outcome
 
     def evaluate(self, model: Floats, ask: Ask, instructions: bytes = NO_DIGEST) -> Outcome:
         """One attempt at an evaluation: the verified means of the nodes' metrics, and nothing else.
@@ -146,17 +164,67 @@ class Coordinator:
         """
         return self._round(self._home.task + EVALUATION, model, ask, instructions, trains=False)
 
+    def check_model(self, model: Floats) -> None:
+        """Look at a model before anybody is asked to train from it.
+
+        Raises:
+            RunStopped: every node would refuse it; says how to go on.
+        """
+        last = self._last(self._home.task)
+        if last is None or last.evidence.config.base_model != model_digest(model):  # else its outcome stands
+            self._history.check(model, last.record if last else None)
+
+    def check_hope(self, error: SecureAggError, *, more: bool) -> None:
+        """Decide, when a round that trains has come to nothing, if the run may go on.
+
+        An app that goes on to its end saves what it has then. So a run ends by an error where no round from this model
+        can succeed, and where none has been verified and none is left to come.
+
+        Args:
+            error: what the round has ended with.
+            more: whether there is another round.
+
+        Raises:
+            RunStopped: it may not; says how to go on.
+        """
+        cause = f"{type(error).__name__}: {error.args[0] if error.args else error}"
+        where = {"phase": error.phase, "culprit": error.culprit}
+        attempt, self._lost = self._lost, None
+        if attempt is not None:
+            config = attempt.aggregator.config
+            refused = {kind: attempt.refused.get(kind.__name__, set()) for kind in (AnotherModel, TaskSpent)}
+            lost = set().union(*refused.values())
+            if config.cohort_size - len(lost) < config.policy.min_advertised:
+                if refused[AnotherModel]:
+                    why = f"{len(refused[AnotherModel])} of {config.cohort_size} nodes know another, as their logs say"
+                    cure = way_on(self._home) if config.previous_record != NO_DIGEST else _FIRST
+                else:
+                    why = f"{len(lost)} of {config.cohort_size} nodes have signed in a round from it"
+                    cure = "Training goes on in a new task, and new homes, whose start model is this one"
+                raise RunStopped(
+                    f"no round of task {config.task!r} from model {config.base_model.hex()[:16]}… can succeed: {why}. "
+                    f"{cure}", **where,
+                ) from error  # fmt: skip
+        if not self.verified and not more:
+            said = "; ".join(f"{name}: {text}" for name, text in sorted(attempt.lost.items())) if attempt else ""
+            raise RunStopped(
+                f"no round of this run is verified, so it ends here and returns no model: {cause}"
+                + (f" ({said})" if said else ""), **where,
+            ) from error  # fmt: skip
+
     # --- one attempt ------------------------------------------------------------------------------------------
 
     def _round(self, task: str, model: Floats, ask: Ask, instructions: bytes, *, trains: bool) -> Outcome:
+        self._lost = None
         last = self._last(task)
         if last is not None and last.evidence.config.base_model == model_digest(model):
             _log.warning("round %d of %r, from this model, is in the ledger: it stands", last.record.round, task)
             verified = Auditor(self._home.trust).verify(last.evidence)
             return self._outcome(model, last, verified, {}, trains=trains)
-        base = self._configure(task, model, instructions, last.record if last else None, trains=trains)
         if trains:
             self._history.begin(model, last.record if last else None)
+        ask = self.deadlines.timed(ask)
+        base = self._configure(task, model, instructions, last.record if last else None, trains=trains)
         with ExitStack() as stack:
             attempt: Attempt | None = None
             try:
@@ -165,12 +233,13 @@ class Coordinator:
                 aggregator = Aggregator(
                     self._home.identity, config, trust.cohort(task), operators=trust.operators, setup=setup
                 )
-                attempt = Attempt(aggregator, ask, holders, self._phase_s)
+                attempt = Attempt(aggregator, ask, holders, lambda: self.deadlines.phase_s)
                 self._teach(ask, aggregator.cohort, trains=trains)
                 attempt.run(self._welcome(task, last), self._train_s)
                 evidence, verified = attempt.result()
                 receipt = self._home.ledger.append(evidence)
             except BaseException as error:
+                self._lost = attempt
                 self._give_up(base, error, attempt)
                 raise
             _log.info(
@@ -214,7 +283,7 @@ class Coordinator:
         last = self._home.ledger.last(self._home.task)
         if last is not None:
             identify = (self.challenge, self.identify)
-            self._history.teach(list(cohort), last, ask, self._phase_s, identify, joins=trains)
+            self._history.teach(list(cohort), last, ask, lambda: self.deadlines.phase_s, identify, joins=trains)
 
     def _configure(
         self, task: str, model: Floats, instructions: bytes, last: RoundRecord | None, *, trains: bool

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from secure_agg.errors import MalformedMessage, PolicyViolation
+from secure_agg.errors import AnotherModel, MalformedMessage, PolicyViolation
 from secure_agg.fl.layers import Floats
 from secure_agg.plugins.homes.chain import Known
 from secure_agg.protocol.codec import model_digest
@@ -45,7 +45,8 @@ class Guard:
             config: whose base_model is the digest of what was handed out, to train from or to evaluate.
 
         Raises:
-            PolicyViolation: it is another model, or a round that doesn't come next.
+            AnotherModel: it is another model, or a round that doesn't come next. Which side has gone astray, this one
+                or the server, can't be told, so nobody is named.
         """
         home = self._home
         if not home.checks_model:
@@ -54,13 +55,13 @@ class Guard:
         link = home.chain.link
         rounds, record, last = (link.rounds, link.record, link.last) if link else (0, NO_DIGEST, -1)
         if config.task == home.task and (config.previous_record != record or config.round <= last):
-            raise PolicyViolation(
+            raise AnotherModel(
                 f"round {config.round} does not follow from the {rounds} results that this node has verified: "
                 "the server has to show it those in between"
             )
         expected = link.model if link and rounds else self._start()
         if expected is None and self._signed():
-            raise PolicyViolation(
+            raise AnotherModel(
                 "this node has signed in this task, and its chain of models is gone: it has to be shown the results, "
                 "or joins under a new task"
             )
@@ -71,7 +72,7 @@ class Guard:
                 config.base_model.hex()[:16],
             )
         elif expected != config.base_model:
-            raise PolicyViolation(self._another(config.base_model, expected, rounds))
+            raise AnotherModel(self._another(config.base_model, expected, rounds))
 
     def begin(self, config: RoundConfig, model: Floats) -> None:
         """Keep the first model that this node joins a round with."""
@@ -146,7 +147,10 @@ class Guard:
             which = f"the one that {rounds} verified means lead to with '{self._home.optimizer}'"
         else:
             which = "the first one of this node" if self._home.start_model is None else "the pinned start model"
-        return f"the model is {found.hex()[:16]}…, and {which} is {expected.hex()[:16]}…"
+        return (
+            f"this is not the model that follows from what this node has verified: it is {found.hex()[:16]}…, and "
+            f"{which} is {expected.hex()[:16]}…"
+        )
 
 
 def _types(model: Floats) -> list[str]:

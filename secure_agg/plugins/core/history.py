@@ -7,18 +7,20 @@ node that was away is shown each result that it has missed, in order, and verifi
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from secure_agg.errors import MalformedMessage, SecureAggError, StoreError
-from secure_agg.fl.layers import Floats, apply
+from secure_agg.errors import MalformedMessage, RunStopped, SecureAggError, StoreError, UpdateError
+from secure_agg.fl.layers import Floats, Layers, apply
 from secure_agg.fl.server_optimizers import PLAIN
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.core.phases import Ask, Payload, one_line
+from secure_agg.plugins.core.phases import Ask, Late, Payload, one_line
+from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.chain import Known, encode_arrays
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.codec import model_digest
@@ -48,6 +50,43 @@ def entry(ledger: Ledger, index: int) -> Entry:
     return Entry(record, ledger.evidence(record), ledger.receipt(index))
 
 
+def way_on(home: ServerHome) -> str:
+    """How a task goes on, for whoever has begun with another model."""
+    return (
+        f"Go on from the last verified model: 'secure-agg federation model {shlex.quote(str(home.path))} --out FILE' "
+        "writes it, SecureGrid.last_model() returns it under Flower. Training anew takes a new task, and new homes"
+    )
+
+
+def last_model(home: ServerHome) -> tuple[RoundRecord, dict[str, npt.NDArray[Any]]] | None:
+    """The last verified model of a server's task, with its names.
+
+    Returns:
+        The record of the round that led to it, and its arrays by name, in its order; None before the first round.
+
+    Raises:
+        StoreError: it is lost.
+    """
+    record = home.ledger.last(home.task)
+    if record is None:
+        return None
+    named = kept.kept(home)
+    if named is None:
+        raise StoreError(f"{home.model_path} is not there: no round was made since models are kept with their names")
+    if not home.checks_model:
+        return record, named
+    with home.locked():
+        History(home)._follow(record)
+        chain, _ = home.models()
+        link = chain.link
+        if link is None or link.record != record.digest():
+            raise StoreError(f"{home.path} has lost the models before round {record.round}")
+        try:
+            return record, Layers.of(named).restore(named, chain.model())
+        except UpdateError as error:
+            raise StoreError(f"{home.model_path} is not a model of this task: {error}") from error
+
+
 class History:
     """Of the task that trains."""
 
@@ -58,24 +97,44 @@ class History:
 
     # --- models -----------------------------------------------------------------------------------------------
 
+    def check(self, model: Floats, last: RoundRecord | None) -> None:
+        """Refuse a model that every node would refuse.
+
+        Raises:
+            RunStopped: it is not the model that the task's results lead to, or not the pinned first one; says what is.
+        """
+        home, digest = self._home, model_digest(model)
+        if not home.checks_model:
+            return
+        if last is None:
+            if home.start_model not in (None, digest):
+                raise RunStopped(
+                    f"the model is {digest.hex()[:16]}…, and the start model that is pinned for task {home.task!r} is "
+                    f"{(home.start_model or b'').hex()[:16]}…: begin with that one, or make the homes anew with "
+                    "--start-model and this one's digest"
+                )
+            return
+        with home.locked():
+            self._follow(last)
+            link = home.models()[0].link
+        if link is not None and link.record == last.digest() and link.model != digest:
+            raise RunStopped(
+                f"the model is {digest.hex()[:16]}…, and the one that {link.rounds} verified results of task "
+                f"{home.task!r} lead to is {link.model.hex()[:16]}…: every node would refuse it. {way_on(home)}"
+            )
+
     def begin(self, model: Floats, last: RoundRecord | None) -> None:
         """Note what a round starts from; of the first one the model itself, durably."""
-        home, digest = self._home, model_digest(model)
+        home = self._home
         if not home.checks_model:
             return
         with home.locked():
             chain, start = home.models()
             if last is None:
-                start.begin((home.task, 0, 0), {"model": model}, {"digest": digest.hex()})
+                start.begin((home.task, 0, 0), {"model": model}, {"digest": model_digest(model).hex()})
                 chain.start(model)
-                return
-            self._follow(last)
-            link = chain.link
-        if link is not None and link.model != digest:
-            _log.warning(
-                "the model that was handed in, %s…, is not the one that %d results lead to, %s…: nodes refuse it",
-                digest.hex()[:16], link.rounds, link.model.hex()[:16],
-            )  # fmt: skip
+            else:
+                self._follow(last)
 
     def outcome(self, model: Floats, last: RoundRecord, verified: Verified) -> list[npt.NDArray[Any]]:
         """The model that the last result leads to, in the dtypes of ``model``, which the round has started from.
@@ -146,7 +205,7 @@ class History:
         names: Sequence[str],
         last: RoundRecord,
         ask: Ask,
-        phase_s: float,
+        phase_s: Callable[[], float],
         identify: tuple[Callable[[], bytes], Callable[[bytes | memoryview], str]],
         *,
         joins: bool,
@@ -167,7 +226,7 @@ class History:
         behind = [name for name in names if not self.is_up_to_date(name, last)]
         if not behind:
             return
-        for name, answer in _answers(ask, parcels.HELLO, [(name, Payload(challenge)) for name in behind], phase_s):
+        for name, answer in _answers(ask, parcels.HELLO, [(name, Payload(challenge)) for name in behind], phase_s()):
             try:
                 check(answer)
             except SecureAggError as error:
@@ -185,7 +244,9 @@ class History:
             if pupils:
                 self._show(entry(self._home.ledger, index), pupils, begun if number == 0 else None, ask, phase_s)
 
-    def _show(self, missed: Entry, pupils: Sequence[str], begun: bytes | None, ask: Ask, phase_s: float) -> None:
+    def _show(
+        self, missed: Entry, pupils: Sequence[str], begun: bytes | None, ask: Ask, phase_s: Callable[[], float]
+    ) -> None:
         """``begun``: digest of the first model, with the result that it has led to."""
         parts = (missed.evidence.to_bytes(), missed.receipt.to_bytes())
 
@@ -195,7 +256,7 @@ class History:
 
         requests = [(name, payload(name)) for name in pupils]
         left = set(pupils)
-        for name, answer in _answers(ask, parcels.LEARN, requests, phase_s):
+        for name, answer in _answers(ask, parcels.LEARN, requests, phase_s()):
             try:
                 self.heard(name, Parcel.from_bytes(answer).expect(parcels.KNOWN, 0, 1))
                 left.discard(name)
@@ -230,3 +291,5 @@ def _answers(
             yield name, answer
         if not pending:
             return
+    for name in sorted(pending, key=str.encode) if requests else ():
+        _log.warning("%s has not answered a %r: %s", name, kind, Late(deadline_s))

@@ -23,10 +23,12 @@ import numpy.typing as npt
 from mpc.keystream import KEY_BYTES
 from secure_agg.errors import (
     AlreadyReleased,
+    BadSignature,
     LocalProtocolError,
     MalformedMessage,
     PolicyViolation,
     RemoteProtocolError,
+    UnknownSender,
     WrongContext,
     WrongPhase,
 )
@@ -147,9 +149,13 @@ class Participant:
         match parcel.kind:
             case parcels.HELLO:
                 (challenge,) = parcel.expect(parcels.HELLO, 1)
-                answer = hello.answer_challenge(
-                    self._home.identity, self._home.trust.operators, challenge, self._surroundings
-                )
+                try:
+                    answer = hello.answer_challenge(
+                        self._home.identity, self._home.trust.operators, challenge, self._surroundings
+                    )
+                except (UnknownSender, BadSignature):
+                    _log.error("home %s pins another server: is it of another federation?", self._home.path)
+                    raise
                 with self._home.locked():
                     return Parcel(parcels.HELLO, (answer, *self._known())).to_bytes()
             case parcels.LEARN:
@@ -204,7 +210,7 @@ class Participant:
             try:
                 self._check_round(config, model)
             except RemoteProtocolError as error:
-                error.phase, error.culprit = ADVERTISE, peek(request, len(request)).sender
+                error.phase = ADVERTISE  # of nobody's fault: what is pinned here may be as wrong as what was sent
                 raise
             last, begun = journal.key, self._is_begun(config)
         update = None if begun else self._train(config, model, train)
@@ -230,7 +236,7 @@ class Participant:
 
         Raises:
             WrongContext: it is of another task, or its vector is not what this model and the metrics need.
-            PolicyViolation: see ``Guard.check``.
+            AnotherModel: see ``Guard.check``.
         """
         home = self._home
         if config.task not in (home.task, home.task + EVALUATION):

@@ -15,7 +15,13 @@ from typing import Final, Protocol
 
 from secure_agg import backends
 from secure_agg.backends.contract import letter_limit
-from secure_agg.errors import LocalProtocolError, MalformedMessage, SecureAggError, UnknownSender
+from secure_agg.errors import (
+    LocalProtocolError,
+    MalformedMessage,
+    RemoteProtocolError,
+    SecureAggError,
+    UnknownSender,
+)
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.metrics import MAX_METRICS
 from secure_agg.plugins.core.parcels import Parcel
@@ -70,6 +76,30 @@ class Ask(Protocol):
         ...
 
 
+class Refusal(RemoteProtocolError):
+    """A node has refused a payload; its own log says why.
+
+    Attributes:
+        error: name of the error's type, as far as the node says it, else None. Nothing of the text leaves a node.
+    """
+
+    def __init__(self, message: str, error: str | None = None, *, culprit: str | None = None) -> None:
+        super().__init__(message, culprit=culprit)
+        self.error = error
+
+
+class Late(RemoteProtocolError):
+    """A node has not answered in time: it may be gone, or slow."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"it did not answer within {seconds:.3g} s")
+
+
+def refused_with(answer: Exception) -> str | None:
+    """Name of the error that a node has refused with, None where it has not said one."""
+    return answer.error if isinstance(answer, Refusal) else type(answer).__name__
+
+
 def one_line(said: object) -> str:
     """What somebody else says, for a log: one line, in which nothing is hidden, and not without end."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(said)[:_MAX_LOGGED])
@@ -81,20 +111,26 @@ class Attempt:
     Attributes:
         aggregator: the role.
         phase: the last one that was begun.
+        lost: what has become of clients that are not in the round any more, by id, in words.
+        refused: clients that have refused to join, by the name of their error.
         names: of the metrics in each client's vector, by its id.
         stats: seconds (``…_s``) and bytes from the nodes (``…_bytes``) by phase.
     """
 
-    def __init__(self, aggregator: Aggregator, ask: Ask, holders: Mapping[str, OperatorRole], phase_s: float) -> None:
+    def __init__(
+        self, aggregator: Aggregator, ask: Ask, holders: Mapping[str, OperatorRole], phase_s: Callable[[], float]
+    ) -> None:
         """
         Args:
             aggregator: not started yet.
             ask: reaches the nodes.
             holders: the operators that the backend has beside the aggregator, by id.
-            phase_s: how long nodes have to answer in a phase.
+            phase_s: how long nodes have to answer in the phase that begins now.
         """
         self.phase: str | None = None
         self.aggregator = aggregator
+        self.lost: dict[str, str] = {}
+        self.refused: dict[str, set[str]] = {}
         self.names: dict[str, tuple[str, ...]] = {}
         self.stats: dict[str, float] = {}
         self._ask, self._holders, self._phase_s = ask, holders, phase_s
@@ -145,13 +181,16 @@ class Attempt:
 
             return Payload(make, most)
 
-        kind, deadline = (parcels.JOIN, train_s) if joins else (parcels.STEP, self._phase_s)
+        kind, deadline = (parcels.JOIN, train_s) if joins else (parcels.STEP, self._phase_s())
         started, received, answered = time.perf_counter(), 0, 0
         asked = [(name, payload(i, name)) for i, name in enumerate(names)]
         for name, answer in self._answers(kind, asked, deadline):
             try:
                 if isinstance(answer, Exception):
-                    _log.warning("%s is out of the round in phase %s: %s", name, phase, one_line(answer))
+                    self.lost[name] = one_line(answer)
+                    if error := refused_with(answer):
+                        self.refused.setdefault(error, set()).add(name)
+                    _log.warning("%s is out of the round in phase %s: %s", name, phase, self.lost[name])
                 else:
                     received += len(answer)
                     if len(answer) > most:
@@ -161,6 +200,7 @@ class Attempt:
                     answered += 1
             except SecureAggError as error:
                 error.phase = error.phase or phase
+                self.lost[name] = f"its answer was refused: {type(error).__name__}"
                 _log.warning("an answer of %s was refused: %s: %s", name, type(error).__name__, one_line(error))
         self.stats[f"{phase}_bytes"] = float(received)
         _log.info(
@@ -181,8 +221,8 @@ class Attempt:
     def _answers(
         self, kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float
     ) -> Iterator[tuple[str, bytes | memoryview | Exception]]:
-        """The first answer of each who was asked. When there is nobody left to wait for, a framework that has more to
-        say is not listened to.
+        """What came of each who was asked: its first answer, or that it is late. When there is nobody left to wait for,
+        a framework that has more to say is not listened to.
         """
         pending = {name for name, _ in requests}
         for name, answer in self._ask(kind, requests, deadline_s):
@@ -193,6 +233,8 @@ class Attempt:
                 _log.warning("an answer of %s to a %r was not awaited", one_line(name), kind)
             if not pending:
                 return
+        for name in sorted(pending, key=str.encode):
+            yield name, Late(deadline_s)
 
     def _take(self, name: str, parcel: Parcel, *, joins: bool) -> None:
         """Hand one answer to the aggregator, and a client's letters to the operators that they are for."""
@@ -255,7 +297,7 @@ class Attempt:
 
         verified = 0
         requests = [(name, payload(i, name)) for i, name in enumerate(names)]
-        for name, answer in self._answers(parcels.RESULT, requests, self._phase_s):
+        for name, answer in self._answers(parcels.RESULT, requests, self._phase_s()):
             try:
                 if isinstance(answer, Exception):
                     raise answer

@@ -4,7 +4,8 @@ On the client, ``@app.train(mods=[secure_mod])`` and ``@app.evaluate(mods=[secur
 ``strategy.start(grid=SecureGrid(grid, strategy, home), …)``. Everything else of the app stays as it is.
 
 * ``mod``: the client's side. ``grid``: the server's; ``strategies`` says which strategies keep their meaning.
-* ``exchange``: messages to many nodes at once, until a deadline. ``wire``: payloads in Flower's messages.
+* ``exchange``: messages to many nodes at once, until a deadline. ``asking``: what is in their replies.
+* ``wire``: payloads in Flower's messages.
 * ``records``: models as arrays. ``given``: what an app is given, as one digest.
 * ``logs``: our lines in Flower's log.
 """

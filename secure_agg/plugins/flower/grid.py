@@ -8,35 +8,39 @@ node computes too, and keep the last one where a round came to nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from flwr.app import Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore.run import Run
 
-from secure_agg.errors import ConfigError, MalformedMessage, RemoteProtocolError, SecureAggError, TooFewClients
+from secure_agg.errors import ConfigError, DuplicateMessage, RunStopped, SecureAggError, StoreError, TooFewClients
 from secure_agg.fl.layers import Layers
-from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
+from secure_agg.plugins.core.history import last_model
 from secure_agg.plugins.core.participant import EVALUATION
-from secure_agg.plugins.core.phases import Payload, one_line
+from secure_agg.plugins.core.phases import Late, one_line
 from secure_agg.plugins.flower import given, records, strategies, wire
+from secure_agg.plugins.flower.asking import GONE, NodeAsk, WithoutMod, answer_of, message_to
 from secure_agg.plugins.flower.exchange import Reply, exchange
 from secure_agg.plugins.flower.logs import logger, relay
+from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.server import ServerHome
 
 _TRAIN: Final = "train"
 _EVALUATE: Final = "evaluate"
 _LONGEST_S: Final = 7 * 24 * 3600.0
 """Most seconds that nodes may train, where a strategy sets no timeout."""
+_TRIES: Final = 2
+"""How often the first round of a run is tried: it may come to nothing because a node was late once."""
 
 Named = Mapping[str, npt.NDArray[Any]]
 
@@ -50,7 +54,7 @@ class SecureGrid(Grid):
         strategy: Strategy,
         home: str | PathLike[str],
         *,
-        phase_s: float = 60.0,
+        phase_s: float | None = None,
         custom_strategy: bool = False,
     ) -> None:
         """
@@ -59,15 +63,18 @@ class SecureGrid(Grid):
             strategy: the app's; from now on it waits for as many nodes as the pinned policy needs.
             home: the server's folder: identity, pins, ledger.
             phase_s: seconds that nodes have to answer in each phase after training, of which Flower itself takes a
-                few. To train they have the strategy's ``timeout``.
+                few, at least: three times as long as the slowest message of the run so far. None for what is
+                configured in the home. To train they have the strategy's ``timeout``.
             custom_strategy: the strategy overrides ``aggregate_train``, and works on one reply that holds the mean. If
                 it makes a model of its own of that, only nodes follow whose homes take any.
 
         Raises:
             ConfigError: the strategy needs more than the mean, weighs by another metric or has another optimizer than
-                is pinned, or the home is unfit.
+                is pinned, ``home`` is missing, or no server's, or nobody can answer in ``phase_s``.
         """
         relay()
+        if not isinstance(home, (str, PathLike)) or not str(home):
+            raise ConfigError(f"home={home!r} names no folder: 'secure-agg federation init' makes the server's home")
         strategies.check(strategy, custom=custom_strategy)
         server = ServerHome.open(Path(home))
         pinned = server.trust.task(server.task)
@@ -76,18 +83,33 @@ class SecureGrid(Grid):
         self._grid = grid
         self._weight_key = given.WEIGHT_KEY if server.weight_key is None else server.weight_key
         strategies.check_weight(strategy, self._weight_key)
+        self._home = server
         self._coordinator = Coordinator(server, phase_s=phase_s, train_s=_LONGEST_S)
-        self._phase_s = phase_s
         self._members: dict[tuple[str, int], str] = {}
+        self._replaced: set[int] = set()
         self._dtypes: dict[str, np.dtype[Any]] = {}
         self._evaluates = server.task + EVALUATION in server.trust.tasks
         logger.info(
-            "secure rounds of task %r with backend %r: %d members, of whom at least %d join and %d are averaged",
+            "secure rounds of task %r with backend %r: %d members, of whom at least %d join and %d are averaged; they "
+            "have %g s to answer in a phase, and more where messages are slow",
             server.task, pinned.policy.backend, len(pinned.roster), pinned.policy.min_advertised,
-            pinned.policy.min_clients,
+            pinned.policy.min_clients, server.phase_s if phase_s is None else phase_s,
         )  # fmt: skip
         if not self._evaluates:
             logger.warning("no evaluation is pinned beside the task, so none is made")
+
+    def last_model(self) -> ArrayRecord | None:
+        """The last verified model of this task, for ``initial_arrays``: the only one that nodes go on from.
+
+        Returns:
+            Its arrays under the names that they had, or None before the first round:
+            ``initial_arrays=grid.last_model() or ArrayRecord(first_model)``.
+
+        Raises:
+            StoreError: it is lost.
+        """
+        found = last_model(self._home)
+        return None if found is None else records.to_record(found[1])
 
     # --- what Flower's grid does as before -------------------------------------------------------------------
 
@@ -132,11 +154,14 @@ class SecureGrid(Grid):
             timeout: seconds that nodes have to train or evaluate.
 
         Returns:
-            One reply that holds the means, or none where the round came to nothing: the log says why, and a stock
-            strategy keeps the model.
+            One reply that holds the means, or none where the round came to nothing after another that did not: the
+            log says why, and a stock strategy keeps the model, which is the last verified one.
 
         Raises:
             ConfigError: the messages are of several types, or differ.
+            RunStopped: no round that trains from this model can succeed, or the first of the run has come to nothing
+                twice. The app ends with it: a run without a verified round would end as one that has completed, and
+                save an empty model or an untrained one in the place of an earlier result.
         """
         batch = list(messages)
         kinds = {message.metadata.message_type for message in batch}
@@ -147,15 +172,26 @@ class SecureGrid(Grid):
             return []
         if len(kinds) != 1 or any(message.content is not batch[0].content for message in batch[1:]):
             raise ConfigError("a secure round is of one type of message, with the same content for every node")
-        try:
-            return [self._round(batch, trains=_TRAIN in categories, timeout=timeout)]
-        except ConfigError:
-            raise
-        except SecureAggError as error:
-            logger.error("%s: %s: %s; the model stays as it was", *kinds, type(error).__name__, error)
-            return []
+        trains, tries = _TRAIN in categories, 0
+        while True:
+            try:
+                reply, count = self._round(batch, trains=trains, timeout=timeout)
+            except (ConfigError, RunStopped):
+                raise
+            except SecureAggError as error:
+                logger.error("%s: %s: %s; the model stays as it was", *kinds, type(error).__name__, error)
+                tries += 1
+                if trains:
+                    self._coordinator.check_hope(error, more=tries < _TRIES)
+                if not trains or self._coordinator.verified:
+                    return []
+                logger.warning("no round of this run is verified yet, so this one is tried once more")
+            else:
+                logger.info("%d results are in the one that the strategy receives now: their mean", count)
+                return [reply]
 
-    def _round(self, batch: Sequence[Message], *, trains: bool, timeout: float | None) -> Message:
+    def _round(self, batch: Sequence[Message], *, trains: bool, timeout: float | None) -> tuple[Message, int]:
+        """The one reply of a verified round, and the number of nodes that are in it."""
         content = batch[0].content
         arrays = content.array_records
         if len(arrays) != 1:
@@ -164,127 +200,119 @@ class SecureGrid(Grid):
         named: Named = records.to_arrays(record)
         if begun := self._as_begun(named):
             named, content = begun, RecordDict({**content, key: records.to_record(begun)})
-        members = self._identify(batch)
-        if not members and not trains:
-            self._evaluates = False
-            raise TooFewClients(
-                "no node evaluates in secure rounds, and none is asked again: is the mod missing there?"
-            )
-        content = given.as_it_arrives(content)
-        ask = _Ask(self._grid, members, content, batch[0], _LONGEST_S if timeout is None else timeout)
-        around = self._coordinator.surroundings(members)
-        instructions = given.instructions(batch[0], content, self._weight_key, around).digest
         layers = Layers.of(named)
         model = layers.floats(named)
+        if trains:
+            self._coordinator.check_model(model)
+            kept.keep_first(self._home, named)
+        members = self._identify(batch, trains=trains)
+        content = given.as_it_arrives(content)
+        ask = NodeAsk(self._grid, members, content, batch[0], _LONGEST_S if timeout is None else timeout)
+        around = self._coordinator.surroundings(members)
+        instructions = given.instructions(batch[0], content, self._weight_key, around).digest
         run = self._coordinator.round if trains else self._coordinator.evaluate
         outcome = run(model, ask, instructions)
         reply = RecordDict({"metrics": self._metrics(outcome)})
         if trains:
-            reply[key] = records.to_record(layers.restore(named, outcome.model))
-        return Message(reply, reply_to=batch[0])
+            trained = layers.restore(named, outcome.model)
+            self._keep(trained)
+            reply[key] = records.to_record(trained)
+        return Message(reply, reply_to=batch[0]), len(outcome.participants)
+
+    def _keep(self, model: Named) -> None:
+        """The round stands, whatever becomes of this copy of its model: the chain has it too."""
+        try:
+            kept.keep(self._home, model)
+        except StoreError as error:
+            logger.error("%s", error)
 
     def _metrics(self, outcome: Outcome) -> MetricRecord:
         return MetricRecord({**outcome.metrics, self._weight_key: outcome.weight})
 
     def _as_begun(self, named: Named) -> Named | None:
-        """The model in the types of the run's first one; None where it is in them.
+        """The model in the types of the task's first one; None where it is in them.
 
         Flower's averaging turns whole numbers into float64, and its adaptive strategies turn float32 into float64, but
-        apps go on replying in the types of their own model.
+        apps go on replying in the types of their own model. What an app has saved of an earlier run is in Flower's.
         """
         dtypes = {name: array.dtype for name, array in named.items()}
-        self._dtypes = self._dtypes or dtypes
+        self._dtypes = self._dtypes or self._kept_dtypes(dtypes) or dtypes
         if dtypes == self._dtypes:
             return None
         return {name: array.astype(self._dtypes.get(name, array.dtype), copy=False) for name, array in named.items()}
 
+    def _kept_dtypes(self, names: Iterable[str]) -> dict[str, np.dtype[Any]] | None:
+        """Types of the model with these names that the task's rounds have come to, if there is one."""
+        model = kept.kept(self._home) if self._home.ledger.last(self._home.task) is not None else None
+        if model is None or model.keys() != set(names):
+            return None
+        return {name: array.dtype for name, array in model.items()}
+
     # --- who is who ------------------------------------------------------------------------------------------
 
-    def _identify(self, batch: Sequence[Message]) -> dict[str, int]:
+    def _identify(self, batch: Sequence[Message], *, trains: bool) -> dict[str, int]:
         """The nodes of these messages by the member that each has proved to be.
 
         Asked with a message of the same type, so a function of the app without the mod shows before it is given
         anything: its reply is no signature.
+
+        Raises:
+            TooFewClients: none has, where they evaluate; if all have answered without the mod they are not asked again.
         """
         kind = batch[0].metadata.message_type
         nodes = [message.metadata.dst_node_id for message in batch]
-        new = {str(node): node for node in nodes if (kind, node) not in self._members}
-        payload = self._coordinator.challenge() if new else b""
-        requests = [
-            (name, _message(wire.put(RecordDict(), payload), node, batch[0], self._phase_s))
-            for name, node in new.items()
+        without_mod = 0
+        new = [node for node in nodes if (kind, node) not in self._members and node not in self._replaced]
+        for node, reply in list(self._hello(new, batch[0])):  # before any is asked again
+            try:
+                member = self._coordinator.identify(answer_of(reply))
+                self._settle(kind, node, member, batch)
+            except SecureAggError as error:
+                without_mod += isinstance(error, WithoutMod)
+                logger.warning("node %d is not in this round: %s: %s", node, type(error).__name__, one_line(error))
+        members = {member: node for (of, node), member in self._members.items() if of == kind and node in nodes}
+        if not members and not trains:
+            if without_mod == len(nodes):
+                self._evaluates = False
+                raise TooFewClients("no node evaluates in secure rounds, and none is asked again: the mod is missing")
+            raise TooFewClients("no node that could evaluate has shown who it is")
+        return members
+
+    def _hello(self, nodes: Sequence[int], pattern: Message) -> Iterator[tuple[int, Reply]]:
+        """What nodes answer to the challenge; an error for each that does not in time."""
+        if not nodes:
+            return
+        deadline_s = self._coordinator.deadlines.phase_s
+        content = wire.put(RecordDict(), self._coordinator.challenge())
+        requests = [(str(node), message_to(content, node, pattern, deadline_s)) for node in nodes]
+        silent, started = set(nodes), time.monotonic()
+        for name, reply in exchange(self._grid, requests, deadline_s):
+            silent.discard(int(name))
+            if isinstance(reply, Message) and not reply.has_error():
+                self._coordinator.deadlines.took(time.monotonic() - started)
+            yield int(name), reply
+        for node in sorted(silent):
+            yield node, Late(deadline_s)
+
+    def _settle(self, kind: str, node: int, member: str, batch: Sequence[Message]) -> None:
+        """Note which node a member is.
+
+        A node that was restarted has another id, and its old one is listed for a while. Where the old one still answers
+        there are two, with one home or copies of it: what one of them has signed the other does not know.
+
+        Raises:
+            DuplicateMessage: another node answers for this member too; it stays the member's.
+        """
+        known = {message.metadata.dst_node_id for message in batch}
+        others = [
+            old for (of, old), name in self._members.items() if (of, name) == (kind, member) and old in known - {node}
         ]
-        for name, reply in exchange(self._grid, requests, self._phase_s):
-            try:
-                self._members[kind, new[name]] = self._coordinator.identify(_answer(reply))
-            except SecureAggError as error:
-                logger.warning("node %s is not in this round: %s: %s", name, type(error).__name__, one_line(error))
-        # A node that was restarted has another id, and the old one is listed for a while: the last to sign is there.
-        return {member: node for (of, node), member in self._members.items() if of == kind and node in nodes}
-
-
-@dataclass(frozen=True, eq=False)
-class _Ask:
-    """How a coordinator's payloads reach the nodes of one batch of messages.
-
-    Attributes:
-        grid: Flower's own.
-        nodes: by roster id. Those that let a deadline pass are taken out: a dead node would cost one in each phase.
-        content: what the app is given, with the payload that joins.
-        pattern: type and group of the messages are its own.
-        timeout: seconds to train.
-    """
-
-    grid: Grid
-    nodes: dict[str, int]
-    content: RecordDict
-    pattern: Message
-    timeout: float
-
-    def __call__(
-        self, kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float
-    ) -> Iterator[tuple[str, bytes | memoryview | Exception]]:
-        """See ``coordinator.Ask``."""
-        joins = kind == parcels.JOIN
-        deadline_s = min(deadline_s, self.timeout) if joins else deadline_s
-        messages, late = [], set()
-        most = {name: payload.answer for name, payload in requests}
-        for name, payload in requests:
-            if name in self.nodes:
-                messages.append((name, self._make(name, payload, deadline_s, joins=joins)))
-                late.add(name)
-            else:
-                yield name, ConnectionError("it is not connected, or has not answered in time before")
-        for name, reply in exchange(self.grid, messages, deadline_s):
-            late.discard(name)
-            try:
-                yield name, _answer(reply, most[name])
-            except SecureAggError as error:
-                yield name, error
-        for name in late:
-            del self.nodes[name]
-
-    def _make(self, name: str, payload: Payload, deadline_s: float, *, joins: bool) -> Callable[[], Message]:
-        content = self.content if joins else RecordDict()
-        return lambda: _message(wire.put(content, payload()), self.nodes[name], self.pattern, deadline_s)()
-
-
-def _message(content: RecordDict, node: int, pattern: Message, deadline_s: float) -> Callable[[], Message]:
-    metadata = pattern.metadata
-    return lambda: Message(content, node, metadata.message_type, ttl=max(1.0, deadline_s), group_id=metadata.group_id)
-
-
-def _answer(reply: Reply, limit: int = parcels.SMALL) -> bytes:
-    """The payload of a reply, of at most ``limit`` bytes.
-
-    Raises:
-        RemoteProtocolError: the node refused, is gone, or answered something else.
-    """
-    if isinstance(reply, Exception):
-        raise RemoteProtocolError(f"no reply: {reply}") from reply
-    if reply.has_error():
-        raise RemoteProtocolError(f"{reply.error.reason} (Flower's error {reply.error.code})")
-    payload, _ = wire.take(reply.content, limit)
-    if payload is None:
-        raise MalformedMessage("the reply is in clear: is the mod missing in the app?")
-    return payload
+        for old, reply in list(self._hello(others, batch[0])):
+            if not isinstance(reply, Exception) and not (reply.has_error() and reply.error.code in GONE):
+                raise DuplicateMessage(
+                    f"nodes {old} and {node} both answer for {member!r}: two nodes have one home, or a copy of it. "
+                    f"Only {old} is asked; end one of them, or give it a home of its own"
+                )
+            del self._members[kind, old]
+            self._replaced.add(old)
+        self._members[kind, node] = member

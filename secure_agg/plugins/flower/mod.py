@@ -21,6 +21,7 @@ from secure_agg.plugins.core.metrics import scalars
 from secure_agg.plugins.core.participant import Participant, Trained
 from secure_agg.plugins.flower import given, records, wire
 from secure_agg.plugins.flower.logs import logger, relay
+from secure_agg.plugins.homes import tenants
 from secure_agg.plugins.homes.client import ClientHome
 
 HOME: Final = "secure-agg-home"
@@ -71,6 +72,12 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
     if category not in (_TRAIN, _EVALUATE):
         raise PolicyViolation(f"a {kind!r} message asks for something else than to train or evaluate")
     with closing(ClientHome.open(_home(context))) as home:
+        other = tenants.use(home, context.run_id, context.node_id)
+        if other is not None:
+            logger.error(
+                "home %s was used in this run by node %d, and is now by node %d: unless one was restarted as the "
+                "other, two nodes have one home; give each its own", home.path, other, context.node_id,
+            )  # fmt: skip
         around = given.surroundings(context)
         participant = Participant(home, around)
         if not content:

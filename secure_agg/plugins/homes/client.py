@@ -19,17 +19,16 @@ from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.plugins.homes.chain import Chain
 from secure_agg.plugins.homes.folder import (
     LOCK_FILE,
-    SETTINGS_FILE,
     STORE_FILE,
     Settings,
     check_rules,
     locked_by,
     new_folder,
+    read_digest,
     read_identity,
     read_settings,
 )
 from secure_agg.plugins.homes.journal import Journal, Key
-from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
@@ -75,7 +74,7 @@ class ClientHome:
         self.path, self.name, self.task = path, settings.name, settings.task
         self.weight_key = settings.weight_key
         self.checks_model, self.optimizer = settings.checks_model, settings.optimizer
-        self.start_model = _digest(path, settings.start_model)
+        self.start_model = read_digest(path, settings.start_model)
         self.identity, self.trust = identity, trust
         self.store = AttemptStore(path / STORE_FILE)
         largest = trust.task(self.task).policy.max_parameters
@@ -146,7 +145,7 @@ class ClientHome:
             StoreError: the store can't be opened.
         """
         path = Path(path)
-        settings = read_settings(path, _ClientSettings)
+        settings = read_settings(path, _ClientSettings, "a node's")
         if not (path / STORE_FILE).exists():  # it would be made anew
             raise ConfigError(f"{path} has no {STORE_FILE}: without it, this node could be made to answer twice")
         identity, trust = read_identity(path, settings.name), Trust.load(path / TRUST_FILE)
@@ -176,17 +175,6 @@ class ClientHome:
                 raise ConfigError(f"{_MOST_RECEIPTS} receipts of one attempt are kept at most")
             files.create(path, bytes(receipt))
         return path
-
-
-def _digest(path: Path, text: str | None) -> bytes | None:
-    """A digest as ``home.json`` has it."""
-    try:
-        digested = None if text is None else bytes.fromhex(text)
-    except ValueError:
-        digested = b""
-    if digested is not None and len(digested) != len(NO_DIGEST):
-        raise ConfigError(f"{path / SETTINGS_FILE}: start_model {text!r} is no digest of {2 * len(NO_DIGEST)} digits")
-    return digested
 
 
 def _check_member(identity: Identity, trust: Trust, task: str) -> None:

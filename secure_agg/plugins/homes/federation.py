@@ -27,7 +27,15 @@ from secure_agg.plugins.core.metrics import MetricCodec
 from secure_agg.plugins.core.participant import EVALUATION
 from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
 from secure_agg.plugins.homes.folder import check_rules
-from secure_agg.plugins.homes.server import CERTIFICATE_FILE, KEY_FILE, PASSPHRASE_FILE, Place, ServerHome
+from secure_agg.plugins.homes.server import (
+    CERTIFICATE_FILE,
+    KEY_FILE,
+    PASSPHRASE_FILE,
+    PHASE_S,
+    Place,
+    ServerHome,
+    check_phase_s,
+)
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.identity import Identity, Roster, check_id
 from secure_agg.roles.trust import TaskTrust, Trust
@@ -54,6 +62,7 @@ def make(
     start_model: bytes | None = None,
     optimizer: ServerOptimizer = PLAIN,
     weight_key: str | None = None,
+    phase_s: float = PHASE_S,
 ) -> Trust:
     """Make the homes of a federation, with keys of their own and each other's pinned.
 
@@ -68,6 +77,7 @@ def make(
         client_keys: public keys of further members, by id, who make their homes themselves.
         parameters: elements of the model that are averaged, without the metrics'; for a homomorphic backend only.
         checks_model, start_model, optimizer, weight_key: see ``ClientHome``.
+        phase_s: see ``ServerHome``.
 
     Returns:
         What everybody has pinned.
@@ -78,6 +88,7 @@ def make(
     """
     folder, given = Path(folder), dict(client_keys or {})
     check_rules(checks_model, start_model, optimizer)
+    check_phase_s(phase_s)
     members: dict[str, Identity] = {}
     for name in clients:
         if name in members or name in given:
@@ -96,8 +107,13 @@ def make(
     openers, certificate = _deal(backend, trust, task, operators, parameters)
 
     with files.new_folder(folder):
-        rules: dict[str, Any] = {"checks_model": checks_model, "optimizer": optimizer, "weight_key": weight_key}
-        with ServerHome.create(folder / "server", server.identity, task, **rules) as home:
+        rules: dict[str, Any] = {
+            "checks_model": checks_model,
+            "start_model": start_model,
+            "optimizer": optimizer,
+            "weight_key": weight_key,
+        }
+        with ServerHome.create(folder / "server", server.identity, task, phase_s=phase_s, **rules) as home:
             home.ledger.pin(task, pins, pinned)
             if not openers:
                 home.ledger.pin(task + EVALUATION, pins, pinned)
@@ -114,7 +130,7 @@ def make(
             )
         trust.save(folder / TRUST_FILE)
         for name, member in members.items():
-            ClientHome.create(folder / "clients" / name, member, trust, task, start_model=start_model, **rules).close()
+            ClientHome.create(folder / "clients" / name, member, trust, task, **rules).close()
         for keys in operators:
             own = folder / "operators" / keys.name
             own.mkdir(mode=0o700, parents=True)

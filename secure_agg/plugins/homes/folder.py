@@ -54,22 +54,48 @@ def new_folder(path: Path, settings: Settings, identity: Identity) -> Iterator[P
         yield path
 
 
-def read_settings(path: Path, kind: type[_S]) -> _S:
+def read_settings(path: Path, kind: type[_S], whose: str) -> _S:
     """What ``home.json`` says.
 
+    Args:
+        path: of the home.
+        kind: of home.
+        whose: it has to be, for an error.
+
     Raises:
-        ConfigError: there is no home, it is malformed, or accessible to others.
+        ConfigError: there is no home, it is another party's, malformed, or accessible to others.
     """
     try:
         mode = path.stat().st_mode
+        if (path / "clients").is_dir() and (path / "server").is_dir():
+            raise ConfigError(f"{path} is the folder of a whole federation, and {whose} home is one of those in it")
+        if not (path / SETTINGS_FILE).exists():
+            raise ConfigError(f"{path} is no home: its {SETTINGS_FILE} can't be read, it is not there")
     except OSError as error:
-        raise ConfigError(f"{path} is no home: {error.strerror}") from error
+        where = path if path.is_absolute() else f"{path} (in {Path.cwd()})"
+        raise ConfigError(f"{where} is no home: {error.strerror}") from error
     if mode & 0o077:
         raise ConfigError(f"folder {path} is accessible to others: chmod 700 it")
+    data = keystore.read_private(path / SETTINGS_FILE, _MAX_SETTINGS)
     try:
-        return msgspec.json.decode(keystore.read_private(path / SETTINGS_FILE, _MAX_SETTINGS), type=ready(kind))
+        return msgspec.json.decode(data, type=ready(kind))
     except msgspec.MsgspecError as error:
-        raise ConfigError(f"{path / SETTINGS_FILE}: {error}") from None
+        raise ConfigError(f"{path / SETTINGS_FILE}: not as in {whose} home: {error}") from None
+
+
+def read_digest(path: Path, text: str | None) -> bytes | None:
+    """A start model's digest as ``home.json`` has it.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        digested = None if text is None else bytes.fromhex(text)
+    except ValueError:
+        digested = b""
+    if digested is not None and len(digested) != len(NO_DIGEST):
+        raise ConfigError(f"{path / SETTINGS_FILE}: start_model {text!r} is no digest of {2 * len(NO_DIGEST)} digits")
+    return digested
 
 
 def read_identity(path: Path, name: str) -> Identity:

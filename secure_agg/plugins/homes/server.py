@@ -1,14 +1,16 @@
 """The server's home: what it keeps on its own disk, and believes.
 
 Beside what every home has: ``rounds.db`` with what belongs to a ledger beside it, the server's trust file among that,
-``chain/`` and ``start/`` (the model that its task has come to, and the first). For a backend with operators also
-``operator.key`` under the passphrase in ``passphrase``, and ``operators.json``: where each operator listens, and its
-card. For a homomorphic one ``certificate``.
+``chain/`` and ``start/`` (the model that its task has come to, and the first), ``model.npz`` (the last verified model
+with its names, see ``kept``). For a backend with operators also ``operator.key`` under the passphrase in
+``passphrase``, and ``operators.json``: where each operator listens, and its card. For a homomorphic one
+``certificate``.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -24,11 +26,13 @@ from secure_agg.local import keystore
 from secure_agg.plugins.homes.chain import Chain
 from secure_agg.plugins.homes.folder import (
     LOCK_FILE,
+    SETTINGS_FILE,
     STORE_FILE,
     Settings,
     check_rules,
     locked_by,
     new_folder,
+    read_digest,
     read_identity,
     read_settings,
 )
@@ -50,17 +54,24 @@ PASSPHRASE_FILE: Final = "passphrase"  # noqa: S105 - a file's name
 CERTIFICATE_FILE: Final = "certificate"
 CONNECT_S: Final = 10.0
 """How long all operators together have to answer before a round begins."""
+PHASE_S: Final = 60.0
+"""Seconds that nodes have to answer in a phase, unless the server's home or an argument says otherwise."""
 _LEDGER: Final = "rounds.db"
 _OPERATORS: Final = "operators.json"
+_MODEL: Final = "model.npz"
 _MAX_OPERATORS: Final = 64 * 2 * MAX_CARD
 
 
 class _ServerSettings(Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-server/2"):
-    """``checks_model``, ``optimizer`` and ``weight_key``: what the nodes' homes are made with."""
+    """``checks_model``, ``start_model``, ``optimizer`` and ``weight_key``: what the nodes' homes are made with.
+    ``phase_s``: see ``ServerHome``.
+    """
 
     checks_model: bool
     optimizer: ServerOptimizer = PLAIN
     weight_key: str | None = None
+    start_model: str | None = None
+    phase_s: float = PHASE_S
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,13 +96,15 @@ class ServerHome:
         identity: its key.
         ledger: which every verified round is appended to.
         store: durable; which attempts have begun.
-        checks_model, optimizer, weight_key: what the nodes' homes are made with, see ``ClientHome``.
+        checks_model, start_model, optimizer, weight_key: what the nodes' homes are made with, see ``ClientHome``.
+        phase_s: seconds that nodes have to answer in each phase in which they don't train, see ``Deadlines``.
     """
 
     def __init__(self, path: Path, settings: _ServerSettings, identity: Identity) -> None:
         """Use ``open`` or ``create``."""
         self.path, self.name, self.task, self.identity = path, settings.name, settings.task, identity
-        self.weight_key = settings.weight_key
+        self.weight_key, self.phase_s = settings.weight_key, settings.phase_s
+        self.start_model = read_digest(path, settings.start_model)
         self.store = AttemptStore(path / STORE_FILE)
         try:
             self.ledger = Ledger(path / _LEDGER)
@@ -126,8 +139,10 @@ class ServerHome:
         task: str,
         *,
         checks_model: bool = True,
+        start_model: bytes | None = None,
         optimizer: ServerOptimizer = PLAIN,
         weight_key: str | None = None,
+        phase_s: float = PHASE_S,
     ) -> ServerHome:
         """Make a home with an empty ledger, which pins nothing yet: ``open`` refuses it until it does.
 
@@ -135,13 +150,17 @@ class ServerHome:
             path: of a folder that is not there yet.
             identity: the aggregator's.
             task: it coordinates.
-            checks_model, optimizer, weight_key: see ``ClientHome``.
+            checks_model, start_model, optimizer, weight_key: see ``ClientHome``.
+            phase_s: see ``ServerHome``.
 
         Raises:
-            ConfigError: there is something at ``path``.
+            ConfigError: there is something at ``path``, a model is pinned in a home that takes any, or nobody can
+                answer in ``phase_s``.
         """
-        check_rules(checks_model, None, optimizer)
-        settings = _ServerSettings(identity.name, task, checks_model, optimizer, weight_key)
+        check_rules(checks_model, start_model, optimizer)
+        check_phase_s(phase_s)
+        pinned = None if start_model is None else start_model.hex()
+        settings = _ServerSettings(identity.name, task, checks_model, optimizer, weight_key, pinned, float(phase_s))
         with new_folder(Path(path), settings, identity) as folder:
             return ServerHome(folder, settings, identity)
 
@@ -155,7 +174,11 @@ class ServerHome:
             LedgerError, StoreError: ledger or store can't be opened.
         """
         path = Path(path)
-        settings = read_settings(path, _ServerSettings)
+        settings = read_settings(path, _ServerSettings, "the server's")
+        try:
+            check_phase_s(settings.phase_s)
+        except ConfigError as error:
+            raise ConfigError(f"{path / SETTINGS_FILE}: {error}") from None
         identity = read_identity(path, settings.name)
         for file, what in ((_LEDGER, "ledger "), (STORE_FILE, "")):
             if not (path / file).exists():  # it would be made anew
@@ -176,6 +199,11 @@ class ServerHome:
         largest = self.trust.task(self.task).policy.max_parameters
         chain = Chain(self.path / "chain", self.task, largest, self.optimizer)
         return chain, Journal(self.path / "start", largest)
+
+    @property
+    def model_path(self) -> Path:
+        """Where the last verified model is, with its names: an ``.npz`` file, there once a round was begun."""
+        return self.path / _MODEL
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep other threads and processes off the chain meanwhile; ledger and store need no such care.
@@ -261,3 +289,13 @@ class ServerHome:
             return path.read_bytes()
         except OSError as error:
             raise ConfigError(f"certificate {path} can't be read: {error.strerror}") from error
+
+
+def check_phase_s(seconds: float) -> None:
+    """Refuse what is no time to answer in.
+
+    Raises:
+        ConfigError: no positive, finite number.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+        raise ConfigError(f"nodes can't answer in {seconds!r} seconds: a phase takes a positive, finite number")

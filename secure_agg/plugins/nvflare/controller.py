@@ -19,11 +19,12 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.workflows.fedavg import FedAvg
 
-from secure_agg.errors import ConfigError, MalformedMessage, RoundAborted, SecureAggError
+from secure_agg.errors import ConfigError, MalformedMessage, RoundAborted, RunStopped, SecureAggError, StoreError
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
-from secure_agg.plugins.core.phases import Ask, Payload
+from secure_agg.plugins.core.phases import Ask, Late, Payload
+from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.plugins.nvflare import given, models, wire
 from secure_agg.plugins.nvflare.peers import Answer, Peers
@@ -39,14 +40,17 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
 
     Args:
         train_timeout: seconds that sites have to train in a round; whoever takes longer is left out of it.
-        phase_timeout: seconds that sites have to answer in each of a round's phases.
+        phase_timeout: seconds that sites have to answer in each of a round's phases, at least: three times as long as
+            the slowest message of the job so far. None for what is configured in the server's home.
         *args, **kwargs: as ``FedAvg`` takes them, but for what needs one site's result.
 
     Raises:
         ConfigError: an argument asks for what a sum can't give.
     """
 
-    def __init__(self, *args: Any, train_timeout: float = 3600.0, phase_timeout: float = 60.0, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, train_timeout: float = 3600.0, phase_timeout: float | None = None, **kwargs: Any
+    ) -> None:
         for name in ("aggregator", "aggregation_weights", "exclude_vars"):
             if kwargs.get(name):
                 raise ConfigError(f"{name} can't be kept: only the sum over all sites is known")
@@ -93,20 +97,45 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
 
         Raises:
             RoundAborted: the job was aborted.
+            RunStopped, ConfigError: no round from this model can succeed, or this was the job's last and none has. The
+                job fails with it: it would end as one that has completed, with an untrained model for its result.
         """
         named = models.named(model)
         layers = Layers.of(named)
+        self._coordinator.check_model(layers.floats(named))
+        if self._home is not None:
+            kept.keep_first(self._home, named)
         self._peers.identify(sites)
         try:
             around = self._coordinator.surroundings(self._peers.members)
             told = given.instructions(given.as_it_arrives(model), self._weight_key, around)
             outcome = self._coordinator.round(layers.floats(named), self._ask(model), told.digest)
+        except (ConfigError, RunStopped):
+            raise
         except SecureAggError as error:
             if self.abort_signal.triggered:
                 raise
             self.error(f"Round {self.current_round}: the model stays as it was: {type(error).__name__}: {error}")
+            self._coordinator.check_hope(error, more=self.current_round + 1 < self.start_round + self.num_rounds)
             return self._result(model.params, None)
-        return self._result(layers.restore(named, outcome.model), outcome)
+        trained = layers.restore(named, outcome.model)
+        self._keep(trained)
+        return self._result(trained, outcome)
+
+    def _keep(self, model: Mapping[str, Any]) -> None:
+        """The round stands, whatever becomes of this copy of its model: the chain has it too."""
+        try:
+            if self._home is not None:
+                kept.keep(self._home, model)
+        except StoreError as error:
+            self.error(str(error))
+
+    def save_model(self, model: FLModel) -> None:
+        """Save what a verified round has led to. Before the first one there is nothing that is worth a file."""
+        if self._coordinator.verified:
+            super().save_model(model)
+        else:
+            self.info("no round of this job is verified yet: the model is not saved")
 
     def _result(self, params: Mapping[str, Any], outcome: Outcome | None) -> FLModel:
         self._received_count = len(outcome.participants) if outcome else 0
@@ -136,7 +165,8 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         """Send the request to join ahead, then the model as the stock controller does; results come sealed."""
         end = time.monotonic() + deadline_s
         awaited: dict[str, str] = {}
-        for name, answer in self._peers.ask(parcels.JOIN, requests, min(deadline_s, self.phase_timeout)):
+        ahead_s = min(deadline_s, self._coordinator.deadlines.phase_s)
+        for name, answer in self._peers.ask(parcels.JOIN, requests, ahead_s):
             site = self._peers.site(name)
             if isinstance(answer, Exception) or site is None:
                 yield name, answer
@@ -172,7 +202,7 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
                 standing = True
                 if site in awaited:
                     awaited.remove(site)
-                    yield site, answer
+                    yield site, self._peers.why(site, answer) if isinstance(answer, wire.Refused) else answer
             if time.monotonic() >= probe_at:
                 gone = self._peers.unreachable(sorted(awaited))
                 for site in sorted(gone & suspects):
@@ -180,7 +210,7 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
                     yield site, wire.Unreachable(f"{site!r} is gone", culprit=site)
                 suspects, probe_at = gone, time.monotonic() + _PROBE_S
         for site in sorted(awaited):
-            yield site, TimeoutError("no result of training in time")
+            yield site, Late(self.train_timeout)
 
     def _take(self, result: FLModel) -> bool:
         """One site's result, from NVFlare's thread."""

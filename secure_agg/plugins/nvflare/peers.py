@@ -15,7 +15,8 @@ from nvflare.apis.shareable import Shareable
 from secure_agg.errors import DuplicateMessage
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator
-from secure_agg.plugins.core.phases import Payload, one_line
+from secure_agg.plugins.core.deadlines import TIMES
+from secure_agg.plugins.core.phases import Late, Payload, one_line
 from secure_agg.plugins.nvflare import wire
 
 _log = logging.getLogger("secure_agg.plugins")
@@ -40,7 +41,7 @@ class Peers:
         self._engine, self._coordinator = engine, coordinator
         self._sites: dict[str, str] = {}
         self._slots = threading.Semaphore(_AT_ONCE)
-        self._patience_s = ACQUAINTANCE_S
+        self._patience_s, self._slowest_s = ACQUAINTANCE_S, 0.0
 
     def site(self, name: str) -> str | None:
         """NVFlare's name of a member's site, if it has answered who it is."""
@@ -59,7 +60,8 @@ class Peers:
         """Ask sites that have not said yet who they are; those that can't say it take no part."""
         challenge = self._coordinator.challenge()
         strangers = [site for site in sites if self.member(site) is None]
-        patience, self._patience_s = self._patience_s, _SHORT_S
+        patience = max(self._patience_s, TIMES * self._slowest_s)
+        self._patience_s = _SHORT_S
         for site, answer in self._each(strangers, lambda site: self._meet(site, challenge, patience), patience):
             try:
                 if isinstance(answer, Exception):
@@ -88,6 +90,14 @@ class Peers:
 
         return self._each([name for name, _ in requests], exchange, deadline_s)
 
+    def why(self, site: str, refusal: wire.Refused) -> wire.Refused:
+        """A site's refusal of a task with the name of its error, which NVFlare's own code leaves out."""
+        try:
+            wire.check_reply(self._send(site, wire.WHY, Shareable(), _SHORT_S), site)
+        except wire.Refused as named:
+            return named if named.error else refusal
+        return refusal
+
     def unreachable(self, sites: Sequence[str]) -> set[str]:
         """Which of these sites are gone; one that is too busy to answer is not."""
 
@@ -99,14 +109,21 @@ class Peers:
         return {site for site, answer in answers if isinstance(answer, wire.Unreachable)}
 
     def _meet(self, site: str, challenge: bytes, patience_s: float) -> bytes:
-        end = time.monotonic() + patience_s
+        end, timeout_s = time.monotonic() + patience_s, _SHORT_S
         while True:
+            started = time.monotonic()
             try:  # what comes while a process starts may get lost without a word
-                return self._exchange(site, parcels.HELLO, Payload(lambda: challenge), _SHORT_S, nullcontext())
-            except wire.Refused:
-                if time.monotonic() + _AGAIN_S > end:
+                answer = self._exchange(site, parcels.HELLO, Payload(lambda: challenge), timeout_s, nullcontext())
+            except wire.Refused as refused:
+                if refused.error or time.monotonic() + _AGAIN_S > end:
                     raise
                 time.sleep(_AGAIN_S)
+                timeout_s = min(2 * timeout_s, max(_SHORT_S, end - time.monotonic()))  # it may be there, and slow
+            else:
+                took = time.monotonic() - started
+                self._slowest_s = max(self._slowest_s, took)
+                self._coordinator.deadlines.took(took)
+                return answer
 
     def _exchange(
         self, site: str, kind: str, make: Payload, timeout_s: float, slot: AbstractContextManager[object]
@@ -148,4 +165,4 @@ class Peers:
             awaited.remove(name)
             yield name, answer
         for name in sorted(awaited):
-            yield name, TimeoutError(f"no answer in {deadline_s:g} s")
+            yield name, Late(deadline_s)

@@ -20,7 +20,7 @@ _TASKS: Final = (wire.TRAIN, AppConstants.TASK_VALIDATION, AppConstants.TASK_SUB
 R = TypeVar("R", bound=Recipe)
 
 
-def secure(recipe: R, *, train_timeout: float = 3600.0, phase_timeout: float = 60.0) -> R:
+def secure(recipe: R, *, train_timeout: float = 3600.0, phase_timeout: float | None = None) -> R:
     """Make a FedAvg recipe's job secure and verified; call it once, before the recipe is run or exported.
 
     Its controller becomes ``SecureFedAvg``, its clients get the two filters, and experiment tracking, which would send

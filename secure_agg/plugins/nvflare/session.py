@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
@@ -25,6 +26,7 @@ from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.participant import Participant, Trained
+from secure_agg.plugins.homes import tenants
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.nvflare import given, wire
 from secure_agg.plugins.nvflare.models import named, trained
@@ -106,13 +108,15 @@ class Joining:
 class Session:
     """What the two filters and the messages of one job share, in one process."""
 
-    def __init__(self, home: ClientHome, surroundings: bytes) -> None:
-        self._home, self._surroundings = home, surroundings
+    def __init__(self, home: ClientHome, leave: Callable[[], None], surroundings: bytes) -> None:
+        """``leave`` lets another node have the home."""
+        self._home, self._leave, self._surroundings = home, leave, surroundings
         self._participant = Participant(home, surroundings)
         self._mailbox = wire.Mailbox(self._handle)
         self._turn = threading.Lock()
         self._request: bytes | None = None
         self._joining: Joining | None = None
+        self._refusal: Exception | None = None
         self._begins = threading.Lock()
         self.passed: dict[str, Shareable] = {}  # what has left a chain of filters last, by its direction
 
@@ -121,7 +125,7 @@ class Session:
         """This job's session on this site; made, and ready for messages, when it is first asked for.
 
         Raises:
-            SecureAggError: the site's home can't be opened, or the job's files can't be read.
+            SecureAggError: the site's home can't be opened or is another node's too, or the job's files can't be read.
             PolicyViolation: the job would send what training reports past the aggregation.
         """
         found = fl_ctx.get_prop(_PROP)
@@ -130,8 +134,15 @@ class Session:
         engine = fl_ctx.get_engine()
         _refuse_leaks(engine.get_all_components())
         around = given.surroundings(fl_ctx)
-        session = Session(ClientHome.open(client_home(fl_ctx)), around)
+        home = ClientHome.open(client_home(fl_ctx))
+        try:
+            leave = tenants.hold(home)
+        except BaseException:
+            home.close()
+            raise
+        session = Session(home, leave, around)
         engine.register_aux_message_handler(wire.TOPIC, session._receive)
+        engine.register_aux_message_handler(wire.WHY, session._say_why)
         engine.register_aux_message_handler(wire.ALIVE, _say_so)
         fl_ctx.set_prop(_PROP, session, private=True, sticky=True)
         return session
@@ -144,6 +155,7 @@ class Session:
             found.abandon()
             with found._turn:  # nobody is at it any more
                 found._home.close()
+                found._leave()
 
     def join(self, model: FLModel) -> None:
         """Check the model that a train task has brought; returns if it may be trained on.
@@ -154,6 +166,14 @@ class Session:
                 trained as one says would be taken for the result of the other.
             SecureAggError: this node refuses.
         """
+        self._refusal = None
+        try:
+            self._join(model)
+        except Exception as error:
+            self._refusal = error
+            raise
+
+    def _join(self, model: FLModel) -> None:
         with self._begins:
             if self._joining is not None and self._joining.task is not threading.current_thread():
                 raise PolicyViolation("a train task came while another one is under way")
@@ -165,7 +185,11 @@ class Session:
             instructions = given.instructions(model, key, self._surroundings)
             joining = Joining(self._participant, self._turn, request, model, instructions, key)
             self._joining = joining
-        joining.checked()
+        try:
+            joining.checked()
+        except Exception:
+            self._joining = None  # a task that was refused is over, whatever thread the next one comes in
+            raise
 
     def joined(self, result: FLModel) -> bytes:
         """The payload that joins the round with what training has come to.
@@ -177,7 +201,11 @@ class Session:
         joining, self._joining = self._joining, None
         if joining is None:
             raise LocalProtocolError("a result came without a train task")
-        return joining.answer(result)
+        try:
+            return joining.answer(result)
+        except Exception as error:
+            self._refusal = error
+            raise
 
     def abandon(self) -> None:
         """Leave the round that was begun: nothing was trained."""
@@ -192,6 +220,10 @@ class Session:
         except Exception as error:
             _log.error("a message of the server was refused: %s: %s", type(error).__name__, error)
             return wire.refuse(error)
+
+    def _say_why(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        """The name of the error by which this node has refused its last task; NVFlare's own answer has none."""
+        return wire.refuse(self._refusal) if self._refusal else make_reply(ReturnCode.OK)
 
     def _handle(self, kind: str, payload: bytes) -> bytes:
         if kind == parcels.JOIN:  # the model comes as a task; what goes with it is kept for that

@@ -18,12 +18,15 @@ import numpy.typing as npt
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 
-from secure_agg.errors import MalformedMessage, ProtocolError, SecureAggError
+from secure_agg.errors import MalformedMessage, SecureAggError
 from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.phases import Refusal
 
 TOPIC: Final = "secure_agg"
 ALIVE: Final = "secure_agg.alive"
 """Topic of a message that says nothing and is answered at once."""
+WHY: Final = "secure_agg.why"
+"""Topic of a message that is answered with the name of the error by which the node has refused its last task."""
 TRAIN: Final = "train"
 """The one task whose result may leave a node, sealed."""
 
@@ -38,7 +41,7 @@ _SEALED: Final = "secure_agg.sealed"
 _MOST_PIECES: Final = parcels.MAX_PAYLOAD // parcels.PIECE
 
 
-class Refused(ProtocolError):
+class Refused(Refusal):
     """A node has refused a payload, its own log says why; or has not answered."""
 
 
@@ -185,7 +188,8 @@ def check_reply(reply: Any, name: str) -> Shareable:
         raise Unreachable(f"{name!r} can't be reached", culprit=name)
     if code != ReturnCode.OK:
         why = reply.get(_REFUSAL)
-        raise Refused(f"{name!r} answers {why if isinstance(why, str) else code}", culprit=name)
+        why = why if isinstance(why, str) else None
+        raise Refused(f"{name!r} answers {why or code}", why, culprit=name)
     return reply
 
 
