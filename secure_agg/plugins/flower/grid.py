@@ -27,7 +27,7 @@ from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
 from secure_agg.plugins.core.participant import EVALUATION
-from secure_agg.plugins.core.phases import Payload, one_line
+from secure_agg.plugins.core.phases import Payload, answer_limit, one_line
 from secure_agg.plugins.flower import given, records, strategies, wire
 from secure_agg.plugins.flower.exchange import Reply, exchange
 from secure_agg.plugins.flower.logs import logger, relay
@@ -248,7 +248,7 @@ class _Ask:
         joins = kind == parcels.JOIN
         deadline_s = min(deadline_s, self.timeout) if joins else deadline_s
         messages, late = [], set()
-        most = {name: payload.answer for name, payload in requests}
+        most = {name: answer_limit(payload) for name, payload in requests}
         for name, payload in requests:
             if name in self.nodes:
                 messages.append((name, self._make(name, payload, deadline_s, joins=joins)))

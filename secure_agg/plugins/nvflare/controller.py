@@ -23,7 +23,7 @@ from secure_agg.errors import ConfigError, MalformedMessage, RoundAborted, Secur
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
-from secure_agg.plugins.core.phases import Ask, Payload
+from secure_agg.plugins.core.phases import Ask, Payload, answer_limit
 from secure_agg.plugins.homes.home import ServerHome
 from secure_agg.plugins.nvflare import given, models, wire
 from secure_agg.plugins.nvflare.peers import Answer, Peers
@@ -145,7 +145,7 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         if not awaited:
             return
         self._joined = queue.SimpleQueue()
-        self._most = max(payload.answer for _, payload in requests)
+        self._most = max(answer_limit(payload) for _, payload in requests)
         self.broadcast_model(
             data=model,
             task_name=wire.TRAIN,
