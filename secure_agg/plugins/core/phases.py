@@ -57,6 +57,11 @@ class Payload:
         return self.make()
 
 
+def answer_limit(payload: Callable[[], bytes]) -> int:
+    """Most bytes of the answer to a payload; of one that says nothing about it, those of an answer without a vector."""
+    return payload.answer if isinstance(payload, Payload) else parcels.SMALL
+
+
 class Ask(Protocol):
     """Sends payloads to nodes, and takes what they answer."""
 

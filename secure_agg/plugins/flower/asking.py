@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 
 from secure_agg.errors import MalformedMessage, RemoteProtocolError, SecureAggError
 from secure_agg.plugins.core import parcels
-from secure_agg.plugins.core.phases import Payload, Refusal
+from secure_agg.plugins.core.phases import Payload, Refusal, answer_limit
 from secure_agg.plugins.flower import wire
 from secure_agg.plugins.flower.exchange import Reply, exchange
 
@@ -54,7 +54,7 @@ class NodeAsk:
         joins = kind == parcels.JOIN
         deadline_s = min(deadline_s, self.timeout) if joins else deadline_s
         messages, late = [], set[str]()
-        most = {name: payload.answer for name, payload in requests}
+        most = {name: answer_limit(payload) for name, payload in requests}
         for name, payload in requests:
             if name in self.nodes:
                 messages.append((name, self._make(name, payload, deadline_s, joins=joins)))

@@ -23,7 +23,7 @@ from secure_agg.errors import ConfigError, MalformedMessage, RoundAborted, RunSt
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
-from secure_agg.plugins.core.phases import Ask, Late, Payload
+from secure_agg.plugins.core.phases import Ask, Late, Payload, answer_limit
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.plugins.nvflare import given, models, wire
@@ -175,7 +175,7 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         if not awaited:
             return
         self._joined = queue.SimpleQueue()
-        self._most = max(payload.answer for _, payload in requests)
+        self._most = max(answer_limit(payload) for _, payload in requests)
         self.broadcast_model(
             data=model,
             task_name=wire.TRAIN,

@@ -16,7 +16,7 @@ from secure_agg.errors import DuplicateMessage
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.core.deadlines import TIMES
-from secure_agg.plugins.core.phases import Late, Payload, one_line
+from secure_agg.plugins.core.phases import Late, Payload, answer_limit, one_line
 from secure_agg.plugins.nvflare import wire
 
 _log = logging.getLogger("secure_agg.plugins")
@@ -133,7 +133,7 @@ class Peers:
         def send(message: Shareable) -> Any:
             return self._send(site, wire.TOPIC, message, max(_LEAST_S, end - time.monotonic()))
 
-        return wire.call(send, site, kind, make(), slot, make.answer)
+        return wire.call(send, site, kind, make(), slot, answer_limit(make))
 
     def _send(self, site: str, topic: str, message: Shareable, timeout_s: float) -> Any:
         with self._engine.new_context() as fl_ctx:
