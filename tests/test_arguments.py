@@ -101,9 +101,14 @@ def test_half_a_file_and_half_a_folder_are_removed(tmp_path: Path) -> None:
     create(tmp_path / "file", b"first")
     with pytest.raises(FileExists):
         create(tmp_path / "file", b"second")
-    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "deep" / "folder"):
-        create(tmp_path / "deep" / "folder" / "key", b"half")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with new_folder(tmp_path / "deep" / "folder"):
+            create(tmp_path / "deep" / "folder" / "key", b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert (sorted(tmp_path.rglob("*")), (tmp_path / "file").read_bytes()) == ([tmp_path / "file"], b"first")
 
 
