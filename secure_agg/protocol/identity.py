@@ -165,7 +165,7 @@ class KeyDirectory:
     def find(self, role: str, name: str) -> Identity | None:
         """The identity of that role and name; None where there is none."""
         path = self.locate(role, name)
-        return Identity.load(name, path) if path.exists() else None
+        return Identity.load(name, path) if os.path.exists(path) else None
 
     def add(self, role: str, identity: Identity) -> None:
         """Save a new identity under that role and its name.

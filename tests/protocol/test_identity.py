@@ -222,7 +222,9 @@ def test_a_key_directory_keeps_roles_and_names_apart(tmp_path: Path) -> None:
 
 
 def test_a_key_directory_is_the_owners_alone(tmp_path: Path) -> None:
-    KeyDirectory(tmp_path / "deep" / "keys")
+    directory = KeyDirectory(tmp_path / "deep" / "keys")
+    assert list(tmp_path.iterdir()) == []  # looking for a key makes nothing
+    directory.get("client", "a")
     assert stat.S_IMODE((tmp_path / "deep" / "keys").stat().st_mode) == 0o700
 
 
