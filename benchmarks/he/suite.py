@@ -11,6 +11,7 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks.he.options import BITS, CLIENTS, MODULUS_BITS, HeOptions
+from benchmarks.load import Watch
 from benchmarks.report.report import Report, Row, machine
 from benchmarks.suite import Suite, UsageError
 
@@ -69,18 +70,19 @@ def _run(arguments: argparse.Namespace) -> Report:
     stamp = machine(*_NEEDED, "gmpy2")
     progress = Console(stderr=True)
     rows: list[Row] = []
-    with progress.status("TenSEAL, ckks and bfv"):
-        rows += he_lattice.rows(options)
-    with progress.status("phe and paillier"):
-        rows += he_paillier.rows(options)
-    with progress.status("a committee that shares a paillier key"):
-        rows += he_committee.rows(options)
-    with progress.status("a round with every backend"):
-        rows += he_rounds.rows(options)
-    if arguments.memory:
-        with progress.status("memory, in fresh processes"):
-            rows += he_memory.rows(options)
-    report = Report("he", stamp, asdict(options), tuple(rows))
+    with Watch() as watch:  # the picture says what the load was, before the command does
+        with progress.status("TenSEAL, ckks and bfv"):
+            rows += he_lattice.rows(options)
+        with progress.status("phe and paillier"):
+            rows += he_paillier.rows(options)
+        with progress.status("a committee that shares a paillier key"):
+            rows += he_committee.rows(options)
+        with progress.status("a round with every backend"):
+            rows += he_rounds.rows(options)
+        if arguments.memory:
+            with progress.status("memory, in fresh processes"):
+                rows += he_memory.rows(options)
+    report = Report("he", stamp, asdict(options), tuple(rows), load=watch.load)
     if arguments.plot:
         he_plot.draw(report, arguments.plot)
     return report

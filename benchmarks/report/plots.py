@@ -179,10 +179,12 @@ def _verification(base: Sequence[Cell], stamp: str) -> Picture:
     without = [_milli(cell.samples(CLIENT, verified=False)) for cell in base]
     series = {"verified": verified, "unverified": without}
     _pairs(axes, base, series, lambda value: milliseconds(value / 1e3))
-    logarithmic(axes.xaxis, min(each.median for each in without) / 2, max(each.median for each in verified) * _ROOM)
+    shown = [each.median for each in (*without, *verified)]
     trained = [1e3 * value for cell in base for value in cell.training]
     if trained:
-        _line(axes, Samples(tuple(trained)).median, palette.TRAINING_STROKE, "local training of the same model")
+        shown.append(Samples(tuple(trained)).median)
+        _line(axes, shown[-1], palette.TRAINING_STROKE, "local training of the same model")
+    logarithmic(axes.xaxis, min(shown) / 2, max(shown) * _ROOM)
     axes.set_xlabel("milliseconds of one client (log)")
     ratios = {c.setting.backend: c.seconds(CLIENT) / c.seconds(CLIENT, verified=False) for c in base}
     said = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())

@@ -128,6 +128,11 @@ class Letter(NamedTuple):
     bulk: Hidden
 
 
+def letter_limit(config: RoundConfig) -> int:
+    """Most bytes of a letter's bulk: a share of the vector in words of 64 bits, and what seals it."""
+    return 8 * config.layout.total + (1 << 10)
+
+
 def hidden_vector(hidden: memoryview, *, phase: str, culprit: str) -> Vector:
     """A vector of Z_p that was sent as it is.
 

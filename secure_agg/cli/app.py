@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
+from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from secure_agg._version import __version__
 from secure_agg.cli import exits, federation, streams
 from secure_agg.cli.backends import list_backends
 from secure_agg.cli.bench import bench
-from secure_agg.cli.completion import show_completion
+from secure_agg.cli.completion import VARIABLE, show_completion
 from secure_agg.cli.demo.demo import demo
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.keygen import keygen
@@ -104,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(given: Sequence[str]) -> int:
+    if VARIABLE in os.environ:  # a shell asks what could come next, in the words of the scripts of «completion»
+        completion_init()
     try:
         return app(list(given), prog_name="secure-agg", standalone_mode=False) or exits.OK
     except streams.OutputLost:

@@ -166,6 +166,12 @@ class Aggregator:
         return frozenset(self._awaited)
 
     @property
+    def response_limit(self) -> int:
+        """Most bytes of a client's response in this phase; nothing longer can be taken by ``receive``."""
+        sizes = self._bulk_sizes(self._phases[self._at]) if self._at >= 0 else None
+        return 4 + header_limit(self.config.cohort_size) + (sizes.stop - 1 if sizes else 0)
+
+    @property
     def faults(self) -> tuple[FaultProof, ...]:
         """What has been proved of clients and operators so far; also of a round that was aborted."""
         return (*self._faults, *self._side.faults)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from benchmarks.he import paillier as he_paillier
 from benchmarks.he import rounds as he_rounds
 from benchmarks.he.lattice import Lattice, TenSeal, encoded, exact_row, largest_difference
 from benchmarks.he.options import HeOptions
+from benchmarks.report import palette
 from benchmarks.report.report import MISSED, Report, Row, Target
 from benchmarks.timing import Samples
 from mpc.paillier import threshold as threshold_paillier
@@ -148,6 +150,19 @@ def test_a_round_is_measured_with_every_backend(rows: dict[str, Any]) -> None:
 
 def test_the_picture_is_drawn_into_a_new_folder(folder: Path) -> None:
     assert (folder / "other" / "he.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_picture_says_what_it_is_of_and_keeps_the_backends_colours(folder: Path) -> None:
+    drawn = (folder / "other" / "he.svg").read_text(encoding="utf-8")
+    assert drawn.startswith("<svg")
+    said = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", drawn))
+    assert f"{PARAMS:,} parameters, 16 bits, sums of up to 100 clients, 2048-bit Paillier modulus" in said
+    assert "Medians of 1 repetition" in said
+    assert re.search("Load [0-9.]+ before, at most [0-9.]+, on", said) or "Load not known" in said
+    for backend in he_rounds.BACKENDS:
+        assert palette.color(backend) in drawn, backend
+    assert palette.OTHERS in drawn
+    assert palette.color("additive") not in drawn
 
 
 def test_the_picture_has_room_for_memory(report: dict[str, Any], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -14,11 +15,11 @@ from hypothesis import strategies as st
 from support.federation import Federation, Tape, identity
 
 import secure_agg
-from secure_agg.errors import TrustError, VerificationError
+from secure_agg.errors import MalformedMessage, TrustError, VerificationError
 from secure_agg.protocol.codec import FixedPoint, model_digest
-from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.protocol.evidence import CohortMember, Evidence, RoundRecord
 from secure_agg.protocol.identity import Roster
-from secure_agg.protocol.messages import Signature
+from secure_agg.protocol.messages import Opening, Signature, SignedAdvertisement, decode_list
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.trust import TaskTrust, Trust
 from zk import commitment
@@ -83,6 +84,49 @@ def test_no_truncated_or_extended_evidence_passes(cut: int, tail: bytes) -> None
     altered = raw[: cut % len(raw)] + tail
     with pytest.raises(VerificationError):
         secure_agg.verify(Evidence.from_bytes(altered))
+
+
+NAMES = sorted({f"{i:x}" for i in range(100_000)}, key=str.encode)
+FLOODS: dict[str, dict[str, Any]] = {
+    "members without keys": {"cohort": (CohortMember("", b""),) * 1_000_000},
+    "empty signatures": {"agreement": (Signature("", b""),) * 1_000_000},
+    "empty attestations": {"attestation": (Signature("", b""),) * 1_000_000},
+    "empty openings": {"openings": (Opening("", b"", b""),) * 1_000_000},
+    "empty advertisements": {"advertisements": (SignedAdvertisement("", b"", b""),) * 1_000_000},
+    "one long entry and many short ones": {
+        "agreement": (Signature("", b""),) * 1_000_000 + (Signature("a", bytes(70_000_000)),)
+    },
+    "members with keys": {"cohort": tuple(CohortMember(name, bytes(32)) for name in NAMES)},
+}
+
+
+@pytest.mark.parametrize("what", list(FLOODS))
+def test_small_entries_do_not_fill_the_memory(what: str) -> None:
+    """An object takes some hundred bytes, and has three on the wire."""
+    data = changed(**FLOODS[what]).to_bytes()
+    tracemalloc.start()
+    try:
+        with pytest.raises(VerificationError):
+            secure_agg.verify(Evidence.from_bytes(data))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * len(data) + (1 << 20)
+
+
+def test_a_list_is_read_in_its_one_encoding() -> None:
+    for count in (0, 1, 15, 16, 1024, 1025, 65535, 65536):
+        entries = tuple(CohortMember(str(i), bytes(32)) for i in range(count))
+        data = msgspec.msgpack.encode(entries)
+        assert decode_list(CohortMember, data, count, 37) == entries
+        for bad in (data + b"\0", data[:-1], b"\xdd" + count.to_bytes(4, "big") + data[1:], b""):
+            if bad == data:
+                continue
+            with pytest.raises(MalformedMessage):
+                decode_list(CohortMember, bad, count, 37)
+        if count:
+            with pytest.raises(MalformedMessage, match="at most"):
+                decode_list(CohortMember, data, count - 1, 37)
 
 
 def alter_sum(index: int, by: int = 1) -> Evidence:

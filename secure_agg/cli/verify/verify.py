@@ -18,7 +18,7 @@ from secure_agg.cli.verify.model import BaseOption, ExportOption, ModelOption, c
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.claims import ATTESTED, CONSISTENT, VERIFIED, Finding, finding_of
 from secure_agg.protocol.evidence import Evidence
-from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.fault import MAX_FAULT, FaultProof
 from secure_agg.roles.auditor import verify
 from secure_agg.roles.trust import Trust
 
@@ -77,6 +77,8 @@ def verify_evidence(
         raise ConfigError("--base is what a model is compared with or made from: pass --model or --export, too")
     require_both(chain, contract)
     try:
+        if evidence.stat().st_size > MAX_FAULT:
+            raise ConfigError(f"{evidence} is above {MAX_FAULT} bytes, which neither evidence nor a proof of fault has")
         data = evidence.read_bytes()
     except OSError as error:
         raise ConfigError(f"evidence file {evidence} can't be read: {error.strerror}") from error

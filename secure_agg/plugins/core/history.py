@@ -167,7 +167,7 @@ class History:
         behind = [name for name in names if not self.is_up_to_date(name, last)]
         if not behind:
             return
-        for name, answer in _answers(ask, parcels.HELLO, [(name, challenge) for name in behind], phase_s):
+        for name, answer in _answers(ask, parcels.HELLO, [(name, Payload(challenge)) for name in behind], phase_s):
             try:
                 check(answer)
             except SecureAggError as error:
@@ -191,7 +191,7 @@ class History:
 
         def payload(name: str) -> Payload:
             starts = begun is not None and self._known[name].model != begun
-            return lambda: Parcel(parcels.LEARN, (*parts, *(self._start() if starts else ()))).to_bytes()
+            return Payload(lambda: Parcel(parcels.LEARN, (*parts, *(self._start() if starts else ()))).to_bytes())
 
         requests = [(name, payload(name)) for name in pupils]
         left = set(pupils)

@@ -19,6 +19,9 @@ MAX_PARTS: Final = 64
 MAX_PAYLOAD: Final = 1 << 36
 """Most bytes of a payload: what the largest model's update takes."""
 
+SMALL: Final = 1 << 20
+"""Most bytes of an answer that holds no vector."""
+
 HELLO: Final = "hello"
 JOIN: Final = "join"
 STEP: Final = "step"
@@ -32,6 +35,8 @@ KNOWN: Final = "known"
 
 _VERSION: Final = 2
 _MAX_HEADER: Final = 4096
+FRAME: Final = 4 + _MAX_HEADER
+"""Most bytes of a parcel beside its parts."""
 
 
 class _Header(Wire, frozen=True):

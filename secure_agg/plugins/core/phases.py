@@ -10,8 +10,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final, Protocol
 
+from secure_agg import backends
+from secure_agg.backends.contract import letter_limit
 from secure_agg.errors import LocalProtocolError, MalformedMessage, SecureAggError, UnknownSender
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.metrics import MAX_METRICS
@@ -30,8 +33,22 @@ _MAX_LOGGED: Final = 1000
 
 _log = logging.getLogger("secure_agg.plugins")
 
-Payload = Callable[[], bytes]
-"""Makes a payload. It may be as large as the model: it is made when it is sent, and not kept."""
+
+@dataclass(frozen=True)
+class Payload:
+    """What a node is sent. It may be as large as the model: it is made when it is sent, and not kept.
+
+    Attributes:
+        make: makes it.
+        answer: most bytes of what the node can have to answer. Whoever carries more stops there: a node that is
+            asked for a signature has no gigabytes to say.
+    """
+
+    make: Callable[[], bytes]
+    answer: int = parcels.SMALL
+
+    def __call__(self) -> bytes:
+        return self.make()
 
 
 class Ask(Protocol):
@@ -44,7 +61,7 @@ class Ask(Protocol):
 
         Args:
             kind: of the payloads, see ``parcels``; with ``join`` goes what the framework has to say to its app.
-            requests: roster id and payload of each.
+            requests: roster id and payload of each. What is longer than its ``answer`` is not taken in.
             deadline_s: seconds from the call; whoever has not answered by then never does.
 
         Yields:
@@ -115,6 +132,8 @@ class Attempt:
         joins = phase == ADVERTISE
         names = sorted(self.aggregator.awaited, key=str.encode)
 
+        most = self._most_bytes(joins=joins)
+
         def payload(place: int, name: str) -> Payload:
             def make() -> bytes:
                 request = requests[place]
@@ -124,7 +143,7 @@ class Attempt:
                     return Parcel(parcels.JOIN, (request.data, *welcome(name))).to_bytes()
                 return Parcel(parcels.STEP, (request.data, *self._acceptances.get(name, ()))).to_bytes()
 
-            return make
+            return Payload(make, most)
 
         kind, deadline = (parcels.JOIN, train_s) if joins else (parcels.STEP, self._phase_s)
         started, received, answered = time.perf_counter(), 0, 0
@@ -135,6 +154,8 @@ class Attempt:
                     _log.warning("%s is out of the round in phase %s: %s", name, phase, one_line(answer))
                 else:
                     received += len(answer)
+                    if len(answer) > most:
+                        raise MalformedMessage(f"an answer of {len(answer)} bytes, above {most}", culprit=name)
                     with refusing(phase, name):
                         self._take(name, Parcel.from_bytes(answer), joins=joins)
                     answered += 1
@@ -147,6 +168,15 @@ class Attempt:
             self.aggregator.config.round, self.aggregator.config.task, phase,
             answered, len(names), time.perf_counter() - started, received,
         )  # fmt: skip
+
+    def _most_bytes(self, *, joins: bool) -> int:
+        """Most bytes of a client's answer in this phase, from the configuration."""
+        most = parcels.FRAME + self.aggregator.response_limit
+        if joins:
+            config = self.aggregator.config
+            letters = backends.load(config.policy.backend).aggregators(config.policy)
+            most += _MAX_NAMES + letters * (header_limit(config.cohort_size) + letter_limit(config))
+        return most
 
     def _answers(
         self, kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float
@@ -217,9 +247,11 @@ class Attempt:
         names = list(self.aggregator.cohort)
 
         def payload(place: int, name: str) -> Payload:
-            return lambda: Parcel(
-                parcels.RESULT, (results[place].data, encoded, *self._acceptances.get(name, ()))
-            ).to_bytes()
+            return Payload(
+                lambda: Parcel(
+                    parcels.RESULT, (results[place].data, encoded, *self._acceptances.get(name, ()))
+                ).to_bytes()
+            )
 
         verified = 0
         requests = [(name, payload(i, name)) for i, name in enumerate(names)]

@@ -248,6 +248,7 @@ class _Ask:
         joins = kind == parcels.JOIN
         deadline_s = min(deadline_s, self.timeout) if joins else deadline_s
         messages, late = [], set()
+        most = {name: payload.answer for name, payload in requests}
         for name, payload in requests:
             if name in self.nodes:
                 messages.append((name, self._make(name, payload, deadline_s, joins=joins)))
@@ -257,7 +258,7 @@ class _Ask:
         for name, reply in exchange(self.grid, messages, deadline_s):
             late.discard(name)
             try:
-                yield name, _answer(reply)
+                yield name, _answer(reply, most[name])
             except SecureAggError as error:
                 yield name, error
         for name in late:
@@ -273,8 +274,8 @@ def _message(content: RecordDict, node: int, pattern: Message, deadline_s: float
     return lambda: Message(content, node, metadata.message_type, ttl=max(1.0, deadline_s), group_id=metadata.group_id)
 
 
-def _answer(reply: Reply) -> bytes:
-    """The payload of a reply.
+def _answer(reply: Reply, limit: int = parcels.SMALL) -> bytes:
+    """The payload of a reply, of at most ``limit`` bytes.
 
     Raises:
         RemoteProtocolError: the node refused, is gone, or answered something else.
@@ -283,7 +284,7 @@ def _answer(reply: Reply) -> bytes:
         raise RemoteProtocolError(f"no reply: {reply}") from reply
     if reply.has_error():
         raise RemoteProtocolError(f"{reply.error.reason} (Flower's error {reply.error.code})")
-    payload, _ = wire.take(reply.content)
+    payload, _ = wire.take(reply.content, limit)
     if payload is None:
         raise MalformedMessage("the reply is in clear: is the mod missing in the app?")
     return payload

@@ -13,7 +13,7 @@ from flwr.app import Array, ArrayRecord, RecordDict
 from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
 
 from secure_agg.errors import MalformedMessage
-from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.core.parcels import MAX_PAYLOAD, Parcel
 
 PAYLOAD: Final = "secure-agg"
 """The record that holds the payload."""
@@ -30,11 +30,14 @@ def put(content: RecordDict, payload: bytes) -> RecordDict:
     return RecordDict({**content, PAYLOAD: ArrayRecord(arrays)})
 
 
-def take(content: RecordDict) -> tuple[bytes | None, RecordDict]:
+def take(content: RecordDict, limit: int = MAX_PAYLOAD) -> tuple[bytes | None, RecordDict]:
     """The payload, None where there is none, and the records beside it.
 
+    Args:
+        limit: most bytes of the payload; of one that is longer no copy is made.
+
     Raises:
-        MalformedMessage: the record is there but holds something else.
+        MalformedMessage: the record is there but holds something else, or more.
     """
     rest = RecordDict({name: record for name, record in content.items() if name != PAYLOAD})
     record = content.array_records.get(PAYLOAD)
@@ -42,6 +45,9 @@ def take(content: RecordDict) -> tuple[bytes | None, RecordDict]:
         return None, rest
     if tuple(record) != _NAMES or any((a.dtype, a.stype) != (_DTYPE, _STYPE) for a in record.values()):
         raise MalformedMessage(f"record {PAYLOAD!r} holds no payload")
+    size = sum(len(array.data) for array in record.values())
+    if size > limit:
+        raise MalformedMessage(f"a payload has {size} bytes, above {limit}")
     return b"".join(array.data for array in record.values()), rest
 
 

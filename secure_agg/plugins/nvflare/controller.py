@@ -54,6 +54,7 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         self.train_timeout = train_timeout
         self.phase_timeout = phase_timeout
         self._joined: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._most = parcels.SMALL
         self._aggregate: FLModel | None = None
         self._home: ServerHome | None = None
 
@@ -144,6 +145,7 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         if not awaited:
             return
         self._joined = queue.SimpleQueue()
+        self._most = max(payload.answer for _, payload in requests)
         self.broadcast_model(
             data=model,
             task_name=wire.TRAIN,
@@ -184,7 +186,7 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         """One site's result, from NVFlare's thread."""
         site = result.meta["client_name"]
         try:
-            self._joined.put((site, wire.unseal(result.params, site)))
+            self._joined.put((site, wire.unseal(result.params, site, self._most)))
         except MalformedMessage as error:
             self._joined.put((site, error))
             return False

@@ -102,7 +102,7 @@ class Peers:
         end = time.monotonic() + patience_s
         while True:
             try:  # what comes while a process starts may get lost without a word
-                return self._exchange(site, parcels.HELLO, lambda: challenge, _SHORT_S, nullcontext())
+                return self._exchange(site, parcels.HELLO, Payload(lambda: challenge), _SHORT_S, nullcontext())
             except wire.Refused:
                 if time.monotonic() + _AGAIN_S > end:
                     raise
@@ -116,7 +116,7 @@ class Peers:
         def send(message: Shareable) -> Any:
             return self._send(site, wire.TOPIC, message, max(_LEAST_S, end - time.monotonic()))
 
-        return wire.call(send, site, kind, make(), slot)
+        return wire.call(send, site, kind, make(), slot, make.answer)
 
     def _send(self, site: str, topic: str, message: Shareable, timeout_s: float) -> Any:
         with self._engine.new_context() as fl_ctx:

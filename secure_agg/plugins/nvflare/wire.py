@@ -52,6 +52,7 @@ def call(
     kind: str,
     payload: bytes,
     slot: AbstractContextManager[object],
+    limit: int = parcels.SMALL,
 ) -> bytes:
     """Have a node answer a payload.
 
@@ -61,20 +62,29 @@ def call(
         kind: of the payload, see ``parcels``.
         payload: for it.
         slot: held while an answer of many pieces comes in.
+        limit: most bytes of the answer, over all its pieces.
 
     Raises:
         Refused: it refuses, or can't be reached.
-        MalformedMessage: it answers something else.
+        MalformedMessage: it answers something else, or announces or sends more than ``limit``: the rest is not asked
+            for.
     """
     number = uuid.uuid4().hex
     pieces = parcels.split(payload)
     for place, piece in enumerate(pieces):
         count, first = _read_reply(send(_message(kind, number, place, len(pieces), bytes(piece))), name)
+    if count > max(1, -(-limit // parcels.PIECE)) or len(first) > limit:
+        raise MalformedMessage(f"an answer in {count} pieces is above {limit} bytes", phase=kind, culprit=name)
     if count == 1:
         return first
     with slot:
-        rest = [_read_reply(send(_message(PULL, number, at, count, b"")), name)[1] for at in range(1, count)]
-        return parcels.join([first, *rest])
+        answer = [first]
+        for at in range(1, count):
+            again, more = _read_reply(send(_message(PULL, number, at, count, b"")), name)
+            answer.append(more)
+            if again != count or sum(map(len, answer)) > limit:
+                raise MalformedMessage(f"the pieces of an answer exceed {limit} bytes", phase=kind, culprit=name)
+        return parcels.join(answer, limit)
 
 
 class Mailbox:
@@ -132,15 +142,18 @@ def seal(payload: bytes) -> dict[str, npt.NDArray[np.uint8]]:
     return {_SEALED: np.frombuffer(payload, dtype=np.uint8)}
 
 
-def unseal(params: Any, name: str) -> bytes:
-    """The payload in a task's result.
+def unseal(params: Any, name: str, limit: int = parcels.SMALL) -> bytes:
+    """The payload in a task's result, of at most ``limit`` bytes.
 
     Raises:
-        MalformedMessage: the result is anything else: the node has sent its model in clear, and it is not looked at.
+        MalformedMessage: it is longer, or the result is anything else: the node has sent its model in clear, and it is
+            not looked at.
     """
     sealed = params.get(_SEALED) if isinstance(params, dict) and len(params) == 1 else None
     if not isinstance(sealed, np.ndarray) or sealed.dtype != np.uint8 or sealed.ndim != 1:
         raise MalformedMessage(f"the training result of {name!r} is not sealed: its filter is missing", culprit=name)
+    if sealed.size > limit:
+        raise MalformedMessage(f"the result of {name!r} has {sealed.size} bytes, above {limit}", culprit=name)
     return sealed.tobytes()
 
 
@@ -178,5 +191,9 @@ def check_reply(reply: Any, name: str) -> Shareable:
 
 def _read_reply(reply: Any, name: str) -> tuple[int, bytes]:
     """Number of pieces of the answer, and one of them."""
-    *_, count, piece = _read(check_reply(reply, name))
+    try:
+        *_, count, piece = _read(check_reply(reply, name))
+    except MalformedMessage as error:
+        error.culprit = name
+        raise
     return count, piece

@@ -1,0 +1,106 @@
+"""Whatever stdout and stderr are: a command ends with its own exit code and in a sentence, never in a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import secure_agg
+from secure_agg.cli import exits
+
+ENCODINGS = ("ascii", "latin-1", "cp1252", "utf-8")
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A round of a task whose name is not ASCII."""
+    path = tmp_path_factory.mktemp("streams") / "rounds.db"
+    secure_agg.aggregate({name: [np.ones(3)] for name in "abc"}, ledger=path, task="größe ∑")
+    return path
+
+
+def command(*arguments: object, encoding: str = "utf-8", after: str = "") -> subprocess.CompletedProcess[bytes]:
+    """Run ``secure-agg`` in a process of its own; ``after`` is what follows it on a command line."""
+    words = [sys.executable, "-m", "secure_agg", *map(str, arguments)]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    if after:
+        line = f'set -o pipefail; "$@" {after}'
+        return subprocess.run(
+            ["/bin/bash", "-c", line, "bash", *words], capture_output=True, env=environment, check=False
+        )
+    return subprocess.run(words, capture_output=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_holds_every_result(ledger: Path, encoding: str) -> None:
+    for arguments in (
+        ["backends"],
+        ["verify", "--help"],
+        ["ledger", "list", ledger],
+        ["ledger", "show", ledger],
+        ["ledger", "audit", ledger],
+        ["ledger", "checkpoint", ledger],
+        ["ledger", "receipt", ledger],
+    ):
+        done = command(*arguments, encoding=encoding)
+        assert (done.returncode, b"Traceback" in done.stderr) == (exits.OK, False), (arguments, done.stderr)
+
+
+def test_json_and_signed_texts_are_the_same_bytes_in_every_encoding(ledger: Path) -> None:
+    for arguments in (
+        ["ledger", "list", ledger, "--json"],
+        ["ledger", "receipt", ledger],
+        ["ledger", "checkpoint", ledger],
+    ):
+        found = {command(*arguments, encoding=encoding).stdout for encoding in ENCODINGS}
+        assert len(found) == 1, arguments
+    assert json.loads(command("ledger", "list", ledger, "--json").stdout)["records"][0]["task"] == "größe ∑"
+    receipt = command("ledger", "receipt", ledger, encoding="ascii").stdout
+    assert secure_agg.Receipt.from_bytes(receipt).to_bytes() == receipt
+
+
+def test_a_sign_that_an_encoding_lacks_is_written_in_those_that_it_has(ledger: Path) -> None:
+    shown = command("ledger", "show", ledger, encoding="cp1252").stdout.decode("cp1252")
+    assert "größe \\u2211" in shown
+    assert "gr\\xf6\\xdfe \\u2211" in command("ledger", "show", ledger, encoding="ascii").stdout.decode("ascii")
+    refused = command("ledger", "show", ledger, "größe", "0", encoding="ascii")
+    assert (refused.returncode, refused.stderr.isascii(), refused.stderr.count(b"\n")) == (exits.USAGE, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("shell", "code"),
+    [
+        (">&-", exits.OK),
+        (">/dev/full", exits.OUTPUT_LOST),
+        ("2>&-", exits.OK),
+        ("2>/dev/full", exits.OK),
+        (">&- 2>&- <&-", exits.OK),
+        ("| true", exits.READER_GONE),
+    ],
+)
+@pytest.mark.parametrize("arguments", [["backends"], ["backends", "--json"], ["--help"], ["--version"]], ids=" ".join)
+def test_a_place_that_takes_nothing_is_no_failed_verification(arguments: Sequence[str], shell: str, code: int) -> None:
+    done = command(*arguments, after=shell)
+    # A short result fits into the pipe before its reader is gone: then nothing was lost.
+    assert done.returncode in ({code, exits.OK} if code == exits.READER_GONE else {code})
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+
+
+def test_a_failed_verification_stays_one_wherever_its_words_go(tmp_path: Path) -> None:
+    (tmp_path / "evidence").write_bytes(b"none")
+    for shell in (">&-", ">/dev/full", "2>&-", "2>/dev/full", "2>&1 >&-"):
+        assert command("verify", tmp_path / "evidence", after=shell).returncode == exits.VERIFICATION_FAILED
+
+
+def test_a_closed_stdout_is_not_taken_over_by_the_next_file(ledger: Path) -> None:
+    before = ledger.read_bytes()
+    done = command("ledger", "audit", ledger, after=">&- 2>&-")
+    assert (done.returncode, ledger.read_bytes() == before) == (exits.OK, True)
