@@ -7,7 +7,7 @@ the transport adds that nobody else can talk to an operator, and that a process 
 * ``keyfile``: an operator's secrets at rest.
 * ``failure``: a typed error on its way from one process to another.
 * ``channel``: addresses, limits, and what gRPC is told.
-* ``entrance``: the door of the port, where strangers wait; ``admission``: who has to go when it is full.
+* ``entrance``: the door of the port, where strangers wait; ``secure_agg.admission`` says who has to go when it is full.
 * ``server``: one role behind a port. ``client``: connections to several.
 * ``blocking``: the same for code without an event loop.
 * ``share_holders``: what is particular to the aggregators of backend ``additive``; ``key_holders``: to key holders.
