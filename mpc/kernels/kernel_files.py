@@ -5,7 +5,7 @@ or one that is read only. Here a kernel that can't be read is compiled again, an
 compiled by every process; a line of log at level WARNING says so, once.
 
 A kernel's file is numba's pickle of the machine code, so who can write it runs code in our process. Files are read
-from and written to folders that only this process's user can write, or the owner of the source itself:
+from and written to folders that only this process's user can write, or whoever can write the source itself:
 
 1. ``NUMBA_CACHE_DIR``, where that is set;
 2. ``__pycache__`` beside the source, as Python keeps its own code;
@@ -183,10 +183,15 @@ def _folders(source: Path, *, make: bool = False) -> Iterator[Path]:
 
 
 def _is_as_safe_as(source: Path, folder: Path) -> bool:
-    """Whether a folder beside the source is its owner's, or root's, or this user's, and not everybody's."""
-    found = folder.lstat()
+    """Whether a folder beside the source is its owner's, or root's, or this user's, and nobody can write it who can't
+    write the source: not everybody, and of a group only the one that can put another file in the source's place.
+    """
+    found, around = folder.lstat(), source.parent.stat()
     owners = {0, source.stat().st_uid, *_user()}
-    return stat.S_ISDIR(found.st_mode) and found.st_uid in owners and not found.st_mode & stat.S_IWOTH
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners or found.st_mode & stat.S_IWOTH:
+        return False
+    shared = bool(around.st_mode & stat.S_IWGRP) and around.st_gid == found.st_gid
+    return shared or not found.st_mode & stat.S_IWGRP
 
 
 def _is_private(folder: Path) -> bool:

@@ -277,15 +277,19 @@ class Policy(Wire, frozen=True, kw_only=True):
         return self.step * weight_limit / self.least_weight(weight_limit)
 
     def check_error(self, weight_limit: int) -> None:
-        """Refuse a round whose means could be off by more than ``max_error``.
+        """Refuse a round whose means could be off by more than ``max_error``, and with a weight scale a task that could
+        come to such a round: what its participants say they weigh decides the next round's limit, and none of them may
+        end the task by it.
 
         Raises:
             ConfigError: it could; names what would do.
         """
-        worst = self.worst_error(weight_limit)
+        # No limit has a wider spread of weights than this one: M / ⌈M/λ⌉ is at most M, and at most λ.
+        limit = min(self.weight_span, self.max_weight) if self.weight_scale else weight_limit
+        worst = self.worst_error(limit)
         if worst <= self.max_error:
             return
-        spread = weight_limit / self.least_weight(weight_limit)
+        spread = limit / self.least_weight(limit)
         half = math.ceil(spread * self.clip / self.max_error)
         bits = half.bit_length() + 1
         ways = [f"a max_error of {worst:.6g}"]
@@ -295,8 +299,8 @@ class Policy(Wire, frozen=True, kw_only=True):
         if ratio >= 1:
             ways.insert(0, f"weight_span = {ratio}" if self.weight_scale else f"max_weight = {ratio}")
         raise ConfigError(
-            f"with clip {self.clip:g}, {self.bits} bits and weights from {self.least_weight(weight_limit)} to "
-            f"{weight_limit} a mean could be off by {worst:.6g}, above max_error = {self.max_error:g}: "
+            f"with clip {self.clip:g}, {self.bits} bits and weights from {self.least_weight(limit)} to "
+            f"{limit} a mean could be off by {worst:.6g}, above max_error = {self.max_error:g}: "
             f"{' or '.join(ways)} would do"
         )
 

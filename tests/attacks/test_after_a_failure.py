@@ -55,8 +55,9 @@ def cheating(monkeypatch: pytest.MonkeyPatch, federation: Federation, how: str) 
         digits = config.policy.committed_digits
         # More than the sum of all may be; a digit that is not an element's highest would change its neighbour's only.
         vector[digits.count - 1 if digits else 3] = config.policy.base
-        size = config.layout.committed
-        return Committed(vector, commitment.commit(vector[:size], vector[size:], config.commitment.rank), made.encoded)
+        size, setting = config.layout.committed, config.commitment
+        made_of_it = commitment.commit(setting.pack(vector[:size]), vector[size:], setting.rank)
+        return Committed(vector, made_of_it, made.encoded)
 
     monkeypatch.setattr(client, "commit_update", commit)
 

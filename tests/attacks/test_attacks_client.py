@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from support.federation import Federation, Tape, bulk_of, edit, forge, header_of, identity, replace
 from support.refusals import CHEAT, NOBODY, refused
@@ -33,7 +34,10 @@ from secure_agg.errors import (
     WrongPhase,
 )
 from secure_agg.protocol.agreement import Session
+from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import Advertisement, HiddenInput, Signature, decode, encode
+from secure_agg.roles.client import client, committing
+from secure_agg.roles.client.committing import Committed
 from zk import aggregate, commitment
 from zk.aggregate import AggregateStatement
 from zk.commitment import Commitment
@@ -396,3 +400,39 @@ def test_a_signature_of_another_set_or_another_signer_is_refused() -> None:
             tape.deliver(forge(good, identity(CHEAT), body=encode(body)))
         assert caught.value.culprit == CHEAT
     tape.deliver(good)
+
+
+@pytest.mark.parametrize("backend", ["plain", "masking", "additive"])
+def test_what_one_client_can_do_to_the_mean_is_bounded_by_the_clip_only(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit that the threat model states: single updates are not checked, so that a client is not held to its share
+    of the mean. Beyond the clip the round stops, and nobody is named.
+    """
+    federation, honest = Federation(5, backend=backend), committing.commit_update
+    its = federation.updates[CHEAT]
+    largest = federation.policy.top // 2
+
+    def commit(config: RoundConfig, update: Sequence[npt.NDArray[Any]], *rest: Any) -> Committed:
+        made = honest(config, update, *rest)
+        if update is not its:
+            return made
+        vector, setting, size = made.vector.copy(), config.commitment, config.layout.committed
+        sums = sum(int(np.rint(of[0].flat[0] / federation.policy.step)) for of in federation.updates.values())
+        vector[0] += aim - sums
+        made_of_it = commitment.commit(setting.pack(vector[:size]), vector[size:], setting.rank)
+        return Committed(vector, made_of_it, made.encoded)
+
+    monkeypatch.setattr(client, "commit_update", commit)
+    aim = 4 * largest
+    done = federation.round()
+    done.run()
+    assert done.aggregator.verified is not None
+    share = federation.policy.clip / 5
+    assert done.aggregator.verified.average[0].flat[0] == pytest.approx(4 * share, rel=1e-3)
+
+    aim = 5 * largest + 20
+    again = federation.round(round=1, start_model=bytes([7] * 32))
+    with pytest.raises(Unattributed) as caught:
+        again.run()
+    assert caught.value.culprit is None

@@ -12,13 +12,14 @@ import tenseal as ts
 from support.federation import Federation, Tape, bulk_of, edit, forge, header_of, identity, replace
 
 from mpc.keystream import KeyStream
+from mpc.paillier import packing as paillier_packing
 from mpc.paillier import threshold as threshold_paillier
 from mpc.paillier.packing import HEADER_BYTES
 from mpc.paillier.paillier import Encryptor
 from mpc.ring import Vector, from_bytes
 from secure_agg import backends
 from secure_agg.backends.contract import Opener
-from secure_agg.backends.homomorphic import lattice, lattice_wire
+from secure_agg.backends.homomorphic import lattice, lattice_parameters, lattice_wire
 from secure_agg.backends.homomorphic.backend import CiphertextPart, bound_nonce
 from secure_agg.backends.homomorphic.lattice_backend import LatticeOpener
 from secure_agg.backends.homomorphic.paillier_scheme import (
@@ -556,3 +557,37 @@ def test_bad_input_names_its_client() -> None:
     assert (caught.value.culprit, caught.value.phase) == (CHEAT, "masked-input")
     tape.advance()
     assert CHEAT not in tape.finish().participants
+
+
+@pytest.mark.parametrize("backend", WHOLE)
+@pytest.mark.parametrize("error", [MemoryError, OverflowError, RuntimeError])
+def test_an_exception_of_a_library_while_a_sum_is_opened_is_the_same_bit_as_every_failure(
+    backend: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second kind of answer would tell what was decrypted, and an exception that no driver knows would end it."""
+
+    def fail(*_: object) -> None:
+        raise error("something of the decryption")
+
+    tape = Tape.start(federation(backend)).until("decrypt")
+    holder = tape.local.holders[HOLDER]
+    if backend == "paillier":
+        monkeypatch.setattr(paillier_packing, "decrypt_vector", fail)
+    else:
+        monkeypatch.setattr(lattice, "_unpack", fail)
+    tape.deliver(holder.receive(tape.requests["decrypt"][HOLDER]))
+    assert holder.failures == 1
+    with pytest.raises(Unattributed) as caught:
+        tape.advance()
+    assert caught.value.culprit is None
+    assert "something of" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [1e30, -1e19, 2.0**63, float("inf"), float("-inf"), float("nan")])
+def test_slots_that_no_integer_holds_are_no_sum(value: float) -> None:
+    parameters = lattice_parameters.choose("ckks", 8, 5, 3000)
+    slots = [0.0] * parameters.slots
+    slots[7] = value
+    with pytest.raises(BadInput):
+        lattice._unpack(slots, parameters, 5)

@@ -197,7 +197,7 @@ def test_a_client_that_commits_to_a_value_beyond_its_digit_stops_the_round(
         made = commit_update(config, *args)
         if len(calls) == 2:
             made.vector[0] += np.uint32(config.policy.base)
-            made = Committed(made.vector, committed_again(config, made.vector), made.clipped)
+            made = Committed(made.vector, committed_again(config, made.vector), made.encoded)
         calls.append(made)
         return made
 
@@ -218,7 +218,7 @@ def additive_round_with(place: int, value: int, monkeypatch: pytest.MonkeyPatch)
         made = commit_update(config, *args)
         if len(vectors) == 2:
             made.vector[place] = value
-            made = Committed(made.vector, committed_again(config, made.vector), made.clipped)
+            made = Committed(made.vector, committed_again(config, made.vector), made.encoded)
         vectors.append(made.vector.copy())
         return made
 

@@ -346,7 +346,8 @@ def check_limits(config: dict[str, Any]) -> None:
     else:
         require(span == 0 and first == 0, "limits of weights that are kept")
     require(1 <= config["weight_limit"] <= policy["max_weight"], "weight_limit out of range")
-    worst = policy["clip"] / half(policy) * config["weight_limit"] / least_weight(config)
+    spread = min(span, policy["max_weight"]) if scale else config["weight_limit"]
+    worst = policy["clip"] / half(policy) * spread
     require(worst <= policy["max_error"], "the means could be too far off")
     least, most, drawn = policy["min_advertised"], policy["max_clients"], policy["cohort_size"]
     require(2 <= policy["min_clients"] <= least <= most, "client limits out of order")

@@ -487,6 +487,10 @@ SMALL_ORDER = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13
         ("max_error out of range", Forgery(policy={"max_error": float("nan")})),
         ("the means could be too far off", Forgery(policy={"max_error": math.nextafter(1 / 127 * 10, 0)})),
         ("the means could be too far off", Forgery(policy={**LIMITED, "max_error": 0.03}, config={"weight_limit": 8})),
+        (
+            "the means could be too far off",  # not in this round, in one that may follow
+            Forgery(policy={**LIMITED, "max_error": 0.03}, config={"weight_limit": 3, "previous_record": b"p" * 32}),
+        ),
         ("weight_limit out of range", Forgery(config={"weight_limit": 11})),
         ("weight_limit out of range", Forgery(config={"weight_limit": 0})),
         ("the first round has another weight limit", Forgery(policy=LIMITED, config={"weight_limit": 7})),

@@ -362,6 +362,22 @@ def test_a_private_folder_below_one_that_others_can_change_is_not_trusted(tmp_pa
     assert kernel_files._is_private(private)
 
 
+@pytest.mark.parametrize(
+    ("around", "beside", "safe"),
+    [(0o755, 0o755, True), (0o755, 0o775, False), (0o775, 0o775, True), (0o775, 0o777, False), (0o777, 0o755, True)],
+)
+def test_beside_the_source_nobody_else_may_write_than_who_can_write_the_source(
+    tmp_path: Path, around: int, beside: int, safe: bool
+) -> None:
+    """A group that can write the folder, and not the source, would run code in every process that reads it."""
+    source, folder = tmp_path / "kernel.py", tmp_path / "__pycache__"
+    source.write_text("")
+    folder.mkdir()
+    folder.chmod(beside)
+    tmp_path.chmod(around)
+    assert kernel_files._is_as_safe_as(source, folder) is safe
+
+
 def test_importing_compiles_and_writes_nothing(tmp_path: Path) -> None:
     python("import secure_agg", NUMBA_CACHE_DIR=str(tmp_path / "cache"), HOME="/proc/self/nowhere")
     assert not (tmp_path / "cache").exists()

@@ -400,3 +400,21 @@ def test_the_context_changes_with_the_pinned_rosters(field: str) -> None:
 def test_equal_configurations_have_equal_contexts() -> None:
     assert config().context == config().context
     assert len(config().context) == 32
+
+
+@pytest.mark.parametrize("span", [1, 5, 64, 1000])
+@pytest.mark.parametrize("largest", [1, 30, 64, 500])
+@pytest.mark.parametrize("allowed", [0.01, 0.3, 3.0])
+def test_no_weights_lead_a_task_to_a_limit_whose_rounds_are_refused(span: int, largest: int, allowed: float) -> None:
+    """What its participants say they weigh decides the next round's limit; one of them can say the most there is."""
+
+    def refused(limit: int) -> bool:
+        try:
+            policy.check_error(limit)
+        except ConfigError:
+            return True
+        return False
+
+    settings = {"max_weight": largest, "weight_scale": 4, "weight_span": span, "first_weight": 1}
+    policy = Policy.default(10, bits=10, max_error=allowed, **settings)
+    assert len({refused(limit) for limit in range(1, largest + 1)}) == 1

@@ -58,6 +58,8 @@ __all__ = [
     "to_tenseal",
 ]
 
+_EXACT = 2.0**53
+"""Sums in CKKS slots are below it, so that a float64 holds them."""
 _SCHEMES = (BFV, CKKS)  # in the order of lattice_worker.SLOT_TYPES
 
 
@@ -260,8 +262,10 @@ def _unpack(slots: list[int] | list[float], parameters: LatticeParameters, clien
     width = parameters.slots - DUMMIES
     if parameters.scheme == CKKS:
         noisy = np.array(slots[:width], dtype=np.float64)
+        if not np.all(np.abs(noisy) < _EXACT):  # also false for what is not a number
+            raise BadInput("the decryption is not a sum of valid ciphertexts")
         rounded = np.rint(noisy)
-        if not np.all(np.abs(noisy - rounded) < 1 / 4):  # also false for what is not a number
+        if not np.all(np.abs(noisy - rounded) < 1 / 4):
             raise BadInput("the decryption is not a sum of valid ciphertexts")
         packed = rounded.astype(np.int64) + clients * parameters.offset
     else:

@@ -19,6 +19,7 @@ from secure_agg.errors import BadInput, ConfigError
 from secure_agg.protocol.agreement import Participants
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.evidence import DECRYPT
+from secure_agg.protocol.refusal import LIBRARY_ERRORS
 
 _TOTAL_BYTES: Final = 8
 
@@ -70,10 +71,10 @@ class LatticeOpener(Opener):
 
     def open(self, participants: Participants, request: bytes, hidden: memoryview) -> Answer:
         """The exact integers; what the scheme's noise did to them stays here."""
-        sums = lattice.decrypt(self._key, hidden, len(participants.commitments))
         try:
+            sums = lattice.decrypt(self._key, hidden, len(participants.commitments))
             return Answer(sums=coordinates.join(participants.session.config, sums))
-        except ValueError as error:
+        except LIBRARY_ERRORS as error:  # an exception of its own would be another answer than the one bit
             raise BadInput("it decrypts to no sum", phase=DECRYPT) from error
 
 

@@ -42,6 +42,7 @@ from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import DECRYPT
 from secure_agg.protocol.messages import ADVERTISE, Message, Wire, decode, encode
+from secure_agg.protocol.refusal import LIBRARY_ERRORS
 from zk.partial_decryption import (
     PartialDecryptionError,
     PartialDecryptionProof,
@@ -224,7 +225,7 @@ class PaillierOpener(Opener):
         try:
             sums = paillier_packing.decrypt_vector(self._key, scheme.packing, hidden, scheme.length)
             return Answer(sums=coordinates.join(scheme.config, sums))
-        except ValueError as error:
+        except LIBRARY_ERRORS as error:  # an exception of its own would be another answer than the one bit
             raise BadInput("it decrypts to no sum", phase=DECRYPT) from error
 
 
