@@ -278,7 +278,7 @@ def test_a_framework_that_is_missing_is_named() -> None:
 
 
 def test_the_extra_installs_what_the_plug_in_requires() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (wanted,) = (line.removeprefix("flwr") for line in extras["flower"] if line.startswith("flwr"))
     assert f'require("flwr", "{wanted}", "flower")' in (root / "secure_agg/plugins/flower/__init__.py").read_text()
