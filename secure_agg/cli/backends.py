@@ -22,7 +22,7 @@ def list_backends(as_json: JsonOption = False) -> None:
                 {
                     "trusted": trust["trusted"],
                     "dropouts": trust["dropouts"],
-                    "post-quantum": trust["post_quantum"],
+                    "post_quantum": trust["post_quantum"],
                     "limits": trust["limits"],
                 },
             )

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from secure_agg.cli.output import utc
 from secure_agg.ledger.checkpoint_time import CheckpointTime
-from secure_agg.protocol.claims import VERIFIED, Finding
+from secure_agg.protocol.claims import VERIFIED, Finding, words
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 
 PINS: Final = ("policy", "roster", "operators", "log", "witnesses")
@@ -26,12 +26,6 @@ def record_document(record: RoundRecord) -> dict[str, Any]:
     return document | {"digest": record.digest().hex()}
 
 
-def weights_text(record: RoundRecord) -> str:
-    """The sum of a round's weights, and how many of them were limited."""
-    limited = f"{record.weights_lowered} counted as {record.weight_limit}, {record.weights_raised} as the least"
-    return str(record.weight_sum) + (f"; {limited}" if record.weights_lowered or record.weights_raised else "")
-
-
 def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
     """A record with the names and the policy that stand in its evidence."""
     policy = evidence.config.policy
@@ -45,6 +39,26 @@ def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
         "policy": {name: getattr(policy, name) for name in policy.__struct_fields__ if name != "options"}
         | {"options": {option.name: option.value for option in policy.options}},
         "parameters": evidence.config.layout.values,
+    }
+
+
+def round_fields(record: RoundRecord, evidence: Evidence) -> dict[str, str]:
+    """What ``round_document`` says, for people."""
+    document = round_document(record, evidence)
+    limited = f"; {record.weights_lowered} counted as {record.weight_limit}, {record.weights_raised} as the least"
+    return {
+        "task": record.task,
+        "round": f"{record.round} (attempt {record.attempt})",
+        "claim": words(record.claim),
+        "backend": evidence.config.policy.backend,
+        "participants": f"{record.participants} of {record.cohort_size}: {', '.join(document['participants'])}",
+        "left_out": ", ".join(document["left_out"]) or "nobody",
+        "weight_sum": f"{record.weight_sum}{limited if record.weights_lowered or record.weights_raised else ''}",
+        "error_bound": f"{record.error_bound:.3g}: rounding moves no value by more",
+        "parameters": str(document["parameters"]),
+        "start_model": record.start_model.hex(),
+        "result_model": record.result_model.hex(),
+        "digest": record.digest().hex(),
     }
 
 
@@ -83,7 +97,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
 
 def finding_fields(finding: Finding) -> dict[str, str]:
     """The same for people, in two lines."""
-    return {"proved": finding.proved, "not proved": finding.not_proved}
+    return {"proved": finding.proved, "not_proved": finding.not_proved}
 
 
 def in_order(pinned: Collection[str]) -> list[str]:

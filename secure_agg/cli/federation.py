@@ -206,19 +206,21 @@ def init(
         "trust": str(folder / "trust.json"),
         "server": str(folder / "server"),
         "clients": {name: str(folder / "clients" / name) for name in clients or []},
+        "joining": list(keys),
         "operators": commands,
     } | _models(start, optimizer, any_model=any_model)
 
     def show(console: Console) -> None:
         rows = {
             "task": f"{task}, backend {backend}, {len(trust.task(task).roster)} clients",
-            "pins": f"{document['trust']}, for everybody",
+            "trust": f"{document['trust']}, the pins for everybody",
             "server": f"{document['server']}, the home to name in the server's configuration",
         }
         rows |= _shown(start, optimizer, any_model=any_model)
         rows |= {f"client {name}": f"{path}, to name in its node's" for name, path in document["clients"].items()}
-        rows |= {f"client {name}": "makes its home with 'secure-agg federation join'" for name in keys}
-        rows |= {f"start {name}": shlex.join(command) for name, command in commands.items()}
+        if keys:
+            rows["joining"] = f"{', '.join(keys)}: each makes its home with 'secure-agg federation join'"
+        rows |= {f"operator {name}": shlex.join(command) for name, command in commands.items()}
         show_fields(console, rows)
 
     emit(document, as_json, show)
@@ -273,7 +275,7 @@ def join(
         } | _models(start, optimizer, any_model=any_model)
 
     def show(console: Console) -> None:
-        rows = {"client": f"{name}, task {task}", "home": f"{folder}, to name in its node's configuration"}
+        rows = {"name": name, "task": task, "home": f"{folder}, to name in its node's configuration"}
         show_fields(console, rows | _shown(start, optimizer, any_model=any_model))
 
     emit(document, as_json, show)
@@ -313,7 +315,8 @@ def model(
         rows = {
             "task": task,
             "round": f"{record.round}, the last verified one",
-            "model": f"{document['digest']}, {len(named)} arrays",
+            "digest": document["digest"],
+            "arrays": str(len(named)),
             "file": str(out) if out is not None else "not written: --out FILE writes it",
         }
         show_fields(console, rows)
@@ -330,9 +333,9 @@ def _models(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool)
 def _shown(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool) -> dict[str, str]:
     """The same for people: what is not pinned is said."""
     if any_model:
-        return {"models": "ANY: whatever the server hands out; a crafted model makes the sum show single records"}
+        return {"any_model": "ANY: whatever the server hands out; a crafted model makes the sum show single records"}
     free = "not pinned: the first model is the server's choice, --start-model pins it"
-    return {"start model": start.hex() if start else free, "next models": f"each node's own: {optimizer}"}
+    return {"start_model": start.hex() if start else free, "server_optimizer": f"{optimizer}, at each node"}
 
 
 def _keys(given: list[str]) -> dict[str, bytes]:

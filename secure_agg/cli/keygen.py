@@ -29,6 +29,6 @@ def keygen(
         raise ConfigError(f"{out} exists already: a key is never overwritten, choose another file") from None
 
     def show(console: Console) -> None:
-        show_fields(console, {"name": name, "public key": identity.public.hex(), "private key": f"in {out}"})
+        show_fields(console, {"name": name, "public": identity.public.hex(), "file": f"{out}, the private key"})
 
     emit({"name": name, "public": identity.public.hex(), "file": str(out)}, as_json, show)

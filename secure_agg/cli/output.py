@@ -1,4 +1,7 @@
-"""Where a command writes: one result on stdout, as text or JSON."""
+"""Where a command writes: one result on stdout, as text or JSON, in the same words.
+
+What a text calls something is its key in the JSON, with spaces: see ``label``.
+"""
 
 from __future__ import annotations
 
@@ -52,16 +55,30 @@ def utc(seconds: int) -> str:
     return datetime.fromtimestamp(min(seconds, _LAST_TIME), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def label(key: str) -> str:
+    """What people read for a key of the JSON: ``weight_sum`` is the weight sum."""
+    return key.replace("_", " ")
+
+
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """An empty table in the house style; columns named in ``right`` are aligned to the right."""
+    """An empty table in the house style; columns named in ``right`` are aligned to the right.
+
+    Columns are keys of the JSON, where the document has them; see ``label``.
+    """
     made = Table(header_style="underline", box=None, pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        made.add_column(label(column), justify="right" if column in right else "left", overflow="fold")
     return made
 
 
 def show_fields(console: Console, rows: Mapping[str, str]) -> None:
-    """Print names and values, one pair a line; never wrapped, so that paths and commands can be copied."""
+    """Print values by name, one pair a line; never wrapped, so that paths and commands can be copied.
+
+    Args:
+        console: to write to.
+        rows: by keys of the JSON, which are shown as their ``label``. What the JSON holds by names of parties, as in
+            ``{"clients": {"ann": …}}``, is a row for each, ``client ann``.
+    """
     width = max(map(len, rows))
-    for name, value in rows.items():
-        console.print(Text.assemble((name.ljust(width), "bold"), "  ", plain(value)), soft_wrap=True)
+    for key, value in rows.items():
+        console.print(Text.assemble((label(key).ljust(width), "bold"), "  ", plain(value)), soft_wrap=True)

@@ -92,6 +92,8 @@ def _document(advice: Advice, found: Prediction | None, machine: Constants) -> d
             {
                 "backend": one.backend,
                 "seconds": one.prediction.seconds if one.prediction else None,
+                "sent": one.prediction.sent("client") if one.prediction else None,
+                "received": one.prediction.received("client") if one.prediction else None,
                 "refused": one.refused,
             }
             for one in advice.candidates
@@ -119,7 +121,7 @@ def _show_prediction(console: Console, found: Prediction, machine: Constants) ->
         f"[bold]{setting.backend}[/]: {setting.parameters:,} parameters, {setting.clients:,} clients, "
         f"{setting.bits} bits, {setting.lost:,} lost in the round; seconds on {machine.machine}"
     )
-    shown = table("phase", "role", "computes", "sends", "receives", right=("computes", "sends", "receives"))
+    shown = table("phase", "role", "elapsed", "sent", "received", right=("elapsed", "sent", "received"))
     for share in found.shares:
         shown.add_row(share.phase, share.role, _seconds(share.elapsed), _size(share.sent), _size(share.received))
     for role in found.roles:
@@ -142,7 +144,7 @@ def _show_advice(console: Console, advice: Advice, said: list[str]) -> None:
     console.print(f"[bold]recommended: {name}[/], cohorts of {advice.cohort:,}, {advice.bits} bits")
     for reason in advice.reasons:
         console.print(plain(f"  {reason}"))
-    shown = table("backend", "round", "a client sends", "receives", "", right=("round", "a client sends", "receives"))
+    shown = table("backend", "seconds", "sent", "received", "refused", right=("seconds", "sent", "received"))
     for one in advice.candidates:
         cost = ["–", "–", "–"]
         if one.prediction:
@@ -150,6 +152,7 @@ def _show_advice(console: Console, advice: Advice, said: list[str]) -> None:
             cost = [_seconds(found.seconds), _size(found.sent("client")), _size(found.received("client"))]
         shown.add_row(one.backend, *cost, plain(one.refused))
     console.print(shown)
+    console.print("sent and received: by one client in a round")
     for remark in said:
         console.print(plain(remark))
 

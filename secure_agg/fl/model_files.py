@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from secure_agg import files
 from secure_agg.errors import ConfigError, UpdateError
 from secure_agg.extras import command
 from secure_agg.fl.layers import Layers
@@ -105,7 +107,8 @@ def write_model(path: str | Path, model: Mapping[str, npt.NDArray[Any]]) -> None
         model: its arrays by name, in its order. An ``.npy`` file drops the name.
 
     Raises:
-        ConfigError: there is a file already, it can't be written, or its name ends in something else.
+        ConfigError: there is a file already, it can't be written, or its name ends in something else. A file that is
+            there stays as it is; one that could not be written whole is not there.
     """
     path = Path(path)
     if path.suffix == ".npz":
@@ -116,13 +119,7 @@ def write_model(path: str | Path, model: Mapping[str, npt.NDArray[Any]]) -> None
         content = functools.partial(_save_torch, path=path, model=model)
     else:
         raise ConfigError(f"{path}: a model of {len(model)} arrays is written as .npz, .pt or .pth; one array as .npy")
-    try:
-        with path.open("xb") as file:
-            content(file)
-    except FileExistsError:
-        raise ConfigError(f"{path} exists already: it is not overwritten") from None
-    except OSError as error:
-        raise ConfigError(f"model {path} can't be written: {error.strerror or error}") from error
+    files.write_new(path, content)
 
 
 def digest_argument(text: str) -> bytes:
@@ -196,7 +193,9 @@ def _read_torch(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 def _save_torch(file: IO[bytes], path: Path, model: Mapping[str, npt.NDArray[Any]]) -> None:
     torch = _torch(path)
-    torch.save({name: torch.from_numpy(np.array(array, order="C")) for name, array in model.items()}, file)
+    whole = io.BytesIO()  # PyTorch's writer has no words for a disk that is full
+    torch.save({name: torch.from_numpy(np.array(array, order="C")) for name, array in model.items()}, whole)
+    file.write(whole.getbuffer())
 
 
 def _torch(path: Path) -> Any:

@@ -163,7 +163,9 @@ class Database:
                     os.link(name, path)
                 sync_directory(path.parent)
             finally:
-                name.unlink(missing_ok=True)
+                # SQLite keeps its own files where it could not close the database in order, on a full disk.
+                for suffix in ("", "-wal", "-shm", "-journal"):
+                    name.with_name(name.name + suffix).unlink(missing_ok=True)
         except SecureAggError:
             raise
         except (OSError, ValueError, sqlite3.Error) as error:  # a name with a zero byte is a ValueError

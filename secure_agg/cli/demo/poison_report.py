@@ -60,7 +60,7 @@ def show_poisoning(console: Console, found: Poisoning, files: Mapping[str, str])
     _show_norms(console, found)
     _show_rejected(console, found)
     _show_trust(console, found)
-    show_fields(console, {"chart": files["chart"], "ledger": files["ledger"], "audit it with": files["audit"]})
+    show_fields(console, {"chart": files["chart"], "ledger": files["ledger"], "audit": files["audit"]})
 
 
 def _heading(console: Console, title: str) -> None:

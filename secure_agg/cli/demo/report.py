@@ -90,7 +90,7 @@ def show_training(console: Console, found: Experiment, price: Costs, backend: st
     _heading(console, "One round against plain averaging")
     console.print(_overhead(price))
     console.print()
-    show_fields(console, {"chart": files["chart"], "ledger": files["ledger"], "audit it with": files["audit"]})
+    show_fields(console, {"chart": files["chart"], "ledger": files["ledger"], "audit": files["audit"]})
 
 
 def _steps(price: Costs) -> Table:
@@ -181,7 +181,7 @@ def show_tampering(console: Console, found: TamperedRound, audited: AuditReport,
         console,
         {
             "ledger": files["ledger"],
-            "audit it with": files["audit"],
+            "audit": files["audit"],
             "see it refused": f"secure-agg verify {files['evidence']} --trust {files['ledger']}.trust.json",
         },
     )

@@ -103,7 +103,7 @@ def anchor_ledger(
         rows = {
             "contract": f"{registry.address}{', new' if deploy else ''}",
             "chain": str(registry.domain.chain),
-            "checkpoint": f"{size} rounds, root {document['root']}",
+            "size": f"{size} rounds, root {document['root']}",
         }
         if registered is not None:
             rows |= {"round": f"{number} of task {task}"} | chain_fields(registered)
@@ -141,8 +141,8 @@ def chain_fields(found: dict[str, Any]) -> dict[str, str]:
     state = "final" if found["final"] else f"not final, window until {closes}, open challenges: {found['open']}"
     terms = f"window {found['window']} s, response {found['response']} s, bond {found['bond']} wei"
     return {
-        "on chain": f"{found['contract']} on chain {found['chain']}, {state}",
-        "its publisher": f"{found['publisher']}, {terms}",
+        "chain": f"{found['contract']} on chain {found['chain']}, {state}",
+        "publisher": f"{found['publisher']}, {terms}",
     }
 
 

@@ -216,13 +216,13 @@ def _show(console: Console, document: dict[str, Any], *, own: bool) -> None:
     rows = {
         "tasks": ", ".join(f"{name} ({count})" for name, count in document["tasks"].items()) or "none",
         "claims": ", ".join(f"{name} ({count})" for name, count in document["claims"].items()) or "none",
-        "evidence": f"{document['evidence_bytes']:,} bytes read",
+        "evidence_bytes": f"{document['evidence_bytes']:,} read",
         "root": document["root"],
         "pinned": ", ".join(document["pinned"]) or "nothing",
     }
     if document["witnesses"] or not own:
-        rows["witnessed by"] = ", ".join(document["witnesses"]) or "nobody that is known here"
-    rows |= {"proved": document["proved"], "not proved": document["not_proved"]}
+        rows["witnesses"] = ", ".join(document["witnesses"]) or "nobody that is known here"
+    rows |= {"proved": document["proved"], "not_proved": document["not_proved"]}
     show_fields(console, rows)
     if not looked_at:
         console.print("[bold yellow]no round was verified[/]: the evidence was left out.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from rich.console import Console
 
-from secure_agg.cli.documents import record_document, round_document, time_document, time_fields, weights_text
+from secure_agg.cli.documents import record_document, round_document, round_fields, time_document, time_fields
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.ledger.anchor import anchor_ledger
 from secure_agg.cli.ledger.audit import audit_ledger
@@ -17,7 +17,6 @@ from secure_agg.cli.ledger.witnesses import cosign_ledger, run_witness, verify_f
 from secure_agg.cli.options import LedgerArgument
 from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table, utc
 from secure_agg.ledger.log import Ledger
-from secure_agg.protocol.claims import words
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -77,17 +76,17 @@ def list_records(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
 
     def show(console: Console) -> None:
         console.print(f"[bold]{len(records)} rounds[/] in {origin}, root {head.root.hex()}", soft_wrap=True)
-        console.print("log key", plain(str(key)), soft_wrap=True)
+        console.print("key", plain(str(key)), soft_wrap=True)
         rows = table(
             "index",
             "task",
             "round",
-            "clients",
-            "weight",
+            "participants",
+            "weight_sum",
             "claim",
-            "result",
+            "result_model",
             "signed",
-            right=("index", "round", "clients", "weight"),
+            right=("index", "round", "participants", "weight_sum"),
         )
         for index, (record, signed) in enumerate(zip(records, times, strict=True)):
             rows.add_row(
@@ -127,24 +126,9 @@ def show_record(
     def show(console: Console) -> None:
         show_fields(
             console,
-            {
-                "index": str(index),
-                "task": record.task,
-                "round": f"{record.round} (attempt {record.attempt})",
-                "claim": words(record.claim),
-                "backend": evidence.config.policy.backend,
-                "participants": f"{record.participants} of {record.cohort_size}: {', '.join(evidence.participants)}",
-                "left out": ", ".join(document["left_out"]) or "nobody",
-                "sum of weights": weights_text(record),
-                "rounding": f"moves no value by more than {record.error_bound:.3g}",
-                "parameters": str(document["parameters"]),
-                "start model": record.start_model.hex(),
-                "result": record.result_model.hex(),
-                "record": record.digest().hex(),
-                "previous record": record.previous_record.hex(),
-                "evidence": str(path),
-                "log key": str(key),
-            }
+            {"index": str(index)}
+            | round_fields(record, evidence)
+            | {"previous_record": record.previous_record.hex(), "evidence_file": str(path), "key": str(key)}
             | time_fields(time),
         )
         command = f"secure-agg verify {path} --trust {ledger}.trust.json"

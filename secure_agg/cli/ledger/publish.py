@@ -51,10 +51,11 @@ def export_ledger(
         show_fields(
             console,
             {
-                "published in": str(directory),
-                "records": f"{done.size}, of them {done.size - done.since} new",
-                "written": f"{done.files} files, {done.bytes:,} bytes",
-                "log key": str(key),
+                "directory": str(directory),
+                "size": f"{done.size} records, of them {done.size - done.since} new",
+                "files": f"{done.files} written",
+                "bytes": f"{done.bytes:,} written",
+                "key": str(key),
             },
         )
 

@@ -62,11 +62,11 @@ def write_receipt(
         show_fields(
             console,
             {
-                "receipt": str(out),
+                "file": str(out),
                 "index": f"{index} of {document['size']}",
                 "claim": claim,
-                "cosigned by": ", ".join(item["name"] for item in document["cosignatures"]) or "nobody",
-                "log key": str(key),
+                "cosignatures": ", ".join(item["name"] for item in document["cosignatures"]) or "nobody",
+                "key": str(key),
             },
         )
 
@@ -121,8 +121,8 @@ def receipt_fields(document: dict[str, Any]) -> dict[str, str]:
     """What ``check_receipt`` found, for people."""
     witnesses = [f"{name} at {utc(seconds)}" for name, seconds in document["witnesses"].items()]
     return {
-        "ledger": f"record {document['index']} of {document['size']} in {document['origin']}",
-        "witnessed by": ", ".join(witnesses) or "nobody that is known here",
+        "receipt": f"record {document['index']} of {document['size']} in {document['origin']}",
+        "witnesses": ", ".join(witnesses) or "nobody that is known here",
     }
 
 

@@ -107,9 +107,9 @@ def cosign_ledger(
 
     def show(console: Console) -> None:
         console.print(f"[bold]{found.cosigned} of {len(addresses)} witnesses[/] cosigned {found.size} records")
-        rows = table("witness", "answer")
+        rows = table("name", "error")
         for outcome in found.outcomes:
-            rows.add_row(plain(outcome.witness.key.name), plain(outcome.reason or "cosigned"))
+            rows.add_row(plain(outcome.witness.key.name), plain(outcome.reason or "none: cosigned"))
         console.print(rows)
 
     emit(document, as_json, show)
@@ -145,7 +145,7 @@ def verify_fork(
             {
                 "first": f"{fork.first.size} records, root {fork.first.root.hex()}",
                 "second": f"{fork.second.size} records, root {fork.second.root.hex()}",
-                "second begins with": f"{fork.first.size} records, root {fork.root.hex()}",
+                "second_begins_with": f"{fork.first.size} records, root {fork.root.hex()}",
             },
         )
 

@@ -189,9 +189,9 @@ def _report(
         rows = {
             "task": f"{task}, {parameters:,} parameters, backend {backend}",
             "certificate": f"{certificate}, for everybody",
-            "its digest": f"{document['setup']}, the rounds' setup",
+            "setup": f"{document['setup']}, its digest",
         }
-        keys = {f"key of {name}": f"{path}, encrypted" for name, path in files.items()}
+        keys = {f"key {name}": f"{path}, encrypted" for name, path in files.items()}
         show_fields(console, rows | keys)
 
     emit(document, as_json, show)

@@ -94,7 +94,7 @@ def make_keys(
     def show(console: Console) -> None:
         rows = {
             "name": name,
-            "public key": f"{public}, to be pinned as an operator",
+            "public": f"{public}, to be pinned as an operator",
             "card": f"{out / CARD_FILE}, for everybody",
             "keys": f"{out / KEY_FILE}, encrypted",
         }

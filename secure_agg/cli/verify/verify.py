@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from secure_agg.cli.documents import finding_document, finding_fields, in_order, round_document, weights_text
+from secure_agg.cli.documents import finding_document, finding_fields, in_order, round_document, round_fields
 from secure_agg.cli.ledger.anchor import ContractOption, chain_fields, check_chain, require_both
 from secure_agg.cli.ledger.receipts import check_receipt, receipt_fields
 from secure_agg.cli.options import AcceptAttestedOption, PolicyOption, TrustOption, WithoutTrustOption, accepted
@@ -110,7 +110,7 @@ def verify_evidence(
     def show(console: Console) -> None:
         more = (receipt_fields(found) if found else {}) | (chain_fields(on_chain) if on_chain else {})
         more |= model_fields(same) if same else {}
-        _show(console, finding, document, weights_text(verified.record), more)
+        _show(console, finding, document, round_fields(verified.record, bundle), more)
         if found is None and pins is not None and pins.quorum is not None:
             console.print(
                 f"[bold yellow]not witnessed[/]: the trust asks for {pins.quorum} witnesses. Pass --receipt FILE."
@@ -121,8 +121,9 @@ def verify_evidence(
         raise ConfigError(UNPINNED)
 
 
-def _show(console: Console, finding: Finding, document: dict[str, Any], weights: str, more: dict[str, str]) -> None:
-    record = document["record"]
+def _show(
+    console: Console, finding: Finding, document: dict[str, Any], fields: dict[str, str], more: dict[str, str]
+) -> None:
     said = f"[{_STYLES[finding.word]}]{finding.word}[/]"
     if finding.word == CONSISTENT:
         console.print(f"{said} in itself; it pins nothing, so who took part is its own claim")
@@ -130,22 +131,8 @@ def _show(console: Console, finding: Finding, document: dict[str, Any], weights:
         console.print(f"{said}: {finding.proved}", soft_wrap=True)
     show_fields(
         console,
-        {
-            "task": record["task"],
-            "round": f"{record['round']} (attempt {record['attempt']})",
-            "claim": record["claim"],
-            "backend": document["policy"]["backend"],
-            "participants": f"{record['participants']} of {record['cohort_size']}: "
-            + ", ".join(document["participants"]),
-            "left out": ", ".join(document["left_out"]) or "nobody",
-            "sum of weights": weights,
-            "rounding": f"moves no value by more than {record['error_bound']:.3g}",
-            "parameters": str(document["parameters"]),
-            "start model": record["start_model"],
-            "result": record["result_model"],
-            "record": record["digest"],
-            "pinned": ", ".join(document["pinned"]) or "nothing",
-        }
+        fields
+        | {"pinned": ", ".join(document["pinned"]) or "nothing"}
         | more
         | ({"exported": document["exported"]} if document["exported"] else {})
         | finding_fields(finding),

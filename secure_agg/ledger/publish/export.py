@@ -59,11 +59,14 @@ class _Directory:
         target = self.path / name
         self._make(target.parent)
         temporary = target.parent / f".{target.name}.new"  # one export runs at a time: what is there is a crash's
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
         self._unsynced.add(target.parent)
         self.files += 1
         self.bytes += len(data)

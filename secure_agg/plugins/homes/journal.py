@@ -238,11 +238,14 @@ def _writing(path: Path) -> Iterator[IO[bytes]]:
     """A new file, mode 0600, that has its name when it is whole and on disk."""
     half = path.with_name(path.name + _HALF)
     descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    half.rename(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        half.rename(path)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

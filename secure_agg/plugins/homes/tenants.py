@@ -82,6 +82,7 @@ def use(home: ClientHome, run: int, node: int) -> int | None:
             half.chmod(0o600)
             half.replace(path)
         except OSError as error:
+            half.unlink(missing_ok=True)
             raise StoreError(f"{path} can't be written: {error.strerror}") from error
     return last[1] if last is not None and last[0] == run else None
 

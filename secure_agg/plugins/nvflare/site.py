@@ -7,7 +7,6 @@ job says to every site; roster, policy and keys are never taken from there.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
 
+from secure_agg import files
 from secure_agg.errors import ConfigError
 
 _SITE: Final = "secure-agg.json"
@@ -112,6 +112,4 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    draft.replace(path)
+    files.replace(path, (json.dumps(content, indent=2) + "\n").encode())
