@@ -16,6 +16,7 @@ from secure_agg.errors import (
     LedgerError,
     LedgerRefused,
     SecureAggError,
+    StoreError,
     UpdateError,
     VerificationError,
 )
@@ -50,12 +51,13 @@ CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (LedgerDamaged, LEDGER_DAMAGED),
     (LedgerRefused, PROTOCOL_ABORT),
     (LedgerError, USAGE),
+    (StoreError, USAGE),
     (SecureAggError, PROTOCOL_ABORT),
     (ABORT, INTERRUPTED),
     (OSError, USAGE),
 )
-"""The first type that an exception is an instance of gives the code. A ledger that can't be opened is a
-wrong path or right, hence usage; all that is left of ``SecureAggError`` is the protocol's.
+"""The first type that an exception is an instance of gives the code. A ledger or store that can't be
+opened or written is a wrong path, right or disk, hence usage; all that is left of ``SecureAggError`` is the protocol's.
 """
 
 HELP: Final = """Exit codes: 0 ok, 1 verification failed, 2 usage, 3 protocol abort, 4 ledger damaged."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -294,6 +295,17 @@ def test_with_fewer_accepted_than_min_clients_nothing_is_summed(monkeypatch: pyt
 def test_unfit_settings_are_refused(options: dict[str, int], more: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         secure_agg.aggregate(federation(n=3).updates, backend="crypten", options=options, **more)
+
+
+def test_without_options_a_line_says_what_to_add() -> None:
+    with pytest.raises(ConfigError) as refused:
+        secure_agg.aggregate(federation(n=3).updates, backend="crypten")
+    said = str(refused.value)
+    assert "\n" not in said
+    for options in (r"{'norm_bound_milli': 5000}", r"{'function': 1, 'trim': 1}", r"{'function': 2}"):
+        assert options in said
+        given = tuple(Option(name, value) for name, value in literal_eval(options).items())
+        rules.check_policy(Policy.default(3, backend="crypten", max_weight=1, options=given))  # what it says is taken
 
 
 @pytest.mark.parametrize(

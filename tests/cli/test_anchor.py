@@ -129,7 +129,7 @@ def test_a_time_that_no_clock_shows_is_shown_as_a_number() -> None:
     """A node, or a contract whose storage was written by somebody's own constructor, may hold anything."""
     found = {"contract": "0x12", "closes": 2**200, "final": False, "open": 0, "chain": 1, "publisher": "0x34"}
     found |= {"window": 1, "response": 1, "bond": 1}
-    assert str(2**200) in anchor.chain_fields(found)["on chain"]
+    assert str(2**200) in anchor.chain_fields(found)["chain"]
 
 
 def test_the_key_comes_from_a_private_file_or_the_environment(

@@ -293,6 +293,7 @@ def test_bench_hands_its_arguments_on(run: Run, monkeypatch: pytest.MonkeyPatch)
         (errors.ConfigError("no"), 2),
         (errors.UpdateError("no"), 2),
         (errors.LedgerError("no"), 2),
+        (errors.StoreError("no"), 2),
         (FileNotFoundError("no"), 2),
         (errors.TooFewClients("no"), 3),
         (errors.Unattributed("no"), 3),

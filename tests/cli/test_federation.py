@@ -9,13 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from support.hand_made import make_record
+from support.logs import append
 
 from secure_agg.cli import exits, main
-from secure_agg.fl.model_files import start_digest
+from secure_agg.fl.model_files import read_model, start_digest
 from secure_agg.fl.server_optimizers import ServerOptimizer
+from secure_agg.ledger.database import NewLeaf
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
-from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.plugins.homes.kept import keep
+from secure_agg.plugins.homes.server import PHASE_S, ServerHome
 from secure_agg.protocol.config import Option
 from secure_agg.roles.trust import Trust
 
@@ -198,3 +202,52 @@ def test_a_wrong_command_line_leaves_nothing(run: Run, tmp_path: Path) -> None:
         assert (refused.code, refused.out) == (exits.USAGE, ""), said
         assert said in refused.err
         assert not folder.exists()
+
+
+def test_the_time_of_a_phase_is_the_servers(run: Run, tmp_path: Path) -> None:
+    run("federation", "init", tmp_path / "usual", *three())
+    run("federation", "init", tmp_path / "slow", *three(), "--phase-seconds", 240.5)
+    for name, seconds in (("usual", PHASE_S), ("slow", 240.5)):
+        with ServerHome.open(tmp_path / name / "server") as home:
+            assert home.phase_s == seconds
+    for wrong in (0, -1, "nan", "inf"):
+        refused = run("federation", "init", tmp_path / "new", *three(), "--phase-seconds", wrong)
+        assert (refused.code, refused.out) == (exits.USAGE, "")
+        assert "a phase takes a positive, finite number" in refused.err
+        assert not (tmp_path / "new").exists()
+
+
+def test_the_last_model_is_shown_and_written_once(run: Run, tmp_path: Path) -> None:
+    """As after a run of rounds: under the free choice of models what was kept last is the model."""
+    folder = tmp_path / "all"
+    run("federation", "init", folder, *three(), "--any-model")
+    early = run("federation", "model", folder)
+    assert (early.code, early.out, "no verified round yet" in early.err) == (exits.USAGE, "", True)
+
+    named = {"layer": np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3), "steps": np.array([3])}
+    with ServerHome.open(folder / "server") as home:
+        record = make_record(0, task=home.task)
+        append(home.ledger, NewLeaf(home.task, 0, record.to_bytes()))
+        keep(home, named)
+    for place in (folder, folder / "server"):
+        text, machine = run("federation", "model", place), run("federation", "model", place, "--json").document
+        assert (machine["round"], machine["digest"]) == (0, start_digest(named).hex())
+        assert (machine["arrays"], machine["file"]) == (2, None)
+        assert machine["digest"] in text.out
+        assert {line.partition("  ")[0] for line in text.out.splitlines()} == set(machine)
+
+    out = tmp_path / "model.npz"
+    assert run("federation", "model", folder, "--out", out, "--json").document["file"] == str(out)
+    found = read_model(out)
+    assert list(found) == list(named)
+    assert all(np.array_equal(found[name], named[name]) for name in named)
+    before = out.read_bytes()
+    for name, said in (
+        ("model.npz", "never overwritten"),
+        ("model.npy", "one array as .npy"),
+        ("no/m.npz", "can't be"),
+    ):
+        refused = run("federation", "model", folder, "--out", tmp_path / name)
+        assert (refused.code, refused.out, said in refused.err) == (exits.USAGE, "", True)
+    assert out.read_bytes() == before
+    assert run("federation", "model", tmp_path / "nowhere").code == exits.USAGE

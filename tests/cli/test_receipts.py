@@ -163,6 +163,39 @@ def test_a_receipt_with_the_witnesses_that_a_policy_asks_for(run: Run, rounds: R
     assert "no signed head" in refused.err
 
 
+def test_show_and_receipt_take_the_same_arguments(run: Run, rounds: Rounds, tmp_path: Path) -> None:
+    two = tmp_path / "two.db"
+    for task in ("lungs", "7"):
+        secure_agg.aggregate({name: [np.ones(2)] for name in CLIENTS}, ledger=two, backend="plain", task=task)
+    for command in ("show", "receipt"):
+        for place, index in (
+            ((rounds.ledger,), 1),  # the only task's newest round
+            ((rounds.ledger, 0), 0),
+            ((rounds.ledger, "cli", 1), 1),
+            ((rounds.ledger, "--task", "cli"), 1),
+            ((rounds.ledger, 0, "--task", "cli"), 0),
+            ((rounds.ledger, "cli", 0, "--task", "cli"), 0),
+            ((two, "--task", "lungs"), 0),
+            ((two, "lungs", 0), 0),
+            ((two, "7", 0), 1),  # a task's name may be a number
+            ((two, "--task", "7"), 1),
+        ):
+            assert document(run("ledger", command, *place, "--json"))["index"] == index, place
+        for place, said in (
+            ((two,), "name one: 'lungs', '7'"),
+            ((two, 0), "name one: 'lungs', '7'"),
+            ((two, "lungs", "0", "--task", "7"), "two tasks"),
+            ((two, "lungs", "x"), "no number of a round"),
+            ((two, "lungs", "-1"), "-1"),
+            ((two, "lungs", "٣"), "no number of a round"),
+            ((two, "lungs", "9" * 5000), "no round"),
+            ((two, "--task", "other"), "no round of task 'other'"),
+        ):
+            outcome = run("ledger", command, *place)
+            assert (outcome.code, outcome.out) == (exits.USAGE, ""), place
+            assert said in outcome.err
+
+
 @pytest.fixture
 def receipts(run: Run, rounds: Rounds, tmp_path: Path) -> tuple[Path, Path]:
     """Of both rounds, each under the newest head that both rounds' witnesses gave."""

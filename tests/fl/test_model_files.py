@@ -12,7 +12,7 @@ import pytest
 
 from secure_agg.errors import ConfigError, UpdateError
 from secure_agg.fl.layers import Layers
-from secure_agg.fl.model_files import digest_argument, read_model, start_digest
+from secure_agg.fl.model_files import digest_argument, read_model, start_digest, write_model
 from secure_agg.protocol.codec import model_digest
 
 
@@ -144,3 +144,46 @@ def test_a_digest_is_taken_as_it_is() -> None:
     for text in ("ab" * 31, "xy" * 32):
         with pytest.raises(ConfigError, match="neither a file nor a digest"):
             digest_argument(text)
+
+
+@pytest.mark.parametrize("kind", [".npz", ".pt", ".pth"])
+def test_a_model_that_is_written_is_read_with_names_types_and_order(kind: str, tmp_path: Path) -> None:
+    if kind != ".npz":
+        pytest.importorskip("torch")
+    model = named() | {"a/b c.weight": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "file": np.zeros((0, 2), "f2")}
+    write_model(tmp_path / f"model{kind}", model)
+    found = read_model(tmp_path / f"model{kind}")
+    assert list(found) == list(model)
+    for name, array in model.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+        assert np.array_equal(found[name], array)
+    assert digest_argument(str(tmp_path / f"model{kind}")) == start_digest(model)
+
+
+def test_one_array_is_written_alone(tmp_path: Path) -> None:
+    array = np.linspace(0, 1, 12).reshape(3, 4)
+    write_model(str(tmp_path / "model.npy"), {"layer": array})
+    assert np.array_equal(np.load(tmp_path / "model.npy"), array)
+    assert start_digest(read_model(tmp_path / "model.npy")) == start_digest({"layer": array})
+
+
+def test_a_model_is_written_to_a_new_file_of_a_known_kind_or_not_at_all(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    for name, said in (
+        ("model.npy", "model of 4 arrays"),
+        ("model.safetensors", "written as .npz"),
+        ("model", "written as .npz"),
+        ("no/model.npz", "can't be written"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            write_model(tmp_path / name, named())
+    assert list(tmp_path.iterdir()) == []
+    for name in ("model.npz", "model.npy", "model.pt"):
+        (tmp_path / name).write_bytes(b"yesterday's")
+        with pytest.raises(ConfigError, match="never overwritten"):
+            write_model(tmp_path / name, {"layer": np.ones(3)})
+        assert (tmp_path / name).read_bytes() == b"yesterday's"
+    write_model(tmp_path / "new.pt", named())
+    state = torch.load(tmp_path / "new.pt", weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    assert (tmp_path / "new.pt").stat().st_mode & 0o777 == 0o644
