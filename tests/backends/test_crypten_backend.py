@@ -305,7 +305,7 @@ def test_without_options_a_line_says_what_to_add() -> None:
     for options in (r"{'norm_bound_milli': 5000}", r"{'function': 1, 'trim': 1}", r"{'function': 2}"):
         assert options in said
         given = tuple(Option(name, value) for name, value in literal_eval(options).items())
-        rules.check_policy(Policy.default(3, backend="crypten", max_weight=1, options=given))  # what it says is taken
+        rules.check(Policy.default(3, backend="crypten", max_weight=1, options=given))  # what it says is taken
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,7 +15,8 @@ import numpy as np
 import pytest
 
 import secure_agg
-from secure_agg.cli import exits
+from secure_agg.cli import exits, main
+from secure_agg.cli.progress import PAUSE_S, Lines
 
 ENCODINGS = ("ascii", "latin-1", "cp1252", "utf-8")
 
@@ -104,3 +107,59 @@ def test_a_closed_stdout_is_not_taken_over_by_the_next_file(ledger: Path) -> Non
     before = ledger.read_bytes()
     done = command("ledger", "audit", ledger, after=">&- 2>&-")
     assert (done.returncode, ledger.read_bytes() == before) == (exits.OK, True)
+
+
+# --- progress and log, on stderr ------------------------------------------------------------------------------
+
+
+def test_of_each_task_come_the_first_the_last_and_what_is_new(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    lines = Lines(lambda: now)
+    task = lines.add_task("auditing", total=None, note="")
+    for done in range(1, 101):
+        now += PAUSE_S / 20
+        lines.update(task, completed=done, total=100, note="second half" if done > 50 else None)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "auditing: 1/100"
+    assert "auditing: 51/100, second half" in said
+    assert said[-1] == "auditing: 100/100, second half"
+    assert len(said) <= 100 / 20 + 3
+    lines.say("deployed")
+    assert capsys.readouterr().err == "deployed\n"
+
+
+def test_a_task_without_a_total_and_steps_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(lambda: 0.0)
+    task = lines.add_task("  anchoring ", total=None, note="connecting")
+    lines.update(task, advance=1, note="checkpoint")
+    lines.update(task, advance=1)  # nothing new, and at once
+    lines.update(task, advance=1, note="registration")
+    assert capsys.readouterr().err.splitlines() == ["anchoring: 1, checkpoint", "anchoring: 3, registration"]
+
+
+def test_commands_say_how_far_they_are_on_stderr_alone(
+    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command, word in (
+        (("ledger", "audit", ledger), "auditing"),
+        (("ledger", "fsck", ledger), "examining"),
+        (("ledger", "export", ledger, tmp_path / "public"), "exporting"),
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            main(list(map(str, command)))
+        out, err = capsys.readouterr()
+        assert exit_.value.code == exits.OK
+        assert re.fullmatch(rf"({word}: \d+/\d+\n)+", err), err
+        assert word not in out
+        assert "\x1b" not in out + err
+
+
+def test_verbose_shows_the_log_and_takes_its_handler_away_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = logging.getLogger("secure_agg").handlers[:]
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            main(["-v", "keygen", "ann", "--out", str(tmp_path / "none" / "ann.key")])
+        assert capsys.readouterr().err.count("\n") == 1
+        assert logging.getLogger("secure_agg").handlers == before

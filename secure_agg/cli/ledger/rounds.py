@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -22,6 +22,9 @@ TaskOption = Annotated[
     str | None,
     typer.Option("--task", metavar="TASK", help="Id of the training task; by default the ledger's only one."),
 ]
+
+_LARGEST: Final = 2**63 - 1
+"""That a ledger's database can be asked for; no round has it."""
 
 
 def find_round(log: Ledger, place: list[str] | None, task: str | None) -> tuple[str, int, int]:
@@ -51,7 +54,7 @@ def find_round(log: Ledger, place: list[str] | None, task: str | None) -> tuple[
     if words and not (words[0].isascii() and words[0].isdigit()):
         raise ConfigError(f"{words[0]!r} is no number of a round: the arguments are LEDGER [TASK] ROUND")
     if words:
-        number = int(words[0][:20])  # more digits than any number of a round has
+        number = min(int(words[0][:20]), _LARGEST)  # more digits than any number of a round has
     else:
         last = log.last(name)
         if last is None:
