@@ -108,7 +108,7 @@ def measure(clients: Sequence[int] = CLIENTS) -> Measured:
         for n in clients:
             rng = np.random.default_rng(n)
             updates = {f"c{i:04d}": [rng.normal(size=8)] for i in range(n)}
-            secure_agg.aggregate(updates, backend="plain", ledger=path, task=f"of-{n}")
+            secure_agg.aggregate(updates, backend="plain", bits=16, ledger=path, task=f"of-{n}")
         with Ledger(path, read_only=True) as ledger:
             registry = Registry.deploy(web3, account, Terms(account.address, ledger.log_public, 1000, 100, 1))
             deploy = used()

@@ -428,7 +428,7 @@ def test_another_key_or_setting_is_refused(party: Party) -> None:
 def test_a_ciphertext_that_cancels_another_changes_nothing(party: Party) -> None:
     chunks = lattice.to_tenseal(party.data[0], party.public)
     context = party.secret.context
-    kind = lattice._VECTORS[party.public.parameters.scheme]
+    kind = lattice._vector(party.public.parameters.scheme)
     honest = [kind(context.data, chunk) for chunk in chunks]
     fresh = lattice.to_tenseal(party.data[1], party.public)
     zero_minus_first = honest[2].sub(honest[2].add(kind(context.data, chunks[2]))).serialize()

@@ -67,16 +67,13 @@ def test_both_ends_agree_on_the_secret_of_rfc_7748() -> None:
 def test_what_both_ends_derive_is_known() -> None:
     """Known answers: RFC 7748's keys, and everything that is derived from their agreement."""
     shared = ALICE.shared_secret(BOB.public)
-    assert shared.hex() == "1d2bc4d916adffa2956cc36c72006bd17ed676ec6028a86f4b6d73fd8ebbe222"
-    assert (
-        confirmation(shared, SESSION, b"a", b"b").hex()
-        == "be543dc54826cb79052b3e93c0d53a42984155a272ffa4ab065bad360bdf125b"
-    )
+    assert shared.hex() == "db69492605e727ba2d3115e3b50f3231e335ca73aefa6e1805aa6d3a1495d7b9"
+    assert confirmation(shared, SESSION, b"a", b"b").hex() == "aa26de269e8d94c0ba708a885d9227af"
     assert (
         mask_key(shared, SESSION, b"a", b"b").hex()
-        == "2b0dcf86f33975862ca435a2709c3782be07d8a40acb7520f2eec3038ee5f009"
+        == "2e4adb3e4ccceb4285e6f5056133b7225895ed574e0f5514a2a875aee8200533"
     )
-    assert seal(shared, SESSION, b"a", b"b", b"share").hex() == "ce8e5a70a008eabd3138429236ff49516727620942"
+    assert seal(shared, SESSION, b"a", b"b", b"share").hex() == "199fc14c924d919a596156f317ca8c4d233fbeb283"
 
 
 @pytest.mark.parametrize("u", [*LOW_ORDER, *OTHER_SPELLINGS, *(TOP + u for u in LOW_ORDER)])

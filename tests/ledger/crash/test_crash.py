@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cases import KILL, NAME, SHORT, TORN, Case, World, Writer
-from powercut import Disk, read_calls
+from ledger.crash.cases import KILL, NAME, SHORT, TORN, Case, World, Writer
+from ledger.crash.powercut import Disk, read_calls
 
 from secure_agg.errors import SecureAggError
 from secure_agg.ledger.fsck.fsck import fsck
