@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ from secure_agg.protocol.messages import ADVERTISE, Envelope
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.keyholder import KeyHolder
+from secure_agg.roles.memory.attempt import Attempt
+from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.shareholder import ShareHolder
 from secure_agg.roles.trust import TaskTrust, Trust
 from zk import parameters
@@ -112,9 +114,20 @@ def channel(name: str) -> KeyPair:
 
 def client(name: str, trust: Trust) -> Client:
     """The client of that name, in the state before it joins."""
-    return Client(
-        identity(name), trust, entropy=lambda size: hashlib.shake_256(f"benchmark {name}".encode()).digest(size)
-    )
+    return Client(identity(name), trust, entropy=entropy(name))
+
+
+def entropy(name: str) -> Callable[[int], bytes]:
+    """What the attempt secrets of the client of that name are drawn from."""
+    return lambda size: hashlib.shake_256(f"benchmark {name}".encode()).digest(size)
+
+
+def rounding_key(name: str, config: RoundConfig) -> bytes:
+    """What the client of that name rounds with in a round, so that its encoding can be known to the last step."""
+    with AttemptStore() as store:
+        attempt = Attempt(store, name, config)
+        attempt.begin(entropy(name))
+        return attempt.derive("rounding")
 
 
 @dataclass(frozen=True)

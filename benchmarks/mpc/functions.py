@@ -21,6 +21,8 @@ from secure_agg.local.rounds import aggregate
 _WORDS: Final = 1 << 64
 _POISONED: Final = 3.0
 """Factor on one client's update: its norm is refused."""
+_CLIP: Final = 8.0
+"""Of the rounds: no value of that update is beyond it, so none is clipped unseen."""
 _BOUND: Final = 1.5
 """Norm bound, in norms of an honest update."""
 _SPARE: Final = 4
@@ -96,7 +98,7 @@ class _Rounds:
         rows = drawn(options.clients, options.function_params)
         self.refused = 0
         if options.clients >= _SPARE:
-            rows[0] *= np.float32(_POISONED)
+            rows[0] = np.clip(_POISONED * rows[0], -_CLIP, _CLIP)
             self.refused = 1
         self._bound = round(1000 * _BOUND * float(np.linalg.norm(rows[1])))
         self._updates = {f"client-{place:02d}": [row] for place, row in enumerate(rows)}
@@ -107,6 +109,7 @@ class _Rounds:
             backend=backend,
             options={rules.AGGREGATORS: self._k} | options,
             bits=self._bits,
+            clip=_CLIP,
             min_clients=fewest,
         )
 

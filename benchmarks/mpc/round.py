@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from benchmarks.federation import Federation
+from benchmarks.federation import Federation, rounding_key
 from benchmarks.mpc.options import MpcOptions
 from benchmarks.mpc.peer import CryptenSum
 from benchmarks.report.report import Row, Target
@@ -124,11 +124,11 @@ def local_round(
 
 def wrong_sums(federation: Federation, updates: npt.NDArray[np.float32], evidence: Evidence) -> int:
     """How many entries of the released sum are not numpy's sum of the encoded updates."""
-    codec, layout = FixedPoint(federation.config.policy), federation.config.layout
+    codec, layout = FixedPoint.of(federation.config), federation.config.layout
     exact = np.zeros(layout.committed, dtype=np.uint64)
     encoded = np.empty(layout.committed, dtype=np.uint32)
-    for row in updates:
-        codec.encode([row], 1, bytes(KEY_BYTES), encoded)
+    for name, row in zip(federation.names, updates, strict=True):
+        codec.encode([row], 1, rounding_key(name, federation.config), encoded)
         exact += encoded
     return int(np.count_nonzero(evidence.sums[: layout.committed] != exact))
 

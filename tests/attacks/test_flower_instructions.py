@@ -15,7 +15,7 @@ from flwr.serverapp.strategy import FedAvg
 from support.flower_nodes import Fleet, app_of, flower_log, members, model_of, record, start
 
 from benchmarks.plugins.nodes import App
-from secure_agg.errors import ConfigError, PolicyViolation
+from secure_agg.errors import ConfigError, PolicyViolation, RunStopped
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.core.parcels import HELLO, Parcel
 from secure_agg.plugins.flower import given, secure_mod, wire
@@ -197,11 +197,13 @@ def test_a_rate_of_nothing_to_all_but_one_reads_that_nodes_update_off_the_mean(t
 
     app = learner((secure_mod,))
     fleet = Fleet.make(tmp_path, {"m0": app} | {f"m{i}": told(app, still) for i in range(1, 5)})
-    with flower_log() as log:
-        result = rounds(fleet)
-    assert not result.arrays
+    with flower_log() as log, pytest.raises(RunStopped, match="TooFewClients: 1 clients advertised, 4 are needed"):
+        rounds(fleet)
     assert participants(fleet) == []
-    assert sum("out of the round in phase advertise" in line and "WrongContext" in line for line in log) == 4
+    refused = [line for line in log if "out of the round in phase advertise" in line and "WrongContext" in line]
+    for name in ("m1", "m2", "m3", "m4"):
+        assert sum(f"{name} is out" in line for line in refused) == 2, "the run's first round is tried twice"
+    assert len(refused) == 8
 
 
 @pytest.mark.parametrize("what", CHANGES)

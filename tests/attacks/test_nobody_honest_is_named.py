@@ -28,6 +28,7 @@ import pytest
 from support.federation import Federation, Tape, edit, edit_first, forge, header_of, identity, replace
 from support.refusals import CHEAT
 
+from mpc.keys import CONFIRMATION_BYTES
 from secure_agg.backends.masking.aggregator import MaskingAggregator
 from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.wire import Edge, KeyShares
@@ -51,7 +52,7 @@ HOLDER = "keyholder-1"
 
 Spoil = Callable[[Edge], Edge]
 SPOILERS: dict[str, Spoil] = {
-    "confirmation": lambda edge: replace(edge, confirmation=bytes(32)),
+    "confirmation": lambda edge: replace(edge, confirmation=bytes(CONFIRMATION_BYTES)),
     "sealed share": lambda edge: replace(edge, sealed=edge.sealed[::-1]),
     "hash": lambda edge: replace(edge, seed_hash=bytes(32)),
 }

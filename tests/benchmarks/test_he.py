@@ -221,9 +221,11 @@ def test_a_wrong_average_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_oracle_is_numpys_sum_of_the_documented_encoding() -> None:
-    updates = [np.array([-9.0, 0.0, 1.0]), np.array([8.0, 0.1, 1.0])]
-    step = 16 / 65535
+    given = (np.array([-9.0, 0.0, 1.0]), np.array([8.0, 0.1, 1.0]))
+    updates = [he_rounds.on_grid(values, 16, 8.0) for values in given]
+    step = 8 / 32767
     assert he_rounds.oracle(updates, 16, 8.0) == pytest.approx([0.0, 0.05, 1.0], abs=step)
+    assert he_rounds.oracle(updates, 16, 8.0)[0] == 0
 
 
 def test_a_round_uses_the_headroom_and_the_key_length(monkeypatch: pytest.MonkeyPatch) -> None:

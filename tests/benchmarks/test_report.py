@@ -18,6 +18,7 @@ from benchmarks.report import compare, markdown, plots, publish
 from benchmarks.report.report import Report, Row, Target, machine
 from benchmarks.rounds.cells import AGGREGATOR, CLIENT
 from benchmarks.suite import Suite, UsageError
+from secure_agg.errors import ConfigError
 
 
 def results(found: Path) -> Path:
@@ -232,7 +233,7 @@ def test_a_file_that_can_not_be_written_leaves_the_old_one(tmp_path: Path, monke
         raise OSError("disk full")
 
     monkeypatch.setattr(Report, "to_json", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ConfigError, match=r"rounds\.json can't be written: disk full"):
         files.write(file, report_of())
     assert files.read(file) == report_of(CELLS[0])
     assert [path.name for path in tmp_path.iterdir()] == ["rounds.json"]

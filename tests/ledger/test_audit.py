@@ -150,7 +150,7 @@ def test_an_operator_who_appends_a_record_that_its_evidence_does_not_prove_is_fo
         evidence = replace(result.evidence, config=config)
         record = replace_struct(result.record, context=config.context, evidence=evidence.digest())
         ledger._append_records([(record, evidence.to_bytes())])
-        with pytest.raises(VerificationError, match="record 3: a signature does not verify"):
+        with pytest.raises(VerificationError, match="record 3: 'ann': a signature does not verify"):
             ledger.audit(replace(trust, tasks={**trust.tasks, "third": third}))
 
 

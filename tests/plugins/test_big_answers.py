@@ -16,7 +16,7 @@ from secure_agg.errors import MalformedMessage
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.phases import Attempt, Payload
 from secure_agg.plugins.flower import wire as flower
-from secure_agg.plugins.flower.grid import _answer
+from secure_agg.plugins.flower.asking import answer_of
 from secure_agg.plugins.nvflare import wire
 from secure_agg.roles.aggregator import Aggregator
 
@@ -79,9 +79,9 @@ def test_a_sealed_result_is_as_long_as_the_round_needs() -> None:
 def test_a_flower_reply_is_as_long_as_the_round_needs() -> None:
     payload = parcels.Parcel(parcels.ANSWER, (bytes(5000),)).to_bytes()
     reply: Any = SimpleNamespace(has_error=lambda: False, content=flower.put(flower.RecordDict(), payload))
-    assert _answer(reply, len(payload)) == payload
+    assert answer_of(reply, len(payload)) == payload
     with pytest.raises(MalformedMessage, match="above"):
-        _answer(reply, len(payload) - 1)
+        answer_of(reply, len(payload) - 1)
 
 
 @pytest.mark.parametrize("backend", ["masking", "plain", "additive", "bfv"])

@@ -98,7 +98,8 @@ class Guard:
             start: the task's first model, where the server has sent it.
 
         Raises:
-            PolicyViolation: it is of another history than this node's, or over another model.
+            PolicyViolation: it is of another history than this node's.
+            AnotherModel: it is over another model; see ``check``.
             MalformedMessage: ``start`` is not the model of that round.
         """
         home = self._home
@@ -116,7 +117,7 @@ class Guard:
             raise PolicyViolation(f"round {record.round} follows from another result than this node has verified")
         expected = link.model if link and rounds else self._start()
         if expected not in (None, config.base_model):
-            raise PolicyViolation(self._another(config.base_model, expected or b"", rounds))
+            raise AnotherModel(self._another(config.base_model, expected or b"", rounds))
         if link is None or link.model != config.base_model:
             if start is None:
                 _log.info("the model that the task has started from is not here yet")

@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 
 from secure_agg.errors import MalformedMessage, RemoteProtocolError, SecureAggError
 from secure_agg.plugins.core import parcels
-from secure_agg.plugins.core.phases import Payload, Refusal, answer_limit
+from secure_agg.plugins.core.phases import Late, Payload, Refusal, answer_limit
 from secure_agg.plugins.flower import wire
 from secure_agg.plugins.flower.exchange import Reply, exchange
 
@@ -67,8 +67,10 @@ class NodeAsk:
                 yield name, answer_of(reply, most[name])
             except SecureAggError as error:
                 yield name, error
-        for name in late:  # whom the coordinator misses
+        for name in late:
             del self.nodes[name]
+        for name in sorted(late, key=str.encode):
+            yield name, Late(deadline_s)  # who trains has had the strategy's time, which only this knows
 
     def _make(self, name: str, payload: Payload, deadline_s: float, *, joins: bool) -> Callable[[], Message]:
         content = self.content if joins else RecordDict()
