@@ -53,12 +53,12 @@ def test_bytes_are_those_predicted(rows: list[dict[str, Any]]) -> None:
 
 def test_memory_counts_what_a_role_holds_from_call_to_call() -> None:
     """An aggregator of additive shares holds its sum and, until the set is signed, every long share it was sent."""
-    params = 100_000
+    params = 50_000
     few, many = (
         measure(Federation.of(clients, params, backend="additive"), memory=True).memory["shareholder"]
-        for clients in (3, 12)
+        for clients in (3, 24)
     )
-    assert many - few > 2 * 4 * params  # 12/3 long shares instead of 3/3, in the median
+    assert many - few > 2 * 4 * params  # 24/3 long shares instead of 3/3, in the median, as the hashes fall
 
 
 def test_memory_rows_are_there_when_asked_for() -> None:
