@@ -424,7 +424,7 @@ def aggregate(
             values = len(updates) * sum(map(math.prod, shapes))
             _tell(aggregator.verified.record, policy, local.clipping(), values)
         start = time.perf_counter()
-        receipt = log.append(evidence) if log else None
+        receipt = log.append(evidence).receipt if log else None
         appended = time.perf_counter() - start
         local.deliver()
         verified = Auditor(trust).verify(evidence)
