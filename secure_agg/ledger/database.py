@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secure_agg.errors import LedgerDamaged, LedgerError, LedgerRefused, SecureAggError, VerificationError
-from secure_agg.files import sync_directory
+from secure_agg.files import sync
 from secure_agg.ledger.approval import approval_text, check_approval
 from secure_agg.ledger.connection import create, make_durable
 from secure_agg.ledger.tables import SCHEMA, SCHEMA_VERSION, Leaf, Tables
@@ -90,10 +90,10 @@ class Database(Tables):
                     db.close()
                 if before is not None:
                     before()
-                sync_directory(path.parent)  # what a ledger needs, its key above all, is there before it is
+                sync(path.parent)  # what a ledger needs, its key above all, is there before it is
                 with contextlib.suppress(FileExistsError):  # another process was faster: its ledger is the ledger
                     os.link(name, path)
-                sync_directory(path.parent)
+                sync(path.parent)
             finally:
                 # SQLite keeps its own files where it could not close the database in order, on a full disk.
                 for suffix in ("", "-wal", "-shm", "-journal"):
@@ -233,12 +233,8 @@ class Database(Tables):
         """
         wal = Path(f"{self.path}-wal")  # closing a second descriptor drops no lock: SQLite has none on this file
         try:
-            descriptor = os.open(wal, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            sync_directory(wal.parent)
+            sync(wal)
+            sync(wal.parent)
         except OSError as error:
             raise LedgerError(f"{wal} can't be synced: {error.strerror}") from error
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from secure_agg import locks
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, LedgerRefused, VerificationError
-from secure_agg.files import sync_directory
+from secure_agg.files import sync, whole
 from secure_agg.ledger.chain import read_record
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.tables import Leaf, Tables
@@ -58,22 +58,15 @@ class _Directory:
     def write(self, name: str, data: bytes) -> None:
         target = self.path / name
         self._make(target.parent)
-        temporary = target.parent / f".{target.name}.new"  # one export runs at a time: what is there is a crash's
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole(target, half=f".{target.name}.new") as file:  # one export runs at a time: what is there is a crash's
+            file.write(data)
         self._unsynced.add(target.parent)
         self.files += 1
         self.bytes += len(data)
 
     def sync(self) -> None:
         for directory in self._unsynced:
-            sync_directory(directory)
+            sync(directory)
         self._unsynced.clear()
 
     def _make(self, path: Path) -> None:
