@@ -29,7 +29,7 @@ from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import RECORD_VERSION, Evidence, RoundRecord
 from secure_agg.protocol.fault import TWO_ADVERTISEMENTS, FaultProof
-from secure_agg.protocol.identity import check_public_key, verify_signature
+from secure_agg.protocol.identity import check_public_key, in_id_order, verify_signature
 from secure_agg.protocol.messages import (
     ADVERTISE,
     MAX_ADVERTISEMENT,
@@ -123,7 +123,7 @@ def check_attested(
         VerificationError: it is not so.
     """
     session = participants.session
-    if [item.name for item in attestation] != sorted(session.signers, key=str.encode):
+    if [item.name for item in attestation] != in_id_order(session.signers):
         raise VerificationError("the result is not attested by all operators, in id order, each once")
     message = attested_bytes(session.sid, participants.root, sums)
     for item in attestation:
