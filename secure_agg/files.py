@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, and says in this package's words why one can't be written.
+"""Writes files whole or not at all, and says in this package's words why one can't be written or read.
 
 What fails half-way, on a full disk for example, leaves nothing behind: neither half a file nor an empty folder.
 """
@@ -57,6 +57,24 @@ def replace(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         with whole(path, mode=mode) as file:
             file.write(data)
         sync(path.parent)
+
+
+def read(path: Path, limit: int, what: str) -> bytes:
+    """Read a file that somebody else may have written.
+
+    Args:
+        path: of the file.
+        limit: most bytes that it may have; of a longer one, one more is returned, for its decoder to refuse.
+        what: it is, for the error.
+
+    Raises:
+        ConfigError: it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        raise ConfigError(f"{what} {path} can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 @contextlib.contextmanager
