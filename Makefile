@@ -52,7 +52,7 @@ check: lint test ## Lint, types and tests.
 crash: setup ## The ledger after kills, failing calls and power cuts; some minutes.
 	$(BIN)/python -m pytest tests/ledger/crash -m "crash or not crash"
 
-fuzz: setup ## Thousands of damaged samples before SEAL, GMP, zstd and arkworks; some minutes.
+fuzz: setup ## Thousands of damaged samples before SEAL, GMP and zstd; some minutes.
 	$(BIN)/python -m pytest -n0 tests/attacks/test_native_boundary.py -m fuzz
 
 flower-long: setup ## Flower with 25 million parameters and with every backend; some minutes.
