@@ -24,7 +24,7 @@ from secure_agg.ledger.log import Ledger
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
-    from secure_agg.ledger.evm.registry import OnChain, Registry
+    from secure_agg.ledger.evm.reader import OnChain, RegistryReader
     from secure_agg.protocol.evidence import Evidence
     from secure_agg.roles.auditor import Verified
     from secure_agg.roles.trust import Trust
@@ -73,7 +73,8 @@ def anchor_ledger(
         raise ConfigError("pass --contract ADDRESS, or --deploy to make a new contract")
     extras.require("evm")
     from secure_agg.ledger.evm.node import connect
-    from secure_agg.ledger.evm.registry import Registry, Terms
+    from secure_agg.ledger.evm.reader import Terms
+    from secure_agg.ledger.evm.registry import Registry
 
     payer = account(key_file)
     with Ledger(ledger, read_only=True) as log, progress() as bar:
@@ -127,10 +128,10 @@ def check_chain(evidence: Evidence, verified: Verified, trust: Trust | None, url
     """
     extras.require("evm")
     from secure_agg.ledger.evm.node import connect
+    from secure_agg.ledger.evm.reader import RegistryReader
     from secure_agg.ledger.evm.registration import AnchoredRound
-    from secure_agg.ledger.evm.registry import Registry
 
-    registry = Registry(connect(url), contract)
+    registry = RegistryReader(connect(url), contract)
     if trust is not None and trust.log is not None and trust.log != registry.terms.log_key:
         raise TrustError(f"the contract at {contract} is of another log than the pinned one")
     return _chain_document(registry, registry.verify_chain(AnchoredRound.of_verified(evidence, verified)))
@@ -150,7 +151,7 @@ def chain_fields(found: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _chain_document(registry: Registry, found: OnChain) -> dict[str, Any]:
+def _chain_document(registry: RegistryReader, found: OnChain) -> dict[str, Any]:
     return {
         "contract": registry.address,
         "chain": registry.domain.chain,
