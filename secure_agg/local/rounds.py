@@ -37,6 +37,7 @@ from secure_agg.errors import (
     PrecisionWarning,
     SecureAggError,
     UpdateError,
+    stamping,
 )
 from secure_agg.ledger.log import Ledger
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
@@ -424,7 +425,7 @@ def aggregate(
             values = len(updates) * sum(map(math.prod, shapes))
             _tell(aggregator.verified.record, policy, local.clipping(), values)
         start = time.perf_counter()
-        receipt = log.append(evidence) if log else None
+        receipt = log.append(evidence).receipt if log else None
         appended = time.perf_counter() - start
         local.deliver()
         verified = Auditor(trust).verify(evidence)
@@ -466,11 +467,8 @@ def _check_inputs(
             raise ConfigError(f"{phase!r} is no phase: {', '.join(PHASES)}", culprit=name)
     shapes = {}
     for name, update in updates.items():
-        try:
+        with stamping(UpdateError, phase=ADVERTISE, culprit=name):
             shapes[name] = check_arrays(update)
-        except UpdateError as error:
-            error.phase, error.culprit = ADVERTISE, name
-            raise
     usual, _ = Counter(shapes.values()).most_common(1)[0]
     for name, shape in shapes.items():
         if shape != usual:

@@ -25,6 +25,7 @@ from secure_agg.errors import (
     RemoteProtocolError,
     VerificationError,
     WrongContext,
+    stamping,
 )
 from secure_agg.protocol.agreement import Participants
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
@@ -103,12 +104,8 @@ class KeyHolder:
             recipients=(self.identity.name,),
             keys={name: key for name, key in self.trust.operators.items() if name != self.identity.name},
         )
-        try:
-            with self.timings(DECRYPT):
-                return self._answer(message, beacon)
-        except RemoteProtocolError as error:
-            error.phase, error.culprit = error.phase or DECRYPT, header.sender  # also for what it only relays
-            raise
+        with stamping(RemoteProtocolError, phase=DECRYPT, culprit=header.sender), self.timings(DECRYPT):
+            return self._answer(message, beacon)
 
     def _answer(self, message: Message, beacon: bytes | None) -> bytes:
         sender = message.header.sender
@@ -122,6 +119,8 @@ class KeyHolder:
                 raise WrongContext("the request is bound to another session", phase=DECRYPT, culprit=sender)
             self._check_key(config)
             self._opener.check(participants, asked.backend, message.bulk)
+        # Durable before anything is decrypted, and of the round, not of the attempt: two openings of overlapping sets
+        # would show the difference between them.
         self._store.claim((self.identity.name, config.task, config.round), "the sum", phase=DECRYPT)
         body, bulk = self._open(config, participants, asked.backend, message.bulk)
         return write(self.identity, participants.session.sid, DECRYPT, sender, body, bulk)
@@ -130,6 +129,7 @@ class KeyHolder:
         ours = (self.certificate.backend, self.certificate.task, setup_digest(self.certificate.to_bytes()))
         if (config.policy.backend, config.task, config.setup) != ours:
             raise PolicyViolation("the round is for another encryption key, backend or task", phase=DECRYPT)
+        # Noted at the key's first round: a holder may be started again with another certificate for the same key.
         if self._store.put(self._key_scope(), "task", config.task.encode()) != config.task.encode():
             raise PolicyViolation("this key serves another task", phase=DECRYPT)
         if self.failures >= MAX_FAILURES or self._store.get(self._key_scope(), "retired") is not None:

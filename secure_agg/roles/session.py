@@ -15,7 +15,7 @@ from secure_agg.errors import (
 from secure_agg.protocol.agreement import Participants, Session
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import CohortMember
-from secure_agg.protocol.identity import Roster
+from secure_agg.protocol.identity import Roster, is_id_order
 from secure_agg.protocol.messages import ADVERTISE, Advertisement, Opening, Signature, SignedAdvertisement
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
@@ -52,12 +52,14 @@ def open_session(
         RemoteProtocolError: see ``check_advertisement``.
     """
     names = [advertisement.name for advertisement in advertisements]
-    if names != sorted(set(names), key=str.encode):
+    if not is_id_order(names):
         raise PolicyViolation("advertisements are not in id order, each client once", phase=ADVERTISE)
     least = max(config.policy.min_advertised, config.policy.quorum(config.cohort_size))
     if len(names) < least:
         raise TooFewClients(f"{len(names)} clients advertised, {least} are needed", phase=ADVERTISE)
     bodies = {item.name: check_advertisement(config, cohort, item) for item in advertisements}
+    # Whoever copies another's hash could later copy the opening, and count that client's update twice. Which of the two
+    # has copied nobody can tell, so none is named.
     owners: dict[bytes, str] = {}
     for name, body in bodies.items():
         if owners.setdefault(body.commitment_hash, name) != name:
@@ -102,7 +104,7 @@ def check_participants(
         RemoteProtocolError, TooFewClients: whatever is not as it must be; names phase and culprit where known.
     """
     names = [member.name for member in members]
-    if names != sorted(set(names), key=str.encode):
+    if not is_id_order(names):
         raise PolicyViolation("the cohort is not in id order, each member once")
     cohort = Roster({member.name: member.public for member in members})
     if (len(cohort), cohort.root()) != (config.cohort_size, config.cohort_root):
@@ -110,12 +112,13 @@ def check_participants(
     session = open_session(config, cohort, advertisements, setup)
 
     names = [opening.name for opening in openings]
-    if names != sorted(set(names), key=str.encode):
+    if not is_id_order(names):
         raise PolicyViolation("the participants are not in id order, each once")
     rule = backends.load(config.policy.backend).agreement
     least = rule.least(session)
     if len(names) < least:
         raise TooFewClients(f"{len(names)} clients took part, {least} are needed")
+    # Two equal commitments under different nonces pass as different hashes: only now it shows.
     commitments: dict[Commitment, str] = {}
     for opening in openings:
         opened = open_commitment(session, opening.name, opening.commitment, opening.nonce)

@@ -27,6 +27,7 @@ from secure_agg.errors import (
     RemoteProtocolError,
     WrongContext,
     WrongPhase,
+    stamping,
 )
 from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.config import RoundConfig
@@ -139,14 +140,13 @@ class ShareHolder:
         largest = max((len(task.roster) for task in self.trust.tasks.values()), default=0)
         header = peek(request, max(MAX_CONFIG, header_limit(largest)))
         start = self._clock()
-        try:
-            with refusing(header.phase, header.sender):
-                answer = self._receive(request, header, beacon)
-            self.timings.seconds[header.phase] += self._clock() - start  # a phase that was awaited, and no other
-            return answer
-        except RemoteProtocolError as error:
-            error.phase, error.culprit = error.phase or header.phase, header.sender  # also for what it only relays
-            raise
+        with (
+            stamping(RemoteProtocolError, phase=header.phase, culprit=header.sender),
+            refusing(header.phase, header.sender),
+        ):
+            answer = self._receive(request, header, beacon)
+        self.timings.seconds[header.phase] += self._clock() - start  # a phase that was awaited, and no other
+        return answer
 
     def _receive(self, request: bytes | memoryview, header: Header, beacon: bytes | None) -> bytes:
         with self._lock:

@@ -237,7 +237,7 @@ class Coordinator:
                 self._teach(ask, aggregator.cohort, trains=trains)
                 attempt.run(self._welcome(task, last), self._train_s)
                 evidence, verified = attempt.result()
-                receipt = self._home.ledger.append(evidence)
+                receipt = self._home.ledger.append(evidence).receipt
             except BaseException as error:
                 self._lost = attempt
                 self._give_up(base, error, attempt)
