@@ -45,13 +45,14 @@ from secure_agg.errors import (
     MalformedMessage,
     VerificationError,
 )
-from secure_agg.protocol.agreement import Agreement, Participants, Session
+from secure_agg.protocol.agreement import Agreement
 from secure_agg.protocol.claims import SUM
 from secure_agg.protocol.config import Policy, RoundConfig, free_bits
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import Habits
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import ADVERTISE, Message, Opening, Signature, SignedAdvertisement, Statement, encode
+from secure_agg.protocol.session import Participants, Session
 from zk import merkle
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES, digest

@@ -33,7 +33,7 @@ from secure_agg.errors import (
     UnknownSender,
     VerificationError,
 )
-from secure_agg.protocol.agreement import Ballot, Session
+from secure_agg.protocol.agreement import Ballot
 from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.codec import FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
@@ -65,8 +65,9 @@ from secure_agg.protocol.messages import (
 )
 from secure_agg.protocol.refusal import refusing
 from secure_agg.protocol.requests import Requests, in_order
+from secure_agg.protocol.session import Session
 from secure_agg.roles.auditor import Auditor, Verified
-from secure_agg.roles.session import check_advertisement, open_commitment, open_session
+from secure_agg.roles.participants import check_advertisement, open_commitment, open_session
 from secure_agg.roles.stopwatch import Stopwatch
 
 _log = logging.getLogger("secure_agg.roles.aggregator")

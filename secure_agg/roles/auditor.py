@@ -23,7 +23,7 @@ from secure_agg.errors import (
     TrustError,
     VerificationError,
 )
-from secure_agg.protocol.agreement import Participants, attested_bytes
+from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
 from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
@@ -45,7 +45,8 @@ from secure_agg.protocol.messages import (
     peek,
     read,
 )
-from secure_agg.roles.session import check_participants
+from secure_agg.protocol.session import Participants
+from secure_agg.roles.participants import check_participants
 from secure_agg.roles.trust import Trust
 from zk import aggregate, commitment
 from zk.aggregate import AggregateError, AggregateStatement

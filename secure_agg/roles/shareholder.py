@@ -28,7 +28,6 @@ from secure_agg.errors import (
     WrongContext,
     WrongPhase,
 )
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import (
@@ -53,8 +52,9 @@ from secure_agg.protocol.messages import (
     write,
 )
 from secure_agg.protocol.refusal import refusing
+from secure_agg.protocol.session import Session
 from secure_agg.roles.memory.store import AttemptStore, Scope
-from secure_agg.roles.session import open_session
+from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
 

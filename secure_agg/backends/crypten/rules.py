@@ -16,8 +16,8 @@ from secure_agg.backends.additive.rules import (
 )
 from secure_agg.backends.crypten.engine.jobs import MAX_WORDS
 from secure_agg.errors import ConfigError
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.session import Session
 
 __all__ = ["AGGREGATORS", "BEGIN", "COLLECT", "PARTIAL_SUM", "SHARE"]
 

@@ -29,7 +29,6 @@ from secure_agg.errors import (
     WrongContext,
     WrongPhase,
 )
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.codec import Encoded
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import Identity
@@ -59,6 +58,7 @@ from secure_agg.protocol.messages import (
     write,
 )
 from secure_agg.protocol.refusal import refusing
+from secure_agg.protocol.session import Session
 from secure_agg.roles.auditor import Verified
 from secure_agg.roles.client.committing import commit_update
 from secure_agg.roles.client.invitation import Invitation
@@ -66,7 +66,7 @@ from secure_agg.roles.client.result import read_result
 from secure_agg.roles.memory.attempt import Attempt
 from secure_agg.roles.memory.bonds import Bonds, learn_result
 from secure_agg.roles.memory.store import AttemptStore
-from secure_agg.roles.session import open_session
+from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.receipt import Receipt
