@@ -11,7 +11,8 @@ from mpc.ring import P
 from secure_agg.errors import SecureAggError, VerificationError
 from secure_agg.fl.fedavg import Model
 from secure_agg.ledger.log import Ledger
-from secure_agg.local.rounds import AGGREGATOR, OPERATORS, LocalRound, staff
+from secure_agg.local.rounds import LocalRound
+from secure_agg.local.staff import AGGREGATOR, OPERATORS, staff
 from secure_agg.protocol.codec import FixedPoint, model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.evidence import Evidence

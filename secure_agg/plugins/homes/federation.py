@@ -22,7 +22,7 @@ from secure_agg.fl.layers import MAX_SIGNS
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.local import keystore
 from secure_agg.local.dealing import deal
-from secure_agg.local.rounds import AGGREGATOR, AGGREGATORS, KEY_HOLDERS
+from secure_agg.local.staff import AGGREGATOR, AGGREGATORS, KEY_HOLDERS
 from secure_agg.plugins.core.metrics import MetricCodec
 from secure_agg.plugins.core.participant import EVALUATION
 from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
