@@ -51,15 +51,16 @@ from secure_agg.protocol.messages import (
     Envelope,
     Header,
     HiddenInput,
+    Incoming,
     Message,
     Opening,
+    Received,
     Signature,
     SignedAdvertisement,
     Statement,
     decode,
     encode,
     header_limit,
-    peek,
     read,
     write,
 )
@@ -362,7 +363,7 @@ class Aggregator:
 
     # --- responses ------------------------------------------------------------------------------------------
 
-    def receive(self, data: bytes | memoryview) -> list[Envelope]:
+    def receive(self, data: Incoming) -> list[Envelope]:
         """Take one client's response.
 
         Returns:
@@ -382,9 +383,10 @@ class Aggregator:
             error.phase = error.phase or phase.name
             raise
 
-    def _receive(self, phase: Phase, data: bytes | memoryview) -> list[Envelope]:
+    def _receive(self, phase: Phase, data: Incoming) -> list[Envelope]:
         limit = header_limit(self.config.cohort_size)
-        header = peek(data, limit)
+        received = Received.of(data, limit)
+        header = received.header
         asked = self._operators if phase.kind.of_operators else self.cohort
         if header.sender in asked and header.sender not in self._awaited and header.phase == phase.name:
             if header.sender in self._answered:
@@ -393,7 +395,7 @@ class Aggregator:
             raise UnknownSender("a message from somebody who was not asked", phase=phase.name, culprit=header.sender)
         to_everybody = phase.kind in (PhaseKind.ADVERTISE, PhaseKind.EXCHANGE)
         message = read(
-            data,
+            received,
             limit=limit,
             bulk_sizes=self._bulk_sizes(phase),
             session=self._session.sid if self._session else self.config.context,

@@ -39,10 +39,10 @@ from secure_agg.protocol.messages import (
     RESULT,
     Acceptance,
     Advertisement,
+    Received,
     Signature,
     decode,
     header_limit,
-    peek,
     read,
 )
 from secure_agg.protocol.session import Participants
@@ -297,9 +297,10 @@ class Auditor:
             raise TrustError("a receipt is checked against the pinned operators: there are none")
         sid = self.verify(evidence, beacon=beacon).record.session
         try:
-            header = peek(receipt, MAX_ADVERTISEMENT)
+            received = Received.of(receipt, MAX_ADVERTISEMENT)
+            header = received.header
             message = read(
-                receipt,
+                received,
                 limit=MAX_ADVERTISEMENT,
                 bulk_sizes=NO_BULK,
                 session=sid,

@@ -35,13 +35,13 @@ from secure_agg.protocol.messages import (
     MAX_CONFIG,
     Advertisement,
     Message,
+    Received,
     SignedAdvertisement,
     Statement,
     decode,
     encode,
     header_limit,
     pack,
-    peek,
     read,
 )
 from zk.commitment import Commitment, add
@@ -129,14 +129,14 @@ def check(scheme: Scheme, config: RoundConfig, proof: FaultProof) -> None:
 def _message(proof: FaultProof, config: RoundConfig, data: bytes, phase: str) -> Message:
     """A message that the culprit has signed in this round's phase."""
     limit = header_limit(config.cohort_size)
-    header = peek(data, limit)
+    received = Received.of(data, limit)
     return read(
-        data,
+        received,
         limit=limit,
         bulk_sizes=None,
         session=session_id(config),
         phase=phase,
-        recipients=(header.recipient,),
+        recipients=(received.header.recipient,),
         keys={proof.culprit: proof.public},
     )
 
