@@ -233,10 +233,11 @@ class Coordinator:
                 aggregator = Aggregator(
                     self._home.identity, config, trust.cohort(task), operators=trust.operators, setup=setup
                 )
-                attempt = Attempt(aggregator, ask, holders, lambda: self.deadlines.phase_s)
+                attempt = Attempt(
+                    aggregator, ask, holders, lambda: self.deadlines.phase_s, self._train_s, self._welcome(task, last)
+                )
                 self._teach(ask, aggregator.cohort, trains=trains)
-                attempt.run(self._welcome(task, last), self._train_s)
-                evidence, verified = attempt.result()
+                evidence, verified = attempt.run()
                 receipt = self._home.ledger.append(evidence)
             except BaseException as error:
                 self._lost = attempt
