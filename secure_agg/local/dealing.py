@@ -14,7 +14,7 @@ from secure_agg.backends.contract import Backend, Opener
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
-from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.identity import Identity, in_id_order
 from secure_agg.roles.trust import Trust
 
 
@@ -52,7 +52,7 @@ def deal(pins: Trust, task: str, parameters: int, holders: Mapping[str, Identity
     """
     backend = check_holders(pins, task, list(holders))
     config = _config(pins, task, parameters)
-    openers = backend.generate(config, sorted(holders, key=str.encode))
+    openers = backend.generate(config, in_id_order(holders))
     public = next(iter(openers.values())).public
     setup = KeyCertificate.issue(backend.name, task, public, list(holders.values())).to_bytes()
     config = msgspec.structs.replace(config, setup=setup_digest(setup))

@@ -32,6 +32,7 @@ from secure_agg.errors import (
     Unattributed,
     UnknownSender,
     VerificationError,
+    stamping,
 )
 from secure_agg.protocol.agreement import Ballot
 from secure_agg.protocol.claims import CLAIMS
@@ -39,7 +40,7 @@ from secure_agg.protocol.codec import FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import CohortMember, Evidence, OpeningRequest
 from secure_agg.protocol.fault import TWO_ADVERTISEMENTS, FaultProof
-from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.identity import Identity, Roster, in_id_order
 from secure_agg.protocol.messages import (
     MAX_ADVERTISEMENT,
     NO_BULK,
@@ -271,7 +272,7 @@ class Aggregator:
             make = self._operator_request(phase)
             return [make(name) for name in self._side.operators()]
         self._awaited = set(self._present)
-        return Requests(sorted(self._awaited, key=str.encode), self._client_request(phase))
+        return Requests(in_id_order(self._awaited), self._client_request(phase))
 
     def _client_request(self, phase: Phase) -> Callable[[str], Envelope]:
         """What makes this phase's request to one client. What all of them hold is put together once."""
@@ -376,12 +377,8 @@ class Aggregator:
         if self._at < 0 or self.evidence is not None or self._aborted:
             raise LocalProtocolError("no response is awaited", phase=self.state)
         phase = self._phases[self._at]
-        try:
-            with self.timings(phase.name):
-                return self._receive(phase, data)
-        except RemoteProtocolError as error:
-            error.phase = error.phase or phase.name
-            raise
+        with stamping(RemoteProtocolError, phase=phase.name), self.timings(phase.name):
+            return self._receive(phase, data)
 
     def _receive(self, phase: Phase, data: Incoming) -> list[Envelope]:
         limit = header_limit(self.config.cohort_size)

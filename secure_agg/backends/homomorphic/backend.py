@@ -32,6 +32,7 @@ from secure_agg.errors import (
     PolicyViolation,
     RemoteProtocolError,
     Unattributed,
+    stamping,
 )
 from secure_agg.protocol.agreement import Agreement
 from secure_agg.protocol.certificate import KeyCertificate, read_certificate, setup_digest
@@ -138,11 +139,8 @@ class HomomorphicAggregator(AggregatorSide):
         """Add a ciphertext vector that its commitment hash has fixed."""
         inner = decode(CiphertextPart, part, 64, phase=ENCRYPTED_INPUT, culprit=name).nonce
         check_bound(name, inner, message.header.bulk_digest, nonce)
-        try:
+        with stamping(RemoteProtocolError, phase=ENCRYPTED_INPUT, culprit=name):
             self._sum.add(message.bulk)
-        except RemoteProtocolError as error:
-            error.phase, error.culprit = ENCRYPTED_INPUT, name
-            raise
 
     def agree(self, survivors: tuple[str, ...]) -> None:
         """The sum is over those who reveal."""

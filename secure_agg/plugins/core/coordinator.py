@@ -238,7 +238,7 @@ class Coordinator:
                 )
                 self._teach(ask, aggregator.cohort, trains=trains)
                 evidence, verified = attempt.run()
-                receipt = self._home.ledger.append(evidence)
+                receipt = self._home.ledger.append(evidence).receipt
             except BaseException as error:
                 self._lost = attempt
                 self._give_up(base, error, attempt)
