@@ -19,7 +19,7 @@ import numpy.typing as npt
 from mpc import graph
 from mpc.keys import KeyPair
 from secure_agg import backends
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
+from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.masking.rules import MASKED_INPUT, SHARE_KEYS
 from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest

@@ -28,8 +28,8 @@ import numpy.typing as npt
 from mpc.keys import KeyPair
 from secure_agg import backends
 from secure_agg.arguments import checked, checked_class
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.contract import Backend
+from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.errors import (
     ClippingWarning,
     ConfigError,
