@@ -14,7 +14,7 @@ from benchmarks.core.memory import give_back, growth
 from benchmarks.federation import Federation
 from benchmarks.rounds.cells import AGGREGATOR, CLIENT, VERIFY
 from secure_agg.local.rounds import LocalRound
-from secure_agg.protocol.messages import RESULT, Envelope, peek
+from secure_agg.protocol.messages import RESULT, Envelope, Incoming, peek
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Verified
 from secure_agg.roles.keyholder import KeyHolder
@@ -160,7 +160,7 @@ class _MeteredAggregator(Aggregator):
         )
         self._meter = meter
 
-    def receive(self, data: bytes | memoryview) -> list[Envelope]:
+    def receive(self, data: Incoming) -> list[Envelope]:
         if self.asks_operators:
             return super().receive(data)
         return self._meter.meter(AGGREGATOR, self.state, lambda: super(_MeteredAggregator, self).receive(data))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mpc.paillier import paillier
+from mpc.paillier.montgomery import LIMB_BITS
 from mpc.paillier.packing import HEADER_BYTES
 from mpc.paillier.paillier import PublicKey
 from mpc.paillier.threshold import MAX_MEMBERS, ThresholdKey
@@ -31,7 +32,7 @@ MODULUS: Final = OptionRule(
     paillier.MAX_BITS,
     "length of the modulus",
     paillier.DEFAULT_BITS,
-    step=2 * paillier.LIMB_BITS,
+    step=2 * LIMB_BITS,
 )
 HOLDERS: Final = OptionRule("holders", 1, MAX_MEMBERS, "key holders among whom the key is split", 1)
 THRESHOLD: Final = OptionRule(

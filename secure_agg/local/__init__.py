@@ -1,4 +1,5 @@
 """One process that plays all roles: for simulation, and for the trust that its operator has anyway.
 
-``rounds`` has ``aggregate``; ``keystore`` keeps keys in files, ``dealing`` makes those of committees.
+* ``aggregate``: a whole round in one call. ``rounds``: drives the roles. ``report``: what that has cost.
+* ``staff``: the operators of a round. ``dealing``: makes keys of committees. ``keystore`` keeps keys in files.
 """

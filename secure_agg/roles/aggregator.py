@@ -33,7 +33,6 @@ from secure_agg.errors import (
     UnknownSender,
     VerificationError,
 )
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.codec import FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
@@ -49,21 +48,23 @@ from secure_agg.protocol.messages import (
     Envelope,
     Header,
     HiddenInput,
+    Incoming,
     Message,
     Opening,
+    Received,
     Signature,
     SignedAdvertisement,
     decode,
     encode,
     header_limit,
-    peek,
     read,
 )
 from secure_agg.protocol.refusal import refusing
 from secure_agg.protocol.requests import in_order
+from secure_agg.protocol.session import Session
 from secure_agg.roles.asking import Asking, Gathered
 from secure_agg.roles.auditor import Auditor, Verified
-from secure_agg.roles.session import check_advertisement, open_commitment, open_session
+from secure_agg.roles.participants import check_advertisement, open_commitment, open_session
 from secure_agg.roles.stopwatch import Stopwatch
 
 _log = logging.getLogger("secure_agg.roles.aggregator")
@@ -299,7 +300,7 @@ class Aggregator:
 
     # --- responses ------------------------------------------------------------------------------------------
 
-    def receive(self, data: bytes | memoryview) -> list[Envelope]:
+    def receive(self, data: Incoming) -> list[Envelope]:
         """Take one client's response.
 
         Returns:
@@ -319,9 +320,10 @@ class Aggregator:
             error.phase = error.phase or phase.name
             raise
 
-    def _receive(self, phase: Phase, data: bytes | memoryview) -> list[Envelope]:
+    def _receive(self, phase: Phase, data: Incoming) -> list[Envelope]:
         limit = header_limit(self.config.cohort_size)
-        header = peek(data, limit)
+        received = Received.of(data, limit)
+        header = received.header
         asked = self._operators if phase.kind.of_operators else self.cohort
         if header.sender in asked and header.sender not in self._awaited and header.phase == phase.name:
             if header.sender in self._answered:
@@ -330,7 +332,7 @@ class Aggregator:
             raise UnknownSender("a message from somebody who was not asked", phase=phase.name, culprit=header.sender)
         to_everybody = phase.kind in (PhaseKind.ADVERTISE, PhaseKind.EXCHANGE)
         message = read(
-            data,
+            received,
             limit=limit,
             bulk_sizes=self._bulk_sizes(phase),
             session=self.session.sid if self.session else self.config.context,

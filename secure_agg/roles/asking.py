@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from secure_agg.backends.contract import AggregatorSide, Phase, PhaseKind
-from secure_agg.protocol.agreement import Ballot, Session
+from secure_agg.protocol.agreement import Ballot
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import CohortMember, OpeningRequest
 from secure_agg.protocol.identity import Identity, Roster
@@ -24,6 +24,7 @@ from secure_agg.protocol.messages import (
     write,
 )
 from secure_agg.protocol.requests import Requests, in_order
+from secure_agg.protocol.session import Session
 from secure_agg.roles.stopwatch import Stopwatch
 
 

@@ -23,7 +23,7 @@ from secure_agg.errors import (
     TrustError,
     VerificationError,
 )
-from secure_agg.protocol.agreement import Participants, attested_bytes
+from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
 from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
@@ -39,13 +39,14 @@ from secure_agg.protocol.messages import (
     RESULT,
     Acceptance,
     Advertisement,
+    Received,
     Signature,
     decode,
     header_limit,
-    peek,
     read,
 )
-from secure_agg.roles.session import check_participants
+from secure_agg.protocol.session import Participants
+from secure_agg.roles.participants import check_participants
 from secure_agg.roles.trust import Trust
 from zk import aggregate, commitment
 from zk.aggregate import AggregateError, AggregateStatement
@@ -297,9 +298,10 @@ class Auditor:
             raise TrustError("a receipt is checked against the pinned operators: there are none")
         sid = self.verify(evidence, beacon=beacon).record.session
         try:
-            header = peek(receipt, MAX_ADVERTISEMENT)
+            received = Received.of(receipt, MAX_ADVERTISEMENT)
+            header = received.header
             message = read(
-                receipt,
+                received,
                 limit=MAX_ADVERTISEMENT,
                 bulk_sizes=NO_BULK,
                 session=sid,

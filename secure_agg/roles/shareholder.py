@@ -28,7 +28,6 @@ from secure_agg.errors import (
     WrongContext,
     WrongPhase,
 )
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import (
@@ -42,19 +41,20 @@ from secure_agg.protocol.messages import (
     Agreed,
     Header,
     Message,
+    Received,
     Signature,
     Statement,
     decode,
     encode,
     header_limit,
     letter_digest,
-    peek,
     read,
     write,
 )
 from secure_agg.protocol.refusal import refusing
+from secure_agg.protocol.session import Session
 from secure_agg.roles.memory.store import AttemptStore, Scope
-from secure_agg.roles.session import open_session
+from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
 
@@ -137,34 +137,36 @@ class ShareHolder:
             RemoteProtocolError, TooFewClients: the message is malformed, out of turn, or not what its sender may say.
         """
         largest = max((len(task.roster) for task in self.trust.tasks.values()), default=0)
-        header = peek(request, max(MAX_CONFIG, header_limit(largest)))
+        received = Received.of(request, max(MAX_CONFIG, header_limit(largest)))
+        header = received.header
         start = self._clock()
         try:
             with refusing(header.phase, header.sender):
-                answer = self._receive(request, header, beacon)
+                answer = self._receive(received, beacon)
             self.timings.seconds[header.phase] += self._clock() - start  # a phase that was awaited, and no other
             return answer
         except RemoteProtocolError as error:
             error.phase, error.culprit = error.phase or header.phase, header.sender  # also for what it only relays
             raise
 
-    def _receive(self, request: bytes | memoryview, header: Header, beacon: bytes | None) -> bytes:
+    def _receive(self, request: Received, beacon: bytes | None) -> bytes:
+        header = request.header
         with self._lock:
             found = self._known(header)
             if found is None and header.phase == SHARE:
                 raise WrongContext("a share of a round that this aggregator does not know")
             if found is None:
-                return self._begin(request, header, beacon)
+                return self._begin(request, beacon)
         with found.lock:  # one round's computation does not hold up another's
             if header.phase == SHARE:
-                return self._share(found, request, header)
-            return self._again_or_answer(found, request, header)
+                return self._share(found, request)
+            return self._again_or_answer(found, request)
 
-    def _again_or_answer(self, found: _Round, request: bytes | memoryview, header: Header) -> bytes:
-        digest = hashlib.sha256(request).digest()
+    def _again_or_answer(self, found: _Round, request: Received) -> bytes:
+        digest = hashlib.sha256(request.data).digest()
         if digest == found.last[0]:
             return found.last[1]
-        answer = self._answer(found, request, header)
+        answer = self._answer(found, request)
         found.last = (digest, answer)
         return answer
 
@@ -177,7 +179,7 @@ class ShareHolder:
 
     # --- shares ---------------------------------------------------------------------------------------------
 
-    def _share(self, found: _Round, request: bytes | memoryview, header: Header) -> bytes:
+    def _share(self, found: _Round, request: Received) -> bytes:
         message = read(
             request,
             limit=header_limit(found.config.cohort_size),
@@ -187,7 +189,7 @@ class ShareHolder:
             recipients=(self.identity.name,),
             keys=dict(found.cohort),
         )
-        name = header.sender
+        name = message.header.sender
         named = letter_digest(message.body, message.header.bulk_digest)
         if name in found.heard:
             if found.receipts.get(name, (b"", b""))[0] == named:
@@ -207,7 +209,8 @@ class ShareHolder:
     def _coordinators(self) -> dict[str, bytes]:
         return {name: key for name, key in self.trust.operators.items() if name != self.identity.name}
 
-    def _begin(self, request: bytes | memoryview, header: Header, beacon: bytes | None) -> bytes:
+    def _begin(self, request: Received, beacon: bytes | None) -> bytes:
+        header = request.header
         message = read(
             request,
             limit=MAX_CONFIG,
@@ -253,11 +256,12 @@ class ShareHolder:
         if current is not None and current.coordinator == header.sender and begun.place < current.place:
             raise WrongContext("a request to begin came after a later one of its coordinator", phase=header.phase)
         answer = write(self.identity, config.context, header.phase, header.sender, b"")
-        begun.last = (hashlib.sha256(request).digest(), answer)
+        begun.last = (hashlib.sha256(request.data).digest(), answer)
         self._rounds[config.task] = begun  # an earlier attempt of the task is over
         return answer
 
-    def _answer(self, found: _Round, request: bytes | memoryview, header: Header) -> bytes:
+    def _answer(self, found: _Round, request: Received) -> bytes:
+        header = request.header
         if found.at == len(found.phases):
             raise WrongPhase("this round is over", phase=header.phase, culprit=header.sender)
         phase = found.phases[found.at]

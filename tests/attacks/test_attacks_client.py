@@ -33,9 +33,9 @@ from secure_agg.errors import (
     WrongContext,
     WrongPhase,
 )
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import Advertisement, HiddenInput, Signature, decode, encode
+from secure_agg.protocol.session import Session
 from secure_agg.roles.client import client, committing
 from secure_agg.roles.client.committing import Committed
 from zk import aggregate, commitment

@@ -46,7 +46,9 @@ from secure_agg.errors import (
     WrongContext,
     WrongPhase,
 )
-from secure_agg.local.rounds import KEY_HOLDERS, PHASES, Result
+from secure_agg.local.aggregate import Result
+from secure_agg.local.rounds import PHASES
+from secure_agg.local.staff import KEY_HOLDERS
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.messages import Acceptance, decode, letter_digest

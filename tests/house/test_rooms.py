@@ -47,8 +47,9 @@ def test_no_folder_has_more_files_than_one_can_look_over() -> None:
 KNOWS_BACKENDS: Final = {
     # The usual choice where nobody names one.
     "secure_agg.cli.federation": "default of an option",
-    "secure_agg.local.rounds": "default of an argument; the usual operators' names and setup of additive",
-    "secure_agg.protocol.config": "default of an argument",
+    "secure_agg.local.aggregate": "default of an argument",
+    "secure_agg.local.staff": "setup of additive",
+    "secure_agg.protocol.config.policy": "default of an argument",
     # To be asked of the backends themselves, by the contract.
     "secure_agg.cli.plan": "whether a key is Paillier's",
     "secure_agg.planning.additive": "costs of a backend",

@@ -25,6 +25,7 @@ from typing import Final
 from mpc.vector_shares import Scheme
 from secure_agg.backends.additive import openings, rules, shares, wire
 from secure_agg.backends.additive.wire import OpenedShares, PartialSum, Revealed
+from secure_agg.backends.contract import session_id
 from secure_agg.backends.contract.setup import AggregatorSet, read_setup
 from secure_agg.errors import BadCommitment, BadShare, RemoteProtocolError, VerificationError
 from secure_agg.protocol.config import RoundConfig
@@ -35,13 +36,13 @@ from secure_agg.protocol.messages import (
     MAX_CONFIG,
     Advertisement,
     Message,
+    Received,
     SignedAdvertisement,
     Statement,
     decode,
     encode,
     header_limit,
     pack,
-    peek,
     read,
 )
 from zk.commitment import Commitment, add
@@ -124,14 +125,14 @@ def check(scheme: Scheme, config: RoundConfig, proof: FaultProof) -> None:
 def _message(proof: FaultProof, config: RoundConfig, data: bytes, phase: str) -> Message:
     """A message that the culprit has signed in this round's phase."""
     limit = header_limit(config.cohort_size)
-    header = peek(data, limit)
+    received = Received.of(data, limit)
     return read(
-        data,
+        received,
         limit=limit,
         bulk_sizes=None,
         session=session_id(config, None),
         phase=phase,
-        recipients=(header.recipient,),
+        recipients=(received.header.recipient,),
         keys={proof.culprit: proof.public},
     )
 

@@ -12,9 +12,10 @@ from mpc.vector_shares import Scheme
 from secure_agg.backends.contract import OptionRule
 from secure_agg.backends.contract.options import check_options
 from secure_agg.errors import ConfigError, VerificationError
-from secure_agg.protocol.agreement import Agreement, Session
+from secure_agg.protocol.agreement import Agreement
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.messages import Statement, StatementEntry
+from secure_agg.protocol.session import Session
 from zk import commitment
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES, digest

@@ -25,8 +25,8 @@ The roles own identities, signatures, commitments, nonces, durability and eviden
 what it hides is a vector of integers modulo p, and what it returns is the exact sum of those of S.
 
 Every side is told the same three things: ``begin``, when the participants are fixed; what to ``answer`` (a client, an
-operator) or to ``ask`` and ``take`` (the aggregator); ``agree``, when the set is. Whatever takes a message raises before
-it changes anything. What a backend does not say has a default that is right for one without it.
+operator) or to ``ask`` and ``take`` (the aggregator); ``agree``, when the set is. Whatever takes a message raises
+before it changes anything. What a backend does not say has a default that is right for one without it.
 
 * ``backend``: what every backend is; ``KeyedBackend``, which has key holders as well; ``SharedBackend``, which has
   share holders.
@@ -51,7 +51,7 @@ from secure_agg.backends.contract.commitments import commitment_hash, open_commi
 from secure_agg.backends.contract.operators import Answer, Opener, OperatorSide
 from secure_agg.backends.contract.options import OptionRule
 from secure_agg.backends.contract.phases import Phase, PhaseKind
-from secure_agg.protocol.agreement import Session
+from secure_agg.protocol.session import Session
 
 __all__ = [
     "AggregatorSide",

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from mpc.ring import Vector, from_bytes
 from secure_agg.backends.contract.client import Hidden
 from secure_agg.errors import BadInput
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import Message, Opening, Signature
+from secure_agg.protocol.session import Session
 
 
 def hidden_vector(hidden: memoryview, *, phase: str, culprit: str) -> Vector:

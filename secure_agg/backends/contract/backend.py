@@ -21,7 +21,7 @@ from secure_agg.backends.contract.options import OptionRule, check_options
 from secure_agg.backends.contract.phases import Phase
 from secure_agg.backends.contract.setup import AggregatorSet, read_setup
 from secure_agg.errors import BadKey, MalformedMessage, PolicyViolation, VerificationError
-from secure_agg.protocol.agreement import Agreement, Session
+from secure_agg.protocol.agreement import Agreement
 from secure_agg.protocol.certificate import read_certificate, setup_digest
 from secure_agg.protocol.claims import SUM
 from secure_agg.protocol.config import Policy, RoundConfig, free_bits
@@ -29,6 +29,7 @@ from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import Habits
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import ADVERTISE
+from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from mpc.ring import Vector
 from secure_agg.errors import LocalProtocolError
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
 
 Hidden = bytes | memoryview

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from mpc.framing import integer
 from secure_agg.errors import BadCommitment
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import SignedAdvertisement, encode
+from secure_agg.protocol.session import Session
 from zk import merkle
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES, digest

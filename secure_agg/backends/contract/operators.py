@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from mpc.ring import Vector
 from secure_agg.backends.contract.client import Hidden
-from secure_agg.protocol.agreement import Participants, Session
 from secure_agg.protocol.messages import Message, Statement
+from secure_agg.protocol.session import Participants, Session
 
 
 class OperatorSide(ABC):

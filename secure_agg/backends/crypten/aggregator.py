@@ -24,10 +24,11 @@ from secure_agg.errors import (
     TooFewClients,
     Unattributed,
 )
-from secure_agg.protocol.agreement import Session, attested_bytes
+from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import verify_signature
 from secure_agg.protocol.messages import ADVERTISE, Message, Opening, Signature, Statement, decode, encode, header_limit
+from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 

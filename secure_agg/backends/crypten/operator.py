@@ -26,10 +26,11 @@ from secure_agg.backends.crypten.wire import (
     opening_bytes,
 )
 from secure_agg.errors import BadKey, BadShare, LocalProtocolError, MalformedMessage, PolicyViolation
-from secure_agg.protocol.agreement import Session, attested_bytes
+from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import CONSISTENCY, Message, Signature, Statement, decode, encode, header_limit
+from secure_agg.protocol.session import Session
 from zk.transcript import DIGEST_BYTES, digest
 
 

@@ -18,9 +18,9 @@ from secure_agg.backends.contract import OptionRule, ResultRule
 from secure_agg.backends.contract.options import check_options
 from secure_agg.backends.crypten.engine.jobs import MAX_WORDS
 from secure_agg.errors import ConfigError
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.claims import ATTESTED, SUM
 from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.session import Session
 
 __all__ = ["AGGREGATORS", "BEGIN", "COLLECT", "PARTIAL_SUM", "SHARE"]
 

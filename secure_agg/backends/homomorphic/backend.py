@@ -35,7 +35,7 @@ from secure_agg.errors import (
     RemoteProtocolError,
     Unattributed,
 )
-from secure_agg.protocol.agreement import Agreement, Session
+from secure_agg.protocol.agreement import Agreement
 from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.evidence import DECRYPT, Opened
@@ -49,6 +49,7 @@ from secure_agg.protocol.messages import (
     decode,
     encode,
 )
+from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES, digest
 

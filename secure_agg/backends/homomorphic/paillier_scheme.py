@@ -37,12 +37,12 @@ from secure_agg.errors import (
     MalformedMessage,
     Unattributed,
 )
-from secure_agg.protocol.agreement import Participants
 from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import DECRYPT
 from secure_agg.protocol.messages import ADVERTISE, Message, Wire, decode, encode
 from secure_agg.protocol.refusal import LIBRARY_ERRORS
+from secure_agg.protocol.session import Participants
 from zk.partial_decryption import (
     PartialDecryptionError,
     PartialDecryptionProof,

@@ -17,7 +17,6 @@ from secure_agg.backends.contract import (
     Backend,
     ClientSide,
     Once,
-    OptionRule,
     Phase,
     PhaseKind,
     TrustStatement,

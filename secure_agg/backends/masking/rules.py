@@ -17,9 +17,9 @@ from mpc import graph
 from secure_agg.backends.contract import OptionRule
 from secure_agg.backends.masking.wire import split_part
 from secure_agg.errors import DuplicateMessage, TooFewClients
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
+from secure_agg.protocol.session import Session
 
 CHOOSE_PEERS: Final = "choose-peers"
 SHARE_KEYS: Final = "share-keys"

@@ -29,7 +29,6 @@ from secure_agg.errors import (
     WrongContext,
     WrongPhase,
 )
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.codec import Encoded
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import Identity
@@ -45,20 +44,22 @@ from secure_agg.protocol.messages import (
     AdvertisementList,
     Agreed,
     Envelope,
-    Header,
     HiddenInput,
+    Incoming,
     Message,
+    Received,
     Signature,
     Statement,
     decode,
+    digest_of,
     encode,
     header_limit,
     letter_digest,
-    peek,
     read,
     write,
 )
 from secure_agg.protocol.refusal import refusing
+from secure_agg.protocol.session import Session
 from secure_agg.roles.auditor import Verified
 from secure_agg.roles.client.committing import commit_update
 from secure_agg.roles.client.invitation import Invitation
@@ -66,7 +67,7 @@ from secure_agg.roles.client.result import read_result
 from secure_agg.roles.memory.attempt import Attempt
 from secure_agg.roles.memory.bonds import Bonds, learn_result
 from secure_agg.roles.memory.store import AttemptStore
-from secure_agg.roles.session import open_session
+from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.receipt import Receipt
@@ -142,7 +143,7 @@ class Client:
 
     def join(
         self,
-        request: bytes,
+        request: Incoming,
         update: Sequence[npt.NDArray[Any]],
         weight: int = 1,
         *,
@@ -189,10 +190,10 @@ class Client:
             sid = session_id(config, None)
             with self.timings(ADVERTISE):
                 for name, letter, bulk in joining.letters():
-                    data = write(self.identity, sid, SHARE, name, letter, bulk)
+                    digest = digest_of(bulk)
+                    data = write(self.identity, sid, SHARE, name, letter, bulk, digest)
                     outbox.append(Envelope(name, data))
-                    digest = letter_digest(letter, peek(data, header_limit(config.cohort_size)).bulk_digest)
-                    self._attempt.send(name, digest, phase=ADVERTISE)
+                    self._attempt.send(name, letter_digest(letter, digest), phase=ADVERTISE)
         self._attempt.advertise(advertised)
         self.outbox = tuple(outbox)
         self._begin_phases(side, advertised, commitment, joining.nonce, lambda: vector)
@@ -200,7 +201,7 @@ class Client:
 
     def examine(
         self,
-        request: bytes,
+        request: Incoming,
         *,
         beacon: bytes | None = None,
         start_model: bytes | None = None,
@@ -225,7 +226,7 @@ class Client:
         return self._config
 
     def resume(
-        self, requests: Sequence[bytes], update: Callable[[], Sequence[npt.NDArray[Any]]], weight: int = 1
+        self, requests: Sequence[Incoming], update: Callable[[], Sequence[npt.NDArray[Any]]], weight: int = 1
     ) -> None:
         """Become the client that has answered these requests, in another process over the same store.
 
@@ -316,7 +317,7 @@ class Client:
 
     # --- the phases -----------------------------------------------------------------------------------------
 
-    def receive(self, request: bytes) -> bytes | None:
+    def receive(self, request: Incoming) -> bytes | None:
         """Answer the aggregator's next request; a receipt is kept and gets no answer.
 
         Raises:
@@ -331,16 +332,17 @@ class Client:
             raise LocalProtocolError("this client is in no round", phase=self.state)
         return self._take(request, answered=False)
 
-    def _take(self, request: bytes, *, answered: bool) -> bytes | None:
+    def _take(self, request: Incoming, *, answered: bool) -> bytes | None:
         """Check a request and go on to the next phase.
 
         Args:
             answered: it was answered before: it changes this client's state as it did then, and nothing is said.
         """
         limit = header_limit(self._config.cohort_size)
-        header = peek(request, limit)
+        received = Received.of(request, limit)
+        header = received.header
         if header.phase == RECEIPT:
-            self._take_receipt(request, header)
+            self._take_receipt(received)
             return None
         if self._at == len(self._phases):
             raise WrongPhase(
@@ -350,7 +352,7 @@ class Client:
             )
         phase = self._phases[self._at]
         try:
-            message = self._read(request, phase.name, self._sid or header.session, limit)
+            message = self._read(received, phase.name, self._sid or header.session, limit)
             return self._answer(phase, message, answered=answered)
         except RemoteProtocolError as error:
             error.phase, error.culprit = error.phase or phase.name, header.sender  # also for what it only relays
@@ -378,7 +380,7 @@ class Client:
         self._at += 1
         return answer
 
-    def _read(self, data: bytes, phase: str, session: bytes, limit: int) -> Message:
+    def _read(self, data: Received, phase: str, session: bytes, limit: int) -> Message:
         return read(
             data,
             limit=limit,
@@ -423,9 +425,10 @@ class Client:
             vector, self._vector = self._vector(), None
             with self.timings(phase.name):
                 part, hidden = hide(vector)
-                self._attempt.send(self._operator, hashlib.sha256(hidden).digest(), phase=phase.name)
+                digest = digest_of(hidden)
+                self._attempt.send(self._operator, digest, phase=phase.name)
                 opening = HiddenInput(self._commitment, self._nonce, part)
-                return self._write(phase, self._operator, encode(opening), hidden)
+                return self._write(phase, self._operator, encode(opening), hidden, digest)
 
         return speak
 
@@ -476,18 +479,20 @@ class Client:
             raise LocalProtocolError("the participants are not fixed", phase=self.state)
         return self._session
 
-    def _write(self, phase: Phase, recipient: str, body: bytes, bulk: memoryview | bytes = b"") -> bytes:
-        return write(self.identity, self._joined().sid, phase.name, recipient, body, bulk)
+    def _write(
+        self, phase: Phase, recipient: str, body: bytes, bulk: memoryview | bytes = b"", digest: bytes | None = None
+    ) -> bytes:
+        return write(self.identity, self._joined().sid, phase.name, recipient, body, bulk, digest)
 
     # --- receipts and results -------------------------------------------------------------------------------
 
-    def _take_receipt(self, data: bytes, header: Header) -> None:
-        sender = header.sender
+    def _take_receipt(self, received: Received) -> None:
+        sender = received.header.sender
         sent = self._attempt.sent(sender)
         if sent is None:
             raise WrongPhase("a receipt for an input that was not sent", phase=RECEIPT, culprit=sender)
         message = read(
-            data,
+            received,
             limit=header_limit(self._config.cohort_size),
             bulk_sizes=NO_BULK,
             session=self._sid,
@@ -499,9 +504,9 @@ class Client:
         hashed = decode(Advertisement, self._advertised, MAX_ADVERTISEMENT).commitment_hash
         if accepted != Acceptance(self.identity.name, hashed, sent):
             raise PolicyViolation("the receipt is for another input than this client's", phase=RECEIPT, culprit=sender)
-        self.receipts[sender] = data
+        self.receipts[sender] = bytes(received.data)
 
-    def finish(self, result: bytes | memoryview, receipt: Receipt | None = None) -> Verified:
+    def finish(self, result: Incoming, receipt: Receipt | None = None) -> Verified:
         """Check a finished round against this client's own pins, and end it.
 
         Args:

@@ -10,7 +10,7 @@ from secure_agg.errors import PolicyViolation, WrongContext
 from secure_agg.protocol.claims import require_claim
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
-from secure_agg.protocol.messages import ADVERTISE, MAX_CONFIG, MAX_SETUP, decode, peek, read
+from secure_agg.protocol.messages import ADVERTISE, MAX_CONFIG, MAX_SETUP, Incoming, Received, decode, read
 from secure_agg.roles.trust import Trust
 
 
@@ -29,15 +29,16 @@ class Invitation:
     setup: bytes
 
     @staticmethod
-    def read(request: bytes, identity: Identity, trust: Trust) -> Invitation:
+    def read(request: Incoming, identity: Identity, trust: Trust) -> Invitation:
         """Decode the request.
 
         Raises:
             RemoteProtocolError: it is malformed, not signed by a pinned operator, or not for this client.
         """
-        header = peek(request, MAX_CONFIG)
+        received = Received.of(request, MAX_CONFIG)
+        header = received.header
         message = read(
-            request,
+            received,
             limit=MAX_CONFIG,
             bulk_sizes=MAX_SETUP,
             session=header.session,

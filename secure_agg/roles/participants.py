@@ -13,11 +13,11 @@ from secure_agg.errors import (
     TooFewClients,
     UnknownSender,
 )
-from secure_agg.protocol.agreement import Participants, Session
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import CohortMember
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import ADVERTISE, Advertisement, Opening, Signature, SignedAdvertisement
+from secure_agg.protocol.session import Participants, Session
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 
