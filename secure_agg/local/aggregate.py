@@ -30,7 +30,7 @@ from secure_agg.errors import (
 )
 from secure_agg.ledger.log import Ledger
 from secure_agg.local.rounds import PHASES, LocalRound, Update
-from secure_agg.local.staff import AGGREGATOR, OPERATORS, check_staff, staff
+from secure_agg.local.staff import AGGREGATOR, OPERATORS, Staff, staffed, usual_names
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.codec import Arrays, check_arrays
 from secure_agg.protocol.config import MAX_WEIGHT, NO_DIGEST, Option, Policy, RoundConfig, check_arrays_fit
@@ -216,18 +216,19 @@ def aggregate(
             log_key=planned.log or b"",
             witnesses=planned.witnesses,
         )
-        check_staff(policy)
+        serving = usual_names(policy)
         # From here on files are written: nothing of the call is refused any more.
         if path is not None:
             log = stack.enter_context(Ledger(path))
         trust = planned if log is None else _pin(log, task, pins, operating, missing)
         config = msgspec.structs.replace(config, log_key=trust.log or b"")
-        config, setup, holders = staff(config, trust, operators)
+        staff = Staff.of(config, {name: operators[name] for name in serving})
+        config = staffed(config, staff.setup)
         aggregator = Aggregator(
-            operators[AGGREGATOR], config, trust.cohort(task), operators=trust.operators, setup=setup
+            operators[AGGREGATOR], config, trust.cohort(task), operators=trust.operators, setup=staff.setup
         )
         clients = {name: Client(member, trust) for name, member in members.items()}
-        local = LocalRound(aggregator, clients, updates, weights, dropouts, holders)
+        local = LocalRound(aggregator, clients, updates, weights, dropouts, staff.roles(trust))
         evidence = local.run()
         if aggregator.verified is not None:  # as it is after a run; said before anything is written
             values = len(updates) * sum(map(math.prod, shapes))
@@ -357,7 +358,7 @@ def _claim(policy: Policy) -> str:
     """What results under a policy claim, once its backend has looked at its options: nothing unfit is pinned."""
     backend = backends.load(policy.backend)
     backend.check_policy(policy)
-    return backend.claim(policy)
+    return backend.result(policy).claim
 
 
 def _identities(

@@ -1,22 +1,24 @@
-"""The operators of a round in one process: who they are, and their keys and roles, made for this round."""
+"""The operators of a task's rounds beside the aggregator: who they are, what they hold, and their roles."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
 from mpc.keys import KeyPair
 from secure_agg import backends
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
-from secure_agg.backends.contract import Backend
+from secure_agg.backends.contract import Opener
+from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
 from secure_agg.protocol.config import Policy, RoundConfig
-from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.identity import Identity, in_id_order
 from secure_agg.roles.keyholder import KeyHolder
+from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.operators import OperatorRole
 from secure_agg.roles.shareholder import ShareHolder
 from secure_agg.roles.trust import Trust
@@ -28,68 +30,98 @@ OPERATORS: Final = (AGGREGATOR, *AGGREGATORS, *KEY_HOLDERS)
 """All operators that any backend may need: pinned with a ledger's first task, once for all tasks."""
 
 
-def check_staff(policy: Policy) -> None:
-    """See that one process can play all the operators that a backend needs.
+def usual_names(policy: Policy) -> tuple[str, ...]:
+    """Ids of the operators that a policy's backend has beside the aggregator, where one machine makes them all.
 
     Raises:
-        ConfigError: they are too many.
+        ConfigError: the backend refuses the policy, or they are too many.
     """
     backend = backends.load(policy.backend)
     backend.check_policy(policy)
-    _names("key holders", KEY_HOLDERS, backend.holders(policy))
-    _names("aggregators", AGGREGATORS, backend.aggregators(policy))
-
-
-def staff(
-    config: RoundConfig, trust: Trust, operators: Mapping[str, Identity]
-) -> tuple[RoundConfig, bytes, dict[str, OperatorRole]]:
-    """The operators that a backend needs beside the aggregator, with fresh keys for this round.
-
-    Args:
-        config: of the round, without a setup.
-        trust: what the operators pin.
-        operators: those of ``OPERATORS`` that the backend needs, by id.
-
-    Returns:
-        The configuration that names the keys, the setup for the aggregator, and the operators' roles by id: the
-        configuration as it was and nothing else for a backend that has none.
-    """
-    backend = backends.load(config.policy.backend)
-    backend.check_policy(config.policy)
-    if backend.holders(config.policy):
-        return _key_holders(backend, config, trust, operators)
-    if backend.aggregators(config.policy):
-        return _share_holders(backend, config, trust, operators)
-    return config, b"", {}
-
-
-def _names(what: str, names: Sequence[str], count: int) -> Sequence[str]:
+    if backend.operated is None:
+        return ()
+    names, count = KEY_HOLDERS if backend.keys else AGGREGATORS, backend.operated.seats(policy).count
     if count > len(names):
-        raise ConfigError(f"{count} {what}, above the {len(names)} that one process plays")
+        raise ConfigError(f"{count} operators, above the {len(names)} that one machine plays")
     return names[:count]
 
 
-def _key_holders(
-    backend: Backend, config: RoundConfig, trust: Trust, operators: Mapping[str, Identity]
-) -> tuple[RoundConfig, bytes, dict[str, OperatorRole]]:
-    """For a homomorphic backend: a fresh key, certified by those who hold it."""
-    names = _names("key holders", KEY_HOLDERS, backend.holders(config.policy))
-    openers = backend.generate(config, names)
-    public = openers[names[0]].public
-    certificate = KeyCertificate.issue(backend.name, config.task, public, [operators[name] for name in names])
-    setup = certificate.to_bytes()
-    roles: dict[str, OperatorRole] = {
-        name: KeyHolder(operators[name], trust, opener, certificate) for name, opener in openers.items()
-    }
-    return msgspec.structs.replace(config, setup=setup_digest(setup)), setup, roles
+def staffed(config: RoundConfig, setup: bytes) -> RoundConfig:
+    """The configuration of a round with this setup: as it was where a backend has none."""
+    return msgspec.structs.replace(config, setup=setup_digest(setup)) if setup else config
 
 
-def _share_holders(
-    backend: Backend, config: RoundConfig, trust: Trust, operators: Mapping[str, Identity]
-) -> tuple[RoundConfig, bytes, dict[str, OperatorRole]]:
-    """For a backend whose aggregators share the sum: fresh channel keys, signed by them."""
-    names = _names("aggregators", AGGREGATORS, backend.aggregators(config.policy))
-    channels = {name: KeyPair.from_secret(os.urandom(32)) for name in names}
-    setup = AggregatorSet.of([ChannelKey.issue(operators[name], channels[name].public) for name in names]).to_bytes()
-    roles: dict[str, OperatorRole] = {name: ShareHolder(operators[name], trust, channels[name]) for name in names}
-    return msgspec.structs.replace(config, setup=setup_digest(setup)), setup, roles
+@dataclass(frozen=True)
+class Staff:
+    """A backend's operators beside the aggregator, with what they hold. Of a backend without operators it is empty.
+
+    Attributes:
+        identities: theirs, by id.
+        setup: the public material of the rounds that they serve: of key holders the certificate of their key, of share
+            holders their channel keys.
+        certificate: of key holders' key.
+        openers: of key holders the key, or their parts of it, by id.
+        channels: of share holders the key pairs that shares are sealed to, by id.
+    """
+
+    identities: Mapping[str, Identity] = field(default_factory=dict)
+    setup: bytes = b""
+    certificate: KeyCertificate | None = None
+    openers: Mapping[str, Opener] = field(default_factory=dict, repr=False)
+    channels: Mapping[str, KeyPair] = field(default_factory=dict, repr=False)
+
+    @staticmethod
+    def of(
+        config: RoundConfig,
+        identities: Mapping[str, Identity],
+        *,
+        openers: Mapping[str, Opener] | None = None,
+        channels: Mapping[str, KeyPair] | None = None,
+    ) -> Staff:
+        """The operators of rounds like this one, with fresh keys but for those that are given.
+
+        Whoever makes a key sees it: where it is split among several holders, they trust the maker to forget it.
+
+        Args:
+            config: any round of the task, without a setup.
+            identities: of all that the backend has, and of nobody else.
+            openers, channels: what they hold, by id; for all of them or none.
+
+        Raises:
+            ConfigError: as many as these are not what the policy says, or the backend refuses the configuration.
+        """
+        policy = config.policy
+        backend = backends.load(policy.backend)
+        wanted = backend.operated.seats(policy).count if backend.operated else 0
+        if len(identities) != wanted:
+            raise ConfigError(
+                f"operators named: {len(identities)}; by its policy the task has {wanted} ({backend.name})"
+            )
+        members = [identities[name] for name in in_id_order(identities)]
+        if backend.keys:
+            held = dict(openers or backend.keys.generate(config, [member.name for member in members]))
+            public = held[members[0].name].public
+            certificate = KeyCertificate.issue(backend.name, config.task, public, members)
+            return Staff(dict(identities), certificate.to_bytes(), certificate, held)
+        if backend.shares:
+            pairs = dict(channels or {member.name: KeyPair.from_secret(os.urandom(32)) for member in members})
+            signed = [ChannelKey.issue(member, pairs[member.name].public) for member in members]
+            return Staff(dict(identities), AggregatorSet.of(signed).to_bytes(), channels=pairs)
+        return Staff()
+
+    def roles(self, trust: Trust, stores: Mapping[str, AttemptStore] | None = None) -> dict[str, OperatorRole]:
+        """Each operator's role, by id.
+
+        Args:
+            trust: what they have pinned.
+            stores: durable, by id; by default in memory, for one round.
+        """
+        stores = stores or {}
+        return {name: self.role(name, trust, stores.get(name)) for name in self.identities}
+
+    def role(self, name: str, trust: Trust, store: AttemptStore | None = None) -> OperatorRole:
+        """One operator's role; see ``roles``."""
+        identity = self.identities[name]
+        if self.certificate is not None:
+            return KeyHolder(identity, trust, self.openers[name], self.certificate, store=store)
+        return ShareHolder(identity, trust, self.channels[name], store=store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from secure_agg import backends
+from secure_agg.backends.contract import session_id
 from secure_agg.errors import (
     DuplicateMessage,
     MalformedMessage,
@@ -65,13 +66,13 @@ def open_session(
     backend = backends.load(config.policy.backend)
     return Session(
         config=config,
-        sid=backend.session_id(config, advertisements),
+        sid=session_id(config, None if backend.shares else advertisements),
         members=tuple(names),
         keys={name: cohort[name] for name in names},
         commitment_hashes={name: body.commitment_hash for name, body in bodies.items()},
         parts={name: body.backend for name, body in bodies.items()},
         advertisements={item.name: item for item in advertisements},
-        signers=backend.signers(config, setup),
+        signers=backend.shares.share_holders(config, setup).identities if backend.shares else {},
     )
 
 

@@ -19,7 +19,7 @@ from typing import ClassVar
 from mpc.keys import KeyPair
 from secure_agg import backends
 from secure_agg.arguments import checked_class
-from secure_agg.backends.contract import Backend, Hidden, OperatorSide, Phase, PhaseKind
+from secure_agg.backends.contract import Hidden, OperatorSide, Phase, PhaseKind, SharedBackend, session_id
 from secure_agg.errors import (
     AlreadyReleased,
     DuplicateMessage,
@@ -66,7 +66,7 @@ class _Round:
 
     config: RoundConfig
     cohort: Roster
-    backend: Backend
+    backend: SharedBackend
     side: OperatorSide
     sid: bytes
     setup: bytes
@@ -198,7 +198,7 @@ class ShareHolder:
         if found.session is not None:
             raise WrongPhase("a share came after they were counted", phase=SHARE, culprit=name)
         found.heard.add(name)
-        hashed = found.side.receive_letter(name, message)
+        hashed = found.side.take(name, message)
         accepted = encode(Acceptance(name, hashed, named))
         receipt = write(self.identity, found.sid, RECEIPT, name, accepted)
         found.receipts[name] = (named, receipt)
@@ -227,12 +227,13 @@ class ShareHolder:
         if header.session != config.context:
             raise WrongContext("the request is not bound to the configuration it carries")
         self.trust.check(config, beacon)
-        backend = backends.load(config.policy.backend)
-        backend.check_policy(config.policy)
-        phases = tuple(phase for phase in backend.phases(config) if phase.kind.of_operators)
-        if not backend.operated or header.phase != phases[0].name:
-            raise WrongPhase(f"no round of backend {backend.name!r} begins with phase {header.phase!r}")
-        if self._alone and backend.together:
+        loaded = backends.load(config.policy.backend)
+        loaded.check_policy(config.policy)
+        phases = tuple(phase for phase in loaded.phases(config) if phase.kind.of_operators)
+        backend = loaded.shares
+        if backend is None or header.phase != phases[0].name:
+            raise WrongPhase(f"no round of backend {loaded.name!r} begins with phase {header.phase!r}")
+        if self._alone and backend.seats(config.policy).together:
             raise PolicyViolation(f"backend {backend.name!r} needs all its aggregators in one process")
         setup = bytes(message.bulk)
         others = {name: key for name, key in self.trust.operators.items() if name != header.sender}
@@ -243,7 +244,7 @@ class ShareHolder:
             cohort=cohort,
             backend=backend,
             side=backend.operator(config, self.identity, self._channel, setup, cohort),
-            sid=backend.session_id(config, ()),
+            sid=session_id(config, None),
             setup=setup,
             coordinator=header.sender,
             phases=phases,
@@ -278,7 +279,7 @@ class ShareHolder:
         if phase.kind is PhaseKind.CONSENT:
             answer = self._consent(found, phase, body)
         else:
-            answer, bulk = found.side.operate(phase.name, body, message.bulk)
+            answer, bulk = found.side.answer(phase.name, body, message.bulk)
             self._bind(found, phase, message)
         found.at += 1
         return write(self.identity, found.sid, phase.name, found.coordinator, answer, bulk)
@@ -313,7 +314,7 @@ class ShareHolder:
         scope = (self.identity.name, *found.scope)
         if self._store.get(scope, "set") not in (None, signed):
             raise AlreadyReleased("this aggregator has signed another set for this round", phase=phase.name)
-        found.side.consent(statement)
+        found.side.agree(statement)
         self._store.pin(scope, "set", signed, phase=phase.name)
         found.statement = statement
         return encode(Signature(self.identity.name, self.identity.sign(signed)))

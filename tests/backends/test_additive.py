@@ -37,7 +37,7 @@ from mpc.vector_shares import Scheme, add_scaled
 from secure_agg import backends
 from secure_agg.backends.additive import rules, wire
 from secure_agg.backends.additive.operator import AdditiveOperator
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey, read_setup
+from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey, read_setup
 from secure_agg.errors import (
     AlreadyReleased,
     BadKey,

@@ -45,8 +45,8 @@ from support.federation import Federation, Tape, bulk_of, channel, edit, forge, 
 from mpc.ring import Vector, from_bytes
 from mpc.vector_shares import weighted_sum
 from secure_agg.backends.additive import faults, openings, rules
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.additive.wire import OpenedShares, Revealed
+from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.errors import (
     DealerFault,
     DuplicateMessage,

@@ -37,7 +37,7 @@ import secure_agg
 from mpc.ring import P
 from mpc.words import Words
 from secure_agg import Ledger
-from secure_agg.backends.additive.setup import AggregatorSet
+from secure_agg.backends.contract.setup import AggregatorSet
 from secure_agg.backends.crypten import compute, rules
 from secure_agg.errors import ClippingWarning, ConfigError, TooFewClients, TrustError, VerificationError
 from secure_agg.protocol.claims import ATTESTED, CLAIMS, SUM

@@ -22,7 +22,7 @@ from mpc.keystream import KeyStream, derive_key
 from mpc.ring import to_bytes
 from secure_agg import backends
 from secure_agg.backends.additive import rules, wire
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
+from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.certificate import setup_digest
 from secure_agg.protocol.codec import MARK, FixedPoint, model_digest

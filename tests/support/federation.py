@@ -17,8 +17,8 @@ from mpc.keys import KeyPair
 from mpc.paillier.paillier import SecretKey, generate
 from mpc.paillier.threshold import KeyShare, deal
 from secure_agg import backends
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.contract import Opener
+from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.homomorphic.paillier_scheme import CommitteeOpener, PaillierOpener
 from secure_agg.local.rounds import LocalRound
 from secure_agg.local.staff import AGGREGATORS, KEY_HOLDERS

@@ -9,6 +9,8 @@ import numpy as np
 
 from mpc.ring import ELEMENT_BYTES, Vector
 from mpc.vector_shares import Scheme
+from secure_agg.backends.contract import OptionRule
+from secure_agg.backends.contract.options import check_options
 from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.protocol.agreement import Agreement
 from secure_agg.protocol.config import Policy, RoundConfig
@@ -22,6 +24,11 @@ AGGREGATORS: Final = "aggregators"
 THRESHOLD: Final = "threshold"
 MAX_AGGREGATORS: Final = 16
 DEFAULT_AGGREGATORS: Final = 3
+SHARE_HOLDERS: Final = OptionRule(AGGREGATORS, 2, MAX_AGGREGATORS, "share holders of every update", DEFAULT_AGGREGATORS)
+REBUILDING: Final = OptionRule(
+    THRESHOLD, 2, MAX_AGGREGATORS, "share holders that rebuild a sum", usual=f"as many as {AGGREGATORS}"
+)
+OPTIONS: Final = (SHARE_HOLDERS, REBUILDING)
 MAX_SHARE_BYTES: Final = (1 << 31) - 1
 """Most bytes that AES-GCM seals at once here: 536 million parameters."""
 
@@ -45,14 +52,10 @@ def scheme(policy: Policy) -> Scheme:
     Raises:
         ConfigError: an unknown option, or out of range.
     """
-    for option in policy.options:
-        if option.name not in (AGGREGATORS, THRESHOLD):
-            raise ConfigError(f"backend {policy.backend!r} has no option {option.name!r}")
-    parties = policy.option(AGGREGATORS, DEFAULT_AGGREGATORS)
-    threshold = policy.option(THRESHOLD, parties)
-    if not 2 <= parties <= MAX_AGGREGATORS:
-        raise ConfigError(f"{AGGREGATORS} is {parties}, outside [2, {MAX_AGGREGATORS}]")
-    if not 2 <= threshold <= parties:
+    check_options(policy, OPTIONS)
+    parties = SHARE_HOLDERS.of(policy)
+    threshold = REBUILDING.of(policy, parties)
+    if threshold > parties:
         raise ConfigError(f"{THRESHOLD} is {threshold}, outside [2, {AGGREGATORS}] = [2, {parties}]")
     return Scheme(parties, threshold)
 

@@ -12,7 +12,7 @@ from secure_agg.errors import SecureAggError, VerificationError
 from secure_agg.fl.fedavg import Model
 from secure_agg.ledger.log import Ledger
 from secure_agg.local.rounds import LocalRound
-from secure_agg.local.staff import AGGREGATOR, OPERATORS, staff
+from secure_agg.local.staff import AGGREGATOR, Staff, staffed, usual_names
 from secure_agg.protocol.codec import FixedPoint, model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.evidence import Evidence
@@ -110,14 +110,12 @@ def run_tampered(
             log_key=trust.log or b"",
             witnesses=trust.witnesses,
         )
-        operators = {name: keys.get("operator", name) for name in OPERATORS}
-        config, setup, holders = staff(config, trust, operators)
+        staff = Staff.of(config, {name: keys.get("operator", name) for name in usual_names(config.policy)})
+        config, own = staffed(config, staff.setup), keys.get("operator", AGGREGATOR)
         clients = {name: Client(keys.get("client", name), trust) for name in updates}
-        aggregator = TamperingAggregator(
-            operators[AGGREGATOR], config, trust.cohort(task), operators=trust.operators, setup=setup
-        )
+        aggregator = TamperingAggregator(own, config, trust.cohort(task), operators=trust.operators, setup=staff.setup)
         aggregator.coordinate = coordinate
-        evidence = LocalRound(aggregator, clients, updates, weights, holders=holders).run()
+        evidence = LocalRound(aggregator, clients, updates, weights, holders=staff.roles(trust)).run()
         verdicts = [
             _ask(envelope.recipient, partial(clients[envelope.recipient].finish, envelope.data))
             for envelope in aggregator.results()

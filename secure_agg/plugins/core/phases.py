@@ -237,7 +237,8 @@ class Attempt:
         most = parcels.FRAME + self.aggregator.response_limit
         if joins:
             config = self.aggregator.config
-            letters = backends.load(config.policy.backend).aggregators(config.policy)
+            shares = backends.load(config.policy.backend).shares
+            letters = shares.seats(config.policy).count if shares else 0
             most += _MAX_NAMES + letters * (header_limit(config.cohort_size) + letter_limit(config))
         return most
 

@@ -19,10 +19,12 @@ from typing import Final, Self
 import msgspec
 
 from secure_agg import backends, files
+from secure_agg.backends.contract import Backend
 from secure_agg.errors import ConfigError, RemoteProtocolError
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.ledger.log import Ledger
 from secure_agg.local import keystore
+from secure_agg.local.staff import staffed
 from secure_agg.plugins.homes.chain import Chain
 from secure_agg.plugins.homes.folder import (
     LOCK_FILE,
@@ -37,8 +39,8 @@ from secure_agg.plugins.homes.folder import (
     read_settings,
 )
 from secure_agg.plugins.homes.journal import Journal
-from secure_agg.protocol.certificate import KeyCertificate, setup_digest
-from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.certificate import KeyCertificate
+from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import MAX_SETUP, decode
 from secure_agg.protocol.ready import ready
@@ -249,9 +251,8 @@ class ServerHome:
         policy = config.policy
         backend = backends.load(policy.backend)
         backend.check_policy(policy)
-        if backend.together:
-            raise ConfigError(f"the operators of backend {backend.name!r} work in one process: no plug-in asks them")
-        if not (backend.holders(policy) or backend.aggregators(policy)):
+        check_apart(backend, policy)
+        if backend.operated is None:
             yield config, b"", {}
             return
         # gRPC is an extra, which only those need who have operators.
@@ -262,7 +263,7 @@ class ServerHome:
         places = self.places()
         try:
             cards = {name: OperatorCard.from_bytes(place.card) for name, place in places.items()}
-            if backend.holders(policy):
+            if backend.keys:
                 setup = self._certificate()
                 names = decode(KeyCertificate, setup, len(MAX_SETUP)).names
             else:
@@ -274,9 +275,9 @@ class ServerHome:
         if unknown:
             raise ConfigError(f"where {unknown[0]!r} is does not stand in {self.path / _OPERATORS}")
         endpoints = [Endpoint(places[name].address, cards[name]) for name in names]
-        least = backend.operators_needed(policy)
+        least = backend.operated.seats(policy).needed
         with connected(Operators(self._keys, endpoints, self.trust.operators), CONNECT_S, least) as holders:
-            yield msgspec.structs.replace(config, setup=setup_digest(setup)), setup, holders
+            yield staffed(config, setup), setup, holders
 
     @functools.cached_property
     def _keys(self) -> OperatorKeys:
@@ -289,6 +290,16 @@ class ServerHome:
             return path.read_bytes()
         except OSError as error:
             raise ConfigError(f"certificate {path} can't be read: {error.strerror}") from error
+
+
+def check_apart(backend: Backend, policy: Policy) -> None:
+    """Refuse a backend whose operators can't be processes of their own.
+
+    Raises:
+        ConfigError: they have to be in one.
+    """
+    if backend.operated and backend.operated.seats(policy).together:
+        raise ConfigError(f"the operators of backend {backend.name!r} work in one process: no plug-in asks them")
 
 
 def check_phase_s(seconds: float) -> None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from mpc.ring import Vector
 from secure_agg.arguments import checked_class
-from secure_agg.backends.contract import ClientSide, Phase, PhaseKind
+from secure_agg.backends.contract import ClientSide, Joining, Phase, PhaseKind, commitment_hash, session_id
 from secure_agg.errors import (
     LocalProtocolError,
     PolicyViolation,
@@ -181,23 +181,23 @@ class Client:
         self.examine(request, beacon=beacon, start_model=start_model, base_model=base_model, instructions=instructions)
         self._attempt.begin(self._entropy)
         config, side = self._config, self._new_side()
-        vector, commitment, nonce = self._commit(side, update, weight)
-        hashed = self._backend.commitment_hash(config, self.identity.name, commitment, nonce)
-        advertised = encode(Advertisement(hashed, side.advertise()))
+        vector, commitment, joining = self._commit(side, update, weight)
+        hashed = joining.hashed or commitment_hash(config, self.identity.name, commitment, joining.nonce)
+        advertised = encode(Advertisement(hashed, joining.part))
         outbox = []
-        if self._backend.operated:
+        if self._backend.shares:
             # What is sent now is all that is ever sent: it binds like a signature of the set.
             self._bonds.sign(hashed, phase=ADVERTISE)
-            sid = self._backend.session_id(config, ())
+            sid = session_id(config, None)
             with self.timings(ADVERTISE):
-                for name, letter, bulk in side.letters():
+                for name, letter, bulk in joining.letters():
                     digest = digest_of(bulk)
                     data = write(self.identity, sid, SHARE, name, letter, bulk, digest)
                     outbox.append(Envelope(name, data))
                     self._attempt.send(name, letter_digest(letter, digest), phase=ADVERTISE)
         self._attempt.advertise(advertised)
         self.outbox = tuple(outbox)
-        self._begin_phases(side, advertised, commitment, nonce, lambda: vector)
+        self._begin_phases(side, advertised, commitment, joining.nonce, lambda: vector)
         return write(self.identity, config.context, ADVERTISE, "", advertised)
 
     def examine(
@@ -272,8 +272,11 @@ class Client:
         attempt = self._attempt
         return self._backend.client(self._config, self.identity.name, attempt.derive, self._setup, attempt.once)
 
-    def _commit(self, side: ClientSide, update: Sequence[npt.NDArray[Any]], weight: int) -> tuple[Vector, bytes, bytes]:
-        """The vector, and the commitment and nonce that this client is bound to: the same again for the same update.
+    def _commit(
+        self, side: ClientSide, update: Sequence[npt.NDArray[Any]], weight: int
+    ) -> tuple[Vector, bytes, Joining]:
+        """The vector, the commitment and what goes with it that this client is bound to: the same again for the same
+        update.
 
         Raises:
             UpdateError: the update or weight is unfit; nothing was bound.
@@ -284,20 +287,20 @@ class Client:
         commitment = made.commitment.to_bytes()
         self._attempt.commit(commitment)
         with self.timings(ADVERTISE):
-            nonce = side.bind(made.commitment, self._attempt.derive("commitment-nonce"), made.vector)
-        self._attempt.bind(nonce)
+            joining = side.join(made.commitment, self._attempt.derive("commitment-nonce"), made.vector)
+        self._attempt.bind(joining.nonce)
         self.encoded = made.encoded
-        return made.vector, commitment, nonce
+        return made.vector, commitment, joining
 
     def _begin_phases(
         self, side: ClientSide, advertised: bytes, commitment: bytes, nonce: bytes, vector: Callable[[], Vector]
     ) -> None:
         """This client has joined: from here on requests are answered in turn."""
-        config, backend = self._config, self._backend
+        config, backend, speaks_once = self._config, self._backend, self._backend.shares is not None
         self._side = side
         self._advertised, self._commitment, self._nonce = advertised, commitment, nonce
-        self._vector: Callable[[], Vector] | None = None if backend.operated else vector
-        self._sid = backend.session_id(config, ()) if backend.operated else b""
+        self._vector: Callable[[], Vector] | None = None if speaks_once else vector
+        self._sid = session_id(config, None) if speaks_once else b""
         self._phases = tuple(phase for phase in backend.phases(config) if not phase.kind.of_operators)
         self._at = 1
 
@@ -401,7 +404,7 @@ class Client:
 
     def _exchange(self, phase: Phase, body: bytes) -> Callable[[], bytes]:
         with self.timings(phase.name):
-            answer = self._side.exchange(phase.name, body)
+            answer = self._side.answer(phase.name, body)
         return lambda: self._write(phase, "", answer)
 
     def _input(self, phase: Phase, body: bytes) -> Callable[[], bytes]:
@@ -458,7 +461,7 @@ class Client:
 
         def speak() -> bytes:
             with self.timings(phase.name):
-                answer = self._side.release(phase.name, body)
+                answer = self._side.answer(phase.name, body)
             return self._write(phase, self._operator, answer)
 
         return speak

@@ -75,7 +75,7 @@ class Invitation:
         backend.check_policy(config.policy)
         # Whoever would not believe the result gives nothing to the round.
         accepted = trust.task(config.task).claims
-        claim = backend.claim(config.policy)
+        claim = backend.result(config.policy).claim
         require_claim(claim, accepted, task=config.task, round=config.round, phase=ADVERTISE)
         # Whoever adds the ciphertexts up must not hold the key to them.
         others = Roster({name: key for name, key in trust.operators.items() if name != self.operator})
