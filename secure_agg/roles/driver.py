@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from secure_agg.errors import LocalProtocolError, SecureAggError
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.messages import Envelope, Incoming
+from secure_agg.protocol.refusal import refusing
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Verified
 from secure_agg.roles.operators import OperatorRole, ask_operator, ask_operators
@@ -93,7 +94,8 @@ def exchange(
         return
     for client, response, letters in carrier.ask(aggregator.state, requests):
         try:
-            receipts = [receipt.data for receipt in aggregator.receive(response)]
+            with refusing(aggregator.state, client):
+                receipts = [receipt.data for receipt in aggregator.receive(response)]
         except SecureAggError as error:
             carrier.refuse(client, error)
             continue

@@ -173,7 +173,7 @@ class Participant:
                 return self._join(Received.of(_bounded(request, _MAX_FIRST), MAX_CONFIG), model, train, instructions)
             case parcels.STEP:
                 with self._home.locked():
-                    return self._step(*self._messages(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS)))
+                    return self._step(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS))
             case parcels.RESULT:
                 message, receipt, *acceptances = parcel.expect(parcels.RESULT, 2, parcels.MAX_PARTS)
                 with self._home.locked():
@@ -340,8 +340,9 @@ class Participant:
             self._clients = {key: client}
         return key, self._clients[key]
 
-    def _step(self, request: Received, *receipts: Received) -> bytes:
+    def _step(self, parts: Sequence[bytes | memoryview]) -> bytes:
         key, client = self._resumed()
+        request, *receipts = self._messages(parts)
         self._take(key, client, receipts)
         answer = client.receive(request)
         if answer is None:
