@@ -20,6 +20,7 @@ from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import PHASE_S, ServerHome
 from secure_agg.protocol.config import Option, Policy
+from secure_agg.protocol.habits import USUAL
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.trust import Trust
 
@@ -94,7 +95,7 @@ def init(
             help="A client that has made its own key with 'secure-agg keygen', and makes its home with 'join'.",
         ),
     ] = None,
-    backend: Annotated[str, typer.Option(metavar="NAME", help="See 'secure-agg backends'.")] = "masking",
+    backend: Annotated[str, typer.Option(metavar="NAME", help="See 'secure-agg backends'.")] = USUAL,
     aggregators: Annotated[
         int | None, typer.Option(metavar="K", help="How many hold a share of each update; for additive.")
     ] = None,

@@ -36,6 +36,7 @@ from secure_agg.protocol.codec import Arrays, check_arrays
 from secure_agg.protocol.config import MAX_WEIGHT, NO_DIGEST, Option, Policy, RoundConfig, check_arrays_fit
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.habits import USUAL
 from secure_agg.protocol.identity import Identity, KeyDirectory, Roster, check_id
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.roles.aggregator import Aggregator
@@ -86,7 +87,7 @@ def aggregate(
     updates: Mapping[str, Update],
     *,
     weights: Mapping[str, int] | None = None,
-    backend: str = "masking",
+    backend: str = USUAL,
     options: Mapping[str, int] | None = None,
     aggregators: int | None = None,
     ledger: str | PathLike[str] | Ledger | None = None,

@@ -126,3 +126,19 @@ class Agreement:
             if signature.name not in ballot.voters:
                 raise BadSignature(f"{signature.name!r} signed but has no say in the set", phase=CONSISTENCY)
             ballot.check(signature)
+
+
+class SignedByOperators(Agreement):
+    """The operators sign the set, over the commitment hashes that its members have signed: all of them do."""
+
+    def entry(self, session: Session, name: str, commitment: bytes) -> StatementEntry:
+        """A member's commitment hash, whatever it commits to."""
+        return StatementEntry(name, session.commitment_hashes[name])
+
+    def quorum(self, session: Session) -> int:
+        """All."""
+        return len(session.signers)
+
+    def voters(self, session: Session, statement: Statement) -> Mapping[str, bytes]:
+        """Those whom the setup names."""
+        return session.signers

@@ -1,6 +1,7 @@
 """The parties of a round: state machines without I/O, bytes in and bytes out.
 
-* ``client``: commits, hides, signs one set, believes a result once it has checked it. ``aggregator``: leads a round.
+* ``client``: commits, hides, signs one set, believes a result once it has checked it. ``aggregator``: leads a round;
+  ``asking`` makes its requests, ``hearing`` takes the answers.
 * ``driver``: a whole round, for whoever leads one.
 * ``keyholder``, ``shareholder``: operators beside the aggregator; ``operators`` is how an aggregator asks them.
 * ``auditor``: checks evidence. ``trust``: what a party has pinned.

@@ -19,13 +19,12 @@ import numpy as np
 
 from secure_agg import backends
 from secure_agg.arguments import checked_class
-from secure_agg.backends.contract import Phase, PhaseKind, Said
+from secure_agg.backends.contract import Phase, PhaseKind
 from secure_agg.errors import (
     ConfigError,
     DuplicateMessage,
     KeyHolderFault,
     LocalProtocolError,
-    MalformedMessage,
     OperatorLost,
     RemoteProtocolError,
     TooFewClients,
@@ -38,24 +37,16 @@ from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.codec import FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import Evidence
-from secure_agg.protocol.fault import TWO_ADVERTISEMENTS, FaultProof
+from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import (
-    MAX_ADVERTISEMENT,
     NO_BULK,
     RECEIPT,
     RESULT,
-    Acceptance,
     Envelope,
     Header,
-    HiddenInput,
     Incoming,
-    Message,
-    Opening,
     Received,
-    Signature,
-    SignedAdvertisement,
-    decode,
     encode,
     header_limit,
     read,
@@ -65,7 +56,8 @@ from secure_agg.protocol.requests import in_order
 from secure_agg.protocol.session import Session
 from secure_agg.roles.asking import Asking, Gathered
 from secure_agg.roles.auditor import Auditor, Verified
-from secure_agg.roles.participants import check_advertisement, open_commitment, open_session
+from secure_agg.roles.hearing import Hearing
+from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 
 _log = logging.getLogger("secure_agg.roles.aggregator")
@@ -126,7 +118,7 @@ class Aggregator:
         self._answered: set[str] = set()
         self._gathered = Gathered()
         self._asking = Asking(identity, config, cohort, setup, self._side, self._gathered, self.timings)
-        self._commitment_hashes: dict[bytes, str] = {}
+        self._hearing = Hearing(config, cohort, self._side, self._gathered)
         self._faults: list[FaultProof] = []
 
     def __repr__(self) -> str:
@@ -288,11 +280,9 @@ class Aggregator:
         self._side.agree(agreement.check_statement(session, statement))
 
     def _check_signed(self, phase: Phase) -> None:
-        quorum = self._backend.agreement.quorum(self._joined())
-        if len(self._gathered.signatures) < quorum:
-            raise TooFewClients(
-                f"{len(self._gathered.signatures)} signed the set, {quorum} are needed", phase=phase.name
-            )
+        quorum, signed = self._backend.agreement.quorum(self._joined()), len(self._gathered.signatures)
+        if signed < quorum:
+            raise TooFewClients(f"{signed} signed the set, {quorum} are needed", phase=phase.name)
 
     def _joined(self) -> Session:
         if self._gathered.session is None:
@@ -338,25 +328,16 @@ class Aggregator:
             keys=dict(asked),
         )
         with refusing(phase.name, header.sender):
-            sent = _HANDLERS[phase.kind](self, phase, header.sender, message)
+            accepted = self._hearing.take(phase, header.sender, message)
         self._awaited.discard(header.sender)
         self._answered.add(header.sender)
-        return sent
+        return [] if accepted is None else [self._asking.message(header.sender, RECEIPT, encode(accepted))]
 
     def _keep_second(self, phase: Phase, header: Header) -> None:
-        """A second advertisement that is another one, and signed, proves that its client says two things."""
-        first = self._gathered.advertisements.get(header.sender)
-        second = SignedAdvertisement(header.sender, header.body, header.signature)
-        if phase.kind is not PhaseKind.ADVERTISE or first is None or first == second:
+        """Two advertisements of one client prove something, whatever of the second is refused."""
+        proof = self._hearing.two_advertisements(header) if phase.kind is PhaseKind.ADVERTISE else None
+        if proof is None:
             return
-        proof = FaultProof(
-            kind=TWO_ADVERTISEMENTS,
-            culprit=header.sender,
-            public=self.cohort[header.sender],
-            config=self.config.to_bytes(),
-            setup=b"",
-            exhibits=(first.message(self.config.context), second.message(self.config.context)),
-        )
         with contextlib.suppress(VerificationError):
             Auditor().verify_fault(proof)
             if all(known.culprit != proof.culprit for known in self._faults):
@@ -367,45 +348,6 @@ class Aggregator:
         if phase.kind is PhaseKind.INPUT:
             return self._backend.hidden_sizes(self.config)
         return None if phase.kind in (PhaseKind.OPEN, PhaseKind.OPERATE) else NO_BULK
-
-    def _advertisement(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        item = SignedAdvertisement(name, message.body, message.header.signature)
-        body = check_advertisement(self.config, self.cohort, item)
-        owner = self._commitment_hashes.get(body.commitment_hash)
-        if owner is not None:
-            raise DuplicateMessage(f"{name!r} shows the commitment hash of {owner!r} again", phase=phase.name)
-        self._side.take(phase.name, Said(name, body.backend, message))
-        self._commitment_hashes[body.commitment_hash] = name
-        self._gathered.advertisements[name] = item
-        return []
-
-    def _said(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        self._side.take(phase.name, Said(name, message.body, message))
-        return []
-
-    def _input(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        body = decode(HiddenInput, message.body, len(message.body), phase=phase.name, culprit=name)
-        open_commitment(self._joined(), name, body.commitment, body.nonce)
-        for other in self._gathered.openings.values():
-            if other.commitment == body.commitment:
-                raise DuplicateMessage(f"{name!r} shows the commitment of {other.name!r} again", phase=phase.name)
-        self._side.take(phase.name, Said(name, body.backend, message, body.nonce))
-        self._gathered.openings[name] = Opening(name, body.commitment, body.nonce)
-        accepted = Acceptance(name, self._joined().commitment_hashes[name], message.header.bulk_digest)
-        return [self._asking.message(name, RECEIPT, encode(accepted))]
-
-    def _signature(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        signature = decode(Signature, message.body, MAX_ADVERTISEMENT, phase=phase.name, culprit=name)
-        if signature.name != name or self._gathered.ballot is None:
-            raise UnknownSender("a signature of somebody else", phase=phase.name, culprit=name)
-        self._gathered.ballot.check(signature)
-        self._gathered.signatures[name] = signature
-        return []
-
-    def _begun(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        if message.body:
-            raise MalformedMessage("an operator that is ready says nothing else", phase=phase.name, culprit=name)
-        return []
 
     # --- result ---------------------------------------------------------------------------------------------
 
@@ -453,17 +395,3 @@ class Aggregator:
         if self.evidence is None:
             raise LocalProtocolError("there is no result yet", phase=self.state)
         return self._asking.results(self._joined(), self.evidence.to_bytes())
-
-
-_HANDLERS: Final[dict[PhaseKind, Callable[[Aggregator, Phase, str, Message], list[Envelope]]]] = {
-    PhaseKind.ADVERTISE: Aggregator._advertisement,
-    PhaseKind.EXCHANGE: Aggregator._said,
-    PhaseKind.INPUT: Aggregator._input,
-    PhaseKind.AGREE: Aggregator._signature,
-    PhaseKind.RELEASE: Aggregator._said,
-    PhaseKind.BEGIN: Aggregator._begun,
-    PhaseKind.OPERATE: Aggregator._said,
-    PhaseKind.CONSENT: Aggregator._signature,
-    PhaseKind.OPEN: Aggregator._said,
-}
-"""What a response in each kind of phase does."""

@@ -36,6 +36,7 @@ class Gathered:
         session: once the participants are fixed.
         statement, ballot: once the set is put to the vote.
         advertisements, openings, signatures: as they were taken, by id.
+        commitment_hashes: who has shown which.
     """
 
     session: Session | None = None
@@ -44,6 +45,7 @@ class Gathered:
     advertisements: dict[str, SignedAdvertisement] = field(default_factory=dict)
     openings: dict[str, Opening] = field(default_factory=dict)
     signatures: dict[str, Signature] = field(default_factory=dict)
+    commitment_hashes: dict[bytes, str] = field(default_factory=dict)
 
 
 class Asking:

@@ -24,6 +24,7 @@ from support.federation import (
     threshold_shares,
 )
 from support.refusals import refused
+from support.third_party import SPLIT, installed
 
 import secure_agg
 from mpc.paillier import paillier
@@ -92,6 +93,7 @@ class Case(NamedTuple):
 OPENED = ("advertise", "consistency", "masked-input", "decrypt")
 LATE = ("consistency", "unmask")
 SHARED = ("begin", "advertise", "collect-shares", "consistency", "reveal-commitments", "partial-sum")
+SPLIT_PHASES = ("begin", "advertise", "collect", "consistency", "sum")
 CASES = {
     "masking": Case(
         "masking", {}, ("advertise", "share-keys", "masked-input", "consistency", "unmask"), LATE, examples=25
@@ -105,9 +107,18 @@ CASES = {
     ),
     "additive": Case("additive", {}, SHARED, PHASES[1:], examples=15),
     "additive 2 of 4": Case("additive", {"aggregators": 4, "threshold": 2}, SHARED, PHASES[1:], examples=10),
+    # Of another distribution, with operators of its own.
+    "split": Case("split", {"holders": 3}, SPLIT_PHASES, PHASES[1:], examples=15),
 }
 ALL = list(CASES)
 HOMOMORPHIC = [name for name in ALL if "decrypt" in CASES[name].phases]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def installed_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Another distribution's backend is found as any that is installed."""
+    with installed(SPLIT, tmp_path_factory.mktemp("site")):
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

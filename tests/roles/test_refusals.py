@@ -120,7 +120,7 @@ def test_whatever_an_input_raises_leaves_the_round_as_it_was(backend: str, error
     side: AggregatorSide = tape.aggregator._side
     good = tape.answer(CHEAT)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(side, "receive_input", raising(error))
+        patch.setattr(side, "take", raising(error))
         with pytest.raises(MalformedMessage) as caught:
             tape.deliver(good)
     assert (caught.value.phase, caught.value.culprit) == ("masked-input", CHEAT)

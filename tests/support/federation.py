@@ -18,10 +18,9 @@ from mpc.paillier.paillier import SecretKey, generate
 from mpc.paillier.threshold import KeyShare, deal
 from secure_agg import backends
 from secure_agg.backends.contract import Opener
-from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.homomorphic.paillier_scheme import CommitteeOpener, PaillierOpener
 from secure_agg.local.rounds import LocalRound
-from secure_agg.local.staff import AGGREGATORS, KEY_HOLDERS
+from secure_agg.local.staff import AGGREGATORS, KEY_HOLDERS, Staff
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
 from secure_agg.protocol.config import Option, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence
@@ -97,7 +96,9 @@ def openers(config: RoundConfig, holders: tuple[str, ...]) -> dict[str, Opener]:
         return {name: CommitteeOpener(share) for name, share in shares.items()}
     setting = (policy.backend, policy.bits, policy.max_clients, config.layout.total, holders)
     if setting not in _keys:
-        _keys[setting] = backends.load(policy.backend).generate(config, holders)
+        keyed = backends.load(policy.backend).keys
+        assert keyed is not None
+        _keys[setting] = keyed.generate(config, holders)
     return _keys[setting]
 
 
@@ -138,12 +139,14 @@ class Federation:
             name: [on_grid(rng.normal(size=shape), self.policy) for shape in self.shapes] for name in self.names
         }
         self.operator = identity("aggregator")
-        self.holder_names = KEY_HOLDERS[: backends.load(self.backend).holders(self.policy)]
-        self.share_holder_names = AGGREGATORS[: backends.load(self.backend).aggregators(self.policy)]
+        kind = backends.load(self.backend)
+        count = kind.operated.seats(self.policy).count if kind.operated else 0
+        self.holder_names = KEY_HOLDERS[:count] if kind.keys else ()
+        self.share_holder_names = AGGREGATORS[:count] if kind.shares else ()
         self.staff_names = (*self.holder_names, *self.share_holder_names)
         operators = [self.operator, *(identity(name) for name in self.staff_names)]
         self.roster = Roster({name: identity(name).public for name in self.names})
-        claim = backends.load(self.backend).claim(self.policy)
+        claim = kind.result(self.policy).claim
         self.trust = Trust(
             tasks={self.task: TaskTrust(self.roster, self.policy, frozenset({claim}))},
             operators=Roster({operator.name: operator.public for operator in operators}),
@@ -167,8 +170,8 @@ class Federation:
     def setup(self) -> bytes:
         """The public material of a round: the certificate or the set of aggregators, if the backend needs one."""
         if self.share_holder_names:
-            keys = [ChannelKey.issue(identity(name), channel(name).public) for name in self.share_holder_names]
-            return AggregatorSet.of(keys).to_bytes()
+            members = {name: identity(name) for name in self.share_holder_names}
+            return Staff.of(self._config({}), members, channels={name: channel(name) for name in members}).setup
         return self.certificate.to_bytes() if self.certificate else b""
 
     def config(self, **changes: Any) -> RoundConfig:

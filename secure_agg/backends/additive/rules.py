@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -12,9 +11,8 @@ from mpc.vector_shares import Scheme
 from secure_agg.backends.contract import OptionRule
 from secure_agg.backends.contract.options import check_options
 from secure_agg.errors import ConfigError, VerificationError
-from secure_agg.protocol.agreement import Agreement
+from secure_agg.protocol.agreement import SignedByOperators
 from secure_agg.protocol.config import Policy, RoundConfig
-from secure_agg.protocol.messages import Statement, StatementEntry
 from secure_agg.protocol.session import Session
 from zk import commitment
 from zk.commitment import Commitment
@@ -69,20 +67,12 @@ def signatures(scheme: Scheme) -> int:
     return (scheme.parties + scheme.threshold - 1) // 2 + 1
 
 
-class SignedByAggregators(Agreement):
-    """The aggregators sign the set, over the commitment hashes that its members have signed."""
-
-    def entry(self, session: Session, name: str, commitment: bytes) -> StatementEntry:
-        """A member's commitment hash, which fixes its shares."""
-        return StatementEntry(name, session.commitment_hashes[name])
+class SignedByAggregators(SignedByOperators):
+    """So many aggregators sign the set that two sets can't both be signed."""
 
     def quorum(self, session: Session) -> int:
         """See ``signatures``."""
         return signatures(scheme(session.config.policy))
-
-    def voters(self, session: Session, statement: Statement) -> Mapping[str, bytes]:
-        """The aggregators."""
-        return session.signers
 
 
 def start_of(config: RoundConfig, client: str, parties: int) -> int:

@@ -12,12 +12,12 @@ from secure_agg.backends.additive.rules import (
     MAX_SHARE_BYTES,
     PARTIAL_SUM,
     SHARE,
-    SignedByAggregators,
 )
 from secure_agg.backends.contract import OptionRule, ResultRule
 from secure_agg.backends.contract.options import check_options
 from secure_agg.backends.crypten.engine.jobs import MAX_WORDS
 from secure_agg.errors import ConfigError
+from secure_agg.protocol.agreement import SignedByOperators
 from secure_agg.protocol.claims import ATTESTED, SUM
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.session import Session
@@ -156,13 +156,9 @@ def check_size(config: RoundConfig) -> None:
         )
 
 
-class SignedByParties(SignedByAggregators):
+class SignedByParties(SignedByOperators):
     """All parties sign the set: one honest of them is enough."""
 
     def least(self, session: Session) -> int:
         """A quorum of the cohort has to be judged; how many of those are refused is nobody's choice but their own."""
         return session.config.policy.min_clients
-
-    def quorum(self, session: Session) -> int:
-        """All."""
-        return parties(session.config.policy)

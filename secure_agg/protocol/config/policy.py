@@ -24,7 +24,7 @@ from secure_agg.protocol.config.settings import (
     whole,
     within,
 )
-from secure_agg.protocol.habits import habits
+from secure_agg.protocol.habits import USUAL, habits
 from secure_agg.protocol.identity import check_id
 from secure_agg.protocol.messages import Wire
 from zk import parameters
@@ -144,7 +144,7 @@ class Policy(Wire, frozen=True, kw_only=True):
     def default(
         clients: int,
         *,
-        backend: str = "masking",
+        backend: str = USUAL,
         options: tuple[Option, ...] = (),
         clip: float = 8.0,
         bits: int | None = None,
