@@ -40,7 +40,7 @@ THRESHOLD: Final = OptionRule(
     1,
     MAX_MEMBERS,
     "key holders that open a sum together",
-    usual="a majority of them, and so many that two such groups share two",
+    usual="a majority; two such groups share two",
 )
 
 
