@@ -14,9 +14,11 @@ from benchmarks.core.memory import give_back, growth
 from benchmarks.federation import Federation
 from benchmarks.rounds.cells import AGGREGATOR, CLIENT, VERIFY
 from secure_agg.local.rounds import LocalRound
+from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.messages import RESULT, Envelope, Incoming, peek
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Verified
+from secure_agg.roles.driver import finished
 from secure_agg.roles.keyholder import KeyHolder
 from secure_agg.roles.operators import OperatorRole
 from secure_agg.roles.shareholder import ShareHolder
@@ -133,6 +135,14 @@ class MeteredRound(CountedRound):
     def answer(self, request: Envelope, phase: str) -> bytes | None:
         """As in any round."""
         return self.meter(CLIENT, phase, lambda: super(MeteredRound, self).answer(request, phase))
+
+    def run(self) -> Evidence:
+        """As in any round."""
+        requests = self.aggregator.start()
+        while requests:
+            self.exchange(requests)
+            requests = self.aggregator.advance()
+        return finished(self.aggregator).evidence
 
     def exchange(self, requests: Sequence[Envelope]) -> None:
         """As in any round."""

@@ -47,6 +47,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 
 class SecureAggWarning(UserWarning):
     """Base of all warnings: a result is what it claims to be, and may not be what its caller wants."""
@@ -226,3 +229,23 @@ class LedgerRefused(LedgerError):
 
 class LedgerDamaged(LedgerError):
     """What is stored contradicts itself or its signed head."""
+
+
+@contextlib.contextmanager
+def stamping(of: type[SecureAggError], *, phase: str | None = None, culprit: str | None = None) -> Iterator[None]:
+    """Complete errors that pass by what is known here of where they come from.
+
+    Args:
+        of: which errors; others pass as they are.
+        phase: of those that name none, since whoever raises knows better.
+        culprit: of all, whomever they name: who relays what is wrong answers for it. None leaves that as it is.
+
+    Raises:
+        SecureAggError: what was raised inside.
+    """
+    try:
+        yield
+    except of as error:
+        error.phase = error.phase or phase
+        error.culprit = culprit or error.culprit
+        raise

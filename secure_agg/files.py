@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, and says in this package's words why one can't be written.
+"""Writes files whole or not at all, and says in this package's words why one can't be written or read.
 
 What fails half-way, on a full disk for example, leaves nothing behind: neither half a file nor an empty folder.
 """
@@ -33,12 +33,14 @@ def create(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 def write_new(path: Path, write: Callable[[BinaryIO], object], *, mode: int = 0o644) -> None:
     """The same for content that is written bit by bit. Raises as ``create``."""
-    with failing(path), _whole(path, write, mode) as temporary:
+    with failing(path), _half(path, mode, None) as (file, half):
+        write(file)
+        _end(file, mode)
         try:
-            os.link(temporary, path)  # unlike a rename, a link refuses to replace
+            os.link(half, path)  # unlike a rename, a link refuses to replace
         except FileExistsError:
             raise FileExists(f"{path} exists already: it is never overwritten, choose another file") from None
-        sync_directory(path.parent)
+        sync(path.parent)
 
 
 def replace(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -47,13 +49,53 @@ def replace(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     Raises:
         ConfigError: it can't be written; the old one stays.
     """
-    with failing(path), _whole(path, lambda file: file.write(data), mode) as temporary:
+    with failing(path):
         if path.exists() and not path.is_file():  # a device or a pipe takes the bytes, and is not replaced
             with path.open("wb") as file:
                 file.write(data)
             return
+        with whole(path, mode=mode) as file:
+            file.write(data)
+        sync(path.parent)
+
+
+def read(path: Path, limit: int, what: str) -> bytes:
+    """Read a file that somebody else may have written.
+
+    Args:
+        path: of the file.
+        limit: most bytes that it may have; of a longer one, one more is returned, for its decoder to refuse.
+        what: it is, for the error.
+
+    Raises:
+        ConfigError: it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        raise ConfigError(f"{what} {path} can't be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+@contextlib.contextmanager
+def whole(path: Path, *, mode: int | None = None, half: str | None = None) -> Iterator[BinaryIO]:
+    """Write a file that has its name only once its content is on the disk; what had that name before is gone then.
+
+    The name itself outlives a power cut once the folder has been given to ``sync``, one call for many files.
+
+    Args:
+        path: where; the folder is there.
+        mode: its permissions; by default what the process gives new files.
+        half: name, in the same folder, of what is not whole yet: a name that is known after a crash, and that one
+            writer uses at a time. By default one at random.
+
+    Raises:
+        OSError: it can't be written; nothing is left of it.
+    """
+    with _half(path, mode, half) as (file, temporary):
+        yield file
+        _end(file, mode)
         os.replace(temporary, path)
-        sync_directory(path.parent)
 
 
 @contextlib.contextmanager
@@ -114,8 +156,12 @@ def folders(path: Path, *, mode: int = 0o777) -> Iterator[None]:
         raise
 
 
-def sync_directory(path: Path) -> None:
-    """Make names created in, or removed from, a directory durable."""
+def sync(path: Path) -> None:
+    """Make durable what is in a file, or the names that were created in, or removed from, a directory.
+
+    Raises:
+        OSError: the disk fails.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -124,16 +170,22 @@ def sync_directory(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _whole(path: Path, write: Callable[[BinaryIO], object], mode: int) -> Iterator[Path]:
-    """A durable file with the content beside its place, under another name; gone at the end."""
-    temporary = path.parent / f".{path.name[:64]}-{secrets.token_hex(8)}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def _half(path: Path, mode: int | None, name: str | None) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file beside its place, under another name; gone at the end, unless that name is."""
+    temporary = path.parent / (f".{path.name[:64]}-{secrets.token_hex(8)}" if name is None else name)
+    how = os.O_EXCL if name is None else os.O_TRUNC  # a name that is known may be left from a crash
+    # What is to be another's to read is so when it is whole.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | how | os.O_CLOEXEC, 0o666 if mode is None else 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            write(file)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        yield temporary
+            yield file, temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _end(file: BinaryIO, mode: int | None) -> None:
+    """All of the content is there: on the disk, with the file's permissions."""
+    file.flush()
+    if mode is not None:
+        os.fchmod(file.fileno(), mode)
+    os.fsync(file.fileno())

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from secure_agg.errors import ConfigError
 from secure_agg.protocol.claims import CLAIMS
 
 LedgerArgument = Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger's database file.")]
@@ -29,6 +30,12 @@ AcceptAttestedOption = Annotated[
     ),
 ]
 
+BeaconOption = Annotated[
+    str | None,
+    typer.Option(
+        "--beacon", metavar="HEX", help="Where the policy draws cohorts: the public randomness, as you know it."
+    ),
+]
 PolicyOption = Annotated[
     Path | None,
     typer.Option("--policy", metavar="FILE", help="C2SP tlog-policy file: the witnesses that must have cosigned."),
@@ -38,3 +45,15 @@ PolicyOption = Annotated[
 def accepted(attested: bool) -> tuple[str, ...] | None:
     """Claims for ``verify`` and ``audit``: all where that was asked for, otherwise what is pinned."""
     return CLAIMS if attested else None
+
+
+def randomness(beacon: str | None) -> bytes | None:
+    """What was given as ``--beacon``.
+
+    Raises:
+        ConfigError: it is not hexadecimal.
+    """
+    try:
+        return bytes.fromhex(beacon) if beacon is not None else None
+    except ValueError:
+        raise ConfigError(f"beacon {beacon!r} is not hexadecimal") from None

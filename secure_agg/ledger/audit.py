@@ -17,8 +17,8 @@ from secure_agg.errors import (
     VerificationError,
 )
 from secure_agg.ledger.chain import check_link, read_record
-from secure_agg.ledger.database import Database, Leaf
 from secure_agg.ledger.evidence_store import EvidenceStore
+from secure_agg.ledger.tables import Leaf, Tables
 from secure_agg.protocol.claims import ATTESTED, SUM
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.roles.auditor import Auditor
@@ -119,7 +119,7 @@ class AuditReport:
 class DatabaseSource:
     """A ledger's own file: its records, every stored subtree, and one head for every size."""
 
-    def __init__(self, database: Database, evidence_store: EvidenceStore) -> None:
+    def __init__(self, database: Tables, evidence_store: EvidenceStore) -> None:
         """``evidence_store`` is the ledger's."""
         self._database = database
         self._evidence = evidence_store

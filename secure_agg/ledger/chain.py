@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secure_agg.errors import LedgerDamaged, LedgerRefused, VerificationError
-from secure_agg.ledger.database import Leaf
+from secure_agg.ledger.tables import Leaf
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.evidence import RoundRecord
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from secure_agg import files
 from secure_agg.errors import LedgerDamaged, LedgerError, LedgerRefused
-from secure_agg.files import sync_directory
 
 TEMPORARY: Final = ".new-"
 """How the name of a file begins that is not whole yet."""
@@ -59,7 +59,7 @@ class EvidenceStore:
             for digest, data in zip(digests, contents, strict=True):
                 self._write(self.locate(digest), data)
             for directory in {self.locate(digest).parent for digest in digests}:
-                sync_directory(directory)
+                files.sync(directory)
         except OSError as error:
             raise LedgerError(f"evidence can't be written to {self.path}: {error}") from error
         return digests
@@ -75,15 +75,8 @@ class EvidenceStore:
     def _write(self, target: Path, data: bytes) -> None:
         """The file with durable content; its name is not durable yet."""
         self._make_directory(target.parent)
-        name = target.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
-        try:
-            with name.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, target)
-        finally:
-            name.unlink(missing_ok=True)
+        with files.whole(target, half=f"{TEMPORARY}{secrets.token_hex(8)}") as file:
+            file.write(data)
 
     def _make_directory(self, path: Path) -> None:
         """Create a directory and its parents, each durably in its own parent.
@@ -97,7 +90,7 @@ class EvidenceStore:
         elif not path.parent.is_dir():
             path.parent.mkdir(parents=True)
         path.mkdir(exist_ok=True)
-        sync_directory(path.parent)
+        files.sync(path.parent)
         self._durable.add(path)
 
     def get(self, digest: bytes) -> bytes:

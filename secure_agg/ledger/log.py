@@ -1,60 +1,59 @@
 """The ledger: verified rounds, appended once, provable to anyone who holds the log's public key.
 
-On disk, beside the database at ``path``: ``path.evidence/`` (what the leaves are digests of), ``path.keys/``
-(the log's signing key, private), ``path.trust.json`` (what rounds are verified against) and ``path.head`` (the newest
-head that was given out).
+``place`` says which files it has on disk, ``reader`` what can be read of it; here is what writes.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
-from typing import Final
 
-from secure_agg import files
 from secure_agg.arguments import checked_class
 from secure_agg.errors import (
     ClaimRefused,
     ConfigError,
-    FileExists,
     LedgerDamaged,
     LedgerError,
     LedgerRefused,
     VerificationError,
 )
-from secure_agg.ledger.audit import AuditReport, Beacon, DatabaseSource, audit
-from secure_agg.ledger.chain import check_link, read_record
-from secure_agg.ledger.checkpoint_time import CheckpointTime
+from secure_agg.ledger.chain import check_link
 from secure_agg.ledger.database import Database, NewLeaf
-from secure_agg.ledger.evidence_store import EvidenceStore
-from secure_agg.ledger.publish.export import ExportReport, export
-from secure_agg.ledger.released import ReleasedHead, check_released
+from secure_agg.ledger.place import Place
+from secure_agg.ledger.reader import LedgerReader
 from secure_agg.protocol.claims import check_claims, in_order
 from secure_agg.protocol.evidence import MAX_RECORD, Evidence, RoundRecord
-from secure_agg.protocol.identity import Identity, KeyDirectory, Roster
-from secure_agg.roles.auditor import Auditor
+from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.cosignature import WitnessKey, timestamp
 from secure_agg.tlog.head import SignedHead
-from secure_agg.tlog.note import MAX_SIGNATURES, Note, VerifierKey
-from secure_agg.tlog.policy import CLOCK_TOLERANCE, WitnessPolicy
+from secure_agg.tlog.note import MAX_SIGNATURES, Note
+from secure_agg.tlog.policy import CLOCK_TOLERANCE
 from secure_agg.tlog.receipt import Receipt
-from zk import merkle
 
-LOG_ROLE: Final = "log"
-"""Role and name of the log's key in the key directory."""
+
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
+class Appended:
+    """A round that has entered a ledger.
+
+    Attributes:
+        receipt: proof that its record is in the log.
+        verified: what the ledger's own check of its evidence returned.
+    """
+
+    receipt: Receipt
+    verified: Verified
 
 
 @checked_class
-class Ledger:
+class Ledger(LedgerReader):
     """An append-only log of rounds. Safe to share between threads; processes each open their own.
 
     Only what ``Auditor`` verifies against the trust file enters, each (task, round) once, in order, each
@@ -91,16 +90,11 @@ class Ledger:
         """
         if not os.fspath(path):
             raise LedgerError("a ledger is a file, and '' names none")
-        self._claims = None if claims is None else check_claims(claims)
-        self.path = Path(path)
-        self.trust_path = Path(f"{self.path}.trust.json")
-        self.keys = Path(f"{self.path}.keys")
-        self._evidence = EvidenceStore(Path(f"{self.path}.evidence"))
-        self._released = ReleasedHead(Path(f"{self.path}.head"))
-        self._identity: Identity | None = None
-        if not read_only:
-            self._identity = self._prepare(origin)
-        self._database = Database(self.path, read_only=read_only)
+        accepted = None if claims is None else check_claims(claims)
+        place = Place(Path(path))
+        self._identity = None if read_only else place.prepare(origin)
+        self._database = Database(place.path, read_only=read_only)
+        super().__init__(place, self._database, accepted)
         try:
             if origin is not None and origin != self.origin:
                 raise ConfigError(f"ledger {path} has the origin {self.origin!r}, not {origin!r}")
@@ -111,53 +105,6 @@ class Ledger:
         except BaseException:
             self._database.close()
             raise
-
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        """Number of records."""
-        return self.head().size
-
-    def __bool__(self) -> bool:
-        """True: an empty ledger is a ledger."""
-        return True
-
-    def __repr__(self) -> str:
-        return f"Ledger({str(self.path)!r}, origin={self.origin!r})"
-
-    def close(self) -> None:
-        """Close the file; harmless when closed."""
-        self._database.close()
-
-    @property
-    def origin(self) -> str:
-        """The log's unique name, first line of what every head signs."""
-        return self._database.origin
-
-    @property
-    def log_public(self) -> bytes:
-        """The log's public key as the ledger states it, 32 bytes. Verifiers use the one they have pinned."""
-        return self._database.log_public
-
-    @property
-    def verifier_key(self) -> VerifierKey:
-        """The log's key as witnesses and verifiers configure it: named like the origin."""
-        return VerifierKey(self.origin, self.log_public)
-
-    @property
-    def trust(self) -> Trust:
-        """What rounds are verified against, as the trust file says now.
-
-        Raises:
-            ConfigError: the file is missing or does not parse.
-        """
-        return Trust.load(self.trust_path)
 
     def pin(self, task: str, trust: TaskTrust, operators: Roster) -> None:
         """Add a task to the trust file, durably. Pinning the same again changes nothing.
@@ -192,7 +139,7 @@ class Ledger:
 
     def append(
         self, evidence: Evidence, *, beacon: bytes | None = None, claims: Collection[str] | None = None
-    ) -> Receipt:
+    ) -> Appended:
         """Verify a round and add it. When this returns, evidence, record and the new signed head are durable.
 
         Args:
@@ -218,7 +165,7 @@ class Ledger:
         *,
         beacons: Sequence[bytes | None] | None = None,
         claims: Collection[str] | None = None,
-    ) -> tuple[Receipt, ...]:
+    ) -> tuple[Appended, ...]:
         """Verify several rounds and add them in this order, all or none; the disk is waited for once for all records.
 
         Args:
@@ -229,40 +176,18 @@ class Ledger:
         Raises:
             See ``append``.
         """
-        if self._identity is None:
-            raise LedgerRefused(f"ledger {self.path} is open for reading only")
+        self._key()
         auditor = Auditor(self.trust, self._claims if claims is None else claims)
+        contents = [evidence.to_bytes() for evidence in rounds]
         known = [None] * len(rounds) if beacons is None else beacons
-        return self._append_records(
-            [
-                (auditor.verify(evidence, beacon=beacon).record, evidence.to_bytes())
-                for evidence, beacon in zip(rounds, known, strict=True)
-            ]
+        verified = [
+            auditor.verify(evidence, beacon=beacon, digest=hashlib.sha256(content).digest())
+            for evidence, beacon, content in zip(rounds, known, contents, strict=True)
+        ]
+        receipts = self._append_records(
+            [(found.record, content) for found, content in zip(verified, contents, strict=True)]
         )
-
-    def head(self) -> SignedHead:
-        """The newest signed head."""
-        return self._database.head()
-
-    def head_at(self, size: int) -> SignedHead:
-        """The signed head of an earlier size.
-
-        Raises:
-            LedgerError: the ledger has never had it.
-        """
-        head = self._database.head_at(size)
-        if head is None:
-            raise LedgerError(f"there is no head of size {size}, the ledger has {len(self)} records")
-        return head
-
-    def checkpoint(self, size: int | None = None) -> bytes:
-        """The head of ``size``, by default the newest, as a C2SP checkpoint note with its stored cosignatures.
-
-        Raises:
-            LedgerError: the ledger has never had this size.
-            LedgerDamaged: a stored cosignature is malformed.
-        """
-        return self._note(self.head() if size is None else self.head_at(size)).to_bytes()
+        return tuple(Appended(receipt, found) for receipt, found in zip(receipts, verified, strict=True))
 
     def add_cosignatures(self, note: bytes, witnesses: Iterable[WitnessKey] = ()) -> tuple[WitnessKey, ...]:
         """Verify the cosignatures of a checkpoint of this log, and keep them durably beside its head.
@@ -299,212 +224,6 @@ class Ledger:
             if len(self._database.cosignatures(head)) >= MAX_SIGNATURES:  # one line is the log's own
                 raise LedgerRefused(f"a checkpoint has room for {MAX_SIGNATURES - 1} cosignatures")
         return tuple(kept)
-
-    def records(self) -> Iterator[RoundRecord]:
-        """All records in order, read one by one; those that are appended meanwhile are left out.
-
-        Raises:
-            LedgerDamaged: a record is missing or changed.
-        """
-        for index in range(len(self)):
-            yield self.record(index)
-
-    def record(self, index: int) -> RoundRecord:
-        """The record at an index from 0.
-
-        Raises:
-            LedgerError: there is none.
-            LedgerDamaged: it is missing or changed.
-        """
-        size = len(self)
-        if not 0 <= index < size:
-            raise LedgerError(f"there is no record {index}, the ledger has {size}")
-        leaf = self._database.leaf(index)
-        if leaf is None:
-            raise LedgerDamaged(f"record {index} is missing")
-        return read_record(leaf)
-
-    def signed_at(self, size: int) -> int | None:
-        """When the head of ``size`` was signed, in POSIX seconds by the ledger's own clock, unsigned; None if lost."""
-        return self._database.signed_at(size)
-
-    def time_of(self, index: int) -> CheckpointTime:
-        """When the record at an index came under a signed checkpoint, see ``CheckpointTime``.
-
-        Raises:
-            LedgerError: there is no such record.
-            LedgerDamaged: a stored cosignature is malformed.
-        """
-        if not 0 <= index < len(self):
-            raise LedgerError(f"there is no record {index}, the ledger has {len(self)}")
-        size = index + 1
-        witnessed = min(self._database.cosigned(size), default=None)
-        lines = () if witnessed is None else self._database.cosignatures(self.head_at(witnessed))
-        cosigned = {line.name: timestamp(line.signature) for line in lines}
-        return CheckpointTime(size, self._database.signed_at(size), witnessed, cosigned)
-
-    def find(self, task: str, round: int) -> int | None:
-        """The index of a task's round, or None."""
-        leaf = self._database.find(task, round)
-        return None if leaf is None else leaf.index
-
-    def indexes(self, task: str) -> tuple[int, ...]:
-        """The indexes of a task's rounds, in order. Their numbers grow, but may leave some out: of rounds that came to
-        nothing, and of no others.
-        """
-        return self._database.indexes(task)
-
-    def tasks(self) -> tuple[str, ...]:
-        """The ids of the tasks that have rounds here, in the order of their first ones."""
-        return self._database.tasks()
-
-    def last(self, task: str) -> RoundRecord | None:
-        """A task's newest record, or None.
-
-        Raises:
-            LedgerDamaged: it is changed.
-        """
-        leaf = self._database.last(task)
-        return None if leaf is None else read_record(leaf)
-
-    def evidence(self, record: RoundRecord) -> Evidence:
-        """The evidence of a record: with the content that the record names, otherwise unchecked.
-
-        Raises:
-            LedgerDamaged: missing, changed, or not evidence.
-        """
-        data = self._evidence.get(record.evidence)
-        try:
-            return Evidence.from_bytes(data)
-        except VerificationError as error:
-            raise LedgerDamaged(f"round {record.round} of task {record.task!r}: {error}") from error
-
-    def evidence_path(self, record: RoundRecord) -> Path:
-        """Where the evidence of a record lies; whether it does is not checked."""
-        return self._evidence.locate(record.evidence)
-
-    def receipt(self, index: int, size: int | None = None, *, policy: WitnessPolicy | None = None) -> Receipt:
-        """Proof that the record at ``index`` is under the head of ``size``, with that head's stored cosignatures.
-
-        Args:
-            index: of the record.
-            size: of the tree; by default the newest.
-            policy: what the receipt is to pass. Without ``size``, the newest head that passes is taken.
-
-        Raises:
-            LedgerError: there is no such record or head, or none that passes ``policy``.
-            LedgerDamaged: the stored tree has a gap, or a stored cosignature is malformed.
-        """
-        head = self.head() if size is None else self.head_at(size)
-        if not 0 <= index < head.size:
-            raise LedgerError(f"there is no record {index} under the head of size {head.size}")
-        older = self._database.cosigned(index + 1) if policy is not None and size is None else ()
-        for candidate in (head, *(self.head_at(cosigned) for cosigned in older)):
-            note = self._note(candidate)
-            if policy is None or self._passes(policy, note):
-                proof = merkle.inclusion_proof(index, candidate.size, self._database.node)
-                return Receipt(index, proof, note)
-        raise LedgerError(f"no signed head over record {index} has the cosignatures that the policy asks for")
-
-    def consistency(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
-        """Proof for ``check_consistency`` that the tree of ``new_size`` begins with the other.
-
-        Raises:
-            LedgerError: not 0 ≤ old_size ≤ new_size ≤ number of records.
-            LedgerDamaged: the stored tree has a gap.
-        """
-        size = len(self)
-        if not 0 <= old_size <= new_size <= size:
-            raise LedgerError(f"sizes {old_size} and {new_size} are not in order within [0, {size}]")
-        return merkle.consistency_proof(old_size, new_size, self._database.node)
-
-    def audit(
-        self,
-        trust: Trust | None = None,
-        *,
-        known_head: SignedHead | None = None,
-        beacon: Beacon | None = None,
-        claims: Collection[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> AuditReport:
-        """Check everything from scratch; see ``secure_agg.ledger.audit.audit`` for the arguments and errors.
-
-        Without ``trust`` the ledger is checked against its own trust file: proof of nothing to those who
-        doubt whoever can write that file.
-        """
-        self._check_released()
-        return audit(
-            DatabaseSource(self._database, self._evidence),
-            self.trust if trust is None else trust,
-            known_head=known_head,
-            beacon=beacon,
-            claims=self._claims if claims is None else claims,
-            progress=progress,
-        )
-
-    def export(
-        self,
-        directory: str | Path,
-        *,
-        with_evidence: bool = True,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> ExportReport:
-        """Publish as static files, or bring them up to date; see ``secure_agg.ledger.publish.export.export``."""
-        return export(
-            self._database,
-            self._evidence,
-            self.checkpoint,
-            Path(directory),
-            with_evidence=with_evidence,
-            progress=progress,
-        )
-
-    def _prepare(self, origin: str | None) -> Identity:
-        """The log's key, and a database; both are made where there is neither."""
-        self._check_place()
-        # In this order: a trust file is only written once its database is there.
-        trusted = self.trust_path.exists() and self.trust.log is not None
-        exists = self.path.exists()
-        if trusted and not exists:
-            raise LedgerDamaged(
-                f"{self.trust_path} is of a ledger that is gone: bring {self.path} back, or move the file; "
-                "an empty ledger under the same key would sign a second history"
-            )
-        keys = KeyDirectory(self.keys)
-        known = keys.find(LOG_ROLE, LOG_ROLE)
-        if exists:
-            if known is None:
-                raise LedgerError(f"the signing key of ledger {self.path} is not in {self.keys}")
-            return known
-        identity = Identity.generate(LOG_ROLE) if known is None else known
-        name = origin or f"secure-agg/{hashlib.sha256(identity.public).hexdigest()[:16]}"
-        try:
-            with files.failing(self.path, LedgerError), files.folders(self.path.parent):
-                Database.create(
-                    self.path,
-                    name,
-                    identity.public,
-                    lambda size, root: SignedHead.sign(identity, name, size, root),
-                    before=functools.partial(keys.add, LOG_ROLE, identity) if known is None else None,
-                )
-        except FileExists:  # another process was faster: its key is the key
-            return self._prepare(origin)
-        return identity
-
-    def _check_place(self) -> None:
-        """See that a ledger can lie where it is asked for, before anything is written."""
-        if not self.path.name or "\0" in str(self.path):
-            raise LedgerError(f"a ledger is a file, and {str(self.path)!r} names none")
-        with files.failing(self.path, LedgerError):
-            if self.path.is_dir():
-                raise LedgerError(f"{self.path} is a folder: a ledger is a file, choose a name in it")
-            if self.path.exists() and not self.path.is_file():
-                raise LedgerError(f"{self.path} is no file that a ledger could be")
-            place = self.path.parent
-            while not place.exists() and place != place.parent:
-                place = place.parent
-            if not place.is_dir():
-                raise LedgerError(f"ledger {self.path} can't be made: {place} is no folder")
 
     def _start_trust(self) -> None:
         """See that the trust file names the log's key; it is made for an empty ledger only."""
@@ -567,37 +286,14 @@ class Ledger:
         self._check_released()
         return {leaf.record: leaf.index for leaf in self._database.finish(self._sign)}
 
-    def _check_released(self) -> None:
-        """See that nothing is missing that was given out, before anything else is.
-
-        Raises:
-            LedgerDamaged: the database is behind, or contradicts it.
-        """
-        try:
-            released = self._released.read(self.verifier_key)
-        except VerificationError:  # after a power cut it may be empty: ``ledger fsck`` says so
-            return
-        if released is not None:
-            check_released(released, self.head(), self._database.head_at(released.size))
-
-    def _note(self, head: SignedHead) -> Note:
-        """A head as a note, with its stored cosignatures."""
-        return head.note(self.log_public, self._database.cosignatures(head))
-
-    def _passes(self, policy: WitnessPolicy, note: Note) -> bool:
-        """Whether a checkpoint of this log has the quorum of the witness policy."""
-        try:
-            policy.verify(note, self.verifier_key)
-        except VerificationError:
-            return False
-        return True
+    def _key(self) -> Identity:
+        """The log's, with which heads are signed."""
+        if self._identity is None:
+            raise LedgerRefused(f"ledger {self.path} is open for reading only")
+        return self._identity
 
     def _sign(self, size: int, root: bytes) -> SignedHead:
-        if self._identity is None:
-            raise LedgerRefused(f"ledger {self.path} is open for reading only")
-        return SignedHead.sign(self._identity, self.origin, size, root)
+        return SignedHead.sign(self._key(), self.origin, size, root)
 
     def _approve(self, text: bytes) -> bytes:
-        if self._identity is None:
-            raise LedgerRefused(f"ledger {self.path} is open for reading only")
-        return self._identity.sign(text)
+        return self._key().sign(text)

@@ -26,6 +26,7 @@ from secure_agg.errors import (
     ConfigError,
     PrecisionWarning,
     UpdateError,
+    stamping,
 )
 from secure_agg.ledger.log import Ledger
 from secure_agg.local.rounds import PHASES, LocalRound, Update
@@ -234,10 +235,11 @@ def aggregate(
             values = len(updates) * sum(map(math.prod, shapes))
             _tell(aggregator.verified.record, policy, local.clipping(), values)
         start = time.perf_counter()
-        receipt = log.append(evidence) if log else None
+        entry = log.append(evidence) if log else None
         appended = time.perf_counter() - start
         local.deliver()
-        verified = Auditor(trust).verify(evidence)
+        verified = entry.verified if entry else Auditor(trust).verify(evidence)
+        receipt = entry.receipt if entry else None
         stats = local.stats() | ({"ledger.append_s": appended} if log else {})
         faults = aggregator.faults
         return Result(verified.average, evidence.participants, verified.record, evidence, receipt, stats, faults)
@@ -276,11 +278,8 @@ def _check_inputs(
             raise ConfigError(f"{phase!r} is no phase: {', '.join(PHASES)}", culprit=name)
     shapes = {}
     for name, update in updates.items():
-        try:
+        with stamping(UpdateError, phase=ADVERTISE, culprit=name):
             shapes[name] = check_arrays(update)
-        except UpdateError as error:
-            error.phase, error.culprit = ADVERTISE, name
-            raise
     usual, _ = Counter(shapes.values()).most_common(1)[0]
     for name, shape in shapes.items():
         if shape != usual:

@@ -16,7 +16,7 @@ from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
 from secure_agg.protocol.config import Policy, RoundConfig
-from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.identity import Identity, in_id_order
 from secure_agg.roles.keyholder import KeyHolder
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.operators import OperatorRole
@@ -97,7 +97,7 @@ class Staff:
             raise ConfigError(
                 f"operators named: {len(identities)}; by its policy the task has {wanted} ({backend.name})"
             )
-        members = [identities[name] for name in sorted(identities, key=str.encode)]
+        members = [identities[name] for name in in_id_order(identities)]
         if backend.keys:
             held = dict(openers or backend.keys.generate(config, [member.name for member in members]))
             public = held[members[0].name].public

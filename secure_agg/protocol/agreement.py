@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from mpc.framing import frame, integer
 from mpc.ring import Vector, byte_view
 from secure_agg.errors import BadSignature, DuplicateMessage, PolicyViolation, TooFewClients, UnknownSender
-from secure_agg.protocol.identity import verify_signature
+from secure_agg.protocol.identity import in_id_order, is_id_order, verify_signature
 from secure_agg.protocol.messages import CONSISTENCY, Signature, Statement, StatementEntry
 from secure_agg.protocol.session import Session
 from zk import merkle
@@ -60,9 +60,7 @@ class Agreement:
 
     def statement(self, session: Session, commitments: Mapping[str, bytes]) -> Statement:
         """The statement for a round in which these commitments are summed."""
-        return Statement(
-            tuple(self.entry(session, name, commitments[name]) for name in sorted(commitments, key=str.encode))
-        )
+        return Statement(tuple(self.entry(session, name, commitments[name]) for name in in_id_order(commitments)))
 
     def check_statement(self, session: Session, statement: Statement) -> tuple[str, ...]:
         """Check the form of a statement and return S.
@@ -73,7 +71,7 @@ class Agreement:
             TooFewClients: |S| is below n_min or the quorum.
         """
         names = tuple(entry.name for entry in statement.entries)
-        if list(names) != sorted(set(names), key=str.encode):
+        if not is_id_order(names):
             raise PolicyViolation("the set is not in id order, each id once", phase=CONSISTENCY)
         for entry in statement.entries:
             if entry.name not in session.keys:
@@ -119,7 +117,7 @@ class Agreement:
                 say.
         """
         names = [signature.name for signature in signatures]
-        if names != sorted(set(names), key=str.encode):
+        if not is_id_order(names):
             raise DuplicateMessage("signatures are not in id order, each signer once", phase=CONSISTENCY)
         if len(names) < self.quorum(session):
             raise TooFewClients(f"{len(names)} signed the set, {self.quorum(session)} are needed", phase=CONSISTENCY)

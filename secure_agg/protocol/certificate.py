@@ -10,7 +10,7 @@ from __future__ import annotations
 from mpc.framing import frame
 from secure_agg.errors import BadKey
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.identity import Identity, Roster, verify_signature
+from secure_agg.protocol.identity import Identity, Roster, by_id, is_id_order, verify_signature
 from secure_agg.protocol.messages import ADVERTISE, MAX_SETUP, Signature, Wire, decode, encode
 from zk.transcript import digest
 
@@ -39,8 +39,7 @@ class KeyCertificate(Wire, frozen=True):
     def issue(backend: str, task: str, public: bytes, holders: list[Identity]) -> KeyCertificate:
         """A certificate signed by all holders."""
         message = KeyCertificate.signed_bytes(backend, task, public)
-        ordered = sorted(holders, key=lambda holder: holder.name.encode())
-        return KeyCertificate(backend, task, public, tuple(Signature(h.name, h.sign(message)) for h in ordered))
+        return KeyCertificate(backend, task, public, tuple(Signature(h.name, h.sign(message)) for h in by_id(holders)))
 
     def to_bytes(self) -> bytes:
         """The round's setup."""
@@ -69,7 +68,7 @@ def read_certificate(config: RoundConfig, setup: bytes | memoryview, operators: 
     if (certificate.backend, certificate.task) != (config.policy.backend, config.task):
         raise BadKey("the encryption key is for another backend or task", phase=ADVERTISE)
     names = list(certificate.names)
-    if not names or names != sorted(set(names), key=str.encode):
+    if not names or not is_id_order(names):
         raise BadKey("the holders of the encryption key are not in id order, each once", phase=ADVERTISE)
     message = KeyCertificate.signed_bytes(certificate.backend, certificate.task, certificate.public)
     for holder in certificate.holders:

@@ -7,10 +7,10 @@ import functools
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -40,6 +40,17 @@ _SMALL_ORDER_Y: Final = frozenset(
         55188659117513257062467267217118295137698188065244968500265048394206261417927,
     }
 )
+
+
+class Named(Protocol):
+    """What belongs to a party and has its id."""
+
+    @property
+    def name(self) -> str:
+        """The id."""
+
+
+_Party = TypeVar("_Party", bound=Named)
 
 
 def check_id(name: str) -> str:
@@ -195,6 +206,21 @@ class Member:
         return frame("member", self.name.encode(), self.public)
 
 
+def in_id_order(names: Iterable[str]) -> list[str]:
+    """Ids in the order in which all that is sent and signed has them: by their UTF-8 bytes."""
+    return sorted(names, key=str.encode)
+
+
+def by_id(parties: Iterable[_Party]) -> list[_Party]:
+    """Whatever has a party's id as its ``name``, in the order of ``in_id_order``."""
+    return sorted(parties, key=lambda party: party.name.encode())
+
+
+def is_id_order(names: Sequence[str]) -> bool:
+    """Whether ids stand in that order, each once."""
+    return list(names) == in_id_order(set(names))
+
+
 @checked_class
 class Roster(Mapping[str, bytes]):
     """Client ids and their identity keys, in id order; what every party pins before the first round.
@@ -207,9 +233,7 @@ class Roster(Mapping[str, bytes]):
         Raises:
             ConfigError: an unfit id or key, or one key under two ids.
         """
-        self._members = tuple(
-            Member(name, check_public_key(keys[name])) for name in sorted(map(check_id, keys), key=str.encode)
-        )
+        self._members = tuple(Member(name, check_public_key(keys[name])) for name in in_id_order(map(check_id, keys)))
         owners: dict[bytes, str] = {}
         for member in self._members:
             other = owners.setdefault(member.public, member.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, overload
 
+from secure_agg.protocol.identity import in_id_order
 from secure_agg.protocol.messages import Envelope
 
 _T = TypeVar("_T")
@@ -12,7 +13,7 @@ _T = TypeVar("_T")
 
 def in_order(items: Mapping[str, _T]) -> tuple[_T, ...]:
     """The values in the order of their ids."""
-    return tuple(items[name] for name in sorted(items, key=str.encode))
+    return tuple(items[name] for name in in_id_order(items))
 
 
 class Requests(Sequence[Envelope]):

@@ -31,6 +31,7 @@ from secure_agg.errors import (
     Unattributed,
     UnknownSender,
     VerificationError,
+    stamping,
 )
 from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.codec import FixedPoint, model_digest
@@ -303,12 +304,8 @@ class Aggregator:
         if self._at < 0 or self.evidence is not None or self._aborted:
             raise LocalProtocolError("no response is awaited", phase=self.state)
         phase = self._phases[self._at]
-        try:
-            with self.timings(phase.name):
-                return self._receive(phase, data)
-        except RemoteProtocolError as error:
-            error.phase = error.phase or phase.name
-            raise
+        with stamping(RemoteProtocolError, phase=phase.name), self.timings(phase.name):
+            return self._receive(phase, data)
 
     def _receive(self, phase: Phase, data: Incoming) -> list[Envelope]:
         limit = header_limit(self.config.cohort_size)

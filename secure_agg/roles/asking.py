@@ -10,7 +10,7 @@ from secure_agg.backends.contract import AggregatorSide, Phase, PhaseKind
 from secure_agg.protocol.agreement import Ballot
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import CohortMember, OpeningRequest
-from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.identity import Identity, Roster, in_id_order
 from secure_agg.protocol.messages import (
     RESULT,
     AdvertisementList,
@@ -87,7 +87,7 @@ class Asking:
         if phase.kind.of_operators:
             make = self._to_operator(phase, first=first)
             return [make(name) for name in names]
-        return Requests(sorted(names, key=str.encode), self._to_client(phase, first=first))
+        return Requests(in_id_order(names), self._to_client(phase, first=first))
 
     def _to_client(self, phase: Phase, *, first: bool) -> Callable[[str], Envelope]:
         """What makes the request to one client. What all of them hold is put together once."""

@@ -29,7 +29,7 @@ from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import RECORD_VERSION, Evidence, RoundRecord
 from secure_agg.protocol.fault import TWO_ADVERTISEMENTS, FaultProof
-from secure_agg.protocol.identity import check_public_key, verify_signature
+from secure_agg.protocol.identity import check_public_key, in_id_order, verify_signature
 from secure_agg.protocol.messages import (
     ADVERTISE,
     MAX_ADVERTISEMENT,
@@ -124,7 +124,7 @@ def check_attested(
         VerificationError: it is not so.
     """
     session = participants.session
-    if [item.name for item in attestation] != sorted(session.signers, key=str.encode):
+    if [item.name for item in attestation] != in_id_order(session.signers):
         raise VerificationError("the result is not attested by all operators, in id order, each once")
     message = attested_bytes(session.sid, participants.root, sums)
     for item in attestation:
@@ -162,11 +162,12 @@ class Auditor:
         self.trust = trust
         self._claims = None if claims is None else check_claims(claims)
 
-    def verify(self, evidence: Evidence, *, beacon: bytes | None = None) -> Verified:
+    def verify(self, evidence: Evidence, *, beacon: bytes | None = None, digest: bytes | None = None) -> Verified:
         """Check everything about a round that can be checked from public data.
 
         Args:
             beacon: the public randomness that drew the cohort, as the verifier knows it.
+            digest: ``evidence.digest()``, 32 bytes, from a caller who has encoded it; else it is encoded here.
 
         Raises:
             TrustError: the evidence contradicts what is pinned.
@@ -227,7 +228,7 @@ class Auditor:
             start_model=config.start_model,
             result_model=evidence.result_model,
             previous_record=config.previous_record,
-            evidence=evidence.digest(),
+            evidence=evidence.digest() if digest is None else digest,
         )
         names = evidence.participants
         opened = {name: item.to_bytes() for name, item in zip(names, participants.commitments, strict=True)}

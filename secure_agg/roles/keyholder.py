@@ -25,6 +25,7 @@ from secure_agg.errors import (
     RemoteProtocolError,
     VerificationError,
     WrongContext,
+    stamping,
 )
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
 from secure_agg.protocol.config import RoundConfig
@@ -104,12 +105,8 @@ class KeyHolder:
             recipients=(self.identity.name,),
             keys={name: key for name, key in self.trust.operators.items() if name != self.identity.name},
         )
-        try:
-            with self.timings(DECRYPT):
-                return self._answer(message, beacon)
-        except RemoteProtocolError as error:
-            error.phase, error.culprit = error.phase or DECRYPT, header.sender  # also for what it only relays
-            raise
+        with stamping(RemoteProtocolError, phase=DECRYPT, culprit=header.sender), self.timings(DECRYPT):
+            return self._answer(message, beacon)
 
     def _answer(self, message: Message, beacon: bytes | None) -> bytes:
         sender = message.header.sender

@@ -27,6 +27,7 @@ from secure_agg.errors import (
     RemoteProtocolError,
     WrongContext,
     WrongPhase,
+    stamping,
 )
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
@@ -140,14 +141,13 @@ class ShareHolder:
         received = Received.of(request, max(MAX_CONFIG, header_limit(largest)))
         header = received.header
         start = self._clock()
-        try:
-            with refusing(header.phase, header.sender):
-                answer = self._receive(received, beacon)
-            self.timings.seconds[header.phase] += self._clock() - start  # a phase that was awaited, and no other
-            return answer
-        except RemoteProtocolError as error:
-            error.phase, error.culprit = error.phase or header.phase, header.sender  # also for what it only relays
-            raise
+        with (
+            stamping(RemoteProtocolError, phase=header.phase, culprit=header.sender),
+            refusing(header.phase, header.sender),
+        ):
+            answer = self._receive(received, beacon)
+        self.timings.seconds[header.phase] += self._clock() - start  # a phase that was awaited, and no other
+        return answer
 
     def _receive(self, request: Received, beacon: bytes | None) -> bytes:
         header = request.header

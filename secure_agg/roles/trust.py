@@ -298,11 +298,7 @@ class Trust:
         Raises:
             ConfigError: see ``from_json``; also for a file that is missing or above 64 MiB.
         """
-        try:
-            with Path(path).open("rb") as file:
-                data = file.read(_MAX_BYTES + 1)
-        except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
-            raise ConfigError(f"trust file {path} can't be read: {getattr(error, 'strerror', error)}") from error
+        data = files.read(Path(path), _MAX_BYTES, "trust file")
         if len(data) > _MAX_BYTES:
             raise ConfigError(f"trust file {path} is above {_MAX_BYTES} bytes")
         try:

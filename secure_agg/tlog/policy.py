@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
 
-from secure_agg import formats
+from secure_agg import files, formats
 from secure_agg.arguments import checked_class
 from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.tlog.checkpoint import Checkpoint
@@ -124,11 +124,7 @@ class WitnessPolicy:
         Raises:
             ConfigError: see ``parse``; also for a file that can't be read.
         """
-        try:
-            with Path(path).open("rb") as file:
-                return WitnessPolicy.parse(file.read(MAX_POLICY + 1))
-        except OSError as error:
-            raise ConfigError(f"policy file {path} can't be read: {error.strerror}") from error
+        return WitnessPolicy.parse(files.read(Path(path), MAX_POLICY, "policy file"))
 
     def verify(self, note: Note, log: VerifierKey | None = None, *, now: float | None = None) -> Witnessed:
         """Check a checkpoint.

@@ -26,6 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from mpc.framing import frame
 from mpc.keys import KeyPair
+from secure_agg import files
 from secure_agg.errors import BadKey, ConfigError, MalformedMessage, UnknownSender
 from secure_agg.protocol.identity import KEY_BYTES, Identity, Roster, verify_signature
 from secure_agg.protocol.messages import Wire, decode, encode
@@ -131,10 +132,7 @@ class OperatorCard(Wire, frozen=True):
             ConfigError: it can't be read, or is no card.
         """
         try:
-            with path.open("rb") as file:
-                return OperatorCard.from_bytes(file.read(MAX_CARD + 1))
-        except OSError as error:
-            raise ConfigError(f"card {path} can't be read: {error.strerror}") from error
+            return OperatorCard.from_bytes(files.read(path, MAX_CARD, "card"))
         except MalformedMessage as error:
             raise ConfigError(f"{path} is no operator's card: {error}") from None
 

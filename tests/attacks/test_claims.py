@@ -184,7 +184,7 @@ def test_a_ledger_is_opened_for_the_claims_that_it_is_to_take(world: World, tmp_
             secure_agg.aggregate(updates, backend="crypten", options=MEDIAN, ledger=ledger, task="another")
         assert "another" not in ledger.trust.tasks
     with Ledger(path, claims=CLAIMS) as ledger:
-        assert ledger.append(world.evidence).index == 0
+        assert ledger.append(world.evidence).receipt.index == 0
     with Ledger(path, read_only=True, claims={SUM}) as ledger, pytest.raises(ClaimRefused):
         ledger.audit()
     with Ledger(path, read_only=True) as ledger:

@@ -17,7 +17,7 @@ from secure_agg.ledger.approval import approval_text, check_approval
 from secure_agg.ledger.audit import DatabaseSource, audit
 from secure_agg.ledger.connection import make_durable
 from secure_agg.ledger.log import Ledger
-from secure_agg.protocol.evidence import RoundRecord
+from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.tlog.head import SignedHead
 from zk import merkle
 
@@ -77,6 +77,33 @@ def test_rounds_that_were_really_run_enter_at_once(tmp_path: Path) -> None:
             ledger.append_all([secure_agg.aggregate(updates, backend="plain").evidence])
         assert len(ledger) == 2
         assert ledger.append_all([]) == ()
+
+
+def test_an_append_returns_what_its_own_check_found_and_encodes_the_evidence_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updates = {name: [np.arange(3.0)] for name in ("ann", "bob", "cyd")}
+    result = secure_agg.aggregate(updates, backend="plain", ledger=tmp_path / "first" / "rounds.db")
+    (tmp_path / "again").mkdir()
+    shutil.copytree(tmp_path / "first" / "rounds.db.keys", tmp_path / "again" / "rounds.db.keys")
+    encoded: list[bytes] = []
+
+    def counted(evidence: Evidence) -> bytes:
+        encoded.append(encode(evidence))
+        return encoded[-1]
+
+    encode = Evidence.to_bytes
+    with Ledger(tmp_path / "again" / "rounds.db") as ledger, Ledger(tmp_path / "first" / "rounds.db") as first:
+        trust = first.trust
+        ledger.pin("default", trust.task("default"), trust.operators)
+        monkeypatch.setattr(Evidence, "to_bytes", counted)
+        appended = ledger.append(result.evidence)
+        assert len(encoded) == 1
+        assert ledger.evidence_path(ledger.record(0)).read_bytes() == encoded[0]
+        assert appended.verified.record == ledger.record(0) == result.record
+        assert {"policy", "roster", "log"} <= appended.verified.pinned
+        assert np.array_equal(appended.verified.average[0], result.average[0])
+        appended.receipt.verify(result.record.to_bytes(), ledger.verifier_key)
 
 
 # Cut short

@@ -95,24 +95,19 @@ def test_a_beginning_that_is_cut_short_never_was(place: Path, monkeypatch: pytes
     """At every rename and every wait for the disk."""
     begun(place)
     steps = iter(range(calls, -1, -1))
-    real_sync, real_rename = os.fsync, Path.rename
 
-    def step() -> None:
-        if not next(steps, 0):
-            raise Crash
+    def crashing_at(call: Callable[..., None]) -> Callable[..., None]:
+        def step(*arguments: object) -> None:
+            if not next(steps, 0):
+                raise Crash
+            call(*arguments)
 
-    def sync(descriptor: int) -> None:
-        step()
-        real_sync(descriptor)
-
-    def rename(path: Path, target: Path) -> Path:
-        step()
-        return real_rename(path, target)
+        return step
 
     made = Journal(place, 100)
     with monkeypatch.context() as crashing:
-        crashing.setattr(os, "fsync", sync)
-        crashing.setattr(Path, "rename", rename)
+        for name in ("fsync", "rename", "replace"):
+            crashing.setattr(os, name, crashing_at(getattr(os, name)))
         with pytest.raises(Crash):
             made.begin(("task", 9, 0), ARRAYS, FACTS)
     found = Journal(place, 100)

@@ -18,8 +18,11 @@ from secure_agg.protocol.identity import (
     KeyDirectory,
     Member,
     Roster,
+    by_id,
     check_id,
     check_public_key,
+    in_id_order,
+    is_id_order,
     verify_signature,
 )
 from zk import merkle
@@ -333,3 +336,14 @@ def test_a_smaller_cohort_of_one_beacon_is_inside_the_larger() -> None:
 def test_a_cohort_that_the_roster_does_not_have_is_refused(size: int) -> None:
     with pytest.raises(ConfigError, match=f"cohort of {size}"):
         many(50).sample(size, b"beacon")
+
+
+def test_ids_are_in_the_order_of_their_utf_8_bytes_each_once() -> None:
+    ordered = ["Zoe", "ann", "bob", "bob2", "é", "\U0001f600"]
+    assert in_id_order(reversed(ordered)) == sorted(ordered, key=str.encode) == ordered
+    assert list(Roster({name: Identity.generate(name).public for name in reversed(ordered)})) == ordered
+    assert [party.name for party in by_id([Identity.generate(name) for name in reversed(ordered)])] == ordered
+    assert is_id_order(ordered)
+    assert is_id_order(())
+    assert not is_id_order(["ann", "ann"])
+    assert not is_id_order(["bob", "ann"])

@@ -23,6 +23,7 @@ from secure_agg.errors import (
     OperatorLost,
     RemoteProtocolError,
     UpdateError,
+    stamping,
 )
 from secure_agg.protocol.messages import Envelope
 from secure_agg.protocol.refusal import LIBRARY_ERRORS, refusing
@@ -51,6 +52,19 @@ def test_a_librarys_exception_is_the_senders_refusal_and_says_nothing_else(error
     assert (caught.value.phase, caught.value.culprit) == ("masked-input", CHEAT)
     assert error.__name__ in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_an_error_that_passes_keeps_its_phase_and_is_of_whoever_relays_it() -> None:
+    for named, phase in ((None, "unmask"), ("advertise", "advertise")):
+        with pytest.raises(BadKey) as caught, stamping(RemoteProtocolError, phase="unmask", culprit=CHEAT):
+            raise BadKey("no key", phase=named, culprit="c001")
+        assert (caught.value.phase, caught.value.culprit) == (phase, CHEAT)
+    with pytest.raises(BadKey) as caught, stamping(RemoteProtocolError, phase="unmask"):
+        raise BadKey("no key", culprit="c001")
+    assert (caught.value.phase, caught.value.culprit) == ("unmask", "c001")
+    with pytest.raises(AlreadyReleased) as other, stamping(RemoteProtocolError, phase="unmask", culprit=CHEAT):
+        raise AlreadyReleased("another set")
+    assert (other.value.phase, other.value.culprit) == (None, None)
 
 
 @pytest.mark.parametrize("error", [BadKey, UpdateError, AlreadyReleased, OSError, KeyboardInterrupt])

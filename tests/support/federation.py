@@ -26,6 +26,7 @@ from secure_agg.protocol.config import Option, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import (
+    ADVERTISE,
     AdvertisementList,
     Envelope,
     Header,
@@ -39,6 +40,7 @@ from secure_agg.protocol.messages import (
 )
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
+from secure_agg.roles.driver import post
 from secure_agg.roles.keyholder import KeyHolder
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.operators import OperatorRole
@@ -248,6 +250,9 @@ class Tape:
         response = holder.receive(request.data) if holder else self.local.answer(request, self.phase)
         if response is None:
             raise AssertionError("a request is answered")
+        if self.phase == ADVERTISE and holder is None:
+            for receipt in post(name, self.local.outbox(name), self.local.holders):
+                self.local.give(name, receipt)
         self.responses.setdefault(self.phase, {})[name] = response
         return response
 

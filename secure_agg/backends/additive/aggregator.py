@@ -18,9 +18,11 @@ from secure_agg.errors import (
     OperatorFault,
     RoundAborted,
     VerificationError,
+    stamping,
 )
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.identity import in_id_order, is_id_order
 from secure_agg.protocol.messages import (
     ADVERTISE,
     CONSISTENCY,
@@ -128,7 +130,7 @@ class AdditiveCoordinator(AggregatorSide):
         if min(sizes, default=0) < 0 or sum(sizes) != len(message.bulk):
             raise MalformedMessage("proofs of another size than announced", phase=rules.COLLECT, culprit=name)
         for names in (answer.accepted, tuple(item.name for item in answer.refused)):
-            if list(names) != sorted(set(names), key=str.encode):
+            if not is_id_order(names):
                 raise MalformedMessage("clients are not in id order, each once", phase=rules.COLLECT, culprit=name)
         place = 0
         for item in answer.refused:
@@ -154,7 +156,7 @@ class AdditiveCoordinator(AggregatorSide):
         members = set(self._joined().members)
         for name in self.operators:
             members &= self._parties[name].accepted
-        return tuple(sorted(members, key=str.encode))
+        return tuple(in_id_order(members))
 
     def agree(self, survivors: tuple[str, ...]) -> None:
         """S has been fixed."""
@@ -167,10 +169,8 @@ class AdditiveCoordinator(AggregatorSide):
         self._check_root(name, answer.root, rules.REVEAL)
         party = self._parties[name]
         try:
-            openings.check_revealed(self._joined(), self._survivors, party.number, answer.nonces, message.bulk)
-        except MalformedMessage as error:
-            error.culprit = name
-            raise
+            with stamping(MalformedMessage, culprit=name):
+                openings.check_revealed(self._joined(), self._survivors, party.number, answer.nonces, message.bulk)
         except BadCommitment as error:
             self._accuse(rules.BAD_REVEAL, name, message, hashes=self._joined().parts[error.culprit or ""])
             self._drop(name, rules.REVEAL, "revealed a commitment that is not what its client has signed")

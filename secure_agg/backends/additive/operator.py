@@ -18,7 +18,7 @@ from secure_agg.backends.contract.setup import AggregatorSet
 from secure_agg.errors import BadKey, BadShare, ConfigError, LocalProtocolError, MalformedMessage, PolicyViolation
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
-from secure_agg.protocol.identity import Roster
+from secure_agg.protocol.identity import Roster, in_id_order
 from secure_agg.protocol.messages import Message, Statement, decode, encode, header_limit, pack
 
 
@@ -140,8 +140,8 @@ class AdditiveOperator(OperatorSide):
 
     def _collect(self, request: bytes, bulk: memoryview) -> tuple[bytes, Hidden]:
         _empty(request, bulk, rules.COLLECT)
-        refused = sorted(self._refused.items(), key=lambda item: item[0].encode())
-        accepted = tuple(sorted(self._held, key=str.encode))
+        refused = [(name, self._refused[name]) for name in in_id_order(self._refused)]
+        accepted = tuple(in_id_order(self._held))
         answer = Collected(accepted, tuple(Refusal(name, why, len(proof)) for name, (why, proof) in refused))
         return encode(answer), b"".join(proof for _, (_, proof) in refused)
 

@@ -9,7 +9,7 @@ from mpc.keys import KeyAgreementError, check_public
 from secure_agg.errors import BadKey, ConfigError, PolicyViolation
 from secure_agg.protocol.certificate import setup_digest
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.identity import Identity, Roster, verify_signature
+from secure_agg.protocol.identity import Identity, Roster, by_id, is_id_order, verify_signature
 from secure_agg.protocol.messages import ADVERTISE, Wire, decode, encode
 
 _MAX_SETUP: Final = 1 << 16
@@ -59,7 +59,7 @@ class AggregatorSet(Wire, frozen=True):
     @staticmethod
     def of(members: list[ChannelKey]) -> AggregatorSet:
         """In id order."""
-        return AggregatorSet(tuple(sorted(members, key=lambda member: member.name.encode())))
+        return AggregatorSet(tuple(by_id(members)))
 
     def to_bytes(self) -> bytes:
         """The round's setup."""
@@ -89,7 +89,7 @@ def read_setup(config: RoundConfig, setup: bytes | memoryview, parties: int) -> 
     if setup_digest(setup) != config.setup:
         raise PolicyViolation("the set of aggregators is not the configured one", phase=ADVERTISE)
     names = list(found.names)
-    if len(names) != parties or names != sorted(set(names), key=str.encode):
+    if len(names) != parties or not is_id_order(names):
         raise BadKey(f"{len(names)} aggregators, not {parties} in id order, each once", phase=ADVERTISE)
     if len({member.channel for member in found.members}) != parties:
         raise BadKey("two aggregators have the same channel key", phase=ADVERTISE)

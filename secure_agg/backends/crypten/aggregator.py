@@ -26,7 +26,7 @@ from secure_agg.errors import (
 )
 from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.identity import verify_signature
+from secure_agg.protocol.identity import in_id_order, is_id_order, verify_signature
 from secure_agg.protocol.messages import ADVERTISE, Message, Opening, Signature, Statement, decode, encode, header_limit
 from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
@@ -101,7 +101,7 @@ class CryptenCoordinator(AggregatorSide):
         answer = decode(Collected, message.body, self._limit, phase=rules.COLLECT, culprit=name)
         size = opening_bytes(commitment_bytes(self._config))
         names = [item.name for item in answer.accepted]
-        if names != sorted(set(names), key=str.encode) or len(message.bulk) != size * len(names):
+        if not is_id_order(names) or len(message.bulk) != size * len(names):
             raise MalformedMessage("shares are not in id order, each once", phase=rules.COLLECT, culprit=name)
         if any(len(item.pad) != DIGEST_BYTES for item in answer.accepted):
             raise MalformedMessage("a pad has a wrong size", phase=rules.COLLECT, culprit=name)
@@ -117,7 +117,7 @@ class CryptenCoordinator(AggregatorSide):
         held = [party.held for party in self._parties.values()]
         session = self._joined()
         seen: set[Commitment] = set()
-        for name in sorted(set(session.members).intersection(*held), key=str.encode):
+        for name in in_id_order(set(session.members).intersection(*held)):
             items = [shares[name] for shares in held]
             if len({opening for _, opening in items}) != 1:
                 continue

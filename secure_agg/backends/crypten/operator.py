@@ -28,7 +28,7 @@ from secure_agg.backends.crypten.wire import (
 from secure_agg.errors import BadKey, BadShare, LocalProtocolError, MalformedMessage, PolicyViolation
 from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.identity import Identity, in_id_order, is_id_order
 from secure_agg.protocol.messages import CONSISTENCY, Message, Signature, Statement, decode, encode, header_limit
 from secure_agg.protocol.session import Session
 from zk.transcript import DIGEST_BYTES, digest
@@ -133,8 +133,8 @@ class CryptenOperator(OperatorSide):
         raise LocalProtocolError(f"no phase {phase!r}", phase=phase)
 
     def _collect(self) -> tuple[bytes, Hidden]:
-        held = sorted(self._shares.items(), key=lambda item: item[0].encode())
-        refused = sorted(self._refused.items(), key=lambda item: item[0].encode())
+        held = [(name, self._shares[name]) for name in in_id_order(self._shares)]
+        refused = [(name, self._refused[name]) for name in in_id_order(self._refused)]
         answer = Collected(
             tuple(Held(name, share.pad) for name, share in held),
             tuple(Refusal(name, reason) for name, reason in refused),
@@ -144,7 +144,7 @@ class CryptenOperator(OperatorSide):
     def _filter(self, request: bytes) -> bytes:
         """Of each client, whether it is in range and within the bound, and nothing else."""
         names = decode(Candidates, request, self._limit, phase=rules.FILTER).names
-        if list(names) != sorted(set(names), key=str.encode) or not set(names) <= set(self._shares):
+        if not is_id_order(names) or not set(names) <= set(self._shares):
             raise PolicyViolation("clients to be judged are not in id order, or not held", phase=rules.FILTER)
         policy = self._config.policy
         least = max(policy.min_clients, policy.quorum(self._config.cohort_size))

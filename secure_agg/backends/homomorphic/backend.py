@@ -34,6 +34,7 @@ from secure_agg.errors import (
     PolicyViolation,
     RemoteProtocolError,
     Unattributed,
+    stamping,
 )
 from secure_agg.protocol.agreement import Agreement
 from secure_agg.protocol.certificate import KeyCertificate
@@ -133,11 +134,8 @@ class HomomorphicAggregator(AggregatorSide):
         """Add a ciphertext vector that its commitment hash has fixed."""
         inner = decode(CiphertextPart, said.part, 64, phase=ENCRYPTED_INPUT, culprit=said.name).nonce
         check_bound(said.name, inner, said.message.header.bulk_digest, said.nonce)
-        try:
+        with stamping(RemoteProtocolError, phase=ENCRYPTED_INPUT, culprit=said.name):
             self._sum.add(said.message.bulk)
-        except RemoteProtocolError as error:
-            error.phase, error.culprit = ENCRYPTED_INPUT, said.name
-            raise
 
     def needed(self, phase: str) -> int:
         """Key holders whose answers open a sum."""

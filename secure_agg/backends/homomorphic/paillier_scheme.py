@@ -40,6 +40,7 @@ from secure_agg.errors import (
 from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import DECRYPT
+from secure_agg.protocol.identity import in_id_order
 from secure_agg.protocol.messages import ADVERTISE, Message, Wire, decode, encode
 from secure_agg.protocol.refusal import LIBRARY_ERRORS
 from secure_agg.protocol.session import Participants
@@ -323,7 +324,7 @@ class CommitteeAggregator(HomomorphicAggregator):
             return b"", b""
         if not self._ciphertexts:
             self._ciphertexts = self._paillier.parse(self._sum.total())
-        ordered = [self._inputs[client] for client in sorted(self._inputs, key=str.encode)]
+        ordered = [self._inputs[client] for client in in_id_order(self._inputs)]
         return encode(InnerNonces(tuple(nonce for nonce, _ in ordered))), b"".join(data for _, data in ordered)
 
     def _take_opened(self, name: str, message: Message) -> None:

@@ -165,12 +165,7 @@ def _prove(source: PublishedSource, kept: Note, log: VerifierKey, out: Path) -> 
 
 def _known(path: Path) -> Note:
     """A checkpoint that the auditor kept."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_NOTE + 1)
-    except OSError as error:
-        raise ConfigError(f"checkpoint file {path} can't be read: {error.strerror}") from error
-    return Note.from_bytes(data)
+    return Note.from_bytes(files.read(path, MAX_NOTE, "checkpoint file"))
 
 
 def _document(found: AuditReport, *, pinned: bool) -> dict[str, Any]:

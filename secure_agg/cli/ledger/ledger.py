@@ -9,6 +9,7 @@ from secure_agg.cli.documents import record_document, round_document, round_fiel
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.ledger.anchor import anchor_ledger
 from secure_agg.cli.ledger.audit import audit_ledger
+from secure_agg.cli.ledger.exclusion import show_exclusion
 from secure_agg.cli.ledger.fsck import fsck_ledger
 from secure_agg.cli.ledger.publish import export_ledger
 from secure_agg.cli.ledger.receipts import show_checkpoint, write_receipt
@@ -31,6 +32,10 @@ app.command(
         "secure-agg ledger receipt rounds.db 3 --task tumours --policy witnesses.policy",
     ),
 )(write_receipt)
+app.command(
+    "exclusion",
+    epilog=epilog("secure-agg ledger exclusion round.evidence home/receipts/round-000003-… --trust mine.json"),
+)(show_exclusion)
 app.command("checkpoint", epilog=epilog("secure-agg ledger checkpoint rounds.db"))(show_checkpoint)
 app.command(
     "audit",

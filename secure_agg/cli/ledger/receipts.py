@@ -93,11 +93,7 @@ def check_receipt(
         ConfigError: nothing says which log is meant, or a file can't be read.
         VerificationError: the receipt does not verify.
     """
-    try:
-        with receipt.open("rb") as file:
-            parsed = Receipt.from_bytes(file.read(MAX_RECEIPT + 1))
-    except OSError as error:
-        raise ConfigError(f"receipt file {receipt} can't be read: {error.strerror}") from error
+    parsed = Receipt.from_bytes(files.read(receipt, MAX_RECEIPT, "receipt file"))
     log = VerifierKey.parse(key) if key is not None else None
     witnesses = WitnessPolicy.load(policy) if policy else None
     checks: list[Witnessed] = []

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from secure_agg import files
 from secure_agg.cli import exits
 from secure_agg.cli.options import LedgerArgument
 from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table
@@ -123,13 +124,8 @@ def verify_fork(
     as_json: JsonOption = False,
 ) -> None:
     """Check a proof that a log has signed two histories."""
-    try:
-        with proof.open("rb") as file:
-            data = file.read(MAX_FORK_PROOF + 1)
-    except OSError as error:
-        raise ConfigError(f"fork proof {proof} can't be read: {error.strerror}") from error
     log = VerifierKey.parse(key)
-    fork = ForkProof.from_bytes(data).verify(log)
+    fork = ForkProof.from_bytes(files.read(proof, MAX_FORK_PROOF, "fork proof")).verify(log)
     document = {
         "forked": True,
         "origin": log.name,

@@ -11,7 +11,15 @@ from rich.console import Console
 from secure_agg.cli.documents import finding_document, finding_fields, in_order, round_document, round_fields
 from secure_agg.cli.ledger.anchor import ContractOption, chain_fields, check_chain, require_both
 from secure_agg.cli.ledger.receipts import check_receipt, receipt_fields
-from secure_agg.cli.options import AcceptAttestedOption, PolicyOption, TrustOption, WithoutTrustOption, accepted
+from secure_agg.cli.options import (
+    AcceptAttestedOption,
+    BeaconOption,
+    PolicyOption,
+    TrustOption,
+    WithoutTrustOption,
+    accepted,
+    randomness,
+)
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.cli.verify.fault import verify_fault
 from secure_agg.cli.verify.model import BaseOption, ExportOption, ModelOption, compare_model, export_mean, model_fields
@@ -36,10 +44,7 @@ def verify_evidence(
     trust: TrustOption = None,
     without_trust: WithoutTrustOption = False,
     accept_attested: AcceptAttestedOption = False,
-    beacon: Annotated[
-        str | None,
-        typer.Option(metavar="HEX", help="Where the policy draws cohorts: the public randomness, as you know it."),
-    ] = None,
+    beacon: BeaconOption = None,
     receipt: Annotated[
         Path | None,
         typer.Option("--receipt", metavar="FILE", help="Check this tlog-proof too: the round is in the ledger."),
@@ -83,19 +88,16 @@ def verify_evidence(
     except OSError as error:
         raise ConfigError(f"evidence file {evidence} can't be read: {error.strerror}") from error
     pins = Trust.load(trust) if trust else None
-    try:
-        randomness = bytes.fromhex(beacon) if beacon is not None else None
-    except ValueError:
-        raise ConfigError(f"beacon {beacon!r} is not hexadecimal") from None
+    drawn = randomness(beacon)
     if FaultProof.is_one(data):
         if receipt is not None or chain is not None or model is not None or export is not None:
             raise ConfigError("a proof of fault has no receipt and no model, and is on no chain")
-        verify_fault(data, pins, randomness, as_json)
+        verify_fault(data, pins, drawn, as_json)
         if pins is None and not without_trust:
             raise ConfigError(UNPINNED)
         return
     bundle = Evidence.from_bytes(data)
-    verified = verify(bundle, pins, beacon=randomness, claims=accepted(accept_attested))
+    verified = verify(bundle, pins, beacon=drawn, claims=accepted(accept_attested))
     found = check_receipt(verified.record, receipt, key, policy, pins) if receipt else None
     on_chain = check_chain(bundle, verified, pins, chain, contract) if chain and contract else None
     same = compare_model(bundle, verified, model, base) if model else None

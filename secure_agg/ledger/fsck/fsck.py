@@ -13,11 +13,10 @@ from typing import Final
 
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, VerificationError
 from secure_agg.ledger.database import Database
-from secure_agg.ledger.evidence_store import TEMPORARY, EvidenceStore
+from secure_agg.ledger.evidence_store import TEMPORARY
 from secure_agg.ledger.fsck.report import Findings, FsckReport
 from secure_agg.ledger.fsck.tree import TreeCheck
-from secure_agg.ledger.log import LOG_ROLE
-from secure_agg.ledger.released import ReleasedHead
+from secure_agg.ledger.place import LOG_ROLE, Place
 from secure_agg.protocol.identity import Identity, KeyDirectory
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.head import SignedHead
@@ -48,10 +47,11 @@ class _Fsck:
     def __init__(self, path: Path, findings: Findings) -> None:
         self._path = path
         self._findings = findings
-        self._store = EvidenceStore(Path(f"{path}.evidence"))
-        self._trust = Path(f"{path}.trust.json")
-        self._keys = Path(f"{path}.keys")
-        self._released = ReleasedHead(Path(f"{path}.head"))
+        place = Place(path)
+        self._store = place.evidence
+        self._trust = place.trust
+        self._keys = place.keys
+        self._released = place.released
         self._unreadable = ""
 
     def run(self, progress: Callable[[int, int], None] | None) -> FsckReport:

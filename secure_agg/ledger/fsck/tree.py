@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerRefused, VerificationError
 from secure_agg.ledger.approval import check_approval
 from secure_agg.ledger.chain import check_link, read_record
-from secure_agg.ledger.database import Database, Leaf
+from secure_agg.ledger.database import Database
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.fsck.report import Findings
+from secure_agg.ledger.tables import Leaf
 from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.roles.auditor import Auditor

@@ -16,10 +16,10 @@ from typing import Final
 
 from secure_agg import locks
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, LedgerRefused, VerificationError
-from secure_agg.files import sync_directory
+from secure_agg.files import sync, whole
 from secure_agg.ledger.chain import read_record
-from secure_agg.ledger.database import Database, Leaf
 from secure_agg.ledger.evidence_store import EvidenceStore
+from secure_agg.ledger.tables import Leaf, Tables
 from secure_agg.tlog.head import SignedHead
 from secure_agg.tlog.note import MAX_NOTE, Note, VerifierKey
 from secure_agg.tlog.tiles import CHECKPOINT, HEIGHT, MAX_ENTRY, WIDTH, Tile, encode_bundle, tiles
@@ -58,22 +58,15 @@ class _Directory:
     def write(self, name: str, data: bytes) -> None:
         target = self.path / name
         self._make(target.parent)
-        temporary = target.parent / f".{target.name}.new"  # one export runs at a time: what is there is a crash's
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole(target, half=f".{target.name}.new") as file:  # one export runs at a time: what is there is a crash's
+            file.write(data)
         self._unsynced.add(target.parent)
         self.files += 1
         self.bytes += len(data)
 
     def sync(self) -> None:
         for directory in self._unsynced:
-            sync_directory(directory)
+            sync(directory)
         self._unsynced.clear()
 
     def _make(self, path: Path) -> None:
@@ -84,7 +77,7 @@ class _Directory:
 
 
 def export(
-    database: Database,
+    database: Tables,
     evidence_store: EvidenceStore,
     newest: Callable[[], bytes],
     directory: Path,
@@ -143,7 +136,7 @@ def export(
     return ExportReport(head.size, since, files.files, files.bytes)
 
 
-def _read_checkpoint(data: bytes, database: Database) -> SignedHead:
+def _read_checkpoint(data: bytes, database: Tables) -> SignedHead:
     """The head in a checkpoint that is signed by the ledger's log key."""
     return SignedHead.from_note(Note.from_bytes(data), VerifierKey(database.origin, database.log_public))
 
@@ -157,7 +150,7 @@ def _current(directory: Path) -> bytes | None:
         return None
 
 
-def _published(directory: Path, database: Database, head: SignedHead) -> SignedHead | None:
+def _published(directory: Path, database: Tables, head: SignedHead) -> SignedHead | None:
     """The published checkpoint if it is of this log and its tree the beginning of the one under ``head``."""
     data = _current(directory)
     if data is None:
@@ -192,17 +185,17 @@ def _remove_partial(full: Path) -> None:
         shutil.rmtree(f"{full}.p")
 
 
-def _hashes(tile: Tile, database: Database) -> Iterator[bytes]:
+def _hashes(tile: Tile, database: Tables) -> Iterator[bytes]:
     begin = tile.index * WIDTH
     return (database.node(tile.level * HEIGHT, place) for place in range(begin, begin + tile.width))
 
 
-def _leaves(tile: Tile, database: Database) -> Iterator[Leaf]:
+def _leaves(tile: Tile, database: Tables) -> Iterator[Leaf]:
     begin = tile.index * WIDTH
     return (_leaf(database, place) for place in range(begin, begin + tile.width))
 
 
-def _leaf(database: Database, index: int) -> Leaf:
+def _leaf(database: Tables, index: int) -> Leaf:
     leaf = database.leaf(index)
     if leaf is None:
         raise LedgerDamaged(f"record {index} is missing")
@@ -216,7 +209,7 @@ def _entry(leaf: Leaf) -> bytes:
 
 
 def _copy_evidence(
-    database: Database,
+    database: Tables,
     source: EvidenceStore,
     files: _Directory,
     since: int,

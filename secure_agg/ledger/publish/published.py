@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from secure_agg.errors import LedgerDamaged, TrustError, VerificationError
-from secure_agg.ledger.database import Leaf
+from secure_agg.ledger.tables import Leaf
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.head import SignedHead

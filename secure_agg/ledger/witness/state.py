@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, VerificationError
-from secure_agg.files import sync_directory
+from secure_agg.files import sync
 from secure_agg.ledger.connection import create, make_durable, typed_errors
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.cosignature import WitnessKey, timestamp
@@ -147,7 +147,7 @@ class WitnessState:
         if rows[0][1] != str(self.key):
             raise ConfigError(f"witness state {self.path} is of the witness {rows[0][1]!r}, not {self.key}")
         try:
-            sync_directory(Path(os.path.abspath(self.path)).parent)  # the file's name, too, outlives a power cut
+            sync(Path(os.path.abspath(self.path)).parent)  # the file's name, too, outlives a power cut
         except OSError as error:
             raise LedgerError(f"witness state {self.path} can't be made durable: {error}") from error
 

@@ -233,11 +233,12 @@ class Coordinator:
                 aggregator = Aggregator(
                     self._home.identity, config, trust.cohort(task), operators=trust.operators, setup=setup
                 )
-                attempt = Attempt(aggregator, ask, holders, lambda: self.deadlines.phase_s)
+                attempt = Attempt(
+                    aggregator, ask, holders, lambda: self.deadlines.phase_s, self._train_s, self._welcome(task, last)
+                )
                 self._teach(ask, aggregator.cohort, trains=trains)
-                attempt.run(self._welcome(task, last), self._train_s)
-                evidence, verified = attempt.result()
-                receipt = self._home.ledger.append(evidence)
+                evidence, verified = attempt.run()
+                receipt = self._home.ledger.append(evidence).receipt
             except BaseException as error:
                 self._lost = attempt
                 self._give_up(base, error, attempt)

@@ -51,10 +51,10 @@ from secure_agg.protocol.messages import (
     MAX_SETUP,
     RECEIPT,
     RESULT,
+    Received,
     Wire,
     encode,
     header_limit,
-    peek,
     unpack,
 )
 from secure_agg.roles.auditor import Auditor, Verified
@@ -161,7 +161,7 @@ class Participant:
             case parcels.LEARN:
                 evidence, receipt, *start = parcel.expect(parcels.LEARN, 2, 4)
                 with self._home.locked():
-                    self._learn(evidence, receipt, start)
+                    self._learn(self._evidence(evidence), receipt, start)
                     return Parcel(parcels.KNOWN, self._known()).to_bytes()
             case parcels.JOIN:
                 if train is None:
@@ -169,15 +169,17 @@ class Participant:
                 request, evidence, receipt = parcel.expect(parcels.JOIN, 3)
                 if len(evidence):
                     with self._home.locked():
-                        self._learn(evidence, receipt)
-                return self._join(_bounded(request, _MAX_FIRST), model, train, instructions)
+                        self._learn(self._evidence(evidence), receipt)
+                return self._join(Received.of(_bounded(request, _MAX_FIRST), MAX_CONFIG), model, train, instructions)
             case parcels.STEP:
                 with self._home.locked():
-                    return self._step(*self._messages(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS)))
+                    return self._step(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS))
             case parcels.RESULT:
                 message, receipt, *acceptances = parcel.expect(parcels.RESULT, 2, parcels.MAX_PARTS)
                 with self._home.locked():
-                    return self._result(message, receipt, self._messages(acceptances))
+                    return self._result(
+                        Received.of(message, header_limit(self._members)), receipt, self._messages(acceptances)
+                    )
             case other:
                 raise MalformedMessage(f"a node answers no payload {other!r}")
 
@@ -186,14 +188,15 @@ class Participant:
         known = self._guard.known()
         return (encode(known),) if known else ()
 
-    def _messages(self, parts: Sequence[bytes | memoryview]) -> list[bytes]:
-        """Copies of messages that a node may be sent after the first."""
-        return [_bounded(part, 4 + header_limit(self._members)) for part in parts]
+    def _messages(self, parts: Sequence[bytes | memoryview]) -> list[Received]:
+        """Messages that a node may be sent after the first, copied and parsed."""
+        limit = header_limit(self._members)
+        return [Received.of(_bounded(part, 4 + limit), limit) for part in parts]
 
     # --- joining ----------------------------------------------------------------------------------------------
 
     def _join(
-        self, request: bytes, model: Floats, train: Callable[[], Trained], instructions: Instructions | None
+        self, request: Received, model: Floats, train: Callable[[], Trained], instructions: Instructions | None
     ) -> bytes:
         """Check the round and the model, train, and commit to what it came to."""
         home, journal = self._home, self._home.journal
@@ -225,7 +228,7 @@ class Participant:
             answer = client.join(
                 request, journal.arrays("update"), facts["weight"], base_model=base, instructions=given
             )
-            journal.add_request(request)
+            journal.add_request(bytes(request.data))
             self._clients = {_key(config): client}
         self._tell(config, client)
         letters = [envelope.data for envelope in client.outbox]
@@ -337,21 +340,22 @@ class Participant:
             self._clients = {key: client}
         return key, self._clients[key]
 
-    def _step(self, request: bytes, *receipts: bytes) -> bytes:
+    def _step(self, parts: Sequence[bytes | memoryview]) -> bytes:
         key, client = self._resumed()
+        request, *receipts = self._messages(parts)
         self._take(key, client, receipts)
         answer = client.receive(request)
         if answer is None:
             raise MalformedMessage("a receipt came where a request should be", phase=client.state)
-        self._home.journal.add_request(request)
+        self._home.journal.add_request(bytes(request.data))
         if client.hidden:
             self._home.journal.drop("update")
         return Parcel(parcels.ANSWER, (answer,)).to_bytes()
 
-    def _take(self, key: Key, client: Client, receipts: Sequence[bytes]) -> None:
+    def _take(self, key: Key, client: Client, receipts: Sequence[Received]) -> None:
         """Keep what shows that this node's input was accepted: if it is left out, it can show that too."""
         for receipt in receipts:
-            if (phase := peek(receipt, len(receipt)).phase) != RECEIPT:
+            if (phase := receipt.header.phase) != RECEIPT:
                 raise WrongPhase(f"a message of phase {phase!r} came as a receipt", phase=client.state)
             client.receive(receipt)
         for sender, kept in client.receipts.items():
@@ -359,17 +363,17 @@ class Participant:
 
     # --- the result -------------------------------------------------------------------------------------------
 
-    def _result(self, message: bytes | memoryview, receipt: bytes | memoryview, acceptances: Sequence[bytes]) -> bytes:
+    def _result(self, message: Received, receipt: bytes | memoryview, acceptances: Sequence[Received]) -> bytes:
         """Verify the round that is over. Whoever was not in it to the end checks it as an outsider does."""
-        _, bulk = unpack(message, header_limit(self._members))
-        config = self._evidence(bulk).config
+        evidence = self._evidence(message.bulk)
+        config = evidence.config
         mine = self._home.journal.key == _key(config)
         try:
             key, client = self._resumed() if mine else (None, None)
         except LocalProtocolError:  # a crash has come between the attempt's end and this node's answer
             key = client = None
         if key is None or client is None:
-            verified = self._learn(bulk, receipt)
+            verified = self._learn(evidence, receipt)
         else:
             self._take(key, client, acceptances)
             verified = client.finish(message, Receipt.from_bytes(receipt))
@@ -386,18 +390,18 @@ class Participant:
 
     def _learn(
         self,
-        data: bytes | memoryview,
+        evidence: Evidence,
         receipt: bytes | memoryview,
         start: Sequence[bytes | memoryview] = (),
     ) -> Verified:
         """Verify a round as an outsider, against this node's own pins and the ledger.
 
         Args:
-            data: its evidence.
+            evidence: of the round.
             receipt: of the ledger.
             start: types and elements of the model of round 0, where the server sends it.
         """
-        home, evidence = self._home, self._evidence(data)
+        home = self._home
         verified = Auditor(home.trust).verify(evidence)
         home.trust.verify_receipt(verified.record, Receipt.from_bytes(receipt))
         model = decode_arrays(start[0], start[1], evidence.config.shapes[:-2]) if len(start) == 2 else None

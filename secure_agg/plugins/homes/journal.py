@@ -16,13 +16,14 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from secure_agg import files
 from secure_agg.errors import ConfigError, StoreError
 
 Key = tuple[str, int, int]
@@ -120,9 +121,9 @@ class Journal:
                     self._write_arrays(file, name, items)
             with _writing(half / "facts.json") as file:
                 file.write(text)
-            _sync(half)
+            files.sync(half)
             half.rename(self._attempt)
-            _sync(self._folder)
+            files.sync(self._folder)
 
     def facts(self) -> dict[str, Any]:
         """What was given to ``begin``.
@@ -173,7 +174,7 @@ class Journal:
         with _typed(path):
             with _writing(path) as file:
                 file.write(request)
-            _sync(self._attempt)
+            files.sync(self._attempt)
 
     def requests(self) -> Requests:
         """All requests of the attempt, in the order in which they were answered."""
@@ -233,27 +234,9 @@ def _read_array(file: IO[bytes], end: int, room: int) -> npt.NDArray[Any]:
     return np.fromfile(file, dtype, count).reshape(shape)
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[IO[bytes]]:
-    """A new file, mode 0600, that has its name when it is whole and on disk."""
-    half = path.with_name(path.name + _HALF)
-    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        half.rename(path)
-    finally:
-        half.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _writing(path: Path) -> AbstractContextManager[IO[bytes]]:
+    """A new file of its owner's alone; a crash leaves one whose name ends in ``_HALF``."""
+    return files.whole(path, mode=0o600, half=path.name + _HALF)
 
 
 @contextmanager

@@ -7,12 +7,12 @@ verified: the first one is written down only where there is no file yet.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy.typing as npt
 
+from secure_agg import files
 from secure_agg.errors import ConfigError, StoreError
 from secure_agg.fl.model_files import read_model, write_npz
 from secure_agg.plugins.homes.server import ServerHome
@@ -37,16 +37,11 @@ def keep(home: ServerHome, model: Named) -> None:
         StoreError: the disk is full or fails.
     """
     path = home.model_path
-    half = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with files.whole(path, mode=0o600) as file:
             write_npz(file, model)
-            file.flush()
-            os.fsync(file.fileno())
-        half.replace(path)
+        files.sync(path.parent)
     except OSError as error:
-        half.unlink(missing_ok=True)
         raise StoreError(f"the model can't be kept in {path}: {error.strerror or error}") from error
 
 

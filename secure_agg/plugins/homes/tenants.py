@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from secure_agg import locks
+from secure_agg import files, locks
 from secure_agg.errors import ConfigError, StoreError
 from secure_agg.local import keystore
 from secure_agg.plugins.homes.client import ClientHome
@@ -76,14 +76,8 @@ def use(home: ClientHome, run: int, node: int) -> int | None:
         last = _read(home)
         if last == (run, node):
             return None
-        half = path.with_name(f".{_NODE}.half")
-        try:
-            half.write_text(json.dumps([run, node]))
-            half.chmod(0o600)
-            half.replace(path)
-        except OSError as error:
-            half.unlink(missing_ok=True)
-            raise StoreError(f"{path} can't be written: {error.strerror}") from error
+        with files.failing(path, StoreError), files.whole(path, mode=0o600) as file:
+            file.write(json.dumps([run, node]).encode())
     return last[1] if last is not None and last[0] == run else None
 
 

@@ -28,6 +28,7 @@ from secure_agg.errors import (
     VerificationError,
     WrongContext,
     WrongPhase,
+    stamping,
 )
 from secure_agg.protocol.codec import Encoded
 from secure_agg.protocol.config import RoundConfig
@@ -259,12 +260,9 @@ class Client:
 
     def _enter(self, invitation: Invitation, beacon: bytes | None) -> None:
         """What the round is, checked against this client's pins and bonds. It has not joined by this."""
-        try:
-            with refusing(ADVERTISE, invitation.operator):
-                self._cohort, self._backend = invitation.check(self.identity, self.trust, beacon)
-        except RemoteProtocolError as error:
-            error.culprit = invitation.operator  # who has signed the whole of it
-            raise
+        operator = invitation.operator  # who has signed the whole of it
+        with stamping(RemoteProtocolError, culprit=operator), refusing(ADVERTISE, operator):
+            self._cohort, self._backend = invitation.check(self.identity, self.trust, beacon)
         self._config, self._operator, self._setup = invitation.config, invitation.operator, invitation.setup
         self._bonds = Bonds(self._store, self.identity.name, self._config)
         self._bonds.check_unspent()
@@ -284,11 +282,8 @@ class Client:
             UpdateError: the update or weight is unfit; nothing was bound.
             AlreadyReleased: it is another update than before.
         """
-        try:
+        with stamping(UpdateError, phase=ADVERTISE, culprit=self.identity.name):
             made = commit_update(self._config, update, weight, self._attempt.derive, self.timings)
-        except UpdateError as error:
-            error.phase, error.culprit = ADVERTISE, self.identity.name
-            raise
         commitment = made.commitment.to_bytes()
         self._attempt.commit(commitment)
         with self.timings(ADVERTISE):
@@ -351,12 +346,9 @@ class Client:
                 culprit=header.sender,
             )
         phase = self._phases[self._at]
-        try:
+        with stamping(RemoteProtocolError, phase=phase.name, culprit=header.sender):
             message = self._read(received, phase.name, self._sid or header.session, limit)
             return self._answer(phase, message, answered=answered)
-        except RemoteProtocolError as error:
-            error.phase, error.culprit = error.phase or phase.name, header.sender  # also for what it only relays
-            raise
 
     def _answer(self, phase: Phase, message: Message, *, answered: bool) -> bytes | None:
         """Answer a request whose form is right, and bind to it before the answer leaves.

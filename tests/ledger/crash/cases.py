@@ -117,7 +117,7 @@ class Case:
             file = self.next(task)
             if file is not None:
                 evidence = Evidence.from_bytes(file.read_bytes())
-                receipt = ledger.append(evidence)
+                receipt = ledger.append(evidence).receipt
                 receipt.verify(ledger.record(receipt.index).to_bytes(), ledger.verifier_key)
                 self.acknowledged[receipt.index] = evidence.digest()
             self.check_content(ledger)

@@ -62,9 +62,9 @@ def play(steps: list[str], path: str) -> None:
             ledger._database.change("PRAGMA wal_autocheckpoint = 1")
         else:
             rounds = [Evidence.from_bytes(Path(word).read_bytes()) for word in words]
-            receipts = ledger.append_all(rounds) if verb == "batch" else [ledger.append(each) for each in rounds]
-            for receipt, evidence in zip(receipts, rounds, strict=True):
-                acknowledge(receipt, evidence)
+            entered = ledger.append_all(rounds) if verb == "batch" else [ledger.append(each) for each in rounds]
+            for appended, evidence in zip(entered, rounds, strict=True):
+                acknowledge(appended.receipt, evidence)
 
 
 def child(command: dict[str, str | list[str] | None]) -> None:
