@@ -36,7 +36,11 @@ MODULUS: Final = OptionRule(
 )
 HOLDERS: Final = OptionRule("holders", 1, MAX_MEMBERS, "key holders among whom the key is split", 1)
 THRESHOLD: Final = OptionRule(
-    "threshold", 1, MAX_MEMBERS, "key holders that open a sum together", usual="a majority, of four or more by two"
+    "threshold",
+    1,
+    MAX_MEMBERS,
+    "key holders that open a sum together",
+    usual="a majority; two such groups share two",
 )
 
 

@@ -38,9 +38,7 @@ def usual_names(policy: Policy) -> tuple[str, ...]:
     """
     backend = backends.load(policy.backend)
     backend.check_policy(policy)
-    if backend.operated is None:
-        return ()
-    names, count = KEY_HOLDERS if backend.keys else AGGREGATORS, backend.operated.seats(policy).count
+    names, count = KEY_HOLDERS if backend.keys else AGGREGATORS, backend.seats(policy).count
     if count > len(names):
         raise ConfigError(f"{count} operators, above the {len(names)} that one machine plays")
     return names[:count]
@@ -92,7 +90,7 @@ class Staff:
         """
         policy = config.policy
         backend = backends.load(policy.backend)
-        wanted = backend.operated.seats(policy).count if backend.operated else 0
+        wanted = backend.seats(policy).count
         if len(identities) != wanted:
             raise ConfigError(
                 f"operators named: {len(identities)}; by its policy the task has {wanted} ({backend.name})"

@@ -182,7 +182,7 @@ class Auditor:
             backend.check_policy(config.policy)
             claim = backend.result(config.policy).claim
             require_claim(claim, self.accepts(config.task), task=config.task, round=config.round)
-            if bool(config.setup) != (backend.operated is not None):
+            if bool(config.setup) != bool(backend.seats(config.policy).count):
                 raise PolicyViolation(f"backend {backend.name!r} has another set-up than the configuration says")
             self._check_setup(backend, config, evidence.setup)
             participants = check_participants(

@@ -109,6 +109,7 @@ CASES = {
     "additive 2 of 4": Case("additive", {"aggregators": 4, "threshold": 2}, SHARED, PHASES[1:], examples=10),
     # Of another distribution, with operators of its own.
     "split": Case("split", {"holders": 3}, SPLIT_PHASES, PHASES[1:], examples=15),
+    "vault": Case("vault", {}, ("advertise", "masked-input", "consistency", "decrypt"), LATE, examples=15),
 }
 ALL = list(CASES)
 HOMOMORPHIC = [name for name in ALL if "decrypt" in CASES[name].phases]

@@ -141,7 +141,7 @@ class Federation:
         }
         self.operator = identity("aggregator")
         kind = backends.load(self.backend)
-        count = kind.operated.seats(self.policy).count if kind.operated else 0
+        count = kind.seats(self.policy).count
         self.holder_names = KEY_HOLDERS[:count] if kind.keys else ()
         self.share_holder_names = AGGREGATORS[:count] if kind.shares else ()
         self.staff_names = (*self.holder_names, *self.share_holder_names)

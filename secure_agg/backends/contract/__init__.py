@@ -4,8 +4,8 @@ A backend declares its *phases*; the roles walk through them. Each phase is one 
 to everybody it asks who is still there, and one response from each. What a phase is *for* decides who handles it.
 Clients are asked in
 
-* ``ADVERTISE``: the role sends the hash D_i of its commitment with the backend's public part; sid follows from
-  all of them.
+* ``ADVERTISE``, always named ``advertise``: the role sends the hash D_i of its commitment with the backend's public
+  part; sid follows from all of them.
 * ``EXCHANGE``: the backend's own business: keys, shares.
 * ``INPUT``: the backend hides the vector; the role opens D_i with it.
 * ``AGREE``: the role fixes and signs the set S, by the backend's ``agreement``; the backend may object.
@@ -16,7 +16,8 @@ and operators, whom the clients have pinned, in
 * ``BEGIN``: they are told which round it is.
 * ``OPERATE``: the backend's own business.
 * ``CONSENT``: they fix and sign the set S.
-* ``OPEN``: key holders, who keep nothing of a round, open the sum from all that is public about it.
+* ``OPEN``, always named ``decrypt``: key holders, who keep nothing of a round, open the sum from all that is public
+  about it.
 
 Once a client or operator has signed a set, every later request carries the quorum's signatures, and the role checks
 them and answers once, durably, before the backend sees the request.
@@ -40,7 +41,6 @@ from secure_agg.backends.contract.aggregator import AggregatorSide, Outcome, Sai
 from secure_agg.backends.contract.backend import (
     Backend,
     KeyedBackend,
-    OperatedBackend,
     ResultRule,
     Seats,
     SharedBackend,
@@ -64,7 +64,6 @@ __all__ = [
     "Letter",
     "Once",
     "Opener",
-    "OperatedBackend",
     "OperatorSide",
     "OptionRule",
     "Outcome",

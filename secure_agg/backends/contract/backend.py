@@ -61,6 +61,21 @@ class ResultRule:
     addends: Callable[[int], int] = int
 
 
+@dataclass(frozen=True)
+class Seats:
+    """How many operators a policy has beside the aggregator.
+
+    Attributes:
+        count: all of them.
+        needed: fewest that a round can begin with.
+        together: they compute together, and have to be in one process.
+    """
+
+    count: int
+    needed: int
+    together: bool = False
+
+
 class Backend(Habits):
     """A way of hiding. One instance serves any number of rounds; it holds no state of any.
 
@@ -118,6 +133,10 @@ class Backend(Habits):
         """What a result is: by default the sum of vectors of values up to ``policy.top``."""
         return ResultRule(policy.top)
 
+    def seats(self, policy: Policy) -> Seats:
+        """How many operators there are beside the aggregator: by default none."""
+        return Seats(0, needed=0)
+
     def hidden_sizes(self, config: RoundConfig) -> range:
         """Sizes in bytes that a hidden vector can have: by default that of the vector itself."""
         size = config.layout.total * ELEMENT_BYTES
@@ -174,36 +193,8 @@ class Backend(Habits):
         """This backend, if it has share holders."""
         return None
 
-    @property
-    def operated(self) -> OperatedBackend | None:
-        """This backend, if it has operators beside the aggregator."""
-        return self.keys or self.shares
 
-
-@dataclass(frozen=True)
-class Seats:
-    """How many operators a policy has beside the aggregator.
-
-    Attributes:
-        count: all of them.
-        needed: fewest that a round can begin with.
-        together: they compute together, and have to be in one process.
-    """
-
-    count: int
-    needed: int
-    together: bool = False
-
-
-class OperatedBackend(Backend):
-    """A backend with operators beside the aggregator: with keys or with shares."""
-
-    @abstractmethod
-    def seats(self, policy: Policy) -> Seats:
-        """How many operators there are; at least one."""
-
-
-class KeyedBackend(OperatedBackend):
+class KeyedBackend(Backend):
     """A backend with key holders: each holds the key, or a part of it, and keeps nothing of a round but that it has
     opened it. The setup of a round is the certificate of the key.
     """
@@ -212,6 +203,10 @@ class KeyedBackend(OperatedBackend):
     def keys(self) -> KeyedBackend:
         """This backend."""
         return self
+
+    def seats(self, policy: Policy) -> Seats:
+        """How many key holders there are: one, unless the backend can split its key."""
+        return Seats(1, needed=1)
 
     @abstractmethod
     def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
@@ -248,7 +243,7 @@ class KeyedBackend(OperatedBackend):
         self.check_key(config, certificate.public, certificate.names)
 
 
-class SharedBackend(OperatedBackend):
+class SharedBackend(Backend):
     """A backend with share holders, who keep the clients' shares and sign the set. The setup of a round says who they
     are, and so it belongs to the evidence. Clients speak once: what they send when they join is all, and binds them.
     """
@@ -257,6 +252,10 @@ class SharedBackend(OperatedBackend):
     def shares(self) -> SharedBackend:
         """This backend."""
         return self
+
+    @abstractmethod
+    def seats(self, policy: Policy) -> Seats:
+        """How many share holders there are."""
 
     @abstractmethod
     def operator(

@@ -24,7 +24,6 @@ from secure_agg.backends.contract import (
     Phase,
     PhaseKind,
     Said,
-    Seats,
     hidden_vector,
 )
 from secure_agg.backends.homomorphic.scheme import Scheme, Summing
@@ -38,7 +37,7 @@ from secure_agg.errors import (
 )
 from secure_agg.protocol.agreement import Agreement
 from secure_agg.protocol.certificate import KeyCertificate
-from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import DECRYPT, Opened
 from secure_agg.protocol.messages import (
     ADVERTISE,
@@ -194,10 +193,6 @@ class HomomorphicBackend(KeyedBackend):
     def usual_bits(self, clients: int) -> int:
         """More bits make ciphertexts larger."""
         return min(USUAL_BITS, super().usual_bits(clients))
-
-    def seats(self, policy: Policy) -> Seats:
-        """One key holder, unless the backend can split its key."""
-        return Seats(1, needed=1)
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
         """Commit, agree, reveal, open."""

@@ -252,7 +252,7 @@ class ServerHome:
         backend = backends.load(policy.backend)
         backend.check_policy(policy)
         check_apart(backend, policy)
-        if backend.operated is None:
+        if not backend.seats(policy).count:
             yield config, b"", {}
             return
         # gRPC is an extra, which only those need who have operators.
@@ -275,7 +275,7 @@ class ServerHome:
         if unknown:
             raise ConfigError(f"where {unknown[0]!r} is does not stand in {self.path / _OPERATORS}")
         endpoints = [Endpoint(places[name].address, cards[name]) for name in names]
-        least = backend.operated.seats(policy).needed
+        least = backend.seats(policy).needed
         with connected(Operators(self._keys, endpoints, self.trust.operators), CONNECT_S, least) as holders:
             yield staffed(config, setup), setup, holders
 
@@ -298,7 +298,7 @@ def check_apart(backend: Backend, policy: Policy) -> None:
     Raises:
         ConfigError: they have to be in one.
     """
-    if backend.operated and backend.operated.seats(policy).together:
+    if backend.seats(policy).together:
         raise ConfigError(f"the operators of backend {backend.name!r} work in one process: no plug-in asks them")
 
 

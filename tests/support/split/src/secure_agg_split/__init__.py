@@ -3,7 +3,7 @@
 It stands for what a stranger writes from the contract alone: share holders of its own, an option, messages, and the
 rule that they sign the set. The holders are trusted to follow the protocol, and not to collude all together.
 
-* ``sides``: its part of each role.
+* ``sides``: its part of each role. ``vault``: a second backend, with a key holder.
 """
 
 from __future__ import annotations

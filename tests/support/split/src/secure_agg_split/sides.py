@@ -96,10 +96,8 @@ class SplitHolder(OperatorSide):
         except (KeyAgreementError, ValueError) as error:
             raise BadShare(f"a share does not open: {error}", culprit=name) from error
         opened, nonce = text[: -size - NONCE_BYTES], text[-size - NONCE_BYTES : -size]
-        if (
-            share.size != self._config.layout.total
-            or commitment_hash(self._config, name, opened, nonce) != letter.hashed
-        ):
+        hashed = commitment_hash(self._config, name, opened, nonce)
+        if share.size != self._config.layout.total or hashed != letter.hashed:
             raise BadShare("a share is not the one announced", culprit=name)
         self._held[name] = Opening(name, opened, nonce), letter.hashed, share
         return letter.hashed
