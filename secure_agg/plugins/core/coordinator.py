@@ -25,8 +25,8 @@ from secure_agg.plugins.core.deadlines import Deadlines
 from secure_agg.plugins.core.history import Entry, History, entry, way_on
 from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.core.participant import EVALUATION, round_shapes
 from secure_agg.plugins.core.phases import Ask, Attempt, one_line
+from secure_agg.plugins.core.training import EVALUATION, round_shapes
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.claims import finding_of
 from secure_agg.protocol.codec import Arrays, model_digest

@@ -12,15 +12,9 @@ but for training.
 from __future__ import annotations
 
 import logging
-import math
-import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
-import numpy.typing as npt
-
-from mpc.keystream import KEY_BYTES
 from secure_agg.errors import (
     AlreadyReleased,
     BadSignature,
@@ -32,18 +26,25 @@ from secure_agg.errors import (
     WrongContext,
     WrongPhase,
 )
-from secure_agg.fl.layers import MAX_SIGNS, Floats, difference, sign_slots, signs
+from secure_agg.fl.layers import Floats
 from secure_agg.plugins.core import hello, parcels
 from secure_agg.plugins.core.guard import Guard
 from secure_agg.plugins.core.instructions import Instructions
-from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec, scalars
 from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.core.training import (
+    EVALUATION,
+    MetricNames,
+    Trained,
+    Update,
+    round_shapes,
+    tell_losses,
+    update_of,
+)
 from secure_agg.plugins.homes.chain import decode_arrays
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.journal import Key
-from secure_agg.protocol.clipping import Clipping
-from secure_agg.protocol.codec import clipped_share, model_digest
-from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
+from secure_agg.protocol.codec import model_digest
+from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.messages import (
     ADVERTISE,
@@ -52,7 +53,6 @@ from secure_agg.protocol.messages import (
     RECEIPT,
     RESULT,
     Received,
-    Wire,
     encode,
     header_limit,
     unpack,
@@ -63,45 +63,12 @@ from secure_agg.roles.memory import bonds
 from secure_agg.roles.memory.attempt import end_attempt
 from secure_agg.tlog.receipt import Receipt
 
-EVALUATION: Final = "-evaluation"
-"""Ends the id of the task whose rounds sum metrics only, beside the task that trains."""
-
 _MAX_FIRST: Final = 4 + MAX_CONFIG + MAX_SETUP.stop
 """Most bytes of a round's first request."""
 _MEMBER: Final = 1 << 16
 """Most bytes of evidence about one member of the cohort."""
 
 _log = logging.getLogger("secure_agg.plugins")
-
-
-@dataclass(frozen=True, eq=False, repr=False)  # arrays have no truth value, and a node's own stay out of its logs
-class Trained:
-    """What local training, or evaluation, has come to.
-
-    Attributes:
-        arrays: of the new model, shaped like those of the one it was trained from; empty for an evaluation.
-        weight: number of examples, 1 to the round's weight limit, see ``FixedPoint.check_weight``.
-        metrics: scalars by name.
-    """
-
-    arrays: Floats
-    weight: int
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class _Update:
-    """What this node's training has come to, as its vector takes it."""
-
-    arrays: Floats
-    weight: int
-    metrics: tuple[str, ...]
-
-
-class MetricNames(Wire, frozen=True):
-    """Names of the metrics in a client's vector, in order. They travel in clear: whoever wrote the app knows them."""
-
-    names: tuple[str, ...]
 
 
 class Participant:
@@ -216,7 +183,7 @@ class Participant:
                 error.phase = ADVERTISE  # of nobody's fault: what is pinned here may be as wrong as what was sent
                 raise
             last, begun = journal.key, self._is_begun(config)
-        update = None if begun else self._train(config, model, train)
+        update = None if begun else update_of(train(), config, model, trains=config.task == self._home.task)
         with home.locked():
             # Another process may have gone on meanwhile. Whoever joins first in an attempt is the one that has joined;
             # whoever has trained too long does not undo a later attempt.
@@ -230,7 +197,7 @@ class Participant:
             )
             journal.add_request(bytes(request.data))
             self._clients = {_key(config): client}
-        self._tell(config, client)
+        tell_losses(home.name, config, client.encoded)
         letters = [envelope.data for envelope in client.outbox]
         return Parcel(parcels.JOINED, (answer, encode(MetricNames(tuple(facts["metrics"]))), *letters)).to_bytes()
 
@@ -279,34 +246,7 @@ class Participant:
             raise AlreadyReleased("this node has trained for another configuration of this attempt", phase=ADVERTISE)
         return True
 
-    def _train(self, config: RoundConfig, model: Floats, train: Callable[[], Trained]) -> _Update:
-        trained, trains = train(), config.task == self._home.task
-        if bool(trained.arrays) != trains:
-            # Its sums would be over the same work as another round's, and over other nodes: a difference shows one's.
-            asked, summed = ("an evaluation", "updates") if trains else ("training", "metrics of an evaluation")
-            raise PolicyViolation(f"{asked} was asked for in a round that sums {summed}", phase=ADVERTISE)
-        metrics = scalars(trained.metrics)
-        arrays: list[npt.NDArray[Any]] = []
-        if trains:
-            step = difference(trained.arrays, model)
-            metrics[CLIPPED] = clipped_share(step, config.policy.clip)
-            arrays = [*step, signs(trained.arrays, sign_slots(model, MAX_SIGNS), MAX_SIGNS)]
-        codec = MetricCodec(config.policy, config.weight_limit)
-        coordinates = codec.encode(metrics, trained.weight, secrets.token_bytes(KEY_BYTES))
-        return _Update([*arrays, coordinates], trained.weight, tuple(metrics))
-
-    def _tell(self, config: RoundConfig, client: Client) -> None:
-        """Say in this node's log what its update and weight have lost on the way into the vector."""
-        if client.encoded is None:
-            return
-        values = sum(math.prod(shape) for shape in config.shapes[:-1])
-        if text := Clipping.of([client.encoded]).text(config.policy.clip, values):
-            _log.warning("%s: %s", self._home.name, text)
-        given, carried = client.encoded.given, client.encoded.weight
-        if given != carried:
-            _log.warning("%s: a weight of %d counts as %d in this round", self._home.name, given, carried)
-
-    def _begin(self, config: RoundConfig, model: Floats, update: _Update) -> None:
+    def _begin(self, config: RoundConfig, model: Floats, update: Update) -> None:
         """Write down what the attempt begins with, in place of the last one, which is over."""
         home = self._home
         self._end_last()
@@ -420,12 +360,6 @@ class Participant:
         except RemoteProtocolError as error:
             error.phase = RESULT
             raise
-
-
-def round_shapes(policy: Policy, model: Floats, *, trains: bool) -> tuple[tuple[int, ...], ...]:
-    """Of a round's vector: the model's arrays and their signs where it trains, and the metrics."""
-    values = (*(array.shape for array in model), (MAX_SIGNS,)) if trains else ()
-    return (*values, (MetricCodec(policy).size,))
 
 
 def _key(config: RoundConfig) -> Key:
