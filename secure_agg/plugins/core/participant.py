@@ -12,7 +12,7 @@ but for training.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from secure_agg.errors import (
@@ -140,13 +140,11 @@ class Participant:
                 return self._join(Received.of(_bounded(request, _MAX_FIRST), MAX_CONFIG), model, train, instructions)
             case parcels.STEP:
                 with self._home.locked():
-                    return self._step(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS))
+                    return self._step(self._copied(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS)))
             case parcels.RESULT:
                 message, receipt, *acceptances = parcel.expect(parcels.RESULT, 2, parcels.MAX_PARTS)
                 with self._home.locked():
-                    return self._result(
-                        Received.of(message, header_limit(self._members)), receipt, self._messages(acceptances)
-                    )
+                    return self._result(message, receipt, self._copied(acceptances))
             case other:
                 raise MalformedMessage(f"a node answers no payload {other!r}")
 
@@ -155,10 +153,12 @@ class Participant:
         known = self._guard.known()
         return (encode(known),) if known else ()
 
-    def _messages(self, parts: Sequence[bytes | memoryview]) -> list[Received]:
-        """Messages that a node may be sent after the first, copied and parsed."""
-        limit = header_limit(self._members)
-        return [Received.of(_bounded(part, 4 + limit), limit) for part in parts]
+    def _copied(self, parts: Sequence[bytes | memoryview]) -> list[bytes]:
+        """Copies of messages that a node may be sent after the first."""
+        return [_bounded(part, 4 + header_limit(self._members)) for part in parts]
+
+    def _received(self, part: bytes | memoryview) -> Received:
+        return Received.of(part, header_limit(self._members))
 
     # --- joining ----------------------------------------------------------------------------------------------
 
@@ -280,9 +280,9 @@ class Participant:
             self._clients = {key: client}
         return key, self._clients[key]
 
-    def _step(self, parts: Sequence[bytes | memoryview]) -> bytes:
+    def _step(self, messages: Sequence[bytes]) -> bytes:
         key, client = self._resumed()
-        request, *receipts = self._messages(parts)
+        request, *receipts = map(self._received, messages)
         self._take(key, client, receipts)
         answer = client.receive(request)
         if answer is None:
@@ -292,7 +292,7 @@ class Participant:
             self._home.journal.drop("update")
         return Parcel(parcels.ANSWER, (answer,)).to_bytes()
 
-    def _take(self, key: Key, client: Client, receipts: Sequence[Received]) -> None:
+    def _take(self, key: Key, client: Client, receipts: Iterable[Received]) -> None:
         """Keep what shows that this node's input was accepted: if it is left out, it can show that too."""
         for receipt in receipts:
             if (phase := receipt.header.phase) != RECEIPT:
@@ -303,8 +303,9 @@ class Participant:
 
     # --- the result -------------------------------------------------------------------------------------------
 
-    def _result(self, message: Received, receipt: bytes | memoryview, acceptances: Sequence[Received]) -> bytes:
+    def _result(self, data: bytes | memoryview, receipt: bytes | memoryview, acceptances: Sequence[bytes]) -> bytes:
         """Verify the round that is over. Whoever was not in it to the end checks it as an outsider does."""
+        message = self._received(data)
         evidence = self._evidence(message.bulk)
         config = evidence.config
         mine = self._home.journal.key == _key(config)
@@ -315,7 +316,7 @@ class Participant:
         if key is None or client is None:
             verified = self._learn(evidence, receipt)
         else:
-            self._take(key, client, acceptances)
+            self._take(key, client, map(self._received, acceptances))
             verified = client.finish(message, Receipt.from_bytes(receipt))
             self._expect(config, verified)
         if mine:
