@@ -12,17 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from mpc import graph
 from mpc.keys import KeyPair
 from secure_agg import backends
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.masking.rules import MASKED_INPUT, SHARE_KEYS
 from secure_agg.local.rounds import LocalRound
-from secure_agg.protocol.certificate import KeyCertificate, setup_digest
+from secure_agg.local.staff import Staff, staffed
 from secure_agg.protocol.config import Option, Policy, RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import ADVERTISE, Envelope
@@ -174,27 +172,22 @@ class Federation:
         chosen = tuple(Option(name, value) for name, value in sorted((options or {}).items()))
         policy = Policy.default(clients, bits=bits, backend=backend, options=chosen, max_clients=headroom)
         kind = backends.load(backend)
-        holding = tuple(f"holder-{i:02d}" for i in range(kind.holders(policy)))
-        sharing = tuple(f"sharing-{i:02d}" for i in range(kind.aggregators(policy)))
+        holding = tuple(f"holder-{i:02d}" for i in range(kind.keys.seats(policy).count if kind.keys else 0))
+        sharing = tuple(f"sharing-{i:02d}" for i in range(kind.shares.seats(policy).count if kind.shares else 0))
         roster = Roster({name: identity(name).public for name in names})
         operators = Roster({name: identity(name).public for name in (OPERATOR, *holding, *sharing)})
         trust = Trust({_TASK: TaskTrust(roster, policy)}, operators)
         config = RoundConfig.create(
             task=_TASK, round=0, policy=policy, cohort=roster, shapes=((params,),), operators=operators
         )
-        if sharing:
-            keys = [ChannelKey.issue(identity(name), channel(name).public) for name in sharing]
-            setup = AggregatorSet.of(keys).to_bytes()
-            config = msgspec.structs.replace(config, setup=setup_digest(setup))
-            return Federation(names, trust, config, setup, sharing=sharing)
-        if not holding:
-            return Federation(names, trust, config)
-        openers = kind.generate(config, holding)
-        public = openers[holding[0]].public
-        certificate = KeyCertificate.issue(backend, _TASK, public, [identity(name) for name in holding])
-        setup = certificate.to_bytes()
-        holders = {name: KeyHolder(identity(name), trust, openers[name], certificate) for name in holding}
-        return Federation(names, trust, msgspec.structs.replace(config, setup=setup_digest(setup)), setup, holders)
+        staff = Staff.of(
+            config,
+            {name: identity(name) for name in (*holding, *sharing)},
+            channels={name: channel(name) for name in sharing},
+        )
+        roles = staff.roles(trust)
+        holders = {name: role for name, role in roles.items() if isinstance(role, KeyHolder)}
+        return Federation(names, trust, staffed(config, staff.setup), staff.setup, holders, sharing)
 
     def aggregator(self) -> Aggregator:
         """The aggregator, before it starts."""

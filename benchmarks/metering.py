@@ -14,9 +14,11 @@ from benchmarks.core.memory import give_back, growth
 from benchmarks.federation import Federation
 from benchmarks.rounds.cells import AGGREGATOR, CLIENT, VERIFY
 from secure_agg.local.rounds import LocalRound
-from secure_agg.protocol.messages import RESULT, Envelope, peek
+from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.messages import RESULT, Envelope, Incoming, peek
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Verified
+from secure_agg.roles.driver import finished
 from secure_agg.roles.keyholder import KeyHolder
 from secure_agg.roles.operators import OperatorRole
 from secure_agg.roles.shareholder import ShareHolder
@@ -134,6 +136,14 @@ class MeteredRound(CountedRound):
         """As in any round."""
         return self.meter(CLIENT, phase, lambda: super(MeteredRound, self).answer(request, phase))
 
+    def run(self) -> Evidence:
+        """As in any round."""
+        requests = self.aggregator.start()
+        while requests:
+            self.exchange(requests)
+            requests = self.aggregator.advance()
+        return finished(self.aggregator).evidence
+
     def exchange(self, requests: Sequence[Envelope]) -> None:
         """As in any round."""
         if not self.aggregator.asks_operators or not requests:
@@ -160,7 +170,7 @@ class _MeteredAggregator(Aggregator):
         )
         self._meter = meter
 
-    def receive(self, data: bytes | memoryview) -> list[Envelope]:
+    def receive(self, data: Incoming) -> list[Envelope]:
         if self.asks_operators:
             return super().receive(data)
         return self._meter.meter(AGGREGATOR, self.state, lambda: super(_MeteredAggregator, self).receive(data))

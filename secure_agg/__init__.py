@@ -28,7 +28,7 @@ import logging
 from secure_agg._version import __version__
 from secure_agg.errors import ClippingWarning, PrecisionWarning, SecureAggError, SecureAggWarning, VerificationError
 from secure_agg.ledger.log import Ledger
-from secure_agg.local.rounds import Result, aggregate
+from secure_agg.local.aggregate import Result, aggregate
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof

@@ -27,7 +27,7 @@ from mpc import graph
 from secure_agg.backends.masking.rules import MASKED_INPUT, UNMASK
 from secure_agg.backends.packed import carrier
 from secure_agg.local.rounds import LocalRound
-from secure_agg.protocol.messages import Envelope
+from secure_agg.protocol.messages import Envelope, Incoming, Received
 from secure_agg.roles.aggregator import Aggregator
 
 _MEMORY_EVERY: Final = 8
@@ -56,14 +56,15 @@ class MeteredAggregator(Aggregator):
         self.hashing: list[float] = []
         self.kept: list[int] = []
 
-    def receive(self, data: bytes | memoryview) -> list[Envelope]:
+    def receive(self, data: Incoming) -> list[Envelope]:
         """As any aggregator."""
         if self.state != MASKED_INPUT:
             return super().receive(data)
+        raw = data.data if isinstance(data, Received) else data
         if self._memory:
             self._taken += 1
-            return super().receive(data) if self._taken % _MEMORY_EVERY != 1 else self._receive_traced(data)
-        self.hashing.append(timed(lambda: hashlib.sha256(data).digest()))
+            return super().receive(data) if self._taken % _MEMORY_EVERY != 1 else self._receive_traced(raw)
+        self.hashing.append(timed(lambda: hashlib.sha256(raw).digest()))
         start = time.perf_counter()
         sent = super().receive(data)
         self.ingest.append(time.perf_counter() - start)

@@ -13,7 +13,7 @@ from benchmarks.he.lattice import exact_row
 from benchmarks.he.options import HeOptions
 from benchmarks.report.report import Row
 from benchmarks.timing import Samples
-from secure_agg.backends.paillier import MODULUS_BITS
+from secure_agg.backends.paillier import MODULUS
 from secure_agg.local.rounds import LocalRound
 
 BACKENDS: Final = ("plain", "masking", "bfv", "ckks", "paillier")
@@ -66,7 +66,7 @@ def oracle(updates: list[npt.NDArray[Any]], bits: int, clip: float) -> npt.NDArr
 
 def measure(backend: str, params: int, options: HeOptions) -> Measured:
     """One round of ``CLIENTS`` clients with different updates, with a fresh key where the backend has one."""
-    chosen = {MODULUS_BITS: options.modulus_bits} if backend == "paillier" else {}
+    chosen = {MODULUS.name: options.modulus_bits} if backend == "paillier" else {}
     federation = Federation.of(
         CLIENTS, params, options.bits, backend=backend, options=chosen, headroom=max(options.clients, CLIENTS)
     )

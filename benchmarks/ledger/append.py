@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from benchmarks.report.report import Row, Target
 from benchmarks.timing import Samples, interleaved
 from secure_agg.ledger.log import Ledger
-from secure_agg.local.rounds import aggregate
+from secure_agg.local.aggregate import aggregate
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 

@@ -15,8 +15,8 @@ from benchmarks.timing import Samples, interleaved
 from secure_agg.backends.crypten import rules
 from secure_agg.backends.crypten.engine.jobs import Layout, NormBound, Range, Result
 from secure_agg.backends.crypten.engine.launcher import Parties
-from secure_agg.local.rounds import Result as RoundResult
-from secure_agg.local.rounds import aggregate
+from secure_agg.local.aggregate import Result as RoundResult
+from secure_agg.local.aggregate import aggregate
 
 _WORDS: Final = 1 << 64
 _POISONED: Final = 3.0

@@ -40,7 +40,7 @@ def federation(setting: Setting) -> Federation:
 
 def lost_at(setting: Setting) -> str:
     """The phase at which clients are lost: before their input, which is all they ever say to some backends."""
-    return ADVERTISE if backends.load(setting.backend).operated else MASKED_INPUT
+    return ADVERTISE if backends.load(setting.backend).shares else MASKED_INPUT
 
 
 class Rounds:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from mpc.paillier import paillier
+from mpc.paillier.montgomery import LIMB_BITS
 from mpc.paillier.packing import HEADER_BYTES
-from mpc.paillier.paillier import PaillierError, PublicKey
-from mpc.paillier.threshold import ThresholdKey
+from mpc.paillier.paillier import PublicKey
+from mpc.paillier.threshold import MAX_MEMBERS, ThresholdKey
 from secure_agg import extras
-from secure_agg.backends.contract import AggregatorSide, Opener, TrustStatement
+from secure_agg.backends.contract import AggregatorSide, Opener, OptionRule, Seats, TrustStatement
 from secure_agg.backends.homomorphic import coordinates
 from secure_agg.backends.homomorphic.backend import HomomorphicAggregator, HomomorphicBackend, read_checked
 from secure_agg.backends.homomorphic.paillier_scheme import (
@@ -21,19 +22,30 @@ from secure_agg.backends.homomorphic.paillier_scheme import (
     read_public,
     restore,
 )
-from secure_agg.backends.homomorphic.scheme import Scheme
 from secure_agg.errors import BadKey, ConfigError
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.messages import ADVERTISE
 
-MODULUS_BITS: Final = "modulus_bits"
-HOLDERS: Final = "holders"
-THRESHOLD: Final = "threshold"
-_OPTIONS: Final = (HOLDERS, MODULUS_BITS, THRESHOLD)
+MODULUS: Final = OptionRule(
+    "modulus_bits",
+    paillier.MIN_BITS,
+    paillier.MAX_BITS,
+    "length of the modulus",
+    paillier.DEFAULT_BITS,
+    step=2 * LIMB_BITS,
+)
+HOLDERS: Final = OptionRule("holders", 1, MAX_MEMBERS, "key holders among whom the key is split", 1)
+THRESHOLD: Final = OptionRule(
+    "threshold",
+    1,
+    MAX_MEMBERS,
+    "key holders that open a sum together",
+    usual="a majority; two such groups share two",
+)
 
 
 class PaillierBackend(HomomorphicBackend):
-    """Options: ``modulus_bits`` (3072), ``holders`` of the key (1), ``threshold`` of them that decrypt (a majority)."""
+    """One key holder, or a committee of which a threshold decrypts."""
 
     name = "paillier"
     trust = TrustStatement(
@@ -46,40 +58,27 @@ class PaillierBackend(HomomorphicBackend):
         "million parameters",
     )
 
+    options = (MODULUS, HOLDERS, THRESHOLD)
+
     def check_policy(self, policy: Policy) -> None:
-        """Modulus from 2048 to 8192 bits; of n holders t decrypt together, where 2t − n > 1.
+        """Of n holders t decrypt together, where 2t − n > 1.
 
         Members answer once for each round, but see no set signed. Any two groups of t share 2t − n members, and one
         of them at least has to be honest, or the aggregator could have two sums opened that differ by one client.
         """
-        unknown = [option.name for option in policy.options if option.name not in _OPTIONS]
-        if unknown:
-            raise ConfigError(f"backend 'paillier' has no option {unknown[0]!r}: {', '.join(_OPTIONS)}")
-        holders, threshold = self.holders(policy), self._threshold(policy)
-        if holders < 1 or not 1 <= threshold <= holders or (holders > 1 and 2 * threshold - holders < 2):
+        super().check_policy(policy)
+        seats = self.seats(policy)
+        holders, threshold = seats.count, seats.needed
+        if threshold > holders or (holders > 1 and 2 * threshold - holders < 2):
             raise ConfigError(
                 f"a threshold of {threshold} among {holders} key holders: any two sets that open a sum must share two "
                 "members, so that one corrupt member does not open two"
             )
-        try:
-            paillier.check_bits(self._bits(policy))
-        except PaillierError as error:
-            raise ConfigError(str(error)) from error
 
-    def holders(self, policy: Policy) -> int:
-        """The option ``holders``."""
-        return policy.option(HOLDERS, 1)
-
-    def operators_needed(self, policy: Policy) -> int:
-        """The threshold."""
-        return self._threshold(policy)
-
-    def _threshold(self, policy: Policy) -> int:
-        holders = self.holders(policy)
-        return policy.option(THRESHOLD, 1 if holders == 1 else (holders + 1) // 2 + 1)
-
-    def _bits(self, policy: Policy) -> int:
-        return policy.option(MODULUS_BITS, paillier.DEFAULT_BITS)
+    def seats(self, policy: Policy) -> Seats:
+        """The options ``holders`` and ``threshold``."""
+        holders = HOLDERS.of(policy)
+        return Seats(holders, needed=THRESHOLD.of(policy, 1 if holders == 1 else (holders + 1) // 2 + 1))
 
     def scheme(self, config: RoundConfig, public: bytes) -> PaillierScheme:
         """Packed for this round's sums."""
@@ -87,21 +86,20 @@ class PaillierBackend(HomomorphicBackend):
         return PaillierScheme(config, self._key(config.policy, public))
 
     def _key(self, policy: Policy, public: bytes) -> PublicKey | ThresholdKey:
-        key = read_public(public, self._bits(policy))
-        committee = self.holders(policy) > 1
-        if committee != hasattr(key, "threshold") or getattr(key, "threshold", 1) != self._threshold(policy):
+        key, seats = read_public(public, MODULUS.of(policy)), self.seats(policy)
+        if (seats.count > 1) != hasattr(key, "threshold") or getattr(key, "threshold", 1) != seats.needed:
             raise BadKey("the key is not split as the policy says", phase=ADVERTISE)
         return key
 
-    def check_holders(self, scheme: Scheme, names: tuple[str, ...]) -> None:
+    def check_key(self, config: RoundConfig, public: bytes, holders: tuple[str, ...]) -> None:
         """A committee's key names its members."""
-        members = getattr(getattr(scheme, "key", None), "members", names)
-        if members != names:
-            raise BadKey(f"the key is shared among {members}, and {names} vouch for it", phase=ADVERTISE)
+        members = getattr(self.scheme(config, public).key, "members", holders)
+        if members != holders:
+            raise BadKey(f"the key is shared among {members}, and {holders} vouch for it", phase=ADVERTISE)
 
     def hidden_sizes(self, config: RoundConfig) -> range:
         """One size."""
-        bits = self._bits(config.policy)
+        bits = MODULUS.of(config.policy)
         size = HEADER_BYTES + packing(config, bits).ciphertexts(coordinates.length(config)) * bits // 4
         return range(size, size + 1)
 
@@ -109,18 +107,18 @@ class PaillierBackend(HomomorphicBackend):
         """With a split key it keeps the ciphertexts for the committee."""
         certificate = read_checked(setup)
         scheme = self.scheme(config, certificate.public)
-        if self.holders(config.policy) > 1:
+        if HOLDERS.of(config.policy) > 1:
             return CommitteeAggregator(scheme, certificate)
         return HomomorphicAggregator(scheme, certificate)
 
     def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
         """A fresh key; the caller is its dealer."""
         extras.require("paillier")
-        return deal(self._bits(config.policy), self._threshold(config.policy), holders)
+        return deal(MODULUS.of(config.policy), self.seats(config.policy).needed, holders)
 
     def opener(self, policy: Policy, data: bytes) -> Opener:
         """A whole key or a share, as the policy says."""
         extras.require("paillier")
-        opener = restore(data, self._bits(policy))
+        opener = restore(data, MODULUS.of(policy))
         self._key(policy, opener.public)
         return opener

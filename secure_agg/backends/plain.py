@@ -15,40 +15,32 @@ from secure_agg.backends.contract import (
     Backend,
     ClientSide,
     Hidden,
+    Joining,
     Once,
+    Outcome,
     Phase,
     PhaseKind,
-    Session,
+    Said,
     TrustStatement,
 )
 from secure_agg.backends.packed import carrier
 from secure_agg.errors import MalformedMessage
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, Message
+from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
+from zk.commitment import Commitment
 
 MASKED_INPUT = "masked-input"
-
-
-def _empty(part: bytes, phase: str, name: str) -> None:
-    if part:
-        raise MalformedMessage("backend 'plain' sends nothing of its own", phase=phase, culprit=name)
 
 
 class _Client(ClientSide):
     def __init__(self, config: RoundConfig) -> None:
         self._form = carrier(config)
 
-    def advertise(self) -> bytes:
-        return b""
-
-    def begin(self, session: Session) -> None:
-        pass
+    def join(self, commitment: Commitment, nonce: bytes, vector: Vector) -> Joining:
+        return Joining(nonce)
 
     def hide(self, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
         return lambda vector: (b"", self._form.to_bytes(self._form.load(vector)))
-
-    def agree(self, survivors: tuple[str, ...]) -> None:
-        pass
 
 
 class _Aggregator(AggregatorSide):
@@ -56,21 +48,14 @@ class _Aggregator(AggregatorSide):
         self._form = carrier(config)
         self._sum = self._form.zero()
 
-    def receive_advertisement(self, name: str, part: bytes) -> None:
-        _empty(part, ADVERTISE, name)
+    def take(self, phase: str, said: Said) -> None:
+        if said.part:
+            raise MalformedMessage("backend 'plain' sends nothing of its own", phase=phase, culprit=said.name)
+        if phase == MASKED_INPUT:
+            self._form.add(self._sum, said.message.bulk, phase=phase, culprit=said.name)
 
-    def begin(self, session: Session) -> None:
-        pass
-
-    def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
-        _empty(part, MASKED_INPUT, name)
-        self._form.add(self._sum, message.bulk, phase=MASKED_INPUT, culprit=name)
-
-    def agree(self, survivors: tuple[str, ...]) -> None:
-        pass
-
-    def total(self) -> Vector:
-        return self._form.unload(self._sum, phase=MASKED_INPUT)
+    def outcome(self) -> Outcome:
+        return Outcome(self._form.unload(self._sum, phase=MASKED_INPUT))
 
 
 class PlainBackend(Backend):
@@ -92,10 +77,6 @@ class PlainBackend(Backend):
             Phase(MASKED_INPUT, PhaseKind.INPUT),
             Phase(CONSISTENCY, PhaseKind.AGREE),
         )
-
-    def check_advertisement(self, name: str, part: bytes) -> None:
-        """There is no public part."""
-        _empty(part, ADVERTISE, name)
 
     def hidden_sizes(self, config: RoundConfig) -> range:
         """One size, of the packed vector."""

@@ -20,6 +20,7 @@ from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import PHASE_S, ServerHome
 from secure_agg.protocol.config import Option, Policy
+from secure_agg.protocol.habits import USUAL
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.trust import Trust
 
@@ -94,13 +95,20 @@ def init(
             help="A client that has made its own key with 'secure-agg keygen', and makes its home with 'join'.",
         ),
     ] = None,
-    backend: Annotated[str, typer.Option(metavar="NAME", help="See 'secure-agg backends'.")] = "masking",
-    aggregators: Annotated[
-        int | None, typer.Option(metavar="K", help="How many hold a share of each update; for additive.")
+    backend: Annotated[str, typer.Option(metavar="NAME", help="See 'secure-agg backends'.")] = USUAL,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="NAME=VALUE",
+            help="A setting of the backend's own, as 'secure-agg backends' shows them; one for each.",
+        ),
     ] = None,
     parameters: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Parameters of the model that are averaged; for bfv, ckks and paillier."),
+        typer.Option(
+            min=1, metavar="N", help="Parameters of the model that are averaged; for a backend with key holders."
+        ),
     ] = None,
     clip: Annotated[float, typer.Option(metavar="C", help="An update's values are clipped to [-C, C].")] = 1.0,
     bits: Annotated[
@@ -165,11 +173,10 @@ def init(
         tau=server_tau,
     )
     start = digest_argument(start_model) if start_model is not None else None
-    given = () if aggregators is None else (Option("aggregators", aggregators),)
     policy = Policy.default(
         len(clients or []) + len(keys),
         backend=backend,
-        options=given,
+        options=_options(options or []),
         clip=clip,
         bits=bits,
         max_error=max_error,
@@ -336,6 +343,19 @@ def _shown(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool) 
         return {"any_model": "ANY: whatever the server hands out; a crafted model makes the sum show single records"}
     free = "not pinned: the first model is the server's choice, --start-model pins it"
     return {"start_model": start.hex() if start else free, "server_optimizer": f"{optimizer}, at each node"}
+
+
+def _options(given: list[str]) -> tuple[Option, ...]:
+    """Settings of a backend, in order of their names."""
+    settings: dict[str, int] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not equals or not name or not text.isdecimal():
+            raise ConfigError(f"--option {pair!r} is not of the form NAME=VALUE, with a whole number")
+        if name in settings:
+            raise ConfigError(f"option {name!r} is given twice")
+        settings[name] = int(text)
+    return Option.list(settings)
 
 
 def _keys(given: list[str]) -> dict[str, bytes]:

@@ -1,4 +1,6 @@
 """One process that plays all roles: for simulation, and for the trust that its operator has anyway.
 
-``rounds`` has ``aggregate``; ``keystore`` keeps keys in files, ``dealing`` makes those of committees.
+* ``aggregate``: a whole round in one call; ``asked`` is what it asks for, ``book`` where it is written down.
+* ``rounds``: carries messages between roles. ``report``: what that has cost.
+* ``staff``: the operators of a round. ``dealing``: makes keys of committees. ``keystore`` keeps keys in files.
 """

@@ -7,35 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from secure_agg import backends
-from secure_agg.backends.contract import Backend, Opener
+from secure_agg.backends.contract import KeyedBackend
 from secure_agg.errors import ConfigError
-from secure_agg.protocol.certificate import KeyCertificate, setup_digest
+from secure_agg.local.staff import Staff, staffed
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
-from secure_agg.protocol.identity import Identity, in_id_order
+from secure_agg.protocol.identity import Identity
+from secure_agg.roles.task import Task
 from secure_agg.roles.trust import Trust
 
 
-def check_holders(pins: Trust, task: str, names: Sequence[str]) -> Backend:
+def check_holders(pins: Trust, task: str, names: Sequence[str]) -> KeyedBackend:
     """See that a task has this many key holders.
 
     Raises:
-        ConfigError: the task is not pinned, or its policy wants another number.
+        ConfigError: the task is not pinned, or its policy wants another number, or none.
     """
     if task not in pins.tasks:
         raise ConfigError(f"task {task!r} is not pinned: {', '.join(map(repr, pins.tasks)) or 'no task is'}")
     policy = pins.task(task).policy
     backend = backends.load(policy.backend)
     backend.check_policy(policy)
-    wanted = backend.holders(policy)
-    if len(names) != wanted:
+    keyed = backend.keys
+    wanted = keyed.seats(policy).count if keyed else 0
+    if keyed is None or len(names) != wanted:
         raise ConfigError(f"key holders named: {len(names)}; by its policy the task has {wanted} ({backend.name})")
-    return backend
+    return keyed
 
 
-def deal(pins: Trust, task: str, parameters: int, holders: Mapping[str, Identity]) -> tuple[dict[str, Opener], bytes]:
+def deal(pins: Trust, task: str, parameters: int, holders: Mapping[str, Identity]) -> Staff:
     """A fresh key for a pinned task.
 
     Args:
@@ -45,31 +45,19 @@ def deal(pins: Trust, task: str, parameters: int, holders: Mapping[str, Identity
         holders: the pinned operators who hold it, by id.
 
     Returns:
-        Each holder's secret by its id, and the certificate that all of them sign, which is the rounds' setup.
+        The holders with their secrets, and the certificate that all of them sign, which is the rounds' setup.
 
     Raises:
         ConfigError: see ``check_holders``; or the model has a size that the policy or the backend refuses.
     """
     backend = check_holders(pins, task, list(holders))
     config = _config(pins, task, parameters)
-    openers = backend.generate(config, in_id_order(holders))
-    public = next(iter(openers.values())).public
-    setup = KeyCertificate.issue(backend.name, task, public, list(holders.values())).to_bytes()
-    config = msgspec.structs.replace(config, setup=setup_digest(setup))
-    backend.check_setup(config, setup, pins.operators)  # as every client will
-    return openers, setup
+    staff = Staff.of(config, holders)
+    backend.check_setup(staffed(config, staff.setup), staff.setup, pins.operators)  # as every client will
+    return staff
 
 
 def _config(pins: Trust, task: str, parameters: int) -> RoundConfig:
     """Any round of the task: a key depends on its policy and on the number of elements only."""
-    policy = pins.task(task).policy
-    beacon = NO_DIGEST if policy.cohort_size else b""
-    return RoundConfig.create(
-        task=task,
-        round=0,
-        policy=policy,
-        cohort=pins.cohort(task, beacon),
-        shapes=((parameters,),),
-        beacon=beacon,
-        operators=pins.operators,
-    )
+    beacon = NO_DIGEST if pins.task(task).policy.cohort_size else b""
+    return Task(task, pins).next_round(((parameters,),), beacon=beacon)

@@ -152,7 +152,10 @@ def load(path: Path, policy: Policy, *, task: str, holder: str, passphrase: str)
     except InvalidTag:
         raise ConfigError(f"key file {path} does not open: the passphrase is wrong, or the file was altered") from None
     try:
-        opener = backends.load(policy.backend).opener(policy, secret)
+        keyed = backends.load(policy.backend).keys
+        if keyed is None:
+            raise ConfigError(f"backend {policy.backend!r} has no key holders")
+        opener = keyed.opener(policy, secret)
     except RemoteProtocolError as error:
         raise ConfigError(f"key file {path} holds a key for another policy than the task's: {error}") from None
     if public_digest(opener.public) != header.public:

@@ -54,7 +54,7 @@ from secure_agg.protocol.messages import (
 )
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
-from secure_agg.roles.session import open_commitment, open_session
+from secure_agg.roles.participants import open_commitment, open_session
 from secure_agg.roles.trust import TaskTrust, Trust
 from zk import commitment
 from zk.commitment import randomness_length

@@ -5,7 +5,8 @@
 * ``habits``: what a backend says of a policy that leaves it to the backend.
 * ``messages``, ``requests``, ``ready``: typed, strict wire messages, which any thread may read. ``codec``,
   ``clipping``: floats to small integers and back.
-* ``agreement``, ``certificate``: who signs which set of participants; who certifies an encryption key.
+* ``session``, ``agreement``, ``certificate``: who takes part; who signs which set of them; who certifies an encryption
+  key.
 * ``evidence``, ``claims``: all an auditor needs, the ledger's record, and what a result claims to be.
 * ``fault``, ``refusal``: proofs that a party broke the protocol; a library's exception as a refusal of a message.
 """

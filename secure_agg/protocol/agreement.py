@@ -15,59 +15,11 @@ from dataclasses import dataclass
 from mpc.framing import frame, integer
 from mpc.ring import Vector, byte_view
 from secure_agg.errors import BadSignature, DuplicateMessage, PolicyViolation, TooFewClients, UnknownSender
-from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import in_id_order, is_id_order, verify_signature
-from secure_agg.protocol.messages import CONSISTENCY, Opening, Signature, SignedAdvertisement, Statement, StatementEntry
+from secure_agg.protocol.messages import CONSISTENCY, Signature, Statement, StatementEntry
+from secure_agg.protocol.session import Session
 from zk import merkle
-from zk.commitment import Commitment
 from zk.transcript import digest
-
-
-@dataclass(frozen=True)
-class Session:
-    """A round once its participants are fixed.
-
-    Attributes:
-        config: the round's.
-        sid: 32 bytes that everything from now on is bound to.
-        members: U, the ids of those who advertised, in id order.
-        keys: their identity keys.
-        commitment_hashes: their D_i.
-        parts: the backend's part of each advertisement.
-        advertisements: as they were signed.
-        signers: the operators who sign the set, where they and not the members do.
-    """
-
-    config: RoundConfig
-    sid: bytes
-    members: tuple[str, ...]
-    keys: Mapping[str, bytes]
-    commitment_hashes: Mapping[str, bytes]
-    parts: Mapping[str, bytes]
-    advertisements: Mapping[str, SignedAdvertisement]
-    signers: Mapping[str, bytes]
-
-    @property
-    def quorum(self) -> int:
-        """t_sig: the same in every attempt and view of the round."""
-        return self.config.policy.quorum(self.config.cohort_size)
-
-
-@dataclass(frozen=True)
-class Participants:
-    """Who is summed in a round, as its members signed it.
-
-    Attributes:
-        session: the round once its advertisers were fixed.
-        openings: of S, in id order.
-        commitments: what they open to.
-        root: of the statement that the quorum signed.
-    """
-
-    session: Session
-    openings: tuple[Opening, ...]
-    commitments: tuple[Commitment, ...]
-    root: bytes
 
 
 @dataclass(frozen=True)
@@ -174,3 +126,19 @@ class Agreement:
             if signature.name not in ballot.voters:
                 raise BadSignature(f"{signature.name!r} signed but has no say in the set", phase=CONSISTENCY)
             ballot.check(signature)
+
+
+class SignedByOperators(Agreement):
+    """The operators sign the set, over the commitment hashes that its members have signed: all of them do."""
+
+    def entry(self, session: Session, name: str, commitment: bytes) -> StatementEntry:
+        """A member's commitment hash, whatever it commits to."""
+        return StatementEntry(name, session.commitment_hashes[name])
+
+    def quorum(self, session: Session) -> int:
+        """All."""
+        return len(session.signers)
+
+    def voters(self, session: Session, statement: Statement) -> Mapping[str, bytes]:
+        """Those whom the setup names."""
+        return session.signers

@@ -4,6 +4,7 @@ check is the auditor's.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import Final
@@ -218,6 +219,10 @@ def _signatures(data: msgspec.Raw, config: RoundConfig) -> tuple[Signature, ...]
     return decode_list(Signature, data, max(config.cohort_size, MAX_OPERATORS), _LEAST_SIGNATURE)
 
 
+def _sums(bulk: memoryview) -> Vector:
+    return np.frombuffer(bulk, dtype="<u4").astype(np.uint32, copy=False)
+
+
 def _raw(entries: tuple[Wire, ...]) -> msgspec.Raw:
     return msgspec.Raw(msgspec.msgpack.encode(entries))
 
@@ -226,6 +231,9 @@ def _raw(entries: tuple[Wire, ...]) -> msgspec.Raw:
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Everything public about a round: enough to recompute the result and check it, with nothing secret in it.
+
+    It is encoded once: what was decoded keeps what it came as, and what is put together keeps its encoding from the
+    first time on that it is asked for. ``sums`` is a view of that then, so that no memory is taken twice.
 
     Attributes:
         config: the round's.
@@ -263,6 +271,11 @@ class Evidence:
 
     def to_bytes(self) -> bytes:
         """The canonical encoding; its SHA-256 is the evidence's name."""
+        encoded = self._encoded
+        return encoded if isinstance(encoded, bytes) else bytes(encoded)
+
+    @functools.cached_property
+    def _encoded(self) -> bytes | memoryview:
         header = _EvidenceHeader(
             version=RECORD_VERSION,
             config=self.config.to_bytes(),
@@ -274,16 +287,20 @@ class Evidence:
             attestation=_raw(self.attestation),
             result_model=self.result_model,
         )
-        return pack(encode(header), ring.byte_view(self.sums))
+        encoded = pack(encode(header), ring.byte_view(self.sums))
+        object.__setattr__(self, "sums", _sums(memoryview(encoded)[len(encoded) - self.sums.nbytes :]))
+        return encoded
 
     @staticmethod
     def from_bytes(data: bytes | memoryview) -> Evidence:
-        """Decode strictly; check nothing else. The sums stay a view of ``data``.
+        """Decode strictly; check nothing else. The evidence keeps ``data``, and its sums are a view of it.
 
         Raises:
             VerificationError: not a canonical bundle of a known version, or of another size than its configuration
                 says.
         """
+        if isinstance(data, memoryview) and not data.readonly:
+            data = bytes(data)  # nobody changes it after it was checked
         try:
             raw, bulk = unpack(data, MAX_HEADER)
             header = decode(_EvidenceHeader, raw, len(raw))
@@ -299,7 +316,7 @@ class Evidence:
         if len(raw) > most:
             raise VerificationError(f"{len(raw)} bytes about {members} members, above {most}")
         try:
-            return Evidence(
+            evidence = Evidence(
                 config=config,
                 cohort=decode_list(CohortMember, header.cohort, members, _LEAST_MEMBER),
                 advertisements=_advertisements(header.advertisements, config),
@@ -307,12 +324,18 @@ class Evidence:
                 agreement=_signatures(header.agreement, config),
                 setup=header.setup,
                 attestation=_signatures(header.attestation, config),
-                sums=np.frombuffer(bulk, dtype="<u4").astype(np.uint32, copy=False),
+                sums=_sums(bulk),
                 result_model=header.result_model,
             )
         except MalformedMessage as error:
             raise VerificationError(f"this is no evidence: {error}") from error
+        evidence.__dict__["_encoded"] = data  # in canonical form, as has been checked
+        return evidence
 
     def digest(self) -> bytes:
         """SHA-256 of the encoding."""
-        return hashlib.sha256(self.to_bytes()).digest()
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> bytes:
+        return hashlib.sha256(self._encoded).digest()

@@ -146,6 +146,50 @@ class Header(Wire, frozen=True):
     signature: bytes
 
 
+class Received:
+    """A message as it came, parsed once: whoever takes it in makes this of it, and hands it on to whoever checks it.
+
+    Nothing in it is believed before ``read``.
+
+    Attributes:
+        data: as received.
+        header: decoded strictly.
+        bulk: a view of ``data``.
+    """
+
+    __slots__ = ("bulk", "data", "header")
+
+    def __init__(self, data: bytes | memoryview, header: Header, bulk: memoryview) -> None:
+        """Use ``of``."""
+        self.data, self.header, self.bulk = data, header, bulk
+
+    def __repr__(self) -> str:
+        header = self.header
+        return f"Received({header.phase!r} of {header.sender!r} for {header.recipient!r}, {len(self.data)} bytes)"
+
+    @staticmethod
+    def of(data: Incoming, limit: int, *, phase: str = "") -> Received:
+        """Parse a message, or take one that was parsed already.
+
+        Args:
+            limit: most bytes of a header.
+            phase: awaited, for errors.
+
+        Raises:
+            MalformedMessage: too short for its own header, a header above ``limit`` bytes, or none.
+        """
+        if isinstance(data, Received):
+            if (size := len(data.data) - len(data.bulk) - _LENGTH_BYTES) > limit:
+                raise MalformedMessage(f"a header has {size} bytes, above {limit}")
+            return data
+        header, bulk = unpack(data, limit)
+        return Received(data, decode(Header, header, limit, phase=phase), bulk)
+
+
+Incoming = bytes | memoryview | Received
+"""A message as a party is handed it: raw, or parsed by who has looked at it before."""
+
+
 class Message(NamedTuple):
     """A message whose form, addressee and signature have been checked. ``bulk`` is a view of what was received."""
 
@@ -156,6 +200,11 @@ class Message(NamedTuple):
     def body(self) -> bytes:
         """The phase's own content."""
         return self.header.body
+
+
+def digest_of(bulk: bytes | memoryview) -> bytes:
+    """What a header says of its bulk: SHA-256; empty where there is none."""
+    return hashlib.sha256(bulk).digest() if len(bulk) else b""
 
 
 def signed_bytes(
@@ -176,20 +225,19 @@ def write(
 ) -> bytes:
     """Sign and encode a message. ``bulk_digest`` is the bulk's SHA-256, where it has been computed already."""
     if bulk_digest is None:
-        bulk_digest = hashlib.sha256(bulk).digest() if len(bulk) else b""
+        bulk_digest = digest_of(bulk)
     signature = identity.sign(signed_bytes(session, phase, identity.name, recipient, body, bulk_digest))
     header = Header(VERSION, session, phase, identity.name, recipient, body, bulk_digest, signature)
     return pack(encode(header), bulk)
 
 
 def peek(data: bytes | memoryview, limit: int) -> Header:
-    """Decode a message's header without believing a word of it."""
-    header, _ = unpack(data, limit)
-    return decode(Header, header, limit)
+    """A message's header, for those who only look: nothing in it is to be believed."""
+    return Received.of(data, limit).header
 
 
 def read(
-    data: bytes | memoryview,
+    data: Incoming,
     *,
     limit: int,
     bulk_sizes: range | None,
@@ -198,10 +246,10 @@ def read(
     recipients: tuple[str, ...],
     keys: dict[str, bytes],
 ) -> Message:
-    """Decode a message and check everything that does not depend on its body.
+    """Check everything of a message that does not depend on its body.
 
     Args:
-        data: as received.
+        data: as received; decoded here where nobody has before.
         limit: most bytes of a header.
         bulk_sizes: sizes that the bulk may have; None leaves it to the caller, who has bounded ``data``.
         session: awaited.
@@ -213,8 +261,8 @@ def read(
         MalformedMessage, WrongPhase, WrongContext, UnknownSender, BadSignature: as they say. The culprit is the
             sender that the header claims; the signature is checked last, being the dearest check.
     """
-    raw_header, bulk = unpack(data, limit)
-    header = decode(Header, raw_header, limit, phase=phase)
+    received = Received.of(data, limit, phase=phase)
+    header, bulk = received.header, received.bulk
     culprit = header.sender
     if header.version != VERSION:
         raise MalformedMessage(f"message version {header.version}, not {VERSION}", phase=phase, culprit=culprit)
@@ -230,8 +278,7 @@ def read(
     if bulk_sizes is not None and len(bulk) not in bulk_sizes:
         limits = f"[{bulk_sizes.start}, {bulk_sizes.stop})"
         raise MalformedMessage(f"{len(bulk)} bytes of bulk, outside {limits}", phase=phase, culprit=culprit)
-    expected = hashlib.sha256(bulk).digest() if len(bulk) else b""
-    if header.bulk_digest != expected:
+    if header.bulk_digest != digest_of(bulk):
         raise MalformedMessage("the bulk is not the one announced", phase=phase, culprit=culprit)
     message = signed_bytes(
         header.session, header.phase, header.sender, header.recipient, header.body, header.bulk_digest

@@ -10,7 +10,6 @@ When to close a phase is up to the driver: once ``awaited`` is empty, or at a de
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +25,7 @@ from secure_agg.errors import (
     DuplicateMessage,
     KeyHolderFault,
     LocalProtocolError,
-    MalformedMessage,
+    OperatorLost,
     RemoteProtocolError,
     TooFewClients,
     Unattributed,
@@ -34,40 +33,31 @@ from secure_agg.errors import (
     VerificationError,
     stamping,
 )
-from secure_agg.protocol.agreement import Ballot, Session
 from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.codec import FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.evidence import CohortMember, Evidence, OpeningRequest
-from secure_agg.protocol.fault import TWO_ADVERTISEMENTS, FaultProof
-from secure_agg.protocol.identity import Identity, Roster, in_id_order
+from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import (
-    MAX_ADVERTISEMENT,
     NO_BULK,
     RECEIPT,
     RESULT,
-    Acceptance,
-    AdvertisementList,
-    Agreed,
     Envelope,
     Header,
-    HiddenInput,
-    Message,
-    Opening,
-    Signature,
-    SignedAdvertisement,
-    Statement,
-    decode,
+    Incoming,
+    Received,
     encode,
     header_limit,
-    peek,
     read,
-    write,
 )
 from secure_agg.protocol.refusal import refusing
-from secure_agg.protocol.requests import Requests, in_order
+from secure_agg.protocol.requests import in_order
+from secure_agg.protocol.session import Session
+from secure_agg.roles.asking import Asking, Gathered
 from secure_agg.roles.auditor import Auditor, Verified
-from secure_agg.roles.session import check_advertisement, open_commitment, open_session
+from secure_agg.roles.hearing import Hearing
+from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 
 _log = logging.getLogger("secure_agg.roles.aggregator")
@@ -126,13 +116,9 @@ class Aggregator:
         self._present: set[str] = set(cohort)
         self._awaited: set[str] = set()
         self._answered: set[str] = set()
-        self._session: Session | None = None
-        self._statement: Statement | None = None
-        self._ballot: Ballot | None = None
-        self._advertisements: dict[str, SignedAdvertisement] = {}
-        self._commitment_hashes: dict[bytes, str] = {}
-        self._openings: dict[str, Opening] = {}
-        self._signatures: dict[str, Signature] = {}
+        self._gathered = Gathered()
+        self._asking = Asking(identity, config, cohort, setup, self._side, self._gathered, self.timings)
+        self._hearing = Hearing(config, cohort, self._side, self._gathered)
         self._faults: list[FaultProof] = []
 
     def __repr__(self) -> str:
@@ -159,7 +145,11 @@ class Aggregator:
 
     def can_lose(self, names: Iterable[str]) -> bool:
         """Whether the round can go on if these operators, of those who are asked in this phase, don't answer."""
-        return self.asks_operators and self._side.can_lose(self.state, frozenset(names))
+        return self.asks_operators and len(self._left(names)) >= self._side.needed(self.state)
+
+    def _left(self, lost: Iterable[str]) -> tuple[str, ...]:
+        gone = set(lost)
+        return tuple(name for name in self._side.operators if name not in gone)
 
     @property
     def awaited(self) -> frozenset[str]:
@@ -180,7 +170,7 @@ class Aggregator:
     @property
     def session(self) -> Session | None:
         """The participants and the session id, once they are fixed."""
-        return self._session
+        return self._gathered.session
 
     # --- requests -------------------------------------------------------------------------------------------
 
@@ -190,10 +180,6 @@ class Aggregator:
             raise LocalProtocolError("this round has been started", phase=self.state)
         self._at = 0
         return self._open(self._phases[0])
-
-    def _request(self, name: str, phase: str, body: bytes, bulk: bytes | memoryview = b"") -> Envelope:
-        session = self._session.sid if self._session else self.config.context
-        return Envelope(name, write(self.identity, session, phase, name, body, bulk))
 
     def advance(self) -> Sequence[Envelope]:
         """Close the phase: go on with those who have answered.
@@ -234,7 +220,7 @@ class Aggregator:
         if not closed.kind.of_operators:
             self._present -= self._awaited
         elif self._awaited:
-            self._side.lose(closed.name, frozenset(self._awaited))
+            self._lose(closed)
         self._awaited, self._answered = set(), set()
         if closed.kind is PhaseKind.ADVERTISE:
             self._fix_participants()
@@ -245,11 +231,20 @@ class Aggregator:
             self._finish()
             return []
         opened = self._phases[self._at]
-        if self._session is not None:
+        if self.session is not None:
             self._check_present(closed, opened)
         if opened.kind in _VOTES:
-            self._fix_survivors(opened)
+            self._fix_survivors()
         return self._open(opened)
+
+    def _lose(self, phase: Phase) -> None:
+        """Go on without the operators who have not answered, if enough are left."""
+        needed, left = self._side.needed(phase.name), self._left(self._awaited)
+        if len(left) < needed:
+            raise OperatorLost(
+                f"{len(left)} operators are left, {needed} are needed", phase=phase.name, culprit=min(self._awaited)
+            )
+        self._side.operators = left
 
     def _check_present(self, closed: Phase, opened: Phase) -> None:
         session = self._joined()
@@ -265,104 +260,38 @@ class Aggregator:
 
     def _open(self, phase: Phase) -> Sequence[Envelope]:
         """The requests of a phase, and who is awaited in it."""
-        if phase.kind.of_operators:
-            self._awaited = set(self._side.operators())
-            make = self._operator_request(phase)
-            return [make(name) for name in self._side.operators()]
-        self._awaited = set(self._present)
-        return Requests(in_id_order(self._awaited), self._client_request(phase))
-
-    def _client_request(self, phase: Phase) -> Callable[[str], Envelope]:
-        """What makes this phase's request to one client. What all of them hold is put together once."""
-        if phase.kind is PhaseKind.ADVERTISE:
-            config = self.config.to_bytes()
-            return lambda name: self._request(name, phase.name, config, self._setup)
-        wrap = self._wrapping(phase)
-
-        def make(name: str) -> Envelope:
-            with self.timings(phase.name):
-                body = b"" if phase.kind is PhaseKind.AGREE else self._side.request(phase.name, name)
-                return self._request(name, phase.name, wrap(body))
-
-        return make
-
-    def _operator_request(self, phase: Phase) -> Callable[[str], Envelope]:
-        """What makes this phase's request to one operator."""
-        if phase.kind is PhaseKind.BEGIN:
-            config = self.config.to_bytes()
-            return lambda name: self._request(name, phase.name, config, self._setup)
-        if phase.kind is PhaseKind.OPEN:
-            return lambda name: self._opening_request(phase, name)
-        wrap = self._wrapping(phase)
-
-        def make(name: str) -> Envelope:
-            part, bulk = (b"", b"") if phase.kind is PhaseKind.CONSENT else self._side.operation(phase.name, name)
-            return self._request(name, phase.name, wrap(part), bulk)
-
-        return make
-
-    def _wrapping(self, phase: Phase) -> Callable[[bytes], bytes]:
-        """What a request of this phase holds around the backend's part: the set that is put to the vote, or the
-        quorum's signatures after it; all advertisements in the first phase after they are fixed.
-        """
-        statement = encode(self._statement) if phase.kind in _VOTES and self._statement else None
-        signatures = in_order(self._signatures) if self._statement and statement is None else None
-        after_advertise = self._phases[self._at - 1].kind is PhaseKind.ADVERTISE
-        advertisements = in_order(self._advertisements) if after_advertise else None
-
-        def wrap(body: bytes) -> bytes:
-            if statement is not None:
-                body = statement
-            if signatures is not None:
-                body = encode(Agreed(signatures, body))
-            if advertisements is not None:
-                body = encode(AdvertisementList(advertisements, body))
-            return body
-
-        return wrap
-
-    def _opening_request(self, phase: Phase, name: str) -> Envelope:
-        part, hidden = self._side.operation(phase.name, name)
-        request = OpeningRequest(
-            config=self.config.to_bytes(),
-            cohort=self._members(),
-            advertisements=in_order(self._advertisements),
-            openings=in_order(self._openings),
-            agreement=in_order(self._signatures),
-            backend=part,
-        )
-        return self._request(name, phase.name, encode(request), hidden)
-
-    def _members(self) -> tuple[CohortMember, ...]:
-        return tuple(CohortMember(name, key) for name, key in self.cohort.items())
+        names = self._side.operators if phase.kind.of_operators else tuple(self._present)
+        self._awaited = set(names)
+        return self._asking.requests(phase, self._phases[self._at - 1].kind if self._at else None, names)
 
     def _fix_participants(self) -> None:
-        self._session = open_session(self.config, self.cohort, in_order(self._advertisements), self._setup)
-        self._side.begin(self._session)
+        gathered = self._gathered
+        gathered.session = open_session(self.config, self.cohort, in_order(gathered.advertisements), self._setup)
+        self._side.begin(gathered.session)
 
-    def _fix_survivors(self, phase: Phase) -> None:
-        session = self._joined()
-        if phase.kind is PhaseKind.CONSENT:
-            commitments = dict.fromkeys(self._side.survivors(), b"")
-        else:
-            commitments = {name: opening.commitment for name, opening in self._openings.items()}
-        self._statement = self._backend.agreement.statement(session, commitments)
-        self._ballot = self._backend.agreement.ballot(session, self._statement)
-        self._side.agree(self._backend.agreement.check_statement(session, self._statement))
+    def _fix_survivors(self) -> None:
+        """Put the set to the vote: those whom the backend names, or all whose input was taken."""
+        session, agreement, survivors = self._joined(), self._backend.agreement, self._side.survivors()
+        commitments = {name: opening.commitment for name, opening in self._gathered.openings.items()}
+        if survivors is not None:
+            commitments = dict.fromkeys(survivors, b"")
+        statement = agreement.statement(session, commitments)
+        self._gathered.statement, self._gathered.ballot = statement, agreement.ballot(session, statement)
+        self._side.agree(agreement.check_statement(session, statement))
 
     def _check_signed(self, phase: Phase) -> None:
-        quorum = self._backend.agreement.quorum(self._joined())
-        if len(self._signatures) < quorum:
-            raise TooFewClients(f"{len(self._signatures)} signed the set, {quorum} are needed", phase=phase.name)
+        quorum, signed = self._backend.agreement.quorum(self._joined()), len(self._gathered.signatures)
+        if signed < quorum:
+            raise TooFewClients(f"{signed} signed the set, {quorum} are needed", phase=phase.name)
 
     def _joined(self) -> Session:
-        if self._session is None:
+        if self._gathered.session is None:
             raise LocalProtocolError("the participants are not fixed", phase=self.state)
-        return self._session
+        return self._gathered.session
 
     # --- responses ------------------------------------------------------------------------------------------
 
-    def receive(self, data: bytes | memoryview) -> list[Envelope]:
+    def receive(self, data: Incoming) -> list[Envelope]:
         """Take one client's response.
 
         Returns:
@@ -378,9 +307,10 @@ class Aggregator:
         with stamping(RemoteProtocolError, phase=phase.name), self.timings(phase.name):
             return self._receive(phase, data)
 
-    def _receive(self, phase: Phase, data: bytes | memoryview) -> list[Envelope]:
+    def _receive(self, phase: Phase, data: Incoming) -> list[Envelope]:
         limit = header_limit(self.config.cohort_size)
-        header = peek(data, limit)
+        received = Received.of(data, limit)
+        header = received.header
         asked = self._operators if phase.kind.of_operators else self.cohort
         if header.sender in asked and header.sender not in self._awaited and header.phase == phase.name:
             if header.sender in self._answered:
@@ -389,34 +319,25 @@ class Aggregator:
             raise UnknownSender("a message from somebody who was not asked", phase=phase.name, culprit=header.sender)
         to_everybody = phase.kind in (PhaseKind.ADVERTISE, PhaseKind.EXCHANGE)
         message = read(
-            data,
+            received,
             limit=limit,
             bulk_sizes=self._bulk_sizes(phase),
-            session=self._session.sid if self._session else self.config.context,
+            session=self.session.sid if self.session else self.config.context,
             phase=phase.name,
             recipients=("",) if to_everybody else (self.identity.name,),
             keys=dict(asked),
         )
         with refusing(phase.name, header.sender):
-            sent = _HANDLERS[phase.kind](self, phase, header.sender, message)
+            accepted = self._hearing.take(phase, header.sender, message)
         self._awaited.discard(header.sender)
         self._answered.add(header.sender)
-        return sent
+        return [] if accepted is None else [self._asking.message(header.sender, RECEIPT, encode(accepted))]
 
     def _keep_second(self, phase: Phase, header: Header) -> None:
-        """A second advertisement that is another one, and signed, proves that its client says two things."""
-        first = self._advertisements.get(header.sender)
-        second = SignedAdvertisement(header.sender, header.body, header.signature)
-        if phase.kind is not PhaseKind.ADVERTISE or first is None or first == second:
+        """Two advertisements of one client prove something, whatever of the second is refused."""
+        proof = self._hearing.two_advertisements(header) if phase.kind is PhaseKind.ADVERTISE else None
+        if proof is None:
             return
-        proof = FaultProof(
-            kind=TWO_ADVERTISEMENTS,
-            culprit=header.sender,
-            public=self.cohort[header.sender],
-            config=self.config.to_bytes(),
-            setup=b"",
-            exhibits=(first.message(self.config.context), second.message(self.config.context)),
-        )
         with contextlib.suppress(VerificationError):
             Auditor().verify_fault(proof)
             if all(known.culprit != proof.culprit for known in self._faults):
@@ -428,82 +349,36 @@ class Aggregator:
             return self._backend.hidden_sizes(self.config)
         return None if phase.kind in (PhaseKind.OPEN, PhaseKind.OPERATE) else NO_BULK
 
-    def _advertisement(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        item = SignedAdvertisement(name, message.body, message.header.signature)
-        body = check_advertisement(self.config, self.cohort, item)
-        owner = self._commitment_hashes.get(body.commitment_hash)
-        if owner is not None:
-            raise DuplicateMessage(f"{name!r} shows the commitment hash of {owner!r} again", phase=phase.name)
-        self._side.receive_advertisement(name, body.backend)
-        self._commitment_hashes[body.commitment_hash] = name
-        self._advertisements[name] = item
-        return []
-
-    def _exchange(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        self._side.receive_exchange(phase.name, name, message.body, message.header.signature)
-        return []
-
-    def _input(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        body = decode(HiddenInput, message.body, len(message.body), phase=phase.name, culprit=name)
-        open_commitment(self._joined(), name, body.commitment, body.nonce)
-        for other in self._openings.values():
-            if other.commitment == body.commitment:
-                raise DuplicateMessage(f"{name!r} shows the commitment of {other.name!r} again", phase=phase.name)
-        self._side.receive_input(name, body.backend, message, body.nonce)
-        self._openings[name] = Opening(name, body.commitment, body.nonce)
-        accepted = Acceptance(name, self._joined().commitment_hashes[name], message.header.bulk_digest)
-        return [self._request(name, RECEIPT, encode(accepted))]
-
-    def _signature(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        signature = decode(Signature, message.body, MAX_ADVERTISEMENT, phase=phase.name, culprit=name)
-        if signature.name != name or self._ballot is None:
-            raise UnknownSender("a signature of somebody else", phase=phase.name, culprit=name)
-        self._ballot.check(signature)
-        self._signatures[name] = signature
-        return []
-
-    def _released(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        self._side.receive_release(phase.name, name, message.body)
-        return []
-
-    def _begun(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        if message.body:
-            raise MalformedMessage("an operator that is ready says nothing else", phase=phase.name, culprit=name)
-        return []
-
-    def _operated(self, phase: Phase, name: str, message: Message) -> list[Envelope]:
-        self._side.receive_operation(phase.name, name, message)
-        return []
-
     # --- result ---------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
         """Open the sum, and check it as everybody else will. Nothing leaves that has not passed."""
-        config = self.config
-        openings = in_order(self._openings) or self._side.openings()
+        config, vouched_by = self.config, None
         try:
-            sums = self._side.total()
-            addends = self._backend.addends(config.policy, len(openings))
+            found = self._side.outcome()
+            sums, vouched_by = found.sums, found.vouched_by
+            openings = in_order(self._gathered.openings) or found.openings
+            addends = self._backend.result(config.policy).addends(len(openings))
             average, _ = FixedPoint.of(config).decode(sums[: config.layout.committed], addends, config.shapes)
             evidence = Evidence(
                 config=config,
-                cohort=self._members(),
-                advertisements=in_order(self._advertisements),
+                cohort=self._asking.members(),
+                advertisements=in_order(self._gathered.advertisements),
                 openings=openings,
-                agreement=in_order(self._signatures),
-                setup=self._setup if self._backend.operated else b"",
-                attestation=self._side.attestation(),
+                agreement=in_order(self._gathered.signatures),
+                setup=self._setup if self._backend.shares else b"",
+                attestation=found.attestation,
                 sums=sums.astype(np.uint32, copy=False),
                 result_model=model_digest(average),
             )
             with self.timings("verify"):
                 self.verified = Auditor(claims=CLAIMS).verify(evidence)  # others decide what they accept
         except VerificationError as error:
-            if self._side.vouched_by is not None:
+            if vouched_by is not None:
                 raise KeyHolderFault(
                     f"a key holder vouched for a sum that is not what the clients committed to: {error}",
                     phase=self._phases[-1].name,
-                    culprit=self._side.vouched_by,
+                    culprit=vouched_by,
                 ) from error
             raise Unattributed(
                 f"the sum is not what the clients committed to, and who caused it can't be told: {error}",
@@ -519,24 +394,4 @@ class Aggregator:
         """
         if self.evidence is None:
             raise LocalProtocolError("there is no result yet", phase=self.state)
-        data, sid = self.evidence.to_bytes(), self._joined().sid
-        digest = hashlib.sha256(data).digest()
-
-        def make(name: str) -> Envelope:
-            return Envelope(name, write(self.identity, sid, RESULT, name, b"", data, digest))
-
-        return Requests(list(self.cohort), make)
-
-
-_HANDLERS: Final[dict[PhaseKind, Callable[[Aggregator, Phase, str, Message], list[Envelope]]]] = {
-    PhaseKind.ADVERTISE: Aggregator._advertisement,
-    PhaseKind.EXCHANGE: Aggregator._exchange,
-    PhaseKind.INPUT: Aggregator._input,
-    PhaseKind.AGREE: Aggregator._signature,
-    PhaseKind.RELEASE: Aggregator._released,
-    PhaseKind.BEGIN: Aggregator._begun,
-    PhaseKind.OPERATE: Aggregator._operated,
-    PhaseKind.CONSENT: Aggregator._signature,
-    PhaseKind.OPEN: Aggregator._operated,
-}
-"""What a response in each kind of phase does."""
+        return self._asking.results(self._joined(), self.evidence.to_bytes())

@@ -23,7 +23,7 @@ from secure_agg.errors import (
     TrustError,
     VerificationError,
 )
-from secure_agg.protocol.agreement import Participants, attested_bytes
+from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
 from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
@@ -39,13 +39,14 @@ from secure_agg.protocol.messages import (
     RESULT,
     Acceptance,
     Advertisement,
+    Received,
     Signature,
     decode,
     header_limit,
-    peek,
     read,
 )
-from secure_agg.roles.session import check_participants
+from secure_agg.protocol.session import Participants
+from secure_agg.roles.participants import check_participants
 from secure_agg.roles.trust import Trust
 from zk import aggregate, commitment
 from zk.aggregate import AggregateError, AggregateStatement
@@ -102,7 +103,7 @@ def check_sum(config: RoundConfig, participants: Participants, sums: Vector) -> 
         VerificationError: it is not.
     """
     values, randomness = sums[: config.layout.committed], sums[config.layout.committed :]
-    largest = backends.load(config.policy.backend).largest(config.policy)
+    largest = backends.load(config.policy.backend).result(config.policy).largest
     try:
         total = aggregate.check(
             AggregateStatement(config.commitment, largest, participants.commitments, values, randomness)
@@ -134,9 +135,9 @@ def check_attested(
                 f"{item.name!r} did not attest the result: {error.args[0]}", phase=RESULT
             ) from error
     values, rest = sums[: config.layout.committed], sums[config.layout.committed :]
-    backend = backends.load(config.policy.backend)
-    addends = backend.addends(config.policy, len(participants.openings))
-    if int(values.max(initial=0)) > addends * backend.largest(config.policy) or rest.any():
+    rule = backends.load(config.policy.backend).result(config.policy)
+    addends = rule.addends(len(participants.openings))
+    if int(values.max(initial=0)) > addends * rule.largest or rest.any():
         raise VerificationError("an attested result is out of range")
     codec = FixedPoint.of(config)
     average, weight_sum = codec.decode(values, addends, config.shapes)
@@ -179,9 +180,9 @@ class Auditor:
         try:
             backend = backends.load(config.policy.backend)
             backend.check_policy(config.policy)
-            claim = backend.claim(config.policy)
+            claim = backend.result(config.policy).claim
             require_claim(claim, self.accepts(config.task), task=config.task, round=config.round)
-            if bool(config.setup) != bool(backend.holders(config.policy) or backend.aggregators(config.policy)):
+            if bool(config.setup) != bool(backend.seats(config.policy).count):
                 raise PolicyViolation(f"backend {backend.name!r} has another set-up than the configuration says")
             self._check_setup(backend, config, evidence.setup)
             participants = check_participants(
@@ -245,12 +246,13 @@ class Auditor:
 
     def _check_setup(self, backend: Backend, config: RoundConfig, setup: bytes) -> None:
         """The operators who have signed the set are those that this auditor has pinned; unpinned, any who are named."""
-        if not backend.operated:
+        if backend.shares is None:
             if setup:
                 raise PolicyViolation("the evidence holds a set-up, and no operator has signed the set")
             return
         pinned = self.trust.operators if self.trust and len(self.trust.operators) else None
-        backend.check_setup(config, setup, pinned if pinned is not None else backend.signers(config, setup))
+        named = pinned if pinned is not None else backend.shares.share_holders(config, setup).identities
+        backend.check_setup(config, setup, named)
 
     def verify_fault(self, proof: FaultProof, *, beacon: bytes | None = None) -> str:
         """Check a proof that a party broke the protocol, and that the party is one that this auditor has pinned.
@@ -297,9 +299,10 @@ class Auditor:
             raise TrustError("a receipt is checked against the pinned operators: there are none")
         sid = self.verify(evidence, beacon=beacon).record.session
         try:
-            header = peek(receipt, MAX_ADVERTISEMENT)
+            received = Received.of(receipt, MAX_ADVERTISEMENT)
+            header = received.header
             message = read(
-                receipt,
+                received,
                 limit=MAX_ADVERTISEMENT,
                 bulk_sizes=NO_BULK,
                 session=sid,
@@ -314,8 +317,8 @@ class Auditor:
             item.name: decode(Advertisement, item.body, MAX_ADVERTISEMENT).commitment_hash
             for item in evidence.advertisements
         }
-        operated = backends.load(evidence.config.policy.backend).operated
-        if operated and accepted.name in {member.name for member in evidence.cohort}:
+        shares = backends.load(evidence.config.policy.backend).shares
+        if shares and accepted.name in {member.name for member in evidence.cohort}:
             # The session does not bind the advertisements, so one may be left out; the share was accepted all the same.
             hashes.setdefault(accepted.name, accepted.commitment_hash)
         if header.recipient != accepted.name or hashes.get(accepted.name) != accepted.commitment_hash:

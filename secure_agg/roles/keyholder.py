@@ -27,16 +27,16 @@ from secure_agg.errors import (
     WrongContext,
     stamping,
 )
-from secure_agg.protocol.agreement import Participants
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import DECRYPT, Opened, OpeningRequest
 from secure_agg.protocol.identity import Identity
-from secure_agg.protocol.messages import Message, encode, peek, public_limit, read, write
+from secure_agg.protocol.messages import Message, Received, encode, public_limit, read, write
 from secure_agg.protocol.refusal import refusing
+from secure_agg.protocol.session import Participants
 from secure_agg.roles.auditor import check_sum
 from secure_agg.roles.memory.store import AttemptStore
-from secure_agg.roles.session import check_participants
+from secure_agg.roles.participants import check_participants
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
 from zk.transcript import digest
@@ -94,9 +94,10 @@ class KeyHolder:
             AlreadyReleased: it has answered for this round before, or the key is retired.
         """
         limit = public_limit(len(self.trust.task(self.certificate.task).roster))
-        header = peek(request, limit)
+        received = Received.of(request, limit)
+        header = received.header
         message = read(
-            request,
+            received,
             limit=limit,
             bulk_sizes=None,
             session=header.session,

@@ -19,7 +19,7 @@ from typing import ClassVar
 from mpc.keys import KeyPair
 from secure_agg import backends
 from secure_agg.arguments import checked_class
-from secure_agg.backends.contract import Backend, Hidden, OperatorSide, Phase, PhaseKind
+from secure_agg.backends.contract import Hidden, OperatorSide, Phase, PhaseKind, SharedBackend, session_id
 from secure_agg.errors import (
     AlreadyReleased,
     DuplicateMessage,
@@ -29,7 +29,6 @@ from secure_agg.errors import (
     WrongPhase,
     stamping,
 )
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import (
@@ -43,19 +42,20 @@ from secure_agg.protocol.messages import (
     Agreed,
     Header,
     Message,
+    Received,
     Signature,
     Statement,
     decode,
     encode,
     header_limit,
     letter_digest,
-    peek,
     read,
     write,
 )
 from secure_agg.protocol.refusal import refusing
+from secure_agg.protocol.session import Session
 from secure_agg.roles.memory.store import AttemptStore, Scope
-from secure_agg.roles.session import open_session
+from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
 
@@ -66,7 +66,7 @@ class _Round:
 
     config: RoundConfig
     cohort: Roster
-    backend: Backend
+    backend: SharedBackend
     side: OperatorSide
     sid: bytes
     setup: bytes
@@ -138,33 +138,35 @@ class ShareHolder:
             RemoteProtocolError, TooFewClients: the message is malformed, out of turn, or not what its sender may say.
         """
         largest = max((len(task.roster) for task in self.trust.tasks.values()), default=0)
-        header = peek(request, max(MAX_CONFIG, header_limit(largest)))
+        received = Received.of(request, max(MAX_CONFIG, header_limit(largest)))
+        header = received.header
         start = self._clock()
         with (
             stamping(RemoteProtocolError, phase=header.phase, culprit=header.sender),
             refusing(header.phase, header.sender),
         ):
-            answer = self._receive(request, header, beacon)
+            answer = self._receive(received, beacon)
         self.timings.seconds[header.phase] += self._clock() - start  # a phase that was awaited, and no other
         return answer
 
-    def _receive(self, request: bytes | memoryview, header: Header, beacon: bytes | None) -> bytes:
+    def _receive(self, request: Received, beacon: bytes | None) -> bytes:
+        header = request.header
         with self._lock:
             found = self._known(header)
             if found is None and header.phase == SHARE:
                 raise WrongContext("a share of a round that this aggregator does not know")
             if found is None:
-                return self._begin(request, header, beacon)
+                return self._begin(request, beacon)
         with found.lock:  # one round's computation does not hold up another's
             if header.phase == SHARE:
-                return self._share(found, request, header)
-            return self._again_or_answer(found, request, header)
+                return self._share(found, request)
+            return self._again_or_answer(found, request)
 
-    def _again_or_answer(self, found: _Round, request: bytes | memoryview, header: Header) -> bytes:
-        digest = hashlib.sha256(request).digest()
+    def _again_or_answer(self, found: _Round, request: Received) -> bytes:
+        digest = hashlib.sha256(request.data).digest()
         if digest == found.last[0]:
             return found.last[1]
-        answer = self._answer(found, request, header)
+        answer = self._answer(found, request)
         found.last = (digest, answer)
         return answer
 
@@ -177,7 +179,7 @@ class ShareHolder:
 
     # --- shares ---------------------------------------------------------------------------------------------
 
-    def _share(self, found: _Round, request: bytes | memoryview, header: Header) -> bytes:
+    def _share(self, found: _Round, request: Received) -> bytes:
         message = read(
             request,
             limit=header_limit(found.config.cohort_size),
@@ -187,7 +189,7 @@ class ShareHolder:
             recipients=(self.identity.name,),
             keys=dict(found.cohort),
         )
-        name = header.sender
+        name = message.header.sender
         named = letter_digest(message.body, message.header.bulk_digest)
         if name in found.heard:
             if found.receipts.get(name, (b"", b""))[0] == named:
@@ -196,7 +198,7 @@ class ShareHolder:
         if found.session is not None:
             raise WrongPhase("a share came after they were counted", phase=SHARE, culprit=name)
         found.heard.add(name)
-        hashed = found.side.receive_letter(name, message)
+        hashed = found.side.take(name, message)
         accepted = encode(Acceptance(name, hashed, named))
         receipt = write(self.identity, found.sid, RECEIPT, name, accepted)
         found.receipts[name] = (named, receipt)
@@ -207,7 +209,8 @@ class ShareHolder:
     def _coordinators(self) -> dict[str, bytes]:
         return {name: key for name, key in self.trust.operators.items() if name != self.identity.name}
 
-    def _begin(self, request: bytes | memoryview, header: Header, beacon: bytes | None) -> bytes:
+    def _begin(self, request: Received, beacon: bytes | None) -> bytes:
+        header = request.header
         message = read(
             request,
             limit=MAX_CONFIG,
@@ -224,12 +227,13 @@ class ShareHolder:
         if header.session != config.context:
             raise WrongContext("the request is not bound to the configuration it carries")
         self.trust.check(config, beacon)
-        backend = backends.load(config.policy.backend)
-        backend.check_policy(config.policy)
-        phases = tuple(phase for phase in backend.phases(config) if phase.kind.of_operators)
-        if not backend.operated or header.phase != phases[0].name:
-            raise WrongPhase(f"no round of backend {backend.name!r} begins with phase {header.phase!r}")
-        if self._alone and backend.together:
+        loaded = backends.load(config.policy.backend)
+        loaded.check_policy(config.policy)
+        phases = tuple(phase for phase in loaded.phases(config) if phase.kind.of_operators)
+        backend = loaded.shares
+        if backend is None or header.phase != phases[0].name:
+            raise WrongPhase(f"no round of backend {loaded.name!r} begins with phase {header.phase!r}")
+        if self._alone and backend.seats(config.policy).together:
             raise PolicyViolation(f"backend {backend.name!r} needs all its aggregators in one process")
         setup = bytes(message.bulk)
         others = {name: key for name, key in self.trust.operators.items() if name != header.sender}
@@ -240,7 +244,7 @@ class ShareHolder:
             cohort=cohort,
             backend=backend,
             side=backend.operator(config, self.identity, self._channel, setup, cohort),
-            sid=backend.session_id(config, ()),
+            sid=session_id(config, None),
             setup=setup,
             coordinator=header.sender,
             phases=phases,
@@ -252,11 +256,12 @@ class ShareHolder:
         if current is not None and current.coordinator == header.sender and begun.place < current.place:
             raise WrongContext("a request to begin came after a later one of its coordinator", phase=header.phase)
         answer = write(self.identity, config.context, header.phase, header.sender, b"")
-        begun.last = (hashlib.sha256(request).digest(), answer)
+        begun.last = (hashlib.sha256(request.data).digest(), answer)
         self._rounds[config.task] = begun  # an earlier attempt of the task is over
         return answer
 
-    def _answer(self, found: _Round, request: bytes | memoryview, header: Header) -> bytes:
+    def _answer(self, found: _Round, request: Received) -> bytes:
+        header = request.header
         if found.at == len(found.phases):
             raise WrongPhase("this round is over", phase=header.phase, culprit=header.sender)
         phase = found.phases[found.at]
@@ -274,7 +279,7 @@ class ShareHolder:
         if phase.kind is PhaseKind.CONSENT:
             answer = self._consent(found, phase, body)
         else:
-            answer, bulk = found.side.operate(phase.name, body, message.bulk)
+            answer, bulk = found.side.answer(phase.name, body, message.bulk)
             self._bind(found, phase, message)
         found.at += 1
         return write(self.identity, found.sid, phase.name, found.coordinator, answer, bulk)
@@ -309,7 +314,7 @@ class ShareHolder:
         scope = (self.identity.name, *found.scope)
         if self._store.get(scope, "set") not in (None, signed):
             raise AlreadyReleased("this aggregator has signed another set for this round", phase=phase.name)
-        found.side.consent(statement)
+        found.side.agree(statement)
         self._store.pin(scope, "set", signed, phase=phase.name)
         found.statement = statement
         return encode(Signature(self.identity.name, self.identity.sign(signed)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
+from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.errors import BadKey, ConfigError
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import decode, encode

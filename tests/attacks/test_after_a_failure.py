@@ -115,7 +115,9 @@ def test_a_key_bears_so_many_failures_and_a_fresh_one_goes_on_without_new_pins(
     with pytest.raises(AlreadyReleased, match="certify a fresh one"):
         tape.answer(name)
 
-    federation.openers = dict(backends.load(backend).generate(federation.config(), federation.holder_names))
+    keyed = backends.load(backend).keys
+    assert keyed is not None
+    federation.openers = dict(keyed.generate(federation.config(), federation.holder_names))
     federation.certificate = federation.certify(federation.openers[name].public)
     assert Tape.start(federation, round=51, start_model=bytes([51] * 32)).finish()
 

@@ -38,7 +38,7 @@ ME = identity("aggregator")
 
 
 def side(tape: Tape, name: str) -> MaskingClient:
-    found = tape.client(name)._side
+    found = tape.client(name)._joined.side
     if not isinstance(found, MaskingClient):
         raise TypeError("the masking backend is under test")
     return found
@@ -67,7 +67,7 @@ def release(tape: Tape, name: str, survivors: tuple[str, ...]) -> dict[int, byte
     client = side(tape, name)
     kept = dict(client._mask_shares), dict(client._seed_shares)
     client._survivors = frozenset(tape.aggregator.session.members.index(member) for member in survivors)
-    shares = {item.dealer: item.share for item in decode(Released, client.release("unmask", b""), 1 << 20).shares}
+    shares = {item.dealer: item.share for item in decode(Released, client.answer("unmask", b""), 1 << 20).shares}
     client._mask_shares, client._seed_shares = kept
     return shares
 

@@ -390,7 +390,7 @@ def test_a_member_that_decrypts_wrongly_is_named_and_the_others_finish() -> None
 def test_fewer_members_than_the_threshold_open_nothing() -> None:
     tape = Tape.start(federation("committee")).until("decrypt")
     tape.deliver(tape.answer("keyholder-3"))
-    with pytest.raises(OperatorLost, match="1 key holders have answered, 3 are needed") as caught:
+    with pytest.raises(OperatorLost, match="1 operators are left, 3 are needed") as caught:
         tape.advance()
     assert caught.value.phase == "decrypt"
     assert tape.aggregator.evidence is None

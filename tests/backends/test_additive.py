@@ -37,7 +37,7 @@ from mpc.vector_shares import Scheme, add_scaled
 from secure_agg import backends
 from secure_agg.backends.additive import rules, wire
 from secure_agg.backends.additive.operator import AdditiveOperator
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey, read_setup
+from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey, read_setup
 from secure_agg.errors import (
     AlreadyReleased,
     BadKey,
@@ -498,7 +498,7 @@ def test_a_client_keeps_its_long_share_only_until_it_is_sealed() -> None:
     tape = play(federation()).until("collect-shares")
     name = long_holder(tape.federation.config(), C000)
     opened = open_letter(tape.post.letters[C000, name])
-    assert not holding(opened.long[400:432], tape.client(C000)._side)
+    assert not holding(opened.long[400:432], tape.client(C000)._joined.side)
 
 
 # --- what the shares show -------------------------------------------------------------------------------------

@@ -45,8 +45,9 @@ from support.federation import Federation, Tape, bulk_of, channel, edit, forge, 
 from mpc.ring import Vector, from_bytes
 from mpc.vector_shares import weighted_sum
 from secure_agg.backends.additive import faults, openings, rules
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.additive.wire import OpenedShares, Revealed
+from secure_agg.backends.contract import session_id
+from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.errors import (
     DealerFault,
     DuplicateMessage,
@@ -149,7 +150,7 @@ def two_sets() -> tuple[Play, FaultProof]:
     config, other = where.config(), where.config(attempt=1)
     smaller = Statement(whole.entries[1:])
     signed = [
-        (statement, identity(A2).sign(RULE.signed_bytes(faults.session_id(setting), statement)))
+        (statement, identity(A2).sign(RULE.signed_bytes(session_id(setting, None), statement)))
         for setting, statement in ((config, whole), (other, smaller))
     ]
     return tape, faults.two_sets(config, where.setup, A2, identity(A2).public, signed[0], other, signed[1])

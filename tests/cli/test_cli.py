@@ -208,7 +208,10 @@ def test_backends_shows_whom_to_trust(run: Run) -> None:
     assert {"masking", "plain"} <= set(machine.document["backends"])
     for name, trust in machine.document["backends"].items():
         assert name in text.out
-        assert set(trust) == {"summary", "trusted", "dropouts", "post_quantum", "limits"}
+        assert set(trust) == {"summary", "trusted", "dropouts", "post_quantum", "limits", "operators", "options"}
+        for option, rule in trust["options"].items():
+            assert option in text.out
+            assert rule["low"] <= (rule["low"] if rule["default"] is None else rule["default"]) <= rule["high"]
 
 
 def test_keygen_keeps_the_private_key_private(run: Run, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_member_joins_with_its_own_key(run: Run, tmp_path: Path) -> None:
 
 def test_people_read_what_to_do_next_and_no_secret(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "all"
-    additive = ("--backend", "additive", "--aggregators", 2)
+    additive = ("--backend", "additive", "--option", "aggregators=2")
     text = run("federation", "init", folder, *three(), *additive)
     assert text.code == exits.OK
     for shown in ("trust.json", "server", "client north", "aggregator serve", "--listen 127.0.0.1:9402"):
@@ -123,7 +123,7 @@ def test_people_read_what_to_do_next_and_no_secret(run: Run, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        (("--backend", "additive", "--aggregators", 2), ["aggregator-1", "aggregator-2"]),
+        (("--backend", "additive", "--option", "aggregators=2"), ["aggregator-1", "aggregator-2"]),
         (("--backend", "bfv", "--parameters", 10), ["keyholder-1"]),
     ],
 )
@@ -156,7 +156,14 @@ def test_a_wrong_command_line_leaves_nothing(run: Run, tmp_path: Path) -> None:
         ((*three(), "--client-key", "own=00"), "32 bytes"),
         ((*three(), "--client-key", "a=00", "--client-key", "a=01"), "named twice"),
         ((*three(), "--backend", "bfv"), "say how many parameters"),
-        ((*three(), "--aggregators", 3), "no option 'aggregators'"),
+        ((*three(), "--option", "aggregators=3"), "no option 'aggregators': it has complete_up_to"),
+        ((*three(), "--option", "aggregators"), "not of the form NAME=VALUE"),
+        ((*three(), "--option", "aggregators=-3"), "not of the form NAME=VALUE"),
+        ((*three(), "--backend", "additive", "--option", "aggregators=17"), "aggregators is 17, outside [2, 16]"),
+        (
+            (*three(), "--backend", "additive", "--option", "aggregators=3", "--option", "aggregators=4"),
+            "option 'aggregators' is given twice",
+        ),
         ((*three(), "--backend", "nothing"), "nothing"),
         ((*three(), "--bits", 40), "bits"),
         ((*three(), "--client", "a/b"), "can't name a folder"),

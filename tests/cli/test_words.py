@@ -35,7 +35,7 @@ COMMANDS: Final = {
     "init": ("federation", "init", "{new}", "--client", "ann", "--client", "bob", "--client-key", "cyd={public_key}"),
     "init, operators": (
         *("federation", "init", "{new}", "--client", "ann", "--client", "bob", "--client", "cyd"),
-        *("--backend", "additive", "--aggregators", "2", "--any-model"),
+        *("--backend", "additive", "--option", "aggregators=2", "--any-model"),
     ),
     "join": ("federation", "join", "{new}", "--name", "cyd", "--identity", "{key}", "--trust", "{homes}/trust.json"),
     "aggregator": ("aggregator", "init", "aggregator-1", "--out", "{new}", "--passphrase-file", "{words}"),

@@ -20,9 +20,9 @@ from mpc import shamir
 from mpc.framing import frame
 from mpc.keystream import KeyStream, derive_key
 from mpc.ring import to_bytes
-from secure_agg import backends
 from secure_agg.backends.additive import rules, wire
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
+from secure_agg.backends.contract import commitment_hash
+from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.certificate import setup_digest
 from secure_agg.protocol.codec import MARK, FixedPoint, model_digest
@@ -348,8 +348,7 @@ def vectors(made: Round) -> dict[str, Any]:
 def made_hash(evidence: Evidence, name: str) -> bytes:
     """D_i of a participant, recomputed from its opening."""
     opening = next(item for item in evidence.openings if item.name == name)
-    backend = backends.load(evidence.config.policy.backend)
-    return backend.commitment_hash(evidence.config, name, opening.commitment, opening.nonce)
+    return commitment_hash(evidence.config, name, opening.commitment, opening.nonce)
 
 
 def to_json(values: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ from support.federation import (
     threshold_shares,
 )
 from support.refusals import refused
+from support.third_party import SPLIT, installed
 
 import secure_agg
 from mpc.paillier import paillier
@@ -46,7 +47,9 @@ from secure_agg.errors import (
     WrongContext,
     WrongPhase,
 )
-from secure_agg.local.rounds import KEY_HOLDERS, PHASES, Result
+from secure_agg.local.aggregate import Result
+from secure_agg.local.rounds import PHASES
+from secure_agg.local.staff import KEY_HOLDERS
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.messages import Acceptance, decode, letter_digest
@@ -90,6 +93,7 @@ class Case(NamedTuple):
 OPENED = ("advertise", "consistency", "masked-input", "decrypt")
 LATE = ("consistency", "unmask")
 SHARED = ("begin", "advertise", "collect-shares", "consistency", "reveal-commitments", "partial-sum")
+SPLIT_PHASES = ("begin", "advertise", "collect", "consistency", "sum")
 CASES = {
     "masking": Case(
         "masking", {}, ("advertise", "share-keys", "masked-input", "consistency", "unmask"), LATE, examples=25
@@ -103,9 +107,19 @@ CASES = {
     ),
     "additive": Case("additive", {}, SHARED, PHASES[1:], examples=15),
     "additive 2 of 4": Case("additive", {"aggregators": 4, "threshold": 2}, SHARED, PHASES[1:], examples=10),
+    # Of another distribution, with operators of its own.
+    "split": Case("split", {"holders": 3}, SPLIT_PHASES, PHASES[1:], examples=15),
+    "vault": Case("vault", {}, ("advertise", "masked-input", "consistency", "decrypt"), LATE, examples=15),
 }
 ALL = list(CASES)
 HOMOMORPHIC = [name for name in ALL if "decrypt" in CASES[name].phases]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def installed_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Another distribution's backend is found as any that is installed."""
+    with installed(SPLIT, tmp_path_factory.mktemp("site")):
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -347,7 +361,7 @@ def test_nothing_secret_is_shown(played: tuple[Case, Tape, Evidence]) -> None:
     _, tape, _ = played
     federation = tape.federation
     shown: list[object] = [tape.aggregator, tape.aggregator._side, *tape.local.clients.values()]
-    shown += [client._side for client in tape.local.clients.values() if hasattr(client, "_side")]
+    shown += [client._joined.side for client in tape.local.clients.values() if client._joined]
     shown += [*tape.local.holders.values(), *federation.openers.values()]
     for holder in tape.local.holders.values():
         shown += [item.side for item in holder._rounds.values()] if isinstance(holder, ShareHolder) else []

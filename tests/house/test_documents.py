@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
 from support.source_tree import ROOT
+
+from secure_agg.roles import driver
 
 README: Final = (ROOT / "README.md").read_text("utf-8")
 DOCUMENTS: Final = sorted(
@@ -64,3 +69,10 @@ def test_sections_of_the_specification_are_numbered_and_exist() -> None:
     assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
     named = re.findall(r"(?<!RFC \d{4}, )\bsections?\s+(\d+[a-z]?)(?:\s+and\s+(\d+[a-z]?))?(?![.\d]*\.\d)", text)
     assert {number for pair in named for number in pair if number} <= set(numbers)
+
+
+@pytest.mark.parametrize(("place", "function"), [(0, driver.drive), (1, driver.exchange)])
+def test_the_architecture_quotes_the_driver(place: int, function: Callable[..., object]) -> None:
+    quoted = re.findall(r"```python\n(.*?)```", (ROOT / "ARCHITECTURE.md").read_text("utf-8"), re.DOTALL)[place]
+    body = inspect.getsource(function).split('"""')[2]
+    assert textwrap.dedent(body).strip() == quoted.strip()

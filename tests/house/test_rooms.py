@@ -46,10 +46,7 @@ def test_no_folder_has_more_files_than_one_can_look_over() -> None:
 
 
 KNOWS_BACKENDS: Final = {
-    # The usual choice where nobody names one.
-    "secure_agg.cli.federation": "default of an option",
-    "secure_agg.local.rounds": "default of an argument; the usual operators' names and setup of additive",
-    "secure_agg.protocol.config": "default of an argument",
+    "secure_agg.protocol.habits": "the usual choice where nobody names one",
     # To be asked of the backends themselves, by the contract.
     "secure_agg.cli.plan": "whether a key is Paillier's",
     "secure_agg.planning.additive": "costs of a backend",
@@ -62,7 +59,6 @@ KNOWS_BACKENDS: Final = {
     "secure_agg.planning.memory": "costs of backends",
     "secure_agg.planning.prediction": "costs of backends",
     "secure_agg.planning.setting": "costs of backends",
-    "secure_agg.transport.share_holders": "the setup that names the share holders",
     # Shows what these very backends do.
     "secure_agg.cli.demo.demo": "compares with no hiding, and shows crypten's functions",
     "secure_agg.cli.demo.experiment": "compares with no hiding",
@@ -88,7 +84,7 @@ def test_nothing_outside_the_backends_names_one_but_for_those_listed() -> None:
 
 
 def _in_a_backend(module: str) -> bool:
-    return module.startswith("secure_agg.backends.") and module != "secure_agg.backends.contract"
+    return module.startswith("secure_agg.backends.") and not f"{module}.".startswith("secure_agg.backends.contract.")
 
 
 _FROM_A_TEST: Final = re.compile(r"^ *(?:from +(?:\w+\.)*test_\w+ +import|import +(?:\w+\.)*test_\w+)", re.MULTILINE)

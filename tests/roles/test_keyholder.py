@@ -22,7 +22,7 @@ from mpc.paillier.paillier import SecretKey
 from mpc.paillier.threshold import KeyShare
 from mpc.ring import from_bytes
 from secure_agg import backends
-from secure_agg.backends.contract import Opener
+from secure_agg.backends.contract import Opener, commitment_hash
 from secure_agg.backends.homomorphic import lattice_keys, lattice_wire
 from secure_agg.backends.homomorphic.backend import CiphertextPart, HomomorphicBackend, bound_nonce
 from secure_agg.backends.homomorphic.lattice_backend import LatticeOpener
@@ -230,11 +230,11 @@ def test_a_key_certified_for_one_task_opens_nothing_of_another() -> None:
     opening = decode(HiddenInput, header_of(recorded).body, 1 << 16)
     tape, cheat, backend = colluding(theirs), identity("c004"), backends.load("paillier")
     config, nonce = tape.aggregator.config, bound_nonce(bytes(32), hashlib.sha256(bulk_of(recorded)).digest())
-    hashed = backend.commitment_hash(config, cheat.name, opening.commitment, nonce)
+    hashed = commitment_hash(config, cheat.name, opening.commitment, nonce)
     tape.deliver(write(cheat, config.context, "advertise", "", encode(Advertisement(hashed, b""))))
     tape.answer_all(but=(cheat.name,))
     tape.advance()
-    session, statement = tape.aggregator.session, tape.aggregator._statement
+    session, statement = tape.aggregator.session, tape.aggregator._gathered.statement
     assert session is not None
     assert statement is not None
     signed = Signature(cheat.name, cheat.sign(backend.agreement.signed_bytes(session.sid, statement)))

@@ -120,7 +120,7 @@ def test_whatever_an_input_raises_leaves_the_round_as_it_was(backend: str, error
     side: AggregatorSide = tape.aggregator._side
     good = tape.answer(CHEAT)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(side, "receive_input", raising(error))
+        patch.setattr(side, "take", raising(error))
         with pytest.raises(MalformedMessage) as caught:
             tape.deliver(good)
     assert (caught.value.phase, caught.value.culprit) == ("masked-input", CHEAT)
@@ -195,7 +195,7 @@ def test_what_a_request_raises_in_a_library_is_its_senders_refusal() -> None:
     client = tape.client(CHEAT)
     request = tape.requests["consistency"][CHEAT]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(client._backend.agreement), "check_statement", raising(MemoryError))
+        patch.setattr(type(client._joined.entry.backend.agreement), "check_statement", raising(MemoryError))
         with pytest.raises(MalformedMessage) as caught:
             client.receive(request)
     assert (caught.value.phase, caught.value.culprit) == ("consistency", "aggregator")

@@ -17,15 +17,16 @@ from mpc.keys import KeyPair
 from mpc.paillier.paillier import SecretKey, generate
 from mpc.paillier.threshold import KeyShare, deal
 from secure_agg import backends
-from secure_agg.backends.additive.setup import AggregatorSet, ChannelKey
 from secure_agg.backends.contract import Opener
 from secure_agg.backends.homomorphic.paillier_scheme import CommitteeOpener, PaillierOpener
-from secure_agg.local.rounds import AGGREGATORS, KEY_HOLDERS, LocalRound
+from secure_agg.local.rounds import LocalRound
+from secure_agg.local.staff import AGGREGATORS, KEY_HOLDERS, Staff
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
 from secure_agg.protocol.config import Option, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import (
+    ADVERTISE,
     AdvertisementList,
     Envelope,
     Header,
@@ -39,10 +40,12 @@ from secure_agg.protocol.messages import (
 )
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
+from secure_agg.roles.driver import post
 from secure_agg.roles.keyholder import KeyHolder
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.operators import OperatorRole
 from secure_agg.roles.shareholder import ShareHolder
+from secure_agg.roles.task import Task
 from secure_agg.roles.trust import TaskTrust, Trust
 
 LIMIT = 1 << 24
@@ -94,7 +97,9 @@ def openers(config: RoundConfig, holders: tuple[str, ...]) -> dict[str, Opener]:
         return {name: CommitteeOpener(share) for name, share in shares.items()}
     setting = (policy.backend, policy.bits, policy.max_clients, config.layout.total, holders)
     if setting not in _keys:
-        _keys[setting] = backends.load(policy.backend).generate(config, holders)
+        keyed = backends.load(policy.backend).keys
+        assert keyed is not None
+        _keys[setting] = keyed.generate(config, holders)
     return _keys[setting]
 
 
@@ -135,12 +140,14 @@ class Federation:
             name: [on_grid(rng.normal(size=shape), self.policy) for shape in self.shapes] for name in self.names
         }
         self.operator = identity("aggregator")
-        self.holder_names = KEY_HOLDERS[: backends.load(self.backend).holders(self.policy)]
-        self.share_holder_names = AGGREGATORS[: backends.load(self.backend).aggregators(self.policy)]
+        kind = backends.load(self.backend)
+        count = kind.seats(self.policy).count
+        self.holder_names = KEY_HOLDERS[:count] if kind.keys else ()
+        self.share_holder_names = AGGREGATORS[:count] if kind.shares else ()
         self.staff_names = (*self.holder_names, *self.share_holder_names)
         operators = [self.operator, *(identity(name) for name in self.staff_names)]
         self.roster = Roster({name: identity(name).public for name in self.names})
-        claim = backends.load(self.backend).claim(self.policy)
+        claim = kind.result(self.policy).claim
         self.trust = Trust(
             tasks={self.task: TaskTrust(self.roster, self.policy, frozenset({claim}))},
             operators=Roster({operator.name: operator.public for operator in operators}),
@@ -164,18 +171,19 @@ class Federation:
     def setup(self) -> bytes:
         """The public material of a round: the certificate or the set of aggregators, if the backend needs one."""
         if self.share_holder_names:
-            keys = [ChannelKey.issue(identity(name), channel(name).public) for name in self.share_holder_names]
-            return AggregatorSet.of(keys).to_bytes()
+            members = {name: identity(name) for name in self.share_holder_names}
+            return Staff.of(self._config({}), members, channels={name: channel(name) for name in members}).setup
         return self.certificate.to_bytes() if self.certificate else b""
 
     def config(self, **changes: Any) -> RoundConfig:
         return self._config({"setup": setup_digest(self.setup) if self.setup else b""} | changes)
 
     def _config(self, changes: Mapping[str, Any]) -> RoundConfig:
-        values: dict[str, Any] = {"task": self.task, "round": 0, "shapes": self.shapes} | dict(changes)
-        return RoundConfig.create(
-            policy=self.policy, cohort=self.trust.cohort(self.task), operators=self.trust.operators, **values
-        )
+        """The task's first round, or another where something is changed."""
+        given = {{"round": "number"}.get(name, name): value for name, value in changes.items()}
+        odd = {name: given.pop(name) for name in ("task", "log_key", "previous_record") if name in given}
+        shapes = given.pop("shapes", self.shapes)
+        return replace(Task(self.task, self.trust).next_round(shapes, **given), **odd)
 
     def client(self, name: str) -> Client:
         """A client on its durable store: the same call again is that client after a restart."""
@@ -197,8 +205,7 @@ class Federation:
         return holders | {name: self.share_holder(name) for name in self.share_holder_names}
 
     def aggregator(self, **changes: Any) -> Aggregator:
-        config = self.config(**changes)
-        return Aggregator(self.operator, config, self.roster, operators=self.trust.operators, setup=self.setup)
+        return Task(self.task, self.trust).lead(self.operator, self.config(**changes), self.setup)
 
     def round(self, silent: Mapping[str, str] | None = None, **changes: Any) -> LocalRound:
         clients = {name: self.client(name) for name in self.names}
@@ -244,6 +251,9 @@ class Tape:
         response = holder.receive(request.data) if holder else self.local.answer(request, self.phase)
         if response is None:
             raise AssertionError("a request is answered")
+        if self.phase == ADVERTISE and holder is None:
+            for receipt in post(name, self.local.outbox(name), self.local.holders):
+                self.local.give(name, receipt)
         self.responses.setdefault(self.phase, {})[name] = response
         return response
 

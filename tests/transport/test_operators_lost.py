@@ -40,7 +40,7 @@ def policy_of(backend: str, **options: int) -> Policy:
     ],
 )
 def test_a_round_begins_with_as_many_as_can_end_it(backend: str, options: dict[str, int], needed: int) -> None:
-    assert backends.load(backend).operators_needed(policy_of(backend, **options)) == needed
+    assert backends.load(backend).seats(policy_of(backend, **options)).needed == needed
 
 
 def test_a_round_begins_without_an_aggregator_that_can_be_missed_and_not_without_two(

@@ -5,7 +5,6 @@ then give out one partial sum each, which anyone checks. With ``threshold`` t be
 lost aggregator does not lose the round.
 
 * ``rules``: k, t, and who must sign.
-* ``setup``: who the aggregators are, and the keys that shares are sealed to.
 * ``wire``: messages; ``shares``: from a letter to a checked share; ``openings``: from shares' commitments to a
   client's.
 * ``client``, ``operator``, ``aggregator``: its part of each role. The aggregators are *operators*; the role Aggregator
@@ -15,35 +14,36 @@ lost aggregator does not lose the round.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from mpc.keys import KeyPair
-from secure_agg.backends.additive import faults, openings, rules, shares
+from secure_agg.backends.additive import faults, openings, rules
 from secure_agg.backends.additive.aggregator import AdditiveCoordinator
 from secure_agg.backends.additive.client import AdditiveClient
 from secure_agg.backends.additive.operator import AdditiveOperator
-from secure_agg.backends.additive.setup import read_setup
 from secure_agg.backends.contract import (
     AggregatorSide,
-    Backend,
     ClientSide,
     Once,
     OperatorSide,
     Phase,
     PhaseKind,
+    Seats,
     Session,
+    SharedBackend,
     TrustStatement,
+    session_id,
 )
-from secure_agg.errors import BadKey, ConfigError, MalformedMessage, VerificationError
+from secure_agg.errors import ConfigError, MalformedMessage, VerificationError
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity, Roster
-from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, SignedAdvertisement
+from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 
 
-class AdditiveBackend(Backend):
+class AdditiveBackend(SharedBackend):
     """Additive or Shamir shares among k aggregators."""
 
     name = "additive"
@@ -56,11 +56,11 @@ class AdditiveBackend(Backend):
         "anybody; one that adds a vector of hash zero stops the round and can't be named",
     )
     agreement = rules.SignedByAggregators()
-    operated = True
+    options = rules.OPTIONS
     commits_packed = True
 
     def check_policy(self, policy: Policy) -> None:
-        """Options: ``aggregators`` k (2 to 16, default 3) and ``threshold`` t (2 to k, default k)."""
+        """The threshold is at most the number of aggregators."""
         rules.scheme(policy)
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
@@ -74,36 +74,18 @@ class AdditiveBackend(Backend):
             Phase(rules.PARTIAL_SUM, PhaseKind.OPERATE),
         )
 
-    def aggregators(self, policy: Policy) -> int:
-        """The option ``aggregators``."""
-        return rules.scheme(policy).parties
-
-    def operators_needed(self, policy: Policy) -> int:
-        """So many as have to sign the set."""
-        return rules.signatures(rules.scheme(policy))
-
-    def commitment_hash(self, config: RoundConfig, name: str, commitment: bytes, nonce: bytes) -> bytes:
-        """D_i is made from the hashes of the shares' commitments, which are in ``nonce`` here."""
-        return shares.commitment_hash(config, name, nonce)
+    def seats(self, policy: Policy) -> Seats:
+        """The option ``aggregators``; so many are needed as have to sign the set."""
+        scheme = rules.scheme(policy)
+        return Seats(scheme.parties, needed=rules.signatures(scheme))
 
     def open_commitment(self, session: Session, name: str, commitment: bytes, nonce: bytes) -> Commitment:
         """From the commitments of the shares."""
         return openings.open_client(session, rules.scheme(session.config.policy), name, commitment, nonce)
 
-    def session_id(self, config: RoundConfig, advertisements: Sequence[SignedAdvertisement]) -> bytes:
-        """sid = H(ctx)."""
-        return faults.session_id(config)
-
-    def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:
-        """The aggregators have to be pinned, all of them."""
+    def check_size(self, config: RoundConfig) -> None:
+        """A share is sealed at once."""
         rules.check_size(config)
-        for member in read_setup(config, setup, rules.scheme(config.policy).parties).members:
-            if operators.get(member.name) != member.identity:
-                raise BadKey(f"{member.name!r}, an aggregator who is not pinned", phase=ADVERTISE)
-
-    def signers(self, config: RoundConfig, setup: bytes) -> Roster:
-        """The aggregators."""
-        return read_setup(config, setup, rules.scheme(config.policy).parties).identities
 
     def check_advertisement(self, name: str, part: bytes) -> None:
         """Hashes; how many there must be the policy says."""
@@ -114,24 +96,21 @@ class AdditiveBackend(Backend):
         self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once
     ) -> ClientSide:
         """See ``client.AdditiveClient``."""
-        scheme = rules.scheme(config.policy)
-        aggregators = read_setup(config, setup, scheme.parties)
-        return AdditiveClient(config, name, derive, scheme, aggregators, faults.session_id(config))
+        scheme, aggregators = rules.scheme(config.policy), self.share_holders(config, setup)
+        return AdditiveClient(config, name, derive, scheme, aggregators, session_id(config, None))
 
     def operator(
         self, config: RoundConfig, identity: Identity, channel: KeyPair, setup: bytes, cohort: Roster
     ) -> OperatorSide:
         """See ``operator.AdditiveOperator``."""
-        scheme = rules.scheme(config.policy)
-        aggregators = read_setup(config, setup, scheme.parties)
+        scheme, aggregators = rules.scheme(config.policy), self.share_holders(config, setup)
         return AdditiveOperator(
-            config, identity.name, scheme, aggregators, channel, faults.session_id(config), setup, cohort
+            config, identity.name, scheme, aggregators, channel, session_id(config, None), setup, cohort
         )
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
         """See ``aggregator.AdditiveCoordinator``."""
-        scheme = rules.scheme(config.policy)
-        return AdditiveCoordinator(config, scheme, read_setup(config, setup, scheme.parties), setup)
+        return AdditiveCoordinator(config, rules.scheme(config.policy), self.share_holders(config, setup), setup)
 
     def check_fault(self, proof: FaultProof, config: RoundConfig) -> None:
         """See ``faults``."""

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from mpc.ring import Vector
 from mpc.vector_shares import Scheme, weighted_sum
 from secure_agg.backends.additive import faults, openings, rules, shares
-from secure_agg.backends.additive.setup import AggregatorSet
 from secure_agg.backends.additive.wire import Collected, OpenedShares, PartialSum, Reveal, Revealed, Reveals
-from secure_agg.backends.contract import AggregatorSide, Hidden, Session
+from secure_agg.backends.contract import AggregatorSide, Hidden, Outcome, Said, Session
+from secure_agg.backends.contract.setup import AggregatorSet
 from secure_agg.errors import (
     BadCommitment,
     DealerFault,
     LocalProtocolError,
     MalformedMessage,
     OperatorFault,
-    OperatorLost,
     RoundAborted,
     VerificationError,
     stamping,
@@ -41,7 +40,6 @@ class _Party:
     """What is known of one aggregator."""
 
     number: int
-    present: bool = True
     accepted: frozenset[str] = frozenset()
     reveal: Message | None = field(default=None, repr=False)
     partial_sum: Vector | None = field(default=None, repr=False)
@@ -58,57 +56,38 @@ class AdditiveCoordinator(AggregatorSide):
         self._statement: Statement | None = None
         self._survivors: tuple[str, ...] = ()
         self._fit = False
-        self._faults: list[FaultProof] = []
+        self.operators = aggregators.names
+        self.faults: list[FaultProof] = []
 
-    @property
-    def faults(self) -> tuple[FaultProof, ...]:
-        """What has been proved so far."""
-        return tuple(self._faults)
-
-    # --- who is there ---------------------------------------------------------------------------------------
-
-    def operators(self) -> tuple[str, ...]:
-        """The aggregators that are still there."""
-        return tuple(name for name, party in self._parties.items() if party.present)
-
-    def _needed(self, phase: str) -> int:
+    def needed(self, phase: str) -> int:
+        """Before the set is signed enough to sign it, afterwards to rebuild the sum."""
         signing = self._statement is None or phase == CONSISTENCY
         return rules.signatures(self._scheme) if signing else self._scheme.threshold
-
-    def can_lose(self, phase: str, names: frozenset[str]) -> bool:
-        """Whether enough are left: before the set is signed to sign it, afterwards to rebuild the sum."""
-        return len(set(self.operators()) - names) >= self._needed(phase)
-
-    def lose(self, phase: str, names: frozenset[str]) -> None:
-        """Go on as long as enough are left."""
-        if not self.can_lose(phase, names):
-            raise OperatorLost(
-                f"{len(set(self.operators()) - names)} of {self._scheme.parties} aggregators are left, "
-                f"{self._needed(phase)} are needed",
-                phase=phase,
-                culprit=min(names),
-            )
-        for name in names:
-            self._parties[name].present = False
-
-    # --- clients --------------------------------------------------------------------------------------------
-
-    def receive_advertisement(self, name: str, part: bytes) -> None:
-        """Hashes of the shares' commitments, one for each aggregator, and one of the client's own."""
-        if len(part) != rules.hashes_bytes(self._scheme):
-            raise MalformedMessage("an advertisement has a hash for each aggregator", phase=ADVERTISE, culprit=name)
 
     def begin(self, session: Session) -> None:
         """Everybody who has advertised."""
         self._session = session
 
-    def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
-        """Clients speak once."""
-        raise LocalProtocolError("clients of this backend send shares to the aggregators")
+    def take(self, phase: str, said: Said) -> None:
+        """Take what a client advertises; or what one aggregator says, once it is seen to be true."""
+        name, message = said.name, said.message
+        if phase == ADVERTISE:
+            self._take_hashes(name, said.part)
+        elif phase == rules.COLLECT:
+            self._take_collected(name, message)
+        elif phase == rules.REVEAL:
+            self._take_reveal(name, message)
+        else:
+            self._take_partial_sum(name, message)
+
+    def _take_hashes(self, name: str, part: bytes) -> None:
+        """Hashes of the shares' commitments, one for each aggregator, and one of the client's own."""
+        if len(part) != rules.hashes_bytes(self._scheme):
+            raise MalformedMessage("an advertisement has a hash for each aggregator", phase=ADVERTISE, culprit=name)
 
     # --- aggregators ----------------------------------------------------------------------------------------
 
-    def operation(self, phase: str, name: str) -> tuple[bytes, Hidden]:
+    def ask(self, phase: str, name: str) -> tuple[bytes, Hidden]:
         """All that has been revealed, in phase partial-sum."""
         if phase != rules.PARTIAL_SUM:
             return b"", b""
@@ -125,12 +104,12 @@ class AdditiveCoordinator(AggregatorSide):
     def _check_fit(self) -> None:
         """Every client's shares have to fit together before any sum is asked for."""
         parties = [number for number, _ in self._revealed()]
-        for opening in self.openings():
+        for opening in self._openings():
             try:
                 openings.combine(self._joined(), self._scheme, opening.name, parties, opening.commitment)
             except BadCommitment as error:
                 item = self._joined().advertisements[opening.name]
-                self._faults.append(
+                self.faults.append(
                     FaultProof(
                         kind=rules.BAD_SHARES,
                         culprit=opening.name,
@@ -145,16 +124,7 @@ class AdditiveCoordinator(AggregatorSide):
     def _nonces(self, message: Message) -> bytes:
         return decode(Revealed, message.body, self._limit, phase=rules.REVEAL).nonces
 
-    def receive_operation(self, phase: str, name: str, message: Message) -> None:
-        """Take what one aggregator says, once it is seen to be true."""
-        if phase == rules.COLLECT:
-            self._collected(name, message)
-        elif phase == rules.REVEAL:
-            self._take_reveal(name, message)
-        else:
-            self._take_partial_sum(name, message)
-
-    def _collected(self, name: str, message: Message) -> None:
+    def _take_collected(self, name: str, message: Message) -> None:
         answer = decode(Collected, message.body, self._limit, phase=rules.COLLECT, culprit=name)
         sizes = [item.proof for item in answer.refused]
         if min(sizes, default=0) < 0 or sum(sizes) != len(message.bulk):
@@ -179,14 +149,13 @@ class AdditiveCoordinator(AggregatorSide):
             faults.check(self._scheme, self._config, proof)
         except VerificationError:
             return
-        self._faults.append(proof)
+        self.faults.append(proof)
 
     def survivors(self) -> tuple[str, ...]:
         """Those whose shares all aggregators hold."""
         members = set(self._joined().members)
-        for party in self._parties.values():
-            if party.present:
-                members &= party.accepted
+        for name in self.operators:
+            members &= self._parties[name].accepted
         return tuple(in_id_order(members))
 
     def agree(self, survivors: tuple[str, ...]) -> None:
@@ -231,15 +200,15 @@ class AdditiveCoordinator(AggregatorSide):
     def _accuse(self, kind: str, name: str, *messages: Message, hashes: bytes = b"") -> None:
         if self._statement is None:
             raise LocalProtocolError("nobody is accused before a set is signed")
-        self._faults.append(
+        self.faults.append(
             faults.accuse(kind, self._config, self._setup, self._aggregators, name, self._statement, messages, hashes)
         )
 
     def _drop(self, name: str, phase: str, reason: str) -> None:
         """Go on without an aggregator that is proved wrong, if the sum can be rebuilt without it."""
         self._parties[name].reveal = self._parties[name].partial_sum = None
-        self._parties[name].present = False
-        if len(self.operators()) < self._scheme.threshold:
+        self.operators = tuple(other for other in self.operators if other != name)
+        if len(self.operators) < self._scheme.threshold:
             raise OperatorFault(f"{name!r} {reason}", phase=phase, culprit=name)
 
     def _joined(self) -> Session:
@@ -249,7 +218,7 @@ class AdditiveCoordinator(AggregatorSide):
 
     # --- result ---------------------------------------------------------------------------------------------
 
-    def openings(self) -> tuple[Opening, ...]:
+    def _openings(self) -> tuple[Opening, ...]:
         """Of each client the commitments of its shares, as far as they are revealed."""
         shown = self._revealed()
         nonces = {number: self._nonces(message) for number, message in shown}
@@ -259,7 +228,7 @@ class AdditiveCoordinator(AggregatorSide):
             for name, opened, mine in openings.openings_of(self._config, self._survivors, nonces, committed)
         )
 
-    def total(self) -> Vector:
+    def outcome(self) -> Outcome:
         """Rebuilt from the first partial sums that suffice: all of them fulfil their equations."""
         found = {p.number: p.partial_sum for p in self._parties.values() if p.partial_sum is not None}
         if len(found) < self._scheme.threshold:
@@ -268,4 +237,4 @@ class AdditiveCoordinator(AggregatorSide):
             )
         chosen = sorted(found)[: self._scheme.threshold]
         shared = weighted_sum([found[number] for number in chosen], self._scheme.weights(chosen))
-        return rules.unpack(self._config, shared)
+        return Outcome(rules.unpack(self._config, shared), self._openings())

@@ -9,12 +9,11 @@ import numpy as np
 from mpc.keys import KeyPair
 from mpc.ring import Vector, byte_view
 from mpc.vector_shares import Scheme, expand, weighted_sum
-from secure_agg.backends.additive import rules, wire
-from secure_agg.backends.additive.setup import AggregatorSet
-from secure_agg.backends.contract import ClientSide, Hidden, Letter, Session
-from secure_agg.errors import LocalProtocolError
+from secure_agg.backends.additive import rules, shares, wire
+from secure_agg.backends.contract import ClientSide, Hidden, Joining, Letter
+from secure_agg.backends.contract.setup import AggregatorSet
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.messages import ADVERTISE, encode
+from secure_agg.protocol.messages import encode
 from zk.commitment import Commitment
 
 
@@ -43,6 +42,11 @@ class AdditiveClient(ClientSide):
 
     def _nonce(self, party: int) -> bytes:
         return self._derive(f"share-nonce-{party}")
+
+    def join(self, commitment: Commitment, nonce: bytes, vector: Vector) -> Joining:
+        """What the client signs of its shares, and the shares. D_i is made from the hashes of their commitments."""
+        hashes = self.bind(commitment, nonce, vector)
+        return Joining(hashes, self._hashes, shares.commitment_hash(self._config, self._name, hashes), self._letters)
 
     def bind(self, commitment: Commitment, nonce: bytes, vector: Vector) -> bytes:
         """Split. A free share's hash is computed, a long one's follows from those and the vector's, being linear.
@@ -73,11 +77,7 @@ class AdditiveClient(ClientSide):
         self._hashes += rules.whole_hash(self._config, self._name, commitment.to_bytes())
         return self._hashes
 
-    def advertise(self) -> bytes:
-        """What the client signs of its shares."""
-        return self._hashes
-
-    def letters(self) -> Sequence[Letter]:
+    def _letters(self) -> Sequence[Letter]:
         """One for each aggregator: a key, or the long share."""
         ephemeral = KeyPair.from_secret(self._derive("share-channel"))
         return [self._letter(ephemeral, party) for party in range(self._scheme.parties)]
@@ -98,13 +98,3 @@ class AdditiveClient(ClientSide):
         if long is not None:
             bulk = wire.seal_long(key, *bound, self._hashes, byte_view(long))
         return Letter(member.name, encode(letter), bulk)
-
-    def begin(self, session: Session) -> None:
-        """Clients speak once."""
-
-    def hide(self, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
-        """Clients speak once."""
-        raise LocalProtocolError("a client of this backend has sent all it has when it joined", phase=ADVERTISE)
-
-    def agree(self, survivors: tuple[str, ...]) -> None:
-        """The aggregators sign the set."""

@@ -24,8 +24,9 @@ from typing import Final
 
 from mpc.vector_shares import Scheme
 from secure_agg.backends.additive import openings, rules, shares, wire
-from secure_agg.backends.additive.setup import AggregatorSet, read_setup
 from secure_agg.backends.additive.wire import OpenedShares, PartialSum, Revealed
+from secure_agg.backends.contract import session_id
+from secure_agg.backends.contract.setup import AggregatorSet, read_setup
 from secure_agg.errors import BadCommitment, BadShare, RemoteProtocolError, VerificationError
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
@@ -35,22 +36,17 @@ from secure_agg.protocol.messages import (
     MAX_CONFIG,
     Advertisement,
     Message,
+    Received,
     SignedAdvertisement,
     Statement,
     decode,
     encode,
     header_limit,
     pack,
-    peek,
     read,
 )
 from zk.commitment import Commitment, add
-from zk.transcript import DIGEST_BYTES, digest
-
-
-def session_id(config: RoundConfig) -> bytes:
-    """sid: clients speak once, so nothing that they say can be in it."""
-    return digest("session", config.context)
+from zk.transcript import DIGEST_BYTES
 
 
 def sum_of(config: RoundConfig, committed: bytes | memoryview) -> Commitment:
@@ -129,14 +125,14 @@ def check(scheme: Scheme, config: RoundConfig, proof: FaultProof) -> None:
 def _message(proof: FaultProof, config: RoundConfig, data: bytes, phase: str) -> Message:
     """A message that the culprit has signed in this round's phase."""
     limit = header_limit(config.cohort_size)
-    header = peek(data, limit)
+    received = Received.of(data, limit)
     return read(
-        data,
+        received,
         limit=limit,
         bulk_sizes=None,
-        session=session_id(config),
+        session=session_id(config, None),
         phase=phase,
-        recipients=(header.recipient,),
+        recipients=(received.header.recipient,),
         keys={proof.culprit: proof.public},
     )
 
@@ -154,7 +150,7 @@ def _bad_share(scheme: Scheme, config: RoundConfig, aggregators: AggregatorSet, 
     if recipient not in aggregators.names:
         raise VerificationError(f"the letter is for {recipient!r}, who is no aggregator of the round")
     letter = shares.read_letter(config, scheme, proof.culprit, message.body)
-    sid = session_id(config)
+    sid = session_id(config, None)
     if wire.key_hash(sid, proof.culprit, recipient, key) != letter.key_hash:
         raise VerificationError("the key is not the one that the letter is bound to")
     party = aggregators.names.index(recipient)
@@ -266,7 +262,7 @@ def _two_sets(scheme: Scheme, config: RoundConfig, aggregators: AggregatorSet, p
     signed = []
     for setting, data, signature in ((config, first, first_signature), (other_config, second, second_signature)):
         statement = decode(Statement, data, header_limit(setting.cohort_size))
-        message = rules.SignedByAggregators().signed_bytes(session_id(setting), statement)
+        message = rules.SignedByAggregators().signed_bytes(session_id(setting, None), statement)
         verify_signature(proof.public, signature, message, phase=CONSISTENCY, culprit=proof.culprit)
         signed.append(message)
     if signed[0] == signed[1]:

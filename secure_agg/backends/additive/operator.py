@@ -11,10 +11,10 @@ from mpc.ring import Vector, add_into, byte_view, subtract_from
 from mpc.vector_shares import Scheme
 from secure_agg.backends.additive import rules, shares, wire
 from secure_agg.backends.additive.openings import check_reveals
-from secure_agg.backends.additive.setup import AggregatorSet
 from secure_agg.backends.additive.shares import OpenedShare
 from secure_agg.backends.additive.wire import Collected, PartialSum, Refusal, Revealed, Reveals
 from secure_agg.backends.contract import Hidden, OperatorSide, Session
+from secure_agg.backends.contract.setup import AggregatorSet
 from secure_agg.errors import BadKey, BadShare, ConfigError, LocalProtocolError, MalformedMessage, PolicyViolation
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
@@ -69,7 +69,7 @@ class AdditiveOperator(OperatorSide):
 
     # --- shares ---------------------------------------------------------------------------------------------
 
-    def receive_letter(self, name: str, message: Message) -> bytes:
+    def take(self, name: str, message: Message) -> bytes:
         """Open, check and add a share. A refusal is remembered, with the proof where there can be one."""
         if self._session is not None:
             raise PolicyViolation("the shares have been counted", phase=rules.SHARE, culprit=name)
@@ -128,7 +128,7 @@ class AdditiveOperator(OperatorSide):
                 self._refused[name] = ("its shares are not those that it has advertised", proof)
         self._session = session
 
-    def operate(self, phase: str, request: bytes, bulk: memoryview) -> tuple[bytes, Hidden]:
+    def answer(self, phase: str, request: bytes, bulk: memoryview) -> tuple[bytes, Hidden]:
         """Count the shares; reveal their commitments; give out the partial sum."""
         if phase == rules.COLLECT:
             return self._collect(request, bulk)
@@ -145,7 +145,7 @@ class AdditiveOperator(OperatorSide):
         answer = Collected(accepted, tuple(Refusal(name, why, len(proof)) for name, (why, proof) in refused))
         return encode(answer), b"".join(proof for _, (_, proof) in refused)
 
-    def consent(self, statement: Statement) -> None:
+    def agree(self, statement: Statement) -> None:
         """Every member's share has to be here, and be the one that the set names; others are taken out of the sum."""
         for entry in statement.entries:
             held = self._held.get(entry.name)

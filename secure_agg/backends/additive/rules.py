@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 
 from mpc.ring import ELEMENT_BYTES, Vector
 from mpc.vector_shares import Scheme
+from secure_agg.backends.contract import OptionRule
+from secure_agg.backends.contract.options import check_options
 from secure_agg.errors import ConfigError, VerificationError
-from secure_agg.protocol.agreement import Agreement, Session
+from secure_agg.protocol.agreement import SignedByOperators
 from secure_agg.protocol.config import Policy, RoundConfig
-from secure_agg.protocol.messages import Statement, StatementEntry
+from secure_agg.protocol.session import Session
 from zk import commitment
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES, digest
@@ -21,6 +22,11 @@ AGGREGATORS: Final = "aggregators"
 THRESHOLD: Final = "threshold"
 MAX_AGGREGATORS: Final = 16
 DEFAULT_AGGREGATORS: Final = 3
+SHARE_HOLDERS: Final = OptionRule(AGGREGATORS, 2, MAX_AGGREGATORS, "share holders of every update", DEFAULT_AGGREGATORS)
+REBUILDING: Final = OptionRule(
+    THRESHOLD, 2, MAX_AGGREGATORS, "share holders that rebuild a sum", usual=f"as many as {AGGREGATORS}"
+)
+OPTIONS: Final = (SHARE_HOLDERS, REBUILDING)
 MAX_SHARE_BYTES: Final = (1 << 31) - 1
 """Most bytes that AES-GCM seals at once here: 536 million parameters."""
 
@@ -44,14 +50,10 @@ def scheme(policy: Policy) -> Scheme:
     Raises:
         ConfigError: an unknown option, or out of range.
     """
-    for option in policy.options:
-        if option.name not in (AGGREGATORS, THRESHOLD):
-            raise ConfigError(f"backend {policy.backend!r} has no option {option.name!r}")
-    parties = policy.option(AGGREGATORS, DEFAULT_AGGREGATORS)
-    threshold = policy.option(THRESHOLD, parties)
-    if not 2 <= parties <= MAX_AGGREGATORS:
-        raise ConfigError(f"{AGGREGATORS} is {parties}, outside [2, {MAX_AGGREGATORS}]")
-    if not 2 <= threshold <= parties:
+    check_options(policy, OPTIONS)
+    parties = SHARE_HOLDERS.of(policy)
+    threshold = REBUILDING.of(policy, parties)
+    if threshold > parties:
         raise ConfigError(f"{THRESHOLD} is {threshold}, outside [2, {AGGREGATORS}] = [2, {parties}]")
     return Scheme(parties, threshold)
 
@@ -65,20 +67,12 @@ def signatures(scheme: Scheme) -> int:
     return (scheme.parties + scheme.threshold - 1) // 2 + 1
 
 
-class SignedByAggregators(Agreement):
-    """The aggregators sign the set, over the commitment hashes that its members have signed."""
-
-    def entry(self, session: Session, name: str, commitment: bytes) -> StatementEntry:
-        """A member's commitment hash, which fixes its shares."""
-        return StatementEntry(name, session.commitment_hashes[name])
+class SignedByAggregators(SignedByOperators):
+    """So many aggregators sign the set that two sets can't both be signed."""
 
     def quorum(self, session: Session) -> int:
         """See ``signatures``."""
         return signatures(scheme(session.config.policy))
-
-    def voters(self, session: Session, statement: Statement) -> Mapping[str, bytes]:
-        """The aggregators."""
-        return session.signers
 
 
 def start_of(config: RoundConfig, client: str, parties: int) -> int:

@@ -15,34 +15,33 @@ arXiv:2109.00984), each in a process of its own, multiplication triples coming f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from mpc.keys import KeyPair
-from secure_agg.backends.additive.faults import session_id
-from secure_agg.backends.additive.setup import AggregatorSet, read_setup
 from secure_agg.backends.contract import (
     AggregatorSide,
-    Backend,
     ClientSide,
     Once,
     OperatorSide,
     Phase,
     PhaseKind,
+    ResultRule,
+    Seats,
+    SharedBackend,
     TrustStatement,
+    session_id,
 )
 from secure_agg.backends.crypten import rules
 from secure_agg.backends.crypten.aggregator import CryptenCoordinator
 from secure_agg.backends.crypten.client import CryptenClient
 from secure_agg.backends.crypten.engine import loader
 from secure_agg.backends.crypten.operator import CryptenOperator
-from secure_agg.errors import BadKey, MalformedMessage
-from secure_agg.protocol.claims import ATTESTED, SUM
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
-from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, SignedAdvertisement
+from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
 
 
-class CryptenBackend(Backend):
+class CryptenBackend(SharedBackend):
     """Multi-party computation on shared updates."""
 
     name = "crypten"
@@ -56,13 +55,10 @@ class CryptenBackend(Backend):
         "are attested by the parties' signatures only; all parties of a round have to be in one process",
     )
     agreement = rules.SignedByParties()
-    operated = True
-    together = True
+    options = rules.OPTIONS
 
     def check_policy(self, policy: Policy) -> None:
-        """Options: ``aggregators`` k (2 to 5, default 3); ``function`` 0 norm-bounded sum, 1 trimmed mean, 2 median;
-        ``norm_bound_milli`` for the first (thousandths of a unit), ``trim`` for the second (clients at each end).
-        """
+        """Each function has settings of its own."""
         rules.check(policy)
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
@@ -77,62 +73,36 @@ class CryptenBackend(Backend):
             Phase(last, PhaseKind.OPERATE),
         )
 
-    def claim(self, policy: Policy) -> str:
-        """A sum is proved; what is no sum is attested."""
-        return SUM if rules.function(policy) == rules.NORM_BOUNDED_SUM else ATTESTED
-
     def usual_bits(self, clients: int) -> int:
         """Squares of values are summed in 63 bits, so more bits leave less room for parameters, and take longer."""
         return min(rules.USUAL_BITS, super().usual_bits(clients))
 
-    def largest(self, policy: Policy) -> int:
-        """The parties test bits: one more than an honest client sends passes."""
-        return (1 << policy.bits) - 1
+    def result(self, policy: Policy) -> ResultRule:
+        """A sum is proved; what is no sum is attested, and is of what the trimmed mean or median leaves."""
+        return rules.result(policy)
 
-    def addends(self, policy: Policy, participants: int) -> int:
-        """What the trimmed mean or median leaves of the participants."""
-        return rules.addends(policy, participants)
+    def seats(self, policy: Policy) -> Seats:
+        """The option ``aggregators``; all are needed."""
+        parties = rules.parties(policy)
+        return Seats(parties, needed=parties, together=True)
 
-    def aggregators(self, policy: Policy) -> int:
-        """The option ``aggregators``."""
-        return rules.parties(policy)
-
-    def session_id(self, config: RoundConfig, advertisements: Sequence[SignedAdvertisement]) -> bytes:
-        """sid = H(ctx)."""
-        return session_id(config)
-
-    def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:
-        """The parties have to be pinned, all of them."""
+    def check_size(self, config: RoundConfig) -> None:
+        """What is computed has to fit into words, and into memory."""
         rules.check_size(config)
-        for member in self._parties(config, setup).members:
-            if operators.get(member.name) != member.identity:
-                raise BadKey(f"{member.name!r}, a party that is not pinned", phase=ADVERTISE)
-
-    def signers(self, config: RoundConfig, setup: bytes) -> Roster:
-        """The parties."""
-        return self._parties(config, setup).identities
-
-    def _parties(self, config: RoundConfig, setup: bytes | memoryview) -> AggregatorSet:
-        return read_setup(config, setup, rules.parties(config.policy))
-
-    def check_advertisement(self, name: str, part: bytes) -> None:
-        """There is no public part."""
-        if part:
-            raise MalformedMessage("an advertisement with a part of its own", phase=ADVERTISE, culprit=name)
 
     def client(
         self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once
     ) -> ClientSide:
         """See ``client.CryptenClient``."""
-        return CryptenClient(config, name, derive, self._parties(config, setup), session_id(config))
+        return CryptenClient(config, name, derive, self.share_holders(config, setup), session_id(config, None))
 
     def operator(
         self, config: RoundConfig, identity: Identity, channel: KeyPair, setup: bytes, cohort: Roster
     ) -> OperatorSide:
         """See ``operator.CryptenOperator``."""
         loader.require()  # clients speak once: none should be asked for what can't be computed
-        return CryptenOperator(config, identity, self._parties(config, setup), channel, session_id(config))
+        return CryptenOperator(config, identity, self.share_holders(config, setup), channel, session_id(config, None))
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
         """See ``aggregator.CryptenCoordinator``."""
-        return CryptenCoordinator(config, self._parties(config, setup), self.open_commitment)
+        return CryptenCoordinator(config, self.share_holders(config, setup))

@@ -4,7 +4,6 @@ together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,24 +11,24 @@ import numpy as np
 from mpc.ring import P, Vector
 from mpc.words import Words, words_from_bytes
 from secure_agg.backends.additive.openings import commitment_bytes
-from secure_agg.backends.additive.setup import AggregatorSet
 from secure_agg.backends.additive.shares import read_vector
-from secure_agg.backends.contract import AggregatorSide, Hidden
+from secure_agg.backends.contract import AggregatorSide, Hidden, Outcome, Said, open_commitment
+from secure_agg.backends.contract.setup import AggregatorSet
 from secure_agg.backends.crypten import rules
 from secure_agg.backends.crypten.wire import Candidates, Collected, Computed, Verdicts, open_opening, opening_bytes
 from secure_agg.errors import (
     LocalProtocolError,
     MalformedMessage,
-    OperatorLost,
     RemoteProtocolError,
     RoundAborted,
     TooFewClients,
     Unattributed,
 )
-from secure_agg.protocol.agreement import Session, attested_bytes
+from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import in_id_order, is_id_order, verify_signature
 from secure_agg.protocol.messages import ADVERTISE, Message, Opening, Signature, Statement, decode, encode, header_limit
+from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 
@@ -48,14 +47,8 @@ class _Party:
 class CryptenCoordinator(AggregatorSide):
     """All parties have to be there until the end."""
 
-    def __init__(
-        self,
-        config: RoundConfig,
-        parties: AggregatorSet,
-        open_commitment: Callable[[Session, str, bytes, bytes], Commitment],
-    ) -> None:
-        self._open_commitment = open_commitment
-        self._config, self._names, self._keys = config, parties.names, parties.identities
+    def __init__(self, config: RoundConfig, parties: AggregatorSet) -> None:
+        self._config, self.operators, self._keys = config, parties.names, parties.identities
         self._limit = header_limit(config.cohort_size)
         self._parties = {name: _Party() for name in parties.names}
         self._session: Session | None = None
@@ -64,30 +57,13 @@ class CryptenCoordinator(AggregatorSide):
         self._survivors: tuple[str, ...] = ()
         self._statement: Statement | None = None
 
-    def operators(self) -> tuple[str, ...]:
-        """The parties."""
-        return self._names
-
-    def lose(self, phase: str, names: frozenset[str]) -> None:
-        """None may be lost."""
-        raise OperatorLost("a party of the computation did not answer", phase=phase, culprit=min(names))
-
-    def receive_advertisement(self, name: str, part: bytes) -> None:
-        """There is no public part."""
-        if part:
-            raise MalformedMessage("an advertisement with a part of its own", phase=ADVERTISE, culprit=name)
-
     def begin(self, session: Session) -> None:
         """Everybody who has advertised."""
         self._session = session
 
-    def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
-        """Clients speak once."""
-        raise LocalProtocolError("clients of this backend send shares to the parties")
-
     # --- parties --------------------------------------------------------------------------------------------
 
-    def operation(self, phase: str, name: str) -> tuple[bytes, Hidden]:
+    def ask(self, phase: str, name: str) -> tuple[bytes, Hidden]:
         """Whom to judge, in phase filter.
 
         Raises:
@@ -101,8 +77,11 @@ class CryptenCoordinator(AggregatorSide):
             return encode(Candidates(self._candidates)), b""
         return b"", b""
 
-    def receive_operation(self, phase: str, name: str, message: Message) -> None:
-        """Take what one party says."""
+    def take(self, phase: str, said: Said) -> None:
+        """Take what one party says; a client says nothing of its own."""
+        if phase == ADVERTISE:
+            return
+        name, message = said.name, said.message
         party = self._parties[name]
         if phase == rules.COLLECT:
             self._collected(party, name, message)
@@ -144,7 +123,7 @@ class CryptenCoordinator(AggregatorSide):
                 continue
             try:
                 commitment, nonce = open_opening([pad for pad, _ in items], session.sid, name, items[0][1])
-                opened = self._open_commitment(session, name, commitment, nonce)
+                opened = open_commitment(session, name, commitment, nonce)
             except (ValueError, RemoteProtocolError):
                 continue
             if opened in seen:
@@ -194,15 +173,13 @@ class CryptenCoordinator(AggregatorSide):
 
     # --- result ---------------------------------------------------------------------------------------------
 
-    def openings(self) -> tuple[Opening, ...]:
-        """Of S."""
-        return tuple(self._openings[name] for name in self._survivors)
+    def outcome(self) -> Outcome:
+        """The openings of S, and the sum; or the result that is none, with all parties' signatures."""
+        openings = tuple(self._openings[name] for name in self._survivors)
+        attestation = tuple(party.attestation for party in self._parties.values() if party.attestation is not None)
+        return Outcome(self._total(), openings, attestation)
 
-    def attestation(self) -> tuple[Signature, ...]:
-        """All parties' signatures of the result, where it is no sum."""
-        return tuple(party.attestation for party in self._parties.values() if party.attestation is not None)
-
-    def total(self) -> Vector:
+    def _total(self) -> Vector:
         """The parties' partial sums, added up modulo 2^64; or what they have all signed.
 
         Raises:

@@ -9,8 +9,8 @@ from mpc.ring import Vector
 from mpc.words import Words, last_share, words_to_bytes
 from secure_agg.backends.additive import wire as sealing
 from secure_agg.backends.additive.rules import start_of
-from secure_agg.backends.additive.setup import AggregatorSet
-from secure_agg.backends.contract import ClientSide, Hidden, Letter, Session, commitment_hash
+from secure_agg.backends.contract import ClientSide, Hidden, Joining, Letter, commitment_hash
+from secure_agg.backends.contract.setup import AggregatorSet
 from secure_agg.backends.crypten.wire import PartyLetter, seal_opening
 from secure_agg.errors import LocalProtocolError
 from secure_agg.protocol.config import RoundConfig
@@ -40,6 +40,10 @@ class CryptenClient(ClientSide):
     def _seed(self, party: int) -> bytes:
         return self._derive(f"share-seed-{party}")
 
+    def join(self, commitment: Commitment, nonce: bytes, vector: Vector) -> Joining:
+        """A share for each party, and nothing for others."""
+        return Joining(self.bind(commitment, nonce, vector), letters=self._letters)
+
     def bind(self, commitment: Commitment, nonce: bytes, vector: Vector) -> bytes:
         """Split, and encrypt the opening to all parties together."""
         names = self._parties.names
@@ -54,11 +58,7 @@ class CryptenClient(ClientSide):
         self._opening = seal_opening(pads, self._session, self._name, commitment.to_bytes(), nonce)
         return nonce
 
-    def advertise(self) -> bytes:
-        """Nothing of its own."""
-        return b""
-
-    def letters(self) -> Sequence[Letter]:
+    def _letters(self) -> Sequence[Letter]:
         """One for each party."""
         ephemeral = KeyPair.from_secret(self._derive("share-channel"))
         return [self._letter(ephemeral, party) for party in range(len(self._parties.members))]
@@ -82,13 +82,3 @@ class CryptenClient(ClientSide):
             sealed=sealing.seal_small(key, *bound, context, self._pad(party) + (b"" if long else self._seed(party))),
         )
         return Letter(member.name, encode(letter), bulk)
-
-    def begin(self, session: Session) -> None:
-        """Clients speak once."""
-
-    def hide(self, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
-        """Clients speak once."""
-        raise LocalProtocolError("a client of this backend has sent all it has when it joined", phase=ADVERTISE)
-
-    def agree(self, survivors: tuple[str, ...]) -> None:
-        """The parties sign the set."""

@@ -12,8 +12,8 @@ from mpc.words import Words, expand_words, words_from_bytes, words_to_bytes
 from secure_agg.backends.additive import wire as sealing
 from secure_agg.backends.additive.openings import commitment_bytes
 from secure_agg.backends.additive.rules import start_of
-from secure_agg.backends.additive.setup import AggregatorSet
 from secure_agg.backends.contract import Hidden, OperatorSide
+from secure_agg.backends.contract.setup import AggregatorSet
 from secure_agg.backends.crypten import compute, rules
 from secure_agg.backends.crypten.wire import (
     Candidates,
@@ -26,10 +26,11 @@ from secure_agg.backends.crypten.wire import (
     opening_bytes,
 )
 from secure_agg.errors import BadKey, BadShare, LocalProtocolError, MalformedMessage, PolicyViolation
-from secure_agg.protocol.agreement import Session, attested_bytes
+from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import Identity, in_id_order, is_id_order
 from secure_agg.protocol.messages import CONSISTENCY, Message, Signature, Statement, decode, encode, header_limit
+from secure_agg.protocol.session import Session
 from zk.transcript import DIGEST_BYTES, digest
 
 
@@ -75,7 +76,7 @@ class CryptenOperator(OperatorSide):
 
     # --- shares ---------------------------------------------------------------------------------------------
 
-    def receive_letter(self, name: str, message: Message) -> bytes:
+    def take(self, name: str, message: Message) -> bytes:
         """Open a share. Any word is one modulo 2^64: whether it is in range is what the parties compute."""
         if self._session is not None:
             raise PolicyViolation("the shares have been counted", phase=rules.SHARE, culprit=name)
@@ -117,7 +118,7 @@ class CryptenOperator(OperatorSide):
                 self._refused[name] = "its share is not of the commitment that it has advertised"
         self._session = session
 
-    def operate(self, phase: str, request: bytes, bulk: memoryview) -> tuple[bytes, Hidden]:
+    def answer(self, phase: str, request: bytes, bulk: memoryview) -> tuple[bytes, Hidden]:
         """Count the shares; judge them; give out the partial sum, or the result."""
         if len(bulk) or (request and phase != rules.FILTER):
             raise MalformedMessage("a request says more than its phase", phase=phase)
@@ -153,7 +154,7 @@ class CryptenOperator(OperatorSide):
         self._accepted = tuple(name for name, accepted in zip(names, verdicts, strict=True) if accepted)
         return encode(Verdicts(verdicts))
 
-    def consent(self, statement: Statement) -> None:
+    def agree(self, statement: Statement) -> None:
         """The set has to be those who were accepted, with the commitment hashes that they have advertised: nothing in
         the evidence shows whom the parties accepted, so the coordinator is not believed.
         """

@@ -12,12 +12,15 @@ from secure_agg.backends.additive.rules import (
     MAX_SHARE_BYTES,
     PARTIAL_SUM,
     SHARE,
-    SignedByAggregators,
 )
+from secure_agg.backends.contract import OptionRule, ResultRule
+from secure_agg.backends.contract.options import check_options
 from secure_agg.backends.crypten.engine.jobs import MAX_WORDS
 from secure_agg.errors import ConfigError
-from secure_agg.protocol.agreement import Session
+from secure_agg.protocol.agreement import SignedByOperators
+from secure_agg.protocol.claims import ATTESTED, SUM
 from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.session import Session
 
 __all__ = ["AGGREGATORS", "BEGIN", "COLLECT", "PARTIAL_SUM", "SHARE"]
 
@@ -35,20 +38,34 @@ COMPUTE: Final = "compute"
 WEIGHT_MARGINS: Final = 2
 """Coordinates that the parties add to a vector: how far its weight is from both ends of its range."""
 USUAL_BITS: Final = 16
+MAX_BOUND: Final = (1 << 32) - 1
 MAX_PARTIES: Final = 5
 DEFAULT_PARTIES: Final = 3
 MAX_CLIENTS: Final = 64
 """Most clients of a round: what is computed on them together grows with their square."""
 
 
+PARTIES: Final = OptionRule(
+    AGGREGATORS, 2, MAX_PARTIES, "parties that compute on shares of every update", DEFAULT_PARTIES
+)
+CHOICE: Final = OptionRule(FUNCTION, NORM_BOUNDED_SUM, MEDIAN, "what is computed", NORM_BOUNDED_SUM, meanings=FUNCTIONS)
+BOUND: Final = OptionRule(
+    NORM_BOUND, 0, MAX_BOUND, "largest L2 norm of an accepted update, in thousandths", 0, meanings={0: "none"}
+)
+TRIMMED: Final = OptionRule(TRIM, 0, MAX_CLIENTS, "clients left out at each end, by the trimmed mean", 0)
+OPTIONS: Final = (PARTIES, CHOICE, BOUND, TRIMMED)
+_ITS_OPTION: Final = {NORM_BOUND: NORM_BOUNDED_SUM, TRIM: TRIMMED_MEAN}
+"""The one function that each of these options is for; it has to be given there."""
+
+
 def parties(policy: Policy) -> int:
     """k, the option ``aggregators``."""
-    return policy.option(AGGREGATORS, DEFAULT_PARTIES)
+    return PARTIES.of(policy)
 
 
 def function(policy: Policy) -> int:
     """What is computed."""
-    return policy.option(FUNCTION, NORM_BOUNDED_SUM)
+    return CHOICE.of(policy)
 
 
 def check(policy: Policy) -> None:
@@ -57,45 +74,48 @@ def check(policy: Policy) -> None:
     Raises:
         ConfigError: an unknown option, one out of range or missing, or weights where there can be none.
     """
-    known = {AGGREGATORS, FUNCTION, NORM_BOUND, TRIM}
-    for option in policy.options:
-        if option.name not in known:
-            raise ConfigError(f"backend {policy.backend!r} has no option {option.name!r}")
-    if not 2 <= parties(policy) <= MAX_PARTIES:
-        raise ConfigError(f"{AGGREGATORS} is {parties(policy)}, outside [2, {MAX_PARTIES}]")
+    check_options(policy, OPTIONS)
     if policy.weight_scale:
         raise ConfigError(f"backend {policy.backend!r} keeps weights: a weight_scale saves it no bytes")
-    if function(policy) not in FUNCTIONS:
-        raise ConfigError(f"{FUNCTION} is {function(policy)}, none of {FUNCTIONS}")
     if policy.max_clients > MAX_CLIENTS:
         raise ConfigError(f"max_clients is {policy.max_clients}, above {MAX_CLIENTS} for backend {policy.backend!r}")
-    bound, trim = policy.option(NORM_BOUND, 0), policy.option(TRIM, 0)
-    if function(policy) == NORM_BOUNDED_SUM:
-        if not bound and not trim:
-            raise ConfigError(
-                f"backend {policy.backend!r} has to be told what to compute, by options: {{{NORM_BOUND!r}: 5000}} sums "
-                f"updates of L2 norm up to 5.0, {{{FUNCTION!r}: {TRIMMED_MEAN}, {TRIM!r}: 1}} is the trimmed mean, "
-                f"{{{FUNCTION!r}: {MEDIAN}}} the median"
-            )
-        if not bound or trim:
-            raise ConfigError(f"the norm-bounded sum takes {NORM_BOUND} (in thousandths, above 0) and no {TRIM}")
+    chosen, given = function(policy), {option.name for option in policy.options if option.value}
+    if not given - {AGGREGATORS}:
+        raise ConfigError(
+            f"backend {policy.backend!r} has to be told what to compute, by options: {{{NORM_BOUND!r}: 5000}} sums "
+            f"updates of L2 norm up to 5.0, {{{FUNCTION!r}: {TRIMMED_MEAN}, {TRIM!r}: 1}} is the trimmed mean, "
+            f"{{{FUNCTION!r}: {MEDIAN}}} the median"
+        )
+    for name, its in _ITS_OPTION.items():
+        if name in given and chosen != its:
+            raise ConfigError(f"{name} is for the {FUNCTIONS[its]}, not the {FUNCTIONS[chosen]}")
+        if name not in given and chosen == its:
+            raise ConfigError(f"the {FUNCTIONS[chosen]} needs a {name} above 0")
+    if chosen == NORM_BOUNDED_SUM:
         if not squared_bound(policy):
-            raise ConfigError(f"{NORM_BOUND} is {bound}, below one step of the codec: nobody but 0 could pass")
+            raise ConfigError(
+                f"{NORM_BOUND} is {BOUND.of(policy)}, below one step of the codec: nobody but 0 could pass"
+            )
         return
-    if bound:
-        raise ConfigError(f"{NORM_BOUND} is for the norm-bounded sum")
     if policy.max_weight != 1:
-        raise ConfigError(f"a {FUNCTIONS[function(policy)]} has no weights: max_weight is {policy.max_weight}, not 1")
-    if function(policy) == TRIMMED_MEAN and not 1 <= 2 * trim < policy.min_clients:
-        raise ConfigError(f"{TRIM} is {trim}: at least 1, and less than half of min_clients = {policy.min_clients}")
-    if function(policy) == MEDIAN and trim:
-        raise ConfigError(f"{TRIM} is for the trimmed mean")
+        raise ConfigError(f"a {FUNCTIONS[chosen]} has no weights: max_weight is {policy.max_weight}, not 1")
+    trim = TRIMMED.of(policy)
+    if 2 * trim >= policy.min_clients:
+        raise ConfigError(f"{TRIM} is {trim}: less than half of min_clients = {policy.min_clients} has to be left")
+
+
+def result(policy: Policy) -> ResultRule:
+    """What a result is: the sum of accepted vectors, or what the trimmed mean or median leaves of them, which is no
+    sum. The parties test bits: one more than an honest client sends passes.
+    """
+    claim = SUM if function(policy) == NORM_BOUNDED_SUM else ATTESTED
+    return ResultRule((1 << policy.bits) - 1, claim, lambda participants: addends(policy, participants))
 
 
 def addends(policy: Policy, participants: int) -> int:
     """Of how many values each coordinate of the result is the sum."""
     if function(policy) == TRIMMED_MEAN:
-        return participants - 2 * policy.option(TRIM, 0)
+        return participants - 2 * TRIMMED.of(policy)
     if function(policy) == MEDIAN:
         return 2 - participants % 2
     return participants
@@ -115,7 +135,7 @@ def squared_bound(policy: Policy) -> int:
 
     Vectors in range have squared norms below 2^63 (``check_size``), so a larger bound says no more than 2^63 − 1.
     """
-    return min(math.floor((policy.option(NORM_BOUND, 0) / 1000 / policy.step) ** 2), (1 << 63) - 1)
+    return min(math.floor((BOUND.of(policy) / 1000 / policy.step) ** 2), (1 << 63) - 1)
 
 
 def check_size(config: RoundConfig) -> None:
@@ -136,13 +156,9 @@ def check_size(config: RoundConfig) -> None:
         )
 
 
-class SignedByParties(SignedByAggregators):
+class SignedByParties(SignedByOperators):
     """All parties sign the set: one honest of them is enough."""
 
     def least(self, session: Session) -> int:
         """A quorum of the cohort has to be judged; how many of those are refused is nobody's choice but their own."""
         return session.config.policy.min_clients
-
-    def quorum(self, session: Session) -> int:
-        """All."""
-        return parties(session.config.policy)

@@ -15,30 +15,30 @@ from collections.abc import Callable, Mapping
 from mpc.ring import ELEMENT_BYTES, Vector
 from secure_agg.backends.contract import (
     AggregatorSide,
-    Backend,
     ClientSide,
     Hidden,
+    Joining,
+    KeyedBackend,
     Once,
+    Outcome,
     Phase,
     PhaseKind,
+    Said,
     hidden_vector,
 )
 from secure_agg.backends.homomorphic.scheme import Scheme, Summing
 from secure_agg.errors import (
     BadCommitment,
-    BadKey,
     MalformedMessage,
-    OperatorLost,
     PolicyViolation,
     RemoteProtocolError,
     Unattributed,
     stamping,
 )
-from secure_agg.protocol.agreement import Agreement, Session
-from secure_agg.protocol.certificate import KeyCertificate, read_certificate, setup_digest
-from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.agreement import Agreement
+from secure_agg.protocol.certificate import KeyCertificate
+from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import DECRYPT, Opened
-from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import (
     ADVERTISE,
     CONSISTENCY,
@@ -49,6 +49,7 @@ from secure_agg.protocol.messages import (
     decode,
     encode,
 )
+from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES, digest
 
@@ -87,21 +88,14 @@ class HomomorphicClient(ClientSide):
         self._scheme, self._randomness, self._once = scheme, randomness, once
         self._nonce, self._ciphertext = b"", b""
 
-    def bind(self, commitment: Commitment, nonce: bytes, vector: Vector) -> bytes:
+    def join(self, commitment: Commitment, nonce: bytes, vector: Vector) -> Joining:
         """Encrypt, and derive a nonce that fixes the ciphertext."""
 
         def encrypt() -> bytes:
             return self._scheme.encrypt(vector, self._randomness)
 
         self._nonce, self._ciphertext = nonce, encrypt() if self._scheme.repeatable else self._once(encrypt)
-        return bound_nonce(nonce, hashlib.sha256(self._ciphertext).digest())
-
-    def advertise(self) -> bytes:
-        """Nothing: the key is the key holder's."""
-        return b""
-
-    def begin(self, session: Session) -> None:
-        """Nothing depends on the participants."""
+        return Joining(bound_nonce(nonce, hashlib.sha256(self._ciphertext).digest()))
 
     def hide(self, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
         """The ciphertext, once."""
@@ -113,63 +107,40 @@ class HomomorphicClient(ClientSide):
         ciphertext, self._ciphertext = self._ciphertext, b""
         return encode(CiphertextPart(self._nonce)), ciphertext
 
-    def agree(self, survivors: tuple[str, ...]) -> None:
-        """Any set that the role accepts."""
-
 
 class HomomorphicAggregator(AggregatorSide):
     """Adds ciphertexts. It holds public material only."""
 
     def __init__(self, scheme: Scheme, certificate: KeyCertificate) -> None:
         self._scheme = scheme
-        self._certificate = certificate
+        self.operators = certificate.names
         self._sum: Summing = scheme.summing()
         self._sums: Vector | None = None
         self._vouched_by: str | None = None
 
-    def receive_advertisement(self, name: str, part: bytes) -> None:
-        """Refuse what no client sends."""
-        no_part(name, part)
+    def ask(self, phase: str, name: str) -> tuple[bytes, Hidden]:
+        """In phase decrypt the encrypted sum."""
+        return b"", self._sum.total() if phase == DECRYPT else b""
 
-    def begin(self, session: Session) -> None:
-        """Nothing depends on the participants."""
+    def take(self, phase: str, said: Said) -> None:
+        """Take a client's ciphertexts, or a key holder's answer."""
+        if phase == ENCRYPTED_INPUT:
+            self._take_input(said)
+        elif phase == DECRYPT:
+            self._take_opened(said.name, said.message)
 
-    def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
+    def _take_input(self, said: Said) -> None:
         """Add a ciphertext vector that its commitment hash has fixed."""
-        inner = decode(CiphertextPart, part, 64, phase=ENCRYPTED_INPUT, culprit=name).nonce
-        check_bound(name, inner, message.header.bulk_digest, nonce)
-        with stamping(RemoteProtocolError, phase=ENCRYPTED_INPUT, culprit=name):
-            self._sum.add(message.bulk)
+        inner = decode(CiphertextPart, said.part, 64, phase=ENCRYPTED_INPUT, culprit=said.name).nonce
+        check_bound(said.name, inner, said.message.header.bulk_digest, said.nonce)
+        with stamping(RemoteProtocolError, phase=ENCRYPTED_INPUT, culprit=said.name):
+            self._sum.add(said.message.bulk)
 
-    def agree(self, survivors: tuple[str, ...]) -> None:
-        """The sum is over those who reveal."""
-
-    def operators(self) -> tuple[str, ...]:
-        """Who holds the key, by the certificate."""
-        return self._certificate.names
-
-    @property
-    def needed(self) -> int:
+    def needed(self, phase: str) -> int:
         """Key holders whose answers open a sum."""
         return 1
 
-    def can_lose(self, phase: str, names: frozenset[str]) -> bool:
-        """Whether enough are left to open the sum."""
-        return len(set(self.operators()) - names) >= self.needed
-
-    def lose(self, phase: str, names: frozenset[str]) -> None:
-        """Go on as long as enough have answered."""
-        if not self.can_lose(phase, names):
-            left = len(set(self.operators()) - names)
-            raise OperatorLost(
-                f"{left} key holders have answered, {self.needed} are needed", phase=phase, culprit=min(names)
-            )
-
-    def operation(self, phase: str, name: str) -> tuple[bytes, Hidden]:
-        """The encrypted sum."""
-        return b"", self._sum.total()
-
-    def receive_operation(self, phase: str, name: str, message: Message) -> None:
+    def _take_opened(self, name: str, message: Message) -> None:
         """Take the sum, or the one bit that it failed its check."""
         opened = decode(Opened, message.body, 16, phase=DECRYPT, culprit=name)
         bulk = message.bulk
@@ -182,12 +153,7 @@ class HomomorphicAggregator(AggregatorSide):
             raise MalformedMessage(f"{len(bulk)} bytes of sums, not {size}", phase=DECRYPT, culprit=name)
         self._sums, self._vouched_by = hidden_vector(bulk, phase=DECRYPT, culprit=name).copy(), name
 
-    @property
-    def vouched_by(self) -> str | None:
-        """The key holder, once it has said that the sum passed."""
-        return self._vouched_by
-
-    def total(self) -> Vector:
+    def outcome(self) -> Outcome:
         """What the key holder has opened.
 
         Raises:
@@ -195,13 +161,7 @@ class HomomorphicAggregator(AggregatorSide):
         """
         if self._sums is None:
             raise Unattributed("the key holder did not open the sum: it failed the check", phase=DECRYPT)
-        return self._sums
-
-
-def no_part(name: str, part: bytes) -> None:
-    """Refuse an advertisement with a part of its own: the key is the key holder's."""
-    if part:
-        raise MalformedMessage("a homomorphic backend advertises no keys", phase=ADVERTISE, culprit=name)
+        return Outcome(self._sums, vouched_by=self._vouched_by)
 
 
 def check_bound(name: str, inner: bytes, ciphertext_digest: bytes, nonce: bytes) -> None:
@@ -216,7 +176,7 @@ def check_bound(name: str, inner: bytes, ciphertext_digest: bytes, nonce: bytes)
         )
 
 
-class HomomorphicBackend(Backend):
+class HomomorphicBackend(KeyedBackend):
     """Common to ``bfv``, ``ckks`` and ``paillier``: they differ in their scheme."""
 
     agreement = CommitThenReveal()
@@ -234,10 +194,6 @@ class HomomorphicBackend(Backend):
         """More bits make ciphertexts larger."""
         return min(USUAL_BITS, super().usual_bits(clients))
 
-    def holders(self, policy: Policy) -> int:
-        """One, unless the backend can split its key."""
-        return 1
-
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
         """Commit, agree, reveal, open."""
         return (
@@ -247,32 +203,9 @@ class HomomorphicBackend(Backend):
             Phase(DECRYPT, PhaseKind.OPEN),
         )
 
-    def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:
-        """The certificate has to be the configured one, of all key holders and only them, for a key without its secret.
-
-        Args:
-            operators: who may be a key holder: the pinned ones but for the aggregator.
-        """
-        if setup_digest(setup) != config.setup:
-            raise PolicyViolation("the encryption key is not the configured one", phase=ADVERTISE)
-        certificate = read_certificate(config, setup, operators)
-        if len(certificate.names) != self.holders(config.policy):
-            raise BadKey(
-                f"{len(certificate.names)} key holders vouch for the key, the policy has {self.holders(config.policy)}",
-                phase=ADVERTISE,
-            )
-        self.check_holders(self.scheme(config, certificate.public), certificate.names)
-
-    def check_holders(self, scheme: Scheme, names: tuple[str, ...]) -> None:
-        """Check that a key is held by those who vouch for it, where the key says by whom.
-
-        Raises:
-            BadKey: it says others.
-        """
-
-    def check_advertisement(self, name: str, part: bytes) -> None:
-        """There is no public part."""
-        no_part(name, part)
+    def check_key(self, config: RoundConfig, public: bytes, holders: tuple[str, ...]) -> None:
+        """The scheme takes it over, or refuses it."""
+        self.scheme(config, public)
 
     def client(
         self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once

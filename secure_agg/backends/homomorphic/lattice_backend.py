@@ -16,10 +16,10 @@ from secure_agg.backends.homomorphic.lattice import PublicKey, SecretKey
 from secure_agg.backends.homomorphic.lattice_parameters import LatticeParameters
 from secure_agg.backends.homomorphic.scheme import Scheme, Summing
 from secure_agg.errors import BadInput, ConfigError
-from secure_agg.protocol.agreement import Participants
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.evidence import DECRYPT
 from secure_agg.protocol.refusal import LIBRARY_ERRORS
+from secure_agg.protocol.session import Participants
 
 _TOTAL_BYTES: Final = 8
 

@@ -21,7 +21,7 @@ from mpc.paillier.packing import Packing
 from mpc.paillier.paillier import Encryptor, PaillierError, PublicKey, SecretKey
 from mpc.paillier.threshold import MAX_MEMBERS, KeyShare, ThresholdKey
 from mpc.ring import Vector
-from secure_agg.backends.contract import Answer, Hidden, Opener, Session
+from secure_agg.backends.contract import Answer, Hidden, Opener, Outcome, Said, Session
 from secure_agg.backends.homomorphic import coordinates
 from secure_agg.backends.homomorphic.backend import (
     ENCRYPTED_INPUT,
@@ -37,13 +37,13 @@ from secure_agg.errors import (
     MalformedMessage,
     Unattributed,
 )
-from secure_agg.protocol.agreement import Participants
 from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import DECRYPT
 from secure_agg.protocol.identity import in_id_order
 from secure_agg.protocol.messages import ADVERTISE, Message, Wire, decode, encode
 from secure_agg.protocol.refusal import LIBRARY_ERRORS
+from secure_agg.protocol.session import Participants
 from zk.partial_decryption import (
     PartialDecryptionError,
     PartialDecryptionProof,
@@ -304,8 +304,7 @@ class CommitteeAggregator(HomomorphicAggregator):
         self._ciphertexts: list[mpz] = []
         self._partials: dict[str, list[int]] = {}
 
-    @property
-    def needed(self) -> int:
+    def needed(self, phase: str) -> int:
         """The threshold."""
         return self._key.threshold
 
@@ -313,20 +312,22 @@ class CommitteeAggregator(HomomorphicAggregator):
         """Answers are proven for this session only."""
         self._sid = session.sid
 
-    def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
+    def _take_input(self, said: Said) -> None:
         """Add a ciphertext vector and keep it."""
-        super().receive_input(name, part, message, nonce)
-        inner = decode(CiphertextPart, part, 64, phase=ENCRYPTED_INPUT, culprit=name).nonce
-        self._inputs[name] = inner, bytes(message.bulk)
+        super()._take_input(said)
+        inner = decode(CiphertextPart, said.part, 64, phase=ENCRYPTED_INPUT, culprit=said.name).nonce
+        self._inputs[said.name] = inner, bytes(said.message.bulk)
 
-    def operation(self, phase: str, name: str) -> tuple[bytes, Hidden]:
-        """All ciphertexts, for the member to multiply."""
+    def ask(self, phase: str, name: str) -> tuple[bytes, Hidden]:
+        """In phase decrypt all ciphertexts, for the member to multiply."""
+        if phase != DECRYPT:
+            return b"", b""
         if not self._ciphertexts:
             self._ciphertexts = self._paillier.parse(self._sum.total())
         ordered = [self._inputs[client] for client in in_id_order(self._inputs)]
         return encode(InnerNonces(tuple(nonce for nonce, _ in ordered))), b"".join(data for _, data in ordered)
 
-    def receive_operation(self, phase: str, name: str, message: Message) -> None:
+    def _take_opened(self, name: str, message: Message) -> None:
         """Check one member's answer; a wrong one names the member."""
         proof = decode(PartialAnswer, message.body, 1 << 16, phase=DECRYPT, culprit=name).proof
         size = len(self._ciphertexts) * self._paillier.public.ciphertext_bytes
@@ -340,7 +341,7 @@ class CommitteeAggregator(HomomorphicAggregator):
             raise BadShare(f"a wrong partial decryption: {error}", phase=DECRYPT, culprit=name) from error
         self._partials[name] = partials
 
-    def total(self) -> Vector:
+    def outcome(self) -> Outcome:
         """Combine the answers of a threshold of members.
 
         Raises:
@@ -349,7 +350,7 @@ class CommitteeAggregator(HomomorphicAggregator):
         try:
             plaintexts = threshold_paillier.combine(self._key, self._partials, len(self._ciphertexts))
             sums = self._paillier.packing.unpack(plaintexts, self._paillier.length)
-            return coordinates.join(self._paillier.config, sums)
+            return Outcome(coordinates.join(self._paillier.config, sums))
         except ValueError as error:
             raise Unattributed(f"what was decrypted is no sum: {error}", phase=DECRYPT) from error
 

@@ -12,12 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from secure_agg.backends.contract import AggregatorSide, Backend, ClientSide, Once, Phase, PhaseKind, TrustStatement
+from secure_agg.backends.contract import (
+    AggregatorSide,
+    Backend,
+    ClientSide,
+    Once,
+    Phase,
+    PhaseKind,
+    TrustStatement,
+)
 from secure_agg.backends.masking.aggregator import MaskingAggregator
 from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.rules import (
     CHOOSE_PEERS,
-    COMPLETE_UP_TO,
+    COMPLETE,
     MASKED_INPUT,
     SHARE_KEYS,
     UNMASK,
@@ -25,8 +33,7 @@ from secure_agg.backends.masking.rules import (
 )
 from secure_agg.backends.masking.wire import split_part
 from secure_agg.backends.packed import carrier
-from secure_agg.errors import ConfigError
-from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
 
 
@@ -43,13 +50,7 @@ class MaskingBackend(Backend):
         limits="a client that commits to a malformed vector stops the round and can't be named",
     )
 
-    def check_policy(self, policy: Policy) -> None:
-        """The one option is ``complete_up_to``: the largest cohort on a complete graph (default 128)."""
-        for option in policy.options:
-            if option.name != COMPLETE_UP_TO:
-                raise ConfigError(f"backend 'masking' has no option {option.name!r}")
-            if not 0 <= option.value <= 1 << 20:
-                raise ConfigError(f"{COMPLETE_UP_TO} is {option.value}, outside [0, {1 << 20}]")
+    options = (COMPLETE,)
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
         """Five phases; six where the clients choose their peers first."""

@@ -17,7 +17,7 @@ from mpc.keystream import derive_key
 from mpc.masks import Mask
 from mpc.ring import Vector
 from mpc.shamir import ShareError
-from secure_agg.backends.contract import AggregatorSide, Session
+from secure_agg.backends.contract import AggregatorSide, Hidden, Outcome, Said, Session
 from secure_agg.backends.masking import rules
 from secure_agg.backends.masking.rules import CHOOSE_PEERS, MASKED_INPUT, SHARE_KEYS, UNMASK
 from secure_agg.backends.masking.wire import (
@@ -49,7 +49,7 @@ from secure_agg.errors import (
     UnknownSender,
 )
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, Message, decode, encode, header_limit
+from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, decode, encode, header_limit
 from zk.transcript import DIGEST_BYTES
 
 
@@ -71,7 +71,20 @@ class MaskingAggregator(AggregatorSide):
         self._released: dict[int, dict[int, Vector]] = {}
         self._survivors: frozenset[int] = frozenset()
 
-    def receive_advertisement(self, name: str, part: bytes) -> None:
+    def take(self, phase: str, said: Said) -> None:
+        """Take one client's answer: its keys, whom it chose, its shares, its masked vector, what it releases."""
+        if phase == ADVERTISE:
+            self._take_keys(said.name, said.part)
+        elif phase == CHOOSE_PEERS:
+            self._take_choice(said.name, said.part, said.message.header.signature)
+        elif phase == SHARE_KEYS:
+            self._take_shares(said.name, said.part)
+        elif phase == MASKED_INPUT:
+            self._take_input(said.name, said.part, said.message.bulk)
+        else:
+            self._take_release(said.name, said.part)
+
+    def _take_keys(self, name: str, part: bytes) -> None:
         """Refuse bad keys, and keys that somebody else has shown."""
         pair = split_part(name, part)
         for key in pair:
@@ -93,28 +106,21 @@ class MaskingAggregator(AggregatorSide):
 
     # --- relaying -------------------------------------------------------------------------------------------
 
-    def request(self, phase: str, name: str) -> bytes:
+    def ask(self, phase: str, name: str) -> tuple[bytes, Hidden]:
         """What the peers have sent for this client."""
         me = self._index[name]
         if phase == SHARE_KEYS and not self._plan.complete:
-            return encode(Choosers(tuple(c for i, c in sorted(self._choices.items()) if me in self._chosen[i])))
+            return encode(Choosers(tuple(c for i, c in sorted(self._choices.items()) if me in self._chosen[i]))), b""
         if phase == MASKED_INPUT:
             relayed = [
                 Edge(i, edge.confirmation, edge.sealed, edge.mask_hash, edge.seed_hash)
                 for i, edges in sorted(self._edges.items())
                 if (edge := edges.get(me)) is not None
             ]
-            return encode(Edges(tuple(relayed)))
-        return b""
+            return encode(Edges(tuple(relayed))), b""
+        return b"", b""
 
-    def receive_exchange(self, phase: str, name: str, body: bytes, signature: bytes) -> None:
-        """Phases choose-peers and share-keys."""
-        if phase == CHOOSE_PEERS:
-            self._receive_choice(name, body, signature)
-        else:
-            self._receive_shares(name, body)
-
-    def _receive_choice(self, name: str, body: bytes, signature: bytes) -> None:
+    def _take_choice(self, name: str, body: bytes, signature: bytes) -> None:
         me = self._index[name]
         peers = decode(Choice, body, self._limit, phase=CHOOSE_PEERS, culprit=name).peers
         allowed = range(len(self._session.members))
@@ -130,7 +136,7 @@ class MaskingAggregator(AggregatorSide):
             self._choices[me] = SignedChoice(me, body, signature)
             self._chosen[me] = frozenset(peers)
 
-    def _receive_shares(self, name: str, body: bytes) -> None:
+    def _take_shares(self, name: str, body: bytes) -> None:
         me = self._index[name]
         shares = decode(KeyShares, body, self._limit, phase=SHARE_KEYS, culprit=name)
         chosen = self._chosen[me]
@@ -148,7 +154,7 @@ class MaskingAggregator(AggregatorSide):
 
     # --- adding up ------------------------------------------------------------------------------------------
 
-    def receive_input(self, name: str, part: bytes, message: Message, nonce: bytes) -> None:
+    def _take_input(self, name: str, part: bytes, hidden: memoryview) -> None:
         """Add a masked vector.
 
         Both ends of an edge must have used its mask, or neither; whichever of the two comes second and says
@@ -170,7 +176,7 @@ class MaskingAggregator(AggregatorSide):
                     "the second is left out, and which of them is wrong can't be told",
                     phase=MASKED_INPUT,
                 )
-        self._form.add(self._sum, message.bulk, phase=MASKED_INPUT, culprit=name)
+        self._form.add(self._sum, hidden, phase=MASKED_INPUT, culprit=name)
         self._seed_hashes[me], self._active[me] = masked.seed_hash, frozenset(active)
 
     def _check_claims(self, name: str, me: int, active: set[int]) -> None:
@@ -217,7 +223,7 @@ class MaskingAggregator(AggregatorSide):
 
     # --- unmasking ------------------------------------------------------------------------------------------
 
-    def receive_release(self, phase: str, name: str, body: bytes) -> None:
+    def _take_release(self, name: str, body: bytes) -> None:
         """Take one holder's shares, each checked against the hash its dealer signed."""
         holder = self._index[name]
         released = decode(Released, body, self._limit, phase=UNMASK, culprit=name).shares
@@ -252,7 +258,7 @@ class MaskingAggregator(AggregatorSide):
                 culprit=name,
             )
 
-    def total(self) -> Vector:
+    def outcome(self) -> Outcome:
         """Rebuild the survivors' seeds and the mask keys of those who dropped out, and remove their masks
         from the sum.
         """
@@ -274,7 +280,7 @@ class MaskingAggregator(AggregatorSide):
                 raise DealerFault("the shares rebuild another mask key than advertised", phase=UNMASK, culprit=name)
             terms += [self._lost_mask(pair, peer, member).inverse() for member in lost[peer]]
         masks.apply(self._sum, terms)
-        return self._form.unload(self._sum, phase=UNMASK)
+        return Outcome(self._form.unload(self._sum, phase=UNMASK))
 
     def _lost_mask(self, pair: KeyPair, peer: int, member: int) -> Mask:
         """The mask that ``member`` added for its edge with ``peer``, from the key pair of ``peer``."""

@@ -9,7 +9,7 @@ from mpc.keys import KeyAgreementError, KeyPair
 from mpc.keystream import KeyStream, derive_key
 from mpc.masks import Mask
 from mpc.ring import Vector
-from secure_agg.backends.contract import ClientSide, Hidden, Session
+from secure_agg.backends.contract import ClientSide, Hidden, Joining, Session
 from secure_agg.backends.masking import rules
 from secure_agg.backends.masking.rules import CHOOSE_PEERS, MASKED_INPUT, SHARE_KEYS, UNMASK
 from secure_agg.backends.masking.wire import (
@@ -33,6 +33,7 @@ from secure_agg.errors import BadKey, PolicyViolation
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import verify_signature
 from secure_agg.protocol.messages import ADVERTISE, decode, encode, header_limit, signed_bytes
+from zk.commitment import Commitment
 
 
 class MaskingClient(ClientSide):
@@ -56,9 +57,9 @@ class MaskingClient(ClientSide):
     def __repr__(self) -> str:
         return f"MaskingClient({self._name!r})"
 
-    def advertise(self) -> bytes:
+    def join(self, commitment: Commitment, nonce: bytes, vector: Vector) -> Joining:
         """Two public keys: one for the channels that carry shares, one for the masks that may be rebuilt."""
-        return join_part(self._channel.public, self._mask.public)
+        return Joining(nonce, join_part(self._channel.public, self._mask.public))
 
     def begin(self, session: Session) -> None:
         """Refuse copied keys; agree with every participant on the two secrets of each pair."""
@@ -93,10 +94,12 @@ class MaskingClient(ClientSide):
                 raise BadKey(str(error), phase=ADVERTISE, culprit=self._session.members[peer]) from error
         return self._agreed[peer]
 
-    def exchange(self, phase: str, request: bytes) -> bytes:
-        """Phases choose-peers and share-keys."""
+    def answer(self, phase: str, request: bytes) -> bytes:
+        """Phases choose-peers, share-keys and unmask."""
         if phase == CHOOSE_PEERS:
             return encode(Choice(tuple(self._chosen)))
+        if phase == UNMASK:
+            return encode(self._release(request))
         if not self._plan.complete:
             self._choosers = self._read_choosers(request)
         return encode(self._share_keys())
@@ -214,7 +217,7 @@ class MaskingClient(ClientSide):
         rules.check_survivors(self._session, self._plan, indices, self._active, self._chosen)
         self._survivors = indices
 
-    def release(self, phase: str, request: bytes) -> bytes:
+    def _release(self, request: bytes) -> Released:
         """Of every dealer one share: of the seed if it is in S, else of the mask key. Both are dropped afterwards."""
         if request:
             raise PolicyViolation("an unmask request says nothing but the agreed set", phase=UNMASK)
@@ -224,4 +227,4 @@ class MaskingClient(ClientSide):
         ]
         self._mask_shares.clear()
         self._seed_shares.clear()
-        return encode(Released(tuple(shares)))
+        return Released(tuple(shares))

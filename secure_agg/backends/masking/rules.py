@@ -14,22 +14,26 @@ from dataclasses import dataclass
 from typing import Final
 
 from mpc import graph
+from secure_agg.backends.contract import OptionRule
 from secure_agg.backends.masking.wire import split_part
 from secure_agg.errors import DuplicateMessage, TooFewClients
-from secure_agg.protocol.agreement import Session
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
+from secure_agg.protocol.session import Session
 
 CHOOSE_PEERS: Final = "choose-peers"
 SHARE_KEYS: Final = "share-keys"
 MASKED_INPUT: Final = "masked-input"
 UNMASK: Final = "unmask"
 COMPLETE_UP_TO: Final = "complete_up_to"
+COMPLETE: Final = OptionRule(
+    COMPLETE_UP_TO, 0, 1 << 20, "the largest cohort in which every pair of clients shares a mask", graph.COMPLETE_UP_TO
+)
 
 
 def chooses_peers(config: RoundConfig) -> bool:
     """Whether the cohort is so large that clients choose their neighbours."""
-    return config.cohort_size > config.policy.option(COMPLETE_UP_TO, graph.COMPLETE_UP_TO)
+    return config.cohort_size > COMPLETE.of(config.policy)
 
 
 @dataclass(frozen=True)

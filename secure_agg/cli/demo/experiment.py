@@ -18,7 +18,7 @@ from secure_agg.backends import load as load_backend
 from secure_agg.backends.contract import Phase, PhaseKind
 from secure_agg.fl.datasets import Federation
 from secure_agg.fl.fedavg import History, Model, Training, run_centralised, run_federated, weighted_mean
-from secure_agg.local.rounds import Result, aggregate
+from secure_agg.local.aggregate import Result, aggregate
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
 

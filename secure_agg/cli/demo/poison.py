@@ -21,7 +21,7 @@ from secure_agg.fl.datasets import Federation
 from secure_agg.fl.fedavg import History, Model, Training, run_federated, weighted_mean
 from secure_agg.ledger.audit import AuditReport
 from secure_agg.ledger.log import Ledger
-from secure_agg.local.rounds import Result, aggregate
+from secure_agg.local.aggregate import Result, aggregate
 from secure_agg.protocol.config import Policy
 
 BACKEND: Final = "crypten"

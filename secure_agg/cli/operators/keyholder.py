@@ -70,14 +70,14 @@ def init(
     if out.exists():
         raise ConfigError(f"{out} exists already: a key is never overwritten, choose a new folder")
 
-    openers, setup = deal(pins, task, parameters, identities)
+    staff = deal(pins, task, parameters, identities)
     backend = pins.task(task).policy.backend
     keys = {name: out / f"holder-{number}.key" for number, name in enumerate(identities, 1)}
     with files.new_folder(out):
         for name, path in keys.items():
-            keystore.save(path, openers[name], backend=backend, task=task, holder=name, passphrase=words[name])
-        files.create(out / CERTIFICATE_FILE, setup, mode=0o644)
-    _report(backend, task, parameters, keys, out / CERTIFICATE_FILE, setup, as_json)
+            keystore.save(path, staff.openers[name], backend=backend, task=task, holder=name, passphrase=words[name])
+        files.create(out / CERTIFICATE_FILE, staff.setup, mode=0o644)
+    _report(backend, task, parameters, keys, out / CERTIFICATE_FILE, staff.setup, as_json)
 
 
 @app.command("keys", epilog=epilog("secure-agg keyholder keys keyholder-1 --out keyholder-1"))

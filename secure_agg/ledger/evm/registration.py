@@ -27,7 +27,7 @@ from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import Opening
 from secure_agg.roles.auditor import Auditor, Verified
-from secure_agg.roles.session import open_session
+from secure_agg.roles.participants import open_session
 from secure_agg.roles.trust import Trust
 from zk import kzg, merkle
 from zk.transcript import DIGEST_BYTES

@@ -13,7 +13,7 @@ from typing import Final
 
 from secure_agg.errors import MalformedMessage
 from secure_agg.protocol.identity import Identity, Roster
-from secure_agg.protocol.messages import NO_BULK, peek, read, write
+from secure_agg.protocol.messages import NO_BULK, Received, read, write
 from zk.transcript import DIGEST_BYTES
 
 HELLO: Final = "hello"
@@ -35,9 +35,10 @@ def answer_challenge(node: Identity, operators: Roster, request: bytes | memoryv
     Raises:
         RemoteProtocolError: not a challenge, or not from a pinned operator.
     """
-    session = peek(request, _LIMIT).session
+    received = Received.of(request, _LIMIT)
+    session = received.header.session
     message = read(
-        request, limit=_LIMIT, bulk_sizes=NO_BULK, session=session, phase=HELLO, recipients=("",), keys=dict(operators)
+        received, limit=_LIMIT, bulk_sizes=NO_BULK, session=session, phase=HELLO, recipients=("",), keys=dict(operators)
     )
     return write(node, session, HELLO, message.header.sender, surroundings)
 

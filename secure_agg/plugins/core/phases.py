@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -25,13 +24,12 @@ from secure_agg.errors import (
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.metrics import MAX_METRICS
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.core.participant import MetricNames
-from secure_agg.protocol.evidence import Evidence
-from secure_agg.protocol.messages import ADVERTISE, RESULT, Envelope, decode, header_limit, peek
+from secure_agg.plugins.core.training import MetricNames
+from secure_agg.protocol.messages import ADVERTISE, RESULT, Envelope, Received, decode, header_limit, peek
 from secure_agg.protocol.refusal import refusing
 from secure_agg.roles.aggregator import Aggregator
-from secure_agg.roles.auditor import Verified
-from secure_agg.roles.operators import OperatorRole, ask_operator, ask_operators
+from secure_agg.roles.driver import Answer, Finished, drive, finished
+from secure_agg.roles.operators import OperatorRole
 from secure_agg.tlog.receipt import Receipt
 
 _MAX_NAMES: Final = 1 << 16
@@ -111,7 +109,7 @@ def one_line(said: object) -> str:
 
 
 class Attempt:
-    """One aggregator, and the nodes that answer it.
+    """One aggregator, and the nodes that answer it: the carrier of ``roles.driver`` through a framework.
 
     Attributes:
         aggregator: the role.
@@ -123,7 +121,13 @@ class Attempt:
     """
 
     def __init__(
-        self, aggregator: Aggregator, ask: Ask, holders: Mapping[str, OperatorRole], phase_s: Callable[[], float]
+        self,
+        aggregator: Aggregator,
+        ask: Ask,
+        holders: Mapping[str, OperatorRole],
+        phase_s: Callable[[], float],
+        train_s: float,
+        welcome: Callable[[str], tuple[bytes, bytes]],
     ) -> None:
         """
         Args:
@@ -131,6 +135,8 @@ class Attempt:
             ask: reaches the nodes.
             holders: the operators that the backend has beside the aggregator, by id.
             phase_s: how long nodes have to answer in the phase that begins now.
+            train_s: how long they have to train.
+            welcome: evidence and receipt of the task's last result for a node, empty where it needs none.
         """
         self.phase: str | None = None
         self.aggregator = aggregator
@@ -138,41 +144,34 @@ class Attempt:
         self.refused: dict[str, set[str]] = {}
         self.names: dict[str, tuple[str, ...]] = {}
         self.stats: dict[str, float] = {}
-        self._ask, self._holders, self._phase_s = ask, holders, phase_s
+        self._ask, self._holders, self._welcome = ask, holders, welcome
+        self._phase_s, self._train_s = phase_s, train_s
         self._acceptances: dict[str, list[bytes]] = {}
+        self._began = 0.0
 
-    def run(self, welcome: Callable[[str], tuple[bytes, bytes]], train_s: float) -> None:
+    def run(self) -> Finished:
         """All phases.
-
-        Args:
-            welcome: evidence and receipt of the task's last result for a node, empty where it needs none.
-            train_s: how long nodes have to train.
 
         Raises:
             SecureAggError: the round came to nothing.
         """
-        requests = self.aggregator.start()
-        while requests:
-            phase = self.phase = self.aggregator.state
-            started = time.perf_counter()
-            if self.aggregator.asks_operators:
-                for name, refusal in ask_operators(self.aggregator, requests, self._holders).items():
-                    _log.warning("operator %s has refused in phase %s: %s", name, phase, one_line(refusal))
-            else:
-                self._exchange(requests, phase, welcome, train_s)
-            requests = self.aggregator.advance()
-            self.stats[f"{phase}_s"] = time.perf_counter() - started
+        finished = drive(self.aggregator, self, self._holders)
+        self._close_phase()
+        return finished
 
-    def _exchange(
-        self,
-        requests: Sequence[Envelope],
-        phase: str,
-        welcome: Callable[[str], tuple[bytes, bytes]],
-        train_s: float,
-    ) -> None:
+    def begin(self, phase: str) -> None:
+        """The phase before it is over, and its closing too."""
+        self._close_phase()
+        self.phase, self._began = phase, time.perf_counter()
+
+    def _close_phase(self) -> None:
+        if self.phase is not None:
+            self.stats[f"{self.phase}_s"] = time.perf_counter() - self._began
+
+    def ask(self, phase: str, requests: Sequence[Envelope]) -> Iterator[Answer]:
+        """Send each node its request, with what was signed for it meanwhile, and take in what they answer in time."""
         joins = phase == ADVERTISE
         names = sorted(self.aggregator.awaited, key=str.encode)
-
         most = self._most_bytes(joins=joins)
 
         def payload(place: int, name: str) -> Payload:
@@ -181,45 +180,65 @@ class Attempt:
                 if request.recipient != name:
                     raise LocalProtocolError("requests and recipients are in different orders", phase=phase)
                 if joins:
-                    return Parcel(parcels.JOIN, (request.data, *welcome(name))).to_bytes()
+                    return Parcel(parcels.JOIN, (request.data, *self._welcome(name))).to_bytes()
                 return Parcel(parcels.STEP, (request.data, *self._acceptances.get(name, ()))).to_bytes()
 
             return Payload(make, most)
 
-        kind, deadline = (parcels.JOIN, train_s) if joins else (parcels.STEP, self._phase_s())
-        started, received, answered = time.perf_counter(), 0, 0
+        kind, deadline = (parcels.JOIN, self._train_s) if joins else (parcels.STEP, self._phase_s())
+        received = 0
         asked = [(name, payload(i, name)) for i, name in enumerate(names)]
         for name, answer in self._answers(kind, asked, deadline):
+            if isinstance(answer, Exception):
+                self._lose(name, answer)
+                continue
+            received += len(answer)
             try:
-                if isinstance(answer, Exception):
-                    self.lost[name] = one_line(answer)
-                    if error := refused_with(answer):
-                        self.refused.setdefault(error, set()).add(name)
-                    _log.warning("%s is out of the round in phase %s: %s", name, phase, self.lost[name])
-                else:
-                    received += len(answer)
-                    if len(answer) > most:
-                        raise MalformedMessage(f"an answer of {len(answer)} bytes, above {most}", culprit=name)
-                    with refusing(phase, name):
-                        self._take(name, Parcel.from_bytes(answer), joins=joins)
-                    answered += 1
+                if len(answer) > most:
+                    raise MalformedMessage(f"an answer of {len(answer)} bytes, above {most}", culprit=name)
+                with refusing(phase, name):
+                    parsed = self._parse(name, Parcel.from_bytes(answer), joins=joins)
             except SecureAggError as error:
-                error.phase = error.phase or phase
-                self.lost[name] = f"its answer was refused: {type(error).__name__}"
-                _log.warning("an answer of %s was refused: %s: %s", name, type(error).__name__, one_line(error))
+                self.refuse(name, error)
+            else:
+                yield parsed
         self.stats[f"{phase}_bytes"] = float(received)
         _log.info(
             "round %d of %r, phase %s: %d of %d clients in %.2f s, %d bytes",
             self.aggregator.config.round, self.aggregator.config.task, phase,
-            answered, len(names), time.perf_counter() - started, received,
+            len(names) - len(self.aggregator.awaited), len(names), time.perf_counter() - self._began, received,
         )  # fmt: skip
+
+    def give(self, client: str, receipt: bytes) -> None:
+        """It goes with the next payload."""
+        self._acceptances.setdefault(client, []).append(receipt)
+
+    def refuse(self, client: str, error: SecureAggError) -> None:
+        """The round goes on without it, if it can."""
+        if self.phase == ADVERTISE:
+            self.names.pop(client, None)
+        error.phase = error.phase or self.phase
+        self.lost[client] = f"its answer was refused: {type(error).__name__}"
+        _log.warning("an answer of %s was refused: %s: %s", client, type(error).__name__, one_line(error))
+
+    def miss(self, operator: str, error: SecureAggError) -> None:
+        """The log says so."""
+        _log.warning("operator %s has refused in phase %s: %s", operator, self.phase, one_line(error))
+
+    def _lose(self, name: str, error: Exception) -> None:
+        """A node has refused to answer, or is gone."""
+        self.lost[name] = one_line(error)
+        if kind := refused_with(error):
+            self.refused.setdefault(kind, set()).add(name)
+        _log.warning("%s is out of the round in phase %s: %s", name, self.phase, self.lost[name])
 
     def _most_bytes(self, *, joins: bool) -> int:
         """Most bytes of a client's answer in this phase, from the configuration."""
         most = parcels.FRAME + self.aggregator.response_limit
         if joins:
             config = self.aggregator.config
-            letters = backends.load(config.policy.backend).aggregators(config.policy)
+            shares = backends.load(config.policy.backend).shares
+            letters = shares.seats(config.policy).count if shares else 0
             most += _MAX_NAMES + letters * (header_limit(config.cohort_size) + letter_limit(config))
         return most
 
@@ -241,46 +260,19 @@ class Attempt:
         for name in sorted(pending, key=str.encode):
             yield name, Late(deadline_s)
 
-    def _take(self, name: str, parcel: Parcel, *, joins: bool) -> None:
-        """Hand one answer to the aggregator, and a client's letters to the operators that they are for."""
+    def _parse(self, name: str, parcel: Parcel, *, joins: bool) -> Answer:
+        """What a node's payload holds: a message of its own, and letters to operators with the first one."""
         limit = header_limit(self.aggregator.config.cohort_size)
         if joins:
             response, names, *letters = parcel.expect(parcels.JOINED, 2, parcels.MAX_PARTS)
         else:
             (response,), names, letters = parcel.expect(parcels.ANSWER, 1), b"", []
-        sender = peek(response, limit).sender
-        if sender != name:
-            raise UnknownSender(f"{name!r} has sent a message of {sender!r}", culprit=name)
-        called = _metric_names(names, name) if joins else ()
-        for receipt in self.aggregator.receive(response):
-            self._acceptances.setdefault(name, []).append(receipt.data)
+        received = Received.of(response, limit)
+        if received.header.sender != name:
+            raise UnknownSender(f"{name!r} has sent a message of {received.header.sender!r}", culprit=name)
         if joins:
-            self.names[name] = called
-            self._relay(name, letters)
-
-    def _relay(self, name: str, letters: Sequence[bytes | memoryview]) -> None:
-        """Letters are sealed to their operators; a refusal is the operator's to report."""
-        limit = header_limit(self.aggregator.config.cohort_size)
-        envelopes = [Envelope(peek(letter, limit).recipient, bytes(letter)) for letter in letters]
-        if not envelopes:
-            return
-        with ThreadPoolExecutor(len(envelopes)) as pool:
-            for answer in pool.map(lambda envelope: ask_operator(self._holders, envelope), envelopes):
-                if isinstance(answer, bytes):
-                    self._acceptances.setdefault(name, []).append(answer)
-                else:
-                    said = one_line(answer or "it is gone")
-                    _log.warning("an operator has not accepted a share of %s: %s", name, said)
-
-    def result(self) -> tuple[Evidence, Verified]:
-        """Evidence, and what it proves.
-
-        Raises:
-            LocalProtocolError: the round is not over.
-        """
-        if self.aggregator.evidence is None or self.aggregator.verified is None:
-            raise LocalProtocolError("the round ended without a result", phase=self.aggregator.state)
-        return self.aggregator.evidence, self.aggregator.verified
+            self.names[name] = _metric_names(names, name)
+        return Answer(name, received, [Envelope(peek(letter, limit).recipient, bytes(letter)) for letter in letters])
 
     def deliver(self, receipt: Receipt) -> Iterator[str]:
         """Send the result to every member of the cohort; yields those that have verified it.
@@ -289,7 +281,7 @@ class Attempt:
         """
         started = time.perf_counter()
         encoded = receipt.to_bytes()
-        record = self.result()[1].record.digest()
+        record = finished(self.aggregator).verified.record.digest()
         results = self.aggregator.results()
         names = list(self.aggregator.cohort)
 

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from secure_agg import backends, files
-from secure_agg.backends.contract import Backend, Opener
+from secure_agg.backends.contract import Backend
 from secure_agg.errors import ConfigError
 from secure_agg.fl.layers import MAX_SIGNS
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.local import keystore
 from secure_agg.local.dealing import deal
-from secure_agg.local.rounds import AGGREGATOR, AGGREGATORS, KEY_HOLDERS
+from secure_agg.local.staff import AGGREGATOR, Staff, usual_names
 from secure_agg.plugins.core.metrics import MetricCodec
-from secure_agg.plugins.core.participant import EVALUATION
+from secure_agg.plugins.core.training import EVALUATION
 from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
 from secure_agg.plugins.homes.folder import check_rules
 from secure_agg.plugins.homes.server import (
@@ -34,6 +34,7 @@ from secure_agg.plugins.homes.server import (
     PHASE_S,
     Place,
     ServerHome,
+    check_apart,
     check_phase_s,
 )
 from secure_agg.protocol.config import Policy
@@ -94,17 +95,16 @@ def make(
         if name in members or name in given:
             raise ConfigError(f"client {name!r} is named twice")
         members[name] = Identity.generate(_folder_name(name))
-    backend = backends.load(policy.backend)
-    backend.check_policy(policy)
-    if backend.together:
-        raise ConfigError(f"the operators of backend {backend.name!r} work in one process: no plug-in asks them")
+    backend, named = backends.load(policy.backend), usual_names(policy)
+    check_apart(backend, policy)
     if folder.exists():
         raise ConfigError(f"{folder} exists already: a key is never overwritten, choose a new folder")
-    server, operators = OperatorKeys.generate(AGGREGATOR), _operators(backend, policy)
+    server = OperatorKeys.generate(AGGREGATOR)
+    operators = [OperatorKeys.generate(name, share_holder=backend.shares is not None) for name in named]
     pins = TaskTrust(Roster({name: member.public for name, member in members.items()} | given), policy)
     pinned = Roster({keys.name: keys.identity.public for keys in (server, *operators)})
     trust = Trust(tasks={task: pins}, operators=pinned)  # the ledger's key is added by the ledger
-    openers, certificate = _deal(backend, trust, task, operators, parameters)
+    dealt = _deal(backend, trust, task, operators, parameters)
 
     with files.new_folder(folder):
         rules: dict[str, Any] = {
@@ -115,13 +115,13 @@ def make(
         }
         with ServerHome.create(folder / "server", server.identity, task, phase_s=phase_s, **rules) as home:
             home.ledger.pin(task, pins, pinned)
-            if not openers:
+            if not dealt.openers:
                 home.ledger.pin(task + EVALUATION, pins, pinned)
             trust = home.trust
             if operators:
                 _save_keys(home.path, server)
-            if openers:
-                files.create(home.path / CERTIFICATE_FILE, certificate)
+            if dealt.openers:
+                files.create(home.path / CERTIFICATE_FILE, dealt.setup)
             home.place(
                 {
                     keys.name: Place(f"127.0.0.1:{FIRST_PORT + number}", share_holder_card(keys).to_bytes())
@@ -137,12 +137,12 @@ def make(
             words = _save_keys(own, keys)
             trust.save(own / TRUST_FILE)
             files.create(own / COORDINATOR_FILE, server.card().to_bytes())
-            if openers:
-                opener = openers[keys.name]
+            if dealt.openers:
+                opener = dealt.openers[keys.name]
                 keystore.save(
                     own / HOLDER_FILE, opener, backend=backend.name, task=task, holder=keys.name, passphrase=words
                 )
-                files.create(own / CERTIFICATE_FILE, certificate)
+                files.create(own / CERTIFICATE_FILE, dealt.setup)
     return trust
 
 
@@ -178,27 +178,14 @@ def operators(folder: str | Path) -> Iterator[dict[str, OperatorProcess]]:
             yield running
 
 
-def _operators(backend: Backend, policy: Policy) -> list[OperatorKeys]:
-    """Fresh keys of the operators beside the aggregator."""
-    holders, sharing = backend.holders(policy), backend.aggregators(policy)
-    for count, names in ((holders, KEY_HOLDERS), (sharing, AGGREGATORS)):
-        if count > len(names):
-            raise ConfigError(f"{count} operators, above the {len(names)} that are made on one machine")
-    keys = [OperatorKeys.generate(name) for name in KEY_HOLDERS[:holders]]
-    return keys + [OperatorKeys.generate(name, share_holder=True) for name in AGGREGATORS[:sharing]]
-
-
-def _deal(
-    backend: Backend, trust: Trust, task: str, operators: list[OperatorKeys], parameters: int | None
-) -> tuple[dict[str, Opener], bytes]:
-    """The encryption key of a homomorphic backend, and its certificate; nothing for others."""
-    policy = trust.task(task).policy
-    if not backend.holders(policy):
-        return {}, b""
+def _deal(backend: Backend, trust: Trust, task: str, operators: list[OperatorKeys], parameters: int | None) -> Staff:
+    """Of a backend with key holders those with their key for the task; nobody for others."""
+    if backend.keys is None:
+        return Staff()
     if parameters is None:
         raise ConfigError(f"backend {backend.name!r} has a key for one size of model: say how many parameters it has")
     identities = {keys.name: keys.identity for keys in operators}
-    return deal(trust, task, parameters + MAX_SIGNS + MetricCodec(policy).size, identities)
+    return deal(trust, task, parameters + MAX_SIGNS + MetricCodec(trust.task(task).policy).size, identities)
 
 
 def _save_keys(folder: Path, keys: OperatorKeys) -> str:

@@ -12,37 +12,36 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 
 from secure_agg import backends, files
+from secure_agg.backends.contract import Backend
 from secure_agg.errors import ConfigError, RemoteProtocolError
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.ledger.log import Ledger
 from secure_agg.local import keystore
+from secure_agg.local.staff import staffed
 from secure_agg.plugins.homes.chain import Chain
 from secure_agg.plugins.homes.folder import (
-    LOCK_FILE,
     SETTINGS_FILE,
     STORE_FILE,
+    Home,
     Settings,
     check_rules,
-    locked_by,
     new_folder,
-    read_digest,
     read_identity,
     read_settings,
 )
 from secure_agg.plugins.homes.journal import Journal
-from secure_agg.protocol.certificate import KeyCertificate, setup_digest
-from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.certificate import KeyCertificate
+from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import MAX_SETUP, decode
 from secure_agg.protocol.ready import ready
-from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.operators import OperatorRole
 from secure_agg.roles.trust import Trust
 from secure_agg.transport import keyfile
@@ -63,14 +62,8 @@ _MAX_OPERATORS: Final = 64 * 2 * MAX_CARD
 
 
 class _ServerSettings(Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-server/2"):
-    """``checks_model``, ``start_model``, ``optimizer`` and ``weight_key``: what the nodes' homes are made with.
-    ``phase_s``: see ``ServerHome``.
-    """
+    """Of the server's home; what both kinds have is what the nodes' homes are made with."""
 
-    checks_model: bool
-    optimizer: ServerOptimizer = PLAIN
-    weight_key: str | None = None
-    start_model: str | None = None
     phase_s: float = PHASE_S
 
 
@@ -86,46 +79,29 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     card: bytes
 
 
-class ServerHome:
+class ServerHome(Home):
     """The server's home.
 
     Attributes:
-        path: the folder.
-        name: id of the aggregator, as everybody has pinned it.
-        task: it coordinates.
-        identity: its key.
         ledger: which every verified round is appended to.
-        store: durable; which attempts have begun.
-        checks_model, start_model, optimizer, weight_key: what the nodes' homes are made with, see ``ClientHome``.
         phase_s: seconds that nodes have to answer in each phase in which they don't train, see ``Deadlines``.
+        others: see ``Home``.
     """
 
     def __init__(self, path: Path, settings: _ServerSettings, identity: Identity) -> None:
         """Use ``open`` or ``create``."""
-        self.path, self.name, self.task, self.identity = path, settings.name, settings.task, identity
-        self.weight_key, self.phase_s = settings.weight_key, settings.phase_s
-        self.start_model = read_digest(path, settings.start_model)
-        self.store = AttemptStore(path / STORE_FILE)
+        super().__init__(path, settings, identity)
+        self.phase_s = settings.phase_s
         try:
             self.ledger = Ledger(path / _LEDGER)
         except BaseException:
             self.store.close()
             raise
-        self.checks_model, self.optimizer = settings.checks_model, settings.optimizer
-
-    def __repr__(self) -> str:
-        return f"ServerHome({self.name!r}, task={self.task!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close ledger and store; harmless when closed."""
         self.ledger.close()
-        self.store.close()
+        super().close()
 
     @property
     def trust(self) -> Trust:
@@ -160,7 +136,7 @@ class ServerHome:
         check_rules(checks_model, start_model, optimizer)
         check_phase_s(phase_s)
         pinned = None if start_model is None else start_model.hex()
-        settings = _ServerSettings(identity.name, task, checks_model, optimizer, weight_key, pinned, float(phase_s))
+        settings = _ServerSettings(identity.name, task, checks_model, pinned, optimizer, weight_key, float(phase_s))
         with new_folder(Path(path), settings, identity) as folder:
             return ServerHome(folder, settings, identity)
 
@@ -205,14 +181,6 @@ class ServerHome:
         """Where the last verified model is, with its names: an ``.npz`` file, there once a round was begun."""
         return self.path / _MODEL
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep other threads and processes off the chain meanwhile; ledger and store need no such care.
-
-        Raises:
-            ConfigError: there can be no lock in the folder.
-        """
-        return locked_by(self.path / LOCK_FILE)
-
     def place(self, operators: Mapping[str, Place]) -> None:
         """Write down where the operators are, in place of what stood there."""
         document = msgspec.json.format(msgspec.json.encode(operators), indent=1)
@@ -249,9 +217,8 @@ class ServerHome:
         policy = config.policy
         backend = backends.load(policy.backend)
         backend.check_policy(policy)
-        if backend.together:
-            raise ConfigError(f"the operators of backend {backend.name!r} work in one process: no plug-in asks them")
-        if not (backend.holders(policy) or backend.aggregators(policy)):
+        check_apart(backend, policy)
+        if not backend.seats(policy).count:
             yield config, b"", {}
             return
         # gRPC is an extra, which only those need who have operators.
@@ -262,7 +229,7 @@ class ServerHome:
         places = self.places()
         try:
             cards = {name: OperatorCard.from_bytes(place.card) for name, place in places.items()}
-            if backend.holders(policy):
+            if backend.keys:
                 setup = self._certificate()
                 names = decode(KeyCertificate, setup, len(MAX_SETUP)).names
             else:
@@ -274,9 +241,9 @@ class ServerHome:
         if unknown:
             raise ConfigError(f"where {unknown[0]!r} is does not stand in {self.path / _OPERATORS}")
         endpoints = [Endpoint(places[name].address, cards[name]) for name in names]
-        least = backend.operators_needed(policy)
+        least = backend.seats(policy).needed
         with connected(Operators(self._keys, endpoints, self.trust.operators), CONNECT_S, least) as holders:
-            yield msgspec.structs.replace(config, setup=setup_digest(setup)), setup, holders
+            yield staffed(config, setup), setup, holders
 
     @functools.cached_property
     def _keys(self) -> OperatorKeys:
@@ -289,6 +256,16 @@ class ServerHome:
             return path.read_bytes()
         except OSError as error:
             raise ConfigError(f"certificate {path} can't be read: {error.strerror}") from error
+
+
+def check_apart(backend: Backend, policy: Policy) -> None:
+    """Refuse a backend whose operators can't be processes of their own.
+
+    Raises:
+        ConfigError: they have to be in one.
+    """
+    if backend.seats(policy).together:
+        raise ConfigError(f"the operators of backend {backend.name!r} work in one process: no plug-in asks them")
 
 
 def check_phase_s(seconds: float) -> None:

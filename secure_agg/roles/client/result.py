@@ -5,13 +5,13 @@ from __future__ import annotations
 from secure_agg.errors import VerificationError
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import Evidence, evidence_limit
-from secure_agg.protocol.messages import RESULT, header_limit, peek, read
+from secure_agg.protocol.messages import RESULT, Incoming, Received, header_limit, read
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.trust import Trust
 
 
 def read_result(
-    data: bytes | memoryview, recipient: str, operator: str, config: RoundConfig, session: bytes, trust: Trust
+    data: Incoming, recipient: str, operator: str, config: RoundConfig, session: bytes, trust: Trust
 ) -> Verified:
     """Decode the message and check the evidence.
 
@@ -27,9 +27,10 @@ def read_result(
         RemoteProtocolError: the message is malformed or not from the aggregator.
     """
     limit = header_limit(config.cohort_size)
-    session = session or peek(data, limit).session
+    received = Received.of(data, limit)
+    session = session or received.header.session
     message = read(
-        data,
+        received,
         limit=limit,
         bulk_sizes=range(evidence_limit(config) + 1),
         session=session,

@@ -1,4 +1,4 @@
-"""Who the aggregators of a round are, and the keys that clients seal their shares to: the round's public setup."""
+"""Who the share holders of a round are, and the keys that clients seal their shares to: the round's public setup."""
 
 from __future__ import annotations
 

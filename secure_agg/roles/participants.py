@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from secure_agg import backends
+from secure_agg.backends.contract import session_id
 from secure_agg.errors import (
     DuplicateMessage,
     MalformedMessage,
@@ -12,11 +13,11 @@ from secure_agg.errors import (
     TooFewClients,
     UnknownSender,
 )
-from secure_agg.protocol.agreement import Participants, Session
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import CohortMember
 from secure_agg.protocol.identity import Roster, is_id_order
 from secure_agg.protocol.messages import ADVERTISE, Advertisement, Opening, Signature, SignedAdvertisement
+from secure_agg.protocol.session import Participants, Session
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 
@@ -67,13 +68,13 @@ def open_session(
     backend = backends.load(config.policy.backend)
     return Session(
         config=config,
-        sid=backend.session_id(config, advertisements),
+        sid=session_id(config, None if backend.shares else advertisements),
         members=tuple(names),
         keys={name: cohort[name] for name in names},
         commitment_hashes={name: body.commitment_hash for name, body in bodies.items()},
         parts={name: body.backend for name, body in bodies.items()},
         advertisements={item.name: item for item in advertisements},
-        signers=backend.signers(config, setup),
+        signers=backend.shares.share_holders(config, setup).identities if backend.shares else {},
     )
 
 

@@ -1,0 +1,115 @@
+"""A backend's part of the aggregator in one attempt."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mpc.ring import Vector, from_bytes
+from secure_agg.backends.contract.client import Hidden
+from secure_agg.errors import BadInput
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.messages import Message, Opening, Signature
+from secure_agg.protocol.session import Session
+
+
+def hidden_vector(hidden: memoryview, *, phase: str, culprit: str) -> Vector:
+    """A vector of Z_p that was sent as it is.
+
+    Raises:
+        BadInput: an element is not canonical.
+    """
+    try:
+        return from_bytes(hidden)
+    except ValueError as error:
+        raise BadInput(str(error), phase=phase, culprit=culprit) from error
+
+
+class Said(NamedTuple):
+    """One party's answer in a phase, after the role has checked what is its own.
+
+    Attributes:
+        name: whose.
+        part: the backend's part of the body: of an advertisement or an input what is beside the commitment, else all.
+        message: the whole, whose form, signature and digest of the bulk have been checked. What is said to everybody
+            may be relayed with its signature. The bulk is a hidden vector within the backend's sizes, or an operator's.
+        nonce: in INPUT the one that opened the commitment hash; see ``Joining``.
+    """
+
+    name: str
+    part: bytes
+    message: Message
+    nonce: bytes = b""
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
+class Outcome:
+    """What a round has come to; whether it is right is checked by the role.
+
+    Attributes:
+        sums: the exact sum of the vectors of S, modulo p.
+        openings: of S, in id order, where operators and not clients have opened the commitments.
+        attestation: of a result that is no sum: the operators' signatures, in id order.
+        vouched_by: the operator who has signed that the sum passed the check, if any did.
+    """
+
+    sums: Vector
+    openings: tuple[Opening, ...] = ()
+    attestation: tuple[Signature, ...] = ()
+    vouched_by: str | None = None
+
+
+class AggregatorSide(ABC):
+    """A backend's part of the aggregator.
+
+    Attributes:
+        operators: those who are asked, in id order, as far as they are there: the role takes out who does not answer,
+            the backend whom it proves wrong.
+        faults: what has been proved of parties so far, for anybody to check; also of a round that comes to nothing.
+    """
+
+    operators: tuple[str, ...] = ()
+    faults: Sequence[FaultProof] = ()
+
+    def begin(self, session: Session) -> None:  # noqa: B027 - most have nothing that depends on it
+        """The participants are fixed."""
+
+    def ask(self, phase: str, name: str) -> tuple[bytes, Hidden]:
+        """The backend's part of the request to one client, or operator, and the bulk that goes to an operator: in OPEN
+        the hidden sum.
+        """
+        return b"", b""
+
+    @abstractmethod
+    def take(self, phase: str, said: Said) -> None:
+        """Take one answer. Of votes the role takes all.
+
+        Raises:
+            RemoteProtocolError: it is refused, and nothing has changed.
+        """
+
+    def survivors(self) -> tuple[str, ...] | None:
+        """The clients whose inputs are in the sum, in id order; None where that is all whose input was taken."""
+        return None
+
+    def agree(self, survivors: tuple[str, ...]) -> None:  # noqa: B027 - most add up what they have
+        """The set S has been fixed.
+
+        Raises:
+            RoundAborted: its sum could not be opened.
+        """
+
+    def needed(self, phase: str) -> int:
+        """Fewest operators that a round can go on with from this phase."""
+        return len(self.operators)
+
+    @abstractmethod
+    def outcome(self) -> Outcome:
+        """What the round has come to.
+
+        Raises:
+            RoundAborted: what was released does not suffice.
+            VerificationError: it leads to no sum of vectors; the role ends the round, and names nobody.
+        """

@@ -1,0 +1,290 @@
+"""What every backend is, and what those with operators are besides.
+
+A backend *has* keys, or shares, or neither: ``backend.keys`` and ``backend.shares`` are the backend itself if it does,
+and None if not. Nobody asks more of it than that.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mpc.keys import KeyPair
+from mpc.ring import ELEMENT_BYTES
+from secure_agg.backends.contract.aggregator import AggregatorSide
+from secure_agg.backends.contract.client import ClientSide, Once
+from secure_agg.backends.contract.commitments import open_commitment
+from secure_agg.backends.contract.operators import Opener, OperatorSide
+from secure_agg.backends.contract.options import OptionRule, check_options
+from secure_agg.backends.contract.phases import Phase
+from secure_agg.backends.contract.setup import AggregatorSet, read_setup
+from secure_agg.errors import BadKey, MalformedMessage, PolicyViolation, VerificationError
+from secure_agg.protocol.agreement import Agreement
+from secure_agg.protocol.certificate import read_certificate, setup_digest
+from secure_agg.protocol.claims import SUM
+from secure_agg.protocol.config import Policy, RoundConfig, free_bits
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.habits import Habits
+from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.messages import ADVERTISE
+from secure_agg.protocol.session import Session
+from zk.commitment import Commitment
+
+
+@dataclass(frozen=True)
+class TrustStatement:
+    """Who must be trusted with what: shown by ``secure-agg backends``."""
+
+    summary: str
+    trusted: str
+    dropouts: str
+    post_quantum: str
+    limits: str
+
+
+@dataclass(frozen=True)
+class ResultRule:
+    """What a result is, by the policy.
+
+    Attributes:
+        largest: the most that a coordinate of one client's vector is, where it has been let into the sum.
+        claim: what a round's record claims of its result: that it is the committed sum, or no more than that the
+            operators have signed it.
+        addends: of how many values each coordinate of the result is the sum, by the number of participants: all of
+            them, where it is their sum.
+    """
+
+    largest: int
+    claim: str = SUM
+    addends: Callable[[int], int] = int
+
+
+@dataclass(frozen=True)
+class Seats:
+    """How many operators a policy has beside the aggregator.
+
+    Attributes:
+        count: all of them.
+        needed: fewest that a round can begin with.
+        together: they compute together, and have to be in one process.
+    """
+
+    count: int
+    needed: int
+    together: bool = False
+
+
+class Backend(Habits):
+    """A way of hiding. One instance serves any number of rounds; it holds no state of any.
+
+    Attributes:
+        name: under which it is registered, and chosen.
+        trust: who must be trusted with what.
+        options: settings of its own.
+        agreement: which set is summed, and who signs it.
+    """
+
+    name: ClassVar[str]
+    trust: ClassVar[TrustStatement]
+    options: ClassVar[tuple[OptionRule, ...]] = ()
+    agreement: ClassVar[Agreement] = Agreement()
+
+    # --- what has to be said --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
+        """The phases of a round, in order. The first that asks clients is of kind ADVERTISE."""
+
+    @abstractmethod
+    def client(
+        self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once
+    ) -> ClientSide:
+        """This backend's part of a client.
+
+        Args:
+            derive: gives 32 secret bytes for a label, the same after a restart.
+            once: keeps what can't be made again from those: of use in ``join`` alone, when the commitment is fixed.
+        """
+
+    @abstractmethod
+    def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
+        """This backend's part of the aggregator."""
+
+    # --- what may be said otherwise -------------------------------------------------------------------------
+
+    def check_policy(self, policy: Policy) -> None:
+        """Refuse settings that this backend can't serve: options that it has not declared, or out of their range; and
+        whatever a backend adds to that.
+
+        Raises:
+            ConfigError: as it says.
+        """
+        check_options(policy, self.options)
+
+    def usual_bits(self, clients: int) -> int:
+        """Bits per value for sums over so many clients where a policy's maker names none: as many as make nothing
+        larger. Where a coordinate takes its 4 bytes anyway that is what a commitment binds.
+        """
+        return free_bits(clients)
+
+    def result(self, policy: Policy) -> ResultRule:
+        """What a result is: by default the sum of vectors of values up to ``policy.top``."""
+        return ResultRule(policy.top)
+
+    def seats(self, policy: Policy) -> Seats:
+        """How many operators there are beside the aggregator: by default none."""
+        return Seats(0, needed=0)
+
+    def hidden_sizes(self, config: RoundConfig) -> range:
+        """Sizes in bytes that a hidden vector can have: by default that of the vector itself."""
+        size = config.layout.total * ELEMENT_BYTES
+        return range(size, size + 1)
+
+    def open_commitment(self, session: Session, name: str, commitment: bytes, nonce: bytes) -> Commitment:
+        """A commitment that was revealed, checked against D_i: see ``commitments.open_commitment``.
+
+        Raises:
+            BadCommitment: not canonical, or not what was hashed.
+        """
+        return open_commitment(session, name, commitment, nonce)
+
+    def check_advertisement(self, name: str, part: bytes) -> None:
+        """Refuse a public part that no honest client sends: by default any.
+
+        Raises:
+            RemoteProtocolError: names the sender.
+        """
+        if part:
+            raise MalformedMessage(
+                f"backend {self.name!r} advertises nothing of its own", phase=ADVERTISE, culprit=name
+            )
+
+    def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:
+        """Check the public material of a round, which the first request carries: by default there is none.
+
+        Args:
+            operators: who may be named in it: the pinned ones but for the aggregator.
+
+        Raises:
+            RemoteProtocolError: it is not the configured one, or nobody who is pinned vouches for it.
+        """
+        if config.setup or len(setup):
+            raise MalformedMessage(f"backend {self.name!r} takes no setup", phase=ADVERTISE)
+
+    def check_fault(self, proof: FaultProof, config: RoundConfig) -> None:
+        """Check what a proof says of its culprit; kinds that all backends have are checked before.
+
+        Raises:
+            VerificationError: it proves nothing.
+        """
+        raise VerificationError(f"backend {self.name!r} knows no fault of kind {proof.kind!r}")
+
+    # --- what it has or has not -----------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> KeyedBackend | None:
+        """This backend, if it has key holders."""
+        return None
+
+    @property
+    def shares(self) -> SharedBackend | None:
+        """This backend, if it has share holders."""
+        return None
+
+
+class KeyedBackend(Backend):
+    """A backend with key holders: each holds the key, or a part of it, and keeps nothing of a round but that it has
+    opened it. The setup of a round is the certificate of the key.
+    """
+
+    @property
+    def keys(self) -> KeyedBackend:
+        """This backend."""
+        return self
+
+    def seats(self, policy: Policy) -> Seats:
+        """How many key holders there are: one, unless the backend can split its key."""
+        return Seats(1, needed=1)
+
+    @abstractmethod
+    def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
+        """A fresh key for rounds like this one: a secret for each of the holders, by name."""
+
+    @abstractmethod
+    def opener(self, policy: Policy, data: bytes) -> Opener:
+        """Take over what ``Opener.secret_bytes`` made.
+
+        Raises:
+            ConfigError: the key is for another policy than this.
+            RemoteProtocolError: it is no key of this backend.
+        """
+
+    @abstractmethod
+    def check_key(self, config: RoundConfig, public: bytes, holders: tuple[str, ...]) -> None:
+        """Check a key that these holders vouch for: that it is one for this round, without its secret, and theirs.
+
+        Raises:
+            ConfigError: sums under it would not be exact, or not secure.
+            RemoteProtocolError: it is none.
+        """
+
+    def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:
+        """The certificate has to be the configured one, of all key holders and only them."""
+        if setup_digest(setup) != config.setup:
+            raise PolicyViolation("the encryption key is not the configured one", phase=ADVERTISE)
+        certificate = read_certificate(config, setup, operators)
+        wanted = self.seats(config.policy).count
+        if len(certificate.names) != wanted:
+            raise BadKey(
+                f"{len(certificate.names)} key holders vouch for the key, the policy has {wanted}", phase=ADVERTISE
+            )
+        self.check_key(config, certificate.public, certificate.names)
+
+
+class SharedBackend(Backend):
+    """A backend with share holders, who keep the clients' shares and sign the set. The setup of a round says who they
+    are, and so it belongs to the evidence. Clients speak once: what they send when they join is all, and binds them.
+    """
+
+    @property
+    def shares(self) -> SharedBackend:
+        """This backend."""
+        return self
+
+    @abstractmethod
+    def seats(self, policy: Policy) -> Seats:
+        """How many share holders there are."""
+
+    @abstractmethod
+    def operator(
+        self, config: RoundConfig, identity: Identity, channel: KeyPair, setup: bytes, cohort: Roster
+    ) -> OperatorSide:
+        """This backend's part of a share holder. ``channel``: the key pair that clients seal its shares to.
+
+        Raises:
+            RemoteProtocolError: the setup names another channel key.
+        """
+
+    def check_size(self, config: RoundConfig) -> None:
+        """Refuse a model that can't be shared.
+
+        Raises:
+            ConfigError: it is too long.
+        """
+
+    def share_holders(self, config: RoundConfig, setup: bytes | memoryview) -> AggregatorSet:
+        """Who they are, by the setup.
+
+        Raises:
+            RemoteProtocolError: the setup is not the configured one, or malformed.
+        """
+        return read_setup(config, setup, self.seats(config.policy).count)
+
+    def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:
+        """The share holders have to be pinned, all of them."""
+        self.check_size(config)
+        for member in self.share_holders(config, setup).members:
+            if operators.get(member.name) != member.identity:
+                raise BadKey(f"{member.name!r}, a share holder who is not pinned", phase=ADVERTISE)

@@ -1,0 +1,98 @@
+"""A backend's part of one client in one attempt."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from mpc.ring import Vector
+from secure_agg.errors import LocalProtocolError
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.session import Session
+from zk.commitment import Commitment
+
+Hidden = bytes | memoryview
+"""A hidden vector as it is sent."""
+
+Once = Callable[[Callable[[], bytes]], bytes]
+"""The durable bytes of an attempt: what the first call made, whatever a later one would make, also after a restart."""
+
+
+class Letter(NamedTuple):
+    """What a client sends straight to one operator when it joins: a share, sealed to it."""
+
+    recipient: str
+    body: bytes
+    bulk: Hidden
+
+
+def letter_limit(config: RoundConfig) -> int:
+    """Most bytes of a letter's bulk: a share of the vector in words of 64 bits, and what seals it."""
+    return 8 * config.layout.total + (1 << 10)
+
+
+def _no_letters() -> Iterable[Letter]:
+    return ()
+
+
+class Joining(NamedTuple):
+    """What a client takes part with.
+
+    Attributes:
+        nonce: under which its commitment is hashed, and later opened. A backend whose hidden form must be fixed as
+            early as the commitment derives it from the role's nonce and that form.
+        part: the public part of the advertisement.
+        hashed: D_i, where it is made otherwise than by ``commitment_hash``; else empty.
+        letters: makes what goes to operators with the advertisement; the role signs each. Called once at most.
+    """
+
+    nonce: bytes
+    part: bytes = b""
+    hashed: bytes = b""
+    letters: Callable[[], Iterable[Letter]] = _no_letters
+
+
+class ClientSide(ABC):
+    """A backend's part of one client. All its randomness comes from the ``derive`` that it was made with.
+
+    A client in a new process is taken through the requests that it has answered before: all but what follows the agreed
+    set is then called as it was, and what it returns is not used.
+    """
+
+    @abstractmethod
+    def join(self, commitment: Commitment, nonce: bytes, vector: Vector) -> Joining:
+        """Take part with a vector, before anything is sent.
+
+        Args:
+            commitment: to ``vector``.
+            nonce: 32 secret bytes.
+        """
+
+    def begin(self, session: Session) -> None:  # noqa: B027 - most have nothing that depends on it
+        """The participants are fixed. Called once, before any later phase; all advertisements have been checked.
+
+        Raises:
+            RemoteProtocolError: this client won't go on with these participants.
+        """
+
+    def answer(self, phase: str, request: bytes) -> bytes:
+        """Answer an EXCHANGE phase, without work that grows with the model; or a RELEASE phase: give out what opens
+        the sum over the agreed set. Before that the quorum has been checked, and it is called once.
+        """
+        raise LocalProtocolError(f"{type(self).__name__} has no phase {phase!r}", phase=phase)
+
+    def hide(self, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
+        """INPUT: check the request and take in what it brings.
+
+        This is in two steps, apart from ``answer``. A request can be refused, and is taken in again by a client that
+        was restarted; the vector is then not even computed, if its hidden form was sent before.
+
+        Returns:
+            What hides the vector, which it may overwrite: it gives the backend's part of the message, and the hidden
+            vector as it is sent. Called at most once, and not where the input was sent before.
+        """
+        raise LocalProtocolError(f"{type(self).__name__} has sent all it has when it joined")
+
+    def agree(self, survivors: tuple[str, ...]) -> None:  # noqa: B027 - most have nothing against any set
+        """AGREE: object to this set by raising, before the role signs it."""

@@ -1,0 +1,72 @@
+"""Settings of a backend's own, declared: what they are called, in which range, and what for.
+
+One declaration is what policies are checked against, and what the command line and the documents show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from secure_agg.errors import ConfigError
+from secure_agg.protocol.config import Policy
+
+
+@dataclass(frozen=True)
+class OptionRule:
+    """One option: an integer.
+
+    Attributes:
+        name: under which a policy holds it.
+        low, high: the smallest and the largest that it may be.
+        help: what it sets, as a phrase.
+        default: what holds where a policy does not name it; None where that follows from other settings.
+        usual: where it follows from others, how, in words.
+        step: it is a multiple of this.
+        meanings: what each value stands for, where they are names.
+    """
+
+    name: str
+    low: int
+    high: int
+    help: str
+    default: int | None = None
+    usual: str = ""
+    step: int = 1
+    meanings: Mapping[int, str] = field(default_factory=dict)
+
+    def of(self, policy: Policy, usual: int = 0) -> int:
+        """What a policy says, or what holds where it says nothing: the default, or ``usual`` if there is none."""
+        return policy.option(self.name, usual if self.default is None else self.default)
+
+    def check(self, value: int) -> None:
+        """Refuse a value.
+
+        Raises:
+            ConfigError: it is out of range.
+        """
+        if not self.low <= value <= self.high or value % self.step:
+            multiple = f"a multiple of {self.step} in " if self.step > 1 else ""
+            raise ConfigError(f"{self.name} is {value}, outside {multiple}[{self.low}, {self.high}]")
+
+    @property
+    def text(self) -> str:
+        """The range, the default and what it is for, for people."""
+        multiple = f", a multiple of {self.step}" if self.step > 1 else ""
+        usual = self.usual if self.default is None else str(self.default)
+        meanings = "".join(f"; {value}: {meaning}" for value, meaning in self.meanings.items())
+        return f"{self.help}: {self.low} to {self.high}{multiple}; by default {usual}{meanings}"
+
+
+def check_options(policy: Policy, declared: Sequence[OptionRule]) -> None:
+    """Refuse options that a policy's backend does not have, and values out of their range.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    rules = {rule.name: rule for rule in declared}
+    for option in policy.options:
+        if option.name not in rules:
+            known = f": it has {', '.join(rules)}" if rules else ": it has none"
+            raise ConfigError(f"backend {policy.backend!r} has no option {option.name!r}{known}")
+        rules[option.name].check(option.value)

@@ -1,0 +1,218 @@
+"""``aggregate``: a whole verified round in one call, all roles in this process."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from os import PathLike
+
+from secure_agg.arguments import checked, checked_class
+from secure_agg.errors import ClippingWarning, ConfigError, PrecisionWarning
+from secure_agg.ledger.log import Ledger
+from secure_agg.local.asked import Inputs, Settings
+from secure_agg.local.book import Book
+from secure_agg.local.rounds import LocalRound, Update
+from secure_agg.local.staff import AGGREGATOR, Staff, staffed, usual_names
+from secure_agg.protocol.clipping import Clipping
+from secure_agg.protocol.codec import Arrays
+from secure_agg.protocol.config import Option, Policy, RoundConfig
+from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.habits import USUAL
+from secure_agg.protocol.identity import Identity
+from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.client.client import Client
+from secure_agg.roles.task import Task
+from secure_agg.tlog.receipt import Receipt
+
+_log = logging.getLogger("secure_agg.local.aggregate")
+
+
+@checked_class
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
+class Result:
+    """A finished, checked round.
+
+    Attributes:
+        average: the weighted mean over the participants, float64, one array per model array.
+        participants: ids whose updates are in it.
+        record: what the ledger holds.
+        evidence: all that an auditor needs.
+        receipt: inclusion in the ledger, or None where none was given.
+        faults: what was proved of parties that broke the protocol without stopping the round.
+        stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase, clients' figures being means; where
+            values were clipped how many, of all clients, ``clipped_values``, and of each array that has any,
+            ``clipped_values.array_<index>``.
+    """
+
+    average: Arrays
+    participants: tuple[str, ...]
+    record: RoundRecord
+    evidence: Evidence
+    receipt: Receipt | None
+    stats: dict[str, float]
+    faults: tuple[FaultProof, ...] = ()
+
+    def __repr__(self) -> str:
+        record, values = self.record, sum(array.size for array in self.average)
+        return (
+            f"Result(task={record.task!r}, round={record.round}, claim={record.claim!r}, "
+            f"participants={len(self.participants)}, arrays={len(self.average)}, values={values}, "
+            f"in_ledger={self.receipt is not None}, faults={len(self.faults)})"
+        )
+
+
+@checked
+def aggregate(
+    updates: Mapping[str, Update],
+    *,
+    weights: Mapping[str, int] | None = None,
+    backend: str = USUAL,
+    options: Mapping[str, int] | None = None,
+    aggregators: int | None = None,
+    ledger: str | PathLike[str] | Ledger | None = None,
+    dropouts: Mapping[str, str] | None = None,
+    clip: float = 8.0,
+    bits: int | None = None,
+    max_error: float | None = None,
+    rounding: str | None = None,
+    max_weight: int | None = None,
+    weight_scale: int | None = None,
+    weight_span: int | None = None,
+    first_weight: int | None = None,
+    max_clients: int | None = None,
+    min_clients: int = 3,
+    task: str = "default",
+    round: int | None = None,
+    start_model: bytes | None = None,
+    identities: Mapping[str, Identity] | None = None,
+) -> Result:
+    """One verified secure round over ``updates``, all roles in this process.
+
+    Args:
+        updates: client id to its arrays, float32 or float64, the same shapes for all.
+        weights: client id to its positive integer weight; 1 where missing.
+        backend: how updates are hidden, see ``secure-agg backends``.
+        options: the backend's own settings. With ``crypten`` a ``function`` that is no sum is asked for by them: the
+            result is then ``attested``, which the trust file says too.
+        aggregators: how many share each update, for ``additive``: its option of that name.
+        ledger: a path or an open ``Ledger``; the checked round is appended to it. The first call for a task
+            pins roster and policy; later calls may leave clients out (they count as dropped) but not add any.
+        dropouts: client id to the phase at which it falls silent: advertise, share-keys, masked-input, consistency or
+            unmask. From consistency on its update is in the result, where the backend takes inputs before that (the
+            homomorphic ones don't). A phase that the backend does not have stands for the next that it has.
+        clip: values are clipped to [−clip, clip].
+        bits: per value, 2 to 24; by default what the ledger has pinned, or as many as cost the backend nothing.
+        max_error: refuse the round if rounding could move a value of the mean further, whoever drops out; by default
+            what is pinned, or 1024 clips or what the named ``bits`` need. What holds for the round when the weights
+            are known, nearly always far less, is ``record.error_bound``.
+        rounding: ``stochastic``, which is the only way: rounding is without bias. For callers of earlier releases.
+        max_weight: public bound of the weights; by default the largest of them in this call. What the ledger has pinned
+            then bounds them only where a call has named it.
+        weight_scale, weight_span, first_weight: limit large and small weights instead of keeping them, for precision
+            with few bits: see ``Policy``. The record then says how many were limited.
+        max_clients: headroom of the sums; by default the number of clients.
+        min_clients: fewest clients whose sum is opened, at least 2.
+        task: name of the training task.
+        round: number of the round; the ledger's next one, else 0.
+        start_model: digest of the model the updates are relative to; the ledger's last result, else zeros.
+        identities: client id to ``Identity``; made when missing, and kept in ``<ledger>.keys/`` with a ledger.
+
+    Returns:
+        The checked result.
+
+    Raises:
+        ConfigError: a setting is out of range, insecure, or contradicts what the ledger has pinned for the task.
+        UpdateError: an unfit update or weight; names the client.
+        TooFewClients: too many have dropped out.
+        VerificationError, LedgerError: the result did not pass, or can't be appended. Nothing was written.
+        ClaimRefused: the result would be attested, and the ledger, or its trust file, accepts sums only.
+
+    Warns:
+        ClippingWarning: values were clipped; ``stats`` says how many of which array.
+        PrecisionWarning: rounding may have moved a value by more than the range that ``clip`` leaves.
+    """
+    if rounding not in (None, "stochastic"):
+        raise ConfigError(f"rounding is {rounding!r}, and there is one way, 'stochastic': it has no bias")
+    inputs = Inputs(updates, weights or {}, dropouts or {}, identities or {})
+    shapes = inputs.check()
+    named = {} if aggregators is None else {"aggregators": aggregators}
+    settings = Settings(
+        backend=backend,
+        options=Option.list(dict(options or {}) | named),
+        clip=clip,
+        bits=bits,
+        max_error=max_error,
+        max_weight=max_weight,
+        weight_scale=weight_scale,
+        weight_span=weight_span,
+        first_weight=first_weight,
+        max_clients=max_clients,
+        min_clients=min_clients,
+    )
+    with ExitStack() as stack:
+        book = Book(ledger, task, stack)
+        policy, limit = settings.policy(inputs, book.known, goes_on=book.is_kept)
+        cast = book.cast(inputs)
+        planned = book.plan(policy, cast)
+
+        def configure(leading: Task) -> RoundConfig:
+            return leading.next_round(shapes, number=round, weight_limit=limit, start_model=start_model)
+
+        configure(planned)
+        serving = usual_names(policy)
+        # From here on files are written: nothing of the call is refused any more.
+        leading = book.begin(planned, cast)
+        config = configure(leading)
+        staff = Staff.of(config, {name: cast.operators[name] for name in serving})
+        aggregator = leading.lead(cast.operators[AGGREGATOR], staffed(config, staff.setup), staff.setup)
+        clients = {name: Client(member, leading.trust) for name, member in cast.members.items()}
+        local = LocalRound(aggregator, clients, updates, weights, dropouts, staff.roles(leading.trust))
+        evidence, checked_here = local.finish()
+        _tell(checked_here.record, policy, local.clipping(), len(updates) * config.layout.values)
+        start = time.perf_counter()
+        entry = book.append(evidence)
+        appended = {"ledger.append_s": time.perf_counter() - start} if entry else {}
+        local.deliver()
+        verified = entry.verified if entry else Auditor(leading.trust).verify(evidence)
+        return Result(
+            average=verified.average,
+            participants=evidence.participants,
+            record=verified.record,
+            evidence=evidence,
+            receipt=entry.receipt if entry else None,
+            stats=local.stats() | appended,
+            faults=aggregator.faults,
+        )
+
+
+def _tell(record: RoundRecord, policy: Policy, clipping: Clipping, values: int) -> None:
+    """Warn of what may not be what the caller wants: once each, in words that name no client."""
+    if text := clipping.text(policy.clip, values):
+        _warn(text, ClippingWarning)
+    if record.error_bound > 2 * policy.clip:
+        _warn(
+            f"a value of the mean may be off by {record.error_bound:.6g} by rounding, in a range of "
+            f"±{policy.clip:g}: {record.participants} weights sum to {record.weight_sum}, far below the limit of "
+            f"{record.weight_limit} each. Take more bits or a smaller max_weight.",
+            PrecisionWarning,
+        )
+    _log.info(
+        "round %d of %r: %d participants, weights of %d in all, rounding moves no value by more than %.3g",
+        record.round, record.task, record.participants, record.weight_sum, record.error_bound,
+    )  # fmt: skip
+    if record.weights_lowered or record.weights_raised:
+        _log.warning(
+            "round %d of %r: %d weights count as the limit of %d, and %d as the least of %d",
+            record.round, record.task, record.weights_lowered, record.weight_limit, record.weights_raised,
+            policy.least_weight(record.weight_limit),
+        )  # fmt: skip
+
+
+def _warn(text: str, category: type[Warning]) -> None:
+    _log.warning("%s", text)
+    warnings.warn(text, category, stacklevel=5)  # where ``aggregate`` was called

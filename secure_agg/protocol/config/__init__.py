@@ -1,0 +1,30 @@
+"""What a round is.
+
+* ``policy``: what everybody pins of a task. ``round_config``: one attempt at one round; its digest binds everything.
+* ``settings``: limits of both, and how what a caller gives becomes one of them.
+"""
+
+from secure_agg.protocol.config.policy import Option, Policy
+from secure_agg.protocol.config.round_config import PROTOCOL_VERSION, Layout, RoundConfig
+from secure_agg.protocol.config.settings import (
+    MAX_BITS,
+    MAX_PARAMETERS,
+    MAX_WEIGHT,
+    NO_DIGEST,
+    check_arrays_fit,
+    free_bits,
+)
+
+__all__ = [
+    "MAX_BITS",
+    "MAX_PARAMETERS",
+    "MAX_WEIGHT",
+    "NO_DIGEST",
+    "PROTOCOL_VERSION",
+    "Layout",
+    "Option",
+    "Policy",
+    "RoundConfig",
+    "check_arrays_fit",
+    "free_bits",
+]

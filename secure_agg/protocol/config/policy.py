@@ -1,0 +1,321 @@
+"""The policy of a task, which every party pins before its first round, and a backend's own settings in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from mpc import graph
+from mpc.digits import Digits
+from secure_agg.arguments import check_fields, checked_class
+from secure_agg.errors import ConfigError
+from secure_agg.protocol.config.settings import (
+    MAX_BITS,
+    MAX_CLIENTS,
+    MAX_OPTION,
+    MAX_PARAMETERS,
+    MAX_WEIGHT,
+    MAX_WEIGHT_SCALE,
+    MAX_WEIGHT_SPAN,
+    USELESS_ERROR,
+    free_bits,
+    grid_step,
+    real,
+    whole,
+    within,
+)
+from secure_agg.protocol.habits import USUAL, habits
+from secure_agg.protocol.identity import check_id
+from secure_agg.protocol.messages import Wire
+from zk import parameters
+
+
+@checked_class
+class Option(Wire, frozen=True):
+    """A backend's own setting."""
+
+    name: str
+    value: int
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_id(self.name)
+        within(f"option {self.name}", self.value, 0, MAX_OPTION)
+
+    @staticmethod
+    def list(settings: Mapping[str, int]) -> tuple[Option, ...]:
+        """A policy's options from settings by name.
+
+        Raises:
+            ConfigError: a value that is no integer in [0, 2^32).
+        """
+        return tuple(
+            Option(name, whole(f"option {name}", value, 0, MAX_OPTION)) for name, value in sorted(settings.items())
+        )
+
+
+@checked_class
+class Policy(Wire, frozen=True, kw_only=True):
+    """What every party agrees on before the first round, and pins.
+
+    ``Policy.default`` fills in the thresholds; building one by hand is for tests and for resuming from a file.
+
+    Attributes:
+        backend: name of the way of hiding.
+        options: the backend's settings, in name order.
+        clip: c; values are clipped to [−c, c].
+        bits: b, bits per value, 2 to 24.
+        commit_packed: whether several values are committed to as one element, as many as leave sums short enough:
+            smaller shares where shares are what is committed to. The sums stay the same.
+        max_error: rounds are refused beforehand whose means could be further off than this by rounding, in the units
+            of the update: see ``worst_error``.
+        max_weight: the largest weight a client may declare, public.
+        weight_scale: κ; 0 keeps every weight as it is. Otherwise a round's weight limit M is ``first_weight`` at first
+            and then κ times the mean weight of the task's last record, at most ``max_weight``; weights above it count
+            as M.
+        weight_span: λ; weights below ⌈M/λ⌉ count as that. 0 where weights are kept.
+        first_weight: M of a task's first round. 0 where weights are kept.
+        cohort_size: clients drawn for a round; 0 takes the whole roster.
+        max_clients: n_max, headroom of the sums.
+        min_clients: n_min, fewest clients whose sum is ever opened.
+        min_advertised: u_min, fewest clients that a round goes on with.
+        max_corrupt: f, most members that may collude with a malicious aggregator; u_min > 3f.
+        max_parameters: limit on a model's size, against memory exhaustion.
+    """
+
+    backend: str
+    options: tuple[Option, ...]
+    clip: float
+    bits: int
+    commit_packed: bool
+    max_error: float
+    max_weight: int
+    weight_scale: int
+    weight_span: int
+    first_weight: int
+    cohort_size: int
+    max_clients: int
+    min_clients: int
+    min_advertised: int
+    max_corrupt: int
+    max_parameters: int
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_id(self.backend)
+        names = [option.name for option in self.options]
+        if names != sorted(set(names)):
+            raise ConfigError(f"backend options {names} are not in order, each once")
+        within("bits", self.bits, 2, MAX_BITS)
+        if not isinstance(self.commit_packed, bool):
+            raise ConfigError(f"commit_packed is {self.commit_packed!r}, neither True nor False")
+        within("max_weight", self.max_weight, 1, MAX_WEIGHT)
+        within("max_parameters", self.max_parameters, 1, MAX_PARAMETERS)
+        for name in ("max_clients", "min_clients", "min_advertised", "max_corrupt", "cohort_size"):
+            within(name, getattr(self, name), 0, MAX_CLIENTS)
+        if not isinstance(self.clip, float) or not (math.isfinite(self.clip) and 1e-30 <= self.clip <= 1e30):
+            raise ConfigError(f"clip is {self.clip!r}, not a float between 1e-30 and 1e30")
+        if not isinstance(self.max_error, float) or not (math.isfinite(self.max_error) and self.max_error > 0):
+            raise ConfigError(f"max_error is {self.max_error!r}, not a float above 0")
+        if self.weight_scale:
+            within("weight_scale", self.weight_scale, 1, MAX_WEIGHT_SCALE)
+            within("weight_span", self.weight_span, 1, MAX_WEIGHT_SPAN)
+            within("first_weight", self.first_weight, 1, self.max_weight)
+        else:
+            for name in ("weight_scale", "weight_span", "first_weight"):
+                within(f"{name}, without a weight_scale,", getattr(self, name), 0, 0)
+        if self.min_clients < 2:
+            raise ConfigError(
+                f"min_clients is {self.min_clients}: the sum of fewer than 2 updates is somebody's update"
+            )
+        if not self.min_clients <= self.min_advertised <= self.max_clients:
+            raise ConfigError(
+                f"min_advertised is {self.min_advertised}, outside [min_clients, max_clients] = "
+                f"[{self.min_clients}, {self.max_clients}]"
+            )
+        if not 0 <= 3 * self.max_corrupt < self.min_advertised:
+            raise ConfigError(
+                f"min_advertised {self.min_advertised} must exceed 3 · max_corrupt = {3 * self.max_corrupt}"
+            )
+        if self.cohort_size and not self.min_advertised <= self.cohort_size <= self.max_clients:
+            raise ConfigError(f"cohort_size {self.cohort_size} is outside [{self.min_advertised}, {self.max_clients}]")
+
+    @staticmethod
+    def default(
+        clients: int,
+        *,
+        backend: str = USUAL,
+        options: tuple[Option, ...] = (),
+        clip: float = 8.0,
+        bits: int | None = None,
+        commit_packed: bool | None = None,
+        max_error: float | None = None,
+        max_weight: int = 1,
+        weight_scale: int = 0,
+        weight_span: int | None = None,
+        first_weight: int | None = None,
+        min_clients: int = 3,
+        max_clients: int | None = None,
+        cohort_size: int = 0,
+        corruption_rate: float | None = None,
+        max_parameters: int = 1 << 30,
+    ) -> Policy:
+        """The policy for a roster of ``clients`` members, thresholds by the protocol's defaults.
+
+        Args:
+            clients: members of the roster.
+            bits: per value; by default as many as cost this backend nothing, see ``Backend.usual_bits``.
+            commit_packed: by default what the backend says that it gains from.
+            max_error: by default ``USELESS_ERROR`` clips, or more where few bits are asked for: whoever names bits gets
+                them.
+            weight_span: with a weight scale 64 by default.
+            first_weight: with a weight scale ``max_weight`` by default.
+            cohort_size: members drawn per round by a public beacon; 0 takes all.
+            corruption_rate: share of the roster that may be corrupt; only for a drawn cohort, where f is
+                then the most corrupt members that it holds except with probability 2^-40. For a whole
+                roster f = floor((u_min − 1)/3).
+
+        Raises:
+            ConfigError: a setting is out of range, or u_min > 3f can't hold.
+        """
+        min_clients = whole("min_clients", min_clients, 2, MAX_CLIENTS)
+        cohort_size = whole("cohort_size", cohort_size, 0, MAX_CLIENTS)
+        clip, max_weight = real("clip", clip), whole("max_weight", max_weight, 1, MAX_WEIGHT)
+        weight_scale = whole("weight_scale", weight_scale, 0, MAX_WEIGHT_SCALE)
+        if not weight_scale and (weight_span or first_weight):
+            raise ConfigError("weight_span and first_weight go with a weight_scale: without one weights are kept")
+        if weight_scale:
+            weight_span = whole("weight_span", 64 if weight_span is None else weight_span, 1, MAX_WEIGHT_SPAN)
+            first_weight = whole("first_weight", first_weight or max_weight, 1, max_weight)
+        cohort = cohort_size or clients
+        if cohort < min_clients:
+            raise ConfigError(f"{cohort} clients are fewer than min_clients = {min_clients}")
+        min_advertised = max(min_clients, cohort - max(1, math.ceil(cohort / 10)))
+        if cohort_size:
+            if cohort_size > clients:
+                raise ConfigError(f"a cohort of {cohort_size} can't be drawn from {clients} members")
+            if corruption_rate is None or not 0 <= corruption_rate <= 1:
+                raise ConfigError(f"a drawn cohort needs a corruption_rate in [0, 1], not {corruption_rate!r}")
+            # Rounded up, but for what binary fractions add to a rate like 0.29 of 100.
+            corrupt = min(clients, math.ceil(clients * corruption_rate - 1e-9))
+            max_corrupt = graph.corrupt_in_sample(clients, corrupt, cohort_size)
+        else:
+            max_corrupt = (min_advertised - 1) // 3
+        most = cohort if max_clients is None else whole("max_clients", max_clients, 0, MAX_CLIENTS)
+        width = habits(backend).usual_bits(most) if bits is None else whole("bits", bits, 2, MAX_BITS)
+        if max_error is None:
+            # Whoever names bits gets them, with the bound stated.
+            asked = grid_step(clip, width) * max_weight if bits is not None else 0.0
+            max_error = max(USELESS_ERROR * clip, asked)
+        return Policy(
+            backend=backend,
+            options=options,
+            clip=clip,
+            bits=width,
+            commit_packed=habits(backend).commits_packed if commit_packed is None else commit_packed,
+            max_error=real("max_error", max_error),
+            max_weight=max_weight,
+            weight_scale=weight_scale,
+            weight_span=weight_span or 0,
+            first_weight=first_weight or 0,
+            cohort_size=cohort_size,
+            max_clients=most,
+            min_clients=min_clients,
+            min_advertised=min_advertised,
+            max_corrupt=max_corrupt,
+            max_parameters=whole("max_parameters", max_parameters, 1, MAX_PARAMETERS),
+        )
+
+    @property
+    def top(self) -> int:
+        """Q = 2H, H = 2^(bits − 1) − 1: the largest integer that one client's coordinate is; zero is H."""
+        return (1 << self.bits) - 2
+
+    @property
+    def step(self) -> float:
+        """c / H: the width of a step of the grid, in the units of the update."""
+        return grid_step(self.clip, self.bits)
+
+    @property
+    def limb_bits(self) -> int:
+        """Bits of a weight in one coordinate: what is below H."""
+        return self.bits - 1
+
+    @property
+    def limbs(self) -> int:
+        """L: coordinates that carry the weight."""
+        return -(-self.max_weight.bit_length() // self.limb_bits)
+
+    @property
+    def counts(self) -> int:
+        """Coordinates that count clients whose weight was lowered, and raised: none where weights are kept."""
+        return 2 if self.weight_scale else 0
+
+    def least_weight(self, weight_limit: int) -> int:
+        """⌈M/λ⌉: the least weight that a vector carries in a round of this limit; 1 where weights are kept."""
+        return -(-weight_limit // self.weight_span) if self.weight_scale else 1
+
+    def next_weight_limit(self, participants: int, weight_sum: int) -> int:
+        """M of the round after one with these participants; 0 where weights are kept, and M may be any."""
+        return min(self.max_weight, -(-self.weight_scale * weight_sum // participants))
+
+    def worst_error(self, weight_limit: int) -> float:
+        """More than a mean can be off by rounding in a round of this limit, whoever drops out: step · M / least weight.
+        All that is known before the weights have been summed.
+        """
+        return self.step * weight_limit / self.least_weight(weight_limit)
+
+    def check_error(self, weight_limit: int) -> None:
+        """Refuse a round whose means could be off by more than ``max_error``, and with a weight scale a task that could
+        come to such a round: what its participants say they weigh decides the next round's limit, and none of them may
+        end the task by it.
+
+        Raises:
+            ConfigError: it could; names what would do.
+        """
+        # No limit has a wider spread of weights than this one: M / ⌈M/λ⌉ is at most M, and at most λ.
+        limit = min(self.weight_span, self.max_weight) if self.weight_scale else weight_limit
+        worst = self.worst_error(limit)
+        if worst <= self.max_error:
+            return
+        spread = limit / self.least_weight(limit)
+        half = math.ceil(spread * self.clip / self.max_error)
+        bits = half.bit_length() + 1
+        ways = [f"a max_error of {worst:.6g}"]
+        if bits <= free_bits(self.max_clients):
+            ways.insert(0, f"bits = {bits}")
+        ratio = math.floor(self.max_error / self.step)
+        if ratio >= 1:
+            ways.insert(0, f"weight_span = {ratio}" if self.weight_scale else f"max_weight = {ratio}")
+        raise ConfigError(
+            f"with clip {self.clip:g}, {self.bits} bits and weights from {self.least_weight(limit)} to "
+            f"{limit} a mean could be off by {worst:.6g}, above max_error = {self.max_error:g}: "
+            f"{' or '.join(ways)} would do"
+        )
+
+    @property
+    def base(self) -> int:
+        """B: one more than the largest sum, so that sums never carry where values are packed as digits in this base."""
+        return self.max_clients * self.top + 1
+
+    @property
+    def noise_base(self) -> int:
+        """The same of the commitment's randomness, whose coordinates have a width of their own."""
+        return self.max_clients * parameters.noise_top(self.bits, self.max_clients) + 1
+
+    @property
+    def committed_digits(self) -> Digits | None:
+        """How values lie in the elements that are committed to; None where each is one, or fills one."""
+        found = Digits.fitting(self.base, max(parameters.WIDTH_LIMIT.values())) if self.commit_packed else None
+        return found if found and found.count > 1 else None
+
+    def quorum(self, cohort: int) -> int:
+        """t_sig = floor((|G| + f)/2) + 1: any two quorums of one cohort share an honest member, who signs once.
+
+        It counts G, not those who advertised: U may differ between attempts, and between what clients are shown.
+        """
+        return (cohort + self.max_corrupt) // 2 + 1
+
+    def option(self, name: str, default: int) -> int:
+        """A backend's setting, or its default."""
+        return next((option.value for option in self.options if option.name == name), default)

@@ -1,0 +1,57 @@
+"""A round once it is fixed who takes part: the session of those who advertised, and the participants of its sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.messages import Opening, SignedAdvertisement
+from zk.commitment import Commitment
+
+
+@dataclass(frozen=True)
+class Session:
+    """A round once its participants are fixed.
+
+    Attributes:
+        config: the round's.
+        sid: 32 bytes that everything from now on is bound to.
+        members: U, the ids of those who advertised, in id order.
+        keys: their identity keys.
+        commitment_hashes: their D_i.
+        parts: the backend's part of each advertisement.
+        advertisements: as they were signed.
+        signers: the operators who sign the set, where they and not the members do.
+    """
+
+    config: RoundConfig
+    sid: bytes
+    members: tuple[str, ...]
+    keys: Mapping[str, bytes]
+    commitment_hashes: Mapping[str, bytes]
+    parts: Mapping[str, bytes]
+    advertisements: Mapping[str, SignedAdvertisement]
+    signers: Mapping[str, bytes]
+
+    @property
+    def quorum(self) -> int:
+        """t_sig: the same in every attempt and view of the round."""
+        return self.config.policy.quorum(self.config.cohort_size)
+
+
+@dataclass(frozen=True)
+class Participants:
+    """Who is summed in a round, as its members signed it.
+
+    Attributes:
+        session: the round once its advertisers were fixed.
+        openings: of S, in id order.
+        commitments: what they open to.
+        root: of the statement that the quorum signed.
+    """
+
+    session: Session
+    openings: tuple[Opening, ...]
+    commitments: tuple[Commitment, ...]
+    root: bytes

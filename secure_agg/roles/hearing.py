@@ -1,0 +1,115 @@
+"""What the aggregator is told: checks each answer, by what its phase is for, and gathers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from secure_agg.backends.contract import AggregatorSide, Phase, PhaseKind, Said
+from secure_agg.errors import DuplicateMessage, LocalProtocolError, MalformedMessage, UnknownSender
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.fault import TWO_ADVERTISEMENTS, FaultProof
+from secure_agg.protocol.identity import Roster
+from secure_agg.protocol.messages import (
+    MAX_ADVERTISEMENT,
+    Acceptance,
+    Header,
+    HiddenInput,
+    Message,
+    Opening,
+    Signature,
+    SignedAdvertisement,
+    decode,
+)
+from secure_agg.roles.asking import Gathered
+from secure_agg.roles.participants import check_advertisement, open_commitment
+
+
+class Hearing:
+    """Takes answers whose form and signature have been checked. One that is refused leaves everything as it was."""
+
+    def __init__(self, config: RoundConfig, cohort: Roster, side: AggregatorSide, gathered: Gathered) -> None:
+        """
+        Args:
+            side: the backend's part of the aggregator.
+            gathered: where answers go.
+        """
+        self._config, self._cohort, self._side, self._gathered = config, cohort, side, gathered
+
+    def take(self, phase: Phase, name: str, message: Message) -> Acceptance | None:
+        """Take one answer.
+
+        Returns:
+            Of an accepted input what its receipt says.
+
+        Raises:
+            RemoteProtocolError: it is refused.
+        """
+        return _HANDLERS[phase.kind](self, phase, name, message)
+
+    def _advertisement(self, phase: Phase, name: str, message: Message) -> None:
+        item = SignedAdvertisement(name, message.body, message.header.signature)
+        body = check_advertisement(self._config, self._cohort, item)
+        owner = self._gathered.commitment_hashes.get(body.commitment_hash)
+        if owner is not None:
+            raise DuplicateMessage(f"{name!r} shows the commitment hash of {owner!r} again", phase=phase.name)
+        self._side.take(phase.name, Said(name, body.backend, message))
+        self._gathered.commitment_hashes[body.commitment_hash] = name
+        self._gathered.advertisements[name] = item
+
+    def _input(self, phase: Phase, name: str, message: Message) -> Acceptance:
+        session = self._gathered.session
+        if session is None:
+            raise LocalProtocolError("an input came before the participants were fixed", phase=phase.name)
+        body = decode(HiddenInput, message.body, len(message.body), phase=phase.name, culprit=name)
+        open_commitment(session, name, body.commitment, body.nonce)
+        for other in self._gathered.openings.values():
+            if other.commitment == body.commitment:
+                raise DuplicateMessage(f"{name!r} shows the commitment of {other.name!r} again", phase=phase.name)
+        self._side.take(phase.name, Said(name, body.backend, message, body.nonce))
+        self._gathered.openings[name] = Opening(name, body.commitment, body.nonce)
+        return Acceptance(name, session.commitment_hashes[name], message.header.bulk_digest)
+
+    def _signature(self, phase: Phase, name: str, message: Message) -> None:
+        signature = decode(Signature, message.body, MAX_ADVERTISEMENT, phase=phase.name, culprit=name)
+        if signature.name != name or self._gathered.ballot is None:
+            raise UnknownSender("a signature of somebody else", phase=phase.name, culprit=name)
+        self._gathered.ballot.check(signature)
+        self._gathered.signatures[name] = signature
+
+    def _begun(self, phase: Phase, name: str, message: Message) -> None:
+        if message.body:
+            raise MalformedMessage("an operator that is ready says nothing else", phase=phase.name, culprit=name)
+
+    def _said(self, phase: Phase, name: str, message: Message) -> None:
+        self._side.take(phase.name, Said(name, message.body, message))
+
+    def two_advertisements(self, second: Header) -> FaultProof | None:
+        """A second advertisement that is another one proves, if it is signed, that its client says two things."""
+        first = self._gathered.advertisements.get(second.sender)
+        again = SignedAdvertisement(second.sender, second.body, second.signature)
+        if first is None or first == again:
+            return None
+        context = self._config.context
+        return FaultProof(
+            kind=TWO_ADVERTISEMENTS,
+            culprit=second.sender,
+            public=self._cohort[second.sender],
+            config=self._config.to_bytes(),
+            setup=b"",
+            exhibits=(first.message(context), again.message(context)),
+        )
+
+
+_HANDLERS: Final[dict[PhaseKind, Callable[[Hearing, Phase, str, Message], Acceptance | None]]] = {
+    PhaseKind.ADVERTISE: Hearing._advertisement,
+    PhaseKind.EXCHANGE: Hearing._said,
+    PhaseKind.INPUT: Hearing._input,
+    PhaseKind.AGREE: Hearing._signature,
+    PhaseKind.RELEASE: Hearing._said,
+    PhaseKind.BEGIN: Hearing._begun,
+    PhaseKind.OPERATE: Hearing._said,
+    PhaseKind.CONSENT: Hearing._signature,
+    PhaseKind.OPEN: Hearing._said,
+}
+"""What an answer in each kind of phase does."""
