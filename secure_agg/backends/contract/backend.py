@@ -21,7 +21,7 @@ from secure_agg.backends.contract.options import OptionRule, check_options
 from secure_agg.backends.contract.phases import Phase
 from secure_agg.backends.contract.setup import AggregatorSet, read_setup
 from secure_agg.errors import BadKey, MalformedMessage, PolicyViolation, VerificationError
-from secure_agg.protocol.agreement import Agreement
+from secure_agg.protocol.agreement import Agreement, SignedByOperators
 from secure_agg.protocol.certificate import KeyCertificate, read_certificate, setup_digest
 from secure_agg.protocol.claims import SUM
 from secure_agg.protocol.config import Policy, RoundConfig, free_bits
@@ -251,6 +251,8 @@ class SharedBackend(Backend):
     """A backend with share holders, who keep the clients' shares and sign the set. The setup of a round says who they
     are, and so it belongs to the evidence. Clients speak once: what they send when they join is all, and binds them.
     """
+
+    agreement = SignedByOperators()
 
     @property
     def shares(self) -> SharedBackend:
