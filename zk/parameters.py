@@ -28,9 +28,10 @@ Primal attack, core-SVP. Heuristic: theorems on LWE with hints are for Gaussian 
 **The sketch's commitment** (``zk.norm.commitment``) has randomness of 2 bits. Binding as above, at w = 2 + ceil(log2 n)
 and one more. Hiding from the posterior of one of two honest clients given their sum: one coordinate in eight is then
 known, the others have 2, 3 or 4 equally likely values. Such small secrets are also open to *hybrid* attacks, which
-guess some coordinates, those with 2 values first: with Babai's nearest plane and a meeting in the middle (Howgrave-Graham
-2007), counted as if it always met and cost nothing but a square root, and on the dual lattice (Albrecht 2017; MATZOV
-2022), counted as if all guesses were weighed at one unit each. The least of the three is what is quoted.
+guess some coordinates, those with 2 values first: with Babai's nearest plane and a meeting in the middle
+(Howgrave-Graham 2007), counted as if it always met and cost nothing but a square root, and on the dual lattice
+(Albrecht 2017; MATZOV 2022), counted as if all guesses were weighed at one unit each. The least of the
+three is what is quoted.
 
 **The norm proof's soundness** is ``proof_soundness``.
 """
@@ -366,10 +367,11 @@ def proof_soundness(length: int, degree: int, queries: int, extension: int) -> P
        set of at least a columns (Ben-Sasson, Carmon, Ishai, Kopparty, Saraf 2020, theorem 1.6).
     2. Then another polynomial than the combination of those codewords agrees in fewer than a columns; and each column
        outside the set agrees with that combination with probability 1/|F|: (length − a)/|F| in all.
-    3. On the set, the claimed polynomials of the other two tests less what the codewords give are polynomials of degree
-       < 2 · degree − 1, and have to agree with the tests' own masks, which may be any words: at most L polynomials agree
-       with one in a columns (Johnson's bound, which needs a² > length · (2 · degree − 2)). A false equation, or a row
-       that is not of bits, needs the difference to be one of L values that were fixed before the challenge: L/|F| each.
+    3. On the set, the claimed polynomials of the other two tests less what the codewords give are polynomials of
+       degree < 2 · degree − 1, and have to agree with the tests' own masks, which may be any words: at most L
+       polynomials agree with one in a columns (Johnson's bound, which needs a² > length · (2 · degree − 2)). A false
+       equation, or a row that is not of bits, needs the difference to be one of L values that were fixed before the
+       challenge: L/|F| each.
     4. Else fewer than a columns agree, and all ``queries`` different ones that are opened are among them.
 
     Raises:

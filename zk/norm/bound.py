@@ -37,6 +37,7 @@ import numpy as np
 
 from mpc.ring import P
 from zk.norm.sketch import ROWS
+from zk.parameters import SKETCH_CLIENTS
 
 HIGH_BITS: Final = 11
 """Of each v_h: ‖v_h‖² then stays below p."""
@@ -73,7 +74,7 @@ class NormBound:
 
     Raises:
         BoundError: not 1 ≤ least weight ≤ M < 2^28, limbs that can't hold M, more than 34 coordinates beside the
-            values, a bound below 1, or one that is too wide for so many clients: n times the most that an entry of a
+            values, a bound below 1, more than 2^18 clients, or a bound that is too wide for so many clients: n times the most that an entry of a
             sketch is has to stay below p/2, so n · B below about 2^27.
     """
 
@@ -95,8 +96,11 @@ class NormBound:
             raise BoundError(f"{self.limbs} limbs of {self.limb_bits} bits do not hold {self.most_weight}")
         if self.counts < 0 or self.side > MOST_SIDE:
             raise BoundError(f"{self.limbs} limbs and {self.counts} counts: at most {MOST_SIDE} in all")
-        if self.clients < 1 or self.norm < 1:
-            raise BoundError(f"a norm of {self.norm} steps for {self.clients} clients: both are at least 1")
+        most = max(SKETCH_CLIENTS.values())
+        if not 1 <= self.clients <= most or self.norm < 1:
+            raise BoundError(
+                f"a norm of {self.norm} steps for {self.clients} clients: a norm of 1 step or more, for 1 to {most} clients"
+            )
         if 2 * self.clients * self.offset >= P:
             raise BoundError(
                 f"{self.clients} clients with a norm of {self.norm} steps each: sums of their sketches reach "
@@ -214,7 +218,7 @@ def total_factor(bound: NormBound, corrupt: int, *, failure: float = 64.0, grind
 
 
 def norm_in_steps(norm: float, clip: float, bits: int) -> int:
-    """B: a bound in the values' own units, as whole steps of a codec with ``2^(bits − 1) − 1`` of them up to ``clip``."""
+    """B: a bound in the values' units, as whole steps of a codec with 2^(bits − 1) − 1 of them up to ``clip``."""
     return math.floor(Fraction(norm) * ((1 << bits - 1) - 1) / Fraction(clip))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc.kernels.compiled import compiled
-from mpc.ntt import LANES, N, PSI, bit_reverse, transform_lanes
+from mpc.ntt import LANES, PSI, N, bit_reverse, transform_lanes
 from mpc.ring import P, Vector
 
 COSETS: Final = 8

@@ -25,7 +25,7 @@ def leaf_hashes(columns: npt.NDArray[np.uint32], salts: npt.NDArray[np.uint8]) -
     """The hashes of columns, each a row of ``columns``, with their salts: shape (n, 16)."""
     prefix = np.zeros((columns.shape[0], 1), dtype=np.uint8)
     elements = columns.astype("<u4", copy=False).view(np.uint8)
-    data = memoryview(np.concatenate([prefix, elements, salts], axis=1).reshape(-1))
+    data = np.concatenate([prefix, elements, salts], axis=1).tobytes()
     size = len(data) // columns.shape[0]
     return [sha256(data[start : start + size]).digest() for start in range(0, len(data), size)]
 

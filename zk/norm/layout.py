@@ -218,9 +218,7 @@ def combine(layout: Layout, commitment: SketchCommitment, challenges: Elements) 
         (last[:, 0], OFFSET_R),
     ):
         value += challenge.astype(np.uint64) * np.uint64(constant) % _P64
-    return Equations(
-        (weights % _P64).astype(np.uint32), others[:, 3].copy(), (value % _P64).astype(np.uint32)
-    )
+    return Equations((weights % _P64).astype(np.uint32), others[:, 3].copy(), (value % _P64).astype(np.uint32))
 
 
 def _miscellaneous(bound: NormBound, side: Elements, others: Elements, last: Elements) -> npt.NDArray[np.uint64]:

@@ -1,9 +1,9 @@
 """A norm proof as bytes: the root, three polynomials over the field of p^4 elements, and the opened columns.
 
 ``root (32) ‖ combination (4 × 639) ‖ sum (4 × 1276) ‖ bits (4 × 765) ‖ columns (127 × rows) ‖ salts (127 × 16 bytes) ‖
-hashes``. Elements are 4 bytes, little endian, below p; a polynomial is its coefficients for the first of the four parts,
-lowest first, then for the second, … The sum's coefficient 0 is left out, since it follows from what the sum has to be.
-How many hashes there are follows from which columns are opened.
+hashes``. Elements are 4 bytes, little endian, below p; a polynomial is its coefficients for the first of the four
+parts, lowest first, then for the second, … The sum's coefficient 0 is left out, since it follows from what the sum has
+to be. How many hashes there are follows from which columns are opened.
 """
 
 from __future__ import annotations
@@ -72,9 +72,7 @@ class NormProof:
         """
         least, most = size_range(rows)
         if not least <= len(data) <= most or (len(data) - least) % HASH_BYTES:
-            raise NormProofError(
-                "size", f"a norm proof with {rows} rows has {least} to {most} bytes, not {len(data)}"
-            )
+            raise NormProofError("size", f"a norm proof with {rows} rows has {least} to {most} bytes, not {len(data)}")
         view = memoryview(data)
         end = HASH_BYTES + ELEMENT_BYTES * _elements(rows)
         try:

@@ -21,10 +21,10 @@ from mpc.ring import P, Vector
 from zk.norm.bound import HIGH_BITS
 from zk.norm.code import LENGTH, encode, evaluate, interpolate, interpolate_cosets, product, shift_power
 from zk.norm.columns import SALT_BYTES, leaf_hashes, open_columns, tree
+from zk.norm.commitment import commit
 from zk.norm.layout import Layout, NormExceeded, Witness, combine, fill
 from zk.norm.proof import BITS_DEGREE, DEGREE, SUM_DEGREE, NormProof, polynomial_bytes
 from zk.norm.statement import EXTENSION, QUERIES, NormStatement, first_challenge, queries
-from zk.norm.commitment import commit
 from zk.parameters import SKETCH_NOISE_BITS
 
 _P64: Final = np.uint64(P)

@@ -114,7 +114,7 @@ def sketch(key: bytes, values: Vector, centre: int) -> Sketch:
     Raises:
         ValueError: a value or a centre of more than 27 bits.
     """
-    most, least = int(values.max(initial=centre)), int(values.min(initial=centre))
+    most, least = max(int(values.max(initial=0)), centre), min(int(values.min(initial=WIDEST)), centre)
     if not 0 <= centre <= most < WIDEST:
         raise ValueError(f"a coordinate of {most} or a centre of {centre} is not in [0, {WIDEST})")
     signed_bits = max(most - centre, centre - least).bit_length() + 1

@@ -38,7 +38,7 @@ class NormProofError(ValueError):
     """A norm proof that shows nothing: malformed, of something else, or false.
 
     Attributes:
-        check: which one failed: ``size``, ``residues``, ``tree`` or ``commitment``.
+        check: which one failed: ``size``, ``residues``, ``columns`` or ``commitment``.
     """
 
     def __init__(self, check: str, text: str) -> None:

@@ -31,8 +31,8 @@ def verify(statement: NormStatement, data: bytes | memoryview) -> None:
 
     Raises:
         NormProofError: a C' of another shape than the bound's (check ``commitment``); another size than a proof has
-            (``size``); an element not below p (``residues``); columns that are not in the tree, as of anything that was
-            altered, of another statement, or false (``tree``).
+            can have (``size``); an element not below p (``residues``); columns that are not in the tree, as of anything
+            that was altered, of another statement, or false (``columns``).
     """
     statement.check_shape()
     layout = Layout.of(statement.bound)
@@ -44,18 +44,16 @@ def verify(statement: NormStatement, data: bytes | memoryview) -> None:
     try:
         root = opened_root(leaves, asked.tolist(), proof.hashes)
     except ValueError as error:
-        raise NormProofError("size", f"{statement.name}'s norm proof: {error}") from error
+        raise NormProofError("columns", f"{statement.name}'s norm proof: {error}") from error
     if root != proof.root:
         raise NormProofError(
-            "tree",
+            "columns",
             f"{statement.name}'s norm proof is not one: its columns, with the masks that its polynomials leave for "
             "this statement, are not those that it committed to",
         )
 
 
-def _masks(
-    layout: Layout, statement: NormStatement, proof: NormProof, challenge: Challenge, asked: Vector
-) -> Elements:
+def _masks(layout: Layout, statement: NormStatement, proof: NormProof, challenge: Challenge, asked: Vector) -> Elements:
     """The three masks' entries that the polynomials leave: shape (127, 12)."""
     equations = combine(layout, statement.sketch, challenge.equations)
     weights = interpolate(equations.weights.reshape(N, -1))
