@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
+from mpc.keystream import KeyStream
 from mpc.ring import Vector
 from zk.commitment import Commitment
 from zk.norm import commitment
@@ -47,6 +49,17 @@ def vector(seed: int, length: int, norm: float) -> Vector:
     direction = np.random.default_rng(seed).normal(size=length)
     steps = np.trunc(direction * (norm / np.linalg.norm(direction))).astype(np.int64)
     return (np.clip(steps, -CENTRE, CENTRE) + CENTRE).astype(np.uint32)
+
+
+def entries(session: bytes, columns: int) -> npt.NDArray[np.int64]:
+    """R's first columns, from the description of its key stream."""
+    out = []
+    for stream in range(-(-columns // 2048)):
+        words = np.empty(65536, dtype=np.uint32)
+        KeyStream(sketch_key(session)).words(stream, words)
+        bits = np.unpackbits(words.view(np.uint8), bitorder="little").reshape(32, 2, 512, 64).astype(np.int64)
+        out.append((bits[:, 0] - bits[:, 1]).transpose(1, 0, 2).reshape(512, 2048))
+    return np.concatenate(out, axis=1)[:, :columns]
 
 
 def client(

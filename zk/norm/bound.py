@@ -74,8 +74,8 @@ class NormBound:
 
     Raises:
         BoundError: not 1 ≤ least weight ≤ M < 2^28, limbs that can't hold M, more than 34 coordinates beside the
-            values, a bound below 1, more than 2^18 clients, or a bound that is too wide for so many clients: n times the most that an entry of a
-            sketch is has to stay below p/2, so n · B below about 2^27.
+            values, a norm below 1, more than 2^18 clients, or a norm that is too wide for so many: n times the most
+            that an entry of a sketch is has to stay below p/2, so n · B below about 2^27.
     """
 
     clients: int
@@ -99,7 +99,7 @@ class NormBound:
         most = max(SKETCH_CLIENTS.values())
         if not 1 <= self.clients <= most or self.norm < 1:
             raise BoundError(
-                f"a norm of {self.norm} steps for {self.clients} clients: a norm of 1 step or more, for 1 to {most} clients"
+                f"a norm of {self.norm} steps for {self.clients} clients: it takes 1 step and 1 to {most} clients"
             )
         if 2 * self.clients * self.offset >= P:
             raise BoundError(

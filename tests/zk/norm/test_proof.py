@@ -1,10 +1,11 @@
-"""Norm proofs: honest ones pass, at every edge of the bound; nothing else does, and every challenge binds everything."""
+"""Norm proofs: honest ones pass, at every edge of the bound; nothing else does; challenges bind everything."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_a_proof_of_another_length_is_refused(cut: int) -> None:
 
 def test_nothing_is_made_of_a_proof_of_an_impossible_size() -> None:
     for size in (0, size_range(ROWS)[0] - 32, size_range(ROWS)[1] + 32):
-        with pytest.raises(NormProofError, match="has .* bytes, not"):
+        with pytest.raises(NormProofError, match=r"has .* bytes, not"):
             NormProof.from_bytes(bytes(size), ROWS)
 
 
@@ -237,7 +238,7 @@ def test_each_message_is_in_the_challenge_that_follows_it() -> None:
     key, polynomials = first_challenge(digest, root, 5, 5).key, proof()[32 : BEGINS[COLUMNS]]
     asked = queries(key, polynomials).tolist()
     assert queries(bytes(32), polynomials).tolist() != asked
-    for begin, end in zip(BEGINS[1:4], BEGINS[2:5], strict=True):
+    for begin, end in pairwise(BEGINS[1:5]):
         for at in (begin - 32, end - 33):
             changed = bytearray(polynomials)
             changed[at] ^= 1

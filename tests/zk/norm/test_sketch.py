@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from support.norm_case import SID
+from support.norm_case import SID, entries
 
-from mpc.keystream import KeyStream
 from mpc.ring import Vector
 from zk.norm import sketch as module
 from zk.norm.sketch import WIDEST, sketch, sketch_key
 
 KEY = sketch_key(SID)
-
-
-def entries(key: bytes, columns: int) -> npt.NDArray[np.int64]:
-    """R's first columns, from the description of its key stream."""
-    out = []
-    for stream in range(-(-columns // 2048)):
-        words = np.empty(65536, dtype=np.uint32)
-        KeyStream(key).words(stream, words)
-        bits = np.unpackbits(words.view(np.uint8), bitorder="little").reshape(32, 2, 512, 64).astype(np.int64)
-        out.append((bits[:, 0] - bits[:, 1]).transpose(1, 0, 2).reshape(512, 2048))
-    return np.concatenate(out, axis=1)[:, :columns]
 
 
 def values(length: int, below: int) -> Vector:
@@ -34,7 +21,7 @@ def values(length: int, below: int) -> Vector:
 @pytest.mark.parametrize(("below", "centre"), [(2, 0), (3, 1), (1 << 16, (1 << 15) - 1), (WIDEST, WIDEST - 1), (1, 99)])
 def test_the_sketch_is_the_product(length: int, below: int, centre: int) -> None:
     u = values(length, below)
-    np.testing.assert_array_equal(sketch(KEY, u, centre), entries(KEY, length) @ (u.astype(np.int64) - centre))
+    np.testing.assert_array_equal(sketch(KEY, u, centre), entries(SID, length) @ (u.astype(np.int64) - centre))
 
 
 def test_the_sketch_of_nothing_is_zero() -> None:
@@ -42,7 +29,7 @@ def test_the_sketch_of_nothing_is_zero() -> None:
 
 
 def test_entries_are_a_quarter_a_half_a_quarter_and_rows_and_columns_are_independent() -> None:
-    r = entries(KEY, 4096)
+    r = entries(SID, 4096)
     counts = [np.count_nonzero(r == value) / r.size for value in (-1, 0, 1)]
     np.testing.assert_allclose(counts, [0.25, 0.5, 0.25], atol=2e-3)
     of_rows = (r @ r.T) / 4096 - np.eye(512) / 2
