@@ -570,9 +570,12 @@ def evaluated(polynomial: Sequence[int]) -> list[int]:
     for k in range(1, COLUMNS // N + 1):
         constant = P - pow(2, N * k, P)
         folded = [0] * N
-        for i, c in enumerate(polynomial):
-            folded[i % N] += c * pow(2, k * (i % N), P) * pow(constant, i // N, P)
-        folded = [c % P for c in folded]
+        for start in reversed(range(0, len(polynomial), N)):
+            part = polynomial[start : start + N]
+            folded = [
+                (c * constant + value) % P for c, value in zip(folded, [*part, *[0] * (N - len(part))], strict=True)
+            ]
+        folded = [c * pow(2, k * i, P) % P for i, c in enumerate(folded)]
         out += [dot(folded, powers) for powers in zeta_powers()]
     return out
 
