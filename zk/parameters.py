@@ -24,6 +24,16 @@ allow reach 30, every vector is short and nothing is left.
 noise of width 2^max(bits, b_s) (knapsack form). The sum of all s_i is revealed; with two honest clients s_1
 is then uniform on an interval of known, varying width, on (geometric) average 2^max(bits, b_s) · e^(−1/2).
 Primal attack, core-SVP. Heuristic: theorems on LWE with hints are for Gaussian noise.
+
+**The sketch's commitment** (``zk.norm.commitment``) has randomness of 2 bits. Binding as above, at w = 2 + ceil(log2 n)
+and one more. Hiding from the posterior of one of two honest clients given their sum: one coordinate in eight is then
+known, the others have 2, 3 or 4 equally likely values. Such small secrets are also open to *hybrid* attacks, which
+guess some coordinates, those with 2 values first: with Babai's nearest plane and a meeting in the middle
+(Howgrave-Graham 2007), counted as if it always met and cost nothing but a square root, and on the dual lattice
+(Albrecht 2017; MATZOV 2022), counted as if all guesses were weighed at one unit each. The least of the
+three is what is quoted.
+
+**The norm proof's soundness** is ``proof_soundness``.
 """
 
 from __future__ import annotations
@@ -32,6 +42,8 @@ import functools
 import math
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
 
 from mpc.digits import Digits
 from mpc.ntt import N
@@ -222,3 +234,155 @@ def choose(bits: int, clients: int, coordinates: int, digits: Digits | None = No
             f"of width {w}; both must reach {MINIMUM_BITS}: use fewer bits per value, fewer clients or a shorter vector"
         )
     return Parameters(bits, clients, columns, rank, w, binding, hiding, digits)
+
+
+SKETCH_NOISE_BITS: Final = 2
+"""Bits of the sketch commitment's random coordinates: 1 would show half of a sum of two, more cost bytes."""
+SKETCH_CLIENTS: Final = {1: 1 << 11, 2: 1 << 18}
+"""The most clients for each rank of the sketch's commitment: binding of 131 and 137 bits."""
+SKETCH_BLOCKS: Final = {1: 6, 2: 8}
+"""Blocks of its randomness for each rank: hiding of 137 and 175 bits."""
+
+
+def sketch_rank(clients: int) -> int:
+    """The rank of the sketch's commitment for sums of so many.
+
+    Raises:
+        InsecureParametersError: more than 2^18 clients.
+    """
+    for rank, most in SKETCH_CLIENTS.items():
+        if clients <= most:
+            return rank
+    raise InsecureParametersError(f"{clients} clients: a sketch's commitment binds sums of {most} at most")
+
+
+def sketch_binding_bits(rank: int, clients: int) -> float:
+    """Estimated bits of binding of the sketch's commitment, for two differences of sums of ``clients`` of them."""
+    width = SKETCH_NOISE_BITS + (clients - 1).bit_length()
+    return sis_estimate(rank * N, _LOG_P, width + 1)[0]
+
+
+def _posterior(bits: int) -> dict[int, float]:
+    """How many values one of two uniform numbers of so many bits still can have, given their sum, and how often."""
+    size, chance = 1 << bits, dict[int, float]()
+    for total in range(2 * size - 1):
+        values = min(total + 1, 2 * size - 1 - total)
+        chance[values] = chance.get(values, 0.0) + values / size**2
+    return chance
+
+
+def _guessed(unknown: dict[int, float], guesses: int) -> tuple[float, float, float]:
+    """What is left once the coordinates with the fewest values are guessed: coordinates, sum of the logarithms of their
+    deviations, and the bits that were guessed.
+    """
+    left = deviations = entropy = 0.0
+    rest = float(guesses)
+    for values, count in sorted(unknown.items()):
+        taken = min(rest, count)
+        rest -= taken
+        entropy += taken * math.log2(values)
+        left += count - taken
+        deviations += (count - taken) * math.log2((values**2 - 1) / 12) / 2
+    return left, deviations, entropy
+
+
+def _nearest_plane_cost(samples: int, unknown: float, deviations: float, slope: float) -> float:
+    """-log2 of the probability that Babai's nearest plane finds the rest on a reduced basis."""
+    lengths = (samples * _LOG_P - deviations) / unknown + slope * (unknown - 1 - 2 * np.arange(int(unknown)))
+    within = [_log2_within(2.0 ** (min(length, 20.0) - 1)) if length > -40 else -60.0 for length in lengths[::-1]]
+    return -sum(within)
+
+
+def _distinguishing_cost(samples: int, unknown: float, deviations: float, block: int) -> tuple[float, float]:
+    """log2 of the number of short vectors of the dual lattice that an attack needs, and of those that a sieve gives."""
+    secret, slope = unknown - samples, _log2_delta(block)
+    best = math.inf
+    for used in range(256, samples + 1, 64):
+        dimension = used + secret
+        length = slope * dimension + secret / dimension * _LOG_P + math.log2(4 / 3) / 2
+        advantage = 2 * math.pi**2 * 4 ** (deviations / unknown + length - _LOG_P) / math.log(2)
+        best = min(best, 2 * advantage)
+    return best, _SIEVE_VECTORS * block
+
+
+@functools.lru_cache(maxsize=16)
+def sketch_hiding_bits(rank: int, side: int) -> dict[str, float]:
+    """Estimated bits of hiding of the sketch's commitment when all but two clients collude and the sum is known.
+
+    Args:
+        rank: of the commitment.
+        side: coordinates beside the sketch.
+
+    Returns:
+        By attack: ``primal``, ``hybrid``, ``dual``.
+    """
+    samples = (rank + 1) * N + side
+    chances = _posterior(SKETCH_NOISE_BITS)
+    unknown = {values: SKETCH_BLOCKS[rank] * N * chance for values, chance in chances.items() if values > 1}
+    count, deviations, _ = _guessed(unknown, 0)
+    primal = hybrid = dual = math.inf
+    for block in range(250, 1200, 10):
+        slope, reduction = _log2_delta(block), _CORE_SVP * block
+        if primal == math.inf and any(
+            deviations / count + math.log2(block) / 2
+            <= (2 * block - (count - samples + used) - 2) * slope + used * _LOG_P / (count - samples + used + 1)
+            for used in range(256, samples + 1, 16)
+        ):
+            primal = reduction
+        for guesses in range(0, 400, 20):
+            left, deviation, entropy = _guessed(unknown, guesses)
+            if reduction < hybrid and entropy / 2 < hybrid:
+                cost = max(reduction, entropy / 2) + _nearest_plane_cost(samples, left, deviation, slope)
+                hybrid = min(hybrid, cost)
+            if reduction < dual and entropy < dual:
+                needed, given = _distinguishing_cost(samples, left, deviation, block)
+                needed += math.log2(max(1.0, 2 * entropy * math.log(2)))
+                dual = min(dual, max(reduction + max(0.0, needed - given), entropy, needed))
+    return {"primal": primal, "hybrid": hybrid, "dual": dual}
+
+
+@dataclass(frozen=True)
+class ProofSoundness:
+    """Bits of soundness of a norm proof: a false one is accepted with probability 2^-total for each challenge that its
+    prover draws.
+
+    Attributes:
+        columns: of the event that all queried columns agree though too few do.
+        challenge: of a challenge that lets a false statement, or words that are no codewords, agree.
+        total: of either.
+    """
+
+    columns: float
+    challenge: float
+    total: float
+
+
+def proof_soundness(length: int, degree: int, queries: int, extension: int) -> ProofSoundness:
+    """The soundness of the norm proof, from theorems alone: nothing beyond the unique-decoding radius is used.
+
+    Let a = length − ⌊(length − degree)/2⌋, the agreement that decodes uniquely. Rows are words that may be anything.
+
+    1. If a random combination over F (of p^extension elements) of the rows and their mask agrees in a columns with a
+       polynomial of degree < ``degree`` with probability above length/|F|, the rows and the mask are codewords on one
+       set of at least a columns (Ben-Sasson, Carmon, Ishai, Kopparty, Saraf 2020, theorem 1.6).
+    2. Then another polynomial than the combination of those codewords agrees in fewer than a columns; and each column
+       outside the set agrees with that combination with probability 1/|F|: (length − a)/|F| in all.
+    3. On the set, the claimed polynomials of the other two tests less what the codewords give are polynomials of
+       degree < 2 · degree − 1, and have to agree with the tests' own masks, which may be any words: at most L
+       polynomials agree with one in a columns (Johnson's bound, which needs a² > length · (2 · degree − 2)). A false
+       equation, or a row that is not of bits, needs the difference to be one of L values that were fixed before the
+       challenge: L/|F| each.
+    4. Else fewer than a columns agree, and all ``queries`` different ones that are opened are among them.
+
+    Raises:
+        InsecureParametersError: a code so short that Johnson's bound says nothing.
+    """
+    a = length - (length - degree) // 2
+    squares = a * a - length * (2 * degree - 2)
+    if squares <= 0:
+        raise InsecureParametersError(f"a code of length {length} for degree {degree} has no list to decode")
+    candidates = length * (a - (2 * degree - 2)) // squares
+    field = extension * _LOG_P
+    challenge = field - math.log2(length + (length - a) + 2 * candidates)
+    columns = sum(math.log2((length - i) / (a - 1 - i)) for i in range(queries))
+    return ProofSoundness(columns, challenge, -math.log2(2.0**-columns + 2.0**-challenge))

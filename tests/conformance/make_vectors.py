@@ -1,4 +1,5 @@
 """Makes docs/vectors/: two small rounds with fixed identities and secrets, and intermediate values for implementers.
+And, by ``norm_vectors``, those of norm proofs, which lie beside the tests.
 
 ``make vectors`` writes the files anew. They only change when the protocol does.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from conformance import norm_vectors
 from support.additive_round import open_letter, reseal, share_of
 from support.federation import bulk_of, channel, header_of, identity
 
@@ -369,6 +371,7 @@ def main() -> None:
     (DIRECTORY / SHARED_LETTER).write_bytes(shared.letters[1])
     (DIRECTORY / SHARED_FAULT).write_bytes(shared.fault.to_bytes())
     (DIRECTORY / SHARED_VECTORS).write_text(to_json(shared_vectors(shared)), "utf-8")
+    norm_vectors.write()
 
 
 if __name__ == "__main__":
