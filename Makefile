@@ -43,11 +43,11 @@ lock: setup ## Write down in constraints.txt what .venv is made of, all of it, a
 	$(BIN)/python tests/installs/lock.py
 
 test-fast: setup ## Units that need no round and no process; under a minute.
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not crash and not flower_long and not fuzz" $(FAST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not crash and not flower_long and not fuzz" $(FAST)
 
 test: setup ## All tests but the long ones below.
 	-@test -d build/anvil/node_modules || ! command -v npm >/dev/null || $(MAKE) --no-print-directory anvil
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: lint test ## Lint, types and tests.
 
