@@ -116,6 +116,8 @@ def test_challenges_are_answered_and_bonds_paid_out(run: Run, chain: Chain, ledg
     chain.advance(2000)
     released = run(*paid, "release").document
     assert (released["released"], released["owed"]) == (True, 10)
+    with secure_agg.Ledger(ledger, read_only=True) as log:
+        assert (answered["model"], released["model"]) == (None, log.record(0).result_model.hex())
     assert run(*paid, "withdraw").document["owed"] == 0
 
 
