@@ -67,3 +67,13 @@ def test_a_new_file_takes_no_others_place(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be written"):
         files.replace(tmp_path / "key" / "below", b"2")
     assert left(tmp_path) == {"key": b"1"}
+
+
+@pytest.mark.parametrize("name", ["rounds.db.trust.json", "n" * 200, "a-0123456789abcdef"])
+def test_what_a_kill_has_left_is_known_by_its_name(tmp_path: Path, name: str) -> None:
+    with files.whole(tmp_path / name) as file:
+        file.write(b"1")
+        (half,) = tmp_path.iterdir()
+        assert files.half_of(half.name) == name[: files.HALF_NAME]
+    assert files.half_of(name) is None
+    assert files.half_of(f".{name[:50]}-0123456789abcdeg") is None
