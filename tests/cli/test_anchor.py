@@ -142,6 +142,8 @@ def test_a_dispute_is_about_a_registered_round(run: Run, chain: Chain, ledger: P
     ]
     absent = run("ledger", "dispute", evidence_of(ledger, 0), "--rpc", URL, "--contract", contract)
     assert (absent.code, "is not registered" in absent.err) == (exits.VERIFICATION_FAILED, True)
+    named = run("ledger", "dispute", evidence_of(ledger, 0), "--rpc", URL, "--contract", contract, "--participant", 1)
+    assert (named.code, "--act challenge" in named.err) == (exits.USAGE, True)
 
 
 def test_a_time_that_no_clock_shows_is_shown_as_a_number() -> None:

@@ -15,7 +15,7 @@ from secure_agg import extras, files
 from secure_agg.cli.ledger.anchor import KeyFileOption, RpcOption, account
 from secure_agg.cli.options import TrustOption
 from secure_agg.cli.output import JsonOption, emit, show_fields
-from secure_agg.errors import LedgerRefused, VerificationError
+from secure_agg.errors import ConfigError, LedgerRefused, VerificationError
 from secure_agg.ledger.evidence_store import MAX_EVIDENCE
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.roles.trust import Trust
@@ -64,6 +64,8 @@ def dispute_round(
 
     The evidence is verified first. A challenge and an answer cost gas, a challenge a bond, too: see docs/anchor.md.
     """
+    if participant is not None and act is not Act.CHALLENGE:
+        raise ConfigError("--participant names the entry to challenge: pass --act challenge")
     extras.require("evm")
     from secure_agg.ledger.evm.node import connect
     from secure_agg.ledger.evm.registration import AnchoredRound
