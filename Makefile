@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 FAST := tests/house tests/mpc tests/zk tests/protocol tests/tlog tests/planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo picture lint check test test-fast crash fuzz flower-long anvil install-base install-matrix \
+.PHONY: help setup demo picture lint lock check test test-fast crash fuzz flower-long anvil install-base install-matrix \
 	vectors nvflare-example flower-example bench clean
 
 help: ## Show this.
@@ -39,6 +39,9 @@ lint: setup ## Format, lint and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+lock: setup ## Write down in constraints.txt what .venv is made of, all of it, after something was brought up to date.
+	$(BIN)/python tests/installs/lock.py
+
 test-fast: setup ## Units that need no round and no process; under a minute.
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not crash and not flower_long and not fuzz" $(FAST)
 
@@ -52,7 +55,7 @@ check: lint test ## Lint, types and tests.
 crash: setup ## The ledger after kills, failing calls and power cuts; some minutes.
 	$(BIN)/python -m pytest tests/ledger/crash -m "crash or not crash"
 
-fuzz: setup ## Thousands of damaged samples before SEAL, GMP, zstd and arkworks; some minutes.
+fuzz: setup ## Thousands of damaged samples before SEAL, GMP and zstd; some minutes.
 	$(BIN)/python -m pytest -n0 tests/attacks/test_native_boundary.py -m fuzz
 
 flower-long: setup ## Flower with 25 million parameters and with every backend; some minutes.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,6 @@ Averager = Callable[[int, Mapping[str, Model], Mapping[str, int]], Sequence[npt.
 
 Progress = Callable[[int, float], None]
 """Called with (rounds done, accuracy)."""
-
-_CENTRAL: Final = "centralised"
 
 
 @dataclass(frozen=True)

@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import math
-import os
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
-from typing import Any
 
-import msgspec
-import numpy as np
-
-from secure_agg import backends
 from secure_agg.arguments import checked, checked_class
-from secure_agg.errors import (
-    ClippingWarning,
-    ConfigError,
-    PrecisionWarning,
-    UpdateError,
-    stamping,
-)
+from secure_agg.errors import ClippingWarning, ConfigError, PrecisionWarning
 from secure_agg.ledger.log import Ledger
-from secure_agg.local.rounds import PHASES, LocalRound, Update
-from secure_agg.local.staff import AGGREGATOR, OPERATORS, Staff, staffed, usual_names
+from secure_agg.local.asked import Inputs, Settings
+from secure_agg.local.book import Book
+from secure_agg.local.rounds import LocalRound, Update
+from secure_agg.local.staff import AGGREGATOR, Staff, staffed, usual_names
 from secure_agg.protocol.clipping import Clipping
-from secure_agg.protocol.codec import Arrays, check_arrays
-from secure_agg.protocol.config import MAX_WEIGHT, NO_DIGEST, Option, Policy, RoundConfig, check_arrays_fit
+from secure_agg.protocol.codec import Arrays
+from secure_agg.protocol.config import Option, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import USUAL
-from secure_agg.protocol.identity import Identity, KeyDirectory, Roster, check_id
-from secure_agg.protocol.messages import ADVERTISE
-from secure_agg.roles.aggregator import Aggregator
+from secure_agg.protocol.identity import Identity
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
-from secure_agg.roles.trust import TaskTrust, Trust
+from secure_agg.roles.task import Task
 from secure_agg.tlog.receipt import Receipt
 
-_log = logging.getLogger("secure_agg.local.rounds")
+_log = logging.getLogger("secure_agg.local.aggregate")
 
 
 @checked_class
@@ -154,177 +138,56 @@ def aggregate(
     """
     if rounding not in (None, "stochastic"):
         raise ConfigError(f"rounding is {rounding!r}, and there is one way, 'stochastic': it has no bias")
-    shapes = _check_inputs(updates, weights or {}, dropouts or {}, identities or {})
+    inputs = Inputs(updates, weights or {}, dropouts or {}, identities or {})
+    shapes = inputs.check()
+    named = {} if aggregators is None else {"aggregators": aggregators}
+    settings = Settings(
+        backend=backend,
+        options=Option.list(dict(options or {}) | named),
+        clip=clip,
+        bits=bits,
+        max_error=max_error,
+        max_weight=max_weight,
+        weight_scale=weight_scale,
+        weight_span=weight_span,
+        first_weight=first_weight,
+        max_clients=max_clients,
+        min_clients=min_clients,
+    )
     with ExitStack() as stack:
-        path = Path(ledger) if isinstance(ledger, str | PathLike) and str(ledger) else None
-        if path is not None and not os.path.lexists(path):
-            log = None  # it is made when nothing is left that could be refused
-        elif isinstance(ledger, str | PathLike):
-            log, path = stack.enter_context(Ledger(ledger)), None
-        else:
-            log = ledger
-        known = log.trust.tasks.get(task) if log else None
-        settings: dict[str, int] = dict(options or {}) | (
-            {"aggregators": aggregators} if aggregators is not None else {}
-        )
-        pinned = known.policy if known else None
-        heaviest = int(max((weights or {}).values(), default=1))
-        make = functools.partial(
-            Policy.default,
-            len(known.roster) if known else len(updates),
-            backend=backend,
-            options=Option.list(settings),
-            clip=clip,
-            bits=pinned.bits if pinned and bits is None else bits,
-            max_error=pinned.max_error if pinned and max_error is None else max_error,
-            weight_scale=_given(weight_scale, pinned and pinned.weight_scale, 0),
-            weight_span=_given(weight_span, pinned and pinned.weight_span, None),
-            first_weight=_given(first_weight, pinned and pinned.first_weight, None),
-            max_clients=max_clients,
-            min_clients=min_clients,
-        )
-        if max_weight is not None:
-            policy = make(max_weight=max_weight)
-            limit = policy.max_weight
-        elif pinned:
-            policy = make(max_weight=pinned.max_weight)
-            limit = heaviest if pinned.max_weight == MAX_WEIGHT else pinned.max_weight
-        else:
-            policy, limit = make(max_weight=heaviest), heaviest
-            if log or path:  # the task's next round may have heavier clients
-                policy = _with_headroom(policy, make)
-        _check_weights(weights or {}, policy)
-        folder = log.keys if log else Path(f"{path}.keys") if path else None
-        kept = KeyDirectory(folder) if folder else None
-        members, operators, missing = _identities(updates, identities or {}, kept, known)
-        roster = known.roster if known else Roster({name: member.public for name, member in members.items()})
-        # Options that name a function which is no sum are how a caller asks for one.
-        claims = known.claims if known else frozenset({_claim(policy)})
-        pins = TaskTrust(roster, policy, claims)
-        operating = Roster({name: operator.public for name, operator in operators.items()})
-        planned = log.planned(task, pins, operating) if log else Trust(tasks={task: pins}, operators=operating)
-        last = log.last(task) if log else None
-        config = RoundConfig.create(
-            task=task,
-            round=round if round is not None else (last.round + 1 if last else 0),
-            policy=policy,
-            weight_limit=_weight_limit(policy, limit, last),
-            cohort=planned.cohort(task),
-            shapes=shapes,
-            start_model=start_model or (last.result_model if last else NO_DIGEST),
-            previous_record=last.digest() if last else NO_DIGEST,
-            operators=planned.operators,
-            log_key=planned.log or b"",
-            witnesses=planned.witnesses,
-        )
+        book = Book(ledger, task, stack)
+        policy, limit = settings.policy(inputs, book.known, goes_on=book.is_kept)
+        cast = book.cast(inputs)
+        planned = book.plan(policy, cast)
+
+        def configure(leading: Task) -> RoundConfig:
+            return leading.next_round(shapes, number=round, weight_limit=limit, start_model=start_model)
+
+        configure(planned)
         serving = usual_names(policy)
         # From here on files are written: nothing of the call is refused any more.
-        if path is not None:
-            log = stack.enter_context(Ledger(path))
-        trust = planned if log is None else _pin(log, task, pins, operating, missing)
-        config = msgspec.structs.replace(config, log_key=trust.log or b"")
-        staff = Staff.of(config, {name: operators[name] for name in serving})
-        config = staffed(config, staff.setup)
-        aggregator = Aggregator(
-            operators[AGGREGATOR], config, trust.cohort(task), operators=trust.operators, setup=staff.setup
-        )
-        clients = {name: Client(member, trust) for name, member in members.items()}
-        local = LocalRound(aggregator, clients, updates, weights, dropouts, staff.roles(trust))
-        evidence = local.run()
-        if aggregator.verified is not None:  # as it is after a run; said before anything is written
-            values = len(updates) * sum(map(math.prod, shapes))
-            _tell(aggregator.verified.record, policy, local.clipping(), values)
+        leading = book.begin(planned, cast)
+        config = configure(leading)
+        staff = Staff.of(config, {name: cast.operators[name] for name in serving})
+        aggregator = leading.lead(cast.operators[AGGREGATOR], staffed(config, staff.setup), staff.setup)
+        clients = {name: Client(member, leading.trust) for name, member in cast.members.items()}
+        local = LocalRound(aggregator, clients, updates, weights, dropouts, staff.roles(leading.trust))
+        evidence, checked_here = local.finish()
+        _tell(checked_here.record, policy, local.clipping(), len(updates) * config.layout.values)
         start = time.perf_counter()
-        entry = log.append(evidence) if log else None
-        appended = time.perf_counter() - start
+        entry = book.append(evidence)
+        appended = {"ledger.append_s": time.perf_counter() - start} if entry else {}
         local.deliver()
-        verified = entry.verified if entry else Auditor(trust).verify(evidence)
-        receipt = entry.receipt if entry else None
-        stats = local.stats() | ({"ledger.append_s": appended} if log else {})
-        faults = aggregator.faults
-        return Result(verified.average, evidence.participants, verified.record, evidence, receipt, stats, faults)
-
-
-def _check_inputs(
-    updates: Mapping[str, Update],
-    weights: Mapping[str, int],
-    dropouts: Mapping[str, str],
-    identities: Mapping[str, Identity],
-) -> tuple[tuple[int, ...], ...]:
-    """The model's shapes, which are those of most clients.
-
-    Raises:
-        ConfigError: weights or dropouts of unknown clients, an unknown phase.
-        UpdateError: arrays that can't be encoded, or of other shapes; names the client.
-    """
-    if not updates:
-        raise ConfigError("there are no clients")
-    for name in updates:
-        if check_id(name) in OPERATORS:
-            raise ConfigError(f"{name!r} is the id of an operator", culprit=name)
-        if name in identities and identities[name].name != name:
-            raise ConfigError(f"the identity given for {name!r} is {identities[name]!r}", culprit=name)
-    for update in updates.values():
-        check_arrays_fit(len(update) if isinstance(update, Sequence) else 1)
-    for what, names in (("weights", weights), ("dropouts", dropouts)):
-        unknown = sorted(set(names) - set(updates))
-        if unknown:
-            raise ConfigError(f"{what} names {unknown[0]!r}, who has no update", culprit=unknown[0])
-    for name, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | np.integer) or weight < 1:
-            raise UpdateError(f"weight is {weight!r}, not a positive integer", phase=ADVERTISE, culprit=name)
-    for name, phase in dropouts.items():
-        if phase not in PHASES:
-            raise ConfigError(f"{phase!r} is no phase: {', '.join(PHASES)}", culprit=name)
-    shapes = {}
-    for name, update in updates.items():
-        with stamping(UpdateError, phase=ADVERTISE, culprit=name):
-            shapes[name] = check_arrays(update)
-    usual, _ = Counter(shapes.values()).most_common(1)[0]
-    for name, shape in shapes.items():
-        if shape != usual:
-            raise UpdateError(f"arrays of shapes {shape}, most clients have {usual}", phase=ADVERTISE, culprit=name)
-    return usual
-
-
-def _given(*values: Any) -> Any:
-    """The first that is not None."""
-    return next((value for value in values if value is not None), None)
-
-
-def _with_headroom(policy: Policy, make: Callable[..., Policy]) -> Policy:
-    """The policy with room for any weight, which is free: a round's weight limit is what precision depends on. A
-    backend that has no weights refuses that, and keeps none.
-    """
-    roomy = make(max_weight=MAX_WEIGHT)
-    try:
-        backends.load(policy.backend).check_policy(roomy)
-    except ConfigError:
-        return policy
-    return roomy
-
-
-def _check_weights(weights: Mapping[str, int], policy: Policy) -> None:
-    """See that the policy allows all weights.
-
-    Raises:
-        UpdateError: it does not; names the client.
-    """
-    for name, weight in weights.items():
-        if weight > policy.max_weight:
-            raise UpdateError(
-                f"weight is {weight}, above max_weight = {policy.max_weight}; where the ledger has pinned that for the "
-                "task, only a new task can have more",
-                phase=ADVERTISE,
-                culprit=name,
-            )
-
-
-def _weight_limit(policy: Policy, heaviest: int, last: RoundRecord | None) -> int | None:
-    """M of the next round."""
-    if policy.weight_scale:
-        return last.next_weight_limit if last else None
-    return heaviest
+        verified = entry.verified if entry else Auditor(leading.trust).verify(evidence)
+        return Result(
+            average=verified.average,
+            participants=evidence.participants,
+            record=verified.record,
+            evidence=evidence,
+            receipt=entry.receipt if entry else None,
+            stats=local.stats() | appended,
+            faults=aggregator.faults,
+        )
 
 
 def _tell(record: RoundRecord, policy: Policy, clipping: Clipping, values: int) -> None:
@@ -353,48 +216,3 @@ def _tell(record: RoundRecord, policy: Policy, clipping: Clipping, values: int) 
 def _warn(text: str, category: type[Warning]) -> None:
     _log.warning("%s", text)
     warnings.warn(text, category, stacklevel=5)  # where ``aggregate`` was called
-
-
-def _claim(policy: Policy) -> str:
-    """What results under a policy claim, once its backend has looked at its options: nothing unfit is pinned."""
-    backend = backends.load(policy.backend)
-    backend.check_policy(policy)
-    return backend.result(policy).claim
-
-
-def _identities(
-    updates: Mapping[str, Update],
-    given: Mapping[str, Identity],
-    kept: KeyDirectory | None,
-    known: TaskTrust | None,
-) -> tuple[dict[str, Identity], dict[str, Identity], list[tuple[str, Identity]]]:
-    """The clients' identities and the operators': given, kept beside the ledger, or new; and those that a ledger does
-    not keep yet, with their roles. Nothing is written.
-    """
-    if known:
-        strangers = sorted(set(updates) - set(known.roster))
-        if strangers:
-            raise ConfigError(
-                f"{strangers[0]!r} is not in the roster pinned for this task: use a new task name", culprit=strangers[0]
-            )
-    missing: list[tuple[str, Identity]] = []
-
-    def find(role: str, name: str) -> Identity:
-        found = kept.find(role, name) if kept else None
-        if found is None:
-            found = Identity.generate(name)
-            missing.append((role, found))
-        return found
-
-    members = {name: given[name] if name in given else find("client", name) for name in updates}
-    operators = {name: find("operator", name) for name in OPERATORS}
-    return members, operators, missing
-
-
-def _pin(log: Ledger, task: str, trust: TaskTrust, operators: Roster, missing: Sequence[tuple[str, Identity]]) -> Trust:
-    """Keep the identities that are new, and pin the task: it stands in the trust file from the first round on."""
-    kept = KeyDirectory(log.keys)
-    for role, identity in missing:
-        kept.add(role, identity)
-    log.pin(task, trust, operators)
-    return log.trust

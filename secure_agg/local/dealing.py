@@ -13,6 +13,7 @@ from secure_agg.errors import ConfigError
 from secure_agg.local.staff import Staff, staffed
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.identity import Identity
+from secure_agg.roles.task import Task
 from secure_agg.roles.trust import Trust
 
 
@@ -58,14 +59,5 @@ def deal(pins: Trust, task: str, parameters: int, holders: Mapping[str, Identity
 
 def _config(pins: Trust, task: str, parameters: int) -> RoundConfig:
     """Any round of the task: a key depends on its policy and on the number of elements only."""
-    policy = pins.task(task).policy
-    beacon = NO_DIGEST if policy.cohort_size else b""
-    return RoundConfig.create(
-        task=task,
-        round=0,
-        policy=policy,
-        cohort=pins.cohort(task, beacon),
-        shapes=((parameters,),),
-        beacon=beacon,
-        operators=pins.operators,
-    )
+    beacon = NO_DIGEST if pins.task(task).policy.cohort_size else b""
+    return Task(task, pins).next_round(((parameters,),), beacon=beacon)

@@ -22,7 +22,7 @@ from secure_agg.roles import driver
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Verified
 from secure_agg.roles.client.client import Client
-from secure_agg.roles.driver import Answer
+from secure_agg.roles.driver import Answer, Finished
 from secure_agg.roles.operators import OperatorRole
 
 PHASES: Final = ("advertise", "choose-peers", "share-keys", "masked-input", "consistency", "unmask")
@@ -75,7 +75,11 @@ class LocalRound:
         Raises:
             SecureAggError: whatever a role refuses; see ``secure_agg.errors``.
         """
-        return driver.drive(self.aggregator, self, self.holders).evidence
+        return self.finish().evidence
+
+    def finish(self) -> Finished:
+        """All phases, as ``run``; what has come of them, and what the aggregator has found that it proves."""
+        return driver.drive(self.aggregator, self, self.holders)
 
     def exchange(self, requests: Sequence[Envelope]) -> None:
         """One phase: every client that still speaks answers its request, or the operators do."""

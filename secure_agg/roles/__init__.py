@@ -2,7 +2,7 @@
 
 * ``client``: commits, hides, signs one set, believes a result once it has checked it. ``aggregator``: leads a round;
   ``asking`` makes its requests, ``hearing`` takes the answers.
-* ``driver``: a whole round, for whoever leads one.
+* ``driver``: a whole round, for whoever leads one; ``task``: what its configuration follows from.
 * ``keyholder``, ``shareholder``: operators beside the aggregator; ``operators`` is how an aggregator asks them.
 * ``auditor``: checks evidence. ``trust``: what a party has pinned.
 * ``participants``: from advertisements to a session, and who is summed in it.

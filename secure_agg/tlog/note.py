@@ -14,7 +14,7 @@ from typing import ClassVar, Final, Self
 from secure_agg import formats
 from secure_agg.arguments import checked_class
 from secure_agg.errors import BadSignature, ConfigError, VerificationError
-from secure_agg.protocol.identity import Identity, check_public_key, verify_signature
+from secure_agg.protocol.identity import check_public_key, verify_signature
 
 MAX_NOTE: Final = 1 << 18
 """Most bytes of a note: sixteen signatures of 5 kB, which every reader must accept, fill less than half."""
@@ -261,17 +261,3 @@ class Note:
         if not verified:
             raise VerificationError("no signature of the note is by a known key")
         return tuple(verified)
-
-
-def sign_text(identity: Identity, name: str, text: str) -> SignatureLine:
-    """The signature line of an Ed25519 key on a note text.
-
-    Args:
-        identity: holds the key; its own name is not used.
-        name: the key's name in notes.
-        text: ends with a newline.
-
-    Raises:
-        ConfigError: the name can't be a key's.
-    """
-    return VerifierKey(name, identity.public).line(identity.sign(text.encode()))

@@ -38,7 +38,7 @@ ME = identity("aggregator")
 
 
 def side(tape: Tape, name: str) -> MaskingClient:
-    found = tape.client(name)._side
+    found = tape.client(name)._joined.side
     if not isinstance(found, MaskingClient):
         raise TypeError("the masking backend is under test")
     return found

@@ -316,7 +316,7 @@ def test_a_released_share_that_is_not_the_one_dealt_names_its_holder() -> None:
 def test_the_share_of_the_other_kind_is_refused() -> None:
     """A holder in league with the aggregator can't slip it the second share inside the protocol either."""
     tape = Tape.start(Federation(5), {"c004": "masked-input"}).until("unmask")
-    cheat = tape.client(CHEAT)._side
+    cheat = tape.client(CHEAT)._joined.side
     assert isinstance(cheat, MaskingClient)
     other_kind = cheat._mask_shares[0]
     good = tape.answer(CHEAT)
@@ -352,7 +352,7 @@ class BadDealer(MaskingClient):
 def test_valid_shares_of_a_wrong_secret_name_their_dealer(spoiled: str, silent: dict[str, str]) -> None:
     federation = Federation(5)
     tape = Tape.start(federation, silent).until("share-keys")
-    side = tape.client(CHEAT)._side
+    side = tape.client(CHEAT)._joined.side
     side.__class__ = type("Spoiled", (BadDealer,), {"spoiled": spoiled})
     with pytest.raises(DealerFault) as caught:
         tape.finish()
@@ -376,7 +376,7 @@ class ShareSpoiler(MaskingClient):
 def test_a_receiver_checks_its_share_at_once_and_leaves_the_edge_out() -> None:
     """The dealer used the mask and the receiver did not: the second of the two is refused, the others finish."""
     tape = Tape.start(Federation(10)).until("share-keys")
-    tape.client(CHEAT)._side.__class__ = ShareSpoiler
+    tape.client(CHEAT)._joined.side.__class__ = ShareSpoiler
     tape.until("masked-input")
     tape.answer_all(but=(CHEAT,))
     refused(tape, tape.answer(CHEAT), Disputed, NOBODY)

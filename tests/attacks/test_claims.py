@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from support.commands import Run, running
 from support.crypten_round import federation, play
 from support.federation import identity
 
@@ -20,7 +21,7 @@ import secure_agg
 from mpc.ring import Vector
 from secure_agg import Ledger, TaskTrust, Trust
 from secure_agg.backends.crypten import compute
-from secure_agg.cli import exits, main
+from secure_agg.cli import exits
 from secure_agg.errors import ClaimRefused, ConfigError, TrustError, VerificationError
 from secure_agg.ledger.audit import audit
 from secure_agg.ledger.publish.fetch import open_prefix
@@ -78,33 +79,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     compute._pool.close()
 
 
-class Outcome(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """The JSON on stdout."""
-        return json.loads(self.out)
-
-
-Run = Callable[..., Outcome]
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs ``secure-agg`` in this process."""
 
-    def command(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        assert isinstance(exit_.value.code, int)
-        return Outcome(exit_.value.code, *capsys.readouterr())
-
-    return command
+    return running(capsys)
 
 
 # --- functions ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Nothing reaches SEAL, GMP, zstd or arkworks that has not been read completely: fuzzed in a process that may die.
+"""Nothing reaches SEAL, GMP or zstd that has not been read completely: fuzzed in a process that may die.
 
 No sample may end that process, take its memory or its time, reach a library that refuses it, or raise what is not the
 package's own; what is honest passes, and comes to the same.

@@ -80,7 +80,7 @@ def framed(n: int, what: str, *, drops: bool, silent: dict[str, str] | None = No
     """A round up to the inputs in which the cheat has framed its victim."""
     tape = Tape.start(Federation(n), silent).until("share-keys")
     cheat = type("Cheat", (Framer,), {"spoil": staticmethod(SPOILERS[what]), "drops": drops})
-    tape.client(CHEAT)._side.__class__ = cheat
+    tape.client(CHEAT)._joined.side.__class__ = cheat
     return tape.until("masked-input")
 
 

@@ -31,12 +31,13 @@ from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.aborts import AbortJournal
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.core.participant import MetricNames, Participant, Trained, round_shapes
+from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.phases import Payload
+from secure_agg.plugins.core.training import MetricNames, Trained, round_shapes
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.messages import encode
+from secure_agg.protocol.messages import RESULT, encode, write
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
 
@@ -318,7 +319,7 @@ def test_what_is_too_large_is_refused_before_it_is_copied_or_decoded(
             Parcel(parcels.STEP, (large,)),
             Parcel(parcels.STEP, (b"", large)),
             Parcel(parcels.RESULT, (large, b"")),
-            Parcel(parcels.RESULT, (b"\0" * 4 + large, b"")),
+            Parcel(parcels.RESULT, (write(home.identity, bytes(32), RESULT, home.name, b"", large), b"")),
             Parcel(parcels.RESULT, (b"", b"", large)),
         ):
             with pytest.raises(MalformedMessage, match="above"):

@@ -126,14 +126,14 @@ def test_a_client_takes_no_result_over_another_set_than_it_signed() -> None:
     federation = Federation(10)
     tape = Tape.start(federation)
     tape.until("unmask")
-    signed = tape.client("c000")._statement
+    signed = tape.client("c000")._joined.statement
     assert signed is not None
     tape.finish()
     result = next(item.data for item in tape.aggregator.results() if item.recipient == "c000")
-    tape.client("c000")._statement = replace(signed, entries=signed.entries[1:])
+    tape.client("c000")._joined.statement = replace(signed, entries=signed.entries[1:])
     with pytest.raises(VerificationError, match="another set"):
         tape.client("c000").finish(result)
-    tape.client("c000")._statement = signed
+    tape.client("c000")._joined.statement = signed
     assert Agreement().root(signed) == tape.client("c000").finish(result).record.participants_root
 
 
@@ -178,7 +178,7 @@ def test_a_dealer_of_bad_shares_that_drops_out_ends_the_round_before_anybody_sig
     """Its mask key could not be rebuilt: nobody is bound to the round, and words prove nothing."""
     federation = Federation(10)
     tape = Tape.start(federation, {"c002": "masked-input"}).until("share-keys")
-    tape.client("c002")._side.__class__ = Spoiler
+    tape.client("c002")._joined.side.__class__ = Spoiler
     tape.until("masked-input")
     tape.answer_all()
     with pytest.raises(Unattributed) as caught:

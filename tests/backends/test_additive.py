@@ -503,7 +503,7 @@ def test_a_client_keeps_its_long_share_only_until_it_is_sealed() -> None:
     tape = play(federation()).until("collect-shares")
     name = long_holder(tape.federation.config(), C000)
     opened = open_letter(tape.post.letters[C000, name])
-    assert not holding(opened.long[400:432], tape.client(C000)._side)
+    assert not holding(opened.long[400:432], tape.client(C000)._joined.side)
 
 
 # --- what the shares show -------------------------------------------------------------------------------------

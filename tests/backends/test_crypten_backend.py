@@ -506,7 +506,7 @@ def test_nothing_secret_shows_in_a_repr() -> None:
     holder = tape.local.holders[PARTIES[0]]
     side = next(iter(holder._rounds.values())).side  # type: ignore[attr-defined]
     shown = repr(side) + repr(side._shares) + repr(side._place) + repr(tape.aggregator._side.__dict__) + repr(holder)
-    shown += repr(compute._pool._jobs) + repr(tape.client("c000")._side)
+    shown += repr(compute._pool._jobs) + repr(tape.client("c000")._joined.side)
     secrets: list[bytes] = []
     for data in tape.post.letters.values():
         opened = open_letter(data)

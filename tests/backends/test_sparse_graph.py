@@ -68,7 +68,7 @@ def test_bad_choices_and_relays_are_refused() -> None:
         with pytest.raises(error):
             tape.client("c000").receive(edit(request, ME, Choosers, change))
     tape.until("masked-input")
-    peers = tape.client("c000")._side._chosen
+    peers = tape.client("c000")._joined.side._chosen
 
     def withhold(body: Edges) -> Edges:
         return replace(body, edges=tuple(edge for edge in body.edges if edge.peer not in peers[:30]))

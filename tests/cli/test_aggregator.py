@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import getpass
-import json
 import stat
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
+from support.commands import Run, running
 
-from secure_agg.cli import exits, main
+from secure_agg.cli import exits
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
@@ -21,35 +19,12 @@ from secure_agg.transport.credentials import OperatorCard
 from secure_agg.transport.share_holders import aggregator_set, build_share_holder
 
 
-class Outcome(NamedTuple):
-    """What the command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """The JSON on stdout."""
-        return json.loads(self.out)
-
-
-Run = Callable[..., Outcome]
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs ``secure-agg aggregator`` in this process."""
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")  # the command sets it for its own process, which here is the tests'
 
-    def command(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            main(["aggregator", *map(str, arguments)])
-        code = exit_.value.code
-        assert isinstance(code, int)
-        return Outcome(code, *capsys.readouterr())
-
-    return command
+    return running(capsys, "aggregator")
 
 
 @pytest.fixture

@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import support.py_evm as py_evm
 from support.anchoring import PUBLISHER, WATCHER, Chain
+from support.commands import Run
 
 import secure_agg
 from secure_agg import extras
-from secure_agg.cli import exits, main
+from secure_agg.cli import exits
 from secure_agg.cli.ledger import anchor
 from secure_agg.ledger.evm import node, registry
 
 URL = "http://127.0.0.1:8545"
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs ``secure-agg`` in this process."""
-
-    def command(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        code = exit_.value.code
-        assert isinstance(code, int)
-        return Outcome(code, *capsys.readouterr())
-
-    return command
 
 
 @pytest.fixture

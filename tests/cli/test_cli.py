@@ -2,60 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from support.commands import Run
 
 import secure_agg
 from secure_agg import Identity, errors, extras
-from secure_agg.cli import exits, main
+from secure_agg.cli import exits
 from secure_agg.cli.demo import experiment, tamper
 
 VECTORS = Path(__file__).parents[2] / "docs" / "vectors"
 CLIENTS = ("ann", "bob", "cyd", "dan")
-
-
-class Outcome(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """The JSON on stdout."""
-        return json.loads(self.out)
-
-    @property
-    def error(self) -> Any:
-        """The JSON on stderr: its last line."""
-        return json.loads(self.err.splitlines()[-1])
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs ``secure-agg`` in this process."""
-
-    def command(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        code = exit_.value.code
-        assert isinstance(code, int)
-        return Outcome(code, *capsys.readouterr())
-
-    return command
 
 
 @pytest.fixture(scope="module")

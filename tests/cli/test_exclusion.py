@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from support.commands import Run, running
 from support.federation import Federation, Tape, edit, header_of, identity, replace
 
 from secure_agg.backends.additive.wire import Collected
-from secure_agg.cli import exits, main
+from secure_agg.cli import exits
 from secure_agg.protocol.messages import Acceptance, encode
 from secure_agg.roles.trust import Trust
 
 OUT, IN = "c004", "c000"
-
-
-class Outcome(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Round(NamedTuple):
@@ -36,20 +28,11 @@ class Round(NamedTuple):
     operator: str
 
 
-Run = Callable[..., Outcome]
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs ``secure-agg ledger exclusion`` in this process."""
 
-    def command(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            main(["ledger", "exclusion", *map(str, arguments)])
-        assert isinstance(exit_.value.code, int)
-        return Outcome(exit_.value.code, *capsys.readouterr())
-
-    return command
+    return running(capsys, "ledger", "exclusion")
 
 
 def dropped_by_the_aggregator() -> Tape:

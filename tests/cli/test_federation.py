@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from support.commands import Run
 from support.hand_made import make_record
 from support.logs import append
 
-from secure_agg.cli import exits, main
+from secure_agg.cli import exits
 from secure_agg.fl.model_files import read_model, start_digest
 from secure_agg.fl.server_optimizers import ServerOptimizer
 from secure_agg.ledger.database import NewLeaf
@@ -22,36 +20,6 @@ from secure_agg.plugins.homes.kept import keep
 from secure_agg.plugins.homes.server import PHASE_S, ServerHome
 from secure_agg.protocol.config import Option
 from secure_agg.roles.trust import Trust
-
-
-class Outcome(NamedTuple):
-    """What the command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """The JSON on stdout."""
-        return json.loads(self.out)
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs ``secure-agg`` in this process."""
-
-    def command(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            main(list(map(str, arguments)))
-        code = exit_.value.code
-        assert isinstance(code, int)
-        return Outcome(code, *capsys.readouterr())
-
-    return command
 
 
 def three(*names: str) -> list[str]:

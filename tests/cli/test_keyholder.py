@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import getpass
-import json
 import stat
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
+from support.commands import Run, running
 from support.federation import names
 from support.paillier import P, Q
 
 from mpc.paillier import threshold as threshold_paillier
-from secure_agg.cli import exits, main
+from secure_agg.cli import exits
 from secure_agg.local import keystore
 from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
@@ -36,35 +35,12 @@ HOLDERS = ("kim", "lee", "max")
 PARAMETERS = 11
 
 
-class Outcome(NamedTuple):
-    """What the command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """The JSON on stdout."""
-        return json.loads(self.out)
-
-
-Run = Callable[..., Outcome]
-
-
 @pytest.fixture
 def keyholder(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs ``secure-agg keyholder`` in this process."""
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")  # the command sets it for its own process, which here is the tests'
 
-    def command(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            main(["keyholder", *map(str, arguments)])
-        code = exit_.value.code
-        assert isinstance(code, int)
-        return Outcome(code, *capsys.readouterr())
-
-    return command
+    return running(capsys, "keyholder")
 
 
 @pytest.fixture

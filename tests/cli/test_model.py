@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from support.commands import Run
 from support.federation import Federation
 
 import secure_agg
-from secure_agg.cli import exits, main
+from secure_agg.cli import exits
 from secure_agg.fl.layers import apply
 from secure_agg.fl.model_files import read_model
 from secure_agg.fl.model_match import match, moved
@@ -21,36 +20,6 @@ from secure_agg.protocol.codec import model_digest
 
 CLIENTS = ("ann", "bob", "cyd")
 SHAPES = ((2, 3), (4,))
-
-
-class Outcome(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """The JSON on stdout."""
-        assert self.code == exits.OK, self.err
-        return json.loads(self.out)
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs ``secure-agg`` in this process."""
-
-    def command(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        assert isinstance(exit_.value.code, int)
-        return Outcome(exit_.value.code, *capsys.readouterr())
-
-    return command
 
 
 class Round(NamedTuple):

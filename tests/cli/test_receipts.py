@@ -7,16 +7,16 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from support.commands import Outcome, Run
 
 import secure_agg
-from secure_agg.cli import exits, main
+from secure_agg.cli import exits
 from secure_agg.ledger.log import Ledger
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.tlog.checkpoint import Checkpoint
@@ -28,30 +28,6 @@ CLIENTS = ("ann", "bob", "cyd")
 TIME = 1_700_000_000
 WITNESSES = [Identity(f"witness.example/{i}", bytes([i + 1]) * 32) for i in range(2)]
 KEYS = [WitnessKey(identity.name, identity.public) for identity in WITNESSES]
-
-
-class Outcome(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs ``secure-agg`` in this process."""
-
-    def command(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        assert isinstance(exit_.value.code, int)
-        return Outcome(exit_.value.code, *capsys.readouterr())
-
-    return command
 
 
 class Rounds(NamedTuple):

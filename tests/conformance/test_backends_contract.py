@@ -361,7 +361,7 @@ def test_nothing_secret_is_shown(played: tuple[Case, Tape, Evidence]) -> None:
     _, tape, _ = played
     federation = tape.federation
     shown: list[object] = [tape.aggregator, tape.aggregator._side, *tape.local.clients.values()]
-    shown += [client._side for client in tape.local.clients.values() if hasattr(client, "_side")]
+    shown += [client._joined.side for client in tape.local.clients.values() if client._joined]
     shown += [*tape.local.holders.values(), *federation.openers.values()]
     for holder in tape.local.holders.values():
         shown += [item.side for item in holder._rounds.values()] if isinstance(holder, ShareHolder) else []

@@ -138,7 +138,7 @@ def evm() -> None:
     from secure_agg.ledger.evm import registry
     from zk import kzg
 
-    check(len(kzg.powers()[0]) == kzg.MAX_COEFFICIENTS, "powers of tau are missing")
+    check(len(kzg.powers()) == kzg.MAX_COEFFICIENTS, "powers of tau are missing")
     check("abi" in registry.artifact(), "the contract is missing")
 
 

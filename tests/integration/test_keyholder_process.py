@@ -11,7 +11,7 @@ import pytest
 
 from secure_agg.errors import AlreadyReleased, OperatorLost
 from secure_agg.local.rounds import LocalRound
-from secure_agg.plugins.core.participant import round_shapes
+from secure_agg.plugins.core.training import round_shapes
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import ServerHome

@@ -12,6 +12,7 @@ import support.py_evm as py_evm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.anchoring import PUBLISHER
+from support.kzg_checks import evaluate, scalars_for, small, unpack
 from vyper.compiler import compile_code
 from vyper.compiler.input_bundle import FilesystemInputBundle
 from web3.exceptions import ContractLogicError
@@ -134,13 +135,13 @@ def test_the_contract_fits_into_a_block() -> None:
 @given(st.integers(1, kzg.MODULUS - 1), st.integers(1, kzg.MODULUS - 1))
 def test_points_add_up_and_open_as_off_chain(f: int, g: int) -> None:
     """Of either sign: the contract compresses what it has added."""
-    a, b = kzg.uncompressed(kzg.commit([0, f])), kzg.uncompressed(kzg.commit([0, g]))
+    a, b = kzg.commit([0, f]), kzg.commit([0, g])
     total = call("add", words(a), words(b))
-    assert total == words(kzg.uncompressed(kzg.commit([0, (f + g) % kzg.MODULUS])))
+    assert total == words(kzg.commit([0, (f + g) % kzg.MODULUS]))
     y, opening = kzg.open_at([0, f], g)
     call("check_opening", words(a), g, y, opening)
     refused("check_opening", words(a), g, (y + 1) % kzg.MODULUS, opening)
-    negative = kzg.uncompressed(kzg.commit([0, kzg.MODULUS - f]))
+    negative = kzg.commit([0, kzg.MODULUS - f])
     refused("check_opening", words(negative), g, y, opening)
     call("check_opening", words(negative), g, *kzg.open_at([0, kzg.MODULUS - f], g))
 
@@ -157,8 +158,8 @@ def test_the_sign_of_a_point_is_that_of_its_larger_half(y: int) -> None:
 
 
 def test_the_point_at_infinity_is_the_zero_polynomial() -> None:
-    nothing, infinity = [0, 0, 0, 0], kzg.commit([])
-    point = words(kzg.uncompressed(kzg.commit([7])))
+    nothing, infinity = [0, 0, 0, 0], small()
+    point = words(kzg.commit([7]))
     assert call("add", nothing, point) == point
     assert call("add", nothing, nothing) == nothing
     call("check_opening", nothing, 5, 0, infinity)
@@ -166,7 +167,7 @@ def test_the_point_at_infinity_is_the_zero_polynomial() -> None:
 
 
 def test_what_is_no_point_is_not_added() -> None:
-    point = words(kzg.uncompressed(kzg.commit([7])))
+    point = words(kzg.commit([7]))
     for at in range(4):
         wrong = list(point)
         wrong[at] ^= 1
@@ -185,9 +186,9 @@ def test_residues_are_packed_reduced_and_evaluated_as_off_chain(seed: int, rank:
     elements[rng.integers(0, rank * N, 50)] = P - 1
     packed = statement.pack(elements)
     sums = tuple(n * scalar for scalar in packed)
-    assert call("reduced", sums) == statement.unpack(sums)
+    assert call("reduced", sums) == unpack(sums)
     z = random.Random(seed).randrange(kzg.MODULUS)
-    assert call("evaluate", elements.tobytes(), z) == kzg.evaluate(packed, z)
+    assert call("evaluate", elements.tobytes(), z) == evaluate(packed, z)
 
 
 @pytest.mark.parametrize("at", [0, 767, 1535])
@@ -205,7 +206,7 @@ def test_sums_and_commitments_of_another_size_are_refused() -> None:
     for count in (0, 255, 257, 341):
         refused("reduced", [0] * count)
     for rank, at in ((3, 255), (4, 341)):
-        sums = [0] * statement.scalars_for(rank)
+        sums = [0] * scalars_for(rank)
         sums[at] = 1 << 252
         refused("reduced", sums)
     refused("reduced", [0] * 341 + [1 << 84])
@@ -224,7 +225,7 @@ def test_the_record_is_encoded_as_the_ledger_encodes_it(data: st.DataObject) -> 
         if name not in ("version", "claim", "commitment_sum")
     }
     record = RoundRecord(version=2, claim="sum", commitment_sum=bytes(range(256)) * 8 * rank, **fields)
-    leaf = call("leaf", record_fields(record), record.commitment_sum, statement.scalars_for(rank))
+    leaf = call("leaf", record_fields(record), record.commitment_sum, scalars_for(rank))
     assert leaf == merkle.leaf_hash(record.to_bytes())
 
 

@@ -15,7 +15,7 @@ import pytest
 import support.logs as logs
 from hypothesis import given
 from hypothesis import strategies as st
-from support.logs import ORIGIN, Log, seed
+from support.logs import ORIGIN, Log, seed, sign_text
 
 from secure_agg.cli import main
 from secure_agg.errors import ConfigError, LedgerDamaged, VerificationError
@@ -29,7 +29,7 @@ from secure_agg.ledger.witness.witness import AddCheckpoint, Answer, Witness
 from secure_agg.protocol.identity import Identity
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.cosignature import WitnessKey, cosign, timestamp
-from secure_agg.tlog.note import Note, SignatureLine, sign_text
+from secure_agg.tlog.note import Note, SignatureLine
 from secure_agg.tlog.policy import WitnessPolicy
 from zk import merkle
 

@@ -24,7 +24,7 @@ import pytest
 import support.logs as logs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.logs import ORIGIN, Log, seed
+from support.logs import ORIGIN, Log, seed, sign_text
 
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, VerificationError
 from secure_agg.ledger.witness import server as witness_server
@@ -34,7 +34,7 @@ from secure_agg.ledger.witness.witness import MAX_REQUEST, AddCheckpoint, Answer
 from secure_agg.protocol.identity import Identity
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.cosignature import WitnessKey, timestamp
-from secure_agg.tlog.note import Note, SignatureLine, VerifierKey, encode_base64, sign_text
+from secure_agg.tlog.note import Note, SignatureLine, VerifierKey, encode_base64
 from zk import merkle
 
 NAME = "witness.example"

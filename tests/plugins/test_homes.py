@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from secure_agg.errors import ConfigError, SecureAggError, StoreError
-from secure_agg.plugins.core.participant import EVALUATION
+from secure_agg.plugins.core.training import EVALUATION
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import Place, ServerHome

@@ -35,7 +35,8 @@ from secure_agg.errors import (
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.core.participant import Participant, Trained
+from secure_agg.plugins.core.participant import Participant
+from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import FixedPoint

@@ -216,7 +216,7 @@ def test_nothing_secret_is_in_the_evidence() -> None:
         secret = federation.stores[name].get((name, "task", 0, 0), "secret")
         assert secret is not None
         assert secret not in data
-        assert secret.hex() not in repr(tape.client(name)) + repr(tape.client(name)._side)
+        assert secret.hex() not in repr(tape.client(name)) + repr(tape.client(name)._joined.side)
 
 
 def test_a_client_forgets_its_attempt_secret_when_the_round_is_over() -> None:

@@ -195,7 +195,7 @@ def test_what_a_request_raises_in_a_library_is_its_senders_refusal() -> None:
     client = tape.client(CHEAT)
     request = tape.requests["consistency"][CHEAT]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(client._backend.agreement), "check_statement", raising(MemoryError))
+        patch.setattr(type(client._joined.entry.backend.agreement), "check_statement", raising(MemoryError))
         with pytest.raises(MalformedMessage) as caught:
             client.receive(request)
     assert (caught.value.phase, caught.value.culprit) == ("consistency", "aggregator")

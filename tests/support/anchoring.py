@@ -12,13 +12,14 @@ import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from support.federation import Federation, Tape, replace
+from support.kzg_checks import small, unpack
 from web3 import Web3
 
 from mpc.ring import P
 from secure_agg.errors import LedgerRefused
 from secure_agg.ledger.evm.registration import AnchoredRound, Participant
 from secure_agg.ledger.evm.registry import Registry, Terms, record_fields
-from secure_agg.ledger.evm.statement import Entry, add_packed, decode_commitment, member_leaf, unpack
+from secure_agg.ledger.evm.statement import Entry, add_packed, decode_commitment, member_leaf
 from zk import kzg, merkle
 from zk.transcript import digest
 
@@ -181,7 +182,7 @@ def _field(at: int, value: Callable[[Any], Any]) -> Callable[[Call], None]:
 
 def _other_point(at: int) -> Callable[[Call], None]:
     def alter(call: Call) -> None:
-        other = Entry(call.entries[at][0], kzg.uncompressed(kzg.commit([1234])))
+        other = Entry(call.entries[at][0], kzg.commit([1234]))
         call.entries[at] = other.words()
 
     return alter
@@ -260,7 +261,7 @@ TAMPERINGS: dict[str, Callable[[Call], None]] = {
     "inclusion proof": _set("path", lambda old: [_flip(old[0]), *old[1:]]),
     "inclusion proof too short": _set("path", lambda old: old[:-1]),
     "inclusion proof too long": _set("path", lambda old: [*old, bytes(32)]),
-    "KZG proof of another value": _set("opening", lambda _: kzg.commit([99])),
+    "KZG proof of another value": _set("opening", lambda _: small(99)),
     "KZG proof that is no point": _set("opening", _flip),
     "no KZG proof": _set("opening", lambda _: b""),
 }

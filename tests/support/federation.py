@@ -45,6 +45,7 @@ from secure_agg.roles.keyholder import KeyHolder
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.operators import OperatorRole
 from secure_agg.roles.shareholder import ShareHolder
+from secure_agg.roles.task import Task
 from secure_agg.roles.trust import TaskTrust, Trust
 
 LIMIT = 1 << 24
@@ -178,10 +179,11 @@ class Federation:
         return self._config({"setup": setup_digest(self.setup) if self.setup else b""} | changes)
 
     def _config(self, changes: Mapping[str, Any]) -> RoundConfig:
-        values: dict[str, Any] = {"task": self.task, "round": 0, "shapes": self.shapes} | dict(changes)
-        return RoundConfig.create(
-            policy=self.policy, cohort=self.trust.cohort(self.task), operators=self.trust.operators, **values
-        )
+        """The task's first round, or another where something is changed."""
+        given = {{"round": "number"}.get(name, name): value for name, value in changes.items()}
+        odd = {name: given.pop(name) for name in ("task", "log_key", "previous_record") if name in given}
+        shapes = given.pop("shapes", self.shapes)
+        return replace(Task(self.task, self.trust).next_round(shapes, **given), **odd)
 
     def client(self, name: str) -> Client:
         """A client on its durable store: the same call again is that client after a restart."""
@@ -203,8 +205,7 @@ class Federation:
         return holders | {name: self.share_holder(name) for name in self.share_holder_names}
 
     def aggregator(self, **changes: Any) -> Aggregator:
-        config = self.config(**changes)
-        return Aggregator(self.operator, config, self.roster, operators=self.trust.operators, setup=self.setup)
+        return Task(self.task, self.trust).lead(self.operator, self.config(**changes), self.setup)
 
     def round(self, silent: Mapping[str, str] | None = None, **changes: Any) -> LocalRound:
         clients = {name: self.client(name) for name in self.names}

@@ -18,7 +18,7 @@ from secure_agg.ledger.log import Ledger
 from secure_agg.ledger.witness.witness import AddCheckpoint
 from secure_agg.protocol.identity import Identity
 from secure_agg.tlog.checkpoint import Checkpoint
-from secure_agg.tlog.note import Note, VerifierKey, sign_text
+from secure_agg.tlog.note import Note, SignatureLine, VerifierKey
 from zk import merkle
 
 ORIGIN = "example.org/log"
@@ -26,6 +26,20 @@ ORIGIN = "example.org/log"
 
 def seed(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
+
+
+def sign_text(identity: Identity, name: str, text: str) -> SignatureLine:
+    """The signature line of an Ed25519 key on a note text.
+
+    Args:
+        identity: holds the key; its own name is not used.
+        name: the key's name in notes.
+        text: ends with a newline.
+
+    Raises:
+        ConfigError: the name can't be a key's.
+    """
+    return VerifierKey(name, identity.public).line(identity.sign(text.encode()))
 
 
 class Log:

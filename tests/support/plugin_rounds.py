@@ -20,8 +20,9 @@ import numpy.typing as npt
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.parcels import JOIN
-from secure_agg.plugins.core.participant import Participant, Trained
+from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.phases import Payload
+from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import ServerHome

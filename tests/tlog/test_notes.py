@@ -13,6 +13,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.logs import sign_text
 
 from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.protocol.identity import Identity
@@ -27,7 +28,6 @@ from secure_agg.tlog.note import (
     VerifierKey,
     decode_base64,
     encode_base64,
-    sign_text,
 )
 from zk.merkle import EMPTY_ROOT
 

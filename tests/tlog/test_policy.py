@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.logs import sign_text
 
 from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.protocol.identity import Identity
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.cosignature import WitnessKey, cosign
-from secure_agg.tlog.note import Note, SignatureLine, VerifierKey, sign_text
+from secure_agg.tlog.note import Note, SignatureLine, VerifierKey
 from secure_agg.tlog.policy import CLOCK_TOLERANCE, MAX_POLICY, Group, WitnessPolicy
 
 NOW = 1_700_000_000

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.hand_made import fill, make_record
+from support.logs import sign_text
 
 from secure_agg.errors import (
     ConfigError,
@@ -27,7 +28,7 @@ from secure_agg.roles.trust import Trust
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.cosignature import WitnessKey, cosign
 from secure_agg.tlog.head import SignedHead
-from secure_agg.tlog.note import MAX_NOTE, MAX_SIGNATURES, Note, SignatureLine, VerifierKey, sign_text
+from secure_agg.tlog.note import MAX_NOTE, MAX_SIGNATURES, Note, SignatureLine, VerifierKey
 from secure_agg.tlog.policy import WitnessPolicy
 from secure_agg.tlog.receipt import MAX_EXTRA, MAX_PROOF, MAX_RECEIPT, Receipt
 from zk import merkle

@@ -14,13 +14,13 @@ from secure_agg.ledger.log import Ledger
 from secure_agg.local.rounds import LocalRound
 from secure_agg.local.staff import AGGREGATOR, Staff, staffed, usual_names
 from secure_agg.protocol.codec import FixedPoint, model_digest
-from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.identity import KeyDirectory
 from secure_agg.protocol.messages import Envelope
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import verify
 from secure_agg.roles.client.client import Client
+from secure_agg.roles.task import Task
 
 
 def alter(evidence: Evidence, coordinate: int) -> Evidence:
@@ -96,19 +96,10 @@ def run_tampered(
         SecureAggError: the round did not come as far as a result.
     """
     with Ledger(path) as ledger:
-        trust, keys, last = ledger.trust, KeyDirectory(ledger.keys), ledger.last(task)
-        config = RoundConfig.create(
-            task=task,
-            round=last.round + 1 if last else 0,
-            policy=trust.task(task).policy,
+        trust, keys = ledger.trust, KeyDirectory(ledger.keys)
+        config = Task(task, trust, ledger.last(task)).next_round(
+            tuple(array.shape for array in next(iter(updates.values()))),
             weight_limit=max(weights.values()),  # as honest rounds have it: the policy leaves room for any weight
-            cohort=trust.cohort(task),
-            shapes=tuple(array.shape for array in next(iter(updates.values()))),
-            start_model=last.result_model if last else NO_DIGEST,
-            previous_record=last.digest() if last else NO_DIGEST,
-            operators=trust.operators,
-            log_key=trust.log or b"",
-            witnesses=trust.witnesses,
         )
         staff = Staff.of(config, {name: keys.get("operator", name) for name in usual_names(config.policy)})
         config, own = staffed(config, staff.setup), keys.get("operator", AGGREGATOR)

@@ -137,10 +137,7 @@ class AnchoredRound:
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
         """Of the participants; takes some milliseconds for each."""
-        return tuple(
-            Entry(item.place, kzg.uncompressed(kzg.commit(decode_commitment(item.commitment))))
-            for item in self.participants
-        )
+        return tuple(Entry(item.place, kzg.commit(decode_commitment(item.commitment))) for item in self.participants)
 
     @cached_property
     def statement(self) -> SumStatement:

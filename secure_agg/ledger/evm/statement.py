@@ -18,11 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from mpc.framing import frame, integer
 from mpc.ntt import N
-from mpc.ring import ELEMENT_BYTES, P, Vector, from_bytes
+from mpc.ring import ELEMENT_BYTES, Vector, from_bytes
 from secure_agg.errors import VerificationError
 from zk import kzg, merkle
 from zk.transcript import digest
@@ -35,14 +33,6 @@ MAX_CLIENTS: Final = 1024
 MAX_MEMBERS: Final = 1 << 20
 """Most leaves of the statement that was signed."""
 RANKS: Final = (3, 4)
-
-_MASK: Final = (1 << SLOT_BITS) - 1
-_SCALAR_BITS: Final = SLOTS * SLOT_BITS
-
-
-def scalars_for(rank: int) -> int:
-    """Scalars that hold a commitment of this rank."""
-    return -(-rank * N // SLOTS)
 
 
 def pack(elements: Vector) -> tuple[int, ...]:
@@ -61,23 +51,6 @@ def pack(elements: Vector) -> tuple[int, ...]:
 def add_packed(packed: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """M: the scalars' sums over the integers, of at least one and at most 2^11 packed commitments."""
     return tuple(map(sum, zip(*packed, strict=True)))
-
-
-def unpack(sums: Sequence[int]) -> bytes:
-    """ΣC_i as a record holds it: the slots modulo p, 4 bytes each, little endian.
-
-    Raises:
-        VerificationError: not as many scalars as a commitment has, or a bit above the last slot.
-    """
-    rank = next((rank for rank in RANKS if scalars_for(rank) == len(sums)), None)
-    if rank is None:
-        raise VerificationError(f"{len(sums)} scalars are no packed commitment")
-    if any(not 0 <= scalar < 1 << _SCALAR_BITS for scalar in sums):
-        raise VerificationError(f"a scalar has more than {_SCALAR_BITS} bits")
-    slots = [scalar >> SLOT_BITS * i & _MASK for scalar in sums for i in range(SLOTS)]
-    if any(slots[rank * N :]):
-        raise VerificationError("there is something above the last residue")
-    return np.array([slot % P for slot in slots[: rank * N]], dtype="<u4").tobytes()
 
 
 def decode_commitment(data: bytes) -> tuple[int, ...]:
@@ -224,22 +197,3 @@ class SumStatement:
     def open(self, domain: Domain) -> bytes:
         """The opening that the contract checks, 48 bytes."""
         return kzg.open_at(self.sums, self.point(domain))[1]
-
-    def check(self, domain: Domain, opening: bytes) -> None:
-        """Check what the contract checks of the entries and the sums.
-
-        Raises:
-            VerificationError: it would refuse them.
-        """
-        places = [entry.place for entry in self.entries]
-        if not 2 <= len(places) <= min(self.members, MAX_CLIENTS) or self.members > MAX_MEMBERS:
-            raise VerificationError(f"{len(places)} entries of {self.members} are outside the contract's limits")
-        if places != sorted(set(places)) or places[-1] >= self.members:
-            raise VerificationError("the entries are not in the order of the statement, each once")
-        unpack(self.sums)
-        z = self.point(domain)
-        try:
-            total = kzg.add([kzg.compressed(entry.point) for entry in self.entries])
-            kzg.verify(total, z, kzg.evaluate(self.sums, z), opening)
-        except kzg.KzgError as error:
-            raise VerificationError(f"the entries do not add up to the sums: {error}") from error

@@ -1,6 +1,6 @@
 """A round inside any framework: payloads in, payloads out.
 
-* ``participant``: a node's side. ``coordinator``, ``phases``: the server's.
+* ``participant``: a node's side; ``training`` is what its work comes to. ``coordinator``, ``phases``: the server's.
 * ``deadlines``: how long nodes have to answer.
 * ``hello``, ``parcels``: who a node is, and how payloads are packed.
 * ``guard``, ``history``: which models a node works on, and what it is shown of what it has missed.

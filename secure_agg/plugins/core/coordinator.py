@@ -25,16 +25,16 @@ from secure_agg.plugins.core.deadlines import Deadlines
 from secure_agg.plugins.core.history import Entry, History, entry, way_on
 from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.core.participant import EVALUATION, round_shapes
 from secure_agg.plugins.core.phases import Ask, Attempt, one_line
+from secure_agg.plugins.core.training import EVALUATION, round_shapes
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.claims import finding_of
 from secure_agg.protocol.codec import Arrays, model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.messages import ADVERTISE
-from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor, Verified
+from secure_agg.roles.task import Task
 from secure_agg.tlog.receipt import Receipt
 
 _log = logging.getLogger("secure_agg.plugins")
@@ -224,15 +224,13 @@ class Coordinator:
         if trains:
             self._history.begin(model, last.record if last else None)
         ask = self.deadlines.timed(ask)
-        base = self._configure(task, model, instructions, last.record if last else None, trains=trains)
+        leading = Task(task, self._home.trust, last.record if last else None)
+        base = self._configure(leading, model, instructions, trains=trains)
         with ExitStack() as stack:
             attempt: Attempt | None = None
             try:
                 config, setup, holders = stack.enter_context(self._home.staff(base))
-                trust = self._home.trust
-                aggregator = Aggregator(
-                    self._home.identity, config, trust.cohort(task), operators=trust.operators, setup=setup
-                )
+                aggregator = leading.lead(self._home.identity, config, setup)
                 attempt = Attempt(
                     aggregator, ask, holders, lambda: self.deadlines.phase_s, self._train_s, self._welcome(task, last)
                 )
@@ -286,41 +284,29 @@ class Coordinator:
             identify = (self.challenge, self.identify)
             self._history.teach(list(cohort), last, ask, lambda: self.deadlines.phase_s, identify, joins=trains)
 
-    def _configure(
-        self, task: str, model: Floats, instructions: bytes, last: RoundRecord | None, *, trains: bool
-    ) -> RoundConfig:
-        trust = self._home.trust
-        policy = trust.task(task).policy
-        number = self._number(task, last, model_digest(model))
-        return RoundConfig.create(
-            task=task,
-            round=number,
-            attempt=self._attempt(task, number),
-            policy=policy,
-            cohort=trust.cohort(task),
-            shapes=round_shapes(policy, model, trains=trains),
-            weight_limit=last.next_weight_limit or None if last else None,
-            start_model=last.result_model if last else NO_DIGEST,
-            base_model=model_digest(model),
+    def _configure(self, leading: Task, model: Floats, instructions: bytes, *, trains: bool) -> RoundConfig:
+        base = model_digest(model)
+        number = self._number(leading, base)
+        return leading.next_round(
+            round_shapes(leading.policy, model, trains=trains),
+            number=number,
+            attempt=self._attempt(leading.name, number),
+            base_model=base,
             instructions=instructions,
-            previous_record=last.digest() if last else NO_DIGEST,
-            operators=trust.operators,
-            log_key=trust.log or b"",
-            witnesses=trust.witnesses,
         )
 
-    def _number(self, task: str, last: RoundRecord | None, base: bytes) -> int:
+    def _number(self, leading: Task, base: bytes) -> int:
         """The number of a round from this model. Whoever has signed in a round that came to nothing signs no other set
         under its number, nor does an operator open another sum: a new model gets a new number, in increasing order.
         """
 
         def begun(number: int) -> bytes | None:
-            return self._home.store.get((self._home.name, task, number), "base model")
+            return self._home.store.get((self._home.name, leading.name, number), "base model")
 
-        number = last.round + 1 if last else 0
+        number = leading.next_number
         while begun(number) not in (None, base) or begun(number + 1) is not None:
             number += 1
-        self._home.store.put((self._home.name, task, number), "base model", base)
+        self._home.store.put((self._home.name, leading.name, number), "base model", base)
         return number
 
     def _attempt(self, task: str, number: int) -> int:

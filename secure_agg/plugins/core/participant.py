@@ -12,15 +12,9 @@ but for training.
 from __future__ import annotations
 
 import logging
-import math
-import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
-import numpy.typing as npt
-
-from mpc.keystream import KEY_BYTES
 from secure_agg.errors import (
     AlreadyReleased,
     BadSignature,
@@ -32,18 +26,25 @@ from secure_agg.errors import (
     WrongContext,
     WrongPhase,
 )
-from secure_agg.fl.layers import MAX_SIGNS, Floats, difference, sign_slots, signs
+from secure_agg.fl.layers import Floats
 from secure_agg.plugins.core import hello, parcels
 from secure_agg.plugins.core.guard import Guard
 from secure_agg.plugins.core.instructions import Instructions
-from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec, scalars
 from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.core.training import (
+    EVALUATION,
+    MetricNames,
+    Trained,
+    Update,
+    round_shapes,
+    tell_losses,
+    update_of,
+)
 from secure_agg.plugins.homes.chain import decode_arrays
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.journal import Key
-from secure_agg.protocol.clipping import Clipping
-from secure_agg.protocol.codec import clipped_share, model_digest
-from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
+from secure_agg.protocol.codec import model_digest
+from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.messages import (
     ADVERTISE,
@@ -52,7 +53,6 @@ from secure_agg.protocol.messages import (
     RECEIPT,
     RESULT,
     Received,
-    Wire,
     encode,
     header_limit,
     unpack,
@@ -63,45 +63,12 @@ from secure_agg.roles.memory import bonds
 from secure_agg.roles.memory.attempt import end_attempt
 from secure_agg.tlog.receipt import Receipt
 
-EVALUATION: Final = "-evaluation"
-"""Ends the id of the task whose rounds sum metrics only, beside the task that trains."""
-
 _MAX_FIRST: Final = 4 + MAX_CONFIG + MAX_SETUP.stop
 """Most bytes of a round's first request."""
 _MEMBER: Final = 1 << 16
 """Most bytes of evidence about one member of the cohort."""
 
 _log = logging.getLogger("secure_agg.plugins")
-
-
-@dataclass(frozen=True, eq=False, repr=False)  # arrays have no truth value, and a node's own stay out of its logs
-class Trained:
-    """What local training, or evaluation, has come to.
-
-    Attributes:
-        arrays: of the new model, shaped like those of the one it was trained from; empty for an evaluation.
-        weight: number of examples, 1 to the round's weight limit, see ``FixedPoint.check_weight``.
-        metrics: scalars by name.
-    """
-
-    arrays: Floats
-    weight: int
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class _Update:
-    """What this node's training has come to, as its vector takes it."""
-
-    arrays: Floats
-    weight: int
-    metrics: tuple[str, ...]
-
-
-class MetricNames(Wire, frozen=True):
-    """Names of the metrics in a client's vector, in order. They travel in clear: whoever wrote the app knows them."""
-
-    names: tuple[str, ...]
 
 
 class Participant:
@@ -173,13 +140,11 @@ class Participant:
                 return self._join(Received.of(_bounded(request, _MAX_FIRST), MAX_CONFIG), model, train, instructions)
             case parcels.STEP:
                 with self._home.locked():
-                    return self._step(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS))
+                    return self._step(self._copied(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS)))
             case parcels.RESULT:
                 message, receipt, *acceptances = parcel.expect(parcels.RESULT, 2, parcels.MAX_PARTS)
                 with self._home.locked():
-                    return self._result(
-                        Received.of(message, header_limit(self._members)), receipt, self._messages(acceptances)
-                    )
+                    return self._result(message, receipt, self._copied(acceptances))
             case other:
                 raise MalformedMessage(f"a node answers no payload {other!r}")
 
@@ -188,10 +153,12 @@ class Participant:
         known = self._guard.known()
         return (encode(known),) if known else ()
 
-    def _messages(self, parts: Sequence[bytes | memoryview]) -> list[Received]:
-        """Messages that a node may be sent after the first, copied and parsed."""
-        limit = header_limit(self._members)
-        return [Received.of(_bounded(part, 4 + limit), limit) for part in parts]
+    def _copied(self, parts: Sequence[bytes | memoryview]) -> list[bytes]:
+        """Copies of messages that a node may be sent after the first."""
+        return [_bounded(part, 4 + header_limit(self._members)) for part in parts]
+
+    def _received(self, part: bytes | memoryview) -> Received:
+        return Received.of(part, header_limit(self._members))
 
     # --- joining ----------------------------------------------------------------------------------------------
 
@@ -216,7 +183,7 @@ class Participant:
                 error.phase = ADVERTISE  # of nobody's fault: what is pinned here may be as wrong as what was sent
                 raise
             last, begun = journal.key, self._is_begun(config)
-        update = None if begun else self._train(config, model, train)
+        update = None if begun else update_of(train(), config, model, trains=config.task == self._home.task)
         with home.locked():
             # Another process may have gone on meanwhile. Whoever joins first in an attempt is the one that has joined;
             # whoever has trained too long does not undo a later attempt.
@@ -230,7 +197,7 @@ class Participant:
             )
             journal.add_request(bytes(request.data))
             self._clients = {_key(config): client}
-        self._tell(config, client)
+        tell_losses(home.name, config, client.encoded)
         letters = [envelope.data for envelope in client.outbox]
         return Parcel(parcels.JOINED, (answer, encode(MetricNames(tuple(facts["metrics"]))), *letters)).to_bytes()
 
@@ -279,34 +246,7 @@ class Participant:
             raise AlreadyReleased("this node has trained for another configuration of this attempt", phase=ADVERTISE)
         return True
 
-    def _train(self, config: RoundConfig, model: Floats, train: Callable[[], Trained]) -> _Update:
-        trained, trains = train(), config.task == self._home.task
-        if bool(trained.arrays) != trains:
-            # Its sums would be over the same work as another round's, and over other nodes: a difference shows one's.
-            asked, summed = ("an evaluation", "updates") if trains else ("training", "metrics of an evaluation")
-            raise PolicyViolation(f"{asked} was asked for in a round that sums {summed}", phase=ADVERTISE)
-        metrics = scalars(trained.metrics)
-        arrays: list[npt.NDArray[Any]] = []
-        if trains:
-            step = difference(trained.arrays, model)
-            metrics[CLIPPED] = clipped_share(step, config.policy.clip)
-            arrays = [*step, signs(trained.arrays, sign_slots(model, MAX_SIGNS), MAX_SIGNS)]
-        codec = MetricCodec(config.policy, config.weight_limit)
-        coordinates = codec.encode(metrics, trained.weight, secrets.token_bytes(KEY_BYTES))
-        return _Update([*arrays, coordinates], trained.weight, tuple(metrics))
-
-    def _tell(self, config: RoundConfig, client: Client) -> None:
-        """Say in this node's log what its update and weight have lost on the way into the vector."""
-        if client.encoded is None:
-            return
-        values = sum(math.prod(shape) for shape in config.shapes[:-1])
-        if text := Clipping.of([client.encoded]).text(config.policy.clip, values):
-            _log.warning("%s: %s", self._home.name, text)
-        given, carried = client.encoded.given, client.encoded.weight
-        if given != carried:
-            _log.warning("%s: a weight of %d counts as %d in this round", self._home.name, given, carried)
-
-    def _begin(self, config: RoundConfig, model: Floats, update: _Update) -> None:
+    def _begin(self, config: RoundConfig, model: Floats, update: Update) -> None:
         """Write down what the attempt begins with, in place of the last one, which is over."""
         home = self._home
         self._end_last()
@@ -340,9 +280,9 @@ class Participant:
             self._clients = {key: client}
         return key, self._clients[key]
 
-    def _step(self, parts: Sequence[bytes | memoryview]) -> bytes:
+    def _step(self, messages: Sequence[bytes]) -> bytes:
         key, client = self._resumed()
-        request, *receipts = self._messages(parts)
+        request, *receipts = map(self._received, messages)
         self._take(key, client, receipts)
         answer = client.receive(request)
         if answer is None:
@@ -352,7 +292,7 @@ class Participant:
             self._home.journal.drop("update")
         return Parcel(parcels.ANSWER, (answer,)).to_bytes()
 
-    def _take(self, key: Key, client: Client, receipts: Sequence[Received]) -> None:
+    def _take(self, key: Key, client: Client, receipts: Iterable[Received]) -> None:
         """Keep what shows that this node's input was accepted: if it is left out, it can show that too."""
         for receipt in receipts:
             if (phase := receipt.header.phase) != RECEIPT:
@@ -363,8 +303,9 @@ class Participant:
 
     # --- the result -------------------------------------------------------------------------------------------
 
-    def _result(self, message: Received, receipt: bytes | memoryview, acceptances: Sequence[Received]) -> bytes:
+    def _result(self, data: bytes | memoryview, receipt: bytes | memoryview, acceptances: Sequence[bytes]) -> bytes:
         """Verify the round that is over. Whoever was not in it to the end checks it as an outsider does."""
+        message = self._received(data)
         evidence = self._evidence(message.bulk)
         config = evidence.config
         mine = self._home.journal.key == _key(config)
@@ -375,7 +316,7 @@ class Participant:
         if key is None or client is None:
             verified = self._learn(evidence, receipt)
         else:
-            self._take(key, client, acceptances)
+            self._take(key, client, map(self._received, acceptances))
             verified = client.finish(message, Receipt.from_bytes(receipt))
             self._expect(config, verified)
         if mine:
@@ -420,12 +361,6 @@ class Participant:
         except RemoteProtocolError as error:
             error.phase = RESULT
             raise
-
-
-def round_shapes(policy: Policy, model: Floats, *, trains: bool) -> tuple[tuple[int, ...], ...]:
-    """Of a round's vector: the model's arrays and their signs where it trains, and the metrics."""
-    values = (*(array.shape for array in model), (MAX_SIGNS,)) if trains else ()
-    return (*values, (MetricCodec(policy).size,))
 
 
 def _key(config: RoundConfig) -> Key:

@@ -24,7 +24,7 @@ from secure_agg.errors import (
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.metrics import MAX_METRICS
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.core.participant import MetricNames
+from secure_agg.plugins.core.training import MetricNames
 from secure_agg.protocol.messages import ADVERTISE, RESULT, Envelope, Received, decode, header_limit, peek
 from secure_agg.protocol.refusal import refusing
 from secure_agg.roles.aggregator import Aggregator

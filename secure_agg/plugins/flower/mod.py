@@ -18,7 +18,8 @@ from flwr.clientapp.typing import ClientAppCallable
 from secure_agg.errors import ConfigError, MalformedMessage, PolicyViolation, SecureAggError, UpdateError
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core.metrics import scalars
-from secure_agg.plugins.core.participant import Participant, Trained
+from secure_agg.plugins.core.participant import Participant
+from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.flower import given, records, wire
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.homes import tenants

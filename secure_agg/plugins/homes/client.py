@@ -9,28 +9,24 @@ and ``receipts/`` (who has accepted its inputs). In ``attempts.db`` stands what 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from secure_agg import files
 from secure_agg.errors import ConfigError
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.plugins.homes.chain import Chain
 from secure_agg.plugins.homes.folder import (
-    LOCK_FILE,
     STORE_FILE,
+    Home,
     Settings,
     check_rules,
-    locked_by,
     new_folder,
-    read_digest,
     read_identity,
     read_settings,
 )
 from secure_agg.plugins.homes.journal import Journal, Key
 from secure_agg.protocol.identity import Identity
-from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
 from zk.transcript import digest
 
@@ -41,66 +37,26 @@ _MOST_RECEIPTS: Final = 128
 
 
 class _ClientSettings(Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-client/2"):
-    """``checks_model``, ``start_model`` in hexadecimal, ``optimizer``, ``weight_key``: see ``ClientHome``."""
-
-    checks_model: bool
-    start_model: str | None = None
-    optimizer: ServerOptimizer = PLAIN
-    weight_key: str | None = None
+    """Of a node's home."""
 
 
-class ClientHome:
+class ClientHome(Home):
     """A node's home.
 
     Attributes:
-        path: the folder.
-        name: id of the client, as everybody has pinned it.
-        task: it takes part in.
-        identity: its key.
         trust: what it has pinned.
-        store: durable; what it has bound itself to.
         journal: of the attempt under way.
-        checks_model: whether it refuses a model that it can't compute from the first one and the verified means. A home
-            that doesn't gives up what protects its data from a server that crafts models.
-        start_model: digest of the task's first model, see ``secure_agg.fl.model_files``; None where none is pinned.
-        optimizer: by which the next model follows from a mean.
         chain: of the task's models, as far as this node has come.
-        weight_key: name under which the app reports its number of examples, None for the framework's own. It is pinned
-            here since a server that could choose it would choose whose examples count.
+        others: see ``Home``.
     """
 
     def __init__(self, path: Path, settings: _ClientSettings, identity: Identity, trust: Trust) -> None:
         """Use ``open`` or ``create``."""
-        self.path, self.name, self.task = path, settings.name, settings.task
-        self.weight_key = settings.weight_key
-        self.checks_model, self.optimizer = settings.checks_model, settings.optimizer
-        self.start_model = read_digest(path, settings.start_model)
-        self.identity, self.trust = identity, trust
-        self.store = AttemptStore(path / STORE_FILE)
+        super().__init__(path, settings, identity)
+        self.trust = trust
         largest = trust.task(self.task).policy.max_parameters
         self.journal = Journal(path / "journal", largest)
         self.chain = Chain(path / "chain", self.task, largest, self.optimizer)
-
-    def __repr__(self) -> str:
-        return f"ClientHome({self.name!r}, task={self.task!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the store; harmless when closed."""
-        self.store.close()
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep other threads and processes off journal and chain meanwhile; the store needs no such care.
-
-        Raises:
-            ConfigError: there can be no lock in the folder.
-        """
-        return locked_by(self.path / LOCK_FILE)
 
     @staticmethod
     def create(

@@ -24,7 +24,7 @@ from secure_agg.local import keystore
 from secure_agg.local.dealing import deal
 from secure_agg.local.staff import AGGREGATOR, Staff, usual_names
 from secure_agg.plugins.core.metrics import MetricCodec
-from secure_agg.plugins.core.participant import EVALUATION
+from secure_agg.plugins.core.training import EVALUATION
 from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
 from secure_agg.plugins.homes.folder import check_rules
 from secure_agg.plugins.homes.server import (

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 import msgspec
 
@@ -19,6 +19,7 @@ from secure_agg.local import keystore
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.ready import ready
+from secure_agg.roles.memory.store import AttemptStore
 
 SETTINGS_FILE: Final = "home.json"
 STORE_FILE: Final = "attempts.db"
@@ -30,15 +31,60 @@ _S = TypeVar("_S", bound=msgspec.Struct)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="format"):
-    """What ``home.json`` says.
-
-    Attributes:
-        name: the party's id.
-        task: it works for.
-    """
+    """What ``home.json`` says; see ``Home``, but for ``start_model``, which is in hexadecimal."""
 
     name: str
     task: str
+    checks_model: bool
+    start_model: str | None = None
+    optimizer: ServerOptimizer = PLAIN
+    weight_key: str | None = None
+
+
+class Home:
+    """What homes have in common.
+
+    Attributes:
+        path: the folder.
+        name: the party's id, as everybody has pinned it.
+        task: it works for.
+        identity: its key.
+        store: durable; what it has bound itself to, or begun.
+        checks_model: whether nodes refuse a model that they can't compute from the first one and the verified means.
+            Homes that don't give up what protects a node's data from a server that crafts models.
+        start_model: digest of the task's first model, see ``secure_agg.fl.model_files``; None where none is pinned.
+        optimizer: by which the next model follows from a mean.
+        weight_key: name under which apps report their number of examples, None for the framework's own. It is pinned
+            since a server that could choose it would choose whose examples count.
+    """
+
+    def __init__(self, path: Path, settings: Settings, identity: Identity) -> None:
+        self.path, self.name, self.task, self.identity = path, settings.name, settings.task, identity
+        self.checks_model, self.optimizer = settings.checks_model, settings.optimizer
+        self.weight_key = settings.weight_key
+        self.start_model = read_digest(path, settings.start_model)
+        self.store = AttemptStore(path / STORE_FILE)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, task={self.task!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open; harmless when closed."""
+        self.store.close()
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other threads and processes off the folder's files meanwhile; ledger and store need no such care.
+
+        Raises:
+            ConfigError: there can be no lock in the folder.
+        """
+        return locked_by(self.path / LOCK_FILE)
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 
@@ -27,14 +27,12 @@ from secure_agg.local import keystore
 from secure_agg.local.staff import staffed
 from secure_agg.plugins.homes.chain import Chain
 from secure_agg.plugins.homes.folder import (
-    LOCK_FILE,
     SETTINGS_FILE,
     STORE_FILE,
+    Home,
     Settings,
     check_rules,
-    locked_by,
     new_folder,
-    read_digest,
     read_identity,
     read_settings,
 )
@@ -44,7 +42,6 @@ from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import MAX_SETUP, decode
 from secure_agg.protocol.ready import ready
-from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.operators import OperatorRole
 from secure_agg.roles.trust import Trust
 from secure_agg.transport import keyfile
@@ -65,14 +62,8 @@ _MAX_OPERATORS: Final = 64 * 2 * MAX_CARD
 
 
 class _ServerSettings(Settings, frozen=True, forbid_unknown_fields=True, tag="secure-agg-server/2"):
-    """``checks_model``, ``start_model``, ``optimizer`` and ``weight_key``: what the nodes' homes are made with.
-    ``phase_s``: see ``ServerHome``.
-    """
+    """Of the server's home; what both kinds have is what the nodes' homes are made with."""
 
-    checks_model: bool
-    optimizer: ServerOptimizer = PLAIN
-    weight_key: str | None = None
-    start_model: str | None = None
     phase_s: float = PHASE_S
 
 
@@ -88,46 +79,29 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     card: bytes
 
 
-class ServerHome:
+class ServerHome(Home):
     """The server's home.
 
     Attributes:
-        path: the folder.
-        name: id of the aggregator, as everybody has pinned it.
-        task: it coordinates.
-        identity: its key.
         ledger: which every verified round is appended to.
-        store: durable; which attempts have begun.
-        checks_model, start_model, optimizer, weight_key: what the nodes' homes are made with, see ``ClientHome``.
         phase_s: seconds that nodes have to answer in each phase in which they don't train, see ``Deadlines``.
+        others: see ``Home``.
     """
 
     def __init__(self, path: Path, settings: _ServerSettings, identity: Identity) -> None:
         """Use ``open`` or ``create``."""
-        self.path, self.name, self.task, self.identity = path, settings.name, settings.task, identity
-        self.weight_key, self.phase_s = settings.weight_key, settings.phase_s
-        self.start_model = read_digest(path, settings.start_model)
-        self.store = AttemptStore(path / STORE_FILE)
+        super().__init__(path, settings, identity)
+        self.phase_s = settings.phase_s
         try:
             self.ledger = Ledger(path / _LEDGER)
         except BaseException:
             self.store.close()
             raise
-        self.checks_model, self.optimizer = settings.checks_model, settings.optimizer
-
-    def __repr__(self) -> str:
-        return f"ServerHome({self.name!r}, task={self.task!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close ledger and store; harmless when closed."""
         self.ledger.close()
-        self.store.close()
+        super().close()
 
     @property
     def trust(self) -> Trust:
@@ -162,7 +136,7 @@ class ServerHome:
         check_rules(checks_model, start_model, optimizer)
         check_phase_s(phase_s)
         pinned = None if start_model is None else start_model.hex()
-        settings = _ServerSettings(identity.name, task, checks_model, optimizer, weight_key, pinned, float(phase_s))
+        settings = _ServerSettings(identity.name, task, checks_model, pinned, optimizer, weight_key, float(phase_s))
         with new_folder(Path(path), settings, identity) as folder:
             return ServerHome(folder, settings, identity)
 
@@ -206,14 +180,6 @@ class ServerHome:
     def model_path(self) -> Path:
         """Where the last verified model is, with its names: an ``.npz`` file, there once a round was begun."""
         return self.path / _MODEL
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep other threads and processes off the chain meanwhile; ledger and store need no such care.
-
-        Raises:
-            ConfigError: there can be no lock in the folder.
-        """
-        return locked_by(self.path / LOCK_FILE)
 
     def place(self, operators: Mapping[str, Place]) -> None:
         """Write down where the operators are, in place of what stood there."""

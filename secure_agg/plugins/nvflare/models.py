@@ -11,7 +11,7 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 
 from secure_agg.errors import UpdateError
 from secure_agg.fl.layers import Floats, Layers
-from secure_agg.plugins.core.participant import Trained
+from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.nvflare.given import WEIGHT_KEY
 
 Named = Mapping[str, npt.NDArray[Any]]

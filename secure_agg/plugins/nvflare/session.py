@@ -25,7 +25,8 @@ from secure_agg.errors import LocalProtocolError, PolicyViolation, RoundAborted
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.instructions import Instructions
-from secure_agg.plugins.core.participant import Participant, Trained
+from secure_agg.plugins.core.participant import Participant
+from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.homes import tenants
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.nvflare import given, wire

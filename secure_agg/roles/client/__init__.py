@@ -1,5 +1,6 @@
 """Role *client*.
 
-``client`` is the state machine; ``invitation`` the first request and what is checked of it, ``committing`` from an
-update to a committed vector, ``result`` the last message.
+``client`` joins a round and ends it; ``joined`` is all that exists in between, and answers requests. ``invitation`` is
+the first request and what is checked of it, ``committing`` goes from an update to a committed vector, ``result`` is the
+last message.
 """

@@ -9,7 +9,6 @@ bytes, or refuses; ``resume`` spares it the repetition.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -19,15 +18,10 @@ import numpy.typing as npt
 
 from mpc.ring import Vector
 from secure_agg.arguments import checked_class
-from secure_agg.backends.contract import ClientSide, Joining, Phase, PhaseKind, commitment_hash, session_id
+from secure_agg.backends.contract import ClientSide, Joining, commitment_hash
 from secure_agg.errors import (
     LocalProtocolError,
-    PolicyViolation,
-    RemoteProtocolError,
     UpdateError,
-    VerificationError,
-    WrongContext,
-    WrongPhase,
     stamping,
 )
 from secure_agg.protocol.codec import Encoded
@@ -35,40 +29,21 @@ from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import (
     ADVERTISE,
-    MAX_ADVERTISEMENT,
-    NO_BULK,
-    RECEIPT,
     RESULT,
-    SHARE,
-    Acceptance,
     Advertisement,
-    AdvertisementList,
-    Agreed,
     Envelope,
-    HiddenInput,
     Incoming,
-    Message,
-    Received,
-    Signature,
-    Statement,
-    decode,
-    digest_of,
     encode,
-    header_limit,
-    letter_digest,
-    read,
     write,
 )
 from secure_agg.protocol.refusal import refusing
-from secure_agg.protocol.session import Session
 from secure_agg.roles.auditor import Verified
 from secure_agg.roles.client.committing import commit_update
-from secure_agg.roles.client.invitation import Invitation
+from secure_agg.roles.client.invitation import Entry, Invitation
+from secure_agg.roles.client.joined import Joined, seal_letters
 from secure_agg.roles.client.result import read_result
-from secure_agg.roles.memory.attempt import Attempt
-from secure_agg.roles.memory.bonds import Bonds, learn_result
+from secure_agg.roles.memory.bonds import learn_result
 from secure_agg.roles.memory.store import AttemptStore
-from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.receipt import Receipt
@@ -82,9 +57,6 @@ class Client:
 
     Attributes:
         encoded: what encoding has done to the update and weight, once they were encoded; for this client only.
-        receipts: signed by those who have accepted this client's input or a share of it, by their ids.
-        outbox: after ``join``: messages for single operators, to be sent to them beside the response. Empty for most
-            backends.
 
     States, in order: ``advertise`` (``join`` is awaited), the backend's further phases by name, ``result``, ``done``.
     """
@@ -112,16 +84,10 @@ class Client:
         self.trust = trust
         self.timings = Stopwatch(clock)
         self.encoded: Encoded | None = None
-        self.receipts: dict[str, bytes] = {}
-        self.outbox: tuple[Envelope, ...] = ()
         self._store = store if store is not None else AttemptStore()
         self._entropy = entropy
-        self._phases: tuple[Phase, ...] = ()
-        self._at = 0
-        self._session: Session | None = None
-        self._statement: Statement | None = None
+        self._joined: Joined | None = None
         self._finished = False
-        self._sid = b""
 
     def __repr__(self) -> str:
         return f"Client({self.identity.name!r}, state={self.state!r})"
@@ -131,14 +97,24 @@ class Client:
         """The phase whose request is awaited next; ``result`` after the last; ``done``."""
         if self._finished:
             return _DONE
-        if not self._phases:
-            return ADVERTISE
-        return self._phases[self._at].name if self._at < len(self._phases) else RESULT
+        return self._joined.state if self._joined else ADVERTISE
 
     @property
     def hidden(self) -> bool:
         """Whether the update has been hidden: nothing that this client is asked for from now on needs it."""
-        return bool(self._phases) and self._vector is None
+        return self._joined is not None and self._joined.vector is None
+
+    @property
+    def receipts(self) -> dict[str, bytes]:
+        """Signed by those who have accepted this client's input or a share of it, by their ids."""
+        return self._joined.receipts if self._joined else {}
+
+    @property
+    def outbox(self) -> tuple[Envelope, ...]:
+        """After ``join``: messages for single operators, to be sent to them beside the response. Empty for most
+        backends.
+        """
+        return self._joined.outbox if self._joined else ()
 
     # --- joining --------------------------------------------------------------------------------------------
 
@@ -178,27 +154,22 @@ class Client:
             RemoteProtocolError: the request is malformed, not signed by a pinned operator, or not for this client.
             LocalProtocolError: it has joined already.
         """
-        self.examine(request, beacon=beacon, start_model=start_model, base_model=base_model, instructions=instructions)
-        self._attempt.begin(self._entropy)
-        config, side = self._config, self._new_side()
-        vector, commitment, joining = self._commit(side, update, weight)
-        hashed = joining.hashed or commitment_hash(config, self.identity.name, commitment, joining.nonce)
+        entry = self._examine(request, beacon, start_model, base_model, instructions)
+        entry.attempt.begin(self._entropy)
+        side = entry.side(self.identity.name)
+        vector, commitment, joining = self._commit(entry, side, update, weight)
+        hashed = joining.hashed or commitment_hash(entry.config, self.identity.name, commitment, joining.nonce)
         advertised = encode(Advertisement(hashed, joining.part))
-        outbox = []
-        if self._backend.shares:
+        letters: tuple[Envelope, ...] = ()
+        if entry.backend.shares:
             # What is sent now is all that is ever sent: it binds like a signature of the set.
-            self._bonds.sign(hashed, phase=ADVERTISE)
-            sid = session_id(config, None)
+            entry.bonds.sign(hashed, phase=ADVERTISE)
             with self.timings(ADVERTISE):
-                for name, letter, bulk in joining.letters():
-                    digest = digest_of(bulk)
-                    data = write(self.identity, sid, SHARE, name, letter, bulk, digest)
-                    outbox.append(Envelope(name, data))
-                    self._attempt.send(name, letter_digest(letter, digest), phase=ADVERTISE)
-        self._attempt.advertise(advertised)
-        self.outbox = tuple(outbox)
-        self._begin_phases(side, advertised, commitment, joining.nonce, lambda: vector)
-        return write(self.identity, config.context, ADVERTISE, "", advertised)
+                letters = seal_letters(self.identity, entry, joining.letters())
+        entry.attempt.advertise(advertised)
+        self._joined = self._begin(entry, side, (advertised, commitment, joining.nonce), lambda: vector)
+        self._joined.outbox = letters
+        return write(self.identity, entry.config.context, ADVERTISE, "", advertised)
 
     def examine(
         self,
@@ -217,14 +188,25 @@ class Client:
         Raises:
             As ``join`` does, but for what it says of the update.
         """
-        if self._phases:
+        return self._examine(request, beacon, start_model, base_model, instructions).config
+
+    def _examine(
+        self,
+        request: Incoming,
+        beacon: bytes | None,
+        start_model: bytes | None,
+        base_model: bytes | None,
+        instructions: bytes | None,
+    ) -> Entry:
+        if self._joined:
             raise LocalProtocolError("this client has joined its round already", phase=self.state)
-        self._enter(Invitation.read(request, self.identity, self.trust), beacon)
-        self._bonds.check_start(start_model)
-        self._bonds.check_base(base_model)
-        self._bonds.check_instructions(instructions)
-        self._attempt.check_open()
-        return self._config
+        invitation = Invitation.read(request, self.identity, self.trust)
+        entry = invitation.accept(self.identity, self.trust, self._store, beacon)
+        entry.bonds.check_start(start_model)
+        entry.bonds.check_base(base_model)
+        entry.bonds.check_instructions(instructions)
+        entry.attempt.check_open()
+        return entry
 
     def resume(
         self, requests: Sequence[Incoming], update: Callable[[], Sequence[npt.NDArray[Any]]], weight: int = 1
@@ -244,36 +226,25 @@ class Client:
             AlreadyReleased: another request was answered. (Another update is refused when it is to be hidden.)
             RemoteProtocolError, TrustError, TaskSpent: see ``join`` and ``receive``.
         """
-        if self._phases or not requests:
+        if self._joined or not requests:
             raise LocalProtocolError("a client resumes once, from the request that it joined upon", phase=self.state)
         invitation = Invitation.read(requests[0], self.identity, self.trust)
-        self._enter(invitation, invitation.config.beacon or None)  # join has checked it: the store is bound to it
-        advertised, commitment, nonce = self._attempt.reopen()
-        side = self._new_side()
-        self._begin_phases(side, advertised, commitment, nonce, lambda: self._commit(side, update(), weight)[0])
-        try:
-            for request in requests[1:]:
-                self._take(request, answered=True)
-        except Exception:
-            self._leave()
-            raise
+        # join has checked the beacon: the store is bound to it
+        entry = invitation.accept(self.identity, self.trust, self._store, invitation.config.beacon or None)
+        bound = entry.attempt.reopen()
+        side = entry.side(self.identity.name)
+        joined = self._begin(entry, side, bound, lambda: self._commit(entry, side, update(), weight)[0])
+        for request in requests[1:]:
+            joined.take(request, answered=True)
+        self._joined = joined
 
-    def _enter(self, invitation: Invitation, beacon: bytes | None) -> None:
-        """What the round is, checked against this client's pins and bonds. It has not joined by this."""
-        operator = invitation.operator  # who has signed the whole of it
-        with stamping(RemoteProtocolError, culprit=operator), refusing(ADVERTISE, operator):
-            self._cohort, self._backend = invitation.check(self.identity, self.trust, beacon)
-        self._config, self._operator, self._setup = invitation.config, invitation.operator, invitation.setup
-        self._bonds = Bonds(self._store, self.identity.name, self._config)
-        self._bonds.check_unspent()
-        self._attempt = Attempt(self._store, self.identity.name, self._config)
-
-    def _new_side(self) -> ClientSide:
-        attempt = self._attempt
-        return self._backend.client(self._config, self.identity.name, attempt.derive, self._setup, attempt.once)
+    def _begin(
+        self, entry: Entry, side: ClientSide, bound: tuple[bytes, bytes, bytes], vector: Callable[[], Vector]
+    ) -> Joined:
+        return Joined(self.identity, self.trust, self.timings, entry, side, bound, vector)
 
     def _commit(
-        self, side: ClientSide, update: Sequence[npt.NDArray[Any]], weight: int
+        self, entry: Entry, side: ClientSide, update: Sequence[npt.NDArray[Any]], weight: int
     ) -> tuple[Vector, bytes, Joining]:
         """The vector, the commitment and what goes with it that this client is bound to: the same again for the same
         update.
@@ -283,34 +254,16 @@ class Client:
             AlreadyReleased: it is another update than before.
         """
         with stamping(UpdateError, phase=ADVERTISE, culprit=self.identity.name):
-            made = commit_update(self._config, update, weight, self._attempt.derive, self.timings)
+            made = commit_update(entry.config, update, weight, entry.attempt.derive, self.timings)
         commitment = made.commitment.to_bytes()
-        self._attempt.commit(commitment)
+        entry.attempt.commit(commitment)
         with self.timings(ADVERTISE):
-            joining = side.join(made.commitment, self._attempt.derive("commitment-nonce"), made.vector)
-        self._attempt.bind(joining.nonce)
+            joining = side.join(made.commitment, entry.attempt.derive("commitment-nonce"), made.vector)
+        entry.attempt.bind(joining.nonce)
         self.encoded = made.encoded
         return made.vector, commitment, joining
 
-    def _begin_phases(
-        self, side: ClientSide, advertised: bytes, commitment: bytes, nonce: bytes, vector: Callable[[], Vector]
-    ) -> None:
-        """This client has joined: from here on requests are answered in turn."""
-        config, backend, speaks_once = self._config, self._backend, self._backend.shares is not None
-        self._side = side
-        self._advertised, self._commitment, self._nonce = advertised, commitment, nonce
-        self._vector: Callable[[], Vector] | None = None if speaks_once else vector
-        self._sid = session_id(config, None) if speaks_once else b""
-        self._phases = tuple(phase for phase in backend.phases(config) if not phase.kind.of_operators)
-        self._at = 1
-
-    def _leave(self) -> None:
-        """Be in no round again."""
-        self._phases, self._at = (), 0
-        self._session, self._statement, self._sid = None, None, b""
-        self.receipts = {}
-
-    # --- the phases -----------------------------------------------------------------------------------------
+    # --- the round ------------------------------------------------------------------------------------------
 
     def receive(self, request: Incoming) -> bytes | None:
         """Answer the aggregator's next request; a receipt is kept and gets no answer.
@@ -323,180 +276,12 @@ class Client:
             TaskSpent: this client has signed from this start model before.
             LocalProtocolError: it has not joined, or the round is over for it.
         """
-        if not self._phases or self._finished:
+        return self._in_round().take(request, answered=False)
+
+    def _in_round(self) -> Joined:
+        if self._joined is None or self._finished:
             raise LocalProtocolError("this client is in no round", phase=self.state)
-        return self._take(request, answered=False)
-
-    def _take(self, request: Incoming, *, answered: bool) -> bytes | None:
-        """Check a request and go on to the next phase.
-
-        Args:
-            answered: it was answered before: it changes this client's state as it did then, and nothing is said.
-        """
-        limit = header_limit(self._config.cohort_size)
-        received = Received.of(request, limit)
-        header = received.header
-        if header.phase == RECEIPT:
-            self._take_receipt(received)
-            return None
-        if self._at == len(self._phases):
-            raise WrongPhase(
-                f"a message of phase {header.phase!r} came after the last",
-                phase=RESULT,
-                culprit=header.sender,
-            )
-        phase = self._phases[self._at]
-        with stamping(RemoteProtocolError, phase=phase.name, culprit=header.sender):
-            message = self._read(received, phase.name, self._sid or header.session, limit)
-            return self._answer(phase, message, answered=answered)
-
-    def _answer(self, phase: Phase, message: Message, *, answered: bool) -> bytes | None:
-        """Answer a request whose form is right, and bind to it before the answer leaves.
-
-        One phase is answered for one request only, also after a restart: two answers to different requests could be
-        one input under two sets of masks. After the set is signed a phase is answered once, whatever is asked.
-        """
-        self._bonds.check_unspent()
-        asked = hashlib.sha256(message.body).digest()
-        self._attempt.check_request(asked, phase=phase.name, answered=answered)
-        agreed = self._statement is not None
-        with refusing(phase.name, message.header.sender):  # but for what it makes this client say
-            body = self._begin(message) if self._at == 1 else message.body
-            if agreed:
-                body = self._check_agreed(phase, body)
-            speak = _HANDLERS[phase.kind](self, phase, body)
-        answer = None
-        if not answered:
-            answer = speak()
-            self._attempt.answer(asked, phase=phase.name, once=agreed)
-        self._at += 1
-        return answer
-
-    def _read(self, data: Received, phase: str, session: bytes, limit: int) -> Message:
-        return read(
-            data,
-            limit=limit,
-            bulk_sizes=NO_BULK,
-            session=session,
-            phase=phase,
-            recipients=(self.identity.name,),
-            keys={self._operator: self.trust.operators[self._operator]},
-        )
-
-    def _begin(self, message: Message) -> bytes:
-        """The participants are fixed: recompute the session id from their advertisements, and bind to it."""
-        listed = decode(
-            AdvertisementList,
-            message.body,
-            header_limit(self._config.cohort_size),
-            phase=message.header.phase,
-        )
-        session = open_session(self._config, self._cohort, listed.advertisements)
-        if session.sid != message.header.session:
-            raise WrongContext("the session id is not that of these advertisements", phase=message.header.phase)
-        mine = next((item for item in listed.advertisements if item.name == self.identity.name), None)
-        if mine is None or mine.body != self._advertised:
-            raise PolicyViolation("this client's own advertisement is missing or altered", phase=message.header.phase)
-        self._side.begin(session)
-        self._attempt.enter(session.sid, phase=message.header.phase)
-        self._session, self._sid = session, session.sid
-        return listed.backend
-
-    def _exchange(self, phase: Phase, body: bytes) -> Callable[[], bytes]:
-        with self.timings(phase.name):
-            answer = self._side.answer(phase.name, body)
-        return lambda: self._write(phase, "", answer)
-
-    def _input(self, phase: Phase, body: bytes) -> Callable[[], bytes]:
-        with self.timings(phase.name):
-            hide = self._side.hide(body)
-
-        def speak() -> bytes:
-            if self._vector is None:
-                raise LocalProtocolError("the vector was hidden before", phase=phase.name)
-            vector, self._vector = self._vector(), None
-            with self.timings(phase.name):
-                part, hidden = hide(vector)
-                digest = digest_of(hidden)
-                self._attempt.send(self._operator, digest, phase=phase.name)
-                opening = HiddenInput(self._commitment, self._nonce, part)
-                return self._write(phase, self._operator, encode(opening), hidden, digest)
-
-        return speak
-
-    def _agree(self, phase: Phase, body: bytes) -> Callable[[], bytes]:
-        """Check the set, bind to it durably, and sign it: once for the task and round, whatever is asked later."""
-        session = self._joined()
-        agreement = self._backend.agreement
-        statement = decode(Statement, body, header_limit(self._config.cohort_size), phase=phase.name)
-        names = agreement.check_statement(session, statement)
-        own = agreement.entry(session, self.identity.name, self._commitment)
-        if own not in statement.entries:
-            raise PolicyViolation("this client's own entry in the set is missing or wrong", phase=phase.name)
-        self._side.agree(names)
-        signed = agreement.signed_bytes(session.sid, statement)
-        self._bonds.sign(signed, phase=phase.name)
-        self._statement = statement
-
-        def speak() -> bytes:
-            signature = Signature(self.identity.name, self.identity.sign(signed))
-            return self._write(phase, self._operator, encode(signature))
-
-        return speak
-
-    def _check_agreed(self, phase: Phase, body: bytes) -> bytes:
-        """After the set is signed nothing is answered before a quorum is seen to have signed that very set.
-
-        Returns:
-            The backend's part of the request.
-        """
-        agreed = decode(Agreed, body, header_limit(self._config.cohort_size), phase=phase.name)
-        if self._statement is not None:
-            self._backend.agreement.check_quorum(self._joined(), self._statement, agreed.signatures)
-        return agreed.backend
-
-    def _release(self, phase: Phase, body: bytes) -> Callable[[], bytes]:
-        if self._statement is None:
-            raise LocalProtocolError("nothing is released before a set is signed", phase=phase.name)
-
-        def speak() -> bytes:
-            with self.timings(phase.name):
-                answer = self._side.answer(phase.name, body)
-            return self._write(phase, self._operator, answer)
-
-        return speak
-
-    def _joined(self) -> Session:
-        if self._session is None:
-            raise LocalProtocolError("the participants are not fixed", phase=self.state)
-        return self._session
-
-    def _write(
-        self, phase: Phase, recipient: str, body: bytes, bulk: memoryview | bytes = b"", digest: bytes | None = None
-    ) -> bytes:
-        return write(self.identity, self._joined().sid, phase.name, recipient, body, bulk, digest)
-
-    # --- receipts and results -------------------------------------------------------------------------------
-
-    def _take_receipt(self, received: Received) -> None:
-        sender = received.header.sender
-        sent = self._attempt.sent(sender)
-        if sent is None:
-            raise WrongPhase("a receipt for an input that was not sent", phase=RECEIPT, culprit=sender)
-        message = read(
-            received,
-            limit=header_limit(self._config.cohort_size),
-            bulk_sizes=NO_BULK,
-            session=self._sid,
-            phase=RECEIPT,
-            recipients=(self.identity.name,),
-            keys={sender: self.trust.operators[sender]},
-        )
-        accepted = decode(Acceptance, message.body, len(message.body), phase=RECEIPT, culprit=sender)
-        hashed = decode(Advertisement, self._advertised, MAX_ADVERTISEMENT).commitment_hash
-        if accepted != Acceptance(self.identity.name, hashed, sent):
-            raise PolicyViolation("the receipt is for another input than this client's", phase=RECEIPT, culprit=sender)
-        self.receipts[sender] = bytes(received.data)
+        return self._joined
 
     def finish(self, result: Incoming, receipt: Receipt | None = None) -> Verified:
         """Check a finished round against this client's own pins, and end it.
@@ -514,15 +299,11 @@ class Client:
             TrustError: there is a receipt, and no ledger is pinned.
             RemoteProtocolError: the message is malformed or not from the aggregator.
         """
-        if not self._phases or self._finished:
-            raise LocalProtocolError("this client is in no round", phase=self.state)
-        with self.timings("verify"), refusing(RESULT, self._operator):
-            verified = read_result(result, self.identity.name, self._operator, self._config, self._sid, self.trust)
-        signed = self._backend.agreement.root(self._statement) if self._statement else None
-        if signed not in (None, verified.record.participants_root):
-            raise VerificationError("the result is over another set than this client signed", phase=RESULT)
-        if verified.commitments.get(self.identity.name, self._commitment) != self._commitment:
-            raise VerificationError("the result holds another commitment of this client than its own", phase=RESULT)
+        joined = self._in_round()
+        entry = joined.entry
+        with self.timings("verify"), refusing(RESULT, entry.operator):
+            verified = read_result(result, self.identity.name, entry.operator, entry.config, joined.sid, self.trust)
+        joined.check_result(verified)
         if receipt is not None:
             self.trust.verify_receipt(verified.record, receipt)
         learn_result(self._store, self.identity.name, verified.record)
@@ -535,23 +316,9 @@ class Client:
         Raises:
             LocalProtocolError: this client is in no round.
         """
-        if not self._phases or self._finished:
-            raise LocalProtocolError("this client is in no round", phase=self.state)
         self._end()
 
     def _end(self) -> None:
-        self._finished, self.outbox = True, ()
-        self._attempt.end()
-        del self._side
-        self._vector = None
-
-
-_HANDLERS: Final[dict[PhaseKind, Callable[[Client, Phase, bytes], Callable[[], bytes]]]] = {
-    PhaseKind.EXCHANGE: Client._exchange,
-    PhaseKind.INPUT: Client._input,
-    PhaseKind.AGREE: Client._agree,
-    PhaseKind.RELEASE: Client._release,
-}
-"""What a request of each kind of phase does to the client, and what then makes its answer. ``ADVERTISE`` is
-``join``.
-"""
+        joined = self._in_round()
+        self._finished = True
+        joined.end()

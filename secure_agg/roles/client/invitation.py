@@ -5,13 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secure_agg import backends
-from secure_agg.backends.contract import Backend
-from secure_agg.errors import PolicyViolation, WrongContext
+from secure_agg.backends.contract import Backend, ClientSide
+from secure_agg.errors import PolicyViolation, RemoteProtocolError, WrongContext, stamping
 from secure_agg.protocol.claims import require_claim
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import ADVERTISE, MAX_CONFIG, MAX_SETUP, Incoming, Received, decode, read
+from secure_agg.protocol.refusal import refusing
+from secure_agg.roles.memory.attempt import Attempt
+from secure_agg.roles.memory.bonds import Bonds
+from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A round that a client may take part in.
+
+    Attributes:
+        operator: id of the aggregator, which alone is answered.
+        config, setup: see ``Invitation``.
+        cohort: G.
+        backend: of the round.
+        bonds: what the client is bound to in the task.
+        attempt: its record of this attempt.
+    """
+
+    operator: str
+    config: RoundConfig
+    setup: bytes
+    cohort: Roster
+    backend: Backend
+    bonds: Bonds
+    attempt: Attempt
+
+    def side(self, name: str) -> ClientSide:
+        """The backend's part of the client of this name."""
+        return self.backend.client(self.config, name, self.attempt.derive, self.setup, self.attempt.once)
 
 
 @dataclass(frozen=True)
@@ -51,21 +81,29 @@ class Invitation:
             raise WrongContext("the request is not bound to the configuration it carries", phase=ADVERTISE)
         return Invitation(header.sender, config, bytes(message.bulk))
 
-    def check(self, identity: Identity, trust: Trust, beacon: bytes | None) -> tuple[Roster, Backend]:
-        """Compare with what the client has pinned.
+    def accept(self, identity: Identity, trust: Trust, store: AttemptStore, beacon: bytes | None) -> Entry:
+        """Compare with what the client has pinned and is bound to. It has not joined by this.
 
         Args:
+            store: the client's own.
             beacon: the public randomness that draws the cohort, as the client knows it.
 
-        Returns:
-            The cohort, and the backend.
-
         Raises:
+            TaskSpent: this client has signed a set for this round before.
             TrustError: the configuration contradicts a pin.
             ClaimRefused: its result will not be of a claim that is pinned.
             ConfigError: the backend refuses the policy.
             RemoteProtocolError: the client is not in the cohort, or the setup is not what it must be.
         """
+        # Whoever has signed the whole of it is who is at fault.
+        with stamping(RemoteProtocolError, culprit=self.operator), refusing(ADVERTISE, self.operator):
+            cohort, backend = self._check(identity, trust, beacon)
+        bonds = Bonds(store, identity.name, self.config)
+        bonds.check_unspent()
+        attempt = Attempt(store, identity.name, self.config)
+        return Entry(self.operator, self.config, self.setup, cohort, backend, bonds, attempt)
+
+    def _check(self, identity: Identity, trust: Trust, beacon: bytes | None) -> tuple[Roster, Backend]:
         config = self.config
         trust.check(config, beacon)
         cohort = trust.cohort(config.task, config.beacon)

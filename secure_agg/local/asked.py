@@ -1,0 +1,157 @@
+"""What one call of ``aggregate`` asks for: its inputs, and the settings that a policy is made of."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from secure_agg import backends
+from secure_agg.errors import ConfigError, UpdateError, stamping
+from secure_agg.local.rounds import PHASES, Update
+from secure_agg.local.staff import OPERATORS
+from secure_agg.protocol.codec import check_arrays
+from secure_agg.protocol.config import MAX_WEIGHT, Option, Policy, check_arrays_fit
+from secure_agg.protocol.identity import Identity, check_id
+from secure_agg.protocol.messages import ADVERTISE
+from secure_agg.roles.trust import TaskTrust
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the clients bring; see ``aggregate``."""
+
+    updates: Mapping[str, Update]
+    weights: Mapping[str, int]
+    dropouts: Mapping[str, str]
+    identities: Mapping[str, Identity]
+
+    @property
+    def heaviest(self) -> int:
+        """The largest weight."""
+        return int(max(self.weights.values(), default=1))
+
+    def check(self) -> tuple[tuple[int, ...], ...]:
+        """The model's shapes, which are those of most clients.
+
+        Raises:
+            ConfigError: weights or dropouts of unknown clients, an unknown phase.
+            UpdateError: arrays that can't be encoded, or of other shapes; names the client.
+        """
+        self._check_names()
+        for name, weight in self.weights.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | np.integer) or weight < 1:
+                raise UpdateError(f"weight is {weight!r}, not a positive integer", phase=ADVERTISE, culprit=name)
+        for name, phase in self.dropouts.items():
+            if phase not in PHASES:
+                raise ConfigError(f"{phase!r} is no phase: {', '.join(PHASES)}", culprit=name)
+        shapes = {}
+        for name, update in self.updates.items():
+            with stamping(UpdateError, phase=ADVERTISE, culprit=name):
+                shapes[name] = check_arrays(update)
+        usual, _ = Counter(shapes.values()).most_common(1)[0]
+        for name, shape in shapes.items():
+            if shape != usual:
+                raise UpdateError(f"arrays of shapes {shape}, most clients have {usual}", phase=ADVERTISE, culprit=name)
+        return usual
+
+    def _check_names(self) -> None:
+        if not self.updates:
+            raise ConfigError("there are no clients")
+        for name in self.updates:
+            if check_id(name) in OPERATORS:
+                raise ConfigError(f"{name!r} is the id of an operator", culprit=name)
+            if name in self.identities and self.identities[name].name != name:
+                raise ConfigError(f"the identity given for {name!r} is {self.identities[name]!r}", culprit=name)
+        for update in self.updates.values():
+            check_arrays_fit(len(update) if isinstance(update, Sequence) else 1)
+        for what, names in (("weights", self.weights), ("dropouts", self.dropouts)):
+            unknown = sorted(set(names) - set(self.updates))
+            if unknown:
+                raise ConfigError(f"{what} names {unknown[0]!r}, who has no update", culprit=unknown[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a caller says of the policy; None leaves it to what is pinned, or to the default. See ``aggregate``."""
+
+    backend: str
+    options: tuple[Option, ...]
+    clip: float
+    bits: int | None
+    max_error: float | None
+    max_weight: int | None
+    weight_scale: int | None
+    weight_span: int | None
+    first_weight: int | None
+    max_clients: int | None
+    min_clients: int
+
+    def policy(self, inputs: Inputs, known: TaskTrust | None, *, goes_on: bool) -> tuple[Policy, int]:
+        """The policy, and the weight limit of a round under it where weights are kept.
+
+        Args:
+            known: what is pinned of the task so far.
+            goes_on: whether the task may have further rounds, with heavier clients.
+
+        Raises:
+            ConfigError: a setting is out of range.
+            UpdateError: a weight that the policy does not allow; names the client.
+        """
+        policy, limit = self._policy(inputs, known, goes_on=goes_on)
+        for name, weight in inputs.weights.items():
+            if weight > policy.max_weight:
+                raise UpdateError(
+                    f"weight is {weight}, above max_weight = {policy.max_weight}; where the ledger has pinned that for "
+                    "the task, only a new task can have more",
+                    phase=ADVERTISE,
+                    culprit=name,
+                )
+        return policy, limit
+
+    def _policy(self, inputs: Inputs, known: TaskTrust | None, *, goes_on: bool) -> tuple[Policy, int]:
+        pinned, heaviest = known.policy if known else None, inputs.heaviest
+
+        def given(name: str) -> Any:
+            """What the call says, or what is pinned."""
+            value = getattr(self, name)
+            return getattr(pinned, name) if value is None and pinned is not None else value
+
+        make = functools.partial(
+            Policy.default,
+            len(known.roster) if known else len(inputs.updates),
+            backend=self.backend,
+            options=self.options,
+            clip=self.clip,
+            bits=given("bits"),
+            max_error=given("max_error"),
+            weight_scale=given("weight_scale") or 0,
+            weight_span=given("weight_span"),
+            first_weight=given("first_weight"),
+            max_clients=self.max_clients,
+            min_clients=self.min_clients,
+        )
+        if self.max_weight is not None:
+            policy = make(max_weight=self.max_weight)
+            return policy, policy.max_weight
+        if pinned is not None:
+            named = pinned.max_weight != MAX_WEIGHT
+            return make(max_weight=pinned.max_weight), pinned.max_weight if named else heaviest
+        policy = make(max_weight=heaviest)
+        return _with_headroom(policy, make) if goes_on else policy, heaviest
+
+
+def _with_headroom(policy: Policy, make: Callable[..., Policy]) -> Policy:
+    """The policy with room for any weight, which is free: a round's weight limit is what precision depends on. A
+    backend that has no weights refuses that, and keeps none.
+    """
+    roomy = make(max_weight=MAX_WEIGHT)
+    try:
+        backends.load(policy.backend).check_policy(roomy)
+    except ConfigError:
+        return policy
+    return roomy

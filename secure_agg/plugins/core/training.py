@@ -1,0 +1,100 @@
+"""What a node's training comes to, and how a round's vector takes it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from mpc.keystream import KEY_BYTES
+from secure_agg.errors import PolicyViolation
+from secure_agg.fl.layers import MAX_SIGNS, Floats, difference, sign_slots, signs
+from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec, scalars
+from secure_agg.protocol.clipping import Clipping
+from secure_agg.protocol.codec import Encoded, clipped_share
+from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.messages import ADVERTISE, Wire
+
+_log = logging.getLogger("secure_agg.plugins")
+
+EVALUATION: Final = "-evaluation"
+"""Ends the id of the task whose rounds sum metrics only, beside the task that trains."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)  # arrays have no truth value, and a node's own stay out of its logs
+class Trained:
+    """What local training, or evaluation, has come to.
+
+    Attributes:
+        arrays: of the new model, shaped like those of the one it was trained from; empty for an evaluation.
+        weight: number of examples, 1 to the round's weight limit, see ``FixedPoint.check_weight``.
+        metrics: scalars by name.
+    """
+
+    arrays: Floats
+    weight: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Update:
+    """What this node's training has come to, as its vector takes it."""
+
+    arrays: Floats
+    weight: int
+    metrics: tuple[str, ...]
+
+
+class MetricNames(Wire, frozen=True):
+    """Names of the metrics in a client's vector, in order. They travel in clear: whoever wrote the app knows them."""
+
+    names: tuple[str, ...]
+
+
+def update_of(trained: Trained, config: RoundConfig, model: Floats, *, trains: bool) -> Update:
+    """What a round's vector takes of a node's work.
+
+    Args:
+        trained: from ``model``.
+        config: of the round.
+        trains: whether the round sums updates, and not the metrics of an evaluation only.
+
+    Raises:
+        PolicyViolation: it is the other kind of work.
+        UpdateError: a metric, or the weight, is unfit.
+    """
+    if bool(trained.arrays) != trains:
+        # Its sums would be over the same work as another round's, and over other nodes: a difference shows one's.
+        asked, summed = ("an evaluation", "updates") if trains else ("training", "metrics of an evaluation")
+        raise PolicyViolation(f"{asked} was asked for in a round that sums {summed}", phase=ADVERTISE)
+    metrics = scalars(trained.metrics)
+    arrays: list[npt.NDArray[Any]] = []
+    if trains:
+        step = difference(trained.arrays, model)
+        metrics[CLIPPED] = clipped_share(step, config.policy.clip)
+        arrays = [*step, signs(trained.arrays, sign_slots(model, MAX_SIGNS), MAX_SIGNS)]
+    codec = MetricCodec(config.policy, config.weight_limit)
+    coordinates = codec.encode(metrics, trained.weight, secrets.token_bytes(KEY_BYTES))
+    return Update([*arrays, coordinates], trained.weight, tuple(metrics))
+
+
+def tell_losses(node: str, config: RoundConfig, encoded: Encoded | None) -> None:
+    """Say in a node's log what its update and weight have lost on the way into the vector."""
+    if encoded is None:
+        return
+    values = sum(math.prod(shape) for shape in config.shapes[:-1])
+    if text := Clipping.of([encoded]).text(config.policy.clip, values):
+        _log.warning("%s: %s", node, text)
+    if encoded.given != encoded.weight:
+        _log.warning("%s: a weight of %d counts as %d in this round", node, encoded.given, encoded.weight)
+
+
+def round_shapes(policy: Policy, model: Floats, *, trains: bool) -> tuple[tuple[int, ...], ...]:
+    """Of a round's vector: the model's arrays and their signs where it trains, and the metrics."""
+    values = (*(array.shape for array in model), (MAX_SIGNS,)) if trains else ()
+    return (*values, (MetricCodec(policy).size,))

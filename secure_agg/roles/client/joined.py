@@ -1,0 +1,323 @@
+"""A client's state from joining a round to its end: all that does not exist before, and what each request does to it.
+
+A request is answered in two steps: ``_take_…`` checks it, takes in what it brings and binds to it; ``_say_…`` makes the
+answer. A client that was restarted is taken through the first step of what it has answered, and says nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from mpc.ring import Vector
+from secure_agg.backends.contract import ClientSide, Hidden, Letter, Phase, PhaseKind, session_id
+from secure_agg.errors import (
+    LocalProtocolError,
+    PolicyViolation,
+    RemoteProtocolError,
+    VerificationError,
+    WrongContext,
+    WrongPhase,
+    stamping,
+)
+from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.messages import (
+    ADVERTISE,
+    MAX_ADVERTISEMENT,
+    NO_BULK,
+    RECEIPT,
+    RESULT,
+    SHARE,
+    Acceptance,
+    Advertisement,
+    AdvertisementList,
+    Agreed,
+    Envelope,
+    HiddenInput,
+    Incoming,
+    Message,
+    Received,
+    Signature,
+    Statement,
+    decode,
+    digest_of,
+    encode,
+    header_limit,
+    letter_digest,
+    read,
+    write,
+)
+from secure_agg.protocol.refusal import refusing
+from secure_agg.protocol.session import Session
+from secure_agg.roles.auditor import Verified
+from secure_agg.roles.client.invitation import Entry
+from secure_agg.roles.participants import open_session
+from secure_agg.roles.stopwatch import Stopwatch
+from secure_agg.roles.trust import Trust
+
+
+class Joined:
+    """One client in the round that it has joined.
+
+    Attributes:
+        entry: the round.
+        side: the backend's part; None once the round is over for this client.
+        vector: makes what is to be hidden; None once it was, or where it left with the advertisement.
+        sid: of the session that this client is bound to; empty before.
+        session: the participants, once they are fixed.
+        statement: the set that this client has signed.
+        receipts, outbox: see ``Client``.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        trust: Trust,
+        timings: Stopwatch,
+        entry: Entry,
+        side: ClientSide,
+        bound: tuple[bytes, bytes, bytes],
+        vector: Callable[[], Vector],
+    ) -> None:
+        """
+        Args:
+            bound: the advertisement, the commitment and its nonce: see ``Attempt.reopen``.
+        """
+        config, backend = entry.config, entry.backend
+        self.entry = entry
+        self.side: ClientSide | None = side
+        self._identity, self._trust, self._timings = identity, trust, timings
+        self._advertised, self._commitment, self._nonce = bound
+        self.vector: Callable[[], Vector] | None = None if backend.shares else vector
+        self.sid = session_id(config, None) if backend.shares else b""
+        self.session: Session | None = None
+        self.statement: Statement | None = None
+        self.receipts: dict[str, bytes] = {}
+        self.outbox: tuple[Envelope, ...] = ()
+        self._phases = tuple(phase for phase in backend.phases(config) if not phase.kind.of_operators)
+        self._at = 1
+        self._limit = header_limit(config.cohort_size)
+
+    @property
+    def state(self) -> str:
+        """The phase whose request is awaited next; ``result`` after the last."""
+        return self._phases[self._at].name if self._at < len(self._phases) else RESULT
+
+    def end(self) -> None:
+        """The round is over for this client: forget its secrets."""
+        self.entry.attempt.end()
+        self.side, self.vector, self.outbox = None, None, ()
+
+    # --- requests -------------------------------------------------------------------------------------------
+
+    def take(self, request: Incoming, *, answered: bool) -> bytes | None:
+        """Check a request and go on to the next phase.
+
+        Args:
+            answered: it was answered before: it changes this client's state as it did then, and nothing is said.
+
+        Returns:
+            The answer; none to a receipt, or where it was given before.
+
+        Raises:
+            See ``Client.receive``.
+        """
+        received = Received.of(request, self._limit)
+        header = received.header
+        if header.phase == RECEIPT:
+            self._take_receipt(received)
+            return None
+        if self._at == len(self._phases):
+            raise WrongPhase(
+                f"a message of phase {header.phase!r} came after the last",
+                phase=RESULT,
+                culprit=header.sender,
+            )
+        phase = self._phases[self._at]
+        with stamping(RemoteProtocolError, phase=phase.name, culprit=header.sender):
+            message = self._read(received, phase.name, self.sid or header.session, self.entry.operator)
+            return self._answer(phase, message, answered=answered)
+
+    def _read(self, received: Received, phase: str, session: bytes, sender: str) -> Message:
+        return read(
+            received,
+            limit=self._limit,
+            bulk_sizes=NO_BULK,
+            session=session,
+            phase=phase,
+            recipients=(self._identity.name,),
+            keys={sender: self._trust.operators[sender]},
+        )
+
+    def _answer(self, phase: Phase, message: Message, *, answered: bool) -> bytes | None:
+        """Answer a request whose form is right, and bind to it before the answer leaves.
+
+        One phase is answered for one request only, also after a restart: two answers to different requests could be
+        one input under two sets of masks. After the set is signed a phase is answered once, whatever is asked.
+        """
+        bonds, attempt = self.entry.bonds, self.entry.attempt
+        bonds.check_unspent()
+        asked = hashlib.sha256(message.body).digest()
+        attempt.check_request(asked, phase=phase.name, answered=answered)
+        agreed = self.statement is not None
+        take, say = _STEPS[phase.kind]
+        with refusing(phase.name, message.header.sender):  # but for what it makes this client say
+            body = self._begin(message) if self._at == 1 else message.body
+            if agreed:
+                body = self._check_agreed(phase, body)
+            taken = take(self, phase, body)
+        answer = None
+        if not answered:
+            answer = say(self, phase, taken)
+            attempt.answer(asked, phase=phase.name, once=agreed)
+        self._at += 1
+        return answer
+
+    def _begin(self, message: Message) -> bytes:
+        """The participants are fixed: recompute the session id from their advertisements, and bind to it."""
+        phase = message.header.phase
+        listed = decode(AdvertisementList, message.body, self._limit, phase=phase)
+        session = open_session(self.entry.config, self.entry.cohort, listed.advertisements)
+        if session.sid != message.header.session:
+            raise WrongContext("the session id is not that of these advertisements", phase=phase)
+        mine = next((item for item in listed.advertisements if item.name == self._identity.name), None)
+        if mine is None or mine.body != self._advertised:
+            raise PolicyViolation("this client's own advertisement is missing or altered", phase=phase)
+        self._own_side().begin(session)
+        self.entry.attempt.enter(session.sid, phase=phase)
+        self.session, self.sid = session, session.sid
+        return listed.backend
+
+    def _check_agreed(self, phase: Phase, body: bytes) -> bytes:
+        """After the set is signed nothing is answered before a quorum is seen to have signed that very set.
+
+        Returns:
+            The backend's part of the request.
+        """
+        agreed = decode(Agreed, body, self._limit, phase=phase.name)
+        if self.statement is not None:
+            self.entry.backend.agreement.check_quorum(self._opened(), self.statement, agreed.signatures)
+        return agreed.backend
+
+    # --- EXCHANGE -------------------------------------------------------------------------------------------
+
+    def _take_exchange(self, phase: Phase, body: bytes) -> bytes:
+        with self._timings(phase.name):
+            return self._own_side().answer(phase.name, body)
+
+    def _say_exchange(self, phase: Phase, answer: bytes) -> bytes:
+        return self._write(phase, "", answer)
+
+    # --- INPUT ----------------------------------------------------------------------------------------------
+
+    def _take_input(self, phase: Phase, body: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
+        with self._timings(phase.name):
+            return self._own_side().hide(body)
+
+    def _say_input(self, phase: Phase, hide: Callable[[Vector], tuple[bytes, Hidden]]) -> bytes:
+        if self.vector is None:
+            raise LocalProtocolError("the vector was hidden before", phase=phase.name)
+        vector, self.vector = self.vector(), None
+        with self._timings(phase.name):
+            part, hidden = hide(vector)
+            digest = digest_of(hidden)
+            self.entry.attempt.send(self.entry.operator, digest, phase=phase.name)
+            opening = HiddenInput(self._commitment, self._nonce, part)
+            return self._write(phase, self.entry.operator, encode(opening), hidden, digest)
+
+    # --- AGREE ----------------------------------------------------------------------------------------------
+
+    def _take_set(self, phase: Phase, body: bytes) -> bytes:
+        """Check the set, and bind to it durably: once for the task and round, whatever is asked later."""
+        session, agreement = self._opened(), self.entry.backend.agreement
+        statement = decode(Statement, body, self._limit, phase=phase.name)
+        names = agreement.check_statement(session, statement)
+        own = agreement.entry(session, self._identity.name, self._commitment)
+        if own not in statement.entries:
+            raise PolicyViolation("this client's own entry in the set is missing or wrong", phase=phase.name)
+        self._own_side().agree(names)
+        signed = agreement.signed_bytes(session.sid, statement)
+        self.entry.bonds.sign(signed, phase=phase.name)
+        self.statement = statement
+        return signed
+
+    def _say_set(self, phase: Phase, signed: bytes) -> bytes:
+        signature = Signature(self._identity.name, self._identity.sign(signed))
+        return self._write(phase, self.entry.operator, encode(signature))
+
+    # --- RELEASE --------------------------------------------------------------------------------------------
+
+    def _take_release(self, phase: Phase, body: bytes) -> bytes:
+        if self.statement is None:
+            raise LocalProtocolError("nothing is released before a set is signed", phase=phase.name)
+        return body
+
+    def _say_release(self, phase: Phase, body: bytes) -> bytes:
+        with self._timings(phase.name):
+            answer = self._own_side().answer(phase.name, body)
+        return self._write(phase, self.entry.operator, answer)
+
+    # --- letters, receipts, the result ------------------------------------------------------------------------
+
+    def _take_receipt(self, received: Received) -> None:
+        sender = received.header.sender
+        sent = self.entry.attempt.sent(sender)
+        if sent is None:
+            raise WrongPhase("a receipt for an input that was not sent", phase=RECEIPT, culprit=sender)
+        message = self._read(received, RECEIPT, self.sid, sender)
+        accepted = decode(Acceptance, message.body, len(message.body), phase=RECEIPT, culprit=sender)
+        hashed = decode(Advertisement, self._advertised, MAX_ADVERTISEMENT).commitment_hash
+        if accepted != Acceptance(self._identity.name, hashed, sent):
+            raise PolicyViolation("the receipt is for another input than this client's", phase=RECEIPT, culprit=sender)
+        self.receipts[sender] = bytes(received.data)
+
+    def check_result(self, verified: Verified) -> None:
+        """See that a verified result is of what this client has committed to and signed.
+
+        Raises:
+            VerificationError: it isn't.
+        """
+        signed = self.entry.backend.agreement.root(self.statement) if self.statement else None
+        if signed not in (None, verified.record.participants_root):
+            raise VerificationError("the result is over another set than this client signed", phase=RESULT)
+        if verified.commitments.get(self._identity.name, self._commitment) != self._commitment:
+            raise VerificationError("the result holds another commitment of this client than its own", phase=RESULT)
+
+    # --- what the phases have in common -----------------------------------------------------------------------
+
+    def _own_side(self) -> ClientSide:
+        if self.side is None:
+            raise LocalProtocolError("the round is over for this client", phase=self.state)
+        return self.side
+
+    def _opened(self) -> Session:
+        if self.session is None:
+            raise LocalProtocolError("the participants are not fixed", phase=self.state)
+        return self.session
+
+    def _write(
+        self, phase: Phase, recipient: str, body: bytes, bulk: memoryview | bytes = b"", digest: bytes | None = None
+    ) -> bytes:
+        return write(self._identity, self._opened().sid, phase.name, recipient, body, bulk, digest)
+
+
+_STEPS: Final[dict[PhaseKind, tuple[Callable[[Joined, Phase, bytes], Any], Callable[[Joined, Phase, Any], bytes]]]] = {
+    PhaseKind.EXCHANGE: (Joined._take_exchange, Joined._say_exchange),
+    PhaseKind.INPUT: (Joined._take_input, Joined._say_input),
+    PhaseKind.AGREE: (Joined._take_set, Joined._say_set),
+    PhaseKind.RELEASE: (Joined._take_release, Joined._say_release),
+}
+"""What a request of each kind of phase does to the client, and what then makes its answer of what was taken in.
+``ADVERTISE`` is ``Client.join``.
+"""
+
+
+def seal_letters(identity: Identity, entry: Entry, letters: Iterable[Letter]) -> tuple[Envelope, ...]:
+    """A client's shares as it signs them for their operators; it is bound to each."""
+    sid, sealed = session_id(entry.config, None), []
+    for name, letter, bulk in letters:
+        digest = digest_of(bulk)
+        sealed.append(Envelope(name, write(identity, sid, SHARE, name, letter, bulk, digest)))
+        entry.attempt.send(name, letter_digest(letter, digest), phase=ADVERTISE)
+    return tuple(sealed)

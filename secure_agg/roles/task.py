@@ -1,0 +1,108 @@
+"""A task as whoever leads its rounds sees it: what is pinned, and the configuration that follows from what has been."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
+from secure_agg.protocol.evidence import RoundRecord
+from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.trust import TaskTrust, Trust
+
+
+@dataclass(frozen=True)
+class Task:
+    """One model's training, between two rounds of it.
+
+    Attributes:
+        name: its id.
+        trust: what everybody has pinned, this task among it.
+        last: the record of its last round; None before the first.
+    """
+
+    name: str
+    trust: Trust
+    last: RoundRecord | None = None
+
+    @property
+    def pins(self) -> TaskTrust:
+        """What is pinned of this task."""
+        return self.trust.task(self.name)
+
+    @property
+    def policy(self) -> Policy:
+        """Of its rounds."""
+        return self.pins.policy
+
+    @property
+    def roster(self) -> Roster:
+        """Its members."""
+        return self.pins.roster
+
+    @property
+    def next_number(self) -> int:
+        """Of the round that follows the last one in the ledger."""
+        return self.last.round + 1 if self.last else 0
+
+    def next_round(
+        self,
+        shapes: tuple[tuple[int, ...], ...],
+        *,
+        number: int | None = None,
+        attempt: int = 0,
+        weight_limit: int | None = None,
+        start_model: bytes | None = None,
+        base_model: bytes = NO_DIGEST,
+        instructions: bytes = NO_DIGEST,
+        beacon: bytes = b"",
+        setup: bytes = b"",
+    ) -> RoundConfig:
+        """The configuration of an attempt at the round that follows the last one.
+
+        Args:
+            shapes: of the model's arrays.
+            number: of the round; by default the next.
+            weight_limit: M, where the policy keeps weights: by default its ``max_weight``. Where it limits them M
+                follows from the last record, and this does not count.
+            start_model: digest of the model that updates are relative to; by default of the last result.
+            attempt, base_model, instructions, beacon, setup: see ``RoundConfig``.
+
+        Raises:
+            ConfigError: a setting is out of range, contradicts another, or would be insecure.
+        """
+        policy, last, trust = self.policy, self.last, self.trust
+        if policy.weight_scale:
+            weight_limit = last.next_weight_limit if last else None
+        return RoundConfig.create(
+            task=self.name,
+            round=self.next_number if number is None else number,
+            attempt=attempt,
+            policy=policy,
+            weight_limit=weight_limit,
+            cohort=trust.cohort(self.name, beacon),
+            shapes=shapes,
+            start_model=start_model or (last.result_model if last else NO_DIGEST),
+            base_model=base_model,
+            instructions=instructions,
+            previous_record=last.digest() if last else NO_DIGEST,
+            beacon=beacon,
+            operators=trust.operators,
+            log_key=trust.log or b"",
+            witnesses=trust.witnesses,
+            setup=setup,
+        )
+
+    def lead(self, identity: Identity, config: RoundConfig, setup: bytes = b"") -> Aggregator:
+        """The aggregator of one attempt.
+
+        Args:
+            identity: a pinned operator's.
+            config: from ``next_round``.
+            setup: the backend's public material that the configuration names.
+
+        Raises:
+            ConfigError, RemoteProtocolError: see ``Aggregator``.
+        """
+        cohort = self.trust.cohort(self.name, config.beacon)
+        return Aggregator(identity, config, cohort, operators=self.trust.operators, setup=setup)
