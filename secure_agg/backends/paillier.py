@@ -13,7 +13,7 @@ from mpc.paillier.threshold import MAX_MEMBERS, ThresholdKey
 from secure_agg import extras
 from secure_agg.backends.contract import AggregatorSide, Opener, OptionRule, Seats, TrustStatement
 from secure_agg.backends.homomorphic import coordinates
-from secure_agg.backends.homomorphic.backend import HomomorphicAggregator, HomomorphicBackend, read_checked
+from secure_agg.backends.homomorphic.backend import HomomorphicAggregator, HomomorphicBackend
 from secure_agg.backends.homomorphic.paillier_scheme import (
     CommitteeAggregator,
     PaillierScheme,
@@ -105,7 +105,7 @@ class PaillierBackend(HomomorphicBackend):
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
         """With a split key it keeps the ciphertexts for the committee."""
-        certificate = read_checked(setup)
+        certificate = self.certificate(setup)
         scheme = self.scheme(config, certificate.public)
         if HOLDERS.of(config.policy) > 1:
             return CommitteeAggregator(scheme, certificate)

@@ -238,6 +238,7 @@ class ShareHolder:
         setup = bytes(message.bulk)
         others = {name: key for name, key in self.trust.operators.items() if name != header.sender}
         backend.check_setup(config, setup, Roster(others))
+        backend.share_holders(config, setup).check_seat(self.identity.name, self._channel.public)
         cohort = self.trust.cohort(config.task, config.beacon)
         begun = _Round(
             config=config,

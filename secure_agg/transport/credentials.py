@@ -63,7 +63,7 @@ class OperatorCard(Wire, frozen=True):
         name: id of the operator.
         identity: its identity key, 32 bytes, which everybody has pinned.
         certificate: its TLS certificate, X.509 in DER.
-        channel: what its role adds: for an aggregator of backend ``additive`` the encoding of its ``ChannelKey``,
+        channel: what its role adds: for a share holder the encoding of its ``ChannelKey``,
             else empty.
         signature: of all this, by the identity key.
     """
@@ -173,6 +173,15 @@ class OperatorKeys:
     def identity(self) -> Identity:
         """The signing key."""
         return Identity(self.name, self.seed)
+
+    def check_pinned(self, operators: Roster) -> None:
+        """Refuse to serve under keys that nobody would believe.
+
+        Raises:
+            ConfigError: this identity is not the pinned operator of its name.
+        """
+        if operators.get(self.name) != self.identity.public:
+            raise ConfigError(f"the identity of {self.name!r} is not the pinned operator of that name")
 
     def card(self, channel: bytes = b"") -> OperatorCard:
         """The public side, with what the role adds."""

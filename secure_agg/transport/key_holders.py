@@ -37,8 +37,7 @@ def build_key_holder(
         raise ConfigError(f"certificate {certificate} can't be read: {error.strerror}") from error
     except MalformedMessage as error:
         raise ConfigError(f"{certificate} is no certificate: {error}") from None
-    if trust.operators.get(keys.name) != keys.identity.public:
-        raise ConfigError(f"the identity of {keys.name!r} is not the pinned operator of that name")
+    keys.check_pinned(trust.operators)
     if keys.name not in read.names:
         raise ConfigError(f"certificate {certificate} is of {', '.join(map(repr, read.names))}, not {keys.name!r}")
     if read.task not in trust.tasks:

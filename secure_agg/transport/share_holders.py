@@ -1,4 +1,4 @@
-"""What is particular to the aggregators of backend ``additive``: their role, and the channel key on their cards."""
+"""What is particular to share holders, of every backend that has them: their role, and the channel key on a card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from secure_agg.transport.credentials import CONNECT, MAX_CARD, OperatorCard, Op
 
 
 def build_share_holder(keys: OperatorKeys, trust: Trust, store: AttemptStore) -> ShareHolder:
-    """The role of an aggregator.
+    """The role of a share holder.
 
     Args:
         keys: its own, with a channel key pair.
@@ -27,8 +27,7 @@ def build_share_holder(keys: OperatorKeys, trust: Trust, store: AttemptStore) ->
     """
     if keys.channel is None:
         raise ConfigError(f"the keys of {keys.name!r} have no channel key: clients can't seal shares to it")
-    if trust.operators.get(keys.name) != keys.identity.public:
-        raise ConfigError(f"the identity of {keys.name!r} is not the pinned operator of that name")
+    keys.check_pinned(trust.operators)
     return ShareHolder(keys.identity, trust, keys.channel, store=store, alone=True)
 
 

@@ -29,12 +29,11 @@ from support.additive_round import (
     plus,
     share_of,
 )
-from support.federation import Federation, channel, header_of, identity
+from support.federation import Federation, channel, forge, header_of, identity
 
 import secure_agg
 from mpc.ring import P, Vector, from_bytes
 from mpc.vector_shares import Scheme, add_scaled
-from secure_agg import backends
 from secure_agg.backends.additive import rules, wire
 from secure_agg.backends.additive.operator import AdditiveOperator
 from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey, read_setup
@@ -198,11 +197,17 @@ def test_a_setup_other_than_the_configured_one_is_refused() -> None:
 
 
 def test_an_aggregator_that_is_named_with_another_channel_key_or_not_at_all_takes_no_part() -> None:
-    where = federation(TWO_OF_4)
-    config = where.config()
-    for name, key in ((A1, channel("other")), ("aggregator-9", channel("aggregator-9"))):
-        with pytest.raises((BadKey, PolicyViolation)):
-            backends.load("additive").operator(config, identity(name), key, where.setup, where.roster)
+    tape = play(federation(TWO_OF_4))
+    request = tape.requests["begin"][A1]
+    for name, key, error in (
+        (A1, channel("other"), BadKey),
+        ("aggregator-9", channel("aggregator-9"), PolicyViolation),
+    ):
+        where = tape.federation
+        message = forge(request, where.operator, recipient=name)
+        with pytest.raises(error) as caught:
+            ShareHolder(identity(name), where.trust, key).receive(message)
+        assert caught.value.phase == "begin"
 
 
 # --- lost aggregators -----------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def test_no_folder_has_more_files_than_one_can_look_over() -> None:
 KNOWS_BACKENDS: Final = {
     "secure_agg.protocol.habits": "the usual choice where nobody names one",
     # To be asked of the backends themselves, by the contract.
-    "secure_agg.cli.plan": "whether a key is Paillier's",
+    "secure_agg.cli.plan": "extra 'paillier'",
     "secure_agg.planning.additive": "costs of a backend",
     "secure_agg.planning.advice": "costs of backends",
     "secure_agg.planning.calibration": "costs of backends",
@@ -59,12 +59,12 @@ KNOWS_BACKENDS: Final = {
     "secure_agg.planning.memory": "costs of backends",
     "secure_agg.planning.prediction": "costs of backends",
     "secure_agg.planning.setting": "costs of backends",
-    # Shows what these very backends do.
-    "secure_agg.cli.demo.demo": "compares with no hiding, and shows crypten's functions",
-    "secure_agg.cli.demo.experiment": "compares with no hiding",
+    # Shows what this very backend does.
     "secure_agg.cli.demo.poison": "shows crypten's functions",
-    "secure_agg.cli.demo.report": "compares with no hiding",
-    # The extra's name, not the backend's.
+    # A word of their own, and no backend.
+    "secure_agg.cli.demo.demo": "plain averaging",
+    "secure_agg.cli.demo.experiment": "plain averaging",
+    "secure_agg.cli.demo.report": "plain averaging",
     "secure_agg.extras": "extra 'paillier'",
 }
 """Modules outside ``secure_agg.backends`` that name a backend, with what for. The list is to become shorter."""

@@ -48,11 +48,7 @@ class AdditiveOperator(OperatorSide):
         setup: bytes,
         cohort: Roster,
     ) -> None:
-        if name not in aggregators.names:
-            raise PolicyViolation(f"{name!r} is no aggregator of this round", phase=rules.BEGIN)
         self._party = aggregators.names.index(name)
-        if aggregators.members[self._party].channel != channel.public:
-            raise BadKey("the set of aggregators names another channel key for this one", phase=rules.BEGIN)
         self._config, self._name, self._scheme = config, name, scheme
         self._channel, self._sid, self._setup, self._cohort = channel, session, setup, cohort
         self._limit = header_limit(config.cohort_size)

@@ -37,7 +37,7 @@ before it changes anything. What a backend does not say has a default that is ri
 * ``setup``: who the share holders of a round are.
 """
 
-from secure_agg.backends.contract.aggregator import AggregatorSide, Outcome, Said, hidden_vector
+from secure_agg.backends.contract.aggregator import AggregatorSide, Outcome, Said, hidden_vector, opened_sum
 from secure_agg.backends.contract.backend import (
     Backend,
     KeyedBackend,
@@ -79,5 +79,6 @@ __all__ = [
     "hidden_vector",
     "letter_limit",
     "open_commitment",
+    "opened_sum",
     "session_id",
 ]

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mpc.ring import Vector, from_bytes
+from mpc.ring import ELEMENT_BYTES, Vector, from_bytes
 from secure_agg.backends.contract.client import Hidden
-from secure_agg.errors import BadInput
+from secure_agg.errors import BadInput, MalformedMessage
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.evidence import DECRYPT, Opened
 from secure_agg.protocol.fault import FaultProof
-from secure_agg.protocol.messages import Message, Opening, Signature
+from secure_agg.protocol.messages import Message, Opening, Signature, decode
 from secure_agg.protocol.session import Session
 
 
@@ -42,6 +44,20 @@ class Said(NamedTuple):
     part: bytes
     message: Message
     nonce: bytes = b""
+
+
+def opened_sum(config: RoundConfig, said: Said) -> Vector | None:
+    """The answer of a key holder who holds a whole key: the sum, or None where it failed its check.
+
+    Raises:
+        MalformedMessage, BadInput: it is neither.
+    """
+    name, bulk = said.name, said.message.bulk
+    passed = decode(Opened, said.part, 16, phase=DECRYPT, culprit=name).passed
+    size = config.layout.total * ELEMENT_BYTES if passed else 0
+    if len(bulk) != size:
+        raise MalformedMessage(f"{len(bulk)} bytes of sums, not {size}", phase=DECRYPT, culprit=name)
+    return hidden_vector(bulk, phase=DECRYPT, culprit=name).copy() if passed else None
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value

@@ -21,14 +21,14 @@ from secure_agg.backends.contract.options import OptionRule, check_options
 from secure_agg.backends.contract.phases import Phase
 from secure_agg.backends.contract.setup import AggregatorSet, read_setup
 from secure_agg.errors import BadKey, MalformedMessage, PolicyViolation, VerificationError
-from secure_agg.protocol.agreement import Agreement
-from secure_agg.protocol.certificate import read_certificate, setup_digest
+from secure_agg.protocol.agreement import Agreement, SignedByOperators
+from secure_agg.protocol.certificate import KeyCertificate, read_certificate, setup_digest
 from secure_agg.protocol.claims import SUM
 from secure_agg.protocol.config import Policy, RoundConfig, free_bits
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import Habits
 from secure_agg.protocol.identity import Identity, Roster
-from secure_agg.protocol.messages import ADVERTISE
+from secure_agg.protocol.messages import ADVERTISE, decode
 from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
 
@@ -230,6 +230,10 @@ class KeyedBackend(Backend):
             RemoteProtocolError: it is none.
         """
 
+    def certificate(self, setup: bytes) -> KeyCertificate:
+        """Of a setup that ``check_setup`` has passed: the key, and who holds it."""
+        return decode(KeyCertificate, setup, len(setup), phase=ADVERTISE)
+
     def check_setup(self, config: RoundConfig, setup: bytes | memoryview, operators: Roster) -> None:
         """The certificate has to be the configured one, of all key holders and only them."""
         if setup_digest(setup) != config.setup:
@@ -248,6 +252,8 @@ class SharedBackend(Backend):
     are, and so it belongs to the evidence. Clients speak once: what they send when they join is all, and binds them.
     """
 
+    agreement = SignedByOperators()
+
     @property
     def shares(self) -> SharedBackend:
         """This backend."""
@@ -261,10 +267,10 @@ class SharedBackend(Backend):
     def operator(
         self, config: RoundConfig, identity: Identity, channel: KeyPair, setup: bytes, cohort: Roster
     ) -> OperatorSide:
-        """This backend's part of a share holder. ``channel``: the key pair that clients seal its shares to.
+        """This backend's part of a share holder, whom the setup names.
 
-        Raises:
-            RemoteProtocolError: the setup names another channel key.
+        Args:
+            channel: the key pair that clients seal its shares to.
         """
 
     def check_size(self, config: RoundConfig) -> None:

@@ -70,6 +70,19 @@ class AggregatorSet(Wire, frozen=True):
         """Ids, in id order."""
         return tuple(member.name for member in self.members)
 
+    def check_seat(self, name: str, channel: bytes) -> None:
+        """Refuse to take part under another name or channel key than clients are told.
+
+        Raises:
+            PolicyViolation: somebody of that name has no share.
+            BadKey: shares for it are sealed to another key.
+        """
+        keys = {member.name: member.channel for member in self.members}
+        if name not in keys:
+            raise PolicyViolation(f"{name!r} holds no shares of this round")
+        if keys[name] != channel:
+            raise BadKey(f"the setup names another channel key for {name!r}")
+
     @property
     def identities(self) -> Roster:
         """Identity keys by id."""

@@ -54,11 +54,7 @@ class CryptenOperator(OperatorSide):
     def __init__(
         self, config: RoundConfig, identity: Identity, parties: AggregatorSet, channel: KeyPair, session: bytes
     ) -> None:
-        if identity.name not in parties.names:
-            raise PolicyViolation(f"{identity.name!r} is no party of this round", phase=rules.BEGIN)
         self._party = parties.names.index(identity.name)
-        if parties.members[self._party].channel != channel.public:
-            raise BadKey("the set of parties names another channel key for this one", phase=rules.BEGIN)
         self._config, self._identity, self._name = config, identity, identity.name
         self._channel, self._sid = channel, session
         self._parties = len(parties.members)

@@ -12,7 +12,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 
-from mpc.ring import ELEMENT_BYTES, Vector
+from mpc.ring import Vector
 from secure_agg.backends.contract import (
     AggregatorSide,
     ClientSide,
@@ -24,12 +24,11 @@ from secure_agg.backends.contract import (
     Phase,
     PhaseKind,
     Said,
-    hidden_vector,
+    opened_sum,
 )
 from secure_agg.backends.homomorphic.scheme import Scheme, Summing
 from secure_agg.errors import (
     BadCommitment,
-    MalformedMessage,
     PolicyViolation,
     RemoteProtocolError,
     Unattributed,
@@ -38,11 +37,10 @@ from secure_agg.errors import (
 from secure_agg.protocol.agreement import Agreement
 from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.evidence import DECRYPT, Opened
+from secure_agg.protocol.evidence import DECRYPT
 from secure_agg.protocol.messages import (
     ADVERTISE,
     CONSISTENCY,
-    Message,
     Statement,
     StatementEntry,
     Wire,
@@ -127,7 +125,7 @@ class HomomorphicAggregator(AggregatorSide):
         if phase == ENCRYPTED_INPUT:
             self._take_input(said)
         elif phase == DECRYPT:
-            self._take_opened(said.name, said.message)
+            self._take_opened(said)
 
     def _take_input(self, said: Said) -> None:
         """Add a ciphertext vector that its commitment hash has fixed."""
@@ -140,18 +138,11 @@ class HomomorphicAggregator(AggregatorSide):
         """Key holders whose answers open a sum."""
         return 1
 
-    def _take_opened(self, name: str, message: Message) -> None:
+    def _take_opened(self, said: Said) -> None:
         """Take the sum, or the one bit that it failed its check."""
-        opened = decode(Opened, message.body, 16, phase=DECRYPT, culprit=name)
-        bulk = message.bulk
-        if not opened.passed:
-            if len(bulk):
-                raise MalformedMessage("a refusal says nothing else", phase=DECRYPT, culprit=name)
-            return
-        size = self._scheme.config.layout.total * ELEMENT_BYTES
-        if len(bulk) != size:
-            raise MalformedMessage(f"{len(bulk)} bytes of sums, not {size}", phase=DECRYPT, culprit=name)
-        self._sums, self._vouched_by = hidden_vector(bulk, phase=DECRYPT, culprit=name).copy(), name
+        sums = opened_sum(self._scheme.config, said)
+        if sums is not None:
+            self._sums, self._vouched_by = sums, said.name
 
     def outcome(self) -> Outcome:
         """What the key holder has opened.
@@ -211,14 +202,9 @@ class HomomorphicBackend(KeyedBackend):
         self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once
     ) -> ClientSide:
         """Encrypts under the certified key."""
-        return HomomorphicClient(self.scheme(config, read_checked(setup).public), derive("encryption"), once)
+        return HomomorphicClient(self.scheme(config, self.certificate(setup).public), derive("encryption"), once)
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
         """Adds up under the certified key."""
-        certificate = read_checked(setup)
+        certificate = self.certificate(setup)
         return HomomorphicAggregator(self.scheme(config, certificate.public), certificate)
-
-
-def read_checked(setup: bytes) -> KeyCertificate:
-    """A setup that ``check_setup`` has passed."""
-    return decode(KeyCertificate, setup, len(setup), phase=ADVERTISE)

@@ -41,7 +41,7 @@ from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import DECRYPT
 from secure_agg.protocol.identity import in_id_order
-from secure_agg.protocol.messages import ADVERTISE, Message, Wire, decode, encode
+from secure_agg.protocol.messages import ADVERTISE, Wire, decode, encode
 from secure_agg.protocol.refusal import LIBRARY_ERRORS
 from secure_agg.protocol.session import Participants
 from zk.partial_decryption import (
@@ -327,9 +327,10 @@ class CommitteeAggregator(HomomorphicAggregator):
         ordered = [self._inputs[client] for client in in_id_order(self._inputs)]
         return encode(InnerNonces(tuple(nonce for nonce, _ in ordered))), b"".join(data for _, data in ordered)
 
-    def _take_opened(self, name: str, message: Message) -> None:
+    def _take_opened(self, said: Said) -> None:
         """Check one member's answer; a wrong one names the member."""
-        proof = decode(PartialAnswer, message.body, 1 << 16, phase=DECRYPT, culprit=name).proof
+        name, message = said.name, said.message
+        proof = decode(PartialAnswer, said.part, 1 << 16, phase=DECRYPT, culprit=name).proof
         size = len(self._ciphertexts) * self._paillier.public.ciphertext_bytes
         if len(message.bulk) != size:  # before as many numbers are made of it
             raise BadShare(f"{len(message.bulk)} bytes of partial decryptions, not {size}", phase=DECRYPT, culprit=name)

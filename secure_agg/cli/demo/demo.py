@@ -17,7 +17,6 @@ from rich.console import Console
 
 from secure_agg import extras, files
 from secure_agg.backends import load as load_backend
-from secure_agg.backends.crypten.engine import loader
 from secure_agg.cli import exits
 from secure_agg.cli.costs import costs
 from secure_agg.cli.demo import chart, experiment, poison, poison_chart, tamper
@@ -30,8 +29,8 @@ from secure_agg.errors import ConfigError
 from secure_agg.fl import datasets
 from secure_agg.fl.fedavg import Model, run_federated
 from secure_agg.ledger.log import Ledger
+from secure_agg.protocol.habits import USUAL
 
-BACKEND: Final = "masking"
 ROUNDS: Final = 10
 TAMPER_ROUNDS: Final = 3
 POISON_ROUNDS: Final = 6
@@ -48,8 +47,7 @@ def demo(
     backend: Annotated[
         str | None,
         typer.Option(
-            help=f"How updates are hidden: see secure-agg backends. By default {BACKEND}, with --poison "
-            f"{poison.BACKEND}."
+            help=f"How updates are hidden: see secure-agg backends. By default {USUAL}, with --poison {poison.BACKEND}."
         ),
     ] = None,
     rounds: Annotated[
@@ -86,7 +84,7 @@ def demo(
         raise ConfigError(f"there is no data set {dataset!r}: {', '.join(datasets.NAMES)}")
     if tampering and poisoned:
         raise ConfigError("--tamper and --poison are two demonstrations: choose one")
-    backend = backend or (poison.BACKEND if poisoned else BACKEND)
+    backend = backend or (poison.BACKEND if poisoned else USUAL)
     load_backend(backend)
     if poisoned and backend != poison.BACKEND:
         raise ConfigError(
@@ -94,7 +92,7 @@ def demo(
         )
     extras.require("demo")
     if poisoned:
-        loader.require()
+        poison.require()
     number = rounds if rounds is not None else _default_rounds(tampering, poisoned)
     if tampering and number < 2:
         raise ConfigError("--tamper needs at least 2 rounds: an honest one first")

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_agg.backends.crypten import rules
+from secure_agg.backends.crypten.engine import loader
 from secure_agg.cli.demo.experiment import CLIP
 from secure_agg.fl.datasets import Federation
 from secure_agg.fl.fedavg import History, Model, Training, run_federated, weighted_mean
@@ -112,6 +113,15 @@ class Poisoning:
         return sum(array.size for array in self.histories[HONEST].model)
 
 
+def require() -> None:
+    """Refuse to start where what computes these functions is missing; imports nothing.
+
+    Raises:
+        ConfigError: names what is missing.
+    """
+    loader.require()
+
+
 def norm(update: Sequence[npt.NDArray[Any]]) -> float:
     """The L2 norm over all arrays."""
     return math.sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in update))
@@ -130,7 +140,7 @@ def scaled_to(update: Model, limit: float) -> Model:
 
 def slack(parameters: int) -> float:
     """What encoding may add to an update's norm: a step of the codec in each coordinate."""
-    return math.sqrt(parameters) * Policy.default(3, backend="crypten", clip=CLIP).step
+    return math.sqrt(parameters) * Policy.default(3, backend=BACKEND, clip=CLIP).step
 
 
 class Trainings:

@@ -23,7 +23,6 @@ from secure_agg.backends.contract import (
     SharedBackend,
     TrustStatement,
 )
-from secure_agg.protocol.agreement import SignedByOperators
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
@@ -44,7 +43,6 @@ class SplitBackend(SharedBackend):
         limits="for tests",
     )
     options = (HOLDERS,)
-    agreement = SignedByOperators()
 
     def seats(self, policy: Policy) -> Seats:
         """The option ``holders``; all are needed."""

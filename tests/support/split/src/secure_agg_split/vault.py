@@ -30,11 +30,11 @@ from secure_agg.backends.contract import (
     Said,
     TrustStatement,
     hidden_vector,
+    opened_sum,
 )
 from secure_agg.errors import BadInput, BadKey, MalformedMessage, Unattributed
-from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import Policy, RoundConfig
-from secure_agg.protocol.evidence import DECRYPT, Opened
+from secure_agg.protocol.evidence import DECRYPT
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, Wire, decode, encode, header_limit
 from secure_agg.protocol.session import Participants
 from zk.commitment import Commitment
@@ -98,11 +98,9 @@ class VaultAggregator(AggregatorSide):
             ring.add_into(self._sum, hidden_vector(message.bulk, phase=phase, culprit=name))
             self._ephemerals[name] = ephemeral
         elif phase == DECRYPT:
-            passed = decode(Opened, said.part, 16, phase=phase, culprit=name).passed
-            if len(message.bulk) != (4 * self._config.layout.total if passed else 0):
-                raise MalformedMessage("an opened sum of another size", phase=phase, culprit=name)
-            if passed:
-                self._outcome = Outcome(hidden_vector(message.bulk, phase=phase, culprit=name).copy(), vouched_by=name)
+            sums = opened_sum(self._config, said)
+            if sums is not None:
+                self._outcome = Outcome(sums, vouched_by=name)
 
     def outcome(self) -> Outcome:
         if self._outcome is None:
@@ -173,11 +171,11 @@ class VaultBackend(KeyedBackend):
         self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once
     ) -> ClientSide:
         """Masks under the certified key."""
-        return VaultClient(config, KeyPair.from_secret(derive("ephemeral")), _certificate(setup).public)
+        return VaultClient(config, KeyPair.from_secret(derive("ephemeral")), self.certificate(setup).public)
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:
         """Adds up."""
-        return VaultAggregator(config, _certificate(setup).names)
+        return VaultAggregator(config, self.certificate(setup).names)
 
     def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
         """One key."""
@@ -196,7 +194,3 @@ class VaultBackend(KeyedBackend):
             check_public(public)
         except KeyAgreementError as error:
             raise BadKey(str(error), phase=ADVERTISE) from error
-
-
-def _certificate(setup: bytes) -> KeyCertificate:
-    return decode(KeyCertificate, setup, len(setup), phase=ADVERTISE)
