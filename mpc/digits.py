@@ -46,7 +46,7 @@ def _pack(values: Vector, base: np.uint64, count: int, out: Words) -> None:
     for i in range(out.size):
         part = values[i * count : (i + 1) * count]
         word = np.uint64(0)
-        for k in range(part.size - 1, -1, -1):
+        for k in range(part.size - 1, -1, -1):  # Horner's rule, from the highest digit down
             word = word * base + np.uint64(part[k])
         out[i] = word
 
@@ -65,7 +65,7 @@ def _pack_residues(values: Vector, base: np.uint64, count: int, out: Vector) -> 
         part = values[i * count : (i + 1) * count]
         word = np.uint64(0)
         for k in range(part.size - 1, -1, -1):
-            word = (word * base + np.uint64(part[k])) % _P64
+            word = (word * base + np.uint64(part[k])) % _P64  # below p · 2^32 + 2^32, so nothing is lost before
         out[i] = np.uint32(word)
 
 
@@ -90,7 +90,7 @@ def _unpack(words: npt.NDArray[Any], base: np.uint64, count: int, out: Vector) -
         part = out[i * count : (i + 1) * count]
         word = np.uint64(words[i])
         for k in range(part.size):
-            rest = word // base
+            rest = word // base  # one division for both: the remainder follows from it
             part[k] = np.uint32(word - rest * base)
             word = rest
         if word and fault < 0:

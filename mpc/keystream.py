@@ -78,6 +78,7 @@ def _add_residues(words: Vector, total: Vector, negative: bool) -> int:
     added = 0
     for start in range(0, words.size, _STEP):
         part = words[start : start + _STEP]
+        # Five words in a million are skipped: nearly every piece has none, and is added without a branch.
         worst = np.uint32(0)
         for i in range(part.size):
             worst = max(worst, np.uint32(part[i] & _MASK31))

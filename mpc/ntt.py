@@ -67,7 +67,7 @@ def transform_lanes(blocks: npt.NDArray[np.uint32]) -> None:
     flat = blocks.reshape(N * LANES)  # one loop over butterflies and lanes: the compiler does short inner loops badly
     half = N * LANES // 2
     groups = 1
-    while groups < N:
+    while groups < N:  # nine stages: each halves the polynomials that are reduced, modulo X^half − ζ and X^half + ζ
         for g in range(groups):
             w = np.uint32(_TWIDDLES[groups + g])
             wq = np.uint64(_QUOTIENTS[groups + g])

@@ -34,14 +34,14 @@ def _plain_subtract(total: Vector, values: Vector) -> None:
 @compiled(or_else=_plain_add)
 def _add(total: Vector, values: Vector) -> None:
     for i in range(total.size):
-        s = np.uint32(total[i] + values[i])
-        total[i] = min(s, np.uint32(s - _P32))
+        s = np.uint32(total[i] + values[i])  # below 2p < 2^32
+        total[i] = min(s, np.uint32(s - _P32))  # without a branch: all of a vector register at once
 
 
 @compiled(or_else=_plain_subtract)
 def _subtract(total: Vector, values: Vector) -> None:
     for i in range(total.size):
-        s = np.uint32(total[i] - values[i])
+        s = np.uint32(total[i] - values[i])  # below zero it wraps to above 2^31, and p more is the smaller one
         total[i] = min(s, np.uint32(s + _P32))
 
 

@@ -72,7 +72,7 @@ def _evaluate(coefficients: Shares, points: Vector, out: Shares) -> None:
         for i in range(columns):
             out[j, i] = coefficients[degree, i]
         for c in range(degree - 1, -1, -1):
-            for i in range(columns):
+            for i in range(columns):  # innermost, as they lie side by side in memory
                 out[j, i] = np.uint32((np.uint64(out[j, i]) * x + np.uint64(coefficients[c, i])) % _P64)
 
 
@@ -84,16 +84,19 @@ def _weighted_sum(weights: Vector, shares: Shares) -> Vector:
     return (total % _P64).astype(np.uint32)
 
 
-def _lagrange_at_zero(points: Sequence[int]) -> Vector:
-    weights = []
+def lagrange(points: Sequence[int], at: int) -> tuple[int, ...]:
+    """Factors modulo p with which a polynomial's values at different ``points``, as many as it has coefficients, give
+    its value at ``at``.
+    """
+    factors = []
     for i, x in enumerate(points):
         numerator = denominator = 1
         for j, other in enumerate(points):
             if j != i:
-                numerator = numerator * other % P
-                denominator = denominator * (other - x) % P
-        weights.append(numerator * pow(denominator, -1, P) % P)
-    return np.array(weights, dtype=np.uint32)
+                numerator = numerator * (at - other) % P
+                denominator = denominator * (x - other) % P
+        factors.append(numerator * pow(denominator, -1, P) % P)
+    return tuple(factors)
 
 
 def _check_points(points: Sequence[int]) -> None:
@@ -145,5 +148,5 @@ def combine(points: Sequence[int], shares: Shares) -> list[bytes]:
     _check_points(points)
     if shares.ndim != 3 or shares.shape[0] != len(points) or shares.shape[2] != LIMBS or not len(points):
         raise ShareError(f"shares of shape {shares.shape} do not fit {len(points)} holders")
-    out = _weighted_sum(_lagrange_at_zero(points), shares.reshape(len(points), -1))
+    out = _weighted_sum(np.array(lagrange(points, 0), dtype=np.uint32), shares.reshape(len(points), -1))
     return [_from_limbs(limbs, index) for index, limbs in enumerate(out.reshape(-1, LIMBS))]

@@ -23,6 +23,7 @@ from mpc import parallel
 from mpc.kernels.compiled import compiled
 from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import P, Vector, add_into, subtract_from
+from mpc.shamir import lagrange
 
 _P64 = np.uint64(P)
 MAX_PARTIES = 16
@@ -36,7 +37,7 @@ def _plain_add_scaled(total: Vector, values: Vector, factor: int) -> None:
 def _add_scaled(total: Vector, values: Vector, factor: int) -> None:
     c = np.uint64(factor)
     for i in range(total.size):
-        total[i] = np.uint32((np.uint64(total[i]) + c * np.uint64(values[i])) % _P64)
+        total[i] = np.uint32((np.uint64(total[i]) + c * np.uint64(values[i])) % _P64)  # below p² + p < 2^62 before
 
 
 def add_scaled(total: Vector, values: Vector, factor: int) -> None:
@@ -80,7 +81,7 @@ class Scheme:
         self._check(parties, self.threshold)
         if self.additive:
             return (1,) * self.parties
-        return _lagrange([i + 1 for i in parties], 0)
+        return lagrange([i + 1 for i in parties], 0)
 
     def factors(self, party: int, free: Sequence[int]) -> tuple[int, tuple[int, ...]]:
         """A long share as a combination of the vector and the free shares.
@@ -91,7 +92,7 @@ class Scheme:
         self._check([party, *free], self.threshold)
         if self.additive:
             return 1, (P - 1,) * len(free)
-        first, *others = _lagrange([0, *(i + 1 for i in free)], party + 1)
+        first, *others = lagrange([0, *(i + 1 for i in free)], party + 1)
         return first, tuple(others)
 
     def implied(self, party: int, parties: Sequence[int]) -> tuple[int, ...]:
@@ -104,24 +105,11 @@ class Scheme:
         if self.additive:
             raise ValueError("no additive share follows from others")
         self._check(parties, self.threshold)
-        return _lagrange([i + 1 for i in parties], party + 1)
+        return lagrange([i + 1 for i in parties], party + 1)
 
     def _check(self, parties: Sequence[int], count: int) -> None:
         if len(set(parties)) != count or len(parties) != count or not all(0 <= i < self.parties for i in parties):
             raise ValueError(f"parties {list(parties)} are not {count} different ones of {self.parties}")
-
-
-def _lagrange(points: Sequence[int], at: int) -> tuple[int, ...]:
-    """Factors with which a polynomial's values at ``points`` give its value at ``at``."""
-    factors = []
-    for i, x in enumerate(points):
-        numerator = denominator = 1
-        for j, other in enumerate(points):
-            if j != i:
-                numerator = numerator * (at - other) % P
-                denominator = denominator * (x - other) % P
-        factors.append(numerator * pow(denominator, -1, P) % P)
-    return tuple(factors)
 
 
 def expand(key: bytes, length: int, added: Sequence[tuple[Vector, int]] = (), *, out: Vector | None = None) -> Vector:

@@ -77,6 +77,8 @@ def check(statement: AggregateStatement) -> Commitment:
             n · top, or a relation that does not hold.
     """
     parameters, n = statement.parameters, len(statement.commitments)
+    # That only one sum opens the commitments is an estimate for so many clients, so many columns and entries so small:
+    # all of that is checked before the relation itself.
     if not 1 <= n <= parameters.clients:
         raise AggregateError(f"{n} commitments, outside [1, {parameters.clients}]")
     if any(item.rank != parameters.rank for item in statement.commitments):

@@ -118,6 +118,7 @@ def _accumulate(
         row = matrix[r * N * LANES : (r + 1) * N * LANES]
         total = sums[r].reshape(N * LANES)
         for i in range(N * LANES):
+            # Below p · 2^32 + p² < 2^64; taking p · 2^32 off wraps to something huge where there is less than that.
             z = total[i] + np.uint64(values[i]) * np.uint64(row[i])
             total[i] = min(z, z - _REDUCE)
 

@@ -95,7 +95,8 @@ def measure(clients: Sequence[int] = CLIENTS) -> Measured:
     """Anchor a real round for each number of clients, challenge two of its entries, answer one and lose the other."""
     from eth_account import Account
 
-    from secure_agg.ledger.evm.registry import Registry, Terms
+    from secure_agg.ledger.evm.reader import Terms
+    from secure_agg.ledger.evm.registry import Registry
 
     tester, web3 = in_process_chain()
     account = Account.from_key(_FOUNDER)

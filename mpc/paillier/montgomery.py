@@ -99,6 +99,7 @@ def _multiply(a: Limbs, b: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, ou
     for j in range(limbs):
         t[j] = _ZERO
     top = _ZERO
+    # t = (a₀·b₀ + m·n) / R, a word of b₀ at a time: q makes the lowest word zero, and all others move down by one.
     for i in range(limbs):
         low, carry_a = _multiply_add(a0[0], b0[i], t[0], _ZERO)
         q = np.uint64(low * inverse)
@@ -114,6 +115,7 @@ def _multiply(a: Limbs, b: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, ou
         top = _subtract(t, top, n)
         extra += _ONE
 
+    # The second digit likewise, with two products in one pass. Its quotient is not needed by anybody.
     u = out[1]
     for j in range(limbs):
         u[j] = start[j]
@@ -131,7 +133,7 @@ def _multiply(a: Limbs, b: Limbs, n: Limbs, inverse: np.uint64, start: Limbs, ou
         low, high = _multiply_add(_ONE, carry_a, carry_b, carry_n)
         u[limbs - 1], more = _multiply_add(_ONE, low, top, _ZERO)
         top = np.uint64(high + more)
-    for j in range(limbs):
+    for j in range(limbs):  # what the first digit had too much of n
         u[j], extra = _multiply_add(_ONE, u[j], extra, _ZERO)
     top += extra
     while not _is_below(u, top, n):

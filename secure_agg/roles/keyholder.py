@@ -120,6 +120,8 @@ class KeyHolder:
                 raise WrongContext("the request is bound to another session", phase=DECRYPT, culprit=sender)
             self._check_key(config)
             self._opener.check(participants, asked.backend, message.bulk)
+        # Durable before anything is decrypted, and of the round, not of the attempt: two openings of overlapping sets
+        # would show the difference between them.
         self._store.claim((self.identity.name, config.task, config.round), "the sum", phase=DECRYPT)
         body, bulk = self._open(config, participants, asked.backend, message.bulk)
         return write(self.identity, participants.session.sid, DECRYPT, sender, body, bulk)
@@ -128,6 +130,7 @@ class KeyHolder:
         ours = (self.certificate.backend, self.certificate.task, setup_digest(self.certificate.to_bytes()))
         if (config.policy.backend, config.task, config.setup) != ours:
             raise PolicyViolation("the round is for another encryption key, backend or task", phase=DECRYPT)
+        # Noted at the key's first round: a holder may be started again with another certificate for the same key.
         if self._store.put(self._key_scope(), "task", config.task.encode()) != config.task.encode():
             raise PolicyViolation("this key serves another task", phase=DECRYPT)
         if self.failures >= MAX_FAILURES or self._store.get(self._key_scope(), "retired") is not None:

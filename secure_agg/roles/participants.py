@@ -59,6 +59,8 @@ def open_session(
     if len(names) < least:
         raise TooFewClients(f"{len(names)} clients advertised, {least} are needed", phase=ADVERTISE)
     bodies = {item.name: check_advertisement(config, cohort, item) for item in advertisements}
+    # Whoever copies another's hash could later copy the opening, and count that client's update twice. Which of the two
+    # has copied nobody can tell, so none is named.
     owners: dict[bytes, str] = {}
     for name, body in bodies.items():
         if owners.setdefault(body.commitment_hash, name) != name:
@@ -117,6 +119,7 @@ def check_participants(
     least = rule.least(session)
     if len(names) < least:
         raise TooFewClients(f"{len(names)} clients took part, {least} are needed")
+    # Two equal commitments under different nonces pass as different hashes: only now it shows.
     commitments: dict[Commitment, str] = {}
     for opening in openings:
         opened = open_commitment(session, opening.name, opening.commitment, opening.nonce)

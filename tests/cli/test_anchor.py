@@ -96,6 +96,52 @@ def test_a_struck_round_fails_verification(run: Run, chain: Chain, ledger: Path,
     assert (failed.code, "struck" in failed.err) == (exits.VERIFICATION_FAILED, True)
 
 
+def test_challenges_are_answered_and_bonds_paid_out(run: Run, chain: Chain, ledger: Path, key_file: Path) -> None:
+    options = ("--deploy", "--key-file", key_file, "--bond", 5, "--window", 1000, "--response", 100, "--round", 0)
+    contract = run("ledger", "anchor", ledger, "--rpc", URL, *options, "--json").document["contract"]
+    dispute = ("ledger", "dispute", evidence_of(ledger, 0), "--rpc", URL, "--contract", contract, "--json")
+    trusted = run(*dispute, "--trust", f"{ledger}.trust.json")
+    assert trusted.code == exits.OK, trusted.err
+    assert (trusted.document["fault"], trusted.document["open"], trusted.document["owed"]) == (None, [], None)
+    paid = (*dispute, "--key-file", key_file, "--act")
+    nothing = run(*paid, "challenge")
+    assert (nothing.code, "stands a challenge" in nothing.err) == (exits.PROTOCOL_ABORT, True)
+    early = run(*paid, "release")
+    assert (early.code, early.out) == (exits.PROTOCOL_ABORT, "")
+
+    assert run(*paid, "challenge", "--participant", 1).document["sent"] == ["challenge 1"]
+    assert run(*dispute).document["open"] == [1]
+    answered = run(*paid, "answer").document
+    assert (answered["sent"], answered["open"], answered["owed"]) == (["answer 1"], [], 5)
+    chain.advance(2000)
+    released = run(*paid, "release").document
+    assert (released["released"], released["owed"]) == (True, 10)
+    assert run(*paid, "withdraw").document["owed"] == 0
+
+
+def test_what_is_not_answered_in_time_is_struck(run: Run, chain: Chain, ledger: Path, key_file: Path) -> None:
+    options = ("--deploy", "--key-file", key_file, "--bond", 5, "--window", 1000, "--response", 100, "--round", 0)
+    contract = run("ledger", "anchor", ledger, "--rpc", URL, *options, "--json").document["contract"]
+    dispute = ("ledger", "dispute", evidence_of(ledger, 0), "--rpc", URL, "--contract", contract)
+    assert run(*dispute).out.startswith("stands: ")
+    paid = (*dispute, "--key-file", key_file, "--act")
+    assert run(*paid, "challenge", "--participant", 2).code == exits.OK
+    assert run(*paid, "settle").code == exits.PROTOCOL_ABORT
+    chain.advance(200)
+    settled = run(*paid, "settle")
+    assert settled.code == exits.OK, settled.err
+    assert settled.out.startswith("struck: ")
+    assert "settle 2" in settled.out
+
+
+def test_a_dispute_is_about_a_registered_round(run: Run, chain: Chain, ledger: Path, key_file: Path) -> None:
+    contract = run("ledger", "anchor", ledger, "--rpc", URL, "--deploy", "--key-file", key_file, "--json").document[
+        "contract"
+    ]
+    absent = run("ledger", "dispute", evidence_of(ledger, 0), "--rpc", URL, "--contract", contract)
+    assert (absent.code, "is not registered" in absent.err) == (exits.VERIFICATION_FAILED, True)
+
+
 def test_a_time_that_no_clock_shows_is_shown_as_a_number() -> None:
     """A node, or a contract whose storage was written by somebody's own constructor, may hold anything."""
     found = {"contract": "0x12", "closes": 2**200, "final": False, "open": 0, "chain": 1, "publisher": "0x34"}

@@ -135,11 +135,11 @@ def operators() -> None:
 
 def evm() -> None:
     """Commitments on the curve, and the contract's client."""
-    from secure_agg.ledger.evm import registry
+    from secure_agg.ledger.evm import reader
     from zk import kzg
 
     check(len(kzg.powers()) == kzg.MAX_COEFFICIENTS, "powers of tau are missing")
-    check("abi" in registry.artifact(), "the contract is missing")
+    check("abi" in reader.artifact(), "the contract is missing")
 
 
 def flower() -> None:

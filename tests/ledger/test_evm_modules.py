@@ -21,7 +21,8 @@ from mpc.ntt import N
 from mpc.ring import P
 from secure_agg.ledger.evm import compile as compiling
 from secure_agg.ledger.evm import statement
-from secure_agg.ledger.evm.registry import artifact, record_fields
+from secure_agg.ledger.evm.reader import artifact
+from secure_agg.ledger.evm.registry import record_fields
 from secure_agg.protocol.evidence import RoundRecord
 from zk import kzg, merkle
 

@@ -35,7 +35,7 @@ from web3 import Web3
 import secure_agg
 from benchmarks.ledger import gas as ledger_gas
 from secure_agg.errors import ConfigError, LedgerError, VerificationError
-from secure_agg.ledger.evm import registry as client
+from secure_agg.ledger.evm import reader as client
 from secure_agg.ledger.evm.node import connect
 from secure_agg.ledger.evm.registration import AnchoredRound
 from secure_agg.ledger.evm.registry import Registry

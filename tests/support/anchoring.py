@@ -17,8 +17,9 @@ from web3 import Web3
 
 from mpc.ring import P
 from secure_agg.errors import LedgerRefused
+from secure_agg.ledger.evm.reader import Terms
 from secure_agg.ledger.evm.registration import AnchoredRound, Participant
-from secure_agg.ledger.evm.registry import Registry, Terms, record_fields
+from secure_agg.ledger.evm.registry import Registry, record_fields
 from secure_agg.ledger.evm.statement import Entry, add_packed, decode_commitment, member_leaf
 from zk import kzg, merkle
 from zk.transcript import digest

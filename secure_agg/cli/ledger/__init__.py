@@ -2,7 +2,7 @@
 
 * ``ledger``: the group, and the commands that only look.
 * ``audit``, ``fsck``, ``publish``, ``anchor``: a command each. ``receipts``: what is handed to offline verifiers.
-* ``exclusion``: what a kept receipt of an input shows.
+* ``exclusion``: what a kept receipt of an input shows. ``dispute``: challenges and answers on a chain.
 * ``rounds``: which round of a ledger a command is about.
 * ``witnesses``: being a witness, asking some, and proofs of two histories.
 """

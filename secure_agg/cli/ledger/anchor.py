@@ -24,7 +24,7 @@ from secure_agg.ledger.log import Ledger
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
-    from secure_agg.ledger.evm.registry import OnChain, Registry
+    from secure_agg.ledger.evm.reader import OnChain, RegistryReader
     from secure_agg.protocol.evidence import Evidence
     from secure_agg.roles.auditor import Verified
     from secure_agg.roles.trust import Trust
@@ -32,6 +32,15 @@ if TYPE_CHECKING:
 KEY_VARIABLE: Final = "SECURE_AGG_CHAIN_KEY"
 _DAY: Final = 86400
 
+RpcOption = Annotated[str, typer.Option("--rpc", metavar="URL", help="JSON-RPC endpoint of the chain.")]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        metavar="FILE",
+        help=f"Private key of the account that pays, in hexadecimal; or set {KEY_VARIABLE}.",
+    ),
+]
 ContractOption = Annotated[
     str | None, typer.Option("--contract", metavar="ADDRESS", help="Of the registry, as its publisher has told you.")
 ]
@@ -39,15 +48,10 @@ ContractOption = Annotated[
 
 def anchor_ledger(
     ledger: LedgerArgument,
-    rpc: Annotated[str, typer.Option("--rpc", metavar="URL", help="JSON-RPC endpoint of the chain.")],
+    rpc: RpcOption,
     contract: ContractOption = None,
     deploy: Annotated[bool, typer.Option("--deploy", help="Deploy a new contract for this ledger first.")] = False,
-    key_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help=f"Private key of the publishing account, in hexadecimal; or set {KEY_VARIABLE}."
-        ),
-    ] = None,
+    key_file: KeyFileOption = None,
     number: Annotated[int | None, typer.Option("--round", metavar="N", help="Register this round, too.")] = None,
     task: TaskOption = None,
     window: Annotated[
@@ -69,9 +73,10 @@ def anchor_ledger(
         raise ConfigError("pass --contract ADDRESS, or --deploy to make a new contract")
     extras.require("evm")
     from secure_agg.ledger.evm.node import connect
-    from secure_agg.ledger.evm.registry import Registry, Terms
+    from secure_agg.ledger.evm.reader import Terms
+    from secure_agg.ledger.evm.registry import Registry
 
-    account = _account(key_file)
+    payer = account(key_file)
     with Ledger(ledger, read_only=True) as log, progress() as bar:
         if number is not None:
             task = only_task(log) if task is None else task
@@ -80,10 +85,10 @@ def anchor_ledger(
         web3 = connect(rpc)
         if contract is None:
             bar.update(line, note="deploying")
-            registry = Registry.deploy(web3, account, Terms(account.address, log.log_public, window, response, bond))
+            registry = Registry.deploy(web3, payer, Terms(payer.address, log.log_public, window, response, bond))
             bar.say(f"deployed at {registry.address}")  # whatever happens next
         else:
-            registry = Registry(web3, contract, account)
+            registry = Registry(web3, contract, payer)
         bar.update(line, advance=1, note="checkpoint")
         size = registry.store_checkpoint(log)
         bar.update(line, advance=1, note="registration")
@@ -123,10 +128,10 @@ def check_chain(evidence: Evidence, verified: Verified, trust: Trust | None, url
     """
     extras.require("evm")
     from secure_agg.ledger.evm.node import connect
+    from secure_agg.ledger.evm.reader import RegistryReader
     from secure_agg.ledger.evm.registration import AnchoredRound
-    from secure_agg.ledger.evm.registry import Registry
 
-    registry = Registry(connect(url), contract)
+    registry = RegistryReader(connect(url), contract)
     if trust is not None and trust.log is not None and trust.log != registry.terms.log_key:
         raise TrustError(f"the contract at {contract} is of another log than the pinned one")
     return _chain_document(registry, registry.verify_chain(AnchoredRound.of_verified(evidence, verified)))
@@ -146,7 +151,7 @@ def chain_fields(found: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _chain_document(registry: Registry, found: OnChain) -> dict[str, Any]:
+def _chain_document(registry: RegistryReader, found: OnChain) -> dict[str, Any]:
     return {
         "contract": registry.address,
         "chain": registry.domain.chain,
@@ -161,7 +166,7 @@ def _chain_document(registry: Registry, found: OnChain) -> dict[str, Any]:
     }
 
 
-def _account(key_file: Path | None) -> LocalAccount:
+def account(key_file: Path | None) -> LocalAccount:
     """The account that pays, from a file or the environment: a key on a command line is seen by everybody.
 
     Raises:
@@ -191,11 +196,11 @@ def _account(key_file: Path | None) -> LocalAccount:
     if len(data) != 32 or not any(data):
         raise ConfigError(f"{where} holds no private key: 64 hexadecimal digits are expected")
     try:
-        account: LocalAccount = Account.from_key(data)
+        made: LocalAccount = Account.from_key(data)
     except Exception:
         # Whatever eth_account says of a key, it is not repeated.
         raise ConfigError(f"{where} holds no private key of the curve secp256k1") from None
-    return account
+    return made
 
 
 def require_both(chain: str | None, contract: str | None) -> None:

@@ -9,6 +9,7 @@ from secure_agg.cli.documents import record_document, round_document, round_fiel
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.ledger.anchor import anchor_ledger
 from secure_agg.cli.ledger.audit import audit_ledger
+from secure_agg.cli.ledger.dispute import dispute_round
 from secure_agg.cli.ledger.exclusion import show_exclusion
 from secure_agg.cli.ledger.fsck import fsck_ledger
 from secure_agg.cli.ledger.publish import export_ledger
@@ -59,6 +60,14 @@ app.command(
     "anchor",
     epilog=epilog("secure-agg ledger anchor rounds.db --rpc http://127.0.0.1:8545 --deploy --key-file chain.key"),
 )(anchor_ledger)
+
+app.command(
+    "dispute",
+    epilog=epilog(
+        "secure-agg ledger dispute round.evidence --rpc http://127.0.0.1:8545 --contract 0x…",
+        "secure-agg ledger dispute round.evidence --rpc URL --contract 0x… --act answer --key-file chain.key",
+    ),
+)(dispute_round)
 
 
 @app.command("list", epilog=epilog("secure-agg ledger list rounds.db"))

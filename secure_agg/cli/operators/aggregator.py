@@ -8,19 +8,6 @@ import typer
 
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.operators import operating
-from secure_agg.cli.operators.operating import (
-    CoordinatorOption,
-    FolderArgument,
-    IdentityOption,
-    LimitOption,
-    ListenOption,
-    NameArgument,
-    OutOption,
-    PassphraseOption,
-    StoreOption,
-    TrustOption,
-    UntilEofOption,
-)
 from secure_agg.cli.output import JsonOption
 from secure_agg.transport.share_holders import build_share_holder
 
@@ -39,13 +26,13 @@ app = typer.Typer(
     ),
 )
 def init(
-    name: NameArgument,
-    out: OutOption,
-    identity: IdentityOption = None,
+    name: operating.NameArgument,
+    out: operating.OutOption,
+    identity: operating.IdentityOption = None,
     coordinator: Annotated[
         bool, typer.Option("--coordinator", help="Of the aggregator that asks the others: it holds no shares.")
     ] = False,
-    passphrase: PassphraseOption = None,
+    passphrase: operating.PassphraseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make an operator's keys: identity, TLS, and the channel that clients seal shares to.
@@ -65,14 +52,14 @@ def init(
     ),
 )
 def serve(
-    folder: FolderArgument,
-    trust: TrustOption,
-    coordinator: CoordinatorOption,
-    listen: ListenOption,
-    store: StoreOption = None,
-    passphrase: PassphraseOption = None,
-    limit: LimitOption = None,
-    until_eof: UntilEofOption = False,
+    folder: operating.FolderArgument,
+    trust: operating.TrustOption,
+    coordinator: operating.CoordinatorOption,
+    listen: operating.ListenOption,
+    store: operating.StoreOption = None,
+    passphrase: operating.PassphraseOption = None,
+    limit: operating.LimitOption = None,
+    until_eof: operating.UntilEofOption = False,
 ) -> None:
     """Hold shares and answer the coordinator, until SIGTERM.
 

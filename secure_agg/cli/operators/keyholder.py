@@ -12,19 +12,6 @@ from rich.console import Console
 from secure_agg import files
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.operators import operating
-from secure_agg.cli.operators.operating import (
-    CoordinatorOption,
-    FolderArgument,
-    IdentityOption,
-    LimitOption,
-    ListenOption,
-    NameArgument,
-    OutOption,
-    PassphraseOption,
-    StoreOption,
-    TrustOption,
-    UntilEofOption,
-)
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.local import keystore
@@ -95,10 +82,10 @@ def init(
 
 @app.command("keys", epilog=epilog("secure-agg keyholder keys keyholder-1 --out keyholder-1"))
 def keys(
-    name: NameArgument,
-    out: OutOption,
-    identity: IdentityOption = None,
-    passphrase: PassphraseOption = None,
+    name: operating.NameArgument,
+    out: operating.OutOption,
+    identity: operating.IdentityOption = None,
+    passphrase: operating.PassphraseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the keys that a key holder is reached under: its identity and its TLS key.
@@ -117,16 +104,16 @@ def keys(
     ),
 )
 def serve(
-    folder: FolderArgument,
+    folder: operating.FolderArgument,
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Its file of the encryption key, from 'init'.")],
     certificate: Annotated[Path, typer.Option("--certificate", metavar="FILE", help="Of that key, from 'init'.")],
-    trust: TrustOption,
-    coordinator: CoordinatorOption,
-    listen: ListenOption,
-    store: StoreOption = None,
-    passphrase: PassphraseOption = None,
-    limit: LimitOption = None,
-    until_eof: UntilEofOption = False,
+    trust: operating.TrustOption,
+    coordinator: operating.CoordinatorOption,
+    listen: operating.ListenOption,
+    store: operating.StoreOption = None,
+    passphrase: operating.PassphraseOption = None,
+    limit: operating.LimitOption = None,
+    until_eof: operating.UntilEofOption = False,
 ) -> None:
     """Open one checked sum for each round that the coordinator asks for, until SIGTERM.
 

@@ -2,6 +2,6 @@
 
 * ``statement``: what contract and verifiers share: packing, entries, points of evaluation.
 * ``registration``: what the contract is given, made from a round's evidence.
-* ``registry``: the contract's client; ``node``: the chain it speaks to.
+* ``reader``: what the contract holds, beside the evidence. ``registry``: its client. ``node``: the chain they speak to.
 * ``registry.vy`` and the modules beside it: the contract; ``registry.json``: compiled, by ``compile``.
 """
