@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -178,14 +177,10 @@ class Ledger(LedgerReader):
         """
         self._key()
         auditor = Auditor(self.trust, self._claims if claims is None else claims)
-        contents = [evidence.to_bytes() for evidence in rounds]
         known = [None] * len(rounds) if beacons is None else beacons
-        verified = [
-            auditor.verify(evidence, beacon=beacon, digest=hashlib.sha256(content).digest())
-            for evidence, beacon, content in zip(rounds, known, contents, strict=True)
-        ]
+        verified = [auditor.verify(evidence, beacon=beacon) for evidence, beacon in zip(rounds, known, strict=True)]
         receipts = self._append_records(
-            [(found.record, content) for found, content in zip(verified, contents, strict=True)]
+            [(found.record, evidence.to_bytes()) for found, evidence in zip(verified, rounds, strict=True)]
         )
         return tuple(Appended(receipt, found) for receipt, found in zip(receipts, verified, strict=True))
 

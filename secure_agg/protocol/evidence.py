@@ -292,8 +292,11 @@ class Evidence:
         return encoded
 
     @staticmethod
-    def from_bytes(data: bytes | memoryview) -> Evidence:
+    def from_bytes(data: bytes | memoryview, *, digest: bytes | None = None) -> Evidence:
         """Decode strictly; check nothing else. The evidence keeps ``data``, and its sums are a view of it.
+
+        Args:
+            digest: SHA-256 of ``data``, where it has been computed already.
 
         Raises:
             VerificationError: not a canonical bundle of a known version, or of another size than its configuration
@@ -330,6 +333,8 @@ class Evidence:
         except MalformedMessage as error:
             raise VerificationError(f"this is no evidence: {error}") from error
         evidence.__dict__["_encoded"] = data  # in canonical form, as has been checked
+        if digest is not None:
+            evidence.__dict__["_digest"] = digest
         return evidence
 
     def digest(self) -> bytes:

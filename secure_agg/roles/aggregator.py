@@ -394,4 +394,4 @@ class Aggregator:
         """
         if self.evidence is None:
             raise LocalProtocolError("there is no result yet", phase=self.state)
-        return self._asking.results(self._joined(), self.evidence.to_bytes())
+        return self._asking.results(self._joined(), self.evidence)

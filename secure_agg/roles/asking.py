@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from secure_agg.backends.contract import AggregatorSide, Phase, PhaseKind
 from secure_agg.protocol.agreement import Ballot
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.evidence import CohortMember, OpeningRequest
+from secure_agg.protocol.evidence import CohortMember, Evidence, OpeningRequest
 from secure_agg.protocol.identity import Identity, Roster, in_id_order
 from secure_agg.protocol.messages import (
     RESULT,
@@ -158,9 +157,9 @@ class Asking:
         """The cohort, as evidence holds it."""
         return tuple(CohortMember(name, key) for name, key in self._cohort.items())
 
-    def results(self, session: Session, data: bytes) -> Sequence[Envelope]:
+    def results(self, session: Session, evidence: Evidence) -> Sequence[Envelope]:
         """The result for every member of the cohort, made one at a time: each is as large as the model."""
-        digest = hashlib.sha256(data).digest()
+        data, digest = evidence.to_bytes(), evidence.digest()
 
         def make(name: str) -> Envelope:
             return Envelope(name, write(self._identity, session.sid, RESULT, name, b"", data, digest))

@@ -162,12 +162,11 @@ class Auditor:
         self.trust = trust
         self._claims = None if claims is None else check_claims(claims)
 
-    def verify(self, evidence: Evidence, *, beacon: bytes | None = None, digest: bytes | None = None) -> Verified:
+    def verify(self, evidence: Evidence, *, beacon: bytes | None = None) -> Verified:
         """Check everything about a round that can be checked from public data.
 
         Args:
             beacon: the public randomness that drew the cohort, as the verifier knows it.
-            digest: ``evidence.digest()``, 32 bytes, from a caller who has encoded it; else it is encoded here.
 
         Raises:
             TrustError: the evidence contradicts what is pinned.
@@ -228,7 +227,7 @@ class Auditor:
             start_model=config.start_model,
             result_model=evidence.result_model,
             previous_record=config.previous_record,
-            evidence=evidence.digest() if digest is None else digest,
+            evidence=evidence.digest(),
         )
         names = evidence.participants
         opened = {name: item.to_bytes() for name, item in zip(names, participants.commitments, strict=True)}

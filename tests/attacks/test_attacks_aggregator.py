@@ -529,7 +529,7 @@ def test_an_exclusion_after_acceptance_can_be_shown() -> None:
     tape.answer_all(but=("c004",))
     response = tape.answer("c004")
     accepted = Acceptance("c004", tape.aggregator.session.commitment_hashes["c004"], header_of(response).bulk_digest)
-    receipt = tape.aggregator._request("c004", "receipt", encode(accepted)).data
+    receipt = tape.aggregator._asking.message("c004", "receipt", encode(accepted)).data
     tape.client("c004").receive(receipt)
     tape.local.silent = {"c004": "consistency"}
     tape.advance()
@@ -549,7 +549,7 @@ def test_an_exclusion_after_acceptance_can_be_shown() -> None:
 
 def test_a_receipt_for_another_input_is_refused() -> None:
     tape = Tape.start(Federation(5)).until("consistency")
-    other = tape.aggregator._request("c000", "receipt", encode(Acceptance("c000", bytes(32), bytes(32)))).data
+    other = tape.aggregator._asking.message("c000", "receipt", encode(Acceptance("c000", bytes(32), bytes(32)))).data
     with pytest.raises(PolicyViolation):
         tape.client("c000").receive(other)
 

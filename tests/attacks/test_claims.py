@@ -192,7 +192,7 @@ def test_the_pins_of_aggregate_say_what_its_options_asked_for(world: World, tmp_
         members = {name: secure_agg.Identity.generate(name) for name in CLIENTS}
         roster = secure_agg.Roster({name: member.public for name, member in members.items()})
         kept = secure_agg.protocol.identity.KeyDirectory(ledger.keys)
-        operators = {name: kept.get("operator", name).public for name in secure_agg.local.rounds.OPERATORS}
+        operators = {name: kept.get("operator", name).public for name in secure_agg.local.staff.OPERATORS}
         ledger.pin("mine", TaskTrust(roster, policy), secure_agg.Roster(operators))
         with pytest.raises(ClaimRefused):  # a pin that was there before is not widened by options
             secure_agg.aggregate(

@@ -38,8 +38,8 @@ from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import RESULT, encode, write
-from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
+from secure_agg.roles.task import Task
 
 
 @pytest.fixture
@@ -54,24 +54,14 @@ def other_model() -> list[np.ndarray]:
 
 def configured(world: World, at: Model, **changes: Any) -> RoundConfig:
     """A configuration that a server may send: attempt 0 of round 0, from this model."""
-    config = RoundConfig.create(
-        task="task",
-        round=0,
-        attempt=0,
-        policy=world.policy,
-        cohort=world.server.trust.cohort("task"),
-        shapes=round_shapes(world.policy, at, trains=True),
-        base_model=model_digest(at),
-        operators=world.server.trust.operators,
-        log_key=world.server.trust.log or b"",
-    )
+    shapes = round_shapes(world.policy, at, trains=True)
+    config = Task("task", world.server.trust).next_round(shapes, base_model=model_digest(at))
     return msgspec.structs.replace(config, **changes)
 
 
 def invitation(world: World, config: RoundConfig, name: str = "north") -> bytes:
     """The payload with which a server asks for this round."""
-    trust = world.server.trust
-    aggregator = Aggregator(world.server.identity, config, trust.cohort("task"), operators=trust.operators)
+    aggregator = Task("task", world.server.trust).lead(world.server.identity, config)
     request = next(item.data for item in aggregator.start() if item.recipient == name)
     return Parcel(parcels.JOIN, (request, b"", b"")).to_bytes()
 

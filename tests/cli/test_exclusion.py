@@ -41,7 +41,7 @@ def dropped_by_the_aggregator() -> Tape:
     tape.answer_all(but=(OUT,))
     response = tape.answer(OUT)
     accepted = Acceptance(OUT, tape.aggregator.session.commitment_hashes[OUT], header_of(response).bulk_digest)
-    tape.client(OUT).receive(tape.aggregator._request(OUT, "receipt", encode(accepted)).data)
+    tape.client(OUT).receive(tape.aggregator._asking.message(OUT, "receipt", encode(accepted)).data)
     tape.local.silent = {OUT: "consistency"}
     return tape
 

@@ -20,12 +20,12 @@ from secure_agg.cli import exits
 from secure_agg.local import keystore
 from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
-from secure_agg.protocol.config import Option, Policy, RoundConfig
+from secure_agg.protocol.config import Option, Policy
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import decode
-from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.keyholder import KeyHolder
+from secure_agg.roles.task import Task
 from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.transport import keyfile
 from secure_agg.transport.credentials import OperatorCard
@@ -89,22 +89,9 @@ class Place:
             words = keystore.read_passphrase(self.passphrase(name))
             opener = keystore.load(Path(path), self.policy, task="task", holder=name, passphrase=words)
             holders[name] = KeyHolder(self.operators[name], self.trust, opener, certificate)
-        config = RoundConfig.create(
-            task="task",
-            round=3,
-            policy=self.policy,
-            cohort=self.trust.cohort("task"),
-            shapes=((PARAMETERS - 4,), (2, 2)),
-            operators=self.trust.operators,
-            setup=setup_digest(setup),
-        )
-        aggregator = Aggregator(
-            self.operators["aggregator"],
-            config,
-            self.trust.cohort("task"),
-            operators=self.trust.operators,
-            setup=setup,
-        )
+        task, shapes = Task("task", self.trust), ((PARAMETERS - 4,), (2, 2))
+        config = task.next_round(shapes, number=3, setup=setup_digest(setup))
+        aggregator = task.lead(self.operators["aggregator"], config, setup)
         clients = {name: Client(identity, self.trust) for name, identity in self.clients.items()}
         updates = {name: [np.ones(PARAMETERS - 4), np.ones((2, 2))] for name in CLIENTS}
         return LocalRound(aggregator, clients, updates, holders=holders).run().participants

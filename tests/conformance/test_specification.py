@@ -32,11 +32,11 @@ from support.federation import Federation, identity
 import secure_agg
 from secure_agg.errors import SecureAggError
 from secure_agg.local.rounds import LocalRound
-from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.config import Policy
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import ADVERTISE, Envelope
-from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
+from secure_agg.roles.task import Task
 from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.tlog.note import VerifierKey
 from secure_agg.tlog.receipt import Receipt
@@ -174,18 +174,11 @@ def test_a_drawn_cohort_takes_the_verifier_s_own_beacon() -> None:
     operator = identity("aggregator")
     trust = Trust({"task": TaskTrust(roster, policy)}, Roster({operator.name: operator.public}))
     cohort = trust.cohort("task", _Informed.beacon)
-    config = RoundConfig.create(
-        task="task",
-        round=0,
-        policy=policy,
-        cohort=cohort,
-        shapes=((3,),),
-        beacon=_Informed.beacon,
-        operators=trust.operators,
-    )
+    task = Task("task", trust)
+    aggregator = task.lead(operator, task.next_round(((3,),), beacon=_Informed.beacon))
     clients = {name: Client(identity(name), trust) for name in cohort}
     updates = {name: [np.full(3, 0.25)] for name in cohort}
-    evidence = _Informed(Aggregator(operator, config, cohort), clients, updates).run().to_bytes()
+    evidence = _Informed(aggregator, clients, updates).run().to_bytes()
     assert verdict(evidence) is not None
     assert verdict(evidence, trust.to_json(), _Informed.beacon) is not None
     assert verdict(evidence, trust.to_json(), b"another") is None

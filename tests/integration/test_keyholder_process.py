@@ -15,12 +15,12 @@ from secure_agg.plugins.core.training import round_shapes
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import ServerHome
-from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.config import Policy
 from secure_agg.protocol.evidence import Evidence
-from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.memory.store import AttemptStore
+from secure_agg.roles.task import Task
 from secure_agg.transport.processes import OperatorProcess
 
 CLIENTS = ("north", "east", "south", "west")
@@ -34,7 +34,6 @@ class World:
         self.holder = holder
         self.server = stack.enter_context(ServerHome.open(folder / "server"))
         self.homes = {name: stack.enter_context(ClientHome.open(folder / "clients" / name)) for name in CLIENTS}
-        self.policy = self.server.trust.task("default").policy
 
     def round(self, number: int, clients: Sequence[str] = CLIENTS, *, attempt: int = 0, killed: str = "") -> Evidence:
         """One round over these clients, who forget it: in the worst case all of them collude with the aggregator.
@@ -42,23 +41,13 @@ class World:
         ``killed``: the phase in which the key holder is.
         """
         server = self.server
-        trust = server.trust
-        config = RoundConfig.create(
-            task="default",
-            round=number,
-            attempt=attempt,
-            policy=self.policy,
-            cohort=trust.cohort("default"),
-            shapes=round_shapes(self.policy, [np.zeros(PARAMETERS)], trains=True),
-            operators=trust.operators,
-            log_key=trust.log or b"",
-        )
+        task = Task("default", server.trust)
+        shapes = round_shapes(task.policy, [np.zeros(PARAMETERS)], trains=True)
+        config = task.next_round(shapes, number=number, attempt=attempt)
         updates = {name: [np.full(shape, 0.25 * i) for shape in config.shapes] for i, name in enumerate(CLIENTS)}
         with server.staff(config) as (staffed, setup, holders):
             assert list(holders) == ["keyholder-1"]
-            aggregator = Aggregator(
-                server.identity, staffed, trust.cohort("default"), operators=trust.operators, setup=setup
-            )
+            aggregator = task.lead(server.identity, staffed, setup)
             taking_part = {
                 name: Client(self.homes[name].identity, self.homes[name].trust, store=AttemptStore())
                 for name in clients

@@ -29,9 +29,9 @@ from secure_agg.protocol.config import Option, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import decode, encode
-from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.keyholder import KeyHolder
+from secure_agg.roles.task import Task
 from secure_agg.roles.trust import TaskTrust, Trust
 
 CLIENTS = names(4)
@@ -54,7 +54,7 @@ def fast_safe_primes() -> Iterator[None]:
         yield
 
 
-class Task:
+class Dealt:
     """A pinned task whose key somebody has made."""
 
     def __init__(self, kind: str, task: str = "task") -> None:
@@ -74,15 +74,7 @@ class Task:
         self.openers = self.backend.generate(self.config(), self.names)
 
     def config(self, setup: bytes = b"") -> RoundConfig:
-        return RoundConfig.create(
-            task=self.task,
-            round=0,
-            policy=self.policy,
-            cohort=self.trust.cohort(self.task),
-            shapes=((5,), (2, 3)),
-            operators=self.trust.operators,
-            setup=setup,
-        )
+        return Task(self.task, self.trust).next_round(((5,), (2, 3)), setup=setup)
 
     def save(self, folder: Path) -> dict[str, Path]:
         paths = {name: folder / name for name in self.names}
@@ -100,13 +92,8 @@ class Task:
         public = openers[self.names[0]].public
         issued = KeyCertificate.issue(self.backend.name, self.task, public, [identity(name) for name in self.names])
         setup = issued.to_bytes()
-        aggregator = Aggregator(
-            identity("aggregator"),
-            self.config(setup_digest(setup)),
-            self.trust.cohort(self.task),
-            operators=self.trust.operators,
-            setup=setup,
-        )
+        config = self.config(setup_digest(setup))
+        aggregator = Task(self.task, self.trust).lead(identity("aggregator"), config, setup)
         clients = {name: Client(identity(name), self.trust) for name in CLIENTS}
         holders = {name: KeyHolder(identity(name), self.trust, opener, issued) for name, opener in openers.items()}
         updates = {name: [np.full(5, i / 8), np.ones((2, 3))] for i, name in enumerate(CLIENTS)}
@@ -114,8 +101,8 @@ class Task:
 
 
 @functools.cache
-def task_of(kind: str) -> Task:
-    return Task(kind)
+def task_of(kind: str) -> Dealt:
+    return Dealt(kind)
 
 
 @pytest.fixture
@@ -334,7 +321,7 @@ def test_a_paillier_secret_belongs_to_its_public_key_and_member() -> None:
     assert "secret" in repr(one)
     assert len(repr(one)) < 50
     replace = msgspec.structs.replace
-    other = Task("paillier").openers[HOLDERS[0]].public
+    other = Dealt("paillier").openers[HOLDERS[0]].public
     bad: tuple[tuple[Backend, Policy, PaillierSecret], ...] = (
         (whole.backend, whole.policy, replace(one, public=other)),
         (whole.backend, whole.policy, replace(one, member=HOLDERS[0])),

@@ -36,7 +36,7 @@ def test_a_backend_of_another_package_is_asked_too(monkeypatch: pytest.MonkeyPat
     try:
         policy = Policy.default(10, backend="frugal")
         assert (policy.bits, policy.commit_packed) == (5, True)
-        with pytest.raises(ConfigError, match=r"no subclass of secure_agg\.backends\.contract\.Backend"):
+        with pytest.raises(ConfigError, match=r"no subclass of secure_agg\.backends\.contract\.backend\.Backend"):
             backends.load("frugal")
     finally:
         installed._registered.cache_clear()

@@ -13,10 +13,10 @@ from secure_agg.local.rounds import LocalRound
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import ServerHome
-from secure_agg.protocol.config import Option, Policy, RoundConfig
-from secure_agg.roles.aggregator import Aggregator
+from secure_agg.protocol.config import Option, Policy
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
+from secure_agg.roles.task import Task
 
 CLIENTS = ("north", "east", "south")
 
@@ -49,21 +49,12 @@ def test_a_round_begins_without_an_aggregator_that_can_be_missed_and_not_without
     monkeypatch.setattr("secure_agg.plugins.homes.server.CONNECT_S", 2.0)
     folder, policy = tmp_path / "all", policy_of("additive", aggregators=4, threshold=2)
     trust = federation.make(folder, CLIENTS, policy)
-    config = RoundConfig.create(
-        task="default",
-        round=0,
-        policy=policy,
-        cohort=trust.cohort("default"),
-        shapes=((9,),),
-        operators=trust.operators,
-        log_key=trust.log or b"",
-    )
+    task = Task("default", trust)
+    config = task.next_round(((9,),))
     with federation.operators(folder) as running, ServerHome.open(folder / "server") as server:
         running["aggregator-2"].kill()
         with server.staff(config) as (staffed, setup, holders):
-            aggregator = Aggregator(
-                server.identity, staffed, trust.cohort("default"), operators=trust.operators, setup=setup
-            )
+            aggregator = task.lead(server.identity, staffed, setup)
             clients = {}
             for name in CLIENTS:
                 with ClientHome.open(folder / "clients" / name) as own:

@@ -46,8 +46,8 @@ class OptionRule:
             ConfigError: it is out of range.
         """
         if not self.low <= value <= self.high or value % self.step:
-            multiple = f"a multiple of {self.step} in " if self.step > 1 else ""
-            raise ConfigError(f"{self.name} is {value}, outside {multiple}[{self.low}, {self.high}]")
+            unfit = "outside" if self.step == 1 else f"no multiple of {self.step} in"
+            raise ConfigError(f"{self.name} is {value}, {unfit} [{self.low}, {self.high}]")
 
     @property
     def text(self) -> str:

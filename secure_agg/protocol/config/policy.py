@@ -117,6 +117,10 @@ class Policy(Wire, frozen=True, kw_only=True):
             raise ConfigError(f"clip is {self.clip!r}, not a float between 1e-30 and 1e30")
         if not isinstance(self.max_error, float) or not (math.isfinite(self.max_error) and self.max_error > 0):
             raise ConfigError(f"max_error is {self.max_error!r}, not a float above 0")
+        self._check_weights()
+        self._check_thresholds()
+
+    def _check_weights(self) -> None:
         if self.weight_scale:
             within("weight_scale", self.weight_scale, 1, MAX_WEIGHT_SCALE)
             within("weight_span", self.weight_span, 1, MAX_WEIGHT_SPAN)
@@ -124,6 +128,8 @@ class Policy(Wire, frozen=True, kw_only=True):
         else:
             for name in ("weight_scale", "weight_span", "first_weight"):
                 within(f"{name}, without a weight_scale,", getattr(self, name), 0, 0)
+
+    def _check_thresholds(self) -> None:
         if self.min_clients < 2:
             raise ConfigError(
                 f"min_clients is {self.min_clients}: the sum of fewer than 2 updates is somebody's update"

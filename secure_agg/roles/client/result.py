@@ -38,7 +38,7 @@ def read_result(
         recipients=(recipient,),
         keys={operator: trust.operators[operator]},
     )
-    evidence = Evidence.from_bytes(message.bulk)
+    evidence = Evidence.from_bytes(message.bulk, digest=message.header.bulk_digest)
     if evidence.config != config:
         raise VerificationError("the result is of another round or attempt", phase=RESULT)
     verified = Auditor(trust).verify(evidence, beacon=config.beacon or None)
