@@ -11,6 +11,7 @@ class BfvBackend(LatticeBackend):
     """Brakerski–Fan–Vercauteren on SEAL, through TenSEAL."""
 
     name = "bfv"
+    lasting = True
     scheme_name = BFV
     trust = TrustStatement(
         summary="lattice encryption under a key holder's key; the aggregator adds ciphertexts",

@@ -15,6 +15,7 @@ class CkksBackend(LatticeBackend):
     """
 
     name = "ckks"
+    lasting = True
     scheme_name = CKKS
     trust = TrustStatement(
         summary="approximate lattice encryption used for exact integers; for those who have TenSEAL deployments",

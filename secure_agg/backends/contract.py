@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -372,6 +372,9 @@ class Backend(Habits):
         operated: operators keep the clients' shares and sign the set. The setup says who they are, and so it belongs
             to the evidence. Clients speak once: what they send when they join is all, and binds them.
         together: these operators have to be in one process, since they compute together.
+        hides: nobody but its owner reads an update.
+        lasting: an update stays secret from a quantum computer that reads today's traffic later.
+        judges: it computes what a plain sum can't: norm bounds, trimmed means, medians.
     """
 
     name: ClassVar[str]
@@ -379,6 +382,9 @@ class Backend(Habits):
     agreement: ClassVar[Agreement] = Agreement()
     operated: ClassVar[bool] = False
     together: ClassVar[bool] = False
+    hides: ClassVar[bool] = True
+    lasting: ClassVar[bool] = False
+    judges: ClassVar[bool] = False
 
     def check_policy(self, policy: Policy) -> None:
         """Refuse settings that this backend can't serve.
@@ -441,6 +447,22 @@ class Backend(Habits):
         """Sizes in bytes that a hidden vector can have: by default that of the vector itself."""
         size = config.layout.total * ELEMENT_BYTES
         return range(size, size + 1)
+
+    def usual_size(self, config: RoundConfig) -> float:
+        """Bytes that a hidden vector has on average: by default the most it can have."""
+        return float(self.hidden_sizes(config)[-1])
+
+    def amounts(self, config: RoundConfig, survivors: int) -> Mapping[str, Mapping[str, float]]:
+        """What a round's costs grow with besides its parameters, clients and hidden vectors, by role and name.
+
+        Args:
+            survivors: clients of the cohort who are left to the end.
+
+        Returns:
+            For ``client``, ``aggregator`` and ``operator``. What one of each amount takes is measured (see
+            ``secure_agg.planning``), so units are the backend's own.
+        """
+        return {}
 
     def holders(self, policy: Policy) -> int:
         """Number of key holders that open a sum; most backends have none, and so no key to set up."""

@@ -77,6 +77,7 @@ class PlainBackend(Backend):
     """No hiding at all: the aggregator reads every update."""
 
     name = "plain"
+    hides = False
     trust = TrustStatement(
         summary="no hiding: oracle and baseline",
         trusted="the aggregator sees every update",

@@ -10,15 +10,15 @@ lost aggregator does not lose the round.
   client's.
 * ``client``, ``operator``, ``aggregator``: its part of each role. The aggregators are *operators*; the role Aggregator
   coordinates and holds nothing.
-* ``faults``: what can be proved of whom.
+* ``faults``: what can be proved of whom. ``costs``: what a round grows with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mpc.keys import KeyPair
-from secure_agg.backends.additive import faults, openings, rules, shares
+from secure_agg.backends.additive import costs, faults, openings, rules, shares
 from secure_agg.backends.additive.aggregator import AdditiveCoordinator
 from secure_agg.backends.additive.client import AdditiveClient
 from secure_agg.backends.additive.operator import AdditiveOperator
@@ -77,6 +77,10 @@ class AdditiveBackend(Backend):
     def aggregators(self, policy: Policy) -> int:
         """The option ``aggregators``."""
         return rules.scheme(policy).parties
+
+    def amounts(self, config: RoundConfig, survivors: int) -> Mapping[str, Mapping[str, float]]:
+        """See ``costs``."""
+        return costs.amounts(config, survivors)
 
     def operators_needed(self, policy: Policy) -> int:
         """So many as have to sign the set."""

@@ -58,6 +58,7 @@ class CryptenBackend(Backend):
     agreement = rules.SignedByParties()
     operated = True
     together = True
+    judges = True
 
     def check_policy(self, policy: Policy) -> None:
         """Options: ``aggregators`` k (2 to 5, default 3); ``function`` 0 norm-bounded sum, 1 trimmed mean, 2 median;
