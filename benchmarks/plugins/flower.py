@@ -25,7 +25,7 @@ from flwr.serverapp.strategy import FedAvg
 from benchmarks.plugins import secagg as plugins_secagg
 from benchmarks.plugins.nodes import Nodes, Traffic
 from benchmarks.plugins.options import BITS, PluginOptions
-from benchmarks.report.report import Row, Target
+from benchmarks.results import Row, Target
 from benchmarks.timing import Samples
 from secure_agg.plugins.flower import SecureGrid, secure_mod
 from secure_agg.plugins.homes import federation

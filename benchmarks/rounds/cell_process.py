@@ -20,7 +20,7 @@ import msgspec
 import pyperf
 
 from benchmarks.load import Watch
-from benchmarks.rounds.cells import Cell, Setting
+from benchmarks.measure.cells import Cell, Setting
 
 _MODULE: Final = "benchmarks.rounds.cell_process"
 _ONE_CORE: Final = {"OPENBLAS_NUM_THREADS": "1"}
