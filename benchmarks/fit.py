@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.files import FOLDER, read
-from benchmarks.measure.cells import Cell
+from benchmarks.measure.cells import COMMIT, ENCODE, RESULT, VERIFY, Cell
 from benchmarks.results import Report, short_stamp
 from benchmarks.rounds.cell_rounds import options
 from benchmarks.suite import UsageError
@@ -34,10 +34,13 @@ DEFAULT: Final = Path(planning.__file__).with_name("coefficients.json")
 FEWEST_CELLS: Final = 5
 """Of a backend: with fewer nothing could be left out."""
 _FOLDS: Final = 4
-_LEAST: Final = {SECONDS: 1e-5, SENT: 1.0, RECEIVED: 1.0, MEMORY: 1e5}
+_LEAST: Final = {SECONDS: 1e-5, SENT: 1.0, RECEIVED: 1.0, MEMORY: 1e6}
 """Differences below these do not count: noise of the clock, and of how memory is given out."""
-_NEGLIGIBLE: Final = 5e-3
+_NEGLIGIBLE: Final = {SECONDS: 2e-2, SENT: 1e-3, RECEIVED: 1e-3, MEMORY: 2e-2}
 """A term that is a smaller part than this of a figure in every cell is left out."""
+_OWN: Final = "its "
+_OF_ROLES: Final = (ENCODE, COMMIT, VERIFY, RESULT)
+"""Steps that no backend has a part in: its own amounts have none in what they cost."""
 _DIGITS: Final = 6
 _STAMPED: Final = ("secure-agg", "numpy", "numba", "python", "tenseal", "gmpy2", "crypten")
 _PERCENTILE: Final = 90
@@ -115,13 +118,14 @@ def least_squares(matrix: npt.NDArray[np.float64], wanted: npt.NDArray[np.float6
 
 def _term(key: _Key, seen: Sequence[tuple[Mapping[str, float], float]]) -> Term:
     """Coefficients of one figure, from amounts and what was measured."""
-    names = list(dict.fromkeys(name for amounts, _ in seen for name in amounts))
+    role_only = key[1] in _OF_ROLES
+    names = [name for name in seen[0][0] if not (role_only and name.startswith(_OWN))]
     weight = 1 / np.array([max(value, _LEAST[key[2]]) for _, value in seen])
     rows = np.array([[amounts.get(name, 0.0) for name in names] for amounts, _ in seen]) * weight[:, None]
     wanted = np.array([value for _, value in seen]) * weight
     found = least_squares(rows, wanted)
     parts = rows * found
-    kept = (parts > _NEGLIGIBLE * parts.sum(axis=1, keepdims=True)).any(axis=0)
+    kept = (parts > _NEGLIGIBLE[key[2]] * parts.sum(axis=1, keepdims=True)).any(axis=0)
     found = least_squares(np.where(kept, rows, 0.0), wanted)
     per = {name: float(f"{each:.{_DIGITS}g}") for name, each in zip(names, found, strict=True) if each > 0}
     return Term(*key, per)

@@ -50,17 +50,6 @@ KNOWS_BACKENDS: Final = {
     "secure_agg.local.rounds": "default of an argument; the usual operators' names and setup of additive",
     "secure_agg.protocol.config": "default of an argument",
     # To be asked of the backends themselves, by the contract.
-    "secure_agg.cli.plan": "whether a key is Paillier's",
-    "secure_agg.planning.additive": "costs of a backend",
-    "secure_agg.planning.advice": "costs of backends",
-    "secure_agg.planning.calibration": "costs of backends",
-    "secure_agg.planning.direct": "costs of a backend",
-    "secure_agg.planning.homomorphic": "costs of a family of backends",
-    "secure_agg.planning.limits": "costs of backends",
-    "secure_agg.planning.masking": "costs of a backend",
-    "secure_agg.planning.memory": "costs of backends",
-    "secure_agg.planning.prediction": "costs of backends",
-    "secure_agg.planning.setting": "costs of backends",
     "secure_agg.transport.share_holders": "the setup that names the share holders",
     # Shows what these very backends do.
     "secure_agg.cli.demo.demo": "compares with no hiding, and shows crypten's functions",
