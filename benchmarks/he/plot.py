@@ -10,7 +10,7 @@ from benchmarks.load import count
 from benchmarks.report import palette
 from benchmarks.report.canvas import Canvas, Caption, logarithmic
 from benchmarks.report.palette import INK
-from benchmarks.report.report import Report, Row, short_stamp
+from benchmarks.results import Report, Row, short_stamp
 
 _KILO: Final = 1e3
 _SCHEMES: Final = {

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from benchmarks.federation import Federation
 from benchmarks.he.lattice import exact_row
 from benchmarks.he.options import HeOptions
-from benchmarks.report.report import Row
+from benchmarks.measure.cells import AGGREGATOR, CLIENT, COMMIT, ENCODE
+from benchmarks.measure.round import measure as measure_round
+from benchmarks.results import Row
 from benchmarks.timing import Samples
 from secure_agg.backends.paillier import MODULUS
-from secure_agg.local.rounds import LocalRound
 
 BACKENDS: Final = ("plain", "masking", "bfv", "ckks", "paillier")
 BASELINE: Final = "masking"
@@ -72,22 +73,16 @@ def measure(backend: str, params: int, options: HeOptions) -> Measured:
     )
     policy = federation.config.policy
     drawn = on_grid(np.random.default_rng(1).standard_normal((CLIENTS, params)), policy.bits, policy.clip)
-    updates = {name: [values] for name, values in zip(federation.names, drawn, strict=True)}
-    clients = federation.clients()
-    local = LocalRound(federation.aggregator(), clients, updates, holders=federation.holders)
-    local.run()
-    verified = next(iter(local.deliver().values()))
-    stats = local.stats()
-    seconds = [client.timings.seconds for client in clients.values()]
-    phases = [phase.name for phase in local.aggregator.phases]
+    measured = measure_round(federation, drawn)
+    steps = [measured.timings[name] for name in measured.parties[CLIENT]]
     return Measured(
-        encode=Samples(tuple(own["encode"] for own in seconds)),
-        commit=Samples(tuple(own["commit"] for own in seconds)),
-        protect=Samples(tuple(sum(own.get(phase, 0.0) for phase in phases) for own in seconds)),
-        aggregator=stats["aggregator.total_s"],
-        holder=max((sum(holder.timings.seconds.values()) for holder in federation.holders.values()), default=0.0),
-        upload=stats["client.upload_bytes"],
-        error=float(np.abs(verified.average[0] - oracle(list(drawn), policy.bits, policy.clip)).max()),
+        encode=Samples(tuple(own[ENCODE] for own in steps)),
+        commit=Samples(tuple(own[COMMIT] for own in steps)),
+        protect=Samples(tuple(sum(own.get(phase, 0.0) for phase in measured.phases) for own in steps)),
+        aggregator=measured.total(AGGREGATOR),
+        holder=measured.total(measured.operators),
+        upload=measured.sent(CLIENT),
+        error=float(np.abs(measured.verified.average[0] - oracle(list(drawn), policy.bits, policy.clip)).max()),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -12,8 +11,8 @@ from rich.console import Console
 
 from benchmarks.he.options import BITS, CLIENTS, MODULUS_BITS, HeOptions
 from benchmarks.load import Watch
-from benchmarks.report.report import Report, Row, machine
-from benchmarks.suite import Suite, UsageError
+from benchmarks.results import Report, Row, machine
+from benchmarks.suite import Suite, UsageError, installed
 
 PLOT: Final = Path("bench-output/he.png")
 _NEEDED: Final = ("tenseal", "phe")
@@ -37,7 +36,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _options(arguments: argparse.Namespace) -> HeOptions:
-    missing = [name for name in (*_NEEDED, *(["matplotlib"] if arguments.plot else [])) if not _installed(name)]
+    missing = [name for name in (*_NEEDED, *(["matplotlib"] if arguments.plot else [])) if not installed(name)]
     if missing:
         raise UsageError(f"{missing[0]} is not installed: run  pip install '.[bench]'")
     try:
@@ -51,10 +50,6 @@ def _options(arguments: argparse.Namespace) -> HeOptions:
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def _installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
 
 
 def _run(arguments: argparse.Namespace) -> Report:

@@ -12,15 +12,15 @@ import pytest
 from support.paillier import P, Q
 
 from benchmarks.__main__ import main
-from benchmarks.core.memory import growth
 from benchmarks.he import committee as he_committee
 from benchmarks.he import memory as he_memory
 from benchmarks.he import paillier as he_paillier
 from benchmarks.he import rounds as he_rounds
 from benchmarks.he.lattice import Lattice, TenSeal, encoded, exact_row, largest_difference
 from benchmarks.he.options import HeOptions
+from benchmarks.measure.memory import growth
 from benchmarks.report import palette
-from benchmarks.report.report import MISSED, Report, Row, Target
+from benchmarks.results import MISSED, Report, Row, Target
 from benchmarks.timing import Samples
 from mpc.paillier import threshold as threshold_paillier
 from secure_agg.local.rounds import LocalRound

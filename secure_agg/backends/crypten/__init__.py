@@ -53,6 +53,7 @@ class CryptenBackend(SharedBackend):
         post_quantum="not yet: shares are sealed with X25519",
         limits="a party that computes wrongly stops a sum (it is verified) but not a trimmed mean or median, which "
         "are attested by the parties' signatures only; all parties of a round have to be in one process",
+        judges=True,
     )
     agreement = rules.SignedByParties()
     options = rules.OPTIONS
