@@ -69,14 +69,15 @@ def _prove(layout: Layout, values: Elements, statement: NormStatement, digest: b
     bit_masks = (encode(of_bits) * _vanishing() % _P64).astype(np.uint32)
     columns = np.concatenate([words, encode(proximity), encode(of_sum), bit_masks], axis=1)
     levels = tree(leaf_hashes(columns, salt_bytes))
-    challenge = first_challenge(digest, levels[-1][0], layout.rows, layout.equations)
+    root = levels[-1].tobytes()
+    challenge = first_challenge(digest, root, layout.rows, layout.equations)
 
     combination = _sum(product(challenge.rows, rows.T), proximity.T)
     total = _sum(_sum_polynomial(layout, words, challenge.equations, statement), of_sum.T)
     bits = _sum(_bits_polynomial(words, challenge.bits), of_bits.T)
     asked = queries(challenge.key, polynomial_bytes(combination, total[:, 1:], bits))
     return NormProof(
-        levels[-1][0],
+        root,
         combination,
         total[:, 1:],
         bits,
