@@ -87,9 +87,14 @@ def evaluate(coefficients: npt.NDArray[np.uint32], coset: int) -> npt.NDArray[np
     return values
 
 
-def encode(coefficients: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """The words of polynomials: shape (4096, m)."""
-    return np.concatenate([evaluate(coefficients, k) for k in range(1, COSETS + 1)])
+def encode(*coefficients: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """The words of polynomials, those of each array after those of the array before: shape (4096, m)."""
+    stacked = np.zeros((max(map(len, coefficients)), sum(part.shape[1] for part in coefficients)), dtype=np.uint32)
+    first = 0
+    for part in coefficients:  # all together, since sixteen are transformed at a time
+        stacked[: len(part), first : first + part.shape[1]] = part
+        first += part.shape[1]
+    return np.concatenate([evaluate(stacked, k) for k in range(1, COSETS + 1)])
 
 
 def interpolate(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

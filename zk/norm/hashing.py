@@ -55,8 +55,8 @@ def _plain_hash(padded: Words, size: int, out: Words) -> None:
 
 @compiled(or_else=_plain_hash)
 def _hash(padded: Words, size: int, out: Words) -> None:
-    """``out[i]`` = the hash of the first ``size`` bytes of message i, which is padded to whole blocks. Words are read as
-    little endian, and turned round here: that is one instruction.
+    """``out[i]`` = the hash of the first ``size`` bytes of message i, which is padded to whole blocks. Its words are
+    read as little endian, and turned round here: that is one instruction.
     """
     w, state = np.empty((_BLOCK, LANES), dtype=np.uint32), np.empty((8, LANES), dtype=np.uint32)
     a, b, c, d = w[0].copy(), w[0].copy(), w[0].copy(), w[0].copy()

@@ -65,9 +65,9 @@ def _prove(layout: Layout, values: Elements, statement: NormStatement, digest: b
     random.words(4, salts)
     salt_bytes = salts.astype("<u4", copy=False).view(np.uint8).reshape(LENGTH, SALT_BYTES)
 
-    words = encode(rows)
-    bit_masks = (encode(of_bits) * _vanishing() % _P64).astype(np.uint32)
-    columns = np.concatenate([words, encode(proximity), encode(of_sum), bit_masks], axis=1)
+    columns = encode(rows, proximity, of_sum, of_bits)
+    columns[:, -EXTENSION:] = columns[:, -EXTENSION:] * _vanishing() % _P64
+    words = columns[:, : layout.rows]
     levels = tree(leaf_hashes(columns, salt_bytes))
     root = levels[-1].tobytes()
     challenge = first_challenge(digest, root, layout.rows, layout.equations)
@@ -115,16 +115,9 @@ def _sum_polynomial(layout: Layout, words: Elements, challenges: Elements, state
     """Σ of the equations' rows times their weights, and the squares: shape (4, 1277), from its values on 3 cosets."""
     equations = combine(layout, statement.sketch, challenges)
     weights = interpolate(equations.weights.reshape(N, -1))
-    parts = [
-        equation_values(
-            layout,
-            words[k * N : (k + 1) * N],
-            evaluate(weights, k + 1).reshape(N, EXTENSION, -1),
-            equations.square,
-        )
-        for k in range(3)
-    ]
-    return interpolate_cosets(np.concatenate(parts))[:SUM_DEGREE].T
+    at_columns = np.concatenate([evaluate(weights, k) for k in (1, 2, 3)]).reshape(3 * N, EXTENSION, -1)
+    values = equation_values(layout, words[: 3 * N], at_columns, equations.square)
+    return interpolate_cosets(values)[:SUM_DEGREE].T
 
 
 def equation_values(layout: Layout, columns: Elements, weights: Elements, square: Elements) -> Elements:
