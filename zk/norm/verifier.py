@@ -16,9 +16,9 @@ from mpc.ntt import N
 from mpc.ring import P, Vector
 from zk.norm.code import encode, interpolate, product, shift_power
 from zk.norm.columns import leaf_hashes, opened_root
-from zk.norm.layout import Layout, combine
+from zk.norm.equations import bit_values, combine, equation_values
+from zk.norm.layout import Layout
 from zk.norm.proof import NormProof, polynomial_bytes
-from zk.norm.prover import bit_values, equation_values
 from zk.norm.statement import EXTENSION, Challenge, NormProofError, NormStatement, first_challenge, queries
 
 _P64: Final = np.uint64(P)
