@@ -7,6 +7,7 @@ positions of products of a row with public weights, but for the squares, which a
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final
 
@@ -128,18 +129,27 @@ def equation_values(layout: Layout, columns: Elements, weights: Elements, square
     Returns:
         shape (n, 4).
     """
-    first, last = layout.first_of_sketch, layout.miscellaneous
-    noise = columns[:, :first].astype(np.uint64).reshape(columns.shape[0], layout.blocks, SKETCH_NOISE_BITS)
-    blocks = (noise << np.arange(SKETCH_NOISE_BITS, dtype=np.uint64)).sum(axis=2) % _P64
-    sketch_bits = columns[:, first:last].astype(np.uint64)
-    shifted = (sketch_bits << np.arange(sketch_bits.shape[1], dtype=np.uint64)).sum(axis=1) % _P64
-    high = sketch_bits[:, -HIGH_BITS:] << np.arange(HIGH_BITS, dtype=np.uint64)
-    rounded = (high.sum(axis=1) + np.uint64(P - (1 << HIGH_BITS - 1))) % _P64
-    radius = columns[:, -1].astype(np.uint64)
+    read = product(columns, _numbers(layout)).astype(np.uint64)
+    entries, high = read[:, :-1], read[:, -1]
+    rounded, radius = (high + np.uint64(P - (1 << HIGH_BITS - 1))) % _P64, entries[:, -1]
     squares = (rounded * rounded % _P64 + (_P64 - radius * radius % _P64)) % _P64
-    entries = np.column_stack([blocks, shifted, columns[:, last:].astype(np.uint64)])
     out = (weights * entries[:, None, :] % _P64).sum(axis=2) + squares[:, None] * square % _P64
     return np.asarray(out % _P64, dtype=np.uint32)
+
+
+@functools.cache
+def _numbers(layout: Layout) -> Elements:
+    """What the rows are bits of: the matrix that takes them to the blocks of s', v's shifted entries, the last two rows
+    as they are, and v_h + 1024.
+    """
+    first, last, blocks = layout.first_of_sketch, layout.miscellaneous, layout.blocks
+    out = np.zeros((layout.rows, blocks + 4), dtype=np.uint32)
+    for row in range(first):
+        out[row, row // SKETCH_NOISE_BITS] = 1 << row % SKETCH_NOISE_BITS
+    out[first:last, blocks] = 1 << np.arange(last - first)
+    out[last, blocks + 1] = out[last + 1, blocks + 2] = 1
+    out[last - HIGH_BITS : last, blocks + 3] = 1 << np.arange(HIGH_BITS)
+    return out
 
 
 def bit_values(columns: Elements, challenges: Elements) -> Elements:
