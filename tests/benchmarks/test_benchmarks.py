@@ -33,6 +33,8 @@ COHORT = 5
 KEYS = {
     *(f"limit.{name}" for name in ("keystream", "keystream_all_cores", "add", "sha256", "copy")),
     *(f"kernel.{name}" for name in ("encode", "commit", "commitment", "check", "decode", "mask", "shamir")),
+    *(f"norm.{name}" for name in ("sketch", "commit", "prove", "verify", "check", "proof")),
+    *(f"norm.{name}.{params}" for name in ("client", "verify") for params in (10_000, 100_000)),
     *(f"client.{name}" for name in ("protect", "verified", "upload", "download", "result")),
     *(f"peer.{name}" for name in ("flower.mask", "flower.client", "flower.verified", "pycryptodome.shamir")),
     *(f"aggregator.{name}" for name in ("ingest", "kept", "ingest_total", "unmask", "verify", "total")),
@@ -43,6 +45,8 @@ TARGETS = {
     "kernel.check": {"median": 0.4},
     "kernel.mask": {"ratio": 2.5},
     "kernel.shamir": {"median": 150},
+    **{f"norm.{name}": {"ratio": 5} for name in ("commit", "prove", "verify")},
+    "norm.proof": {"median": 100_000},
     "client.verified": {"ratio": 1.5},
     "client.upload": {"derived": 4.05},
     "aggregator.kept": {"ratio": 0.1},

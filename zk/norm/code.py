@@ -24,6 +24,7 @@ from mpc.ring import P, Vector
 COSETS: Final = 8
 LENGTH: Final = COSETS * N
 
+_P32: Final = np.uint32(P)
 _P64: Final = np.uint64(P)
 _INVERSE_N: Final = pow(N, -1, P)
 _REVERSED: Final = np.array([bit_reverse(t) for t in range(N)])
@@ -40,56 +41,74 @@ def shift_power(coset: int) -> int:
 
 
 @functools.cache
-def _weights(coset: int, length: int) -> npt.NDArray[np.uint64]:
+def _weights(coset: int, length: int) -> Vector:
     """Coefficient l of a polynomial, folded to 512, counts 2^(k·(l mod 512)) · (X^512)^(l div 512)."""
     low = [pow(2, coset * i, P) for i in range(N)]
     power = shift_power(coset)
-    return np.array([low[i % N] * pow(power, i // N, P) % P for i in range(length)], dtype=np.uint64)
+    return np.array([low[i % N] * pow(power, i // N, P) % P for i in range(length)], dtype=np.uint32)
+
+
+@functools.cache
+def _quotients(coset: int, length: int) -> Vector:
+    """Shoup's, as in ``mpc.ntt``: floor(w · 2^32 / p)."""
+    wide = _weights(coset, length).astype(np.uint64)
+    return ((wide << np.uint64(32)) // _P64).astype(np.uint32)
 
 
 def _plain_fold(
-    coefficients: npt.NDArray[np.uint32], weights: npt.NDArray[np.uint64], first: int, out: npt.NDArray[np.uint32]
+    coefficients: npt.NDArray[np.uint32], weights: Vector, quotients: Vector, first: int, out: npt.NDArray[np.uint32]
 ) -> None:
-    part = coefficients[:, first : first + LANES].astype(np.uint64) * weights[:, None]
+    part = coefficients[:, first : first + LANES] * weights.astype(np.uint64)[:, None] % _P64
     folded = np.zeros((N, part.shape[1]), dtype=np.uint64)
-    for start in range(0, part.shape[0], N):  # at most four products below 2^62 fit
+    for start in range(0, part.shape[0], N):
         piece = part[start : start + N]
-        folded[: piece.shape[0]] += piece % _P64
+        folded[: piece.shape[0]] += piece
     out[:] = 0
     out[:, : part.shape[1]] = folded % _P64
 
 
 @compiled(or_else=_plain_fold)
 def _fold(
-    coefficients: npt.NDArray[np.uint32], weights: npt.NDArray[np.uint64], first: int, out: npt.NDArray[np.uint32]
+    coefficients: npt.NDArray[np.uint32], weights: Vector, quotients: Vector, first: int, out: npt.NDArray[np.uint32]
 ) -> None:
     """Polynomials ``first`` … as such of length 512 that have the same values on a coset, at 1 instead of its shift."""
     lanes = min(LANES, coefficients.shape[1] - first)
     for i in range(N):
+        target = out[i]
         for lane in range(LANES):
-            out[i, lane] = 0
-        for lane in range(lanes):
-            total = np.uint64(0)
-            for j in range(i, coefficients.shape[0], N):  # at most four products below 2^62 fit
-                total += np.uint64(coefficients[j, first + lane]) * weights[j]
-            out[i, lane] = np.uint32(total % _P64)
+            target[lane] = 0
+        for j in range(i, coefficients.shape[0], N):
+            row, w, wq = coefficients[j, first : first + lanes], weights[j], np.uint64(quotients[j])
+            for lane in range(lanes):
+                x = row[lane]
+                q = np.uint32((np.uint64(x) * wq) >> np.uint64(32))
+                v = np.uint32(np.uint32(x * w) - np.uint32(q * _P32))  # in [0, 2p)
+                v = min(v, np.uint32(v - _P32))
+                total = np.uint32(target[lane] + v)
+                target[lane] = min(total, np.uint32(total - _P32))
 
 
 def evaluate(coefficients: npt.NDArray[np.uint32], coset: int) -> npt.NDArray[np.uint32]:
-    """The values at 2^k · ζ_t of polynomials of length up to 2,048: shape (512, m)."""
+    """The values at 2^k · ζ_t of polynomials of any length: shape (512, m)."""
     m = coefficients.shape[1]
-    values, weights = np.empty((N, m), dtype=np.uint32), _weights(coset, coefficients.shape[0])
+    length = coefficients.shape[0]
+    values, weights, quotients = np.empty((N, m), dtype=np.uint32), _weights(coset, length), _quotients(coset, length)
     block = np.empty((N, LANES), dtype=np.uint32)
     for first in range(0, m, LANES):
-        _fold(coefficients, weights, first, block)
+        _fold(coefficients, weights, quotients, first, block)
         transform_lanes(block)
         values[:, first : first + LANES] = block[:, : m - first]
     return values
 
 
-def encode(coefficients: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """The words of polynomials: shape (4096, m)."""
-    return np.concatenate([evaluate(coefficients, k) for k in range(1, COSETS + 1)])
+def encode(*coefficients: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """The words of polynomials, those of each array after those of the array before: shape (4096, m)."""
+    stacked = np.zeros((max(map(len, coefficients)), sum(part.shape[1] for part in coefficients)), dtype=np.uint32)
+    first = 0
+    for part in coefficients:  # all together, since sixteen are transformed at a time
+        stacked[: len(part), first : first + part.shape[1]] = part
+        first += part.shape[1]
+    return np.concatenate([evaluate(stacked, k) for k in range(1, COSETS + 1)])
 
 
 def interpolate(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

@@ -8,7 +8,6 @@ from the leaves up and from left to right, the hashes that the opened leaves do 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Final
 
 import numpy as np
@@ -16,26 +15,23 @@ import numpy.typing as npt
 
 from zk.merkle import HASH_BYTES, node_hash
 from zk.norm.code import LENGTH
+from zk.norm.hashing import Bytes, hash_rows
 
 SALT_BYTES: Final = 16
 LEVELS: Final = LENGTH.bit_length() - 1
+_LEAF, _NODE = 0, 1
 
 
-def leaf_hashes(columns: npt.NDArray[np.uint32], salts: npt.NDArray[np.uint8]) -> list[bytes]:
-    """The hashes of columns, each a row of ``columns``, with their salts: shape (n, 16)."""
-    prefix = np.zeros((columns.shape[0], 1), dtype=np.uint8)
-    elements = columns.astype("<u4", copy=False).view(np.uint8)
-    data = np.concatenate([prefix, elements, salts], axis=1).tobytes()
-    size = len(data) // columns.shape[0]
-    return [sha256(data[start : start + size]).digest() for start in range(0, len(data), size)]
+def leaf_hashes(columns: npt.NDArray[np.uint32], salts: Bytes) -> Bytes:
+    """The hashes of columns, each a row of ``columns``, with their salts, shape (n, 16): shape (n, 32)."""
+    return hash_rows(_LEAF, np.ascontiguousarray(columns).astype("<u4", copy=False).view(np.uint8), salts)
 
 
-def tree(leaves: list[bytes]) -> list[list[bytes]]:
+def tree(leaves: Bytes) -> list[Bytes]:
     """All levels, leaves first, the root alone in the last. The number of leaves is a power of two."""
     levels = [leaves]
-    while len(levels[-1]) > 1:
-        below = levels[-1]
-        levels.append([node_hash(below[i], below[i + 1]) for i in range(0, len(below), 2)])
+    while levels[-1].shape[0] > 1:
+        levels.append(hash_rows(_NODE, levels[-1].reshape(-1, 2 * HASH_BYTES)))
     return levels
 
 
@@ -49,12 +45,12 @@ def path_positions(indices: Sequence[int]) -> list[list[int]]:
     return levels
 
 
-def open_columns(levels: list[list[bytes]], indices: Sequence[int]) -> bytes:
+def open_columns(levels: list[Bytes], indices: Sequence[int]) -> bytes:
     """The hashes of an opening, one after the other."""
-    return b"".join(levels[h][i] for h, level in enumerate(path_positions(indices)) for i in level)
+    return b"".join(levels[h][level].tobytes() for h, level in enumerate(path_positions(indices)))
 
 
-def opened_root(leaves: Sequence[bytes], indices: Sequence[int], hashes: bytes | memoryview) -> bytes:
+def opened_root(leaves: Bytes, indices: Sequence[int], hashes: bytes | memoryview) -> bytes:
     """The root that opened leaves and the hashes of the opening lead to.
 
     Raises:
@@ -65,7 +61,7 @@ def opened_root(leaves: Sequence[bytes], indices: Sequence[int], hashes: bytes |
     if len(hashes) != wanted:
         raise ValueError(f"the opening of these columns has {wanted} bytes, not {len(hashes)}")
     data, at = bytes(hashes), 0
-    known = dict(zip(indices, leaves, strict=True))
+    known = dict(zip(indices, map(bytes, leaves), strict=True))
     for level in positions:
         for i in level:
             known[i] = data[at : at + HASH_BYTES]

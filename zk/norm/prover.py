@@ -18,14 +18,13 @@ import numpy.typing as npt
 from mpc.keystream import KeyStream, derive_key
 from mpc.ntt import N
 from mpc.ring import P, Vector
-from zk.norm.bound import HIGH_BITS
 from zk.norm.code import LENGTH, encode, evaluate, interpolate, interpolate_cosets, product, shift_power
 from zk.norm.columns import SALT_BYTES, leaf_hashes, open_columns, tree
 from zk.norm.commitment import commit
-from zk.norm.layout import Layout, NormExceeded, Witness, combine, fill
+from zk.norm.equations import bit_values, combine, equation_values
+from zk.norm.layout import Layout, NormExceeded, Witness, fill
 from zk.norm.proof import BITS_DEGREE, DEGREE, SUM_DEGREE, NormProof, polynomial_bytes
 from zk.norm.statement import EXTENSION, QUERIES, NormStatement, first_challenge, queries
-from zk.parameters import SKETCH_NOISE_BITS
 
 _P64: Final = np.uint64(P)
 Elements = npt.NDArray[np.uint32]
@@ -43,18 +42,12 @@ def prove(statement: NormStatement, witness: Witness, secret: bytes) -> bytes:
         NormExceeded: the statement is false: sketch, weight or counts are not what the bound allows, or C' is not of
             them.
     """
-    layout = Layout.of(statement.bound)
+    layout, digest = Layout.of(statement.bound), statement.digest()
     values = fill(layout, witness)
     opened = commit(witness.sketch, layout.side(witness.weight, witness.counts), witness.randomness, layout.rank)
     if opened != statement.sketch:
         raise NormExceeded("the sketch commitment is not of this sketch, weight and randomness")
-    bound_digest = statement.digest()
-    return _prove(layout, values, statement, bound_digest, derive_key(secret, "norm-proof", bound_digest))
-
-
-def _prove(layout: Layout, values: Elements, statement: NormStatement, digest: bytes, key: bytes) -> bytes:
-    """The proof from its rows, true or false."""
-    random = KeyStream(key)
+    random = KeyStream(derive_key(secret, "norm-proof", digest))
     rows = _masked_rows(values, _draw(random, 0, QUERIES * layout.rows).reshape(QUERIES, layout.rows))
     proximity = _draw(random, 1, EXTENSION * DEGREE).reshape(DEGREE, EXTENSION)
     of_sum = _draw(random, 2, EXTENSION * SUM_DEGREE).reshape(SUM_DEGREE, EXTENSION)
@@ -65,18 +58,19 @@ def _prove(layout: Layout, values: Elements, statement: NormStatement, digest: b
     random.words(4, salts)
     salt_bytes = salts.astype("<u4", copy=False).view(np.uint8).reshape(LENGTH, SALT_BYTES)
 
-    words = encode(rows)
-    bit_masks = (encode(of_bits) * _vanishing() % _P64).astype(np.uint32)
-    columns = np.concatenate([words, encode(proximity), encode(of_sum), bit_masks], axis=1)
+    columns = encode(rows, proximity, of_sum, of_bits)
+    columns[:, -EXTENSION:] = columns[:, -EXTENSION:] * _vanishing() % _P64
+    words = columns[:, : layout.rows]
     levels = tree(leaf_hashes(columns, salt_bytes))
-    challenge = first_challenge(digest, levels[-1][0], layout.rows, layout.equations)
+    root = levels[-1].tobytes()
+    challenge = first_challenge(digest, root, layout.rows, layout.equations)
 
     combination = _sum(product(challenge.rows, rows.T), proximity.T)
     total = _sum(_sum_polynomial(layout, words, challenge.equations, statement), of_sum.T)
     bits = _sum(_bits_polynomial(words, challenge.bits), of_bits.T)
     asked = queries(challenge.key, polynomial_bytes(combination, total[:, 1:], bits))
     return NormProof(
-        levels[-1][0],
+        root,
         combination,
         total[:, 1:],
         bits,
@@ -114,47 +108,9 @@ def _sum_polynomial(layout: Layout, words: Elements, challenges: Elements, state
     """Σ of the equations' rows times their weights, and the squares: shape (4, 1277), from its values on 3 cosets."""
     equations = combine(layout, statement.sketch, challenges)
     weights = interpolate(equations.weights.reshape(N, -1))
-    parts = [
-        equation_values(
-            layout,
-            words[k * N : (k + 1) * N],
-            evaluate(weights, k + 1).reshape(N, EXTENSION, -1),
-            equations.square,
-        )
-        for k in range(3)
-    ]
-    return interpolate_cosets(np.concatenate(parts))[:SUM_DEGREE].T
-
-
-def equation_values(layout: Layout, columns: Elements, weights: Elements, square: Elements) -> Elements:
-    """The equations' combination at some columns, without its mask.
-
-    Args:
-        columns: entries of the rows: shape (n, rows).
-        weights: of ``layout.Equations``, as polynomials, at these columns: shape (n, 4, blocks + 3).
-        square: the challenge of the squares.
-
-    Returns:
-        shape (n, 4).
-    """
-    first, last = layout.first_of_sketch, layout.miscellaneous
-    noise = columns[:, :first].astype(np.uint64).reshape(columns.shape[0], layout.blocks, SKETCH_NOISE_BITS)
-    blocks = (noise << np.arange(SKETCH_NOISE_BITS, dtype=np.uint64)).sum(axis=2) % _P64
-    sketch_bits = columns[:, first:last].astype(np.uint64)
-    shifted = (sketch_bits << np.arange(sketch_bits.shape[1], dtype=np.uint64)).sum(axis=1) % _P64
-    high = sketch_bits[:, -HIGH_BITS:] << np.arange(HIGH_BITS, dtype=np.uint64)
-    rounded = (high.sum(axis=1) + np.uint64(P - (1 << HIGH_BITS - 1))) % _P64
-    radius = columns[:, -1].astype(np.uint64)
-    squares = (rounded * rounded % _P64 + (_P64 - radius * radius % _P64)) % _P64
-    entries = np.column_stack([blocks, shifted, columns[:, last:].astype(np.uint64)])
-    out = (weights * entries[:, None, :] % _P64).sum(axis=2) + squares[:, None] * square % _P64
-    return np.asarray(out % _P64, dtype=np.uint32)
-
-
-def bit_values(columns: Elements, challenges: Elements) -> Elements:
-    """Σ of u² − u over the rows of bits, times their challenges, at some columns: shape (n, 4)."""
-    bits = columns[:, :-1].astype(np.uint64)
-    return product(((bits * bits + (_P64 - bits)) % _P64).astype(np.uint32), challenges.T)
+    at_columns = np.concatenate([evaluate(weights, k) for k in (1, 2, 3)]).reshape(3 * N, EXTENSION, -1)
+    values = equation_values(layout, words[: 3 * N], at_columns, equations.square)
+    return interpolate_cosets(values)[:SUM_DEGREE].T
 
 
 def _bits_polynomial(words: Elements, challenges: Elements) -> Elements:

@@ -16,9 +16,9 @@ from mpc.ntt import N
 from mpc.ring import P, Vector
 from zk.norm.code import encode, interpolate, product, shift_power
 from zk.norm.columns import leaf_hashes, opened_root
-from zk.norm.layout import Layout, combine
+from zk.norm.equations import bit_values, combine, equation_values
+from zk.norm.layout import Layout
 from zk.norm.proof import NormProof, polynomial_bytes
-from zk.norm.prover import bit_values, equation_values
 from zk.norm.statement import EXTENSION, Challenge, NormProofError, NormStatement, first_challenge, queries
 
 _P64: Final = np.uint64(P)
@@ -60,9 +60,10 @@ def _masks(layout: Layout, statement: NormStatement, proof: NormProof, challenge
     # The sum over the messages' points is 512 · (c_0 − c_512 + c_1024): c_0 is what makes it the equations' value.
     constant = (equations.value * _INVERSE_N + proof.sum[:, N - 1] + (_P64 - proof.sum[:, 2 * N - 1])) % _P64
     total = np.concatenate([constant[:, None].astype(np.uint32), proof.sum], axis=1)
-    combination, sums, bits = (encode(part.T)[asked] for part in (proof.combination, total, proof.bits))
+    values = encode(proof.combination.T, total.T, proof.bits.T, weights)[asked]
+    combination, sums, bits, at_columns = np.split(values, [EXTENSION, 2 * EXTENSION, 3 * EXTENSION], axis=1)
+    at_columns = at_columns.reshape(asked.size, EXTENSION, -1)
     vanishing = np.array([(shift_power(k + 1) + 1) % P for k in (asked // N).tolist()], dtype=np.uint64)[:, None]
-    at_columns = encode(weights)[asked].reshape(asked.size, EXTENSION, -1)
     return np.concatenate(
         [
             _difference(combination, product(proof.columns, challenge.rows.T)),

@@ -65,13 +65,15 @@ def forge(
     spoil_masks(masks)
     salts = np.zeros((LENGTH, 16), dtype=np.uint8)
     levels = tree(leaf_hashes(np.concatenate([words, masks], axis=1), salts))
-    challenge = first_challenge(said.digest(), levels[-1][0], layout.rows, layout.equations)
+    challenge = first_challenge(said.digest(), levels[-1].tobytes(), layout.rows, layout.equations)
     combination = prover._sum(product(challenge.rows, rows.T), proximity.T)
     sums = prover._sum(prover._sum_polynomial(layout, encode(rows), challenge.equations, said), of_sum.T)
     bits = prover._sum(prover._bits_polynomial(encode(rows), challenge.bits), of_bits.T)
     asked = queries(challenge.key, polynomial_bytes(combination, sums[:, 1:], bits))
     hashes = open_columns(levels, asked.tolist())
-    return NormProof(levels[-1][0], combination, sums[:, 1:], bits, words[asked], salts[asked], hashes).to_bytes()
+    return NormProof(
+        levels[-1].tobytes(), combination, sums[:, 1:], bits, words[asked], salts[asked], hashes
+    ).to_bytes()
 
 
 def refused(said: NormStatement, data: bytes) -> None:

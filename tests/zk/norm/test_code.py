@@ -25,7 +25,7 @@ def value(coefficients: Elements, x: int) -> int:
     return total
 
 
-@pytest.mark.parametrize("length", [1, 512, 639, 1277, 2048])
+@pytest.mark.parametrize("length", [1, 512, 639, 1277, 3000])
 @pytest.mark.parametrize("coset", [0, 1, 8])
 def test_polynomials_are_evaluated_on_a_coset(length: int, coset: int) -> None:
     polynomials = draw(length, 18)
@@ -77,9 +77,10 @@ def test_products_are_exact_at_their_largest(inner: int) -> None:
 def test_both_forms_of_the_kernel_give_the_same_bits() -> None:
     for length, m, first in ((2048, 17, 16), (639, 16, 0), (5, 3, 0)):
         polynomials = np.maximum(draw(length, m), P - 2).astype(np.uint32)
-        weights, out = code._weights(7, length), [np.ones((512, 16), dtype=np.uint32) for _ in range(2)]
-        code._fold(polynomials, weights, first, out[0])
-        code._fold.or_else(polynomials, weights, first, out[1])
+        weights, quotients = code._weights(7, length), code._quotients(7, length)
+        out = [np.ones((512, 16), dtype=np.uint32) for _ in range(2)]
+        code._fold(polynomials, weights, quotients, first, out[0])
+        code._fold.or_else(polynomials, weights, quotients, first, out[1])
         np.testing.assert_array_equal(*out)
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +29,8 @@ from zk.norm.statement import NormProofError, NormStatement, first_challenge, qu
 from zk.norm.verifier import verify
 
 ROWS = Layout.of(BOUND).rows
+ROOT_FOLDER = Path(__file__).parents[3]
+PATHS = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT_FOLDER), str(ROOT_FOLDER / "tests")))}
 ROOT, COMBINATION, SUM, BITS, COLUMNS, SALTS, HASHES = range(7)
 SIZES = (32, 16 * 639, 16 * 1276, 16 * 765, 127 * 4 * ROWS, 127 * 16)
 BEGINS = tuple(int(x) for x in np.cumsum((0, *SIZES)))
@@ -275,15 +282,15 @@ def test_a_commitment_of_another_shape_is_refused(sketch: SketchCommitment) -> N
 
 
 def test_the_opening_of_columns_is_as_long_as_it_has_to_be() -> None:
-    leaves = [bytes([i % 256]) * 32 for i in range(LENGTH)]
+    leaves = np.repeat((np.arange(LENGTH) % 256).astype(np.uint8)[:, None], 32, axis=1)
     levels = columns.tree(leaves)
     for indices in ([0], [4095], [0, 1], [0, 2, 4093], list(range(0, 4096, 37))):
         hashes = columns.open_columns(levels, indices)
-        opened = [leaves[i] for i in indices]
-        assert columns.opened_root(opened, indices, hashes) == levels[-1][0]
+        opened, root = leaves[indices], levels[-1].tobytes()
+        assert columns.opened_root(opened, indices, hashes) == root
         with pytest.raises(ValueError, match="bytes, not"):
             columns.opened_root(opened, indices, hashes + bytes(32))
-        assert columns.opened_root(opened[::-1], indices, hashes) != levels[-1][0] or len(indices) == 1
+        assert columns.opened_root(opened[::-1], indices, hashes) != root or len(indices) == 1
 
 
 def test_opened_columns_say_nothing_of_the_witness() -> None:
@@ -302,3 +309,30 @@ def zeros() -> Witness:
 
 def test_names_and_sessions_of_the_helper_are_what_the_tests_say() -> None:
     assert (honest().statement.name, honest().statement.session, honest().statement.context) == ("alice", SID, CONTEXT)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_changes_are_refused(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(30):
+        changed = bytearray(proof())
+        changed[int(rng.integers(len(changed)))] ^= int(rng.integers(1, 256))
+        with pytest.raises(NormProofError):
+            verify(honest().statement, bytes(changed))
+
+
+def test_a_proof_without_numba_is_the_proof_with_it() -> None:
+    """Sketch, commitment, proof and check, in a process of their own that has no numba."""
+    code = (
+        "import hashlib, sys\n"
+        "sys.modules['numba'] = None\n"
+        "from support.norm_case import SECRET, client\n"
+        "from zk.norm.prover import prove\n"
+        "from zk.norm.verifier import verify\n"
+        "made = client('alice', 700)\n"
+        "proof = prove(made.statement, made.witness, SECRET)\n"
+        "verify(made.statement, proof)\n"
+        "print(hashlib.sha256(proof).hexdigest())\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], env=PATHS, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == [hashlib.sha256(proof()).hexdigest()]
