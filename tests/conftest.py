@@ -24,6 +24,12 @@ _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - pytest and tempfile make folde
 _ROOM: Final = 4 << 30
 
 
+def _keep_bytecode() -> None:
+    """Let the hundreds of processes that tests start find our modules compiled, whatever the environment says."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+
+
 def _work_in_memory() -> None:
     """Let temporary files lie in memory: no test has to survive a power cut, and on a disk each fsync takes 20 ms.
 
@@ -34,6 +40,7 @@ def _work_in_memory() -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 
 
+_keep_bytecode()
 _work_in_memory()
 
 

@@ -87,8 +87,9 @@ class _Files:
 
     def __init__(self, kernel: Kernel[Any, Any]) -> None:
         from numba.core import compiler
+        from numba.core.runtime import rtsys
 
-        self._rebuild = compiler.CompileResult._rebuild
+        self._rebuild, self._initialise = compiler.CompileResult._rebuild, rtsys.initialize
         self._kernel = kernel
         self._name = f"{kernel.loop.__module__}.{kernel.loop.__qualname__}.{sys.implementation.cache_tag}"
         self._stamp = _stamp(kernel)
@@ -105,7 +106,7 @@ class _Files:
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """The compiled kernel for arguments of these types, or None: then numba compiles it."""
-        target_context.refresh()
+        self._initialise(target_context)  # and no more: what only a compiler needs takes a second to import
         name, stamp = self._place(signature, target_context.codegen())
         for folder in _folders(_source(self._kernel)):
             code = _read(folder / name, stamp)

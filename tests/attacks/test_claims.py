@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,7 +60,7 @@ class World(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     path = tmp_path_factory.mktemp("claims") / "rounds.db"
     updates = {name: [np.zeros((2, 3), dtype=np.float32)] for name in CLIENTS}
     secure_agg.aggregate(updates, backend="crypten", options={"norm_bound_milli": 20_000}, ledger=path, task="sum")
@@ -75,8 +74,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     assert np.abs(result.average[0]).min() > 1, "everybody's update is zero: this is a lie that decodes"
     with Ledger(path, read_only=True) as ledger:
         first, second = (ledger.evidence_path(record) for record in ledger.records())
-    yield World(path, first, second)
-    compute._pool.close()
+    return World(path, first, second)
 
 
 @pytest.fixture

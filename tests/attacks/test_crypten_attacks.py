@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,6 @@ from support.federation import bulk_of, channel, edit, forge, header_of, identit
 
 from mpc.ring import P, Vector, byte_view, from_bytes
 from mpc.words import words_from_bytes, words_to_bytes
-from secure_agg.backends.crypten import compute
 from secure_agg.backends.crypten.wire import Collected, Computed, Held, Verdicts, open_opening, seal_opening
 from secure_agg.errors import (
     BadKey,
@@ -49,13 +48,6 @@ from secure_agg.protocol.messages import Signature, Statement, decode, encode
 from secure_agg.roles.client.client import Client
 
 CHEAT = "c002"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_pool() -> Iterator[None]:
-    """All rounds of this file share the party processes; nobody is left behind."""
-    yield
-    compute._pool.close()
 
 
 # --- clients: letters -----------------------------------------------------------------------------------------

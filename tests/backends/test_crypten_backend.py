@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ast import literal_eval
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,6 @@ from secure_agg.tlog.receipt import Receipt
 from zk.parameters import noise_top
 
 FUNCTIONS: Mapping[str, Mapping[str, int]] = {"sum": NORM, "trimmed": TRIMMED, "median": MEDIAN}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_pool() -> Iterator[None]:
-    """All rounds of this file share the party processes; nobody is left behind."""
-    yield
-    compute._pool.close()
 
 
 def assert_exact(tape: Session, evidence: Evidence, participants: list[str], trim: int | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -47,13 +47,6 @@ from secure_agg.errors import (
 from secure_agg.protocol.messages import Agreed, Statement, StatementEntry, decode, encode
 
 CHEAT = "c002"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_pool() -> Iterator[None]:
-    """All rounds of this file share the party processes; nobody is left behind."""
-    yield
-    compute._pool.close()
 
 
 # --- parties: gone --------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import secure_agg
 from secure_agg.cli import exits, main
 from secure_agg.cli.progress import PAUSE_S, Lines
 
-ENCODINGS = ("ascii", "latin-1", "cp1252", "utf-8")
+ENCODINGS: Final = ("ascii", "latin-1", "cp1252", "utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -29,51 +30,87 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def command(*arguments: object, encoding: str = "utf-8", after: str = "") -> subprocess.CompletedProcess[bytes]:
+def command(*arguments: object, after: str) -> subprocess.CompletedProcess[bytes]:
     """Run ``secure-agg`` in a process of its own; ``after`` is what follows it on a command line."""
     words = [sys.executable, "-m", "secure_agg", *map(str, arguments)]
-    environment = os.environ | {"PYTHONIOENCODING": encoding}
-    if after:
-        line = f'set -o pipefail; "$@" {after}'
-        return subprocess.run(
-            ["/bin/bash", "-c", line, "bash", *words], capture_output=True, env=environment, check=False
+    line = f'set -o pipefail; "$@" {after}'
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(["/bin/bash", "-c", line, "bash", *words], capture_output=True, env=environment, check=False)
+
+
+RESULTS: Final = (
+    ("backends",),
+    ("verify", "--help"),
+    ("ledger", "list", "LEDGER"),
+    ("ledger", "show", "LEDGER"),
+    ("ledger", "audit", "LEDGER"),
+    ("ledger", "checkpoint", "LEDGER"),
+    ("ledger", "receipt", "LEDGER"),
+    ("ledger", "list", "LEDGER", "--json"),
+)
+REFUSED: Final = ("ledger", "show", "LEDGER", "größe", "0")
+
+# Starts a process for each command of ours by a fork: what its streams are was decided when this one started.
+RUNNER: Final = """
+import json, os, sys
+from secure_agg.cli import main
+for number, arguments in enumerate(json.load(sys.stdin)):
+    if not (child := os.fork()):
+        for descriptor in (1, 2):
+            os.dup2(os.open(f"{number}.{descriptor}", os.O_WRONLY | os.O_CREAT), descriptor)
+        main(arguments)
+    sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\\n")
+"""
+
+Done = Mapping[Sequence[str], subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture(scope="module")
+def by_encoding(ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Done]:
+    """What every command comes to in every encoding."""
+    lines = (*RESULTS, REFUSED)
+    found: dict[str, Done] = {}
+    for encoding in ENCODINGS:
+        folder = tmp_path_factory.mktemp(encoding)
+        runner = subprocess.run(
+            [sys.executable, "-c", RUNNER],
+            input=json.dumps([[str(ledger) if word == "LEDGER" else word for word in line] for line in lines]).encode(),
+            cwd=folder,
+            env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE,
+            check=True,
         )
-    return subprocess.run(words, capture_output=True, env=environment, check=False)
+        found[encoding] = {
+            line: subprocess.CompletedProcess(
+                line, int(code), (folder / f"{number}.1").read_bytes(), (folder / f"{number}.2").read_bytes()
+            )
+            for number, (line, code) in enumerate(zip(lines, runner.stdout.split(), strict=True))
+        }
+    return found
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_every_encoding_holds_every_result(ledger: Path, encoding: str) -> None:
-    for arguments in (
-        ["backends"],
-        ["verify", "--help"],
-        ["ledger", "list", ledger],
-        ["ledger", "show", ledger],
-        ["ledger", "audit", ledger],
-        ["ledger", "checkpoint", ledger],
-        ["ledger", "receipt", ledger],
-    ):
-        done = command(*arguments, encoding=encoding)
+def test_every_encoding_holds_every_result(by_encoding: Mapping[str, Done], encoding: str) -> None:
+    for arguments in RESULTS:
+        done = by_encoding[encoding][arguments]
         assert (done.returncode, b"Traceback" in done.stderr) == (exits.OK, False), (arguments, done.stderr)
+        assert done.stdout
 
 
-def test_json_and_signed_texts_are_the_same_bytes_in_every_encoding(ledger: Path) -> None:
-    for arguments in (
-        ["ledger", "list", ledger, "--json"],
-        ["ledger", "receipt", ledger],
-        ["ledger", "checkpoint", ledger],
-    ):
-        found = {command(*arguments, encoding=encoding).stdout for encoding in ENCODINGS}
-        assert len(found) == 1, arguments
-    assert json.loads(command("ledger", "list", ledger, "--json").stdout)["records"][0]["task"] == "größe ∑"
-    receipt = command("ledger", "receipt", ledger, encoding="ascii").stdout
-    assert secure_agg.Receipt.from_bytes(receipt).to_bytes() == receipt
+def test_json_and_signed_texts_are_the_same_bytes_in_every_encoding(by_encoding: Mapping[str, Done]) -> None:
+    as_json, receipt, checkpoint = ("ledger", "list", "LEDGER", "--json"), RESULTS[6], RESULTS[5]
+    for arguments in (as_json, receipt, checkpoint):
+        assert len({done[arguments].stdout for done in by_encoding.values()}) == 1, arguments
+    assert json.loads(by_encoding["utf-8"][as_json].stdout)["records"][0]["task"] == "größe ∑"
+    written = by_encoding["ascii"][receipt].stdout
+    assert secure_agg.Receipt.from_bytes(written).to_bytes() == written
 
 
-def test_a_sign_that_an_encoding_lacks_is_written_in_those_that_it_has(ledger: Path) -> None:
-    shown = command("ledger", "show", ledger, encoding="cp1252").stdout.decode("cp1252")
-    assert "größe \\u2211" in shown
-    assert "gr\\xf6\\xdfe \\u2211" in command("ledger", "show", ledger, encoding="ascii").stdout.decode("ascii")
-    refused = command("ledger", "show", ledger, "größe", "0", encoding="ascii")
+def test_a_sign_that_an_encoding_lacks_is_written_in_those_that_it_has(by_encoding: Mapping[str, Done]) -> None:
+    show = ("ledger", "show", "LEDGER")
+    assert "größe \\u2211" in by_encoding["cp1252"][show].stdout.decode("cp1252")
+    assert "gr\\xf6\\xdfe \\u2211" in by_encoding["ascii"][show].stdout.decode("ascii")
+    refused = by_encoding["ascii"][REFUSED]
     assert (refused.returncode, refused.stderr.isascii(), refused.stderr.count(b"\n")) == (exits.USAGE, True, 1)
 
 

@@ -45,14 +45,20 @@ from zk import merkle
 
 
 @pytest.fixture(scope="module")
-def chain() -> Chain:
+def chain() -> py_evm.InProcess:
     return py_evm.chain()
 
 
-@pytest.fixture
-def registry(chain: Chain) -> Registry:
-    """With one good round of three clients registered."""
+@pytest.fixture(scope="module")
+def registered(chain: py_evm.InProcess) -> Registry:
     return anchored(chain, [round_of()])
+
+
+@pytest.fixture
+def registry(chain: py_evm.InProcess, registered: Registry) -> Iterator[Registry]:
+    """With one good round of three clients registered."""
+    with chain.undone():
+        yield registered
 
 
 @pytest.fixture

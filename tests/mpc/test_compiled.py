@@ -235,6 +235,17 @@ def test_the_next_process_reads_what_was_compiled(place: Place) -> None:
     assert len(place.files) == 1
 
 
+def test_reading_what_was_compiled_imports_no_compiler() -> None:
+    """Processes that live for one message, as Flower's, call a few kernels: the rest of numba would take a second."""
+    code = (
+        "import sys\nimport numpy as np\nfrom mpc import ring\n"
+        "print(ring.add_into(np.full(9, 2, np.uint32), np.full(9, 3, np.uint32)))\n"
+        "print('numba.np.arraymath' in sys.modules)"
+    )
+    python(code)  # compiles, where no process has before
+    assert python(code).stdout.splitlines()[-1] == "False"
+
+
 @pytest.mark.parametrize(
     "damage",
     [

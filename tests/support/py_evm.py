@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from support.anchoring import Chain
@@ -9,7 +12,27 @@ from support.anchoring import Chain
 from benchmarks.ledger.gas import in_process_chain
 
 
-def chain(vm: Any = None) -> Chain:
+@dataclass
+class InProcess(Chain):
+    """A chain whose transactions can be undone.
+
+    Attributes:
+        tester: eth-tester, behind the connection.
+    """
+
+    tester: Any
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Whatever happens meanwhile has not happened afterwards, so that tests can share a contract."""
+        before = self.tester.take_snapshot()
+        try:
+            yield
+        finally:
+            self.tester.revert_to_snapshot(before)
+
+
+def chain(vm: Any = None) -> InProcess:
     """A new chain under one fork's rules. Accounts 1 to 10 of eth-tester are rich."""
     tester, web3 = in_process_chain(vm)
 
@@ -17,4 +40,4 @@ def chain(vm: Any = None) -> Chain:
         tester.time_travel(web3.eth.get_block("latest")["timestamp"] + seconds)
         tester.mine_block()
 
-    return Chain(web3, advance)
+    return InProcess(web3, advance, tester)

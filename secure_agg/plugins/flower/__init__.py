@@ -10,11 +10,24 @@ On the client, ``@app.train(mods=[secure_mod])`` and ``@app.evaluate(mods=[secur
 * ``logs``: our lines in Flower's log.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from secure_agg.plugins.core.versions import require
 
 require("flwr", ">=1.41,<1.43", "flower")
 
-from secure_agg.plugins.flower.grid import SecureGrid  # noqa: E402 - after the version has been checked
-from secure_agg.plugins.flower.mod import secure_mod  # noqa: E402
+from secure_agg.plugins.flower.mod import secure_mod  # noqa: E402 - after the version has been checked
+
+if TYPE_CHECKING:
+    from secure_agg.plugins.flower.grid import SecureGrid
 
 __all__ = ["SecureGrid", "secure_mod"]
+
+
+def __getattr__(name: str) -> Any:
+    """The server's side, once it is asked for: Flower starts a process for every message of a client, without it."""
+    if name != "SecureGrid":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from secure_agg.plugins.flower.grid import SecureGrid
+
+    return SecureGrid
