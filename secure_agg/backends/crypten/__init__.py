@@ -8,14 +8,14 @@
 The parties are the share holders of ``additive``, with shares modulo 2^64, and compute with CrypTen (Knott et al. 2021,
 arXiv:2109.00984), each in a process of its own, multiplication triples coming from one more process.
 
-* ``rules``: what is computed, with which bounds.
+* ``rules``: what is computed, with which bounds. ``costs``: what a round grows with.
 * ``wire``; ``client``, ``operator``, ``aggregator``: messages, and the backend's part of each role.
 * ``compute``: from a party's shares to the common result; ``engine``: the processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mpc.keys import KeyPair
 from secure_agg.backends.additive.faults import session_id
@@ -30,7 +30,7 @@ from secure_agg.backends.contract import (
     PhaseKind,
     TrustStatement,
 )
-from secure_agg.backends.crypten import rules
+from secure_agg.backends.crypten import costs, rules
 from secure_agg.backends.crypten.aggregator import CryptenCoordinator
 from secure_agg.backends.crypten.client import CryptenClient
 from secure_agg.backends.crypten.engine import loader
@@ -97,6 +97,10 @@ class CryptenBackend(Backend):
     def aggregators(self, policy: Policy) -> int:
         """The option ``aggregators``."""
         return rules.parties(policy)
+
+    def amounts(self, config: RoundConfig, survivors: int) -> Mapping[str, Mapping[str, float]]:
+        """See ``costs``."""
+        return costs.amounts(config, survivors)
 
     def session_id(self, config: RoundConfig, advertisements: Sequence[SignedAdvertisement]) -> bytes:
         """sid = H(ctx)."""
