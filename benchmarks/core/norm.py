@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.federation import Options
-from benchmarks.report.report import Row, Target
+from benchmarks.results import Row, Target
 from benchmarks.timing import interleaved
 from mpc.keystream import KEY_BYTES
 from zk import commitment as vector_commitment
