@@ -33,6 +33,8 @@ SUMMARY: Final = "what plans are made from, of measured rounds"
 DEFAULT: Final = Path(planning.__file__).with_name("coefficients.json")
 FEWEST_CELLS: Final = 5
 """Of a backend: with fewer nothing could be left out."""
+_PASSING: Final = ("inputs", "models", "pairs", "results", "votes")
+"""What goes through a party and is held one at a time: its memory does not grow with all of them."""
 _FOLDS: Final = 4
 _LEAST: Final = {SECONDS: 1e-5, SENT: 1.0, RECEIVED: 1.0, MEMORY: 1e6}
 """Differences below these do not count: noise of the clock, and of how memory is given out."""
@@ -116,10 +118,14 @@ def least_squares(matrix: npt.NDArray[np.float64], wanted: npt.NDArray[np.float6
     return solution
 
 
+def _excluded(key: _Key, amount: str) -> bool:
+    _, phase, figure = key
+    return (phase in _OF_ROLES and amount.startswith(_OWN)) or (figure == MEMORY and amount in _PASSING)
+
+
 def _term(key: _Key, seen: Sequence[tuple[Mapping[str, float], float]]) -> Term:
     """Coefficients of one figure, from amounts and what was measured."""
-    role_only = key[1] in _OF_ROLES
-    names = [name for name in seen[0][0] if not (role_only and name.startswith(_OWN))]
+    names = [name for name in seen[0][0] if not _excluded(key, name)]
     weight = 1 / np.array([max(value, _LEAST[key[2]]) for _, value in seen])
     rows = np.array([[amounts.get(name, 0.0) for name in names] for amounts, _ in seen]) * weight[:, None]
     wanted = np.array([value for _, value in seen]) * weight

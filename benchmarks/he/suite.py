@@ -60,7 +60,6 @@ def _run(arguments: argparse.Namespace) -> Report:
     from benchmarks.he import memory as he_memory
     from benchmarks.he import paillier as he_paillier
     from benchmarks.he import plot as he_plot
-    from benchmarks.he import rounds as he_rounds
 
     stamp = machine(*_NEEDED, "gmpy2")
     progress = Console(stderr=True)
@@ -72,8 +71,6 @@ def _run(arguments: argparse.Namespace) -> Report:
             rows += he_paillier.rows(options)
         with progress.status("a committee that shares a paillier key"):
             rows += he_committee.rows(options)
-        with progress.status("a round with every backend"):
-            rows += he_rounds.rows(options)
         if arguments.memory:
             with progress.status("memory, in fresh processes"):
                 rows += he_memory.rows(options)

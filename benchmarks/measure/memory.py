@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import multiprocessing
 import os
 import re
@@ -11,7 +12,7 @@ import resource
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _MB: Final = 1_000_000
 _ALLOCATION: Final = {-3: 1 << 16, -1: 0}
@@ -84,15 +85,25 @@ def growth(operation: Callable[[], object]) -> int:
     return peak() - before + started
 
 
+@functools.cache
+def _library() -> Any:
+    return ctypes.CDLL(None)
+
+
 def give_back() -> None:
     """From now on large arrays are taken from the system one by one and given back at once (glibc), as in a process
     that has freed nothing yet: what is only used again would not show in ``growth``.
     """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
+    if hasattr(_library(), "mallopt"):
         for option, value in _ALLOCATION.items():
-            library.mallopt(option, value)
-        library.malloc_trim(0)
+            _library().mallopt(option, value)
+        trim()
+
+
+def trim() -> None:
+    """Give the system what has been freed so far (glibc): pages of it that are used again then count again."""
+    if hasattr(_library(), "malloc_trim"):
+        _library().malloc_trim(0)
 
 
 def in_fresh_process(measure: Callable[..., int], *arguments: object) -> float:

@@ -100,17 +100,21 @@ class Meter:
                 start = time.perf_counter()
                 self.beside(role, party, phase, message)
                 self.aside += time.perf_counter() - start
-            before = memory.reset_peak() if self.memory else 0
+            before = 0
+            if self.memory:
+                memory.trim()
+                before = memory.reset_peak()
             # A buffer of its own, as from a network, that is held as long as the role holds it.
-            given = () if message is None else (bytes(bytearray(message)) if self.memory else message,)
+            given = () if message is None else (_copy(message) if self.memory else message,)
             wall, processor = time.perf_counter(), time.process_time()
             answer = operation(*given)
             wall, processor = time.perf_counter() - wall, time.process_time() - processor
             del given
             grown = kept = 0
             if self.memory:
-                highest, after = memory.peak(), memory.status_bytes("VmRSS")
-                grown, kept = max(0, highest - before), after - before - sizes(answer)
+                grown = max(0, memory.peak() - before)
+                memory.trim()
+                kept = memory.status_bytes("VmRSS") - before - sizes(answer)
             helpers_s, started = self._helpers() if wall >= _LONG_S else (0.0, 0)
             self.calls.append(
                 Call(
@@ -139,6 +143,10 @@ class Meter:
         """Helpers that run already count with what they do from now on."""
         self._helpers_s = memory.children_seconds()
         self._known = memory.children() if self.memory else set()
+
+
+def _copy(data: bytes) -> bytes:
+    return b"".join((data[:0], memoryview(data)))  # bytes(data) would be the same object
 
 
 class Metered:

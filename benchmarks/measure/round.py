@@ -76,14 +76,14 @@ class Measured:
         return spent / len(self.parties[role]) if role in self.parties else 0.0
 
     def sent(self, role: str, phase: str | None = None) -> float:
-        """Bytes that one party sends, mean over those that sent any."""
-        return _mean(
-            (party, size) for (of, party, at), size in self.traffic.items() if of == role and phase in (None, at)
+        """Bytes that one party sends in one phase or in all, mean over those that sent any in it."""
+        return _means(
+            (at, party, size) for (of, party, at), size in self.traffic.items() if of == role and phase in (None, at)
         )
 
     def received(self, role: str, phase: str | None = None) -> float:
-        """Bytes that one party receives, mean over those that received any."""
-        return _mean((call.party, call.received) for call in self.of(role, phase))
+        """Bytes that one party receives in one phase or in all, mean over those that received any in it."""
+        return _means((call.phase, call.party, call.received) for call in self.of(role, phase))
 
     def memory(self, role: str) -> dict[str, float]:
         """Bytes that one party held at most in each phase: what it held before a call, and what that grew by.
@@ -102,11 +102,13 @@ class Measured:
         return {phase: statistics.median(found) for phase, found in peaks.items()}
 
 
-def _mean(amounts: Iterable[tuple[str, float]]) -> float:
-    summed: dict[str, float] = {}
-    for party, amount in amounts:
-        summed[party] = summed.get(party, 0.0) + amount
-    return statistics.fmean(summed.values()) if summed else 0.0
+def _means(amounts: Iterable[tuple[str, str, int]]) -> float:
+    """By phase and party: the phases' means together."""
+    phases: dict[str, dict[str, int]] = {}
+    for phase, party, amount in amounts:
+        parties = phases.setdefault(phase, {})
+        parties[party] = parties.get(party, 0) + amount
+    return sum(statistics.fmean(parties.values()) for parties in phases.values())
 
 
 def drawn(clients: int, params: int) -> npt.NDArray[np.float32]:

@@ -144,8 +144,9 @@ def _show_prediction(console: Console, found: Prediction, machine: Coefficients)
     console.print(
         plain(
             f"fitted to {found.fitted.cells} measured settings, {machine.date}, {machine.load}; those that were left "
-            f"out were off by a factor of, median (90th percentile): {off}\n"
-        )
+            f"out were off by a factor of, median (90th percentile): {off}"
+        ),
+        end="\n\n",
     )
 
 

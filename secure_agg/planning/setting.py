@@ -48,7 +48,7 @@ class Setting:
             raise ConfigError(f"{self.parameters} parameters are outside [1, {MAX_PARAMETERS}]")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"a dropout of {self.dropout} is outside [0, 1)")
-        self.kind.usual_size(self.config)  # refuses what a round would refuse
+        self.amounts("client")  # refuses what a round would refuse
         least = max(self.policy.min_clients, self.policy.quorum(self.clients))
         if self.survivors < least:
             raise ConfigError(
@@ -128,12 +128,18 @@ class Setting:
         return self.clients - self.lost
 
     def amounts(self, role: str) -> dict[str, float]:
-        """What the costs of one party of a role grow with: what all rounds have in common, and the backend's own."""
+        """What the costs of one party of a role grow with: what all rounds have in common, and the backend's own.
+
+        Everybody hears of everybody: ``openings`` are bytes of all survivors' commitments. Whoever serves all clients
+        handles all ``inputs`` and ``models`` in bytes and values, and lists of so many entries to as many parties: all
+        clients to all (``pairs``), survivors to all (``results``), survivors to survivors (``votes``). A backend that
+        says one of these by the same name knows better.
+        """
         n, s, d = float(self.clients), float(self.survivors), float(self.parameters)
         hidden = self.kind.usual_size(self.config)
         found = {"one": 1.0, "clients": n, "openings": s * self.commitment_bytes, "values": d, "hidden": hidden}
         side = role if role in ("client", "aggregator") else "operator"
         if side != "client":
-            found |= {"inputs": s * hidden, "models": n * d, "pairs": n * n}
+            found |= {"inputs": s * hidden, "models": n * d, "pairs": n * n, "results": n * s, "votes": s * s}
         own = self.kind.amounts(self.config, self.survivors).get(side, {})
-        return found | {f"its {name}": amount for name, amount in own.items()}
+        return found | {name if name in found else f"its {name}": amount for name, amount in own.items()}

