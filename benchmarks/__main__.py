@@ -1,4 +1,4 @@
-"""The command: ``python -m benchmarks SUITE [options]``, ``… all``, ``… report``."""
+"""The command: ``python -m benchmarks SUITE [options]``, ``… all``, ``… report``, ``… fit``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from benchmarks import fit
 from benchmarks.core import suite as core
 from benchmarks.everything import add_arguments as add_all
 from benchmarks.everything import measured, run_all
@@ -18,7 +19,6 @@ from benchmarks.peers import suite as peers
 from benchmarks.plugins import suite as plugins
 from benchmarks.report import publish
 from benchmarks.rounds import suite as rounds
-from benchmarks.scale import suite as scale
 from benchmarks.suite import Suite, UsageError
 
 SUITES: Final[dict[str, Suite]] = {
@@ -28,7 +28,6 @@ SUITES: Final[dict[str, Suite]] = {
     "he": he.SUITE,
     "mpc": mpc.SUITE,
     "ledger": ledger.SUITE,
-    "scale": scale.SUITE,
     "plugins": plugins.SUITE,
 }
 """Every suite by its name on the command line, in the order in which ``all`` runs them."""
@@ -53,12 +52,15 @@ def main(argv: list[str] | None = None) -> int:
         options = choices.add_parser(name, help=suite.summary, description=suite.summary)
         suite.add_arguments(options)
         options.add_argument("--json", type=Path, metavar="FILE", help="also write everything to FILE, as JSON")
+    fit.add_arguments(choices.add_parser("fit", help=fit.SUMMARY, description=fit.SUMMARY))
     add_all(choices.add_parser("all", help="every suite, one file each", description="Every suite, one file each."))
     publish.add_arguments(choices.add_parser("report", help=publish.SUMMARY, description=publish.DESCRIPTION))
     arguments = parser.parse_args(argv)
     try:
         if arguments.suite == "report":
             return publish.run(arguments)
+        if arguments.suite == "fit":
+            return fit.run(arguments)
         if arguments.suite == "all":
             run_all(SUITES, arguments)
             return 0

@@ -9,16 +9,13 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 
-from benchmarks.files import read, write
+from benchmarks.files import FOLDER, read, write
 from benchmarks.load import Watch
-from benchmarks.report.report import FORMAT, FormatError, Report, is_current, machine
+from benchmarks.results import FORMAT, FormatError, Report, is_current, machine
 from benchmarks.suite import Suite, UsageError
-
-FOLDER: Final = Path("bench-output")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

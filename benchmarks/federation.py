@@ -1,4 +1,4 @@
-"""Settings and rounds that the measurements share: real roles, real messages, and requests that can be replayed.
+"""Settings that the measurements share: who takes part in a round, with which keys and pins.
 
 Identities and attempt secrets follow from a client's name. A client that is made anew therefore answers the same
 requests with the same bytes, which is how one client's part is repeated without the rest of its round.
@@ -18,12 +18,9 @@ import numpy.typing as npt
 from mpc import graph
 from mpc.keys import KeyPair
 from secure_agg import backends
-from secure_agg.backends.masking.rules import MASKED_INPUT, SHARE_KEYS
-from secure_agg.local.rounds import LocalRound
 from secure_agg.local.staff import Staff, staffed
 from secure_agg.protocol.config import Option, Policy, RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
-from secure_agg.protocol.messages import ADVERTISE, Envelope
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.keyholder import KeyHolder
@@ -214,49 +211,3 @@ class Federation:
     def operator(self) -> Identity:
         """The aggregator's identity."""
         return identity(OPERATOR)
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What one client was sent until it sent its masked input. It can be replayed in another process.
-
-    Attributes:
-        name: of the client.
-        trust: what it has pinned.
-        requests: by phase.
-    """
-
-    name: str
-    trust: Trust
-    requests: Mapping[str, bytes]
-
-    def replay(self, values: npt.NDArray[Any]) -> Client:
-        """Take a new client of that name from joining to its masked input.
-
-        Args:
-            values: the update; the same as in the recorded round.
-        """
-        replayed = client(self.name, self.trust)
-        replayed.join(self.requests[ADVERTISE], [values])
-        for phase in (SHARE_KEYS, MASKED_INPUT):
-            replayed.receive(self.requests[phase])
-        return replayed
-
-
-class RecordedRound(LocalRound):
-    """A whole round in this process that remembers what its first client was sent."""
-
-    def __init__(self, federation: Federation, values: npt.NDArray[Any]) -> None:
-        super().__init__(federation.aggregator(), federation.clients(), federation.updates(values))
-        self._federation = federation
-        self._requests: dict[str, bytes] = {}
-
-    def answer(self, request: Envelope, phase: str) -> bytes | None:
-        """As in any round. A phase's first message is its request, a second one the receipt."""
-        if request.recipient == self._federation.names[0]:
-            self._requests.setdefault(phase, request.data)
-        return super().answer(request, phase)
-
-    def recording(self) -> Recording:
-        """What the first client was sent; after ``run``."""
-        return Recording(self._federation.names[0], self._federation.trust, dict(self._requests))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
-from benchmarks.report.report import Report
+from benchmarks.results import Report
 from secure_agg import files
+
+FOLDER: Final = Path("bench-output")
+"""Where results go."""
 
 
 def write(file: Path, report: Report) -> None:

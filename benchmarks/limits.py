@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from benchmarks.report.report import Row
+from benchmarks.results import Row
 from benchmarks.timing import Samples
 from mpc import parallel
 from mpc.keystream import CHUNK, galois_is_faster

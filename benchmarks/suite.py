@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.report.report import Report
+from benchmarks.results import Report
 
 
 class UsageError(ValueError):
@@ -28,3 +29,8 @@ class Suite:
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], Report]
     quick: tuple[str, ...] = ()
+
+
+def installed(name: str) -> bool:
+    """Whether a module is there, without importing it."""
+    return importlib.util.find_spec(name) is not None

@@ -1,86 +1,38 @@
 """The aggregator in real rounds in which a tenth of the clients fall silent before their masked input.
 
-The first round compiles, takes its pages from the system, and is metered for memory, which slows it; none of its
-seconds count. In the rounds after it nothing but time is metered.
+The first round compiles and takes its pages from the system; none of its seconds count. What is kept of a masked input
+is metered in a process of its own.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import math
-import time
-import tracemalloc
-from collections.abc import Mapping
-from dataclasses import dataclass
+import statistics
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.federation import Federation, Options, update
+from benchmarks.federation import OPERATOR, Federation, Options, update
 from benchmarks.limits import Limits
-from benchmarks.report.report import Row, Target
+from benchmarks.measure.cells import AGGREGATOR, VERIFY
+from benchmarks.measure.memory import in_fresh_process
+from benchmarks.measure.meter import Beside, Call
+from benchmarks.measure.round import Measured, measure
+from benchmarks.results import Row, Target
 from benchmarks.timing import Samples, interleaved, timed
 from mpc import graph
 from secure_agg.backends.masking.rules import MASKED_INPUT, UNMASK
 from secure_agg.backends.packed import carrier
-from secure_agg.local.rounds import LocalRound
-from secure_agg.protocol.messages import Envelope, Incoming, Received
-from secure_agg.roles.aggregator import Aggregator
 
-_MEMORY_EVERY: Final = 8
 _MOST_ROUNDS: Final = 3
 """Rounds that count, or fewer where fewer repetitions are wanted: each has all of its clients' work in it."""
 _ROUND_MS: Final = 1_000.0
+_WARM_PARAMS: Final = 1_000
 _MEANT: Final = (1_000_000, 100)
 """Parameters and clients that the target is for."""
-
-
-class MeteredAggregator(Aggregator):
-    """The aggregator, with a meter on the masked inputs that it takes.
-
-    Attributes:
-        ingest: seconds of each, where time is metered.
-        hashing: seconds of one SHA-256 over the same message, taken just before.
-        kept: where memory is metered, of the first of every eight: bytes that were allocated for it and are still held
-            once the message itself has gone.
-    """
-
-    def __init__(self, federation: Federation, *, memory: bool) -> None:
-        """``memory``: meter memory and not time."""
-        super().__init__(federation.operator, federation.config, federation.cohort)
-        self._memory, self._taken = memory, 0
-        self.ingest: list[float] = []
-        self.hashing: list[float] = []
-        self.kept: list[int] = []
-
-    def receive(self, data: Incoming) -> list[Envelope]:
-        """As any aggregator."""
-        if self.state != MASKED_INPUT:
-            return super().receive(data)
-        raw = data.data if isinstance(data, Received) else data
-        if self._memory:
-            self._taken += 1
-            return super().receive(data) if self._taken % _MEMORY_EVERY != 1 else self._receive_traced(raw)
-        self.hashing.append(timed(lambda: hashlib.sha256(raw).digest()))
-        start = time.perf_counter()
-        sent = super().receive(data)
-        self.ingest.append(time.perf_counter() - start)
-        return sent
-
-    def _receive_traced(self, data: bytes | memoryview) -> list[Envelope]:
-        tracemalloc.start()
-        try:
-            # A copy under the tracer stands for the transport's buffer: if a view of it is kept, all of it is.
-            arrived = bytearray(data)
-            sent = super().receive(memoryview(arrived))
-            del arrived
-            self.kept.append(tracemalloc.get_traced_memory()[0])
-        finally:
-            tracemalloc.stop()
-        return sent
 
 
 def _dropouts(federation: Federation) -> int:
@@ -90,25 +42,45 @@ def _dropouts(federation: Federation) -> int:
     return min(spare, max(1, math.floor(n * graph.EXPECTED_DROPOUT)))
 
 
-@dataclass(frozen=True)
-class _Round:
-    """One whole round with a meter: the aggregator after it, and its own and others' figures."""
+class Hashing:
+    """One SHA-256 over every masked input, taken just before the aggregator takes it.
 
-    aggregator: MeteredAggregator
-    stats: Mapping[str, float]
+    Attributes:
+        seconds: of each.
+    """
 
-    @property
-    def unmask(self) -> float:
-        """Seconds, without the final check, which is part of that phase."""
-        return self.stats[f"aggregator.{UNMASK}_s"] - self.stats["verify_s"]
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def beside(self, role: str, party: str, phase: str, message: bytes) -> None:
+        """See ``meter.Beside``."""
+        if (role, phase) == (AGGREGATOR, MASKED_INPUT):
+            self.seconds.append(timed(lambda: hashlib.sha256(message).digest()))
 
 
-def _round(federation: Federation, values: npt.NDArray[np.float32], *, memory: bool) -> _Round:
+def _round(
+    federation: Federation, values: npt.NDArray[np.float32], *, memory: bool = False, beside: Beside | None = None
+) -> Measured:
     silent = dict.fromkeys(federation.names[: _dropouts(federation)], MASKED_INPUT)
-    aggregator = MeteredAggregator(federation, memory=memory)
-    local = LocalRound(aggregator, federation.clients(), federation.updates(values), silent=silent)
-    local.run()
-    return _Round(aggregator, local.stats())
+    updates = [values for _ in federation.names]
+    return measure(federation, updates, silent=silent, memory=memory, beside=beside)
+
+
+def inputs(measured: Measured) -> tuple[Call, ...]:
+    """The calls in which the aggregator took a masked input."""
+    return tuple(call for call in measured.of(AGGREGATOR, MASKED_INPUT) if call.method == "receive")
+
+
+def kept(measured: Measured) -> float:
+    """Bytes that are still there for a masked input once the message itself has gone, mean."""
+    return max(0.0, statistics.fmean(call.kept for call in inputs(measured)))
+
+
+def _kept(options: Options) -> int:
+    for params in (min(_WARM_PARAMS, options.params), options.params):
+        federation = Federation.of(options.clients, params, options.bits)
+        measured = _round(federation, update(params), memory=True)
+    return round(kept(measured))
 
 
 def rows(options: Options) -> list[Row]:
@@ -118,17 +90,19 @@ def rows(options: Options) -> list[Row]:
     """
     values = update(options.params)
     federation = Federation.of(options.clients, options.params, options.bits)
-    kept = sorted(_round(federation, values, memory=True).aggregator.kept)
-    rounds = [_round(federation, values, memory=False) for _ in range(min(options.repeat, _MOST_ROUNDS))]
+    left = in_fresh_process(_kept, options) * 1e6
+    _round(federation, values)  # compiles, and takes its pages from the system
+    hashing = Hashing()
+    rounds = [_round(federation, values, beside=hashing.beside) for _ in range(min(options.repeat, _MOST_ROUNDS))]
 
-    def seconds(name: str) -> Samples:
-        return Samples(tuple(each.stats[name] for each in rounds))
+    def seconds(phase: str) -> Samples:
+        return Samples(tuple(one.seconds(AGGREGATOR, phase) or 0.0 for one in rounds))
 
+    checks = Samples(tuple(one.timings[OPERATOR][VERIFY] for one in rounds))
     lost = _dropouts(federation)
     survivors = options.clients - lost
-    ingest = Samples(tuple(itertools.chain(*(each.aggregator.ingest for each in rounds))))
-    hashing = Samples(tuple(itertools.chain(*(each.aggregator.hashing for each in rounds))))
-    unmask = Samples(tuple(each.unmask for each in rounds))
+    ingest = Samples(tuple(call.wall for one in rounds for call in inputs(one)))
+    unmask = Samples(tuple(whole - check for whole, check in zip(seconds(UNMASK).seconds, checks.seconds, strict=True)))
     vector_bytes = carrier(federation.config).size
     cohort = f"{options.clients} clients, {lost} lost before the masked input"
     return [
@@ -138,32 +112,31 @@ def rows(options: Options) -> list[Row]:
             ingest,
             derived=1e9 * ingest.median / options.params,
             derived_unit="ns/param",
-            peer=("SHA-256 of the message", hashing),
+            peer=("SHA-256 of the message", Samples(tuple(hashing.seconds))),
         ),
         Row(
             key="aggregator.kept",
             name="aggregator: memory kept for a masked input",
             unit="bytes",
-            median=kept[len(kept) // 2],
-            spread=(kept[len(kept) // 4], kept[3 * len(kept) // 4]),
-            samples=len(kept),
+            median=left,
+            samples=survivors,
             peer="the masked vector",
             peer_median=vector_bytes,
-            ratio=kept[len(kept) // 2] / vector_bytes,
+            ratio=left / vector_bytes,
             targets=(Target("ratio", 0.1),),
         ),
         Row.timed(
             "aggregator.ingest_total",
             "aggregator: take all masked inputs",
-            seconds(f"aggregator.{MASKED_INPUT}_s"),
+            seconds(MASKED_INPUT),
             note=f"{survivors} of {cohort}, after a round that warms up",
         ),
         _unmask(options, survivors * (1 + lost), unmask, Limits(values), cohort),
-        Row.timed("aggregator.verify", "aggregator: final check, signatures included", seconds("verify_s")),
+        Row.timed("aggregator.verify", "aggregator: final check, signatures included", checks),
         Row.timed(
             "aggregator.total",
             "aggregator: whole round",
-            seconds("aggregator.total_s"),
+            Samples(tuple(one.total(AGGREGATOR) for one in rounds)),
             targets=(Target("median", _ROUND_MS),) if (options.params, options.clients) == _MEANT else (),
             note=cohort,
         ),

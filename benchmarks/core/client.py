@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from benchmarks.federation import Federation, Options, RecordedRound, update
+from benchmarks.federation import Federation, Options, update
 from benchmarks.limits import Limits
-from benchmarks.report.report import Row, Target
+from benchmarks.measure.cells import CLIENT, RESULT
+from benchmarks.measure.recording import record
+from benchmarks.results import Row, Target
 from benchmarks.timing import Samples, timed
 from secure_agg.backends.masking.rules import MASKED_INPUT
 
@@ -20,18 +22,19 @@ def rows(options: Options) -> list[Row]:
     """
     values = update(options.params)
     federation = Federation.of(options.neighbours + 1, options.params, options.bits)
-    local = RecordedRound(federation, values)
-    local.run()
-    local.deliver()
-    recording = local.recording()
-    stats = local.stats()
-    del local  # and with it every client's copy of the result
+    recording, measured = record(federation, values)
+    sizes = {
+        "upload": measured.sent(CLIENT),
+        "download": sum(measured.received(CLIENT, phase) for phase in measured.phases),
+        "result": measured.received(CLIENT, RESULT),
+    }
+    del measured
     machine = Limits(values)
     replays, floors = [], []
     for _ in range(options.repeat):
         replays.append(recording.replay(values).timings.seconds)
         floors.append(timed(functools.partial(machine.masking, options.neighbours)) + timed(machine.sha256))
-    return [*_times(options, replays, Samples(tuple(floors))), *_traffic(options, stats)]
+    return [*_times(options, replays, Samples(tuple(floors))), *_traffic(options, sizes)]
 
 
 def _times(options: Options, replays: list[dict[str, float]], floor: Samples) -> list[Row]:
@@ -67,7 +70,7 @@ def _times(options: Options, replays: list[dict[str, float]], floor: Samples) ->
     ]
 
 
-def _traffic(options: Options, stats: Mapping[str, float]) -> list[Row]:
+def _traffic(options: Options, sizes: Mapping[str, float]) -> list[Row]:
     cohort = f"all messages of a round of {options.neighbours + 1} clients, mean"
 
     def row(key: str, name: str, note: str, *targets: Target) -> Row:
@@ -75,8 +78,8 @@ def _traffic(options: Options, stats: Mapping[str, float]) -> list[Row]:
             key=f"client.{key}",
             name=name,
             unit="bytes",
-            median=stats[f"client.{key}_bytes"],
-            derived=stats[f"client.{key}_bytes"] / options.params,
+            median=sizes[key],
+            derived=sizes[key] / options.params,
             derived_unit="B/param",
             targets=targets,
             note=note,

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import limits
 from benchmarks.federation import Federation, Options, degree_note, update
 from benchmarks.limits import Limits
-from benchmarks.report.report import Row, Target
+from benchmarks.results import Row, Target
 from benchmarks.timing import Samples, interleaved
 from mpc import masks, shamir
 from mpc.keystream import KEY_BYTES, KeyStream

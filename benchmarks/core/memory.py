@@ -11,20 +11,14 @@ The public matrix is several times as large as the vector; it must not show.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import multiprocessing
-import os
-import re
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from benchmarks.federation import FEWEST_CLIENTS, Federation, RecordedRound, Recording, update
-from benchmarks.report.report import Row, Target
+from benchmarks.federation import FEWEST_CLIENTS, Federation, update
+from benchmarks.measure.memory import growth, in_fresh_process
+from benchmarks.measure.recording import Recording, record
+from benchmarks.results import Row, Target
 from mpc.ring import ELEMENT_BYTES
 from zk import commitment
 
@@ -33,61 +27,11 @@ COMMIT_PARAMS: Final = 100_000_000
 _WARM_PARAMS: Final = 1 << 18
 _RANK: Final = 3
 _MB: Final = 1_000_000
-_ALLOCATION: Final = {-3: 1 << 16, -1: 0}
-"""glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, in bytes (malloc.h)."""
-_STATUS: Final = Path("/proc/self/status")
-_CLEAR: Final = Path("/proc/self/clear_refs")
-MEASURABLE: Final = _CLEAR.exists()
-"""Whether this system has what ``growth`` takes."""
-
-
-def _status_bytes(name: str, status: Path = _STATUS) -> int:
-    found = re.search(rf"^{name}:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
-    if found is None:
-        raise ValueError(f"{status} has no {name}: peak memory is measured on Linux only")
-    return 1024 * int(found.group(1))
-
-
-def _children() -> set[Path]:
-    """The status files of the processes that this one has started and that still run."""
-    children = set()
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with contextlib.suppress(OSError):  # others' processes come and go
-            text = status.read_text()
-            if f"\nPPid:\t{os.getpid()}\n" in text and "\nVmHWM:" in text:
-                children.add(status)
-    return children
-
-
-def growth(operation: Callable[[], object]) -> int:
-    """Bytes by which this process's resident memory exceeds at most, during the call, what it was before.
-
-    Processes that the call starts and leaves running count with their own peaks. Unlike getrusage's high-water mark,
-    this one can be reset and does not survive from the parent process.
-    """
-    known = _children()
-    _CLEAR.write_text("5")
-    before = _status_bytes("VmRSS")
-    operation()
-    started = sum(_status_bytes("VmHWM", status) for status in _children() - known)
-    return _status_bytes("VmHWM") - before + started
-
-
-def give_back() -> None:
-    """From now on large arrays are taken from the system one by one and given back at once (glibc), as in a process
-    that has freed nothing yet: what is only used again would not show in ``growth``.
-    """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        for option, value in _ALLOCATION.items():
-            library.mallopt(option, value)
-        library.malloc_trim(0)
 
 
 def _record(params: int) -> Recording:
-    local = RecordedRound(Federation.of(FEWEST_CLIENTS, params), update(params))
-    local.run()
-    return local.recording()
+    recording, _ = record(Federation.of(FEWEST_CLIENTS, params), update(params))
+    return recording
 
 
 def _client_growth(warm: Recording, recording: Recording, params: int) -> int:
@@ -101,13 +45,6 @@ def _commit_growth(params: int) -> int:
     commitment.commit(np.ones(_WARM_PARAMS, dtype=np.uint32), randomness, _RANK)
     values = np.ones(params, dtype=np.uint32)
     return growth(lambda: commitment.commit(values, randomness, _RANK))
-
-
-def in_fresh_process(measure: Callable[..., int], *arguments: object) -> float:
-    """What ``measure`` returns, in megabytes, from a process that runs nothing else."""
-    # Not forked: a fork starts with all of the parent's memory.
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measure, *arguments).result() / _MB
 
 
 def rows(client_params: int = CLIENT_PARAMS, commit_params: int = COMMIT_PARAMS) -> list[Row]:

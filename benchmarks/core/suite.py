@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmarks.core import aggregation, client, kernels, memory
 from benchmarks.federation import Options
 from benchmarks.peers import flower as flower_peer
-from benchmarks.report.report import Report, Row, machine
+from benchmarks.results import Report, Row, machine
 from benchmarks.suite import Suite, UsageError
 
 _NEIGHBOURS: Final = 20

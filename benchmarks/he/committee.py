@@ -8,7 +8,7 @@ from typing import Final
 from benchmarks.he.lattice import exact_row
 from benchmarks.he.options import HeOptions
 from benchmarks.he.paillier import scaled
-from benchmarks.report.report import Row
+from benchmarks.results import Row
 from benchmarks.timing import Samples, interleaved, timed
 from mpc.keystream import KEY_BYTES, KeyStream
 from mpc.paillier import threshold as threshold_paillier

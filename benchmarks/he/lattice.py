@@ -16,7 +16,7 @@ import tenseal as ts
 
 from benchmarks.federation import update
 from benchmarks.he.options import HeOptions
-from benchmarks.report.report import Row, Target
+from benchmarks.results import Row, Target
 from benchmarks.timing import Samples, interleaved, timed
 from mpc.ring import Vector
 from secure_agg.backends.homomorphic import lattice, lattice_parameters, lattice_pool

@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.core.memory import growth, in_fresh_process
 from benchmarks.he.lattice import PEER, TenSeal, encoded
 from benchmarks.he.options import HeOptions
-from benchmarks.report.report import Row
+from benchmarks.measure.memory import growth, in_fresh_process
+from benchmarks.results import Row
 from mpc.keystream import KEY_BYTES, KeyStream
 from mpc.paillier import packing as paillier_packing
 from mpc.paillier import paillier

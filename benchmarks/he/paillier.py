@@ -15,7 +15,7 @@ import phe
 
 from benchmarks.he.lattice import encoded, exact_row, largest_difference
 from benchmarks.he.options import HeOptions
-from benchmarks.report.report import Row, Target
+from benchmarks.results import Row, Target
 from benchmarks.timing import Samples, interleaved, timed
 from mpc.keystream import KEY_BYTES, KeyStream
 from mpc.paillier import packing as paillier_packing

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.he.rounds import BACKENDS
 from benchmarks.load import count
 from benchmarks.report import palette
 from benchmarks.report.canvas import Canvas, Caption, logarithmic
 from benchmarks.report.palette import INK
-from benchmarks.report.report import Report, Row, short_stamp
+from benchmarks.results import Report, Row, short_stamp
 
 _KILO: Final = 1e3
 _SCHEMES: Final = {
@@ -52,7 +51,8 @@ def draw(report: Report, path: Path) -> tuple[Path, Path]:
         short_stamp(report.machine),
     )
     canvas = Canvas(caption, *_SIZE)
-    panels = canvas.mosaic([["encrypt", "bytes", "memory" if memory else "round"], ["add", "decrypt", "round"]])
+    wide = ["memory"] if memory else []
+    panels = canvas.mosaic([["encrypt", "bytes", *wide], ["add", "decrypt", *wide]])
     _bars(panels["encrypt"], rows, "{}.encrypt", "Encrypt and serialise", "seconds", "s")
     _bars(panels["bytes"], rows, "{}.bytes", "Size of the ciphertexts", "bytes per parameter", "B")
     _bars(panels["add"], rows, "{}.add", "Add one client's vector", "seconds", "s")
@@ -60,7 +60,6 @@ def draw(report: Report, path: Path) -> tuple[Path, Path]:
     _bars(panels["decrypt"], rows, "{}.decrypt", "Decrypt the sum" + sampled, "seconds", "s")
     if memory:
         _bars(panels["memory"], rows, "memory.{}.encrypt", "Peak memory of encrypting", "megabytes", "MB")
-    _round(panels["round"], rows)
     for axes in panels.values():
         axes.set_axisbelow(True)
         axes.grid(axis="y", color=INK, alpha=0.25, linewidth=0.5)
@@ -106,23 +105,6 @@ def _bars(axes: Any, rows: dict[str, Row], pattern: str, title: str, label: str,
     axes.tick_params(axis="x", labelsize=8)
     axes.set_title(title, fontsize=10)
     axes.set_ylabel(label)
-
-
-def _round(axes: Any, rows: dict[str, Row]) -> None:
-    """Seconds of a client beside those of the operators, backend by backend."""
-    width, values = 0.4, list[float]()
-    for place, role in enumerate(("client", "operators")):
-        found = [rows[f"round.{role}.{backend}"] for backend in BACKENDS]
-        full = [palette.color(backend) for backend in BACKENDS]
-        colors = full if role == "client" else [palette.light(each) for each in full]
-        at = [index + (place - 0.5) * width for index in range(len(BACKENDS))]
-        values += _drawn(axes, at, found, colors, "", width)
-    _scale(axes, values)
-    axes.set_xticks(range(len(BACKENDS)), BACKENDS)
-    note = rows[f"round.client.{BACKENDS[0]}"].note.partition("; ")[2]
-    axes.set_title(f"A whole verified round: {note}", fontsize=10)
-    axes.set_xlabel("full colour: a client; light: aggregator and key holder", color=INK, fontsize=9)
-    axes.set_ylabel("seconds")
 
 
 def _scale(axes: Any, values: list[float]) -> None:

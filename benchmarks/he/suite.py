@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -12,8 +11,8 @@ from rich.console import Console
 
 from benchmarks.he.options import BITS, CLIENTS, MODULUS_BITS, HeOptions
 from benchmarks.load import Watch
-from benchmarks.report.report import Report, Row, machine
-from benchmarks.suite import Suite, UsageError
+from benchmarks.results import Report, Row, machine
+from benchmarks.suite import Suite, UsageError, installed
 
 PLOT: Final = Path("bench-output/he.png")
 _NEEDED: Final = ("tenseal", "phe")
@@ -37,7 +36,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _options(arguments: argparse.Namespace) -> HeOptions:
-    missing = [name for name in (*_NEEDED, *(["matplotlib"] if arguments.plot else [])) if not _installed(name)]
+    missing = [name for name in (*_NEEDED, *(["matplotlib"] if arguments.plot else [])) if not installed(name)]
     if missing:
         raise UsageError(f"{missing[0]} is not installed: run  pip install '.[bench]'")
     try:
@@ -53,10 +52,6 @@ def _options(arguments: argparse.Namespace) -> HeOptions:
         raise UsageError(str(error)) from error
 
 
-def _installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
-
-
 def _run(arguments: argparse.Namespace) -> Report:
     options = _options(arguments)
     # Here and not above: the other suites have no need of the two libraries.
@@ -65,7 +60,6 @@ def _run(arguments: argparse.Namespace) -> Report:
     from benchmarks.he import memory as he_memory
     from benchmarks.he import paillier as he_paillier
     from benchmarks.he import plot as he_plot
-    from benchmarks.he import rounds as he_rounds
 
     stamp = machine(*_NEEDED, "gmpy2")
     progress = Console(stderr=True)
@@ -77,8 +71,6 @@ def _run(arguments: argparse.Namespace) -> Report:
             rows += he_paillier.rows(options)
         with progress.status("a committee that shares a paillier key"):
             rows += he_committee.rows(options)
-        with progress.status("a round with every backend"):
-            rows += he_rounds.rows(options)
         if arguments.memory:
             with progress.status("memory, in fresh processes"):
                 rows += he_memory.rows(options)

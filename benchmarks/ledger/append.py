@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from msgspec.structs import replace
 
-from benchmarks.report.report import Row, Target
+from benchmarks.results import Row, Target
 from benchmarks.timing import Samples, interleaved
 from secure_agg.ledger.log import Ledger
 from secure_agg.local.aggregate import aggregate

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 import secure_agg
-from benchmarks.report.report import Row
+from benchmarks.results import Row
 from secure_agg.ledger.log import Ledger
 
 CLIENTS: Final = (3, 10, 30, 100)

@@ -10,8 +10,8 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from benchmarks.core.memory import growth, in_fresh_process
-from benchmarks.report.report import Row, Target
+from benchmarks.measure.memory import growth, in_fresh_process
+from benchmarks.results import Row, Target
 from benchmarks.timing import interleaved
 from secure_agg.ledger.connection import connect
 from secure_agg.ledger.database import NewLeaf

@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmarks.ledger import append as ledger_append
 from benchmarks.ledger import gas as ledger_gas
 from benchmarks.ledger import proofs as ledger_proofs
-from benchmarks.report.report import Report, Row, machine
+from benchmarks.results import Report, Row, machine
 from benchmarks.suite import Suite, UsageError
 
 _CHAIN: Final = ("web3", "eth", "eth_tester", "py_arkworks_bls12381")

@@ -16,7 +16,7 @@ from benchmarks import limits
 from benchmarks.federation import FEWEST_CLIENTS, Federation, client, update
 from benchmarks.limits import Limits
 from benchmarks.mpc.options import MpcOptions
-from benchmarks.report.report import Row, Target
+from benchmarks.results import Row, Target
 from benchmarks.timing import Samples, interleaved
 from mpc.ring import Vector, byte_view
 from secure_agg import backends

@@ -8,9 +8,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.measure.round import drawn, measure
 from benchmarks.mpc.options import MpcOptions
-from benchmarks.mpc.round import drawn, federation_for, local_round
-from benchmarks.report.report import Row
+from benchmarks.mpc.round import federation_for
+from benchmarks.results import Row
 from benchmarks.timing import Samples, interleaved
 from secure_agg.backends.crypten import rules
 from secure_agg.backends.crypten.engine.jobs import Layout, NormBound, Range, Result
@@ -148,7 +149,7 @@ def rows(options: MpcOptions) -> list[Row]:
             "trimmed": engine.trimmed,
             "median": engine.median,
             "sum_large": engine.sum_large,
-            "additive": lambda: local_round(federation, updates, federation.share_holders()).run(),
+            "additive": lambda: measure(federation, updates),
         }
         computed = interleaved(jobs, options.repeat)
     rounds = _Rounds(options)

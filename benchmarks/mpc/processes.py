@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.federation import OPERATOR, Federation, channel, seed
+from benchmarks.measure.round import drawn, measure
 from benchmarks.mpc.options import MpcOptions
-from benchmarks.mpc.round import EXACT, drawn, federation_for, in_round, local_round, wrong_sums
-from benchmarks.report.report import Row
-from benchmarks.timing import Samples, timed
+from benchmarks.mpc.round import EXACT, federation_for, in_round, wrong_sums
+from benchmarks.results import Row
+from benchmarks.timing import Samples
 from secure_agg.protocol.messages import SHARE
 from secure_agg.roles.operators import OperatorRole
 from secure_agg.transport.blocking import RemoteOperator, connected
@@ -41,11 +42,9 @@ class _Rounds:
         """Seconds from the first request to the checked evidence."""
         federation = in_round(self._federation, self._number)
         self._number += 1
-        local = local_round(federation, self._updates, holders)
-        seconds = timed(local.run)
-        if local.aggregator.evidence is not None:
-            self.wrong += wrong_sums(federation, self._updates, local.aggregator.evidence)
-        return seconds
+        measured = measure(federation, self._updates, operators=holders)
+        self.wrong += wrong_sums(federation, self._updates, measured.evidence)
+        return measured.wall
 
 
 def rows(options: MpcOptions) -> list[Row]:

@@ -12,73 +12,70 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from benchmarks.federation import Federation, rounding_key
+from benchmarks.federation import OPERATOR, Federation, rounding_key
+from benchmarks.measure.cells import AGGREGATOR, CLIENT, RESULT, VERIFY
+from benchmarks.measure.round import Measured, drawn, measure
 from benchmarks.mpc.options import MpcOptions
 from benchmarks.mpc.peer import CryptenSum
-from benchmarks.report.report import Row, Target
+from benchmarks.results import Row, Target
 from benchmarks.timing import Samples, timed
 from mpc.keystream import KEY_BYTES
 from mpc.ring import ELEMENT_BYTES, P, Vector, add_into, byte_view
 from mpc.vector_shares import expand
 from secure_agg.backends.additive import rules
-from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.codec import FixedPoint
 from secure_agg.protocol.evidence import Evidence
-from secure_agg.protocol.messages import SHARE, peek
-from secure_agg.roles.operators import OperatorRole
-from secure_agg.roles.shareholder import ShareHolder
+from secure_agg.protocol.messages import SHARE
 
 SPEEDUP: Final = 20.0
 EXACT: Final = Target("median", 0.0)
-_HEADER: Final = 1 << 20
 
 
-class MeteredHolder:
-    """A share holder, with a meter on each share that it takes and a floor for it measured just before.
+class Floors:
+    """What a share holder can't do without when it takes a share, measured just before it takes one.
 
     Attributes:
-        taken: seconds of each, under ``long`` and ``key``.
-        floors: seconds of what it can't do without: a commitment for both; for a long share SHA-256 and AES-GCM of it,
-            for a key the key stream; and the addition.
+        least: seconds of a commitment and an addition; for a long share SHA-256 and AES-GCM of it besides, for a key
+            its key stream.
+        taken: seconds of the share holders for the same, under ``long`` and ``key``; see ``note``.
+        rest: seconds of each share holder in all other phases.
     """
 
-    role: ClassVar[str] = ShareHolder.role
-
-    def __init__(self, holder: ShareHolder, federation: Federation) -> None:
-        self.holder, self.timings = holder, holder.timings
+    def __init__(self, federation: Federation) -> None:
+        self.least: dict[str, list[float]] = {"long": [], "key": []}
         self.taken: dict[str, list[float]] = {"long": [], "key": []}
-        self.floors: dict[str, list[float]] = {"long": [], "key": []}
+        self.rest: list[float] = []
         self._config = federation.config
         self._vector: Vector = np.ones(federation.config.layout.hashed, dtype=np.uint32)
         self._sealer = AESGCM(bytes(KEY_BYTES))
         self._sealed = self._sealer.encrypt(bytes(12), byte_view(self._vector), b"")
 
-    @property
-    def timed_rest(self) -> float:
-        """Seconds of all phases but taking shares."""
-        return sum(seconds for phase, seconds in self.timings.seconds.items() if phase != SHARE)
+    def _kind(self, size: int) -> str:
+        return "long" if size > ELEMENT_BYTES * self._vector.size else "key"
 
-    def receive(self, request: bytes, /) -> bytes:
-        """As any share holder."""
-        if peek(request, _HEADER).phase != SHARE:
-            return self.holder.receive(request)
-        kind = "long" if len(request) > ELEMENT_BYTES * self._vector.size else "key"
-        self.floors[kind].append(timed(self._least_for_long if kind == "long" else self._least_for_key))
-        start = time.perf_counter()
-        answer = self.holder.receive(request)
-        self.taken[kind].append(time.perf_counter() - start)
-        return answer
+    def beside(self, role: str, party: str, phase: str, message: bytes) -> None:
+        """Before a share is taken."""
+        if phase == SHARE:
+            kind = self._kind(len(message))
+            self.least[kind].append(timed(self._least_for_long if kind == "long" else self._least_for_key))
+
+    def note(self, measured: Measured) -> None:
+        """What the share holders took."""
+        for call in measured.of(measured.operators, SHARE):
+            self.taken[self._kind(call.received)].append(call.wall)
+        for name in measured.parties[measured.operators]:
+            calls = (call for call in measured.of(measured.operators) if call.party == name)
+            self.rest.append(sum(call.wall for call in calls if call.phase != SHARE))
 
     def _least_for_long(self) -> None:
         hashlib.sha256(self._sealed).digest()
@@ -98,11 +95,6 @@ def federation_for(options: MpcOptions, params: int, **chosen: int) -> Federatio
     return Federation.of(options.clients, params, options.bits, backend="additive", options=settings)
 
 
-def drawn(clients: int, params: int) -> npt.NDArray[np.float32]:
-    """Different updates, one a row, as trained ones usually look."""
-    return np.random.default_rng(1).standard_normal((clients, params), dtype=np.float32)
-
-
 def in_round(federation: Federation, number: int) -> Federation:
     """The same federation in another round: who signs, signs once for each."""
     return Federation(
@@ -112,14 +104,6 @@ def in_round(federation: Federation, number: int) -> Federation:
         federation.setup,
         sharing=federation.sharing,
     )
-
-
-def local_round(
-    federation: Federation, updates: npt.NDArray[np.float32], holders: Mapping[str, OperatorRole]
-) -> LocalRound:
-    """A round with these operators and one update a row."""
-    given = {name: [row] for name, row in zip(federation.names, updates, strict=True)}
-    return LocalRound(federation.aggregator(), federation.clients(), given, holders=holders)
 
 
 def wrong_sums(federation: Federation, updates: npt.NDArray[np.float32], evidence: Evidence) -> int:
@@ -178,36 +162,25 @@ class Adding:
 
 
 @dataclass
-class _Measured:
+class _Rounds:
     """What the rounds gave.
 
     Attributes:
-        whole: seconds from the first request to the checked evidence.
-        verified: seconds of the clients' own checks of the result.
-        stats: of each round.
-        holders: of all rounds.
+        floors: beside the shares that were taken.
+        rounds: all of them.
         wrong: entries of a sum that were wrong.
     """
 
-    whole: list[float]
-    verified: list[float]
-    stats: list[dict[str, float]]
-    holders: list[MeteredHolder]
+    floors: Floors
+    rounds: list[Measured] = field(default_factory=list)
     wrong: int = 0
 
-
-def _one_round(federation: Federation, updates: npt.NDArray[np.float32], found: _Measured) -> None:
-    holders = {name: MeteredHolder(item, federation) for name, item in federation.share_holders().items()}
-    floors = -sum(sum(map(sum, holder.floors.values())) for holder in holders.values())
-    local = local_round(federation, updates, holders)
-    start = time.perf_counter()
-    evidence = local.run()
-    floors += sum(sum(map(sum, holder.floors.values())) for holder in holders.values())
-    found.whole.append(time.perf_counter() - start - floors)
-    found.verified.append(timed(local.deliver))
-    found.stats.append(local.stats())
-    found.holders += holders.values()
-    found.wrong += wrong_sums(federation, updates, evidence)
+    def run(self, federation: Federation, updates: npt.NDArray[np.float32]) -> None:
+        """One more."""
+        measured = measure(federation, updates, beside=self.floors.beside)
+        self.floors.note(measured)
+        self.wrong += wrong_sums(federation, updates, measured.evidence)
+        self.rounds.append(measured)
 
 
 def rows(options: MpcOptions, *, with_peer: bool) -> list[Row]:
@@ -220,10 +193,10 @@ def rows(options: MpcOptions, *, with_peer: bool) -> list[Row]:
     federation = federation_for(options, options.params)
     updates = drawn(options.clients, options.params)
     adding = Adding(options)
-    _one_round(federation, updates, _Measured([], [], [], []))  # compiles
+    measure(federation, updates)  # compiles
     adding.add()
     adding.share_and_add()
-    found, seconds = _Measured([], [], [], []), {"add": list[float](), "share_and_add": list[float]()}
+    found, seconds = _Rounds(Floors(federation)), {"add": list[float](), "share_and_add": list[float]()}
     if not with_peer:
         for _ in range(options.repeat):
             _repetition(federation, updates, adding, found, seconds)
@@ -239,16 +212,16 @@ def _repetition(
     federation: Federation,
     updates: npt.NDArray[np.float32],
     adding: Adding,
-    found: _Measured,
+    found: _Rounds,
     seconds: dict[str, list[float]],
 ) -> None:
     seconds["add"].append(timed(adding.add))
     seconds["share_and_add"].append(timed(adding.share_and_add))
-    _one_round(federation, updates, found)
+    found.run(federation, updates)
 
 
 def _rows(
-    options: MpcOptions, found: _Measured, seconds: Mapping[str, list[float]], peer: CryptenSum | None
+    options: MpcOptions, found: _Rounds, seconds: Mapping[str, list[float]], peer: CryptenSum | None
 ) -> list[Row]:
     setting = f"{options.clients} clients, {options.aggregators} aggregators, {options.params:,} parameters"
     k = options.aggregators
@@ -283,7 +256,7 @@ def _rows(
             everything,
             "nothing is checked, sealed or signed",
         ),
-        compared("round", "sum: the whole verified round", found.whole, everything, setting),
+        compared("round", "sum: the whole verified round", [one.wall for one in found.rounds], everything, setting),
         Row(
             key="sum.error",
             name="sum: entries that are not numpy's",
@@ -296,17 +269,9 @@ def _rows(
     ]
 
 
-def _roles(options: MpcOptions, found: _Measured) -> list[Row]:
-    def mean(name: str) -> Samples:
-        return Samples(tuple(stats[name] for stats in found.stats))
-
+def _roles(options: MpcOptions, found: _Rounds) -> list[Row]:
     def taken(kind: str, peer: str) -> Row:
-        pairs: list[Any] = [
-            (own, least)
-            for holder in found.holders
-            for own, least in zip(holder.taken[kind], holder.floors[kind], strict=True)
-        ]
-        own, least = (Samples(tuple(column)) for column in zip(*pairs, strict=True))
+        own, least = (Samples(tuple(seconds[kind])) for seconds in (found.floors.taken, found.floors.least))
         return Row.timed(
             f"holder.{kind}",
             f"aggregator: open, check and add one client's {'long share' if kind == 'long' else 'key'}",
@@ -316,17 +281,14 @@ def _roles(options: MpcOptions, found: _Measured) -> list[Row]:
             peer=(peer, least),
         )
 
-    rest = Samples(tuple(holder.timed_rest for holder in found.holders))
+    rest, whole = Samples(tuple(found.floors.rest)), Samples(tuple(one.total(AGGREGATOR) for one in found.rounds))
+    checks = Samples(tuple(one.timings[OPERATOR][VERIFY] for one in found.rounds))
+    client = Samples(tuple(one.seconds(CLIENT, RESULT) or 0.0 for one in found.rounds))
     return [
         taken("long", "SHA-256, AES-256-GCM, a commitment and an addition"),
         taken("key", "keystream, a commitment and an addition"),
         Row.timed("holder.rest", "aggregator: all other phases", rest, note="count, sign, reveal, give out its sum"),
-        Row.timed("coordinator.total", "coordinator: whole round", mean("aggregator.total_s")),
-        Row.timed("coordinator.verify", "coordinator: final check, of it", mean("verify_s")),
-        Row.timed(
-            "client.verify",
-            "client: checks the result",
-            Samples(tuple(seconds / options.clients for seconds in found.verified)),
-            note="not part of the round's time above",
-        ),
+        Row.timed("coordinator.total", "coordinator: whole round", whole),
+        Row.timed("coordinator.verify", "coordinator: final check, of it", checks),
+        Row.timed("client.verify", "client: checks the result", client, note="not part of the round's time above"),
     ]

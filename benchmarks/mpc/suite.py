@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from dataclasses import asdict
 from typing import Final
 
 from rich.console import Console
 
 from benchmarks.mpc.options import MpcOptions
-from benchmarks.report.report import Report, Row, machine
-from benchmarks.suite import Suite, UsageError
+from benchmarks.results import Report, Row, machine
+from benchmarks.suite import Suite, UsageError, installed
 from secure_agg.errors import ConfigError
 
 CRYPTEN_INSTALL: Final = "pip install '.[mpc]'  and  pip install --no-deps crypten==0.4.1"
@@ -49,11 +48,6 @@ def _options(arguments: argparse.Namespace) -> MpcOptions:
         )
     except (ValueError, ConfigError) as error:
         raise UsageError(str(error)) from error
-
-
-def installed(name: str) -> bool:
-    """Whether a module is there, without importing it."""
-    return importlib.util.find_spec(name) is not None
 
 
 def _run(arguments: argparse.Namespace) -> Report:

@@ -17,8 +17,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.federation import Federation, Options, RecordedRound, degree_note, update
-from benchmarks.report.report import Row, Target
+from benchmarks.federation import Federation, Options, degree_note, update
+from benchmarks.measure.recording import record
+from benchmarks.results import Row, Target
 from benchmarks.timing import Samples, interleaved, timed
 from mpc import masks, shamir
 from mpc.keystream import KEY_BYTES, KeyStream
@@ -112,10 +113,7 @@ def rows(options: Options) -> list[Row]:
     """Both clients in turn, and both ways of sharing secrets in turn."""
     values = update(options.params)
     flower = FlowerClient(options.neighbours, options.bits, options.clients)
-    local = RecordedRound(Federation.of(options.neighbours + 1, options.params, options.bits), values)
-    local.run()
-    recording = local.recording()
-    del local
+    recording, _ = record(Federation.of(options.neighbours + 1, options.params, options.bits), values)
     repeat = max(1, options.repeat // 3)
     integers: npt.NDArray[np.int64] = np.zeros(options.params, dtype=np.int64)
     vector = np.zeros(options.params, dtype=np.uint32)

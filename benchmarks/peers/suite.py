@@ -17,9 +17,9 @@ from rich.console import Console
 from benchmarks.federation import Options
 from benchmarks.he.options import HeOptions
 from benchmarks.mpc.options import MpcOptions
-from benchmarks.mpc.suite import CRYPTEN_INSTALL, installed
-from benchmarks.report.report import Report, Row, machine
-from benchmarks.suite import Suite, UsageError
+from benchmarks.mpc.suite import CRYPTEN_INSTALL
+from benchmarks.results import Report, Row, machine
+from benchmarks.suite import Suite, UsageError, installed
 from secure_agg.errors import ConfigError
 
 _BITS: Final = 16

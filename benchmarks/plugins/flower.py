@@ -22,11 +22,13 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
+from benchmarks.measure.cells import AGGREGATOR, CLIENT
+from benchmarks.measure.meter import Meter
 from benchmarks.plugins import secagg as plugins_secagg
-from benchmarks.plugins.nodes import Nodes, Traffic
+from benchmarks.plugins.nodes import Nodes
 from benchmarks.plugins.options import BITS, PluginOptions
-from benchmarks.report.report import Row, Target
-from benchmarks.timing import Samples
+from benchmarks.results import Row, Target
+from benchmarks.timing import Samples, timed
 from secure_agg.plugins.flower import SecureGrid, secure_mod
 from secure_agg.plugins.homes import federation
 from secure_agg.protocol.config import Policy
@@ -51,19 +53,18 @@ class _Costs:
 
     def measure(self, nodes: Nodes, one_round: Callable[[], Update], exact: npt.NDArray[np.float64]) -> None:
         """One round; ``exact`` is the mean that it should come to."""
-        for node in nodes.nodes.values():
-            node.traffic = Traffic()
-        nodes.carrying_s = 0.0
-        wall, cpu = time.perf_counter(), time.process_time()
-        mean = one_round()
-        self.wall.append(time.perf_counter() - wall)
-        self.cpu.append(time.process_time() - cpu)
-        traffic = [node.traffic for node in nodes.nodes.values()]
-        clients = sum(one.seconds for one in traffic)
-        self.client.append(clients / len(traffic))
+        meter = nodes.meter = Meter()
+        nodes.carrying_s, processor = 0.0, time.process_time()
+        means: list[Update] = []
+        self.wall.append(timed(lambda: means.append(one_round())))
+        self.cpu.append(time.process_time() - processor)
+        clients = sum(call.wall for call in meter.calls)
+        self.client.append(clients / len(nodes.nodes))
         self.server.append(self.wall[-1] - clients - nodes.carrying_s)
-        self.up, self.down = max(one.up for one in traffic), max(one.down for one in traffic)
-        self.error = max(self.error, float(np.abs(mean - exact).max()))
+        self.up, self.down = (
+            max(size for (role, *_), size in meter.sent.items() if role == sender) for sender in (CLIENT, AGGREGATOR)
+        )
+        self.error = max(self.error, float(np.abs(means[0] - exact).max()))
 
     def seconds(self, figure: str) -> Samples:
         """All but the first, which compiles."""

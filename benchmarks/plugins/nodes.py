@@ -6,10 +6,11 @@ memory with the server, and what crosses the wire is counted as Flower stores it
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, cast
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -20,27 +21,17 @@ from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_conte
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from benchmarks.measure.cells import AGGREGATOR, CLIENT
+from benchmarks.measure.meter import Meter
+
 RUN_ID: Final = 1
+ROUND: Final = "round"
+"""All of it: frameworks have phases of their own."""
 _SERVER: Final = 1
 _APP_RAISED: Final = 2
 
 App = Callable[[Message, Context], Message | None]
 """A ``ClientApp``, or what a test puts in its place; None for a node that says nothing."""
-
-
-@dataclass
-class Traffic:
-    """What one node has cost.
-
-    Attributes:
-        down: bytes to it.
-        up: bytes from it.
-        seconds: in its app.
-    """
-
-    down: int = 0
-    up: int = 0
-    seconds: float = 0.0
 
 
 @dataclass
@@ -50,12 +41,10 @@ class Node:
     Attributes:
         app: what it runs.
         context: its own configuration, and its state in this run.
-        traffic: so far.
     """
 
     app: App
     context: Context
-    traffic: Traffic = field(default_factory=Traffic)
 
 
 class Nodes(Grid):
@@ -63,6 +52,7 @@ class Nodes(Grid):
 
     Attributes:
         nodes: by node id.
+        meter: at every node; a new one for every round that is measured.
         carrying_s: seconds that taking messages apart and putting them together has taken.
     """
 
@@ -75,7 +65,7 @@ class Nodes(Grid):
         self.nodes = {
             name: Node(app, Context(RUN_ID, name, config, RecordDict(), {})) for name, (app, config) in apps.items()
         }
-        self.carrying_s = 0.0
+        self.meter, self.carrying_s = Meter(), 0.0
         self._replies: dict[str, Message] = {}
         self._ids = itertools.count(1)
 
@@ -108,14 +98,14 @@ class Nodes(Grid):
             name = f"message-{next(self._ids)}"
             node = self.nodes[message.metadata.dst_node_id]
             received, size = self._carried(message)
-            node.traffic.down += size
+            party = str(message.metadata.dst_node_id)
+            self.meter.sent[AGGREGATOR, party, ROUND] += size
             received.metadata.__dict__["_message_id"] = name
-            started = time.perf_counter()
-            reply = _run(node, received)
-            node.traffic.seconds += time.perf_counter() - started
+            answered = functools.partial(_run, node, received)
+            reply: Message | None = self.meter.run(CLIENT, party, ROUND, "app", answered)
             if reply is not None:
                 self._replies[name], size = self._carried(reply)
-                node.traffic.up += size
+                self.meter.sent[CLIENT, party, ROUND] += size
             pushed.append(name)
         return pushed
 

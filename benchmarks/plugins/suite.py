@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks.plugins.options import PluginOptions
-from benchmarks.report.report import Report, Row, machine
+from benchmarks.results import Report, Row, machine
 from benchmarks.suite import Suite, UsageError
 from secure_agg.errors import ConfigError
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.report.report import Report, quantity
 from benchmarks.report.tables import Table
+from benchmarks.results import Report, quantity
 from benchmarks.timing import Samples
 
 THRESHOLD: Final = 1.25

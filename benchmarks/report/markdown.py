@@ -9,9 +9,9 @@ from typing import Final
 
 from benchmarks.load import count, together
 from benchmarks.report import tables
-from benchmarks.report.report import Report, short_stamp
 from benchmarks.report.sections import Section
 from benchmarks.report.tables import Table
+from benchmarks.results import Report, short_stamp
 from secure_agg import files
 
 BEGIN: Final = "<!-- benchmarks: written by `secure-agg bench report --table` -->"

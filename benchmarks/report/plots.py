@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from benchmarks.load import count, together
+from benchmarks.measure.cells import AGGREGATOR, CLIENT, VERIFICATION, Cell, Setting
 from benchmarks.report import palette
 from benchmarks.report.canvas import Canvas, Caption, Picture, logarithmic
 from benchmarks.report.palette import INK
 from benchmarks.report.tables import at_base, between, factor, milliseconds
-from benchmarks.rounds.cells import AGGREGATOR, CLIENT, VERIFICATION, Cell, Setting
 from benchmarks.timing import Samples
 
 _AXES: Final = {"params": "parameters", "clients": "clients"}

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.everything import FOLDER
-from benchmarks.files import read_all
-from benchmarks.mpc.suite import installed
+from benchmarks.files import FOLDER, read_all
 from benchmarks.report import compare, markdown
 from benchmarks.report.compare import Comparison
-from benchmarks.report.report import Report
-from benchmarks.suite import UsageError
+from benchmarks.results import Report
+from benchmarks.suite import UsageError, installed
 from secure_agg import files
 
 SUMMARY: Final = "tables and plots of what was measured; --compare flags regressions"

@@ -10,8 +10,8 @@ from benchmarks.report import tables
 from benchmarks.report.canvas import Picture
 from benchmarks.report.compare import Comparison
 from benchmarks.report.plots import pictures
-from benchmarks.report.report import Report, short_stamp, stamp
 from benchmarks.report.tables import Table
+from benchmarks.results import Report, short_stamp, stamp
 from benchmarks.rounds.training import STATED
 
 ROUNDS: Final = "rounds"

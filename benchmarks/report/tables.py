@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.report.report import Report, Row, limit, quantity, ratio, shown
-from benchmarks.rounds.cells import AGGREGATOR, CLIENT, Cell, Setting
+from benchmarks.measure.cells import AGGREGATOR, CLIENT, Cell, Setting
+from benchmarks.results import Report, Row, limit, quantity, ratio, shown
 from benchmarks.timing import Samples
 
 _MB: Final = 1e6

@@ -20,11 +20,13 @@ import msgspec
 import pyperf
 
 from benchmarks.load import Watch
-from benchmarks.rounds.cells import Cell, Setting
+from benchmarks.measure.cells import Cell, Setting
 
 _MODULE: Final = "benchmarks.rounds.cell_process"
 _ONE_CORE: Final = {"OPENBLAS_NUM_THREADS": "1"}
 """For local training: on a loaded machine threads of OpenBLAS wait for one another, and it takes 50 times as long."""
+_EFFORT: Final = ("--processes=1", "--warmups=1", "--loops=1", "--timeout=3600")
+"""A worker is given an hour: rounds of many clients on a loaded machine take longer than pyperf's minute."""
 _HANDED_ON: Final = ("NUMBA_CACHE_DIR", "PYTHONPATH", "TMPDIR", *_ONE_CORE)
 
 
@@ -65,7 +67,7 @@ def measure(setting: Setting, repeat: int) -> Cell:
         found, timings = Path(folder, "cell.json"), Path(folder, "pyperf.json")
         given = ["--setting", msgspec.json.encode(setting).decode(), "--cell", str(found), "--output", str(timings)]
         try:
-            run_pyperf(_MODULE, [*given, "--processes=1", "--warmups=1", "--loops=1", f"--values={repeat}"])
+            run_pyperf(_MODULE, [*given, *_EFFORT, f"--values={repeat}"])
         except CellFailed:
             if found.exists():  # the worker's reason says more than the runner's
                 raise CellFailed(found.read_text(encoding="utf-8")) from None

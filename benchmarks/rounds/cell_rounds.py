@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from benchmarks.core.memory import MEASURABLE
 from benchmarks.federation import Federation
-from benchmarks.metering import CountedRound, MeteredRound
-from benchmarks.mpc.round import drawn
-from benchmarks.rounds.cells import AGGREGATOR, CLIENT, COMMIT, ENCODE, VERIFY, Cell, Cost, Setting
+from benchmarks.measure.cells import AGGREGATOR, CLIENT, COMMIT, ENCODE, RESULT, VERIFY, Cell, Cost, Setting
+from benchmarks.measure.memory import MEASURABLE
+from benchmarks.measure.round import Measured, drawn, measure
 from benchmarks.rounds.fedavg import FedAvg
 from benchmarks.rounds.training import Training
 from benchmarks.timing import timed
@@ -23,19 +21,29 @@ from secure_agg import backends
 from secure_agg.backends.crypten import rules as crypten
 from secure_agg.backends.masking.rules import MASKED_INPUT
 from secure_agg.protocol.codec import FixedPoint
-from secure_agg.protocol.messages import ADVERTISE, RESULT, SHARE
+from secure_agg.protocol.messages import ADVERTISE, SHARE
 
 _WARM_PARAMS: Final = 1_000
 _ROOM: Final = 2.0
 """The norm bound of backend ``crypten``, in norms of the updates: all are judged, nobody is refused."""
+_WITHIN: Final = {(CLIENT, ADVERTISE): (ENCODE, COMMIT)}
+"""Steps that the roles time within a call, and that are shown apart from the rest of it."""
+
+Step = tuple[str, str]
+"""A role and a phase."""
+
+
+def options(setting: Setting) -> dict[str, int]:
+    """The backend's."""
+    if setting.backend == "crypten":
+        return {crypten.NORM_BOUND: round(1000 * _ROOM * math.sqrt(setting.params))}
+    return {}
 
 
 def federation(setting: Setting) -> Federation:
     """Who takes part, with fresh keys."""
-    options = {}
-    if setting.backend == "crypten":
-        options[crypten.NORM_BOUND] = round(1000 * _ROOM * math.sqrt(setting.params))
-    return Federation.of(setting.clients, setting.params, setting.bits, backend=setting.backend, options=options)
+    chosen = options(setting)
+    return Federation.of(setting.clients, setting.params, setting.bits, backend=setting.backend, options=chosen)
 
 
 def lost_at(setting: Setting) -> str:
@@ -50,8 +58,8 @@ class Rounds:
         """Runs a short round, which compiles everything."""
         self.setting = setting
         self._updates = drawn(setting.clients, setting.params)
-        self._seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self._last: CountedRound | None = None
+        self._spent: dict[Step, list[tuple[float, float]]] = defaultdict(list)
+        self._last: Measured | None = None
         self._error = self._bound = 0.0
         self._fedavg = FedAvg(self._updates[setting.silent :])
         self._training = Training(setting.params)
@@ -62,9 +70,7 @@ class Rounds:
         self._trained.clear()
         short = replace(setting, params=min(_WARM_PARAMS, setting.params))
         members = federation(short)
-        local = CountedRound(members, drawn(short.clients, short.params), self._silent(members))
-        local.run()
-        local.deliver()
+        measure(members, drawn(short.clients, short.params), silent=self._silent(members))
 
     def _silent(self, members: Federation) -> Mapping[str, str]:
         return dict.fromkeys(members.names[: self.setting.silent], lost_at(self.setting))
@@ -74,10 +80,9 @@ class Rounds:
         total = 0.0
         for _ in range(loops):
             members = federation(self.setting)
-            local = CountedRound(members, self._updates, self._silent(members))
-            total += timed(local.run)
-            verified = next(iter(local.deliver().values()))
-            self._note(local, members, verified.average[0])
+            self._last = measure(members, self._updates, silent=self._silent(members))
+            total += self._last.wall
+            self._note(self._last, members)
             self._compare()
         return total
 
@@ -86,14 +91,13 @@ class Rounds:
         self._plain.append(self._fedavg.sample())
         self._trained.append(timed(self._training.epoch))
 
-    def _note(self, local: CountedRound, members: Federation, average: npt.NDArray[np.float64]) -> None:
-        for key, seconds in _seconds(local).items():
-            self._seconds[key].append(seconds)
+    def _note(self, measured: Measured, members: Federation) -> None:
+        for step, spent in _steps(measured):
+            self._spent[step].append(spent)
         survivors = self._updates[self.setting.silent :]
         exact = survivors.mean(axis=0, dtype=np.float64)
-        self._error = max(self._error, float(np.abs(average - exact).max()))
+        self._error = max(self._error, float(np.abs(measured.verified.average[0] - exact).max()))
         self._bound = FixedPoint(members.config.policy).error_bound(len(survivors), len(survivors))
-        self._last = local
 
     def cell(self, rounds: Sequence[float]) -> Cell:
         """What the rounds gave, with the memory of one more.
@@ -106,88 +110,82 @@ class Rounds:
         """
         if self._last is None:
             raise ValueError("no round has been timed")
-        local, self._last = self._last, None
-        sent, received = _traffic(local)
-        parties = {CLIENT: self.setting.clients, AGGREGATOR: 1} | Counter(h.role for h in local.holders.values())
-        del local
+        last, self._last, count = self._last, None, len(rounds)
+        parties = {role: len(names) for role, names in last.parties.items()} | {CLIENT: self.setting.clients}
+        sent = {step: last.sent(step[0], _sent_in(step)) for step in self._spent}
+        received = {step: last.received(step[0], _received_in(step)) for step in self._spent}
+        del last
         peaks = self._peaks() if MEASURABLE else {}
         costs = tuple(
             Cost(
                 role=role,
                 phase=phase,
-                seconds=tuple(seconds[-len(rounds) :]),
-                sent=sent[role, phase] / parties[role],
-                received=received[role, phase] / parties[role],
+                seconds=tuple(wall for wall, _ in spent[-count:]),
+                sent=sent[role, phase],
+                received=received[role, phase],
                 memory=peaks.get((role, phase)),
+                processor=tuple(processor for _, processor in spent[-count:]),
             )
-            for (role, phase), seconds in self._seconds.items()
+            for (role, phase), spent in self._spent.items()
         )
         return Cell(
             setting=self.setting,
             parties=parties,
             costs=costs,
             rounds=tuple(rounds),
-            plain=self._fedavg.costs(self._plain[-len(rounds) :]),
+            plain=self._fedavg.costs(self._plain[-count:]),
             error=self._error,
             bound=self._bound,
-            training=tuple(self._trained[-len(rounds) :]),
+            training=tuple(self._trained[-count:]),
         )
 
-    def _peaks(self) -> dict[tuple[str, str], float]:
+    def _peaks(self) -> dict[Step, float]:
         members = federation(self.setting)
-        local = MeteredRound(members, self._updates, self._silent(members))
-        local.run()
-        local.deliver()
-        return local.peaks
+        measured = measure(members, self._updates, silent=self._silent(members), memory=True)
+        found = {(role, phase): most for role in measured.parties for phase, most in measured.memory(role).items()}
+        return found | {(CLIENT, VERIFY): found[CLIENT, RESULT]}
 
 
-def _seconds(local: CountedRound) -> dict[tuple[str, str], float]:
-    """Of one party of each role in each phase, in their order; means over those that took part."""
-    phases = [phase.name for phase in local.aggregator.phases]
-    spent: dict[tuple[str, str], float] = {}
-    joined = [client.timings.seconds for client in local.clients.values() if ENCODE in client.timings.seconds]
-    for phase in (ENCODE, COMMIT):
-        spent[CLIENT, phase] = sum(seconds[phase] for seconds in joined) / len(joined)
-    for phase in (*phases, VERIFY):
-        own = [seconds for (_, at), seconds in local.answered.items() if at == phase]
-        if own:
-            spent[CLIENT, phase] = sum(own) / len(own)
-    spent[CLIENT, ADVERTISE] -= spent[CLIENT, ENCODE] + spent[CLIENT, COMMIT]  # both are part of joining
-    coordinating = dict(local.aggregator.timings.seconds)
-    coordinating[phases[-1]] -= coordinating[VERIFY]  # the check is part of the last phase
-    spent |= {(AGGREGATOR, phase): coordinating.get(phase, 0.0) for phase in (*phases, VERIFY)}
-    for role in sorted({holder.role for holder in local.holders.values()}):
-        timings = [holder.timings.seconds for holder in local.holders.values() if holder.role == role]
-        for phase in (*phases, SHARE):
-            if any(phase in seconds for seconds in timings):
-                spent[role, phase] = sum(seconds.get(phase, 0.0) for seconds in timings) / len(timings)
-    return spent
+def _sent_in(step: Step) -> str:
+    return "" if step[1] in (ENCODE, COMMIT, VERIFY) else step[1]
 
 
-def _traffic(local: CountedRound) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
-    """Bytes sent and received by role and phase, of all parties of the role together.
+def _received_in(step: Step) -> str:
+    role, phase = step
+    return RESULT if (role, phase) == (CLIENT, VERIFY) else _sent_in(step)
 
-    A client that is lost is counted as if it had gone on: a mean over those that took part, times all.
+
+def _steps(measured: Measured) -> Iterator[tuple[Step, tuple[float, float]]]:
+    """Seconds by the clock and of the processor, of one party in each step, in their order.
+
+    Processor time of what a role times within a call is that call's, in proportion.
     """
-    sent: Counter[tuple[str, str]] = Counter()
-    received: Counter[tuple[str, str]] = Counter()
-    everybody = len(local.clients)
-    for amounts, there, back in (
-        (local.traffic.upload, sent, received),
-        (local.traffic.download, received, sent),
-        (local.traffic.result, received, sent),
-    ):
-        for phase in {phase for _, phase in amounts}:
-            here = [amount for (_, at), amount in amounts.items() if at == phase]
-            shown = VERIFY if phase == RESULT else phase
-            there[CLIENT, shown] += round(sum(here) * everybody / len(here))
-            back[AGGREGATOR, shown] += sum(here) * (everybody if phase == RESULT else 1)
-    role = next((holder.role for holder in local.holders.values()), "")
-    for (phase, direction), amount in local.operated.items():
-        own, others = (sent, received) if direction == "sent" else (received, sent)
-        own[role, phase] += amount
-        if phase != SHARE:
-            others[AGGREGATOR, phase] += amount
-        elif direction == "received":  # from the clients, past the aggregator
-            received[AGGREGATOR, ADVERTISE] -= amount
-    return sent, received
+    phases = measured.phases
+    for phase in (*phases, RESULT):
+        if (wall := measured.seconds(CLIENT, phase)) is None:
+            continue
+        processor = measured.seconds(CLIENT, phase, processor=True) or 0.0
+        for part in _WITHIN.get((CLIENT, phase), ()):
+            share = _mean([one[part] for one in _timings(measured, CLIENT) if part in one]) / wall
+            yield (CLIENT, part), (share * wall, share * processor)
+            wall, processor = wall - share * wall, processor - share * processor
+        yield (CLIENT, VERIFY if phase == RESULT else phase), (wall, processor)
+    checked = next(iter(_timings(measured, AGGREGATOR))).get(VERIFY, 0.0)
+    for phase in phases:
+        spent = measured.seconds(AGGREGATOR, phase) or 0.0
+        processor = measured.seconds(AGGREGATOR, phase, processor=True) or 0.0
+        share = checked / spent if phase == phases[-1] else 0.0
+        yield (AGGREGATOR, phase), ((1 - share) * spent, (1 - share) * processor)
+        if phase == phases[-1]:
+            yield (AGGREGATOR, VERIFY), (share * spent, share * processor)
+    for role, phase in [(AGGREGATOR, RESULT), *((measured.operators, phase) for phase in (*phases, SHARE))]:
+        if role and (found := measured.seconds(role, phase)) is not None:
+            yield (role, phase), (found, measured.seconds(role, phase, processor=True) or 0.0)
+
+
+def _timings(measured: Measured, role: str) -> list[Mapping[str, float]]:
+    return [measured.timings[party] for party in measured.parties[role]]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

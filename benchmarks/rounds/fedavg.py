@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.rounds.cells import AGGREGATOR, CLIENT, Cost
+from benchmarks.measure.cells import AGGREGATOR, CLIENT, Cost
 from benchmarks.timing import timed
 
 _EACH: Final = 5

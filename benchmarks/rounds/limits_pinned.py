@@ -18,7 +18,7 @@ import numpy as np
 import pyperf
 
 from benchmarks.limits import Limits
-from benchmarks.report.report import Row
+from benchmarks.results import Row
 from benchmarks.rounds.cell_process import run_pyperf
 from benchmarks.timing import Samples
 from mpc.keystream import CHUNK

@@ -1,7 +1,8 @@
 """Suite ``rounds``: whole verified rounds of every backend, beside plain FedAvg and the machine's limits in one run.
 
 Five axes: backends, parameters, clients, bits, clients that are lost. The first value of each axis is the base; by
-default one axis leaves it at a time, with ``--full`` all combinations are run. Every cell runs in processes of its
+default one axis leaves it at a time, with ``--full`` all combinations are run, with ``--spread`` a stated list of cells
+from which costs can be fitted. Every cell runs in processes of its
 own. With ``--json`` each goes into the file when it is done, and a later run goes on from there.
 """
 
@@ -19,20 +20,34 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks.files import read, write
-from benchmarks.mpc.suite import CRYPTEN, installed
-from benchmarks.report.report import FORMAT, FormatError, Report, Row, Target, is_current, machine
+from benchmarks.measure.cells import AGGREGATOR, CLIENT, Cell, Setting
+from benchmarks.mpc.suite import CRYPTEN
+from benchmarks.results import FORMAT, FormatError, Report, Row, Target, is_current, machine
 from benchmarks.rounds import cell_process, limits_pinned
 from benchmarks.rounds.cell_process import CellFailed
-from benchmarks.rounds.cells import AGGREGATOR, CLIENT, Cell, Setting
-from benchmarks.suite import Suite, UsageError
+from benchmarks.suite import Suite, UsageError, installed
 from benchmarks.timing import Samples
 from secure_agg import backends
+from secure_agg.errors import ConfigError
+from secure_agg.planning.setting import Setting as Asked
 
 NAME: Final = "rounds"
 SLOW: Final = ("paillier", "crypten")
 """Backends for which ``--most`` holds."""
 _CUT_OFF: Final = {"the other cells": "the run was cut off; the same command goes on with it"}
 _PERCENT: Final = 100
+_SPREAD: Final = (
+    *((10_000, clients, 16, 0) for clients in (3, 10, 30, 100)),
+    *((100_000, clients, 16, 0) for clients in (3, 10, 30)),
+    *((1_000_000, clients, 16, 0) for clients in (3, 10)),
+    *((30_000, 10, bits, 0) for bits in (8, 20)),
+    *((params, clients, 16, 10) for params, clients in ((10_000, 30), (10_000, 100), (100_000, 10))),
+)
+"""Parameters, clients, bits and percent lost of the cells that tell apart what a round grows with: for ``fit``."""
+_MANY: Final = ((10_000, 150, 16, 0), (10_000, 200, 16, 10), (40_000, 150, 16, 0))
+"""The same for backends that do otherwise where there are many clients."""
+_FEW: Final = 30
+"""Clients above which slow backends take too long for ``--spread``."""
 _MB: Final = 1e6
 
 
@@ -43,6 +58,7 @@ class Matrix:
     Attributes:
         backends, params, clients, bits, lost: see ``Setting``.
         full: all combinations.
+        spread: the cells of ``_SPREAD``, and none of the axes but the backends.
         most: parameters × clients of a round of ``SLOW`` backends.
         repeat: rounds of a cell that count.
 
@@ -58,6 +74,7 @@ class Matrix:
     full: bool
     most: int
     repeat: int
+    spread: bool = False
 
     def __post_init__(self) -> None:
         known = backends.names()
@@ -72,6 +89,9 @@ class Matrix:
     @property
     def settings(self) -> tuple[Setting, ...]:
         """All cells, those of the base first; none twice."""
+        if self.spread:
+            chosen = {name: (*_SPREAD, *(_MANY if _changes(name) else ())) for name in self.backends}
+            return tuple(Setting(name, *point) for name, own in chosen.items() for point in own)
         axes = {"params": self.params, "clients": self.clients, "bits": self.bits, "lost": self.lost}
         base = {name: axis[0] for name, axis in axes.items()}
         if self.full:
@@ -86,7 +106,18 @@ class Matrix:
             return CRYPTEN
         if setting.backend in SLOW and setting.params * setting.clients > self.most:
             return f"{setting.params * setting.clients:,} values in a round, above --most {self.most:,}"
+        if self.spread and setting.backend in SLOW and setting.clients > _FEW:
+            return f"{setting.clients} clients of a slow backend"
         return ""
+
+
+def _changes(backend: str) -> bool:
+    """Whether a round of many clients has other phases."""
+    try:
+        many, few = (Asked(backend, params, clients) for params, clients, *_ in (_MANY[0], _SPREAD[0]))
+    except ConfigError:
+        return False
+    return many.phases != few.phases
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +133,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     axis("bits", [16, 8, 20], "per value")
     axis("lost", [0, 10], "percent of the clients that fall silent before their input")
     parser.add_argument("--full", action="store_true", help="all combinations, and not one axis at a time")
+    parser.add_argument("--spread", action="store_true", help="the cells that ``fit`` wants, and not the axes")
     parser.add_argument(
         "--most", type=int, default=1_000_000, metavar="N", help="parameters × clients of slow backends (%(default)s)"
     )
@@ -112,7 +144,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _matrix(arguments: argparse.Namespace) -> Matrix:
     axes = {name: tuple(getattr(arguments, name)) for name in ("backends", "params", "clients", "bits", "lost")}
-    return Matrix(**axes, full=arguments.full, most=arguments.most, repeat=arguments.repeat)
+    return Matrix(**axes, full=arguments.full, most=arguments.most, repeat=arguments.repeat, spread=arguments.spread)
 
 
 def _kept(file: Path | None, matrix: Matrix, console: Console) -> dict[Setting, Cell]:

@@ -22,4 +22,5 @@ class CkksBackend(LatticeBackend):
         dropouts="tolerated before the input phase; the key holder must answer",
         post_quantum="yes, but for signatures",
         limits="one key holder: TenSEAL has no threshold decryption; eight failed checks retire its key",
+        lasting=True,
     )

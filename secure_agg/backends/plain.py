@@ -68,6 +68,7 @@ class PlainBackend(Backend):
         dropouts="tolerated in every phase",
         post_quantum="nothing to break",
         limits="for tests and benchmarks; the result is verified as with every backend",
+        hides=False,
     )
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:

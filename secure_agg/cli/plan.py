@@ -13,7 +13,7 @@ from secure_agg import extras
 from secure_agg.cli.output import JsonOption, emit, plain, table
 from secure_agg.errors import ConfigError
 from secure_agg.planning.advice import Advice, Needs, advise
-from secure_agg.planning.constants import DEFAULT, Constants
+from secure_agg.planning.coefficients import Coefficients, shipped
 from secure_agg.planning.limits import remarks
 from secure_agg.planning.prediction import Network, Prediction
 
@@ -39,17 +39,17 @@ def plan(
     server_gbit: Annotated[float, typer.Option(metavar="GBIT", help="A server's link, Gbit/s.")] = 1.0,
     rtt_ms: Annotated[float, typer.Option(metavar="MS", help="Round trip, milliseconds.")] = 50.0,
     calibrate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Measure this machine first (5 s), and write FILE.")
+        Path | None, typer.Option(metavar="FILE", help="Measure this machine's speed first, and write FILE.")
     ] = None,
-    constants: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Constants that --calibrate has written; else the shipped ones.")
+    coefficients: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What --calibrate or `bench fit` has written; else the shipped.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict seconds, bytes and memory of each role in a round, and recommend a backend."""
     if min(up_mbit, down_mbit, server_gbit) <= 0 or rtt_ms < 0:
         raise ConfigError("a link has a speed above 0, and a round trip takes no negative time")
-    machine = _constants(calibrate, constants)
+    machine = _coefficients(calibrate, coefficients)
     network = Network(up_mbit, down_mbit, server_gbit, rtt_ms)
     needs = Needs(parameters, clients, bits, dropout, servers, key_holder, post_quantum, robust)
     advice = advise(needs, machine, network)
@@ -67,21 +67,23 @@ def plan(
     emit(_document(advice, found, machine), as_json, show)
 
 
-def _constants(calibrate: Path | None, constants: Path | None) -> Constants:
+def _coefficients(calibrate: Path | None, file: Path | None) -> Coefficients:
+    known = Coefficients.load_file(file) if file else shipped()
     if calibrate is None:
-        return Constants.load(constants) if constants else DEFAULT
-    for extra in ("fast", "he", "paillier"):
-        extras.require(extra)
-    from secure_agg.planning.calibration import measure
+        return known
+    extras.require("fast")
+    from secure_agg.planning import speed
 
-    measured = measure()
+    measured = speed.here(known)
     measured.save(calibrate)
     return measured
 
 
-def _document(advice: Advice, found: Prediction | None, machine: Constants) -> dict[str, Any]:
+def _document(advice: Advice, found: Prediction | None, machine: Coefficients) -> dict[str, Any]:
     document: dict[str, Any] = {
         "machine": machine.machine,
+        "date": machine.date,
+        "load": machine.load,
         "recommended": {
             "backend": advice.backend,
             "cohort": advice.cohort,
@@ -110,25 +112,26 @@ def _document(advice: Advice, found: Prediction | None, machine: Constants) -> d
             "network": found.network,
             "shares": [asdict(share) for share in found.shares],
             "memory": found.memory,
+            "errors": found.fitted.errors,
             "remarks": remarks(found),
         }
     return document
 
 
-def _show_prediction(console: Console, found: Prediction, machine: Constants) -> None:
+def _show_prediction(console: Console, found: Prediction, machine: Coefficients) -> None:
     setting = found.setting
     console.print(
         f"[bold]{setting.backend}[/]: {setting.parameters:,} parameters, {setting.clients:,} clients, "
-        f"{setting.bits} bits, {setting.lost:,} lost in the round; seconds on {machine.machine}"
+        f"{setting.bits} bits, {setting.lost:,} lost in the round; processor seconds on {machine.machine}"
     )
-    shown = table("phase", "role", "elapsed", "sent", "received", right=("elapsed", "sent", "received"))
+    shown = table("phase", "role", "seconds", "sent", "received", right=("seconds", "sent", "received"))
     for share in found.shares:
-        shown.add_row(share.phase, share.role, _seconds(share.elapsed), _size(share.sent), _size(share.received))
+        shown.add_row(share.phase, share.role, _seconds(share.seconds), _size(share.sent), _size(share.received))
     for role in found.roles:
         shown.add_row(
             "[bold]round[/]",
             f"[bold]{role}[/]",
-            _seconds(found.elapsed(role)),
+            _seconds(found.processor(role)),
             _size(found.sent(role)),
             _size(found.received(role)),
         )
@@ -136,7 +139,15 @@ def _show_prediction(console: Console, found: Prediction, machine: Constants) ->
     held = ", ".join(f"{role} {_size(size)}" for role, size in found.memory.items())
     console.print(f"memory besides the process and the update: {held}")
     network = sum(found.network.values())
-    console.print(f"[bold]a round takes {_seconds(found.seconds)}[/], {_seconds(network)} of it on the network\n")
+    console.print(f"[bold]a round takes {_seconds(found.seconds)}[/], {_seconds(network)} of it on the network")
+    off = ", ".join(f"{name} {middle:.2f} ({most:.2f})" for name, (middle, most) in found.fitted.errors.items())
+    console.print(
+        plain(
+            f"fitted to {found.fitted.cells} measured settings, {machine.date}, {machine.load}; those that were left "
+            f"out were off by a factor of, median (90th percentile): {off}"
+        ),
+        end="\n\n",
+    )
 
 
 def _show_advice(console: Console, advice: Advice, said: list[str]) -> None:

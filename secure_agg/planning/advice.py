@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from secure_agg import backends
+from secure_agg.backends.contract import Backend
 from secure_agg.errors import ConfigError
-from secure_agg.planning.constants import Constants
+from secure_agg.planning.coefficients import Coefficients
 from secure_agg.planning.limits import USUAL_COHORT, corruption_borne, most_bits, most_clients
 from secure_agg.planning.prediction import Network, Prediction, predict
 from secure_agg.planning.setting import Setting
-from secure_agg.protocol.config import MAX_BITS, Option
+from secure_agg.protocol.config import MAX_BITS, Option, Policy
 
 _USUAL_BITS: Final = 16
-_ENCRYPTED: Final = ("bfv", "ckks", "paillier")
+_MOST_SERVERS: Final = 16
+"""That are asked for."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ class Advice:
     candidates: tuple[Candidate, ...]
 
 
-def advise(needs: Needs, constants: Constants, network: Network) -> Advice:
-    """Look at every backend.
+def advise(needs: Needs, coefficients: Coefficients, network: Network) -> Advice:
+    """Look at every backend that is installed and hides something.
 
     Raises:
         ConfigError: a need is out of range.
@@ -81,21 +84,19 @@ def advise(needs: Needs, constants: Constants, network: Network) -> Advice:
     if needs.bits is not None and not 2 <= needs.bits <= MAX_BITS:
         raise ConfigError(f"{needs.bits} bits a value are outside [2, {MAX_BITS}]")
     cohort, bits, reasons = _sizes(needs)
-    looked = [
-        _candidate(backend, needs, cohort, bits, constants, network)
-        for backend in ("masking", "additive", "bfv", "ckks", "paillier")
-    ]
+    hiding = [kind for kind in map(backends.load, backends.names()) if kind.trust.hides]
+    looked = [_candidate(kind, needs, cohort, bits, coefficients, network) for kind in hiding]
     looked.sort(key=lambda one: one.prediction.seconds if one.prediction and not one.refused else float("inf"))
-    best = looked[0]
     if needs.robust:
+        judges = [kind for kind in hiding if kind.trust.judges]
         reasons.append(
-            "Norm bounds, trimmed means and medians are computed by `crypten` alone, among 2 or more servers that have "
-            "to stay; its cost depends on the function and is measured by `secure-agg bench mpc`."
+            f"Norm bounds, trimmed means and medians are computed by {_quoted(judges)} alone, among 2 or more servers "
+            "that have to stay; what it costs depends on the function: see `secure-agg bench mpc`."
         )
-        return Advice(
-            "crypten" if needs.servers > 1 and not needs.post_quantum else None, cohort, bits, (*reasons,), (*looked,)
-        )
-    if best.refused or best.prediction is None:
+        fit = [kind.name for kind in judges if needs.servers > 1 and (kind.trust.lasting or not needs.post_quantum)]
+        return Advice(fit[0] if fit else None, cohort, bits, (*reasons,), (*looked,))
+    best = looked[0] if looked else None
+    if best is None or best.refused or best.prediction is None:
         reasons.append("No backend fits: " + "; ".join(f"{one.backend}: {one.refused}" for one in looked) + ".")
         return Advice(None, cohort, bits, (*reasons,), (*looked,))
     reasons.append(
@@ -103,6 +104,10 @@ def advise(needs: Needs, constants: Constants, network: Network) -> Advice:
         "a round."
     )
     return Advice(best.backend, cohort, bits, (*reasons,), (*looked,))
+
+
+def _quoted(kinds: Sequence[Backend]) -> str:
+    return ", ".join(f"`{kind.name}`" for kind in kinds) or "no backend"
 
 
 def _sizes(needs: Needs) -> tuple[int, int, list[str]]:
@@ -122,31 +127,40 @@ def _sizes(needs: Needs) -> tuple[int, int, list[str]]:
     if needs.bits is None:
         reasons.append(
             f"{bits} bits a value: a coordinate takes 4 bytes anyway, and the smallest commitment holds sums of "
-            f"{cohort:,} of them. Ciphertexts grow with the bits, so there it is {min(bits, _USUAL_BITS)}."
+            f"{cohort:,} of them. What grows with the bits takes fewer."
         )
     return cohort, bits, reasons
 
 
-def _candidate(backend: str, needs: Needs, cohort: int, bits: int, constants: Constants, network: Network) -> Candidate:
-    refused = "; ".join(_objections(backend, needs))
-    if needs.bits is None and backend in _ENCRYPTED:
-        bits = min(bits, _USUAL_BITS)
-    options: Sequence[Option] = ()
-    if backend == "additive" and needs.servers > 1:
-        options = (Option("aggregators", min(needs.servers, 16)),)
+def _candidate(
+    kind: Backend, needs: Needs, cohort: int, bits: int, coefficients: Coefficients, network: Network
+) -> Candidate:
+    refused = ""
     try:
-        setting = Setting(backend, needs.parameters, cohort, bits, needs.dropout, options=tuple(options))
-        return Candidate(backend, predict(setting, constants, network), refused)
+        policy = Policy.default(cohort, backend=kind.name)
+        seats, options = kind.seats(policy).count, tuple[Option, ...]()
+        shared, held = (seats if kind.shares else 0), (seats if kind.keys else 0)
+        refused = "; ".join(_objections(kind, needs, shared, held))
+        if shared and needs.servers > 1 and any(rule.name == "aggregators" for rule in kind.options):
+            options = (Option("aggregators", min(needs.servers, _MOST_SERVERS)),)
+        if needs.bits is None:
+            bits = min(bits, kind.usual_bits(cohort))
+        setting = Setting(kind.name, needs.parameters, cohort, bits, needs.dropout, options=options)
+        return Candidate(kind.name, predict(setting, coefficients, network), refused)
     except ConfigError as error:
-        return Candidate(backend, None, refused or str(error.args[0]))
+        return Candidate(kind.name, None, refused or str(error.args[0]))
 
 
-def _objections(backend: str, needs: Needs) -> list[str]:
+def _objections(kind: Backend, needs: Needs, shared: int, holders: int) -> list[str]:
+    """Args:
+    shared: operators among whom updates are shared.
+    holders: of a decryption key.
+    """
     found = []
-    if backend == "additive" and needs.servers < 2:
+    if shared and needs.servers < 2:
         found.append("needs two independent servers")
-    if backend in _ENCRYPTED and not needs.key_holder:
+    if holders and not needs.key_holder:
         found.append("needs a key holder apart from the aggregator")
-    if needs.post_quantum and backend in ("masking", "additive", "paillier"):
+    if needs.post_quantum and not kind.trust.lasting:
         found.append("its secrets open to a quantum computer")
     return found

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from mpc import graph
+from secure_agg.backends.contract import PhaseKind
 from secure_agg.planning.prediction import CLIENT, Prediction
 from secure_agg.protocol.config import MAX_BITS
 from secure_agg.protocol.evidence import MAX_HEADER
 from zk import parameters
 from zk.parameters import InsecureParametersError
 
-LARGEST_MEASURED: Final = (10_000_000, 200)
-"""Parameters and clients up to which predictions have been compared with rounds; see docs/cost-model.md."""
 USUAL_COHORT: Final = 1000
 """Clients that are drawn for a round where all of them are too many for one."""
 _GIGABYTE: Final = 1e9
@@ -50,30 +49,41 @@ def corruption_borne(clients: int, cohort: int) -> float:
 
 def remarks(found: Prediction) -> list[str]:
     """What has to be known of a prediction: where it leaves what was measured, and what stands against it."""
-    setting = found.setting
+    setting, fitted = found.setting, found.fitted
     said = []
-    values, clients = LARGEST_MEASURED
-    if setting.parameters > values or setting.clients > clients:
-        said.append(
-            f"Extrapolated: predictions were compared with rounds of up to {values:,} parameters and {clients:,} "
-            "clients."
+    beyond = [
+        f"{value:,} {name} ({least:,} to {most:,})"
+        for name, value, (least, most) in (
+            ("parameters", setting.parameters, fitted.parameters),
+            ("clients", setting.clients, fitted.clients),
+            ("bits", setting.bits, fitted.bits),
         )
-    header = found.received(CLIENT) - setting.vector_bytes
-    if header > setting.vector_bytes:
+        if not least <= value <= most
+    ]
+    if beyond:
+        said.append(f"Extrapolated from what was measured (in brackets): {', '.join(beyond)}.")
+    if setting.options:
+        chosen = ", ".join(f"{option.name} {option.value}" for option in setting.options)
+        said.append(f"Extrapolated: rounds with {chosen} may not have been measured.")
+    if found.unknown:
+        said.append(f"Not counted: no measured round had {', '.join(found.unknown)}.")
+    header = found.received(CLIENT) - setting.sum_bytes
+    if header > setting.sum_bytes:
         said.append(
             f"Most of what a client receives ({header / 1e6:,.1f} MB) is evidence about the other clients, "
             f"{setting.commitment_bytes:,} bytes for a commitment of each: draw smaller cohorts, or let auditors check."
         )
     if header > MAX_HEADER:
         said.append(f"Refused: evidence may have {MAX_HEADER:,} bytes besides the sums: draw a smaller cohort.")
-    heaviest = max(found.memory, key=lambda role: found.memory[role])
-    if found.memory[heaviest] > _LARGE_MEMORY:
+    heaviest = max(found.memory, key=lambda role: found.memory[role], default="")
+    if heaviest and found.memory[heaviest] > _LARGE_MEMORY:
         count = round(found.memory[heaviest] / _LARGE_MEMORY) + 1
         said.append(
             f"Memory: {found.memory[heaviest] / _GIGABYTE:,.0f} GB at the {heaviest}. As {count} shards, each a task "
             f"of its own, it would be {found.memory[heaviest] / _GIGABYTE / count:,.1f} GB at a time; the shards' "
             "rounds are then the caller's to run, and nothing binds them to one another yet."
         )
-    if found.setting.lost > found.setting.clients // 10 and setting.backend == "masking":
+    kinds = {phase.kind for phase in setting.kind.phases(setting.config)}
+    if setting.lost > setting.clients // 10 and PhaseKind.RELEASE in kinds:
         said.append("More clients are lost than degrees and thresholds are made for, a tenth: expect rounds to abort.")
     return said

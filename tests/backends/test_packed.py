@@ -19,7 +19,7 @@ from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.packed import PackedWords, Residues, carrier
 from secure_agg.errors import BadInput, ConfigError, Unattributed
 from secure_agg.local.rounds import LocalRound
-from secure_agg.planning.constants import DEFAULT
+from secure_agg.planning.coefficients import shipped
 from secure_agg.planning.prediction import predict
 from secure_agg.planning.setting import Setting
 from secure_agg.protocol.config import Policy, RoundConfig
@@ -301,14 +301,14 @@ def test_additive_shares_take_the_bytes_of_the_table(bits: int, place: int) -> N
 def test_ciphertexts_take_the_bytes_of_the_table(backend: str, bits: int) -> None:
     """Of what is encrypted; a ciphertext of the lattice schemes holds some thousand values."""
     params = 10_000_000
-    found = predict(Setting(backend, params, 100, bits=bits), DEFAULT)
+    found = predict(Setting(backend, params, 100, bits=bits), shipped())
     assert found.sent("client") / params < HOMOMORPHIC[backend][bits] * 1.03 + 0.05
 
 
 @pytest.mark.parametrize(("bits", "most"), [(4, 1.7), (8, 2.7)])
 def test_a_hundred_clients_of_masking_send_what_is_promised(bits: int, most: float) -> None:
     """All messages of a round; that predictions are what rounds send is ``test_plan``'s."""
-    assert predict(Setting("masking", 100_000, 100, bits=bits), DEFAULT).sent("client") / 100_000 <= most
+    assert predict(Setting("masking", 100_000, 100, bits=bits), shipped()).sent("client") / 100_000 <= most
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
@@ -319,7 +319,7 @@ def test_fewer_bits_take_fewer_bytes_in_a_real_round(bits: int) -> None:
     done.run()
     sent = done.stats()["client.upload_bytes"]
     assert sent == pytest.approx(
-        predict(Setting("masking", params, clients, bits=bits), DEFAULT).sent("client"), rel=0.01
+        predict(Setting("masking", params, clients, bits=bits), shipped()).sent("client"), rel=0.01
     )
     assert sent / params <= {2: 0.66, 4: 1.0, 8: 1.5}[bits]
 

@@ -17,14 +17,13 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.core import aggregation, memory
-from benchmarks.core.aggregation import MeteredAggregator
-from benchmarks.federation import KERNELS_ONLY, Federation, Options, RecordedRound, degree_note, update
+from benchmarks.federation import KERNELS_ONLY, Federation, Options, degree_note, update
+from benchmarks.measure.recording import record
 from benchmarks.peers import flower as flower_peer
-from benchmarks.report.report import MISSED, Report, Row, Target
+from benchmarks.results import MISSED, Report, Row, Target
 from benchmarks.timing import Samples, interleaved
 from mpc import graph
 from secure_agg.backends.packed import carrier
-from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.config import Policy
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
@@ -190,64 +189,64 @@ def test_a_replayed_client_sends_what_it_sent_in_its_round(monkeypatch: pytest.M
         return answer
 
     monkeypatch.setattr(Client, "receive", tapped)
-    local = RecordedRound(federation, values)
-    local.run()
+    recording, _ = record(federation, values)
     share_keys, masked_input, *_ = sent
     sent.clear()
-    assert local.recording().replay(values).state == "consistency"
+    assert recording.replay(values).state == "consistency"
     assert sent == [share_keys, masked_input]
 
 
-def test_a_round_that_compiles_and_is_metered_for_memory_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each round says that it took as many seconds as there were rounds before it; the first, 1,000."""
+def test_a_round_that_compiles_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each round says that its calls took as many seconds as there were rounds before it; the first, 1,000."""
     asked: list[bool] = []
     honest = aggregation._round
 
-    def numbered(*given: Any, memory: bool) -> Any:
+    def numbered(*given: Any, memory: bool = False, **options: Any) -> Any:
         took = float(len(asked)) or 1_000.0
         asked.append(memory)
-        found = honest(*given, memory=memory)
-        found.aggregator.ingest[:] = [took for _ in found.aggregator.ingest]
-        return dataclasses.replace(found, stats=dict.fromkeys(found.stats, took))
+        found = honest(*given, memory=memory, **options)
+        return dataclasses.replace(found, calls=tuple(dataclasses.replace(call, wall=took) for call in found.calls))
 
     monkeypatch.setattr(aggregation, "_round", numbered)
+    monkeypatch.setattr(aggregation, "in_fresh_process", lambda *given: 1.0)
     rows = {row.key: row for row in aggregation.rows(Options(1000, COHORT, 4, 16, 9))}
-    assert asked == [True, False, False, False]
-    for key in ("aggregator.ingest", "aggregator.ingest_total", "aggregator.verify", "aggregator.total"):
-        assert rows[key].median == 2_000.0, key
-        assert rows[key].spread is not None
-        assert rows[key].spread[1] <= 3_000.0, key
+    assert asked == [False] * 4
+    row = rows["aggregator.ingest"]
+    assert row.median == 2_000.0
+    assert row.spread is not None
+    assert row.spread[1] <= 3_000.0
     assert rows["aggregator.ingest_total"].samples == 3
     assert "after a round that warms up" in rows["aggregator.ingest_total"].note
 
 
-@pytest.mark.parametrize(("memory", "metered"), [(True, (1, 0, 0)), (False, (0, 3, 3))])
-def test_time_and_memory_are_not_metered_in_the_same_round(memory: bool, metered: tuple[int, int, int]) -> None:
-    federation = Federation.of(3, 1000)
-    aggregator = MeteredAggregator(federation, memory=memory)
-    LocalRound(aggregator, federation.clients(), federation.updates(update(1000))).run()
-    assert (len(aggregator.kept), len(aggregator.ingest), len(aggregator.hashing)) == metered
+def test_what_is_compared_with_a_call_is_nobodys_time() -> None:
+    federation, values = Federation.of(3, 1000), update(1000)
+    hashing = aggregation.Hashing()
+    measured = aggregation._round(federation, values, beside=hashing.beside)
+    assert len(hashing.seconds) == len(aggregation.inputs(measured)) == 3
+    assert sum(call.wall for call in measured.calls if call.phase != "result") < measured.wall
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is reset through Linux's /proc")
 def test_a_kept_vector_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
     hoard: list[object] = []
     honest = Aggregator.receive
+    long = 500_000
 
     def hoarding(self: Aggregator, data: bytes | memoryview) -> list[Any]:
         hoard.append(data)
         return honest(self, data)
 
-    federation = Federation.of(3, PARAMS)
+    federation = Federation.of(3, long)
 
-    def kept() -> int:
-        aggregator = MeteredAggregator(federation, memory=True)
-        LocalRound(aggregator, federation.clients(), federation.updates(update(PARAMS))).run()
-        return aggregator.kept[0]
+    def kept() -> float:
+        return aggregation.kept(aggregation._round(federation, update(long), memory=True))
 
     masked = carrier(federation.config).size
+    kept()  # compiles
     assert kept() < masked / 2
     monkeypatch.setattr(Aggregator, "receive", hoarding)
-    assert kept() > masked
+    assert kept() > 0.9 * masked
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is reset through Linux's /proc")

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from support.measured import CELLS, QUIET, cell, report_of, timed
 
-from benchmarks import everything, files
+from benchmarks import everything, files, results
 from benchmarks.__main__ import main
-from benchmarks.report import report
-from benchmarks.report.report import FIRST_FORMAT, FORMAT, FormatError, Report, machine
+from benchmarks.measure.cells import Cell, Setting
+from benchmarks.results import FIRST_FORMAT, FORMAT, FormatError, Report, machine
 from benchmarks.rounds import cell_process, limits_pinned
-from benchmarks.rounds.cells import Cell, Setting
 from benchmarks.suite import Suite, UsageError
 
 LATER = "secure-agg-benchmark/3"
@@ -130,7 +129,7 @@ def test_all_does_not_write_over_what_another_version_has_measured(tmp_path: Pat
 
 
 def test_all_measures_anew_what_is_of_the_first_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "_source", lambda: "here")
+    monkeypatch.setattr(results, "_source", lambda: "here")
     ran = list[str]()
     for _ in range(2):
         everything.run_all({"one": suite(ran)}, argparse.Namespace(out=tmp_path, quick=False))
@@ -160,7 +159,7 @@ def test_a_matrix_of_the_first_format_is_measured_anew(tmp_path: Path, monkeypat
         asked.append(setting)
         return cell()
 
-    monkeypatch.setattr(report, "_source", lambda: "here")
+    monkeypatch.setattr(results, "_source", lambda: "here")
     monkeypatch.setattr(cell_process, "measure", measure)
     monkeypatch.setattr(limits_pinned, "rows", lambda core, quick: [])
     file = tmp_path / "rounds.json"

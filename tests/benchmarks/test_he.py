@@ -12,20 +12,16 @@ import pytest
 from support.paillier import P, Q
 
 from benchmarks.__main__ import main
-from benchmarks.core.memory import growth
 from benchmarks.he import committee as he_committee
 from benchmarks.he import memory as he_memory
 from benchmarks.he import paillier as he_paillier
-from benchmarks.he import rounds as he_rounds
 from benchmarks.he.lattice import Lattice, TenSeal, encoded, exact_row, largest_difference
 from benchmarks.he.options import HeOptions
+from benchmarks.measure.memory import growth
 from benchmarks.report import palette
-from benchmarks.report.report import MISSED, Report, Row, Target
+from benchmarks.results import MISSED, Report, Row, Target
 from benchmarks.timing import Samples
 from mpc.paillier import threshold as threshold_paillier
-from secure_agg.local.rounds import LocalRound
-from secure_agg.protocol.config import Policy
-from secure_agg.protocol.evidence import Evidence
 
 PARAMS = 2_000
 OPTIONS = HeOptions(params=PARAMS, clients=100, bits=16, repeat=1, modulus_bits=2048)
@@ -36,8 +32,6 @@ KEYS = {
     *(f"{name}.error" for name in (*PARTIES, "committee") if name != "phe"),
     *("paillier.blind", "paillier.table"),
     *(f"committee.{what}" for what in ("deal", "decrypt", "prove", "verify", "combine")),
-    *(f"round.{what}.{name}" for what in ("client", "operators", "upload") for name in he_rounds.BACKENDS),
-    *(f"round.{name}.error" for name in he_rounds.BACKENDS),
 }
 TARGETS = {
     "ckks.encrypt": {"speedup": 2.0},
@@ -139,15 +133,6 @@ def test_what_was_extrapolated_says_so(rows: dict[str, Any]) -> None:
     assert rows["paillier.bytes"]["median"] == 64 + 512 * count
 
 
-def test_a_round_is_measured_with_every_backend(rows: dict[str, Any]) -> None:
-    for backend in he_rounds.BACKENDS:
-        assert rows[f"round.client.{backend}"]["samples"] == he_rounds.CLIENTS
-        compared = "" if backend == "masking" else "masking"
-        assert rows[f"round.upload.{backend}"]["peer"] == compared
-    for backend in ("bfv", "ckks", "paillier"):
-        assert "key holder" in rows[f"round.operators.{backend}"]["note"]
-
-
 def test_the_picture_is_drawn_into_a_new_folder(folder: Path) -> None:
     assert (folder / "other" / "he.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
@@ -159,7 +144,7 @@ def test_the_picture_says_what_it_is_of_and_keeps_the_backends_colours(folder: P
     assert f"{PARAMS:,} parameters, 16 bits, sums of up to 100 clients, 2048-bit Paillier modulus" in said
     assert "Medians of 1 repetition" in said
     assert re.search("Load [0-9.]+ before, at most [0-9.]+, on", said) or "Load not known" in said
-    for backend in he_rounds.BACKENDS:
+    for backend in ("ckks", "bfv", "paillier"):
         assert palette.color(backend) in drawn, backend
     assert palette.OTHERS in drawn
     assert palette.color("additive") not in drawn
@@ -214,34 +199,6 @@ def test_a_wrong_sum_would_show() -> None:
     assert largest_difference(np.array([0], dtype=np.uint32), np.array([3])) == 3
 
 
-def test_a_wrong_average_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = he_rounds.oracle
-    monkeypatch.setattr(he_rounds, "oracle", lambda *given: honest(*given) + 1e-9)
-    assert he_rounds.measure("plain", 100, OPTIONS).error > 0
-
-
-def test_the_oracle_is_numpys_sum_of_the_documented_encoding() -> None:
-    given = (np.array([-9.0, 0.0, 1.0]), np.array([8.0, 0.1, 1.0]))
-    updates = [he_rounds.on_grid(values, 16, 8.0) for values in given]
-    step = 8 / 32767
-    assert he_rounds.oracle(updates, 16, 8.0) == pytest.approx([0.0, 0.05, 1.0], abs=step)
-    assert he_rounds.oracle(updates, 16, 8.0)[0] == 0
-
-
-def test_a_round_uses_the_headroom_and_the_key_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    policies: list[Policy] = []
-    honest = LocalRound.run
-
-    def run(self: LocalRound) -> Evidence:
-        policies.append(self.aggregator.config.policy)
-        return honest(self)
-
-    monkeypatch.setattr(LocalRound, "run", run)
-    he_rounds.measure("paillier", 100, OPTIONS)
-    (policy,) = policies
-    assert (policy.max_clients, policy.option("modulus_bits", 0)) == (100, 2048)
-
-
 def test_a_speed_up_is_the_ratio_turned_over(capsys: pytest.CaptureFixture[str]) -> None:
     own, peer = Samples((1.0, 1.0, 1.0)), Samples((3.0, 3.0, 3.0))
     for wanted, verdict in ((3.0, "ok"), (3.5, MISSED)):
@@ -294,7 +251,7 @@ def test_memory_is_part_of_the_suite_on_request(tmp_path: Path, monkeypatch: pyt
     from benchmarks.he import lattice as he_lattice
 
     row = Row(key="memory.ckks.encrypt", name="client", unit="MB", median=80.0)
-    for module in (he_lattice, he_paillier, he_committee, he_rounds):
+    for module in (he_lattice, he_paillier, he_committee):
         monkeypatch.setattr(module, "rows", lambda options: [])
     monkeypatch.setattr(he_memory, "rows", lambda options: [row])
     file = tmp_path / "he.json"

@@ -15,7 +15,7 @@ from benchmarks import everything, files, load
 from benchmarks.__main__ import main
 from benchmarks.load import Load, Watch, together
 from benchmarks.report import markdown
-from benchmarks.report.report import Report, machine
+from benchmarks.results import Report, machine
 from benchmarks.rounds import suite as rounds
 from benchmarks.suite import Suite
 

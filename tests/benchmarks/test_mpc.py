@@ -19,12 +19,13 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.federation import Federation
+from benchmarks.measure.round import drawn, measure
 from benchmarks.mpc import client as mpc_client
 from benchmarks.mpc import memory as mpc_memory
 from benchmarks.mpc import round as mpc_round
 from benchmarks.mpc.options import MpcOptions
 from benchmarks.mpc.peer import CryptenSum, PeerFailed
-from benchmarks.report.report import MISSED, Report, Row
+from benchmarks.results import MISSED, Report, Row
 from mpc.vector_shares import expand
 
 PARAMS = 2_000
@@ -160,8 +161,8 @@ def test_options_out_of_range_are_a_usage_error(options: list[str], capsys: pyte
 
 def test_a_wrong_sum_would_show() -> None:
     federation: Federation = mpc_round.federation_for(OPTIONS, 100)
-    updates = mpc_round.drawn(COHORT, 100)
-    evidence = mpc_round.local_round(federation, updates, federation.share_holders()).run()
+    updates = drawn(COHORT, 100)
+    evidence = measure(federation, updates).evidence
     assert mpc_round.wrong_sums(federation, updates, evidence) == 0
     sums = evidence.sums.copy()
     sums[:2] += 1

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.peers import suite as peers
 from benchmarks.peers.suite import PEERS, Peer, PeerOptions
-from benchmarks.report.report import Row, Target
+from benchmarks.results import Row, Target
 
 QUICK = ["peers", "--params", "500", "--clients", "5", "--repeat", "1"]
 

@@ -12,9 +12,9 @@ from support.measured import CELLS, LOADED, QUIET, cell, report_of
 
 from benchmarks.__main__ import main
 from benchmarks.files import write
+from benchmarks.measure.cells import CLIENT, Cell, Cost
 from benchmarks.report import canvas, palette, plots, tables
 from benchmarks.report.canvas import Picture
-from benchmarks.rounds.cells import CLIENT, Cell, Cost
 from benchmarks.timing import Samples
 
 COUNTED = "traffic"

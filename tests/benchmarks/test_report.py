@@ -14,9 +14,9 @@ from support.measured import CELLS, HOSTILE, cell, report_of, timed
 
 from benchmarks import everything, files
 from benchmarks.__main__ import SUITES, main
+from benchmarks.measure.cells import AGGREGATOR, CLIENT
 from benchmarks.report import compare, markdown, plots, publish
-from benchmarks.report.report import Report, Row, Target, machine
-from benchmarks.rounds.cells import AGGREGATOR, CLIENT
+from benchmarks.results import Report, Row, Target, machine
 from benchmarks.suite import Suite, UsageError
 from secure_agg.errors import ConfigError
 
@@ -285,7 +285,7 @@ def run_all(folder: Path, suites: dict[str, Suite], *, quick: bool = False) -> N
 def test_all_runs_every_suite_once_and_again_only_with_other_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.report.report._source", lambda: "here")
+    monkeypatch.setattr("benchmarks.results._source", lambda: "here")
     ran: list[str] = []
     suites = {name: fake(name, ran) for name in ("one", "two")}
     run_all(tmp_path, suites)
@@ -296,7 +296,7 @@ def test_all_runs_every_suite_once_and_again_only_with_other_options(
     (tmp_path / "two.json").write_text("cut o")
     run_all(tmp_path, suites, quick=True)
     assert ran[4:] == ["two 1"]
-    monkeypatch.setattr("benchmarks.report.report._source", lambda: "changed")
+    monkeypatch.setattr("benchmarks.results._source", lambda: "changed")
     run_all(tmp_path, suites, quick=True)
     assert ran[5:] == ["one 1", "two 1"]
 

@@ -11,18 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import files
+from benchmarks import files, results
 from benchmarks.__main__ import main
-from benchmarks.core.memory import MEASURABLE
-from benchmarks.metering import MeteredRound
-from benchmarks.mpc.round import drawn
-from benchmarks.report import report
-from benchmarks.report.report import Report
+from benchmarks.measure.cells import AGGREGATOR, CLIENT, Cell, Setting
+from benchmarks.measure.memory import MEASURABLE, give_back
+from benchmarks.measure.meter import Meter
+from benchmarks.results import Report
 from benchmarks.rounds import cell_process, limits_pinned
 from benchmarks.rounds import suite as rounds
 from benchmarks.rounds.cell_process import CellFailed
 from benchmarks.rounds.cell_rounds import Rounds, federation
-from benchmarks.rounds.cells import AGGREGATOR, CLIENT, Cell, Setting
 from benchmarks.rounds.suite import Matrix
 from benchmarks.rounds.training import Training
 from benchmarks.suite import UsageError
@@ -42,7 +40,7 @@ NEEDS_PROC = pytest.mark.skipif(not MEASURABLE, reason="peak memory is reset thr
 def unchanged() -> Iterator[None]:
     """While the tests run the source counts as the same, whoever is working on it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "_source", lambda: "here")
+        patch.setattr(results, "_source", lambda: "here")
         yield
 
 
@@ -69,20 +67,21 @@ def test_every_cell_is_in_the_file_with_every_role_and_phase(measured: Report, c
     assert measured.complete
     phases = ["advertise", "share-keys", "masked-input", "consistency", "unmask"]
     assert [cost.phase for cost in cells[BASE].of(CLIENT)] == ["encode", "commit", *phases, "verify"]
-    assert [cost.phase for cost in cells[BASE].of(AGGREGATOR)] == [*phases, "verify"]
+    assert [cost.phase for cost in cells[BASE].of(AGGREGATOR)] == [*phases, "verify", "result"]
     assert cells[lost[1]].parties == {CLIENT: COHORT, AGGREGATOR: 1, "keyholder": 1}
     for cell in cells.values():
         assert len(cell.rounds) == 2
         for cost in (*cell.costs, *cell.plain):
             assert len(cost.seconds) == 2
             assert min(cost.seconds) >= 0
+        assert all(len(cost.processor) == 2 and min(cost.processor) >= 0 for cost in cell.costs)
 
 
 def test_what_roles_take_fits_into_the_whole_rounds_that_pyperf_times(cells: dict[Setting, Cell]) -> None:
     cell = cells[BASE]
     for place, whole in enumerate(cell.rounds):
-        checked = COHORT * cell.of(CLIENT)[-1].seconds[place]  # after the round
-        assert COHORT * cell.samples(CLIENT)[place] - checked + cell.samples(AGGREGATOR)[place] < whole
+        after = COHORT * cell.of(CLIENT)[-1].seconds[place] + cell.of(AGGREGATOR)[-1].seconds[place]
+        assert COHORT * cell.samples(CLIENT)[place] + cell.samples(AGGREGATOR)[place] - after < whole
 
 
 def test_bytes_are_those_of_the_wire_format_and_none_is_lost_on_the_way(cells: dict[Setting, Cell]) -> None:
@@ -144,11 +143,18 @@ def test_memory_is_metered_for_every_role(cells: dict[Setting, Cell]) -> None:
 
 @NEEDS_PROC
 def test_an_array_that_a_step_makes_shows_in_its_peak() -> None:
-    local = MeteredRound(federation(BASE), drawn(COHORT, PARAMS))
-    local.meter(CLIENT, "hoarding", lambda: np.ones(8_000_000, dtype=np.uint8).sum())
-    local.meter(CLIENT, "idle", lambda: 0)
-    assert local.peaks[CLIENT, "hoarding"] > 7_500_000
-    assert local.peaks[CLIENT, "idle"] < 1_000_000
+    meter, kept = Meter(memory=True), list[object]()
+    give_back()
+    for operation in (
+        lambda: np.ones(8_000_000, dtype=np.uint8).sum(),
+        lambda: kept.append(np.ones(8_000_000, dtype=np.uint8)),
+        lambda: 0,
+    ):
+        meter.run(CLIENT, "one", "some", "do", operation)
+    hoarded, held, idle = meter.calls
+    assert hoarded.grown > 7_500_000 > 1_000_000 > hoarded.kept
+    assert min(held.grown, held.kept) > 7_500_000
+    assert max(idle.grown, idle.kept) < 1_000_000
 
 
 def test_the_machines_limits_are_part_of_the_run(measured: Report) -> None:
@@ -209,7 +215,7 @@ def test_cells_of_other_code_or_another_effort_are_measured_anew(
     asked = without_processes(monkeypatch, cells[BASE])
     assert main([*COMMAND, "--json", str(found)]) == 0
     if changed == "source":
-        monkeypatch.setattr(report, "_source", lambda: "other")
+        monkeypatch.setattr(results, "_source", lambda: "other")
     again = [*COMMAND, "--json", str(found), *(["--repeat", "3"] if changed == "repeat" else [])]
     assert main(again) == 0
     assert len(asked) == 8

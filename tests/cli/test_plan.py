@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from secure_agg.cli import exits, main
-from secure_agg.planning import calibration
-from secure_agg.planning.constants import DEFAULT, Constants
-from secure_agg.planning.work import Operation
+from secure_agg.planning.coefficients import Coefficients, shipped
 
 SMALL = ("plan", "--parameters", "100000", "--clients", "20")
 
@@ -56,13 +54,23 @@ def test_where_nothing_fits_it_is_said_and_nothing_is_predicted(capsys: pytest.C
     assert "recommended: none" in Outcome(capsys, *SMALL, "--post-quantum").out
 
 
-def test_constants_of_another_machine_are_used(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_coefficients_of_another_machine_are_used(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "slow.json"
-    Constants("a slow machine", 1, {name: 10 * each for name, each in DEFAULT.seconds.items()}).save(file)
-    slow = Outcome(capsys, *SMALL, "--constants", file, "--json").document
+    shipped().scaled(10.0, "a slow machine", "today").save(file)
+    slow = Outcome(capsys, *SMALL, "--coefficients", file, "--json").document
     usual = Outcome(capsys, *SMALL, "--json").document
     assert slow["machine"] == "a slow machine"
     assert slow["prediction"]["seconds"] > usual["prediction"]["seconds"]
+
+
+def test_a_plan_says_where_when_and_under_what_load_it_was_measured_and_how_far_off_it_was(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    document, said = Outcome(capsys, *SMALL, "--json").document, Outcome(capsys, *SMALL).out
+    assert (document["machine"], document["load"]) == (shipped().machine, shipped().load)
+    assert set(document["prediction"]["errors"]) == {"seconds", "bytes", "memory"}
+    assert shipped().date in said
+    assert "those that were left out" in " ".join(said.split())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +80,7 @@ def test_constants_of_another_machine_are_used(capsys: pytest.CaptureFixture[str
         ("--dropout", "0.9", "--backend", "masking"),
         ("--bits", "30", "--backend", "masking"),
         ("--up-mbit", "0"),
-        ("--constants", "nowhere.json"),
+        ("--coefficients", "nowhere.json"),
         ("--servers", "0"),
     ],
 )
@@ -80,11 +88,20 @@ def test_what_makes_no_sense_is_a_usage_error(capsys: pytest.CaptureFixture[str]
     assert Outcome(capsys, *SMALL, *options).code == exits.USAGE
 
 
-def test_calibration_measures_every_operation_and_keeps_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_machine_is_calibrated_by_one_factor_and_the_file_is_kept(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     file = tmp_path / "here.json"
     document = Outcome(capsys, *SMALL, "--calibrate", file, "--json").document
-    kept = Constants.load(file)
+    kept = Coefficients.load_file(file)
     assert document["machine"] == kept.machine
-    assert set(kept.seconds) == set(Operation)
-    free = {name for name, each in kept.seconds.items() if each == 0}
-    assert free <= calibration.DIFFERENCES
+    assert "scaled by" in kept.load
+    factors = {
+        kept.backends[name].terms[place].per[amount] / each
+        for name, fitted in shipped().backends.items()
+        for place, term in enumerate(fitted.terms)
+        if term.figure == "seconds"
+        for amount, each in term.per.items()
+    }
+    assert max(factors) == pytest.approx(min(factors))
+    assert min(factors) > 0

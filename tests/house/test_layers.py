@@ -99,6 +99,19 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         pytest.fail(" → ".join(error.args[1]))
 
 
+def test_rooms_of_the_benchmarks_do_not_import_each_other_in_a_circle() -> None:
+    """A suite's room knows what is shared, and others' rooms at most in one direction."""
+    graph: dict[str, set[str]] = {}
+    for arrow in imports():
+        rooms = [name.split(".")[1] for name in arrow[:2] if name.startswith("benchmarks.")]
+        if len(set(rooms)) == 2:
+            graph.setdefault(rooms[0], set()).add(rooms[1])
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
 @pytest.mark.parametrize("layers", [LAYERS, PLUGIN_LAYERS])
 def test_arrows_that_point_up_or_to_the_side_would_be_found(layers: Layers) -> None:
     for depth, names in enumerate(layers):

@@ -47,18 +47,6 @@ def test_no_folder_has_more_files_than_one_can_look_over() -> None:
 
 KNOWS_BACKENDS: Final = {
     "secure_agg.protocol.habits": "the usual choice where nobody names one",
-    # To be asked of the backends themselves, by the contract.
-    "secure_agg.cli.plan": "extra 'paillier'",
-    "secure_agg.planning.additive": "costs of a backend",
-    "secure_agg.planning.advice": "costs of backends",
-    "secure_agg.planning.calibration": "costs of backends",
-    "secure_agg.planning.direct": "costs of a backend",
-    "secure_agg.planning.homomorphic": "costs of a family of backends",
-    "secure_agg.planning.limits": "costs of backends",
-    "secure_agg.planning.masking": "costs of a backend",
-    "secure_agg.planning.memory": "costs of backends",
-    "secure_agg.planning.prediction": "costs of backends",
-    "secure_agg.planning.setting": "costs of backends",
     # Shows what this very backend does.
     "secure_agg.cli.demo.poison": "shows crypten's functions",
     # A word of their own, and no backend.

@@ -20,7 +20,7 @@ from secure_agg import AttemptStore, Identity, Ledger, Policy, SecureAggError, T
 from secure_agg.cli import exits, main
 from secure_agg.errors import ConfigError, LedgerError, StoreError
 from secure_agg.fl.model_files import write_model
-from secure_agg.planning.constants import DEFAULT
+from secure_agg.planning.coefficients import shipped
 from secure_agg.plugins.homes import federation
 
 UPDATES: Final = {name: [np.ones(4000)] for name in ("ann", "bob", "cyd")}
@@ -90,7 +90,7 @@ WRITERS: Final[dict[str, tuple[Callable[[Path], object], type[SecureAggError] | 
     "home": (make_homes, (ConfigError, StoreError, LedgerError)),
     "key": (lambda folder: Identity.generate("ann").save(folder / "ann.key"), ConfigError),
     "trust": (lambda folder: Trust(tasks={}).save(folder / "trust.json"), ConfigError),
-    "constants": (lambda folder: DEFAULT.save(folder / "here.json"), ConfigError),
+    "coefficients": (lambda folder: shipped().save(folder / "here.json"), ConfigError),
     "npz": (lambda folder: write_model(folder / "model.npz", MODEL), ConfigError),
     "npy": (lambda folder: write_model(folder / "model.npy", {"layer": MODEL["layer"]}), ConfigError),
     "pt": (lambda folder: write_model(folder / "model.pt", MODEL), ConfigError),
@@ -115,7 +115,7 @@ def test_what_finds_no_room_is_a_typed_error_and_leaves_nothing(what: str, full:
             for path in [*disk.rglob("*")][::-1]:
                 path.rmdir() if path.is_dir() else path.unlink()
     # Whatever is of a few bytes fits into the smallest file system that can be mounted.
-    assert refused or (full is mounted and what in ("key", "trust", "constants"))
+    assert refused or (full is mounted and what in ("key", "trust", "coefficients"))
     write(disk)  # it was the disk
 
 

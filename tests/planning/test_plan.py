@@ -1,41 +1,44 @@
-"""What a plan predicts is what rounds then send, and what it refuses is what a round would refuse."""
+"""What a plan predicts is what rounds then take, and what it refuses is what a round would refuse."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from benchmarks.federation import Federation
-from benchmarks.scale.round import Measured, measure
+from benchmarks.measure.memory import MEASURABLE
+from benchmarks.measure.round import Measured, drawn, measure
+from secure_agg import backends
+from secure_agg.backends.masking.rules import MASKED_INPUT
 from secure_agg.errors import ConfigError
 from secure_agg.planning.advice import Advice, Needs, advise
-from secure_agg.planning.constants import DEFAULT, Constants
+from secure_agg.planning.coefficients import MEMORY, SECONDS, Coefficients, shipped
 from secure_agg.planning.limits import corruption_borne, most_bits, most_clients, remarks
 from secure_agg.planning.prediction import Network, Prediction, predict
-from secure_agg.planning.setting import BACKENDS, Setting
-from secure_agg.planning.work import Operation
+from secure_agg.planning.setting import Setting
 from secure_agg.protocol.config import Option
+from secure_agg.protocol.messages import ADVERTISE
 
-PARAMS = 300
+PARAMS = 20_000
 NETWORK = Network()
+PLANNED = ("masking", "additive", "bfv", "ckks", "paillier", "plain")
 
 
 def planned(backend: str, clients: int, lost: int = 0, *, params: int = PARAMS, **options: int) -> Prediction:
-    operator = {"masking": 10, "plain": 10, "additive": len("sharing-00")}.get(backend, len("holder-00"))
     chosen = tuple(Option(name, value) for name, value in sorted(options.items()))
-    setting = Setting(backend, params, clients, dropout=lost / clients, operator_bytes=operator, options=chosen)
-    return predict(setting, DEFAULT)
+    return predict(Setting(backend, params, clients, dropout=lost / clients, options=chosen), shipped())
 
 
-def played(backend: str, clients: int, lost: int = 0, *, params: int = PARAMS, **options: int) -> Measured:
-    return measure(Federation.of(clients, params, backend=backend, options=options), lost=lost)
-
-
-def others(found: Prediction) -> float:
-    roles = set(found.roles) - {"client", "aggregator"}
-    return sum(found.sent(role) + found.received(role) for role in roles)
+def played(
+    backend: str, clients: int, lost: int = 0, *, params: int = PARAMS, memory: bool = False, **options: int
+) -> Measured:
+    federation = Federation.of(clients, params, backend=backend, options=options)
+    at = ADVERTISE if backends.load(backend).shares else MASKED_INPUT
+    silent = dict.fromkeys(federation.names[:lost], at)
+    return measure(federation, drawn(clients, params), silent=silent, memory=memory)
 
 
 @pytest.mark.parametrize(
@@ -45,69 +48,64 @@ def others(found: Prediction) -> float:
         ("plain", 20, 2, {}),
         ("masking", 3, 0, {}),
         ("masking", 20, 2, {}),
+        ("masking", 40, 0, {"complete_up_to": 20}),
         ("additive", 3, 0, {}),
         ("additive", 20, 2, {}),
         ("additive", 5, 0, {"aggregators": 4, "threshold": 2}),
+        ("bfv", 3, 0, {}),
+        ("ckks", 3, 0, {}),
+        ("paillier", 3, 0, {}),
     ],
 )
-def test_bytes_are_exact_to_the_last_one(backend: str, clients: int, lost: int, options: Mapping[str, int]) -> None:
+def test_bytes_are_those_of_a_round_that_was_not_measured(
+    backend: str, clients: int, lost: int, options: Mapping[str, int]
+) -> None:
     measured, found = played(backend, clients, lost, **options), planned(backend, clients, lost, **options)
-    assert found.sent("client") == pytest.approx(measured.sent, abs=0.5)
-    assert found.received("client") == pytest.approx(measured.received, abs=0.5)
-    assert others(found) == pytest.approx(measured.operator, abs=0.5)
+    within = 0.25 if options else 0.03  # options were not measured, as the plan says
+    for role in found.roles:
+        assert found.sent(role) == pytest.approx(measured.sent(role), rel=within), role
+        assert found.received(role) == pytest.approx(measured.received(role), rel=within), role
 
 
-@pytest.mark.parametrize("backend", ["bfv", "ckks", "paillier"])
-def test_bytes_of_ciphertexts_are_right_within_a_hundredth(backend: str) -> None:
-    measured, found = played(backend, 3), planned(backend, 3)
-    assert found.sent("client") == pytest.approx(measured.sent, rel=0.01)
-    assert found.received("client") == pytest.approx(measured.received, rel=0.01)
-    assert others(found) == pytest.approx(measured.operator, rel=0.01)
-
-
-def test_bytes_on_a_sparse_graph_are_right_on_average() -> None:
-    """Who chooses whom is drawn, so messages differ in length."""
-    measured = played("masking", 40, complete_up_to=20)
-    found = planned("masking", 40, complete_up_to=20)
-    assert "choose-peers" in {share.phase for share in found.shares}
-    assert found.sent("client") == pytest.approx(measured.sent, rel=0.01)
-    assert found.received("client") == pytest.approx(measured.received, rel=0.01)
-
-
+@pytest.mark.skipif(not MEASURABLE, reason="peak memory is reset through Linux's /proc")
 @pytest.mark.parametrize("backend", ["plain", "masking", "additive"])
-def test_memory_is_what_the_roles_allocate(backend: str) -> None:
+def test_memory_is_what_the_roles_hold(backend: str) -> None:
     params = 400_000
-    measured = measure(Federation.of(3, params, backend=backend), memory=True)
-    found = planned(backend, 3, params=params)
-    assert set(measured.memory) == set(found.memory)
-    for role, held in measured.memory.items():
-        assert found.memory[role] == pytest.approx(held, rel=0.25), role
+    measured, found = played(backend, 4, params=params, memory=True), planned(backend, 4, params=params)
+    for role in found.roles:
+        assert found.memory[role] == pytest.approx(max(measured.memory(role).values()), rel=0.5), role
 
 
-def test_seconds_are_counts_times_constants() -> None:
-    """Twice as slow a machine takes twice as long; a free operation takes nothing."""
-    slow = Constants("slow", DEFAULT.cores, {name: 2 * each for name, each in DEFAULT.seconds.items()})
+def test_seconds_are_amounts_times_coefficients() -> None:
+    """On a machine that is half as fast a round takes twice as long, and as many bytes."""
+    slow = shipped().scaled(2.0, "slow", "today")
     setting = Setting("masking", 10_000, 10)
-    one, two = predict(setting, DEFAULT), predict(setting, slow)
+    one, two = predict(setting, shipped()), predict(setting, slow)
     for role in one.roles:
         assert two.processor(role) == pytest.approx(2 * one.processor(role))
-    free = Constants("free", 1, dict.fromkeys(Operation, 0.0))
-    assert predict(setting, free).processor("aggregator") == 0
+        assert two.sent(role) == one.sent(role)
+    assert two.memory == one.memory
+    assert "scaled by 2" in slow.load
 
 
-def test_more_cores_shorten_what_is_spread_over_them_and_nothing_else() -> None:
-    many = Constants("many", 64, DEFAULT.seconds)
-    assert DEFAULT.processor({Operation.MASK: 1e9}) == pytest.approx(64 * many.elapsed({Operation.MASK: 1e9}))
-    assert many.processor({Operation.HASH: 1e9}) == many.elapsed({Operation.HASH: 1e9})
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_round_grows_with_parameters_clients_and_losses(backend: str) -> None:
-    small, long, wide = (planned(backend, n, params=d) for d, n in ((1_000, 10), (100_000, 10), (1_000, 40)))
+@pytest.mark.parametrize("backend", PLANNED)
+def test_a_round_grows_with_parameters_and_clients(backend: str) -> None:
+    small, long, wide = (planned(backend, n, params=d) for d, n in ((10_000, 5), (1_000_000, 5), (10_000, 60)))
     for other in (long, wide):
         assert other.seconds > small.seconds
-        assert all(other.memory[role] > small.memory[role] for role in small.memory)
-        assert all(other.processor(role) > small.processor(role) for role in small.roles)
+        assert all(other.processor(role) >= small.processor(role) for role in small.roles)
+    assert all(long.memory[role] > small.memory[role] for role in small.memory)
+
+
+@pytest.mark.parametrize("backend", PLANNED)
+def test_how_far_to_trust_a_plan_is_known_from_cells_that_were_left_out(backend: str) -> None:
+    """By a factor of, in the median; the 90th percentile is never less."""
+    errors = shipped().fitted(backend).errors
+    assert set(errors) == {SECONDS, "bytes", MEMORY}
+    for middle, most in errors.values():
+        assert 1 <= middle <= most
+    assert errors["bytes"][0] < 1.01
+    assert errors[SECONDS][0] < 1.5
 
 
 def test_a_lost_client_costs_the_aggregator_of_masking_its_masks() -> None:
@@ -118,16 +116,17 @@ def test_a_lost_client_costs_the_aggregator_of_masking_its_masks() -> None:
 
 def test_network_time_is_bytes_by_bandwidth() -> None:
     setting = Setting("plain", 1_000_000, 3)
-    slow = predict(setting, DEFAULT, Network(up_mbit=1, down_mbit=1e6, server_gbit=1e6, rtt_ms=0)).network
+    slow = predict(setting, shipped(), Network(up_mbit=1, down_mbit=1e6, server_gbit=1e6, rtt_ms=0)).network
     assert sum(slow.values()) == pytest.approx(8e-6 * planned("plain", 3, params=1_000_000).sent("client"), rel=0.01)
-    rtt = predict(setting, DEFAULT, Network(up_mbit=1e9, down_mbit=1e9, server_gbit=1e9, rtt_ms=1000)).network
+    rtt = predict(setting, shipped(), Network(up_mbit=1e9, down_mbit=1e9, server_gbit=1e9, rtt_ms=1000)).network
     assert sum(rtt.values()) == pytest.approx(len(rtt), rel=0.01)
+    assert set(rtt) == {*setting.phases, "verify"}
 
 
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        (("magic", 10, 10), "no plan is made"),
+        (("magic", 10, 10), "no backend"),
         (("masking", 0, 10), "outside"),
         (("masking", 10, 2), "fewer than min_clients"),
         (("masking", 10, 10, 16, 0.9), "are needed"),
@@ -137,7 +136,29 @@ def test_network_time_is_bytes_by_bandwidth() -> None:
 )
 def test_what_a_round_would_refuse_is_refused(setting: tuple[str, int, int], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        predict(Setting(*setting), DEFAULT)
+        predict(Setting(*setting), shipped())
+
+
+def test_what_was_not_measured_is_refused_with_how_to_measure_it() -> None:
+    nothing = msgspec.structs.replace(shipped(), backends={})
+    with pytest.raises(ConfigError, match="benchmarks fit"):
+        predict(Setting("plain", 10_000, 3), nothing)
+
+
+def test_what_leaves_the_measured_says_so() -> None:
+    assert not any("xtrapolated" in one for one in remarks(planned("masking", 20, params=100_000)))
+    for backend, clients, params in (("masking", 20, 10**9), ("plain", 1_000, 10_000), ("plain", 3, 10)):
+        assert any(one.startswith("Extrapolated") for one in remarks(planned(backend, clients, params=params)))
+    assert any("aggregators 4" in one for one in remarks(planned("additive", 5, aggregators=4)))
+
+
+def test_a_phase_that_no_measured_round_had_is_not_counted_and_named() -> None:
+    known = shipped().fitted("masking")
+    few = msgspec.structs.replace(known, terms=tuple(term for term in known.terms if term.phase != "choose-peers"))
+    coefficients = msgspec.structs.replace(shipped(), backends={"masking": few})
+    found = predict(Setting("masking", 10_000, 150), coefficients)
+    assert found.unknown == ("choose-peers",)
+    assert any("choose-peers" in one for one in remarks(found))
 
 
 def test_as_many_bits_as_the_smallest_commitment_holds() -> None:
@@ -151,7 +172,7 @@ def test_as_many_bits_as_the_smallest_commitment_holds() -> None:
 
 
 def advised(**needs: object) -> Advice:
-    return advise(Needs(**{"parameters": 1_000_000, "clients": 20, **needs}), DEFAULT, NETWORK)  # type: ignore[arg-type]
+    return advise(Needs(**{"parameters": 1_000_000, "clients": 20, **needs}), shipped(), NETWORK)  # type: ignore[arg-type]
 
 
 def test_advice_follows_from_who_can_be_trusted() -> None:
@@ -164,6 +185,10 @@ def test_advice_follows_from_who_can_be_trusted() -> None:
     assert refused["masking"] == ""
     assert "two independent servers" in refused["additive"]
     assert "key holder" in refused["ckks"]
+
+
+def test_what_hides_nothing_is_never_advised() -> None:
+    assert "plain" not in {one.backend for one in advised().candidates}
 
 
 def test_the_cheapest_of_what_the_trust_allows_is_advised() -> None:
@@ -179,7 +204,7 @@ def test_a_billion_parameters_and_a_million_clients_are_planned_in_cohorts_and_s
     assert "not implemented" in advice.reasons[0]
     found = next(one.prediction for one in advice.candidates if one.backend == "masking")
     assert found is not None
-    assert found.sent("client") == pytest.approx(4e9, rel=0.01)
+    assert found.sent("client") == pytest.approx(4e9, rel=0.05)
     said = " ".join(remarks(found))
     assert "Extrapolated" in said
     assert "shards" in said
@@ -190,10 +215,10 @@ def test_a_drawn_cohort_bears_fewer_corrupt_clients_than_a_whole_roster() -> Non
     assert 0.05 <= corruption_borne(10_000, 100) <= 0.1 < corruption_borne(1_000_000, 1_000) < 0.3
 
 
-def test_constants_are_kept_in_a_file(tmp_path: Path) -> None:
+def test_coefficients_are_kept_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "machine.json"
-    DEFAULT.save(file)
-    assert Constants.load(file) == DEFAULT
+    shipped().save(file)
+    assert Coefficients.load_file(file) == shipped()
 
 
 @pytest.mark.parametrize(
@@ -201,13 +226,16 @@ def test_constants_are_kept_in_a_file(tmp_path: Path) -> None:
     [
         b"",
         b"[]",
-        b'{"machine": "x", "cores": 1, "seconds": {}}',
-        b'{"machine": "x", "cores": 1, "seconds": {"magic": 1.0}}',
-        b" " * (1 << 17),
+        b'{"machine": "x", "date": "", "load": "", "versions": {}}',
+        b'{"machine": "x", "date": "", "load": "", "versions": {}, "backends": {}, "more": 1}',
+        b'{"machine": "x", "date": "", "load": "", "versions": {}, "backends": {"plain": {"cells": 1, "parameters": '
+        b'[1, 1], "clients": [1, 1], "bits": [1, 1], "errors": {}, "terms": [{"role": "client", "phase": "", '
+        b'"figure": "memory", "per": {"one": -1.0}}]}}}',
+        b" " * ((1 << 22) + 1),
     ],
 )
-def test_a_file_without_constants_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_coefficients_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "machine.json"
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"machine\.json"):
-        Constants.load(file)
+        Coefficients.load_file(file)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.load import Load
-from benchmarks.report.report import Report, Row
-from benchmarks.rounds.cells import AGGREGATOR, CLIENT, Cell, Cost, Setting
+from benchmarks.measure.cells import AGGREGATOR, CLIENT, Cell, Cost, Setting
+from benchmarks.results import Report, Row
 from benchmarks.timing import Samples
 
 STAMP = {"cpu": "Abacus", "cores": 2, "python": "3.11.7 (64-bit)", "numpy": "2.4", "date": "2026-11-21 10:00:00"}

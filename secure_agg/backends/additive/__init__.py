@@ -9,15 +9,15 @@ lost aggregator does not lose the round.
   client's.
 * ``client``, ``operator``, ``aggregator``: its part of each role. The aggregators are *operators*; the role Aggregator
   coordinates and holds nothing.
-* ``faults``: what can be proved of whom.
+* ``faults``: what can be proved of whom. ``costs``: what a round grows with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from mpc.keys import KeyPair
-from secure_agg.backends.additive import faults, openings, rules
+from secure_agg.backends.additive import costs, faults, openings, rules
 from secure_agg.backends.additive.aggregator import AdditiveCoordinator
 from secure_agg.backends.additive.client import AdditiveClient
 from secure_agg.backends.additive.operator import AdditiveOperator
@@ -78,6 +78,10 @@ class AdditiveBackend(SharedBackend):
         """The option ``aggregators``; so many are needed as have to sign the set."""
         scheme = rules.scheme(policy)
         return Seats(scheme.parties, needed=rules.signatures(scheme))
+
+    def amounts(self, config: RoundConfig, survivors: int) -> Mapping[str, Mapping[str, float]]:
+        """See ``costs``."""
+        return costs.amounts(config, survivors)
 
     def open_commitment(self, session: Session, name: str, commitment: bytes, nonce: bytes) -> Commitment:
         """From the commitments of the shares."""

@@ -7,7 +7,7 @@ and None if not. Nobody asks more of it than that.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -35,13 +35,23 @@ from zk.commitment import Commitment
 
 @dataclass(frozen=True)
 class TrustStatement:
-    """Who must be trusted with what: shown by ``secure-agg backends``."""
+    """Who must be trusted with what: shown by ``secure-agg backends``.
+
+    Attributes:
+        summary, trusted, dropouts, post_quantum, limits: in words.
+        hides: nobody but its owner reads an update.
+        lasting: an update stays secret from a quantum computer that reads today's traffic later.
+        judges: it computes what a plain sum can't: norm bounds, trimmed means, medians.
+    """
 
     summary: str
     trusted: str
     dropouts: str
     post_quantum: str
     limits: str
+    hides: bool = True
+    lasting: bool = False
+    judges: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,25 @@ class Backend(Habits):
         """Sizes in bytes that a hidden vector can have: by default that of the vector itself."""
         size = config.layout.total * ELEMENT_BYTES
         return range(size, size + 1)
+
+    def usual_size(self, config: RoundConfig) -> float:
+        """Bytes that a hidden vector has on average: by default the most it can have."""
+        return float(self.hidden_sizes(config)[-1])
+
+    def amounts(self, config: RoundConfig, survivors: int) -> Mapping[str, Mapping[str, float]]:
+        """What a round's costs grow with besides its parameters, clients and hidden vectors, by role and name.
+
+        Args:
+            survivors: clients of the cohort who are left to the end.
+
+        Returns:
+            For ``client``, ``aggregator`` and ``operator``. What one of each amount takes is measured (see
+            ``secure_agg.planning``), so units are the backend's own.
+
+        Raises:
+            ConfigError: such a round would be refused.
+        """
+        return {}
 
     def open_commitment(self, session: Session, name: str, commitment: bytes, nonce: bytes) -> Commitment:
         """A commitment that was revealed, checked against D_i: see ``commitments.open_commitment``.

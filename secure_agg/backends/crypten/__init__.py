@@ -8,14 +8,14 @@
 The parties are the share holders of ``additive``, with shares modulo 2^64, and compute with CrypTen (Knott et al. 2021,
 arXiv:2109.00984), each in a process of its own, multiplication triples coming from one more process.
 
-* ``rules``: what is computed, with which bounds.
+* ``rules``: what is computed, with which bounds. ``costs``: what a round grows with.
 * ``wire``; ``client``, ``operator``, ``aggregator``: messages, and the backend's part of each role.
 * ``compute``: from a party's shares to the common result; ``engine``: the processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from mpc.keys import KeyPair
 from secure_agg.backends.contract import (
@@ -31,7 +31,7 @@ from secure_agg.backends.contract import (
     TrustStatement,
     session_id,
 )
-from secure_agg.backends.crypten import rules
+from secure_agg.backends.crypten import costs, rules
 from secure_agg.backends.crypten.aggregator import CryptenCoordinator
 from secure_agg.backends.crypten.client import CryptenClient
 from secure_agg.backends.crypten.engine import loader
@@ -53,6 +53,7 @@ class CryptenBackend(SharedBackend):
         post_quantum="not yet: shares are sealed with X25519",
         limits="a party that computes wrongly stops a sum (it is verified) but not a trimmed mean or median, which "
         "are attested by the parties' signatures only; all parties of a round have to be in one process",
+        judges=True,
     )
     agreement = rules.SignedByParties()
     options = rules.OPTIONS
@@ -85,6 +86,10 @@ class CryptenBackend(SharedBackend):
         """The option ``aggregators``; all are needed."""
         parties = rules.parties(policy)
         return Seats(parties, needed=parties, together=True)
+
+    def amounts(self, config: RoundConfig, survivors: int) -> Mapping[str, Mapping[str, float]]:
+        """See ``costs``."""
+        return costs.amounts(config, survivors)
 
     def check_size(self, config: RoundConfig) -> None:
         """What is computed has to fit into words, and into memory."""

@@ -99,6 +99,11 @@ class LatticeBackend(HomomorphicBackend):
         """Ciphertexts are compressed, so there is an upper bound only."""
         return range(1, lattice_wire.largest_vector(self.parameters(config)) + 1)
 
+    def usual_size(self, config: RoundConfig) -> float:
+        """Compression leaves as many bits of a residue as its prime has."""
+        found = self.parameters(config)
+        return found.chunks * 2 * found.degree * sum(found.prime_bits[:-1]) / 8
+
     def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
         """One key for one holder: TenSEAL has no threshold mode."""
         if len(holders) != 1:

@@ -5,12 +5,12 @@ above 128 clients on a sparse graph whose edges the clients choose (Bell et al. 
 
 * ``rules``: graph, thresholds, and the conditions under which a client goes on.
 * ``wire``: the backend's messages.
-* ``client``, ``aggregator``: its part of each role.
+* ``client``, ``aggregator``: its part of each role. ``costs``: what a round grows with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from secure_agg.backends.contract import (
     AggregatorSide,
@@ -21,6 +21,7 @@ from secure_agg.backends.contract import (
     PhaseKind,
     TrustStatement,
 )
+from secure_agg.backends.masking import costs
 from secure_agg.backends.masking.aggregator import MaskingAggregator
 from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.rules import (
@@ -72,6 +73,10 @@ class MaskingBackend(Backend):
         """One size, of the packed vector."""
         size = carrier(config).size
         return range(size, size + 1)
+
+    def amounts(self, config: RoundConfig, survivors: int) -> Mapping[str, Mapping[str, float]]:
+        """See ``costs``."""
+        return costs.amounts(config, survivors)
 
     def client(
         self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once

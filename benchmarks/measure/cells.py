@@ -1,4 +1,4 @@
-"""What the suite ``rounds`` measures: a setting, and what a round with it costs each role in each phase."""
+"""What a round is measured with, a setting, and what a round with it costs each role in each phase."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ AGGREGATOR: Final = "aggregator"
 ENCODE: Final = "encode"
 COMMIT: Final = "commit"
 VERIFY: Final = "verify"
+RESULT: Final = "result"
+"""The aggregator hands the result out."""
 VERIFICATION: Final = (COMMIT, VERIFY)
 """Phases that a round without verification would not have."""
 
@@ -70,11 +72,13 @@ class Cost:
 
     Attributes:
         role: ``client``, ``aggregator``, ``keyholder`` or ``shareholder``.
-        phase: of the backend; or ``encode``, ``commit`` and ``verify``, which are apart from the phases.
-        seconds: one for each round.
+        phase: of the backend; or ``encode``, ``commit``, ``verify`` and ``result``, which are apart from the phases.
+        seconds: one for each round, by the clock.
         sent: bytes.
         received: bytes.
-        memory: bytes by which resident memory grew at most during a step; None where no step was metered.
+        memory: bytes of resident memory that the party held at most, above what was there before the round; None where
+            it was not metered.
+        processor: seconds of processor time, one for each round; empty in files that do not have them.
     """
 
     role: str
@@ -83,6 +87,7 @@ class Cost:
     sent: float = 0.0
     received: float = 0.0
     memory: float | None = None
+    processor: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:

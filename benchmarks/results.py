@@ -20,7 +20,7 @@ import mpc
 import secure_agg
 import zk
 from benchmarks.load import Load, together
-from benchmarks.rounds.cells import Cell
+from benchmarks.measure.cells import Cell
 from benchmarks.timing import Samples
 from mpc import parallel
 
