@@ -36,7 +36,7 @@ def played(
     backend: str, clients: int, lost: int = 0, *, params: int = PARAMS, memory: bool = False, **options: int
 ) -> Measured:
     federation = Federation.of(clients, params, backend=backend, options=options)
-    at = ADVERTISE if backends.load(backend).operated else MASKED_INPUT
+    at = ADVERTISE if backends.load(backend).shares else MASKED_INPUT
     silent = dict.fromkeys(federation.names[:lost], at)
     return measure(federation, drawn(clients, params), silent=silent, memory=memory)
 
