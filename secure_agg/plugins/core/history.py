@@ -26,6 +26,7 @@ from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.protocol.identity import in_id_order
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.tlog.receipt import Receipt
 
@@ -291,5 +292,5 @@ def _answers(
             yield name, answer
         if not pending:
             return
-    for name in sorted(pending, key=str.encode) if requests else ():
+    for name in in_id_order(pending) if requests else ():
         _log.warning("%s has not answered a %r: %s", name, kind, Late(deadline_s))

@@ -25,6 +25,7 @@ from secure_agg.errors import (
     UnknownSender,
     WrongContext,
     WrongPhase,
+    stamping,
 )
 from secure_agg.fl.layers import Floats
 from secure_agg.plugins.core import hello, parcels
@@ -177,11 +178,9 @@ class Participant:
                 if instructions:  # who asks why finds at two nodes what differs
                     _log.warning("%s was given: %s", home.name, instructions)
                 raise
-            try:
+            # Of nobody's fault: what is pinned here may be as wrong as what was sent.
+            with stamping(RemoteProtocolError, phase=ADVERTISE):
                 self._check_round(config, model)
-            except RemoteProtocolError as error:
-                error.phase = ADVERTISE  # of nobody's fault: what is pinned here may be as wrong as what was sent
-                raise
             last, begun = journal.key, self._is_begun(config)
         update = None if begun else update_of(train(), config, model, trains=config.task == self._home.task)
         with home.locked():
@@ -356,11 +355,8 @@ class Participant:
         Raises:
             PolicyViolation: see ``Guard.learn``; names round's phase.
         """
-        try:
+        with stamping(RemoteProtocolError, phase=RESULT):
             self._guard.learn(config, verified, start)
-        except RemoteProtocolError as error:
-            error.phase = RESULT
-            raise
 
 
 def _key(config: RoundConfig) -> Key:

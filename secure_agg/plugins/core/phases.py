@@ -25,6 +25,7 @@ from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.metrics import MAX_METRICS
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.training import MetricNames
+from secure_agg.protocol.identity import in_id_order
 from secure_agg.protocol.messages import ADVERTISE, RESULT, Envelope, Received, decode, header_limit, peek
 from secure_agg.protocol.refusal import refusing
 from secure_agg.roles.aggregator import Aggregator
@@ -171,7 +172,7 @@ class Attempt:
     def ask(self, phase: str, requests: Sequence[Envelope]) -> Iterator[Answer]:
         """Send each node its request, with what was signed for it meanwhile, and take in what they answer in time."""
         joins = phase == ADVERTISE
-        names = sorted(self.aggregator.awaited, key=str.encode)
+        names = in_id_order(self.aggregator.awaited)
         most = self._most_bytes(joins=joins)
 
         def payload(place: int, name: str) -> Payload:
@@ -257,7 +258,7 @@ class Attempt:
                 _log.warning("an answer of %s to a %r was not awaited", one_line(name), kind)
             if not pending:
                 return
-        for name in sorted(pending, key=str.encode):
+        for name in in_id_order(pending):
             yield name, Late(deadline_s)
 
     def _parse(self, name: str, parcel: Parcel, *, joins: bool) -> Answer:

@@ -16,6 +16,7 @@ from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.phases import Late, Payload, Refusal, answer_limit
 from secure_agg.plugins.flower import wire
 from secure_agg.plugins.flower.exchange import Reply, exchange
+from secure_agg.protocol.identity import in_id_order
 
 GONE: Final = frozenset(
     {ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE}
@@ -69,7 +70,7 @@ class NodeAsk:
                 yield name, error
         for name in late:
             del self.nodes[name]
-        for name in sorted(late, key=str.encode):
+        for name in in_id_order(late):
             yield name, Late(deadline_s)  # who trains has had the strategy's time, which only this knows
 
     def _make(self, name: str, payload: Payload, deadline_s: float, *, joins: bool) -> Callable[[], Message]:

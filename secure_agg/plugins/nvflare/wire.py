@@ -18,7 +18,7 @@ import numpy.typing as npt
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 
-from secure_agg.errors import MalformedMessage, SecureAggError
+from secure_agg.errors import MalformedMessage, SecureAggError, stamping
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.phases import Refusal
 
@@ -195,9 +195,6 @@ def check_reply(reply: Any, name: str) -> Shareable:
 
 def _read_reply(reply: Any, name: str) -> tuple[int, bytes]:
     """Number of pieces of the answer, and one of them."""
-    try:
+    with stamping(MalformedMessage, culprit=name):
         *_, count, piece = _read(check_reply(reply, name))
-    except MalformedMessage as error:
-        error.culprit = name
-        raise
     return count, piece
