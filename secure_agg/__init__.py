@@ -27,7 +27,7 @@ import logging
 
 from secure_agg._version import __version__
 from secure_agg.errors import ClippingWarning, PrecisionWarning, SecureAggError, SecureAggWarning, VerificationError
-from secure_agg.ledger.log import Ledger
+from secure_agg.ledger.log import Appended, Ledger
 from secure_agg.local.aggregate import Result, aggregate
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
@@ -49,6 +49,7 @@ logging.getLogger("secure_agg").addHandler(logging.NullHandler())
 
 __all__ = [
     "Aggregator",
+    "Appended",
     "AttemptStore",
     "Auditor",
     "Client",

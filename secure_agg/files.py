@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from secure_agg.errors import ConfigError, FileExists, SecureAggError
+
+HALF_NAME: Final = 64
+"""Characters of a file's name that the name of its half holds: more than that may be longer than a name can be."""
+_HALF: Final = re.compile(rf"\.(.{{1,{HALF_NAME}}})-[0-9a-f]{{16}}", re.DOTALL)
 
 
 def create(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -156,6 +161,14 @@ def folders(path: Path, *, mode: int = 0o777) -> Iterator[None]:
         raise
 
 
+def half_of(name: str) -> str | None:
+    """Of the name of what a process that was killed has left of writing a file, or of what one still writes: the name
+    that the whole was to have, cut after 64 characters. None for any other name.
+    """
+    found = _HALF.fullmatch(name)
+    return None if found is None else found[1]
+
+
 def sync(path: Path) -> None:
     """Make durable what is in a file, or the names that were created in, or removed from, a directory.
 
@@ -172,7 +185,7 @@ def sync(path: Path) -> None:
 @contextlib.contextmanager
 def _half(path: Path, mode: int | None, name: str | None) -> Iterator[tuple[BinaryIO, Path]]:
     """A new file beside its place, under another name; gone at the end, unless that name is."""
-    temporary = path.parent / (f".{path.name[:64]}-{secrets.token_hex(8)}" if name is None else name)
+    temporary = path.parent / (f".{path.name[:HALF_NAME]}-{secrets.token_hex(8)}" if name is None else name)
     how = os.O_EXCL if name is None else os.O_TRUNC  # a name that is known may be left from a crash
     # What is to be another's to read is so when it is whole.
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | how | os.O_CLOEXEC, 0o666 if mode is None else 0o600)

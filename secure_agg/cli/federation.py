@@ -165,13 +165,7 @@ def init(
     DIR/trust.json, compares it with what was agreed, and makes its home with 'join'.
     """
     keys = _keys(client_keys or [])
-    optimizer = ServerOptimizer.create(
-        server_optimizer,
-        learning_rate=server_learning_rate,
-        momentum=server_momentum,
-        second=server_second_momentum,
-        tau=server_tau,
-    )
+    optimizer = _optimizer(server_optimizer, server_learning_rate, server_momentum, server_second_momentum, server_tau)
     start = digest_argument(start_model) if start_model is not None else None
     policy = Policy.default(
         len(clients or []) + len(keys),
@@ -256,13 +250,7 @@ def join(
     as_json: JsonOption = False,
 ) -> None:
     """Make a client's home from its own key and the pins it has been given; the key is copied into it."""
-    optimizer = ServerOptimizer.create(
-        server_optimizer,
-        learning_rate=server_learning_rate,
-        momentum=server_momentum,
-        second=server_second_momentum,
-        tau=server_tau,
-    )
+    optimizer = _optimizer(server_optimizer, server_learning_rate, server_momentum, server_second_momentum, server_tau)
     start = digest_argument(start_model) if start_model is not None else None
     with ClientHome.create(
         folder,
@@ -356,6 +344,12 @@ def _options(given: list[str]) -> tuple[Option, ...]:
             raise ConfigError(f"option {name!r} is given twice")
         settings[name] = int(text)
     return Option.list(settings)
+
+
+def _optimizer(
+    name: str, rate: float | None, momentum: float | None, second: float | None, tau: float | None
+) -> ServerOptimizer:
+    return ServerOptimizer.create(name, learning_rate=rate, momentum=momentum, second=second, tau=tau)
 
 
 def _keys(given: list[str]) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import os
 import shutil
 import socket
 import tempfile
@@ -42,6 +43,7 @@ _BUFFER: Final = 1 << 20
 _REST_S: Final = 0.5  # after a connection that could not be accepted
 _DRAIN_S: Final = 1.0
 _SAY_AGAIN_S: Final = 60.0
+_SHORT: Final = "/tmp"  # noqa: S108 - a folder with a name that nobody can guess is made in it
 _LONGEST_PATH: Final = 90  # a socket's name has 108 bytes at most, on some systems 104
 
 _log = logging.getLogger("secure_agg.transport")
@@ -151,6 +153,23 @@ class _Outside(asyncio.Protocol):
             self._inside.transport.close()
 
 
+def _folder_for_sockets() -> Path:
+    """A private folder, mode 0700, whose path leaves room for a socket's name: in ``/tmp`` where TMPDIR's is too long.
+
+    Raises:
+        ConfigError: neither serves.
+    """
+    for parent in (None, _SHORT):
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="secure-agg-", dir=parent))
+        except OSError:
+            continue
+        if len(os.fsencode(folder)) <= _LONGEST_PATH:
+            return folder
+        folder.rmdir()
+    raise ConfigError(f"{tempfile.gettempdir()} is too long a path for sockets: set TMPDIR to a shorter one")
+
+
 class Entrance:
     """What listens on an operator's port. All methods belong to one event loop."""
 
@@ -165,10 +184,7 @@ class Entrance:
         """
         self._strangers: Admission[_Outside] = Admission(_strangers(peers))
         self._patience = patience
-        self._folder = Path(tempfile.mkdtemp(prefix="secure-agg-"))  # mode 0700
-        if len(str(self._folder)) > _LONGEST_PATH:
-            self._folder.rmdir()
-            raise ConfigError(f"{self._folder.parent} is too long a path for sockets: set TMPDIR to a shorter one")
+        self._folder = _folder_for_sockets()
         self._listeners: list[socket.socket] = []
         self._known: dict[str, list[_Outside]] = {}
         self._open: dict[str, _Outside] = {}

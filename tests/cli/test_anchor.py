@@ -116,6 +116,8 @@ def test_challenges_are_answered_and_bonds_paid_out(run: Run, chain: Chain, ledg
     chain.advance(2000)
     released = run(*paid, "release").document
     assert (released["released"], released["owed"]) == (True, 10)
+    with secure_agg.Ledger(ledger, read_only=True) as log:
+        assert (answered["model"], released["model"]) == (None, log.record(0).result_model.hex())
     assert run(*paid, "withdraw").document["owed"] == 0
 
 
@@ -140,6 +142,8 @@ def test_a_dispute_is_about_a_registered_round(run: Run, chain: Chain, ledger: P
     ]
     absent = run("ledger", "dispute", evidence_of(ledger, 0), "--rpc", URL, "--contract", contract)
     assert (absent.code, "is not registered" in absent.err) == (exits.VERIFICATION_FAILED, True)
+    named = run("ledger", "dispute", evidence_of(ledger, 0), "--rpc", URL, "--contract", contract, "--participant", 1)
+    assert (named.code, "--act challenge" in named.err) == (exits.USAGE, True)
 
 
 def test_a_time_that_no_clock_shows_is_shown_as_a_number() -> None:

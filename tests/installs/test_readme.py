@@ -44,32 +44,56 @@ def test_every_python_snippet_is_python(document: Path) -> None:
         compile(snippet, document.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-def commands() -> Iterator[tuple[str, list[str]]]:
-    """Each command line that README and commands.md show, and the words behind ``secure-agg``."""
-    text = README + (ROOT / "docs" / "commands.md").read_text("utf-8")
-    for code in re.findall(r"`(secure-agg [^`]+)`", text):
-        yield code, code.split()[1:]
-    for block in blocks("console", text):
-        for line in re.findall(r"^\$ (secure-agg .*?)(?: #.*)?$", block, re.MULTILINE):
-            yield line, line.split()[1:]
+def commands(*documents: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each command line that documents show, and the words behind ``secure-agg``."""
+    for document in documents:
+        text = re.sub(r"\\\n\s*", "", document.read_text("utf-8"))  # lines that go on
+        for code in re.findall(r"`(secure-agg [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+            yield code, code.split()[1:]
+        for block in re.findall(r"```\w+\n(.*?)```", text, re.DOTALL):
+            for line in re.findall(r"^(?:\$ )?(secure-agg .*?)(?: #.*)?$", block, re.MULTILINE):
+                yield line, line.split()[1:]
+
+
+def named(words: list[str]) -> Iterator[tuple[click.Command, list[str], list[str]]]:
+    """The commands that a command line names, where ``list|show`` is two; each with its path and the other words.
+
+    Raises:
+        KeyError: there is no such command.
+    """
+    whole: click.Command = typer.main.get_command(app)
+    found: list[tuple[click.Command, list[str]]] = [(whole, [])]
+    rest = list(words)
+    while isinstance(found[0][0], click.Group) and rest and re.match(r"[a-z]", rest[0]):
+        names = re.split(r"\\?\|", rest.pop(0))
+        groups = [(group, path) for group, path in found if isinstance(group, click.Group)]
+        found = [(group.commands[name], [*path, name]) for group, path in groups for name in names]
+    for command, path in found:
+        yield command, path, rest
 
 
 @pytest.mark.parametrize(
-    ("shown", "words"), list(commands()), ids=lambda value: value if isinstance(value, str) else ""
+    ("shown", "words"), sorted(commands(*DOCUMENTS)), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_command_and_option_that_is_shown_exists(shown: str, words: list[str]) -> None:
-    command: click.Command = typer.main.get_command(app)
-    rest = list(words)
-    while isinstance(command, click.Group) and rest and re.match(r"[a-z]", rest[0]):
-        names = rest.pop(0).split("\\|")[0].split("|")
-        for name in names:
-            assert name in command.commands, shown
-        command = command.commands[names[0]]
-    if command.name == "bench":
-        return  # its options are the suites'
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    for option in re.findall(r"--[a-z][a-z-]*", " ".join(rest)):
-        assert option in known | {"--help"}, shown
+    for command, _, rest in named(words):
+        if command.name == "bench":
+            continue  # its options are the suites'
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        for option in re.findall(r"--[a-z][a-z-]*", " ".join(rest)):
+            assert option in known | {"--help"}, shown
+
+
+def test_every_command_is_in_the_list_of_commands() -> None:
+    def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+        if isinstance(command, click.Group):
+            for name, below in command.commands.items():
+                yield from leaves(below, (*path, name))
+        else:
+            yield path
+
+    listed = {tuple(path) for _, words in commands(ROOT / "docs" / "commands.md") for _, path, _ in named(words)}
+    assert set(leaves(typer.main.get_command(app))) - listed == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -180,8 +180,9 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else_is(copy: Pat
     own = [
         copy.parent / f".{copy.name}-0123456789abcdef",
         copy.parent / f".{copy.name}-0123456789abcdef-wal",
-        copy.parent / f"{copy.name}.trust.jsonab_cd123",
-        Path(f"{copy}.keys") / ".key-ab_cd123",
+        copy.parent / f".{copy.name}.trust.json-0123456789abcdef",
+        Path(f"{copy}.keys") / f".{next(Path(f'{copy}.keys').glob('log-*.key')).name}-0123456789abcdef",
+        Path(f"{copy}.keys") / f".client-{'0' * 32}.key-0123456789abcdef",
         next(Path(f"{copy}.evidence").rglob("*.evidence")).parent / ".new-0123456789abcdef",
     ]
     others = [copy.parent / "notes.txt", copy.parent / f"{copy.name}.bak", Path(f"{copy}.keys") / "other.key"]

@@ -67,3 +67,22 @@ def test_a_new_file_takes_no_others_place(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be written"):
         files.replace(tmp_path / "key" / "below", b"2")
     assert left(tmp_path) == {"key": b"1"}
+
+
+@pytest.mark.parametrize("name", ["rounds.db.trust.json", "n" * 200, "a-0123456789abcdef"])
+def test_what_a_kill_has_left_is_known_by_its_name(tmp_path: Path, name: str) -> None:
+    with files.whole(tmp_path / name) as file:
+        file.write(b"1")
+        (half,) = tmp_path.iterdir()
+        assert files.half_of(half.name) == name[: files.HALF_NAME]
+    assert files.half_of(name) is None
+    assert files.half_of(f".{name[:50]}-0123456789abcdeg") is None
+
+
+def test_of_a_file_above_its_limit_one_byte_more_is_read_for_its_decoder_to_refuse(tmp_path: Path) -> None:
+    (tmp_path / "receipt").write_bytes(bytes(100))
+    assert len(files.read(tmp_path / "receipt", 100, "receipt file")) == 100
+    assert len(files.read(tmp_path / "receipt", 7, "receipt file")) == 8
+    for path in (tmp_path / "none", tmp_path, tmp_path / "a\0b"):
+        with pytest.raises(ConfigError, match=r"^receipt file .* can't be read: "):
+            files.read(path, 100, "receipt file")

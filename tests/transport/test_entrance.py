@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -209,3 +210,22 @@ def test_a_process_that_may_open_next_to_no_files_says_so(monkeypatch: pytest.Mo
     monkeypatch.setattr(resource, "getrlimit", lambda _: (300, 300))
     assert entrance._strangers(1) < entrance.STRANGERS
     assert HANDSHAKE_S < 60
+
+
+def test_a_long_path_to_temporary_files_is_no_obstacle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A socket's name has about a hundred bytes, a folder's path may have thousands."""
+    long = tmp_path / ("long-" * 20)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+
+    async def test() -> None:
+        door = Entrance(1)
+        assert len(door.inner) < 104
+        await door.close()
+        assert list(long.iterdir()) == []
+
+    asyncio.run(test())
+    monkeypatch.setattr(entrance, "_SHORT", str(long))
+    with pytest.raises(ConfigError, match="set TMPDIR to a shorter one"):
+        Entrance(1)
+    assert list(long.iterdir()) == []

@@ -15,7 +15,7 @@ from secure_agg import extras, files
 from secure_agg.cli.ledger.anchor import KeyFileOption, RpcOption, account
 from secure_agg.cli.options import TrustOption
 from secure_agg.cli.output import JsonOption, emit, show_fields
-from secure_agg.errors import LedgerRefused
+from secure_agg.errors import ConfigError, LedgerRefused, VerificationError
 from secure_agg.ledger.evidence_store import MAX_EVIDENCE
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.roles.trust import Trust
@@ -64,6 +64,8 @@ def dispute_round(
 
     The evidence is verified first. A challenge and an answer cost gas, a challenge a bond, too: see docs/anchor.md.
     """
+    if participant is not None and act is not Act.CHALLENGE:
+        raise ConfigError("--participant names the entry to challenge: pass --act challenge")
     extras.require("evm")
     from secure_agg.ledger.evm.node import connect
     from secure_agg.ledger.evm.registration import AnchoredRound
@@ -84,6 +86,7 @@ def dispute_round(
         "round": number,
         "struck": held.struck,
         "released": held.released,
+        "model": _given_out(registry, task, number),
         "open": list(registry.open_challenges(task, number, from_block=from_block)),
         "fault": fault,
         "sent": sent,
@@ -96,6 +99,7 @@ def dispute_round(
             "contract": f"{registry.address} on chain {registry.domain.chain}",
             "round": f"{number} of task {task}",
             "open": ", ".join(map(str, document["open"])) or "no challenge",
+            "model": document["model"] or "not given out: not final, or struck",
         }
         if act is not None:
             rows |= {"sent": ", ".join(sent) or "nothing", "owed": f"{document['owed']} wei"}
@@ -135,6 +139,14 @@ def _send(
             registry.settle(task, number, index)
         sent.append(f"{act} {index}")
     return sent
+
+
+def _given_out(registry: Registry, task: str, number: int) -> str | None:
+    """The digest of the model that other contracts are given; None as long as they are given none."""
+    try:
+        return registry.get_model(task, number).hex()
+    except VerificationError:
+        return None
 
 
 def _verdict(document: dict[str, Any]) -> str:

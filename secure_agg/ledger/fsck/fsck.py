@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from secure_agg import files
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, VerificationError
 from secure_agg.ledger.database import Database
 from secure_agg.ledger.evidence_store import TEMPORARY
@@ -169,19 +170,14 @@ class _Fsck:
 
     def _check_leftovers(self) -> None:
         """Temporary files of processes that were killed. With ``repair`` no writer is at work, so they are nobody's."""
-        name = re.escape(self._path.name)
-        patterns = (
-            (self._path.parent, re.compile(rf"\.{name}-[0-9a-f]{{16}}(-wal|-shm|-journal)?")),
-            (self._path.parent, re.compile(rf"{name}\.trust\.json[a-z0-9_]{{8}}")),
-            (self._keys, re.compile(r"\.key-[a-z0-9_]{8}")),
-        )
+        database = re.compile(rf"\.{re.escape(self._path.name)}-[0-9a-f]{{16}}(-wal|-shm|-journal)?")
         found = [
             entry
-            for folder, pattern in patterns
-            if folder.is_dir()
-            for entry in sorted(folder.iterdir())
-            if pattern.fullmatch(entry.name)
+            for entry in sorted(self._path.parent.iterdir())
+            if database.fullmatch(entry.name) or files.half_of(entry.name) == self._trust.name[: files.HALF_NAME]
         ]
+        if self._keys.is_dir():  # the log's, and those of the parties of rounds that one process has played
+            found += [key for key in sorted(self._keys.iterdir()) if (files.half_of(key.name) or "").endswith(".key")]
         found += [file for file, _ in self._store.files() if file.name.startswith(TEMPORARY)]
         for entry in found:
             what = "left over from a process that was killed while writing, or still being written"
