@@ -27,6 +27,7 @@ from secure_agg.roles.keyholder import KeyHolder
 from secure_agg.roles.memory.attempt import Attempt
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.shareholder import ShareHolder
+from secure_agg.roles.task import Task
 from secure_agg.roles.trust import TaskTrust, Trust
 from zk import parameters
 
@@ -174,9 +175,7 @@ class Federation:
         roster = Roster({name: identity(name).public for name in names})
         operators = Roster({name: identity(name).public for name in (OPERATOR, *holding, *sharing)})
         trust = Trust({_TASK: TaskTrust(roster, policy)}, operators)
-        config = RoundConfig.create(
-            task=_TASK, round=0, policy=policy, cohort=roster, shapes=((params,),), operators=operators
-        )
+        config = Task(_TASK, trust).next_round(((params,),))
         staff = Staff.of(
             config,
             {name: identity(name) for name in (*holding, *sharing)},
@@ -188,7 +187,7 @@ class Federation:
 
     def aggregator(self) -> Aggregator:
         """The aggregator, before it starts."""
-        return Aggregator(self.operator, self.config, self.cohort, operators=self.trust.operators, setup=self.setup)
+        return Task(_TASK, self.trust).lead(self.operator, self.config, self.setup)
 
     def clients(self) -> dict[str, Client]:
         """All clients, by name."""
