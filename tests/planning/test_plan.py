@@ -102,7 +102,7 @@ def test_a_round_grows_with_parameters_and_clients(backend: str) -> None:
 def test_how_far_to_trust_a_plan_is_known_from_cells_that_were_left_out(backend: str) -> None:
     """By a factor of, in the median; the 90th percentile is never less."""
     errors = shipped().fitted(backend).errors
-    assert set(errors) == {SECONDS, "bytes", MEMORY}
+    assert {SECONDS, "bytes"} <= set(errors) <= {SECONDS, "bytes", MEMORY}
     for middle, most in errors.values():
         assert 1 <= middle <= most
     assert errors["bytes"][0] < 1.05
