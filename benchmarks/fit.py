@@ -36,6 +36,8 @@ FEWEST_CELLS: Final = 5
 _PASSING: Final = ("inputs", "models", "pairs", "results", "votes")
 """What goes through a party and is held one at a time: its memory does not grow with all of them."""
 _FOLDS: Final = 4
+_CONSTANT_FROM: Final = 3
+"""Cells from which on a part that does not grow can be told: with fewer, everything is taken to grow."""
 _LEAST: Final = {SECONDS: 1e-5, SENT: 1.0, RECEIVED: 1.0, MEMORY: 1e6}
 """Differences below these do not count: noise of the clock, and of how memory is given out."""
 _NEGLIGIBLE: Final = {SECONDS: 2e-2, SENT: 1e-3, RECEIVED: 1e-3, MEMORY: 2e-2}
@@ -126,6 +128,8 @@ def _excluded(key: _Key, amount: str) -> bool:
 def _term(key: _Key, seen: Sequence[tuple[Mapping[str, float], float]]) -> Term:
     """Coefficients of one figure, from amounts and what was measured."""
     names = [name for name in seen[0][0] if not _excluded(key, name)]
+    if len(seen) < _CONSTANT_FROM:
+        names.remove("one")
     weight = 1 / np.array([max(value, _LEAST[key[2]]) for _, value in seen])
     rows = np.array([[amounts.get(name, 0.0) for name in names] for amounts, _ in seen]) * weight[:, None]
     wanted = np.array([value for _, value in seen]) * weight
@@ -158,6 +162,8 @@ def _ratios(fitted: Sequence[Term], left_out: Iterable[Observation]) -> Iterator
             if (term.role, term.phase, term.figure) in one.figures or term.figure == MEMORY:
                 predicted[term.role, term.figure] += term.of(one.setting.amounts(term.role))
         for (role, figure), value in measured.items():
+            if figure == MEMORY and value < _LEAST[MEMORY]:
+                continue  # not told apart, so there is nothing to be right about
             guess = max(predicted[role, figure], _LEAST[figure])
             yield figure, max(guess / max(value, _LEAST[figure]), max(value, _LEAST[figure]) / guess)
 

@@ -72,8 +72,10 @@ def inputs(measured: Measured) -> tuple[Call, ...]:
 
 
 def kept(measured: Measured) -> float:
-    """Bytes that are still there for a masked input once the message itself has gone, mean."""
-    return max(0.0, statistics.fmean(call.kept for call in inputs(measured)))
+    """Bytes that are still there for a masked input once the message itself has gone, mean; without the first input,
+    for which the sum is made.
+    """
+    return max(0.0, statistics.fmean(call.kept for call in inputs(measured)[1:]))
 
 
 def _kept(options: Options) -> int:

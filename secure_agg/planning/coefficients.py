@@ -58,7 +58,8 @@ class Fitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cells: settings that were measured.
         parameters, clients, bits: the least and the most of them.
         errors: of cells that were left out of the fit, by figure: the median and the 90th percentile of the larger of
-            predicted and measured over the smaller, for a party's whole round.
+            predicted and measured over the smaller, for a party's whole round. None of memory where all of it was too
+            little to be told.
         terms: by role, phase and figure.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 from mpc.framing import integer
@@ -103,6 +103,18 @@ class LatticeBackend(HomomorphicBackend):
         """Compression leaves as many bits of a residue as its prime has."""
         found = self.parameters(config)
         return found.chunks * 2 * found.degree * sum(found.prime_bits[:-1]) / 8
+
+    def amounts(self, config: RoundConfig, survivors: int) -> Mapping[str, Mapping[str, float]]:
+        """Bytes of the public ``key`` that a client gets, of those that all do (``keys``), and of a vector's or all
+        vectors' ``residues`` before compression, which saves less of a word the longer its prime is.
+        """
+        found = self.parameters(config)
+        key, residues = 2 * found.degree * sum(found.prime_bits) / 8, float(found.chunks * found.residue_bytes)
+        return {
+            "client": {"key": key, "residues": residues},
+            "aggregator": {"keys": config.cohort_size * key, "residues": survivors * residues, "summed": residues},
+            "operator": {"residues": residues},
+        }
 
     def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
         """One key for one holder: TenSEAL has no threshold mode."""
