@@ -204,7 +204,7 @@ class Bound:
 
     @property
     def rho(self) -> int:
-        return 1 if self.n <= 2**11 else 2
+        return 1 if self.n <= 2**10 else 2
 
     @property
     def J(self) -> int:  # noqa: N802
