@@ -238,8 +238,8 @@ def choose(bits: int, clients: int, coordinates: int, digits: Digits | None = No
 
 SKETCH_NOISE_BITS: Final = 2
 """Bits of the sketch commitment's random coordinates: 1 would show half of a sum of two, more cost bytes."""
-SKETCH_CLIENTS: Final = {1: 1 << 11, 2: 1 << 18}
-"""The most clients for each rank of the sketch's commitment: binding of 131 and 137 bits."""
+SKETCH_CLIENTS: Final = {1: 1 << 10, 2: 1 << 18}
+"""The most clients for each rank of the sketch's commitment: binding of 147 and 135 bits."""
 SKETCH_BLOCKS: Final = {1: 6, 2: 8}
 """Blocks of its randomness for each rank: hiding of 137 and 175 bits."""
 
@@ -259,7 +259,7 @@ def sketch_rank(clients: int) -> int:
 def sketch_binding_bits(rank: int, clients: int) -> float:
     """Estimated bits of binding of the sketch's commitment, for two differences of sums of ``clients`` of them."""
     width = SKETCH_NOISE_BITS + (clients - 1).bit_length()
-    return sis_estimate(rank * N, _LOG_P, width + 1)[0]
+    return binding_bits(rank, width + 1, SKETCH_BLOCKS[rank] * N)
 
 
 def _posterior(bits: int) -> dict[int, float]:

@@ -17,8 +17,10 @@ from mpc.ring import P, from_bytes
 from zk.commitment import Commitment
 from zk.norm import total, verifier
 from zk.norm.bound import NormBound
-from zk.norm.commitment import SketchCommitment
-from zk.norm.sketch import sketch_key
+from zk.norm.commitment import SketchCommitment, commit, draw_randomness
+from zk.norm.layout import Layout, Witness
+from zk.norm.prover import prove
+from zk.norm.sketch import sketch, sketch_key
 from zk.norm.statement import NormProofError, NormStatement
 from zk.norm.total import SketchSum, SketchSumError
 
@@ -144,6 +146,31 @@ def test_the_second_verifier_accepts_the_proof_and_draws_the_same_challenge() ->
     for name, parts in (("gamma", challenge.gamma), ("equations", challenge.equations), ("delta", challenge.delta)):
         flat = independent.elements([value for part in parts for value in part])
         assert hashlib.sha256(flat).hexdigest() == found[f"{name}_sha256"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", norm_vectors.OTHER_BOUNDS, ids=["the least", "rank 2", "the widest and heaviest"])
+def test_the_second_verifier_accepts_proofs_of_other_bounds(given: NormBound) -> None:
+    layout, weight, counts = Layout.of(given), given.most_weight - 1 or 1, (1,) * given.counts
+    values = np.full(70, norm_vectors.CENTRE, dtype=np.uint32)
+    values[69] -= np.uint32(given.norm // 2 % 2047)
+    session = bytes(32)
+    witness = Witness(
+        sketch(sketch_key(session), values, norm_vectors.CENTRE),
+        draw_randomness(bytes(32), layout.rank),
+        weight,
+        counts,
+    )
+    side = layout.side(weight, counts)
+    made = commit(witness.sketch, side, witness.randomness, layout.rank)
+    product = NormStatement(bytes(32), session, "é", Commitment.from_bytes(made_commitment(1), 3), made, given)
+    data = prove(product, witness, bytes(32))
+    other = independent.Bound(*dataclasses.astuple(given))
+    said = independent.Statement(bytes(32), session, "é", made_commitment(1), made.to_bytes(), other)
+    independent.verify(said, data)
+    assert independent.commit_sketch(
+        other, witness.sketch.tolist(), side.tolist(), witness.randomness.tolist()
+    ) == independent.parse_elements(made.to_bytes())
 
 
 def changed(bad: dict[str, Any]) -> bytes:

@@ -173,7 +173,7 @@ class NormBound:
 _EDGE: Final = 0.6  # a_0
 _RATIO: Final = 1.002
 _GRID: Final = tuple(_EDGE * _RATIO**i for i in range(1, math.ceil(math.log(1 / _EDGE) / math.log(_RATIO)) + 1))
-_LAMBDAS: Final = tuple(0.4 + 0.2 * i for i in range(30))
+_LAMBDAS: Final = (*(0.4 + 0.2 * i for i in range(20)), 5.0, 6.0, 8.0, 11.0, 15.0, 20.0)
 
 
 @functools.cache

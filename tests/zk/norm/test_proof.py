@@ -22,7 +22,7 @@ from zk.norm import columns, statement
 from zk.norm.bound import NormBound
 from zk.norm.code import LENGTH
 from zk.norm.commitment import SketchCommitment
-from zk.norm.layout import Layout, NormExceeded, Witness
+from zk.norm.layout import Layout, NormExceeded, Witness, fill
 from zk.norm.proof import NormProof, size_range, typical_size
 from zk.norm.prover import prove
 from zk.norm.statement import NormProofError, NormStatement, first_challenge, queries
@@ -336,3 +336,16 @@ def test_a_proof_without_numba_is_the_proof_with_it() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], env=PATHS, capture_output=True, text=True, check=True)
     assert found.stdout.split() == [hashlib.sha256(proof()).hexdigest()]
+
+
+def test_nobody_at_the_bound_is_kept_out_in_a_hundred_sessions() -> None:
+    """The tail and the rounding that a radius allows for: the nearest that an honest client comes to it is 5 % away."""
+    values = client("at the bound", 1000).values
+    short = []
+    for session in range(100):
+        made = client("at the bound", 1000, values=values, session=bytes([session]) * 32)
+        high = ((made.witness.sketch + BOUND.offset) >> BOUND.shift) - 1024
+        fill(Layout.of(BOUND), made.witness)
+        short.append(float(np.linalg.norm(high)) / (13 + BOUND.quotient(1000)))
+    assert max(short) < 0.95
+    assert min(short) > 0.6

@@ -29,7 +29,7 @@ def test_the_sketch_of_nothing_is_zero() -> None:
 
 
 def test_entries_are_a_quarter_a_half_a_quarter_and_rows_and_columns_are_independent() -> None:
-    r = entries(SID, 4096)
+    r = entries(SID, 4096).astype(np.float64)
     counts = [np.count_nonzero(r == value) / r.size for value in (-1, 0, 1)]
     np.testing.assert_allclose(counts, [0.25, 0.5, 0.25], atol=2e-3)
     of_rows = (r @ r.T) / 4096 - np.eye(512) / 2
