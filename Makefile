@@ -43,7 +43,7 @@ lint: setup ## Format, lint and types.
 test-fast: setup ## Units that need no other process; under a minute.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not crash and not flower_long and not fuzz" $(FAST)
 
-test: setup ## All tests but the long ones below; ten minutes on two cores.
+test: setup ## All tests but the long ones below.
 	-@test -d build/anvil/node_modules || ! command -v npm >/dev/null || $(MAKE) --no-print-directory anvil
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
