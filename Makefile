@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Folders whose tests do no rounds with native code, start no process and open no port.
-FAST := tests/house tests/mpc tests/zk tests/protocol tests/tlog tests/planning
+# Folders whose tests stay in their process, but for those that are marked slow: all packages below backends and ledger,
+# and what one process does with both.
+FAST := tests/house tests/mpc tests/zk tests/protocol tests/tlog tests/roles tests/local tests/fl tests/planning
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo picture lint lock check test test-fast crash fuzz flower-long anvil install-base install-matrix \
@@ -42,7 +43,7 @@ lint: setup ## Format, lint and types.
 lock: setup ## Write down in constraints.txt what .venv is made of, all of it, after something was brought up to date.
 	$(BIN)/python tests/installs/lock.py
 
-test-fast: setup ## Units that need no round and no process; under a minute.
+test-fast: setup ## Units that need no other process; under a minute.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not crash and not flower_long and not fuzz" $(FAST)
 
 test: setup ## All tests but the long ones below.
@@ -58,7 +59,7 @@ crash: setup ## The ledger after kills, failing calls and power cuts; some minut
 fuzz: setup ## Thousands of damaged samples before SEAL, GMP and zstd; some minutes.
 	$(BIN)/python -m pytest -n0 tests/attacks/test_native_boundary.py -m fuzz
 
-flower-long: setup ## Flower with 25 million parameters and with every backend; some minutes.
+flower-long: setup ## Flower with 25 million parameters, every backend and more rounds; some minutes.
 	$(BIN)/python -m pytest tests -m flower_long
 
 install-base: ## The base install in an empty environment; a minute.

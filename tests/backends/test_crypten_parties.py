@@ -280,7 +280,7 @@ def test_jobs_of_many_rounds_at_once_dont_mix(pool: compute._Pool) -> None:
 
 
 def test_who_waits_for_a_busy_pool_does_not_give_up(pool: compute._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(compute, "WAIT_SECONDS", 0.5)
     busy, go_on = threading.Event(), threading.Event()
 
     def slow(parties: Any, shares: Sequence[Any]) -> int:

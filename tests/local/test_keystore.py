@@ -118,6 +118,7 @@ def rewrite(path: Path, **changes: object) -> None:
     path.write_bytes(encode(KeyFile(header, file.nonce, file.sealed)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_loaded_key_opens_a_real_round(kind: str, tmp_path: Path) -> None:
     task = task_of(kind)
@@ -223,6 +224,7 @@ def test_rewriting_the_task_in_the_file_does_not_rotate_the_key(saved: Path) -> 
         keystore.load(saved, task_of("bfv").policy, task="next", holder=HOLDERS[0], passphrase=PASSPHRASE)
 
 
+@pytest.mark.slow
 def test_a_key_for_another_policy_is_refused(tmp_path: Path) -> None:
     lattice, whole, committee = (task_of(kind) for kind in ("bfv", "paillier", "committee"))
     paths = {}

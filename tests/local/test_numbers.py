@@ -33,6 +33,7 @@ def ledger(tmp_path: Path) -> Path:
 # --- zero, and errors that add up -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"clip": 1.0, "max_weight": 1000, "weights": dict.fromkeys(NAMES, 25)}])
 def test_over_fifty_rounds_what_is_frozen_stays_and_what_moves_arrives(settings: Mapping[str, Any]) -> None:
     """One round's error is at most its bound; fifty add up to √50 deviations, not to fifty bounds."""

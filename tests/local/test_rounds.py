@@ -44,6 +44,7 @@ def rounds(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(rounds())
 def test_the_average_is_bit_equal_to_numpys_exact_sum(case: dict[str, Any]) -> None:
@@ -67,6 +68,7 @@ def test_the_average_is_bit_equal_to_numpys_exact_sum(case: dict[str, Any]) -> N
     assert_is_mean(result.average, updates, case["weights"], kept, result.evidence.config)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     st.integers(0, 2**32),

@@ -156,6 +156,7 @@ def test_every_kernel_of_the_base_install_has_a_form_without_numba() -> None:
     assert python(code).stdout.split() == ["False"]
 
 
+@pytest.mark.slow
 def test_a_round_without_numba_is_the_round_with_it() -> None:
     code = (
         "import numpy, secure_agg\n"
@@ -235,6 +236,7 @@ def test_the_next_process_reads_what_was_compiled(place: Place) -> None:
     assert len(place.files) == 1
 
 
+@pytest.mark.slow
 def test_reading_what_was_compiled_imports_no_compiler() -> None:
     """Processes that live for one message, as Flower's, call a few kernels: the rest of numba would take a second."""
     code = (

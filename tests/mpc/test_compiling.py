@@ -95,6 +95,7 @@ def test_the_text_names_the_kernel(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_no_strings_are_compiled_for_paillier() -> None:
     """An assignment of arrays compiles the text of its error: four fifths of a minute and a half on a slow machine."""
     environment = os.environ | {"PYTHONPATH": str(Path(montgomery.__file__).parents[2])}

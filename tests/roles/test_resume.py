@@ -132,6 +132,7 @@ def played(name: str, folder: Path | None, silent: Mapping[str, str] | None = No
     return tape, dying
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CASES if name != "crypten"])  # its parties need one process
 def test_a_client_may_be_another_process_for_every_message(name: str, tmp_path: Path) -> None:
     living, _ = played(name, None)
