@@ -55,10 +55,12 @@ class CryptenBackend(SharedBackend):
         "are attested by the parties' signatures only; all parties of a round have to be in one process",
     )
     agreement = rules.SignedByParties()
+    unbounded = "its parties check norms on the shares themselves, by its options function and norm_bound_milli"
     options = rules.OPTIONS
 
     def check_policy(self, policy: Policy) -> None:
         """Each function has settings of its own."""
+        super().check_policy(policy)
         rules.check(policy)
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
