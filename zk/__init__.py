@@ -4,6 +4,7 @@
 * ``commitment``: the hiding, homomorphic lattice hash C = h(x ‖ s).
 * ``parameters``: how secure a setting is; weak ones are refused.
 * ``aggregate``: the statement "X ‖ T is the sum of what C_1 … C_n commit to", and its check.
+* ``norm``: proofs that every vector of a sum was short, its weight included.
 * ``merkle``: the trees of RFC 9162, their proofs and the checks of these.
 * ``kzg``: KZG commitments over BLS12-381 with Ethereum's powers of τ.
 * ``partial_decryption``: the statement "these are this member's partial decryptions", and its proof.

@@ -50,7 +50,7 @@ from secure_agg.protocol.messages import (
     encode,
     read,
 )
-from secure_agg.protocol.norm import response_header_limit
+from secure_agg.protocol.norm.wire import response_header_limit
 from secure_agg.protocol.refusal import refusing
 from secure_agg.protocol.requests import in_order
 from secure_agg.protocol.session import Session

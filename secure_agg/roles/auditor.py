@@ -45,7 +45,9 @@ from secure_agg.protocol.messages import (
     header_limit,
     read,
 )
-from secure_agg.protocol.norm import NormClaim, SketchedOpening, check_proof, check_total
+from secure_agg.protocol.norm.checks import check_proof, check_total
+from secure_agg.protocol.norm.claim import NormClaim
+from secure_agg.protocol.norm.wire import SketchedOpening
 from secure_agg.protocol.session import Participants
 from secure_agg.roles.participants import check_participants
 from secure_agg.roles.trust import Trust
@@ -90,8 +92,7 @@ class Verified:
     @property
     def norm(self) -> NormClaim | None:
         """What the record says of norms; None where none is bounded."""
-        bound = self.record.norm_bound
-        return NormClaim(bound, self.record.norm_factor) if bound else None
+        return NormClaim.of_record(self.record)
 
     @property
     def norm_text(self) -> str:

@@ -21,7 +21,8 @@ from secure_agg.protocol.messages import (
     SignedAdvertisement,
     decode,
 )
-from secure_agg.protocol.norm import BoundedInput, SketchedOpening, check_opening, check_proof, proof_digest
+from secure_agg.protocol.norm.checks import check_opening, check_proof
+from secure_agg.protocol.norm.wire import BoundedInput, SketchedOpening, proof_digest
 from secure_agg.roles.asking import Gathered
 from secure_agg.roles.participants import check_advertisement, open_commitment
 from secure_agg.roles.stopwatch import Stopwatch

@@ -17,7 +17,7 @@ from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import CohortMember
 from secure_agg.protocol.identity import Roster, is_id_order
 from secure_agg.protocol.messages import ADVERTISE, Advertisement, Opening, Signature, SignedAdvertisement
-from secure_agg.protocol.norm import check_opening
+from secure_agg.protocol.norm.checks import check_opening
 from secure_agg.protocol.session import Participants, Session
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES

@@ -7,12 +7,9 @@ that is none. That the sketches are of the vectors only the sum shows, and if it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mpc.ring import Vector
 from secure_agg.errors import BadCommitment, BadNormProof, MalformedMessage, VerificationError
-from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.config.norm import factor
 from secure_agg.protocol.identity import verify_signature
 from secure_agg.protocol.messages import Opening
 from secure_agg.protocol.norm.wire import SketchedOpening, proof_digest, signed_sketch
@@ -26,37 +23,6 @@ from zk.norm.statement import NormProofError, NormStatement
 from zk.norm.total import SketchSum, SketchSumError
 from zk.norm.verifier import verify
 from zk.parameters import sketch_rank
-
-
-@dataclass(frozen=True)
-class NormClaim:
-    """What a round says of norms.
-
-    Attributes:
-        bound: B in the units of the update: every participant's update has at most B · weight / weight limit, before
-            it counts by its weight.
-        factor: how many times that the corrupt participants together can have per head, whatever they do, in
-            hundredths; 0 where no such number is known.
-    """
-
-    bound: float
-    factor: int
-
-    @staticmethod
-    def of(config: RoundConfig) -> NormClaim | None:
-        """Of a round; None where no norm is bounded."""
-        bound = config.norm_bound
-        if bound is None:
-            return None
-        return NormClaim(config.policy.norm_limit, factor(bound, config.policy.max_corrupt))
-
-    @property
-    def text(self) -> str:
-        """For people."""
-        most = "how far corrupt ones can exceed it is not known for so many of them"
-        if self.factor:
-            most = f"corrupt ones together reach at most {self.factor / 100:.2f} times that each"
-        return f"every update has an L2 norm of at most {self.bound:.6g} times its share of the largest weight; {most}"
 
 
 def _rank(bound: NormBound) -> int:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from mpc.ring import Vector
 from secure_agg.errors import LocalProtocolError
 from secure_agg.protocol.identity import Identity
-from secure_agg.protocol.norm import BoundedInput, proof_digest, signed_sketch, statement
+from secure_agg.protocol.norm.checks import statement
+from secure_agg.protocol.norm.wire import BoundedInput, proof_digest, signed_sketch
 from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
 from zk.norm import commitment as sketches
