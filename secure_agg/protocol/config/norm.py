@@ -66,11 +66,11 @@ def sketch_length(clients: int) -> int:
     return randomness_length(sketch_rank(clients))
 
 
-def steps_of(norm: float, clip: float, bits: int) -> int:
+def steps_of(norm: float, clip: float, bits: int, clients: int) -> int:
     """B of a bound in the units of the update: whole steps, rounded down.
 
     Raises:
-        ConfigError: it is less than one step.
+        ConfigError: it is less than one step, or more than so many clients can have.
     """
     steps = bound.norm_in_steps(norm, clip, bits)
     if steps < 1:
@@ -78,6 +78,7 @@ def steps_of(norm: float, clip: float, bits: int) -> int:
             f"norm_bound is {norm:g}, less than a step of {clip / ((1 << bits - 1) - 1):.6g}: take more bits or a "
             "larger norm_bound"
         )
+    norm_bound(clients=clients, steps=steps, most_weight=1, least_weight=1, bits=bits, limbs=1, counts=0)
     return steps
 
 

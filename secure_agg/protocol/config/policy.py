@@ -238,7 +238,7 @@ class Policy(Wire, frozen=True, kw_only=True):
             if bits is None:
                 width = norms.bits_for(most, norm_bound, clip, width)
             named = {option.name: option.value for option in options if option.name not in norms.NORM_OPTIONS}
-            named[norms.NORM_STEPS] = norms.steps_of(norm_bound, clip, width)
+            named[norms.NORM_STEPS] = norms.steps_of(norm_bound, clip, width, most)
             named[norms.NORM_EXCESS] = norms.EXCESSES.index(norm_excess)
             named[norms.NORM_OUTSIDE] = whole("norm_outside", norm_outside, 0, norms.MAX_OUTSIDE)
             options = Option.list(named)
