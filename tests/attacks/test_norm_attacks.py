@@ -1,4 +1,4 @@
-"""Norm bounds in rounds: a bad proof names who sent it; a vector that it is not of spoils the sum, and gains nothing."""
+"""Norm bounds in rounds: a bad proof names who sent it; a vector that it is not of spoils the sum, for nothing."""
 
 from __future__ import annotations
 
