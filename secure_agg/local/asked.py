@@ -16,7 +16,7 @@ from secure_agg.local.rounds import PHASES, Update
 from secure_agg.local.staff import OPERATORS
 from secure_agg.protocol.codec import check_arrays
 from secure_agg.protocol.config import MAX_WEIGHT, Option, Policy, check_arrays_fit
-from secure_agg.protocol.config.norm import SCALE
+from secure_agg.protocol.config.norm import EXCESSES, NORM_EXCESS, NORM_OPTIONS, SCALE
 from secure_agg.protocol.identity import Identity, check_id
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.roles.trust import TaskTrust
@@ -128,11 +128,10 @@ class Settings:
             Policy.default,
             len(known.roster) if known else len(inputs.updates),
             backend=self.backend,
-            options=self.options,
             clip=self.clip,
             bits=given("bits"),
             max_error=given("max_error"),
-            **self._norm(pinned),
+            **({"options": self.options} | self._norm(pinned)),
             weight_scale=given("weight_scale") or 0,
             weight_span=given("weight_span"),
             first_weight=given("first_weight"),
@@ -152,12 +151,14 @@ class Settings:
 
     def _norm(self, pinned: Policy | None) -> dict[str, Any]:
         """What is bounded of norms; where the call says nothing, what is pinned."""
-        excess = self.norm_excess or (pinned.norm.excess if pinned and pinned.norm else SCALE)
         if self.norm_bound is not None:
+            excess = self.norm_excess or (pinned.norm.excess if pinned and pinned.norm else SCALE)
             return {"norm_bound": self.norm_bound, "norm_excess": excess}
-        if pinned is None or pinned.norm is None:
-            return {}
-        return {"norm_bound": pinned.norm_limit, "norm_excess": excess, "norm_outside": pinned.norm.outside}
+        kept = {} if pinned is None else {option.name: option.value for option in pinned.options}
+        if self.norm_excess is not None:
+            kept[NORM_EXCESS] = EXCESSES.index(self.norm_excess) if self.norm_excess in EXCESSES else len(EXCESSES)
+        named = {option.name: option.value for option in self.options}
+        return {"options": Option.list(named | {name: kept[name] for name in NORM_OPTIONS if name in kept})}
 
 
 def _with_headroom(policy: Policy, make: Callable[..., Policy]) -> Policy:
