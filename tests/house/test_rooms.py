@@ -19,6 +19,7 @@ HALLS: Final = {
     "tests/cli": 15,  # a file for each command, and for what all commands keep to
     "tests/mpc": 14,  # a file for each module of mpc and of mpc.paillier
     "tests/attacks": 16,  # a file for each attack, and no order among them
+    "tests/conformance": 14,  # the independent verifier, its tests by section, the vectors
     "tests/support": 24,  # helpers of all tests, each of which is looked for by its name
 }
 """Folders that may have more files than others."""
