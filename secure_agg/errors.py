@@ -6,6 +6,7 @@
     ├── ConfigError                 a setting is refused before anything starts   (also a ValueError)
     │   └── FileExists              a new file is asked for where there is one    (also a FileExistsError)
     ├── UpdateError                 a client's own update or weight is unfit      (also a ValueError)
+    │   └── NormRefused             its norm is above the round's bound, and the policy has it stay out
     ├── ProtocolError
     │   ├── LocalProtocolError      called out of order: a bug on this side
     │   └── RemoteProtocolError     a peer's fault; nothing was taken over from its message
@@ -17,6 +18,7 @@
     │       ├── BadSignature
     │       ├── BadKey              low order, reflected, or it fails its confirmation
     │       ├── BadCommitment       a commitment that does not open its hash, or is not one
+    │       ├── BadNormProof        no proof that an update is within the round's norm bound
     │       ├── BadInput            a hidden update that is not what was announced
     │       │   └── Disputed        one that contradicts another party's word: refused, and nobody is accused
     │       ├── BadShare            a share that is not the one its dealer vouched for
@@ -90,6 +92,10 @@ class UpdateError(SecureAggError, ValueError):
     """A client's own update or weight is unfit: nothing was sent."""
 
 
+class NormRefused(UpdateError):
+    """A client's own update is longer than the round allows, and its policy says that it stays out then."""
+
+
 class ProtocolError(SecureAggError):
     """The protocol was not followed."""
 
@@ -132,6 +138,10 @@ class BadKey(RemoteProtocolError):
 
 class BadCommitment(RemoteProtocolError):
     """A commitment is not canonical, or does not open the hash that was signed for it."""
+
+
+class BadNormProof(RemoteProtocolError):
+    """What came with an input does not prove that its norm is within the round's bound: its sender is at fault."""
 
 
 class BadInput(RemoteProtocolError):

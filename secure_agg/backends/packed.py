@@ -1,10 +1,10 @@
 """How a vector rides where everything that is done to it is addition: packed into words if they hold three values or
 more, else as it is.
 
-Packed, the words of x are followed by those of s, whose coordinates have a width of their own; each word holds as many
-digits in base B = n_max · top + 1 as 64 bits do, so that sums never carry, and is added modulo 2^64: a mask is then
-uniform without rejection. Where a word holds two values or one, four bytes a value are as short, and the vector stays
-one of Z_p, linear over what is committed.
+Packed, the words of x are followed by those of s and of s', whose coordinates have widths of their own; each word
+holds as many digits in base B = n_max · top + 1 as 64 bits do, so that sums never carry, and is added modulo 2^64: a
+mask is then uniform without rejection. Where a word holds two values or one, four bytes a value are as short, and the
+vector stays one of Z_p, linear over what is committed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mpc.words import Words, words_from_bytes, words_to_bytes
 from secure_agg.backends.contract import Hidden, hidden_vector
 from secure_agg.errors import BadInput, VerificationError
 from secure_agg.protocol.config import RoundConfig
+from zk.norm.commitment import NOISE_TOP
 
 Carried = npt.NDArray[Any]
 """``uint32`` elements of Z_p, or ``uint64`` words."""
@@ -45,7 +46,7 @@ class Carrier(ABC):
 
     @abstractmethod
     def load(self, vector: Vector) -> Carried:
-        """A client's x ‖ s in this form; may be the vector itself."""
+        """A client's x ‖ s ‖ s' in this form; may be the vector itself."""
 
     @abstractmethod
     def zero(self) -> Carried:
@@ -61,7 +62,7 @@ class Carrier(ABC):
 
     @abstractmethod
     def unload(self, total: Carried, *, phase: str) -> Vector:
-        """The sum X ‖ T.
+        """The sum X ‖ T ‖ T'.
 
         Raises:
             VerificationError: it is none of this form: somebody has sent something else than a packed vector.
@@ -99,18 +100,21 @@ class Residues(Carrier):
 class PackedWords(Carrier):
     """Several coordinates in each word, added modulo 2^64."""
 
-    def __init__(self, values: Digits, committed: int, noise: Digits, randomness: int) -> None:
-        self._values, self._committed = values, committed
-        self._noise, self._randomness = noise, randomness
-        self._middle = values.elements(committed)
-        self.elements = self._middle + noise.elements(randomness)
+    def __init__(self, *parts: tuple[Digits, int]) -> None:
+        """``parts``: how the coordinates of each part of the vector lie in words, and how many they are."""
+        self._parts, self._coordinates, self.elements = [], 0, 0
+        for digits, length in parts:
+            words = digits.elements(length)
+            inside = slice(self._coordinates, self._coordinates + length)
+            self._parts.append((digits, inside, slice(self.elements, self.elements + words)))
+            self._coordinates, self.elements = inside.stop, self.elements + words
         self.size = self.elements * _WORD_BYTES
 
     def load(self, vector: Vector) -> Words:
-        """The words of x, then those of s."""
+        """The words of x, then those of s, and of s'."""
         words = np.empty(self.elements, dtype=np.uint64)
-        self._values.pack(vector[: self._committed], words[: self._middle])
-        self._noise.pack(vector[self._committed :], words[self._middle :])
+        for digits, inside, place in self._parts:
+            digits.pack(vector[inside], words[place])
         return words
 
     def zero(self) -> Words:
@@ -126,10 +130,10 @@ class PackedWords(Carrier):
 
     def unload(self, total: Carried, *, phase: str) -> Vector:
         """The digits; whether each is in range and what was committed to is the aggregate check's to say."""
-        sums = np.empty(self._committed + self._randomness, dtype=np.uint32)
+        sums = np.empty(self._coordinates, dtype=np.uint32)
         try:
-            self._values.unpack(total[: self._middle], sums[: self._committed])
-            self._noise.unpack(total[self._middle :], sums[self._committed :])
+            for digits, inside, place in self._parts:
+                digits.unpack(total[place], sums[inside])
         except ValueError as error:
             raise VerificationError(f"the sum is none of packed vectors: {error}", phase=phase) from error
         return sums
@@ -141,4 +145,7 @@ def carrier(config: RoundConfig) -> Carrier:
     values = Digits.fitting(policy.base, _WORD_BITS)
     if values.count < _FEWEST:
         return Residues(layout.total)
-    return PackedWords(values, layout.committed, Digits.fitting(policy.noise_base, _WORD_BITS), layout.randomness)
+    parts = [(values, layout.committed), (Digits.fitting(policy.noise_base, _WORD_BITS), layout.randomness)]
+    if layout.sketch:
+        parts.append((Digits.fitting(policy.max_clients * NOISE_TOP + 1, _WORD_BITS), layout.sketch))
+    return PackedWords(*parts)

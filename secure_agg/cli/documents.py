@@ -9,6 +9,8 @@ from secure_agg.cli.output import utc
 from secure_agg.ledger.checkpoint_time import CheckpointTime
 from secure_agg.protocol.claims import VERIFIED, Finding, words
 from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.protocol.norm.claim import NormClaim
+from secure_agg.roles.auditor import Verified
 
 PINS: Final = ("policy", "roster", "operators", "log", "witnesses")
 """What a verifier can hold itself, in the order it is shown."""
@@ -17,7 +19,7 @@ PINS: Final = ("policy", "roster", "operators", "log", "witnesses")
 def record_document(record: RoundRecord) -> dict[str, Any]:
     """Every field of a record; bytes in hex, the sum of the commitments (kilobytes) by its size only."""
     document: dict[str, Any] = {}
-    for name in RoundRecord.__struct_fields__:
+    for name in record.__struct_fields__:
         value = getattr(record, name)
         if name == "commitment_sum":
             document["commitment_sum_bytes"] = len(value)
@@ -55,10 +57,27 @@ def round_fields(record: RoundRecord, evidence: Evidence) -> dict[str, str]:
         "left_out": ", ".join(document["left_out"]) or "nobody",
         "weight_sum": f"{record.weight_sum}{limited if record.weights_lowered or record.weights_raised else ''}",
         "error_bound": f"{record.error_bound:.3g}: rounding moves no value by more",
+        **({"norm_bound": claim.text} if (claim := NormClaim.of_record(record)) else {}),
         "parameters": str(document["parameters"]),
         "start_model": record.start_model.hex(),
         "result_model": record.result_model.hex(),
         "digest": record.digest().hex(),
+    }
+
+
+def norm_document(verified: Verified) -> dict[str, Any] | None:
+    """What is known of the participants' norms, and how many of the proofs of it were checked; None where none is
+    bounded.
+    """
+    claim = verified.norm
+    if claim is None:
+        return None
+    return {
+        "bound": claim.bound,
+        "factor": claim.factor / 100 or None,
+        "proofs": verified.record.participants,
+        "proofs_checked": verified.proofs,
+        "text": verified.norm_text,
     }
 
 

@@ -16,12 +16,15 @@ from secure_agg.errors import ConfigError
 from secure_agg.fl.model_files import digest_argument, start_digest, write_model
 from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer
 from secure_agg.plugins.core.history import last_model
+from secure_agg.plugins.core.training import OUTSIDE
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import PHASE_S, ServerHome
 from secure_agg.protocol.config import Option, Policy
+from secure_agg.protocol.config.norm import SCALE, factor
 from secure_agg.protocol.habits import USUAL
 from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.norm.claim import NormClaim
 from secure_agg.roles.trust import Trust
 
 app = typer.Typer(
@@ -119,6 +122,19 @@ def init(
         float | None,
         typer.Option(metavar="E", help="Refuse settings under which rounding could move a value of the mean further."),
     ] = None,
+    norm_bound: Annotated[
+        float | None,
+        typer.Option(
+            "--norm-bound",
+            metavar="B",
+            help="Every update's L2 norm is at most B, or its weight's share of that, and its node proves it; see "
+            "'secure-agg backends'.",
+        ),
+    ] = None,
+    norm_excess: Annotated[
+        str,
+        typer.Option("--norm-excess", metavar="scale|refuse", help="With --norm-bound, what becomes of a longer one."),
+    ] = SCALE,
     max_weight: Annotated[
         int,
         typer.Option(metavar="W", help="Most examples that a client may count; public. The closer the more precise."),
@@ -179,6 +195,9 @@ def init(
         weight_span=weight_span,
         first_weight=first_weight,
         min_clients=min_clients,
+        norm_bound=norm_bound,
+        norm_excess=norm_excess,
+        norm_outside=OUTSIDE if norm_bound is not None else 0,
     )
     policy.check_error(policy.first_weight or policy.max_weight)
     trust = federation.make(
@@ -214,6 +233,7 @@ def init(
     def show(console: Console) -> None:
         rows = {
             "task": f"{task}, backend {backend}, {len(trust.task(task).roster)} clients",
+            **({"norm_bound": _norm_text(policy)} if policy.norm else {}),
             "trust": f"{document['trust']}, the pins for everybody",
             "server": f"{document['server']}, the home to name in the server's configuration",
         }
@@ -323,6 +343,12 @@ def _models(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool)
     """What a home says of models, for a program."""
     pinned = None if any_model or start is None else start.hex()
     return {"start_model": pinned, "server_optimizer": to_builtins(optimizer), "any_model": any_model}
+
+
+def _norm_text(policy: Policy) -> str:
+    """How far influence is bounded in rounds of this policy."""
+    bound = policy.norm_bound(policy.first_weight or policy.max_weight)
+    return NormClaim(policy.norm_limit, factor(bound, policy.max_corrupt) if bound else 0).text
 
 
 def _shown(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool) -> dict[str, str]:

@@ -20,7 +20,7 @@ from secure_agg.ledger.chain import check_link, read_record
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.tables import Leaf, Tables
 from secure_agg.protocol.claims import ATTESTED, SUM
-from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.protocol.evidence import BoundedRecord, Evidence, RoundRecord
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.head import SignedHead
@@ -102,6 +102,7 @@ class AuditReport:
         attested: rounds whose evidence was checked and shows that the operators have signed the result, and no more.
         pinned: what was compared with the auditor's own trust in *every* round, see ``Verified.pinned``.
         evidence_bytes: evidence read and verified.
+        norm_proofs: norm proofs read and verified: those of all participants, in rounds that bound norms.
         witnesses: POSIX time of the cosignature on the newest head of each witness that a policy knows.
     """
 
@@ -113,6 +114,7 @@ class AuditReport:
     attested: int
     pinned: frozenset[str]
     evidence_bytes: int
+    norm_proofs: int
     witnesses: Mapping[str, int]
 
 
@@ -235,7 +237,7 @@ def audit(
     claimed: dict[str, int] = {}
     checked: dict[str, int] = {}
     pinned: frozenset[str] | None = None
-    evidence_bytes = 0
+    evidence_bytes = norm_proofs = 0
     for index in range(size):
         leaf = source.leaf(index)
         for node in frontier.push(leaf.hash):
@@ -254,9 +256,10 @@ def audit(
                 data = source.evidence(record.evidence)
             except LedgerDamaged as error:
                 raise LedgerDamaged(f"record {index}: {error}") from error
-            compared = _check_evidence(auditor, key, index, record, data, beacon)
+            compared, proofs = _check_evidence(auditor, key, index, record, data, beacon, source)
             pinned = compared if pinned is None else pinned & compared
             evidence_bytes += len(data)
+            norm_proofs += proofs
             checked[record.claim] = checked.get(record.claim, 0) + 1
         if progress is not None:
             progress(index + 1, size)
@@ -269,6 +272,7 @@ def audit(
         attested=checked.get(ATTESTED, 0),
         pinned=pinned or frozenset(),
         evidence_bytes=evidence_bytes,
+        norm_proofs=norm_proofs,
         witnesses=witnesses,
     )
 
@@ -312,17 +316,28 @@ def _check_known(known: SignedHead, log: bytes, origin: str, size: int) -> None:
 
 
 def _check_evidence(
-    auditor: Auditor, log: bytes, index: int, record: RoundRecord, data: bytes, beacon: Beacon | None
-) -> frozenset[str]:
-    """Verify one round again; returns what was compared with the auditor's pins."""
+    auditor: Auditor,
+    log: bytes,
+    index: int,
+    record: RoundRecord,
+    data: bytes,
+    beacon: Beacon | None,
+    source: Source,
+) -> tuple[frozenset[str], int]:
+    """Verify one round again; returns what was compared with the auditor's pins, and how many norm proofs were."""
     try:
         evidence = Evidence.from_bytes(data)
+        try:
+            evidence = evidence.with_proofs(source.evidence(hashed) for hashed in evidence.proof_hashes)
+        except LedgerDamaged as error:
+            raise LedgerDamaged(f"record {index}, a norm proof: {error}") from error
         verified = auditor.verify(evidence, beacon=beacon(record) if beacon else None)
     except VerificationError as error:
         raise type(error)(f"record {index}: {error.args[0]}", phase=error.phase, culprit=error.culprit) from error
     if evidence.config.log_key != log:  # compared by the auditor already if there is a trust
         raise TrustError(f"record {index}: the round's ledger key is not the pinned one")
-    differing = [f for f in RoundRecord.__struct_fields__ if getattr(verified.record, f) != getattr(record, f)]
+    names = BoundedRecord.__struct_fields__
+    differing = [f for f in names if getattr(verified.record, f) != getattr(record, f)]
     if differing:
         raise VerificationError(f"record {index} differs from its evidence in {', '.join(differing)}")
-    return verified.pinned | {"log"}
+    return verified.pinned | {"log"}, verified.proofs

@@ -147,7 +147,8 @@ class Ledger(LedgerReader):
             claims: that the round may make; by default as this ledger was opened.
 
         Raises:
-            VerificationError: the evidence does not prove its result or contradicts the trust file.
+            VerificationError: the evidence does not prove its result or contradicts the trust file; or it is of a round
+                with a norm bound, and proofs are not with it (``Evidence.with_proofs``).
             ClaimRefused: its result is not of a claim that is accepted.
             LedgerRefused: opened read-only, or the record is too long, a repetition, or does not follow its
                 task's last one. Nothing was written.
@@ -179,8 +180,14 @@ class Ledger(LedgerReader):
         auditor = Auditor(self.trust, self._claims if claims is None else claims)
         known = [None] * len(rounds) if beacons is None else beacons
         verified = [auditor.verify(evidence, beacon=beacon) for evidence, beacon in zip(rounds, known, strict=True)]
+        for found in verified:
+            if found.norm and found.proofs < found.record.participants:
+                raise VerificationError(
+                    f"{found.proofs} of {found.record.participants} norm proofs are with the evidence, not all"
+                )
         receipts = self._append_records(
-            [(found.record, evidence.to_bytes()) for found, evidence in zip(verified, rounds, strict=True)]
+            [(found.record, evidence.to_bytes()) for found, evidence in zip(verified, rounds, strict=True)],
+            [evidence.proofs[hashed] for evidence in rounds for hashed in evidence.proof_hashes],
         )
         return tuple(Appended(receipt, found) for receipt, found in zip(receipts, verified, strict=True))
 
@@ -247,8 +254,10 @@ class Ledger(LedgerReader):
             self._database.sync()  # the note is never ahead of the disk
             self._released.advance(head, self.verifier_key)
 
-    def _append_records(self, rounds: Sequence[tuple[RoundRecord, bytes]]) -> tuple[Receipt, ...]:
-        """Add records with the evidence that is known to prove them."""
+    def _append_records(
+        self, rounds: Sequence[tuple[RoundRecord, bytes]], proofs: Sequence[bytes] = ()
+    ) -> tuple[Receipt, ...]:
+        """Add records with the evidence that is known to prove them, and with the norm proofs that this names."""
         leaves = [NewLeaf(record.task, record.round, record.to_bytes()) for record, _ in rounds]
         for leaf in leaves:
             if len(leaf.record) > MAX_RECORD:
@@ -259,7 +268,7 @@ class Ledger(LedgerReader):
             places = self._finish()
             if not all(leaf.record in places for leaf in leaves):  # else this very call had been cut short
                 self._check_new([record for record, _ in rounds])
-                self._evidence.put_all([evidence for _, evidence in rounds])  # durable before what names it
+                self._evidence.put_all([*proofs, *(evidence for _, evidence in rounds)])  # durable before what names it
                 begin = self._database.append(leaves, self._sign, self._approve)
                 places = {leaf.record: begin + offset for offset, leaf in enumerate(leaves)}
         receipts = tuple(self.receipt(places[leaf.record], places[leaf.record] + 1) for leaf in leaves)

@@ -201,6 +201,15 @@ class LedgerReader:
         except VerificationError as error:
             raise LedgerDamaged(f"round {record.round} of task {record.task!r}: {error}") from error
 
+    def proved_evidence(self, record: RoundRecord) -> Evidence:
+        """The same with its norm proofs at hand, for whoever checks them: some 80 kB for each participant, if any.
+
+        Raises:
+            LedgerDamaged: evidence, or a proof, is missing or changed.
+        """
+        evidence = self.evidence(record)
+        return evidence.with_proofs(self._evidence.get(hashed) for hashed in evidence.proof_hashes)
+
     def evidence_path(self, record: RoundRecord) -> Path:
         """Where the evidence of a record lies; whether it does is not checked."""
         return self._evidence.locate(record.evidence)

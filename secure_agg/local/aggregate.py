@@ -79,6 +79,8 @@ def aggregate(
     clip: float = 8.0,
     bits: int | None = None,
     max_error: float | None = None,
+    norm_bound: float | None = None,
+    norm_excess: str | None = None,
     rounding: str | None = None,
     max_weight: int | None = None,
     weight_scale: int | None = None,
@@ -110,6 +112,11 @@ def aggregate(
         max_error: refuse the round if rounding could move a value of the mean further, whoever drops out; by default
             what is pinned, or 1024 clips or what the named ``bits`` need. What holds for the round when the weights
             are known, nearly always far less, is ``record.error_bound``.
+        norm_bound: every client's update has an L2 norm, after clipping, of at most this times weight / weight limit
+            before it counts by its weight, and proves it: see ``record.norm_bound`` and ``record.norm_factor``. By
+            default what is pinned, or nothing is bounded. Needs a backend that commits before it speaks again.
+        norm_excess: what clients do with a longer update: ``scale`` it, the default, or ``refuse`` to take part with
+            it, which counts as dropping out. ``stats`` say how many did, ``scaled_clients`` or ``refused_clients``.
         rounding: ``stochastic``, which is the only way: rounding is without bias. For callers of earlier releases.
         max_weight: public bound of the weights; by default the largest of them in this call. What the ledger has pinned
             then bounds them only where a call has named it.
@@ -147,6 +154,8 @@ def aggregate(
         clip=clip,
         bits=bits,
         max_error=max_error,
+        norm_bound=norm_bound,
+        norm_excess=norm_excess,
         max_weight=max_weight,
         weight_scale=weight_scale,
         weight_span=weight_span,

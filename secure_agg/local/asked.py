@@ -16,6 +16,7 @@ from secure_agg.local.rounds import PHASES, Update
 from secure_agg.local.staff import OPERATORS
 from secure_agg.protocol.codec import check_arrays
 from secure_agg.protocol.config import MAX_WEIGHT, Option, Policy, check_arrays_fit
+from secure_agg.protocol.config.norm import EXCESSES, NORM_EXCESS, NORM_OPTIONS, SCALE
 from secure_agg.protocol.identity import Identity, check_id
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.roles.trust import TaskTrust
@@ -84,6 +85,8 @@ class Settings:
     clip: float
     bits: int | None
     max_error: float | None
+    norm_bound: float | None
+    norm_excess: str | None
     max_weight: int | None
     weight_scale: int | None
     weight_span: int | None
@@ -125,16 +128,18 @@ class Settings:
             Policy.default,
             len(known.roster) if known else len(inputs.updates),
             backend=self.backend,
-            options=self.options,
             clip=self.clip,
             bits=given("bits"),
             max_error=given("max_error"),
+            **({"options": self.options} | self._norm(pinned)),
             weight_scale=given("weight_scale") or 0,
             weight_span=given("weight_span"),
             first_weight=given("first_weight"),
             max_clients=self.max_clients,
             min_clients=self.min_clients,
         )
+        if self.norm_bound is None and self.norm_excess is not None and (pinned is None or pinned.norm is None):
+            raise ConfigError("norm_excess goes with a norm_bound: without one no norm is bounded")
         if self.max_weight is not None:
             policy = make(max_weight=self.max_weight)
             return policy, policy.max_weight
@@ -143,6 +148,17 @@ class Settings:
             return make(max_weight=pinned.max_weight), pinned.max_weight if named else heaviest
         policy = make(max_weight=heaviest)
         return _with_headroom(policy, make) if goes_on else policy, heaviest
+
+    def _norm(self, pinned: Policy | None) -> dict[str, Any]:
+        """What is bounded of norms; where the call says nothing, what is pinned."""
+        if self.norm_bound is not None:
+            excess = self.norm_excess or (pinned.norm.excess if pinned and pinned.norm else SCALE)
+            return {"norm_bound": self.norm_bound, "norm_excess": excess}
+        kept = {} if pinned is None else {option.name: option.value for option in pinned.options}
+        if self.norm_excess is not None:
+            kept[NORM_EXCESS] = EXCESSES.index(self.norm_excess) if self.norm_excess in EXCESSES else len(EXCESSES)
+        named = {option.name: option.value for option in self.options}
+        return {"options": Option.list(named | {name: kept[name] for name in NORM_OPTIONS if name in kept})}
 
 
 def _with_headroom(policy: Policy, make: Callable[..., Policy]) -> Policy:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from secure_agg.errors import SecureAggError
+from secure_agg.errors import NormRefused, SecureAggError
 from secure_agg.local import report
 from secure_agg.local.report import Traffic
 from secure_agg.protocol.clipping import Clipping
@@ -39,6 +39,7 @@ class LocalRound:
     Attributes:
         traffic: bytes that each client sent and received.
         refusals: what operators have answered with whom the round went on without, by id.
+        refused: clients that stay out since their updates are longer than the norm bound.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class LocalRound:
         self.weights, self.silent, self.holders = weights or {}, silent or {}, holders or {}
         self.traffic = Traffic()
         self.refusals: dict[str, SecureAggError] = {}
+        self.refused: set[str] = set()
 
     # --- driving ----------------------------------------------------------------------------------------------
 
@@ -90,7 +92,7 @@ class LocalRound:
         verified = {}
         for envelope in self.aggregator.results():
             name = envelope.recipient
-            if name in self.clients and name not in self.silent:
+            if name in self.clients and name not in self.silent and name not in self.refused:
                 self.traffic.result[name, RESULT] += len(envelope.data)
                 verified[name] = self.clients[name].finish(envelope.data)
         return verified
@@ -132,7 +134,7 @@ class LocalRound:
 
         A client that falls silent at a phase which the backend does not have does so at the next that it has.
         """
-        if name not in self.clients:
+        if name not in self.clients or name in self.refused:
             return False
         own = [item.name for item in self.aggregator.phases]
         first = self.silent.get(name)
@@ -147,14 +149,18 @@ class LocalRound:
         if phase != ADVERTISE:
             return client.receive(request.data)
         config = self.aggregator.config  # one process: the operator trained the clients from its models
-        return client.join(
-            request.data,
-            self.updates[request.recipient],
-            self.weights.get(request.recipient, 1),
-            start_model=config.start_model,
-            base_model=_shown(config.base_model),
-            instructions=_shown(config.instructions),
-        )
+        try:
+            return client.join(
+                request.data,
+                self.updates[request.recipient],
+                self.weights.get(request.recipient, 1),
+                start_model=config.start_model,
+                base_model=_shown(config.base_model),
+                instructions=_shown(config.instructions),
+            )
+        except NormRefused:  # as the policy says: it stays out
+            self.refused.add(request.recipient)
+            return None
 
     def outbox(self, name: str) -> Sequence[Envelope]:
         """What a client that has just joined has for single operators."""
@@ -164,7 +170,12 @@ class LocalRound:
 
     def stats(self) -> dict[str, float]:
         """Seconds and bytes so far, flat: see ``report.stats``."""
-        return report.stats(self.aggregator, self.clients.values(), self.holders.values(), self.traffic)
+        found = report.stats(self.aggregator, self.clients.values(), self.holders.values(), self.traffic)
+        if self.aggregator.config.policy.norm:
+            encoded = [client.encoded for client in self.clients.values() if client.encoded is not None]
+            found["scaled_clients"] = float(sum(item.scale < 1 for item in encoded))
+            found["refused_clients"] = float(len(self.refused))
+        return found
 
     def clipping(self) -> Clipping:
         """What was clipped of all clients' updates together."""

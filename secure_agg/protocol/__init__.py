@@ -6,7 +6,7 @@
 * ``messages``, ``requests``, ``ready``: typed, strict wire messages, which any thread may read. ``codec``,
   ``clipping``: floats to small integers and back.
 * ``session``, ``agreement``, ``certificate``: who takes part; who signs which set of them; who certifies an encryption
-  key.
+  key. ``norm``: what a norm bound adds to inputs and evidence.
 * ``evidence``, ``claims``: all an auditor needs, the ledger's record, and what a result claims to be.
 * ``fault``, ``refusal``: proofs that a party broke the protocol; a library's exception as a refusal of a message.
 """

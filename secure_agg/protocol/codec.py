@@ -3,12 +3,13 @@
 A grid of 2H + 1 values around zero, H = 2^(bits − 1) − 1, Q = 2H. With clip c and the round's weight limit M, in
 float64 and in the order written:
 
-    y = (min(max(v, −c), c) · (w / M)) · (H / c)
+    y = (min(max(v, −c), c) · ((w / M) · g)) · (H / c)
     k = ⌊y⌋;  q = k + 1 if (t + 1/2) · 2^−32 < y − k, else k;  limited to [−H, H];  u = H + q
 
 t are 32-bit words of a secret stream of the attempt, so rounding is unbiased up to 2^−33 of a step and errors of one
-round have nothing to do with those of another; 0 is encoded as H, always. Decoding a sum X of n encodings with summed
-weights W, S = X − n · H:
+round have nothing to do with those of another; 0 is encoded as H, always. g is 1 but where a norm is bounded and the
+clipped update is longer: there it is what makes it short enough, for the arrays that are bounded. Decoding a sum X of
+n encodings with summed weights W, S = X − n · H:
 
     mean = S · ((c · M) / (H · W))
 
@@ -121,12 +122,14 @@ class Encoded:
         largest: the largest value in size of the arrays in which something was clipped; 0 where nothing was.
         given: the client's weight.
         weight: the one that the vector carries.
+        scale: what the bounded values were multiplied with so that their norm is within the bound; 1 where it was.
     """
 
     clipped: tuple[int, ...]
     largest: float
     given: int
     weight: int
+    scale: float = 1.0
 
 
 class FixedPoint:
@@ -174,7 +177,16 @@ class FixedPoint:
             raise UpdateError(f"weight is {weight!r}, not an integer in [1, {most}], the bound of this round's weights")
         return min(max(int(weight), self.least_weight), self.weight_limit)
 
-    def encode(self, arrays: Sequence[npt.NDArray[Any]], weight: int, rounding_key: bytes, out: Vector) -> Encoded:
+    def encode(
+        self,
+        arrays: Sequence[npt.NDArray[Any]],
+        weight: int,
+        rounding_key: bytes,
+        out: Vector,
+        *,
+        scale: float = 1.0,
+        outside: int = 0,
+    ) -> Encoded:
         """Write an update and its weight as integers in [0, Q].
 
         Args:
@@ -182,6 +194,7 @@ class FixedPoint:
             weight: of this client, 1 to the weight limit; to the policy's ``max_weight`` where it has a weight scale.
             rounding_key: 32 secret bytes: the same key gives the same integers.
             out: values, then weight limbs, then counts; uint32.
+            scale: g, that clipped values are multiplied with, but for those of the last ``outside`` arrays.
 
         Returns:
             What was clipped: for the client's eyes only.
@@ -194,19 +207,20 @@ class FixedPoint:
         if out.dtype != np.uint32 or out.shape != (wanted,):
             raise LocalProtocolError(f"{out.dtype} of shape {out.shape} has no room for {wanted} coordinates")
         carried = self.check_weight(weight)
-        scale, units = carried / self.weight_limit, self.half / self.clip
+        share, units = carried / self.weight_limit, self.half / self.clip
         random, words = KeyStream(rounding_key), np.empty(CHUNK, dtype=np.uint32)
         clipped, largest, position, stream = [], 0.0, 0, 0
         for index, array in enumerate(arrays):
             native = array.dtype.newbyteorder("=")
             flat = np.ascontiguousarray(array, dtype=native).reshape(-1)
             found = 0
+            factor = share * scale if index < len(arrays) - outside else share
             for start in range(0, flat.size, CHUNK):
                 part = flat[start : start + CHUNK]
                 random.words(stream, words[: part.size])
                 stream += 1
                 target = out[position : position + part.size]
-                result = _encode(part, self.clip, scale, units, float(self.half), words, target)
+                result = _encode(part, self.clip, factor, units, float(self.half), words, target)
                 if result < 0:
                     raise UpdateError(f"array {index} holds NaN or infinity at flat index {start - 1 - result}")
                 found += result
@@ -218,7 +232,7 @@ class FixedPoint:
             out[position + limb] = (carried >> (self.policy.limb_bits * limb)) & ((1 << self.policy.limb_bits) - 1)
         if self.counts:
             out[position + self.limbs :] = (weight > carried, weight < carried)
-        return Encoded(tuple(clipped), largest, int(weight), carried)
+        return Encoded(tuple(clipped), largest, int(weight), carried, scale)
 
     def decode(self, sums: Vector, clients: int, shapes: Sequence[tuple[int, ...]]) -> tuple[Arrays, int]:
         """The weighted mean and the sum of weights, from X = values ‖ limbs ‖ counts summed over ``clients`` clients.

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -32,6 +33,7 @@ from secure_agg.protocol.messages import (
     public_limit,
     unpack,
 )
+from secure_agg.protocol.norm.wire import SketchedOpening, opening_kind, proof_digest
 from zk.transcript import digest
 
 RECORD_VERSION: Final = 2
@@ -102,6 +104,16 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @property
+    def norm_bound(self) -> float:
+        """B in the units of the update: see ``BoundedRecord``; 0 where no norm is bounded."""
+        return 0.0
+
+    @property
+    def norm_factor(self) -> int:
+        """See ``BoundedRecord``; 0 where no norm is bounded."""
+        return 0
+
     def __repr__(self) -> str:
         return (
             f"RoundRecord(task={self.task!r}, round={self.round}, attempt={self.attempt}, claim={self.claim!r}, "
@@ -119,8 +131,10 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
         Raises:
             VerificationError: not a canonical record of a known version, or above 64 KiB.
         """
+        # An array of so many fields: those of a norm bound are there or not.
+        bounded = bytes(data[:3]) == b"\xdc" + len(BoundedRecord.__struct_fields__).to_bytes(2, "big")
         try:
-            record = decode(RoundRecord, data, MAX_RECORD)
+            record = decode(BoundedRecord if bounded else RoundRecord, data, MAX_RECORD)
         except MalformedMessage as error:
             raise VerificationError(f"this is no round record: {error}") from error
         if record.version != RECORD_VERSION:
@@ -132,6 +146,27 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
     def digest(self) -> bytes:
         """32 bytes; the next record of the task names it."""
         return digest("round-record", self.to_bytes())
+
+
+@checked_class
+class BoundedRecord(RoundRecord, frozen=True, kw_only=True):
+    """The record of a round with a norm bound.
+
+    Attributes:
+        norm_bound: every participant's update has an L2 norm, after clipping, of at most this times weight / weight
+            limit, before it is counted by its weight.
+        norm_factor: how many times that the corrupt participants, each of them on average, can have together, in
+            hundredths: the price of proofs that do not grow with the model. 0 where no such number is known.
+    """
+
+    norm_bound: float
+    norm_factor: int
+
+    @staticmethod
+    def of(record: RoundRecord, norm_bound: float, norm_factor: int) -> BoundedRecord:
+        """A record with what its round says of norms."""
+        fields = {name: getattr(record, name) for name in RoundRecord.__struct_fields__}
+        return BoundedRecord(**fields, norm_bound=norm_bound, norm_factor=norm_factor)
 
 
 class CohortMember(Wire, frozen=True, gc=False):
@@ -169,7 +204,7 @@ class OpeningRequest(Wire, frozen=True, kw_only=True):
             config=found.config,
             cohort=decode_list(CohortMember, found.cohort, config.cohort_size, _LEAST_MEMBER),
             advertisements=_advertisements(found.advertisements, config),
-            openings=decode_list(Opening, found.openings, config.cohort_size, _LEAST_OPENING),
+            openings=_openings(found.openings, config),
             agreement=_signatures(found.agreement, config),
             backend=found.backend,
         ), config
@@ -215,8 +250,16 @@ def _advertisements(data: msgspec.Raw, config: RoundConfig) -> tuple[SignedAdver
     return decode_list(SignedAdvertisement, data, config.cohort_size, _LEAST_ADVERTISEMENT)
 
 
+def _openings(data: msgspec.Raw, config: RoundConfig) -> tuple[Opening, ...]:
+    return decode_list(opening_kind(config), data, config.cohort_size, _LEAST_OPENING)
+
+
 def _signatures(data: msgspec.Raw, config: RoundConfig) -> tuple[Signature, ...]:
     return decode_list(Signature, data, max(config.cohort_size, MAX_OPERATORS), _LEAST_SIGNATURE)
+
+
+_KEPT: Final = ("_encoded", "_digest")
+"""What evidence has found out of itself: the same whatever proofs are at hand."""
 
 
 def _sums(bulk: memoryview) -> Vector:
@@ -243,8 +286,10 @@ class Evidence:
         agreement: the signatures of the set S.
         setup: the round's public material, where the operators that it names have signed S; else empty.
         attestation: of a result that is no sum: the operators' signatures of it; else empty.
-        sums: X ‖ T, uint32: summed values, weight limbs, counts and randomness.
+        sums: X ‖ T, uint32: summed values, weight limbs, counts and randomness; and T' where a norm is bounded.
         result_model: digest of the weighted mean that follows.
+        proofs: norm proofs by their SHA-256, as far as they are at hand. They are no part of the encoding, which holds
+            the hashes: see ``with_proofs``.
     """
 
     config: RoundConfig
@@ -256,6 +301,7 @@ class Evidence:
     attestation: tuple[Signature, ...]
     sums: Vector
     result_model: bytes
+    proofs: Mapping[bytes, bytes] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -268,6 +314,19 @@ class Evidence:
     def participants(self) -> tuple[str, ...]:
         """S, in id order."""
         return tuple(opening.name for opening in self.openings)
+
+    @property
+    def proof_hashes(self) -> tuple[bytes, ...]:
+        """Of S's norm proofs, in id order; none where no norm is bounded."""
+        return tuple(opening.proof for opening in self.openings if isinstance(opening, SketchedOpening))
+
+    def with_proofs(self, proofs: Iterable[bytes]) -> Evidence:
+        """This evidence with norm proofs at hand, for ``Auditor.verify``; those that it does not name are left out."""
+        named, known = set(self.proof_hashes), dict(self.proofs)
+        known |= {hashed: proof for proof in proofs if (hashed := proof_digest(proof)) in named}
+        evidence = replace(self, proofs=known)
+        evidence.__dict__.update({name: self.__dict__[name] for name in _KEPT if name in self.__dict__})
+        return evidence
 
     def to_bytes(self) -> bytes:
         """The canonical encoding; its SHA-256 is the evidence's name."""
@@ -323,7 +382,7 @@ class Evidence:
                 config=config,
                 cohort=decode_list(CohortMember, header.cohort, members, _LEAST_MEMBER),
                 advertisements=_advertisements(header.advertisements, config),
-                openings=decode_list(Opening, header.openings, members, _LEAST_OPENING),
+                openings=_openings(header.openings, config),
                 agreement=_signatures(header.agreement, config),
                 setup=header.setup,
                 attestation=_signatures(header.attestation, config),

@@ -396,8 +396,8 @@ MAX_ADVERTISEMENT: Final = 1024
 MAX_CONFIG: Final = 1 << 20
 
 
-MEMBER_BYTES: Final = 11 << 10
-"""More than evidence holds of one member of the cohort: key, advertisement, opening, signature."""
+MEMBER_BYTES: Final = 18 << 10
+"""More than evidence holds of one member of the cohort: key, advertisement, opening with a sketch, signature."""
 
 
 def public_limit(clients: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import Opening, SignedAdvertisement
 from zk.commitment import Commitment
+from zk.norm.commitment import SketchCommitment
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,11 @@ class Participants:
         openings: of S, in id order.
         commitments: what they open to.
         root: of the statement that the quorum signed.
+        sketches: C'_i of S, where a norm is bounded.
     """
 
     session: Session
     openings: tuple[Opening, ...]
     commitments: tuple[Commitment, ...]
     root: bytes
+    sketches: tuple[SketchCommitment, ...] = ()

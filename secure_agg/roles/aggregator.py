@@ -48,9 +48,9 @@ from secure_agg.protocol.messages import (
     Incoming,
     Received,
     encode,
-    header_limit,
     read,
 )
+from secure_agg.protocol.norm.wire import response_header_limit
 from secure_agg.protocol.refusal import refusing
 from secure_agg.protocol.requests import in_order
 from secure_agg.protocol.session import Session
@@ -118,7 +118,7 @@ class Aggregator:
         self._answered: set[str] = set()
         self._gathered = Gathered()
         self._asking = Asking(identity, config, cohort, setup, self._side, self._gathered, self.timings)
-        self._hearing = Hearing(config, cohort, self._side, self._gathered)
+        self._hearing = Hearing(config, cohort, self._side, self._gathered, self.timings)
         self._faults: list[FaultProof] = []
 
     def __repr__(self) -> str:
@@ -160,7 +160,7 @@ class Aggregator:
     def response_limit(self) -> int:
         """Most bytes of a client's response in this phase; nothing longer can be taken by ``receive``."""
         sizes = self._bulk_sizes(self._phases[self._at]) if self._at >= 0 else None
-        return 4 + header_limit(self.config.cohort_size) + (sizes.stop - 1 if sizes else 0)
+        return 4 + response_header_limit(self.config) + (sizes.stop - 1 if sizes else 0)
 
     @property
     def faults(self) -> tuple[FaultProof, ...]:
@@ -308,7 +308,7 @@ class Aggregator:
             return self._receive(phase, data)
 
     def _receive(self, phase: Phase, data: Incoming) -> list[Envelope]:
-        limit = header_limit(self.config.cohort_size)
+        limit = response_header_limit(self.config)
         received = Received.of(data, limit)
         header = received.header
         asked = self._operators if phase.kind.of_operators else self.cohort
@@ -370,7 +370,7 @@ class Aggregator:
                 attestation=found.attestation,
                 sums=sums.astype(np.uint32, copy=False),
                 result_model=model_digest(average),
-            )
+            ).with_proofs(self._gathered.proofs.values())
             with self.timings("verify"):
                 self.verified = Auditor(claims=CLAIMS).verify(evidence)  # others decide what they accept
         except VerificationError as error:

@@ -36,6 +36,7 @@ class Gathered:
         statement, ballot: once the set is put to the vote.
         advertisements, openings, signatures: as they were taken, by id.
         commitment_hashes: who has shown which.
+        proofs: norm proofs, by id, where a norm is bounded.
     """
 
     session: Session | None = None
@@ -45,6 +46,7 @@ class Gathered:
     openings: dict[str, Opening] = field(default_factory=dict)
     signatures: dict[str, Signature] = field(default_factory=dict)
     commitment_hashes: dict[bytes, str] = field(default_factory=dict)
+    proofs: dict[str, bytes] = field(default_factory=dict)
 
 
 class Asking:

@@ -27,7 +27,7 @@ from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
 from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.evidence import RECORD_VERSION, Evidence, RoundRecord
+from secure_agg.protocol.evidence import RECORD_VERSION, BoundedRecord, Evidence, RoundRecord
 from secure_agg.protocol.fault import TWO_ADVERTISEMENTS, FaultProof
 from secure_agg.protocol.identity import check_public_key, in_id_order, verify_signature
 from secure_agg.protocol.messages import (
@@ -45,6 +45,9 @@ from secure_agg.protocol.messages import (
     header_limit,
     read,
 )
+from secure_agg.protocol.norm.checks import check_proof, check_total
+from secure_agg.protocol.norm.claim import NormClaim
+from secure_agg.protocol.norm.wire import SketchedOpening
 from secure_agg.protocol.session import Participants
 from secure_agg.roles.participants import check_participants
 from secure_agg.roles.trust import Trust
@@ -64,12 +67,15 @@ class Verified:
             ``log``, ``witnesses``; empty where the evidence was checked in itself only.
         average: the weighted mean that the evidence proves.
         commitments: of the participants, encoded, by id.
+        proofs: how many norm proofs were checked here: those of all participants, or fewer where the others were not at
+            hand, which the aggregator has checked before. 0 where no norm is bounded.
     """
 
     record: RoundRecord
     pinned: frozenset[str]
     average: Arrays
     commitments: Mapping[str, bytes]
+    proofs: int = 0
 
     def __repr__(self) -> str:
         record = self.record
@@ -82,6 +88,20 @@ class Verified:
     def finding(self) -> Finding:
         """What this proves, and what it does not; it follows the record's claim."""
         return finding_of(self.record.claim, pinned=bool(self.pinned))
+
+    @property
+    def norm(self) -> NormClaim | None:
+        """What the record says of norms; None where none is bounded."""
+        return NormClaim.of_record(self.record)
+
+    @property
+    def norm_text(self) -> str:
+        """What is known of the participants' norms, for people; empty where none is bounded."""
+        if self.norm is None:
+            return ""
+        seen, all_of = self.proofs, self.record.participants
+        checked = "all proofs were checked" if seen == all_of else f"{seen} of {all_of} proofs were seen and checked"
+        return f"{self.norm.text}; {checked}"
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
@@ -97,12 +117,14 @@ class CheckedSum:
 
 
 def check_sum(config: RoundConfig, participants: Participants, sums: Vector) -> CheckedSum:
-    """The aggregate check and the codec's: X ‖ T is the exact sum, in range, and decodes to weights and means in range.
+    """The aggregate check and the codec's: X ‖ T is the exact sum, in range, and decodes to weights and means in range;
+    and where a norm is bounded, that what was proved to be short is what was summed.
 
     Raises:
         VerificationError: it is not.
     """
-    values, randomness = sums[: config.layout.committed], sums[config.layout.committed :]
+    layout = config.layout
+    values, randomness = sums[: layout.committed], sums[layout.committed : layout.committed + layout.randomness]
     largest = backends.load(config.policy.backend).result(config.policy).largest
     try:
         total = aggregate.check(
@@ -110,6 +132,7 @@ def check_sum(config: RoundConfig, participants: Participants, sums: Vector) -> 
         )
     except AggregateError as error:
         raise VerificationError(str(error)) from error
+    check_total(participants.session, participants.sketches, sums)
     codec, n = FixedPoint.of(config), len(participants.commitments)
     average, weight_sum = codec.decode(values, n, config.shapes)
     return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(n, weight_sum))
@@ -203,6 +226,7 @@ class Auditor:
             checked = check_sum(config, participants, evidence.sums)
         else:
             checked = check_attested(config, participants, evidence.sums, evidence.attestation)
+        proofs = self._check_proofs(evidence, participants)
         average = checked.average
         if model_digest(average) != evidence.result_model:
             raise VerificationError("the result's digest is not that of the mean that the sums decode to")
@@ -229,9 +253,28 @@ class Auditor:
             previous_record=config.previous_record,
             evidence=evidence.digest(),
         )
+        if norm := NormClaim.of(config):
+            record = BoundedRecord.of(record, norm.bound, norm.factor)
         names = evidence.participants
         opened = {name: item.to_bytes() for name, item in zip(names, participants.commitments, strict=True)}
-        return Verified(record, pinned, average, opened)
+        return Verified(record, pinned, average, opened, proofs)
+
+    @staticmethod
+    def _check_proofs(evidence: Evidence, participants: Participants) -> int:
+        """The norm proofs that are at hand, each by the hash that its client has signed; returns how many."""
+        checked = 0
+        for opening, opened, sketch in zip(
+            participants.openings, participants.commitments, participants.sketches, strict=False
+        ):
+            proof = evidence.proofs.get(opening.proof) if isinstance(opening, SketchedOpening) else None
+            if proof is None:
+                continue
+            try:
+                check_proof(participants.session, opening, opened, sketch, proof)
+            except RemoteProtocolError as error:
+                raise VerificationError(f"{opening.name!r}: {error.args[0]}") from error
+            checked += 1
+        return checked
 
     def accepts(self, task: str) -> frozenset[str]:
         """The claims that results of a task may make.

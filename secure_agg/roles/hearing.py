@@ -21,19 +21,26 @@ from secure_agg.protocol.messages import (
     SignedAdvertisement,
     decode,
 )
+from secure_agg.protocol.norm.checks import check_opening, check_proof
+from secure_agg.protocol.norm.wire import BoundedInput, SketchedOpening, proof_digest
 from secure_agg.roles.asking import Gathered
 from secure_agg.roles.participants import check_advertisement, open_commitment
+from secure_agg.roles.stopwatch import Stopwatch
 
 
 class Hearing:
     """Takes answers whose form and signature have been checked. One that is refused leaves everything as it was."""
 
-    def __init__(self, config: RoundConfig, cohort: Roster, side: AggregatorSide, gathered: Gathered) -> None:
+    def __init__(
+        self, config: RoundConfig, cohort: Roster, side: AggregatorSide, gathered: Gathered, timings: Stopwatch
+    ) -> None:
         """
         Args:
             side: the backend's part of the aggregator.
             gathered: where answers go.
+            timings: given the seconds that norm proofs take.
         """
+        self._timings = timings
         self._config, self._cohort, self._side, self._gathered = config, cohort, side, gathered
 
     def take(self, phase: Phase, name: str, message: Message) -> Acceptance | None:
@@ -62,12 +69,25 @@ class Hearing:
         if session is None:
             raise LocalProtocolError("an input came before the participants were fixed", phase=phase.name)
         body = decode(HiddenInput, message.body, len(message.body), phase=phase.name, culprit=name)
-        open_commitment(session, name, body.commitment, body.nonce)
+        commitment = open_commitment(session, name, body.commitment, body.nonce)
         for other in self._gathered.openings.values():
             if other.commitment == body.commitment:
                 raise DuplicateMessage(f"{name!r} shows the commitment of {other.name!r} again", phase=phase.name)
-        self._side.take(phase.name, Said(name, body.backend, message, body.nonce))
-        self._gathered.openings[name] = Opening(name, body.commitment, body.nonce)
+        opening, part, proof = Opening(name, body.commitment, body.nonce), body.backend, b""
+        if self._config.policy.norm:
+            bounded = decode(BoundedInput, body.backend, len(body.backend), phase=phase.name, culprit=name)
+            part, proof = bounded.backend, bounded.proof
+            opening = SketchedOpening(
+                name, body.commitment, body.nonce, bounded.sketch, proof_digest(proof), bounded.signature
+            )
+            with self._timings("norm"):
+                sketch = check_opening(session, opening, phase=phase.name)
+                if sketch is not None:
+                    check_proof(session, opening, commitment, sketch, proof, phase=phase.name)
+        self._side.take(phase.name, Said(name, part, message, body.nonce))
+        self._gathered.openings[name] = opening
+        if proof:
+            self._gathered.proofs[name] = proof
         return Acceptance(name, session.commitment_hashes[name], message.header.bulk_digest)
 
     def _signature(self, phase: Phase, name: str, message: Message) -> None:

@@ -17,6 +17,7 @@ from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import CohortMember
 from secure_agg.protocol.identity import Roster, is_id_order
 from secure_agg.protocol.messages import ADVERTISE, Advertisement, Opening, Signature, SignedAdvertisement
+from secure_agg.protocol.norm.checks import check_opening
 from secure_agg.protocol.session import Participants, Session
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
@@ -121,12 +122,15 @@ def check_participants(
         raise TooFewClients(f"{len(names)} clients took part, {least} are needed")
     # Two equal commitments under different nonces pass as different hashes: only now it shows.
     commitments: dict[Commitment, str] = {}
+    sketches = []
     for opening in openings:
         opened = open_commitment(session, opening.name, opening.commitment, opening.nonce)
+        if (sketch := check_opening(session, opening)) is not None:
+            sketches.append(sketch)
         if commitments.setdefault(opened, opening.name) != opening.name:
             raise DuplicateMessage("two participants have the same commitment")
 
     statement = rule.statement(session, {opening.name: opening.commitment for opening in openings})
     rule.check_statement(session, statement)
     rule.check_quorum(session, statement, agreement)
-    return Participants(session, tuple(openings), tuple(commitments), rule.root(statement))
+    return Participants(session, tuple(openings), tuple(commitments), rule.root(statement), tuple(sketches))

@@ -1,9 +1,9 @@
 """A second implementation of the checks of docs/specification.md, written from that file alone.
 
-It shares nothing with the product: no module of `mpc`, `zk` or `secure_agg` is imported, records are checked against
-the tables below after a generic MessagePack decoding, trees are hashed recursively, and the commitment is evaluated
-point by point instead of by a transform. `verify` and `verify_receipt` are the entries; everything that they refuse is
-a `ValueError`.
+Section 16 is in ``independent_norm``. It shares nothing with the product: no module of `mpc`, `zk` or `secure_agg` is
+imported, records are checked against the tables below after a generic MessagePack decoding, trees are hashed
+recursively, and the commitment is evaluated point by point instead of by a transform. `verify` and `verify_receipt` are
+the entries; everything that they refuse is a `ValueError`.
 
 Section numbers are those of the specification.
 """
@@ -19,6 +19,7 @@ from itertools import pairwise
 from math import floor, inf, prod
 from typing import Any
 
+import conformance.independent_norm as norm
 import msgspec
 import numpy as np
 from cryptography.exceptions import InvalidSignature
@@ -113,6 +114,14 @@ RECORDS: dict[str, dict[str, Any]] = {
     "Signature": {"name": "str", "signature": "bin64"},
     "CohortMember": {"name": "str", "public": "bin32"},
     "Opening": {"name": "str", "commitment": "bin", "nonce": "bin"},
+    "SketchedOpening": {
+        "name": "str",
+        "commitment": "bin",
+        "nonce": "bin",
+        "sketch": "bin",
+        "proof": "bin32",
+        "signature": "bin64",
+    },
     "ChannelKey": {"name": "str", "identity": "bin32", "channel": "bin32", "signature": "bin64"},
     "AggregatorSet": {"members": ["ChannelKey"]},
     "OpenedShares": {"parties": ["int"], "nonces": "bin"},
@@ -151,6 +160,9 @@ RECORDS: dict[str, dict[str, Any]] = {
         "evidence": "bin32",
     },
 }
+# Of rounds with a norm bound.
+RECORDS["BoundedEvidence"] = RECORDS["Evidence"] | {"openings": ["SketchedOpening"]}
+RECORDS["BoundedRecord"] = RECORDS["RoundRecord"] | {"norm_bound": "float", "norm_factor": "int"}
 
 
 def typed(kind: Any, value: Any, where: str) -> Any:
@@ -315,6 +327,11 @@ OPTIONS = {
     },
 }
 """The backends this verifier knows, each with its options and their least and largest values."""
+NORM_OPTIONS = {"norm_excess": (0, 1), "norm_outside": (0, 8), "norm_steps": (1, 2**32 - 1)}
+BOUNDING = ("masking", "plain")
+"""Backends that have those, too."""
+SLACKS = {160: 174, 192: 186, 224: 199, 256: 216, 288: 237, 320: 265, 352: 300, 384: 350, 416: 423, 448: 549, 480: 850}
+"""By bits, in hundredths."""
 
 
 def check_config(config: dict[str, Any]) -> None:
@@ -365,6 +382,40 @@ def check_limits(config: dict[str, Any]) -> None:
     require(drawn in (0, config["cohort_size"]), "another cohort_size than the policy draws")
     require(len(config["setup"]) in (0, 32), "the digest of the setup has a wrong length")
     require(rank(config) in (3, 4), "no commitment rank is enough")
+    if option(policy, "norm_steps", 0):
+        require(policy["bits"] >= 3, "too few bits for a norm bound")
+        norm_bound(config, config["weight_limit"])
+        norm_bound(config, policy["max_weight"] if scale else 1)
+    else:
+        require(all(item["name"] not in NORM_OPTIONS for item in policy["options"]), "options of no norm bound")
+
+
+def norm_bound(config: dict[str, Any], limit: int) -> norm.Bound:
+    """Of section 16, for a weight limit."""
+    policy = config["policy"]
+    least = least_weight({"policy": policy, "weight_limit": limit})
+    steps, bits = option(policy, "norm_steps", 0), int(policy["bits"]) - 1
+    return norm.Bound(int(policy["max_clients"]), steps, limit, least, bits, limbs(policy), counts(policy))
+
+
+def norm_factor(config: dict[str, Any]) -> int:
+    bound = norm_bound(config, config["weight_limit"])
+    slack = next((value for bits, value in SLACKS.items() if 128 + config["policy"]["max_corrupt"] <= bits), 0)
+    return -(-slack * (13 + bound.alpha + 12) * 2**bound.kappa // (16 * bound.B))
+
+
+def sketched(config: dict[str, Any]) -> int:
+    """Coordinates of s'; 0 where no norm is bounded."""
+    if not option(config["policy"], "norm_steps", 0):
+        return 0
+    return norm_bound(config, config["weight_limit"]).J * N
+
+
+def covered(config: dict[str, Any]) -> int:
+    """Values whose norm is bounded: all but those of the last arrays."""
+    shapes = config["shapes"]
+    inside = max(0, len(shapes) - option(config["policy"], "norm_outside", 0))
+    return sum(prod(shape) for shape in shapes[:inside])
 
 
 def check_backend(config: dict[str, Any]) -> None:
@@ -372,7 +423,8 @@ def check_backend(config: dict[str, Any]) -> None:
     policy = config["policy"]
     require(policy["backend"] in OPTIONS, "unknown backend")
     for option in policy["options"]:
-        least, most = OPTIONS[policy["backend"]].get(option["name"], (0, -1))
+        known = OPTIONS[policy["backend"]] | (NORM_OPTIONS if policy["backend"] in BOUNDING else {})
+        least, most = known.get(option["name"], (0, -1))
         require(least <= option["value"] <= most, "an option is unknown or out of range")
     if policy["backend"] not in SHARING:
         require(config["setup"] == b"", "these backends have no setup")
@@ -778,6 +830,17 @@ def check_part(policy: dict[str, Any], part: bytes) -> None:
         require(part == b"", "a backend part in a plain round")
 
 
+def read_evidence(header: bytes) -> dict[str, Any]:
+    """Openings are longer where a norm is bounded, which the configuration in the same record says."""
+    try:
+        plain = msgspec.msgpack.decode(header)
+        config = decode("RoundConfig", plain[1], 2**20)
+    except (msgspec.MsgspecError, TypeError, LookupError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"no evidence: {error}") from None
+    bounded = option(config["policy"], "norm_steps", 0) != 0
+    return decode("BoundedEvidence" if bounded else "Evidence", header, 2**30)
+
+
 def check_signers(signatures: list[dict[str, Any]], keys: dict[str, bytes], signed: bytes, needed: int) -> None:
     """In order, known, right, and as many as needed."""
     check_order((item["name"] for item in signatures), "signers")
@@ -792,16 +855,19 @@ def verify(
     pins: dict[str, Any] | None = None,
     beacon: bytes | None = None,
     claims: Collection[str] | None = None,
+    proofs: Collection[bytes] = (),
 ) -> dict[str, Any]:
     """Check evidence in itself and, with `pins` (see `read_trust`), against what the verifier has pinned.
 
-    `claims` are those that it accepts; by default what is pinned for the task, without pins sums only.
+    `claims` are those that it accepts; by default what is pinned for the task, without pins sums only. `proofs` are
+    norm proofs that are at hand.
 
     Returns:
-        The fields of the record that is proved, its `encoding`, and `average`, the elements of all arrays in a row.
+        The fields of the record that is proved, its `encoding`, `average`, the elements of all arrays in a row, and
+        `proofs`, how many norm proofs were checked.
     """
     header_bytes, bulk = unpack(evidence)
-    header = decode("Evidence", header_bytes, 2**30)
+    header = read_evidence(header_bytes)
     require(header["version"] == 2, "another version of evidence")
     config = decode("RoundConfig", header["config"], 2**20)
     check_config(config)
@@ -887,9 +953,9 @@ def verify(
     # 6
     size = sum(prod(shape) for shape in config["shapes"])
     count, randomness = size + limbs(policy) + counts(policy), (k + 2) * N
-    require(len(bulk) == 4 * (count + randomness), "the sums have a wrong length")
+    require(len(bulk) == 4 * (count + randomness + sketched(config)), "the sums have a wrong length")
     sums = np.frombuffer(bulk, "<u4").astype(np.int64)
-    x, t = sums[:count], sums[count:]
+    x, t, t_of_sketch = np.split(sums, [count, count + randomness])
     commitment_sum = encode_elements(total)
     added = kept(policy, clients)
     require(int(x.max()) <= added * largest(policy), "a sum is out of range")
@@ -902,6 +968,31 @@ def verify(
         require(int(t.max()) <= clients * (2 ** mask_bits(policy) - 1), "a sum of the randomness is out of range")
         require(commit(pack(x, policy), t, k) == commitment_sum, "the sums do not open the sum of the commitments")
         require(header["attestation"] == [], "a part that this backend has not")
+
+    # 16
+    checked = 0
+    if sketched(config):
+        bound, at_hand = norm_bound(config, config["weight_limit"]), {sha(proof): proof for proof in proofs}
+        for item in header["openings"]:
+            name, sketch = item["name"], item["sketch"]
+            require(len(sketch) == 4 * ((bound.rho + 1) * N + bound.L + bound.e), "a sketch of another length")
+            signed = frame("sketch", session, name.encode(), sketch, item["proof"])
+            check_signature(cohort[name], item["signature"], signed, f"sketch of {name}")
+            statement = norm.Statement(context, session, name, item["commitment"], sketch, bound)
+            norm.parse_elements(sketch)
+            if item["proof"] in at_hand:
+                norm.verify(statement, at_hand[item["proof"]])
+                checked += 1
+        inside = covered(config)
+        norm.check_sum(
+            bound,
+            session,
+            [item["sketch"] for item in header["openings"]],
+            x[:inside].tolist(),
+            half(policy),
+            x[size:].tolist(),
+            t_of_sketch.tolist(),
+        )
 
     # 8
     means, weight, (lowered, raised), error = decode_sum(x, added, config)
@@ -931,9 +1022,14 @@ def verify(
         "previous_record": config["previous_record"],
         "evidence": sha(evidence),
     }
-    encoding = encode("RoundRecord", record)
+    kind = "RoundRecord"
+    if sketched(config):
+        kind = "BoundedRecord"
+        record["norm_bound"] = option(policy, "norm_steps", 0) * (policy["clip"] / half(policy))
+        record["norm_factor"] = norm_factor(config)
+    encoding = encode(kind, record)
     require(len(encoding) <= 65536, "the record is too long")
-    return {**record, "encoding": encoding, "average": means}
+    return {**record, "encoding": encoding, "average": means, "proofs": checked}
 
 
 # ---------------------------------------------------------------------------------------------- 12. Ledger

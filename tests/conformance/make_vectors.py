@@ -1,4 +1,4 @@
-"""Makes docs/vectors/: two small rounds with fixed identities and secrets, and intermediate values for implementers.
+"""Makes docs/vectors/: three small rounds with fixed identities and secrets, and intermediate values for implementers.
 And, by ``norm_vectors``, those of norm proofs, which lie beside the tests.
 
 ``make vectors`` writes the files anew. They only change when the protocol does.
@@ -21,7 +21,7 @@ from support.federation import bulk_of, channel, header_of, identity
 from mpc import shamir
 from mpc.framing import frame
 from mpc.keystream import KeyStream, derive_key
-from mpc.ring import to_bytes
+from mpc.ring import P, from_bytes, to_bytes
 from secure_agg.backends.additive import rules, wire
 from secure_agg.backends.contract import commitment_hash
 from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
@@ -33,6 +33,7 @@ from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import Envelope
+from secure_agg.protocol.norm.wire import SketchedOpening, signed_sketch
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor, Verified, verify
 from secure_agg.roles.client.client import Client
@@ -54,6 +55,11 @@ SHARED_TRUST: Final = "additive.trust.json"
 SHARED_LETTER: Final = "additive.letter"
 SHARED_FAULT: Final = "additive.fault"
 SHARED_VECTORS: Final = "additive.json"
+
+BOUNDED_EVIDENCE: Final = "bounded.evidence"
+BOUNDED_TRUST: Final = "bounded.trust.json"
+BOUNDED_PROOF: Final = "bounded.proof"
+BOUNDED_VECTORS: Final = "bounded.json"
 
 AGGREGATORS: Final = ("aggregator-1", "aggregator-2", "aggregator-3")
 NAMES: Final = ("alice", "bob", "Zoë")  # in order: "Zoë" comes first
@@ -242,6 +248,61 @@ def shared_vectors(made: SharedRound) -> dict[str, Any]:
     }
 
 
+def play_bounded() -> Round:
+    """A round with a norm bound, which Alice's update is above; the same bytes every time."""
+    policy = Policy.default(3, bits=12, clip=4.0, max_weight=1000, norm_bound=1.5)
+    roster = Roster({name: identity(name).public for name in NAMES})
+    operator = identity("aggregator")
+    trust = Trust({"vectors": TaskTrust(roster, policy)}, Roster({operator.name: operator.public}))
+    config = RoundConfig.create(
+        task="vectors", round=5, policy=policy, cohort=roster, shapes=((2, 2), (3,)), operators=trust.operators
+    )
+    clients = {name: Client(identity(name), trust, entropy=constant(name)) for name in NAMES}
+    updates = {name: [np.full((2, 2), 1 - i / 2), np.arange(3.0) / (i + 1)] for i, name in enumerate(NAMES)}
+    evidence = LocalRound(Aggregator(operator, config, roster), clients, updates, WEIGHTS).run()
+    receipt = play().receipt  # of another round: this one is in no log
+    return Round(evidence, trust, verify(evidence, trust), receipt)
+
+
+def bounded_vectors(made: Round) -> dict[str, Any]:
+    """The round's values, and rounds that are refused: the same with some bytes written over."""
+    evidence, record, config = made.evidence, made.verified.record, made.evidence.config
+    data, bound, layout = evidence.to_bytes(), made.evidence.config.norm_bound, made.evidence.config.layout
+    first = evidence.openings[0]
+    if bound is None or not isinstance(first, SketchedOpening):
+        raise AssertionError("the round has a norm bound")
+    sketch, signature = data.index(first.sketch), data.index(first.signature)
+    shifted = to_bytes((from_bytes(first.sketch) + 1) % P)
+    signed = identity(first.name).sign(signed_sketch(record.session, first.name, shifted, first.proof))
+    randomness = len(data) - 4 * layout.sketch
+    one_more = (int.from_bytes(data[randomness : randomness + 4], "little") + 1).to_bytes(4, "little")
+    spoiled = {
+        "a sketch that its client has not signed": [[sketch, shifted.hex()]],
+        "a sketch that its client has signed, and that is not of the sum": [
+            [sketch, shifted.hex()],
+            [signature, signed.hex()],
+        ],
+        "another proof's hash": [[data.index(first.proof), evidence.proof_hashes[1].hex()]],
+        "a signature of another client's": [[signature, evidence.openings[1].signature.hex()]],  # type: ignore[attr-defined]
+        "a sum of s' that is not of the sketches": [[randomness, one_more.hex()]],
+    }
+    return {
+        "evidence": BOUNDED_EVIDENCE,
+        "trust": BOUNDED_TRUST,
+        "sha256": sha(data),
+        "ctx": config.context.hex(),
+        "sid": record.session.hex(),
+        "bound": bound.to_bytes().hex(),
+        "covered": layout.bounded,
+        "coordinates_of_s'": layout.sketch,
+        "sketch_sha256": {item.name: sha(item.sketch) for item in evidence.openings},  # type: ignore[attr-defined]
+        "proofs": {item.name: item.proof.hex() for item in evidence.openings},  # type: ignore[attr-defined]
+        "proof": {"client": first.name, "file": BOUNDED_PROOF},
+        "record": record.to_bytes().hex(),
+        "refused": spoiled,
+    }
+
+
 def coordinates(length: int, factor: int) -> list[int]:
     """Coordinates that a formula gives: i · factor mod 65536."""
     return [i * factor % 65536 for i in range(length)]
@@ -371,6 +432,11 @@ def main() -> None:
     (DIRECTORY / SHARED_LETTER).write_bytes(shared.letters[1])
     (DIRECTORY / SHARED_FAULT).write_bytes(shared.fault.to_bytes())
     (DIRECTORY / SHARED_VECTORS).write_text(to_json(shared_vectors(shared)), "utf-8")
+    bounded = play_bounded()
+    (DIRECTORY / BOUNDED_EVIDENCE).write_bytes(bounded.evidence.to_bytes())
+    (DIRECTORY / BOUNDED_TRUST).write_text(bounded.trust.to_json(), "utf-8")
+    (DIRECTORY / BOUNDED_PROOF).write_bytes(bounded.evidence.proofs[bounded.evidence.proof_hashes[0]])
+    (DIRECTORY / BOUNDED_VECTORS).write_text(to_json(bounded_vectors(bounded)), "utf-8")
     norm_vectors.write()
 
 

@@ -37,12 +37,15 @@ class Case(NamedTuple):
     backend: str
     options: Mapping[str, int] = {}
     clients: int = 5
+    norm_bound: float | None = None
 
 
 CASES = {
     "masking": Case("masking"),
     "sparse masking": Case("masking", {"complete_up_to": 0}, 40),
     "plain": Case("plain"),
+    "masking, bounded": Case("masking", norm_bound=3.0),
+    "bfv, bounded": Case("bfv", norm_bound=3.0),
     "bfv": Case("bfv"),
     "ckks": Case("ckks"),
     "paillier": Case("paillier", {"modulus_bits": 2048}),
@@ -55,7 +58,8 @@ CASES = {
 
 def federation(name: str) -> Federation:
     case = CASES[name]
-    return Federation(case.clients, backend=case.backend, options=case.options)
+    changes = {} if case.norm_bound is None else {"norm_bound": case.norm_bound}
+    return Federation(case.clients, backend=case.backend, options=case.options, policy_changes=changes)
 
 
 def never() -> NoReturn:

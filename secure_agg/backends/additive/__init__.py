@@ -61,6 +61,7 @@ class AdditiveBackend(SharedBackend):
 
     def check_policy(self, policy: Policy) -> None:
         """The threshold is at most the number of aggregators."""
+        super().check_policy(policy)
         rules.scheme(policy)
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:

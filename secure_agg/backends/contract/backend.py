@@ -17,10 +17,10 @@ from secure_agg.backends.contract.aggregator import AggregatorSide
 from secure_agg.backends.contract.client import ClientSide, Once
 from secure_agg.backends.contract.commitments import open_commitment
 from secure_agg.backends.contract.operators import Opener, OperatorSide
-from secure_agg.backends.contract.options import OptionRule, check_options
+from secure_agg.backends.contract.options import NORM_RULES, OptionRule, check_options
 from secure_agg.backends.contract.phases import Phase
 from secure_agg.backends.contract.setup import AggregatorSet, read_setup
-from secure_agg.errors import BadKey, MalformedMessage, PolicyViolation, VerificationError
+from secure_agg.errors import BadKey, ConfigError, MalformedMessage, PolicyViolation, VerificationError
 from secure_agg.protocol.agreement import Agreement, SignedByOperators
 from secure_agg.protocol.certificate import KeyCertificate, read_certificate, setup_digest
 from secure_agg.protocol.claims import SUM
@@ -94,12 +94,14 @@ class Backend(Habits):
         trust: who must be trusted with what.
         options: settings of its own.
         agreement: which set is summed, and who signs it.
+        unbounded: why rounds of this backend can have no norm bound; empty where they can.
     """
 
     name: ClassVar[str]
     trust: ClassVar[TrustStatement]
     options: ClassVar[tuple[OptionRule, ...]] = ()
     agreement: ClassVar[Agreement] = Agreement()
+    unbounded: ClassVar[str] = ""
 
     # --- what has to be said --------------------------------------------------------------------------------
 
@@ -125,13 +127,15 @@ class Backend(Habits):
     # --- what may be said otherwise -------------------------------------------------------------------------
 
     def check_policy(self, policy: Policy) -> None:
-        """Refuse settings that this backend can't serve: options that it has not declared, or out of their range; and
-        whatever a backend adds to that.
+        """Refuse settings that this backend can't serve: options that it has not declared, or out of their range; a
+        norm bound where it can have none; and whatever a backend adds to that.
 
         Raises:
             ConfigError: as it says.
         """
-        check_options(policy, self.options)
+        if policy.norm and self.unbounded:
+            raise ConfigError(f"backend {self.name!r} can't bound norms: {self.unbounded}")
+        check_options(policy, (*self.options, *(() if self.unbounded else NORM_RULES)))
 
     def usual_bits(self, clients: int) -> int:
         """Bits per value for sums over so many clients where a policy's maker names none: as many as make nothing
@@ -282,6 +286,9 @@ class SharedBackend(Backend):
     """
 
     agreement = SignedByOperators()
+    unbounded = (
+        "its clients speak once, so what their vectors are sketched with could be known before they are committed to"
+    )
 
     @property
     def shares(self) -> SharedBackend:

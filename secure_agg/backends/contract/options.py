@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from secure_agg.errors import ConfigError
-from secure_agg.protocol.config import Policy
+from secure_agg.protocol.config import MAX_OPTION, Policy
+from secure_agg.protocol.config.norm import MAX_OUTSIDE, NORM_EXCESS, NORM_OUTSIDE, NORM_STEPS
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,16 @@ class OptionRule:
         usual = self.usual if self.default is None else str(self.default)
         meanings = "".join(f"; {value}: {meaning}" for value, meaning in self.meanings.items())
         return f"{self.help}: {self.low} to {self.high}{multiple}; by default {usual}{meanings}"
+
+
+NORM_RULES: Final = (
+    OptionRule(
+        NORM_EXCESS, 0, 1, "what clients do with longer updates", default=0, meanings={0: "scale them", 1: "stay out"}
+    ),
+    OptionRule(NORM_OUTSIDE, 0, MAX_OUTSIDE, "how many of the last arrays are not bounded", default=0),
+    OptionRule(NORM_STEPS, 1, MAX_OPTION, "the norm bound, in steps of the grid", usual="none"),
+)
+"""Options of a norm bound, of every backend that bounds norms: see ``Policy.default``, which makes them."""
 
 
 def check_options(policy: Policy, declared: Sequence[OptionRule]) -> None:

@@ -56,10 +56,12 @@ class CryptenBackend(SharedBackend):
         judges=True,
     )
     agreement = rules.SignedByParties()
+    unbounded = "its parties check norms on the shares themselves, by its options function and norm_bound_milli"
     options = rules.OPTIONS
 
     def check_policy(self, policy: Policy) -> None:
         """Each function has settings of its own."""
+        super().check_policy(policy)
         rules.check(policy)
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:

@@ -2,7 +2,8 @@
 
 A coordinate of s has b_s bits (``zk.parameters``). Where values have fewer, b, it is cut into pieces of b bits: the
 vector goes on with the lowest b bits of each, then with the next, until all are there. Sums of pieces are put together
-as the pieces were cut, and no piece of a sum is wider than a sum of values.
+as the pieces were cut, and no piece of a sum is wider than a sum of values. Where a norm is bounded s' comes last, as
+it is: its 2 bits are less than a value's.
 """
 
 from __future__ import annotations
@@ -21,30 +22,33 @@ def pieces(policy: Policy) -> int:
 
 def length(config: RoundConfig) -> int:
     """Coordinates that are encrypted."""
-    return config.layout.committed + pieces(config.policy) * config.layout.randomness
+    layout = config.layout
+    return layout.committed + pieces(config.policy) * layout.randomness + layout.sketch
 
 
 def split(config: RoundConfig, vector: Vector) -> Vector:
-    """x ‖ s as it is encrypted."""
-    count, bits, committed = pieces(config.policy), config.policy.bits, config.layout.committed
+    """x ‖ s ‖ s' as it is encrypted."""
+    layout, count, bits = config.layout, pieces(config.policy), config.policy.bits
     if count == 1:
         return vector
-    low, randomness = np.uint32((1 << bits) - 1), vector[committed:]
-    return np.concatenate([vector[:committed], *((randomness >> np.uint32(bits * i)) & low for i in range(count))])
+    values, randomness, sketch = np.split(vector, [layout.committed, layout.committed + layout.randomness])
+    low = np.uint32((1 << bits) - 1)
+    return np.concatenate([values, *((randomness >> np.uint32(bits * i)) & low for i in range(count)), sketch])
 
 
 def join(config: RoundConfig, sums: Vector) -> Vector:
-    """The sum X ‖ T, from that of what was encrypted.
+    """The sum X ‖ T ‖ T', from that of what was encrypted.
 
     Raises:
         ValueError: it is the sum of none: a coordinate of T is not below p.
     """
-    count, bits, committed = pieces(config.policy), config.policy.bits, config.layout.committed
+    layout, count, bits = config.layout, pieces(config.policy), config.policy.bits
     if count == 1:
         return sums
-    total = np.zeros(config.layout.randomness, dtype=np.uint64)
-    for i, piece in enumerate(sums[committed:].reshape(count, -1)):
+    values, cut, sketch = np.split(sums, [layout.committed, layout.committed + count * layout.randomness])
+    total = np.zeros(layout.randomness, dtype=np.uint64)
+    for i, piece in enumerate(cut.reshape(count, -1)):
         total += piece.astype(np.uint64) << np.uint64(bits * i)
     if int(total.max()) >= P:
         raise ValueError("a sum of random coordinates is not below p")
-    return np.concatenate([sums[:committed], total.astype(np.uint32)])
+    return np.concatenate([values, total.astype(np.uint32), sketch])

@@ -69,6 +69,15 @@ def demo(
     poisoned: Annotated[
         bool, typer.Option("--poison", help="Let one client send poison, and compare what keeps it out unseen.")
     ] = False,
+    norm_bound: Annotated[
+        float | None,
+        typer.Option(
+            "--norm-bound",
+            metavar="B",
+            help="Bound every client's influence: its update has an L2 norm of at most B, or its weight's share of it, "
+            "and it proves that.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model over several hospitals in secure rounds, losing clients on the way, and compare.
@@ -84,6 +93,8 @@ def demo(
         raise ConfigError(f"there is no data set {dataset!r}: {', '.join(datasets.NAMES)}")
     if tampering and poisoned:
         raise ConfigError("--tamper and --poison are two demonstrations: choose one")
+    if norm_bound is not None and (tampering or poisoned):
+        raise ConfigError("--norm-bound is for the demonstration that trains, without --tamper or --poison")
     backend = backend or (poison.BACKEND if poisoned else USUAL)
     load_backend(backend)
     if poisoned and backend != poison.BACKEND:
@@ -103,7 +114,7 @@ def demo(
     elif tampering:
         _tampered(federation, backend, number, seed, folder, as_json)
     else:
-        _trained(federation, backend, number, seed, folder, as_json)
+        _trained(federation, backend, number, seed, folder, norm_bound, as_json)
 
 
 def _default_rounds(tampering: bool, poisoned: bool) -> int:
@@ -130,7 +141,13 @@ def _audit_command(folder: Path) -> str:
 
 
 def _trained(
-    federation: datasets.Federation, backend: str, rounds: int, seed: int, folder: Path, as_json: bool
+    federation: datasets.Federation,
+    backend: str,
+    rounds: int,
+    seed: int,
+    folder: Path,
+    norm_bound: float | None,
+    as_json: bool,
 ) -> None:
     training = experiment.training_for(federation.name, rounds, seed)
     with progress() as bar:
@@ -139,7 +156,7 @@ def _trained(
         def watch(name: str, done: int, accuracy: float) -> None:
             bar.update(lines[name], completed=done, note=f"accuracy {accuracy:.3f}")
 
-        found = experiment.run(federation, training, backend, folder / LEDGER_FILE, watch)
+        found = experiment.run(federation, training, backend, folder / LEDGER_FILE, watch, norm_bound=norm_bound)
     price = costs(found)
     chart.draw(found, price, backend, folder / CHART_FILE)
     paths = {

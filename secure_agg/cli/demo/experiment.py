@@ -142,16 +142,33 @@ def secure_average(
     updates: Mapping[str, Model],
     weights: Mapping[str, int],
     loss: Loss | None,
+    norm_bound: float | None = None,
 ) -> Result:
     """One secure round of the demo, appended to its ledger."""
     dropouts = {loss.client: loss.phase} if loss else {}
-    return aggregate(updates, weights=weights, backend=backend, ledger=ledger, dropouts=dropouts, clip=CLIP, task=task)
+    return aggregate(
+        updates,
+        weights=weights,
+        backend=backend,
+        ledger=ledger,
+        dropouts=dropouts,
+        clip=CLIP,
+        norm_bound=norm_bound,
+        task=task,
+    )
 
 
 def run(
-    federation: Federation, training: Training, backend: str, ledger: Path, watch: Watch | None = None
+    federation: Federation,
+    training: Training,
+    backend: str,
+    ledger: Path,
+    watch: Watch | None = None,
+    *,
+    norm_bound: float | None = None,
 ) -> Experiment:
-    """Train three times; every round of the secure training goes into ``ledger`` under the data set's name.
+    """Train three times; every round of the secure training goes into ``ledger`` under the data set's name, with this
+    bound of updates' norms if there is one.
 
     Raises:
         SecureAggError: a round was refused or aborted.
@@ -163,7 +180,7 @@ def run(
 
     def secure(number: int, updates: Mapping[str, Model], weights: Mapping[str, int]) -> list[npt.NDArray[np.float64]]:
         started = time.perf_counter()
-        result = secure_average(ledger, federation.name, backend, updates, weights, losses.get(number))
+        result = secure_average(ledger, federation.name, backend, updates, weights, losses.get(number), norm_bound)
         secured = time.perf_counter()
         reference = weighted_mean({name: updates[name] for name in result.participants}, weights)
         averaged = time.perf_counter()

@@ -74,6 +74,11 @@ def show_training(console: Console, found: Experiment, price: Costs, backend: st
 
     worst = max(found.rounds, key=lambda item: item.difference / item.bound)
     _heading(console, "Secure average against plain average of the same updates")
+    if scaled := sum(int(item.stats.get("scaled_clients", 0)) for item in found.rounds):
+        console.print(
+            f"{scaled} of the updates were longer than the norm bound and were scaled to it, which is most of what "
+            "follows"
+        )
     console.print(
         f"largest difference {worst.difference:.3g}, documented bound {worst.bound:.3g}: "
         f"{'within' if worst.difference <= worst.bound else 'ABOVE'} the bound in the worst of "

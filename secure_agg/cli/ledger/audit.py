@@ -180,6 +180,7 @@ def _document(found: AuditReport, *, pinned: bool) -> dict[str, Any]:
         "attested": found.attested,
         "pinned": in_order(found.pinned),
         "evidence_bytes": found.evidence_bytes,
+        "norm_proofs": found.norm_proofs,
         "witnesses": dict(found.witnesses),
     }
     return document | _findings(found, pinned)
@@ -212,6 +213,7 @@ def _show(console: Console, document: dict[str, Any], *, own: bool) -> None:
         "tasks": ", ".join(f"{name} ({count})" for name, count in document["tasks"].items()) or "none",
         "claims": ", ".join(f"{name} ({count})" for name, count in document["claims"].items()) or "none",
         "evidence_bytes": f"{document['evidence_bytes']:,} read",
+        **({"norm_proofs": f"{document['norm_proofs']:,} verified"} if document["norm_proofs"] else {}),
         "root": document["root"],
         "pinned": ", ".join(document["pinned"]) or "nothing",
     }

@@ -8,7 +8,14 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from secure_agg.cli.documents import finding_document, finding_fields, in_order, round_document, round_fields
+from secure_agg.cli.documents import (
+    finding_document,
+    finding_fields,
+    in_order,
+    norm_document,
+    round_document,
+    round_fields,
+)
 from secure_agg.cli.ledger.anchor import ContractOption, chain_fields, check_chain, require_both
 from secure_agg.cli.ledger.receipts import check_receipt, receipt_fields
 from secure_agg.cli.options import (
@@ -24,6 +31,7 @@ from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.cli.verify.fault import verify_fault
 from secure_agg.cli.verify.model import BaseOption, ExportOption, ModelOption, compare_model, export_mean, model_fields
 from secure_agg.errors import ConfigError
+from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.protocol.claims import ATTESTED, CONSISTENT, VERIFIED, Finding, finding_of
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.fault import MAX_FAULT, FaultProof
@@ -61,6 +69,14 @@ def verify_evidence(
     model: ModelOption = None,
     base: BaseOption = None,
     export: ExportOption = None,
+    proofs: Annotated[
+        Path | None,
+        typer.Option(
+            "--proofs",
+            metavar="DIR",
+            help="Where norm proofs are, as in a ledger's folder of evidence: by default the one that EVIDENCE is in.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that a round's result is the sum of what its participants committed to; or a proof of fault.
@@ -96,7 +112,7 @@ def verify_evidence(
         if pins is None and not without_trust:
             raise ConfigError(UNPINNED)
         return
-    bundle = Evidence.from_bytes(data)
+    bundle = _with_proofs(Evidence.from_bytes(data), proofs, evidence)
     verified = verify(bundle, pins, beacon=drawn, claims=accepted(accept_attested))
     found = check_receipt(verified.record, receipt, key, policy, pins) if receipt else None
     on_chain = check_chain(bundle, verified, pins, chain, contract) if chain and contract else None
@@ -104,6 +120,7 @@ def verify_evidence(
     recorded = found is not None or on_chain is not None
     finding = finding_of(verified.record.claim, pinned=pins is not None, recorded=recorded)
     document = round_document(verified.record, bundle) | finding_document(finding)
+    document["norm"] = norm_document(verified)
     document |= {"pinned": in_order(verified.pinned), "receipt": found, "chain": on_chain, "model": same}
     # A log's key and a contract's address are the verifier's own, too: what they hold was not made up just now.
     enough = pins is not None or recorded or without_trust
@@ -112,6 +129,7 @@ def verify_evidence(
     def show(console: Console) -> None:
         more = (receipt_fields(found) if found else {}) | (chain_fields(on_chain) if on_chain else {})
         more |= model_fields(same) if same else {}
+        more |= {"norms": verified.norm_text} if verified.norm else {}
         _show(console, finding, document, round_fields(verified.record, bundle), more)
         if found is None and pins is not None and pins.quorum is not None:
             console.print(
@@ -121,6 +139,16 @@ def verify_evidence(
     emit(document, as_json, show)
     if not enough:
         raise ConfigError(UNPINNED)
+
+
+def _with_proofs(evidence: Evidence, folder: Path | None, path: Path) -> Evidence:
+    """With the norm proofs that are there: in a folder that was named, or where the evidence lies in a ledger's."""
+    if not evidence.proof_hashes:
+        if folder is not None:
+            raise ConfigError("--proofs is for a round with a norm bound, which this is not")
+        return evidence
+    store = EvidenceStore(path.absolute().parent.parent if folder is None else folder)
+    return evidence.with_proofs(store.get(hashed) for hashed in evidence.proof_hashes if store.locate(hashed).exists())
 
 
 def _show(

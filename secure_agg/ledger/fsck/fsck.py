@@ -162,8 +162,8 @@ class _Fsck:
             elif digest not in tree.named and digest not in tree.unfinished:
                 self._findings.note(
                     str(path),
-                    "evidence that no record names: the append that stored it was cut short before it stored a record, "
-                    "or the record was lost",
+                    "evidence, or a norm proof, that no record names: the append that stored it was cut short before "
+                    "it stored a record, or the record was lost",
                     "if somebody holds a receipt for it, the record was lost: bring back a copy; else remove it or "
                     "append the round again",
                 )

@@ -122,13 +122,21 @@ class TreeCheck:
         except LedgerRefused as error:
             self._findings.damage(where, f"{error}", "no crash does this: whoever holds the log's key signed it")
         self._last[record.task] = record
-        self.named.add(record.evidence)
         try:
-            self._store.get(record.evidence)
+            for digest in self._files_of(record):
+                self.named.add(digest)
+                self._store.get(digest)
         except LedgerDamaged as error:
             self._findings.damage(
                 where, f"{error}", "bring the file back from a copy, or from any client or auditor that has it"
             )
+
+    def _files_of(self, record: RoundRecord) -> Iterator[bytes]:
+        """Digests of what the store holds of a round: its evidence, and the norm proofs that this names."""
+        yield record.evidence
+        if record.norm_bound:
+            with contextlib.suppress(VerificationError):
+                yield from Evidence.from_bytes(self._store.get(record.evidence)).proof_hashes
 
     def _mend(self, confirmed: bool, where: str, what: str, action: Callable[[], None]) -> None:
         """Repair what follows from a record, if a head says that the record is right."""
@@ -244,8 +252,8 @@ class TreeCheck:
                 )
             reached = max(reached, size)
             for (data,) in self._db.rows("SELECT record FROM leaves WHERE idx >= ? AND idx < ?", newest, size):
-                with contextlib.suppress(VerificationError, TypeError):
-                    self.unfinished.add(RoundRecord.from_bytes(data).evidence)
+                with contextlib.suppress(VerificationError, TypeError, LedgerDamaged):
+                    self.unfinished.update(self._files_of(RoundRecord.from_bytes(data)))
         return reached
 
     def _check_surplus(self, size: int) -> None:

@@ -20,6 +20,7 @@ from secure_agg.files import sync, whole
 from secure_agg.ledger.chain import read_record
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.tables import Leaf, Tables
+from secure_agg.protocol.evidence import Evidence
 from secure_agg.tlog.head import SignedHead
 from secure_agg.tlog.note import MAX_NOTE, Note, VerifierKey
 from secure_agg.tlog.tiles import CHECKPOINT, HEIGHT, MAX_ENTRY, WIDTH, Tile, encode_bundle, tiles
@@ -220,11 +221,14 @@ def _copy_evidence(
     if since and not target.locate(read_record(_leaf(database, since - 1)).evidence).exists():
         since = 0  # the last export was without evidence
     for index in range(since, size):
-        digest = read_record(_leaf(database, index)).evidence
+        record = read_record(_leaf(database, index))
+        digest = record.evidence
         if not target.locate(digest).exists():
             data = source.get(digest)
-            target.put(data)
-            files.files += 1
-            files.bytes += len(data)
+            named = Evidence.from_bytes(data).proof_hashes if record.norm_bound else ()
+            for content in (*map(source.get, named), data):  # whoever finds the evidence finds its norm proofs
+                target.put(content)
+                files.files += 1
+                files.bytes += len(content)
         if progress is not None:
             progress(index + 1, size)

@@ -246,6 +246,8 @@ class Coordinator:
                 config.round, task, finding_of(verified.record.claim, pinned=True).word, len(evidence.participants),
                 config.cohort_size, receipt.index,
             )  # fmt: skip
+            if verified.norm_text:
+                _log.info("round %d of %r: %s", config.round, config.task, verified.norm_text)
             self._names[task] = (verified.record, attempt.names)
             try:
                 self.aborts.keep(aggregator.faults)

@@ -27,6 +27,7 @@ from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.training import MetricNames
 from secure_agg.protocol.identity import in_id_order
 from secure_agg.protocol.messages import ADVERTISE, RESULT, Envelope, Received, decode, header_limit, peek
+from secure_agg.protocol.norm.wire import response_header_limit
 from secure_agg.protocol.refusal import refusing
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.driver import Answer, Finished, drive, finished
@@ -263,7 +264,7 @@ class Attempt:
 
     def _parse(self, name: str, parcel: Parcel, *, joins: bool) -> Answer:
         """What a node's payload holds: a message of its own, and letters to operators with the first one."""
-        limit = header_limit(self.aggregator.config.cohort_size)
+        limit = response_header_limit(self.aggregator.config)
         if joins:
             response, names, *letters = parcel.expect(parcels.JOINED, 2, parcels.MAX_PARTS)
         else:

@@ -22,6 +22,9 @@ from secure_agg.protocol.messages import ADVERTISE, Wire
 
 _log = logging.getLogger("secure_agg.plugins")
 
+OUTSIDE: Final = 2
+"""The last arrays of a round that trains, marks and metrics, which no norm bound is of."""
+
 EVALUATION: Final = "-evaluation"
 """Ends the id of the task whose rounds sum metrics only, beside the task that trains."""
 
@@ -90,6 +93,11 @@ def tell_losses(node: str, config: RoundConfig, encoded: Encoded | None) -> None
     values = sum(math.prod(shape) for shape in config.shapes[:-1])
     if text := Clipping.of([encoded]).text(config.policy.clip, values):
         _log.warning("%s: %s", node, text)
+    if encoded.scale < 1:
+        _log.warning(
+            "%s: the update's norm is above its share of %.6g, the round's bound: it counts %.3g times itself",
+            node, config.policy.norm_limit, encoded.scale,
+        )  # fmt: skip
     if encoded.given != encoded.weight:
         _log.warning("%s: a weight of %d counts as %d in this round", node, encoded.given, encoded.weight)
 

@@ -1,6 +1,7 @@
 """What a round is.
 
 * ``policy``: what everybody pins of a task. ``round_config``: one attempt at one round; its digest binds everything.
+* ``norm``: a norm bound, as options of a policy.
 * ``settings``: limits of both, and how what a caller gives becomes one of them.
 """
 
@@ -8,6 +9,7 @@ from secure_agg.protocol.config.policy import Option, Policy
 from secure_agg.protocol.config.round_config import PROTOCOL_VERSION, Layout, RoundConfig
 from secure_agg.protocol.config.settings import (
     MAX_BITS,
+    MAX_OPTION,
     MAX_PARAMETERS,
     MAX_WEIGHT,
     NO_DIGEST,
@@ -17,6 +19,7 @@ from secure_agg.protocol.config.settings import (
 
 __all__ = [
     "MAX_BITS",
+    "MAX_OPTION",
     "MAX_PARAMETERS",
     "MAX_WEIGHT",
     "NO_DIGEST",

@@ -9,6 +9,7 @@ from mpc import graph
 from mpc.digits import Digits
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
+from secure_agg.protocol.config import norm as norms
 from secure_agg.protocol.config.settings import (
     MAX_BITS,
     MAX_CLIENTS,
@@ -28,11 +29,12 @@ from secure_agg.protocol.habits import USUAL, habits
 from secure_agg.protocol.identity import check_id
 from secure_agg.protocol.messages import Wire
 from zk import parameters
+from zk.norm.bound import NormBound
 
 
 @checked_class
 class Option(Wire, frozen=True):
-    """A backend's own setting."""
+    """A setting that not all policies have: a backend's own, or of a norm bound."""
 
     name: str
     value: int
@@ -62,7 +64,7 @@ class Policy(Wire, frozen=True, kw_only=True):
 
     Attributes:
         backend: name of the way of hiding.
-        options: the backend's settings, in name order.
+        options: the backend's settings, and those of a norm bound, in name order.
         clip: c; values are clipped to [−c, c].
         bits: b, bits per value, 2 to 24.
         commit_packed: whether several values are committed to as one element, as many as leave sums short enough:
@@ -145,6 +147,21 @@ class Policy(Wire, frozen=True, kw_only=True):
             )
         if self.cohort_size and not self.min_advertised <= self.cohort_size <= self.max_clients:
             raise ConfigError(f"cohort_size {self.cohort_size} is outside [{self.min_advertised}, {self.max_clients}]")
+        self._check_norm()
+
+    def _check_norm(self) -> None:
+        """Refuse a norm bound under which some round of the task could not be."""
+        rule = self.norm
+        if rule is None:
+            spare = [option.name for option in self.options if option.name in norms.NORM_OPTIONS]
+            if spare:
+                raise ConfigError(f"{spare[0]} goes with {norms.NORM_STEPS}: without it no norm is bounded")
+            return
+        within(norms.NORM_EXCESS, self.option(norms.NORM_EXCESS, 0), 0, len(norms.EXCESSES) - 1)
+        within(norms.NORM_OUTSIDE, rule.outside, 0, norms.MAX_OUTSIDE)
+        # A weight limit that follows from weights has to be one that a bound takes; one that is named is looked at
+        # when a round is configured.
+        self.norm_bound(self.max_weight if self.weight_scale else 1)
 
     @staticmethod
     def default(
@@ -165,6 +182,9 @@ class Policy(Wire, frozen=True, kw_only=True):
         cohort_size: int = 0,
         corruption_rate: float | None = None,
         max_parameters: int = 1 << 30,
+        norm_bound: float | None = None,
+        norm_excess: str = norms.SCALE,
+        norm_outside: int = 0,
     ) -> Policy:
         """The policy for a roster of ``clients`` members, thresholds by the protocol's defaults.
 
@@ -180,6 +200,12 @@ class Policy(Wire, frozen=True, kw_only=True):
             corruption_rate: share of the roster that may be corrupt; only for a drawn cohort, where f is
                 then the most corrupt members that it holds except with probability 2^-40. For a whole
                 roster f = floor((u_min − 1)/3).
+            norm_bound: B: every update's L2 norm, after clipping, is at most B · weight / weight limit before it is
+                multiplied with anything, which the client proves; its share of the mean is then within the share of its
+                weight. None bounds nothing.
+            norm_excess: what an honest client does whose update is longer: ``scale`` makes it as long as it may be,
+                ``refuse`` keeps it out of the round.
+            norm_outside: how many of the last arrays are not bounded.
 
         Raises:
             ConfigError: a setting is out of range, or u_min > 3f can't hold.
@@ -209,6 +235,19 @@ class Policy(Wire, frozen=True, kw_only=True):
             max_corrupt = (min_advertised - 1) // 3
         most = cohort if max_clients is None else whole("max_clients", max_clients, 0, MAX_CLIENTS)
         width = habits(backend).usual_bits(most) if bits is None else whole("bits", bits, 2, MAX_BITS)
+        if norm_bound is not None:
+            norm_bound = real("norm_bound", norm_bound)
+            if not (math.isfinite(norm_bound) and norm_bound > 0):
+                raise ConfigError(f"norm_bound is {norm_bound:g}, not above 0")
+            if norm_excess not in norms.EXCESSES:
+                raise ConfigError(f"norm_excess is {norm_excess!r}, neither 'scale' nor 'refuse'")
+            if bits is None:
+                width = norms.bits_for(most, norm_bound, clip, width)
+            named = {option.name: option.value for option in options if option.name not in norms.NORM_OPTIONS}
+            named[norms.NORM_STEPS] = norms.steps_of(norm_bound, clip, width, most)
+            named[norms.NORM_EXCESS] = norms.EXCESSES.index(norm_excess)
+            named[norms.NORM_OUTSIDE] = whole("norm_outside", norm_outside, 0, norms.MAX_OUTSIDE)
+            options = Option.list(named)
         if max_error is None:
             # Whoever names bits gets them, with the bound stated.
             asked = grid_step(clip, width) * max_weight if bits is not None else 0.0
@@ -230,6 +269,38 @@ class Policy(Wire, frozen=True, kw_only=True):
             min_advertised=min_advertised,
             max_corrupt=max_corrupt,
             max_parameters=whole("max_parameters", max_parameters, 1, MAX_PARAMETERS),
+        )
+
+    @property
+    def norm(self) -> norms.NormRule | None:
+        """What is bounded of updates' norms; None where nothing is."""
+        steps = self.option(norms.NORM_STEPS, 0)
+        if not steps:
+            return None
+        excess = norms.EXCESSES[self.option(norms.NORM_EXCESS, 0) % len(norms.EXCESSES)]
+        return norms.NormRule(steps, excess, self.option(norms.NORM_OUTSIDE, 0))
+
+    @property
+    def norm_limit(self) -> float:
+        """B in the units of the update; 0 where no norm is bounded."""
+        return self.norm.steps * self.step if self.norm else 0.0
+
+    def norm_bound(self, weight_limit: int) -> NormBound | None:
+        """What is proved of every client's vector in a round of this limit; None where nothing is.
+
+        Raises:
+            ConfigError: nothing can be, with so many clients, bits or so large weights; says what could.
+        """
+        if self.norm is None:
+            return None
+        return norms.norm_bound(
+            clients=self.max_clients,
+            steps=self.norm.steps,
+            most_weight=weight_limit,
+            least_weight=self.least_weight(weight_limit),
+            bits=self.bits,
+            limbs=self.limbs,
+            counts=self.counts,
         )
 
     @property

@@ -9,11 +9,13 @@ from typing import Final
 
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
+from secure_agg.protocol.config.norm import sketch_length
 from secure_agg.protocol.config.policy import Policy
 from secure_agg.protocol.config.settings import MAX_DIMENSIONS, NO_DIGEST, check_arrays_fit, whole, within
 from secure_agg.protocol.identity import Roster, check_id
 from secure_agg.protocol.messages import MAX_CONFIG, Wire, decode, encode
 from zk import commitment, parameters
+from zk.norm.bound import NormBound
 from zk.transcript import DIGEST_BYTES, digest
 
 PROTOCOL_VERSION: Final = "secure-agg/2"
@@ -24,7 +26,7 @@ _DIGESTS: Final = (
 
 @dataclass(frozen=True)
 class Layout:
-    """How a client's vector is laid out: ``values ‖ weight limbs ‖ counts ‖ randomness``, all uint32.
+    """How a client's vector is laid out: ``values ‖ weight limbs ‖ counts ‖ randomness ‖ sketch``, all uint32.
 
     Attributes:
         values: d, model parameters.
@@ -32,6 +34,8 @@ class Layout:
         counts: coordinates that count clients whose weight was lowered, and raised; see ``Policy.counts``.
         randomness: coordinates of the commitment's s.
         elements: that are committed to beside s: values, limbs and counts, packed where the policy says so.
+        sketch: coordinates of s', the randomness of the sketch's commitment; none where no norm is bounded.
+        bounded: the first so many values are those whose norm is; none likewise.
     """
 
     values: int
@@ -39,6 +43,8 @@ class Layout:
     counts: int
     randomness: int
     elements: int
+    sketch: int = 0
+    bounded: int = 0
 
     @property
     def committed(self) -> int:
@@ -48,7 +54,7 @@ class Layout:
     @property
     def total(self) -> int:
         """Coordinates that ride through the backend."""
-        return self.committed + self.randomness
+        return self.committed + self.randomness + self.sketch
 
     @property
     def hashed(self) -> int:
@@ -132,6 +138,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
             raise ConfigError("a model has at least one array")
         self._check_shapes()
         self.commitment  # noqa: B018 - refuses settings whose commitment would be insecure
+        self.policy.norm_bound(self.weight_limit)
 
     def _check_shapes(self) -> None:
         """Bound the number of parameters before anything is computed from it: shapes come from peers."""
@@ -155,7 +162,17 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         limbs, counts = self.policy.limbs, self.policy.counts
         coordinates = values + limbs + counts
         found = self._parameters(coordinates)
-        return Layout(values, limbs, counts, commitment.randomness_length(found.rank), found.elements(coordinates))
+        randomness, elements = commitment.randomness_length(found.rank), found.elements(coordinates)
+        rule = self.policy.norm
+        if rule is None:
+            return Layout(values, limbs, counts, randomness, elements)
+        sketch, covered = sketch_length(self.policy.max_clients), rule.covered(self.shapes)
+        return Layout(values, limbs, counts, randomness, elements, sketch, covered)
+
+    @property
+    def norm_bound(self) -> NormBound | None:
+        """What is proved of every client's vector; None where nothing is."""
+        return self.policy.norm_bound(self.weight_limit)
 
     @property
     def commitment(self) -> parameters.Parameters:

@@ -52,6 +52,7 @@ from secure_agg.protocol.refusal import refusing
 from secure_agg.protocol.session import Session
 from secure_agg.roles.auditor import Verified
 from secure_agg.roles.client.invitation import Entry
+from secure_agg.roles.client.proving import prove_norm
 from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
@@ -220,7 +221,15 @@ class Joined:
             raise LocalProtocolError("the vector was hidden before", phase=phase.name)
         vector, self.vector = self.vector(), None
         with self._timings(phase.name):
+            proved = None
+            if self.entry.config.policy.norm:
+                with self._timings("norm"):
+                    proved = prove_norm(
+                        self._opened(), self._identity, self._commitment, vector, self.entry.attempt.derive
+                    )
             part, hidden = hide(vector)
+            if proved is not None:
+                part = encode(proved.wrap(part))
             digest = digest_of(hidden)
             self.entry.attempt.send(self.entry.operator, digest, phase=phase.name)
             opening = HiddenInput(self._commitment, self._nonce, part)
