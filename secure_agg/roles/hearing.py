@@ -13,6 +13,7 @@ from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import (
     MAX_ADVERTISEMENT,
     Acceptance,
+    Excision,
     Header,
     HiddenInput,
     Message,
@@ -66,7 +67,7 @@ class Hearing:
         for other in self._gathered.openings.values():
             if other.commitment == body.commitment:
                 raise DuplicateMessage(f"{name!r} shows the commitment of {other.name!r} again", phase=phase.name)
-        self._side.take(phase.name, Said(name, body.backend, message, body.nonce))
+        self._side.take(phase.name, Said(name, body.backend, message, body.nonce, body.commitment))
         self._gathered.openings[name] = Opening(name, body.commitment, body.nonce)
         return Acceptance(name, session.commitment_hashes[name], message.header.bulk_digest)
 
@@ -75,6 +76,15 @@ class Hearing:
         if signature.name != name or self._gathered.ballot is None:
             raise UnknownSender("a signature of somebody else", phase=phase.name, culprit=name)
         self._gathered.ballot.check(signature)
+        self._gathered.signatures[name] = signature
+
+    def _excision(self, phase: Phase, name: str, message: Message) -> None:
+        body = decode(Excision, message.body, len(message.body), phase=phase.name, culprit=name)
+        signature = Signature(name, body.signature)
+        if self._gathered.ballot is None:
+            raise LocalProtocolError("a signature came before the set was put to the vote", phase=phase.name)
+        self._gathered.ballot.check(signature)
+        self._side.take(phase.name, Said(name, body.backend, message))
         self._gathered.signatures[name] = signature
 
     def _begun(self, phase: Phase, name: str, message: Message) -> None:
@@ -107,6 +117,7 @@ _HANDLERS: Final[dict[PhaseKind, Callable[[Hearing, Phase, str, Message], Accept
     PhaseKind.INPUT: Hearing._input,
     PhaseKind.AGREE: Hearing._signature,
     PhaseKind.RELEASE: Hearing._said,
+    PhaseKind.EXCISE: Hearing._excision,
     PhaseKind.BEGIN: Hearing._begun,
     PhaseKind.OPERATE: Hearing._said,
     PhaseKind.CONSENT: Hearing._signature,
