@@ -329,8 +329,10 @@ class MaskingAggregator(AggregatorSide):
         from the sum.
         """
         if self._screened is not None:
-            if self._screened.total is None and not self._screened.charges:
+            self._screened.check_number()
+            if self._screened.total is None:  # nobody is asked after the last of those who may be corrupt
                 self._settle()
+                self._screened.check_number()
             return Outcome(self._form.unload(self._screened.opened(), phase=UNMASK))
         session, sid = self._session, self._session.sid
         terms: list[Mask] = []

@@ -33,7 +33,7 @@ from secure_agg.backends.masking.wire import (
     share_hash,
     split_part,
 )
-from secure_agg.errors import BadShare, MalformedMessage, TooFewClients, Unattributed
+from secure_agg.errors import BadShare, LocalProtocolError, MalformedMessage, TooFewClients, Unattributed
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import Header, decode, encode, pack
@@ -130,12 +130,8 @@ class Screened:
     def left(self) -> frozenset[int]:
         """The clients whose inputs are in the sum."""
         self.judge.judge_openings({client: pack(encode(header)) for client, header in self.dealt.items()})
+        self.check_number()
         gone = self.judge.guilty.keys() | self._charged.keys()
-        if len(gone) > self._config.policy.max_corrupt:
-            raise TooFewClients(
-                f"{len(gone)} clients are proved to cheat, more than the {self._config.policy.max_corrupt} that may",
-                phase=UNMASK if self._charged else SCREEN,
-            )
         return frozenset(self.inputs.items) - self.judge.silent - gone
 
     @property
@@ -146,18 +142,21 @@ class Screened:
 
     # --- opening --------------------------------------------------------------------------------------------
 
-    def opened(self) -> Vector:
-        """The sum without masks.
+    def check_number(self) -> None:
+        """Refuse to go on without more clients than may be corrupt.
 
         Raises:
-            TooFewClients: more are proved to cheat than may be taken out.
+            TooFewClients: so many are proved to cheat.
         """
+        gone, most = len(self.judge.guilty.keys() | self._charged.keys()), self._config.policy.max_corrupt
+        if gone > most:
+            phase = UNMASK if self._charged else SCREEN
+            raise TooFewClients(f"{gone} clients are proved to cheat, more than the {most} that may", phase=phase)
+
+    def opened(self) -> Vector:
+        """The sum without masks."""
         if self.total is None:
-            raise TooFewClients(
-                f"{len(self._charged)} clients are proved to cheat, more than the {self._config.policy.max_corrupt} "
-                "that may",
-                phase=UNMASK,
-            )
+            raise LocalProtocolError("masks are still in the sum", phase=UNMASK)
         return self.total
 
     def settle(self, survivors: frozenset[int], released: Released, masked: Vector) -> bool:
