@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.federation import Federation
 from support.screening.cheats import (
     Bend,
@@ -182,3 +184,38 @@ def test_on_a_sparse_graph_cheats_are_named_alike() -> None:
     assert len(played.check_sum()) == 108
     assert tape.aggregator.session is not None
     assert not plan(tape.aggregator.session).complete
+
+
+# --- any mix --------------------------------------------------------------------------------------------------
+
+LATER = ("confirm-edges", "masked-input", "screen", "dispute", "consistency", "unmask", "excise-1")
+
+
+@st.composite
+def mixes(draw: st.DrawFn) -> tuple[dict[str, tuple[Bend, ...]], dict[str, str]]:
+    """Up to f cheats of any kind among 13 clients, alone or with each other, and from when on they are silent."""
+    cheats = draw(st.lists(st.integers(0, 12), min_size=1, max_size=3, unique=True))
+    bends: dict[str, tuple[Bend, ...]] = {}
+    silent = {}
+    for place, cheat in enumerate(cheats):
+        peer = draw(st.integers(0, 12).filter(lambda other, me=cheat: other != me))
+        partner = cheats[place - 1] if len(cheats) > 1 else peer
+        alone = [flip, flip_behind_self_mask, lie_of_all, deal_bad_seeds, confirm_wrongly(peer)]
+        paired = [flip_behind_edge(partner), cover_for(partner), cancel_with(partner), lie_of_edge(peer)]
+        bends[f"c{cheat:03d}"] = (draw(st.sampled_from([*alone, *paired])),)
+        if draw(st.booleans()):
+            silent[f"c{cheat:03d}"] = draw(st.sampled_from(LATER))
+    return bends, silent
+
+
+@given(mixes())
+@settings(max_examples=12, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+def test_any_mix_of_cheats_ends_with_the_sum_of_the_others_in_one_attempt(
+    mix: tuple[dict[str, tuple[Bend, ...]], dict[str, str]],
+) -> None:
+    bends, silent = mix
+    played = Screened(Federation(13, options=ON), bends, silent)
+    played.play()
+    summed, honest = set(played.check_sum()), set(Federation(13).names) - bends.keys()
+    assert honest <= summed
+    assert played.named.keys() <= bends.keys() - summed

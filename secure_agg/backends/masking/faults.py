@@ -271,7 +271,7 @@ def _bad_self_mask(session: Session, culprit: int, reported: bytes, seed: bytes)
 def _bad_lost_edge(session: Session, culprit: int, reported: bytes, secret: bytes) -> None:
     said, pair = _report(session, culprit, reported), KeyPair.from_secret(secret)
     masks = [split_part(name, session.parts[name])[1] for name in session.members]
-    if pair.public not in masks:
+    if pair.public not in masks or keys.clamped(secret) != secret:
         raise VerificationError("the secret is of no advertised mask key")
     if said is None:
         return

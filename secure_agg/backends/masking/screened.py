@@ -302,7 +302,7 @@ class Screened:
             if np.array_equal(self.judge.said(member).peers[peer], value):
                 continue
             if peer in secrets:
-                exhibits = self.judge.report(member), secrets[peer]
+                exhibits = self.judge.report(member), keys.clamped(secrets[peer])
                 charges.setdefault(member, Charge(faults.BAD_LOST_EDGE, member, exhibits))
             else:
                 shown = (
