@@ -53,6 +53,13 @@ def check_public(raw: bytes) -> None:
         raise KeyAgreementError("a public key has low order")
 
 
+def clamped(secret: bytes) -> bytes:
+    """The one spelling of an X25519 secret: 32 bytes that differ in what is set or cleared anyway (RFC 7748, section 5)
+    are the same secret.
+    """
+    return bytes((secret[0] & 0xF8, *secret[1:-1], secret[-1] & 0x7F | 0x40))
+
+
 @dataclass(frozen=True)
 class KeyPair:
     """An X25519 key pair. ``secret`` is the 32 bytes before clamping; ``public`` the u-coordinate."""

@@ -85,3 +85,46 @@ def transform_lanes(blocks: npt.NDArray[np.uint32]) -> None:
                 high[i] = min(d, np.uint32(d + _P32))
         groups *= 2
         half //= 2
+
+
+def _plain_transpose(blocks: npt.NDArray[np.uint32]) -> None:
+    groups = N // 2
+    while groups:
+        pairs = blocks.reshape(groups, 2, -1)
+        low, high = pairs[:, 0], pairs[:, 1]
+        s, d = low + high, low - high
+        d = np.minimum(d, d + _P32)
+        np.minimum(s, s - _P32, out=low)
+        # A twiddle is for one group of polynomials: each of the group's coefficients is multiplied by it.
+        high[:] = (d * _WIDE_TWIDDLES[groups : 2 * groups, None]) % _P64
+        groups //= 2
+
+
+@compiled(or_else=_plain_transpose)
+def transpose_lanes(blocks: npt.NDArray[np.uint32]) -> None:
+    """The transposed map of ``transform_lanes``, in place: of values b it makes Σ_t ζ_t^i · b_t for every i.
+
+    What is linear in a block's values is linear in its coefficients by these. The same butterflies, turned round and
+    in the opposite order (the transposition principle).
+    """
+    flat = blocks.reshape(N * LANES)
+    groups = N // 2
+    half = LANES
+    while groups:
+        for g in range(groups):
+            w = np.uint32(_TWIDDLES[groups + g])
+            wq = np.uint64(_QUOTIENTS[groups + g])
+            start = 2 * g * half
+            low, high = flat[start : start + half], flat[start + half : start + 2 * half]
+            for i in range(half):
+                u = low[i]
+                x = high[i]
+                s = np.uint32(u + x)
+                d = np.uint32(u - x)
+                d = min(d, np.uint32(d + _P32))
+                q = np.uint32((np.uint64(d) * wq) >> np.uint64(32))
+                v = np.uint32(np.uint32(d * w) - np.uint32(q * _P32))  # in [0, 2p)
+                low[i] = min(s, np.uint32(s - _P32))
+                high[i] = min(v, np.uint32(v - _P32))
+        groups //= 2
+        half *= 2

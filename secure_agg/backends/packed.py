@@ -139,6 +139,42 @@ class PackedWords(Carrier):
         return sums
 
 
+class Committed(Carrier):
+    """The elements of Z_p that x ‖ s is committed to as: what is linear over the commitment is linear over these."""
+
+    def __init__(self, config: RoundConfig) -> None:
+        self._layout, self._parameters = config.layout, config.commitment
+        self.elements = self._layout.elements + self._layout.randomness
+        self.size = self.elements * ELEMENT_BYTES
+
+    def load(self, vector: Vector) -> Vector:
+        """The elements of x, then s."""
+        committed = self._layout.committed
+        return np.concatenate((self._parameters.pack(vector[:committed]), vector[committed:]))
+
+    def zero(self) -> Vector:
+        """Zeros."""
+        return np.zeros(self.elements, dtype=np.uint32)
+
+    def add(self, total: Carried, hidden: memoryview, *, phase: str, culprit: str) -> None:
+        """Modulo p; every element has to be canonical."""
+        ring.add_into(total, hidden_vector(hidden, phase=phase, culprit=culprit))
+
+    def unload(self, total: Carried, *, phase: str) -> Vector:
+        """The digits; whether each is in range and what was committed to is the aggregate check's to say."""
+        layout, digits = self._layout, self._parameters.digits
+        if digits is None:
+            vector: Vector = total
+            return vector
+        sums = np.empty(layout.total, dtype=np.uint32)
+        sums[layout.committed :] = total[layout.elements :]
+        try:
+            digits.unpack(total[: layout.elements], sums[: layout.committed])
+        except ValueError as error:
+            raise VerificationError(f"the sum is none of packed vectors: {error}", phase=phase) from error
+        return sums
+
+
 def carrier(config: RoundConfig) -> Carrier:
     """The shorter form for this round's vectors."""
     layout, policy = config.layout, config.policy

@@ -25,7 +25,10 @@ from secure_agg.roles.client.client import Client
 from secure_agg.roles.driver import Answer, Finished
 from secure_agg.roles.operators import OperatorRole
 
-PHASES: Final = ("advertise", "choose-peers", "share-keys", "masked-input", "consistency", "unmask")
+PHASES: Final = (
+    *("advertise", "choose-peers", "share-keys", "confirm-edges", "masked-input"),
+    *("screen", "dispute", "consistency", "unmask"),
+)
 """All phases that a client can fall silent at, in order; a backend without one goes on to the next that it has."""
 
 Update = Sequence[npt.NDArray[Any]]

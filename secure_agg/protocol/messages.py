@@ -377,6 +377,15 @@ class Signature(Wire, frozen=True, gc=False):
     signature: bytes
 
 
+class Excision(Wire, frozen=True):
+    """Response where somebody is taken out of the agreed set: the signature of the smaller one, and the backend's
+    part.
+    """
+
+    signature: bytes
+    backend: bytes
+
+
 class Agreed(Wire, frozen=True):
     """A request after the set was signed: the quorum of signatures, and the backend's part."""
 

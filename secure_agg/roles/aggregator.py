@@ -224,18 +224,35 @@ class Aggregator:
         self._awaited, self._answered = set(), set()
         if closed.kind is PhaseKind.ADVERTISE:
             self._fix_participants()
-        elif closed.kind in _VOTES:
+        elif closed.kind in (*_VOTES, PhaseKind.EXCISE):
             self._check_signed(closed)
-        self._at += 1
+        self._at = self._next()
         if self._at == len(self._phases):
-            self._finish()
+            self._finish(closed.name)
             return []
         opened = self._phases[self._at]
         if self.session is not None:
             self._check_present(closed, opened)
+        if opened.kind is PhaseKind.EXCISE:
+            return self._excise(opened)
         if opened.kind in _VOTES:
-            self._fix_survivors()
+            self._side.agree(self._fix_survivors())
         return self._open(opened)
+
+    def _next(self) -> int:
+        """The phase after this one, but for those in which there is nothing to ask."""
+        at = self._at + 1
+        while at < len(self._phases) and self._phases[at].optional and not self._side.wants(self._phases[at].name):
+            at += 1
+        return at
+
+    def _excise(self, phase: Phase) -> Sequence[Envelope]:
+        """Whoever stays is asked, with the quorum's signatures of the set so far, to sign the smaller one."""
+        self._present &= set(self._side.survivors() or ())
+        requests = self._open(phase)
+        self._fix_survivors()
+        self._gathered.signatures = {}
+        return requests
 
     def _lose(self, phase: Phase) -> None:
         """Go on without the operators who have not answered, if enough are left."""
@@ -250,7 +267,7 @@ class Aggregator:
         session = self._joined()
         # min_clients bounds the set; where that is fixed and summed, a quorum of it has to go on.
         least = session.quorum
-        if opened.kind is not PhaseKind.RELEASE:
+        if opened.kind not in (PhaseKind.RELEASE, PhaseKind.EXCISE):
             least = max(least, self.config.policy.min_clients)
         if len(self._present) < least:
             raise TooFewClients(
@@ -269,15 +286,20 @@ class Aggregator:
         gathered.session = open_session(self.config, self.cohort, in_order(gathered.advertisements), self._setup)
         self._side.begin(gathered.session)
 
-    def _fix_survivors(self) -> None:
-        """Put the set to the vote: those whom the backend names, or all whose input was taken."""
+    def _fix_survivors(self) -> tuple[str, ...]:
+        """Put the set to the vote: those whom the backend names, or all whose input was taken. Whoever has sent an
+        input and is not among them has no part in the round any more.
+        """
         session, agreement, survivors = self._joined(), self._backend.agreement, self._side.survivors()
-        commitments = {name: opening.commitment for name, opening in self._gathered.openings.items()}
+        gathered = self._gathered
+        commitments = {name: opening.commitment for name, opening in gathered.openings.items()}
         if survivors is not None:
-            commitments = dict.fromkeys(survivors, b"")
+            gathered.openings = {name: gathered.openings[name] for name in survivors if name in gathered.openings}
+            self._present -= commitments.keys() - gathered.openings.keys()
+            commitments = {name: commitments.get(name, b"") for name in survivors}
         statement = agreement.statement(session, commitments)
-        self._gathered.statement, self._gathered.ballot = statement, agreement.ballot(session, statement)
-        self._side.agree(agreement.check_statement(session, statement))
+        gathered.statement, gathered.ballot = statement, agreement.ballot(session, statement)
+        return agreement.check_statement(session, statement)
 
     def _check_signed(self, phase: Phase) -> None:
         quorum, signed = self._backend.agreement.quorum(self._joined()), len(self._gathered.signatures)
@@ -351,8 +373,12 @@ class Aggregator:
 
     # --- result ---------------------------------------------------------------------------------------------
 
-    def _finish(self) -> None:
-        """Open the sum, and check it as everybody else will. Nothing leaves that has not passed."""
+    def _finish(self, closed: str) -> None:
+        """Open the sum, and check it as everybody else will. Nothing leaves that has not passed.
+
+        Args:
+            closed: the last phase.
+        """
         config, vouched_by = self.config, None
         try:
             found = self._side.outcome()
@@ -377,12 +403,12 @@ class Aggregator:
             if vouched_by is not None:
                 raise KeyHolderFault(
                     f"a key holder vouched for a sum that is not what the clients committed to: {error}",
-                    phase=self._phases[-1].name,
+                    phase=closed,
                     culprit=vouched_by,
                 ) from error
             raise Unattributed(
                 f"the sum is not what the clients committed to, and who caused it can't be told: {error}",
-                phase=self._phases[-1].name,
+                phase=closed,
             ) from error
         self.evidence = evidence
 

@@ -13,6 +13,7 @@ from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import (
     MAX_ADVERTISEMENT,
     Acceptance,
+    Excision,
     Header,
     HiddenInput,
     Message,
@@ -84,7 +85,7 @@ class Hearing:
                 sketch = check_opening(session, opening, phase=phase.name)
                 if sketch is not None:
                     check_proof(session, opening, commitment, sketch, proof, phase=phase.name)
-        self._side.take(phase.name, Said(name, part, message, body.nonce))
+        self._side.take(phase.name, Said(name, part, message, body.nonce, body.commitment))
         self._gathered.openings[name] = opening
         if proof:
             self._gathered.proofs[name] = proof
@@ -95,6 +96,15 @@ class Hearing:
         if signature.name != name or self._gathered.ballot is None:
             raise UnknownSender("a signature of somebody else", phase=phase.name, culprit=name)
         self._gathered.ballot.check(signature)
+        self._gathered.signatures[name] = signature
+
+    def _excision(self, phase: Phase, name: str, message: Message) -> None:
+        body = decode(Excision, message.body, len(message.body), phase=phase.name, culprit=name)
+        signature = Signature(name, body.signature)
+        if self._gathered.ballot is None:
+            raise LocalProtocolError("a signature came before the set was put to the vote", phase=phase.name)
+        self._gathered.ballot.check(signature)
+        self._side.take(phase.name, Said(name, body.backend, message))
         self._gathered.signatures[name] = signature
 
     def _begun(self, phase: Phase, name: str, message: Message) -> None:
@@ -127,6 +137,7 @@ _HANDLERS: Final[dict[PhaseKind, Callable[[Hearing, Phase, str, Message], Accept
     PhaseKind.INPUT: Hearing._input,
     PhaseKind.AGREE: Hearing._signature,
     PhaseKind.RELEASE: Hearing._said,
+    PhaseKind.EXCISE: Hearing._excision,
     PhaseKind.BEGIN: Hearing._begun,
     PhaseKind.OPERATE: Hearing._said,
     PhaseKind.CONSENT: Hearing._signature,

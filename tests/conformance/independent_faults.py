@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from conformance.independent_screening import check as check_screening
 from conformance.independent_verifier import (
     RECORDS,
     N,
@@ -171,6 +172,8 @@ class Case:
         self.aggregators: dict[str, bytes] = {}
         if self.kind == "two-advertisements":
             require(self.proof["setup"] == b"", "a setup that nobody needs")
+        elif self.policy["backend"] == "masking":
+            check_backend(self.config)
         else:
             require(self.policy["backend"] == "additive", "this backend has no such fault")
             check_backend(self.config)
@@ -366,6 +369,9 @@ def verify_fault(data: bytes, pins: dict[str, Any] | None = None, beacon: bytes 
     case = Case(data)
     if pins is not None:
         check_fault_pins(case, pins, beacon)
+    if case.policy["backend"] == "masking" and case.kind != "two-advertisements":
+        check_screening(case)
+        return case.proof
     require(case.kind in KINDS, "an unknown kind of fault")
     KINDS[case.kind](case)
     return case.proof

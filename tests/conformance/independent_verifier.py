@@ -316,7 +316,7 @@ def prg(key: bytes, length: int) -> np.ndarray:
 
 
 OPTIONS = {
-    "masking": {"complete_up_to": (0, 1 << 20)},
+    "masking": {"complete_up_to": (0, 1 << 20), "screening": (0, 1)},
     "plain": {},
     "additive": {"aggregators": (2, 16), "threshold": (2, 16)},
     "crypten": {

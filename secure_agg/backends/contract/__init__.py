@@ -10,8 +10,11 @@ Clients are asked in
 * ``INPUT``: the backend hides the vector; the role opens D_i with it.
 * ``AGREE``: the role fixes and signs the set S, by the backend's ``agreement``; the backend may object.
 * ``RELEASE``: the clients give out what opens the sum.
+* ``EXCISE``: whom a proof of fault names is taken out of the set that was signed: the role signs the smaller set, and
+  the backend gives out what takes the input out of the sum.
 
-and operators, whom the clients have pinned, in
+of which some may be *optional*: they are left out where there is nothing to ask. Operators, whom they have pinned, are
+asked in
 
 * ``BEGIN``: they are told which round it is.
 * ``OPERATE``: the backend's own business.

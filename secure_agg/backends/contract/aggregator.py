@@ -38,12 +38,14 @@ class Said(NamedTuple):
         message: the whole, whose form, signature and digest of the bulk have been checked. What is said to everybody
             may be relayed with its signature. The bulk is a hidden vector within the backend's sizes, or an operator's.
         nonce: in INPUT the one that opened the commitment hash; see ``Joining``.
+        commitment: in INPUT the one that it opened to, encoded.
     """
 
     name: str
     part: bytes
     message: Message
     nonce: bytes = b""
+    commitment: bytes = b""
 
 
 def opened_sum(config: RoundConfig, said: Said) -> Vector | None:
@@ -106,8 +108,14 @@ class AggregatorSide(ABC):
             RemoteProtocolError: it is refused, and nothing has changed.
         """
 
+    def wants(self, phase: str) -> bool:
+        """Whether there is anything to ask in an optional phase. All before it are closed."""
+        return True
+
     def survivors(self) -> tuple[str, ...] | None:
-        """The clients whose inputs are in the sum, in id order; None where that is all whose input was taken."""
+        """The clients whose inputs are in the sum, in id order; None where that is all whose input was taken. Asked
+        again in a phase of kind EXCISE.
+        """
         return None
 
     def agree(self, survivors: tuple[str, ...]) -> None:  # noqa: B027 - most add up what they have

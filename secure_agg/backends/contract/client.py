@@ -77,8 +77,8 @@ class ClientSide(ABC):
         """
 
     def answer(self, phase: str, request: bytes) -> bytes:
-        """Answer an EXCHANGE phase, without work that grows with the model; or a RELEASE phase: give out what opens
-        the sum over the agreed set. Before that the quorum has been checked, and it is called once.
+        """Answer an EXCHANGE phase, without work that grows with the model before INPUT; or a RELEASE phase: give out
+        what opens the sum over the agreed set. Before that the quorum has been checked, and it is called once.
         """
         raise LocalProtocolError(f"{type(self).__name__} has no phase {phase!r}", phase=phase)
 
@@ -93,6 +93,26 @@ class ClientSide(ABC):
             vector as it is sent. Called at most once, and not where the input was sent before.
         """
         raise LocalProtocolError(f"{type(self).__name__} has sent all it has when it joined")
+
+    def sent(self, commitment: bytes, digest: bytes) -> None:  # noqa: B027 - most don't look back
+        """The input has been sent.
+
+        Args:
+            commitment: that went with it, encoded.
+            digest: SHA-256 of the hidden vector.
+        """
+
+    def excise(self, phase: str, request: bytes) -> tuple[tuple[str, ...], bytes]:
+        """EXCISE: check what is proved of whom. The quorum for the set so far has been checked.
+
+        Returns:
+            Those who stay in the set, and what takes the others out of the sum.
+
+        Raises:
+            RemoteProtocolError: it is not proved.
+            TooFewClients: what is left is too few to be summed.
+        """
+        raise LocalProtocolError(f"{type(self).__name__} takes nobody out of a sum", phase=phase)
 
     def agree(self, survivors: tuple[str, ...]) -> None:  # noqa: B027 - most have nothing against any set
         """AGREE: object to this set by raising, before the role signs it."""

@@ -14,6 +14,7 @@ class PhaseKind(enum.Enum):
     INPUT = "input"
     AGREE = "agree"
     RELEASE = "release"
+    EXCISE = "excise"
     BEGIN = "begin"
     OPERATE = "operate"
     CONSENT = "consent"
@@ -27,7 +28,12 @@ class PhaseKind(enum.Enum):
 
 @dataclass(frozen=True)
 class Phase:
-    """One request and response between the aggregator and each party it asks."""
+    """One request and response between the aggregator and each party it asks.
+
+    Attributes:
+        optional: there are rounds without it: those in which the aggregator's side has nothing to ask in it.
+    """
 
     name: str
     kind: PhaseKind
+    optional: bool = False

@@ -6,6 +6,10 @@ above 128 clients on a sparse graph whose edges the clients choose (Bell et al. 
 * ``rules``: graph, thresholds, and the conditions under which a client goes on.
 * ``wire``: the backend's messages.
 * ``client``, ``aggregator``: its part of each role. ``costs``: what a round grows with.
+* ``screening``: what everybody computes alike where inputs are tested before anything is opened. ``judge``: who is
+  left out then. ``screened``: the aggregator's state of it, and how cheats leave a signed set. ``inputs``: what was
+  accepted, on disk.
+* ``faults``: what can be proved of a client to anybody.
 """
 
 from __future__ import annotations
@@ -24,17 +28,25 @@ from secure_agg.backends.contract import (
 from secure_agg.backends.masking import costs
 from secure_agg.backends.masking.aggregator import MaskingAggregator
 from secure_agg.backends.masking.client import MaskingClient
+from secure_agg.backends.masking.faults import check_proof
 from secure_agg.backends.masking.rules import (
     CHOOSE_PEERS,
     COMPLETE,
+    CONFIRM_EDGES,
+    DISPUTE,
     MASKED_INPUT,
+    SCREEN,
+    SCREENING,
     SHARE_KEYS,
     UNMASK,
     chooses_peers,
+    excisions,
+    form,
+    screens,
 )
 from secure_agg.backends.masking.wire import split_part
-from secure_agg.backends.packed import carrier
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
 
 
@@ -51,18 +63,22 @@ class MaskingBackend(Backend):
         limits="a client that commits to a malformed vector stops the round and can't be named",
     )
 
-    options = (COMPLETE,)
+    options = (COMPLETE, SCREENING)
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
-        """Five phases; six where the clients choose their peers first."""
+        """Five phases; one more where the clients choose their peers first, and those of screening."""
         choice = (Phase(CHOOSE_PEERS, PhaseKind.EXCHANGE),) if chooses_peers(config) else ()
+        screened = screens(config)
         return (
             Phase(ADVERTISE, PhaseKind.ADVERTISE),
             *choice,
             Phase(SHARE_KEYS, PhaseKind.EXCHANGE),
+            *((Phase(CONFIRM_EDGES, PhaseKind.EXCHANGE),) if screened else ()),
             Phase(MASKED_INPUT, PhaseKind.INPUT),
+            *((Phase(SCREEN, PhaseKind.EXCHANGE), Phase(DISPUTE, PhaseKind.EXCHANGE, True)) if screened else ()),
             Phase(CONSISTENCY, PhaseKind.AGREE),
             Phase(UNMASK, PhaseKind.RELEASE),
+            *(Phase(name, PhaseKind.EXCISE, True) for name in (excisions(config) if screened else ())),
         )
 
     def check_advertisement(self, name: str, part: bytes) -> None:
@@ -71,12 +87,16 @@ class MaskingBackend(Backend):
 
     def hidden_sizes(self, config: RoundConfig) -> range:
         """One size, of the packed vector."""
-        size = carrier(config).size
+        size = form(config).size
         return range(size, size + 1)
 
     def amounts(self, config: RoundConfig, survivors: int) -> Mapping[str, Mapping[str, float]]:
         """See ``costs``."""
         return costs.amounts(config, survivors)
+
+    def check_fault(self, proof: FaultProof, config: RoundConfig) -> None:
+        """See ``faults``."""
+        check_proof(config, proof)
 
     def client(
         self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once

@@ -19,12 +19,14 @@ from mpc.ring import Vector
 from mpc.shamir import ShareError
 from secure_agg.backends.contract import AggregatorSide, Hidden, Outcome, Said, Session
 from secure_agg.backends.masking import rules
-from secure_agg.backends.masking.rules import CHOOSE_PEERS, MASKED_INPUT, SHARE_KEYS, UNMASK
+from secure_agg.backends.masking.rules import CHOOSE_PEERS, CONFIRM_EDGES, DISPUTE, MASKED_INPUT, SHARE_KEYS, UNMASK
+from secure_agg.backends.masking.screened import Screened
 from secure_agg.backends.masking.wire import (
     MASK_KEY,
     SELF_SEED,
     Choice,
     Choosers,
+    Confirmed,
     Edge,
     Edges,
     KeyShares,
@@ -36,7 +38,6 @@ from secure_agg.backends.masking.wire import (
     share_hash,
     split_part,
 )
-from secure_agg.backends.packed import carrier
 from secure_agg.errors import (
     BadInput,
     BadShare,
@@ -49,7 +50,9 @@ from secure_agg.errors import (
     UnknownSender,
 )
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, decode, encode, header_limit
+from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 
 
@@ -59,7 +62,7 @@ class MaskingAggregator(AggregatorSide):
     def __init__(self, config: RoundConfig) -> None:
         self._config = config
         self._limit = header_limit(config.cohort_size)
-        self._form = carrier(config)
+        self._form = rules.form(config)
         self._sum = self._form.zero()
         self._public_keys: dict[bytes, str] = {}
         self._choices: dict[int, SignedChoice] = {}
@@ -70,6 +73,13 @@ class MaskingAggregator(AggregatorSide):
         self._active: dict[int, frozenset[int]] = {}
         self._released: dict[int, dict[int, Vector]] = {}
         self._survivors: frozenset[int] = frozenset()
+        self._screened = Screened(config, self._form.elements) if rules.screens(config) else None
+        self._confirmed: dict[int, frozenset[int]] = {}
+
+    @property
+    def faults(self) -> list[FaultProof]:  # type: ignore[override]
+        """What screening has proved."""
+        return self._screened.faults if self._screened else []
 
     def take(self, phase: str, said: Said) -> None:
         """Take one client's answer: its keys, whom it chose, its shares, its masked vector, what it releases."""
@@ -79,8 +89,14 @@ class MaskingAggregator(AggregatorSide):
             self._take_choice(said.name, said.part, said.message.header.signature)
         elif phase == SHARE_KEYS:
             self._take_shares(said.name, said.part)
+            if self._screened:
+                self._screened.dealt[self._index[said.name]] = said.message.header
+        elif phase == CONFIRM_EDGES:
+            self._take_confirmed(said.name, said.part)
         elif phase == MASKED_INPUT:
-            self._take_input(said.name, said.part, said.message.bulk)
+            self._take_input(said)
+        elif self._screened and phase != UNMASK:
+            self._screened.take(phase, self._index[said.name], said)
         else:
             self._take_release(said.name, said.part)
 
@@ -103,6 +119,8 @@ class MaskingAggregator(AggregatorSide):
         if self._plan.complete:
             everybody = frozenset(range(len(session.members)))
             self._chosen = {i: everybody - {i} for i in everybody}
+        if self._screened:
+            self._screened.begin(session, self._plan, self._edges, self._active, self._seed_hashes)
 
     # --- relaying -------------------------------------------------------------------------------------------
 
@@ -111,13 +129,17 @@ class MaskingAggregator(AggregatorSide):
         me = self._index[name]
         if phase == SHARE_KEYS and not self._plan.complete:
             return encode(Choosers(tuple(c for i, c in sorted(self._choices.items()) if me in self._chosen[i]))), b""
-        if phase == MASKED_INPUT:
+        if phase == MASKED_INPUT and self._screened:
+            return encode(Confirmed(tuple(sorted(self._both_confirmed(me))))), b""
+        if phase in (MASKED_INPUT, CONFIRM_EDGES):
             relayed = [
                 Edge(i, edge.confirmation, edge.sealed, edge.mask_hash, edge.seed_hash)
                 for i, edges in sorted(self._edges.items())
                 if (edge := edges.get(me)) is not None
             ]
             return encode(Edges(tuple(relayed))), b""
+        if self._screened and phase != UNMASK:
+            return self._screened.ask(phase, me), b""
         return b"", b""
 
     def _take_choice(self, name: str, body: bytes, signature: bytes) -> None:
@@ -154,19 +176,35 @@ class MaskingAggregator(AggregatorSide):
 
     # --- adding up ------------------------------------------------------------------------------------------
 
-    def _take_input(self, name: str, part: bytes, hidden: memoryview) -> None:
+    def _take_confirmed(self, name: str, body: bytes) -> None:
+        """Which edges a client accepts, before anybody masks anything: an edge that one end denies is no edge."""
+        me = self._index[name]
+        peers = decode(Confirmed, body, self._limit, phase=CONFIRM_EDGES, culprit=name).peers
+        accepted = set(peers)
+        if list(peers) != sorted(accepted) or not accepted <= self._edges[me].keys() & self._edges.keys():
+            raise MalformedMessage("edges with others than this client's peers", phase=CONFIRM_EDGES, culprit=name)
+        self._check_claims(name, me, accepted, CONFIRM_EDGES)
+        self._confirmed[me] = frozenset(accepted)
+
+    def _both_confirmed(self, me: int) -> set[int]:
+        return {peer for peer in self._confirmed[me] if me in self._confirmed.get(peer, ())}
+
+    def _take_input(self, said: Said) -> None:
         """Add a masked vector.
 
         Both ends of an edge must have used its mask, or neither; whichever of the two comes second and says
         otherwise is refused here, because the sum can't be separated again. It is not accused by that: a bad
         confirmation, or a bad sealed share, and a false complaint of one look alike.
         """
+        name, hidden = said.name, said.message.bulk
         me = self._index[name]
-        masked = decode(MaskedPart, part, self._limit, phase=MASKED_INPUT, culprit=name)
+        masked = decode(MaskedPart, said.part, self._limit, phase=MASKED_INPUT, culprit=name)
         active = set(masked.active)
         if list(masked.active) != sorted(active) or not active <= self._edges[me].keys() & self._edges.keys():
             raise MalformedMessage("masks with others than this client's peers", phase=MASKED_INPUT, culprit=name)
-        self._check_claims(name, me, active)
+        if self._screened and active != self._both_confirmed(me):
+            raise BadInput("masks of other edges than both ends have accepted", phase=MASKED_INPUT, culprit=name)
+        self._check_claims(name, me, active, MASKED_INPUT)
         if len(masked.seed_hash) != DIGEST_BYTES:
             raise MalformedMessage("a seed's hash is no digest", phase=MASKED_INPUT, culprit=name)
         for other in self._edges[me].keys() & self._active.keys():
@@ -177,9 +215,12 @@ class MaskingAggregator(AggregatorSide):
                     phase=MASKED_INPUT,
                 )
         self._form.add(self._sum, hidden, phase=MASKED_INPUT, culprit=name)
+        if self._screened:
+            commitment = Commitment.from_bytes(said.commitment, self._config.commitment.rank)
+            self._screened.inputs.add(me, said.message.header, commitment, hidden)
         self._seed_hashes[me], self._active[me] = masked.seed_hash, frozenset(active)
 
-    def _check_claims(self, name: str, me: int, active: set[int]) -> None:
+    def _check_claims(self, name: str, me: int, active: set[int], phase: str) -> None:
         """Refuse an input that an honest client would not send: it denies corrupt peers only, and keeps a quorum.
 
         Without this one client that comes first and denies everybody would have all others refused. Too few active
@@ -189,15 +230,30 @@ class MaskingAggregator(AggregatorSide):
         try:
             rules.check_active(self._session, self._plan, active, self._chosen[me])
         except TooFewClients as error:
-            raise BadInput(str(error.args[0]), phase=MASKED_INPUT, culprit=name) from error
+            raise BadInput(str(error.args[0]), phase=phase, culprit=name) from error
         present = self._edges[me].keys() & self._edges.keys()
         if len(present - active) > self._config.policy.max_corrupt:
             raise Disputed(
                 f"{name!r} denies {len(present - active)} of {len(present)} peers, more than the "
                 f"{self._config.policy.max_corrupt} that may be corrupt: it is left out, which of them is wrong can't "
                 "be told",
-                phase=MASKED_INPUT,
+                phase=phase,
             )
+
+    def wants(self, phase: str) -> bool:
+        """Disputes where there are any, and excisions as long as somebody is proved to cheat."""
+        if self._screened is None:
+            return False
+        if phase == DISPUTE:
+            return self._screened.judge.judge_reports()
+        return self._settle()
+
+    def survivors(self) -> tuple[str, ...] | None:
+        """Where inputs are screened, whoever has reported, and is not charged."""
+        if self._screened is None:
+            return None
+        left = self._screened.left()
+        return tuple(name for name in self._session.members if self._index[name] in left)
 
     def agree(self, survivors: tuple[str, ...]) -> None:
         """S has been fixed. Before anybody signs it: can every secret that it takes be rebuilt from its members?
@@ -220,8 +276,18 @@ class MaskingAggregator(AggregatorSide):
                     phase=CONSISTENCY,
                 )
         self._survivors = members
+        if self._screened:
+            for client in self._active.keys() - members:
+                ring.subtract_from(self._sum, self._screened.inputs.vector(client))
 
     # --- unmasking ------------------------------------------------------------------------------------------
+
+    def _settle(self) -> bool:
+        """Whether something proves that one more client is to be taken out; if not, the sum is there."""
+        screened = self._screened
+        if screened is None:
+            return False
+        return screened.settle(self._survivors, self._released, self._sum)
 
     def _take_release(self, name: str, body: bytes) -> None:
         """Take one holder's shares, each checked against the hash its dealer signed."""
@@ -262,6 +328,12 @@ class MaskingAggregator(AggregatorSide):
         """Rebuild the survivors' seeds and the mask keys of those who dropped out, and remove their masks
         from the sum.
         """
+        if self._screened is not None:
+            self._screened.check_number()
+            if self._screened.total is None:  # nobody is asked after the last of those who may be corrupt
+                self._settle()
+                self._screened.check_number()
+            return Outcome(self._form.unload(self._screened.opened(), phase=UNMASK))
         session, sid = self._session, self._session.sid
         terms: list[Mask] = []
         for member, seed in self._rebuild(sorted(self._survivors)).items():

@@ -10,26 +10,43 @@ from mpc.keystream import KeyStream, derive_key
 from mpc.masks import Mask
 from mpc.ring import Vector
 from secure_agg.backends.contract import ClientSide, Hidden, Joining, Session
-from secure_agg.backends.masking import rules
-from secure_agg.backends.masking.rules import CHOOSE_PEERS, MASKED_INPUT, SHARE_KEYS, UNMASK
+from secure_agg.backends.masking import faults, rules, screening
+from secure_agg.backends.masking.rules import (
+    CHOOSE_PEERS,
+    CONFIRM_EDGES,
+    DISPUTE,
+    MASKED_INPUT,
+    SCREEN,
+    SHARE_KEYS,
+    UNMASK,
+)
+from secure_agg.backends.masking.screening import Values
 from secure_agg.backends.masking.wire import (
     MASK_KEY,
     SELF_SEED,
+    Charges,
     Choice,
     Choosers,
+    Confirmed,
+    Disputes,
     Edge,
     Edges,
+    Excised,
     KeyShares,
     MaskedPart,
+    OpenedMask,
+    Openings,
     Released,
     ReleasedShare,
+    Report,
+    ScreenedInput,
+    Screening,
     join_part,
     seed_hash,
     share_hash,
     split_part,
 )
-from secure_agg.backends.packed import carrier
-from secure_agg.errors import BadKey, PolicyViolation
+from secure_agg.errors import BadKey, PolicyViolation, VerificationError
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.identity import verify_signature
 from secure_agg.protocol.messages import ADVERTISE, decode, encode, header_limit, signed_bytes
@@ -53,6 +70,12 @@ class MaskingClient(ClientSide):
         self._mask_shares: dict[int, bytes] = {}
         self._seed_shares: dict[int, bytes] = {}
         self._survivors: frozenset[int] = frozenset()
+        self._screens = rules.screens(config)
+        self._accepted: list[int] = []
+        self._mask_keys: list[bytes] = []
+        self._sent = b""
+        self._reported: Values | None = None
+        self._excised: frozenset[int] = frozenset()
 
     def __repr__(self) -> str:
         return f"MaskingClient({self._name!r})"
@@ -95,9 +118,16 @@ class MaskingClient(ClientSide):
         return self._agreed[peer]
 
     def answer(self, phase: str, request: bytes) -> bytes:
-        """Phases choose-peers, share-keys and unmask."""
+        """Phases choose-peers, share-keys and unmask; where inputs are screened, confirm-edges, screen and dispute."""
         if phase == CHOOSE_PEERS:
             return encode(Choice(tuple(self._chosen)))
+        if phase == CONFIRM_EDGES:
+            self._accepted = self._accept(request, phase)
+            return encode(Confirmed(tuple(self._accepted)))
+        if phase == SCREEN:
+            return encode(self._report_masks(request))
+        if phase == DISPUTE:
+            return encode(self._open_disputed(request))
         if phase == UNMASK:
             return encode(self._release(request))
         if not self._plan.complete:
@@ -148,12 +178,41 @@ class MaskingClient(ClientSide):
 
     def hide(self, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
         """Check what the peers sent; the masks are then added to the vector."""
-        edges = decode(Edges, request, header_limit(self._config.cohort_size), phase=MASKED_INPUT).edges
+        active = self._read_confirmed(request) if self._screens else self._accept(request, MASKED_INPUT)
+        rules.check_active(self._session, self._plan, active, self._chosen)
+        sid, me = self._session.sid, self._name.encode()
+        terms = [Mask(screening.self_mask_key(sid, self._name, self._seed), 1)]
+        for peer in active:
+            name = self._session.members[peer].encode()
+            key = keys.mask_key(self._secrets(peer)[1], sid, me, name)
+            terms.append(Mask(key, 1 if self._me < peer else -1))
+        self._active, self._mask_keys = active, [term.key for term in terms]
+        self._agreed.clear()
+        part = encode(MaskedPart(seed_hash(sid, self._name, self._seed), tuple(active)))
+
+        def add(vector: Vector) -> tuple[bytes, Hidden]:
+            form = rules.form(self._config)
+            loaded = form.load(vector)
+            masks.apply(loaded, terms)
+            return part, form.to_bytes(loaded)
+
+        return add
+
+    def _read_confirmed(self, request: bytes) -> list[int]:
+        """The edges that both ends have accepted."""
+        limit = header_limit(self._config.cohort_size)
+        peers = list(decode(Confirmed, request, limit, phase=MASKED_INPUT).peers)
+        if peers != sorted(set(peers)) or not set(self._accepted).issuperset(peers):
+            raise PolicyViolation("the confirmed peers are not in order, each one accepted", phase=MASKED_INPUT)
+        return peers
+
+    def _accept(self, request: bytes, phase: str) -> list[int]:
+        """The peers whose confirmation is right and whose shares, where they dealt any, are good: these are kept."""
+        edges = decode(Edges, request, header_limit(self._config.cohort_size), phase=phase).edges
         indices = [edge.peer for edge in edges]
         if indices != sorted(set(indices)) or not {*self._chosen, *self._choosers}.issuperset(indices):
-            raise PolicyViolation("the peers' messages are not in order, each expected one once", phase=MASKED_INPUT)
+            raise PolicyViolation("the peers' messages are not in order, each expected one once", phase=phase)
         sid, me = self._session.sid, self._name.encode()
-        terms = [Mask(derive_key(self._seed, "self-mask", sid, me), 1)]
         active = []
         taken: dict[int, tuple[bytes, bytes]] = {}
         for edge in edges:
@@ -167,22 +226,10 @@ class MaskingClient(ClientSide):
                     continue
                 taken[edge.peer] = shares
             active.append(edge.peer)
-            terms.append(Mask(keys.mask_key(mask, sid, me, name), 1 if self._me < edge.peer else -1))
-        rules.check_active(self._session, self._plan, active, self._chosen)
-        self._active = active
         self._mask_shares = {peer: mask_share for peer, (mask_share, _) in taken.items()}
         own = {dealer: share for dealer, share in self._seed_shares.items() if dealer == self._me}
         self._seed_shares = own | {peer: seed_share for peer, (_, seed_share) in taken.items()}
-        self._agreed.clear()
-        part = encode(MaskedPart(seed_hash(sid, self._name, self._seed), tuple(active)))
-
-        def add(vector: Vector) -> tuple[bytes, Hidden]:
-            form = carrier(self._config)
-            loaded = form.load(vector)
-            masks.apply(loaded, terms)
-            return part, form.to_bytes(loaded)
-
-        return add
+        return active
 
     def _open_shares(self, edge: Edge, channel: bytes) -> tuple[bytes, bytes] | None:
         """Open and check the shares, of mask key and seed, that a peer dealt to this client. A bad share leaves the
@@ -218,13 +265,88 @@ class MaskingClient(ClientSide):
         self._survivors = indices
 
     def _release(self, request: bytes) -> Released:
-        """Of every dealer one share: of the seed if it is in S, else of the mask key. Both are dropped afterwards."""
+        """Of every dealer one share: of the seed if it is in S, else of the mask key."""
         if request:
             raise PolicyViolation("an unmask request says nothing but the agreed set", phase=UNMASK)
         shares = [
             ReleasedShare(dealer, share if dealer in self._survivors else self._mask_shares[dealer])
             for dealer, share in sorted(self._seed_shares.items())
         ]
-        self._mask_shares.clear()
+        if not self._screens:  # of whoever is proved to cheat the mask key has to be rebuilt too
+            self._mask_shares.clear()
         self._seed_shares.clear()
         return Released(tuple(shares))
+
+    # --- screening ------------------------------------------------------------------------------------------
+
+    def sent(self, commitment: bytes, digest: bytes) -> None:
+        """What this client's input has to be known by."""
+        self._sent = screening.input_value(commitment, digest)
+
+    def _report_masks(self, request: bytes) -> Report:
+        """What the functionals that follow from all inputs say of this client's masks, if its own input is right."""
+        session = self._session
+        inputs = decode(Screening, request, header_limit(self._config.cohort_size), phase=SCREEN).inputs
+        indices = [item.client for item in inputs]
+        if indices != sorted(set(indices)) or any(not 0 <= index < len(session.members) for index in indices):
+            raise PolicyViolation("the accepted inputs are not in order, each once", phase=SCREEN)
+        if ScreenedInput(self._me, self._sent) not in inputs:
+            raise PolicyViolation("this client's own input is missing or another", phase=SCREEN)
+        root = screening.inputs_root(session, inputs)
+        values = screening.challenge(self._config, session.sid, root).of(self._mask_keys)
+        hashed = seed_hash(session.sid, self._name, self._seed)
+        report = Report(root, hashed, tuple(self._active), ring.to_bytes(values.reshape(-1)))
+        self._reported = screening.read_report(report, self._me, len(session.members))
+        return report
+
+    def _open_disputed(self, request: bytes) -> Openings:
+        """The secrets of the masks of which a peer has signed another value than this client. One of the two lies, and
+        the peer is the one that knows them anyway.
+        """
+        session, said = self._session, self._reported
+        reports = decode(Disputes, request, header_limit(self._config.cohort_size), phase=DISPUTE).reports
+        indices = [item.client for item in reports]
+        if said is None or indices != sorted(set(indices)) or not said.peers.keys() >= set(indices):
+            raise PolicyViolation("the reports are not in order, each of a peer once", phase=DISPUTE)
+        for item in reports:
+            name = session.members[item.client]
+            message = signed_bytes(session.sid, SCREEN, name, "", item.body)
+            verify_signature(session.keys[name], item.signature, message, phase=SCREEN, culprit=name)
+            report = decode(Report, item.body, len(item.body), phase=SCREEN, culprit=name)
+            try:
+                theirs = screening.read_report(report, item.client, len(session.members))
+            except ValueError as error:
+                raise PolicyViolation(str(error), phase=DISPUTE) from error
+            if theirs.root != said.root or self._me not in theirs.peers:
+                raise PolicyViolation(f"a report of {name!r} that is about other inputs or masks", phase=DISPUTE)
+            if theirs.peers[self._me].tobytes() == said.peers[item.client].tobytes():
+                raise PolicyViolation(f"{name!r} has reported what this client has: nothing is opened", phase=DISPUTE)
+        return Openings(tuple(OpenedMask(peer, self._mask_secret(peer)) for peer in indices))
+
+    def _mask_secret(self, peer: int) -> bytes:
+        return self._mask.shared_secret(self._public(peer)[1])
+
+    def excise(self, phase: str, request: bytes) -> tuple[tuple[str, ...], bytes]:
+        """Check every charge; give out the masks with those who are charged, and the shares of their mask keys."""
+        session, policy = self._session, self._config.policy
+        charges = decode(Charges, request, header_limit(self._config.cohort_size), phase=phase).items
+        charged = [charge.culprit for charge in charges]
+        if not charged or charged != sorted(set(charged)) or self._me in charged:
+            raise PolicyViolation("the charges are not in order, each of another client once", phase=phase)
+        for charge in charges:
+            try:
+                faults.check_charge(session, charge)
+            except VerificationError as error:
+                raise PolicyViolation(f"a charge proves nothing: {error}", phase=phase) from error
+        if len(self._excised.union(charged)) > policy.max_corrupt:
+            raise PolicyViolation(f"more than {policy.max_corrupt} clients are to be taken out", phase=phase)
+        left = self._survivors.difference(charged)
+        rules.check_survivors(session, self._plan, left, self._active, self._chosen)
+        opened = [OpenedMask(peer, self._mask_secret(peer)) for peer in charged if peer in self._active]
+        shares = [
+            ReleasedShare(dealer, self._mask_shares[dealer])
+            for dealer in charged
+            if dealer in self._survivors and dealer in self._mask_shares
+        ]
+        self._survivors, self._excised = left, self._excised.union(charged)
+        return tuple(session.members[i] for i in sorted(left)), encode(Excised(tuple(opened), tuple(shares)))

@@ -16,6 +16,7 @@ from typing import Final
 from mpc import graph
 from secure_agg.backends.contract import OptionRule
 from secure_agg.backends.masking.wire import split_part
+from secure_agg.backends.packed import Carrier, Committed, carrier
 from secure_agg.errors import DuplicateMessage, TooFewClients
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
@@ -25,10 +26,40 @@ CHOOSE_PEERS: Final = "choose-peers"
 SHARE_KEYS: Final = "share-keys"
 MASKED_INPUT: Final = "masked-input"
 UNMASK: Final = "unmask"
+CONFIRM_EDGES: Final = "confirm-edges"
+SCREEN: Final = "screen"
+DISPUTE: Final = "dispute"
+EXCISE: Final = "excise"
+"""Of each excision the name begins with it, and its number follows."""
 COMPLETE_UP_TO: Final = "complete_up_to"
 COMPLETE: Final = OptionRule(
     COMPLETE_UP_TO, 0, 1 << 20, "the largest cohort in which every pair of clients shares a mask", graph.COMPLETE_UP_TO
 )
+SCREENING: Final = OptionRule(
+    "screening",
+    0,
+    1,
+    "whether inputs are tested before anything is opened, and whoever cheats is named and taken out of the sum",
+    0,
+    meanings={0: "no", 1: "yes"},
+)
+
+
+def screens(config: RoundConfig) -> bool:
+    """Whether inputs are screened."""
+    return SCREENING.of(config.policy) == 1
+
+
+def excisions(config: RoundConfig) -> tuple[str, ...]:
+    """The phases in which somebody may be taken out of a signed set: each takes out one at least of those who may be
+    corrupt.
+    """
+    return tuple(f"{EXCISE}-{i}" for i in range(1, config.policy.max_corrupt + 1))
+
+
+def form(config: RoundConfig) -> Carrier:
+    """How vectors ride: where they are screened as they are committed to, since that alone is linear modulo p."""
+    return Committed(config) if screens(config) else carrier(config)
 
 
 def chooses_peers(config: RoundConfig) -> bool:

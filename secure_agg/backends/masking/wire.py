@@ -114,6 +114,98 @@ class Released(Wire, frozen=True):
     shares: tuple[ReleasedShare, ...]
 
 
+class Confirmed(Wire, frozen=True):
+    """Phase confirm-edges, response, where inputs are screened: the peers whose confirmation is right, and whose shares
+    are. In the request of masked-input: those of them who have said the same of this client.
+    """
+
+    peers: tuple[int, ...]
+
+
+class ScreenedInput(Wire, frozen=True, gc=False):
+    """An accepted input: D("screened-input", C_i, SHA-256 of the masked vector)."""
+
+    client: int
+    value: bytes
+
+
+class Screening(Wire, frozen=True):
+    """Phase screen, request: all accepted inputs, in order. The challenge is drawn from their root."""
+
+    inputs: tuple[ScreenedInput, ...]
+
+
+class Report(Wire, frozen=True):
+    """Phase screen, response, to everybody: what the challenge's functionals say of a client's masks.
+
+    Attributes:
+        root: of the accepted inputs.
+        seed_hash: of the self mask's seed, as with the input.
+        peers: whose masks are in the input.
+        values: five residues of the self mask, and of each peer's mask in order, before its sign.
+    """
+
+    root: bytes
+    seed_hash: bytes
+    peers: tuple[int, ...]
+    values: bytes
+
+
+class SignedReport(Wire, frozen=True):
+    """A report as it is relayed."""
+
+    client: int
+    body: bytes
+    signature: bytes
+
+
+class Disputes(Wire, frozen=True):
+    """Phase dispute, request: the reports of the peers that say something else of a mask than this client."""
+
+    reports: tuple[SignedReport, ...]
+
+
+class OpenedMask(Wire, frozen=True):
+    """The secret that a client's mask with a peer follows from."""
+
+    peer: int
+    secret: bytes
+
+
+class Openings(Wire, frozen=True):
+    """Phase dispute, response."""
+
+    masks: tuple[OpenedMask, ...]
+
+
+class DealtShares(Wire, frozen=True):
+    """Shares of one secret that their dealer has signed the hashes of, by their holders, in increasing order."""
+
+    holders: tuple[int, ...]
+    shares: bytes
+
+
+class Charge(Wire, frozen=True):
+    """What is proved of one client within its session: see ``faults``."""
+
+    kind: str
+    culprit: int
+    exhibits: tuple[bytes, ...]
+
+
+class Charges(Wire, frozen=True):
+    """Phase excise, request, in order of the culprits."""
+
+    items: tuple[Charge, ...]
+
+
+class Excised(Wire, frozen=True):
+    """Phase excise, response: this client's masks with those who are charged, and its shares of their mask keys."""
+
+    masks: tuple[OpenedMask, ...]
+    shares: tuple[ReleasedShare, ...]
+
+
 def share_hash(sid: bytes, kind: str, dealer: str, holder: str, share: bytes) -> bytes:
     """The hash by which a dealer vouches for a share."""
     return digest("share", sid, kind.encode(), dealer.encode(), holder.encode(), share)

@@ -34,6 +34,7 @@ from secure_agg.protocol.messages import (
     AdvertisementList,
     Agreed,
     Envelope,
+    Excision,
     HiddenInput,
     Incoming,
     Message,
@@ -102,8 +103,8 @@ class Joined:
 
     @property
     def state(self) -> str:
-        """The phase whose request is awaited next; ``result`` after the last."""
-        return self._phases[self._at].name if self._at < len(self._phases) else RESULT
+        """The phase whose request is awaited next, but for optional ones; ``result`` after the last."""
+        return next((phase.name for phase in self._phases[self._at :] if not phase.optional), RESULT)
 
     def end(self) -> None:
         """The round is over for this client: forget its secrets."""
@@ -129,16 +130,21 @@ class Joined:
         if header.phase == RECEIPT:
             self._take_receipt(received)
             return None
-        if self._at == len(self._phases):
+        at = self._at
+        while at < len(self._phases) and self._phases[at].optional and self._phases[at].name != header.phase:
+            at += 1
+        if at == len(self._phases):
             raise WrongPhase(
                 f"a message of phase {header.phase!r} came after the last",
                 phase=RESULT,
                 culprit=header.sender,
             )
-        phase = self._phases[self._at]
+        phase = self._phases[at]
         with stamping(RemoteProtocolError, phase=phase.name, culprit=header.sender):
             message = self._read(received, phase.name, self.sid or header.session, self.entry.operator)
-            return self._answer(phase, message, answered=answered)
+            answer = self._answer(phase, message, answered=answered)
+            self._at = at + 1
+            return answer
 
     def _read(self, received: Received, phase: str, session: bytes, sender: str) -> Message:
         return read(
@@ -172,7 +178,8 @@ class Joined:
         if not answered:
             answer = say(self, phase, taken)
             attempt.answer(asked, phase=phase.name, once=agreed)
-        self._at += 1
+        if phase.kind is PhaseKind.INPUT:
+            self._own_side().sent(self._commitment, attempt.sent(self.entry.operator) or b"")
         return answer
 
     def _begin(self, message: Message) -> bytes:
@@ -267,6 +274,27 @@ class Joined:
             answer = self._own_side().answer(phase.name, body)
         return self._write(phase, self.entry.operator, answer)
 
+    # --- EXCISE ---------------------------------------------------------------------------------------------
+
+    def _take_excision(self, phase: Phase, body: bytes) -> tuple[bytes, bytes]:
+        """Whoever is proved to be at fault leaves the set that this client has signed: what remains is no other set for
+        its round, and differs from that in inputs that are no honest client's.
+        """
+        if self.statement is None:
+            raise LocalProtocolError("nobody is taken out before a set is signed", phase=phase.name)
+        with self._timings(phase.name):
+            names, part = self._own_side().excise(phase.name, body)
+        session, agreement = self._opened(), self.entry.backend.agreement
+        statement = Statement(tuple(entry for entry in self.statement.entries if entry.name in names))
+        if self._identity.name not in agreement.check_statement(session, statement):
+            raise PolicyViolation("this client itself is to be taken out of the set", phase=phase.name)
+        self.statement = statement
+        return agreement.signed_bytes(session.sid, statement), part
+
+    def _say_excision(self, phase: Phase, taken: tuple[bytes, bytes]) -> bytes:
+        signed, part = taken
+        return self._write(phase, self.entry.operator, encode(Excision(self._identity.sign(signed), part)))
+
     # --- letters, receipts, the result ------------------------------------------------------------------------
 
     def _take_receipt(self, received: Received) -> None:
@@ -316,6 +344,7 @@ _STEPS: Final[dict[PhaseKind, tuple[Callable[[Joined, Phase, bytes], Any], Calla
     PhaseKind.INPUT: (Joined._take_input, Joined._say_input),
     PhaseKind.AGREE: (Joined._take_set, Joined._say_set),
     PhaseKind.RELEASE: (Joined._take_release, Joined._say_release),
+    PhaseKind.EXCISE: (Joined._take_excision, Joined._say_excision),
 }
 """What a request of each kind of phase does to the client, and what then makes its answer of what was taken in.
 ``ADVERTISE`` is ``Client.join``.

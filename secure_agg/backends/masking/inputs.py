@@ -1,0 +1,62 @@
+"""The inputs that an aggregator has accepted, kept until the round is over: on disk, since together they are n models.
+
+They are masked, and so no secret; the file has no name and is gone with the round.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from typing import NamedTuple
+
+import numpy as np
+
+from mpc.ring import ELEMENT_BYTES, Vector
+from secure_agg.protocol.messages import Header, encode, pack
+from zk.commitment import Commitment
+
+
+class KeptInput(NamedTuple):
+    """One input.
+
+    Attributes:
+        header: of the message, as it was signed.
+        commitment: that it opened, C_i.
+        place: of the masked vector in the file, in vectors.
+    """
+
+    header: Header
+    commitment: Commitment
+    place: int
+
+
+class KeptInputs:
+    """By the client's index."""
+
+    def __init__(self, elements: int) -> None:
+        """
+        Args:
+            elements: of each masked vector.
+        """
+        self._elements = elements
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as this object lives
+        weakref.finalize(self, self._file.close)
+        self.items: dict[int, KeptInput] = {}
+
+    def add(self, client: int, header: Header, commitment: Commitment, vector: memoryview) -> None:
+        """Keep one. The vector's form has been checked."""
+        place = len(self.items)
+        self._file.seek(place * self._elements * ELEMENT_BYTES)
+        self._file.write(vector)
+        self._file.flush()
+        self.items[client] = KeptInput(header, commitment, place)
+
+    def vector(self, client: int) -> Vector:
+        """A masked vector, read from the file as far as it is looked at."""
+        offset = self.items[client].place * self._elements * ELEMENT_BYTES
+        mapped = np.memmap(self._file, dtype="<u4", mode="r", offset=offset, shape=(self._elements,))
+        return mapped.view(np.ndarray)
+
+    def message(self, client: int) -> bytes:
+        """The whole message, as it was signed."""
+        return pack(encode(self.items[client].header), self.vector(client).tobytes())

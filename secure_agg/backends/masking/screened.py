@@ -1,0 +1,313 @@
+"""The aggregator's part of screening: what it keeps, and how it opens a sum from which cheats are taken out.
+
+Before a set is signed ``judge`` says who is left out. What only rebuilt secrets show comes after it: numbers for a self
+mask or for the mask with a lost peer that are wrong, shares that rebuild nothing. Every such client is charged, the
+members see the proof, give out their masks with it, and sign the set without it; its vector and those masks leave the
+sum. That may show that somebody else has covered for it, who is charged next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+
+import numpy as np
+
+from mpc import keys, masks, ring, shamir
+from mpc.keys import KeyPair
+from mpc.masks import Mask
+from mpc.ring import Vector
+from mpc.shamir import ShareError
+from secure_agg.backends.contract import Said, Session
+from secure_agg.backends.masking import faults, screening
+from secure_agg.backends.masking.inputs import KeptInputs
+from secure_agg.backends.masking.judge import Edges, Judge, check_opened
+from secure_agg.backends.masking.rules import DISPUTE, SCREEN, UNMASK, Plan
+from secure_agg.backends.masking.wire import (
+    MASK_KEY,
+    Charge,
+    Charges,
+    DealtShares,
+    Excised,
+    seed_hash,
+    share_hash,
+    split_part,
+)
+from secure_agg.errors import BadShare, LocalProtocolError, MalformedMessage, TooFewClients, Unattributed
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.messages import Header, decode, encode, pack
+from zk.commitment import Commitment, add
+
+Released = Mapping[int, Mapping[int, Vector]]
+"""Shares by holder and dealer."""
+
+
+class Screened:
+    """One round's screening and excisions.
+
+    Attributes:
+        inputs: that were accepted.
+        dealt: each client's message with confirmations and hashes of shares.
+        judge: who is left out before a set is signed.
+        charges: what is proved and has not been dealt with.
+        total: the sum without masks, once nothing speaks against it.
+    """
+
+    judge: Judge
+
+    def __init__(self, config: RoundConfig, elements: int) -> None:
+        """
+        Args:
+            elements: of each masked vector.
+        """
+        self._config = config
+        self.inputs = KeptInputs(elements)
+        self.dealt: dict[int, Header] = {}
+        self.charges: tuple[Charge, ...] = ()
+        self.total: Vector | None = None
+        self._charged: dict[int, Charge] = {}
+        self._opened: dict[tuple[int, int], bytes] = {}
+        self._key_shares: dict[int, dict[int, Vector]] = {}
+
+    def begin(
+        self,
+        session: Session,
+        plan: Plan,
+        edges: Edges,
+        active: Mapping[int, frozenset[int]],
+        seed_hashes: Mapping[int, bytes],
+    ) -> None:
+        """The participants are fixed. The mappings grow later."""
+        self._session, self._plan, self._edges = session, plan, edges
+        self._active, self._seed_hashes = active, seed_hashes
+        self.judge = Judge(session, edges, active, self.inputs)
+
+    # --- messages -------------------------------------------------------------------------------------------
+
+    def ask(self, phase: str, me: int) -> bytes:
+        """What one client is asked."""
+        if phase == SCREEN:
+            return encode(self.judge.screening)
+        if phase == DISPUTE:
+            return encode(self.judge.disputes(me))
+        return encode(Charges(self.charges))
+
+    def take(self, phase: str, me: int, said: Said) -> None:
+        """Take one answer."""
+        if phase == SCREEN:
+            self.judge.take_report(me, self._seed_hashes[me], said.message)
+        elif phase == DISPUTE:
+            self.judge.take_openings(me, said.part)
+        else:
+            self._take_excised(phase, me, said)
+
+    def _take_excised(self, phase: str, me: int, said: Said) -> None:
+        excised = decode(Excised, said.part, len(said.part), phase=phase, culprit=said.name)
+        charged = [charge.culprit for charge in self.charges]
+        if [mask.peer for mask in excised.masks] != [peer for peer in charged if peer in self._active[me]]:
+            raise MalformedMessage("other masks are opened than were asked for", phase=phase, culprit=said.name)
+        for mask in excised.masks:
+            check_opened(self._session, self._edges, me, mask, phase=phase)
+        dealers = [share.dealer for share in excised.shares]
+        if dealers != sorted(set(dealers)) or not set(charged).issuperset(dealers):
+            raise MalformedMessage("shares of others than those who are charged", phase=phase, culprit=said.name)
+        for share in excised.shares:
+            edge, dealer = self._edges[share.dealer].get(me), self._session.members[share.dealer]
+            hashed = share_hash(self._session.sid, MASK_KEY, dealer, said.name, share.share)
+            if edge is None or len(share.share) != shamir.SHARE_BYTES or hashed != edge.mask_hash:
+                raise BadShare(f"the share of {dealer!r} is not the one dealt", phase=phase, culprit=said.name)
+        try:
+            values = [ring.from_bytes(share.share) for share in excised.shares]
+        except ValueError as error:
+            raise BadShare(f"a share is not canonical: {error}", phase=phase, culprit=said.name) from error
+        self._opened |= {(me, mask.peer): mask.secret for mask in excised.masks}
+        for dealer_index, value in zip(dealers, values, strict=True):
+            self._key_shares.setdefault(dealer_index, {})[me] = value
+
+    # --- who is left ----------------------------------------------------------------------------------------
+
+    def left(self) -> frozenset[int]:
+        """The clients whose inputs are in the sum."""
+        self.judge.judge_openings({client: pack(encode(header)) for client, header in self.dealt.items()})
+        self.check_number()
+        gone = self.judge.guilty.keys() | self._charged.keys()
+        return frozenset(self.inputs.items) - self.judge.silent - gone
+
+    @property
+    def faults(self) -> list[FaultProof]:
+        """What is proved, for anybody to check."""
+        found = chain(self.judge.guilty.values(), self._charged.values())
+        return [faults.prove(self._session, charge) for charge in found]
+
+    # --- opening --------------------------------------------------------------------------------------------
+
+    def check_number(self) -> None:
+        """Refuse to go on without more clients than may be corrupt.
+
+        Raises:
+            TooFewClients: so many are proved to cheat.
+        """
+        gone, most = len(self.judge.guilty.keys() | self._charged.keys()), self._config.policy.max_corrupt
+        if gone > most:
+            phase = UNMASK if self._charged else SCREEN
+            raise TooFewClients(f"{gone} clients are proved to cheat, more than the {most} that may", phase=phase)
+
+    def opened(self) -> Vector:
+        """The sum without masks."""
+        if self.total is None:
+            raise LocalProtocolError("masks are still in the sum", phase=UNMASK)
+        return self.total
+
+    def settle(self, survivors: frozenset[int], released: Released, masked: Vector) -> bool:
+        """Take the masks off the sum.
+
+        Args:
+            survivors: the set that was signed first.
+            released: shares, of the seeds of its members and of the mask keys of lost peers.
+            masked: the sum of its members' masked vectors.
+
+        Returns:
+            Whether somebody is charged by that; if nobody is, the sum is right.
+
+        Raises:
+            TooFewClients: too few shares were released to open anything.
+            Unattributed: a mask with somebody who is charged was opened by nobody, and its key can't be rebuilt.
+        """
+        charges: dict[int, Charge] = {}
+        members = survivors - self._charged.keys()
+        seeds = self._seeds(members, released, charges)
+        others = frozenset().union(*(self._active[member] for member in members)) - members
+        secrets = self._mask_secrets(others, survivors, released, charges)
+        lost = self._lost_masks(members, others, secrets, charges)
+        if not charges:
+            total = masked.copy()
+            for client in survivors & self._charged.keys():
+                ring.subtract_from(total, self.inputs.vector(client))
+            own = [Mask(key, -1) for key in self._self_keys(seeds).values()]
+            away = [Mask(key, -1 if member < peer else 1) for (member, peer), key in lost.items()]
+            masks.apply(total, [*own, *away])
+            if self._is_committed(total, members):
+                self.total, self.charges = total, ()
+                return False
+            self._charge_members(seeds, lost, secrets, charges)
+            if not charges:
+                raise Unattributed("the sum is not what the clients committed to", phase=UNMASK)
+        self._charged |= charges
+        self.charges = tuple(charges[client] for client in sorted(charges))
+        return True
+
+    def _self_keys(self, seeds: Mapping[int, bytes]) -> dict[int, bytes]:
+        names, sid = self._session.members, self._session.sid
+        return {member: screening.self_mask_key(sid, names[member], seed) for member, seed in seeds.items()}
+
+    def _is_committed(self, total: Vector, members: frozenset[int]) -> bool:
+        commitments: list[Commitment] = [self.inputs.items[member].commitment for member in members]
+        functional = self.judge.functional
+        return bool(np.array_equal(functional.of([], [total])[0], functional.of_commitment(add(commitments))))
+
+    def _seeds(self, members: frozenset[int], released: Released, charges: dict[int, Charge]) -> dict[int, bytes]:
+        """The members' seeds; who has dealt shares of none, or of another, is charged."""
+        seeds = {}
+        for member in sorted(members):
+            name = self._session.members[member]
+            shares, seed = self._rebuild(member, {h: s[member] for h, s in released.items() if member in s})
+            if seed is not None and seed_hash(self._session.sid, name, seed) == self._seed_hashes[member]:
+                seeds[member] = seed
+            else:
+                exhibits = pack(encode(self.dealt[member])), encode(shares), self.judge.report(member)
+                charges[member] = Charge(faults.BAD_SEED_SHARES, member, exhibits)
+        return seeds
+
+    def _mask_secrets(
+        self, others: frozenset[int], survivors: frozenset[int], released: Released, charges: dict[int, Charge]
+    ) -> dict[int, bytes]:
+        """The mask keys of those whose masks are left in the sum, as far as they can be rebuilt; who has dealt bad
+        shares is charged, unless it was before.
+        """
+        secrets = {}
+        for peer in sorted(others):
+            if peer in survivors:
+                held = self._key_shares.get(peer, {})
+                if len(held) < self._plan.threshold:
+                    continue
+            else:
+                held = {h: s[peer] for h, s in released.items() if peer in s}
+            shares, secret = self._rebuild(peer, held)
+            if secret is not None and KeyPair.from_secret(secret).public == self._mask_key(peer):
+                secrets[peer] = secret
+            elif peer not in self._charged:
+                exhibits = pack(encode(self.dealt[peer])), encode(shares)
+                charges[peer] = Charge(faults.BAD_KEY_SHARES, peer, exhibits)
+        return secrets
+
+    def _mask_key(self, client: int) -> bytes:
+        name = self._session.members[client]
+        return split_part(name, self._session.parts[name])[1]
+
+    def _rebuild(self, dealer: int, held: Mapping[int, Vector]) -> tuple[DealtShares, bytes | None]:
+        """As many shares as rebuild a secret, and the secret, if they do."""
+        threshold = self._plan.threshold
+        if len(held) < threshold:
+            raise TooFewClients(
+                f"{len(held)} shares of {self._session.members[dealer]!r}, {threshold} are needed", phase=UNMASK
+            )
+        holders = sorted(held)[:threshold]
+        values = np.array([held[holder] for holder in holders])
+        shares = DealtShares(tuple(holders), b"".join(ring.to_bytes(held[holder]) for holder in holders))
+        try:
+            return shares, shamir.combine([holder + 1 for holder in holders], values[:, None, :])[0]
+        except ShareError:
+            return shares, None
+
+    def _lost_masks(
+        self,
+        members: frozenset[int],
+        others: frozenset[int],
+        secrets: Mapping[int, bytes],
+        charges: Mapping[int, Charge],
+    ) -> dict[tuple[int, int], bytes]:
+        """The stream keys of members' masks with others, as a member has opened them, or as the other's key gives."""
+        names, sid, found = self._session.members, self._session.sid, {}
+        for member in sorted(members):
+            for peer in sorted(self._active[member] & others):
+                shared = self._opened.get((member, peer))
+                if shared is None and peer in secrets:
+                    shared = KeyPair.from_secret(secrets[peer]).shared_secret(self._mask_key(member))
+                if shared is not None:
+                    found[member, peer] = keys.mask_key(shared, sid, names[member].encode(), names[peer].encode())
+                elif peer not in charges and member not in charges:
+                    raise Unattributed(
+                        f"the mask of {names[member]!r} with {names[peer]!r}, who is proved to cheat, was not opened, "
+                        "and shares of its key rebuild nothing",
+                        phase=UNMASK,
+                    )
+        return found
+
+    def _charge_members(
+        self,
+        seeds: Mapping[int, bytes],
+        lost: Mapping[tuple[int, int], bytes],
+        secrets: Mapping[int, bytes],
+        charges: dict[int, Charge],
+    ) -> None:
+        """Compare every number that was reported with what has come to light of its mask."""
+        own = self._self_keys(seeds)
+        values = self.judge.functional.of([*own.values(), *lost.values()])
+        for member, value in zip(own, values, strict=False):
+            if not np.array_equal(self.judge.said(member).own, value):
+                exhibits = self.judge.report(member), seeds[member]
+                charges.setdefault(member, Charge(faults.BAD_SELF_MASK, member, exhibits))
+        for (member, peer), value in zip(lost, values[len(own) :], strict=True):
+            if np.array_equal(self.judge.said(member).peers[peer], value):
+                continue
+            if peer in secrets:
+                exhibits = self.judge.report(member), keys.clamped(secrets[peer])
+                charges.setdefault(member, Charge(faults.BAD_LOST_EDGE, member, exhibits))
+            else:
+                shown = (
+                    pack(encode(self.dealt[member])),
+                    self._session.members[peer].encode(),
+                    self._opened[member, peer],
+                )
+                charges.setdefault(member, Charge(faults.BAD_EDGE, member, (self.judge.report(member), *shown)))

@@ -1,0 +1,317 @@
+"""A second implementation of section 7's screening and its proofs of fault, written from docs/specification.md alone.
+
+It goes with `independent_faults`, whose `Case` each check is given. Section numbers are those of the specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import comb, inf, log2
+from typing import Any
+
+import numpy as np
+from conformance.independent_verifier import (
+    RECORDS,
+    N,
+    P,
+    check_exchange_key,
+    check_order,
+    decode,
+    decode_elements,
+    digest,
+    elements,
+    encode,
+    kdf,
+    matrix_key,
+    option,
+    points,
+    prg,
+    quorum,
+    rank,
+    rebuild_secret,
+    require,
+    residues,
+    root,
+    u64,
+)
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+RECORDS |= {
+    "AdvertisementList": {"advertisements": ["SignedAdvertisement"], "backend": "bin"},
+    "HiddenInput": {"commitment": "bin", "nonce": "bin32", "backend": "bin"},
+    "MaskedPart": {"seed_hash": "bin32", "active": ["int"]},
+    "Edge": {"peer": "int", "confirmation": "bin", "sealed": "bin", "mask_hash": "bin", "seed_hash": "bin"},
+    "KeyShares": {"edges": ["Edge"], "own_hash": "bin"},
+    "ScreenedInput": {"client": "int", "value": "bin"},
+    "Screening": {"inputs": ["ScreenedInput"]},
+    "Report": {"root": "bin", "seed_hash": "bin", "peers": ["int"], "values": "bin"},
+    "DealtShares": {"holders": ["int"], "shares": "bin"},
+}
+
+LIMIT = 1 << 34
+
+
+def weighted_blocks(rows: np.ndarray, k: int, count: int) -> np.ndarray:
+    """What five functionals multiply the coordinates of `count` blocks by: shape (5, 512 · count)."""
+    zeta, key, found = points(), matrix_key(k), []
+    powers = np.ones((N, N), np.int64)
+    for i in range(1, N):
+        powers[i] = powers[i - 1] * zeta % P
+    matrix = np.zeros((k, N, 16), np.int64)
+    for j in range(count):
+        if j % 16 == 0:
+            matrix = residues(key, j // 16, k * N * 16).reshape(k, N, 16)
+        at_points = (rows * matrix[:, :, j % 16] % P).sum(axis=1) % P  # (5, 512)
+        block = [[int((powers[i] * row % P).sum() % P) for i in range(N)] for row in at_points]
+        found.append(np.array(block, np.int64))
+    return np.concatenate(found, axis=1)
+
+
+class Masks:
+    """A session of `masking`, and the functionals that follow from a root."""
+
+    def __init__(self, case: Any, listed: bytes) -> None:
+        self.case, self.config = case, case.config
+        require(option(case.policy, "screening", 0) == 1, "nothing is screened in this round")
+        require(case.proof["setup"] == b"", "a setup that nobody needs")
+        items = decode("AdvertisementList", listed, (64 + self.config["cohort_size"]) * 1024)["advertisements"]
+        self.names = [item["name"] for item in items]
+        check_order(self.names, "advertisements")
+        require(len(items) <= self.config["cohort_size"], "more clients than the cohort has")
+        leaves = [encode("SignedAdvertisement", item) for item in items]
+        self.sid = digest("session", case.context, u64(len(items)), root(leaves))
+        self.keys = []
+        for item in items:
+            part = decode("Advertisement", item["body"], 1024)["backend"]
+            require(len(part) == 64 and part[:32] != part[32:], "no two keys")
+            check_exchange_key(part[:32])
+            check_exchange_key(part[32:])
+            self.keys.append(part[32:])
+
+    @property
+    def me(self) -> int:
+        require(self.case.culprit in self.names, "the culprit did not advertise")
+        return self.names.index(self.case.culprit)
+
+    def name(self, i: int) -> bytes:
+        return self.names[i].encode()
+
+    def message(self, data: bytes, phase: str) -> tuple[dict[str, Any], bytes]:
+        header, bulk = self.case.message(data, phase, self.sid)
+        return header, bulk
+
+    def report(self, data: bytes) -> tuple[bytes, bytes, list[np.ndarray], list[int]] | None:
+        """Root, seed hash, values (the self mask's first) and peers; None for what is no report."""
+        header, _ = self.message(data, "screen")
+        try:
+            said = decode("Report", header["body"], LIMIT)
+            peers = said["peers"]
+            require(peers == sorted(set(peers)) and self.me not in peers, "peers are not in order")
+            require(all(peer < len(self.names) for peer in peers), "a peer is unknown")
+            require((len(said["root"]), len(said["seed_hash"])) == (32, 32), "no digests")
+            values = decode_elements(said["values"], 5 * (1 + len(peers)), "the values").reshape(-1, 5)
+        except ValueError:
+            return None
+        return said["root"], said["seed_hash"], list(values), peers
+
+    def rows(self, listed: bytes) -> np.ndarray:
+        k = rank(self.config)
+        key = digest("screening", self.sid, listed)
+        return np.array([residues(key, e, k * N) for e in range(5)]).reshape(5, k, N)
+
+    def of_vector(self, listed: bytes, vector: np.ndarray) -> list[int]:
+        """Section 7's five values of the elements of a vector, s included."""
+        k, split = rank(self.config), elements(self.config)
+        padded = np.concatenate([vector[:split], np.zeros(-split % N, np.int64), vector[split:]])
+        weights = weighted_blocks(self.rows(listed), k, len(padded) // N)
+        return [int((row * padded % P).sum() % P) for row in weights]
+
+    @property
+    def length(self) -> int:
+        return elements(self.config) + (rank(self.config) + 2) * N
+
+    def of_mask(self, listed: bytes, key: bytes) -> list[int]:
+        return self.of_vector(listed, prg(key, self.length).astype(np.int64))
+
+    def agreement(self, secret: bytes, public: bytes) -> tuple[bytes, bytes]:
+        """The agreement of a secret with a public key, and the secret's own."""
+        private = X25519PrivateKey.from_private_bytes(secret)
+        own = private.public_key().public_bytes_raw()
+        raw = private.exchange(X25519PublicKey.from_public_bytes(public))
+        return kdf(raw, "key-agreement", *sorted((own, public))), own
+
+    def pair_mask(self, agreed: bytes, peer: int) -> bytes:
+        return kdf(agreed, "pairwise-mask", self.sid, *sorted((self.name(self.me), self.name(peer))))
+
+    def seed_hash(self, seed: bytes) -> bytes:
+        return digest("self-mask-seed", self.sid, self.name(self.me), seed)
+
+    @property
+    def threshold(self) -> int:
+        """Shares that rebuild a secret."""
+        policy, n = self.case.policy, len(self.names)
+        if self.config["cohort_size"] > option(policy, "complete_up_to", 128):
+            found = sparse(n, policy["max_corrupt"])
+            if found is not None:
+                return found
+        return quorum(self.config["cohort_size"], policy)
+
+    def rebuilt(self, dealt: bytes, shown: bytes, kind: bytes) -> bytes | None:
+        header, _ = self.message(dealt, "share-keys")
+        said, field = decode("KeyShares", header["body"], LIMIT), "mask_hash" if kind == b"mask-key" else "seed_hash"
+        hashes = {edge["peer"]: edge[field] for edge in said["edges"]}
+        if kind == b"self-seed" and said["own_hash"]:
+            hashes[self.me] = said["own_hash"]
+        fields = decode("DealtShares", shown, LIMIT)
+        holders, shares = fields["holders"], fields["shares"]
+        require(holders == sorted(set(holders)), "holders are not in order")
+        require(len(holders) == self.threshold and len(shares) == 36 * len(holders), "another number of shares")
+        parts = {holder: shares[36 * i : 36 * (i + 1)] for i, holder in enumerate(holders)}
+        for holder, share in parts.items():
+            require(holder in hashes, "a share of somebody who has none")
+            made = digest("share", self.sid, kind, self.name(self.me), self.name(holder), share)
+            require(made == hashes[holder], "a share is not the one that was dealt")
+        try:
+            return rebuild_secret(parts)
+        except ValueError:
+            return None
+
+
+def tail(population: int, marked: int, drawn: int, least: int) -> float:
+    """log2 P[at least `least` marked among `drawn`]."""
+    ways = sum(comb(marked, i) * comb(population - marked, drawn - i) for i in range(max(least, 0), drawn + 1))
+    return log2(ways) - log2(comb(population, drawn)) if ways else -inf
+
+
+def sparse(n: int, corrupt: int) -> int | None:
+    """The threshold of a sparse graph; None where the graph is complete."""
+    silent, honest = max(1, n // 10), n - corrupt
+    for k in range(1, n - 1):
+        fits = [
+            t
+            for t in range(1, k + 1)
+            if 1 + log2(n) + tail(n - 1, corrupt, k, t) <= -40 and log2(n) + tail(n - 1, silent, k, k - t + 1) <= -20
+        ]
+        for t in fits[:1] + fits[-1:]:
+            terms = []
+            for s in range(1, honest // 2 + 1):
+                # few neighbours among the others of h: at least t of those who are none of them
+                left = tail(n - 1, n - 1 - (honest - s), k, t) * s
+                right = tail(n - 1, n - 1 - s, k, t) * (honest - s)
+                terms.append(log2(comb(honest, s)) + left + right)
+            highest = max(terms)
+            if highest > -inf and highest + log2(sum(2.0 ** max(term - highest, -1000) for term in terms)) <= -40:
+                return t
+    return None
+
+
+# ---------------------------------------------------------------------------------------------- The kinds
+
+
+def bad_input(masks: Masks, sent: bytes, reported: bytes) -> None:
+    said = masks.report(reported)
+    header, bulk = masks.message(sent, "masked-input")
+    if said is None:
+        return
+    listed, hashed, (own, *others), peers = said
+    try:
+        body = decode("HiddenInput", header["body"], LIMIT)
+        part = decode("MaskedPart", body["backend"], LIMIT)
+        vector = decode_elements(bulk, masks.length, "a masked vector")
+        committed = decode_elements(body["commitment"], rank(masks.config) * N, "a commitment").reshape(-1, N)
+    except ValueError:
+        return
+    if (part["seed_hash"], part["active"]) != (hashed, peers):
+        return
+    public = [int((row * committed % P).sum() % P) for row in masks.rows(listed)]
+    total = np.array(public) + own
+    for peer, value in zip(peers, others, strict=True):
+        total = total + (value if masks.me < peer else -value)
+    require((total % P).tolist() != masks.of_vector(listed, vector), "its numbers explain its input")
+
+
+def bad_edge(masks: Masks, reported: bytes, dealt: bytes, peer: bytes, secret: bytes) -> None:
+    said = masks.report(reported)
+    require(peer in [name.encode() for name in masks.names], "the peer did not advertise")
+    other = [name.encode() for name in masks.names].index(peer)
+    header, _ = masks.message(dealt, "share-keys")
+    edges = decode("KeyShares", header["body"], LIMIT)["edges"]
+    shown = [edge["confirmation"] for edge in edges if edge["peer"] == other]
+    require(len(secret) >= 32, "the secret is too short")
+    made = kdf(secret, "key-confirmation", masks.sid, masks.name(masks.me), peer)[:16]
+    require(shown[:1] == [made], "another secret than was confirmed")
+    if said is None:
+        return
+    listed, _, (_, *others), peers = said
+    require(other in peers, "it said nothing of this mask")
+    found = masks.of_mask(listed, masks.pair_mask(secret, other))
+    require(others[peers.index(other)].tolist() != found, "its number is right")
+
+
+def bad_self_mask(masks: Masks, reported: bytes, seed: bytes) -> None:
+    said = masks.report(reported)
+    require(len(seed) >= 32, "the seed is too short")
+    if said is None:
+        return
+    listed, hashed, (own, *_), _ = said
+    require(masks.seed_hash(seed) == hashed, "another seed than was announced")
+    found = masks.of_mask(listed, kdf(seed, "self-mask", masks.sid, masks.name(masks.me)))
+    require(own.tolist() != found, "its number is right")
+
+
+def bad_lost_edge(masks: Masks, reported: bytes, secret: bytes) -> None:
+    said = masks.report(reported)
+    require(len(secret) == 32, "the secret has a wrong length")
+    require(secret[0] & 7 == 0 and secret[31] & 0xC0 == 0x40, "the secret is not in its one spelling")
+    agreed, own = masks.agreement(secret, masks.keys[masks.me])
+    require(own in masks.keys, "a secret of nobody's key")
+    peer = masks.keys.index(own)
+    if said is None:
+        return
+    listed, _, (_, *others), peers = said
+    require(peer in peers, "it said nothing of this mask")
+    found = masks.of_mask(listed, masks.pair_mask(agreed, peer))
+    require(others[peers.index(peer)].tolist() != found, "its number is right")
+
+
+def bad_seed_shares(masks: Masks, dealt: bytes, shown: bytes, reported: bytes) -> None:
+    seed, said = masks.rebuilt(dealt, shown, b"self-seed"), masks.report(reported)
+    right = seed is not None and said is not None and masks.seed_hash(seed) == said[1]
+    require(not right, "the shares rebuild the seed")
+
+
+def bad_key_shares(masks: Masks, dealt: bytes, shown: bytes) -> None:
+    secret = masks.rebuilt(dealt, shown, b"mask-key")
+    if secret is not None:
+        public = X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+        require(public != masks.keys[masks.me], "the shares rebuild the key")
+
+
+def two_screenings(masks: Masks, first: bytes, second: bytes) -> None:
+    require(masks.case.culprit not in masks.names, "a client shows no list")
+    bodies = [masks.message(data, "screen")[0]["body"] for data in (first, second)]
+    for body in bodies:
+        decode("Screening", body, LIMIT)
+    require(bodies[0] != bodies[1], "one list twice")
+
+
+CHECKS: dict[str, tuple[int, Callable[..., None]]] = {
+    "bad-input": (2, bad_input),
+    "bad-edge": (4, bad_edge),
+    "bad-self-mask": (2, bad_self_mask),
+    "bad-lost-edge": (2, bad_lost_edge),
+    "bad-seed-shares": (3, bad_seed_shares),
+    "bad-key-shares": (2, bad_key_shares),
+    "two-screenings": (2, two_screenings),
+}
+
+
+def check(case: Any) -> None:
+    """Of a case in backend `masking`, but for the kinds that all backends have."""
+    require(case.kind in CHECKS, "this backend has no such fault")
+    count, checker = CHECKS[case.kind]
+    require(len(case.exhibits) == count + 1, "another number of exhibits")
+    masks = Masks(case, case.exhibits[0])
+    if case.kind != "two-screenings":
+        require(masks.me >= 0, "no client")
+    checker(masks, *case.exhibits[1:])

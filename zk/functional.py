@@ -1,0 +1,183 @@
+"""Random linear functionals of the commitment: what five residues say of a vector that nobody is shown.
+
+h is linear, and so is ⟨w, h(·)⟩ for any public row w. A functional drawn after a vector is fixed tells whether the
+vector's hash is the one that was committed to: one that is off passes a random row with probability 1/p, and all of
+``COUNT`` independent rows with p^−5 < 2^−154. Of a vector whose commitment is public the value is public too: it is
+that of the commitment. Of a mask, a key stream, it is five residues that whoever knows the key computes in one pass.
+
+    ⟨w, h(x ‖ s)⟩ = Σ_j Σ_i block_j[i] · Σ_t ζ_t^i · Σ_ρ w[ρ, t] · a_j[ρ, t]
+
+So the coefficients of block j are the transposed transform of a combination of the matrix's columns, made once for all
+vectors, chunk by chunk, so that nothing of a vector's length is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mpc import parallel
+from mpc.kernels.compiled import compiled
+from mpc.keystream import CHUNK, KeyStream
+from mpc.ntt import LANES, N, transpose_lanes
+from mpc.ring import P, Vector
+from zk.commitment import Commitment, blocks_for, matrix_key, randomness_length
+
+COUNT: Final = 5
+"""Independent rows: a wrong hash passes them all with probability p^−5."""
+
+_GROUP: Final = N * LANES
+_P64: Final = np.uint64(P)
+_LOW: Final = np.uint64(0xFFFFFFFF)
+_SHIFT: Final = np.uint64(32)
+_FOLD: Final = np.uint64((1 << 32) % P)
+_P32: Final = np.uint32(P)
+_STEP: Final = 2048  # values that stay in the first-level cache while all rows go over them
+
+
+def _plain_columns(matrix: Vector, row: Vector, out: npt.NDArray[np.uint32]) -> None:
+    products = matrix.reshape(-1, N, LANES).astype(np.uint64) * row.reshape(-1, N, 1)
+    out[:] = products.sum(axis=0, dtype=np.uint64) % _P64
+
+
+@compiled(or_else=_plain_columns)
+def _columns(matrix: Vector, row: Vector, out: npt.NDArray[np.uint32]) -> None:
+    """``out[t, lane] = Σ_ρ row[ρ · 512 + t] · matrix[(ρ · 512 + t) · 16 + lane]`` modulo p, for up to four rings."""
+    rank = row.size // N
+    for t in range(N):
+        for lane in range(LANES):
+            z = np.uint64(0)
+            for r in range(rank):  # four products of residues are below 2^64
+                z += np.uint64(row[r * N + t]) * np.uint64(matrix[(r * N + t) * LANES + lane])
+            # 2^32 is 20478 modulo p: three folds leave 32 bits, and no division.
+            z = (z >> _SHIFT) * _FOLD + (z & _LOW)
+            z = (z >> _SHIFT) * _FOLD + (z & _LOW)
+            z = (z >> _SHIFT) * _FOLD + (z & _LOW)
+            s = np.uint32(z)
+            s = min(s, np.uint32(s - _P32))
+            out[t, lane] = min(s, np.uint32(s - _P32))
+
+
+def _plain_dots(coefficients: npt.NDArray[np.uint32], values: Vector, sums: npt.NDArray[np.uint64]) -> None:
+    products = coefficients.astype(np.uint64) * values
+    low, high = (products & _LOW).sum(axis=1, dtype=np.uint64), (products >> _SHIFT).sum(axis=1, dtype=np.uint64)
+    sums[:] = (sums + low % _P64 + (high % _P64) * _FOLD) % _P64
+
+
+@compiled(or_else=_plain_dots)
+def _dots(coefficients: npt.NDArray[np.uint32], values: Vector, sums: npt.NDArray[np.uint64]) -> None:
+    """``sums[e] += Σ_i coefficients[e, i] · values[i]`` modulo p, over at most 2^31 values."""
+    rows = coefficients.shape[0]
+    low = np.zeros(rows, dtype=np.uint64)
+    high = np.zeros(rows, dtype=np.uint64)
+    quarter = _STEP // 4
+    for start in range(0, values.size, _STEP):
+        part = values[start : start + _STEP]
+        whole = part.size == _STEP
+        for e in range(rows):
+            row = coefficients[e, start : start + _STEP]
+            a = np.uint64(0)
+            b = np.uint64(0)
+            if whole:  # four products of residues are below 2^64: they are added before the halves are summed apart
+                for i in range(quarter):
+                    z = np.uint64(row[i]) * np.uint64(part[i])
+                    z += np.uint64(row[i + quarter]) * np.uint64(part[i + quarter])
+                    z += np.uint64(row[i + 2 * quarter]) * np.uint64(part[i + 2 * quarter])
+                    z += np.uint64(row[i + 3 * quarter]) * np.uint64(part[i + 3 * quarter])
+                    a += z & _LOW
+                    b += z >> _SHIFT
+            else:
+                for i in range(part.size):
+                    z = np.uint64(row[i]) * np.uint64(part[i])
+                    a += z & _LOW
+                    b += z >> _SHIFT
+            low[e] += a
+            high[e] += b
+    for e in range(rows):
+        sums[e] = (sums[e] + low[e] % _P64 + (high[e] % _P64) * _FOLD) % _P64
+
+
+class Functional:
+    """The ``COUNT`` functionals of one challenge."""
+
+    def __init__(self, key: bytes, rank: int, elements: int) -> None:
+        """
+        Args:
+            key: 32 bytes, drawn after whatever is to be tested is fixed. Row e is the first k · 512 residues of its
+                stream e.
+            rank: k of the commitment, at most 4.
+            elements: coordinates of x as it is committed to; s follows them.
+        """
+        if not 1 <= rank <= 4:
+            raise ValueError(f"a commitment of rank {rank}, outside [1, 4]")
+        self._rank, self._elements = rank, elements
+        self.length = elements + randomness_length(rank)
+        stream = KeyStream(key)
+        self._rows = np.empty((COUNT, rank * N), dtype=np.uint32)
+        for e in range(COUNT):
+            stream.residues(e, self._rows[e])
+
+    def of_commitment(self, commitment: Commitment) -> Vector:
+        """The values of whatever opens the commitment: ``COUNT`` residues."""
+        if commitment.rank != self._rank:
+            raise ValueError(f"a commitment of rank {commitment.rank}, not {self._rank}")
+        sums = np.zeros(COUNT, dtype=np.uint64)
+        _dots(self._rows, commitment.elements, sums)
+        return sums.astype(np.uint32)
+
+    def of(self, keys: Sequence[bytes], vectors: Sequence[Vector] = ()) -> npt.NDArray[np.uint32]:
+        """The values of masks and of vectors, in one pass.
+
+        Args:
+            keys: of key streams that are masks modulo p, each of ``length`` elements.
+            vectors: canonical, uint32, of ``length`` elements, for instance mapped from a file.
+
+        Returns:
+            uint32, shape (masks + vectors, ``COUNT``).
+        """
+        if any(vector.size != self.length for vector in vectors):
+            raise ValueError(f"a vector has not {self.length} elements")
+
+        def work(first: int, last: int) -> npt.NDArray[np.uint64]:
+            matrix, streams = KeyStream(matrix_key(self._rank)), [KeyStream(key) for key in keys]
+            sums = np.zeros((len(keys) + len(vectors), COUNT), dtype=np.uint64)
+            room = np.empty((COUNT, CHUNK), dtype=np.uint32)
+            scratch = np.empty(CHUNK, dtype=np.uint32)
+            for chunk in range(first, last):
+                start, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, self.length)
+                coefficients = room[:, : stop - start]
+                self._coefficients(matrix, start, coefficients)
+                values = scratch[: stop - start]
+                for place, stream in enumerate(streams):
+                    stream.residues(chunk, values)
+                    _dots(coefficients, values, sums[place])
+                for place, vector in enumerate(vectors, len(streams)):
+                    _dots(coefficients, np.ascontiguousarray(vector[start:stop]), sums[place])
+            return sums
+
+        parts = parallel.map_ranges(work, -(-self.length // CHUNK))
+        return (sum(parts[1:], start=parts[0]) % _P64).astype(np.uint32)
+
+    def _coefficients(self, matrix: KeyStream, start: int, out: npt.NDArray[np.uint32]) -> None:
+        """Those of the coordinates from ``start`` on, a row for each functional."""
+        stop, split = start + out.shape[1], self._elements
+        residues = np.empty(self._rank * _GROUP, dtype=np.uint32)
+        blocks = np.empty((N, LANES), dtype=np.uint32)
+        # x is padded to whole blocks before s: the coordinates of s have other places in the matrix than in the vector.
+        for low, high, shift in (
+            (start, min(stop, split), 0),
+            (max(start, split), stop, blocks_for(split) * N - split),
+        ):
+            for group in range((low + shift) // _GROUP, -(-(high + shift) // _GROUP) if high > low else 0):
+                matrix.residues(group, residues)
+                begin = max(low, group * _GROUP - shift)
+                end = min(high, (group + 1) * _GROUP - shift)
+                inside = begin + shift - group * _GROUP
+                for e in range(COUNT):
+                    _columns(residues, self._rows[e], blocks)
+                    transpose_lanes(blocks)
+                    flat = np.ascontiguousarray(blocks.T).reshape(-1)
+                    out[e, begin - start : end - start] = flat[inside : inside + end - begin]
