@@ -212,6 +212,7 @@ def test_backends_shows_whom_to_trust(run: Run) -> None:
             "hides",
             "lasting",
             "judges",
+            "norm_bound",
         }
         for option, rule in trust["options"].items():
             assert option in text.out
@@ -288,7 +289,7 @@ def test_an_error_that_quotes_a_stranger_leaves_the_terminal_alone(capsys: pytes
 def test_an_abort_names_phase_and_culprit(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("torch")
 
-    def abort(*_: object) -> None:
+    def abort(*_: object, **__: object) -> None:
         raise errors.DealerFault("a wrong secret", phase="unmask", culprit="hospital-a")
 
     monkeypatch.setattr(experiment, "run", abort)
