@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.federation import Federation
+from support.federation import Federation, Tape, edit, header_of, identity, replace
+from support.refusals import ME
 from support.screening.cheats import (
     Bend,
     Screened,
@@ -21,10 +22,30 @@ from support.screening.cheats import (
     flip_behind_self_mask,
     lie_of_all,
     lie_of_edge,
+    shifted,
 )
 
 from secure_agg.backends.masking.rules import plan
-from secure_agg.errors import TooFewClients
+from secure_agg.backends.masking.wire import (
+    Charge,
+    Charges,
+    Confirmed,
+    Disputes,
+    OpenedMask,
+    Openings,
+    Report,
+    Screening,
+    SignedReport,
+)
+from secure_agg.errors import (
+    AlreadyReleased,
+    BadShare,
+    BadSignature,
+    PolicyViolation,
+    SecureAggError,
+    TooFewClients,
+)
+from secure_agg.protocol.messages import Agreed, decode, encode, signed_bytes
 
 N = 10
 ON = {"screening": 1}
@@ -219,3 +240,155 @@ def test_any_mix_of_cheats_ends_with_the_sum_of_the_others_in_one_attempt(
     summed, honest = set(played.check_sum()), set(Federation(13).names) - bends.keys()
     assert honest <= summed
     assert played.named.keys() <= bends.keys() - summed
+
+
+# --- a malicious aggregator -----------------------------------------------------------------------------------
+
+VICTIM = "c001"
+
+
+def asked(phase: str, bends: dict[str, tuple[Bend, ...]] | None = None) -> Tape:
+    """A round whose requests of a phase are out."""
+    played = Screened(Federation(N, options=ON), bends or {})
+    return played.play(until=phase)
+
+
+def refused_by(
+    tape: Tape, request: bytes, error: type[SecureAggError] = PolicyViolation, match: str | None = None
+) -> None:
+    """The victim refuses a request, and answers the true one all the same."""
+    with pytest.raises(error, match=match) as caught:
+        tape.client(VICTIM).receive(request)
+    assert caught.value.culprit in ("aggregator", None)
+    assert tape.client(VICTIM).receive(tape.requests[tape.phase][VICTIM])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: replace(body, inputs=body.inputs[:1] + body.inputs[2:]),
+        lambda body: replace(
+            body, inputs=tuple(replace(i, value=bytes(32)) if i.client == 1 else i for i in body.inputs)
+        ),
+        lambda body: replace(body, inputs=body.inputs[::-1]),
+        lambda body: replace(body, inputs=(*body.inputs, body.inputs[-1])),
+        lambda body: replace(body, inputs=(*body.inputs, replace(body.inputs[-1], client=10))),
+    ],
+)
+def test_a_client_reports_only_about_a_list_that_holds_its_own_input(change: Any) -> None:
+    tape = asked("screen")
+    refused_by(tape, edit(tape.requests["screen"][VICTIM], ME, Screening, change))
+
+
+def test_a_client_reports_once_for_one_list_also_after_a_restart() -> None:
+    """Two challenges of one input would say no more of it; but its reports would contradict its peers'."""
+    tape = asked("screen")
+    tape.answer(VICTIM)
+    other = edit(tape.requests["screen"][VICTIM], ME, Screening, lambda body: replace(body, inputs=body.inputs[:-1]))
+    again = tape.federation.client(VICTIM)
+    with pytest.raises(SecureAggError):
+        tape.client(VICTIM).receive(other)
+    requests = [tape.requests[phase][VICTIM] for phase in ("advertise", "share-keys", "confirm-edges", "masked-input")]
+    again.resume(requests, lambda: tape.federation.updates[VICTIM])
+    with pytest.raises(AlreadyReleased):
+        again.receive(other)
+    assert again.receive(tape.requests["screen"][VICTIM]) == tape.responses["screen"][VICTIM]
+
+
+def disputing(tape: Tape, *reports: SignedReport) -> bytes:
+    return edit(tape.requests["dispute"][VICTIM], ME, Disputes, lambda body: replace(body, reports=reports))
+
+
+def test_a_mask_is_opened_only_where_its_peer_has_signed_another_number() -> None:
+    """The naive version opens the masks of honest pairs: with all of them an input lies open."""
+    tape = asked("dispute", {"c000": (lie_of_edge(1),)})
+    header = header_of(tape.responses["screen"]["c005"])
+    honest = SignedReport(5, header.body, header.signature)
+    refused_by(tape, disputing(tape, honest), match="has reported what this client has")
+
+    tape = asked("dispute", {"c000": (lie_of_edge(1),)})
+    report = decode(Report, header_of(tape.responses["screen"]["c005"]).body, 1 << 20)
+    lie = encode(shifted(report, {1: 1}))
+    refused_by(tape, disputing(tape, SignedReport(5, lie, header.signature)), BadSignature)
+
+    tape = asked("dispute", {"c000": (lie_of_edge(1),)})
+    signed = signed_bytes(
+        tape.aggregator.session.sid, "screen", "c005", "", other := encode(replace(report, root=bytes(32)))
+    )
+    two_lists = SignedReport(5, other, identity("c005").sign(signed))
+    refused_by(tape, disputing(tape, two_lists), match="about other inputs")
+
+
+def test_whoever_opens_another_secret_than_was_confirmed_is_silent() -> None:
+    tape = asked("dispute", {"c000": (lie_of_edge(1),)})
+    lie = edit(
+        tape.answer("c000"),
+        identity("c000"),
+        Openings,
+        lambda body: replace(body, masks=(OpenedMask(1, bytes(32)),)),
+    )
+    with pytest.raises(BadShare) as caught:
+        tape.deliver(lie)
+    assert caught.value.culprit == "c000"
+
+
+def charging(tape: Tape, *charges: Charge) -> bytes:
+    """What an aggregator that has a quorum's signatures asks of the victim."""
+    request = tape.requests["excise-1"][VICTIM]
+    return edit(request, ME, Agreed, lambda body: replace(body, backend=encode(Charges(charges))))
+
+
+def test_nobody_is_taken_out_without_a_proof() -> None:
+    """The naive version opens whomever the aggregator names: both the seed and the mask key of an honest client."""
+    cheat: dict[str, tuple[Bend, ...]] = {"c003": (flip_behind_self_mask,)}
+    tape = asked("excise-1", cheat)
+    true = decode(Charges, decode(Agreed, header_of(tape.requests["excise-1"][VICTIM]).body, 1 << 20).backend, 1 << 20)
+    (charge,) = true.items
+    assert charge.culprit == 3
+    screened = tape.aggregator._side._screened
+    honest = Charge(
+        "bad-self-mask",
+        2,
+        (screened.judge.report(2), screened._seeds(frozenset({2}), tape.aggregator._side._released, {})[2]),
+    )
+    refused_by(tape, charging(tape, honest), match="a charge proves nothing")
+    for charges in (
+        (honest, charge),
+        (replace(charge, culprit=4),),
+        (replace(charge, kind="bad-mood"),),
+        (replace(charge, exhibits=()),),
+        (charge, charge),
+        (),
+        (replace(charge, culprit=1),),
+        (replace(charge, culprit=77),),
+    ):
+        tape = asked("excise-1", cheat)
+        refused_by(tape, charging(tape, *charges))
+
+
+def test_who_is_taken_out_is_asked_for_once() -> None:
+    tape = asked("excise-1", {"c003": (flip_behind_self_mask,)})
+    request = tape.requests["excise-1"][VICTIM]
+    assert tape.client(VICTIM).receive(request)
+    with pytest.raises(SecureAggError):
+        tape.client(VICTIM).receive(request)
+    again = tape.federation.client(VICTIM)
+    phases = ("advertise", "share-keys", "confirm-edges", "masked-input", "screen", "consistency", "unmask")
+    again.resume([tape.requests[phase][VICTIM] for phase in phases], lambda: tape.federation.updates[VICTIM])
+    with pytest.raises(AlreadyReleased):
+        again.receive(request)
+
+
+def test_a_client_masks_no_edge_that_it_has_not_accepted() -> None:
+    tape = asked("masked-input", {"c000": (confirm_wrongly(1),)})
+    more = edit(
+        tape.requests["masked-input"][VICTIM], ME, Confirmed, lambda body: replace(body, peers=(0, *body.peers))
+    )
+    refused_by(tape, more, match="each one accepted")
+
+
+def test_a_round_that_ends_before_anybody_is_known_names_nobody() -> None:
+    tape = Tape.start(Federation(N, options=ON))
+    with pytest.raises(TooFewClients):
+        tape.advance()
+    assert tape.aggregator.faults == ()

@@ -49,12 +49,9 @@ class Screened:
     Attributes:
         inputs: that were accepted.
         dealt: each client's message with confirmations and hashes of shares.
-        judge: who is left out before a set is signed.
         charges: what is proved and has not been dealt with.
         total: the sum without masks, once nothing speaks against it.
     """
-
-    judge: Judge
 
     def __init__(self, config: RoundConfig, elements: int) -> None:
         """
@@ -66,6 +63,7 @@ class Screened:
         self.dealt: dict[int, Header] = {}
         self.charges: tuple[Charge, ...] = ()
         self.total: Vector | None = None
+        self._judge: Judge | None = None
         self._charged: dict[int, Charge] = {}
         self._opened: dict[tuple[int, int], bytes] = {}
         self._key_shares: dict[int, dict[int, Vector]] = {}
@@ -81,7 +79,14 @@ class Screened:
         """The participants are fixed. The mappings grow later."""
         self._session, self._plan, self._edges = session, plan, edges
         self._active, self._seed_hashes = active, seed_hashes
-        self.judge = Judge(session, edges, active, self.inputs)
+        self._judge = Judge(session, edges, active, self.inputs)
+
+    @property
+    def judge(self) -> Judge:
+        """Once the participants are fixed."""
+        if self._judge is None:
+            raise LocalProtocolError("the participants are not fixed", phase=SCREEN)
+        return self._judge
 
     # --- messages -------------------------------------------------------------------------------------------
 
@@ -137,7 +142,9 @@ class Screened:
     @property
     def faults(self) -> list[FaultProof]:
         """What is proved, for anybody to check."""
-        found = chain(self.judge.guilty.values(), self._charged.values())
+        if self._judge is None:
+            return []
+        found = chain(self._judge.guilty.values(), self._charged.values())
         return [faults.prove(self._session, charge) for charge in found]
 
     # --- opening --------------------------------------------------------------------------------------------
