@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mpc import graph
 from mpc.keys import KeyPair
 from secure_agg import backends
-from secure_agg.backends.masking.rules import MASKED_INPUT, SHARE_KEYS
+from secure_agg.backends.masking.rules import CONFIRM_EDGES, MASKED_INPUT, SCREEN, SHARE_KEYS
 from secure_agg.local.rounds import LocalRound
 from secure_agg.local.staff import Staff, staffed
 from secure_agg.protocol.config import Option, Policy, RoundConfig
@@ -218,7 +218,8 @@ class Federation:
 
 @dataclass(frozen=True)
 class Recording:
-    """What one client was sent until it sent its masked input. It can be replayed in another process.
+    """What one client was sent until its input was in, and screened if inputs are. It can be replayed in another
+    process.
 
     Attributes:
         name: of the client.
@@ -231,15 +232,16 @@ class Recording:
     requests: Mapping[str, bytes]
 
     def replay(self, values: npt.NDArray[Any]) -> Client:
-        """Take a new client of that name from joining to its masked input.
+        """Take a new client of that name from joining to its masked input, and its report on it.
 
         Args:
             values: the update; the same as in the recorded round.
         """
         replayed = client(self.name, self.trust)
         replayed.join(self.requests[ADVERTISE], [values])
-        for phase in (SHARE_KEYS, MASKED_INPUT):
-            replayed.receive(self.requests[phase])
+        for phase in (SHARE_KEYS, CONFIRM_EDGES, MASKED_INPUT, SCREEN):
+            if phase in self.requests:
+                replayed.receive(self.requests[phase])
         return replayed
 
 

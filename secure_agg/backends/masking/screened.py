@@ -8,7 +8,7 @@ sum. That may show that somebody else has covered for it, who is charged next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -36,7 +36,7 @@ from secure_agg.backends.masking.wire import (
 from secure_agg.errors import BadShare, LocalProtocolError, MalformedMessage, TooFewClients, Unattributed
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
-from secure_agg.protocol.messages import Header, decode, encode, pack
+from secure_agg.protocol.messages import Header, decode, encode, header_limit, pack
 from zk.commitment import Commitment, add
 
 Released = Mapping[int, Mapping[int, Vector]]
@@ -200,9 +200,20 @@ class Screened:
             self._charge_members(seeds, lost, secrets, charges)
             if not charges:
                 raise Unattributed("the sum is not what the clients committed to", phase=UNMASK)
-        self._charged |= charges
-        self.charges = tuple(charges[client] for client in sorted(charges))
+        self.charges = self._fitting([charges[client] for client in sorted(charges)])
+        self._charged |= {charge.culprit: charge for charge in self.charges}
         return True
+
+    def _fitting(self, charges: Sequence[Charge]) -> tuple[Charge, ...]:
+        """As many charges as fit in a message; the others come to light again."""
+        room = header_limit(self._config.cohort_size) // 2
+        found: list[Charge] = []
+        for charge in charges:
+            room -= len(encode(charge))
+            if found and room < 0:
+                break
+            found.append(charge)
+        return tuple(found)
 
     def _self_keys(self, seeds: Mapping[int, bytes]) -> dict[int, bytes]:
         names, sid = self._session.members, self._session.sid
