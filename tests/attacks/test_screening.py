@@ -43,10 +43,10 @@ from secure_agg.errors import (
     AlreadyReleased,
     BadShare,
     BadSignature,
+    DealerFault,
     PolicyViolation,
     SecureAggError,
     TooFewClients,
-    Unattributed,
 )
 from secure_agg.protocol.messages import Agreed, decode, encode, signed_bytes
 
@@ -139,8 +139,15 @@ def test_whoever_is_silent_in_its_own_dispute_is_out() -> None:
     assert (both.check_sum(), both.named) == (others("c000", "c001"), {})
 
 
-def test_a_lie_about_the_mask_with_somebody_who_is_lost_is_proved_by_the_rebuilt_key() -> None:
+def test_a_lie_about_the_mask_with_somebody_who_is_lost_is_proved_by_its_secret() -> None:
     played = Screened(Federation(N, options=ON), {"c002": (flip_behind_edge(6),)}, {"c006": "screen"})
+    played.play()
+    assert (played.check_sum(), played.named) == (others("c002", "c006"), {"c002": "bad-edge"})
+
+
+def test_or_by_the_rebuilt_key_of_who_is_lost_if_it_opens_nothing() -> None:
+    bends: dict[str, tuple[Bend, ...]] = {"c002": (flip_behind_edge(6),)}
+    played = Screened(Federation(N, options=ON), bends, {"c006": "screen", "c002": "unmask"})
     played.play()
     assert (played.check_sum(), played.named) == (others("c002", "c006"), {"c002": "bad-lost-edge"})
 
@@ -149,7 +156,32 @@ def test_a_key_that_can_not_be_rebuilt_is_made_up_for_by_the_masks_own_secrets()
     """The naive version ends the round: the masks with a lost peer stay in the sum."""
     played = Screened(Federation(N, options=ON), {"c006": (deal_bad_keys,)}, {"c006": "screen"})
     played.play()
-    assert (played.check_sum(), played.named) == (others("c006"), {"c006": "bad-key-shares"})
+    assert (played.check_sum(), played.named) == (others("c006"), {})
+
+
+def test_who_has_dealt_such_a_key_is_charged_where_a_member_was_silent() -> None:
+    played = Screened(Federation(N, options=ON), {"c006": (deal_bad_keys,)}, {"c006": "screen", "c001": "unmask"})
+    with pytest.raises(DealerFault, match="shares of its key rebuild nothing") as caught:
+        played.play()
+    assert caught.value.culprit == "c006"
+    assert played.named == {"c006": "bad-key-shares"}
+
+
+def test_whoever_is_denied_by_too_many_to_be_unmasked_is_left_out() -> None:
+    """c006 deals good shares to so few that one more silence makes its seed impossible to rebuild."""
+    bends: dict[str, tuple[Bend, ...]] = {"c006": (confirm_wrongly(0, 1, 2),)}
+    played = Screened(Federation(N, options=ON), bends, {"c003": "screen"})
+    played.play()
+    assert (played.check_sum(), played.named) == (others("c003", "c006"), {})
+
+
+@pytest.mark.parametrize("phase", ["share-keys", "confirm-edges", "masked-input", "screen"])
+def test_as_many_may_be_silent_as_without_screening(phase: str) -> None:
+    """More than may be corrupt: they deny nobody by that."""
+    silent = dict.fromkeys(("c001", "c004", "c008"), phase)
+    played = Screened(Federation(N, options=ON), silent=silent)
+    played.play()
+    assert (played.check_sum(), played.named, played.refused) == (others(*silent), {}, {})
 
 
 def test_a_cheat_whose_key_can_not_be_rebuilt_either_is_taken_out() -> None:
@@ -217,7 +249,9 @@ LATER = ("confirm-edges", "masked-input", "screen", "dispute", "consistency", "u
 
 @st.composite
 def mixes(draw: st.DrawFn) -> tuple[dict[str, tuple[Bend, ...]], dict[str, str]]:
-    """Up to f cheats of any kind among 13 clients, alone or with each other, and from when on they are silent."""
+    """Up to f cheats of any kind among 13 clients, alone or with each other, and from when on they are silent; somebody
+    honest may drop out as well.
+    """
     cheats = draw(st.lists(st.integers(0, 12), min_size=1, max_size=3, unique=True))
     bends: dict[str, tuple[Bend, ...]] = {}
     silent = {}
@@ -230,6 +264,9 @@ def mixes(draw: st.DrawFn) -> tuple[dict[str, tuple[Bend, ...]], dict[str, str]]
         bends[f"c{cheat:03d}"] = tuple(chosen)
         if draw(st.booleans()):
             silent[f"c{cheat:03d}"] = draw(st.sampled_from(LATER))
+    dropped = draw(st.integers(0, 12))
+    if f"c{dropped:03d}" not in bends and draw(st.booleans()):
+        silent[f"c{dropped:03d}"] = draw(st.sampled_from(LATER))
     return bends, silent
 
 
@@ -242,13 +279,13 @@ def test_any_mix_of_cheats_ends_with_the_sum_of_the_others_in_one_attempt(
     played = Screened(Federation(13, options=ON), bends, silent)
     try:
         played.play()
-    except Unattributed as error:
+    except DealerFault as error:
         # A mask that one who is charged has with another cheat: that one is silent, and the key rebuilds nothing.
-        assert "shares of its key rebuild nothing" in str(error)  # noqa: PT017 - it need not be raised
+        assert error.culprit in played.named  # noqa: PT017 - it need not be raised
         assert silent
         assert any(deal_bad_keys in chosen for chosen in bends.values())
         return
-    summed, honest = set(played.check_sum()), set(Federation(13).names) - bends.keys()
+    summed, honest = set(played.check_sum()), set(Federation(13).names) - bends.keys() - silent.keys()
     assert honest <= summed
     assert played.named.keys() <= bends.keys() - summed
 
