@@ -38,27 +38,33 @@ _P32: Final = np.uint32(P)
 _STEP: Final = 2048  # values that stay in the first-level cache while all rows go over them
 
 
-def _plain_columns(matrix: Vector, row: Vector, out: npt.NDArray[np.uint32]) -> None:
-    products = matrix.reshape(-1, N, LANES).astype(np.uint64) * row.reshape(-1, N, 1)
+def _plain_columns(matrix: Vector, row: Vector, sums: npt.NDArray[np.uint64], out: npt.NDArray[np.uint32]) -> None:
+    products = matrix.reshape(-1, N, LANES).astype(np.uint64) * row.reshape(-1, N, LANES)
     out[:] = products.sum(axis=0, dtype=np.uint64) % _P64
 
 
 @compiled(or_else=_plain_columns)
-def _columns(matrix: Vector, row: Vector, out: npt.NDArray[np.uint32]) -> None:
-    """``out[t, lane] = Σ_ρ row[ρ · 512 + t] · matrix[(ρ · 512 + t) · 16 + lane]`` modulo p, for up to four rings."""
-    rank = row.size // N
-    for t in range(N):
-        for lane in range(LANES):
-            z = np.uint64(0)
-            for r in range(rank):  # four products of residues are below 2^64
-                z += np.uint64(row[r * N + t]) * np.uint64(matrix[(r * N + t) * LANES + lane])
-            # 2^32 is 20478 modulo p: three folds leave 32 bits, and no division.
-            z = (z >> _SHIFT) * _FOLD + (z & _LOW)
-            z = (z >> _SHIFT) * _FOLD + (z & _LOW)
-            z = (z >> _SHIFT) * _FOLD + (z & _LOW)
-            s = np.uint32(z)
-            s = min(s, np.uint32(s - _P32))
-            out[t, lane] = min(s, np.uint32(s - _P32))
+def _columns(matrix: Vector, row: Vector, sums: npt.NDArray[np.uint64], out: npt.NDArray[np.uint32]) -> None:
+    """``out[t, lane] = Σ_ρ row[i] · matrix[i]`` modulo p, i = (ρ · 512 + t) · 16 + lane, for up to four rings.
+
+    Args:
+        sums: as long as ``out``; overwritten.
+    """
+    flat = out.reshape(_GROUP)
+    for i in range(_GROUP):
+        sums[i] = np.uint64(row[i]) * np.uint64(matrix[i])
+    for start in range(_GROUP, row.size, _GROUP):  # four products of residues are below 2^64
+        weights, part = row[start : start + _GROUP], matrix[start : start + _GROUP]
+        for i in range(_GROUP):
+            sums[i] += np.uint64(weights[i]) * np.uint64(part[i])
+    for i in range(_GROUP):
+        z = sums[i]  # 2^32 is 20478 modulo p: three folds leave 32 bits, and no division
+        z = (z >> _SHIFT) * _FOLD + (z & _LOW)
+        z = (z >> _SHIFT) * _FOLD + (z & _LOW)
+        z = (z >> _SHIFT) * _FOLD + (z & _LOW)
+        s = np.uint32(z)
+        s = min(s, np.uint32(s - _P32))
+        flat[i] = min(s, np.uint32(s - _P32))
 
 
 def _plain_dots(coefficients: npt.NDArray[np.uint32], values: Vector, sums: npt.NDArray[np.uint64]) -> None:
@@ -119,6 +125,7 @@ class Functional:
         self._rows = np.empty((COUNT, rank * N), dtype=np.uint32)
         for e in range(COUNT):
             stream.residues(e, self._rows[e])
+        self._wide = np.repeat(self._rows, LANES, axis=1)
 
     def of_commitment(self, commitment: Commitment) -> Vector:
         """The values of whatever opens the commitment: ``COUNT`` residues."""
@@ -165,7 +172,7 @@ class Functional:
         """Those of the coordinates from ``start`` on, a row for each functional."""
         stop, split = start + out.shape[1], self._elements
         residues = np.empty(self._rank * _GROUP, dtype=np.uint32)
-        blocks = np.empty((N, LANES), dtype=np.uint32)
+        blocks, sums = np.empty((N, LANES), dtype=np.uint32), np.empty(_GROUP, dtype=np.uint64)
         # x is padded to whole blocks before s: the coordinates of s have other places in the matrix than in the vector.
         for low, high, shift in (
             (start, min(stop, split), 0),
@@ -177,7 +184,7 @@ class Functional:
                 end = min(high, (group + 1) * _GROUP - shift)
                 inside = begin + shift - group * _GROUP
                 for e in range(COUNT):
-                    _columns(residues, self._rows[e], blocks)
+                    _columns(residues, self._wide[e], sums, blocks)
                     transpose_lanes(blocks)
                     flat = np.ascontiguousarray(blocks.T).reshape(-1)
                     out[e, begin - start : end - start] = flat[inside : inside + end - begin]

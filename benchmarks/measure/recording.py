@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from benchmarks.federation import Federation, client
 from benchmarks.measure.round import Measured, measure
-from secure_agg.backends.masking.rules import MASKED_INPUT, SHARE_KEYS
+from secure_agg.backends.masking.rules import CONFIRM_EDGES, MASKED_INPUT, SCREEN, SHARE_KEYS
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.trust import Trust
@@ -18,7 +18,7 @@ from secure_agg.roles.trust import Trust
 
 @dataclass(frozen=True)
 class Recording:
-    """What one client was sent until it sent its masked input. It can be replayed in another process.
+    """What one client was sent until its input was in, and screened if inputs are; for another process to replay.
 
     Attributes:
         name: of the client.
@@ -31,14 +31,16 @@ class Recording:
     requests: Mapping[str, bytes]
 
     def replay(self, values: npt.NDArray[Any]) -> Client:
-        """Take a new client of that name from joining to its masked input.
+        """Take a new client of that name from joining to its masked input, and its report on that.
 
         Args:
             values: the update; the same as in the recorded round.
         """
         replayed = client(self.name, self.trust)
         replayed.join(self.requests[ADVERTISE], [values])
-        for phase in (SHARE_KEYS, MASKED_INPUT):
+        for phase in (SHARE_KEYS, CONFIRM_EDGES, MASKED_INPUT, SCREEN):
+            if phase not in self.requests:
+                continue
             replayed.receive(self.requests[phase])
         return replayed
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.federation import Federation
+from support.federation import Federation, Tape, edit, header_of, identity, replace
+from support.refusals import ME
 from support.screening.cheats import (
     Bend,
     Screened,
@@ -21,10 +22,33 @@ from support.screening.cheats import (
     flip_behind_self_mask,
     lie_of_all,
     lie_of_edge,
+    report,
+    shifted,
 )
 
+from secure_agg.backends.masking import judge, screened
 from secure_agg.backends.masking.rules import plan
-from secure_agg.errors import TooFewClients
+from secure_agg.backends.masking.wire import (
+    Charge,
+    Charges,
+    Confirmed,
+    Disputes,
+    OpenedMask,
+    Openings,
+    Report,
+    Screening,
+    SignedReport,
+)
+from secure_agg.errors import (
+    AlreadyReleased,
+    BadShare,
+    BadSignature,
+    DealerFault,
+    PolicyViolation,
+    SecureAggError,
+    TooFewClients,
+)
+from secure_agg.protocol.messages import Agreed, decode, encode, signed_bytes
 
 N = 10
 ON = {"screening": 1}
@@ -115,8 +139,15 @@ def test_whoever_is_silent_in_its_own_dispute_is_out() -> None:
     assert (both.check_sum(), both.named) == (others("c000", "c001"), {})
 
 
-def test_a_lie_about_the_mask_with_somebody_who_is_lost_is_proved_by_the_rebuilt_key() -> None:
+def test_a_lie_about_the_mask_with_somebody_who_is_lost_is_proved_by_its_secret() -> None:
     played = Screened(Federation(N, options=ON), {"c002": (flip_behind_edge(6),)}, {"c006": "screen"})
+    played.play()
+    assert (played.check_sum(), played.named) == (others("c002", "c006"), {"c002": "bad-edge"})
+
+
+def test_or_by_the_rebuilt_key_of_who_is_lost_if_it_opens_nothing() -> None:
+    bends: dict[str, tuple[Bend, ...]] = {"c002": (flip_behind_edge(6),)}
+    played = Screened(Federation(N, options=ON), bends, {"c006": "screen", "c002": "unmask"})
     played.play()
     assert (played.check_sum(), played.named) == (others("c002", "c006"), {"c002": "bad-lost-edge"})
 
@@ -125,7 +156,32 @@ def test_a_key_that_can_not_be_rebuilt_is_made_up_for_by_the_masks_own_secrets()
     """The naive version ends the round: the masks with a lost peer stay in the sum."""
     played = Screened(Federation(N, options=ON), {"c006": (deal_bad_keys,)}, {"c006": "screen"})
     played.play()
-    assert (played.check_sum(), played.named) == (others("c006"), {"c006": "bad-key-shares"})
+    assert (played.check_sum(), played.named) == (others("c006"), {})
+
+
+def test_who_has_dealt_such_a_key_is_charged_where_a_member_was_silent() -> None:
+    played = Screened(Federation(N, options=ON), {"c006": (deal_bad_keys,)}, {"c006": "screen", "c001": "unmask"})
+    with pytest.raises(DealerFault, match="shares of its key rebuild nothing") as caught:
+        played.play()
+    assert caught.value.culprit == "c006"
+    assert played.named == {"c006": "bad-key-shares"}
+
+
+def test_whoever_is_denied_by_too_many_to_be_unmasked_is_left_out() -> None:
+    """c006 deals good shares to so few that one more silence makes its seed impossible to rebuild."""
+    bends: dict[str, tuple[Bend, ...]] = {"c006": (confirm_wrongly(0, 1, 2),)}
+    played = Screened(Federation(N, options=ON), bends, {"c003": "screen"})
+    played.play()
+    assert (played.check_sum(), played.named) == (others("c003", "c006"), {})
+
+
+@pytest.mark.parametrize("phase", ["share-keys", "confirm-edges", "masked-input", "screen"])
+def test_as_many_may_be_silent_as_without_screening(phase: str) -> None:
+    """More than may be corrupt: they deny nobody by that."""
+    silent = dict.fromkeys(("c001", "c004", "c008"), phase)
+    played = Screened(Federation(N, options=ON), silent=silent)
+    played.play()
+    assert (played.check_sum(), played.named, played.refused) == (others(*silent), {}, {})
 
 
 def test_a_cheat_whose_key_can_not_be_rebuilt_either_is_taken_out() -> None:
@@ -193,18 +249,24 @@ LATER = ("confirm-edges", "masked-input", "screen", "dispute", "consistency", "u
 
 @st.composite
 def mixes(draw: st.DrawFn) -> tuple[dict[str, tuple[Bend, ...]], dict[str, str]]:
-    """Up to f cheats of any kind among 13 clients, alone or with each other, and from when on they are silent."""
+    """Up to f cheats of any kind among 13 clients, alone or with each other, and from when on they are silent; somebody
+    honest may drop out as well.
+    """
     cheats = draw(st.lists(st.integers(0, 12), min_size=1, max_size=3, unique=True))
     bends: dict[str, tuple[Bend, ...]] = {}
     silent = {}
     for place, cheat in enumerate(cheats):
         peer = draw(st.integers(0, 12).filter(lambda other, me=cheat: other != me))
         partner = cheats[place - 1] if len(cheats) > 1 else peer
-        alone = [flip, flip_behind_self_mask, lie_of_all, deal_bad_seeds, confirm_wrongly(peer)]
+        alone = [flip, flip_behind_self_mask, lie_of_all, deal_bad_seeds, deal_bad_keys, confirm_wrongly(peer)]
         paired = [flip_behind_edge(partner), cover_for(partner), cancel_with(partner), lie_of_edge(peer)]
-        bends[f"c{cheat:03d}"] = (draw(st.sampled_from([*alone, *paired])),)
+        chosen = draw(st.lists(st.sampled_from([*alone, *paired]), min_size=1, max_size=2))
+        bends[f"c{cheat:03d}"] = tuple(chosen)
         if draw(st.booleans()):
             silent[f"c{cheat:03d}"] = draw(st.sampled_from(LATER))
+    dropped = draw(st.integers(0, 12))
+    if f"c{dropped:03d}" not in bends and draw(st.booleans()):
+        silent[f"c{dropped:03d}"] = draw(st.sampled_from(LATER))
     return bends, silent
 
 
@@ -215,7 +277,201 @@ def test_any_mix_of_cheats_ends_with_the_sum_of_the_others_in_one_attempt(
 ) -> None:
     bends, silent = mix
     played = Screened(Federation(13, options=ON), bends, silent)
-    played.play()
-    summed, honest = set(played.check_sum()), set(Federation(13).names) - bends.keys()
+    try:
+        played.play()
+    except DealerFault as error:
+        # A mask that one who is charged has with another cheat: that one is silent, and the key rebuilds nothing.
+        assert error.culprit in played.named  # noqa: PT017 - it need not be raised
+        assert silent
+        assert any(deal_bad_keys in chosen for chosen in bends.values())
+        return
+    summed, honest = set(played.check_sum()), set(Federation(13).names) - bends.keys() - silent.keys()
     assert honest <= summed
     assert played.named.keys() <= bends.keys() - summed
+
+
+# --- a malicious aggregator -----------------------------------------------------------------------------------
+
+VICTIM = "c001"
+
+
+def asked(phase: str, bends: dict[str, tuple[Bend, ...]] | None = None) -> Tape:
+    """A round whose requests of a phase are out."""
+    played = Screened(Federation(N, options=ON), bends or {})
+    return played.play(until=phase)
+
+
+def refused_by(
+    tape: Tape, request: bytes, error: type[SecureAggError] = PolicyViolation, match: str | None = None
+) -> None:
+    """The victim refuses a request, and answers the true one all the same."""
+    with pytest.raises(error, match=match) as caught:
+        tape.client(VICTIM).receive(request)
+    assert caught.value.culprit in ("aggregator", None)
+    assert tape.client(VICTIM).receive(tape.requests[tape.phase][VICTIM])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: replace(body, inputs=body.inputs[:1] + body.inputs[2:]),
+        lambda body: replace(
+            body, inputs=tuple(replace(i, value=bytes(32)) if i.client == 1 else i for i in body.inputs)
+        ),
+        lambda body: replace(body, inputs=body.inputs[::-1]),
+        lambda body: replace(body, inputs=(*body.inputs, body.inputs[-1])),
+        lambda body: replace(body, inputs=(*body.inputs, replace(body.inputs[-1], client=10))),
+    ],
+)
+def test_a_client_reports_only_about_a_list_that_holds_its_own_input(change: Any) -> None:
+    tape = asked("screen")
+    refused_by(tape, edit(tape.requests["screen"][VICTIM], ME, Screening, change))
+
+
+def test_a_client_reports_once_for_one_list_also_after_a_restart() -> None:
+    """Two challenges of one input would say no more of it; but its reports would contradict its peers'."""
+    tape = asked("screen")
+    tape.answer(VICTIM)
+    other = edit(tape.requests["screen"][VICTIM], ME, Screening, lambda body: replace(body, inputs=body.inputs[:-1]))
+    again = tape.federation.client(VICTIM)
+    with pytest.raises(SecureAggError):
+        tape.client(VICTIM).receive(other)
+    requests = [tape.requests[phase][VICTIM] for phase in ("advertise", "share-keys", "confirm-edges", "masked-input")]
+    again.resume(requests, lambda: tape.federation.updates[VICTIM])
+    with pytest.raises(AlreadyReleased):
+        again.receive(other)
+    assert again.receive(tape.requests["screen"][VICTIM]) == tape.responses["screen"][VICTIM]
+
+
+def disputing(tape: Tape, *reports: SignedReport) -> bytes:
+    return edit(tape.requests["dispute"][VICTIM], ME, Disputes, lambda body: replace(body, reports=reports))
+
+
+def test_a_mask_is_opened_only_where_its_peer_has_signed_another_number() -> None:
+    """The naive version opens the masks of honest pairs: with all of them an input lies open."""
+    tape = asked("dispute", {"c000": (lie_of_edge(1),)})
+    header = header_of(tape.responses["screen"]["c005"])
+    honest = SignedReport(5, header.body, header.signature)
+    refused_by(tape, disputing(tape, honest), match="has reported what this client has")
+
+    tape = asked("dispute", {"c000": (lie_of_edge(1),)})
+    said = decode(Report, header_of(tape.responses["screen"]["c005"]).body, 1 << 20)
+    lie = encode(shifted(said, {1: 1}))
+    refused_by(tape, disputing(tape, SignedReport(5, lie, header.signature)), BadSignature)
+
+    tape = asked("dispute", {"c000": (lie_of_edge(1),)})
+    signed = signed_bytes(
+        tape.aggregator.session.sid, "screen", "c005", "", other := encode(replace(said, root=bytes(32)))
+    )
+    two_lists = SignedReport(5, other, identity("c005").sign(signed))
+    refused_by(tape, disputing(tape, two_lists), match="about other inputs")
+
+
+def test_whoever_opens_another_secret_than_was_confirmed_is_silent() -> None:
+    tape = asked("dispute", {"c000": (lie_of_edge(1),)})
+    lie = edit(
+        tape.answer("c000"),
+        identity("c000"),
+        Openings,
+        lambda body: replace(body, masks=(OpenedMask(1, bytes(32)),)),
+    )
+    with pytest.raises(BadShare) as caught:
+        tape.deliver(lie)
+    assert caught.value.culprit == "c000"
+
+
+def charging(tape: Tape, *charges: Charge) -> bytes:
+    """What an aggregator that has a quorum's signatures asks of the victim."""
+    request = tape.requests["excise-1"][VICTIM]
+    return edit(request, ME, Agreed, lambda body: replace(body, backend=encode(Charges(charges))))
+
+
+def test_nobody_is_taken_out_without_a_proof() -> None:
+    """The naive version opens whomever the aggregator names: both the seed and the mask key of an honest client."""
+    cheat: dict[str, tuple[Bend, ...]] = {"c003": (flip_behind_self_mask,)}
+    tape = asked("excise-1", cheat)
+    true = decode(Charges, decode(Agreed, header_of(tape.requests["excise-1"][VICTIM]).body, 1 << 20).backend, 1 << 20)
+    (charge,) = true.items
+    assert charge.culprit == 3
+    kept = tape.aggregator._side._screened
+    honest = Charge(
+        "bad-self-mask",
+        2,
+        (kept.judge.report(2), kept._seeds(frozenset({2}), tape.aggregator._side._released, {})[2]),
+    )
+    refused_by(tape, charging(tape, honest), match="a charge proves nothing")
+    for charges in (
+        (honest, charge),
+        (replace(charge, culprit=4),),
+        (replace(charge, kind="bad-mood"),),
+        (replace(charge, exhibits=()),),
+        (charge, charge),
+        (),
+        (replace(charge, culprit=1),),
+        (replace(charge, culprit=77),),
+    ):
+        tape = asked("excise-1", cheat)
+        refused_by(tape, charging(tape, *charges))
+
+
+def test_who_is_taken_out_is_asked_for_once() -> None:
+    tape = asked("excise-1", {"c003": (flip_behind_self_mask,)})
+    request = tape.requests["excise-1"][VICTIM]
+    assert tape.client(VICTIM).receive(request)
+    with pytest.raises(SecureAggError):
+        tape.client(VICTIM).receive(request)
+    again = tape.federation.client(VICTIM)
+    phases = ("advertise", "share-keys", "confirm-edges", "masked-input", "screen", "consistency", "unmask")
+    again.resume([tape.requests[phase][VICTIM] for phase in phases], lambda: tape.federation.updates[VICTIM])
+    with pytest.raises(AlreadyReleased):
+        again.receive(request)
+
+
+def test_a_client_masks_no_edge_that_it_has_not_accepted() -> None:
+    tape = asked("masked-input", {"c000": (confirm_wrongly(1),)})
+    more = edit(
+        tape.requests["masked-input"][VICTIM], ME, Confirmed, lambda body: replace(body, peers=(0, *body.peers))
+    )
+    refused_by(tape, more, match="each one accepted")
+
+
+def test_a_round_that_ends_before_anybody_is_known_names_nobody() -> None:
+    tape = Tape.start(Federation(N, options=ON))
+    with pytest.raises(TooFewClients):
+        tape.advance()
+    assert tape.aggregator.faults == ()
+
+
+def lie_of_every_edge(side: Any) -> None:
+    """Its numbers explain its input: the masks' lies cancel in the one for the self mask."""
+
+    def change(me: Any, request: bytes, said: Report) -> Report:
+        own = sum(-1 if me._me < peer else 1 for peer in said.peers)
+        return shifted(said, {None: own} | dict.fromkeys(said.peers, 1))
+
+    report(side, change)
+
+
+def test_where_not_all_disputes_fit_in_a_message_the_other_ends_open_their_masks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(judge, "_REPORT_BYTES", 10_000)  # 3 reports to a message
+    played = Screened(Federation(N, options=ON), {"c004": (lie_of_every_edge,)})
+    played.play()
+    assert (played.check_sum(), played.named) == (others("c004"), {"c004": "bad-edge"})
+    monkeypatch.setattr(judge, "_REPORT_BYTES", 100_000)  # none
+    played = Screened(Federation(N, options=ON), {"c004": (lie_of_every_edge,)})
+    played.play()
+    assert (played.check_sum(), played.named) == (others("c004"), {})
+
+
+def test_charges_that_do_not_fit_in_one_message_are_made_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(screened, "header_limit", lambda clients: 64)
+    cheats = {"c004": (flip_behind_self_mask,), "c008": (deal_bad_seeds,)}
+    played = Screened(Federation(N, options=ON), cheats)
+    played.play()
+    assert played.phases[-2:] == ["excise-1", "excise-2"]
+    assert played.named == {"c004": "bad-self-mask", "c008": "bad-seed-shares"}
+    assert played.check_sum() == others("c004", "c008")

@@ -96,11 +96,18 @@ MASKED = ("advertise", "share-keys", "masked-input", "consistency", "unmask")
 PLAIN = ("advertise", "masked-input", "consistency")
 LONG = 5000.0
 OPENED = ("advertise", "consistency", "masked-input", "decrypt")
-LATE = ("consistency", "unmask")
+LATE = ("screen", "dispute", "consistency", "unmask")
 SHARED = ("begin", "advertise", "collect-shares", "consistency", "reveal-commitments", "partial-sum")
 SPLIT_PHASES = ("begin", "advertise", "collect", "consistency", "sum")
 CASES = {
     "masking": Case("masking", {}, MASKED, LATE, examples=25),
+    "screened masking": Case(
+        "masking",
+        {"screening": 1},
+        ("advertise", "share-keys", "confirm-edges", "masked-input", "screen", "consistency", "unmask"),
+        LATE[1:],
+        examples=10,
+    ),
     "plain": Case("plain", {}, PLAIN, LATE, examples=25),
     "bfv": Case("bfv", {}, OPENED, ("unmask",), examples=5),
     "ckks": Case("ckks", {}, OPENED, ("unmask",), examples=5),

@@ -40,7 +40,7 @@ from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import FixedPoint
-from secure_agg.protocol.config import NO_DIGEST
+from secure_agg.protocol.config import NO_DIGEST, Option
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.auditor import verify
 
@@ -91,6 +91,16 @@ def test_rounds_follow_each_other_and_the_ledger_audits(world: World) -> None:
         at = outcome.model
     assert len(world.server.ledger) == 3
     assert world.server.ledger.audit().verified == 3
+
+
+def test_inputs_are_screened_where_the_policy_says_so() -> None:
+    with a_world(options=(Option("screening", 1),)) as world:
+        start = model()
+        nodes = world.nodes(start)
+        outcome = world.coordinator.round(start, nodes)
+        assert nodes.errors == []
+        assert outcome.participants == tuple(sorted(NAMES))
+        check_mean(world, outcome, start)
 
 
 @pytest.mark.parametrize("silent", [("join", 0), ("step", 0), ("step", 1), ("step", 2), ("step", 3), ("result", 0)])

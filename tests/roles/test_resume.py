@@ -42,6 +42,7 @@ class Case(NamedTuple):
 
 CASES = {
     "masking": Case("masking"),
+    "screened masking": Case("masking", {"screening": 1}),
     "sparse masking": Case("masking", {"complete_up_to": 0}, 40),
     "plain": Case("plain"),
     "masking, bounded": Case("masking", norm_bound=3.0),

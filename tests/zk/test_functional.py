@@ -87,11 +87,12 @@ def test_both_forms_of_the_kernels_make_the_same_bits() -> None:
     assert transpose_lanes.or_else is not None
     transpose_lanes.or_else(plain)
     assert np.array_equal(loop, plain)
-    matrix, row = np.full(4 * N * LANES, P - 1, dtype=np.uint32), residues(rng, 4 * N)
+    matrix, row = np.full(4 * N * LANES, P - 1, dtype=np.uint32), residues(rng, 4 * N * LANES)
+    scratch = np.empty(N * LANES, dtype=np.uint64)
     row[:9] = P - 1
     one, other = np.empty_like(blocks), np.empty_like(blocks)
-    functional._columns(matrix, row, one)
-    functional._plain_columns(matrix, row, other)
+    functional._columns(matrix, row, scratch, one)
+    functional._plain_columns(matrix, row, scratch, other)
     assert np.array_equal(one, other)
     coefficients, values = np.full((COUNT, 5000), P - 1, dtype=np.uint32), np.full(5000, P - 1, dtype=np.uint32)
     sums, again = np.full(COUNT, P - 1, dtype=np.uint64), np.full(COUNT, P - 1, dtype=np.uint64)

@@ -60,7 +60,8 @@ class MaskingBackend(Backend):
         "aggregator",
         dropouts="tolerated in every phase, down to the policy's thresholds",
         post_quantum="not yet: X25519 key agreement (masks recorded today open to a quantum computer)",
-        limits="a client that commits to a malformed vector stops the round and can't be named",
+        limits="a client that commits to a malformed vector stops the round and can't be named, nor without option "
+        "screening can one that sends another vector than it has committed to",
     )
 
     options = (COMPLETE, SCREENING)

@@ -31,7 +31,9 @@ from secure_agg.backends.masking.wire import (
     Edges,
     KeyShares,
     MaskedPart,
+    OpenedMask,
     Released,
+    ScreenedRelease,
     SignedChoice,
     check_edge_sizes,
     seed_hash,
@@ -120,7 +122,7 @@ class MaskingAggregator(AggregatorSide):
             everybody = frozenset(range(len(session.members)))
             self._chosen = {i: everybody - {i} for i in everybody}
         if self._screened:
-            self._screened.begin(session, self._plan, self._edges, self._active, self._seed_hashes)
+            self._screened.begin(session, self._plan, self._edges, self._chosen, self._active, self._seed_hashes)
 
     # --- relaying -------------------------------------------------------------------------------------------
 
@@ -202,9 +204,12 @@ class MaskingAggregator(AggregatorSide):
         active = set(masked.active)
         if list(masked.active) != sorted(active) or not active <= self._edges[me].keys() & self._edges.keys():
             raise MalformedMessage("masks with others than this client's peers", phase=MASKED_INPUT, culprit=name)
-        if self._screened and active != self._both_confirmed(me):
+        if self._screened is None:
+            self._check_claims(name, me, active, MASKED_INPUT)
+        elif active != self._both_confirmed(me):
             raise BadInput("masks of other edges than both ends have accepted", phase=MASKED_INPUT, culprit=name)
-        self._check_claims(name, me, active, MASKED_INPUT)
+        else:
+            self._check_denied(name, me, active)
         if len(masked.seed_hash) != DIGEST_BYTES:
             raise MalformedMessage("a seed's hash is no digest", phase=MASKED_INPUT, culprit=name)
         for other in self._edges[me].keys() & self._active.keys():
@@ -240,6 +245,13 @@ class MaskingAggregator(AggregatorSide):
                 phase=phase,
             )
 
+    def _check_denied(self, name: str, me: int, active: set[int]) -> None:
+        """Refuse an input whose secrets too few hold: its client, if it is honest, would not have sent it."""
+        try:
+            rules.check_active(self._session, self._plan, active, self._chosen[me])
+        except TooFewClients as error:
+            raise Disputed(str(error.args[0]), phase=MASKED_INPUT) from error
+
     def wants(self, phase: str) -> bool:
         """Disputes where there are any, and excisions as long as somebody is proved to cheat."""
         if self._screened is None:
@@ -263,6 +275,11 @@ class MaskingAggregator(AggregatorSide):
                 nothing against the dealer.
         """
         members = frozenset(self._index[name] for name in survivors)
+        if self._screened:  # which has left out whoever can't be unmasked
+            self._survivors = members
+            for client in self._active.keys() - members:
+                ring.subtract_from(self._sum, self._screened.inputs.vector(client))
+            return
         lost = frozenset().union(*(self._active[member] for member in members)) - members
         for dealer in sorted(members | lost):
             holders = sum(dealer in self._active[member] for member in members & self._chosen[dealer])
@@ -276,9 +293,6 @@ class MaskingAggregator(AggregatorSide):
                     phase=CONSISTENCY,
                 )
         self._survivors = members
-        if self._screened:
-            for client in self._active.keys() - members:
-                ring.subtract_from(self._sum, self._screened.inputs.vector(client))
 
     # --- unmasking ------------------------------------------------------------------------------------------
 
@@ -292,7 +306,13 @@ class MaskingAggregator(AggregatorSide):
     def _take_release(self, name: str, body: bytes) -> None:
         """Take one holder's shares, each checked against the hash its dealer signed."""
         holder = self._index[name]
-        released = decode(Released, body, self._limit, phase=UNMASK, culprit=name).shares
+        masks: tuple[OpenedMask, ...] = ()
+        if self._screened:
+            screened = decode(ScreenedRelease, body, self._limit, phase=UNMASK, culprit=name)
+            released, masks = screened.shares, screened.masks
+            self._screened.check_masks(UNMASK, holder, masks, self._active[holder] - self._survivors)
+        else:
+            released = decode(Released, body, self._limit, phase=UNMASK, culprit=name).shares
         dealers = [share.dealer for share in released]
         if dealers != sorted(set(dealers)):
             raise DuplicateMessage("shares are not in order, one for each dealer", phase=UNMASK, culprit=name)
@@ -303,6 +323,8 @@ class MaskingAggregator(AggregatorSide):
         except ValueError as error:  # an honest holder would have refused it when it was dealt
             raise BadShare(f"a share is not canonical: {error}", phase=UNMASK, culprit=name) from error
         self._released[holder] = dict(zip(dealers, values.reshape(-1, shamir.LIMBS), strict=True))
+        if self._screened:
+            self._screened.keep_masks(holder, masks)
 
     def _check_share(self, name: str, holder: int, dealer: int, share: bytes) -> None:
         shares = self._shares.get(dealer)

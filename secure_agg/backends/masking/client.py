@@ -40,6 +40,7 @@ from secure_agg.backends.masking.wire import (
     ReleasedShare,
     Report,
     ScreenedInput,
+    ScreenedRelease,
     Screening,
     join_part,
     seed_hash,
@@ -123,13 +124,19 @@ class MaskingClient(ClientSide):
             return encode(Choice(tuple(self._chosen)))
         if phase == CONFIRM_EDGES:
             self._accepted = self._accept(request, phase)
+            rules.check_active(self._session, self._plan, self._accepted, self._chosen)
             return encode(Confirmed(tuple(self._accepted)))
         if phase == SCREEN:
             return encode(self._report_masks(request))
         if phase == DISPUTE:
             return encode(self._open_disputed(request))
         if phase == UNMASK:
-            return encode(self._release(request))
+            lost = [peer for peer in self._active if peer not in self._survivors]
+            released = self._release(request)
+            if not self._screens:
+                return encode(released)
+            opened = tuple(OpenedMask(peer, self._mask_secret(peer)) for peer in lost)
+            return encode(ScreenedRelease(released.shares, opened))
         if not self._plan.complete:
             self._choosers = self._read_choosers(request)
         return encode(self._share_keys())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
@@ -29,8 +30,11 @@ from secure_agg.backends.masking.wire import (
     Screening,
     SignedReport,
 )
-from secure_agg.errors import BadInput, BadShare, MalformedMessage
-from secure_agg.protocol.messages import Header, Message, decode, encode, pack
+from secure_agg.errors import BadInput, BadShare, MalformedMessage, Unattributed
+from secure_agg.protocol.messages import Header, Message, decode, encode, header_limit, pack
+
+_REPORT_BYTES: Final = 96
+"""Of a relayed report beside its body: signature, index, lengths."""
 
 Edges = Mapping[int, Mapping[int, Edge]]
 
@@ -137,8 +141,26 @@ class Judge:
             for peer in self._active[client] & self._reports.keys():
                 if not np.array_equal(self._reports[client].peers[peer], self._reports[peer].peers[client]):
                     disputed[client].append(peer)
-        self._disputed = {client: sorted(peers) for client, peers in disputed.items()}
-        return bool(disputed)
+        self._share_out({client: sorted(peers) for client, peers in disputed.items()})
+        return bool(self._disputed)
+
+    def _share_out(self, disputed: dict[int, list[int]]) -> None:
+        """Who is asked to open which mask: both ends are, as far as the reports of a client's peers fit in a message.
+
+        Where neither is, whoever contradicts more peers than may be corrupt is left out: no honest client does.
+        """
+        limit = header_limit(self._session.config.cohort_size) // 2
+        longest = max((len(self._headers[client].body) for client in disputed), default=1) + _REPORT_BYTES
+        self._disputed = {client: peers[: limit // longest] for client, peers in disputed.items()}
+        most = self._session.config.policy.max_corrupt
+        for client, peers in disputed.items():
+            for peer in peers:
+                if peer in self._disputed[client] or client in self._disputed[peer]:
+                    continue
+                out = {end for end in (client, peer) if len(disputed[end]) > most}
+                if not out:
+                    raise Unattributed("more masks are disputed than fit in a message", phase=DISPUTE)
+                self.silent |= out
 
     def _charge(self, kind: str, client: int, *exhibits: bytes) -> None:
         self.guilty.setdefault(client, Charge(kind, client, exhibits))

@@ -8,7 +8,7 @@ sum. That may show that somebody else has covered for it, who is charged next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -29,14 +29,15 @@ from secure_agg.backends.masking.wire import (
     Charges,
     DealtShares,
     Excised,
+    OpenedMask,
     seed_hash,
     share_hash,
     split_part,
 )
-from secure_agg.errors import BadShare, LocalProtocolError, MalformedMessage, TooFewClients, Unattributed
+from secure_agg.errors import BadShare, DealerFault, LocalProtocolError, MalformedMessage, TooFewClients, Unattributed
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
-from secure_agg.protocol.messages import Header, decode, encode, pack
+from secure_agg.protocol.messages import Header, decode, encode, header_limit, pack
 from zk.commitment import Commitment, add
 
 Released = Mapping[int, Mapping[int, Vector]]
@@ -49,12 +50,9 @@ class Screened:
     Attributes:
         inputs: that were accepted.
         dealt: each client's message with confirmations and hashes of shares.
-        judge: who is left out before a set is signed.
         charges: what is proved and has not been dealt with.
         total: the sum without masks, once nothing speaks against it.
     """
-
-    judge: Judge
 
     def __init__(self, config: RoundConfig, elements: int) -> None:
         """
@@ -66,6 +64,8 @@ class Screened:
         self.dealt: dict[int, Header] = {}
         self.charges: tuple[Charge, ...] = ()
         self.total: Vector | None = None
+        self._judge: Judge | None = None
+        self._signed: frozenset[int] | None = None
         self._charged: dict[int, Charge] = {}
         self._opened: dict[tuple[int, int], bytes] = {}
         self._key_shares: dict[int, dict[int, Vector]] = {}
@@ -75,13 +75,21 @@ class Screened:
         session: Session,
         plan: Plan,
         edges: Edges,
+        chosen: Mapping[int, frozenset[int]],
         active: Mapping[int, frozenset[int]],
         seed_hashes: Mapping[int, bytes],
     ) -> None:
         """The participants are fixed. The mappings grow later."""
-        self._session, self._plan, self._edges = session, plan, edges
+        self._session, self._plan, self._edges, self._chosen = session, plan, edges, chosen
         self._active, self._seed_hashes = active, seed_hashes
-        self.judge = Judge(session, edges, active, self.inputs)
+        self._judge = Judge(session, edges, active, self.inputs)
+
+    @property
+    def judge(self) -> Judge:
+        """Once the participants are fixed."""
+        if self._judge is None:
+            raise LocalProtocolError("the participants are not fixed", phase=SCREEN)
+        return self._judge
 
     # --- messages -------------------------------------------------------------------------------------------
 
@@ -102,13 +110,26 @@ class Screened:
         else:
             self._take_excised(phase, me, said)
 
+    def check_masks(self, phase: str, me: int, masks: Sequence[OpenedMask], asked: frozenset[int]) -> None:
+        """Check that a client has opened its masks with just these peers.
+
+        Raises:
+            MalformedMessage, BadShare: it has not.
+        """
+        name = self._session.members[me]
+        if [mask.peer for mask in masks] != sorted(asked):
+            raise MalformedMessage("other masks are opened than were asked for", phase=phase, culprit=name)
+        for mask in masks:
+            check_opened(self._session, self._edges, me, mask, phase=phase)
+
+    def keep_masks(self, me: int, masks: Sequence[OpenedMask]) -> None:
+        """Keep the secrets of a client's masks, which have been checked."""
+        self._opened |= {(me, mask.peer): mask.secret for mask in masks}
+
     def _take_excised(self, phase: str, me: int, said: Said) -> None:
         excised = decode(Excised, said.part, len(said.part), phase=phase, culprit=said.name)
         charged = [charge.culprit for charge in self.charges]
-        if [mask.peer for mask in excised.masks] != [peer for peer in charged if peer in self._active[me]]:
-            raise MalformedMessage("other masks are opened than were asked for", phase=phase, culprit=said.name)
-        for mask in excised.masks:
-            check_opened(self._session, self._edges, me, mask, phase=phase)
+        self.check_masks(phase, me, excised.masks, self._active[me].intersection(charged))
         dealers = [share.dealer for share in excised.shares]
         if dealers != sorted(set(dealers)) or not set(charged).issuperset(dealers):
             raise MalformedMessage("shares of others than those who are charged", phase=phase, culprit=said.name)
@@ -121,23 +142,43 @@ class Screened:
             values = [ring.from_bytes(share.share) for share in excised.shares]
         except ValueError as error:
             raise BadShare(f"a share is not canonical: {error}", phase=phase, culprit=said.name) from error
-        self._opened |= {(me, mask.peer): mask.secret for mask in excised.masks}
+        self.keep_masks(me, excised.masks)
         for dealer_index, value in zip(dealers, values, strict=True):
             self._key_shares.setdefault(dealer_index, {})[me] = value
 
     # --- who is left ----------------------------------------------------------------------------------------
 
     def left(self) -> frozenset[int]:
-        """The clients whose inputs are in the sum."""
+        """The clients whose inputs are in the sum; once a set was put to the vote, the same but for who is charged.
+
+        Whoever dealt so few good shares, or is denied them by so many, that its seed could not be rebuilt from the
+        others is left out too; which of the two it is can't be told.
+        """
+        if self._signed is not None:
+            self.check_number()
+            return self._signed - self._charged.keys()
         self.judge.judge_openings({client: pack(encode(header)) for client, header in self.dealt.items()})
         self.check_number()
-        gone = self.judge.guilty.keys() | self._charged.keys()
-        return frozenset(self.inputs.items) - self.judge.silent - gone
+        left = set(self.inputs.items) - self.judge.silent - self.judge.guilty.keys()
+        while left:
+            holders = {dealer: self._holders(dealer, left) for dealer in left}
+            fewest = min(left, key=lambda dealer: (holders[dealer], dealer))
+            if holders[fewest] >= self._plan.threshold:
+                break
+            left.discard(fewest)
+        self._signed = frozenset(left)
+        return self._signed
+
+    def _holders(self, dealer: int, members: set[int]) -> int:
+        """How many members hold a share of a member's seed."""
+        return sum(dealer in self._active[member] for member in members & self._chosen[dealer]) + self._plan.complete
 
     @property
     def faults(self) -> list[FaultProof]:
         """What is proved, for anybody to check."""
-        found = chain(self.judge.guilty.values(), self._charged.values())
+        if self._judge is None:
+            return []
+        found = chain(self._judge.guilty.values(), self._charged.values())
         return [faults.prove(self._session, charge) for charge in found]
 
     # --- opening --------------------------------------------------------------------------------------------
@@ -172,13 +213,13 @@ class Screened:
 
         Raises:
             TooFewClients: too few shares were released to open anything.
-            Unattributed: a mask with somebody who is charged was opened by nobody, and its key can't be rebuilt.
+            DealerFault: a mask with somebody who is charged was not opened, and its key can't be rebuilt.
         """
         charges: dict[int, Charge] = {}
         members = survivors - self._charged.keys()
         seeds = self._seeds(members, released, charges)
         others = frozenset().union(*(self._active[member] for member in members)) - members
-        secrets = self._mask_secrets(others, survivors, released, charges)
+        secrets = self._mask_secrets(members, others, survivors, released, charges)
         lost = self._lost_masks(members, others, secrets, charges)
         if not charges:
             total = masked.copy()
@@ -193,9 +234,20 @@ class Screened:
             self._charge_members(seeds, lost, secrets, charges)
             if not charges:
                 raise Unattributed("the sum is not what the clients committed to", phase=UNMASK)
-        self._charged |= charges
-        self.charges = tuple(charges[client] for client in sorted(charges))
+        self.charges = self._fitting([charges[client] for client in sorted(charges)])
+        self._charged |= {charge.culprit: charge for charge in self.charges}
         return True
+
+    def _fitting(self, charges: Sequence[Charge]) -> tuple[Charge, ...]:
+        """As many charges as fit in a message; the others come to light again."""
+        room = header_limit(self._config.cohort_size) // 2
+        found: list[Charge] = []
+        for charge in charges:
+            room -= len(encode(charge))
+            if found and room < 0:
+                break
+            found.append(charge)
+        return tuple(found)
 
     def _self_keys(self, seeds: Mapping[int, bytes]) -> dict[int, bytes]:
         names, sid = self._session.members, self._session.sid
@@ -220,13 +272,21 @@ class Screened:
         return seeds
 
     def _mask_secrets(
-        self, others: frozenset[int], survivors: frozenset[int], released: Released, charges: dict[int, Charge]
+        self,
+        members: frozenset[int],
+        others: frozenset[int],
+        survivors: frozenset[int],
+        released: Released,
+        charges: dict[int, Charge],
     ) -> dict[int, bytes]:
-        """The mask keys of those whose masks are left in the sum, as far as they can be rebuilt; who has dealt bad
-        shares is charged, unless it was before.
+        """The mask keys of those whose masks are left in the sum and were not opened, as far as they can be rebuilt;
+        who has dealt bad shares is charged, unless it was before.
         """
         secrets = {}
-        for peer in sorted(others):
+        hidden = (
+            self._active[member] & others - {peer for me, peer in self._opened if me == member} for member in members
+        )
+        for peer in sorted(frozenset().union(*hidden)):
             if peer in survivors:
                 held = self._key_shares.get(peer, {})
                 if len(held) < self._plan.threshold:
@@ -277,10 +337,11 @@ class Screened:
                 if shared is not None:
                     found[member, peer] = keys.mask_key(shared, sid, names[member].encode(), names[peer].encode())
                 elif peer not in charges and member not in charges:
-                    raise Unattributed(
-                        f"the mask of {names[member]!r} with {names[peer]!r}, who is proved to cheat, was not opened, "
-                        "and shares of its key rebuild nothing",
+                    raise DealerFault(
+                        f"{names[peer]!r} is proved to cheat; its mask with {names[member]!r} was not opened, and "
+                        "shares of its key rebuild nothing",
                         phase=UNMASK,
+                        culprit=names[peer],
                     )
         return found
 
@@ -301,7 +362,7 @@ class Screened:
         for (member, peer), value in zip(lost, values[len(own) :], strict=True):
             if np.array_equal(self.judge.said(member).peers[peer], value):
                 continue
-            if peer in secrets:
+            if (member, peer) not in self._opened:
                 exhibits = self.judge.report(member), keys.clamped(secrets[peer])
                 charges.setdefault(member, Charge(faults.BAD_LOST_EDGE, member, exhibits))
             else:

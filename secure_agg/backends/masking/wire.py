@@ -178,6 +178,13 @@ class Openings(Wire, frozen=True):
     masks: tuple[OpenedMask, ...]
 
 
+class ScreenedRelease(Wire, frozen=True):
+    """Phase unmask, response where inputs are screened: also this client's masks with peers that are not in S."""
+
+    shares: tuple[ReleasedShare, ...]
+    masks: tuple[OpenedMask, ...]
+
+
 class DealtShares(Wire, frozen=True):
     """Shares of one secret that their dealer has signed the hashes of, by their holders, in increasing order."""
 

@@ -20,6 +20,13 @@ _MEANINGS = {
     "bad-reveal": "vouched for a share, and revealed another commitment than its client signed",
     "bad-partial-sum": "gave a partial sum that is not that of the shares it vouched for",
     "two-sets": "signed two sets of participants for one round",
+    "bad-input": "sent an input that is not what it committed to under the masks that it reported",
+    "bad-edge": "reported another mask with a peer than it had confirmed",
+    "bad-self-mask": "reported another mask of its own than the seed makes whose hash it signed",
+    "bad-lost-edge": "reported another mask with a lost peer than that peer's key makes",
+    "bad-seed-shares": "dealt shares of another seed than it signed the hash of, or of none",
+    "bad-key-shares": "dealt shares of another mask key than it advertised, or of none",
+    "two-screenings": "showed two different lists of accepted inputs",
 }
 
 

@@ -16,7 +16,7 @@ from mpc import keys, ring, shamir
 from mpc.ring import P, Vector
 from secure_agg.backends.contract import Hidden
 from secure_agg.backends.masking.client import MaskingClient
-from secure_agg.backends.masking.screening import challenge, inputs_root
+from secure_agg.backends.masking.screening import challenge, inputs_root, read_report
 from secure_agg.backends.masking.wire import (
     Edge,
     KeyShares,
@@ -72,7 +72,11 @@ def report(side: MaskingClient, change: Callable[[MaskingClient, bytes, Report],
 
     def answer(phase: str, request: bytes) -> bytes:
         body = honest(phase, request)
-        return encode(change(side, request, decode(Report, body, LIMIT))) if phase == "screen" else body
+        if phase == "screen":
+            said = change(side, request, decode(Report, body, LIMIT))
+            side._reported = read_report(said, side._me, len(side._session.members))
+            body = encode(said)
+        return body
 
     side.answer = answer  # type: ignore[method-assign]
 
@@ -227,11 +231,11 @@ class Screened:
     phases: list[str] = field(default_factory=list)
     refused: dict[str, RemoteProtocolError] = field(default_factory=dict)
 
-    def play(self) -> Tape:
-        """To the end; what the aggregator refuses is a silence. Every proof is checked without the session."""
+    def play(self, until: str = "") -> Tape:
+        """To the end, or until the requests of a phase are out; what the aggregator refuses is a silence."""
         tape = Tape.start(self.federation, self.silent)
         self.tape = tape
-        while tape.pending:
+        while tape.pending and tape.phase != until:
             self.phases.append(tape.phase)
             for envelope in tape.pending:
                 name = envelope.recipient
