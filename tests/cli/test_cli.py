@@ -208,7 +208,12 @@ def test_backends_shows_whom_to_trust(run: Run) -> None:
     assert {"masking", "plain"} <= set(machine.document["backends"])
     for name, trust in machine.document["backends"].items():
         assert name in text.out
-        assert set(trust) == {"summary", "trusted", "dropouts", "post_quantum", "limits", "operators", "options"}
+        assert set(trust) == {
+            "summary", "trusted", "dropouts", "post_quantum", "limits", "operators", "options", "norm_bound",
+        }  # fmt: skip
+        bounded = trust["norm_bound"]
+        assert bounded["supported"] == (name not in ("additive", "crypten"))
+        assert bounded["factors"] == ({"10": 2.2, "100": 2.2, "500": 3.0} if bounded["supported"] else {})
         for option, rule in trust["options"].items():
             assert option in text.out
             assert rule["low"] <= (rule["low"] if rule["default"] is None else rule["default"]) <= rule["high"]
