@@ -46,7 +46,7 @@ class Result:
         faults: what was proved of parties that broke the protocol without stopping the round.
         stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase, clients' figures being means; where
             values were clipped how many, of all clients, ``clipped_values``, and of each array that has any,
-            ``clipped_values.array_<index>``.
+            ``clipped_values.array_<index>``; where a norm is bounded, ``scaled_clients`` and ``refused_clients``.
     """
 
     average: Arrays
