@@ -183,6 +183,9 @@ def aggregate(
         local = LocalRound(aggregator, clients, updates, weights, dropouts, staff.roles(leading.trust))
         evidence, checked_here = local.finish()
         _tell(checked_here.record, policy, local.clipping(), len(updates) * config.layout.values)
+        if policy.norm:
+            scaled, refused = local.beyond_norm()
+            _log.info("%s; %d updates were scaled, %d stay out", checked_here.norm_text, scaled, refused)
         start = time.perf_counter()
         entry = book.append(evidence)
         appended = {"ledger.append_s": time.perf_counter() - start} if entry else {}
