@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from benchmarks.federation import Federation, Options, update
-from benchmarks.measure.recording import RecordedRound
+from benchmarks.measure.recording import record
 from benchmarks.results import Row
 from benchmarks.timing import Samples
 from secure_agg.backends.masking.rules import CONFIRM_EDGES, MASKED_INPUT, SCREEN
@@ -47,9 +47,6 @@ def rows(options: Options) -> list[Row]:
 def _replayed(options: Options, values: npt.NDArray[Any], on: int) -> dict[str, Samples]:
     """Seconds of the first client's phases."""
     federation = Federation.of(options.neighbours + 1, options.params, options.bits, options={"screening": on})
-    local = RecordedRound(federation, values)
-    local.run()
-    recording = local.recording()
-    del local
+    recording, _ = record(federation, values)
     replays = [recording.replay(values).timings.seconds for _ in range(options.repeat)]
     return {name: Samples(tuple(replay[name] for replay in replays)) for name in replays[0]}

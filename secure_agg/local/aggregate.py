@@ -46,7 +46,7 @@ class Result:
         faults: what was proved of parties that broke the protocol without stopping the round.
         stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase, clients' figures being means; where
             values were clipped how many, of all clients, ``clipped_values``, and of each array that has any,
-            ``clipped_values.array_<index>``.
+            ``clipped_values.array_<index>``; where a norm is bounded, ``scaled_clients`` and ``refused_clients``.
     """
 
     average: Arrays
@@ -183,6 +183,9 @@ def aggregate(
         local = LocalRound(aggregator, clients, updates, weights, dropouts, staff.roles(leading.trust))
         evidence, checked_here = local.finish()
         _tell(checked_here.record, policy, local.clipping(), len(updates) * config.layout.values)
+        if policy.norm:
+            scaled, refused = local.beyond_norm()
+            _log.info("%s; %d updates were scaled, %d stay out", checked_here.norm_text, scaled, refused)
         start = time.perf_counter()
         entry = book.append(evidence)
         appended = {"ledger.append_s": time.perf_counter() - start} if entry else {}

@@ -48,6 +48,7 @@ def stats(
         _client_seconds([client.timings.seconds for client in clients], phases)
         | traffic.stats(phases)
         | {f"aggregator.{phase}_s": own.get(phase, 0.0) for phase in phases}
+        | ({"aggregator.norm_s": own["norm"]} if "norm" in own else {})
         | {"aggregator.total_s": sum(own.get(phase, 0.0) for phase in phases), "verify_s": own.get("verify", 0.0)}
         | _operator_seconds(operators)
         | _clipped(clipping(clients))

@@ -175,10 +175,13 @@ class LocalRound:
         """Seconds and bytes so far, flat: see ``report.stats``."""
         found = report.stats(self.aggregator, self.clients.values(), self.holders.values(), self.traffic)
         if self.aggregator.config.policy.norm:
-            encoded = [client.encoded for client in self.clients.values() if client.encoded is not None]
-            found["scaled_clients"] = float(sum(item.scale < 1 for item in encoded))
-            found["refused_clients"] = float(len(self.refused))
+            found["scaled_clients"], found["refused_clients"] = map(float, self.beyond_norm())
         return found
+
+    def beyond_norm(self) -> tuple[int, int]:
+        """How many updates were longer than the norm bound: those that were scaled, and those that stay out."""
+        encoded = [client.encoded for client in self.clients.values() if client.encoded is not None]
+        return sum(item.scale < 1 for item in encoded), len(self.refused)
 
     def clipping(self) -> Clipping:
         """What was clipped of all clients' updates together."""

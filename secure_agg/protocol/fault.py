@@ -11,6 +11,10 @@ from secure_agg.protocol.messages import Wire, decode, encode
 
 TWO_ADVERTISEMENTS: Final = "two-advertisements"
 """A client signed two different advertisements for one configuration: the exhibits, as they were sent."""
+BAD_NORM_PROOF: Final = "bad-norm-proof"
+"""A client signed an input whose norm proof proves nothing: the exhibits are that message without its bulk, and the
+round's advertisements, an ``AdvertisementList`` without a backend's part.
+"""
 MAX_FAULT: Final = 1 << 34
 """Most bytes of a proof: it may hold a share of the largest model."""
 _TAG: Final = "secure-agg/fault/1"

@@ -21,6 +21,7 @@ from secure_agg import backends
 from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import Phase, PhaseKind
 from secure_agg.errors import (
+    BadNormProof,
     ConfigError,
     DuplicateMessage,
     KeyHolderFault,
@@ -350,7 +351,11 @@ class Aggregator:
             keys=dict(asked),
         )
         with refusing(phase.name, header.sender):
-            accepted = self._hearing.take(phase, header.sender, message)
+            try:
+                accepted = self._hearing.take(phase, header.sender, message)
+            except BadNormProof:
+                self._keep(self._hearing.bad_norm_proof(header))
+                raise
         self._awaited.discard(header.sender)
         self._answered.add(header.sender)
         return [] if accepted is None else [self._asking.message(header.sender, RECEIPT, encode(accepted))]
@@ -358,8 +363,11 @@ class Aggregator:
     def _keep_second(self, phase: Phase, header: Header) -> None:
         """Two advertisements of one client prove something, whatever of the second is refused."""
         proof = self._hearing.two_advertisements(header) if phase.kind is PhaseKind.ADVERTISE else None
-        if proof is None:
-            return
+        if proof is not None:
+            self._keep(proof)
+
+    def _keep(self, proof: FaultProof) -> None:
+        """Keep what convinces anybody, one proof for each culprit."""
         with contextlib.suppress(VerificationError):
             Auditor().verify_fault(proof)
             if all(known.culprit != proof.culprit for known in self._faults):

@@ -28,10 +28,9 @@ from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, fi
 from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import RECORD_VERSION, BoundedRecord, Evidence, RoundRecord
-from secure_agg.protocol.fault import TWO_ADVERTISEMENTS, FaultProof
+from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import check_public_key, in_id_order, verify_signature
 from secure_agg.protocol.messages import (
-    ADVERTISE,
     MAX_ADVERTISEMENT,
     MAX_CONFIG,
     NO_BULK,
@@ -42,13 +41,13 @@ from secure_agg.protocol.messages import (
     Received,
     Signature,
     decode,
-    header_limit,
     read,
 )
 from secure_agg.protocol.norm.checks import check_proof, check_total
 from secure_agg.protocol.norm.claim import NormClaim
 from secure_agg.protocol.norm.wire import SketchedOpening
 from secure_agg.protocol.session import Participants
+from secure_agg.roles.faults import check_common
 from secure_agg.roles.participants import check_participants
 from secure_agg.roles.trust import Trust
 from zk import aggregate, commitment
@@ -316,11 +315,7 @@ class Auditor:
             cohort = self.trust.cohort(config.task, config.beacon)
             if proof.public not in (cohort.get(proof.culprit), self.trust.operators.get(proof.culprit)):
                 raise TrustError(f"the key of {proof.culprit!r} is not the pinned one")
-        if proof.kind == TWO_ADVERTISEMENTS:
-            if proof.setup:
-                raise VerificationError("a proof of two advertisements needs no set-up")
-            _check_two_advertisements(proof, config)
-        else:
+        if not check_common(proof, config):
             backends.load(config.policy.backend).check_fault(proof, config)
         return proof.culprit
 
@@ -368,29 +363,6 @@ class Auditor:
         if accepted.name in evidence.participants:
             raise VerificationError(f"{accepted.name!r} took part: it was not left out", phase=RECEIPT)
         return accepted.name
-
-
-def _check_two_advertisements(proof: FaultProof, config: RoundConfig) -> None:
-    """A client that keeps its attempt store sends one advertisement for one configuration, however often it starts."""
-    if len(proof.exhibits) != 2:
-        raise VerificationError(f"{len(proof.exhibits)} exhibits, not 2")
-    try:
-        bodies = {
-            read(
-                exhibit,
-                limit=header_limit(config.cohort_size),
-                bulk_sizes=NO_BULK,
-                session=config.context,
-                phase=ADVERTISE,
-                recipients=("",),
-                keys={proof.culprit: proof.public},
-            ).body
-            for exhibit in proof.exhibits
-        }
-    except RemoteProtocolError as error:
-        raise VerificationError(f"an exhibit is none: {error.args[0]}") from error
-    if len(bodies) != 2:
-        raise VerificationError("the two advertisements are one")
 
 
 @checked

@@ -8,11 +8,12 @@ from typing import Final
 from secure_agg.backends.contract import AggregatorSide, Phase, PhaseKind, Said
 from secure_agg.errors import DuplicateMessage, LocalProtocolError, MalformedMessage, UnknownSender
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.fault import TWO_ADVERTISEMENTS, FaultProof
+from secure_agg.protocol.fault import BAD_NORM_PROOF, TWO_ADVERTISEMENTS, FaultProof
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import (
     MAX_ADVERTISEMENT,
     Acceptance,
+    AdvertisementList,
     Excision,
     Header,
     HiddenInput,
@@ -21,9 +22,12 @@ from secure_agg.protocol.messages import (
     Signature,
     SignedAdvertisement,
     decode,
+    encode,
+    pack,
 )
 from secure_agg.protocol.norm.checks import check_opening, check_proof
 from secure_agg.protocol.norm.wire import BoundedInput, SketchedOpening, proof_digest
+from secure_agg.protocol.requests import in_order
 from secure_agg.roles.asking import Gathered
 from secure_agg.roles.participants import check_advertisement, open_commitment
 from secure_agg.roles.stopwatch import Stopwatch
@@ -113,6 +117,18 @@ class Hearing:
 
     def _said(self, phase: Phase, name: str, message: Message) -> None:
         self._side.take(phase.name, Said(name, message.body, message))
+
+    def bad_norm_proof(self, header: Header) -> FaultProof:
+        """An input whose norm proof is none, as its client has signed it: it shows that to anybody."""
+        listed = AdvertisementList(in_order(self._gathered.advertisements), b"")
+        return FaultProof(
+            kind=BAD_NORM_PROOF,
+            culprit=header.sender,
+            public=self._cohort[header.sender],
+            config=self._config.to_bytes(),
+            setup=b"",
+            exhibits=(pack(encode(header)), encode(listed)),
+        )
 
     def two_advertisements(self, second: Header) -> FaultProof | None:
         """A second advertisement that is another one proves, if it is signed, that its client says two things."""

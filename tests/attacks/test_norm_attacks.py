@@ -26,11 +26,12 @@ from secure_agg.errors import (
 )
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import Evidence
-from secure_agg.protocol.messages import HiddenInput, decode, encode
+from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.messages import AdvertisementList, HiddenInput, decode, encode, pack
 from secure_agg.protocol.norm import checks
 from secure_agg.protocol.norm.wire import BoundedInput, SketchedOpening, proof_digest, signed_sketch
 from secure_agg.protocol.session import Session
-from secure_agg.roles.auditor import verify
+from secure_agg.roles.auditor import Auditor, verify
 from secure_agg.roles.client import client, committing, joined
 from secure_agg.roles.client.committing import Committed
 from secure_agg.roles.client.proving import Proved, prove_norm
@@ -190,6 +191,8 @@ def test_a_proof_that_proves_nothing_names_its_sender_and_nobody_else(backend: s
         (b"", mine.proof, BadCommitment),
     ):
         refused(tape, with_part(good, signed(tape, sketch, proof, mine.backend)), error, CHEAT)
+    (fault,) = tape.aggregator.faults
+    assert (fault.kind, Auditor(tape.federation.trust).verify_fault(fault)) == ("bad-norm-proof", CHEAT)
     unsigned = encode(replace(mine, signature=bytes(64)))
     refused(tape, with_part(good, unsigned), BadSignature, CHEAT)
     refused(tape, with_part(good, encode(replace(mine, signature=theirs.signature))), BadSignature, CHEAT)
@@ -220,6 +223,36 @@ def test_an_input_with_a_proof_is_refused_where_no_norm_is_bounded_and_a_longer_
     good = tape.answer(CHEAT)
     refused(tape, with_part(good, encode(BoundedInput(b"", b"", b"", b""))), MalformedMessage, CHEAT)
     refused(tape, forge(good, identity(CHEAT), body=bytes(1 << 18)), MalformedMessage, None)
+
+
+def test_a_proof_of_fault_convicts_by_what_was_signed_alone() -> None:
+    """Nobody honest is accused by what an aggregator puts together."""
+    tape = start(federation("plain")).until("masked-input")
+    good = tape.answer(CHEAT)
+    mine = bounded_part(good)
+    flipped = bytes([mine.proof[0] ^ 1]) + mine.proof[1:]
+    bad = with_part(good, signed(tape, mine.sketch, flipped, mine.backend))
+    refused(tape, bad, BadNormProof, CHEAT)
+    (fault,) = tape.aggregator.faults
+    auditor = Auditor(tape.federation.trust)
+    assert auditor.verify_fault(FaultProof.from_bytes(fault.to_bytes())) == CHEAT
+    message, listed = fault.exhibits
+    honest = pack(encode(header_of(good)))
+    others = encode(replace(decode(AdvertisementList, listed, 1 << 20), advertisements=()))
+    body = header_of(message).body
+    altered = forge(message, None, body=body[:-1] + bytes([body[-1] ^ 1]))
+    for exhibits in (
+        (honest, listed),  # an honest input
+        (message, others),  # of another session
+        (bad, listed),  # with its bulk
+        (altered, listed),
+        (message,),
+        (listed, message),
+    ):
+        with pytest.raises(VerificationError):
+            auditor.verify_fault(replace(fault, exhibits=exhibits))
+    with pytest.raises(VerificationError):
+        auditor.verify_fault(replace(fault, culprit="c000", public=identity("c000").public))
 
 
 # --- a corrupt aggregator --------------------------------------------------------------------------------------

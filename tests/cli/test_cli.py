@@ -214,6 +214,9 @@ def test_backends_shows_whom_to_trust(run: Run) -> None:
             "judges",
             "norm_bound",
         }
+        bounded = trust["norm_bound"]
+        assert bounded["supported"] == (name not in ("additive", "crypten"))
+        assert bounded["factors"] == ({"10": 2.2, "100": 2.2, "500": 3.0} if bounded["supported"] else {})
         for option, rule in trust["options"].items():
             assert option in text.out
             assert rule["low"] <= (rule["low"] if rule["default"] is None else rule["default"]) <= rule["high"]

@@ -226,3 +226,19 @@ def test_the_last_model_is_shown_and_written_once(run: Run, tmp_path: Path) -> N
         assert (refused.code, refused.out, said in refused.err) == (exits.USAGE, "", True)
     assert out.read_bytes() == before
     assert run("federation", "model", tmp_path / "nowhere").code == exits.USAGE
+
+
+def test_a_norm_bound_is_pinned_with_marks_and_metrics_outside(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    asked = ("--norm-bound", 2.5, "--norm-excess", "refuse", "--clip", 1.0)
+    document = run("federation", "init", folder, *three(), *asked, "--json").document
+    with ServerHome.open(document["server"]) as server:
+        policy = server.trust.task("default").policy
+        assert policy.norm is not None
+        assert (policy.norm.excess, policy.norm.outside) == ("refuse", 2)
+        assert 0 < 2.5 - policy.norm_limit < 1e-6
+    text = run("federation", "init", tmp_path / "other", *three(), *asked).out
+    assert "every update has an L2 norm of at most 2.5" in text
+    refused = run("federation", "init", tmp_path / "more", *three(), *asked, "--backend", "additive")
+    assert (refused.code, (tmp_path / "more").exists()) == (exits.USAGE, False)
+    assert "speak once" in refused.err

@@ -30,9 +30,12 @@ from conformance.independent_verifier import (
     decode_elements,
     digest,
     draw,
+    encode,
     encode_elements,
     frame,
     kdf,
+    norm,
+    norm_bound,
     opened_shares,
     prg,
     rank,
@@ -44,6 +47,7 @@ from conformance.independent_verifier import (
     share_hash,
     shared_length,
     shares_hash,
+    sketched,
     threshold,
     u64,
     unpack,
@@ -78,6 +82,9 @@ RECORDS |= {
     "ShareLetter": {"ephemeral": "bin32", "key_hash": "bin32", "hashes": "bin", "sealed": "bin"},
     "Revealed": {"root": "bin32", "nonces": "bin"},
     "PartialSum": {"root": "bin32"},
+    "AdvertisementList": {"advertisements": ["SignedAdvertisement"], "backend": "bin"},
+    "HiddenInput": {"commitment": "bin", "nonce": "bin", "backend": "bin"},
+    "BoundedInput": {"sketch": "bin", "proof": "bin", "signature": "bin", "backend": "bin"},
 }
 
 LIMIT = 1 << 34
@@ -170,7 +177,7 @@ class Case:
         self.context = digest("round-config", self.proof["config"])
         self.session = digest("session", self.context)
         self.aggregators: dict[str, bytes] = {}
-        if self.kind == "two-advertisements":
+        if self.kind in ("two-advertisements", "bad-norm-proof"):
             require(self.proof["setup"] == b"", "a setup that nobody needs")
         elif self.policy["backend"] == "masking":
             check_backend(self.config)
@@ -338,8 +345,38 @@ def two_sets(case: Case) -> None:
     require(signed[0] != signed[1], "one set twice")
 
 
+def bad_norm_proof(case: Case) -> None:
+    data, listed = case.shown(2)
+    check_backend(case.config)
+    require(sketched(case.config) != 0, "no norm is bounded")
+    encoded, bulk = unpack(data)
+    header = decode("Header", encoded, (64 + case.config["cohort_size"]) * 1024 + 147456)
+    items = decode("AdvertisementList", listed, LIMIT)["advertisements"]
+    session = digest("session", case.context, u64(len(items)), root([encode("SignedAdvertisement", i) for i in items]))
+    require(header["session"] == session and header["phase"] == "masked-input", "a message of another session or phase")
+    require(header["sender"] == case.culprit and bulk == b"", "a message of somebody else, or with its bulk")
+    texts = (header[name].encode() for name in ("phase", "sender", "recipient"))
+    signed = frame("message", session, *texts, header["body"], header["bulk_digest"])
+    check_signature(case.public, header["signature"], signed, "a message")
+    body = decode("HiddenInput", header["body"], LIMIT)
+    part = decode("BoundedInput", body["backend"], LIMIT)
+    decode_elements(body["commitment"], rank(case.config) * N, "a commitment")
+    bound = norm_bound(case.config, case.config["weight_limit"])
+    statement = norm.Statement(case.context, session, case.culprit, body["commitment"], part["sketch"], bound)
+    try:
+        signed = frame("sketch", session, case.culprit.encode(), part["sketch"], sha(part["proof"]))
+        check_signature(case.public, part["signature"], signed, "a sketch")
+        require(len(part["sketch"]) == 4 * ((bound.rho + 1) * N + bound.L + bound.e), "a sketch of another length")
+        norm.parse_elements(part["sketch"])
+        norm.verify(statement, part["proof"])
+    except ValueError:
+        return
+    raise ValueError("the norm's proof is one")
+
+
 KINDS = {
     "two-advertisements": two_advertisements,
+    "bad-norm-proof": bad_norm_proof,
     "two-commitments": two_commitments,
     "bad-share": bad_share,
     "bad-shares": bad_shares,

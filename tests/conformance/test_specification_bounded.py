@@ -10,9 +10,13 @@ import conformance.independent_verifier as spec
 import conformance.make_vectors as make_vectors
 import numpy as np
 import pytest
-from conformance.verdicts import verdict
+from conformance.verdicts import fault_verdict, verdict
+from support.federation import Federation, Tape, forge, header_of, identity, replace
 
+from secure_agg.errors import BadNormProof
 from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.messages import HiddenInput, decode, encode, pack
+from secure_agg.protocol.norm.wire import BoundedInput, proof_digest, signed_sketch
 from secure_agg.roles.auditor import verify
 from secure_agg.roles.trust import Trust
 
@@ -70,3 +74,24 @@ def test_both_refuse_a_proof_that_is_altered_under_its_own_name() -> None:
     altered = bytes([PROOF[0] ^ 1]) + PROOF[1:]
     assert spec.verify(EVIDENCE, proofs=[altered])["proofs"] == 0
     assert verify(Evidence.from_bytes(EVIDENCE).with_proofs([altered])).proofs == 0
+
+
+@pytest.mark.slow
+def test_both_find_the_same_of_an_input_with_a_norm_proof() -> None:
+    """Guilty of one that proves nothing, and not of a good one."""
+    tape = Tape.start(Federation(3, backend="plain", policy_changes={"norm_bound": 8.0})).until("masked-input")
+    good = tape.answer("c001")
+    body = decode(HiddenInput, header_of(good).body, 1 << 20)
+    part = decode(BoundedInput, body.backend, 1 << 20)
+    spoiled = bytes([part.proof[0] ^ 1]) + part.proof[1:]
+    session = tape.aggregator.session
+    assert session is not None
+    signature = identity("c001").sign(signed_sketch(session.sid, "c001", part.sketch, proof_digest(spoiled)))
+    bad = encode(replace(body, backend=encode(replace(part, proof=spoiled, signature=signature))))
+    with pytest.raises(BadNormProof):
+        tape.deliver(forge(good, identity("c001"), body=bad))
+    (fault,) = tape.aggregator.faults
+    trust = tape.federation.trust.to_json()
+    assert fault_verdict(fault.to_bytes(), trust) == "c001"
+    innocent = replace(fault, exhibits=(pack(encode(header_of(good))), fault.exhibits[1]))
+    assert fault_verdict(innocent.to_bytes(), trust) is None

@@ -167,7 +167,8 @@ def proofs() -> dict[str, FaultProof]:
 
 
 def test_there_is_a_proof_of_every_kind() -> None:
-    assert {proof.kind for proof in proofs().values()} == set(spec_faults.KINDS)
+    elsewhere = {"bad-norm-proof"}  # of rounds with a norm bound: test_specification_bounded
+    assert {proof.kind for proof in proofs().values()} | elsewhere == set(spec_faults.KINDS)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def ledger(path: Path) -> Iterator[Ledger]:
 @pytest.fixture
 def storage_audit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audits check everything but what hand-made evidence can't prove."""
-    monkeypatch.setattr(audit_module, "_check_evidence", lambda *_: frozenset({"policy"}))
+    monkeypatch.setattr(audit_module, "_check_evidence", lambda *_: (frozenset({"policy"}), 0))
 
 
 @pytest.fixture(scope="module")

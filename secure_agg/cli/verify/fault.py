@@ -14,6 +14,7 @@ from secure_agg.roles.trust import Trust
 
 _MEANINGS = {
     "two-advertisements": "signed two different advertisements for one configuration",
+    "bad-norm-proof": "signed an input whose norm proof proves nothing",
     "two-commitments": "sent shares of another commitment than it advertised",
     "bad-share": "sealed an aggregator another share than the one whose hash it signed",
     "bad-shares": "signed shares that don't fit together",
