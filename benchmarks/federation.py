@@ -155,6 +155,7 @@ class Federation:
         backend: str = "masking",
         options: Mapping[str, int] | None = None,
         headroom: int | None = None,
+        norm_bound: float | None = None,
     ) -> Federation:
         """A federation of ``clients`` members, default policy, one array of ``params``.
 
@@ -165,10 +166,13 @@ class Federation:
             backend: how updates are hidden; a fresh key is made where it needs one.
             options: the backend's own.
             headroom: clients that the sums have room for; by default as many as there are.
+            norm_bound: of every update; by default none is bounded.
         """
         names = tuple(f"client-{i:04d}" for i in range(clients))
         chosen = tuple(Option(name, value) for name, value in sorted((options or {}).items()))
-        policy = Policy.default(clients, bits=bits, backend=backend, options=chosen, max_clients=headroom)
+        policy = Policy.default(
+            clients, bits=bits, backend=backend, options=chosen, max_clients=headroom, norm_bound=norm_bound
+        )
         kind = backends.load(backend)
         holding = tuple(f"holder-{i:02d}" for i in range(kind.keys.seats(policy).count if kind.keys else 0))
         sharing = tuple(f"sharing-{i:02d}" for i in range(kind.shares.seats(policy).count if kind.shares else 0))

@@ -8,7 +8,7 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks.core import aggregation, client, kernels, memory, norm, screening
+from benchmarks.core import aggregation, bounded, client, kernels, memory, norm, screening
 from benchmarks.federation import Options
 from benchmarks.peers import flower as flower_peer
 from benchmarks.results import Report, Row, machine
@@ -64,6 +64,8 @@ def _run(arguments: argparse.Namespace) -> Report:
     with progress.status(f"a round of {options.neighbours + 1} clients, and one of them again"):
         rows += client.rows(options)
         rows += screening.rows(options)
+    with progress.status("a client with and without a norm bound"):
+        rows += bounded.rows(options)
     with progress.status(f"a round of {options.clients} clients"):
         rows += aggregation.rows(options)
     missing = flower_peer.missing()

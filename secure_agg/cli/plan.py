@@ -15,6 +15,7 @@ from secure_agg.errors import ConfigError
 from secure_agg.planning.advice import Advice, Needs, advise
 from secure_agg.planning.coefficients import Coefficients, shipped
 from secure_agg.planning.limits import remarks
+from secure_agg.planning.norms import MARGIN, propose
 from secure_agg.planning.prediction import Network, Prediction
 
 
@@ -44,11 +45,30 @@ def plan(
     coefficients: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What --calibrate or `bench fit` has written; else the shipped.")
     ] = None,
+    squared_norm: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--squared-norm",
+            metavar="S",
+            help="Propose a norm bound: of an earlier round, the verified mean, by weight, of its clients' squared "
+            "norms. Once for each round.",
+        ),
+    ] = None,
+    norm_margin: Annotated[float, typer.Option(metavar="M", help="What the root of that is multiplied with.")] = MARGIN,
+    previous_bound: Annotated[
+        float | None, typer.Option(metavar="B", help="Norm bound that was in force in those rounds.")
+    ] = None,
+    clip: Annotated[float, typer.Option(metavar="C", help="Of the values, for the norm bound.")] = 8.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict seconds, bytes and memory of each role in a round, and recommend a backend."""
+    """Predict seconds, bytes and memory of each role in a round, and recommend a backend; and a norm bound."""
     if min(up_mbit, down_mbit, server_gbit) <= 0 or rtt_ms < 0:
         raise ConfigError("a link has a speed above 0, and a round trip takes no negative time")
+    proposal = None
+    if squared_norm:
+        proposal = propose(squared_norm, margin=norm_margin, previous=previous_bound, clip=clip, parameters=parameters)
+    elif previous_bound is not None:
+        raise ConfigError("--previous-bound goes with --squared-norm: what is proposed follows from earlier rounds")
     machine = _coefficients(calibrate, coefficients)
     network = Network(up_mbit, down_mbit, server_gbit, rtt_ms)
     needs = Needs(parameters, clients, bits, dropout, servers, key_holder, post_quantum, robust)
@@ -63,8 +83,15 @@ def plan(
         if found:
             _show_prediction(console, found, machine)
         _show_advice(console, advice, remarks(found) if found else [])
+        if proposal:
+            console.print(f"\n[bold]proposed norm bound: {proposal.bound:.6g}[/]")
+            for reason in proposal.reasons:
+                console.print(plain(f"  {reason}"))
 
-    emit(_document(advice, found, machine), as_json, show)
+    document = _document(advice, found, machine)
+    if proposal:
+        document["norm_bound"] = asdict(proposal) | {"reasons": list(proposal.reasons)}
+    emit(document, as_json, show)
 
 
 def _coefficients(calibrate: Path | None, file: Path | None) -> Coefficients:

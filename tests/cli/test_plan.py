@@ -105,3 +105,21 @@ def test_a_machine_is_calibrated_by_one_factor_and_the_file_is_kept(
     }
     assert max(factors) == pytest.approx(min(factors))
     assert min(factors) > 0
+
+
+def test_a_norm_bound_is_proposed_with_its_reasons(capsys: pytest.CaptureFixture[str]) -> None:
+    earlier = ("--squared-norm", 4, "--squared-norm", 9, "--squared-norm", 1e9, "--previous-bound", 5)
+    found = Outcome(capsys, *SMALL, *earlier, "--json").document["norm_bound"]
+    assert (found["bound"], found["typical"], found["rounds"], found["highest"]) == (5.0, 3.0, 3, 5.0)
+    said = Outcome(capsys, *SMALL, *earlier)
+    assert said.code == exits.OK
+    words = " ".join(said.out.split())
+    assert "proposed norm bound: 5" in words
+    for reason in found["reasons"]:
+        assert reason in words
+
+
+def test_a_previous_bound_alone_proposes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = Outcome(capsys, *SMALL, "--previous-bound", 5)
+    assert refused.code == exits.USAGE
+    assert "--squared-norm" in refused.err

@@ -2,5 +2,6 @@
 
 * ``demo``: the command. ``experiment``: what it measures, ``report`` what it prints, ``chart`` its picture.
 * ``tamper``: the aggregator that alters a sum, for ``--tamper``.
-* ``poison``, ``poison_report``, ``poison_chart``: the same three for ``--poison``.
+* ``influence``, ``influence_report``: for ``--poison``, what a light site can do, and what a proved norm bound leaves.
+* ``poison``, ``poison_report``, ``poison_chart``: the same with what parties compute on shares.
 """

@@ -19,7 +19,9 @@ from secure_agg import extras, files
 from secure_agg.backends import load as load_backend
 from secure_agg.cli import exits
 from secure_agg.cli.costs import costs
-from secure_agg.cli.demo import chart, experiment, poison, poison_chart, tamper
+from secure_agg.cli.demo import chart, experiment, influence, poison, poison_chart, tamper
+from secure_agg.cli.demo.influence_report import document_of as influence_document
+from secure_agg.cli.demo.influence_report import show_influence
 from secure_agg.cli.demo.poison_report import document_of as poison_document
 from secure_agg.cli.demo.poison_report import show_poisoning
 from secure_agg.cli.demo.report import document_of, show_tampering, show_training, tampering_document
@@ -47,7 +49,9 @@ def demo(
     backend: Annotated[
         str | None,
         typer.Option(
-            help=f"How updates are hidden: see secure-agg backends. By default {USUAL}, with --poison {poison.BACKEND}."
+            help=f"How updates are hidden: see secure-agg backends. By default {USUAL}. With --poison, "
+            f"{poison.BACKEND} shows what its parties compute on shares, and every other one what a proved norm bound "
+            "does."
         ),
     ] = None,
     rounds: Annotated[
@@ -86,8 +90,9 @@ def demo(
     with all data in one place. It leaves a ledger with the evidence of every round, and a chart, in a new
     folder below --output. With --tamper it stops after the secure training and shows who notices.
 
-    With --poison one client sends its update backwards and far too large. The training runs without poison, with it,
-    and with it under a norm bound, a trimmed mean and a median that are computed on shared updates.
+    With --poison one site with 0.6 % of the data sends updates scaled up, turned round, or with a backdoor. The
+    training runs with plain means and with a norm bound that every client proves, and, where CrypTen is installed, with
+    a norm bound, a trimmed mean and a median that parties compute on shares. With --backend crypten it is these alone.
     """
     if dataset not in datasets.NAMES:
         raise ConfigError(f"there is no data set {dataset!r}: {', '.join(datasets.NAMES)}")
@@ -95,22 +100,23 @@ def demo(
         raise ConfigError("--tamper and --poison are two demonstrations: choose one")
     if norm_bound is not None and (tampering or poisoned):
         raise ConfigError("--norm-bound is for the demonstration that trains, without --tamper or --poison")
-    backend = backend or (poison.BACKEND if poisoned else USUAL)
-    load_backend(backend)
-    if poisoned and backend != poison.BACKEND:
-        raise ConfigError(
-            f"backend {backend!r} sums what it is given, poison included: --poison needs {poison.BACKEND!r}"
-        )
+    backend = backend or USUAL
+    kind = load_backend(backend)
+    on_shares = poisoned and backend == poison.BACKEND
+    if poisoned and not on_shares and kind.unbounded:
+        raise ConfigError(f"--poison is about norm bounds, and backend {backend!r} has none: {kind.unbounded}")
     extras.require("demo")
-    if poisoned:
+    if on_shares:
         poison.require()
     number = rounds if rounds is not None else _default_rounds(tampering, poisoned)
     if tampering and number < 2:
         raise ConfigError("--tamper needs at least 2 rounds: an honest one first")
     federation = datasets.load(dataset, seed)
     folder = _new_folder(output, dataset)
-    if poisoned:
+    if on_shares:
         _poisoned(federation, number, seed, folder, as_json)
+    elif poisoned:
+        _influenced(federation, backend, number, seed, folder, as_json)
     elif tampering:
         _tampered(federation, backend, number, seed, folder, as_json)
     else:
@@ -233,3 +239,23 @@ def _poisoned(federation: datasets.Federation, rounds: int, seed: int, folder: P
         "audit": _audit_command(folder),
     }
     emit(poison_document(found) | paths, as_json, lambda console: show_poisoning(console, found, paths))
+
+
+def _influenced(
+    federation: datasets.Federation, backend: str, rounds: int, seed: int, folder: Path, as_json: bool
+) -> None:
+    training = experiment.training_for(federation.name, rounds, seed)
+    functions = poison.is_there()
+    with progress() as bar:
+        lines = {name: bar.add_task(f"{name:22}", total=rounds, note="") for name in influence.titles(functions)}
+
+        def watch(name: str, done: int, accuracy: float) -> None:
+            bar.update(lines[name], completed=done, note=f"accuracy {accuracy:.3f}")
+
+        found = influence.run(federation, training, backend, folder / LEDGER_FILE, watch, functions=functions)
+    paths = {"folder": str(folder), "ledger": str(folder / LEDGER_FILE), "audit": _audit_command(folder)}
+    emit(
+        influence_document(found, backend) | paths,
+        as_json,
+        lambda console: show_influence(console, found, backend, paths),
+    )

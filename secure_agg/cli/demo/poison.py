@@ -18,6 +18,7 @@ import numpy.typing as npt
 from secure_agg.backends.crypten import rules
 from secure_agg.backends.crypten.engine import loader
 from secure_agg.cli.demo.experiment import CLIP
+from secure_agg.errors import ConfigError
 from secure_agg.fl.datasets import Federation
 from secure_agg.fl.fedavg import History, Model, Training, run_federated, weighted_mean
 from secure_agg.ledger.audit import AuditReport
@@ -120,6 +121,15 @@ def require() -> None:
         ConfigError: names what is missing.
     """
     loader.require()
+
+
+def is_there() -> bool:
+    """Whether what computes these functions is installed; imports nothing."""
+    try:
+        require()
+    except ConfigError:
+        return False
+    return True
 
 
 def norm(update: Sequence[npt.NDArray[Any]]) -> float:
