@@ -188,9 +188,10 @@ class Bound:
     e: int
 
     def __post_init__(self) -> None:
-        require(1 <= self.m <= self.M < 2**28 and self.B >= 1 and self.limb >= 1, "weights, norm or limb")
+        require(1 <= self.m <= self.M < 2**28 and self.B >= 1 and 1 <= self.limb <= 28, "weights, norm or limb")
         require(self.L * self.limb >= self.M.bit_length() and self.e >= 0 and self.L + self.e <= 34, "limbs")
         require(1 <= self.n <= 2**18 and 2 * self.n * self.offset < P, "too many clients for this norm")
+        require(self.n * (2 ** min(self.limb, self.omega) - 1) < P, "too many clients for this limb")
 
     @property
     def kappa(self) -> int:
@@ -621,6 +622,9 @@ def check_sum(
     n = len(commitments)
     require(1 <= n <= bound.n, "the number of participants")
     require(len(T) == bound.J * N and all(0 <= value <= 3 * n for value in T), "an entry of T' is too large")
+    bits = [max(0, min(bound.limb, bound.omega - bound.limb * limb)) for limb in range(bound.L)] + [1] * bound.e
+    require(len(side) == len(bits), "the number of sums beside the values")
+    require(all(0 <= value <= n * (2**k - 1) for value, k in zip(side, bits, strict=True)), "a limb is too large")
     require(all(0 <= value < 2**27 for value in X), "an entry of X is too large")
     v = sketch(sketch_key(sid), [value - n * H for value in X])
     require(all(abs(value) <= n * bound.offset for value in v), "an entry of the sum's sketch is too large")

@@ -131,6 +131,8 @@ BAD_SUMS: Final = (
     {"name": "a value that is no sum's", "X": [7, 1 << 27], "check": "sketch"},
     {"name": "another limb", "side": [0, 1], "check": "relation"},
     {"name": "another count", "side": [3, 1], "check": "relation"},
+    {"name": "a limb plus p", "side": [0, P], "check": "side"},
+    {"name": "more of a count than clients", "side": [2, 4], "check": "side"},
     {"name": "other randomness", "T": [0, 1], "check": "relation"},
     {"name": "randomness above 3 for each", "T": [0, 9], "check": "randomness"},
     {"name": "another session", "sid": "00" * 32, "check": "relation"},

@@ -73,9 +73,10 @@ class NormBound:
         counts: coordinates after the limbs, each 0 or 1.
 
     Raises:
-        BoundError: not 1 ≤ least weight ≤ M < 2^28, limbs that can't hold M, more than 34 coordinates beside the
-            values, a norm below 1, more than 2^18 clients, or a norm that is too wide for so many: n times the most
-            that an entry of a sketch is has to stay below p/2, so n · B below about 2^27.
+        BoundError: not 1 ≤ least weight ≤ M < 2^28, limbs that can't hold M or of more than 28 bits, more than 34
+            coordinates beside the values, a norm below 1, more than 2^18 clients, or sums that n clients could take
+            around p: n times a limb has to stay below p, and n times the most that an entry of a sketch is below p/2,
+            so n · B below about 2^27.
     """
 
     clients: int
@@ -92,14 +93,21 @@ class NormBound:
                 f"weights from {self.least_weight} to {self.most_weight}: a norm bound takes weights from 1 to below "
                 f"2^{WEIGHT_BITS}; use a smaller max_weight"
             )
-        if self.limb_bits < 1 or self.limbs * self.limb_bits < self.weight_bits:
-            raise BoundError(f"{self.limbs} limbs of {self.limb_bits} bits do not hold {self.most_weight}")
+        if not 1 <= self.limb_bits <= WEIGHT_BITS or self.limbs * self.limb_bits < self.weight_bits:
+            raise BoundError(
+                f"{self.limbs} limbs of {self.limb_bits} bits do not hold {self.most_weight} in 1 to {WEIGHT_BITS} bits"
+            )
         if self.counts < 0 or self.side > MOST_SIDE:
             raise BoundError(f"{self.limbs} limbs and {self.counts} counts: at most {MOST_SIDE} in all")
         most = max(SKETCH_CLIENTS.values())
         if not 1 <= self.clients <= most or self.norm < 1:
             raise BoundError(
                 f"a norm of {self.norm} steps for {self.clients} clients: it takes 1 step and 1 to {most} clients"
+            )
+        if self.clients * max(self.side_tops) >= P:
+            raise BoundError(
+                f"{self.clients} clients with limbs of {self.limb_bits} bits: their sums reach "
+                f"{self.clients * max(self.side_tops)}, not below p = {P}; use fewer bits for a limb"
             )
         if 2 * self.clients * self.offset >= P:
             raise BoundError(
@@ -146,6 +154,16 @@ class NormBound:
     def side(self) -> int:
         """Coordinates beside the values."""
         return self.limbs + self.counts
+
+    def weight_bits_of(self, limb: int) -> range:
+        """The bits of the weight that a limb is made of; none where M has no such bits."""
+        first = limb * self.limb_bits
+        return range(min(first, self.weight_bits), min(first + self.limb_bits, self.weight_bits))
+
+    @property
+    def side_tops(self) -> tuple[int, ...]:
+        """The most that each coordinate beside the values can be: limbs by their bits, then counts."""
+        return (*((1 << len(self.weight_bits_of(limb))) - 1 for limb in range(self.limbs)), *(1,) * self.counts)
 
     def quotient(self, weight: int) -> int:
         """q of an honest client with this weight, the largest that there is."""

@@ -95,7 +95,7 @@ def _miscellaneous(bound: NormBound, side: Elements, others: Elements, last: Ele
         out[:, place : place + count] += challenge[:, None].astype(np.uint64) * powers % _P64
 
     for limb in range(bound.limbs):
-        part = _weight_bits_of_limb(bound, limb)
+        part = bound.weight_bits_of(limb)
         add(WEIGHT_AT + part.start, side[:, limb], 1, len(part))
     for count in range(bound.counts):
         add(COUNTS_AT + count, side[:, bound.limbs + count], 1, 1)
@@ -110,12 +110,6 @@ def _miscellaneous(bound: NormBound, side: Elements, others: Elements, last: Ele
     add(SQUARE_AT, square, 1, SQUARE_BITS)  # ‖v_h‖² − r² + (r² − ‖v_h‖²) = 0
     add(QUOTIENT_AT, last[:, 0], -1, SCALE_BITS)  # r − q = 13
     return out % _P64
-
-
-def _weight_bits_of_limb(bound: NormBound, limb: int) -> range:
-    """The bits of the weight that a limb is made of; none where the largest weight has no such bits."""
-    first = limb * bound.limb_bits
-    return range(min(first, bound.weight_bits), min(first + bound.limb_bits, bound.weight_bits))
 
 
 def equation_values(layout: Layout, columns: Elements, weights: Elements, square: Elements) -> Elements:

@@ -120,13 +120,16 @@ def fill(layout: Layout, witness: Witness) -> Elements:
     """The rows: uint32, shape (512, rows), a column for each.
 
     Raises:
-        NormExceeded: the weight, a count or the sketch is not what the bound allows. For its owner's eyes.
+        NormExceeded: the weight, a count, the randomness or the sketch is not what the bound allows. For its owner's
+            eyes.
     """
     bound, weight = layout.bound, witness.weight
     if not bound.least_weight <= weight <= bound.most_weight or len(witness.counts) != bound.counts:
         raise NormExceeded(f"a weight of {weight} with {len(witness.counts)} counts is not what the bound is for")
     if any(count not in (0, 1) for count in witness.counts):
         raise NormExceeded(f"a count is 0 or 1, not {max(witness.counts, key=abs)}")
+    if witness.randomness.size != layout.blocks * N or int(witness.randomness.max()) >= 1 << SKETCH_NOISE_BITS:
+        raise NormExceeded(f"s' has {layout.blocks * N} coordinates of {SKETCH_NOISE_BITS} bits each, not others")
     shifted = witness.sketch + bound.offset
     if int(shifted.min()) < 0 or int(shifted.max()) >= 1 << bound.rows:
         raise NormExceeded(f"an entry of the sketch is {int(np.abs(witness.sketch).max())}, above {bound.offset}")

@@ -4,9 +4,10 @@ Beside ``zk.aggregate``, and from public data alone:
 
     A_0 T' = Σ t_0,   Σ t_1 − A_1 T' = R (X − n · centre),   Σ t_2 − A_2 T' = the side's sums   modulo p,
 
-every entry of T' at most 3 n, and none of R (X − n · centre) larger in size than n of one client can be, which is
-below p/2: so the congruence is an equality. There is no tolerance, and nobody honest is kept out. Since T' opens Σ C'
-in one way only, R E = Σ v_c for the total E of whatever the corrupt clients put in, by whatever way.
+every entry of T' at most 3 n, none of R (X − n · centre) larger in size than n of one client can be, which is below
+p/2, and none of the side's sums more than n clients can have, which is below p: so the congruences are equalities.
+There is no tolerance, and nobody honest is kept out. Since T' opens Σ C' in one way only, R E = Σ v_c for the total E
+of whatever the corrupt clients put in, by whatever way.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class SketchSumError(ValueError):
     """A sum that is not the one whose sketches were committed to.
 
     Attributes:
-        check: which one failed: ``commitments``, ``randomness``, ``sketch`` or ``relation``.
+        check: which one failed: ``commitments``, ``randomness``, ``side``, ``sketch`` or ``relation``.
     """
 
     def __init__(self, check: str, text: str) -> None:
@@ -66,8 +67,9 @@ def check(statement: SketchSum) -> Sketch:
 
     Raises:
         SketchSumError: no summands, more than the bound is for, or a commitment of another shape (check
-            ``commitments``); an entry of T' above 3 n, or too few (``randomness``); sums, or a sketch of them, beyond
-            what n clients can reach (``sketch``); the relation does not hold (``relation``).
+            ``commitments``); an entry of T' above 3 n, or too few (``randomness``); sums of limbs or counts (``side``),
+            values, or a sketch of them (``sketch``), beyond what n clients can reach; the relation does not hold
+            (``relation``).
     """
     bound, n = statement.bound, len(statement.commitments)
     rank = sketch_rank(bound.clients)
@@ -83,7 +85,10 @@ def check(statement: SketchSum) -> Sketch:
             f"{commitment.randomness_length(rank)} of at most {n * NOISE_TOP}",
         )
     if statement.side.size != bound.side:
-        raise SketchSumError("sketch", f"{statement.side.size} sums beside the values, not {bound.side}")
+        raise SketchSumError("side", f"{statement.side.size} sums beside the values, not {bound.side}")
+    for i, (value, most) in enumerate(zip(statement.side.tolist(), bound.side_tops, strict=True)):
+        if value > n * most:
+            raise SketchSumError("side", f"sum {i} beside the values is {value}; {n} clients reach {n * most}")
     try:
         total = sketch(statement.key, statement.values, n * statement.centre)
     except ValueError as error:

@@ -71,7 +71,7 @@ FALSE: dict[str, tuple[str, Callable[[SketchSum], SketchSum]]] = {
     "another key": ("relation", lambda s: dataclasses.replace(s, key=bytes(32))),
     "another weight": ("relation", lambda s: dataclasses.replace(s, side=raised(s.side, 0, 1))),
     "another count": ("relation", lambda s: dataclasses.replace(s, side=raised(s.side, 3, 1))),
-    "a sum beside the values that is missing": ("sketch", lambda s: dataclasses.replace(s, side=s.side[:-1])),
+    "a sum beside the values that is missing": ("side", lambda s: dataclasses.replace(s, side=s.side[:-1])),
     "other randomness": ("relation", lambda s: dataclasses.replace(s, randomness=flipped(s.randomness))),
     "randomness that is too large": (
         "randomness",
