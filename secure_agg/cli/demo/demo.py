@@ -162,7 +162,7 @@ def _trained(
         def watch(name: str, done: int, accuracy: float) -> None:
             bar.update(lines[name], completed=done, note=f"accuracy {accuracy:.3f}")
 
-        found = experiment.run(federation, training, backend, folder / LEDGER_FILE, watch, norm_bound=norm_bound)
+        found = experiment.run(federation, training, backend, folder / LEDGER_FILE, watch, norm_bound)
     price = costs(found)
     chart.draw(found, price, backend, folder / CHART_FILE)
     paths = {

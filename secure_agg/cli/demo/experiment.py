@@ -164,7 +164,6 @@ def run(
     backend: str,
     ledger: Path,
     watch: Watch | None = None,
-    *,
     norm_bound: float | None = None,
 ) -> Experiment:
     """Train three times; every round of the secure training goes into ``ledger`` under the data set's name, with this
