@@ -34,7 +34,7 @@ COHORT = 5
 KEYS = {
     *(f"limit.{name}" for name in ("keystream", "keystream_all_cores", "add", "sha256", "copy")),
     *(f"kernel.{name}" for name in ("encode", "commit", "commitment", "check", "decode", "mask", "shamir")),
-    *(f"client.{name}" for name in ("protect", "verified", "upload", "download", "result")),
+    *(f"client.{name}" for name in ("protect", "verified", "screen", "screened", "upload", "download", "result")),
     *(f"peer.{name}" for name in ("flower.mask", "flower.client", "flower.verified", "pycryptodome.shamir")),
     *(f"aggregator.{name}" for name in ("ingest", "kept", "ingest_total", "unmask", "verify", "total")),
 }
