@@ -162,7 +162,8 @@ class Functional:
                     stream.residues(chunk, values)
                     _dots(coefficients, values, sums[place])
                 for place, vector in enumerate(vectors, len(streams)):
-                    _dots(coefficients, np.ascontiguousarray(vector[start:stop]), sums[place])
+                    values[:] = vector[start:stop]  # from the file, and writable: one form of the kernel is enough
+                    _dots(coefficients, values, sums[place])
             return sums
 
         parts = parallel.map_ranges(work, -(-self.length // CHUNK))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.federation import Federation, Tape, edit, header_of, identity, replace
+from support.federation import Federation, Tape, bulk_of, edit, forge, header_of, identity, replace
 from support.refusals import ME
 from support.screening.cheats import (
     Bend,
@@ -41,11 +41,13 @@ from secure_agg.backends.masking.wire import (
 )
 from secure_agg.errors import (
     AlreadyReleased,
+    BadInput,
     BadShare,
     BadSignature,
     DealerFault,
     PolicyViolation,
     SecureAggError,
+    StoreError,
     TooFewClients,
 )
 from secure_agg.protocol.messages import Agreed, decode, encode, signed_bytes
@@ -475,3 +477,28 @@ def test_charges_that_do_not_fit_in_one_message_are_made_one_after_the_other(
     assert played.phases[-2:] == ["excise-1", "excise-2"]
     assert played.named == {"c004": "bad-self-mask", "c008": "bad-seed-shares"}
     assert played.check_sum() == others("c004", "c008")
+
+
+def test_an_input_that_can_not_be_kept_or_added_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = asked("masked-input")
+    good = tape.answer(VICTIM)
+    with pytest.raises(BadInput):
+        tape.deliver(forge(good, identity(VICTIM), bulk=b"\xff" * len(bulk_of(good))))
+    kept = tape.aggregator._side._screened.inputs
+
+    class Full:
+        seek = flush = staticmethod(lambda *_: None)
+
+        def write(self, _: object) -> None:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "_file", Full())
+        with pytest.raises(StoreError, match="No space left"):
+            tape.deliver(good)
+    assert kept.items == {}
+    assert not tape.aggregator._side._sum.any()
+    tape.deliver(good)
+    tape.answer_all(but=(VICTIM,))
+    tape.advance()
+    assert tape.finish().participants == others()

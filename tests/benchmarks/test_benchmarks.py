@@ -36,7 +36,7 @@ KEYS = {
     *(f"norm.{name}" for name in ("sketch", "commit", "prove", "verify", "check", "proof")),
     *(f"norm.{name}.{params}" for name in ("client", "verify") for params in (10_000, 100_000)),
     *(f"bounded.{name}" for name in ("client", "result", "audit", "proofs", "sent")),
-    *(f"client.{name}" for name in ("protect", "verified", "upload", "download", "result")),
+    *(f"client.{name}" for name in ("protect", "verified", "screen", "screened", "upload", "download", "result")),
     *(f"peer.{name}" for name in ("flower.mask", "flower.client", "flower.verified", "pycryptodome.shamir")),
     *(f"aggregator.{name}" for name in ("ingest", "kept", "ingest_total", "unmask", "verify", "total")),
 }

@@ -17,7 +17,7 @@ from mpc.keystream import derive_key
 from mpc.masks import Mask
 from mpc.ring import Vector
 from mpc.shamir import ShareError
-from secure_agg.backends.contract import AggregatorSide, Hidden, Outcome, Said, Session
+from secure_agg.backends.contract import AggregatorSide, Hidden, Outcome, Said, Session, hidden_vector
 from secure_agg.backends.masking import rules
 from secure_agg.backends.masking.rules import CHOOSE_PEERS, CONFIRM_EDGES, DISPUTE, MASKED_INPUT, SHARE_KEYS, UNMASK
 from secure_agg.backends.masking.screened import Screened
@@ -219,10 +219,11 @@ class MaskingAggregator(AggregatorSide):
                     "the second is left out, and which of them is wrong can't be told",
                     phase=MASKED_INPUT,
                 )
-        self._form.add(self._sum, hidden, phase=MASKED_INPUT, culprit=name)
         if self._screened:
+            hidden_vector(hidden, phase=MASKED_INPUT, culprit=name)
             commitment = Commitment.from_bytes(said.commitment, self._config.commitment.rank)
             self._screened.inputs.add(me, said.message.header, commitment, hidden)
+        self._form.add(self._sum, hidden, phase=MASKED_INPUT, culprit=name)
         self._seed_hashes[me], self._active[me] = masked.seed_hash, frozenset(active)
 
     def _check_claims(self, name: str, me: int, active: set[int], phase: str) -> None:

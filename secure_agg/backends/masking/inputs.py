@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mpc.ring import ELEMENT_BYTES, Vector
+from secure_agg.backends.masking.rules import MASKED_INPUT
+from secure_agg.errors import StoreError
 from secure_agg.protocol.messages import Header, encode, pack
 from zk.commitment import Commitment
 
@@ -44,11 +46,18 @@ class KeptInputs:
         self.items: dict[int, KeptInput] = {}
 
     def add(self, client: int, header: Header, commitment: Commitment, vector: memoryview) -> None:
-        """Keep one. The vector's form has been checked."""
+        """Keep one; nothing is kept if it raises.
+
+        Raises:
+            StoreError: the disk is full, or fails.
+        """
         place = len(self.items)
-        self._file.seek(place * self._elements * ELEMENT_BYTES)
-        self._file.write(vector)
-        self._file.flush()
+        try:
+            self._file.seek(place * self._elements * ELEMENT_BYTES)
+            self._file.write(vector)
+            self._file.flush()
+        except OSError as error:
+            raise StoreError(f"a masked input can't be kept: {error.strerror}", phase=MASKED_INPUT) from error
         self.items[client] = KeptInput(header, commitment, place)
 
     def vector(self, client: int) -> Vector:
