@@ -23,6 +23,8 @@ from secure_agg.roles.auditor import Auditor
 
 ROOM: Final = 1.05
 """The bound, in norms of the update that everybody has."""
+_LONGEST: Final = 1000.0
+"""The update's norm at most: sums of sketches have room for so much of so many clients."""
 _MOST_RATIO: Final = 1.6
 _MOST_BYTES: Final = 110_000
 """That a bound adds to all that a client sends: a proof, a commitment and a signature."""
@@ -33,6 +35,7 @@ def rows(options: Options) -> list[Row]:
     who has all proofs; and what a client sends.
     """
     values, clients = update(options.params), options.neighbours + 1
+    values *= np.float32(min(1.0, _LONGEST / float(np.linalg.norm(values))))
     norm = float(np.linalg.norm(values.astype(np.float64)))
     operations: dict[str, Callable[[], object]] = {"sha256": Limits(values).sha256}
     sent = {}

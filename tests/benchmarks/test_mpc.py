@@ -47,6 +47,7 @@ OPTIONAL = {
     "crypten": {
         "crypten.sum",
         *(f"{what}.{name}" for what in ("crypten", "round") for name in ("norm", "trimmed", "median")),
+        "round.proved",
     },
 }
 KEYS = HERE.union(*(keys for name, keys in OPTIONAL.items() if INSTALLED[name]))
