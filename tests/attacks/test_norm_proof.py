@@ -71,6 +71,10 @@ def honest() -> Client:
     return client("mallory", 700)
 
 
+def point(column: int) -> int:
+    return int(independent.point(column))
+
+
 def refused(said: NormStatement, data: bytes, check: str = "columns") -> None:
     with pytest.raises(NormProofError) as found:
         verify(said, data)
@@ -223,6 +227,65 @@ def test_randomness_that_no_row_holds_is_noticed_by_its_owner(entry: int) -> Non
         prove(made.statement, dataclasses.replace(witness, randomness=randomness[:-1]), SECRET)
 
 
+@pytest.mark.parametrize("value", [2, -1, P // 2])
+def test_a_count_that_is_neither_0_nor_1_has_no_proof(value: int) -> None:
+    """Nor by a row that says so, nor by one that does not, nor by a bit that means nothing."""
+    witness = honest().witness
+    side = np.array([700, 0, value % P, 0], dtype=np.uint32)
+    made = commitment.commit(witness.sketch, side, witness.randomness, LAYOUT.rank)
+    said = dataclasses.replace(honest().statement, sketch=made)
+    for position, entry in ((COUNTS_AT, value), (COUNTS_AT, 1), (COUNTS_AT + BOUND.counts, 1)):
+        values = fill(LAYOUT, witness)
+        values[position, MISC] = entry % P
+        refused(said, forge(said, values))
+
+
+@pytest.mark.parametrize("limb", [0, 1, 2])
+def test_a_digit_that_the_largest_weight_has_no_bits_for_is_0(limb: int) -> None:
+    """A sum of weights would be 2^22 too large by a third digit of 1, and a mean as much too small."""
+    bound = dataclasses.replace(BOUND, limbs=3)
+    made = client("mallory", 700, bound=bound)
+    layout = Layout.of(bound)
+    values = fill(layout, made.witness)
+    verify(made.statement, forge(made.statement, values))
+    assert bound.side_tops == (1023, 0, 0, 1, 1)
+    side = made.side.copy()
+    side[limb] += 1
+    other = commitment.commit(made.witness.sketch, side, made.witness.randomness, layout.rank)
+    said = dataclasses.replace(made.statement, sketch=other)
+    refused(said, forge(made.statement, values))
+    refused(said, forge(said, values))
+
+
+def power(degree: int) -> Elements:
+    """X^degree as a word."""
+    return np.array([pow(point(column), degree, P) for column in range(LENGTH)], dtype=np.uint32)
+
+
+@pytest.mark.parametrize("degree", [DEGREE, 766, 1276])
+def test_a_row_of_one_degree_more_is_no_row(degree: int) -> None:
+    """Its low coefficients are honest, so that all that is missing in the combination is one power."""
+
+    def spoil(words: Elements) -> None:
+        words[:, 5] = ((words[:, 5].astype(np.int64) + power(degree)) % P).astype(np.uint32)
+
+    refused(honest().statement, forge(honest().statement, fill(LAYOUT, honest().witness), spoil_rows=spoil))
+
+
+@pytest.mark.parametrize(("mask", "degree"), [(0, DEGREE), (1, SUM_DEGREE), (1, 0), (2, SUM_DEGREE), (2, 0), (2, 511)])
+def test_a_mask_of_another_form_is_no_mask(mask: int, degree: int) -> None:
+    """Of a degree more, of a sum that is not 0, or no multiple of X^512 + 1, with a false row to hide and without."""
+
+    def spoil(masks: Elements) -> None:
+        column = EXTENSION * mask
+        masks[:, column] = ((masks[:, column].astype(np.int64) + power(degree)) % P).astype(np.uint32)
+
+    values = fill(LAYOUT, honest().witness)
+    refused(honest().statement, forge(honest().statement, values, spoil_masks=spoil))
+    values[9, 5] = 2
+    refused(honest().statement, forge(honest().statement, values, spoil_masks=spoil))
+
+
 # ------------------------------------------------------------------------------------------ challenges that forget
 
 
@@ -282,10 +345,6 @@ def test_queries_that_forget_the_polynomials_would_let_them_bend_around_the_colu
         verify(said, forge(said, values, ask=forgetful, bend=bend))
     refused(said, forge(said, values, ask=forgetful, bend=bend))
     refused(said, forge(said, values, bend=bend))
-
-
-def point(column: int) -> int:
-    return independent.point(column)
 
 
 def test_there_is_one_encoding_of_what_was_said() -> None:
