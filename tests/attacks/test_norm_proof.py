@@ -257,6 +257,103 @@ def test_a_digit_that_the_largest_weight_has_no_bits_for_is_0(limb: int) -> None
     refused(said, forge(said, values))
 
 
+LIMB, MOST, LEAST, SHARE, SQUARE, RADIUS = 1024, 1028, 1029, 1030, 1031, 1032
+"""Equations by number, of rank 1 with four coordinates beside the sketch."""
+
+
+def numbers(values: Elements, **given: int) -> Elements:
+    """Rows with other numbers in the miscellaneous row, by their names in the layout, and ``radius``."""
+    places = {
+        "weight": (WEIGHT_AT, 10),
+        "below_most": (BELOW_MOST_AT, 10),
+        "above_least": (ABOVE_LEAST_AT, 10),
+        "quotient": (QUOTIENT_AT, 12),
+        "rest": (REST_AT, REST_BITS),
+        "square": (SQUARE_AT, 24),
+    }
+    for name, value in given.items():
+        if name == "radius":
+            values[0, -1] = value
+        else:
+            at, count = places[name]
+            assert 0 <= value < 1 << count
+            values[at : at + count, MISC] = [value >> k & 1 for k in range(count)]
+    return values
+
+
+def rows_of_weight(weight: int) -> tuple[NormStatement, Elements]:
+    """C' of a weight that is not in the range, and rows that are right but for one of its differences."""
+    witness = dataclasses.replace(honest().witness, weight=weight, sketch=np.zeros(N, dtype=np.int64))
+    values = fill(LAYOUT, dataclasses.replace(witness, weight=700))
+    quotient = BOUND.quotient(weight)
+    return stated("mallory", honest().values, witness).statement, numbers(
+        values,
+        weight=weight,
+        below_most=max(0, 1000 - weight),
+        above_least=max(0, weight - 4),
+        quotient=quotient,
+        rest=BOUND.scale * weight - quotient * 1000,
+        radius=13 + quotient,
+        square=(13 + quotient) ** 2,
+    )
+
+
+def rows_too_long(radius: int, beside: int = 0, **given: int) -> tuple[NormStatement, Elements]:
+    """C' of a sketch that is 3 times too long for its weight, and rows with this radius."""
+    made = client("mallory", 300, share=3.0)
+    shifted = made.witness.sketch + BOUND.offset
+    values = fill(LAYOUT, dataclasses.replace(made.witness, sketch=np.zeros(N, dtype=np.int64)))
+    values[:, LAYOUT.first_of_sketch : MISC] = shifted[:, None] >> np.arange(BOUND.rows) & 1
+    norm = int((((shifted >> BOUND.shift) - 1024) ** 2).sum())
+    assert norm > (13 + BOUND.quotient(300)) ** 2
+    values[5, -1] = beside
+    square = max(0, radius**2 + beside**2 - norm)
+    return made.statement, numbers(values, radius=radius, square=square, **given)
+
+
+def changed_commitment(where: slice) -> tuple[NormStatement, Elements]:
+    """A C' that is of something else in some of its elements, and honest rows."""
+    elements = honest().statement.sketch.elements.copy()
+    elements[where] = (elements[where].astype(np.int64) + 12345) % P
+    return dataclasses.replace(honest().statement, sketch=commitment.SketchCommitment(elements, 1)), fill(
+        LAYOUT, honest().witness
+    )
+
+
+HONEST_RADIUS = 13 + BOUND.quotient(300)
+LEFT_OUT = {
+    "t_0": (slice(0, N), lambda: changed_commitment(slice(0, N))),
+    "t_1": (slice(N, 2 * N), lambda: changed_commitment(slice(N, 2 * N))),
+    "a limb": (slice(LIMB, LIMB + 1), lambda: changed_commitment(slice(LIMB, LIMB + 1))),
+    "a count": (slice(LIMB + 3, LIMB + 4), lambda: changed_commitment(slice(LIMB + 3, LIMB + 4))),
+    "the largest weight": (slice(MOST, MOST + 1), lambda: rows_of_weight(1001)),
+    "the least weight": (slice(LEAST, LEAST + 1), lambda: rows_of_weight(3)),
+    "the share": (slice(SHARE, SHARE + 1), lambda: rows_too_long(3000, quotient=2987, rest=0)),
+    "the squares": (slice(SQUARE, SQUARE + 1), lambda: rows_too_long(HONEST_RADIUS)),
+    "the radius": (slice(RADIUS, RADIUS + 1), lambda: rows_too_long(3000)),
+    "zeros after the radius": (slice(RADIUS + 1, RADIUS + N), lambda: rows_too_long(HONEST_RADIUS, 3000)),
+}
+
+
+@pytest.mark.parametrize("equation", LEFT_OUT)
+def test_without_any_one_of_the_equations_something_false_is_accepted(
+    equation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, false = LEFT_OUT[equation]
+    said, values = false()
+
+    def lenient(layout: Layout, sketch: commitment.SketchCommitment, challenges: Elements) -> Equations:
+        fewer = challenges.copy()
+        fewer[:, where] = 0
+        return combine(layout, sketch, fewer)
+
+    with monkeypatch.context() as naive:
+        naive.setattr(prover, "combine", lenient)
+        naive.setattr(verifier, "combine", lenient)
+        verify(said, forge(said, values))
+    refused(said, forge(said, values))
+
+
 def power(degree: int) -> Elements:
     """X^degree as a word."""
     return np.array([pow(point(column), degree, P) for column in range(LENGTH)], dtype=np.uint32)
