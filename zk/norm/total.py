@@ -87,7 +87,7 @@ def check(statement: SketchSum) -> Sketch:
     if statement.side.size != bound.side:
         raise SketchSumError("side", f"{statement.side.size} sums beside the values, not {bound.side}")
     for i, (value, most) in enumerate(zip(statement.side.tolist(), bound.side_tops, strict=True)):
-        if value > n * most:
+        if not 0 <= value <= n * most:
             raise SketchSumError("side", f"sum {i} beside the values is {value}; {n} clients reach {n * most}")
     try:
         total = sketch(statement.key, statement.values, n * statement.centre)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from support.norm_case import BITS, BOUND, CENTRE, SECRET, SID, Client, client, entries, stated
+from support.norm_forger import forge
 
 from mpc.keystream import KeyStream
 from mpc.ntt import N
@@ -17,15 +18,13 @@ from mpc.ring import P, Vector
 from zk import aggregate, commitment, parameters
 from zk.aggregate import AggregateError, AggregateStatement
 from zk.norm import commitment as sketch_commitment
-from zk.norm import prover, total
-from zk.norm.code import LENGTH, encode, modulo, product
-from zk.norm.columns import leaf_hashes, open_columns, tree
+from zk.norm import total
+from zk.norm.code import modulo, product
 from zk.norm.commitment import SketchCommitment
 from zk.norm.layout import ABOVE_LEAST_AT, BELOW_MOST_AT, QUOTIENT_AT, SQUARE_AT, WEIGHT_AT, Layout, fill
-from zk.norm.proof import BITS_DEGREE, DEGREE, SUM_DEGREE, NormProof, polynomial_bytes
 from zk.norm.prover import prove
 from zk.norm.sketch import sketch, sketch_key
-from zk.norm.statement import EXTENSION, QUERIES, NormProofError, NormStatement, first_challenge, queries
+from zk.norm.statement import EXTENSION, NormProofError, NormStatement, first_challenge
 from zk.norm.total import SketchSum, SketchSumError
 from zk.norm.verifier import verify
 
@@ -36,44 +35,6 @@ Elements = npt.NDArray[np.uint32]
 @cache
 def honest() -> Client:
     return client("mallory", 700)
-
-
-def nothing(words: Elements) -> None:
-    pass
-
-
-def forge(
-    said: NormStatement,
-    values: Elements,
-    *,
-    spoil_rows: Callable[[Elements], None] = nothing,
-    spoil_masks: Callable[[Elements], None] = nothing,
-) -> bytes:
-    """A prover that follows the protocol from any rows, and may put anything into the words before it commits."""
-    layout, random = Layout.of(said.bound), np.random.default_rng(7)
-
-    def draw(*shape: int) -> Elements:
-        return random.integers(0, P, shape, dtype=np.uint32)
-
-    rows = prover._masked_rows(values, draw(QUERIES, layout.rows))
-    proximity, of_sum, of_bits = draw(DEGREE, EXTENSION), draw(SUM_DEGREE, EXTENSION), draw(BITS_DEGREE, EXTENSION)
-    of_sum[0] = (of_sum[N].astype(np.uint64) + (P - of_sum[2 * N])) % P
-    words = encode(rows)
-    spoil_rows(words)
-    masks = np.concatenate([encode(proximity), encode(of_sum), encode(of_bits) * prover._vanishing() % P], axis=1)
-    masks = masks.astype(np.uint32)
-    spoil_masks(masks)
-    salts = np.zeros((LENGTH, 16), dtype=np.uint8)
-    levels = tree(leaf_hashes(np.concatenate([words, masks], axis=1), salts))
-    challenge = first_challenge(said.digest(), levels[-1].tobytes(), layout.rows, layout.equations)
-    combination = prover._sum(product(challenge.rows, rows.T), proximity.T)
-    sums = prover._sum(prover._sum_polynomial(layout, encode(rows), challenge.equations, said), of_sum.T)
-    bits = prover._sum(prover._bits_polynomial(encode(rows), challenge.bits), of_bits.T)
-    asked = queries(challenge.key, polynomial_bytes(combination, sums[:, 1:], bits))
-    hashes = open_columns(levels, asked.tolist())
-    return NormProof(
-        levels[-1].tobytes(), combination, sums[:, 1:], bits, words[asked], salts[asked], hashes
-    ).to_bytes()
 
 
 def refused(said: NormStatement, data: bytes) -> None:
