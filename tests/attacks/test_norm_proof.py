@@ -354,6 +354,34 @@ def test_without_any_one_of_the_equations_something_false_is_accepted(
     refused(said, forge(said, values))
 
 
+@pytest.mark.parametrize("row", [0, LAYOUT.first_of_sketch, MISC - 1, MISC])
+def test_a_row_whose_bits_nobody_checks_would_hold_any_number(row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the last case the sketch is too long, and what r² lacks is in a bit that is none; in the others, bits that are
+    none spell the same numbers.
+    """
+    said, values = honest().statement, fill(LAYOUT, honest().witness)
+    if row == MISC:
+        said, values = rows_too_long(HONEST_RADIUS)
+        high = values[:, MISC - 11 : MISC].astype(np.int64) @ (1 << np.arange(11)) - 1024
+        values[SQUARE_AT, MISC] = (HONEST_RADIUS**2 - int((high**2).sum())) % P
+    else:
+        other = row + 1 if row < MISC - 1 else row - 1
+        values[7, row] = (int(values[7, row]) + (2 if other > row else 1)) % P
+        values[7, other] = (int(values[7, other]) - (1 if other > row else 2)) % P
+
+    def lenient(digest: bytes, root: bytes, rows: int, equations: int) -> Challenge:
+        drawn = first_challenge(digest, root, rows, equations)
+        bits = drawn.bits.copy()
+        bits[:, [row, row if row == MISC else other]] = 0
+        return dataclasses.replace(drawn, bits=bits)
+
+    with monkeypatch.context() as naive:
+        naive.setattr(verifier, "first_challenge", lenient)
+        verify(said, forge(said, values, first=lenient))
+    refused(said, forge(said, values, first=lenient))
+    refused(said, forge(said, values))
+
+
 def power(degree: int) -> Elements:
     """X^degree as a word."""
     return np.array([pow(point(column), degree, P) for column in range(LENGTH)], dtype=np.uint32)
