@@ -303,7 +303,8 @@ def test_any_mix_of_cheats_ends_with_the_sum_of_the_others_in_one_attempt(
         assert any(deal_bad_keys in chosen for chosen in bends.values())
         return
     summed, honest = set(played.check_sum()), set(Federation(13).names) - bends.keys() - silent.keys()
-    assert honest <= summed
+    if silent.keys() <= bends.keys():  # cheats alone keep nobody out
+        assert honest <= summed
     assert played.named.keys() <= bends.keys() - summed
 
 

@@ -174,10 +174,10 @@ class Screened:
 
     def _may_be_lost(self, holders: int, members: int) -> bool:
         """Whether a client that some deny could become impossible to unmask by silence of its own and of whoever else
-        may still be corrupt. A sparse graph's threshold allows for silence.
+        may be corrupt beside those who are gone. A sparse graph's threshold allows for silence.
         """
         denied = members - holders
-        corrupt = self._config.policy.max_corrupt - len(self.judge.guilty)
+        corrupt = self._config.policy.max_corrupt - (self._config.cohort_size - members)
         return self._plan.complete and denied > 0 and holders - 1 - max(0, corrupt - denied) < self._plan.threshold
 
     def _holders(self, dealer: int, members: set[int]) -> int:
