@@ -12,6 +12,7 @@ zero knowledge that what it committed to is short; the sum shows that the sketch
   hashes at once.
 * ``proof``, ``prover``, ``verifier``: the proof as bytes, how it is made, how it is checked.
 * ``total``: the check on the sum.
+* ``functional``: random linear functionals of the commitment, but for the sketch itself.
 
 Estimates and the proof's soundness are in ``zk.parameters``.
 """

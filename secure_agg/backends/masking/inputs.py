@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mpc.ring import ELEMENT_BYTES, Vector
+from secure_agg.backends.masking.screening import Committed
 from secure_agg.protocol.messages import Header, encode, pack
-from zk.commitment import Commitment
 
 
 class KeptInput(NamedTuple):
@@ -21,12 +21,14 @@ class KeptInput(NamedTuple):
 
     Attributes:
         header: of the message, as it was signed.
-        commitment: that it opened, C_i.
+        committed: what it commits to.
+        value: what it is known by.
         place: of the masked vector in the file, in vectors.
     """
 
     header: Header
-    commitment: Commitment
+    committed: Committed
+    value: bytes
     place: int
 
 
@@ -43,13 +45,13 @@ class KeptInputs:
         weakref.finalize(self, self._file.close)
         self.items: dict[int, KeptInput] = {}
 
-    def add(self, client: int, header: Header, commitment: Commitment, vector: memoryview) -> None:
+    def add(self, client: int, header: Header, committed: Committed, value: bytes, vector: memoryview) -> None:
         """Keep one. The vector's form has been checked."""
         place = len(self.items)
         self._file.seek(place * self._elements * ELEMENT_BYTES)
         self._file.write(vector)
         self._file.flush()
-        self.items[client] = KeptInput(header, commitment, place)
+        self.items[client] = KeptInput(header, committed, value, place)
 
     def vector(self, client: int) -> Vector:
         """A masked vector, read from the file as far as it is looked at."""
