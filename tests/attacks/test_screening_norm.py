@@ -1,0 +1,159 @@
+"""Screening where a norm is bounded: what a client hides behind s, and a weight that is not the proved one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conformance.independent_faults import verify_fault
+from conformance.independent_verifier import verify as verify_independently
+from support.federation import Federation
+from support.screening.cheats import (
+    Bend,
+    Screened,
+    deal_bad_seeds,
+    flip,
+    flip_behind_edge,
+    flip_behind_self_mask,
+    lie_of_edge,
+    side_of,
+)
+
+from mpc.ring import P
+from secure_agg.backends.masking import screening
+from secure_agg.backends.masking.client import MaskingClient
+from secure_agg.errors import Unattributed
+from secure_agg.protocol.session import Session
+from secure_agg.roles.client import joined
+from secure_agg.roles.client.proving import Proved, prove_norm
+from zk.functional import Functional
+
+N = 5
+CHEAT = "c002"
+BOUND = 5000.0
+LEFT = tuple(name for name in Federation(N).names if name != CHEAT)
+
+
+def federation(*, screening: int = 1, **changes: Any) -> Federation:
+    return Federation(N, options={"screening": screening}, policy_changes={"bits": 16, "norm_bound": BOUND} | changes)
+
+
+def in_sketch_part(side: MaskingClient) -> None:
+    """Its masked vector is wrong in the coordinates of s' alone."""
+    flip(side, side._config.layout.hashed + 5)
+
+
+def check(played: Screened) -> None:
+    """The round's evidence, with its proofs, and the proofs of fault, by the verifiers that share nothing with it."""
+    evidence = played.tape.aggregator.evidence
+    assert evidence is not None
+    verify_independently(evidence.to_bytes(), proofs=list(evidence.proofs.values()))
+    for proof in played.tape.aggregator.faults:
+        assert verify_fault(proof.to_bytes())["culprit"] == CHEAT
+
+
+def test_an_honest_round_with_both() -> None:
+    played = Screened(federation())
+    played.play()
+    assert (played.check_sum(), played.named) == (tuple(Federation(N).names), {})
+    check(played)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("bend", "kind"),
+    [
+        (in_sketch_part, "bad-input"),
+        (flip, "bad-input"),
+        (lie_of_edge(4), "bad-edge"),
+        (flip_behind_edge(4), "bad-edge"),
+        (flip_behind_self_mask, "bad-self-mask"),
+        (deal_bad_seeds, "bad-seed-shares"),
+    ],
+)
+def test_a_cheat_is_named_and_the_sum_is_the_others(bend: Bend, kind: str, packed: bool) -> None:
+    played = Screened(federation(commit_packed=packed), {CHEAT: (bend,)})
+    played.play()
+    assert played.named == {CHEAT: kind}
+    assert played.check_sum() == LEFT
+    check(played)
+
+
+def test_what_is_wrong_in_the_part_of_the_sketch_passes_where_only_the_commitment_is_tested(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The naive version: five functionals of C_i. The round then ends with nobody's name."""
+    real = Functional.of
+
+    def naive(self: Functional, keys: Any, vectors: Any = ()) -> npt.NDArray[np.uint32]:
+        second, self._second = self._second, None
+        hashed, found = self._hashed, None
+        length, self.length = self.length, hashed
+        try:
+            found = real(self, keys, [vector[:hashed] for vector in vectors])
+        finally:
+            self._second, self.length = second, length
+        return found
+
+    def of_commitment(self: Functional, commitment: Any, sketch: Any = None) -> Any:
+        second, self._second = self._second, None
+        try:
+            return honest_of(self, commitment)
+        finally:
+            self._second = second
+
+    honest_of = Functional.of_commitment
+    monkeypatch.setattr(Functional, "of", naive)
+    monkeypatch.setattr(Functional, "of_commitment", of_commitment)
+    played = Screened(federation(), {CHEAT: (in_sketch_part,)})
+    with pytest.raises(Unattributed):
+        played.play()
+    assert played.named == {}
+
+
+def proves(monkeypatch: pytest.MonkeyPatch, place: int, by: int) -> None:
+    """The cheat proves something of another vector than it has committed to and sends: one coordinate is another."""
+
+    def prove(session: Session, own: Any, commitment: bytes, vector: Any, derive: Any) -> Proved:
+        told = vector.copy()
+        if own.name == CHEAT:
+            told[place] = (int(told[place]) + by) % P
+        return prove_norm(session, own, commitment, told, derive)
+
+    monkeypatch.setattr(joined, "prove_norm", prove)
+
+
+def test_a_weight_that_is_not_the_proved_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = federation(max_weight=10, commit_packed=False)
+    proves(monkeypatch, sum(int(np.prod(shape)) for shape in made.shapes), 3)
+    played = Screened(made, {CHEAT: ()})
+    played.play()
+    assert played.named == {CHEAT: "bad-input"}
+    assert played.check_sum() == LEFT
+    check(played)
+
+
+@pytest.mark.parametrize("place", [0, 12])
+def test_a_sketch_of_another_vector_ends_the_round_and_names_nobody(
+    monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """R's rows are checked on the sum alone."""
+    proves(monkeypatch, place, 1)
+    played = Screened(federation(), {CHEAT: ()})
+    with pytest.raises(Unattributed, match="norms are not what was proved") as caught:
+        played.play()
+    assert caught.value.culprit is None
+    assert played.named == {}
+
+
+def test_the_list_of_inputs_fixes_what_goes_with_them() -> None:
+    """Another C'_i, or another proof, is another input: neither can follow the challenge."""
+    played = Screened(federation())
+    tape = played.play(until="screen")
+    side = side_of(tape, CHEAT)
+    seen = tape.aggregator
+    assert side._sent
+    assert screening.input_value(b"c", b"d") != screening.input_value(b"c", b"d", b"e" * 32)
+    assert seen is not None
