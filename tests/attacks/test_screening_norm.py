@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from conformance.independent_faults import verify_fault
 from conformance.independent_verifier import verify as verify_independently
 from support.federation import Federation
 from support.screening.cheats import (
+    LIMIT,
     Bend,
     Screened,
     deal_bad_seeds,
@@ -22,9 +22,12 @@ from support.screening.cheats import (
 )
 
 from mpc.ring import P
-from secure_agg.backends.masking import screening
 from secure_agg.backends.masking.client import MaskingClient
-from secure_agg.errors import Unattributed
+from secure_agg.backends.masking.screening import input_value
+from secure_agg.backends.masking.wire import ScreenedInput, Screening
+from secure_agg.errors import PolicyViolation, Unattributed
+from secure_agg.protocol.messages import decode, encode
+from secure_agg.protocol.norm.wire import SketchedOpening, sketch_digest
 from secure_agg.protocol.session import Session
 from secure_agg.roles.client import joined
 from secure_agg.roles.client.proving import Proved, prove_norm
@@ -36,8 +39,8 @@ BOUND = 5000.0
 LEFT = tuple(name for name in Federation(N).names if name != CHEAT)
 
 
-def federation(*, screening: int = 1, **changes: Any) -> Federation:
-    return Federation(N, options={"screening": screening}, policy_changes={"bits": 16, "norm_bound": BOUND} | changes)
+def federation(**changes: Any) -> Federation:
+    return Federation(N, options={"screening": 1}, policy_changes={"bits": 16, "norm_bound": BOUND} | changes)
 
 
 def in_sketch_part(side: MaskingClient) -> None:
@@ -74,7 +77,9 @@ def test_an_honest_round_with_both() -> None:
     ],
 )
 def test_a_cheat_is_named_and_the_sum_is_the_others(bend: Bend, kind: str, packed: bool) -> None:
-    played = Screened(federation(commit_packed=packed), {CHEAT: (bend,)})
+    made = federation(bits=8 if packed else 16, commit_packed=packed)
+    assert (made.policy.committed_digits is not None) == packed
+    played = Screened(made, {CHEAT: (bend,)})
     played.play()
     assert played.named == {CHEAT: kind}
     assert played.check_sum() == LEFT
@@ -85,28 +90,16 @@ def test_what_is_wrong_in_the_part_of_the_sketch_passes_where_only_the_commitmen
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The naive version: five functionals of C_i. The round then ends with nobody's name."""
-    real = Functional.of
+    honest = Functional.__init__
 
-    def naive(self: Functional, keys: Any, vectors: Any = ()) -> npt.NDArray[np.uint32]:
-        second, self._second = self._second, None
-        hashed, found = self._hashed, None
-        length, self.length = self.length, hashed
-        try:
-            found = real(self, keys, [vector[:hashed] for vector in vectors])
-        finally:
-            self._second, self.length = second, length
-        return found
+    def naive(self: Functional, key: bytes, rank: int, elements: int, sketched: Any = None) -> None:
+        honest(self, key, rank, elements, sketched)
+        if self._second is not None:
+            self._second.noise[:] = 0
+            self._second._rows[:] = 0
+            self._second.side[:] = 0
 
-    def of_commitment(self: Functional, commitment: Any, sketch: Any = None) -> Any:
-        second, self._second = self._second, None
-        try:
-            return honest_of(self, commitment)
-        finally:
-            self._second = second
-
-    honest_of = Functional.of_commitment
-    monkeypatch.setattr(Functional, "of", naive)
-    monkeypatch.setattr(Functional, "of_commitment", of_commitment)
+    monkeypatch.setattr(Functional, "__init__", naive)
     played = Screened(federation(), {CHEAT: (in_sketch_part,)})
     with pytest.raises(Unattributed):
         played.play()
@@ -148,12 +141,18 @@ def test_a_sketch_of_another_vector_ends_the_round_and_names_nobody(
     assert played.named == {}
 
 
-def test_the_list_of_inputs_fixes_what_goes_with_them() -> None:
-    """Another C'_i, or another proof, is another input: neither can follow the challenge."""
+def test_a_list_with_another_sketch_or_proof_is_not_reported_on() -> None:
+    """The list that the challenge follows from fixes what went with the vectors; whose own is another says nothing."""
     played = Screened(federation())
     tape = played.play(until="screen")
-    side = side_of(tape, CHEAT)
-    seen = tape.aggregator
-    assert side._sent
-    assert screening.input_value(b"c", b"d") != screening.input_value(b"c", b"d", b"e" * 32)
-    assert seen is not None
+    side, opening = side_of(tape, CHEAT), tape.aggregator._gathered.openings[CHEAT]
+    request = encode(tape.aggregator._side._screened.judge.screening)
+    items = list(decode(Screening, request, LIMIT).inputs)
+    assert isinstance(opening, SketchedOpening)
+    vector = tape.aggregator._side._screened.inputs.items[2].header.bulk_digest
+    right = input_value(opening.commitment, vector, sketch_digest(opening.sketch, opening.proof))
+    assert items[2].value == right
+    for sketch, proof in ((opening.sketch, bytes(32)), (bytes(len(opening.sketch)), opening.proof)):
+        items[2] = ScreenedInput(2, input_value(opening.commitment, vector, sketch_digest(sketch, proof)))
+        with pytest.raises(PolicyViolation, match="own input"):
+            side.answer("screen", encode(Screening(tuple(items))))
