@@ -10,7 +10,7 @@ that of the commitment. Of a mask, a key stream, it is five residues that whoeve
 So the coefficients of block j are the transposed transform of a combination of the matrix's columns, made once for all
 vectors, chunk by chunk, so that nothing of a vector's length is kept.
 
-Where a norm is bounded s' follows s, and the functionals are of both commitments: see ``zk.norm.functional``.
+Where a norm is bounded s' follows s, and the functionals are of both commitments: see ``zk.norm.commitment``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from mpc.ntt import LANES, N, transpose_lanes
 from mpc.ring import P, Vector
 from zk.commitment import Commitment, blocks_for, matrix_key, randomness_length
 from zk.norm import commitment as sketches
-from zk.norm.commitment import SketchCommitment
-from zk.norm.functional import SketchFunctional
+from zk.norm.commitment import SketchCommitment, SketchFunctional
 
 COUNT: Final = 5
 """Independent rows: a wrong hash passes them all with probability p^−5."""

@@ -129,7 +129,7 @@ def init(
             "--norm-bound",
             metavar="B",
             help="Every update's L2 norm is at most B, or its weight's share of that, and its node proves it; see "
-            "'secure-agg backends'.",
+            "'secure-agg backends'. Turns screening on with masking; --option screening=0 turns it off.",
         ),
     ] = None,
     norm_excess: Annotated[
