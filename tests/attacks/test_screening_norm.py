@@ -25,9 +25,9 @@ from mpc.ring import P
 from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.screening import input_value
 from secure_agg.backends.masking.wire import ScreenedInput, Screening
-from secure_agg.errors import PolicyViolation, Unattributed
+from secure_agg.errors import BadNormProof, PolicyViolation, Unattributed
 from secure_agg.protocol.messages import decode, encode
-from secure_agg.protocol.norm.wire import SketchedOpening, sketch_digest
+from secure_agg.protocol.norm.wire import SketchedOpening, proof_digest, signed_sketch, sketch_digest
 from secure_agg.protocol.session import Session
 from secure_agg.roles.client import joined
 from secure_agg.roles.client.proving import Proved, prove_norm
@@ -124,6 +124,24 @@ def test_a_weight_that_is_not_the_proved_one_is_named(monkeypatch: pytest.Monkey
     played = Screened(made, {CHEAT: ()})
     played.play()
     assert played.named == {CHEAT: "bad-input"}
+    assert played.check_sum() == LEFT
+    check(played)
+
+
+def test_a_bad_proof_is_refused_by_name_before_anything_is_screened(monkeypatch: pytest.MonkeyPatch) -> None:
+    def prove(session: Session, own: Any, commitment: bytes, vector: Any, derive: Any) -> Proved:
+        made = prove_norm(session, own, commitment, vector, derive)
+        if own.name != CHEAT:
+            return made
+        spoiled = made.proof[:-1] + bytes([made.proof[-1] ^ 1])
+        signed = signed_sketch(session.sid, own.name, made.sketch, proof_digest(spoiled))
+        return Proved(made.sketch, spoiled, own.sign(signed))
+
+    monkeypatch.setattr(joined, "prove_norm", prove)
+    played = Screened(federation())
+    played.play()
+    assert isinstance(played.refused[CHEAT], BadNormProof)
+    assert played.named == {CHEAT: "bad-norm-proof"}
     assert played.check_sum() == LEFT
     check(played)
 
