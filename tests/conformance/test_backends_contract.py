@@ -120,7 +120,7 @@ CASES = {
     "additive": Case("additive", {}, SHARED, PHASES[1:], examples=15),
     "additive 2 of 4": Case("additive", {"aggregators": 4, "threshold": 2}, SHARED, PHASES[1:], examples=10),
     # With a norm that is bounded, and proved, beyond what these updates have.
-    "masking, bounded": Case("masking", {}, MASKED, LATE, examples=0, norm_bound=LONG),
+    "masking, bounded": Case("masking", {"screening": 0}, MASKED, LATE, examples=0, norm_bound=LONG),
     "plain, bounded": Case("plain", {}, PLAIN, LATE, examples=0, norm_bound=LONG),
     "bfv, bounded": Case("bfv", {}, OPENED, ("unmask",), examples=0, norm_bound=LONG),
     "ckks, bounded": Case("ckks", {}, OPENED, ("unmask",), examples=0, norm_bound=LONG),
