@@ -9,12 +9,14 @@ that of the commitment. Of a mask, a key stream, it is five residues that whoeve
 
 So the coefficients of block j are the transposed transform of a combination of the matrix's columns, made once for all
 vectors, chunk by chunk, so that nothing of a vector's length is kept.
+
+Where a norm is bounded s' follows s, and the functionals are of both commitments: see ``zk.norm.commitment``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,8 @@ from mpc.keystream import CHUNK, KeyStream
 from mpc.ntt import LANES, N, transpose_lanes
 from mpc.ring import P, Vector
 from zk.commitment import Commitment, blocks_for, matrix_key, randomness_length
+from zk.norm import commitment as sketches
+from zk.norm.commitment import SketchCommitment, SketchFunctional
 
 COUNT: Final = 5
 """Independent rows: a wrong hash passes them all with probability p^−5."""
@@ -106,33 +110,63 @@ def _dots(coefficients: npt.NDArray[np.uint32], values: Vector, sums: npt.NDArra
         sums[e] = (sums[e] + low[e] % _P64 + (high[e] % _P64) * _FOLD) % _P64
 
 
+class Sketched(NamedTuple):
+    """What a vector has where a norm is bounded.
+
+    Attributes:
+        rank: of the sketch's commitment.
+        place: of the side's coordinates among those of x.
+        side: how many they are; 0 where they are no elements of x, and t_2 is left out.
+    """
+
+    rank: int
+    place: int
+    side: int
+
+
 class Functional:
     """The ``COUNT`` functionals of one challenge."""
 
-    def __init__(self, key: bytes, rank: int, elements: int) -> None:
+    def __init__(self, key: bytes, rank: int, elements: int, sketched: Sketched | None = None) -> None:
         """
         Args:
             key: 32 bytes, drawn after whatever is to be tested is fixed. Row e is the first k · 512 residues of its
-                stream e.
+                stream e, and where a norm is bounded the next ones, as many as t_0 and the side have.
             rank: k of the commitment, at most 4.
             elements: coordinates of x as it is committed to; s follows them.
+            sketched: where s' follows s.
         """
         if not 1 <= rank <= 4:
             raise ValueError(f"a commitment of rank {rank}, outside [1, 4]")
         self._rank, self._elements = rank, elements
-        self.length = elements + randomness_length(rank)
+        self._hashed = self.length = elements + randomness_length(rank)
+        more = 0
+        if sketched is not None:
+            self.length += sketches.randomness_length(sketched.rank)
+            more = sketched.rank * N + sketched.side
         stream = KeyStream(key)
-        self._rows = np.empty((COUNT, rank * N), dtype=np.uint32)
+        rows = np.empty((COUNT, rank * N + more), dtype=np.uint32)
         for e in range(COUNT):
-            stream.residues(e, self._rows[e])
+            stream.residues(e, rows[e])
+        self._rows = np.ascontiguousarray(rows[:, : rank * N])
+        self._sketched = sketched
+        self._second = SketchFunctional(rows[:, rank * N :], sketched.rank) if sketched else None
         self._wide = np.repeat(self._rows, LANES, axis=1)
 
-    def of_commitment(self, commitment: Commitment) -> Vector:
-        """The values of whatever opens the commitment: ``COUNT`` residues."""
+    def of_commitment(self, commitment: Commitment, sketch: SketchCommitment | None = None) -> Vector:
+        """The values of whatever opens the commitment, and the sketch's where a norm is bounded: ``COUNT`` residues.
+
+        Raises:
+            ValueError: a commitment of another rank, or one too many or too few.
+        """
+        if (sketch is None) != (self._second is None):
+            raise ValueError("a sketch's commitment goes with another exactly where a norm is bounded")
         if commitment.rank != self._rank:
             raise ValueError(f"a commitment of rank {commitment.rank}, not {self._rank}")
         sums = np.zeros(COUNT, dtype=np.uint64)
         _dots(self._rows, commitment.elements, sums)
+        if self._second is not None and sketch is not None:
+            sums = (sums + self._second.of_commitment(sketch)) % _P64
         return sums.astype(np.uint32)
 
     def of(self, keys: Sequence[bytes], vectors: Sequence[Vector] = ()) -> npt.NDArray[np.uint32]:
@@ -171,7 +205,8 @@ class Functional:
 
     def _coefficients(self, matrix: KeyStream, start: int, out: npt.NDArray[np.uint32]) -> None:
         """Those of the coordinates from ``start`` on, a row for each functional."""
-        stop, split = start + out.shape[1], self._elements
+        whole, split = start + out.shape[1], self._elements
+        stop = min(whole, self._hashed)
         residues = np.empty(self._rank * _GROUP, dtype=np.uint32)
         blocks, sums = np.empty((N, LANES), dtype=np.uint32), np.empty(_GROUP, dtype=np.uint64)
         # x is padded to whole blocks before s: the coordinates of s have other places in the matrix than in the vector.
@@ -189,3 +224,13 @@ class Functional:
                     transpose_lanes(blocks)
                     flat = np.ascontiguousarray(blocks.T).reshape(-1)
                     out[e, begin - start : end - start] = flat[inside : inside + end - begin]
+        if self._second is None or self._sketched is None:
+            return
+        first = max(start, self._hashed)
+        if first < whole:
+            out[:, first - start :] = self._second.noise[:, first - self._hashed : whole - self._hashed]
+        place = self._sketched.place
+        low, high = max(start, place), min(whole, place + self._sketched.side)
+        if low < high:
+            part = out[:, low - start : high - start]
+            part[:] = (part.astype(np.uint64) + self._second.side[:, low - place : high - place]) % _P64

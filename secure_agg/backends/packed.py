@@ -140,15 +140,15 @@ class PackedWords(Carrier):
 
 
 class Committed(Carrier):
-    """The elements of Z_p that x ‖ s is committed to as: what is linear over the commitment is linear over these."""
+    """The elements of Z_p that x ‖ s is committed to as, then s': what is linear over commitments is so over these."""
 
     def __init__(self, config: RoundConfig) -> None:
         self._layout, self._parameters = config.layout, config.commitment
-        self.elements = self._layout.elements + self._layout.randomness
+        self.elements = self._layout.hashed + self._layout.sketch
         self.size = self.elements * ELEMENT_BYTES
 
     def load(self, vector: Vector) -> Vector:
-        """The elements of x, then s."""
+        """The elements of x, then s, and s'."""
         committed = self._layout.committed
         return np.concatenate((self._parameters.pack(vector[:committed]), vector[committed:]))
 

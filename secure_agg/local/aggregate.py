@@ -115,6 +115,7 @@ def aggregate(
         norm_bound: every client's update has an L2 norm, after clipping, of at most this times weight / weight limit
             before it counts by its weight, and proves it: see ``record.norm_bound`` and ``record.norm_factor``. By
             default what is pinned, or nothing is bounded. Needs a backend that commits before it speaks again.
+            ``masking`` then has ``screening`` on, unless ``options`` say otherwise.
         norm_excess: what clients do with a longer update: ``scale`` it, the default, or ``refuse`` to take part with
             it, which counts as dropping out. ``stats`` say how many did, ``scaled_clients`` or ``refused_clients``.
         rounding: ``stochastic``, which is the only way: rounding is without bias. For callers of earlier releases.

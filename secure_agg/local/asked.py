@@ -151,14 +151,20 @@ class Settings:
 
     def _norm(self, pinned: Policy | None) -> dict[str, Any]:
         """What is bounded of norms; where the call says nothing, what is pinned."""
+        kept = {} if pinned is None else {option.name: option.value for option in pinned.options}
+        usual = {option.name: option.value for option in backends.load(self.backend).when_bounded}
+        if pinned is not None:
+            usual = {name: kept[name] for name in usual if name in kept and pinned.norm}
+        elif self.norm_bound is None:
+            usual = {}
+        named = {option.name: option.value for option in self.options}
         if self.norm_bound is not None:
             excess = self.norm_excess or (pinned.norm.excess if pinned and pinned.norm else SCALE)
-            return {"norm_bound": self.norm_bound, "norm_excess": excess}
-        kept = {} if pinned is None else {option.name: option.value for option in pinned.options}
+            options = Option.list(usual | named)
+            return {"options": options, "norm_bound": self.norm_bound, "norm_excess": excess}
         if self.norm_excess is not None:
             kept[NORM_EXCESS] = EXCESSES.index(self.norm_excess) if self.norm_excess in EXCESSES else len(EXCESSES)
-        named = {option.name: option.value for option in self.options}
-        return {"options": Option.list(named | {name: kept[name] for name in NORM_OPTIONS if name in kept})}
+        return {"options": Option.list(usual | named | {name: kept[name] for name in NORM_OPTIONS if name in kept})}
 
 
 def _with_headroom(policy: Policy, make: Callable[..., Policy]) -> Policy:

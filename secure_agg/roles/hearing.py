@@ -89,7 +89,8 @@ class Hearing:
                 sketch = check_opening(session, opening, phase=phase.name)
                 if sketch is not None:
                     check_proof(session, opening, commitment, sketch, proof, phase=phase.name)
-        self._side.take(phase.name, Said(name, part, message, body.nonce, body.commitment))
+        sketched = opening if isinstance(opening, SketchedOpening) else None
+        self._side.take(phase.name, Said(name, part, message, body.nonce, body.commitment, sketched))
         self._gathered.openings[name] = opening
         if proof:
             self._gathered.proofs[name] = proof

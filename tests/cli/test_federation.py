@@ -237,6 +237,10 @@ def test_a_norm_bound_is_pinned_with_marks_and_metrics_outside(run: Run, tmp_pat
         assert policy.norm is not None
         assert (policy.norm.excess, policy.norm.outside) == ("refuse", 2)
         assert 0 < 2.5 - policy.norm_limit < 1e-6
+        assert policy.option("screening", 0) == 1
+    unscreened = run("federation", "init", tmp_path / "off", *three(), *asked, "--option", "screening=0", "--json")
+    with ServerHome.open(unscreened.document["server"]) as server:
+        assert server.trust.task("default").policy.option("screening", 1) == 0
     text = run("federation", "init", tmp_path / "other", *three(), *asked).out
     assert "every update has an L2 norm of at most 2.5" in text
     refused = run("federation", "init", tmp_path / "more", *three(), *asked, "--backend", "additive")

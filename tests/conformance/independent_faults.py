@@ -37,6 +37,7 @@ from conformance.independent_verifier import (
     norm,
     norm_bound,
     opened_shares,
+    option,
     prg,
     rank,
     read_roster,
@@ -205,7 +206,8 @@ class Case:
     def message(self, data: bytes, phase: str, session: bytes) -> tuple[dict[str, Any], bytes]:
         """The header and bulk of a message of the culprit."""
         encoded, bulk = unpack(data)
-        header = decode("Header", encoded, (64 + self.config["cohort_size"]) * 1024)
+        more = 147456 if option(self.policy, "norm_steps", 0) else 0
+        header = decode("Header", encoded, (64 + self.config["cohort_size"]) * 1024 + more)
         require(header["version"] == 1, "another version of message")
         require(header["session"] == session and header["phase"] == phase, "a message of another round or phase")
         require(header["sender"] == self.culprit, "a message of somebody else")
@@ -406,7 +408,7 @@ def verify_fault(data: bytes, pins: dict[str, Any] | None = None, beacon: bytes 
     case = Case(data)
     if pins is not None:
         check_fault_pins(case, pins, beacon)
-    if case.policy["backend"] == "masking" and case.kind != "two-advertisements":
+    if case.policy["backend"] == "masking" and case.kind not in ("two-advertisements", "bad-norm-proof"):
         check_screening(case)
         return case.proof
     require(case.kind in KINDS, "an unknown kind of fault")

@@ -5,8 +5,8 @@ It goes with `independent_faults`, whose `Case` each check is given. Section num
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import comb, inf, log2
+from collections.abc import Callable, Sequence
+from math import comb, inf, log2, prod
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,13 @@ from conformance.independent_verifier import (
     decode,
     decode_elements,
     digest,
+    digits,
     elements,
     encode,
     kdf,
     matrix_key,
+    norm,
+    norm_bound,
     option,
     points,
     prg,
@@ -32,6 +35,7 @@ from conformance.independent_verifier import (
     require,
     residues,
     root,
+    sketched,
     u64,
 )
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -39,6 +43,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 RECORDS |= {
     "AdvertisementList": {"advertisements": ["SignedAdvertisement"], "backend": "bin"},
     "HiddenInput": {"commitment": "bin", "nonce": "bin32", "backend": "bin"},
+    "BoundedInput": {"sketch": "bin", "proof": "bin", "signature": "bin", "backend": "bin"},
     "MaskedPart": {"seed_hash": "bin32", "active": ["int"]},
     "Edge": {"peer": "int", "confirmation": "bin", "sealed": "bin", "mask_hash": "bin", "seed_hash": "bin"},
     "KeyShares": {"edges": ["Edge"], "own_hash": "bin"},
@@ -114,21 +119,48 @@ class Masks:
             return None
         return said["root"], said["seed_hash"], list(values), peers
 
+    @property
+    def bound(self) -> norm.Bound | None:
+        """What section 16 proves of every vector; None where nothing is."""
+        return norm_bound(self.config, self.config["weight_limit"]) if sketched(self.config) else None
+
+    def whole_rows(self, listed: bytes) -> np.ndarray:
+        length = rank(self.config) * N + (self.bound.rho * N + self.side if self.bound else 0)
+        key = digest("screening", self.sid, listed)
+        return np.array([residues(key, e, length) for e in range(5)])
+
     def rows(self, listed: bytes) -> np.ndarray:
         k = rank(self.config)
-        key = digest("screening", self.sid, listed)
-        return np.array([residues(key, e, k * N) for e in range(5)]).reshape(5, k, N)
+        return self.whole_rows(listed)[:, : k * N].reshape(5, k, N)
+
+    @property
+    def side(self) -> int:
+        """Coordinates of t_2 that are tested: those of x where each is an element."""
+        return self.bound.L + self.bound.e if self.bound and digits(self.case.policy)[1] == 1 else 0
+
+    def of_sketch(self, listed: bytes, elements: Sequence[int]) -> np.ndarray:
+        """What is added for t_0 ‖ t_1 ‖ t_2."""
+        rho = self.bound.rho * N
+        tested = np.array([*elements[:rho], *elements[rho + N : rho + N + self.side]], np.int64)
+        rows = self.whole_rows(listed)[:, rank(self.config) * N :].astype(np.int64)
+        return np.array([int((row * tested % P).sum() % P) for row in rows])
 
     def of_vector(self, listed: bytes, vector: np.ndarray) -> list[int]:
         """Section 7's five values of the elements of a vector, s included."""
-        k, split = rank(self.config), elements(self.config)
+        k, split, bound, more = rank(self.config), elements(self.config), self.bound, np.zeros(5, np.int64)
+        if bound:
+            vector, noise = vector[: -bound.J * N], vector[-bound.J * N :].tolist()
+            first = sum(prod(shape) for shape in self.config["shapes"])
+            side = vector[first : first + bound.L + bound.e].tolist() if self.side else [0] * (bound.L + bound.e)
+            more = self.of_sketch(listed, norm.commit_sketch(bound, [0] * N, side, noise))
         padded = np.concatenate([vector[:split], np.zeros(-split % N, np.int64), vector[split:]])
         weights = weighted_blocks(self.rows(listed), k, len(padded) // N)
-        return [int((row * padded % P).sum() % P) for row in weights]
+        found = np.array([int((row * padded % P).sum() % P) for row in weights])
+        return [int(value) for value in (found + more) % P]
 
     @property
     def length(self) -> int:
-        return elements(self.config) + (rank(self.config) + 2) * N
+        return elements(self.config) + (rank(self.config) + 2) * N + sketched(self.config)
 
     def of_mask(self, listed: bytes, key: bytes) -> list[int]:
         return self.of_vector(listed, prg(key, self.length).astype(np.int64))
@@ -216,7 +248,12 @@ def bad_input(masks: Masks, sent: bytes, reported: bytes) -> None:
     listed, hashed, (own, *others), peers = said
     try:
         body = decode("HiddenInput", header["body"], LIMIT)
-        part = decode("MaskedPart", body["backend"], LIMIT)
+        backend, sketch = body["backend"], None
+        if masks.bound:
+            bounded = decode("BoundedInput", backend, LIMIT)
+            size = (masks.bound.rho + 1) * N + masks.bound.L + masks.bound.e
+            backend, sketch = bounded["backend"], decode_elements(bounded["sketch"], size, "a sketch")
+        part = decode("MaskedPart", backend, LIMIT)
         vector = decode_elements(bulk, masks.length, "a masked vector")
         committed = decode_elements(body["commitment"], rank(masks.config) * N, "a commitment").reshape(-1, N)
     except ValueError:
@@ -225,6 +262,8 @@ def bad_input(masks: Masks, sent: bytes, reported: bytes) -> None:
         return
     public = [int((row * committed % P).sum() % P) for row in masks.rows(listed)]
     total = np.array(public) + own
+    if sketch is not None:
+        total = total + masks.of_sketch(listed, sketch.tolist())
     for peer, value in zip(peers, others, strict=True):
         total = total + (value if masks.me < peer else -value)
     require((total % P).tolist() != masks.of_vector(listed, vector), "its numbers explain its input")

@@ -93,6 +93,7 @@ class Case(NamedTuple):
 
 
 MASKED = ("advertise", "share-keys", "masked-input", "consistency", "unmask")
+SCREENED = ("advertise", "share-keys", "confirm-edges", "masked-input", "screen", "consistency", "unmask")
 PLAIN = ("advertise", "masked-input", "consistency")
 LONG = 5000.0
 OPENED = ("advertise", "consistency", "masked-input", "decrypt")
@@ -104,10 +105,11 @@ CASES = {
     "screened masking": Case(
         "masking",
         {"screening": 1},
-        ("advertise", "share-keys", "confirm-edges", "masked-input", "screen", "consistency", "unmask"),
+        SCREENED,
         LATE[1:],
         examples=10,
     ),
+    "screened masking, bounded": Case("masking", {"screening": 1}, SCREENED, LATE[1:], examples=0, norm_bound=LONG),
     "plain": Case("plain", {}, PLAIN, LATE, examples=25),
     "bfv": Case("bfv", {}, OPENED, ("unmask",), examples=5),
     "ckks": Case("ckks", {}, OPENED, ("unmask",), examples=5),
@@ -118,7 +120,7 @@ CASES = {
     "additive": Case("additive", {}, SHARED, PHASES[1:], examples=15),
     "additive 2 of 4": Case("additive", {"aggregators": 4, "threshold": 2}, SHARED, PHASES[1:], examples=10),
     # With a norm that is bounded, and proved, beyond what these updates have.
-    "masking, bounded": Case("masking", {}, MASKED, LATE, examples=0, norm_bound=LONG),
+    "masking, bounded": Case("masking", {"screening": 0}, MASKED, LATE, examples=0, norm_bound=LONG),
     "plain, bounded": Case("plain", {}, PLAIN, LATE, examples=0, norm_bound=LONG),
     "bfv, bounded": Case("bfv", {}, OPENED, ("unmask",), examples=0, norm_bound=LONG),
     "ckks, bounded": Case("ckks", {}, OPENED, ("unmask",), examples=0, norm_bound=LONG),

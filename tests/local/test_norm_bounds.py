@@ -74,11 +74,24 @@ def test_where_rounding_is_most_of_the_norm_an_update_is_scaled_further() -> Non
     assert result.stats["scaled_clients"] >= 1
 
 
+def test_a_task_with_a_bound_that_is_not_to_be_screened_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "rounds.db"
+    first = secure_agg.aggregate(updates({}), ledger=path, norm_bound=BOUND, options={"screening": 0})
+    again = secure_agg.aggregate(updates({}), ledger=path, norm_bound=BOUND, options={"screening": 0})
+    pinned = secure_agg.aggregate(updates({}), ledger=path)
+    plain = secure_agg.aggregate(updates({}), backend="plain", norm_bound=BOUND)
+    named = [item.evidence.config.policy.option("screening", 0) for item in (first, again, pinned, plain)]
+    assert named == [0, 0, 0, 0]
+    assert secure_agg.aggregate(updates({})).evidence.config.policy.options == ()
+
+
 def test_a_ledger_pins_the_bound_and_its_audit_sees_all_proofs_also_as_static_files(tmp_path: Path) -> None:
     path = tmp_path / "rounds.db"
     first = secure_agg.aggregate(updates({"c1": 9.0}), ledger=path, norm_bound=BOUND)
     second = secure_agg.aggregate(updates({}), ledger=path)  # as it is pinned
     assert first.record.norm_bound == second.record.norm_bound
+    options = [item.evidence.config.policy.option("screening", 0) for item in (first, second)]
+    assert options == [1, 1]  # unless it is told otherwise
     with pytest.raises(ConfigError, match="options"):
         secure_agg.aggregate(updates({}), ledger=path, norm_bound=1.0)
     with Ledger(path, read_only=True) as ledger:

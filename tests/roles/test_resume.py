@@ -46,6 +46,7 @@ CASES = {
     "sparse masking": Case("masking", {"complete_up_to": 0}, 40),
     "plain": Case("plain"),
     "masking, bounded": Case("masking", norm_bound=3.0),
+    "screened masking, bounded": Case("masking", {"screening": 1}, norm_bound=3.0),
     "bfv, bounded": Case("bfv", norm_bound=3.0),
     "bfv": Case("bfv"),
     "ckks": Case("ckks"),

@@ -11,7 +11,8 @@ from mpc.ntt import LANES, PSI, N, bit_reverse, transform_lanes, transpose_lanes
 from mpc.ring import P
 from zk import functional
 from zk.commitment import commit, randomness_length
-from zk.functional import COUNT, Functional
+from zk.functional import COUNT, Functional, Sketched
+from zk.norm import commitment as sketches
 
 KEY = bytes(range(32))
 
@@ -108,3 +109,28 @@ def test_what_does_not_fit_is_refused() -> None:
         Functional(KEY, 3, 10).of([], [np.zeros(10, dtype=np.uint32)])
     with pytest.raises(ValueError, match="rank"):
         Functional(KEY, 3, 10).of_commitment(commit(np.zeros(1, dtype=np.uint32), np.zeros(6 * N, dtype=np.uint32), 4))
+
+
+@pytest.mark.parametrize(("rank", "side"), [(1, 3), (2, 0), (1, 34)])
+@pytest.mark.parametrize("elements", [600, CHUNK - 2000, CHUNK - 20, CHUNK + 5])
+def test_with_a_sketch_the_value_is_that_of_both_commitments_whatever_the_sketch(
+    rank: int, side: int, elements: int
+) -> None:
+    rng = np.random.default_rng(elements)
+    split, place = elements + randomness_length(3), elements - 40
+    vector = residues(rng, split + sketches.randomness_length(rank))
+    values, noise = rng.integers(-1000, 1000, N), vector[split:]
+    first = commit(vector[:elements], vector[elements:split], 3)
+    second = sketches.commit(values, vector[place : place + (side or 5)], noise, rank)
+    found = Functional(KEY, 3, elements, Sketched(rank, place, side))
+    assert found.length == vector.size
+    assert found.of([], [vector])[0].tolist() == found.of_commitment(first, second).tolist()
+    for changed in (split, vector.size - 1, *((place, place + side - 1) if side else ())):
+        other = vector.copy()
+        other[changed] = (int(other[changed]) + 1) % P
+        assert not np.array_equal(found.of([], [other])[0], found.of_commitment(first, second))
+    with pytest.raises(ValueError, match="goes with another"):
+        found.of_commitment(first)
+    other_rank = sketches.commit(values, vector[:1], residues(rng, sketches.randomness_length(3 - rank)), 3 - rank)
+    with pytest.raises(ValueError, match="of rank"):
+        found.of_commitment(first, other_rank)

@@ -5,7 +5,7 @@ zero knowledge that what it committed to is short; the sum shows that the sketch
 
 * ``sketch``: R, from a key that is drawn after the vectors are fixed, and its product with integers.
 * ``bound``: what is proved, in integers; what follows from it for a sum, as numbers.
-* ``commitment``: C', which hides sketch and weight and can be summed.
+* ``commitment``: C', which hides sketch and weight and can be summed; random functionals of it.
 * ``statement``: what one proof says, and the challenges that bind all of it.
 * ``layout``, ``equations``: the rows that hold a client's secrets; what they have to satisfy.
 * ``code``, ``columns``: the code that rows are written in; the tree over the columns of their words. ``hashing``: many

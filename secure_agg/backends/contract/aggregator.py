@@ -14,6 +14,7 @@ from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import DECRYPT, Opened
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import Message, Opening, Signature, decode
+from secure_agg.protocol.norm.wire import SketchedOpening
 from secure_agg.protocol.session import Session
 
 
@@ -39,6 +40,8 @@ class Said(NamedTuple):
             may be relayed with its signature. The bulk is a hidden vector within the backend's sizes, or an operator's.
         nonce: in INPUT the one that opened the commitment hash; see ``Joining``.
         commitment: in INPUT the one that it opened to, encoded.
+        sketch: in INPUT, where a norm is bounded, C'_i and the hash of its proof, which the client has signed; both
+            have been checked.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Said(NamedTuple):
     message: Message
     nonce: bytes = b""
     commitment: bytes = b""
+    sketch: SketchedOpening | None = None
 
 
 def opened_sum(config: RoundConfig, said: Said) -> Vector | None:

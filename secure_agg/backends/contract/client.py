@@ -94,12 +94,13 @@ class ClientSide(ABC):
         """
         raise LocalProtocolError(f"{type(self).__name__} has sent all it has when it joined")
 
-    def sent(self, commitment: bytes, digest: bytes) -> None:  # noqa: B027 - most don't look back
+    def sent(self, commitment: bytes, digest: bytes, sketch: bytes) -> None:  # noqa: B027 - most don't look back
         """The input has been sent.
 
         Args:
             commitment: that went with it, encoded.
             digest: SHA-256 of the hidden vector.
+            sketch: where a norm is bounded, what C'_i and its proof are known by: see ``sketch_digest``.
         """
 
     def excise(self, phase: str, request: bytes) -> tuple[tuple[str, ...], bytes]:

@@ -45,7 +45,7 @@ from secure_agg.backends.masking.rules import (
     screens,
 )
 from secure_agg.backends.masking.wire import split_part
-from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config import Option, RoundConfig
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
 
@@ -65,6 +65,7 @@ class MaskingBackend(Backend):
     )
 
     options = (COMPLETE, SCREENING)
+    when_bounded = (Option(SCREENING.name, 1),)
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
         """Five phases; one more where the clients choose their peers first, and those of screening."""

@@ -21,6 +21,7 @@ from secure_agg.backends.contract import AggregatorSide, Hidden, Outcome, Said, 
 from secure_agg.backends.masking import rules
 from secure_agg.backends.masking.rules import CHOOSE_PEERS, CONFIRM_EDGES, DISPUTE, MASKED_INPUT, SHARE_KEYS, UNMASK
 from secure_agg.backends.masking.screened import Screened
+from secure_agg.backends.masking.screening import decode_committed, input_value
 from secure_agg.backends.masking.wire import (
     MASK_KEY,
     SELF_SEED,
@@ -54,7 +55,7 @@ from secure_agg.errors import (
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, decode, encode, header_limit
-from zk.commitment import Commitment
+from secure_agg.protocol.norm.wire import sketch_digest
 from zk.transcript import DIGEST_BYTES
 
 
@@ -221,8 +222,12 @@ class MaskingAggregator(AggregatorSide):
                 )
         if self._screened:
             hidden_vector(hidden, phase=MASKED_INPUT, culprit=name)
-            commitment = Commitment.from_bytes(said.commitment, self._config.commitment.rank)
-            self._screened.inputs.add(me, said.message.header, commitment, hidden)
+            header, sketch = said.message.header, b""
+            committed = decode_committed(self._config, said.commitment, said.sketch.sketch if said.sketch else b"")
+            if said.sketch:
+                sketch = sketch_digest(said.sketch.sketch, said.sketch.proof)
+            value = input_value(said.commitment, header.bulk_digest, sketch)
+            self._screened.inputs.add(me, header, committed, value, hidden)
         self._form.add(self._sum, hidden, phase=MASKED_INPUT, culprit=name)
         self._seed_hashes[me], self._active[me] = masked.seed_hash, frozenset(active)
 

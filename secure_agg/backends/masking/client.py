@@ -286,9 +286,9 @@ class MaskingClient(ClientSide):
 
     # --- screening ------------------------------------------------------------------------------------------
 
-    def sent(self, commitment: bytes, digest: bytes) -> None:
+    def sent(self, commitment: bytes, digest: bytes, sketch: bytes) -> None:
         """What this client's input has to be known by."""
-        self._sent = screening.input_value(commitment, digest)
+        self._sent = screening.input_value(commitment, digest, sketch)
 
     def _report_masks(self, request: bytes) -> Report:
         """What the functionals that follow from all inputs say of this client's masks, if its own input is right."""

@@ -62,7 +62,7 @@ from secure_agg.protocol.messages import (
     header_limit,
     read,
 )
-from zk.commitment import Commitment
+from secure_agg.protocol.norm.wire import BoundedInput, response_header_limit
 
 BAD_INPUT: Final = "bad-input"
 BAD_EDGE: Final = "bad-edge"
@@ -179,7 +179,7 @@ def _read_session(config: RoundConfig, proof: FaultProof) -> Session:
 
 def _message(session: Session, name: str, data: bytes, phase: str) -> Message:
     """What somebody has signed in a phase of this session."""
-    limit = header_limit(session.config.cohort_size)
+    limit = response_header_limit(session.config)
     received = Received.of(data, limit)
     return read(
         received,
@@ -219,8 +219,12 @@ def _bad_input(session: Session, culprit: int, sent: bytes, reported: bytes) -> 
         return
     try:
         body = decode(HiddenInput, message.body, len(message.body))
-        part = decode(MaskedPart, body.backend, len(body.backend))
-        commitment = Commitment.from_bytes(body.commitment, session.config.commitment.rank)
+        backend, sketch = body.backend, b""
+        if session.config.policy.norm:
+            bounded = decode(BoundedInput, backend, len(backend))
+            backend, sketch = bounded.backend, bounded.sketch
+        part = decode(MaskedPart, backend, len(backend))
+        committed = screening.decode_committed(session.config, body.commitment, sketch)
         vector = ring.from_bytes(message.bulk)
         functional = screening.challenge(session.config, session.sid, said.root)
         masked = functional.of([], [vector])[0]
@@ -228,7 +232,7 @@ def _bad_input(session: Session, culprit: int, sent: bytes, reported: bytes) -> 
         return  # it has signed what is no input at all
     if (part.seed_hash, part.active) != (said.seed_hash, tuple(said.peers)):
         return
-    if screening.explains(functional, culprit, masked, commitment, said):
+    if screening.explains(functional, culprit, masked, committed, said):
         raise _no_fault()
 
 

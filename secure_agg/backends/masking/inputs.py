@@ -13,9 +13,9 @@ import numpy as np
 
 from mpc.ring import ELEMENT_BYTES, Vector
 from secure_agg.backends.masking.rules import MASKED_INPUT
+from secure_agg.backends.masking.screening import Committed
 from secure_agg.errors import StoreError
 from secure_agg.protocol.messages import Header, encode, pack
-from zk.commitment import Commitment
 
 
 class KeptInput(NamedTuple):
@@ -23,12 +23,14 @@ class KeptInput(NamedTuple):
 
     Attributes:
         header: of the message, as it was signed.
-        commitment: that it opened, C_i.
+        committed: what it commits to.
+        value: what it is known by.
         place: of the masked vector in the file, in vectors.
     """
 
     header: Header
-    commitment: Commitment
+    committed: Committed
+    value: bytes
     place: int
 
 
@@ -45,7 +47,7 @@ class KeptInputs:
         weakref.finalize(self, self._file.close)
         self.items: dict[int, KeptInput] = {}
 
-    def add(self, client: int, header: Header, commitment: Commitment, vector: memoryview) -> None:
+    def add(self, client: int, header: Header, committed: Committed, value: bytes, vector: memoryview) -> None:
         """Keep one; nothing is kept if it raises.
 
         Raises:
@@ -58,7 +60,7 @@ class KeptInputs:
             self._file.flush()
         except OSError as error:
             raise StoreError(f"a masked input can't be kept: {error.strerror}", phase=MASKED_INPUT) from error
-        self.items[client] = KeptInput(header, commitment, place)
+        self.items[client] = KeptInput(header, committed, value, place)
 
     def vector(self, client: int) -> Vector:
         """A masked vector, read from the file as far as it is looked at."""

@@ -87,8 +87,7 @@ class Judge:
         if self._listed is None:
             items = []
             for client, item in sorted(self.inputs.items.items()):
-                value = screening.input_value(item.commitment.to_bytes(), item.header.bulk_digest)
-                items.append(ScreenedInput(client, value))
+                items.append(ScreenedInput(client, item.value))
             self._listed = Screening(tuple(items))
             self._root = screening.inputs_root(self._session, items)
             self.functional = screening.challenge(self._session.config, self._session.sid, self._root)
@@ -133,8 +132,8 @@ class Judge:
         reporters = sorted(self._reports)
         found = self.functional.of([], [self.inputs.vector(client) for client in reporters])
         for client, masked in zip(reporters, found, strict=True):
-            commitment, said = self.inputs.items[client].commitment, self._reports[client]
-            if not screening.explains(self.functional, client, masked, commitment, said):
+            committed, said = self.inputs.items[client].committed, self._reports[client]
+            if not screening.explains(self.functional, client, masked, committed, said):
                 self._charge(faults.BAD_INPUT, client, self.inputs.message(client), self.report(client))
         disputed: dict[int, list[int]] = defaultdict(list)
         for client in reporters:

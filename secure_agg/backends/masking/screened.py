@@ -38,7 +38,6 @@ from secure_agg.errors import BadShare, DealerFault, LocalProtocolError, Malform
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import Header, decode, encode, header_limit, pack
-from zk.commitment import Commitment, add
 
 Released = Mapping[int, Mapping[int, Vector]]
 """Shares by holder and dealer."""
@@ -265,9 +264,9 @@ class Screened:
         return {member: screening.self_mask_key(sid, names[member], seed) for member, seed in seeds.items()}
 
     def _is_committed(self, total: Vector, members: frozenset[int]) -> bool:
-        commitments: list[Commitment] = [self.inputs.items[member].commitment for member in members]
+        committed = screening.add_committed([self.inputs.items[member].committed for member in members])
         functional = self.judge.functional
-        return bool(np.array_equal(functional.of([], [total])[0], functional.of_commitment(add(commitments))))
+        return bool(np.array_equal(functional.of([], [total])[0], functional.of_commitment(*committed)))
 
     def _seeds(self, members: frozenset[int], released: Released, charges: dict[int, Charge]) -> dict[int, bytes]:
         """The members' seeds; who has dealt shares of none, or of another, is charged."""

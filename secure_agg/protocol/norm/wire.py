@@ -13,6 +13,7 @@ from typing import Final
 from mpc.framing import frame
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import Opening, Wire, header_limit
+from zk.transcript import digest
 
 MAX_PROOF: Final = 1 << 17
 """Most bytes of a proof; one has 80 to 100 kB."""
@@ -63,6 +64,11 @@ def proof_digest(proof: bytes) -> bytes:
 def signed_sketch(session: bytes, name: str, sketch: bytes, proof: bytes) -> bytes:
     """What a client signs of its C'_i and of its proof, by the proof's hash: in this session only."""
     return frame("sketch", session, name.encode(), sketch, proof)
+
+
+def sketch_digest(sketch: bytes, proof: bytes) -> bytes:
+    """What C'_i and the proof's hash are known by where inputs are listed."""
+    return digest("screened-sketch", sketch, proof)
 
 
 def response_header_limit(config: RoundConfig) -> int:

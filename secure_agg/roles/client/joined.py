@@ -49,6 +49,7 @@ from secure_agg.protocol.messages import (
     read,
     write,
 )
+from secure_agg.protocol.norm.wire import proof_digest, sketch_digest
 from secure_agg.protocol.refusal import refusing
 from secure_agg.protocol.session import Session
 from secure_agg.roles.auditor import Verified
@@ -179,7 +180,8 @@ class Joined:
             answer = say(self, phase, taken)
             attempt.answer(asked, phase=phase.name, once=agreed)
         if phase.kind is PhaseKind.INPUT:
-            self._own_side().sent(self._commitment, attempt.sent(self.entry.operator) or b"")
+            digest, sketch = attempt.sent(self.entry.operator) or b"", attempt.sketched() or b""
+            self._own_side().sent(self._commitment, digest, sketch)
         return answer
 
     def _begin(self, message: Message) -> bytes:
@@ -237,6 +239,8 @@ class Joined:
             part, hidden = hide(vector)
             if proved is not None:
                 part = encode(proved.wrap(part))
+                known = sketch_digest(proved.sketch, proof_digest(proved.proof))
+                self.entry.attempt.sketch(known, phase=phase.name)
             digest = digest_of(hidden)
             self.entry.attempt.send(self.entry.operator, digest, phase=phase.name)
             opening = HiddenInput(self._commitment, self._nonce, part)

@@ -18,6 +18,7 @@ from secure_agg.roles.memory.store import AttemptStore, Scope
 _SECRET: Final = "secret"  # noqa: S105 - the name of one
 _ONCE: Final = "made once"
 _NONCE: Final = "nonce"
+_SKETCH: Final = "sketch"
 _COMMITMENT: Final = "commitment"
 _ADVERTISEMENT: Final = "advertisement"
 _CONFIGURATION: Final = "configuration"
@@ -103,6 +104,14 @@ class Attempt:
     def sent(self, recipient: str) -> bytes | None:
         """The digest of what this recipient was sent."""
         return self._get(f"sent to {recipient}")
+
+    def sketch(self, digest: bytes, *, phase: str) -> None:
+        """Bind to C'_i and its proof, before the input leaves."""
+        self._pin(_SKETCH, digest, phase)
+
+    def sketched(self) -> bytes | None:
+        """What the sketch that was sent is known by."""
+        return self._get(_SKETCH)
 
     def check_request(self, digest: bytes, *, phase: str, answered: bool) -> None:
         """Check that no other request of a phase was answered.
