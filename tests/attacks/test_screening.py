@@ -24,6 +24,7 @@ from support.screening.cheats import (
     lie_of_edge,
     report,
     shifted,
+    side_of,
 )
 
 from secure_agg.backends.masking import judge, screened
@@ -179,6 +180,51 @@ def test_cheats_that_are_denied_and_then_silent_do_not_end_the_round() -> None:
     played = Screened(Federation(13, options=ON), bends, {"c004": "consistency"})
     played.play()
     assert set(played.check_sum()) == set(Federation(13).names) - {"c002", "c003", "c004"}
+
+
+@pytest.mark.parametrize(
+    ("denied", "phase"),
+    [
+        ((0, 1, 3, 4, 6, 7, 8, 9), "masked-input"),  # only its partner has shares of its mask key
+        ((0, 1), "masked-input"),
+        ((0, 1), "screen"),
+        ((0, 1), "unmask"),
+    ],
+)
+def test_two_of_whom_one_is_denied_and_both_are_silent_do_not_end_the_round(
+    denied: tuple[int, ...], phase: str
+) -> None:
+    """c005 goes once everybody has signed: the others alone can't rebuild what c002 has dealt to too few of them."""
+    silent = {"c002": phase, "c005": "unmask"}
+    played = Screened(Federation(N, options=ON), {"c002": (confirm_wrongly(*denied),)}, silent)
+    played.play()
+    assert (played.check_sum(), played.named) == (others("c002"), {})
+
+
+def test_on_a_sparse_graph_nobody_masks_with_whom_its_holders_deny() -> None:
+    """Of its edges one is left, and nobody else could take its mask off that input."""
+    federation = Federation(30, shapes=((4,),), options=ON | {"complete_up_to": 5})
+    tape = Tape.start(federation).until("share-keys")
+    one = side_of(tape, "c002")._chosen[0]
+    bends: dict[str, tuple[Bend, ...]] = {"c002": (confirm_wrongly(*(i for i in range(30) if i != one)),)}
+    again = Federation(30, shapes=((4,),), options=ON | {"complete_up_to": 5})
+    again.stores = federation.stores
+    played = Screened(again, bends, {"c002": "masked-input", f"c{one:03d}": "unmask"})
+    played.play()
+    assert set(played.check_sum()) == set(again.names) - {"c002"}
+    assert played.tape.aggregator.session is not None
+    assert not plan(played.tape.aggregator.session).complete
+
+
+@pytest.mark.parametrize("cheats", [(8, 9), (0, 1)])
+def test_cheats_push_out_no_more_than_they_are(cheats: tuple[int, ...]) -> None:
+    """Whoever denies more is out first; of those who deny as many, whoever comes first."""
+    bends: dict[str, tuple[Bend, ...]] = {f"c00{cheat}": (confirm_wrongly(4, 5),) for cheat in cheats}
+    played = Screened(Federation(N, options=ON), bends)
+    played.play()
+    assert len(played.check_sum()) == N - 2
+    assert played.named == {}
+    assert {error.culprit for error in played.refused.values()} == {None}
 
 
 def test_whoever_is_denied_by_too_many_to_be_unmasked_is_left_out() -> None:
@@ -473,7 +519,7 @@ def lie_of_every_edge(side: Any) -> None:
 def test_where_not_all_disputes_fit_in_a_message_the_other_ends_open_their_masks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(judge, "_REPORT_BYTES", 10_000)  # 3 reports to a message
+    monkeypatch.setattr(judge, "_REPORT_BYTES", 20_000)  # 3 reports to a message
     played = Screened(Federation(N, options=ON), {"c004": (lie_of_every_edge,)})
     played.play()
     assert (played.check_sum(), played.named) == (others("c004"), {"c004": "bad-edge"})

@@ -78,6 +78,8 @@ class MaskingAggregator(AggregatorSide):
         self._survivors: frozenset[int] = frozenset()
         self._screened = Screened(config, self._form.elements) if rules.screens(config) else None
         self._confirmed: dict[int, frozenset[int]] = {}
+        self._mutual: dict[int, frozenset[int]] = {}
+        self._may_send: frozenset[int] = frozenset()
 
     @property
     def faults(self) -> list[FaultProof]:  # type: ignore[override]
@@ -189,8 +191,16 @@ class MaskingAggregator(AggregatorSide):
         self._check_claims(name, me, accepted, CONFIRM_EDGES)
         self._confirmed[me] = frozenset(accepted)
 
-    def _both_confirmed(self, me: int) -> set[int]:
-        return {peer for peer in self._confirmed[me] if me in self._confirmed.get(peer, ())}
+    def _both_confirmed(self, me: int) -> frozenset[int]:
+        """A client's edges that both ends accept. Nobody masks with whoever may become impossible to unmask: should it
+        be lost, its masks would stay in the inputs of those who then don't open them.
+        """
+        if not self._mutual:
+            said = self._confirmed
+            mutual = {i: frozenset(j for j in peers if i in said.get(j, ())) for i, peers in said.items()}
+            self._may_send = rules.can_be_unmasked(self._session, self._plan, mutual.keys(), self._chosen, mutual)
+            self._mutual = {i: peers & self._may_send for i, peers in mutual.items()}
+        return self._mutual[me]
 
     def _take_input(self, said: Said) -> None:
         """Add a masked vector.
@@ -252,7 +262,13 @@ class MaskingAggregator(AggregatorSide):
             )
 
     def _check_denied(self, name: str, me: int, active: set[int]) -> None:
-        """Refuse an input whose secrets too few hold: its client, if it is honest, would not have sent it."""
+        """Refuse an input whose secrets too few hold, or may come to hold."""
+        if me not in self._may_send:
+            raise Disputed(
+                f"{name!r} is denied by so many that its masks might stay in the sum: it is left out, which of them is "
+                "wrong can't be told",
+                phase=MASKED_INPUT,
+            )
         try:
             rules.check_active(self._session, self._plan, active, self._chosen[me])
         except TooFewClients as error:

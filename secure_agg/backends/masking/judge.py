@@ -35,6 +35,8 @@ from secure_agg.protocol.messages import Header, Message, decode, encode, header
 
 _REPORT_BYTES: Final = 96
 """Of a relayed report beside its body: signature, index, lengths."""
+_HEADER_BYTES: Final = 2048
+"""Of a request beside its body, at most."""
 
 Edges = Mapping[int, Mapping[int, Edge]]
 
@@ -148,7 +150,7 @@ class Judge:
 
         Where neither is, whoever contradicts more peers than may be corrupt is left out: no honest client does.
         """
-        limit = header_limit(self._session.config.cohort_size) // 2
+        limit = header_limit(self._session.config.cohort_size) - _HEADER_BYTES
         longest = max((len(self._headers[client].body) for client in disputed), default=1) + _REPORT_BYTES
         self._disputed = {client: peers[: limit // longest] for client, peers in disputed.items()}
         most = self._session.config.policy.max_corrupt

@@ -9,7 +9,7 @@ threshold come from ``mpc.graph.degree``.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -118,6 +118,43 @@ def check_active(session: Session, shape: Plan, active: Collection[int], chosen:
     have = len(active) + 1 if shape.complete else len(set(active) & set(chosen))
     if have < shape.threshold:
         raise TooFewClients(f"{have} confirmed edges, {shape.threshold} are needed", phase=MASKED_INPUT)
+
+
+def can_be_unmasked(
+    session: Session,
+    shape: Plan,
+    members: Collection[int],
+    chosen: Mapping[int, Set[int]],
+    active: Mapping[int, Set[int]],
+) -> frozenset[int]:
+    """Where inputs are screened: of these clients all but those whose secrets too few of the others hold good shares
+    of. Whether such a client dealt bad ones or is denied good ones can't be told.
+
+    Too few are, on a complete graph, also those that it could become by the silence of as many as may be corrupt beside
+    those who are gone, if the client is one of them. Of two that deny each other one at least is corrupt, and whoever
+    is denied by more goes first: so no more honest clients are lost than there are corrupt ones. A sparse graph's
+    threshold allows for silence.
+
+    Args:
+        chosen: to whom each client deals shares.
+        active: each client's edges that both ends accept.
+    """
+    policy = session.config.policy
+    least, gone = max(policy.min_clients, session.quorum), session.config.cohort_size - len(members)
+    left = set(members)
+    holders = {
+        dealer: sum(dealer in active[member] for member in left & chosen[dealer]) + shape.complete for dealer in left
+    }
+    while left:
+        fewest = min(left, key=lambda dealer: (holders[dealer], dealer))
+        silent = max(1, policy.max_corrupt - gone) if shape.complete and holders[fewest] < len(left) else 0
+        if holders[fewest] >= shape.threshold and (len(left) <= least or holders[fewest] - silent >= shape.threshold):
+            break
+        left.discard(fewest)
+        gone += 1
+        for dealer in active[fewest] & left:
+            holders[dealer] -= fewest in chosen[dealer]
+    return frozenset(left)
 
 
 def check_survivors(

@@ -19,7 +19,7 @@ from mpc.masks import Mask
 from mpc.ring import Vector
 from mpc.shamir import ShareError
 from secure_agg.backends.contract import Said, Session
-from secure_agg.backends.masking import faults, screening
+from secure_agg.backends.masking import faults, rules, screening
 from secure_agg.backends.masking.inputs import KeptInputs
 from secure_agg.backends.masking.judge import Edges, Judge, check_opened
 from secure_agg.backends.masking.rules import DISPUTE, SCREEN, UNMASK, Plan
@@ -158,30 +158,9 @@ class Screened:
             return self._signed - self._charged.keys()
         self.judge.judge_openings({client: pack(encode(header)) for client, header in self.dealt.items()})
         self.check_number()
-        left = set(self.inputs.items) - self.judge.silent - self.judge.guilty.keys()
-        least = max(self._config.policy.min_clients, self._session.quorum)
-        while left:
-            holders = {dealer: self._holders(dealer, left) for dealer in left}
-            fewest = min(left, key=lambda dealer: (holders[dealer], dealer))
-            if holders[fewest] >= self._plan.threshold and (
-                len(left) <= least or not self._may_be_lost(holders[fewest], len(left))
-            ):
-                break
-            left.discard(fewest)
-        self._signed = frozenset(left)
+        left = self.inputs.items.keys() - self.judge.silent - self.judge.guilty.keys()
+        self._signed = rules.can_be_unmasked(self._session, self._plan, left, self._chosen, self._active)
         return self._signed
-
-    def _may_be_lost(self, holders: int, members: int) -> bool:
-        """Whether a client that some deny could become impossible to unmask by silence of its own and of whoever else
-        may be corrupt beside those who are gone. A sparse graph's threshold allows for silence.
-        """
-        denied = members - holders
-        corrupt = self._config.policy.max_corrupt - (self._config.cohort_size - members)
-        return self._plan.complete and denied > 0 and holders - 1 - max(0, corrupt - denied) < self._plan.threshold
-
-    def _holders(self, dealer: int, members: set[int]) -> int:
-        """How many members hold a share of a member's seed."""
-        return sum(dealer in self._active[member] for member in members & self._chosen[dealer]) + self._plan.complete
 
     @property
     def faults(self) -> list[FaultProof]:
