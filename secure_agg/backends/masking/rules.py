@@ -131,8 +131,8 @@ def can_be_unmasked(
     of. Whether such a client dealt bad ones or is denied good ones can't be told.
 
     Too few are, on a complete graph, also those that it could become by the silence of as many as may be corrupt beside
-    those who are gone, if the client is one of them. Of two that deny each other one at least is corrupt, and whoever
-    is denied by more goes first: so no more honest clients are lost than there are corrupt ones. A sparse graph's
+    those who are gone, if the client is one of them; whoever is denied by most goes first. As long as those who go are
+    corrupt, silence can't make anybody impossible to unmask; no more than f go for what might be. A sparse graph's
     threshold allows for silence.
 
     Args:
@@ -147,7 +147,7 @@ def can_be_unmasked(
     }
     while left:
         fewest = min(left, key=lambda dealer: (holders[dealer], dealer))
-        silent = max(1, policy.max_corrupt - gone) if shape.complete and holders[fewest] < len(left) else 0
+        silent = max(0, policy.max_corrupt - gone) if shape.complete and holders[fewest] < len(left) else 0
         if holders[fewest] >= shape.threshold and (len(left) <= least or holders[fewest] - silent >= shape.threshold):
             break
         left.discard(fewest)
