@@ -12,6 +12,8 @@ from typing import Any
 
 import conformance.independent_card as spec_card
 import conformance.independent_faults as spec_faults
+import conformance.independent_norm as spec_norm
+import conformance.independent_screening as spec_screening
 import conformance.independent_verifier as spec
 import conformance.make_vectors as make_vectors
 import pytest
@@ -115,9 +117,9 @@ def test_the_independent_verifier_makes_the_vectors_again() -> None:
     } == VECTORS
 
 
-@pytest.mark.parametrize("module", [spec_faults, spec_card], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [spec_faults, spec_card, spec_norm, spec_screening], ids=lambda module: module.__name__)
 def test_the_independent_verifier_is_independent(module: Any) -> None:
-    """Beside the standard library it imports packages, its own other half, and nothing of the product's."""
+    """Beside the standard library it imports packages, its own other parts, and nothing of the product's."""
     imported = set()
     for node in ast.walk(ast.parse(Path(module.__file__).read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -125,4 +127,5 @@ def test_the_independent_verifier_is_independent(module: Any) -> None:
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module or "")
     packages = sys.stdlib_module_names | {"cryptography", "numpy"}
-    assert {name for name in imported if name.split(".")[0] not in packages} <= {"conformance.independent_verifier"}
+    own = {"conformance.independent_verifier", "conformance.independent_screening", "conformance.independent_norm"}
+    assert {name for name in imported if name.split(".")[0] not in packages} <= own
