@@ -117,7 +117,9 @@ def test_the_independent_verifier_makes_the_vectors_again() -> None:
     } == VECTORS
 
 
-@pytest.mark.parametrize("module", [spec_faults, spec_card, spec_norm, spec_screening], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [spec_faults, spec_card, spec_norm, spec_screening], ids=lambda module: module.__name__
+)
 def test_the_independent_verifier_is_independent(module: Any) -> None:
     """Beside the standard library it imports packages, its own other parts, and nothing of the product's."""
     imported = set()
