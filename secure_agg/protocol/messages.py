@@ -31,6 +31,14 @@ _encoder = msgspec.msgpack.Encoder()
 class Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Base of everything that is encoded: a MessagePack array of the fields in order."""
 
+    def __repr__(self) -> str:
+        """The fields, bytes by their number only: some are shares or seeds on their way to whom they are for."""
+        shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        texts = (
+            f"{name}=<{len(value)} bytes>" if isinstance(value, bytes) else f"{name}={value!r}" for name, value in shown
+        )
+        return f"{type(self).__name__}({', '.join(texts)})"
+
 
 def encode(value: msgspec.Struct) -> bytes:
     """The one encoding of a wire struct."""

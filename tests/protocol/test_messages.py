@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_agg.backends.masking.wire import OpenedMask, Released, ReleasedShare
 from secure_agg.errors import (
     BadSignature,
     MalformedMessage,
@@ -397,3 +398,11 @@ for i in range(100):
 def test_threads_that_read_a_type_for_the_first_time_at_once_all_can() -> None:
     """In a process of its own, which msgspec alone would end: types are made ready by one thread."""
     assert subprocess.run([sys.executable, "-c", RACE], check=False).returncode == 0
+
+
+def test_what_is_printed_of_a_message_holds_none_of_its_bytes() -> None:
+    """Shares and seeds that are released travel in these; a debugger's line or a log is no place for them."""
+    secret = bytes(range(32))
+    body = Released((ReleasedShare(3, secret),))
+    assert repr(body) == "Released(shares=(ReleasedShare(dealer=3, share=<32 bytes>),))"
+    assert repr(OpenedMask(1, secret)) == "OpenedMask(peer=1, secret=<32 bytes>)"

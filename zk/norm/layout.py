@@ -13,7 +13,7 @@ Then one row that is not of bits: r at position 0, zeros after it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -52,10 +52,10 @@ class Witness:
         counts: each 0 or 1.
     """
 
-    sketch: Sketch
-    randomness: Vector
-    weight: int
-    counts: tuple[int, ...] = ()
+    sketch: Sketch = field(repr=False)
+    randomness: Vector = field(repr=False)
+    weight: int = field(repr=False)
+    counts: tuple[int, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def prove_norm(
     try:
         proof = prove(said, Witness(values, randomness, weight, tuple(counts)), derive("norm-proof"))
     except NormExceeded as error:
-        raise LocalProtocolError(f"no proof of this client's norm: {error}") from error
+        raise LocalProtocolError("this client's sketch is longer than its norm allows: no proof of it") from error
     encoded = committed.to_bytes()
     signature = identity.sign(signed_sketch(session.sid, identity.name, encoded, proof_digest(proof)))
     return Proved(encoded, proof, signature)

@@ -9,6 +9,7 @@ from mpc.ntt import PSI, bit_reverse
 from mpc.ring import P, Vector
 from zk.norm import commitment
 from zk.norm.commitment import SketchCommitment, add, commit, draw_randomness, matrix, randomness_length
+from zk.norm.layout import Witness
 from zk.norm.sketch import Sketch
 
 ZETA = np.array([pow(PSI, 2 * bit_reverse(t) + 1, P) for t in range(512)], dtype=object)
@@ -77,3 +78,8 @@ def test_a_rank_s_matrix_is_fixed() -> None:
     assert commitment.matrix(1).ring.shape == (2, 6, 512)
     assert commitment.matrix(2).plain.shape == (34, 4096)
     assert not np.array_equal(commitment.matrix(1).plain[0], commitment.matrix(1).plain[1])
+
+
+def test_a_witness_prints_nothing_of_itself() -> None:
+    witness = Witness(np.full(512, 77, dtype=np.int64), np.full(3072, 3, dtype=np.uint32), 41, (1,))
+    assert repr(witness) == "Witness()"
