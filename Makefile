@@ -88,7 +88,7 @@ bench: setup ## Every benchmark suite, a quarter of an hour, and a page: bench-o
 	$(BIN)/python -m benchmarks report --html bench-output/report.html --markdown bench-output/report.md
 
 vectors: setup ## docs/vectors anew; they change only where the protocol does.
-	PYTHONPATH=tests $(BIN)/python tests/conformance/make_vectors.py
+	PYTHONPATH=tests:. $(BIN)/python tests/conformance/make_vectors.py
 
 picture: setup ## The chart in the README, from the demo's own data.
 	rm -rf build/picture && mkdir -p docs/pictures
