@@ -94,10 +94,14 @@ RECORDS: dict[str, dict[str, Any]] = {
         "task": "str",
         "round": "int",
         "attempt": "int",
+        "epoch": "int",
+        "generation": "int",
+        "draw": "int",
         "start_model": "bin32",
         "base_model": "bin32",
         "instructions": "bin32",
         "previous_record": "bin32",
+        "renounced": "bin32",
         "policy": "Policy",
         "weight_limit": "int",
         "shapes": [["int"]],
@@ -345,6 +349,9 @@ def check_limits(config: dict[str, Any]) -> None:
     require(config["protocol"] == PROTOCOL, "another protocol")
     check_id(config["task"])
     require(config["round"] <= 2**53 and config["attempt"] <= 2**32, "the round or attempt is too large")
+    require(config["epoch"] <= 2**32 and config["generation"] <= 2**32, "the epoch or generation is too large")
+    require(config["draw"] <= (15 if policy["cohort_size"] else 0), "the draw is out of range")
+    require(any(config["renounced"]) == (config["generation"] > 0), "renounced does not go with the generation")
     require(1 <= policy["max_parameters"] <= 2**32, "max_parameters out of range")
     check_order((option["name"] for option in policy["options"]), "options")
     require(all(option["value"] < 2**32 for option in policy["options"]), "an option is out of range")

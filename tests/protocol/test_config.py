@@ -180,6 +180,14 @@ def test_options_have_defaults() -> None:
         ({"base_model": b""}, "base_model"),
         ({"instructions": b""}, "instructions"),
         ({"previous_record": b""}, "previous_record"),
+        ({"epoch": -1}, "epoch"),
+        ({"epoch": 2**32 + 1}, "epoch"),
+        ({"generation": -1}, "generation"),
+        ({"generation": 1}, "renunciation"),
+        ({"renounced": bytes(31)}, "renounced"),
+        ({"renounced": b"\x01" * 32}, "renunciation"),
+        ({"draw": 1}, "draw"),
+        ({"policy": DRAWN, "beacon": b"x", "draw": 16}, "draw"),
         ({"log_key": bytes(31)}, "log_key"),
         ({"beacon": b"x"}, "beacon"),
         ({"policy": DRAWN}, "beacon"),
@@ -328,6 +336,7 @@ CHANGES: dict[str, Any] = {
     "task": "u",
     "round": 1,
     "attempt": 1,
+    "epoch": 1,
     "start_model": b"\x01" * 32,
     "base_model": b"\x01" * 32,
     "instructions": b"\x01" * 32,
@@ -359,7 +368,9 @@ POLICY_CHANGES: dict[str, Any] = {
 
 def test_every_field_is_listed_here() -> None:
     """But for the protocol, which has one value, and what goes with a drawn cohort or a larger weight only."""
-    assert set(CHANGES) | {"protocol", "beacon", "weight_limit"} == set(RoundConfig.__struct_fields__)
+    assert set(CHANGES) | {"protocol", "beacon", "draw", "weight_limit", "generation", "renounced"} == set(
+        RoundConfig.__struct_fields__
+    )
     limits = {"weight_scale", "weight_span", "first_weight"}  # which go together
     assert set(POLICY_CHANGES) | {"cohort_size"} | limits == set(Policy.__struct_fields__)
 
@@ -379,8 +390,14 @@ def test_the_context_changes_with_the_beacon_and_the_drawn_size() -> None:
     drawn = [
         config(policy=altered(cohort_size=5), beacon=b"x"),
         config(policy=altered(cohort_size=5), beacon=b"y"),
+        config(policy=altered(cohort_size=5), beacon=b"y", draw=1),
     ]
-    assert len({item.context for item in (config(), *drawn)}) == 3
+    assert len({item.context for item in (config(), *drawn)}) == 4
+
+
+def test_the_context_changes_with_the_generation_and_what_ended_the_one_before() -> None:
+    made = [config(), *(config(generation=n, renounced=bytes([n + m]) * 32) for n in (1, 2) for m in (1, 2))]
+    assert len({item.context for item in made}) == len(made)
 
 
 def test_the_context_changes_with_the_weight_limit_and_what_it_follows_from() -> None:

@@ -20,8 +20,11 @@ from zk.transcript import DIGEST_BYTES, digest
 
 PROTOCOL_VERSION: Final = "secure-agg/2"
 _DIGESTS: Final = (
-    "start_model", "base_model", "instructions", "previous_record", "cohort_root", "operators", "witnesses",
+    "start_model", "base_model", "instructions", "previous_record", "renounced",
+    "cohort_root", "operators", "witnesses",
 )  # fmt: skip
+MAX_DRAWS: Final = 16
+"""Of cohorts for one round: the public beacon has so many pulses set aside for it."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,16 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         task: id of the training task.
         round: from 0.
         attempt: from 0; a retry is a new attempt with everything fresh.
+        epoch: number of the task's roster, policy and operators in force, from 0: each epoch's begin with a record.
+        generation: from 0; how often the right to open a sum over updates of this start and base model was renounced.
+        draw: 0 to 15, which of a round's draws of a cohort this is; 0 where the cohort is the whole roster.
         start_model: digest of the previous result, the task's link to its history; 32 zero bytes for none.
         base_model: digest of the very arrays that clients train from, and that their updates are differences from;
             32 zero bytes where updates are no differences from a model.
         instructions: digest of whatever else clients are given to train by: settings, layers that are not averaged,
             what kind of work it is. What it covers is the application's to say; 32 zero bytes where it says nothing.
         previous_record: digest of the task's previous record; 32 zero bytes for none.
+        renounced: digest of the certificate that ended the generation before; 32 zero bytes in generation 0.
         policy: pinned by every party.
         weight_limit: M, the largest weight in this round. Where the policy keeps weights, whoever has more does not
             join; see ``Policy.weight_scale``.
@@ -94,10 +101,14 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
     task: str
     round: int
     attempt: int
+    epoch: int
+    generation: int
+    draw: int
     start_model: bytes
     base_model: bytes
     instructions: bytes
     previous_record: bytes
+    renounced: bytes
     policy: Policy
     weight_limit: int
     shapes: tuple[tuple[int, ...], ...]
@@ -116,9 +127,14 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         check_id(self.task)
         within("round", self.round, 0, 2**53)
         within("attempt", self.attempt, 0, 2**32)
+        within("epoch", self.epoch, 0, 2**32)
+        within("generation", self.generation, 0, 2**32)
+        within("draw", self.draw, 0, MAX_DRAWS - 1 if self.policy.cohort_size else 0)
         for name in _DIGESTS:
             if len(getattr(self, name)) != DIGEST_BYTES:
                 raise ConfigError(f"{name} has {len(getattr(self, name))} bytes, not {DIGEST_BYTES}")
+        if bool(self.generation) != (self.renounced != NO_DIGEST):
+            raise ConfigError("a certificate of renunciation is named exactly if the generation is not 0")
         if len(self.log_key) not in (0, 32) or len(self.setup) not in (0, 32) or len(self.beacon) > 64:
             raise ConfigError("log_key and setup have 0 or 32 bytes, a beacon at most 64")
         if bool(self.beacon) != bool(self.policy.cohort_size):
@@ -198,10 +214,14 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         shapes: tuple[tuple[int, ...], ...],
         weight_limit: int | None = None,
         attempt: int = 0,
+        epoch: int = 0,
+        generation: int = 0,
+        draw: int = 0,
         start_model: bytes = NO_DIGEST,
         base_model: bytes = NO_DIGEST,
         instructions: bytes = NO_DIGEST,
         previous_record: bytes = NO_DIGEST,
+        renounced: bytes = NO_DIGEST,
         beacon: bytes = b"",
         operators: Roster | None = None,
         log_key: bytes = b"",
@@ -224,10 +244,14 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
             task=task,
             round=whole("round", round, 0, 2**53),
             attempt=whole("attempt", attempt, 0, 2**32),
+            epoch=whole("epoch", epoch, 0, 2**32),
+            generation=whole("generation", generation, 0, 2**32),
+            draw=whole("draw", draw, 0, MAX_DRAWS - 1),
             start_model=start_model,
             base_model=base_model,
             instructions=instructions,
             previous_record=previous_record,
+            renounced=renounced,
             policy=policy,
             weight_limit=whole("weight_limit", limit, 1, policy.max_weight),
             shapes=shapes,
