@@ -150,20 +150,21 @@ def sketch(key: bytes, values: Vector, centre: int) -> Sketch:
     def work(start: int, stop: int) -> Sketch:
         stream, words = KeyStream(key), np.empty(_ENTRIES, dtype=np.uint32)
         of_blocks = words[: _SIGNS + _TURNS]
-        copies = np.zeros((stop - start, _EACH, BLOCK), dtype=kind)
+        copies[start:stop] = 0
         blocks = np.empty((min(_SPAN, -(-count // _FOLDED) * _FOLDED), BLOCK + _WORDS), dtype=kind)
         for first in range(0, count, _SPAN):
             _load(values, centre, first, blocks)
             for group in range(start, stop):
                 for at in range(0, min(_SPAN, count - first), _FOLDED):
                     stream.words(_GROUPS * ((first + at) // _FOLDED + 1) + group, of_blocks)
-                    _fold(blocks[at : at + _FOLDED], of_blocks, copies[group - start])
+                    _fold(blocks[at : at + _FOLDED], of_blocks, copies[group])
         rows = np.empty((stop - start, _EACH, ROWS_EACH), dtype=np.int64)
         for group in range(start, stop):
             stream.words(group, words)
-            _project(copies[group - start], words, rows[group - start])
+            _project(copies[group], words, rows[group - start])
         return rows.reshape(-1)
 
+    copies = np.empty((_GROUPS, _EACH, BLOCK), dtype=kind)  # in one piece: 4 MB have large pages
     return np.concatenate(parallel.map_ranges(work, _GROUPS))
 
 
