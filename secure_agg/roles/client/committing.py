@@ -112,11 +112,11 @@ def _plain_part_of_norm(values: Vector, half: int) -> int:
 
 @compiled(or_else=_plain_part_of_norm)
 def _part_of_norm(values: Vector, half: int) -> int:
-    total = 0
+    total = np.int64(0)
     for i in range(values.size):
         e = np.int64(values[i]) - half
         total += e * e
-    return total
+    return int(total)
 
 
 def _squared_norm(values: Vector, half: int) -> int:
