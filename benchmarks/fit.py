@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks.files import FOLDER, read
 from benchmarks.measure.cells import COMMIT, ENCODE, RESULT, VERIFY, Cell
 from benchmarks.results import Report, short_stamp
-from benchmarks.rounds.cell_rounds import options
+from benchmarks.rounds.cell_rounds import norm_bound, options
 from benchmarks.suite import UsageError
 from secure_agg import planning
 from secure_agg.planning.coefficients import MEMORY, RECEIVED, SECONDS, SENT, Coefficients, Fitted, Term
@@ -82,7 +82,15 @@ class Observation:
             if (held := cell.memory(role)) is not None:
                 found[role, "", MEMORY] = held
         chosen = tuple(Option(name, value) for name, value in sorted(options(at).items()))
-        setting = Setting(at.backend, at.params, at.clients, at.bits, at.silent / at.clients, options=chosen)
+        setting = Setting(
+            at.backend,
+            at.params,
+            at.clients,
+            at.bits,
+            at.silent / at.clients,
+            options=chosen,
+            norm_bound=norm_bound(at),
+        )
         return Observation(setting, {key: value for key, value in found.items() if value > 0})
 
 

@@ -21,6 +21,10 @@ RESULT: Final = "result"
 """The aggregator hands the result out."""
 VERIFICATION: Final = (COMMIT, VERIFY)
 """Phases that a round without verification would not have."""
+PROVED: Final = "proved"
+SCREENED: Final = "screened"
+NORMS: Final = ("", PROVED, SCREENED)
+"""What clients show of their norms: nothing, a proof, or a proof whose input is screened as well."""
 
 
 @dataclass(frozen=True, order=True)
@@ -33,6 +37,7 @@ class Setting:
         clients: in the cohort.
         bits: per value.
         lost: percent of the clients that fall silent, rounded down to whole clients.
+        norms: one of ``NORMS``.
     """
 
     backend: str
@@ -40,11 +45,13 @@ class Setting:
     clients: int
     bits: int
     lost: int
+    norms: str = ""
 
     @property
     def key(self) -> str:
         """Its name in files."""
-        return f"{self.backend}.d{self.params}.n{self.clients}.q{self.bits}.l{self.lost}"
+        shown = f".{self.norms}" if self.norms else ""
+        return f"{self.backend}.d{self.params}.n{self.clients}.q{self.bits}.l{self.lost}{shown}"
 
     @property
     def silent(self) -> int:
@@ -60,7 +67,8 @@ class Setting:
     def point(self) -> str:
         """All but the backend, for people."""
         gone = f", {self.silent} lost" if self.silent else ""
-        return f"{self.params:,} parameters, {self.clients} clients, {self.bits} bits{gone}"
+        shown = f", norms {self.norms}" if self.norms else ""
+        return f"{self.params:,} parameters, {self.clients} clients, {self.bits} bits{gone}{shown}"
 
     def __str__(self) -> str:
         return f"{self.backend}: {self.point}"

@@ -51,7 +51,12 @@ def _at(cell: Cell, axis: str) -> int:
 def _along(cells: Sequence[Cell], axis: str) -> list[Cell]:
     """The cells that differ from the base along one axis only."""
     others = [field for field in _FIELDS if field != axis]
-    return [cell for cell in cells if all(_at(cell, field) == _at(cells[0], field) for field in others)]
+    return [
+        cell
+        for cell in cells
+        if cell.setting.norms == cells[0].setting.norms
+        and all(_at(cell, field) == _at(cells[0], field) for field in others)
+    ]
 
 
 def _caption(title: str, cells: Sequence[Cell], stamp: str, *, of: str = "", how: str = "") -> Caption:

@@ -66,7 +66,9 @@ def sections(reports: Sequence[Report], comparison: Comparison | None) -> list[S
     rounds = by_name.get(ROUNDS)
     if rounds and rounds.cells:
         drawn = tuple(pictures(rounds.cells, short_stamp(rounds.machine)))
-        shown = (tables.costs(rounds.cells), tables.phases(rounds.cells), tables.matrix(rounds.cells))
+        norms = tables.bounded(rounds.cells)
+        shown = (tables.costs(rounds.cells), tables.phases(rounds.cells), *((norms,) if norms.rows else ()))
+        shown = (*shown, tables.matrix(rounds.cells))
         found.append(Section("rounds", "What a round costs", (), _HOW, drawn, shown))
     compared = [tables.beside(report) for report in reports if report.suite != ROUNDS]
     known = tuple(table for table in compared if table.rows)

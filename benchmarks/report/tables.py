@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from benchmarks.measure.cells import AGGREGATOR, CLIENT, Cell, Setting
@@ -36,8 +36,8 @@ def at_base(cells: Iterable[Cell]) -> list[Cell]:
     return [cell for cell in found if _point(cell.setting) == _point(found[0].setting)]
 
 
-def _point(setting: Setting) -> tuple[int, int, int, int]:
-    return setting.params, setting.clients, setting.bits, setting.lost
+def _point(setting: Setting) -> tuple[object, ...]:
+    return setting.params, setting.clients, setting.bits, setting.lost, setting.norms
 
 
 def milliseconds(seconds: float) -> str:
@@ -124,7 +124,7 @@ def phases(cells: Sequence[Cell]) -> Table:
 
 def matrix(cells: Sequence[Cell]) -> Table:
     """All cells."""
-    columns = ("backend", "parameters", "clients", "bits", "lost")
+    columns = ("backend", "parameters", "clients", "bits", "lost", "norms")
     measured = ("one client", "aggregator", "client sends", "error, of its bound", "× FedAvg", "× local training")
     return Table(
         "Every cell of the matrix; ! where the load was above 1 for each core",
@@ -136,6 +136,7 @@ def matrix(cells: Sequence[Cell]) -> Table:
                 str(cell.setting.clients),
                 str(cell.setting.bits),
                 str(cell.setting.silent),
+                cell.setting.norms or "–",
                 milliseconds(cell.seconds(CLIENT)),
                 milliseconds(cell.seconds(AGGREGATOR)),
                 f"{cell.sent / cell.setting.params:.3g} B/param",
@@ -147,6 +148,29 @@ def matrix(cells: Sequence[Cell]) -> Table:
             for cell in cells
         ),
     )
+
+
+def bounded(cells: Sequence[Cell]) -> Table:
+    """Rounds with a norm bound, beside the same without one."""
+    known = {cell.setting: cell for cell in cells}
+    rows = []
+    for cell in cells:
+        without = known.get(replace(cell.setting, norms=""))
+        if cell.setting.norms and without:
+            beside = ((cell.seconds(role), without.seconds(role)) for role in (CLIENT, AGGREGATOR))
+            rows.append(
+                (
+                    cell.setting.backend,
+                    cell.setting.norms,
+                    f"{cell.setting.params:,}",
+                    str(cell.setting.clients),
+                    *(text for own, other in beside for text in (milliseconds(own), f"{own / other:.2f}")),
+                    quantity(round(cell.sent - without.sent), "bytes"),
+                    quantity(round(cell.received - without.received), "bytes"),
+                )
+            )
+    columns = ("backend", "norms", "parameters", "clients", "one client", "× without", "aggregator", "× without")
+    return Table("Rounds with a norm bound", (*columns, "client sends more", "receives more"), tuple(rows), words=2)
 
 
 def beside(report: Report) -> Table:

@@ -9,9 +9,22 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.federation import Federation
-from benchmarks.measure.cells import AGGREGATOR, CLIENT, COMMIT, ENCODE, RESULT, VERIFY, Cell, Cost, Setting
+from benchmarks.measure.cells import (
+    AGGREGATOR,
+    CLIENT,
+    COMMIT,
+    ENCODE,
+    NORMS,
+    RESULT,
+    SCREENED,
+    VERIFY,
+    Cell,
+    Cost,
+    Setting,
+)
 from benchmarks.measure.memory import MEASURABLE
 from benchmarks.measure.round import Measured, drawn, measure
 from benchmarks.rounds.fedavg import FedAvg
@@ -19,13 +32,16 @@ from benchmarks.rounds.training import Training
 from benchmarks.timing import timed
 from secure_agg import backends
 from secure_agg.backends.crypten import rules as crypten
-from secure_agg.backends.masking.rules import MASKED_INPUT
+from secure_agg.backends.masking.rules import MASKED_INPUT, SCREENING
 from secure_agg.protocol.codec import FixedPoint
 from secure_agg.protocol.messages import ADVERTISE, SHARE
 
 _WARM_PARAMS: Final = 1_000
 _ROOM: Final = 2.0
-"""The norm bound of backend ``crypten``, in norms of the updates: all are judged, nobody is refused."""
+"""Norm bounds, in norms of the updates: all are judged, nobody is refused or scaled."""
+_CLIP: Final = 8.0
+_LONGEST: Final = float(1 << 26)
+"""Steps that all clients' norm bounds together have at most: sums of sketches have room for so many."""
 _WITHIN: Final = {(CLIENT, ADVERTISE): (ENCODE, COMMIT)}
 """Steps that the roles time within a call, and that are shown apart from the rest of it."""
 
@@ -37,13 +53,43 @@ def options(setting: Setting) -> dict[str, int]:
     """The backend's."""
     if setting.backend == "crypten":
         return {crypten.NORM_BOUND: round(1000 * _ROOM * math.sqrt(setting.params))}
+    if setting.norms and setting.backend == "masking":
+        return {SCREENING.name: int(setting.norms == SCREENED)}
     return {}
 
 
+def norm_bound(setting: Setting) -> float | None:
+    """Of every update, where one is proved: that of standard normal values, or as much as so many can have."""
+    if not setting.norms:
+        return None
+    steps = ((1 << setting.bits - 1) - 1) / _CLIP
+    return min(_ROOM * math.sqrt(setting.params), _LONGEST / steps / setting.clients)
+
+
+def updates(setting: Setting) -> npt.NDArray[np.float32]:
+    """One a row; as long as can be proved, where that is."""
+    found, bound = drawn(setting.clients, setting.params), norm_bound(setting)
+    if bound is not None:
+        found *= np.float32(bound / _ROOM / math.sqrt(setting.params))
+    return found
+
+
 def federation(setting: Setting) -> Federation:
-    """Who takes part, with fresh keys."""
-    chosen = options(setting)
-    return Federation.of(setting.clients, setting.params, setting.bits, backend=setting.backend, options=chosen)
+    """Who takes part, with fresh keys.
+
+    Raises:
+        ValueError: no norms are bounded in such rounds.
+    """
+    if setting.norms not in NORMS or (setting.norms == SCREENED and setting.backend != "masking"):
+        raise ValueError(f"{setting}: there are no such rounds")
+    return Federation.of(
+        setting.clients,
+        setting.params,
+        setting.bits,
+        backend=setting.backend,
+        options=options(setting),
+        norm_bound=norm_bound(setting),
+    )
 
 
 def lost_at(setting: Setting) -> str:
@@ -57,7 +103,7 @@ class Rounds:
     def __init__(self, setting: Setting) -> None:
         """Runs a short round, which compiles everything."""
         self.setting = setting
-        self._updates = drawn(setting.clients, setting.params)
+        self._updates = updates(setting)
         self._spent: dict[Step, list[tuple[float, float]]] = defaultdict(list)
         self._last: Measured | None = None
         self._error = self._bound = 0.0
@@ -70,7 +116,7 @@ class Rounds:
         self._trained.clear()
         short = replace(setting, params=min(_WARM_PARAMS, setting.params))
         members = federation(short)
-        measure(members, drawn(short.clients, short.params), silent=self._silent(members))
+        measure(members, updates(short), silent=self._silent(members))
 
     def _silent(self, members: Federation) -> Mapping[str, str]:
         return dict.fromkeys(members.names[: self.setting.silent], lost_at(self.setting))

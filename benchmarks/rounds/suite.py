@@ -1,9 +1,10 @@
 """Suite ``rounds``: whole verified rounds of every backend, beside plain FedAvg and the machine's limits in one run.
 
 Five axes: backends, parameters, clients, bits, clients that are lost. The first value of each axis is the base; by
-default one axis leaves it at a time, with ``--full`` all combinations are run, with ``--spread`` a stated list of cells
-from which costs can be fitted. Every cell runs in processes of its
-own. With ``--json`` each goes into the file when it is done, and a later run goes on from there.
+default one axis leaves it at a time, and rounds with a norm bound are run beside those of the base and of each size;
+with ``--full`` all combinations are run, with ``--spread`` a stated list of cells from which costs can be fitted. Every
+cell runs in processes of its own. With ``--json`` each goes into the file when it is done, and a later run goes on from
+there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks.files import read, write
-from benchmarks.measure.cells import AGGREGATOR, CLIENT, Cell, Setting
+from benchmarks.measure.cells import AGGREGATOR, CLIENT, PROVED, SCREENED, Cell, Setting
 from benchmarks.mpc.suite import CRYPTEN
 from benchmarks.results import FORMAT, FormatError, Report, Row, Target, is_current, machine
 from benchmarks.rounds import cell_process, limits_pinned
@@ -46,6 +47,14 @@ _SPREAD: Final = (
 """Parameters, clients, bits and percent lost of the cells that tell apart what a round grows with: for ``fit``."""
 _MANY: Final = ((10_000, 150, 16, 0), (10_000, 200, 16, 10), (40_000, 150, 16, 0))
 """The same for backends that do otherwise where there are many clients."""
+_BOUNDED: Final = (
+    *((10_000, clients, 16, 0) for clients in (3, 10, 30)),
+    *((params, 3, 16, 0) for params in (100_000, 1_000_000)),
+    (100_000, 10, 16, 0),
+)
+"""The same for rounds with a norm bound."""
+_BOUNDING: Final = {"masking": (PROVED, SCREENED)} | dict.fromkeys(("bfv", "ckks", "paillier", "plain"), (PROVED,))
+"""What is run of rounds with a norm bound, by backend."""
 _FEW: Final = 30
 """Clients above which slow backends take too long for ``--spread``."""
 _MB: Final = 1e6
@@ -58,9 +67,10 @@ class Matrix:
     Attributes:
         backends, params, clients, bits, lost: see ``Setting``.
         full: all combinations.
-        spread: the cells of ``_SPREAD``, and none of the axes but the backends.
+        spread: the cells of ``_SPREAD`` and ``_BOUNDED``, and none of the axes but the backends.
         most: parameters × clients of a round of ``SLOW`` backends.
         repeat: rounds of a cell that count.
+        bounded: rounds with a norm bound as well.
 
     Raises:
         UsageError: an axis is empty, or a value is out of range.
@@ -75,6 +85,7 @@ class Matrix:
     most: int
     repeat: int
     spread: bool = False
+    bounded: bool = False
 
     def __post_init__(self) -> None:
         known = backends.names()
@@ -91,14 +102,21 @@ class Matrix:
         """All cells, those of the base first; none twice."""
         if self.spread:
             chosen = {name: (*_SPREAD, *(_MANY if _changes(name) else ())) for name in self.backends}
-            return tuple(Setting(name, *point) for name, own in chosen.items() for point in own)
+            usual = [Setting(name, *point) for name, own in chosen.items() for point in own]
+            return (*usual, *(_bounded(self.backends, _BOUNDED) if self.bounded else ()))
         axes = {"params": self.params, "clients": self.clients, "bits": self.bits, "lost": self.lost}
         base = {name: axis[0] for name, axis in axes.items()}
         if self.full:
             points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
         else:
             points = [base, *(base | {name: value} for name, axis in axes.items() for value in axis[1:])]
-        return tuple(dict.fromkeys(Setting(backend, **point) for point in points for backend in self.backends))
+        sizes = [(params, self.clients[0], self.bits[0], self.lost[0]) for params in self.params]
+        usual = [
+            Setting(backend, point["params"], point["clients"], point["bits"], point["lost"])
+            for point in points
+            for backend in self.backends
+        ]
+        return tuple(dict.fromkeys((*usual, *(_bounded(self.backends, sizes) if self.bounded else ()))))
 
     def left_out(self, setting: Setting) -> str:
         """Why a cell is not run; empty if it is."""
@@ -109,6 +127,11 @@ class Matrix:
         if self.spread and setting.backend in SLOW and setting.clients > _FEW:
             return f"{setting.clients} clients of a slow backend"
         return ""
+
+
+def _bounded(backends: Sequence[str], points: Sequence[tuple[int, int, int, int]]) -> list[Setting]:
+    """Rounds with a norm bound, of the backends that have one."""
+    return [Setting(name, *point, norms) for point in points for name in backends for norms in _BOUNDING.get(name, ())]
 
 
 def _changes(backend: str) -> bool:
@@ -133,6 +156,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     axis("bits", [16, 8, 20], "per value")
     axis("lost", [0, 10], "percent of the clients that fall silent before their input")
     parser.add_argument("--full", action="store_true", help="all combinations, and not one axis at a time")
+    parser.add_argument("--no-norms", dest="bounded", action="store_false", help="no rounds with a norm bound")
     parser.add_argument("--spread", action="store_true", help="the cells that ``fit`` wants, and not the axes")
     parser.add_argument(
         "--most", type=int, default=1_000_000, metavar="N", help="parameters × clients of slow backends (%(default)s)"
@@ -143,8 +167,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _matrix(arguments: argparse.Namespace) -> Matrix:
-    axes = {name: tuple(getattr(arguments, name)) for name in ("backends", "params", "clients", "bits", "lost")}
-    return Matrix(**axes, full=arguments.full, most=arguments.most, repeat=arguments.repeat, spread=arguments.spread)
+    axes: dict[str, Any] = {
+        name: tuple(getattr(arguments, name)) for name in ("backends", "params", "clients", "bits", "lost")
+    }
+    chosen = {name: getattr(arguments, name) for name in ("full", "most", "repeat", "spread", "bounded")}
+    return Matrix(**axes, **chosen)
 
 
 def _kept(file: Path | None, matrix: Matrix, console: Console) -> dict[Setting, Cell]:
@@ -265,6 +292,6 @@ SUITE: Final = Suite(
     _run,
     quick=(
         *("--backends", "masking", "plain", "--params", "1000", "2000", "--clients", "3", "4"),
-        *("--bits", "16", "--lost", "0", "--repeat", "2", "--rough"),
+        *("--bits", "16", "--lost", "0", "--repeat", "2", "--rough", "--no-norms"),
     ),
 )

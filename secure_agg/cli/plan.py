@@ -34,7 +34,12 @@ def plan(
     post_quantum: Annotated[
         bool, typer.Option("--post-quantum", help="Secrets must outlast quantum computers.")
     ] = False,
-    robust: Annotated[bool, typer.Option("--robust", help="A norm bound, trimmed mean or median is needed.")] = False,
+    robust: Annotated[
+        bool, typer.Option("--robust", help="A trimmed mean, median or norm that operators check is needed.")
+    ] = False,
+    norm_bound: Annotated[
+        float | None, typer.Option(metavar="B", help="Norm bound of every update, which clients prove.")
+    ] = None,
     up_mbit: Annotated[float, typer.Option(metavar="MBIT", help="Upload of a client, Mbit/s.")] = 20.0,
     down_mbit: Annotated[float, typer.Option(metavar="MBIT", help="Download of a client, Mbit/s.")] = 100.0,
     server_gbit: Annotated[float, typer.Option(metavar="GBIT", help="A server's link, Gbit/s.")] = 1.0,
@@ -71,7 +76,7 @@ def plan(
         raise ConfigError("--previous-bound goes with --squared-norm: what is proposed follows from earlier rounds")
     machine = _coefficients(calibrate, coefficients)
     network = Network(up_mbit, down_mbit, server_gbit, rtt_ms)
-    needs = Needs(parameters, clients, bits, dropout, servers, key_holder, post_quantum, robust)
+    needs = Needs(parameters, clients, bits, dropout, servers, key_holder, post_quantum, robust, norm_bound)
     advice = advise(needs, machine, network)
     chosen = backend or advice.backend
     candidate = next((one for one in advice.candidates if one.backend == chosen), None)

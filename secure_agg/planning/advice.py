@@ -14,8 +14,11 @@ from secure_agg.planning.limits import USUAL_COHORT, corruption_borne, most_bits
 from secure_agg.planning.prediction import Network, Prediction, predict
 from secure_agg.planning.setting import Setting
 from secure_agg.protocol.config import MAX_BITS, Option, Policy
+from secure_agg.protocol.config.norm import bits_for
 
 _USUAL_BITS: Final = 16
+_SCREENING: Final = "screening"
+"""The option of backends that test inputs: on where a norm is bounded, as in a round."""
 _MOST_SERVERS: Final = 16
 """That are asked for."""
 
@@ -32,7 +35,8 @@ class Needs:
         servers: independent operators, of whom one is honest.
         key_holder: somebody apart from the servers may hold a decryption key.
         post_quantum: updates have to stay secret from a quantum computer that reads today's traffic later.
-        robust: a sum is not enough: a norm bound per client, a trimmed mean or a median is needed.
+        robust: a sum is not enough: a norm that operators check, a trimmed mean or a median is needed.
+        norm_bound: of every update, which every client proves; None where none is bounded.
     """
 
     parameters: int
@@ -43,6 +47,7 @@ class Needs:
     key_holder: bool = False
     post_quantum: bool = False
     robust: bool = False
+    norm_bound: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,8 @@ def advise(needs: Needs, coefficients: Coefficients, network: Network) -> Advice
     if needs.robust:
         judges = [kind for kind in hiding if kind.trust.judges]
         reasons.append(
-            f"Norm bounds, trimmed means and medians are computed by {_quoted(judges)} alone, among 2 or more servers "
-            "that have to stay; what it costs depends on the function: see `secure-agg bench mpc`."
+            f"Norms that operators check, trimmed means and medians are computed by {_quoted(judges)} alone, among 2 "
+            "or more servers that have to stay; what it costs depends on the function: see `secure-agg bench mpc`."
         )
         fit = [kind.name for kind in judges if needs.servers > 1 and (kind.trust.lasting or not needs.post_quantum)]
         return Advice(fit[0] if fit else None, cohort, bits, (*reasons,), (*looked,))
@@ -145,7 +150,19 @@ def _candidate(
             options = (Option("aggregators", min(needs.servers, _MOST_SERVERS)),)
         if needs.bits is None:
             bits = min(bits, kind.usual_bits(cohort))
-        setting = Setting(kind.name, needs.parameters, cohort, bits, needs.dropout, options=options)
+            if needs.norm_bound is not None:
+                bits = bits_for(cohort, needs.norm_bound, policy.clip, bits)
+        if needs.norm_bound is not None and any(rule.name == _SCREENING for rule in kind.options):
+            options = (*options, Option(_SCREENING, 1))
+        setting = Setting(
+            kind.name,
+            needs.parameters,
+            cohort,
+            bits,
+            needs.dropout,
+            options=options,
+            norm_bound=needs.norm_bound,
+        )
         return Candidate(kind.name, predict(setting, coefficients, network), refused)
     except ConfigError as error:
         return Candidate(kind.name, None, refused or str(error.args[0]))

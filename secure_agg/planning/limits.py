@@ -65,6 +65,8 @@ def remarks(found: Prediction) -> list[str]:
     if setting.options:
         chosen = ", ".join(f"{option.name} {option.value}" for option in setting.options)
         said.append(f"Extrapolated: rounds with {chosen} may not have been measured.")
+    if setting.norm_bound is not None and not any("sketches" in term.per for term in fitted.terms):
+        said.append("Not counted: sketches and norm proofs, which no measured round had.")
     if found.unknown:
         said.append(f"Not counted: no measured round had {', '.join(found.unknown)}.")
     header = found.received(CLIENT) - setting.sum_bytes

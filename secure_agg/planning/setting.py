@@ -30,6 +30,7 @@ class Setting:
         dropout: share of the cohort that falls silent after it has advertised, and before it sends its input.
         max_weight: largest weight.
         options: of the backend.
+        norm_bound: of every update; None where none is bounded.
 
     Raises:
         ConfigError: out of range, insecure, or nobody would be left.
@@ -42,6 +43,7 @@ class Setting:
     dropout: float = 0.0
     max_weight: int = 1
     options: tuple[Option, ...] = ()
+    norm_bound: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.parameters <= MAX_PARAMETERS:
@@ -70,6 +72,7 @@ class Setting:
             bits=self.bits,
             max_weight=self.max_weight,
             max_parameters=max(_USUAL_LIMIT, self.parameters),
+            norm_bound=self.norm_bound,
         )
 
     @functools.cached_property
@@ -136,14 +139,19 @@ class Setting:
 
         Everybody hears of everybody: ``openings`` are bytes of all survivors' commitments. Whoever serves all clients
         handles all ``inputs`` and ``models`` in bytes and values, and lists of so many entries to as many parties: all
-        clients to all (``pairs``), survivors to all (``results``), survivors to survivors (``votes``). A backend that
-        says one of these by the same name knows better.
+        clients to all (``pairs``), survivors to all (``results``), survivors to survivors (``votes``). Where a norm is
+        bounded a client makes one proof (``bounded``), whoever sketches has so many values (``sketched``), and the
+        survivors' sketches are heard of (``sketches``), by all (``all sketches``). A backend that says one of these by
+        the same name knows better.
         """
         n, s, d = float(self.clients), float(self.survivors), float(self.parameters)
         hidden = self.kind.usual_size(self.config)
         found = {"one": 1.0, "clients": n, "openings": s * self.commitment_bytes, "values": d, "hidden": hidden}
+        proved = float(self.norm_bound is not None)
+        found |= {"bounded": proved, "sketched": proved * d, "sketches": proved * s}
         side = role if role in ("client", "aggregator") else "operator"
         if side != "client":
             found |= {"inputs": s * hidden, "models": n * d, "pairs": n * n, "results": n * s, "votes": s * s}
+            found |= {"all sketches": proved * n * s}
         own = self.kind.amounts(self.config, self.survivors).get(side, {})
         return found | {name if name in found else f"its {name}": amount for name, amount in own.items()}

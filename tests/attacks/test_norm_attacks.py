@@ -315,6 +315,23 @@ def test_a_proof_that_an_aggregator_let_pass_is_found_by_whoever_sees_it(monkeyp
     assert verify(Evidence.from_bytes(evidence.to_bytes())).proofs == 0
 
 
+def test_an_aggregator_checks_each_proof_once_and_nobody_else_takes_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    real = checks.verify
+    monkeypatch.setattr(checks, "verify", lambda said, data: (seen.append(said.name), real(said, data))[1])
+    tape = start(federation())
+    tape.until("masked-input")
+    tape.answer_all()
+    tape.advance()
+    evidence = tape.finish()
+    members = sorted(evidence.participants)
+    assert sorted(seen) == members
+    assert tape.aggregator.verified is not None
+    assert tape.aggregator.verified.proofs == len(members)
+    assert verify(evidence).proofs == len(members)
+    assert sorted(seen) == sorted([*members, *members])
+
+
 def test_sketches_and_hashes_in_evidence_are_those_that_clients_have_signed(played: Evidence) -> None:
     first, second, *rest = played.openings
     assert isinstance(first, SketchedOpening)

@@ -656,7 +656,8 @@ def squares(e: Sequence[int], most: int | None) -> npt.NDArray[np.float64]:
 @pytest.mark.parametrize("bits", [40, 64, 128, 161, 200, 300, 400])
 def test_no_vector_is_shortened_beyond_the_slack_as_often_as_it_is_quoted(bits: int) -> None:
     """Sparse, one-hot, constant and mixed vectors by their exact distribution; very long ones by the χ² that they come
-    to, whose lower tail is at most exp(−256 (x − 1 − ln x)) and hardly less: so the slack is not far from the best.
+    to, whose lower tail is at most exp(−256 (x − 1 − ln x)) and hardly less: so the slack is not far from the best,
+    but for the nine bits that are there for values that meet where a vector is folded.
     """
     limit = slack(bits)
     for e in SHAPES:
@@ -665,7 +666,7 @@ def test_no_vector_is_shortened_beyond_the_slack_as_often_as_it_is_quoted(bits: 
     x = limit**-2
     assert bits <= 256 * (x - 1 - math.log(x)) / math.log(2)
     if bits <= 161:
-        assert 256 * (x - 1 - math.log(x)) / math.log(2) < bits + 1
+        assert 256 * (x - 1 - math.log(x)) / math.log(2) < bits + 9
 
 
 def test_nobody_honest_is_lengthened_beyond_the_tail_as_often_as_it_is_quoted() -> None:

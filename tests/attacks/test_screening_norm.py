@@ -26,7 +26,7 @@ from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.screening import input_value
 from secure_agg.backends.masking.wire import ScreenedInput, Screening
 from secure_agg.errors import BadNormProof, PolicyViolation, Unattributed
-from secure_agg.protocol.messages import decode, encode
+from secure_agg.protocol.messages import Header, decode, encode, unpack
 from secure_agg.protocol.norm.wire import SketchedOpening, proof_digest, signed_sketch, sketch_digest
 from secure_agg.protocol.session import Session
 from secure_agg.roles.client import joined
@@ -167,7 +167,8 @@ def test_a_list_with_another_sketch_or_proof_is_not_reported_on() -> None:
     request = encode(tape.aggregator._side._screened.judge.screening)
     items = list(decode(Screening, request, LIMIT).inputs)
     assert isinstance(opening, SketchedOpening)
-    vector = tape.aggregator._side._screened.inputs.items[2].header.bulk_digest
+    message = tape.aggregator._side._screened.inputs.message(2)
+    vector = decode(Header, unpack(message, len(message))[0], len(message)).bulk_digest
     right = input_value(opening.commitment, vector, sketch_digest(opening.sketch, opening.proof))
     assert items[2].value == right
     for sketch, proof in ((opening.sketch, bytes(32)), (bytes(len(opening.sketch)), opening.proof)):

@@ -16,6 +16,7 @@ from benchmarks.__main__ import main
 from benchmarks.measure.cells import AGGREGATOR, CLIENT, Cell, Setting
 from benchmarks.measure.memory import MEASURABLE, give_back
 from benchmarks.measure.meter import Meter
+from benchmarks.report import tables
 from benchmarks.results import Report
 from benchmarks.rounds import cell_process, limits_pinned
 from benchmarks.rounds import suite as rounds
@@ -30,7 +31,7 @@ PARAMS = 3_000
 RANDOMNESS = 5 * 512
 COHORT = 4
 COMMAND = ["rounds", "--backends", "masking", "bfv", "--params", str(PARAMS), "--clients", str(COHORT)]
-COMMAND += ["--bits", "16", "--lost", "0", "25", "--repeat", "2", "--rough"]
+COMMAND += ["--bits", "16", "--lost", "0", "25", "--repeat", "2", "--rough", "--no-norms"]
 BASE = Setting("masking", PARAMS, COHORT, 16, 0)
 MATRIX = Matrix(("masking", "plain"), (10, 20), (3, 5), (16, 8), (0, 10), full=False, most=1_000, repeat=1)
 NEEDS_PROC = pytest.mark.skipif(not MEASURABLE, reason="peak memory is reset through Linux's /proc")
@@ -228,6 +229,35 @@ def test_one_axis_leaves_the_base_at_a_time_or_all_do() -> None:
     every = dataclasses.replace(MATRIX, full=True).settings
     assert len(every) == 2 * 2**4
     assert set(one) < set(every)
+
+
+def test_rounds_with_a_norm_bound_are_run_beside_each_size() -> None:
+    found = [one for one in dataclasses.replace(MATRIX, bounded=True).settings if one.norms]
+    assert found == [
+        Setting(backend, params, 3, 16, 0, norms)
+        for params in (10, 20)
+        for backend, norms in (("masking", "proved"), ("masking", "screened"), ("plain", "proved"))
+    ]
+
+
+@pytest.mark.parametrize("norms", ["proved", "screened"])
+def test_a_round_with_a_norm_bound_is_a_cell_like_others(norms: str) -> None:
+    rounds_of = Rounds(Setting("masking", 500, 3, 16, 0, norms))
+    assert rounds_of.time(1) > 0
+    found = rounds_of.cell([1.0])
+    assert found.error <= found.bound
+    assert ("screen" in {cost.phase for cost in found.costs}) == (norms == "screened")
+    plain = Cell(
+        setting=dataclasses.replace(found.setting, norms=""),
+        parties=found.parties,
+        costs=found.costs,
+        rounds=found.rounds,
+        plain=found.plain,
+        error=found.error,
+        bound=found.bound,
+    )
+    (row,) = tables.bounded([plain, found]).rows
+    assert row[:4] == ("masking", norms, "500", "3")
 
 
 def test_what_is_left_out_is_reported_with_its_reason(

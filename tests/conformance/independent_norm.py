@@ -19,6 +19,7 @@ N = 512
 QUERIES = 127
 PARTS = 4
 COLUMNS = 4096
+BLOCK = 16384
 ROW_DEGREE = N + QUERIES
 SUM_DEGREE = 2 * ROW_DEGREE - 1
 BITS_DEGREE = SUM_DEGREE - N
@@ -245,18 +246,36 @@ def sketch_key(sid: bytes) -> bytes:
 
 
 def sketch(key: bytes, e: Sequence[int]) -> list[int]:
-    v = [0] * N
-    for c in range(0, len(e), 2048):
-        source = stream(key, c // 2048)
-        for w in range(32):
-            column = c + 64 * w
-            if column >= len(e):
-                break
-            both = [[int.from_bytes(next(source) + next(source), "little") for _ in range(N)] for _ in range(2)]
-            for r in range(N):
-                for j, value in enumerate(e[column : column + 64]):
-                    v[r] += ((both[0][r] >> j & 1) - (both[1][r] >> j & 1)) * value
+    v = []
+    blocks = [list(e[first : first + BLOCK]) for first in range(0, len(e), BLOCK)]
+    for block in blocks:
+        block += [0] * (BLOCK - len(block))
+    for g in range(4):
+        random = [read(key, 4 * (m + 1) + g, 32768 + 64) for m in range(-(-len(blocks) // 4))]
+        of_rows = read(key, g, 131072)
+        for c in range(16):
+            y = [0] * BLOCK
+            for b, block in enumerate(blocks):
+                m, q = divmod(b, 4)
+                r = random[m][32768 + 4 * c + q] % BLOCK
+                turned = block[r:] + block[:r]
+                for u in range(4):
+                    signs = random[m][(4 * c + u) * 512 : (4 * c + u + 1) * 512]
+                    for j in range(8):
+                        first = 512 * (8 * u + j)
+                        for k, word in enumerate(signs, first):
+                            if turned[k]:
+                                y[k] += -turned[k] if word >> 4 * j + q & 1 else turned[k]
+            there = [(k // 512, k % 512, value) for k, value in enumerate(y) if value]
+            for i in range(8):
+                plus, minus = (of_rows[((8 * c + i) * 2 + h) * 512 :][:512] for h in range(2))
+                v.append(sum(((plus[at] >> t & 1) - (minus[at] >> t & 1)) * value for t, at, value in there))
     return v
+
+
+def read(key: bytes, number: int, count: int) -> list[int]:
+    source = words(key, number)
+    return [next(source) for _ in range(count)]
 
 
 @cache

@@ -334,7 +334,8 @@ OPTIONS = {
 NORM_OPTIONS = {"norm_excess": (0, 1), "norm_outside": (0, 8), "norm_steps": (1, 2**32 - 1)}
 BOUNDING = ("masking", "plain")
 """Backends that have those, too."""
-SLACKS = {160: 174, 192: 186, 224: 199, 256: 216, 288: 237, 320: 265, 352: 300, 384: 350, 416: 423, 448: 549, 480: 850}
+SLACKS = {160: 177, 192: 190, 224: 203, 256: 220, 288: 242, 320: 271, 352: 308, 384: 360, 416: 437, 448: 577}
+SLACKS |= {480: 927, 496: 1569, 504: 3179}
 """By bits, in hundredths."""
 
 

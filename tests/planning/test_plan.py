@@ -240,3 +240,25 @@ def test_a_file_without_coefficients_is_refused(tmp_path: Path, content: bytes) 
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"machine\.json"):
         Coefficients.load_file(file)
+
+
+def test_a_norm_bound_has_amounts_of_its_own_and_screening_too() -> None:
+    usual = Setting("masking", 10_000, 10)
+    proved = Setting("masking", 10_000, 10, norm_bound=10.0)
+    screened = Setting("masking", 10_000, 10, norm_bound=10.0, options=(Option("screening", 1),))
+    names = ("bounded", "sketched", "sketches")
+    assert [usual.amounts("client")[name] for name in names] == [0, 0, 0]
+    assert [proved.amounts("client")[name] for name in names] == [1, 10_000, 10]
+    assert proved.amounts("aggregator")["all sketches"] == 100
+    assert proved.amounts("client")["its tested"] == 0 < screened.amounts("client")["its tested"]
+    assert {"screen", "confirm-edges"} < set(screened.phases)
+
+
+def test_a_plan_with_a_norm_bound_takes_as_many_bits_as_it_leaves_and_screens() -> None:
+    advice = advise(Needs(1_000_000, 100, norm_bound=1000.0), shipped(), Network())
+    found = next(one.prediction for one in advice.candidates if one.backend == "masking")
+    assert found is not None
+    assert found.setting.bits < advice.bits
+    assert found.setting.options == (Option("screening", 1),)
+    refused = next(one for one in advice.candidates if one.backend == "additive")
+    assert refused.prediction is None

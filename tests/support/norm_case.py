@@ -15,7 +15,7 @@ from zk.commitment import Commitment
 from zk.norm import commitment
 from zk.norm.bound import NormBound
 from zk.norm.layout import Layout, Witness
-from zk.norm.sketch import sketch, sketch_key
+from zk.norm.sketch import BLOCK, sketch, sketch_key
 from zk.norm.statement import NormStatement
 
 BITS: Final = 12
@@ -53,13 +53,28 @@ def vector(seed: int, length: int, norm: float) -> Vector:
 
 def entries(session: bytes, columns: int) -> npt.NDArray[np.int64]:
     """R's first columns, from the description of its key stream."""
-    out = []
-    for stream in range(-(-columns // 2048)):
-        words = np.empty(65536, dtype=np.uint32)
-        KeyStream(sketch_key(session)).words(stream, words)
-        bits = np.unpackbits(words.view(np.uint8), bitorder="little").reshape(32, 2, 512, 64).astype(np.int64)
-        out.append((bits[:, 0] - bits[:, 1]).transpose(1, 0, 2).reshape(512, 2048))
-    return np.concatenate(out, axis=1)[:, :columns]
+    stream = KeyStream(sketch_key(session))
+    out = np.zeros((64, 8, -(-columns // BLOCK), BLOCK), dtype=np.int64)
+    for group in range(4):
+        copies = slice(16 * group, 16 * group + 16)
+        words = np.empty(131072, dtype=np.uint32)
+        stream.words(group, words)
+        bits = _bits(words.reshape(16, 8, 2, 512)).reshape(16, 8, 2, BLOCK)
+        rows = bits[:, :, 0] - bits[:, :, 1]
+        for m in range(-(-out.shape[2] // 4)):
+            words = np.empty(32768 + 64, dtype=np.uint32)
+            stream.words(4 * (m + 1) + group, words)
+            bits = _bits(words[:32768].reshape(16, 4, 512)).reshape(16, 4, 8, 4, 512)
+            for q in range(min(4, out.shape[2] - 4 * m)):
+                signed = rows * (1 - 2 * bits[:, :, :, q].reshape(16, 1, BLOCK))
+                for c, part in enumerate(signed):
+                    out[copies][c, :, 4 * m + q] = np.roll(part, int(words[32768 + 4 * c + q]) % BLOCK, axis=1)
+    return out.reshape(512, -1)[:, :columns]
+
+
+def _bits(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    """Bit t of word l at [..., t, l]."""
+    return (words[..., None, :] >> np.arange(32, dtype=np.uint32)[:, None] & np.uint32(1)).astype(np.int64)
 
 
 def client(

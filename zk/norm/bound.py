@@ -6,23 +6,47 @@ its sketch v = R e, rounded to multiples of 2^κ:
     v = 2^κ · v_h + v_l,   −2^κ/2 ≤ v_l < 2^κ/2 (0 for κ = 0),   −1024 ≤ v_h < 1024,   ‖v_h‖ ≤ r,
     r = 13 + q,   q · M' ≤ α · w',   w' = ⌊w / 2^g⌋,  M' = ⌊M / 2^g⌋,  α = ⌈20 B / 2^κ⌉,
 
-κ the least for which 6 B ≤ 2^(κ + 10), g what leaves M' 16 bits. Nobody honest is kept out but with probability 2^-41:
+κ the least for which 6 B ≤ 2^(κ + 10), g what leaves M' 16 bits.
 
-* each v_i is sub-Gaussian with variance ‖e‖²/2, since E exp(t R_j e_j) = cosh²(t e_j / 2) ≤ exp(t² e_j² / 4): one of
+**Nobody honest is kept out** but with probability 2^-41, where a vector is no longer than a block of the sketch; then
+its copies are the vector itself, with signs, and
+
+* each v_i is sub-Gaussian with variance ‖e‖²/2, since E exp(t P_j e_j) = cosh²(t e_j / 2) ≤ exp(t² e_j² / 4): one of
   512 exceeds 6 ‖e‖ with probability below 2^10 · e^-36 < 2^-41.9;
 * ‖v‖² exceeds 256 · ‖e‖² · x as rarely as a χ² of 512 degrees of freedom exceeds 512 x, at most exp(−256 (x − 1 −
   ln x)): below 2^-42.9 for x = (5/4)², which is what the 20 = 16 · 5/4 allows;
 * rounding moves ‖v_h‖ by at most √512 / 2 < 11.32; whole numbers and w', M' take less than 1.11 more.
 
+A longer vector is folded, and of it the same is shown but with 2^-39, if none of its values is larger than ‖e‖/95. Let
+‖e‖ = 1. At one position of a copy stands one value of each block, in places that are independent: their squares sum to
+more than ω = 1/512 with probability below (e / (ω · 16384))^(95² ω), so anywhere with less than 2^-42. Elsewhere
+
+* v_i = Σ ±|P| e, with variance V at most ½ but for Hoeffding's bound: E exp(t v_i) ≤ exp(t²/4 + t⁴ ω/32), which at t =
+  12 gives 2^10 · exp(−36 + 1.27) < 2^-40.1 for one above 6;
+* a copy's squared norm W has mean 1 and variance at most 2ω, and exceeds 1.65 with probability exp(−(0.65 −
+  ln 1.65)/2ω), as a χ² of 1/ω degrees of freedom does. Up to there exp(0.33 ‖v_c‖²) has a mean below (1 − 0.33 W)^-4,
+  which lies below a parabola that touches it at 1: 64 such means, and Markov, give 2^-40.4 for ‖v‖² above 400.
+
+Of longer vectors with larger single values nothing is shown but that it would take several collisions of them at once.
+
 **How much more a cheat can have.** Of E, the total of the corrupt clients' vectors, that was fixed before R was drawn,
-the sum's check shows R E = Σ v_c. For one row and λ > 0, with a standard Gaussian G,
+the sum's check shows R E = Σ v_c. Let ‖E‖ = 1. For one row of P, λ > 0 and a y of norm 1, with a standard Gaussian G,
 
-    E exp(−λ (R_1 e)²) = E_G Π_j cos²(√(λ/2) · G e_j) ≤ sup over 0 < a ≤ 1 of φ(a),  φ(a) = E |cos(√(λ/2) a G)|^(2/a²)
+    E exp(−λ (P_1 y)²) = E_G Π_j cos²(√(λ/2) · G y_j) ≤ sup over 0 < a ≤ 1 of φ(a),  φ(a) = E |cos(√(λ/2) a G)|^(2/a²)
 
-for every e with ‖e‖ = 1, by Hölder's inequality with the exponents 1/e_j². So ‖R e‖² ≤ 512 τ has probability at most
-(e^(λτ) · sup φ)^512. The supremum is bounded, not searched for: for a ≤ a_0, |cos y| ≤ exp(−(y − kπ)²/2) around each
-multiple of π gives φ(a) ≤ (1 + λ)^(−1/2) · Σ_k exp(−k²π² / (a_0² (1 + λ))); above, φ(a) ≤ (a_2/a_1) · φ(a_2) for a_1
-≤ a ≤ a_2 (an exponent that is smaller, a density that is at most a_2/a_1 times as high), on a grid.
+for every y, by Hölder's inequality with the exponents 1/y_j²; call that sup ψ(λ), which falls. It is bounded, not
+searched for: for a ≤ a_0, |cos x| ≤ exp(−(x − kπ)²/2) around each multiple of π gives φ(a) ≤ (1 + λ)^(−1/2) · Σ_k
+exp(−k²π² / (a_0² (1 + λ))); above, φ(a) ≤ (a_2/a_1) · φ(a_2) for a_1 ≤ a ≤ a_2 (an exponent that is smaller, a density
+that is at most a_2/a_1 times as high), on a grid.
+
+A copy y = S_c E has W = ‖y‖² = 1 + Z, where Z sums ±±E_i E_j over ordered pairs i ≠ j that stand at one position. That
+is never so within a block, and else with probability 1/16384, since rotations are uniform and independent. Signs are
+too: E Z = 0 and E Z² ≤ 2/16384 = v, *whatever E is*. By Cantelli's inequality W < t has probability at most v / (v +
+(1 − t)²), t < 1, and given y the copy's eight rows are independent, so that by steps t_0 = 0 < t_1 < … < 1
+
+    E exp(−λ ‖v_c‖²) ≤ ψ(λ t_m)⁸ + Σ_i (ψ(λ t_i)⁸ − ψ(λ t_(i+1))⁸) · v / (v + (1 − t_(i+1))²) = Ψ(λ).
+
+Copies are independent: ‖R E‖² ≤ 512 τ has probability at most (e^(8λτ) · Ψ(λ))^64. Folding costs 1.6 % of the slack.
 """
 
 from __future__ import annotations
@@ -36,7 +60,7 @@ from typing import Final
 import numpy as np
 
 from mpc.ring import P
-from zk.norm.sketch import ROWS
+from zk.norm.sketch import BLOCK, COPIES, ROWS, ROWS_EACH
 from zk.parameters import SKETCH_CLIENTS
 
 HIGH_BITS: Final = 11
@@ -191,12 +215,17 @@ class NormBound:
 _EDGE: Final = 0.6  # a_0
 _RATIO: Final = 1.002
 _GRID: Final = tuple(_EDGE * _RATIO**i for i in range(1, math.ceil(math.log(1 / _EDGE) / math.log(_RATIO)) + 1))
-_LAMBDAS: Final = (*(0.4 + 0.2 * i for i in range(20)), 5.0, 6.0, 8.0, 11.0, 15.0, 20.0)
+_STEPS: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
+_MOMENTS: Final = (
+    (0.5, -1.5888), (0.7, -2.0808), (1.0, -2.7201), (1.3, -3.2698), (1.6, -3.7514), (2.0, -4.3111), (2.4, -4.7658),
+    (2.8, -4.9950), (3.2, -5.1520), (3.6, -5.2599), (4.0, -5.3338), (4.5, -5.3942), (5.0, -5.4317), (6.0, -5.4695),
+    (8.0, -5.4902), (11.0, -5.4943), (15.0, -5.4950), (20.0, -5.4954),
+)  # fmt: skip
+"""λ and at least ln Ψ(λ), see ``copy_moment``: worked out once, since that takes seconds."""
 
 
-@functools.cache
-def _log_moment(decay: float) -> float:
-    """A bound on ln E exp(−λ (R_1 e)²) for every e of norm 1, λ = ``decay``."""
+def row_moment(decay: float) -> float:
+    """A bound on ln E exp(−λ (P_1 y)²) for every y of norm 1, λ = ``decay``: ln ψ(λ)."""
     g = np.linspace(0.0, 12.0, 1201)  # the density is even; trapezoids are exact far beyond what is needed
     density = np.exp(-g * g / 2) * (2 / math.sqrt(2 * math.pi)) * (g[1] - g[0])
     density[0] /= 2
@@ -209,14 +238,26 @@ def _log_moment(decay: float) -> float:
     return math.log(worst)
 
 
+def copy_moment(decay: float) -> float:
+    """A bound on ln E exp(−λ ‖v_c‖²) for the eight rows of a copy and every e of norm 1, λ = ``decay``: ln Ψ(λ)."""
+    variance = 2 / BLOCK
+    rows = [1.0]
+    for step in _STEPS:
+        rows.append(min(rows[-1], math.exp(ROWS_EACH * row_moment(decay * step))))
+    total = rows[-1]
+    for step, low, high in zip(_STEPS, rows, rows[1:], strict=False):
+        total += (low - high) * variance / (variance + (1 - step) ** 2)
+    return math.log(total)
+
+
 @functools.lru_cache(maxsize=64)
 def slack(bits: float) -> float:
     """By how much ‖R e‖/16 falls short of ‖e‖, but with probability 2^-bits, for every e: a factor ≥ 1; infinite
-    where no such bound is known, as above 500 bits: an e of one coordinate has sketch 0 with probability 2^-512.
+    where no such bound is known, as above 507 bits: an e of one coordinate has sketch 0 with probability 2^-512.
     """
     best = 0.0
-    for decay in _LAMBDAS:
-        best = max(best, (-bits * math.log(2) / ROWS - _log_moment(decay)) / decay)
+    for decay, moment in _MOMENTS:
+        best = max(best, (-bits * math.log(2) / COPIES - moment) / (ROWS_EACH * decay))
     return math.sqrt(0.5 / best) if best > 0 else math.inf
 
 

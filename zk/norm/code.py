@@ -175,6 +175,9 @@ def transpose(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
 
 def product(left: npt.NDArray[np.uint32], right: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     """A matrix product modulo p, of any shapes, by exact products of floats: 16-bit halves times 31-bit elements."""
+    if right.shape[1] == 1:  # calls would take longer than what they do; a sum of 2^32 elements fits
+        sums = (left * right[:, 0].astype(np.uint64) % _P64).sum(axis=1, keepdims=True)
+        return np.asarray(sums % _P64, dtype=np.uint32)
     total = np.zeros((left.shape[0], right.shape[1]), dtype=np.uint64)
     exact = right.astype(np.float64)
     for start in range(0, left.shape[1], _INNER):

@@ -1,13 +1,20 @@
 """The sketch v = R e: 512 numbers that show how long a vector is, whatever its length.
 
-R has 512 rows with independent entries −1, 0, 1 of probabilities ¼, ½, ¼ and comes from a public key, which must be
-fixed after the vector is: ‖R e‖² is then 256 · ‖e‖² on average, and for *every* e so rarely far below it that
-``zk.norm.bound`` can say how rarely. (Achlioptas 2003; the tails here are our own, see there.)
+R = P S comes from a public key, which must be fixed after the vector is. S *folds* the vector 64 times: copy c of it is
+y_c, 16,384 numbers, the sum of all blocks of so many values, each with random signs and rotated at random. P has eight
+rows for each copy, with independent entries −1, 0, 1 of probabilities ¼, ½, ¼. ‖R e‖² is then 256 · ‖e‖² on average,
+and for *every* e so rarely far below it that ``zk.norm.bound`` can say how rarely. (Folding: Charikar, Chen,
+Farach-Colton 2002, with rotations for hashes; P: Achlioptas 2003. The tails are our own, see there.)
 
-An entry is a difference of two random bits. Word (w · 2 + h) · 512 + r, 64 bits, of stream c of the key holds in bit
-j the h-th of the two (h = 0: plus) of row r and coordinate 2048 · c + 64 · w + j. So the product with integers in [0,
-2^b) is b times two counts of bits for 64 coordinates at once (bit planes; on a processor that counts the bits of eight
-words in one instruction, four times as fast as tables of subset sums).
+Random words are 32 bits. The copies are in four groups of sixteen; copy c of group g is y_{16 g + c}.
+
+* Stream g of the key: word ((8 c + i) · 2 + h) · 512 + l holds in bit t the h-th of the two bits (h = 0: plus) whose
+  difference is the entry of row 8 · (16 g + c) + i at position 512 t + l.
+* Stream 4 (m + 1) + g is for blocks 4 m … 4 m + 3. Word (4 c + u) · 512 + l holds in bit 4 j + q whether block 4 m + q
+  is subtracted at position 512 (8 u + j) + l. Word 2^15 + 4 c + q, modulo 16,384, is the rotation r of this block: at
+  position k stands its value k + r, modulo 16,384.
+
+One word of signs serves four blocks, so that each number of a copy is loaded once for four additions.
 """
 
 from __future__ import annotations
@@ -18,27 +25,33 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc import parallel
-from mpc.kernels.compiled import Instruction, compiled
-from mpc.keystream import CHUNK, KeyStream
-from mpc.optional import Optional
+from mpc.kernels.compiled import compiled
+from mpc.keystream import KeyStream
 from mpc.ring import Vector
 from zk.transcript import digest
 
-types: Any = Optional("numba.types")
-
 ROWS: Final = 512
-COORDINATES: Final = 2048
-"""That one stream of the key is for: 256 kB of it."""
 WIDEST: Final = 1 << 27
 """Above every coordinate of a sum that a commitment binds."""
+BLOCK: Final = 1 << 14
+"""Values that are folded onto each other; a vector that is no longer is not folded."""
+COPIES: Final = 64
+ROWS_EACH: Final = ROWS // COPIES
 
-_WORD: Final = 64
-_WORDS: Final = COORDINATES // _WORD
-_PLANES: Final = 4
-"""Bit planes that one pass over R's words takes."""
+_GROUPS: Final = 4
+_EACH: Final = COPIES // _GROUPS
+_WORDS: Final = BLOCK // 32
+_FOLDED: Final = 4
+"""Blocks that one stream, and one pass over a group's copies, are for."""
+_SIGNS: Final = _EACH * _FOLDED * _WORDS  # words of signs, before those of rotations
+_TURNS: Final = _EACH * _FOLDED
+_ENTRIES: Final = _EACH * ROWS_EACH * 2 * _WORDS  # words of a group's rows
+_SPAN: Final = 4 * _FOLDED
+"""Blocks that stay in a core's cache while its groups take them."""
 
-Words = npt.NDArray[np.uint64]
 Sketch = npt.NDArray[np.int64]
+Integers = npt.NDArray[Any]
+"""int32, or int64 where sums need it."""
 
 
 def sketch_key(session: bytes) -> bytes:
@@ -46,58 +59,71 @@ def sketch_key(session: bytes) -> bytes:
     return digest("norm-sketch", session)
 
 
-@Instruction
-def _ones(typing_context: Any, word: Any) -> Any:
-    """How many bits of a word are set: numba itself has no word for it."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.int64(types.uint64), generate
+def _bits(words: Vector) -> npt.NDArray[np.bool_]:
+    """Bit t of word l at [..., t, l]."""
+    return ((words[..., None, :] >> np.arange(32, dtype=np.uint32)[:, None]) & np.uint32(1)).astype(np.bool_)
 
 
-def _plain_planes(values: Vector, centre: np.uint32, planes: Words) -> None:
-    padded = np.zeros(planes.shape[0] * _WORD, dtype=np.uint32)
-    padded[: values.size] = values - centre
-    for k in range(planes.shape[1]):
-        bits = (padded >> np.uint32(k)).astype(np.uint8) & 1
-        planes[:, k] = np.packbits(bits, bitorder="little").view("<u8")
+def _plain_fold(blocks: Integers, words: Vector, copies: Integers) -> None:
+    for c in range(_EACH):
+        # [u, 4 j + q, l] to [q, position]
+        negative = _bits(words[:_SIGNS].reshape(_EACH, _FOLDED, _WORDS)[c]).reshape(_FOLDED, 8, _FOLDED, _WORDS)
+        for q in range(_FOLDED):
+            rotation = int(words[_SIGNS + _FOLDED * c + q]) % BLOCK
+            part = np.roll(blocks[q, :BLOCK], -rotation)
+            copies[c] += np.where(negative[:, :, q].reshape(-1), -part, part)
 
 
-def _plain_add_products(entries: Words, planes: Words, total: Sketch) -> None:
-    weights = 1 << np.arange(planes.shape[1])
-    weights[-1] *= -1
-    for w in range(planes.shape[0]):
-        plus, minus = (np.bitwise_count(entries[w, h] & planes[w, :, None]).astype(np.int64) for h in (0, 1))
-        total += weights @ (plus - minus)
+def _plain_project(copies: Integers, words: Vector, rows: Sketch) -> None:
+    for c in range(_EACH):
+        entries = _bits(words.reshape(_EACH, ROWS_EACH, 2, _WORDS)[c]).reshape(ROWS_EACH, 2, BLOCK).astype(np.int64)
+        rows[c] = (entries[:, 0] - entries[:, 1]) @ copies[c].astype(np.int64)
 
 
-@compiled(or_else=_plain_planes)
-def _planes(values: Vector, centre: np.uint32, planes: Words) -> None:
-    """``planes[w, k]`` has in bit j bit k of value 64 · w + j less the centre, two's complement; 0 after the last."""
-    for w in range(planes.shape[0]):
-        part = values[w * _WORD : (w + 1) * _WORD]
-        for k in range(planes.shape[1]):
-            word = np.uint64(0)
-            for j in range(part.size):
-                word |= ((np.uint64(np.uint32(part[j] - centre)) >> np.uint64(k)) & np.uint64(1)) << np.uint64(j)
-            planes[w, k] = word
+@compiled(or_else=_plain_fold)
+def _fold(blocks: Integers, words: Vector, copies: Integers) -> None:
+    """Add four blocks to each of sixteen copies, by the words of one stream. Each block is followed by its beginning,
+    so that it goes on at its end: shape (4, BLOCK + 512).
+    """
+    for c in range(_EACH):
+        at = _SIGNS + _FOLDED * c
+        r0, r1, r2, r3 = np.int64(words[at]), np.int64(words[at + 1]), np.int64(words[at + 2]), np.int64(words[at + 3])
+        for t in range(32):
+            first = t * _WORDS
+            a0, a1, a2, a3 = (first + r0) % BLOCK, (first + r1) % BLOCK, (first + r2) % BLOCK, (first + r3) % BLOCK
+            p0, p1 = blocks[0, a0 : a0 + _WORDS], blocks[1, a1 : a1 + _WORDS]
+            p2, p3 = blocks[2, a2 : a2 + _WORDS], blocks[3, a3 : a3 + _WORDS]
+            at = (_FOLDED * c + t // 8) * _WORDS
+            signs, target = words[at : at + _WORDS], copies[c, first : first + _WORDS]
+            b0 = np.uint32(1 << (t % 8) * _FOLDED)
+            b1, b2, b3 = np.uint32(b0 << 1), np.uint32(b0 << 2), np.uint32(b0 << 3)
+            for i in range(_WORDS):  # a test and two additions under a mask, for sixteen numbers at once
+                s, w, x, y, z = signs[i], p0[i], p1[i], p2[i], p3[i]
+                w = -w if s & b0 else w
+                x = -x if s & b1 else x
+                y = -y if s & b2 else y
+                z = -z if s & b3 else z
+                target[i] += (w + x) + (y + z)
 
 
-@compiled(or_else=_plain_add_products)
-def _add_products(entries: Words, planes: Words, total: Sketch) -> None:
-    """``total[r] +=`` row r of R, ``entries[w, h, r]``, times the integers that the planes are of."""
-    last = planes.shape[1] - _PLANES
-    for w in range(planes.shape[0]):
-        plus, minus = entries[w, 0], entries[w, 1]
-        for k in range(0, planes.shape[1], _PLANES):  # four planes for each time that the entries are loaded
-            p0, p1, p2, p3 = planes[w, k], planes[w, k + 1], planes[w, k + 2], planes[w, k + 3]
-            shift, negative = np.int64(k), np.int64(-1 if k == last else 0)  # of the topmost plane
-            for r in range(ROWS):
-                a, b = plus[r], minus[r]
-                s0, s1 = _ones(a & p0) - _ones(b & p0), _ones(a & p1) - _ones(b & p1)
-                s2, s3 = _ones(a & p2) - _ones(b & p2), _ones(a & p3) - _ones(b & p3)
-                total[r] += (s0 + (s1 << 1) + (s2 << 2) + (((s3 ^ negative) - negative) << 3)) << shift
+@compiled(or_else=_plain_project)
+def _project(copies: Integers, words: Vector, rows: Sketch) -> None:
+    """``rows[c, i]`` = row i of copy c of P, times the copy. ``copies`` has room for sums of 32 of its numbers."""
+    lanes = np.empty_like(copies[0, :_WORDS])
+    for c in range(_EACH):
+        for i in range(ROWS_EACH):
+            at = (ROWS_EACH * c + i) * 2 * _WORDS
+            plus, minus = words[at : at + _WORDS], words[at + _WORDS : at + 2 * _WORDS]
+            lanes[:] = 0
+            for t in range(32):
+                part, bit = copies[c, t * _WORDS : (t + 1) * _WORDS], np.uint32(1 << t)
+                for lane in range(_WORDS):
+                    x = part[lane]
+                    lanes[lane] += (x if plus[lane] & bit else 0) - (x if minus[lane] & bit else 0)
+            total = np.int64(0)
+            for lane in range(_WORDS):
+                total += lanes[lane]
+            rows[c, i] = total
 
 
 def sketch(key: bytes, values: Vector, centre: int) -> Sketch:
@@ -117,20 +143,35 @@ def sketch(key: bytes, values: Vector, centre: int) -> Sketch:
     most, least = max(int(values.max(initial=0)), centre), min(int(values.min(initial=WIDEST)), centre)
     if not 0 <= centre <= most < WIDEST:
         raise ValueError(f"a coordinate of {most} or a centre of {centre} is not in [0, {WIDEST})")
-    signed_bits = max(most - centre, centre - least).bit_length() + 1
-    count = -(-signed_bits // _PLANES) * _PLANES
+    count = -(-values.size // BLOCK)
+    reach = 32 * count * max(most - centre, centre - least)  # of any sum that is made here, but for the last
+    kind = np.int32 if reach < 1 << 31 else np.int64
 
     def work(start: int, stop: int) -> Sketch:
-        stream, zero = KeyStream(key), np.uint32(centre)
-        words, planes = np.empty(CHUNK, dtype=np.uint32), np.empty((_WORDS, count), dtype=np.uint64)
-        total = np.zeros(ROWS, dtype=np.int64)
-        for chunk in range(start, stop):
-            stream.words(chunk, words)
-            _planes(values[chunk * COORDINATES : (chunk + 1) * COORDINATES], zero, planes)
-            _add_products(words.view("<u8").astype(np.uint64, copy=False).reshape(_WORDS, 2, ROWS), planes, total)
-        return total
+        stream, words = KeyStream(key), np.empty(_ENTRIES, dtype=np.uint32)
+        of_blocks = words[: _SIGNS + _TURNS]
+        copies[start:stop] = 0
+        blocks = np.empty((min(_SPAN, -(-count // _FOLDED) * _FOLDED), BLOCK + _WORDS), dtype=kind)
+        for first in range(0, count, _SPAN):
+            _load(values, centre, first, blocks)
+            for group in range(start, stop):
+                for at in range(0, min(_SPAN, count - first), _FOLDED):
+                    stream.words(_GROUPS * ((first + at) // _FOLDED + 1) + group, of_blocks)
+                    _fold(blocks[at : at + _FOLDED], of_blocks, copies[group])
+        rows = np.empty((stop - start, _EACH, ROWS_EACH), dtype=np.int64)
+        for group in range(start, stop):
+            stream.words(group, words)
+            _project(copies[group], words, rows[group - start])
+        return rows.reshape(-1)
 
-    total = np.zeros(ROWS, dtype=np.int64)
-    for part in parallel.map_ranges(work, -(-values.size // COORDINATES)):
-        total += part
-    return total
+    copies = np.empty((_GROUPS, _EACH, BLOCK), dtype=kind)  # in one piece: 4 MB have large pages
+    return np.concatenate(parallel.map_ranges(work, _GROUPS))
+
+
+def _load(values: Vector, centre: int, first: int, blocks: Integers) -> None:
+    """Blocks from ``first`` on, less the centre; zeros after the last value."""
+    for q, block in enumerate(blocks):
+        part = values[(first + q) * BLOCK : (first + q + 1) * BLOCK]
+        np.subtract(part, centre, out=block[: part.size], dtype=block.dtype, casting="unsafe")
+        block[part.size :] = 0
+        block[BLOCK:] = block[: block.size - BLOCK]

@@ -22,16 +22,17 @@ class KeptInput(NamedTuple):
     """One input.
 
     Attributes:
-        header: of the message, as it was signed.
         committed: what it commits to.
         value: what it is known by.
-        place: of the masked vector in the file, in vectors.
+        place: of the masked vector in its file, in vectors.
+        header: of the message, as it was signed: where it begins in its file, and its bytes. A norm proof is in it,
+            which the aggregator has in memory once, and not twice.
     """
 
-    header: Header
     committed: Committed
     value: bytes
     place: int
+    header: tuple[int, int]
 
 
 class KeptInputs:
@@ -44,7 +45,10 @@ class KeptInputs:
         """
         self._elements = elements
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as this object lives
+        self._headers = tempfile.TemporaryFile()  # noqa: SIM115
         weakref.finalize(self, self._file.close)
+        weakref.finalize(self, self._headers.close)
+        self._end = 0
         self.items: dict[int, KeptInput] = {}
 
     def add(self, client: int, header: Header, committed: Committed, value: bytes, vector: memoryview) -> None:
@@ -53,14 +57,18 @@ class KeptInputs:
         Raises:
             StoreError: the disk is full, or fails.
         """
-        place = len(self.items)
+        place, said = len(self.items), encode(header)
         try:
             self._file.seek(place * self._elements * ELEMENT_BYTES)
             self._file.write(vector)
             self._file.flush()
+            self._headers.seek(self._end)
+            self._headers.write(said)
+            self._headers.flush()
         except OSError as error:
             raise StoreError(f"a masked input can't be kept: {error.strerror}", phase=MASKED_INPUT) from error
-        self.items[client] = KeptInput(header, committed, value, place)
+        self.items[client] = KeptInput(committed, value, place, (self._end, len(said)))
+        self._end += len(said)
 
     def vector(self, client: int) -> Vector:
         """A masked vector, read from the file as far as it is looked at."""
@@ -70,4 +78,6 @@ class KeptInputs:
 
     def message(self, client: int) -> bytes:
         """The whole message, as it was signed."""
-        return pack(encode(self.items[client].header), self.vector(client).tobytes())
+        begin, size = self.items[client].header
+        self._headers.seek(begin)
+        return pack(self._headers.read(size), self.vector(client).tobytes())

@@ -33,8 +33,8 @@ REFUSE: Final = "refuse"
 EXCESSES: Final = (SCALE, REFUSE)
 
 _SLACKS: Final = (
-    (160, 174), (192, 186), (224, 199), (256, 216), (288, 237), (320, 265),
-    (352, 300), (384, 350), (416, 423), (448, 549), (480, 850),
+    (160, 177), (192, 190), (224, 203), (256, 220), (288, 242), (320, 271), (352, 308),
+    (384, 360), (416, 437), (448, 577), (480, 927), (496, 1569), (504, 3179),
 )  # fmt: skip
 """Upper bounds of ``zk.norm.bound.slack``, in hundredths, by bits: integers, so that every verifier finds the same."""
 _UNION: Final = 128

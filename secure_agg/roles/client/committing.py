@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from mpc.kernels.compiled import compiled
 from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import Vector
 from secure_agg.errors import NormRefused, UpdateError
@@ -104,10 +105,20 @@ def _encode(
     return codec.encode(update, weight, key, values, scale=0.0, outside=rule.outside)
 
 
+def _plain_part_of_norm(values: Vector, half: int) -> int:
+    part = values.astype(np.int64) - half
+    return int(part @ part)
+
+
+@compiled(or_else=_plain_part_of_norm)
+def _part_of_norm(values: Vector, half: int) -> int:
+    total = np.int64(0)
+    for i in range(values.size):
+        e = np.int64(values[i]) - half
+        total += e * e
+    return int(total)
+
+
 def _squared_norm(values: Vector, half: int) -> int:
     """‖e‖², exactly: 2^16 squares of 23 bits fit 64 bits."""
-    total = 0
-    for start in range(0, values.size, CHUNK):
-        part = values[start : start + CHUNK].astype(np.int64) - half
-        total += int(part @ part)
-    return total
+    return sum(int(_part_of_norm(values[start : start + CHUNK], half)) for start in range(0, values.size, CHUNK))

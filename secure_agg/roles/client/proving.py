@@ -45,7 +45,7 @@ def prove_norm(
 
     Raises:
         LocalProtocolError: an honest vector's sketch is longer than its norm allows, which has a probability below
-            2^-40; or the vector is none that this package made.
+            2^-39 (``zk.norm.bound``); or the vector is none that this package made.
     """
     config = session.config
     bound, layout, policy = config.norm_bound, config.layout, config.policy
