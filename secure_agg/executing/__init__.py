@@ -4,7 +4,7 @@ A round's heavy work is a function of long vectors, and splits by their coordina
 whose sums add up, decoding. An executor is handed pure functions of a range and of what lies in it, and hands back what
 they return, in order: which worker did what, how many there are and which of them died on the way changes no bit of it.
 
-* ``executor``: what every executor is; the one in this process; executors by name.
+* ``executor``: what every executor is, and the one in this process. ``named``: executors by name.
 * ``pool``: several workers: shards drawn by whoever is free, and done again where a worker is lost.
 * ``processes``: workers that are processes of this machine. ``worker``: what such a process runs.
 * ``carrying``: values on their way to a worker, arrays in memory that both sides see.
@@ -15,7 +15,8 @@ Workers are their owner's own: they see what it sees, seeds of masks and updates
 somebody else has sent is ever unpickled; what goes to workers and back is.
 """
 
-from secure_agg.executing.executor import IN_PROCESS, Executor, Guest, InProcess, Shard, executor_of
+from secure_agg.executing.executor import IN_PROCESS, Executor, Guest, InProcess, Shard
+from secure_agg.executing.named import executor_of
 from secure_agg.executing.on_ray import Ray
 from secure_agg.executing.processes import Processes
 

@@ -15,7 +15,7 @@ import mmap
 import os
 import pickle
 import struct
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, Final
 
 _HEAD: Final = struct.Struct("<QIq")  # bytes of the pickle, arrays beside it, and the file that they are in or −1
 _LENGTH: Final = struct.Struct("<Q")
@@ -29,7 +29,7 @@ class Line:
     A sent memory file stays open until the other side has answered, or asked again: it has mapped it by then.
     """
 
-    def __init__(self, source: BinaryIO, sink: BinaryIO, peer: int) -> None:
+    def __init__(self, source: IO[bytes], sink: IO[bytes], peer: int) -> None:
         """
         Args:
             source, sink: of bytes from and to the other side.

@@ -1,10 +1,11 @@
 """An executor whose workers are actors of a Ray cluster, on one machine or on many.
 
-Without an address a cluster of this machine's own is started, on the loopback interface. Ray moves arrays through its
-object store and places actors; which shard is done by whom, and again if it was lost, is ``pool``'s as everywhere.
+Without an address a cluster of this machine's own is started: on the loopback interface, and with a token that only
+this process and its workers know. Ray moves arrays through its object store and places actors; which shard is done by
+whom, and again if it was lost, is ``pool``'s as everywhere.
 
-Who can reach a Ray cluster's ports can run code in it, and its object store holds what workers are handed: it belongs to
-the executor's owner alone, in a network of its own (docs/threat-model.md).
+Who can speak to a Ray cluster can run code in it, and its object store holds what workers are handed: it belongs to the
+executor's owner alone, in a network of its own (docs/threat-model.md).
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from mpc import parallel
 from mpc.optional import Optional
@@ -27,6 +29,13 @@ from secure_agg.executing.pool import Desk, Pool, Worker
 
 ray: Any = Optional("ray")
 _starting = threading.Lock()
+_ENVIRONMENT: Final = {
+    # Ray reads this when it is imported; elsewhere than on Linux it is what it does by default.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),  # Ray reads it once for all clusters of a process
+}
+"""What makes a cluster one of this machine, and of this process, alone; a caller's own settings go before."""
 
 
 class Ray(Pool):
@@ -47,27 +56,28 @@ class Ray(Pool):
         extras.require("ray")
         count = parallel.cores() if workers is None else check_workers(workers)
         super().__init__(count, least=least)
-        self._owns = False
+        self._own: tuple[str, ...] | None = None
         with _starting, _quiet():
+            if address is None:
+                own = tuple(name for name in _ENVIRONMENT if name not in os.environ)
+                os.environ.update({name: _ENVIRONMENT[name] for name in own})
             if not ray.is_initialized():
                 self._connect(address, count)
+                self._own = () if address else own
+            elif address is None:
+                _forget(own)
 
-    def _connect(self, address: str | None, count: int) -> None:
-        own: dict[str, Any] = {
+    @staticmethod
+    def _connect(address: str | None, count: int) -> None:
+        own = {
             "num_cpus": count,
             "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
+            "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}},
         }
         try:
-            ray.init(
-                **(own if address is None else {"address": address}),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env=None if address else {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}},
-            )
+            ray.init(**({"address": address} if address else own), log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # of many types, and of Ray's own
             raise ExecutorError(f"no Ray cluster: {type(error).__name__}: {error}") from error
-        self._owns = True
 
     def _start(self) -> Worker:
         with _quiet():
@@ -76,10 +86,16 @@ class Ray(Pool):
     def close(self) -> None:
         """End the workers, and the cluster if it was started here."""
         super().close()
-        if self._owns:
-            self._owns = False
-            with _quiet():
+        if self._own is not None:
+            own, self._own = self._own, None
+            with _starting, _quiet():
                 ray.shutdown()
+                _forget(own)
+
+
+def _forget(names: tuple[str, ...]) -> None:
+    for name in names:
+        os.environ.pop(name, None)
 
 
 class _Desk(Desk):

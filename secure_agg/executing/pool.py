@@ -22,7 +22,7 @@ from secure_agg.executing.executor import LEAST, Executor, Guest, Shard, check_w
 _log = logging.getLogger("secure_agg.executing.pool")
 _T = TypeVar("_T")
 
-TRIES: Final = 4
+TRIES: Final = 3
 """Workers that may be lost with one shard: it is then taken to be what ends them, by its size for instance."""
 
 

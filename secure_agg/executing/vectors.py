@@ -6,8 +6,10 @@ pieces, and a shard is a run of whole ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +18,13 @@ from mpc import masks, ring
 from mpc.keystream import KEY_BYTES
 from mpc.masks import Mask
 from mpc.ring import Vector
+from secure_agg.errors import WorkerLost
 from secure_agg.executing.executor import IN_PROCESS, Executor, Shard
 from zk import commitment
 from zk.commitment import Commitment
+
+_log = logging.getLogger("secure_agg.executing.vectors")
+_T = TypeVar("_T")
 
 Carried = npt.NDArray[Any]
 """``uint32`` elements of Z_p, or ``uint64`` words."""
@@ -38,7 +44,16 @@ def split(units: int, unit: int, executor: Executor) -> list[tuple[int, int]]:
     """
     parts = max(1, min(executor.workers, units, units * unit // executor.least))
     bounds = [units * i // parts for i in range(parts + 1)]
-    return list(zip(bounds, bounds[1:], strict=False))
+    return list(itertools.pairwise(bounds))
+
+
+def shared(executor: Executor, work: Callable[..., _T], shards: Sequence[Shard]) -> list[_T]:
+    """``executor.map``, and where workers are lost again and again all of it here: they cost time and no round."""
+    try:
+        return executor.map(work, shards)
+    except WorkerLost as error:
+        _log.warning("%s: all shards are done in this process", error.args[0])
+        return IN_PROCESS.map(work, shards)
 
 
 def add(total: Carried, values: Carried) -> None:
@@ -63,7 +78,7 @@ def add_masks(executor: Executor, context: bytes, vector: Carried, terms: Sequen
     signs = np.array([term.sign for term in terms], dtype=np.int8)
     given = [(min(vector.size, stop * size) - start * size, vector.dtype.str, keys, signs) for start, stop in parts]
     shards = [Shard(context, *part, arguments) for part, arguments in zip(parts, given, strict=True)]
-    for (start, stop), found in zip(parts, executor.map(_masks, shards), strict=True):
+    for (start, stop), found in zip(parts, shared(executor, _masks, shards), strict=True):
         add(vector[start * size : stop * size], found)
 
 
@@ -88,7 +103,7 @@ def commit(executor: Executor, context: bytes, x: Vector, s: Vector, rank: int) 
     if len(parts) < 2:
         return commitment.commit(x, s, rank)
     shards = [Shard(context, *part, (commitment.blocks_of(x, s, *part), rank)) for part in parts]
-    return commitment.add([Commitment(elements) for elements in executor.map(_hash, shards)])
+    return commitment.add([Commitment(elements) for elements in shared(executor, _hash, shards)])
 
 
 def _hash(start: int, stop: int, blocks: Vector, rank: int) -> Vector:
@@ -135,7 +150,7 @@ class Sum:
             Shard(self._context, start, stop, tuple(values[start:stop] for values in self._waiting))
             for start, stop in parts
         ]
-        for (start, stop), found in zip(parts, self._executor.map(_add_up, shards), strict=True):
+        for (start, stop), found in zip(parts, shared(self._executor, _add_up, shards), strict=True):
             add(self._total[start:stop], found)
         self._waiting = []
 
