@@ -30,12 +30,13 @@ from secure_agg.executing.pool import Desk, Pool, Worker
 ray: Any = Optional("ray")
 _starting = threading.Lock()
 _ENVIRONMENT: Final = {
-    # Ray reads this when it is imported; elsewhere than on Linux it is what it does by default.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # elsewhere than on Linux that is how it is anyway
     "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": secrets.token_hex(32),  # Ray reads it once for all clusters of a process
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
 }
-"""What makes a cluster one of this machine, and of this process, alone; a caller's own settings go before."""
+"""What makes a cluster one of this machine, and of this process, alone. Ray reads it when it is imported, so that it is
+of no use to whoever has imported Ray before; what a caller has set goes before it.
+"""
 
 
 class Ray(Pool):
@@ -56,16 +57,14 @@ class Ray(Pool):
         extras.require("ray")
         count = parallel.cores() if workers is None else check_workers(workers)
         super().__init__(count, least=least)
-        self._own: tuple[str, ...] | None = None
+        self._owns = False
         with _starting, _quiet():
-            if address is None:
-                own = tuple(name for name in _ENVIRONMENT if name not in os.environ)
-                os.environ.update({name: _ENVIRONMENT[name] for name in own})
+            if address is None and "ray" not in sys.modules:
+                for name, value in _ENVIRONMENT.items():
+                    os.environ.setdefault(name, value)
             if not ray.is_initialized():
                 self._connect(address, count)
-                self._own = () if address else own
-            elif address is None:
-                _forget(own)
+                self._owns = True
 
     @staticmethod
     def _connect(address: str | None, count: int) -> None:
@@ -86,16 +85,10 @@ class Ray(Pool):
     def close(self) -> None:
         """End the workers, and the cluster if it was started here."""
         super().close()
-        if self._own is not None:
-            own, self._own = self._own, None
+        if self._owns:
+            self._owns = False
             with _starting, _quiet():
                 ray.shutdown()
-                _forget(own)
-
-
-def _forget(names: tuple[str, ...]) -> None:
-    for name in names:
-        os.environ.pop(name, None)
 
 
 class _Desk(Desk):
