@@ -16,8 +16,8 @@ somebody else has sent is ever unpickled; what goes to workers and back is.
 """
 
 from secure_agg.executing.executor import IN_PROCESS, Executor, Guest, InProcess, Shard
-from secure_agg.executing.named import executor_of
+from secure_agg.executing.named import HERE, executor_of
 from secure_agg.executing.on_ray import Ray
 from secure_agg.executing.processes import Processes
 
-__all__ = ["IN_PROCESS", "Executor", "Guest", "InProcess", "Processes", "Ray", "Shard", "executor_of"]
+__all__ = ["HERE", "IN_PROCESS", "Executor", "Guest", "InProcess", "Processes", "Ray", "Shard", "executor_of"]

@@ -78,7 +78,8 @@ class Ray(Pool):
         except Exception as error:  # of many types, and of Ray's own
             raise ExecutorError(f"no Ray cluster: {type(error).__name__}: {error}") from error
 
-    def _start(self) -> Worker:
+    @staticmethod
+    def _start() -> Worker:
         with _quiet():
             return _Actor(ray.remote(num_cpus=1, max_restarts=0)(_Desk).remote())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -177,16 +178,19 @@ class Pool(Executor):
             ConfigError: a number out of range.
         """
         self.workers, self.least = check_workers(workers), max(1, least)
-        self._seats = [_Seat(self._start, cores) for _ in range(workers)]
+        start = type(self)._start  # of the class: a seat that knew its pool would keep it from being forgotten
+        self._seats = [_Seat(start, cores) for _ in range(workers)]
         self._numbers: Iterator[int] = itertools.count()
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="executing")
-        self._closed = False
+        # Whoever forgets to close it, or has nowhere to, leaves nothing behind.
+        self._closing = weakref.finalize(self, _end, self._seats, self._threads)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.workers})"
 
+    @staticmethod
     @abstractmethod
-    def _start(self) -> Worker:
+    def _start() -> Worker:
         """One more worker.
 
         Raises:
@@ -253,13 +257,15 @@ class Pool(Executor):
         raise LocalProtocolError("an object was not made")
 
     def _check_open(self) -> None:
-        if self._closed:
+        if not self._closing.alive:
             raise LocalProtocolError("this executor has been closed")
 
     def close(self) -> None:
         """End the workers."""
-        if not self._closed:
-            self._closed = True
-            for seat in self._seats:
-                seat.end()
-            self._threads.shutdown()
+        self._closing()
+
+
+def _end(seats: Sequence[_Seat], threads: ThreadPoolExecutor) -> None:
+    for seat in seats:
+        seat.end()
+    threads.shutdown()

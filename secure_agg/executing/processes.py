@@ -36,7 +36,8 @@ class Processes(Pool):
         count = parallel.cores() if workers is None else check_workers(workers)
         super().__init__(count, least=least, cores=max(1, parallel.cores() // count))
 
-    def _start(self) -> Worker:
+    @staticmethod
+    def _start() -> Worker:
         return _Process()
 
 

@@ -48,7 +48,11 @@ def split(units: int, unit: int, executor: Executor) -> list[tuple[int, int]]:
 
 
 def shared(executor: Executor, work: Callable[..., _T], shards: Sequence[Shard]) -> list[_T]:
-    """``executor.map``, and where workers are lost again and again all of it here: they cost time and no round."""
+    """``executor.map``; here what is one shard only, and all of it where workers are lost again and again: they cost
+    time and no round.
+    """
+    if len(shards) < 2:
+        return IN_PROCESS.map(work, shards)
     try:
         return executor.map(work, shards)
     except WorkerLost as error:

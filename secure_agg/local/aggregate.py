@@ -12,7 +12,7 @@ from os import PathLike
 
 from secure_agg.arguments import checked, checked_class
 from secure_agg.errors import ClippingWarning, ConfigError, PrecisionWarning
-from secure_agg.executing import IN_PROCESS, Executor, InProcess, executor_of
+from secure_agg.executing import HERE, Executor, InProcess, executor_of
 from secure_agg.ledger.log import Ledger
 from secure_agg.local.asked import Inputs, Settings
 from secure_agg.local.book import Book
@@ -94,7 +94,7 @@ def aggregate(
     round: int | None = None,
     start_model: bytes | None = None,
     identities: Mapping[str, Identity] | None = None,
-    executor: Executor | str | None = None,
+    executor: Executor | str = HERE,
 ) -> Result:
     """One verified secure round over ``updates``, all roles in this process.
 
@@ -183,9 +183,7 @@ def aggregate(
 
         configure(planned)
         serving = usual_names(policy)
-        if isinstance(executor, str):
-            executor = stack.enter_context(executor_of(executor))
-        chosen = executor or IN_PROCESS
+        chosen = stack.enter_context(executor_of(executor)) if isinstance(executor, str) else executor
         # From here on files are written: nothing of the call is refused any more.
         leading = book.begin(planned, cast)
         config = configure(leading)
