@@ -12,7 +12,7 @@ from support.federation import identity
 
 import secure_agg
 from secure_agg.errors import ConfigError, NormRefused, UpdateError
-from secure_agg.executing import IN_PROCESS, Processes
+from secure_agg.executing import HERE, IN_PROCESS, Processes
 from secure_agg.executing.pool import Pool
 from secure_agg.local.hosting import hosted
 from secure_agg.roles.memory.store import AttemptStore
@@ -64,7 +64,7 @@ def test_a_killed_worker_loses_no_letter(pool: Pool) -> None:
 
 def test_stats_are_those_of_a_round_in_one_process(pool: Pool) -> None:
     updates, _ = on_the_grid(4, 1000)
-    here, there = (secure_agg.aggregate(updates, executor=where).stats for where in (None, pool))
+    here, there = (secure_agg.aggregate(updates, executor=where).stats for where in (HERE, pool))
     assert here.keys() == there.keys()
     assert there["client.commit_s"] > 0
     assert here["client.upload_bytes"] == there["client.upload_bytes"]

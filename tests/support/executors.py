@@ -120,7 +120,7 @@ def on_the_grid(clients: int, params: int) -> tuple[dict[str, list[npt.NDArray[A
     }
 
 
-def exact_round(executor: Executor | str | None, clients: int = 5, params: int = 70_001, **options: Any) -> None:
+def exact_round(executor: Executor | str, clients: int = 5, params: int = 70_001, **options: Any) -> None:
     """A whole round, whose sum is numpy's, integer by integer."""
     updates, integers = on_the_grid(clients, params)
     result = secure_agg.aggregate(updates, clip=CLIP, bits=BITS, executor=executor, **options)
