@@ -45,14 +45,14 @@ class Ray(Pool):
     def __init__(self, workers: int | None = None, *, address: str | None = None, least: int = LEAST) -> None:
         """
         Args:
-            workers: how many; by default as many as this machine has cores.
+            workers: how many, each with a core of the cluster's; by default as many as this machine has cores.
             address: of a cluster that is there, as ``ray.init`` takes it; by default the one that this process is
                 connected to, and if it is to none a new one on this machine, which ends with the executor.
             least: see ``Executor``.
 
         Raises:
             ConfigError: a number out of range, or Ray is not installed.
-            ExecutorError: the cluster can't be reached, or does not start.
+            ExecutorError: the cluster can't be reached, does not start, or has fewer cores.
         """
         extras.require("ray")
         count = parallel.cores() if workers is None else check_workers(workers)
@@ -65,6 +65,10 @@ class Ray(Pool):
             if not ray.is_initialized():
                 self._connect(address, count)
                 self._owns = True
+            cores = int(ray.cluster_resources().get("CPU", 0))
+        if cores < count:  # some would be waited for, for ever
+            self.close()
+            raise ExecutorError(f"{count} workers take as many cores, and the Ray cluster has {cores}")
 
     @staticmethod
     def _connect(address: str | None, count: int) -> None:

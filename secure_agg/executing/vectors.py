@@ -18,7 +18,7 @@ from mpc import masks, ring
 from mpc.keystream import KEY_BYTES
 from mpc.masks import Mask
 from mpc.ring import Vector
-from secure_agg.errors import WorkerLost
+from secure_agg.errors import ExecutorError
 from secure_agg.executing.executor import IN_PROCESS, Executor, Shard
 from zk import commitment
 from zk.commitment import Commitment
@@ -48,14 +48,14 @@ def split(units: int, unit: int, executor: Executor) -> list[tuple[int, int]]:
 
 
 def shared(executor: Executor, work: Callable[..., _T], shards: Sequence[Shard]) -> list[_T]:
-    """``executor.map``; here what is one shard only, and all of it where workers are lost again and again: they cost
-    time and no round.
+    """``executor.map``; here what is one shard only, and all of it where workers are lost again and again or are of no
+    use: they cost time and no round.
     """
     if len(shards) < 2:
         return IN_PROCESS.map(work, shards)
     try:
         return executor.map(work, shards)
-    except WorkerLost as error:
+    except ExecutorError as error:
         _log.warning("%s: all shards are done in this process", error.args[0])
         return IN_PROCESS.map(work, shards)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import executors
-from support.executors import Counter
+from support.workers import work
+from support.workers.work import Counter
 
 from secure_agg.errors import ConfigError, ExecutorError, LocalProtocolError, VerificationError, WorkerLost
 from secure_agg.executing import IN_PROCESS, InProcess, Processes, Ray, Shard, carrying, executor_of
@@ -35,11 +35,11 @@ def pool() -> Iterator[Pool]:
 
 
 def test_shards_come_back_in_order_whoever_did_them(pool: Pool) -> None:
-    here = IN_PROCESS.map(executors.squares, shards(7))
-    there = pool.map(executors.squares, shards(7))
+    here = IN_PROCESS.map(work.squares, shards(7))
+    there = pool.map(work.squares, shards(7))
     assert np.array_equal(np.concatenate(there), np.arange(70) ** 2)
     assert all(np.array_equal(a, b) for a, b in zip(here, there, strict=True))
-    assert os.getpid() not in pool.map(executors.where, shards(7))
+    assert os.getpid() not in pool.map(work.where, shards(7))
 
 
 @pytest.mark.parametrize("shares", [True, False])
@@ -49,26 +49,26 @@ def test_arrays_are_carried_in_memory_or_through_the_pipe(size: int, shares: boo
     for seat in pool._seats:
         if seat._worker is not None:
             seat._worker._line.shares = shares and hasattr(os, "memfd_create")  # type: ignore[attr-defined]
-    for found in pool.map(executors.double, shards(4, values)):
+    for found in pool.map(work.double, shards(4, values)):
         assert np.array_equal(found, 2 * values)
         found += 1  # it is the caller's own
 
 
 def test_memory_that_was_shared_is_given_back(pool: Pool) -> None:
     values = np.zeros(1 << 18, dtype=np.uint64)
-    pool.map(executors.double, shards(3, values))
+    pool.map(work.double, shards(3, values))
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        pool.map(executors.double, shards(3, values))
+        pool.map(work.double, shards(3, values))
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_shard_whose_worker_is_killed_is_done_again(
     pool: Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = pool.map(executors.where, shards(3)) and pool.pids()
+    before = pool.map(work.where, shards(3)) and pool.pids()
     with caplog.at_level(logging.WARNING, "secure_agg"):
-        assert pool.map(executors.die_once, shards(5, str(tmp_path / "died"))) == [10] * 5
+        assert pool.map(work.die_once, shards(5, str(tmp_path / "died"))) == [10] * 5
     assert (tmp_path / "died").exists()
     assert set(pool.pids()) != set(before)
     assert "is done again" in caplog.text
@@ -76,29 +76,29 @@ def test_a_shard_whose_worker_is_killed_is_done_again(
 
 def test_a_shard_that_ends_every_worker_is_given_up(pool: Pool) -> None:
     with pytest.raises(WorkerLost, match=rf"{pools.TRIES} workers were lost with shard \[0, 10\) of 6363"):
-        pool.map(executors.die_elsewhere, [Shard(CONTEXT, 0, 10, (os.getpid(),))])
-    assert pool.map(executors.squares, shards(1))[0][3] == 9
+        pool.map(work.die_elsewhere, [Shard(CONTEXT, 0, 10, (os.getpid(),))])
+    assert pool.map(work.squares, shards(1))[0][3] == 9
 
 
 def test_what_work_raises_comes_back_as_it_is(pool: Pool) -> None:
     for executor in (IN_PROCESS, pool):
         with pytest.raises(VerificationError, match="it is not so") as caught:
-            executor.map(executors.fail, shards(4))
+            executor.map(work.fail, shards(4))
         assert (caught.value.phase, caught.value.culprit) == ("unmask", "c001")
     with pytest.raises(TypeError, match="can't be handed back"):
-        pool.map(executors.unpicklable, shards(1))
+        pool.map(work.unpicklable, shards(1))
 
 
 def test_an_answer_about_something_else_is_refused(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools._Seat, "call", lambda *_: (b"d" * 32, 0, 10, None))
     with pytest.raises(ExecutorError, match=r"an answer about \[0, 10\) of 6464"):
-        pool.map(executors.squares, shards(1))
+        pool.map(work.squares, shards(1))
 
 
 def test_a_worker_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "__version__", "0.0.0")
     with Processes(1) as pool, pytest.raises(ExecutorError, match=r"and this is 0\.0\.0"):
-        pool.map(executors.squares, shards(1))
+        pool.map(work.squares, shards(1))
 
 
 def test_guests_keep_their_state_and_are_lost_with_their_worker(pool: Pool) -> None:
@@ -120,14 +120,14 @@ def test_guests_keep_their_state_and_are_lost_with_their_worker(pool: Pool) -> N
 
 def test_a_closed_executor_takes_no_work_and_leaves_no_process() -> None:
     pool = Processes(2)
-    pool.map(executors.squares, shards(2))
+    pool.map(work.squares, shards(2))
     pids = pool.pids()
     pool.close()
     pool.close()
     assert len(pids) == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     with pytest.raises(LocalProtocolError):
-        pool.map(executors.squares, shards(1))
+        pool.map(work.squares, shards(1))
     with pytest.raises(LocalProtocolError):
         pool.host(Counter, 1)
 
@@ -135,8 +135,8 @@ def test_a_closed_executor_takes_no_work_and_leaves_no_process() -> None:
 def test_workers_end_with_whoever_started_them() -> None:
     """Also where that is killed: nothing is left to close them then."""
     code = (
-        "import os\nfrom secure_agg.executing import Processes, Shard\nfrom support import executors\n"
-        "pool = Processes(2)\npool.map(executors.squares, [Shard(b'', i, i + 1) for i in range(2)])\n"
+        "import os\nfrom secure_agg.executing import Processes, Shard\nfrom support.workers import work\n"
+        "pool = Processes(2)\npool.map(work.squares, [Shard(b'', i, i + 1) for i in range(2)])\n"
         "print(*pool.pids(), flush=True)\nos.kill(os.getpid(), 9)\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

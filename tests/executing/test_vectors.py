@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import executors
+from support.workers import work
 
 from mpc import masks
 from mpc.keystream import CHUNK
@@ -16,6 +16,7 @@ from mpc.masks import Mask
 from mpc.ntt import N
 from mpc.ring import P
 from secure_agg.executing import IN_PROCESS, Executor, InProcess, Processes, Shard, vectors
+from secure_agg.executing import pool as pools
 from zk import commitment
 from zk.commitment import Commitment
 
@@ -104,8 +105,18 @@ def test_short_vectors_are_not_cut() -> None:
     assert len(vectors.split(10_000, 1, executor)) == 4
 
 
+def test_workers_of_no_use_cost_no_round(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(pools, "__version__", "0.0.0")
+    with Processes(2, least=1) as pool:
+        total = vectors.Sum(np.zeros(10, np.uint32))
+        for _ in range(4):
+            total.add(pool, CONTEXT, np.ones(10, np.uint32))
+        assert total.total.tolist() == [4] * 10
+    assert "a worker has secure-agg" in caplog.text
+
+
 def test_work_whose_workers_are_all_lost_is_done_here(caplog: pytest.LogCaptureFixture) -> None:
     with Processes(2) as pool:
         shards = [Shard(CONTEXT, i, i + 3, (os.getpid(),)) for i in range(2)]
-        assert vectors.shared(pool, executors.die_elsewhere, shards) == [3, 3]
+        assert vectors.shared(pool, work.die_elsewhere, shards) == [3, 3]
     assert "all shards are done in this process" in caplog.text

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from support import executors
-from support.executors import Killing, exact_round, on_the_grid
 from support.federation import identity
+from support.workers import work
+from support.workers.killing import Killing, exact_round, on_the_grid
 
 import secure_agg
 from secure_agg.errors import ConfigError, NormRefused, UpdateError
@@ -51,7 +51,7 @@ def test_screened_rounds_take_their_masks_off_by_workers(pool: Pool) -> None:
 def test_workers_that_are_killed_lose_no_client_and_no_shard(first: int, pool: Pool) -> None:
     """Before the join, between the phases, and in the work of the aggregator."""
     killing = Killing(pool, before=range(first, 40, 6))
-    pool.map(executors.where, [])
+    pool.map(work.where, [])
     exact_round(killing, dropouts={"c001": "masked-input"})
     assert len(killing.killed) >= 2
 
