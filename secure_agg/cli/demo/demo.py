@@ -118,6 +118,7 @@ def demo(
     number = rounds if rounds is not None else _default_rounds(tampering, poisoned)
     if tampering and number < 2:
         raise ConfigError("--tamper needs at least 2 rounds: an honest one first")
+    workers = executor_of(executor)
     federation = datasets.load(dataset, seed)
     folder = _new_folder(output, dataset)
     if on_shares:
@@ -127,7 +128,7 @@ def demo(
     elif tampering:
         _tampered(federation, backend, number, seed, folder, as_json)
     else:
-        with executor_of(executor) as workers:
+        with workers:
             _trained(federation, backend, number, seed, folder, norm_bound, workers, as_json)
 
 
