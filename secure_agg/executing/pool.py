@@ -112,13 +112,26 @@ class _Seat:
             WorkerLost: it is gone; the next call starts another.
         """
         with self._lock:
-            if term not in (None, self.term):
-                raise WorkerLost("a worker is gone, and what it held")
-            try:
-                done, answer = self._present().ask((kind, given))
-            except WorkerLost:
-                self._vacate()
-                raise
+            return self._call(kind, given, term)
+
+    def make(self, given: Any) -> int:
+        """Make a guest with whoever is here; returns the worker's term.
+
+        Raises:
+            WorkerLost: it is gone.
+        """
+        with self._lock:
+            self._call("make", given, None)
+            return self.term
+
+    def _call(self, kind: str, given: Any, term: int | None) -> Any:
+        if term not in (None, self.term):
+            raise WorkerLost("a worker is gone, and what it held")
+        try:
+            done, answer = self._present().ask((kind, given))
+        except WorkerLost:
+            self._vacate()
+            raise
         if not done:
             raise answer
         return answer
@@ -151,8 +164,7 @@ class _Seat:
 class _Hosted(Guest):
     def __init__(self, seat: _Seat, number: int, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self._seat, self._number = seat, number
-        seat.call("make", (number, make, arguments))
-        self._term = seat.term
+        self._term = seat.make((number, make, arguments))
 
     def call(self, method: str, *arguments: Any) -> Any:
         return self._seat.call("guest", (self._number, method, arguments), term=self._term)

@@ -191,11 +191,11 @@ def aggregate(
         aggregator = leading.lead(
             cast.operators[AGGREGATOR], staffed(config, staff.setup), staff.setup, executor=chosen
         )
-        clients: Mapping[str, Client | HostedClient] = (
-            {name: Client(member, leading.trust) for name, member in cast.members.items()}
-            if isinstance(chosen, InProcess)
-            else hosted(chosen, leading.trust, cast.members)
-        )
+        clients: Mapping[str, Client | HostedClient]
+        if isinstance(chosen, InProcess):
+            clients = {name: Client(member, leading.trust) for name, member in cast.members.items()}
+        else:
+            clients = stack.enter_context(hosted(chosen, leading.trust, cast.members))
         local = LocalRound(
             aggregator, clients, updates, weights, dropouts, staff.roles(leading.trust), at_once=chosen.workers
         )

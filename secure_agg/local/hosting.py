@@ -12,7 +12,8 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -183,7 +184,20 @@ def _bytes(answer: Any) -> bytes | memoryview:
     return answer if isinstance(answer, bytes) else memoryview(answer)
 
 
-def hosted(executor: Executor, trust: Trust, members: Mapping[str, Identity]) -> dict[str, HostedClient]:
-    """Clients with the executor's workers, by id. None is started before it is asked something."""
+@contextmanager
+def hosted(executor: Executor, trust: Trust, members: Mapping[str, Identity]) -> Iterator[Mapping[str, HostedClient]]:
+    """Clients with the executor's workers, by id, for one round. None is started before it is asked something; in the
+    end the workers let go of those that are left.
+
+    Args:
+        executor: whose workers may hold the clients' secrets.
+        trust: what they have pinned.
+        members: their identities, whose secrets go to the workers.
+    """
     requests = _Requests()
-    return {name: HostedClient(executor, identity, trust, requests) for name, identity in members.items()}
+    clients = {name: HostedClient(executor, identity, trust, requests) for name, identity in members.items()}
+    try:
+        yield clients
+    finally:
+        for client in clients.values():
+            client.leave()

@@ -91,8 +91,16 @@ def test_executors_by_name_end_with_the_call() -> None:
 
 
 def test_secrets_of_a_hosted_client_are_not_shown() -> None:
-    (client,) = hosted(IN_PROCESS, Trust(), {"c1": identity("c1")}).values()
-    assert repr(client) == "HostedClient('c1')"
+    with hosted(IN_PROCESS, Trust(), {"c1": identity("c1")}) as clients:
+        assert repr(clients) == "{'c1': HostedClient('c1')}"
+
+
+def test_workers_keep_no_client_of_a_round_that_is_over(pool: Pool) -> None:
+    exact_round(pool, dropouts={"c001": "masked-input"})
+    with pytest.raises(UpdateError):
+        secure_agg.aggregate({f"c{i}": [np.full(3, np.nan if i == 2 else 0.5)] for i in range(3)}, executor=pool)
+    guests = [pool.host(work.Guests) for _ in range(pool.workers)]
+    assert [guest.call("others") for guest in guests] == [0] * pool.workers
 
 
 def test_a_store_is_the_same_in_another_process() -> None:

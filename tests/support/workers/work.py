@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import secure_agg
+from secure_agg.executing.pool import Desk
 
 
 def squares(start: int, stop: int) -> npt.NDArray[np.int64]:
@@ -58,3 +60,11 @@ class Counter:
     def add(self, number: int) -> int:
         self.value += number
         return self.value
+
+
+class Guests:
+    """A guest that looks around."""
+
+    def others(self) -> int:
+        """How many other guests are with this worker."""
+        return sum(len(each._guests) for each in gc.get_objects() if isinstance(each, Desk)) - 1
