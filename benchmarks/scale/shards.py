@@ -1,4 +1,4 @@
-"""The work on long vectors by an executor's workers, beside the same in this process, in turn."""
+"""The work on long vectors, and a simulation, by an executor's workers, beside the same in this process, in turn."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Final
 
 import numpy as np
 
+import secure_agg
+from benchmarks.federation import update
 from benchmarks.results import Row
 from benchmarks.timing import interleaved
 from mpc.masks import Mask
@@ -71,3 +73,20 @@ def rows(params: int, streams: int, executor: Executor, repeat: int) -> Iterator
             f"scale.{key}", f"{name}, {params:,} coordinates: {executor!r}", seen["there"],
             peer=("in this process, all cores", seen["here"]),
         )  # fmt: skip
+
+
+def simulation(clients: int, params: int, executor: Executor, repeat: int) -> Row:
+    """A whole round of ``aggregate``, its clients with the workers."""
+    values = update(params)
+    updates = {f"client-{i:04d}": [values] for i in range(clients)}
+    seen = interleaved(
+        {
+            "here": functools.partial(secure_agg.aggregate, updates, executor=IN_PROCESS),
+            "there": functools.partial(secure_agg.aggregate, updates, executor=executor),
+        },
+        repeat,
+    )
+    return Row.timed(
+        "scale.simulation", f"a simulation, {clients} clients × {params:,}: {executor!r}", seen["there"],
+        peer=("in this process, all cores", seen["here"]),
+    )  # fmt: skip

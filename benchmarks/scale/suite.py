@@ -16,6 +16,7 @@ from secure_agg.executing.named import NAMES
 
 _FEW: Final = 20
 _SHORT: Final = 20_000
+_MANY: Final = 50
 _NOT_ASKED: Final = "run it with --whole: it takes minutes and gigabytes"
 
 
@@ -56,6 +57,7 @@ def _run(arguments: argparse.Namespace) -> Report:
     with executor:
         with progress.status(f"work by {executor!r}"):
             rows += shards.rows(params[-1], arguments.streams, executor, arguments.repeat)
+            rows.append(shards.simulation(min(_MANY, clients[0]), min(_SHORT, params[0]), executor, arguments.repeat))
         with progress.status("rounds of four models and four cohorts"), executor_of(HERE) as here:
             rows += growth.rows(params, _FEW, clients, min(_SHORT, params[0]), here, min(3, arguments.repeat))
         if not arguments.whole:
