@@ -17,7 +17,7 @@ from benchmarks.federation import OPERATOR, Federation, update
 from benchmarks.measure.cells import AGGREGATOR, VERIFY
 from benchmarks.measure.round import Measured, measure
 from benchmarks.results import Row
-from benchmarks.scale.laws import Law
+from benchmarks.scale.laws import Law, Terms
 from mpc import graph
 from secure_agg.backends.masking.rules import MASKED_INPUT, UNMASK
 from secure_agg.executing import Executor
@@ -101,47 +101,69 @@ def point(clients: int, params: int, executor: Executor, repeat: int) -> Point:
 
 
 @dataclass(frozen=True)
+class Part:
+    """How one part of the work grows.
+
+    Attributes:
+        law: where it was measured.
+        terms: for beyond.
+        largest: the size that was measured last, and its seconds.
+    """
+
+    law: Law
+    terms: Terms
+    largest: tuple[float, float]
+
+    @staticmethod
+    def of(
+        points: Sequence[Point], size: Callable[[Point], float], value: Callable[[Point], float], *powers: int
+    ) -> Part:
+        """Fit to points in the order of their sizes."""
+        sizes, values = [float(size(one)) for one in points], [max(value(one), 1e-6) for one in points]
+        return Part(Law.of(sizes, values), Terms.of(sizes, values, powers), (sizes[-1], values[-1]))
+
+    def __str__(self) -> str:
+        return f"{self.law}; {self.terms}"
+
+
+@dataclass(frozen=True)
 class Growth:
-    """Laws of the parts of an aggregator's work.
+    """The parts of an aggregator's work.
 
     Attributes:
         input: seconds of one input, by parameters.
         stream: seconds of removing masks, by streams × parameters.
         check: of the result, by parameters.
-        member: of the check's part that grows with clients, by clients.
-        relay: the rest, by clients.
+        member: the same, by clients.
+        relay: the rest, by clients; whoever is relayed to gets something of everybody, so a part of it is a square.
     """
 
-    input: Law
-    stream: Law
-    check: Law
-    member: Law
-    relay: Law
+    input: Part
+    stream: Part
+    check: Part
+    member: Part
+    relay: Part
 
     @staticmethod
     def of(models: Sequence[Point], cohorts: Sequence[Point]) -> Growth:
         """Fit: ``models`` differ in parameters, ``cohorts`` in clients."""
         return Growth(
-            input=_law(models, lambda one: one.params, lambda one: one.seconds["ingest"] / one.survivors),
-            stream=_law(models, lambda one: one.streams * one.params, lambda one: one.seconds["unmask"]),
-            check=_law(models, lambda one: one.params, lambda one: one.seconds["verify"]),
-            member=_law(cohorts, lambda one: one.clients, lambda one: one.seconds["verify"]),
-            relay=_law(cohorts, lambda one: one.clients, lambda one: one.seconds["relay"]),
+            input=Part.of(models, lambda one: one.params, lambda one: one.seconds["ingest"] / one.survivors, 0, 1),
+            stream=Part.of(models, lambda one: one.streams * one.params, lambda one: one.seconds["unmask"], 0, 1),
+            check=Part.of(models, lambda one: one.params, lambda one: one.seconds["verify"], 0, 1),
+            member=Part.of(cohorts, lambda one: one.clients, lambda one: one.seconds["verify"], 0, 1),
+            relay=Part.of(cohorts, lambda one: one.clients, lambda one: one.seconds["relay"], 1, 2),
         )
 
     def predict(self, clients: int, params: int) -> dict[str, float]:
-        """Processor seconds of each part of a round with a tenth of the clients lost."""
+        """Processor seconds of each part of a round with a tenth of the clients lost, by terms."""
         lost = lost_of(clients)
         return {
-            "ingest": (clients - lost) * self.input.at(params),
-            "unmask": self.stream.at(streams(clients, lost) * params),
-            "verify": self.check.at(params) + self.member.at(clients),
-            "relay": self.relay.at(clients),
+            "ingest": (clients - lost) * self.input.terms.at(params),
+            "unmask": self.stream.terms.at(streams(clients, lost) * params),
+            "verify": self.check.terms.at(params) + self.member.terms.at(clients),
+            "relay": self.relay.terms.at(clients),
         }
-
-
-def _law(points: Sequence[Point], size: Callable[[Point], float], value: Callable[[Point], float]) -> Law:
-    return Law.of([size(one) for one in points], [max(value(one), 1e-6) for one in points])
 
 
 def rows(
@@ -160,23 +182,27 @@ def rows(
     sizes = f"{few} clients × {', '.join(f'{each:,}' for each in params)}"
     many = f"{', '.join(map(str, clients))} clients × {short:,}"
     wanted, long = TARGET
-    for key, name, law, largest, setting in (
-        ("input", "aggregator: one input, at the largest model", growth.input, params[-1], sizes),
-        ("stream", "aggregator: removing all masks, at the largest model", growth.stream, None, sizes),
-        ("check", "aggregator: check of the result, at the largest model", growth.check, params[-1], sizes),
-        ("member", "aggregator: the same, in the largest cohort", growth.member, clients[-1], many),
-        ("relay", "aggregator: relaying and signatures, in the largest cohort", growth.relay, clients[-1], many),
+    for key, name, part, setting in (
+        ("input", "aggregator: one input, at the largest model", growth.input, sizes),
+        ("stream", "aggregator: removing all masks, at the largest model", growth.stream, sizes),
+        ("check", "aggregator: check of the result, at the largest model", growth.check, sizes),
+        ("member", "aggregator: the same, in the largest cohort", growth.member, many),
+        ("relay", "aggregator: relaying and signatures, in the largest cohort", growth.relay, many),
     ):
-        at = law.sizes[-1] if largest is None else largest
         yield Row(
-            key=f"scale.law.{key}", name=name, unit="ms", median=1e3 * law.at(at) * law.residuals[-1],
-            derived=law.power, derived_unit="power", note=f"{setting}: {law}",
-        )  # fmt: skip
+            key=f"scale.law.{key}",
+            name=name,
+            unit="ms",
+            median=1e3 * part.largest[1],
+            derived=part.law.power,
+            derived_unit="power",
+            note=f"{setting}: {part}",
+        )
     found = growth.predict(wanted, long)
     plan = predict(Setting("masking", long, wanted, BITS, graph.EXPECTED_DROPOUT), shipped())
     planned = sum(share.seconds for share in plan.shares if share.role == AGGREGATOR and share.phase != "result")
-    for part, seconds in found.items():
-        yield Row(key=f"scale.predicted.{part}", name=f"{wanted:,} × {long:,}, predicted: {part}", unit="ms",
+    for step, seconds in found.items():
+        yield Row(key=f"scale.predicted.{step}", name=f"{wanted:,} × {long:,}, predicted: {step}", unit="ms",
                   median=1e3 * seconds)  # fmt: skip
     number = streams(wanted, lost_of(wanted))
     yield Row(
@@ -187,6 +213,6 @@ def rows(
         peer="secure-agg plan",
         peer_median=1e3 * planned,
         ratio=sum(found.values()) / planned,
-        note=f"{number:,} streams; extrapolated {growth.relay.beyond(wanted):.0f} × in clients, "
-        f"{growth.stream.beyond(number * long):.0f} × in coordinates of streams",
+        note=f"{number:,} streams; extrapolated {wanted / growth.relay.largest[0]:.0f} × in clients, "
+        f"{number * long / growth.stream.largest[0]:.0f} × in coordinates of streams",
     )

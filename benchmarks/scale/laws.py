@@ -1,4 +1,9 @@
-"""Power laws, y = a · x^b: least squares of logarithms, so that every size counts alike."""
+"""How something grows: as a power of its size, and as a sum of terms with known powers.
+
+A power law, y = a · x^b by least squares of logarithms, says how it grows where it was measured. Beyond, a fixed cost
+at small sizes would bend it: what is predicted is by terms, y = a · x^p + b · x^q with a, b ≥ 0, by least squares of
+relative errors.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from benchmarks.fit import least_squares
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,36 @@ class Law:
         """What it says of a size, also beyond those that were measured."""
         return float(self.scale * size**self.power)
 
-    def beyond(self, size: float) -> float:
-        """How many times the largest size that was measured this one is."""
-        return size / self.sizes[-1]
-
     def __str__(self) -> str:
         left = ", ".join(f"{each:.2f}" for each in self.residuals)
         return f"∝ x^{self.power:.2f}; measured over fitted: {left}"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A sum of powers.
+
+    Attributes:
+        parts: factor and power of each term.
+        residuals: of each size, measured over fitted.
+    """
+
+    parts: tuple[tuple[float, int], ...]
+    residuals: tuple[float, ...]
+
+    @staticmethod
+    def of(sizes: Sequence[float], values: Sequence[float], powers: Sequence[int]) -> Terms:
+        """Fit; arguments as of ``Law.of``."""
+        x, y = np.array(sizes, dtype=float), np.array(values, dtype=float)
+        rows = np.stack([x**power for power in powers], axis=1)
+        found = least_squares(rows / y[:, None], np.ones(len(y)))
+        return Terms(tuple(zip(map(float, found), powers, strict=True)), tuple(map(float, y / (rows @ found))))
+
+    def at(self, size: float) -> float:
+        """What it says of a size."""
+        return sum(factor * size**power for factor, power in self.parts)
+
+    def __str__(self) -> str:
+        left = ", ".join(f"{each:.2f}" for each in self.residuals)
+        shown = " + ".join(f"{factor:.2g} · x^{power}" for factor, power in self.parts if factor)
+        return f"{shown} s; measured over fitted: {left}"

@@ -27,13 +27,21 @@ _BATCH: Final = 16
 
 
 def rows(params: int, streams: int, executor: Executor, repeat: int) -> Iterator[Row]:
-    """Masks, hash, sums and decoding of one vector.
+    """Masks, hash, sums and decoding of one vector, all of it handed over.
 
     Args:
         params: its coordinates.
         streams: masks that are added to it.
         executor: with workers.
     """
+    executor.least, executor.handing, usual = 1, 0, (executor.least, executor.handing)
+    try:
+        yield from _handed(params, streams, executor, repeat)
+    finally:
+        executor.least, executor.handing = usual
+
+
+def _handed(params: int, streams: int, executor: Executor, repeat: int) -> Iterator[Row]:
     rng = np.random.default_rng(2)
     vector = rng.integers(0, P, params, dtype=np.uint32)
     small = rng.integers(0, 1 << 16, params, dtype=np.uint32)

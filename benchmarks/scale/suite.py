@@ -14,7 +14,7 @@ from secure_agg.errors import ConfigError
 from secure_agg.executing import HERE, executor_of
 from secure_agg.executing.named import NAMES
 
-_FEW: Final = 20
+_FEW: Final = 60
 _SHORT: Final = 20_000
 _MANY: Final = 50
 _NOT_ASKED: Final = "run it with --whole: it takes minutes and gigabytes"
@@ -26,7 +26,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--params", type=_numbers, default=(100_000, 300_000, 1_000_000, 3_000_000), metavar="N,N,…",
+        "--params", type=_numbers, default=(100_000, 250_000, 700_000, 2_000_000), metavar="N,N,…",
         help="sizes of models, two or more (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -59,7 +59,9 @@ def _run(arguments: argparse.Namespace) -> Report:
             rows += shards.rows(params[-1], arguments.streams, executor, arguments.repeat)
             rows.append(shards.simulation(min(_MANY, clients[0]), min(_SHORT, params[0]), executor, arguments.repeat))
         with progress.status("rounds of four models and four cohorts"), executor_of(HERE) as here:
-            rows += growth.rows(params, _FEW, clients, min(_SHORT, params[0]), here, min(3, arguments.repeat))
+            rows += growth.rows(
+                params, min(_FEW, clients[0]), clients, min(_SHORT, params[0]), here, min(2, arguments.repeat)
+            )
         if not arguments.whole:
             missing |= {f"{n:,} × {d:,}": _NOT_ASKED for n, d in whole.CELLS}
         else:

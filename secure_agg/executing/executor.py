@@ -62,10 +62,12 @@ class Executor(ABC):
     Attributes:
         workers: how many shards are done at a time. With 1 nothing is split: the kernels use all cores by themselves.
         least: coordinates of a shard; shorter vectors are not split so far.
+        handing: what handing one coordinate over costs, in additions of one; work that costs less is done here.
     """
 
     workers: int = 1
     least: int = LEAST
+    handing: float = 0.0
 
     @abstractmethod
     def map(self, work: Callable[..., _T], shards: Sequence[Shard]) -> list[_T]:

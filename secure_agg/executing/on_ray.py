@@ -39,16 +39,27 @@ of no use to whoever has imported Ray before; what a caller has set goes before 
 """
 
 
+HANDING: Final = 20.0
+"""As much as a coordinate's 4 bytes take on their way by a network of 5 Gbit/s."""
+
+
 class Ray(Pool):
     """Workers on a Ray cluster, each with one core of it."""
 
-    def __init__(self, workers: int | None = None, *, address: str | None = None, least: int = LEAST) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        address: str | None = None,
+        least: int = LEAST,
+        handing: float = HANDING,
+    ) -> None:
         """
         Args:
             workers: how many, each with a core of the cluster's; by default as many as this machine has cores.
             address: of a cluster that is there, as ``ray.init`` takes it; by default the one that this process is
                 connected to, and if it is to none a new one on this machine, which ends with the executor.
-            least: see ``Executor``.
+            least, handing: see ``Executor``.
 
         Raises:
             ConfigError: a number out of range, or Ray is not installed.
@@ -56,7 +67,7 @@ class Ray(Pool):
         """
         extras.require("ray")
         count = parallel.cores() if workers is None else check_workers(workers)
-        super().__init__(count, least=least)
+        super().__init__(count, least=least, handing=handing)
         self._owns = False
         with _starting, _quiet():
             if address is None and "ray" not in sys.modules:

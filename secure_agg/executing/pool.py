@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from secure_agg._version import __version__
 from secure_agg.errors import ExecutorError, LocalProtocolError, WorkerLost
-from secure_agg.executing.executor import LEAST, Executor, Guest, Shard, check_workers
+from secure_agg.executing.executor import Executor, Guest, Shard, check_workers
 
 _log = logging.getLogger("secure_agg.executing.pool")
 _T = TypeVar("_T")
@@ -179,17 +179,17 @@ class _Hosted(Guest):
 class Pool(Executor):
     """An executor with workers. They are started when the first work comes."""
 
-    def __init__(self, workers: int, *, least: int = LEAST, cores: int = 1) -> None:
+    def __init__(self, workers: int, *, least: int, handing: float, cores: int = 1) -> None:
         """
         Args:
             workers: how many.
-            least: see ``Executor``.
+            least, handing: see ``Executor``.
             cores: threads that the kernels of one worker use.
 
         Raises:
             ConfigError: a number out of range.
         """
-        self.workers, self.least = check_workers(workers), max(1, least)
+        self.workers, self.least, self.handing = check_workers(workers), max(1, least), handing
         start = type(self)._start  # of the class: a seat that knew its pool would keep it from being forgotten
         self._seats = [_Seat(start, cores) for _ in range(workers)]
         self._numbers: Iterator[int] = itertools.count()

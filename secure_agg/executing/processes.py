@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Final
 
 from mpc import parallel
 from secure_agg.errors import ExecutorError, WorkerLost
@@ -20,21 +20,24 @@ from secure_agg.executing.carrying import Line
 from secure_agg.executing.executor import LEAST, check_workers
 from secure_agg.executing.pool import Pool, Worker
 
+HANDING: Final = 10.0
+"""Measured (docs/performance.md): the lattice hash, some 8 additions a coordinate, is not worth being handed over."""
+
 
 class Processes(Pool):
     """Workers on this machine; by default one for each core. Each uses its part of the cores."""
 
-    def __init__(self, workers: int | None = None, *, least: int = LEAST) -> None:
+    def __init__(self, workers: int | None = None, *, least: int = LEAST, handing: float = HANDING) -> None:
         """
         Args:
             workers: how many.
-            least: see ``Executor``.
+            least, handing: see ``Executor``.
 
         Raises:
             ConfigError: a number out of range.
         """
         count = parallel.cores() if workers is None else check_workers(workers)
-        super().__init__(count, least=least, cores=max(1, parallel.cores() // count))
+        super().__init__(count, least=least, handing=handing, cores=max(1, parallel.cores() // count))
 
     @staticmethod
     def _start() -> Worker:

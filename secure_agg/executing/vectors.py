@@ -29,19 +29,26 @@ _T = TypeVar("_T")
 Carried = npt.NDArray[Any]
 """``uint32`` elements of Z_p, or ``uint64`` words."""
 
-_STREAMS: Final = 4
-"""Streams of masks that take as long as handing over a vector of their length."""
+ADDING: Final = 1.0
+DECODING: Final = 2.0
+HASHING: Final = 8.0
+STREAMING: Final = 1.0
+"""What a coordinate of each kind of work costs, of masks for each stream: in additions, some 0.35 ns on one core."""
 _BATCH: Final = 2
 """Vectors that wait for each worker until they are added up."""
 
 
-def split(units: int, unit: int, executor: Executor) -> list[tuple[int, int]]:
-    """Ranges of whole units, for all workers alike; fewer where they would be too short to be worth it.
+def split(units: int, unit: int, cost: float, executor: Executor) -> list[tuple[int, int]]:
+    """Ranges of whole units, for all workers alike; fewer where they would be too short to be worth it, one where the
+    work costs less than handing it over.
 
     Args:
         units: of the whole.
         unit: coordinates in each.
+        cost: of each coordinate.
     """
+    if cost <= executor.handing:
+        return [(0, units)]
     parts = max(1, min(executor.workers, units, units * unit // executor.least))
     bounds = [units * i // parts for i in range(parts + 1)]
     return list(itertools.pairwise(bounds))
@@ -74,7 +81,7 @@ def add(total: Carried, values: Carried) -> None:
 def add_masks(executor: Executor, context: bytes, vector: Carried, terms: Sequence[Mask]) -> None:
     """``vector += sum of sign · PRG(key)``, in place: ``mpc.masks.apply``. Workers see the streams' keys."""
     size = masks.chunk_size(vector.dtype)
-    parts = split(-(-vector.size // size), size, executor) if len(terms) >= _STREAMS else []
+    parts = split(-(-vector.size // size), size, STREAMING * len(terms), executor)
     if len(parts) < 2:
         masks.apply(vector, terms)
         return
@@ -103,7 +110,7 @@ def _masks(
 
 def commit(executor: Executor, context: bytes, x: Vector, s: Vector, rank: int) -> Commitment:
     """h(x ‖ s): ``zk.commitment.commit``. The hash is a sum over blocks, so shards' hashes add up to it."""
-    parts = split(commitment.groups_for(x.size, rank), commitment.GROUP, executor)
+    parts = split(commitment.groups_for(x.size, rank), commitment.GROUP, HASHING, executor)
     if len(parts) < 2:
         return commitment.commit(x, s, rank)
     shards = [Shard(context, *part, (commitment.blocks_of(x, s, *part), rank)) for part in parts]
@@ -133,7 +140,7 @@ class Sum:
     def add(self, executor: Executor, context: bytes, values: Carried) -> None:
         """Add one of the same length. It may be kept for a while, and must not change meanwhile."""
         self._executor, self._context = executor, context
-        if len(split(self._total.size, 1, executor)) < 2:
+        if len(split(self._total.size, 1, ADDING, executor)) < 2:
             add(self._total, values)
             return
         self._waiting.append(values)
@@ -149,7 +156,7 @@ class Sum:
     def _add_waiting(self) -> None:
         if not self._waiting:
             return
-        parts = split(self._total.size, 1, self._executor)
+        parts = split(self._total.size, 1, ADDING, self._executor)
         shards = [
             Shard(self._context, start, stop, tuple(values[start:stop] for values in self._waiting))
             for start, stop in parts

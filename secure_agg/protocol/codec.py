@@ -34,7 +34,7 @@ from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import Vector
 from secure_agg.errors import LocalProtocolError, UpdateError, VerificationError
 from secure_agg.executing import IN_PROCESS, Executor, Shard
-from secure_agg.executing.vectors import shared, split
+from secure_agg.executing.vectors import DECODING, shared, split
 from secure_agg.protocol.config import Policy, RoundConfig
 from zk.transcript import digest
 
@@ -261,7 +261,7 @@ class FixedPoint:
         if counts.size and int(counts.max()) > clients:
             raise VerificationError(f"{int(counts.max())} weights were limited, of {clients} clients")
         unit = (self.clip * float(self.weight_limit)) / float(self.half * weight_sum)
-        parts = split(values.size, 1, executor)
+        parts = split(values.size, 1, DECODING, executor)
         shards = [Shard(context, *part, (values[slice(*part)], clients * self.half, unit)) for part in parts]
         found = shared(executor, _decode, shards)
         worst = max(each for each, _ in found)

@@ -14,7 +14,7 @@ from benchmarks.federation import Federation, update
 from benchmarks.measure.round import measure
 from benchmarks.scale import growth, shards, whole
 from benchmarks.scale.growth import Growth, Point
-from benchmarks.scale.laws import Law
+from benchmarks.scale.laws import Law, Terms
 from secure_agg.backends.masking import aggregator as masking
 from secure_agg.backends.masking.rules import MASKED_INPUT
 from secure_agg.executing import IN_PROCESS
@@ -26,10 +26,19 @@ def test_a_power_law_is_found_and_says_how_well_it_holds() -> None:
     assert (law.scale, law.power) == pytest.approx((3, 1.5))
     assert law.residuals == pytest.approx([1] * 4)
     assert law.at(1e6) == pytest.approx(3e9)
-    assert law.beyond(1e6) == pytest.approx(100)
     bent = Law.of(sizes, [1, 10, 100, 2000])
     assert bent.residuals[-1] > 1
     assert np.prod(bent.residuals) == pytest.approx(1)
+
+
+def test_terms_are_found_also_where_a_fixed_cost_bends_the_law() -> None:
+    sizes = [10.0, 100.0, 1000.0, 10_000.0]
+    values = [7 + 0.01 * size for size in sizes]
+    terms = Terms.of(sizes, values, (0, 1))
+    assert [factor for factor, _ in terms.parts] == pytest.approx([7, 0.01])
+    assert terms.at(1e9) == pytest.approx(1e7)
+    assert Law.of(sizes, values).at(1e9) < 1e6
+    assert terms.residuals == pytest.approx([1] * 4)
 
 
 @pytest.mark.parametrize(("sizes", "values"), [([1], [1]), ([1, 1], [1, 2]), ([1, 2], [1, 0]), ([1, 2], [1])])

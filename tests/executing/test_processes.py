@@ -30,7 +30,7 @@ def shards(count: int, *arguments: object) -> list[Shard]:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    with Processes(3, least=1) as workers:
+    with Processes(3, least=1, handing=0) as workers:
         yield workers
 
 

@@ -38,7 +38,7 @@ WORKERS = 3
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Ray]:
-    with Ray(WORKERS, least=1) as workers:
+    with Ray(WORKERS, least=1, handing=0) as workers:
         yield workers
     import ray
 

@@ -36,7 +36,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     if request.param != "processes":
         yield Cut(request.param)
         return
-    with Processes(2, least=1) as pool:
+    with Processes(2, least=1, handing=0) as pool:
         yield pool
 
 
@@ -92,7 +92,7 @@ def test_sums_are_numpys(dtype: Any, length: int, executor: Executor, rng: np.ra
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("units", [1, 4, 100])
 def test_a_cut_has_every_unit_once(units: int, workers: int) -> None:
-    parts = vectors.split(units, 10, Cut(workers))
+    parts = vectors.split(units, 10, 1, Cut(workers))
     assert [unit for part in parts for unit in range(*part)] == list(range(units))
     assert len(parts) == min(units, workers)
 
@@ -100,14 +100,21 @@ def test_a_cut_has_every_unit_once(units: int, workers: int) -> None:
 def test_short_vectors_are_not_cut() -> None:
     executor = Cut(4)
     executor.least = 100
-    assert vectors.split(99, 1, executor) == [(0, 99)]
-    assert len(vectors.split(250, 1, executor)) == 2
-    assert len(vectors.split(10_000, 1, executor)) == 4
+    assert vectors.split(99, 1, 1, executor) == [(0, 99)]
+    assert len(vectors.split(250, 1, 1, executor)) == 2
+    assert len(vectors.split(10_000, 1, 1, executor)) == 4
+
+
+def test_work_that_costs_less_than_handing_it_over_is_done_here() -> None:
+    executor = Cut(4)
+    executor.handing = 10
+    assert vectors.split(100, 1, vectors.HASHING, executor) == [(0, 100)]
+    assert len(vectors.split(100, 1, 11 * vectors.STREAMING, executor)) == 4
 
 
 def test_workers_of_no_use_cost_no_round(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(pools, "__version__", "0.0.0")
-    with Processes(2, least=1) as pool:
+    with Processes(2, least=1, handing=0) as pool:
         total = vectors.Sum(np.zeros(10, np.uint32))
         for _ in range(4):
             total.add(pool, CONTEXT, np.ones(10, np.uint32))

@@ -21,7 +21,7 @@ from secure_agg.roles.trust import Trust
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    with Processes(3, least=1) as workers:
+    with Processes(3, least=1, handing=0) as workers:
         yield workers
 
 

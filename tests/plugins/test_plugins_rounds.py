@@ -406,7 +406,7 @@ def test_what_training_has_come_to_does_not_show_in_a_log() -> None:
 
 
 def test_the_servers_work_may_be_done_by_other_processes(world: World) -> None:
-    with Processes(2, least=1) as executor:
+    with Processes(2, least=1, handing=0) as executor:
         world.coordinator = Coordinator(world.server, executor=executor)
         introduce(world.coordinator, world.homes)
         start = model()

@@ -29,7 +29,7 @@ class Killing(Executor):
 
     def __init__(self, pool: Pool, before: Collection[int]) -> None:
         self.pool, self.before = pool, frozenset(before)
-        self.workers, self.least = pool.workers, pool.least
+        self.workers, self.least, self.handing = pool.workers, pool.least, pool.handing
         self.calls = 0
         self.killed: list[int] = []
         self._lock = threading.Lock()
