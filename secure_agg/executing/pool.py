@@ -129,7 +129,7 @@ class _Seat:
             raise WorkerLost("a worker is gone, and what it held")
         try:
             done, answer = self._present().ask((kind, given))
-        except WorkerLost:
+        except BaseException:  # also of an interrupt: an answer that nobody took would be taken for the next one
             self._vacate()
             raise
         if not done:
