@@ -19,6 +19,7 @@ from benchmarks.peers import suite as peers
 from benchmarks.plugins import suite as plugins
 from benchmarks.report import publish
 from benchmarks.rounds import suite as rounds
+from benchmarks.scale import suite as scale
 from benchmarks.suite import Suite, UsageError
 
 SUITES: Final[dict[str, Suite]] = {
@@ -29,6 +30,7 @@ SUITES: Final[dict[str, Suite]] = {
     "mpc": mpc.SUITE,
     "ledger": ledger.SUITE,
     "plugins": plugins.SUITE,
+    "scale": scale.SUITE,
 }
 """Every suite by its name on the command line, in the order in which ``all`` runs them."""
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from mpc import graph
 from mpc.keys import KeyPair
 from secure_agg import backends
+from secure_agg.executing import IN_PROCESS, Executor
 from secure_agg.local.staff import Staff, staffed
 from secure_agg.protocol.config import Option, Policy, RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
@@ -189,9 +190,9 @@ class Federation:
         holders = {name: role for name, role in roles.items() if isinstance(role, KeyHolder)}
         return Federation(names, trust, staffed(config, staff.setup), staff.setup, holders, sharing)
 
-    def aggregator(self) -> Aggregator:
+    def aggregator(self, executor: Executor = IN_PROCESS) -> Aggregator:
         """The aggregator, before it starts."""
-        return Task(_TASK, self.trust).lead(self.operator, self.config, self.setup)
+        return Task(_TASK, self.trust).lead(self.operator, self.config, self.setup, executor=executor)
 
     def clients(self) -> dict[str, Client]:
         """All clients, by name."""

@@ -33,27 +33,33 @@ class Mask:
         return Mask(self.key, -self.sign)
 
 
-def apply(vector: npt.NDArray[Any], masks: Sequence[Mask]) -> None:
+def chunk_size(dtype: np.dtype[Any]) -> int:
+    """Elements of a vector that one numbered stream masks."""
+    return CHUNK // 2 if dtype == np.uint64 else CHUNK
+
+
+def apply(vector: npt.NDArray[Any], masks: Sequence[Mask], *, first: int = 0) -> None:
     """``vector += sum of sign · PRG(key)``, in place (Bonawitz et al. 2017, figure 4, round 2).
 
     Args:
         vector: ``uint32``: elements of Z_p, modulo p; ``uint64``: modulo 2^64, each element of a mask then two of the
             stream's words, low word first, and every chunk half as long.
+        first: of a longer vector's chunks the one that ``vector`` begins with.
     """
     if vector.dtype not in (np.uint32, np.uint64):
         raise ValueError(f"a vector of {vector.dtype} is masked in neither ring")
     words = vector.dtype == np.uint64
-    size = CHUNK // 2 if words else CHUNK
+    size = chunk_size(vector.dtype)
 
-    def work(first: int, last: int) -> None:
+    def work(start: int, stop: int) -> None:
         streams = [(KeyStream(mask.key), mask.sign) for mask in masks]
         scratch = np.empty(min(CHUNK, vector.nbytes // 4), dtype=np.uint32)
-        for chunk in range(first, last):
+        for chunk in range(start, stop):
             part = vector[chunk * size : (chunk + 1) * size]
             for stream, sign in streams:
                 if words:
-                    stream.add_words(chunk, part, sign, scratch[: 2 * part.size])
+                    stream.add_words(first + chunk, part, sign, scratch[: 2 * part.size])
                 else:
-                    stream.add_residues(chunk, part, sign, scratch[: part.size])
+                    stream.add_residues(first + chunk, part, sign, scratch[: part.size])
 
     parallel.map_ranges(work, -(-vector.size // size))

@@ -15,11 +15,20 @@ _T = TypeVar("_T")
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 _pool_owner = 0  # threads do not survive a fork: a child process makes a pool of its own
+_limit: int | None = None
 
 
 def cores() -> int:
     """Number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return found if _limit is None else min(found, _limit)
+
+
+def limit(most: int) -> None:
+    """Use no more cores than these from now on: for a process beside others that share the machine's."""
+    global _limit, _pool
+    with _lock:
+        _limit, _pool = max(1, most), None
 
 
 def _executor() -> ThreadPoolExecutor:

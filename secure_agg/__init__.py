@@ -17,6 +17,7 @@ What is below imports nothing of what is above it; ARCHITECTURE.md has the pictu
 * ``roles``: the parties of a round, without I/O.
 * ``backends``: ways of hiding updates while they are summed, behind one contract.
 * ``tlog``: formats of transparency logs. ``protocol``: what parties say and sign.
+* ``executing``: where work on long vectors is done: in this process, in several, on a Ray cluster.
 * ``arguments``: types of what callers give. ``files``, ``formats``: files written whole, and what a file is.
 * ``admission``: who has to go when more come than there is room for.
 * ``errors``: every exception. ``extras``: optional packages. ``installed``: what is registered by name.

@@ -35,6 +35,8 @@
     │   └── RunStopped              no round of a framework's run can succeed, or none has: says how to go on
     ├── AlreadyReleased             a second statement or release is asked for; refused, even after a restart
     ├── StoreError                  the attempt store can't be read or written
+    ├── ExecutorError               workers can't be started, or one answered what it was not asked
+    │   └── WorkerLost              a worker is gone, and what it had to do can't be done again
     ├── VerificationError           evidence, record or receipt is not what it claims to be
     │   ├── TrustError              it is, but not from whom the verifier trusts
     │   └── ClaimRefused            it is, and claims less than the verifier asks for
@@ -215,6 +217,14 @@ class AlreadyReleased(SecureAggError):
 
 class StoreError(SecureAggError):
     """The attempt store can't be read or written, or is accessible to others: nothing is sent without it."""
+
+
+class ExecutorError(SecureAggError):
+    """Workers can't be started, or one has answered something else than it was asked: nobody else's fault."""
+
+
+class WorkerLost(ExecutorError):
+    """A worker is gone: what was asked of it has to be done again, or was lost with several of them."""
 
 
 class VerificationError(SecureAggError):

@@ -17,6 +17,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "he": {"tenseal": "tenseal", "zstandard": "zstandard"},
     "paillier": {"gmpy2": "gmpy2", "numba": "numba"},
     "mpc": {"torch": "torch", "numba": "numba", "yaml": "pyyaml", "omegaconf": "omegaconf", "onnx": "onnx"},
+    "ray": {"ray": "ray"},
     "operators": {"grpc": "grpcio"},
     "evm": {"web3": "web3", "py_arkworks_bls12381": "py_arkworks_bls12381"},
     "flower": {"flwr": "flwr"},

@@ -9,6 +9,7 @@ commitments holds everybody who wanted in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,8 +67,13 @@ def _check_range(name: str, values: Vector, limit: int) -> None:
         raise AggregateError(f"{name}[{where}] is {worst}, above {limit}, the most that the clients together can reach")
 
 
-def check(statement: AggregateStatement) -> Commitment:
+def check(
+    statement: AggregateStatement, commit: Callable[[Vector, Vector, int], Commitment] = commitment.commit
+) -> Commitment:
     """Check ranges and the linear relation h(X ‖ T) = sum of C_i, with X packed as the parameters say.
+
+    Args:
+        commit: computes h, for whoever has others do it.
 
     Returns:
         The sum of the commitments.
@@ -92,6 +98,6 @@ def check(statement: AggregateStatement) -> Commitment:
     if (commitment.blocks_for(parameters.elements(statement.sums.size)) + parameters.rank + 2) * N > parameters.columns:
         raise AggregateError(f"X has {statement.sums.size} coordinates, more than the parameters were estimated for")
     total = commitment.add(list(statement.commitments))
-    if commitment.commit(parameters.pack(statement.sums), statement.randomness, parameters.rank) != total:
+    if commit(parameters.pack(statement.sums), statement.randomness, parameters.rank) != total:
         raise AggregateError("h(X ‖ T) is not the sum of the commitments: the aggregate is not what was committed to")
     return total

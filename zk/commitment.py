@@ -32,6 +32,9 @@ from mpc.keystream import KeyStream
 from mpc.ntt import LANES, N, transform_lanes
 from mpc.ring import ELEMENT_BYTES, P, Vector, add_into, from_bytes, to_bytes
 
+GROUP: Final = LANES * N
+"""Coordinates of a group of blocks, which one stream of the matrix's key is for."""
+
 _REDUCE: Final = np.uint64(P << 32)
 _P64: Final = np.uint64(P)
 
@@ -172,23 +175,58 @@ def commit(x: Vector, s: Vector, rank: int) -> Commitment:
     """
     if s.size != randomness_length(rank):
         raise ValueError(f"rank {rank} takes {randomness_length(rank)} random coordinates, not {s.size}")
+    return Commitment(_hash(x, s, groups_for(x.size, rank), 0, rank))
+
+
+def groups_for(length: int, rank: int) -> int:
+    """Groups of blocks that x of this length and s take together."""
+    return -(-(blocks_for(length) + rank + 2) // LANES)
+
+
+def blocks_of(x: Vector, s: Vector, start: int, stop: int) -> Vector:
+    """The groups [start, stop) of x, zero-padded to whole blocks, followed by s, as far as they go; a view where they
+    are of x alone.
+    """
+    first, last, padded = start * GROUP, stop * GROUP, blocks_for(x.size) * N
+    if last <= x.size:
+        return x[first:last]
+    values = np.zeros(min(last, padded + s.size) - first, dtype=np.uint32)
+    inside = x[first:]
+    values[: inside.size] = inside
+    if last > padded:
+        values[max(padded - first, 0) :] = s[max(first - padded, 0) : last - padded]
+    return values
+
+
+def hash_groups(blocks: Vector, first: int, rank: int) -> Vector:
+    """What a run of groups adds to a hash: k · 512 elements of Z_p. Sums over all groups are the elements of C.
+
+    Args:
+        blocks: from ``blocks_of``.
+        first: the first of them.
+        rank: k.
+    """
+    return _hash(blocks, np.empty(0, dtype=np.uint32), -(-blocks.size // GROUP), first, rank)
+
+
+def _hash(x: Vector, s: Vector, groups: int, first: int, rank: int) -> Vector:
+    """The sum over so many groups of x, padded, followed by s, of which the first has number ``first``."""
     key = matrix_key(rank)
-    groups = -(-(blocks_for(x.size) + rank + 2) // LANES)
 
     def work(start: int, stop: int) -> Vector:
         stream = KeyStream(key)
-        matrix = np.empty(rank * N * LANES, dtype=np.uint32)
+        matrix = np.empty(rank * GROUP, dtype=np.uint32)
         blocks = np.empty((N, LANES), dtype=np.uint32)
         sums = np.zeros((rank, N, LANES), dtype=np.uint64)
         for group in range(start, stop):
-            stream.residues(group, matrix)
+            stream.residues(first + group, matrix)
             _accumulate(x, s, group * LANES, matrix, blocks, sums)
         return _add_lanes(sums)
 
     parts = parallel.map_ranges(work, groups, minimum=4)
     for part in parts[1:]:
         add_into(parts[0], part)
-    return Commitment(parts[0])
+    return parts[0]
 
 
 def add(commitments: list[Commitment]) -> Commitment:

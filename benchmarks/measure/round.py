@@ -20,6 +20,7 @@ from benchmarks.measure import memory as resident
 from benchmarks.measure.cells import AGGREGATOR, CLIENT
 from benchmarks.measure.meter import Beside, Call, Meter, MeteredAggregator, MeteredClient, MeteredOperator
 from secure_agg import backends
+from secure_agg.executing import IN_PROCESS, Executor
 from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.messages import RESULT
@@ -124,6 +125,7 @@ def measure(
     operators: Mapping[str, OperatorRole] | None = None,
     beside: Beside | None = None,
     memory: bool = False,
+    executor: Executor = IN_PROCESS,
 ) -> Measured:
     """One whole round; the first client that still speaks gets the result and checks it.
 
@@ -135,6 +137,7 @@ def measure(
         beside: see ``meter.Beside``.
         memory: read the memory too. The seconds are then of no use, and from now on this process gives back what it
             frees, which takes time.
+        executor: does the aggregator's work on long vectors. What its workers use of the processor does not count.
     """
     holding = operators or federation.holders or federation.share_holders()
     policy = federation.config.policy
@@ -143,7 +146,7 @@ def measure(
     if memory:
         resident.give_back()
     meter.start()
-    aggregator = cast(Aggregator, MeteredAggregator(meter, AGGREGATOR, _LEADER, federation.aggregator()))
+    aggregator = cast(Aggregator, MeteredAggregator(meter, AGGREGATOR, _LEADER, federation.aggregator(executor)))
     clients = {
         name: cast(Client, MeteredClient(meter, CLIENT, name, client)) for name, client in federation.clients().items()
     }

@@ -10,10 +10,9 @@ vector stays one of Z_p, linear over what is committed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from mpc import ring
 from mpc.digits import Digits
@@ -21,11 +20,9 @@ from mpc.ring import ELEMENT_BYTES, Vector
 from mpc.words import Words, words_from_bytes, words_to_bytes
 from secure_agg.backends.contract import Hidden, hidden_vector
 from secure_agg.errors import BadInput, VerificationError
+from secure_agg.executing.vectors import Carried
 from secure_agg.protocol.config import RoundConfig
 from zk.norm.commitment import NOISE_TOP
-
-Carried = npt.NDArray[Any]
-"""``uint32`` elements of Z_p, or ``uint64`` words."""
 
 _WORD_BITS: Final = 64
 _WORD_BYTES: Final = 8
@@ -53,11 +50,11 @@ class Carrier(ABC):
         """The sum of no vectors."""
 
     @abstractmethod
-    def add(self, total: Carried, hidden: memoryview, *, phase: str, culprit: str) -> None:
-        """Add one that was sent to the total, in place.
+    def read(self, hidden: memoryview, *, phase: str, culprit: str) -> Carried:
+        """One that was sent: a view of it, to be added to the total in its ring.
 
         Raises:
-            BadInput: it has no such form; the total is as it was.
+            BadInput: it has no such form.
         """
 
     @abstractmethod
@@ -87,9 +84,9 @@ class Residues(Carrier):
         """Zeros."""
         return np.zeros(self.elements, dtype=np.uint32)
 
-    def add(self, total: Carried, hidden: memoryview, *, phase: str, culprit: str) -> None:
-        """Modulo p; every element has to be canonical."""
-        ring.add_into(total, hidden_vector(hidden, phase=phase, culprit=culprit))
+    def read(self, hidden: memoryview, *, phase: str, culprit: str) -> Vector:
+        """Elements of Z_p; every one has to be canonical."""
+        return hidden_vector(hidden, phase=phase, culprit=culprit)
 
     def unload(self, total: Carried, *, phase: str) -> Vector:
         """The total itself."""
@@ -121,10 +118,10 @@ class PackedWords(Carrier):
         """Zeros."""
         return np.zeros(self.elements, dtype=np.uint64)
 
-    def add(self, total: Carried, hidden: memoryview, *, phase: str, culprit: str) -> None:
+    def read(self, hidden: memoryview, *, phase: str, culprit: str) -> Words:
         """Modulo 2^64: every word is a masked one."""
         try:
-            total += words_from_bytes(hidden, self.elements)
+            return words_from_bytes(hidden, self.elements)
         except ValueError as error:
             raise BadInput(str(error), phase=phase, culprit=culprit) from error
 
@@ -156,9 +153,9 @@ class Committed(Carrier):
         """Zeros."""
         return np.zeros(self.elements, dtype=np.uint32)
 
-    def add(self, total: Carried, hidden: memoryview, *, phase: str, culprit: str) -> None:
-        """Modulo p; every element has to be canonical."""
-        ring.add_into(total, hidden_vector(hidden, phase=phase, culprit=culprit))
+    def read(self, hidden: memoryview, *, phase: str, culprit: str) -> Vector:
+        """Elements of Z_p; every one has to be canonical."""
+        return hidden_vector(hidden, phase=phase, culprit=culprit)
 
     def unload(self, total: Carried, *, phase: str) -> Vector:
         """The digits; whether each is in range and what was committed to is the aggregate check's to say."""

@@ -25,6 +25,7 @@ from secure_agg.backends.contract import (
 )
 from secure_agg.backends.packed import carrier
 from secure_agg.errors import MalformedMessage
+from secure_agg.executing.vectors import Sum
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
 from zk.commitment import Commitment
@@ -45,17 +46,18 @@ class _Client(ClientSide):
 
 class _Aggregator(AggregatorSide):
     def __init__(self, config: RoundConfig) -> None:
-        self._form = carrier(config)
-        self._sum = self._form.zero()
+        self._context, self._form = config.context, carrier(config)
+        self._sum = Sum(self._form.zero())
 
     def take(self, phase: str, said: Said) -> None:
         if said.part:
             raise MalformedMessage("backend 'plain' sends nothing of its own", phase=phase, culprit=said.name)
         if phase == MASKED_INPUT:
-            self._form.add(self._sum, said.message.bulk, phase=phase, culprit=said.name)
+            vector = self._form.read(said.message.bulk, phase=phase, culprit=said.name)
+            self._sum.add(self.executor, self._context, vector)
 
     def outcome(self) -> Outcome:
-        return Outcome(self._form.unload(self._sum, phase=MASKED_INPUT))
+        return Outcome(self._form.unload(self._sum.total, phase=MASKED_INPUT))
 
 
 class PlainBackend(Backend):

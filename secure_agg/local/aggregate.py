@@ -12,9 +12,11 @@ from os import PathLike
 
 from secure_agg.arguments import checked, checked_class
 from secure_agg.errors import ClippingWarning, ConfigError, PrecisionWarning
+from secure_agg.executing import HERE, Executor, InProcess, executor_of
 from secure_agg.ledger.log import Ledger
 from secure_agg.local.asked import Inputs, Settings
 from secure_agg.local.book import Book
+from secure_agg.local.hosting import HostedClient, hosted
 from secure_agg.local.rounds import LocalRound, Update
 from secure_agg.local.staff import AGGREGATOR, Staff, staffed, usual_names
 from secure_agg.protocol.clipping import Clipping
@@ -92,6 +94,7 @@ def aggregate(
     round: int | None = None,
     start_model: bytes | None = None,
     identities: Mapping[str, Identity] | None = None,
+    executor: Executor | str = HERE,
 ) -> Result:
     """One verified secure round over ``updates``, all roles in this process.
 
@@ -129,6 +132,10 @@ def aggregate(
         round: number of the round; the ledger's next one, else 0.
         start_model: digest of the model the updates are relative to; the ledger's last result, else zeros.
         identities: client id to ``Identity``; made when missing, and kept in ``<ledger>.keys/`` with a ledger.
+        executor: where the work is done: by default in this process; ``processes:N`` or ``ray:N`` start workers for
+            this call, an ``Executor`` of ``secure_agg.executing`` keeps its own. Workers hold the clients and do the
+            aggregator's work on long vectors; the result is the same, bit by bit, and a worker that is lost loses
+            nothing.
 
     Returns:
         The checked result.
@@ -137,6 +144,7 @@ def aggregate(
         ConfigError: a setting is out of range, insecure, or contradicts what the ledger has pinned for the task.
         UpdateError: an unfit update or weight; names the client.
         TooFewClients: too many have dropped out.
+        ExecutorError: workers don't start, or are lost again and again.
         VerificationError, LedgerError: the result did not pass, or can't be appended. Nothing was written.
         ClaimRefused: the result would be attested, and the ledger, or its trust file, accepts sums only.
 
@@ -175,13 +183,22 @@ def aggregate(
 
         configure(planned)
         serving = usual_names(policy)
+        chosen = stack.enter_context(executor_of(executor)) if isinstance(executor, str) else executor
         # From here on files are written: nothing of the call is refused any more.
         leading = book.begin(planned, cast)
         config = configure(leading)
         staff = Staff.of(config, {name: cast.operators[name] for name in serving})
-        aggregator = leading.lead(cast.operators[AGGREGATOR], staffed(config, staff.setup), staff.setup)
-        clients = {name: Client(member, leading.trust) for name, member in cast.members.items()}
-        local = LocalRound(aggregator, clients, updates, weights, dropouts, staff.roles(leading.trust))
+        aggregator = leading.lead(
+            cast.operators[AGGREGATOR], staffed(config, staff.setup), staff.setup, executor=chosen
+        )
+        clients: Mapping[str, Client | HostedClient]
+        if isinstance(chosen, InProcess):
+            clients = {name: Client(member, leading.trust) for name, member in cast.members.items()}
+        else:
+            clients = stack.enter_context(hosted(chosen, leading.trust, cast.members))
+        local = LocalRound(
+            aggregator, clients, updates, weights, dropouts, staff.roles(leading.trust), at_once=chosen.workers
+        )
         evidence, checked_here = local.finish()
         _tell(checked_here.record, policy, local.clipping(), len(updates) * config.layout.values)
         if policy.norm:
@@ -191,7 +208,7 @@ def aggregate(
         entry = book.append(evidence)
         appended = {"ledger.append_s": time.perf_counter() - start} if entry else {}
         local.deliver()
-        verified = entry.verified if entry else Auditor(leading.trust).verify(evidence)
+        verified = entry.verified if entry else Auditor(leading.trust, executor=chosen).verify(evidence)
         return Result(
             average=verified.average,
             participants=evidence.participants,

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from secure_agg.local.hosting import HostedClient
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
@@ -35,7 +36,10 @@ class Traffic:
 
 
 def stats(
-    aggregator: Aggregator, clients: Iterable[Client], operators: Collection[OperatorRole], traffic: Traffic
+    aggregator: Aggregator,
+    clients: Iterable[Client | HostedClient],
+    operators: Collection[OperatorRole],
+    traffic: Traffic,
 ) -> dict[str, float]:
     """Seconds (``…_s``) and bytes (``…_bytes``) so far, flat: by role and phase, and how many values were clipped.
 
@@ -55,7 +59,7 @@ def stats(
     )
 
 
-def clipping(clients: Iterable[Client]) -> Clipping:
+def clipping(clients: Iterable[Client | HostedClient]) -> Clipping:
     """What was clipped of all clients' updates together."""
     return Clipping.of(client.encoded for client in clients if client.encoded is not None)
 

@@ -6,13 +6,16 @@ pins nothing against its own operator: for protection from each other, run each 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
 
 import numpy.typing as npt
 
 from secure_agg.errors import NormRefused, SecureAggError
 from secure_agg.local import report
+from secure_agg.local.hosting import HostedClient
 from secure_agg.local.report import Traffic
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.config import NO_DIGEST
@@ -32,6 +35,10 @@ PHASES: Final = (
 """All phases that a client can fall silent at, in order; a backend without one goes on to the next that it has."""
 
 Update = Sequence[npt.NDArray[Any]]
+_T = TypeVar("_T")
+
+_AHEAD: Final = 2
+"""Answers for each client that is asked at a time, which may wait to be taken."""
 
 
 class LocalRound:
@@ -48,11 +55,13 @@ class LocalRound:
     def __init__(
         self,
         aggregator: Aggregator,
-        clients: Mapping[str, Client],
+        clients: Mapping[str, Client | HostedClient],
         updates: Mapping[str, Update],
         weights: Mapping[str, int] | None = None,
         silent: Mapping[str, str] | None = None,
         holders: Mapping[str, OperatorRole] | None = None,
+        *,
+        at_once: int = 1,
     ) -> None:
         """
         Args:
@@ -62,7 +71,9 @@ class LocalRound:
             weights: by id, default 1.
             silent: client id to the phase from which on it answers nothing.
             holders: key holders and share holders by id, for backends that have them. One without a role never answers.
+            at_once: clients that are asked at a time: more than one is of use where workers hold them.
         """
+        self._at_once = at_once
         self.aggregator, self.clients, self.updates = aggregator, clients, updates
         self.weights, self.silent, self.holders = weights or {}, silent or {}, holders or {}
         self.traffic = Traffic()
@@ -92,13 +103,39 @@ class LocalRound:
 
     def deliver(self) -> dict[str, Verified]:
         """Hand the result to every client that still speaks; each checks it against its own pins."""
+        given = (
+            envelope
+            for envelope in self.aggregator.results()
+            if (name := envelope.recipient) in self.clients and name not in self.silent and name not in self.refused
+        )
         verified = {}
-        for envelope in self.aggregator.results():
-            name = envelope.recipient
-            if name in self.clients and name not in self.silent and name not in self.refused:
-                self.traffic.result[name, RESULT] += len(envelope.data)
-                verified[name] = self.clients[name].finish(envelope.data)
+        for envelope, found in self._in_order(lambda each: self.clients[each.recipient].finish(each.data), given):
+            self.traffic.result[envelope.recipient, RESULT] += len(envelope.data)
+            verified[envelope.recipient] = found
         return verified
+
+    def _in_order(self, work: Callable[[Envelope], _T], items: Iterable[Envelope]) -> Iterator[tuple[Envelope, _T]]:
+        """Each with ``work(item)``, in order: so many at once, and few ahead of whoever takes them:
+        each may be as large as the model.
+        """
+        if self._at_once == 1:
+            for item in items:
+                yield item, work(item)
+            return
+        ahead: deque[tuple[Envelope, Future[_T]]] = deque()
+        with ThreadPoolExecutor(self._at_once, thread_name_prefix="clients") as threads:
+            try:
+                for item in items:
+                    ahead.append((item, threads.submit(work, item)))
+                    if len(ahead) > _AHEAD * self._at_once:
+                        first, future = ahead.popleft()
+                        yield first, future.result()
+                while ahead:
+                    first, future = ahead.popleft()
+                    yield first, future.result()
+            finally:
+                for _, future in ahead:
+                    future.cancel()
 
     # --- carrying, see ``roles.driver.Carrier`` -----------------------------------------------------------------
 
@@ -107,11 +144,9 @@ class LocalRound:
 
     def ask(self, phase: str, requests: Sequence[Envelope]) -> Iterator[Answer]:
         """The answers of the clients that speak in this phase."""
-        for request in requests:
+        asked = [request for request in requests if self.speaks(request.recipient, phase)]
+        for request, response in self._in_order(lambda request: self.answer(request, phase), asked):
             name = request.recipient
-            if not self.speaks(name, phase):
-                continue
-            response = self.answer(request, phase)
             if response is not None:
                 letters = self.outbox(name) if phase == ADVERTISE else ()
                 self.traffic.upload[name, phase] += len(response) + sum(len(letter.data) for letter in letters)
@@ -145,7 +180,7 @@ class LocalRound:
             first = next((item for item in PHASES[PHASES.index(first) :] if item in own), None)
         return first is None or (phase in own and own.index(phase) < own.index(first))
 
-    def answer(self, request: Envelope, phase: str) -> bytes | None:
+    def answer(self, request: Envelope, phase: str) -> bytes | memoryview | None:
         """Hand one request to its client."""
         client = self.clients[request.recipient]
         self.traffic.download[request.recipient, phase] += len(request.data)

@@ -33,6 +33,8 @@ from mpc.kernels.compiled import compiled
 from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import Vector
 from secure_agg.errors import LocalProtocolError, UpdateError, VerificationError
+from secure_agg.executing import IN_PROCESS, Executor, Shard
+from secure_agg.executing.vectors import DECODING, shared, split
 from secure_agg.protocol.config import Policy, RoundConfig
 from zk.transcript import digest
 
@@ -234,8 +236,18 @@ class FixedPoint:
             out[position + self.limbs :] = (weight > carried, weight < carried)
         return Encoded(tuple(clipped), largest, int(weight), carried, scale)
 
-    def decode(self, sums: Vector, clients: int, shapes: Sequence[tuple[int, ...]]) -> tuple[Arrays, int]:
+    def decode(
+        self,
+        sums: Vector,
+        clients: int,
+        shapes: Sequence[tuple[int, ...]],
+        executor: Executor = IN_PROCESS,
+        context: bytes = b"",
+    ) -> tuple[Arrays, int]:
         """The weighted mean and the sum of weights, from X = values ‖ limbs ‖ counts summed over ``clients`` clients.
+
+        Args:
+            executor: does it, shard by shard; ``context`` is the configuration's.
 
         Raises:
             VerificationError: the sum of weights lies outside [clients · least weight, clients · weight limit], or a
@@ -248,14 +260,16 @@ class FixedPoint:
             raise VerificationError(f"the weights of {clients} clients sum to {weight_sum}, outside [{least}, {most}]")
         if counts.size and int(counts.max()) > clients:
             raise VerificationError(f"{int(counts.max())} weights were limited, of {clients} clients")
-        centred = values.astype(np.int64) - clients * self.half
-        worst = max(int(centred.max()), -int(centred.min()))
+        unit = (self.clip * float(self.weight_limit)) / float(self.half * weight_sum)
+        parts = split(values.size, 1, DECODING, executor)
+        shards = [Shard(context, *part, (values[slice(*part)], clients * self.half, unit)) for part in parts]
+        found = shared(executor, _decode, shards)
+        worst = max(each for each, _ in found)
         if self.weight_limit * (worst - clients) > self.half * weight_sum:
             limit = self.clip + self.error_bound(clients, weight_sum)
-            found = worst * self.clip * self.weight_limit / (self.half * weight_sum)
-            raise VerificationError(f"a mean is {found:.6g} in size, above clip plus rounding = {limit:.6g}")
-        mean = centred.astype(np.float64)
-        mean *= (self.clip * float(self.weight_limit)) / float(self.half * weight_sum)
+            reached = worst * self.clip * self.weight_limit / (self.half * weight_sum)
+            raise VerificationError(f"a mean is {reached:.6g} in size, above clip plus rounding = {limit:.6g}")
+        mean = np.concatenate([part for _, part in found]) if len(found) > 1 else found[0][1]
         average, position = [], 0
         for shape in shapes:
             size = math.prod(shape)
@@ -271,6 +285,15 @@ class FixedPoint:
             return 0, 0
         lowered, raised = sums[sums.size - self.counts :]
         return int(lowered), int(raised)
+
+
+def _decode(start: int, stop: int, sums: Vector, centre: int, unit: float) -> tuple[int, npt.NDArray[np.float64]]:
+    """Of the coordinates [start, stop) of X the largest S in size, and the means."""
+    centred = sums.astype(np.int64) - centre
+    worst = max(int(centred.max()), -int(centred.min()))
+    mean = centred.astype(np.float64)
+    mean *= unit
+    return worst, mean
 
 
 def clipped_share(arrays: Sequence[npt.NDArray[Any]], clip: float) -> float:

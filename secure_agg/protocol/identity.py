@@ -124,6 +124,10 @@ class Identity:
         """64 bytes, deterministic."""
         return self._key.sign(message)
 
+    def secret(self) -> bytes:
+        """The seed, 32 bytes: for processes of this identity's owner, and nobody else."""
+        return self._key.private_bytes_raw()
+
     def save(self, path: str | Path) -> None:
         """Write the seed, in hex, to a new file that only its owner can read (mode 0600), durably and all at once.
 
@@ -131,7 +135,7 @@ class Identity:
             FileExists: there is a file already; a key is never overwritten.
             ConfigError: it can't be written.
         """
-        files.create(Path(path), f"{self._key.private_bytes_raw().hex()}\n".encode())
+        files.create(Path(path), f"{self.secret().hex()}\n".encode())
 
     @staticmethod
     def load(name: str, path: str | Path) -> Identity:

@@ -34,6 +34,7 @@ from secure_agg.errors import (
     VerificationError,
     stamping,
 )
+from secure_agg.executing import IN_PROCESS, Executor
 from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.codec import FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
@@ -81,6 +82,7 @@ class Aggregator:
         *,
         operators: Roster | None = None,
         setup: bytes = b"",
+        executor: Executor = IN_PROCESS,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """
@@ -91,6 +93,7 @@ class Aggregator:
             operators: identity keys of key holders, or of the aggregators that share a sum; needed where the backend
                 has any. This aggregator itself is none of them.
             setup: the backend's public material, which clients are sent with the first request.
+            executor: does the work on long vectors, shard by shard. Its workers see what this aggregator sees.
             clock: seconds; for ``timings``.
 
         Raises:
@@ -114,6 +117,7 @@ class Aggregator:
         self._at = -1
         self._aborted = False
         self._side = self._backend.aggregator(config, setup)
+        self._side.executor = self._executor = executor
         self._present: set[str] = set(cohort)
         self._awaited: set[str] = set()
         self._answered: set[str] = set()
@@ -393,7 +397,9 @@ class Aggregator:
             sums, vouched_by = found.sums, found.vouched_by
             openings = in_order(self._gathered.openings) or found.openings
             addends = self._backend.result(config.policy).addends(len(openings))
-            average, _ = FixedPoint.of(config).decode(sums[: config.layout.committed], addends, config.shapes)
+            average, _ = FixedPoint.of(config).decode(
+                sums[: config.layout.committed], addends, config.shapes, self._executor, config.context
+            )
             evidence = Evidence(
                 config=config,
                 cohort=self._asking.members(),
@@ -408,7 +414,7 @@ class Aggregator:
             with self.timings("verify"):
                 # Others decide what they accept; norm proofs were checked with the inputs that they came with.
                 proved = [one for name, one in self._gathered.openings.items() if name in self._gathered.proofs]
-                self.verified = Auditor(claims=CLAIMS).verify(evidence, proved=proved)
+                self.verified = Auditor(claims=CLAIMS, executor=self._executor).verify(evidence, proved=proved)
         except VerificationError as error:
             if vouched_by is not None:
                 raise KeyHolderFault(

@@ -6,6 +6,7 @@ afterwards. It takes about the time of one commitment, and one signature check p
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from secure_agg.errors import (
     TrustError,
     VerificationError,
 )
+from secure_agg.executing import IN_PROCESS, Executor, vectors
 from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
 from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
@@ -116,9 +118,14 @@ class CheckedSum:
     error_bound: float
 
 
-def check_sum(config: RoundConfig, participants: Participants, sums: Vector) -> CheckedSum:
+def check_sum(
+    config: RoundConfig, participants: Participants, sums: Vector, executor: Executor = IN_PROCESS
+) -> CheckedSum:
     """The aggregate check and the codec's: X ‖ T is the exact sum, in range, and decodes to weights and means in range;
     and where a norm is bounded, that what was proved to be short is what was summed.
+
+    Args:
+        executor: hashes and decodes the sum, shard by shard.
 
     Raises:
         VerificationError: it is not.
@@ -128,13 +135,14 @@ def check_sum(config: RoundConfig, participants: Participants, sums: Vector) -> 
     largest = backends.load(config.policy.backend).result(config.policy).largest
     try:
         total = aggregate.check(
-            AggregateStatement(config.commitment, largest, participants.commitments, values, randomness)
+            AggregateStatement(config.commitment, largest, participants.commitments, values, randomness),
+            functools.partial(vectors.commit, executor, config.context),
         )
     except AggregateError as error:
         raise VerificationError(str(error)) from error
     check_total(participants.session, participants.sketches, sums)
     codec, n = FixedPoint.of(config), len(participants.commitments)
-    average, weight_sum = codec.decode(values, n, config.shapes)
+    average, weight_sum = codec.decode(values, n, config.shapes, executor, config.context)
     return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(n, weight_sum))
 
 
@@ -172,17 +180,20 @@ def check_attested(
 class Auditor:
     """Checks evidence. Holds nothing secret and keeps no state."""
 
-    def __init__(self, trust: Trust | None = None, claims: Collection[str] | None = None) -> None:
+    def __init__(
+        self, trust: Trust | None = None, claims: Collection[str] | None = None, *, executor: Executor = IN_PROCESS
+    ) -> None:
         """
         Args:
             trust: what this verifier has pinned; without it evidence is only checked in itself.
             claims: that results may make, see ``secure_agg.protocol.claims``; by default those that ``trust`` pins
                 for their task, and without ``trust`` sums only.
+            executor: does the work on long vectors; it is believed as this process is.
 
         Raises:
             ConfigError: one of them is no claim.
         """
-        self.trust = trust
+        self.trust, self._executor = trust, executor
         self._claims = None if claims is None else check_claims(claims)
 
     def verify(self, evidence: Evidence, *, beacon: bytes | None = None, proved: Collection[Opening] = ()) -> Verified:
@@ -225,7 +236,7 @@ class Auditor:
         if claim == SUM:
             if evidence.attestation:
                 raise VerificationError("a sum is proved, not attested")
-            checked = check_sum(config, participants, evidence.sums)
+            checked = check_sum(config, participants, evidence.sums, self._executor)
         else:
             checked = check_attested(config, participants, evidence.sums, evidence.attestation)
         proofs = self._check_proofs(evidence, participants, frozenset(proved))

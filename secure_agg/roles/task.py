@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from secure_agg.executing import IN_PROCESS, Executor
 from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.identity import Identity, Roster
@@ -93,16 +94,19 @@ class Task:
             setup=setup,
         )
 
-    def lead(self, identity: Identity, config: RoundConfig, setup: bytes = b"") -> Aggregator:
+    def lead(
+        self, identity: Identity, config: RoundConfig, setup: bytes = b"", *, executor: Executor = IN_PROCESS
+    ) -> Aggregator:
         """The aggregator of one attempt.
 
         Args:
             identity: a pinned operator's.
             config: from ``next_round``.
             setup: the backend's public material that the configuration names.
+            executor: see ``Aggregator``.
 
         Raises:
             ConfigError, RemoteProtocolError: see ``Aggregator``.
         """
         cohort = self.trust.cohort(self.name, config.beacon)
-        return Aggregator(identity, config, cohort, operators=self.trust.operators, setup=setup)
+        return Aggregator(identity, config, cohort, operators=self.trust.operators, setup=setup, executor=executor)

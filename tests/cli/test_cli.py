@@ -328,6 +328,8 @@ def test_a_bug_shows_its_traceback_and_is_no_failed_check(
         ("demo", "--rounds", "1", "--tamper"),
         ("demo", "--dataset", "nonsense"),
         ("demo", "--backend", "nonsense"),
+        ("demo", "--executor", "nonsense"),
+        ("demo", "--executor", "processes:2", "--tamper"),
     ],
     ids=" ".join,
 )

@@ -181,3 +181,10 @@ def test_tampering_is_caught_with_every_backend(
     assert code == 1
     assert "caught by everybody" in out
     assert "ACCEPTED" not in out
+
+
+def test_rounds_are_worked_on_by_other_processes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    options = ("--backend", "plain", "--rounds", 1, "--executor", "processes:2", "--output", tmp_path / "out")
+    code, found = document(capsys, *options)
+    assert code == 0
+    assert all(item["max_difference"] <= item["error_bound"] for item in found["differences"])

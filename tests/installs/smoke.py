@@ -108,6 +108,13 @@ def mpc() -> None:
     sums("crypten", **NORM_BOUND)
 
 
+def ray() -> None:
+    """A round on a cluster of this machine."""
+    updates = {f"c{i}": [np.full(3, 0.5)] for i in range(CLIENTS)}
+    mean = secure_agg.aggregate(updates, executor="ray:2").average[0]
+    check(bool(np.allclose(mean, 0.5, atol=1e-3)), f"the mean of halves is {mean}")
+
+
 def operators() -> None:
     """An operator answers over gRPC with mutual TLS, on this machine."""
     from secure_agg.protocol.identity import Roster
@@ -178,7 +185,7 @@ def dev() -> None:
     check(done.returncode == 0, done.stdout)
 
 
-EVERYTHING: Final = (fast, he, paillier, mpc, operators, evm, flower, nvflare, demo)
+EVERYTHING: Final = (fast, he, paillier, mpc, ray, operators, evm, flower, nvflare, demo)
 TESTS: Final[dict[str, tuple[Callable[[], None], ...]]] = {
     "base": (),
     "fast": (fast,),
@@ -186,6 +193,7 @@ TESTS: Final[dict[str, tuple[Callable[[], None], ...]]] = {
     "paillier": (paillier,),
     "mpc": (mpc,),
     "crypten": (mpc,),
+    "ray": (ray,),
     "operators": (operators,),
     "evm": (evm,),
     "flower": (flower,),

@@ -32,7 +32,9 @@ from secure_agg.errors import (
     UnknownSender,
     WrongContext,
 )
+from secure_agg.executing import Processes
 from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.participant import Participant
@@ -401,3 +403,13 @@ def test_unknown_senders_do_not_speak_for_members(world: World) -> None:
 def test_what_training_has_come_to_does_not_show_in_a_log() -> None:
     trained = Trained([np.array([0.123456])], 4711, {"loss": 0.987654})
     assert all(text not in repr(trained) for text in ("0.123456", "weight", "0.987654"))
+
+
+def test_the_servers_work_may_be_done_by_other_processes(world: World) -> None:
+    with Processes(2, least=1, handing=0) as executor:
+        world.coordinator = Coordinator(world.server, executor=executor)
+        introduce(world.coordinator, world.homes)
+        start = model()
+        outcome = world.coordinator.round(start, world.nodes(start))
+        assert len(executor.pids()) == 2
+    check_mean(world, outcome, start)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mpc.ring import ELEMENT_BYTES, Vector, from_bytes
 from secure_agg.backends.contract.client import Hidden
 from secure_agg.errors import BadInput, MalformedMessage
+from secure_agg.executing import IN_PROCESS, Executor
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import DECRYPT, Opened
 from secure_agg.protocol.fault import FaultProof
@@ -90,10 +91,12 @@ class AggregatorSide(ABC):
         operators: those who are asked, in id order, as far as they are there: the role takes out who does not answer,
             the backend whom it proves wrong.
         faults: what has been proved of parties so far, for anybody to check; also of a round that comes to nothing.
+        executor: that may be asked to do work on long vectors; the role sets it before it says anything.
     """
 
     operators: tuple[str, ...] = ()
     faults: Sequence[FaultProof] = ()
+    executor: Executor = IN_PROCESS
 
     def begin(self, session: Session) -> None:  # noqa: B027 - most have nothing that depends on it
         """The participants are fixed."""

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from mpc import keys, masks, ring, shamir
+from mpc import keys, ring, shamir
 from mpc.keys import KeyPair
 from mpc.keystream import derive_key
 from mpc.masks import Mask
@@ -52,6 +52,7 @@ from secure_agg.errors import (
     Unattributed,
     UnknownSender,
 )
+from secure_agg.executing.vectors import Sum, add_masks
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, decode, encode, header_limit
@@ -66,7 +67,7 @@ class MaskingAggregator(AggregatorSide):
         self._config = config
         self._limit = header_limit(config.cohort_size)
         self._form = rules.form(config)
-        self._sum = self._form.zero()
+        self._sum = Sum(self._form.zero())
         self._public_keys: dict[bytes, str] = {}
         self._choices: dict[int, SignedChoice] = {}
         self._chosen: dict[int, frozenset[int]] = {}
@@ -125,6 +126,7 @@ class MaskingAggregator(AggregatorSide):
             everybody = frozenset(range(len(session.members)))
             self._chosen = {i: everybody - {i} for i in everybody}
         if self._screened:
+            self._screened.executor = self.executor
             self._screened.begin(session, self._plan, self._edges, self._chosen, self._active, self._seed_hashes)
 
     # --- relaying -------------------------------------------------------------------------------------------
@@ -238,7 +240,8 @@ class MaskingAggregator(AggregatorSide):
                 sketch = sketch_digest(said.sketch.sketch, said.sketch.proof)
             value = input_value(said.commitment, header.bulk_digest, sketch)
             self._screened.inputs.add(me, header, committed, value, hidden)
-        self._form.add(self._sum, hidden, phase=MASKED_INPUT, culprit=name)
+        vector = self._form.read(hidden, phase=MASKED_INPUT, culprit=name)
+        self._sum.add(self.executor, self._config.context, vector)
         self._seed_hashes[me], self._active[me] = masked.seed_hash, frozenset(active)
 
     def _check_claims(self, name: str, me: int, active: set[int], phase: str) -> None:
@@ -300,7 +303,7 @@ class MaskingAggregator(AggregatorSide):
         if self._screened:  # which has left out whoever can't be unmasked
             self._survivors = members
             for client in self._active.keys() - members:
-                ring.subtract_from(self._sum, self._screened.inputs.vector(client))
+                ring.subtract_from(self._sum.total, self._screened.inputs.vector(client))
             return
         lost = frozenset().union(*(self._active[member] for member in members)) - members
         for dealer in sorted(members | lost):
@@ -323,7 +326,7 @@ class MaskingAggregator(AggregatorSide):
         screened = self._screened
         if screened is None:
             return False
-        return screened.settle(self._survivors, self._released, self._sum)
+        return screened.settle(self._survivors, self._released, self._sum.total)
 
     def _take_release(self, name: str, body: bytes) -> None:
         """Take one holder's shares, each checked against the hash its dealer signed."""
@@ -395,8 +398,9 @@ class MaskingAggregator(AggregatorSide):
             if pair.public != split_part(name, session.parts[name])[1]:
                 raise DealerFault("the shares rebuild another mask key than advertised", phase=UNMASK, culprit=name)
             terms += [self._lost_mask(pair, peer, member).inverse() for member in lost[peer]]
-        masks.apply(self._sum, terms)
-        return Outcome(self._form.unload(self._sum, phase=UNMASK))
+        total = self._sum.total
+        add_masks(self.executor, self._config.context, total, terms)
+        return Outcome(self._form.unload(total, phase=UNMASK))
 
     def _lost_mask(self, pair: KeyPair, peer: int, member: int) -> Mask:
         """The mask that ``member`` added for its edge with ``peer``, from the key pair of ``peer``."""

@@ -13,7 +13,7 @@ from itertools import chain
 
 import numpy as np
 
-from mpc import keys, masks, ring, shamir
+from mpc import keys, ring, shamir
 from mpc.keys import KeyPair
 from mpc.masks import Mask
 from mpc.ring import Vector
@@ -35,6 +35,8 @@ from secure_agg.backends.masking.wire import (
     split_part,
 )
 from secure_agg.errors import BadShare, DealerFault, LocalProtocolError, MalformedMessage, TooFewClients, Unattributed
+from secure_agg.executing import IN_PROCESS, Executor
+from secure_agg.executing.vectors import add_masks
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import Header, decode, encode, header_limit, pack
@@ -51,7 +53,10 @@ class Screened:
         dealt: each client's message with confirmations and hashes of shares.
         charges: what is proved and has not been dealt with.
         total: the sum without masks, once nothing speaks against it.
+        executor: makes the masks.
     """
+
+    executor: Executor = IN_PROCESS
 
     def __init__(self, config: RoundConfig, elements: int) -> None:
         """
@@ -216,7 +221,7 @@ class Screened:
                 ring.subtract_from(total, self.inputs.vector(client))
             own = [Mask(key, -1) for key in self._self_keys(seeds).values()]
             away = [Mask(key, -1 if member < peer else 1) for (member, peer), key in lost.items()]
-            masks.apply(total, [*own, *away])
+            add_masks(self.executor, self._config.context, total, [*own, *away])
             if self._is_committed(total, members):
                 self.total, self.charges = total, ()
                 return False

@@ -28,6 +28,8 @@ from secure_agg.cli.demo.report import document_of, show_tampering, show_trainin
 from secure_agg.cli.output import JsonOption, emit
 from secure_agg.cli.progress import progress
 from secure_agg.errors import ConfigError
+from secure_agg.executing import HERE, Executor, executor_of
+from secure_agg.executing.named import NAMES as EXECUTORS
 from secure_agg.fl import datasets
 from secure_agg.fl.fedavg import Model, run_federated
 from secure_agg.ledger.log import Ledger
@@ -82,6 +84,9 @@ def demo(
             "and it proves that.",
         ),
     ] = None,
+    executor: Annotated[
+        str, typer.Option(metavar="EXECUTOR", help=f"Where rounds are worked on: {EXECUTORS}. For the training alone.")
+    ] = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model over several hospitals in secure rounds, losing clients on the way, and compare.
@@ -100,6 +105,8 @@ def demo(
         raise ConfigError("--tamper and --poison are two demonstrations: choose one")
     if norm_bound is not None and (tampering or poisoned):
         raise ConfigError("--norm-bound is for the demonstration that trains, without --tamper or --poison")
+    if executor != HERE and (tampering or poisoned):
+        raise ConfigError("--executor is for the demonstration that trains, without --tamper or --poison")
     backend = backend or USUAL
     kind = load_backend(backend)
     on_shares = poisoned and backend == poison.BACKEND
@@ -111,6 +118,7 @@ def demo(
     number = rounds if rounds is not None else _default_rounds(tampering, poisoned)
     if tampering and number < 2:
         raise ConfigError("--tamper needs at least 2 rounds: an honest one first")
+    workers = executor_of(executor)
     federation = datasets.load(dataset, seed)
     folder = _new_folder(output, dataset)
     if on_shares:
@@ -120,7 +128,8 @@ def demo(
     elif tampering:
         _tampered(federation, backend, number, seed, folder, as_json)
     else:
-        _trained(federation, backend, number, seed, folder, norm_bound, as_json)
+        with workers:
+            _trained(federation, backend, number, seed, folder, norm_bound, workers, as_json)
 
 
 def _default_rounds(tampering: bool, poisoned: bool) -> int:
@@ -153,6 +162,7 @@ def _trained(
     seed: int,
     folder: Path,
     norm_bound: float | None,
+    executor: Executor,
     as_json: bool,
 ) -> None:
     training = experiment.training_for(federation.name, rounds, seed)
@@ -162,7 +172,7 @@ def _trained(
         def watch(name: str, done: int, accuracy: float) -> None:
             bar.update(lines[name], completed=done, note=f"accuracy {accuracy:.3f}")
 
-        found = experiment.run(federation, training, backend, folder / LEDGER_FILE, watch, norm_bound)
+        found = experiment.run(federation, training, backend, folder / LEDGER_FILE, watch, norm_bound, executor)
     price = costs(found)
     chart.draw(found, price, backend, folder / CHART_FILE)
     paths = {

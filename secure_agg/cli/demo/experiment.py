@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from secure_agg.backends import load as load_backend
 from secure_agg.backends.contract import Phase, PhaseKind
+from secure_agg.executing import IN_PROCESS, Executor
 from secure_agg.fl.datasets import Federation
 from secure_agg.fl.fedavg import History, Model, Training, run_centralised, run_federated, weighted_mean
 from secure_agg.local.aggregate import Result, aggregate
@@ -143,6 +144,7 @@ def secure_average(
     weights: Mapping[str, int],
     loss: Loss | None,
     norm_bound: float | None = None,
+    executor: Executor = IN_PROCESS,
 ) -> Result:
     """One secure round of the demo, appended to its ledger."""
     dropouts = {loss.client: loss.phase} if loss else {}
@@ -155,6 +157,7 @@ def secure_average(
         clip=CLIP,
         norm_bound=norm_bound,
         task=task,
+        executor=executor,
     )
 
 
@@ -165,6 +168,7 @@ def run(
     ledger: Path,
     watch: Watch | None = None,
     norm_bound: float | None = None,
+    executor: Executor = IN_PROCESS,
 ) -> Experiment:
     """Train three times; every round of the secure training goes into ``ledger`` under the data set's name, with this
     bound of updates' norms if there is one.
@@ -179,7 +183,8 @@ def run(
 
     def secure(number: int, updates: Mapping[str, Model], weights: Mapping[str, int]) -> list[npt.NDArray[np.float64]]:
         started = time.perf_counter()
-        result = secure_average(ledger, federation.name, backend, updates, weights, losses.get(number), norm_bound)
+        loss = losses.get(number)
+        result = secure_average(ledger, federation.name, backend, updates, weights, loss, norm_bound, executor)
         secured = time.perf_counter()
         reference = weighted_mean({name: updates[name] for name in result.participants}, weights)
         averaged = time.perf_counter()

@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from secure_agg.errors import AlreadyReleased, AnotherModel, RunStopped, SecureAggError, TaskSpent
+from secure_agg.executing import IN_PROCESS, Executor
 from secure_agg.fl.layers import Floats
 from secure_agg.plugins.core import hello, parcels
 from secure_agg.plugins.core.aborts import AbortJournal
@@ -79,17 +80,25 @@ class Coordinator:
         aborts: journal of those that came to nothing.
     """
 
-    def __init__(self, home: ServerHome, *, phase_s: float | None = None, train_s: float = 3600.0) -> None:
+    def __init__(
+        self,
+        home: ServerHome,
+        *,
+        phase_s: float | None = None,
+        train_s: float = 3600.0,
+        executor: Executor = IN_PROCESS,
+    ) -> None:
         """
         Args:
             home: identity, pins and ledger.
             phase_s: seconds that nodes have to answer in a phase, at least: see ``Deadlines``. None for the home's.
             train_s: how long they have to train.
+            executor: does the aggregator's work on long vectors, see ``Aggregator``.
 
         Raises:
             ConfigError: nobody can answer in ``phase_s``.
         """
-        self._home, self._train_s = home, train_s
+        self._home, self._train_s, self._executor = home, train_s, executor
         self.deadlines = Deadlines(home.phase_s if phase_s is None else phase_s)
         self.verified = 0
         self._lost: Attempt | None = None  # the last one, if it came to nothing
@@ -230,7 +239,7 @@ class Coordinator:
             attempt: Attempt | None = None
             try:
                 config, setup, holders = stack.enter_context(self._home.staff(base))
-                aggregator = leading.lead(self._home.identity, config, setup)
+                aggregator = leading.lead(self._home.identity, config, setup, executor=self._executor)
                 attempt = Attempt(
                     aggregator, ask, holders, lambda: self.deadlines.phase_s, self._train_s, self._welcome(task, last)
                 )

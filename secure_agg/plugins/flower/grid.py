@@ -23,6 +23,7 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore.run import Run
 
 from secure_agg.errors import ConfigError, DuplicateMessage, RunStopped, SecureAggError, StoreError, TooFewClients
+from secure_agg.executing import HERE, Executor, executor_of
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
 from secure_agg.plugins.core.history import last_model
@@ -56,6 +57,7 @@ class SecureGrid(Grid):
         *,
         phase_s: float | None = None,
         custom_strategy: bool = False,
+        executor: Executor | str = HERE,
     ) -> None:
         """
         Args:
@@ -67,6 +69,8 @@ class SecureGrid(Grid):
                 configured in the home. To train they have the strategy's ``timeout``.
             custom_strategy: the strategy overrides ``aggregate_train``, and works on one reply that holds the mean. If
                 it makes a model of its own of that, only nodes follow whose homes take any.
+            executor: does the aggregator's work on long vectors: its name, see ``secure_agg.executing``, or an executor
+                that the app closes.
 
         Raises:
             ConfigError: the strategy needs more than the mean, weighs by another metric or has another optimizer than
@@ -84,7 +88,12 @@ class SecureGrid(Grid):
         self._weight_key = given.WEIGHT_KEY if server.weight_key is None else server.weight_key
         strategies.check_weight(strategy, self._weight_key)
         self._home = server
-        self._coordinator = Coordinator(server, phase_s=phase_s, train_s=_LONGEST_S)
+        self._coordinator = Coordinator(
+            server,
+            phase_s=phase_s,
+            train_s=_LONGEST_S,
+            executor=executor_of(executor) if isinstance(executor, str) else executor,
+        )
         self._members: dict[tuple[str, int], str] = {}
         self._replaced: set[int] = set()
         self._dtypes: dict[str, np.dtype[Any]] = {}

@@ -20,6 +20,7 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.workflows.fedavg import FedAvg
 
 from secure_agg.errors import ConfigError, MalformedMessage, RoundAborted, RunStopped, SecureAggError, StoreError
+from secure_agg.executing import HERE, executor_of
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
@@ -42,6 +43,7 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         train_timeout: seconds that sites have to train in a round; whoever takes longer is left out of it.
         phase_timeout: seconds that sites have to answer in each of a round's phases, at least: three times as long as
             the slowest message of the job so far. None for what is configured in the server's home.
+        executor: does the aggregator's work on long vectors, by its name: see ``secure_agg.executing``.
         *args, **kwargs: as ``FedAvg`` takes them, but for what needs one site's result.
 
     Raises:
@@ -49,7 +51,12 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
     """
 
     def __init__(
-        self, *args: Any, train_timeout: float = 3600.0, phase_timeout: float | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        train_timeout: float = 3600.0,
+        phase_timeout: float | None = None,
+        executor: str = HERE,
+        **kwargs: Any,
     ) -> None:
         for name in ("aggregator", "aggregation_weights", "exclude_vars"):
             if kwargs.get(name):
@@ -57,6 +64,7 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         super().__init__(*args, **{**kwargs, "ignore_result_error": True})
         self.train_timeout = train_timeout
         self.phase_timeout = phase_timeout
+        self.executor = executor
         self._joined: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._most = parcels.SMALL
         self._aggregate: FLModel | None = None
@@ -70,15 +78,19 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         """
         super().start_controller(fl_ctx)
         self._home = home = ServerHome.open(server_home(fl_ctx))
-        self._coordinator = Coordinator(home, phase_s=self.phase_timeout, train_s=self.train_timeout)
+        self._workers = executor_of(self.executor)
+        self._coordinator = Coordinator(
+            home, phase_s=self.phase_timeout, train_s=self.train_timeout, executor=self._workers
+        )
         self._peers = Peers(self.engine, self._coordinator)
         self._weight_key = home.weight_key
 
     def stop_controller(self, fl_ctx: FLContext) -> None:
-        """Close the home."""
+        """Close the home, and end the workers."""
         super().stop_controller(fl_ctx)
         if self._home is not None:
             self._home.close()
+            self._workers.close()
 
     def sample_clients(self, num_clients: int | None = None) -> list[str]:
         """All sites: who takes part in a round is pinned in the roster, and a sum over few of many hides less."""

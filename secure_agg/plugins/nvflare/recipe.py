@@ -10,6 +10,7 @@ from nvflare.fuel.utils.class_utils import get_component_init_parameters
 from nvflare.recipe.spec import Recipe
 
 from secure_agg.errors import ConfigError
+from secure_agg.executing import HERE
 from secure_agg.plugins.nvflare import wire
 from secure_agg.plugins.nvflare.controller import SecureFedAvg
 from secure_agg.plugins.nvflare.filters import SecureTaskData, SecureTaskResult
@@ -20,7 +21,7 @@ _TASKS: Final = (wire.TRAIN, AppConstants.TASK_VALIDATION, AppConstants.TASK_SUB
 R = TypeVar("R", bound=Recipe)
 
 
-def secure(recipe: R, *, train_timeout: float = 3600.0, phase_timeout: float | None = None) -> R:
+def secure(recipe: R, *, train_timeout: float = 3600.0, phase_timeout: float | None = None, executor: str = HERE) -> R:
     """Make a FedAvg recipe's job secure and verified; call it once, before the recipe is run or exported.
 
     Its controller becomes ``SecureFedAvg``, its clients get the two filters, and experiment tracking, which would send
@@ -30,6 +31,7 @@ def secure(recipe: R, *, train_timeout: float = 3600.0, phase_timeout: float | N
         recipe: with the stock ``FedAvg`` controller, whatever the framework.
         train_timeout: see ``SecureFedAvg``.
         phase_timeout: see ``SecureFedAvg``.
+        executor: see ``SecureFedAvg``.
 
     Returns:
         The same recipe.
@@ -44,7 +46,7 @@ def secure(recipe: R, *, train_timeout: float = 3600.0, phase_timeout: float | N
         found = ", ".join(type(workflow.controller).__name__ for workflow in workflows)
         raise ConfigError(f"a recipe with one stock FedAvg controller can be made secure, this one has: {found}")
     stock[0].controller = SecureFedAvg(
-        train_timeout=train_timeout, phase_timeout=phase_timeout, **_arguments(stock[0].controller)
+        train_timeout=train_timeout, phase_timeout=phase_timeout, executor=executor, **_arguments(stock[0].controller)
     )
     recipe.add_client_input_filter(SecureTaskData(), tasks=list(_TASKS))
     recipe.add_client_output_filter(SecureTaskResult(), tasks=list(_TASKS))

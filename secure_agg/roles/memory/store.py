@@ -58,6 +58,28 @@ class AttemptStore:
             self.close()
             raise
 
+    @staticmethod
+    def of_bytes(pages: bytes) -> AttemptStore:
+        """A store in memory that holds what ``to_bytes`` gave: the same client's, in another process of its owner.
+
+        Raises:
+            StoreError: it is no store.
+        """
+        store = AttemptStore()
+        with _typed():
+            store._db.deserialize(pages)
+            store._db.execute(_SCHEMA)
+        return store
+
+    def to_bytes(self) -> bytes:
+        """All of it, secrets too: for processes of its owner, and nobody else.
+
+        Raises:
+            StoreError: it can't be read.
+        """
+        with self._lock, _typed():
+            return self._db.serialize()
+
     def __enter__(self) -> AttemptStore:
         return self
 

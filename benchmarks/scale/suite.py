@@ -1,0 +1,90 @@
+"""Suite ``scale``: growth of an aggregator's work, and executors beside one process."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from rich.console import Console
+
+from benchmarks.results import Report, Row, machine
+from benchmarks.scale import growth, shards, whole
+from benchmarks.suite import Suite, UsageError
+from secure_agg.errors import ConfigError
+from secure_agg.executing import HERE, executor_of
+from secure_agg.executing.named import NAMES
+
+_FEW: Final = 60
+_SHORT: Final = 20_000
+_MANY: Final = 50
+_NOT_ASKED: Final = "run it with --whole: it takes minutes and gigabytes"
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--params", type=_numbers, default=(100_000, 250_000, 700_000, 2_000_000), metavar="N,N,…",
+        help="sizes of models, two or more (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--clients", type=_numbers, default=(130, 190, 280, 400), metavar="N,N,…",
+        help="sizes of cohorts, two or more; from 129 on the graph is sparse (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--streams", type=int, default=200, metavar="N", help="masks of one vector (%(default)s)")
+    parser.add_argument(
+        "--executor", default="processes", metavar="EXECUTOR", help=f"beside this process: {NAMES} (%(default)s)"
+    )
+    parser.add_argument("--whole", action="store_true", help="also single large rounds, as far as they fit")
+    parser.add_argument("--repeat", type=int, default=5, metavar="R", help="repetitions (%(default)s)")
+
+
+def _run(arguments: argparse.Namespace) -> Report:
+    if len(set(arguments.params)) < 2 or len(set(arguments.clients)) < 2:
+        raise UsageError("--params and --clients are two sizes or more: a law is fitted to them")
+    if min(*arguments.params, *arguments.clients, arguments.streams, arguments.repeat) < 1:
+        raise UsageError("--params, --clients, --streams and --repeat must be 1 or more")
+    if arguments.executor == HERE:
+        raise UsageError(f"--executor {HERE} is what the others are compared with")
+    stamp, progress, rows, missing = machine(), Console(stderr=True), list[Row](), dict[str, str]()
+    params, clients = sorted(arguments.params), sorted(arguments.clients)
+    try:
+        executor = executor_of(arguments.executor)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    with executor:
+        with progress.status(f"work by {executor!r}"):
+            rows += shards.rows(params[-1], arguments.streams, executor, arguments.repeat)
+            rows.append(shards.simulation(min(_MANY, clients[0]), min(_SHORT, params[0]), executor, arguments.repeat))
+        with progress.status("rounds of four models and four cohorts"), executor_of(HERE) as here:
+            rows += growth.rows(
+                params, min(_FEW, clients[0]), clients, min(_SHORT, params[0]), here, min(2, arguments.repeat)
+            )
+        if not arguments.whole:
+            missing |= {f"{n:,} × {d:,}": _NOT_ASKED for n, d in whole.CELLS}
+        else:
+            with progress.status("large rounds"):
+                for found in whole.rows(whole.CELLS, executor):
+                    if isinstance(found, Row):
+                        rows.append(found)
+                    else:
+                        name, _, why = found.partition(": ")
+                        missing[name] = why
+    chosen = {
+        "params": ", ".join(map(str, params)),
+        "clients": ", ".join(map(str, clients)),
+        "streams": arguments.streams,
+        "executor": arguments.executor,
+        "repeat": arguments.repeat,
+    }
+    return Report("scale", stamp, chosen, tuple(rows), missing)
+
+
+SUITE: Final = Suite(
+    "growth of the aggregator's work, and executors beside one process",
+    _add_arguments,
+    _run,
+    quick=("--params", "2000,4000", "--clients", "4,6", "--streams", "5", "--executor", "processes:2", "--repeat", "1"),
+)

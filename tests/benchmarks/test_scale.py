@@ -1,0 +1,117 @@
+"""Suite ``scale``: laws are what they are fitted to, amounts are those of rounds, and what does not fit is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.federation import Federation, update
+from benchmarks.measure.round import measure
+from benchmarks.scale import growth, shards, whole
+from benchmarks.scale.growth import Growth, Point
+from benchmarks.scale.laws import Law, Terms
+from secure_agg.backends.masking import aggregator as masking
+from secure_agg.backends.masking.rules import MASKED_INPUT
+from secure_agg.executing import IN_PROCESS
+
+
+def test_a_power_law_is_found_and_says_how_well_it_holds() -> None:
+    sizes = [10.0, 100.0, 1000.0, 10_000.0]
+    law = Law.of(sizes, [3 * size**1.5 for size in sizes])
+    assert (law.scale, law.power) == pytest.approx((3, 1.5))
+    assert law.residuals == pytest.approx([1] * 4)
+    assert law.at(1e6) == pytest.approx(3e9)
+    bent = Law.of(sizes, [1, 10, 100, 2000])
+    assert bent.residuals[-1] > 1
+    assert np.prod(bent.residuals) == pytest.approx(1)
+
+
+def test_terms_are_found_also_where_a_fixed_cost_bends_the_law() -> None:
+    sizes = [10.0, 100.0, 1000.0, 10_000.0]
+    values = [7 + 0.01 * size for size in sizes]
+    terms = Terms.of(sizes, values, (0, 1))
+    assert [factor for factor, _ in terms.parts] == pytest.approx([7, 0.01])
+    assert terms.at(1e9) == pytest.approx(1e7)
+    assert Law.of(sizes, values).at(1e9) < 1e6
+    assert terms.residuals == pytest.approx([1] * 4)
+
+
+@pytest.mark.parametrize(("sizes", "values"), [([1], [1]), ([1, 1], [1, 2]), ([1, 2], [1, 0]), ([1, 2], [1])])
+def test_a_law_takes_two_sizes_and_positive_values(sizes: list[float], values: list[float]) -> None:
+    with pytest.raises(ValueError, match="make a law"):
+        Law.of(sizes, values)
+
+
+@pytest.mark.parametrize("clients", [5, 12])
+def test_as_many_streams_are_counted_as_a_round_removes(clients: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    add_masks = masking.add_masks
+
+    def counting(*given: Any) -> None:
+        seen.append(len(given[-1]))
+        add_masks(*given)
+
+    monkeypatch.setattr(masking, "add_masks", counting)
+    federation, lost = Federation.of(clients, 100), growth.lost_of(clients)
+    silent = dict.fromkeys(federation.names[:lost], MASKED_INPUT)
+    measure(federation, [update(100)] * clients, silent=silent, executor=IN_PROCESS)
+    assert seen == [growth.streams(clients, lost)]
+
+
+def test_a_prediction_is_the_laws_at_that_size() -> None:
+    def point(clients: int, params: int) -> Point:
+        lost = growth.lost_of(clients)
+        amounts = {
+            "ingest": (clients - lost) * params * 1e-9,
+            "unmask": growth.streams(clients, lost) * params * 1e-10,
+            "verify": params * 1e-8 if params > 1000 else clients * 1e-4,
+            "relay": clients**2 * 1e-5,
+        }
+        return Point(clients, params, lost, amounts)
+
+    laws = Growth.of([point(20, d) for d in (2000, 4000, 8000)], [point(n, 1000) for n in (130, 190, 280)])
+    found = laws.predict(10_000, 1_000_000)
+    assert found["ingest"] == pytest.approx(9.0)
+    assert found["unmask"] == pytest.approx(growth.streams(10_000, 1000) * 1e-4)
+    assert found["verify"] == pytest.approx(0.01 + 1.0)
+    assert found["relay"] == pytest.approx(1000)
+
+
+def test_a_round_that_does_not_fit_is_said_and_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "free", lambda: 1 << 20)
+    (said,) = whole.rows([(10, 1_000_000)], IN_PROCESS)
+    assert isinstance(said, str)
+    assert said.startswith("10 × 1,000,000: takes some")
+
+
+def test_a_large_round_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "free", lambda: 1 << 40)
+    (row,) = whole.rows([(3, 1000)], IN_PROCESS)
+    assert not isinstance(row, str)
+    assert row.key == "scale.3x1000"
+
+
+@pytest.mark.slow
+def test_the_suite_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "TARGET", (200, 10_000))
+    file = tmp_path / "scale.json"
+    options = ["--params", "2000,4000", "--clients", "4,6", "--streams", "5", "--executor", "processes:2"]
+    assert main(["scale", *options, "--repeat", "1", "--json", str(file)]) == 0
+    rows = {row["key"] for row in json.loads(file.read_text())["rows"]}
+    assert rows >= {"scale.masks", "scale.hash", "scale.sums", "scale.decode", "scale.simulation", "scale.predicted"}
+    assert callable(shards.simulation)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--params", "5"), ("--clients", "0,3"), ("--executor", "in-process"), ("--executor", "x"), ("--repeat", "0")],
+)
+def test_options_out_of_range_are_refused(options: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["scale", *options])
+    assert ended.value.code == 2
