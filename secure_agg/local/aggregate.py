@@ -19,7 +19,7 @@ from secure_agg.local.rounds import LocalRound, Update
 from secure_agg.local.staff import AGGREGATOR, Staff, staffed, usual_names
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.codec import Arrays
-from secure_agg.protocol.config import Option, Policy, RoundConfig
+from secure_agg.protocol.config import NO_DIGEST, Option, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import USUAL
@@ -91,6 +91,7 @@ def aggregate(
     task: str = "default",
     round: int | None = None,
     start_model: bytes | None = None,
+    base_model: bytes | None = None,
     identities: Mapping[str, Identity] | None = None,
 ) -> Result:
     """One verified secure round over ``updates``, all roles in this process.
@@ -128,6 +129,9 @@ def aggregate(
         task: name of the training task.
         round: number of the round; the ledger's next one, else 0.
         start_model: digest of the model the updates are relative to; the ledger's last result, else zeros.
+        base_model: digest of the very arrays that updates are differences from, ``State.digest`` in
+            ``fl.algorithms``: it is in the round's configuration, so that ``fl.algorithms.replay`` finds whether each
+            round has gone on from the model that the results before it lead to. None where nobody asks.
         identities: client id to ``Identity``; made when missing, and kept in ``<ledger>.keys/`` with a ledger.
 
     Returns:
@@ -171,7 +175,9 @@ def aggregate(
         planned = book.plan(policy, cast)
 
         def configure(leading: Task) -> RoundConfig:
-            return leading.next_round(shapes, number=round, weight_limit=limit, start_model=start_model)
+            return leading.next_round(
+                shapes, number=round, weight_limit=limit, start_model=start_model, base_model=base_model or NO_DIGEST
+            )
 
         configure(planned)
         serving = usual_names(policy)

@@ -9,7 +9,8 @@ SCAFFOLD and FedNova, what rides beside it in the same hidden vector.
     state, own = algorithm.begin(model), {name: () for name in clients}
     for round in range(rounds):
         done = {name: algorithm.local(state.shared, own[name], gradient[name], steps=10) for name in clients}
-        result = secure_agg.aggregate({name: each.update for name, each in done.items()}, ledger="rounds.db")
+        updates = {name: each.update for name, each in done.items()}
+        result = secure_agg.aggregate(updates, base_model=state.digest, ledger="rounds.db")
         state = algorithm.advance(state, result.average, share=len(result.participants) / len(clients))
         own |= {name: done[name].own for name in result.participants}
 

@@ -46,7 +46,7 @@ class State:
 
     @property
     def digest(self) -> bytes:
-        """Of the shared arrays: the ``start_model`` of the next round's call of ``aggregate``."""
+        """Of the shared arrays: the ``base_model`` of the next round's call of ``aggregate``."""
         return model_digest(self.shared)
 
 

@@ -1,8 +1,8 @@
 """The states that a task's results lead to: what nodes compute for themselves, for whoever has the evidence.
 
 A server that skips a step, takes another rate or swaps the model in between has its next round's configuration against
-it: that names the arrays that updates are relative to, ``base_model`` in frameworks and ``start_model`` where
-``aggregate`` was called with a state's digest.
+it: that names the arrays that updates are differences from, ``base_model``. Frameworks say it, and so does a loop that
+calls ``aggregate`` with a state's digest.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ def replay(
         record = verified.record
         if before and record.previous_record != before:
             raise LedgerError(f"round {record.round} of {record.task!r} does not follow from the result before it")
-        base = config.start_model if config.base_model == NO_DIGEST else config.base_model
-        if base != state.digest:
+        if config.base_model != state.digest:
+            named = "no model" if config.base_model == NO_DIGEST else f"{config.base_model.hex()[:16]}…"
             raise AnotherModel(
-                f"round {record.round} of {record.task!r} is relative to {base.hex()[:16]}…, and {state.rounds} "
-                f"results with '{server}' lead to {state.digest.hex()[:16]}…"
+                f"round {record.round} of {record.task!r} is relative to {named}, and {state.rounds} results with "
+                f"'{server}' lead to {state.digest.hex()[:16]}…"
             )
         *steps, marks = verified.average[: len(verified.average) - outside]
         share = record.participants / len(trust.task(record.task).roster)

@@ -71,7 +71,7 @@ def secure_mean(**settings: Any) -> Averager:
 
     def average(_: int, updates: Mapping[str, list[Array]], weights: Mapping[str, int], state: State) -> Mean:
         result = local.aggregate(
-            updates, weights={name: weights[name] for name in updates}, start_model=state.digest, **settings
+            updates, weights={name: weights[name] for name in updates}, base_model=state.digest, **settings
         )
         return Mean(result.average, result.participants, result.record.error_bound)
 

@@ -3,8 +3,9 @@
 It is made by the node's owner, and named in the node's own configuration. Nothing that a framework delivers, job or
 message, changes what is in it: that is how a node is safe from whoever submits a job.
 
-Beside what every home has: ``trust.json``, ``journal/`` (the attempt under way), ``chain/`` (the model it has come to)
-``receipts/`` (who has accepted its inputs) and ``own/`` (what its app keeps). In ``attempts.db`` stands what it has bound itself to.
+Beside what every home has: ``trust.json``, ``journal/`` (the attempt under way), ``chain/`` (the model it has come
+to), ``receipts/`` (who has accepted its inputs) and ``own/`` (what its app keeps of rounds that count). In
+``attempts.db`` stands what it has bound itself to.
 """
 
 from __future__ import annotations
