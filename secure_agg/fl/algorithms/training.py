@@ -78,6 +78,32 @@ def secure_mean(**settings: Any) -> Averager:
     return average
 
 
+class Compared:
+    """An averager that makes every round's mean both ways, of the very same updates, and goes on with the first.
+
+    Attributes:
+        gaps: of each round, by how much a value differs at most.
+        shares: the same as a share of the round's ``error_bound``: at most 1, or the round was wrong.
+    """
+
+    def __init__(self, secure: Averager) -> None:
+        """``secure``: from ``secure_mean``."""
+        self._secure = secure
+        self.gaps: list[float] = []
+        self.shares: list[float] = []
+
+    def __call__(
+        self, number: int, updates: Mapping[str, list[Array]], weights: Mapping[str, int], state: State
+    ) -> Mean:
+        """See ``Averager``. The marks, which are no quantities, are not compared."""
+        found = self._secure(number, updates, weights, state)
+        exact = plain_mean(number, {name: updates[name] for name in found.participants}, weights)
+        pairs = list(zip(found.average, exact.average, strict=True))[:-1]
+        self.gaps.append(max(float(np.abs(one - other).max()) for one, other in pairs))
+        self.shares.append(self.gaps[-1] / found.error_bound)
+        return found
+
+
 def train(
     algorithm: Algorithm,
     model: Floats,

@@ -15,7 +15,7 @@ from secure_agg.errors import AnotherModel, LedgerError
 from secure_agg.fl.algorithms.algorithm import Algorithm, State
 from secure_agg.fl.algorithms.named import NAMES, create
 from secure_agg.fl.algorithms.replay import replay
-from secure_agg.fl.algorithms.training import Client, Mean, plain_mean, secure_mean, train
+from secure_agg.fl.algorithms.training import Client, Compared, secure_mean, train
 from secure_agg.ledger.log import Ledger
 
 MODEL = [np.array([0.5, -0.5, 0.25], np.float32), np.array([[0.125]])]
@@ -49,29 +49,13 @@ def client(quadratic: Quadratic, steps: int, weight: int) -> Client:
 CLIENTS = {f"clinic-{i}": client(*each) for i, each in enumerate(zip(some(4, seed=41), STEPS, WEIGHTS, strict=True))}
 
 
-def both(backend: str, gaps: list[float], **settings: Any) -> Any:
-    """Secure means, each compared with the plain one of the very same updates."""
-    secure = secure_mean(backend=backend, clip=CLIP, **settings)
-
-    def average(number: int, updates: Any, weights: Any, state: State) -> Mean:
-        found = secure(number, updates, weights, state)
-        exact = plain_mean(number, {name: updates[name] for name in found.participants}, weights)
-        # The last array holds marks, which are no quantities.
-        for one, other in zip(found.average[:-1], exact.average[:-1], strict=True):
-            gap = np.abs(one - other).max()
-            assert gap <= found.error_bound
-            gaps.append(float(gap / found.error_bound))
-        return found
-
-    return average
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_algorithm_trains_securely_as_it_does_in_plain(name: str) -> None:
-    gaps: list[float] = []
-    state = train(made(name), MODEL, CLIENTS, 3, both("masking", gaps, bits=20))
+    compared = Compared(secure_mean(clip=CLIP, bits=20))
+    state = train(made(name), MODEL, CLIENTS, 3, compared)
     wanted = train(made(name), MODEL, CLIENTS, 3)
-    assert max(gaps) > 0
+    assert len(compared.shares) == 3
+    assert 0 < max(compared.shares) <= 1
     # Adaptive steps divide by what is small, and so enlarge what rounding has moved.
     reach = 0.02 if name in ("FedAdam", "FedYogi", "FedAdagrad") else 5e-4
     for one, other in zip(state.shared, wanted.shared, strict=True):
@@ -90,22 +74,22 @@ def test_every_algorithm_trains_securely_as_it_does_in_plain(name: str) -> None:
 def test_what_rides_beside_the_model_rides_in_every_backend(name: str, backend: str) -> None:
     for module in NEEDS.get(backend, ()):
         pytest.importorskip(module)
-    gaps: list[float] = []
     options = {"options": {"norm_bound_milli": 20_000}} if backend == "crypten" else {}
-    train(made(name), MODEL, CLIENTS, 1, both(backend, gaps, **options))
-    assert len(gaps) == (4 if name == "SCAFFOLD" else 3)
+    compared = Compared(secure_mean(backend=backend, clip=CLIP, **options))
+    train(made(name), MODEL, CLIENTS, 1, compared)
+    assert max(compared.shares) <= 1
 
 
 @pytest.mark.parametrize("name", ["FedNova", "SCAFFOLD"])
 def test_clients_that_drop_out_are_in_neither_mean(name: str) -> None:
-    gaps: list[float] = []
     algorithm = made(name)
-    average = both("masking", gaps, bits=20, dropouts={"clinic-2": "masked-input"})
+    average = Compared(secure_mean(clip=CLIP, bits=20, dropouts={"clinic-2": "masked-input"}))
     state = train(algorithm, MODEL, CLIENTS, 2, average)
     here = [each for each in sorted(CLIENTS) if each != "clinic-2"]
     wanted = train(algorithm, MODEL, CLIENTS, 2, take_part=lambda _: here)
     for one, other in zip(state.shared, wanted.shared, strict=True):
         assert np.abs(one - other).max() < 5e-4
+    assert max(average.shares) <= 1
 
 
 def test_an_auditor_comes_to_the_same_models_and_finds_a_step_that_was_not_taken(tmp_path: Path) -> None:
