@@ -10,7 +10,7 @@ FAST := tests/house tests/mpc tests/zk tests/protocol tests/tlog tests/roles tes
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo picture lint lock check test test-fast crash fuzz flower-long anvil install-base install-matrix \
-	vectors nvflare-example flower-example bench clean
+	vectors nvflare-example flower-example examples large-models bench clean
 
 help: ## Show this.
 	@echo 'make TARGET; each sets up .venv first where it needs one. PYTHON=… names another Python.'
@@ -82,6 +82,16 @@ nvflare-example: setup ## Stock federated averaging under NVFlare's simulator, m
 
 flower-example: setup ## A stock Flower app with a SuperLink and three SuperNodes, made secure by our lines.
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/flower-quickstart/run.sh build/flower
+
+examples: setup ## Eight algorithms on real data, each round compared with plain: build/examples; half an hour.
+	mkdir -p build/examples docs/pictures
+	for name in survival returns health-insurance mnist-skew; do \
+		$(BIN)/python examples/$$name/run.py build/examples || exit 1; done
+	cp build/examples/mnist-skew.png docs/pictures/mnist-skew.png
+
+large-models: setup ## 25 million parameters in full, and an adapter of a transformer: build/examples; some minutes.
+	mkdir -p build/examples
+	$(BIN)/python examples/large-models/run.py build/examples
 
 bench: setup ## Every benchmark suite, a quarter of an hour, and a page: bench-output/report.html.
 	$(BIN)/python -m benchmarks all

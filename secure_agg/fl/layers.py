@@ -7,13 +7,15 @@ become negative. ``signs`` says of each array that was negative nowhere whether 
 nearer to it.
 
 Floating-point layers are averaged. Layers of integers or booleans are counters of one node, like a batch norm's
-``num_batches_tracked``: they never leave it, and a model that is put back has those of the model it was handed.
+``num_batches_tracked``: they never leave it, and a model that is put back has those of the model it was handed. The
+same holds of personal layers, which whoever looks at a model names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 import numpy as np
@@ -41,10 +43,12 @@ class Layer:
     Attributes:
         dtype: in native byte order.
         shape: as the framework has it.
+        personal: whether it stays with its client although it could be averaged.
     """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    personal: bool = False
 
     @staticmethod
     def of(name: str, array: object) -> Layer:
@@ -64,8 +68,8 @@ class Layer:
 
     @property
     def averaged(self) -> bool:
-        """Whether it has something to average: floats, and at least one of them."""
-        return self.dtype in _AVERAGED and 0 not in self.shape
+        """Whether it has something to average: floats, and at least one of them, that are not its client's own."""
+        return self.dtype in _AVERAGED and 0 not in self.shape and not self.personal
 
 
 @checked_class
@@ -80,14 +84,28 @@ class Layers:
     all: Mapping[str, Layer]
 
     @staticmethod
-    def of(named: Mapping[str, Array]) -> Layers:
+    def of(named: Mapping[str, Array], own: Sequence[str] = ()) -> Layers:
         """The layers of a model.
 
+        Args:
+            named: the model.
+            own: shell patterns (``head.*``) of the names of layers that stay with their client: a head of one's own
+                (FedPer, Arivazhagan et al. 2019, arXiv:1912.00818) or norms (FedBN, Li et al. 2021, arXiv:2102.07623).
+                The same at all clients.
+
         Raises:
-            UpdateError: a layer that is neither floats of 16, 32 or 64 bits nor integers nor booleans, or no layer
-                that could be averaged.
+            UpdateError: a layer that is neither floats of 16, 32 or 64 bits nor integers nor booleans, no layer that
+                could be averaged, or a pattern that is no layer's: a layer that should have stayed would leave.
         """
-        layers = Layers({name: Layer.of(name, array) for name, array in named.items()})
+        for pattern in own:
+            if not any(fnmatchcase(name, pattern) for name in named):
+                raise UpdateError(f"no layer is called {pattern!r}, and such were to stay with their client")
+        layers = Layers(
+            {
+                name: replace(Layer.of(name, array), personal=any(fnmatchcase(name, pattern) for pattern in own))
+                for name, array in named.items()
+            }
+        )
         if not layers.averaged:
             raise UpdateError(f"none of the model's {len(named)} layers holds floats: there is nothing to average")
         return layers
@@ -99,7 +117,7 @@ class Layers:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Names of the others: integers, booleans, and floats without elements."""
+        """Names of the others: integers, booleans, floats without elements, and what is personal."""
         return tuple(name for name, layer in self.all.items() if not layer.averaged)
 
     @property
@@ -157,7 +175,7 @@ class Layers:
             if name not in self.all:
                 raise UpdateError(f"the model has a layer {name!r} that was not there before")
             found, layer = Layer.of(name, array), self.all[name]
-            if found != layer:
+            if (found.dtype, found.shape) != (layer.dtype, layer.shape):
                 raise UpdateError(
                     f"layer {name!r} is {found.dtype} of shape {found.shape}, "
                     f"and was {layer.dtype} of shape {layer.shape}"

@@ -5,7 +5,13 @@ show single records. So the optimisers that frameworks run on their servers are 
 from settings that are pinned in every home. All are in float64 and consist of additions, multiplications, divisions and
 square roots alone, each rounded as IEEE 754 says, so no machine gets other bits.
 
-FedProx is FedAvg on the server.
+FedProx is FedAvg on the server. SCAFFOLD and FedNova need a second quantity of every client. It rides beside the model,
+in the same hidden vector: what all parties hold, and the rounds move, is then longer than the model,
+
+    SCAFFOLD  the model's arrays, then the server's control variate c, of the same shapes
+    FedNova   the model's arrays, then one array of shape (1,), which stays 0, for the clients' numbers of steps
+
+``fl.algorithms`` makes what clients send of it.
 """
 
 from __future__ import annotations
@@ -13,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -26,6 +32,8 @@ FEDAVGM: Final = "FedAvgM"
 FEDADAM: Final = "FedAdam"
 FEDADAGRAD: Final = "FedAdagrad"
 FEDYOGI: Final = "FedYogi"
+SCAFFOLD: Final = "SCAFFOLD"
+FEDNOVA: Final = "FedNova"
 
 LARGEST_RATE: Final = 1e6
 LEAST_TAU: Final = 1e-12
@@ -35,7 +43,9 @@ Floats64 = Sequence[npt.NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class _Kind:
-    """An optimiser's own settings by default, those of Flower's strategies; None where it has no such setting."""
+    """An optimiser's own settings by default, those of Flower's strategies, or the paper's where Flower has none; None
+    where it has no such setting.
+    """
 
     learning_rate: float | None = None
     momentum: float | None = None
@@ -49,6 +59,8 @@ _KINDS: Final = {
     FEDADAM: _Kind(learning_rate=0.1, momentum=0.9, second=0.99, tau=1e-3),
     FEDADAGRAD: _Kind(learning_rate=0.1, momentum=0.0, tau=1e-3),
     FEDYOGI: _Kind(learning_rate=0.01, momentum=0.9, second=0.99, tau=1e-3),
+    SCAFFOLD: _Kind(learning_rate=1.0),
+    FEDNOVA: _Kind(learning_rate=1.0),
 }
 NAMES: Final = tuple(_KINDS)
 
@@ -59,11 +71,15 @@ class Moments:
 
     Attributes:
         first: averaged updates m, float64 of the model's shapes; empty without momentum.
-        second: averaged squares v, likewise; empty for FedAvg and FedAvgM.
+        second: averaged squares v, likewise; of the adaptive optimisers only.
     """
 
     first: Floats64 = ()
     second: Floats64 = ()
+
+
+BEGUN: Final = Moments()
+"""Before the first round."""
 
 
 class ServerOptimizer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,7 +166,27 @@ class ServerOptimizer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         words = [f"--{name} {value!r}" for name, (has, value) in settings.items() if has is not None]
         return " ".join((f"--server-optimizer {self.name}", *words))
 
-    def step(self, mean: Floats64, moments: Moments, number: int) -> tuple[list[npt.NDArray[np.float64]], Moments]:
+    @property
+    def beside(self) -> bool:
+        """Whether something rides beside the model, for which frameworks have no strategy of their own."""
+        return self.name in (SCAFFOLD, FEDNOVA)
+
+    def check(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Whether these arrays, of the first model or of a mean, are what this optimiser moves.
+
+        Raises:
+            UpdateError: they are not the model and what has to ride beside it; says what is awaited.
+        """
+        shapes = [array.shape for array in arrays]
+        half = len(shapes) // 2
+        if self.name == SCAFFOLD and (not half or shapes[:half] != shapes[half:]):
+            raise UpdateError(f"SCAFFOLD moves a model and a control variate of its shapes, not {len(shapes)} arrays")
+        if self.name == FEDNOVA and (len(shapes) < 2 or shapes[-1] != (1,)):
+            raise UpdateError("FedNova moves a model and, as the last array, the number of steps, of shape (1,)")
+
+    def step(
+        self, mean: Floats64, moments: Moments, number: int, share: float = 1.0
+    ) -> tuple[list[npt.NDArray[np.float64]], Moments]:
         """By how much the model moves, and what to remember.
 
         With d the mean update, all elementwise, m and v being 0 before round 0:
@@ -161,6 +197,8 @@ class ServerOptimizer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
               FedAdagrad  v ← v + d²
               FedYogi     v ← v − (1 − β2)·d²·sign(v − d²)
               FedAdam     v ← β2·v + (1 − β2)·d², and for η: η·√(1 − β2^k) / (1 − β1^k), k = number + 2
+            SCAFFOLD    step of the model = η·d, of c = |S|/N · d               (Karimireddy et al. 2020, equation 5)
+            FedNova     step = η·t·d, t the last array's mean                   (Wang et al. 2020, equation 6)
 
         FedAdam's corrected rate is Flower's (Kingma and Ba 2015, section 2), whose exponent is one above the count of
         rounds, from 1, and is kept as it is so that runs come out alike.
@@ -169,16 +207,21 @@ class ServerOptimizer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             mean: float64, finite: the verified mean of the clients' differences from the model.
             moments: what the last round has left.
             number: verified rounds of the task before this one.
+            share: |S|/N, clients in the mean over clients of the task, in (0, 1]; of SCAFFOLD only.
 
         Returns:
             Steps of the mean's shapes, float64, for ``layers.apply``; and the moments for the next round.
 
         Raises:
-            UpdateError: the moments are not of these shapes, or a step is not finite.
+            UpdateError: the moments are not of these shapes, a step is not finite, or the mean lacks what rides beside
+                the model.
         """
+        self.check(mean)
         kind = _KINDS[self.name]
         if self.name == FEDAVG:
             return [np.asarray(d, np.float64) for d in mean], Moments()
+        if self.beside:
+            return self._finite(self._beside(mean, share)), Moments()
         rate, share = self.learning_rate, 1.0 if self.name == FEDAVGM else 1.0 - self.momentum
         if self.name == FEDADAM:
             corrected = math.sqrt(1.0 - _power(self.second, number + 2))
@@ -193,12 +236,23 @@ class ServerOptimizer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 v = self._second(v, d * d)
                 step = rate * m / (np.sqrt(v) + self.tau)
                 second.append(v)
-            if not np.isfinite(step).all():
-                raise UpdateError(f"{self.name} makes a step that is not finite of a mean update")
             steps.append(step)
             if self.momentum:
                 first.append(m)
-        return steps, Moments(first, second)
+        return self._finite(steps), Moments(first, second)
+
+    def _beside(self, mean: Floats64, share: float) -> list[npt.NDArray[np.float64]]:
+        if self.name == SCAFFOLD:
+            half = len(mean) // 2
+            return [*(self.learning_rate * d for d in mean[:half]), *(share * d for d in mean[half:])]
+        *updates, steps = mean
+        rate = self.learning_rate * float(steps[0])
+        return [*(rate * d for d in updates), np.zeros(1)]
+
+    def _finite(self, steps: list[npt.NDArray[np.float64]]) -> list[npt.NDArray[np.float64]]:
+        if not all(np.isfinite(step).all() for step in steps):
+            raise UpdateError(f"{self.name} makes a step that is not finite of a mean update")
+        return steps
 
     def _second(self, v: npt.NDArray[np.float64], square: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         if self.name == FEDADAGRAD:
@@ -210,6 +264,10 @@ class ServerOptimizer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 PLAIN: Final = ServerOptimizer()
 """FedAvg: the model moves by the mean."""
+CONTROLLED: Final = ServerOptimizer(SCAFFOLD, 1.0)
+"""SCAFFOLD whose model moves by the mean."""
+NORMALISED: Final = ServerOptimizer(FEDNOVA, 1.0)
+"""FedNova whose model moves by all of the mean."""
 
 
 def _begun(moment: Floats64, mean: Floats64) -> Floats64:

@@ -53,8 +53,12 @@ class TorchState:
         return f"TorchState({len(self.state)} entries, {len(self.layers.averaged)} averaged)"
 
     @staticmethod
-    def of(state: State) -> TorchState:
+    def of(state: State, own: Sequence[str] = ()) -> TorchState:
         """Copy a state dict.
+
+        Args:
+            state: of the model.
+            own: patterns of the names that stay with this client, see ``Layers.of``: its personal layers.
 
         Raises:
             UpdateError: a tensor that can't be averaged nor kept (complex, sparse, quantised, or on the device
@@ -67,7 +71,7 @@ class TorchState:
         }
         aliases = _aliases(state)
         named = _named(copies, aliases)
-        layers = Layers.of(named)
+        layers = Layers.of(named, own)
         return TorchState(copies, aliases, layers, layers.floats(named))
 
     def update(self, trained: State) -> list[npt.NDArray[Any]]:
@@ -80,6 +84,16 @@ class TorchState:
         Raises:
             UpdateError: ``trained`` is of another model; names the tensor.
         """
+        new = self.trained(trained)
+        return [*difference(new, self.arrays), signs(new, sign_slots(self.arrays, len(new)), len(new))]
+
+    def trained(self, trained: State) -> list[npt.NDArray[Any]]:
+        """The averaged values of another state dict of this model: one array for each of ``arrays``, and views of the
+        tensors where they can be.
+
+        Raises:
+            UpdateError: ``trained`` is of another model; names the tensor.
+        """
         import torch
 
         for name, first in self.aliases.items():
@@ -87,8 +101,7 @@ class TorchState:
                 raise UpdateError(f"the state dict has no {first!r} and {name!r}, which were one tensor")
             if not torch.equal(trained[name], trained[first]):
                 raise UpdateError(f"{name!r} and {first!r} were one tensor and have become two")
-        new = self.layers.floats(_named(trained, self.aliases))
-        return [*difference(new, self.arrays), signs(new, sign_slots(self.arrays, len(new)), len(new))]
+        return self.layers.floats(_named(trained, self.aliases))
 
     def moved(self, mean: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
         """The state dict that a mean of updates leads to, see ``layers.apply``: for ``load_state_dict``.
@@ -104,15 +117,28 @@ class TorchState:
         Raises:
             UpdateError: the mean has other shapes.
         """
-        import torch
-
-        named = _named(self.state, self.aliases)
         count = len(self.arrays)
         mean_signs = mean[count] if len(mean) == count + 1 else None
         if mean_signs is not None and mean_signs.shape != (count,):
             raise UpdateError(f"the mean's signs have shape {mean_signs.shape}, not ({count},)")
         steps = mean if mean_signs is None else mean[:count]
-        averaged = self.layers.restore(named, apply(self.arrays, steps, mean_signs))
+        return self.placed(apply(self.arrays, steps, mean_signs))
+
+    def placed(self, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, Any]:
+        """This state dict with other values where it is averaged: for ``load_state_dict``.
+
+        Args:
+            arrays: one for each of ``arrays``, of its dtype and shape.
+
+        Returns:
+            Every entry of the state it was made from, in its order, dtypes and shapes, on its devices.
+
+        Raises:
+            UpdateError: the arrays have other shapes or dtypes.
+        """
+        import torch
+
+        averaged = self.layers.restore(_named(self.state, self.aliases), arrays)
         moved = dict(self.state)
         for name in self.layers.averaged:
             old = self.state[name]

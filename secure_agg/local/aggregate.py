@@ -21,7 +21,7 @@ from secure_agg.local.rounds import LocalRound, Update
 from secure_agg.local.staff import AGGREGATOR, Staff, staffed, usual_names
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.codec import Arrays
-from secure_agg.protocol.config import Option, Policy, RoundConfig
+from secure_agg.protocol.config import NO_DIGEST, Option, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import USUAL
@@ -93,6 +93,7 @@ def aggregate(
     task: str = "default",
     round: int | None = None,
     start_model: bytes | None = None,
+    base_model: bytes | None = None,
     identities: Mapping[str, Identity] | None = None,
     executor: Executor | str = HERE,
 ) -> Result:
@@ -131,6 +132,9 @@ def aggregate(
         task: name of the training task.
         round: number of the round; the ledger's next one, else 0.
         start_model: digest of the model the updates are relative to; the ledger's last result, else zeros.
+        base_model: digest of the very arrays that updates are differences from, ``State.digest`` in
+            ``fl.algorithms``: it is in the round's configuration, so that ``fl.algorithms.replay`` finds whether each
+            round has gone on from the model that the results before it lead to. None where nobody asks.
         identities: client id to ``Identity``; made when missing, and kept in ``<ledger>.keys/`` with a ledger.
         executor: where the work is done: by default in this process; ``processes:N`` or ``ray:N`` start workers for
             this call, an ``Executor`` of ``secure_agg.executing`` keeps its own. Workers hold the clients and do the
@@ -179,7 +183,9 @@ def aggregate(
         planned = book.plan(policy, cast)
 
         def configure(leading: Task) -> RoundConfig:
-            return leading.next_round(shapes, number=round, weight_limit=limit, start_model=start_model)
+            return leading.next_round(
+                shapes, number=round, weight_limit=limit, start_model=start_model, base_model=base_model or NO_DIGEST
+            )
 
         configure(planned)
         serving = usual_names(policy)

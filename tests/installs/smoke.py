@@ -171,6 +171,15 @@ def demo() -> None:
     succeeds("demo", "--poison", "--rounds", 1, "--output", HERE / "poison")
 
 
+def examples() -> None:
+    """A round of one of the checkout's."""
+    script = Path(sys.argv[2]) / "examples" / "survival" / "run.py"
+    run = [sys.executable, str(script), str(HERE / "survival"), "--rounds", "1"]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    check(done.returncode == 0, done.stderr)
+    check((HERE / "survival" / "survival.png").is_file(), "the example left no plot")
+
+
 def bench() -> None:
     """A suite of the checkout's, with this environment's packages."""
     suite = [sys.executable, "-m", "benchmarks", "peers", "--params", "2000", "--clients", "4", "--repeat", "1"]
@@ -185,7 +194,7 @@ def dev() -> None:
     check(done.returncode == 0, done.stdout)
 
 
-EVERYTHING: Final = (fast, he, paillier, mpc, ray, operators, evm, flower, nvflare, demo)
+EVERYTHING: Final = (fast, he, paillier, mpc, ray, operators, evm, flower, nvflare, demo, examples)
 TESTS: Final[dict[str, tuple[Callable[[], None], ...]]] = {
     "base": (),
     "fast": (fast,),
@@ -199,6 +208,7 @@ TESTS: Final[dict[str, tuple[Callable[[], None], ...]]] = {
     "flower": (flower,),
     "nvflare": (nvflare,),
     "demo": (demo,),
+    "examples": (examples,),
     "bench": (bench,),
     "all": EVERYTHING,
     "dev": (*EVERYTHING, dev),

@@ -252,6 +252,8 @@ class Participant:
         self._guard.begin(config, model)
         facts = {"context": config.context.hex(), "weight": update.weight, "metrics": update.metrics}
         home.journal.begin(_key(config), {"update": update.arrays}, facts)
+        if config.task == home.task:
+            home.own.bind(_key(config))
 
     def _end_last(self) -> None:
         """Forget the attempt that the journal is of: its secrets too, if it came to nothing."""
@@ -357,6 +359,7 @@ class Participant:
         """
         with stamping(RemoteProtocolError, phase=RESULT):
             self._guard.learn(config, verified, start)
+        self._home.own.settle(_key(config), counted=self._home.name in verified.commitments)
 
 
 def _key(config: RoundConfig) -> Key:

@@ -16,12 +16,12 @@ from secure_agg.plugins.core.versions import require
 
 require("flwr", ">=1.41,<1.43", "flower")
 
-from secure_agg.plugins.flower.mod import secure_mod  # noqa: E402 - after the version has been checked
+from secure_agg.plugins.flower.mod import own_arrays, secure_mod  # noqa: E402 - after the version has been checked
 
 if TYPE_CHECKING:
     from secure_agg.plugins.flower.grid import SecureGrid
 
-__all__ = ["SecureGrid", "secure_mod"]
+__all__ = ["SecureGrid", "own_arrays", "secure_mod"]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,6 +24,7 @@ from secure_agg.plugins.flower import given, records, wire
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.homes import tenants
 from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.own import Own
 
 HOME: Final = "secure-agg-home"
 """Key of the node's own configuration: the folder that holds its identity and pins."""
@@ -102,6 +103,19 @@ def _nameless(error: Exception) -> SecureAggError:
     if isinstance(error, SecureAggError):
         return type(error)(text, phase=error.phase)
     return UpdateError(f"an error outside the protocol: {text}")
+
+
+def own_arrays(context: Context) -> Own:
+    """What an app keeps on this node of the rounds that count, like SCAFFOLD's control variate: see ``Own``.
+
+    Args:
+        context: as the app is given it.
+
+    Raises:
+        ConfigError: the node names no home.
+        StoreError: its disk fails.
+    """
+    return Own(_home(context))
 
 
 def _home(context: Context) -> Path:

@@ -94,7 +94,8 @@ def settle(strategy: Strategy, pinned: ServerOptimizer, *, checked: bool) -> Non
         logger.warning("nodes refuse what %s makes of the mean, unless it is the model that they compute too", name)
         return
     asked = optimizer(strategy)
-    if asked != pinned:
+    # Flower has no strategy that does SCAFFOLD or FedNova: one that averages carries what they need.
+    if asked != pinned and not (pinned.beside and asked == PLAIN):
         raise ConfigError(
             f"{name} is '{asked}' to a node, and the homes are made with '{pinned}': nodes compute every model "
             "themselves and would refuse this strategy's. Set it as is pinned, or make the homes anew"

@@ -2,5 +2,5 @@
 
 ``client`` is a node's home and ``server`` the server's, ``folder`` what both are; ``federation`` makes all of one
 federation, ``journal`` is of the attempt under way, ``chain`` of the models so far, ``kept`` the server's last model
-with its names, ``tenants`` which node uses a home.
+with its names, ``own`` what a node's app keeps of rounds that count, ``tenants`` which node uses a home.
 """

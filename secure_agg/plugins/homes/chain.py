@@ -1,6 +1,6 @@
 """Where a task's models have come to, on a party's own disk: each follows from the last one and a verified mean.
 
-    model of round k + 1 = apply(model of round k, step(mean of round k, moments))
+    model of round k + 1 = apply(model of round k, step(mean of round k, moments, |S| / N))
 
 with ``layers.apply`` and the pinned ``ServerOptimizer``. Who has the first model and all means has every model, bit by
 bit, whatever a server says. The next link is on disk before the last one goes, so a crash leaves one of the two.
@@ -112,18 +112,19 @@ class Link:
 class Chain:
     """One task's chain, in a folder. Whoever uses it keeps other threads and processes off it."""
 
-    def __init__(self, folder: Path, task: str, max_parameters: int, optimizer: ServerOptimizer) -> None:
+    def __init__(self, folder: Path, task: str, max_parameters: int, optimizer: ServerOptimizer, members: int) -> None:
         """
         Args:
             folder: made when missing, mode 0700.
             task: the chain is of.
             max_parameters: most elements of a model.
             optimizer: makes a step of a mean.
+            members: on the task's roster.
 
         Raises:
             StoreError: the folder can't be made.
         """
-        self._task, self._optimizer = task, optimizer
+        self._task, self._optimizer, self._members = task, optimizer, members
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -157,7 +158,12 @@ class Chain:
         return self._slot().arrays("model")
 
     def start(self, model: Floats) -> None:
-        """Begin with this model, in place of one that nothing has followed from."""
+        """Begin with this model, in place of one that nothing has followed from.
+
+        Raises:
+            UpdateError: the pinned optimizer needs more beside the model, see ``ServerOptimizer.check``.
+        """
+        self._optimizer.check(model)
         for slot in self._slots:
             slot.clear()
         self._write(self._slots[0], Link(0, model_digest(model), NO_DIGEST, -1), model, Moments())
@@ -179,7 +185,7 @@ class Chain:
         if link is None:
             raise StoreError("no model is known that a result could lead on from")
         moments = Moments(slot.arrays("first"), slot.arrays("second"))
-        steps, moments = self._optimizer.step(mean, moments, link.rounds)
+        steps, moments = self._optimizer.step(mean, moments, link.rounds, record.participants / self._members)
         other = self._slots[1 - self._slots.index(slot)]
         model = apply(slot.arrays("model"), steps, signs)
         self._write(other, Link(link.rounds + 1, model_digest(model), record.digest(), record.round), model, moments)

@@ -3,8 +3,9 @@
 It is made by the node's owner, and named in the node's own configuration. Nothing that a framework delivers, job or
 message, changes what is in it: that is how a node is safe from whoever submits a job.
 
-Beside what every home has: ``trust.json``, ``journal/`` (the attempt under way), ``chain/`` (the model it has come to)
-and ``receipts/`` (who has accepted its inputs). In ``attempts.db`` stands what it has bound itself to.
+Beside what every home has: ``trust.json``, ``journal/`` (the attempt under way), ``chain/`` (the model it has come
+to), ``receipts/`` (who has accepted its inputs) and ``own/`` (what its app keeps of rounds that count). In
+``attempts.db`` stands what it has bound itself to.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from secure_agg.plugins.homes.folder import (
     read_settings,
 )
 from secure_agg.plugins.homes.journal import Journal, Key
+from secure_agg.plugins.homes.own import Own
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.trust import Trust
 from zk.transcript import digest
@@ -47,6 +49,7 @@ class ClientHome(Home):
         trust: what it has pinned.
         journal: of the attempt under way.
         chain: of the task's models, as far as this node has come.
+        own: what its app keeps of rounds that count.
         others: see ``Home``.
     """
 
@@ -54,9 +57,11 @@ class ClientHome(Home):
         """Use ``open`` or ``create``."""
         super().__init__(path, settings, identity)
         self.trust = trust
-        largest = trust.task(self.task).policy.max_parameters
+        pinned = trust.task(self.task)
+        largest = pinned.policy.max_parameters
         self.journal = Journal(path / "journal", largest)
-        self.chain = Chain(path / "chain", self.task, largest, self.optimizer)
+        self.chain = Chain(path / "chain", self.task, largest, self.optimizer, len(pinned.roster))
+        self.own = Own(path)
 
     @staticmethod
     def create(

@@ -172,8 +172,9 @@ class ServerHome(Home):
 
     def models(self) -> tuple[Chain, Journal]:
         """The chain of the task's models, and the first of them, ``model``. Use them under ``locked``."""
-        largest = self.trust.task(self.task).policy.max_parameters
-        chain = Chain(self.path / "chain", self.task, largest, self.optimizer)
+        pinned = self.trust.task(self.task)
+        largest = pinned.policy.max_parameters
+        chain = Chain(self.path / "chain", self.task, largest, self.optimizer, len(pinned.roster))
         return chain, Journal(self.path / "start", largest)
 
     @property

@@ -35,6 +35,7 @@ from secure_agg.errors import (
     RunStopped,
     WrongContext,
 )
+from secure_agg.fl.algorithms.named import create
 from secure_agg.fl.model_files import start_digest
 from secure_agg.fl.server_optimizers import ServerOptimizer
 from secure_agg.plugins.core import parcels
@@ -402,6 +403,26 @@ def test_a_pinned_server_optimizer_makes_the_next_model_here_too(tmp_path: Path)
         moved = (0.5 * mean(NAMES), 0.5 * (0.5 + 1.0) * mean(NAMES))
         assert np.abs(first.params["w"] - PARAMS["w"] - moved[0]).max() <= BOUND
         assert np.abs(second.params["w"] - first.params["w"] - moved[1]).max() <= BOUND
+
+
+def test_a_site_that_takes_more_steps_does_not_count_for_more_under_fednova(tmp_path: Path) -> None:
+    algorithm = create("FedNova", rate=0.1, usual_steps=4.0)
+    taken = dict(zip(NAMES, (1, 2, 4, 3), strict=True))
+
+    def descend(name: str, model: FLModel) -> FLModel:
+        names, shared = algorithm.unnamed(model.params)
+        done = algorithm.local(shared, (), lambda at: [np.full_like(at[0], -STEPS[name])], taken[name])
+        return FLModel(
+            params=algorithm.named(names, done.moved(shared)), meta={"NUM_STEPS_CURRENT_ROUND": WEIGHTS[name]}
+        )
+
+    params = algorithm.named(["w"], algorithm.begin([PARAMS["w"]]).shared)
+    world = World(tmp_path, training=descend, start_model=start_digest(params), optimizer=algorithm.server)
+    with contextlib.closing(world.network):
+        result = world.network.round(params)
+        assert all(site.errors == [] for site in world.sites.values())
+        steps = sum(WEIGHTS[name] * taken[name] for name in NAMES) / sum(WEIGHTS.values())
+        assert np.abs(result.params["w"] - PARAMS["w"] - 0.1 * steps * mean(NAMES)).max() <= 2 * BOUND
 
 
 def test_a_server_that_is_not_pinned_gets_no_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
