@@ -12,7 +12,6 @@ With e = u − centre the value of a hidden vector u is ⟨w, t_1⟩ + centre ·
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from mpc import parallel
 from mpc.kernels.compiled import compiled
 from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import P, Vector
+from zk.commitment import Commitment
 from zk.functional import COUNT, dots
 from zk.norm.code import product, transpose
 from zk.norm.commitment import SketchCommitment, matrix, randomness_length
@@ -88,11 +88,11 @@ class SketchRowsFunctional:
         self._weights = np.ascontiguousarray(transpose(self._rows.T).T).astype(np.float64)
         self._sum: npt.NDArray[np.uint64] | None = None
 
-    def of_commitment(self, _: Any, sketch: SketchCommitment | None) -> Vector:
+    def of_commitment(self, commitment: Commitment, sketch: SketchCommitment | None = None) -> Vector:
         """The values of whatever opens a client's C': ``COUNT`` residues.
 
         Args:
-            _: the vector's own commitment, which these do not test.
+            commitment: the vector's own, which these do not test.
 
         Raises:
             ValueError: no sketch's commitment, or one of another rank.

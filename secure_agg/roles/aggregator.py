@@ -267,8 +267,8 @@ class Aggregator:
     def _check_present(self, closed: Phase, opened: Phase) -> None:
         session = self._joined()
         # min_clients bounds the set; where that is fixed and summed, a quorum of it has to go on.
-        least = session.quorum
-        if opened.kind not in (PhaseKind.RELEASE, PhaseKind.EXCISE):
+        least, again = session.quorum, opened.kind is PhaseKind.EXCHANGE and self._gathered.statement is not None
+        if not again and opened.kind not in (PhaseKind.RELEASE, PhaseKind.EXCISE):
             least = max(least, self.config.policy.min_clients)
         if len(self._present) < least:
             raise TooFewClients(

@@ -37,6 +37,7 @@ from conformance.independent_verifier import (
     root,
     sketched,
     u64,
+    unpack,
 )
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
@@ -54,6 +55,10 @@ RECORDS |= {
 }
 
 LIMIT = 1 << 34
+
+
+class OfSketches(bytes):
+    """The root of a report of phase screen-sketches; that of phase screen is plain bytes."""
 
 
 def weighted_blocks(rows: np.ndarray, k: int, count: int) -> np.ndarray:
@@ -107,7 +112,9 @@ class Masks:
 
     def report(self, data: bytes) -> tuple[bytes, bytes, list[np.ndarray], list[int]] | None:
         """Root, seed hash, values (the self mask's first) and peers; None for what is no report."""
-        header, _ = self.message(data, "screen")
+        phase = decode("Header", unpack(data)[0], LIMIT)["phase"]
+        require(phase == "screen" or (phase == "screen-sketches" and self.tests_sketches), "another phase")
+        header, _ = self.message(data, phase)
         try:
             said = decode("Report", header["body"], LIMIT)
             peers = said["peers"]
@@ -117,12 +124,46 @@ class Masks:
             values = decode_elements(said["values"], 5 * (1 + len(peers)), "the values").reshape(-1, 5)
         except ValueError:
             return None
-        return said["root"], said["seed_hash"], list(values), peers
+        listed = OfSketches(said["root"]) if phase == "screen-sketches" else said["root"]
+        return listed, said["seed_hash"], list(values), peers
 
     @property
     def bound(self) -> norm.Bound | None:
         """What section 16 proves of every vector; None where nothing is."""
         return norm_bound(self.config, self.config["weight_limit"]) if sketched(self.config) else None
+
+    @property
+    def tests_sketches(self) -> bool:
+        """Whether sketches are linear over what is hidden: each value is an element of it."""
+        return self.bound is not None and digits(self.case.policy)[1] == 1
+
+    def of_t_1(self, listed: bytes, e: Sequence[int], noise: Sequence[int]) -> np.ndarray:
+        """Section 7's five values of t_1, of any residues e and s'."""
+        bound = self.bound
+        v = norm.sketch(norm.sketch_key(self.sid), e)
+        made = norm.commit_sketch(bound, [value % P for value in v], [0] * (bound.L + bound.e), noise)
+        return self.dot_t_1(listed, made)
+
+    def dot_t_1(self, listed: bytes, sketch: Sequence[int]) -> np.ndarray:
+        """Of the elements of C'."""
+        key = digest("screening-sketches", self.sid, listed)
+        rows = np.array([residues(key, e, N) for e in range(5)], np.int64)
+        part = np.array(sketch[self.bound.rho * N : (self.bound.rho + 1) * N], np.int64)
+        return np.array([int((row * part % P).sum() % P) for row in rows])
+
+    @property
+    def sketched_values(self) -> int:
+        """How many values section 16 sketches."""
+        shapes = self.config["shapes"]
+        return sum(prod(shape) for shape in shapes[: len(shapes) - option(self.case.policy, "norm_outside", 0)])
+
+    def public(self, listed: bytes, committed: np.ndarray, sketch: Sequence[int] | None) -> np.ndarray:
+        """The five values that what a client has committed to has to have."""
+        if isinstance(listed, OfSketches):
+            centre = [2 ** (self.case.policy["bits"] - 1) - 1] * self.sketched_values
+            return self.dot_t_1(listed, sketch) + self.of_t_1(listed, centre, [0] * self.bound.J * N)
+        found = np.array([int((row * committed % P).sum() % P) for row in self.rows(listed)])
+        return found if sketch is None else found + self.of_sketch(listed, sketch)
 
     def whole_rows(self, listed: bytes) -> np.ndarray:
         length = rank(self.config) * N + (self.bound.rho * N + self.side if self.bound else 0)
@@ -147,6 +188,9 @@ class Masks:
 
     def of_vector(self, listed: bytes, vector: np.ndarray) -> list[int]:
         """Section 7's five values of the elements of a vector, s included."""
+        if isinstance(listed, OfSketches):
+            values, noise = vector[: self.sketched_values], vector[-self.bound.J * N :]
+            return [int(value) for value in self.of_t_1(listed, values.tolist(), noise.tolist())]
         k, split, bound, more = rank(self.config), elements(self.config), self.bound, np.zeros(5, np.int64)
         if bound:
             vector, noise = vector[: -bound.J * N], vector[-bound.J * N :].tolist()
@@ -260,10 +304,7 @@ def bad_input(masks: Masks, sent: bytes, reported: bytes) -> None:
         return
     if (part["seed_hash"], part["active"]) != (hashed, peers):
         return
-    public = [int((row * committed % P).sum() % P) for row in masks.rows(listed)]
-    total = np.array(public) + own
-    if sketch is not None:
-        total = total + masks.of_sketch(listed, sketch.tolist())
+    total = masks.public(listed, committed, None if sketch is None else sketch.tolist()) + own
     for peer, value in zip(peers, others, strict=True):
         total = total + (value if masks.me < peer else -value)
     require((total % P).tolist() != masks.of_vector(listed, vector), "its numbers explain its input")

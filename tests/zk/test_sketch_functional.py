@@ -8,10 +8,12 @@ import pytest
 from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import P
 from zk import sketch_functional
+from zk.commitment import Commitment
 from zk.norm import commitment
 from zk.norm.sketch import sketch, sketch_key
 from zk.sketch_functional import SketchRowsFunctional
 
+HASH = Commitment(np.zeros(3 * 512, dtype=np.uint32))
 KEY, R, CENTRE = bytes(range(32)), sketch_key(b"session"), 127
 
 
@@ -29,10 +31,10 @@ def test_its_value_of_a_vector_is_that_of_the_sketch_that_was_committed_to(rank:
     noise %= 4
     sketched = sketch(R, vector[:values], CENTRE)
     right = commitment.commit(sketched, np.zeros(2, np.uint32), noise, rank)
-    assert functional.of_commitment(None, right).tolist() == functional.of([], [vector])[0].tolist()
+    assert functional.of_commitment(HASH, right).tolist() == functional.of([], [vector])[0].tolist()
     sketched[511] += 1
     wrong = commitment.commit(sketched, np.zeros(2, np.uint32), noise, rank)
-    assert (functional.of_commitment(None, wrong) != functional.of([], [vector])[0]).all()
+    assert (functional.of_commitment(HASH, wrong) != functional.of([], [vector])[0]).all()
 
 
 def test_masks_are_vectors_and_it_is_linear_in_them() -> None:
@@ -66,6 +68,6 @@ def test_what_has_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="has not"):
         functional.of([], [np.zeros(3, dtype=np.uint32)])
     with pytest.raises(ValueError, match="no sketch's commitment"):
-        functional.of_commitment(None, None)
+        functional.of_commitment(HASH, None)
     with pytest.raises(ValueError, match="no room"):
         SketchRowsFunctional(KEY, R, 1, 10, 12, CENTRE)

@@ -28,7 +28,7 @@ from secure_agg.protocol.config import Option, Policy, RoundConfig, free_bits
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import Habits
 from secure_agg.protocol.identity import Identity, Roster
-from secure_agg.protocol.messages import ADVERTISE, decode
+from secure_agg.protocol.messages import ADVERTISE, decode, header_limit
 from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
 
@@ -157,6 +157,10 @@ class Backend(Habits):
         """Sizes in bytes that a hidden vector can have: by default that of the vector itself."""
         size = config.layout.total * ELEMENT_BYTES
         return range(size, size + 1)
+
+    def request_limit(self, config: RoundConfig) -> int:
+        """Most bytes of the header of any request to a client after the first: by default what any message has."""
+        return header_limit(config.cohort_size)
 
     def usual_size(self, config: RoundConfig) -> float:
         """Bytes that a hidden vector has on average: by default the most it can have."""

@@ -34,15 +34,20 @@ from secure_agg.backends.masking.rules import (
     COMPLETE,
     CONFIRM_EDGES,
     DISPUTE,
+    DISPUTE_SKETCHES,
+    EXCISE_SKETCHES,
     MASKED_INPUT,
     SCREEN,
+    SCREEN_SKETCHES,
     SCREENING,
     SHARE_KEYS,
     UNMASK,
     chooses_peers,
     excisions,
     form,
+    request_limit,
     screens,
+    tests_sketches,
 )
 from secure_agg.backends.masking.wire import split_part
 from secure_agg.protocol.config import Option, RoundConfig
@@ -81,7 +86,20 @@ class MaskingBackend(Backend):
             Phase(CONSISTENCY, PhaseKind.AGREE),
             Phase(UNMASK, PhaseKind.RELEASE),
             *(Phase(name, PhaseKind.EXCISE, True) for name in (excisions(config) if screened else ())),
+            *self._of_sketches(config),
         )
+
+    @staticmethod
+    def _of_sketches(config: RoundConfig) -> tuple[Phase, ...]:
+        """Those of a sum whose sketch has failed."""
+        if not tests_sketches(config):
+            return ()
+        asked = (Phase(name, PhaseKind.EXCHANGE, True) for name in (SCREEN_SKETCHES, DISPUTE_SKETCHES))
+        return *asked, *(Phase(name, PhaseKind.EXCISE, True) for name in excisions(config, EXCISE_SKETCHES))
+
+    def request_limit(self, config: RoundConfig) -> int:
+        """See ``rules``."""
+        return request_limit(config)
 
     def check_advertisement(self, name: str, part: bytes) -> None:
         """Two X25519 public keys, neither of low order nor the other again."""

@@ -21,17 +21,18 @@ signed and contradicts that, short of a second preimage of 128 bits of a key der
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from mpc import keys, ring, shamir
 from mpc.keys import KeyPair
+from mpc.ring import Vector
 from secure_agg.backends.contract import Session, session_id
 from secure_agg.backends.masking import rules, screening
-from secure_agg.backends.masking.rules import MASKED_INPUT, SCREEN, SHARE_KEYS
-from secure_agg.backends.masking.screening import Values
+from secure_agg.backends.masking.rules import MASKED_INPUT, SCREEN, SCREEN_SKETCHES, SHARE_KEYS
+from secure_agg.backends.masking.screening import Tests, Values
 from secure_agg.backends.masking.wire import (
     MASK_KEY,
     SELF_SEED,
@@ -177,9 +178,9 @@ def _read_session(config: RoundConfig, proof: FaultProof) -> Session:
     )
 
 
-def _message(session: Session, name: str, data: bytes, phase: str) -> Message:
+def _message(session: Session, name: str, data: bytes | Received, phase: str) -> Message:
     """What somebody has signed in a phase of this session."""
-    limit = response_header_limit(session.config)
+    limit = max(response_header_limit(session.config), rules.request_limit(session.config))
     received = Received.of(data, limit)
     return read(
         received,
@@ -192,20 +193,30 @@ def _message(session: Session, name: str, data: bytes, phase: str) -> Message:
     )
 
 
-def _report(session: Session, culprit: int, data: bytes) -> Values | None:
-    """What somebody has reported; None where it has signed what is no report at all."""
-    message = _message(session, session.members[culprit], data, SCREEN)
+class _Report(NamedTuple):
+    """What somebody has reported, and the functionals that its root leads to."""
+
+    said: Values
+    functional: Tests
+
+    def differs(self, key: bytes, said: Vector) -> bool:
+        """Whether the functionals of a mask are others than was said."""
+        return not np.array_equal(self.functional.of([key])[0], said)
+
+
+def _report(session: Session, culprit: int, data: bytes) -> _Report | None:
+    """What somebody has reported, of inputs or of sketches; None where it has signed what is no report at all."""
+    config = session.config
+    received = Received.of(data, response_header_limit(config))
+    of_sketches = received.header.phase == SCREEN_SKETCHES and rules.tests_sketches(config)
+    message = _message(session, session.members[culprit], received, SCREEN_SKETCHES if of_sketches else SCREEN)
     try:
         report = decode(Report, message.body, len(message.body))
-        return screening.read_report(report, culprit, len(session.members))
+        said = screening.read_report(report, culprit, len(session.members))
     except (RemoteProtocolError, ValueError):
         return None
-
-
-def _differs(session: Session, root: bytes, key: bytes, said: Sequence[int]) -> bool:
-    """Whether the functionals of a mask are others than was said."""
-    found = screening.challenge(session.config, session.sid, root).of([key])[0]
-    return not np.array_equal(found, np.asarray(said))
+    challenge = screening.sketch_challenge if of_sketches else screening.challenge
+    return _Report(said, challenge(config, session.sid, said.root))
 
 
 def _no_fault() -> VerificationError:
@@ -213,10 +224,11 @@ def _no_fault() -> VerificationError:
 
 
 def _bad_input(session: Session, culprit: int, sent: bytes, reported: bytes) -> None:
-    said = _report(session, culprit, reported)
+    report = _report(session, culprit, reported)
     message = _message(session, session.members[culprit], sent, MASKED_INPUT)
-    if said is None:
+    if report is None:
         return
+    said, functional = report
     try:
         body = decode(HiddenInput, message.body, len(message.body))
         backend, sketch = body.backend, b""
@@ -226,7 +238,6 @@ def _bad_input(session: Session, culprit: int, sent: bytes, reported: bytes) -> 
         part = decode(MaskedPart, backend, len(backend))
         committed = screening.decode_committed(session.config, body.commitment, sketch)
         vector = ring.from_bytes(message.bulk)
-        functional = screening.challenge(session.config, session.sid, said.root)
         masked = functional.of([], [vector])[0]
     except (RemoteProtocolError, ValueError):
         return  # it has signed what is no input at all
@@ -246,7 +257,7 @@ def _edge_of(session: Session, culprit: int, data: bytes, peer: int) -> Edge:
 
 
 def _bad_edge(session: Session, culprit: int, reported: bytes, dealt: bytes, peer: bytes, secret: bytes) -> None:
-    said, name, other = _report(session, culprit, reported), session.members[culprit], peer.decode()
+    report, name, other = _report(session, culprit, reported), session.members[culprit], peer.decode()
     if other not in session.members:
         raise VerificationError(f"{other!r} did not advertise")
     index = session.members.index(other)
@@ -254,38 +265,38 @@ def _bad_edge(session: Session, culprit: int, reported: bytes, dealt: bytes, pee
     bound = session.sid, name.encode(), peer
     if not keys.confirms(secret, *bound, edge.confirmation):
         raise VerificationError("the secret is not the one that it has confirmed")
-    if said is None:
+    if report is None:
         return
-    if index not in said.peers:
+    if index not in report.said.peers:
         raise VerificationError("it has reported nothing of this mask")
-    if not _differs(session, said.root, keys.mask_key(secret, *bound), said.peers[index]):  # type: ignore[arg-type]
+    if not report.differs(keys.mask_key(secret, *bound), report.said.peers[index]):
         raise _no_fault()
 
 
 def _bad_self_mask(session: Session, culprit: int, reported: bytes, seed: bytes) -> None:
-    said, name = _report(session, culprit, reported), session.members[culprit]
-    if said is None:
+    report, name = _report(session, culprit, reported), session.members[culprit]
+    if report is None:
         return
-    if seed_hash(session.sid, name, seed) != said.seed_hash:
+    if seed_hash(session.sid, name, seed) != report.said.seed_hash:
         raise VerificationError("the seed is not the one whose hash it has signed")
-    if not _differs(session, said.root, screening.self_mask_key(session.sid, name, seed), said.own):  # type: ignore[arg-type]
+    if not report.differs(screening.self_mask_key(session.sid, name, seed), report.said.own):
         raise _no_fault()
 
 
 def _bad_lost_edge(session: Session, culprit: int, reported: bytes, secret: bytes) -> None:
-    said, pair = _report(session, culprit, reported), KeyPair.from_secret(secret)
+    report, pair = _report(session, culprit, reported), KeyPair.from_secret(secret)
     masks = [split_part(name, session.parts[name])[1] for name in session.members]
     if pair.public not in masks or keys.clamped(secret) != secret:
         raise VerificationError("the secret is of no advertised mask key")
-    if said is None:
+    if report is None:
         return
     peer = masks.index(pair.public)
-    if peer not in said.peers:
+    if peer not in report.said.peers:
         raise VerificationError("it has reported nothing of this mask")
     key = keys.mask_key(
         pair.shared_secret(masks[culprit]), session.sid, *(session.members[i].encode() for i in (culprit, peer))
     )
-    if not _differs(session, said.root, key, said.peers[peer]):  # type: ignore[arg-type]
+    if not report.differs(key, report.said.peers[peer]):
         raise _no_fault()
 
 
@@ -317,8 +328,9 @@ def _rebuilt(session: Session, culprit: int, dealt: bytes, shown: bytes, kind: s
 
 
 def _bad_seed_shares(session: Session, culprit: int, dealt: bytes, shown: bytes, reported: bytes) -> None:
-    seed, said = _rebuilt(session, culprit, dealt, shown, SELF_SEED), _report(session, culprit, reported)
-    if seed is not None and said and seed_hash(session.sid, session.members[culprit], seed) == said.seed_hash:
+    seed, report = _rebuilt(session, culprit, dealt, shown, SELF_SEED), _report(session, culprit, reported)
+    hashed = None if seed is None else seed_hash(session.sid, session.members[culprit], seed)
+    if report and hashed == report.said.seed_hash:
         raise _no_fault()
 
 

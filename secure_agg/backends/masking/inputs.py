@@ -14,6 +14,7 @@ import numpy as np
 from mpc.ring import ELEMENT_BYTES, Vector
 from secure_agg.backends.masking.rules import MASKED_INPUT
 from secure_agg.backends.masking.screening import Committed
+from secure_agg.backends.masking.wire import ShownInput
 from secure_agg.errors import StoreError
 from secure_agg.protocol.messages import Header, encode, pack
 
@@ -26,12 +27,14 @@ class KeptInput(NamedTuple):
         committed: what it commits to.
         value: what it is known by.
         place: of the masked vector in the file, in vectors.
+        proof: SHA-256 of its norm proof, where a norm is bounded.
     """
 
     header: Header
     committed: Committed
     value: bytes
     place: int
+    proof: bytes = b""
 
 
 class KeptInputs:
@@ -47,7 +50,9 @@ class KeptInputs:
         weakref.finalize(self, self._file.close)
         self.items: dict[int, KeptInput] = {}
 
-    def add(self, client: int, header: Header, committed: Committed, value: bytes, vector: memoryview) -> None:
+    def add(
+        self, client: int, header: Header, committed: Committed, value: bytes, vector: memoryview, proof: bytes = b""
+    ) -> None:
         """Keep one; nothing is kept if it raises.
 
         Raises:
@@ -60,13 +65,19 @@ class KeptInputs:
             self._file.flush()
         except OSError as error:
             raise StoreError(f"a masked input can't be kept: {error.strerror}", phase=MASKED_INPUT) from error
-        self.items[client] = KeptInput(header, committed, value, place)
+        self.items[client] = KeptInput(header, committed, value, place, proof)
 
     def vector(self, client: int) -> Vector:
         """A masked vector, read from the file as far as it is looked at."""
         offset = self.items[client].place * self._elements * ELEMENT_BYTES
         mapped = np.memmap(self._file, dtype="<u4", mode="r", offset=offset, shape=(self._elements,))
         return mapped.view(np.ndarray)
+
+    def shown(self, client: int) -> ShownInput:
+        """What it was known by, spelt out."""
+        item = self.items[client]
+        sketch = item.committed.sketch.to_bytes() if item.committed.sketch else b""
+        return ShownInput(client, item.committed.hashed.to_bytes(), item.header.bulk_digest, sketch, item.proof)
 
     def message(self, client: int) -> bytes:
         """The whole message, as it was signed."""

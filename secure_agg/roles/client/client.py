@@ -110,6 +110,11 @@ class Client:
         return self._joined.receipts if self._joined else {}
 
     @property
+    def request_limit(self) -> int:
+        """Most bytes of the header of any request of this round after the first; 0 where it is in none."""
+        return self._joined.limit if self._joined else 0
+
+    @property
     def outbox(self) -> tuple[Envelope, ...]:
         """After ``join``: messages for single operators, to be sent to them beside the response. Empty for most
         backends.

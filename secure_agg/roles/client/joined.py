@@ -44,7 +44,6 @@ from secure_agg.protocol.messages import (
     decode,
     digest_of,
     encode,
-    header_limit,
     letter_digest,
     read,
     write,
@@ -71,6 +70,7 @@ class Joined:
         session: the participants, once they are fixed.
         statement: the set that this client has signed.
         receipts, outbox: see ``Client``.
+        limit: most bytes of a request's header.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Joined:
         self.outbox: tuple[Envelope, ...] = ()
         self._phases = tuple(phase for phase in backend.phases(config) if not phase.kind.of_operators)
         self._at = 1
-        self._limit = header_limit(config.cohort_size)
+        self.limit = backend.request_limit(config)
 
     @property
     def state(self) -> str:
@@ -126,7 +126,7 @@ class Joined:
         Raises:
             See ``Client.receive``.
         """
-        received = Received.of(request, self._limit)
+        received = Received.of(request, self.limit)
         header = received.header
         if header.phase == RECEIPT:
             self._take_receipt(received)
@@ -150,7 +150,7 @@ class Joined:
     def _read(self, received: Received, phase: str, session: bytes, sender: str) -> Message:
         return read(
             received,
-            limit=self._limit,
+            limit=self.limit,
             bulk_sizes=NO_BULK,
             session=session,
             phase=phase,
@@ -187,7 +187,7 @@ class Joined:
     def _begin(self, message: Message) -> bytes:
         """The participants are fixed: recompute the session id from their advertisements, and bind to it."""
         phase = message.header.phase
-        listed = decode(AdvertisementList, message.body, self._limit, phase=phase)
+        listed = decode(AdvertisementList, message.body, self.limit, phase=phase)
         session = open_session(self.entry.config, self.entry.cohort, listed.advertisements)
         if session.sid != message.header.session:
             raise WrongContext("the session id is not that of these advertisements", phase=phase)
@@ -205,7 +205,7 @@ class Joined:
         Returns:
             The backend's part of the request.
         """
-        agreed = decode(Agreed, body, self._limit, phase=phase.name)
+        agreed = decode(Agreed, body, self.limit, phase=phase.name)
         if self.statement is not None:
             self.entry.backend.agreement.check_quorum(self._opened(), self.statement, agreed.signatures)
         return agreed.backend
@@ -251,7 +251,7 @@ class Joined:
     def _take_set(self, phase: Phase, body: bytes) -> bytes:
         """Check the set, and bind to it durably: once for the task and round, whatever is asked later."""
         session, agreement = self._opened(), self.entry.backend.agreement
-        statement = decode(Statement, body, self._limit, phase=phase.name)
+        statement = decode(Statement, body, self.limit, phase=phase.name)
         names = agreement.check_statement(session, statement)
         own = agreement.entry(session, self._identity.name, self._commitment)
         if own not in statement.entries:
