@@ -24,7 +24,7 @@ from secure_agg.errors import BadKey, ConfigError, MalformedMessage, PolicyViola
 from secure_agg.protocol.agreement import Agreement, SignedByOperators
 from secure_agg.protocol.certificate import KeyCertificate, read_certificate, setup_digest
 from secure_agg.protocol.claims import SUM
-from secure_agg.protocol.config import Option, Policy, RoundConfig, free_bits
+from secure_agg.protocol.config import Policy, RoundConfig, free_bits
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import Habits
 from secure_agg.protocol.identity import Identity, Roster
@@ -95,7 +95,6 @@ class Backend(Habits):
         options: settings of its own.
         agreement: which set is summed, and who signs it.
         unbounded: why rounds of this backend can have no norm bound; empty where they can.
-        when_bounded: options that a task with a norm bound has unless it is told otherwise.
     """
 
     name: ClassVar[str]
@@ -103,7 +102,6 @@ class Backend(Habits):
     options: ClassVar[tuple[OptionRule, ...]] = ()
     agreement: ClassVar[Agreement] = Agreement()
     unbounded: ClassVar[str] = ""
-    when_bounded: ClassVar[tuple[Option, ...]] = ()
 
     # --- what has to be said --------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ above 128 clients on a sparse graph whose edges the clients choose (Bell et al. 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from secure_agg.backends.contract import (
     AggregatorSide,
@@ -50,7 +51,7 @@ from secure_agg.backends.masking.rules import (
     tests_sketches,
 )
 from secure_agg.backends.masking.wire import split_part
-from secure_agg.protocol.config import Option, RoundConfig
+from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
 
@@ -70,7 +71,7 @@ class MaskingBackend(Backend):
     )
 
     options = (COMPLETE, SCREENING)
-    when_bounded = (Option(SCREENING.name, 1),)
+    when_bounded: ClassVar[Mapping[str, int]] = {SCREENING.name: 1}
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
         """Five phases; one more where the clients choose their peers first, and those of screening."""
