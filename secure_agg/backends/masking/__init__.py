@@ -9,7 +9,7 @@ above 128 clients on a sparse graph whose edges the clients choose (Bell et al. 
 * ``screening``: what everybody computes alike where inputs are tested before anything is opened. ``judge``: who is
   left out then. ``screened``: the aggregator's state of it, and how cheats leave a signed set. ``inputs``: what was
   accepted, on disk.
-* ``faults``: what can be proved of a client to anybody.
+* ``faults``: what can be proved of a client to anybody. ``claims``: and of an aggregator.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from secure_agg.backends.contract import (
     PhaseKind,
     TrustStatement,
 )
-from secure_agg.backends.masking import costs
+from secure_agg.backends.masking import claims, costs
 from secure_agg.backends.masking.aggregator import MaskingAggregator
 from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.faults import check_proof
@@ -116,8 +116,9 @@ class MaskingBackend(Backend):
         return costs.amounts(config, survivors)
 
     def check_fault(self, proof: FaultProof, config: RoundConfig) -> None:
-        """See ``faults``."""
-        check_proof(config, proof)
+        """See ``faults`` and ``claims``."""
+        check = claims.check_proof if proof.kind in claims.KINDS else check_proof
+        check(config, proof)
 
     def client(
         self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once

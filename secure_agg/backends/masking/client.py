@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from mpc import graph, keys, masks, ring, shamir
@@ -11,7 +11,7 @@ from mpc.keystream import KeyStream, derive_key
 from mpc.masks import Mask
 from mpc.ring import Vector
 from secure_agg.backends.contract import ClientSide, Hidden, Joining, Session
-from secure_agg.backends.masking import faults, rules, screening
+from secure_agg.backends.masking import claims, faults, rules, screening
 from secure_agg.backends.masking.rules import (
     CHOOSE_PEERS,
     CONFIRM_EDGES,
@@ -53,6 +53,7 @@ from secure_agg.backends.masking.wire import (
 )
 from secure_agg.errors import BadKey, PolicyViolation, VerificationError
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import verify_signature
 from secure_agg.protocol.messages import ADVERTISE, decode, encode, header_limit, signed_bytes
 from zk.commitment import Commitment
@@ -85,6 +86,8 @@ class MaskingClient(ClientSide):
         self._reported: dict[str, Values] = {}
         self._listed: dict[int, bytes] = {}
         self._excised: frozenset[int] = frozenset()
+        self.keeps = claims.KEPT if self._screens else ()
+        self.faults: list[FaultProof] = []
 
     def __repr__(self) -> str:
         return f"MaskingClient({self._name!r})"
@@ -385,5 +388,20 @@ class MaskingClient(ClientSide):
             for dealer in charged
             if dealer in self._survivors and dealer in self._mask_shares
         ]
+        self.faults += [faults.prove(session, charge) for charge in charges]
         self._survivors, self._excised = left, self._excised.union(charged)
         return tuple(session.members[i] for i in sorted(left)), encode(Excised(tuple(opened), tuple(shares)))
+
+    def accuse(
+        self,
+        cohort: Mapping[str, bytes],
+        operator: str,
+        public: bytes,
+        kept: Mapping[str, bytes],
+        phase: str,
+        request: bytes,
+    ) -> Iterable[FaultProof]:
+        """Two lists, a failure that is none, a charge without a proof: see ``claims``."""
+        if not self._screens:
+            return ()
+        return claims.accuse(self._session, cohort, operator, public, kept, phase, request)

@@ -12,7 +12,7 @@ the session id is the hash, as its first exhibit. The exhibits of a charge, by i
   or another than it signed the hash of.
 * ``bad-key-shares``: the same of the mask key that it advertised, without the report.
 
-``two-screenings`` convicts an aggregator: two messages in which it shows two lists of accepted inputs.
+What convicts an aggregator is in ``claims``.
 
 A client that follows the protocol has signed one report for one list, with the values of its masks, one confirmation of
 each secret and shares of its own secrets, and no input, report, secret or share can be found that fits what it has
@@ -42,7 +42,6 @@ from secure_agg.backends.masking.wire import (
     KeyShares,
     MaskedPart,
     Report,
-    Screening,
     seed_hash,
     share_hash,
     split_part,
@@ -71,7 +70,6 @@ BAD_SELF_MASK: Final = "bad-self-mask"
 BAD_LOST_EDGE: Final = "bad-lost-edge"
 BAD_SEED_SHARES: Final = "bad-seed-shares"
 BAD_KEY_SHARES: Final = "bad-key-shares"
-TWO_SCREENINGS: Final = "two-screenings"
 
 
 def prove(session: Session, charge: Charge) -> FaultProof:
@@ -83,23 +81,12 @@ def prove(session: Session, charge: Charge) -> FaultProof:
         public=session.keys[name],
         config=session.config.to_bytes(),
         setup=b"",
-        exhibits=(_advertised(session), *charge.exhibits),
+        exhibits=(advertised(session), *charge.exhibits),
     )
 
 
-def two_screenings(session: Session, operator: str, public: bytes, first: bytes, second: bytes) -> FaultProof:
-    """Two of an aggregator's requests in phase screen, for whoever has come by both."""
-    return FaultProof(
-        kind=TWO_SCREENINGS,
-        culprit=operator,
-        public=public,
-        config=session.config.to_bytes(),
-        setup=b"",
-        exhibits=(_advertised(session), first, second),
-    )
-
-
-def _advertised(session: Session) -> bytes:
+def advertised(session: Session) -> bytes:
+    """The first exhibit of every proof."""
     return encode(AdvertisementList(tuple(session.advertisements[name] for name in session.members), b""))
 
 
@@ -109,15 +96,8 @@ def check_proof(config: RoundConfig, proof: FaultProof) -> None:
     Raises:
         VerificationError: it does not.
     """
-    if not rules.screens(config):
-        raise VerificationError(f"without screening there is no fault of kind {proof.kind!r}")
-    if proof.setup or not proof.exhibits:
-        raise VerificationError("a proof of fault has a set-up, or no exhibits")
-    with _as_no_proof():
-        session = _read_session(config, proof)
-        if proof.kind == TWO_SCREENINGS:
-            _two_screenings(session, proof)
-            return
+    with as_no_proof():
+        session = read_session(config, proof)
         if proof.culprit not in session.members:
             raise VerificationError(f"{proof.culprit!r} did not advertise")
         _check(session, Charge(proof.kind, session.members.index(proof.culprit), proof.exhibits[1:]))
@@ -129,13 +109,13 @@ def check_charge(session: Session, charge: Charge) -> None:
     Raises:
         VerificationError: it is not.
     """
-    with _as_no_proof():
+    with as_no_proof():
         if not 0 <= charge.culprit < len(session.members):
             raise VerificationError(f"{charge.culprit} is no participant")
         _check(session, charge)
 
 
-class _as_no_proof:  # noqa: N801 - used like a function
+class as_no_proof:  # noqa: N801 - used like a function
     """An exhibit that can't be read proves nothing."""
 
     def __enter__(self) -> None:
@@ -156,10 +136,17 @@ def _check(session: Session, charge: Charge) -> None:
     check(session, charge.culprit, *charge.exhibits)
 
 
-def _read_session(config: RoundConfig, proof: FaultProof) -> Session:
+def read_session(config: RoundConfig, proof: FaultProof) -> Session:
     """The session that a list of advertisements makes. Whoever has signed something under its id has checked the list:
-    nobody's signature has to be looked at again.
+    nobody's signature has to be looked at again. Of identity keys it has the culprit's.
+
+    Raises:
+        VerificationError: nothing was screened in the round, or the proof is not of this form.
     """
+    if not rules.screens(config):
+        raise VerificationError(f"without screening there is no fault of kind {proof.kind!r}")
+    if proof.setup or not proof.exhibits:
+        raise VerificationError("a proof of fault has a set-up, or no exhibits")
     items = decode(AdvertisementList, proof.exhibits[0], header_limit(config.cohort_size)).advertisements
     if not is_id_order([item.name for item in items]) or len(items) > config.cohort_size:
         raise VerificationError("the advertisements are not in id order, each client once")
@@ -178,7 +165,7 @@ def _read_session(config: RoundConfig, proof: FaultProof) -> Session:
     )
 
 
-def _message(session: Session, name: str, data: bytes | Received, phase: str) -> Message:
+def read_message(session: Session, name: str, data: bytes | Received, phase: str) -> Message:
     """What somebody has signed in a phase of this session."""
     limit = max(response_header_limit(session.config), rules.request_limit(session.config))
     received = Received.of(data, limit)
@@ -209,7 +196,7 @@ def _report(session: Session, culprit: int, data: bytes) -> _Report | None:
     config = session.config
     received = Received.of(data, response_header_limit(config))
     of_sketches = received.header.phase == SCREEN_SKETCHES and rules.tests_sketches(config)
-    message = _message(session, session.members[culprit], received, SCREEN_SKETCHES if of_sketches else SCREEN)
+    message = read_message(session, session.members[culprit], received, SCREEN_SKETCHES if of_sketches else SCREEN)
     try:
         report = decode(Report, message.body, len(message.body))
         said = screening.read_report(report, culprit, len(session.members))
@@ -225,7 +212,7 @@ def _no_fault() -> VerificationError:
 
 def _bad_input(session: Session, culprit: int, sent: bytes, reported: bytes) -> None:
     report = _report(session, culprit, reported)
-    message = _message(session, session.members[culprit], sent, MASKED_INPUT)
+    message = read_message(session, session.members[culprit], sent, MASKED_INPUT)
     if report is None:
         return
     said, functional = report
@@ -248,7 +235,7 @@ def _bad_input(session: Session, culprit: int, sent: bytes, reported: bytes) -> 
 
 
 def _edge_of(session: Session, culprit: int, data: bytes, peer: int) -> Edge:
-    message = _message(session, session.members[culprit], data, SHARE_KEYS)
+    message = read_message(session, session.members[culprit], data, SHARE_KEYS)
     dealt = decode(KeyShares, message.body, len(message.body))
     for edge in dealt.edges:
         if edge.peer == peer:
@@ -303,7 +290,7 @@ def _bad_lost_edge(session: Session, culprit: int, reported: bytes, secret: byte
 def _rebuilt(session: Session, culprit: int, dealt: bytes, shown: bytes, kind: str) -> bytes | None:
     """The secret that shares lead to, of which the dealer has signed the hashes; None where they lead to none."""
     name = session.members[culprit]
-    message = _message(session, name, dealt, SHARE_KEYS)
+    message = read_message(session, name, dealt, SHARE_KEYS)
     said = decode(KeyShares, message.body, len(message.body))
     edges = {edge.peer: edge.mask_hash if kind == MASK_KEY else edge.seed_hash for edge in said.edges}
     if kind == SELF_SEED and said.own_hash:
@@ -338,18 +325,6 @@ def _bad_key_shares(session: Session, culprit: int, dealt: bytes, shown: bytes) 
     name, secret = session.members[culprit], _rebuilt(session, culprit, dealt, shown, MASK_KEY)
     if secret is not None and KeyPair.from_secret(secret).public == split_part(name, session.parts[name])[1]:
         raise _no_fault()
-
-
-def _two_screenings(session: Session, proof: FaultProof) -> None:
-    if len(proof.exhibits) != 3:
-        raise VerificationError(f"{len(proof.exhibits)} exhibits, not 3")
-    bodies = []
-    for data in proof.exhibits[1:]:
-        message = _message(session, proof.culprit, data, SCREEN)
-        decode(Screening, message.body, len(message.body))
-        bodies.append(message.body)
-    if proof.culprit in session.members or bodies[0] == bodies[1]:
-        raise VerificationError("the two lists are one, or a client's")
 
 
 _CHECKS: Final[Mapping[str, tuple[int, Callable[..., None]]]] = {

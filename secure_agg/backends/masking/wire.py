@@ -8,6 +8,7 @@ from mpc import keys
 from mpc.keys import KeyAgreementError
 from mpc.shamir import SHARE_BYTES
 from secure_agg.errors import BadKey, MalformedMessage
+from secure_agg.protocol.evidence import CohortMember
 from secure_agg.protocol.messages import ADVERTISE, Wire
 from zk.transcript import DIGEST_BYTES, digest
 
@@ -237,6 +238,12 @@ class Charges(Wire, frozen=True):
     """Phase excise, request, in order of the culprits."""
 
     items: tuple[Charge, ...]
+
+
+class Cohort(Wire, frozen=True):
+    """Everybody who could have taken part, in id order: an exhibit."""
+
+    members: tuple[CohortMember, ...]
 
 
 class Excised(Wire, frozen=True):

@@ -6,6 +6,7 @@ answer. A client that was restarted is taken through the first step of what it h
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -16,11 +17,13 @@ from secure_agg.errors import (
     LocalProtocolError,
     PolicyViolation,
     RemoteProtocolError,
+    SecureAggError,
     VerificationError,
     WrongContext,
     WrongPhase,
     stamping,
 )
+from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import (
     ADVERTISE,
@@ -71,6 +74,7 @@ class Joined:
         statement: the set that this client has signed.
         receipts, outbox: see ``Client``.
         limit: most bytes of a request's header.
+        faults: proofs of what the aggregator has done wrong before this client's eyes.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Joined:
         self.statement: Statement | None = None
         self.receipts: dict[str, bytes] = {}
         self.outbox: tuple[Envelope, ...] = ()
+        self.faults: list[FaultProof] = []
         self._phases = tuple(phase for phase in backend.phases(config) if not phase.kind.of_operators)
         self._at = 1
         self.limit = backend.request_limit(config)
@@ -127,7 +132,16 @@ class Joined:
             See ``Client.receive``.
         """
         received = Received.of(request, self.limit)
+        try:
+            return self._take(received, answered=answered)
+        except SecureAggError:
+            self._accuse(received)
+            raise
+
+    def _take(self, received: Received, *, answered: bool) -> bytes | None:
         header = received.header
+        if not answered:
+            self.entry.bonds.check_operator(self.entry.operator, self._operator_key, phase=header.phase)
         if header.phase == RECEIPT:
             self._take_receipt(received)
             return None
@@ -143,9 +157,28 @@ class Joined:
         phase = self._phases[at]
         with stamping(RemoteProtocolError, phase=phase.name, culprit=header.sender):
             message = self._read(received, phase.name, self.sid or header.session, self.entry.operator)
-            answer = self._answer(phase, message, answered=answered)
+            answer = self._answer(phase, message, received, answered=answered)
             self._at = at + 1
             return answer
+
+    @property
+    def _operator_key(self) -> bytes:
+        return self._trust.operators[self.entry.operator]
+
+    def _accuse(self, received: Received) -> None:
+        """A request that was refused may prove that who has signed it does not follow the protocol: that is kept."""
+        side, phase, entry = self.side, received.header.phase, self.entry
+        if side is None or self.session is None or received.header.session != self.sid:
+            return
+        with contextlib.suppress(RemoteProtocolError):
+            self._read(received, phase, self.sid, entry.operator)
+            kept = {name: data for name in side.keeps if (data := entry.attempt.kept(name)) is not None}
+            operator, public = entry.operator, self._operator_key
+            for proof in side.accuse(entry.cohort, operator, public, kept, phase, bytes(received.data)):
+                with contextlib.suppress(VerificationError):
+                    entry.backend.check_fault(proof, entry.config)
+                    entry.bonds.convict_operator(proof)
+                    self.faults.append(proof)
 
     def _read(self, received: Received, phase: str, session: bytes, sender: str) -> Message:
         return read(
@@ -158,7 +191,7 @@ class Joined:
             keys={sender: self._trust.operators[sender]},
         )
 
-    def _answer(self, phase: Phase, message: Message, *, answered: bool) -> bytes | None:
+    def _answer(self, phase: Phase, message: Message, received: Received, *, answered: bool) -> bytes | None:
         """Answer a request whose form is right, and bind to it before the answer leaves.
 
         One phase is answered for one request only, also after a restart: two answers to different requests could be
@@ -178,6 +211,8 @@ class Joined:
         answer = None
         if not answered:
             answer = say(self, phase, taken)
+            if phase.name in self._own_side().keeps:
+                attempt.keep(phase.name, bytes(received.data))
             attempt.answer(asked, phase=phase.name, once=agreed)
         if phase.kind is PhaseKind.INPUT:
             digest, sketch = attempt.sent(self.entry.operator) or b"", attempt.sketched() or b""
@@ -189,6 +224,7 @@ class Joined:
         phase = message.header.phase
         listed = decode(AdvertisementList, message.body, self.limit, phase=phase)
         session = open_session(self.entry.config, self.entry.cohort, listed.advertisements)
+        self.entry.bonds.check_members(session.members, phase=phase)
         if session.sid != message.header.session:
             raise WrongContext("the session id is not that of these advertisements", phase=phase)
         mine = next((item for item in listed.advertisements if item.name == self._identity.name), None)
@@ -288,6 +324,8 @@ class Joined:
             raise LocalProtocolError("nobody is taken out before a set is signed", phase=phase.name)
         with self._timings(phase.name):
             names, part = self._own_side().excise(phase.name, body)
+        for proof in self._own_side().faults:
+            self.entry.bonds.convict(proof)
         session, agreement = self._opened(), self.entry.backend.agreement
         statement = Statement(tuple(entry for entry in self.statement.entries if entry.name in names))
         if self._identity.name not in agreement.check_statement(session, statement):
