@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -81,6 +81,7 @@ class Aggregator:
         *,
         operators: Roster | None = None,
         setup: bytes = b"",
+        convicted: Collection[str] = (),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """
@@ -91,6 +92,8 @@ class Aggregator:
             operators: identity keys of key holders, or of the aggregators that share a sum; needed where the backend
                 has any. This aggregator itself is none of them.
             setup: the backend's public material, which clients are sent with the first request.
+            convicted: members of the cohort who are proved to have broken the protocol in this task: they are not
+                asked. The cohort, which everybody has pinned, stays what it is.
             clock: seconds; for ``timings``.
 
         Raises:
@@ -114,7 +117,7 @@ class Aggregator:
         self._at = -1
         self._aborted = False
         self._side = self._backend.aggregator(config, setup)
-        self._present: set[str] = set(cohort)
+        self._present: set[str] = set(cohort) - set(convicted)
         self._awaited: set[str] = set()
         self._answered: set[str] = set()
         self._gathered = Gathered()

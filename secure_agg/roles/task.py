@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
@@ -93,16 +94,19 @@ class Task:
             setup=setup,
         )
 
-    def lead(self, identity: Identity, config: RoundConfig, setup: bytes = b"") -> Aggregator:
+    def lead(
+        self, identity: Identity, config: RoundConfig, setup: bytes = b"", convicted: Collection[str] = ()
+    ) -> Aggregator:
         """The aggregator of one attempt.
 
         Args:
             identity: a pinned operator's.
             config: from ``next_round``.
             setup: the backend's public material that the configuration names.
+            convicted: clients who are proved to have broken the protocol in this task.
 
         Raises:
             ConfigError, RemoteProtocolError: see ``Aggregator``.
         """
         cohort = self.trust.cohort(self.name, config.beacon)
-        return Aggregator(identity, config, cohort, operators=self.trust.operators, setup=setup)
+        return Aggregator(identity, config, cohort, operators=self.trust.operators, setup=setup, convicted=convicted)

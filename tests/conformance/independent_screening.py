@@ -6,6 +6,7 @@ It goes with `independent_faults`, whose `Case` each check is given. Section num
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from math import comb, inf, log2, prod
 from typing import Any
 
@@ -16,13 +17,19 @@ from conformance.independent_verifier import (
     P,
     check_exchange_key,
     check_order,
+    check_roster,
+    commit,
     decode,
     decode_elements,
     digest,
     digits,
     elements,
     encode,
+    encode_elements,
+    half,
     kdf,
+    largest,
+    mask_bits,
     matrix_key,
     norm,
     norm_bound,
@@ -35,6 +42,7 @@ from conformance.independent_verifier import (
     require,
     residues,
     root,
+    roster_root,
     sketched,
     u64,
     unpack,
@@ -51,6 +59,12 @@ RECORDS |= {
     "ScreenedInput": {"client": "int", "value": "bin"},
     "Screening": {"inputs": ["ScreenedInput"]},
     "Report": {"root": "bin", "seed_hash": "bin", "peers": ["int"], "values": "bin"},
+    "Agreed": {"signatures": ["Signature"], "backend": "bin"},
+    "ShownInput": {"client": "int", "commitment": "bin", "vector": "bin", "sketch": "bin", "proof": "bin"},
+    "FailedSum": {"inputs": ["ShownInput"], "total": "bin"},
+    "Charge": {"kind": "str", "culprit": "int", "exhibits": ["bin"]},
+    "Charges": {"items": ["Charge"]},
+    "Cohort": {"members": ["CohortMember"]},
     "DealtShares": {"holders": ["int"], "shares": "bin"},
 }
 
@@ -367,22 +381,100 @@ def bad_key_shares(masks: Masks, dealt: bytes, shown: bytes) -> None:
         require(public != masks.keys[masks.me], "the shares rebuild the key")
 
 
+def shown(masks: Masks, data: bytes, phase: str) -> bytes:
+    """What an aggregator has shown in a phase, without a set's signatures."""
+    require(masks.case.culprit not in masks.names, "a client shows nothing")
+    body = masks.message(data, phase)[0]["body"]
+    return body if phase == "screen" else decode("Agreed", body, LIMIT)["backend"]
+
+
 def two_screenings(masks: Masks, first: bytes, second: bytes) -> None:
-    require(masks.case.culprit not in masks.names, "a client shows no list")
-    bodies = [masks.message(data, "screen")[0]["body"] for data in (first, second)]
+    phase = decode("Header", unpack(first)[0], LIMIT)["phase"]
+    require(phase == "screen" or (phase == "screen-sketches" and masks.tests_sketches), "another phase")
+    bodies = [shown(masks, data, phase) for data in (first, second)]
     for body in bodies:
-        decode("Screening", body, LIMIT)
+        decode("Screening" if phase == "screen" else "FailedSum", body, LIMIT)
     require(bodies[0] != bodies[1], "one list twice")
 
 
-CHECKS: dict[str, tuple[int, Callable[..., None]]] = {
+def has_failed(masks: Masks, listed: dict[int, bytes], claim: bytes) -> None:
+    """Section 7's check of a sum that is said to have failed."""
+    fields, config, policy, bound = decode("FailedSum", claim, LIMIT), masks.config, masks.case.policy, masks.bound
+    items, k = fields["inputs"], rank(masks.config)
+    clients, n = [item["client"] for item in items], len(items)
+    require(n > 0 and clients == sorted(set(clients)), "clients are not in order")
+    require(n <= policy["max_clients"], "too many clients")
+    hashes, sketches = np.zeros(k * N, np.int64), np.zeros((bound.rho + 1) * N + bound.L + bound.e, np.int64)
+    for item in items:
+        sketched_as = digest("screened-sketch", item["sketch"], item["proof"])
+        value = digest("screened-input", item["commitment"], item["vector"], sketched_as)
+        require(listed.get(item["client"]) == value, "another input than was accepted")
+        hashes += decode_elements(item["commitment"], k * N, "a commitment")
+        sketches += decode_elements(item["sketch"], len(sketches), "a sketch")
+    total = decode_elements(fields["total"], masks.length, "a sum")
+    x, t, noise = np.split(total, [elements(config), elements(config) + (k + 2) * N])
+    require(int(x.max()) <= n * largest(policy), "X is out of range")
+    require(int(t.max()) <= n * (2 ** mask_bits(policy) - 1), "T is out of range")
+    require(int(noise.max()) <= 3 * n, "T' is out of range")
+    require(commit(x, t, k) == encode_elements(hashes % P), "the sum is another")
+    e = x[: masks.sketched_values] - n * half(policy)
+    v = norm.sketch(norm.sketch_key(masks.sid), e.tolist())
+    made = norm.commit_sketch(bound, [value % P for value in v], [0] * (bound.L + bound.e), noise.tolist())
+    split, end = bound.rho * N, (bound.rho + 1) * N
+    require(made[:split] == (sketches % P).tolist()[:split], "T' is another")
+    require(made[split:end] != (sketches % P).tolist()[split:end], "the sum's sketch is right")
+
+
+def false_claim(masks: Masks, first: bytes, second: bytes) -> None:
+    require(masks.tests_sketches, "no sketches are tested")
+    inputs = decode("Screening", shown(masks, first, "screen"), LIMIT)["inputs"]
+    claim = shown(masks, second, "screen-sketches")
+    try:
+        has_failed(masks, {item["client"]: item["value"] for item in inputs}, claim)
+    except ValueError:
+        return
+    raise ValueError("the sum has failed")
+
+
+def false_charge(masks: Masks, cohort: bytes, request: bytes) -> None:
+    case = masks.case
+    members = {item["name"]: item["public"] for item in decode("Cohort", cohort, LIMIT)["members"]}
+    require(
+        encode("Cohort", {"members": [{"name": k, "public": v} for k, v in members.items()]}) == cohort, "an id twice"
+    )
+    check_order(members, "the cohort")
+    require(roster_root(check_roster(list(members.items()))) == masks.config["cohort_root"], "another cohort")
+    require(len(members) == masks.config["cohort_size"], "another cohort")
+    require(set(masks.names) <= set(members), "somebody who advertised is not in the cohort")
+    phase = decode("Header", unpack(request)[0], LIMIT)["phase"]
+    kinds = ["excise", *(["excise-sketches"] if masks.tests_sketches else [])]
+    named = [f"{kind}-{i}" for kind in kinds for i in range(1, case.policy["max_corrupt"] + 1)]
+    require(phase in named, "nobody is charged in this phase")
+    charges = shown(masks, request, phase)
+    try:
+        for item in decode("Charges", charges, LIMIT)["items"]:
+            accused, name = copy(case), masks.names[item["culprit"]]
+            accused.kind, accused.culprit, accused.public = item["kind"], name, members[name]
+            count, checker = CLIENTS[item["kind"]]
+            require(len(item["exhibits"]) == count, "another number of exhibits")
+            checker(Masks(accused, case.exhibits[0]), *item["exhibits"])
+    except (ValueError, KeyError, IndexError):
+        return
+    raise ValueError("every charge is proved")
+
+
+CLIENTS: dict[str, tuple[int, Callable[..., None]]] = {
     "bad-input": (2, bad_input),
     "bad-edge": (4, bad_edge),
     "bad-self-mask": (2, bad_self_mask),
     "bad-lost-edge": (2, bad_lost_edge),
     "bad-seed-shares": (3, bad_seed_shares),
     "bad-key-shares": (2, bad_key_shares),
+}
+CHECKS = CLIENTS | {
     "two-screenings": (2, two_screenings),
+    "false-claim": (2, false_claim),
+    "false-charge": (2, false_charge),
 }
 
 
@@ -392,6 +484,6 @@ def check(case: Any) -> None:
     count, checker = CHECKS[case.kind]
     require(len(case.exhibits) == count + 1, "another number of exhibits")
     masks = Masks(case, case.exhibits[0])
-    if case.kind != "two-screenings":
+    if case.kind in CLIENTS:
         require(masks.me >= 0, "no client")
     checker(masks, *case.exhibits[1:])

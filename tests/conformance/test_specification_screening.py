@@ -27,11 +27,12 @@ from support.screening.cheats import (
 )
 
 from mpc import graph
-from secure_agg.backends.masking import faults
-from secure_agg.backends.masking.wire import Screening
-from secure_agg.errors import DealerFault
+from secure_agg.backends.masking import claims, faults, screening
+from secure_agg.backends.masking.wire import Charge, Charges, Screening
+from secure_agg.errors import DealerFault, PolicyViolation
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.messages import Agreed, encode
 
 CHEAT = "c002"
 
@@ -47,6 +48,35 @@ def proved(bend: Bend, silent: dict[str, str] | None = None) -> FaultProof:
     return played.tape.aggregator.faults[0]
 
 
+def bounded() -> Federation:
+    changes = {"bits": 16, "norm_bound": 2000.0, "commit_packed": False}
+    return Federation(6, shapes=((3,), (4,)), options={"screening": 1}, policy_changes=changes)
+
+
+def false_charge() -> FaultProof:
+    """Against somebody whose number is right."""
+    tape = Screened(federation(), {CHEAT: (flip_behind_self_mask,)}).play(until="excise-1")
+    kept = tape.aggregator._side._screened
+    seed = kept._seeds(frozenset({3}), tape.aggregator._side._released, {})[3]
+    false = encode(Charges((Charge("bad-self-mask", 3, (kept.judge.report(3), seed)),)))
+    said = edit(
+        tape.requests["excise-1"]["c001"], identity("aggregator"), Agreed, lambda body: replace(body, backend=false)
+    )
+    with pytest.raises(PolicyViolation):
+        tape.client("c001").receive(said)
+    return tape.client("c001").faults[0]
+
+
+def false_claim() -> FaultProof:
+    """Of a sum that has not failed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screening, "sketch_fails", lambda *_: True)
+        tape = Screened(bounded()).play(until="screen-sketches")
+    with pytest.raises(PolicyViolation):
+        tape.client("c001").receive(tape.requests["screen-sketches"]["c001"])
+    return tape.client("c001").faults[0]
+
+
 @cache
 def proofs() -> dict[str, FaultProof]:
     """One of every kind."""
@@ -55,7 +85,7 @@ def proofs() -> dict[str, FaultProof]:
     first = tape.requests["screen"]["c000"]
     fewer = edit(first, identity("aggregator"), Screening, lambda body: replace(body, inputs=body.inputs[:-1]))
     assert tape.aggregator.session is not None
-    lists = tape.aggregator.session, "aggregator", identity("aggregator").public, first, fewer
+    lists = tape.aggregator.session, "two-screenings", "aggregator", identity("aggregator").public, first, fewer
     return {
         "bad-input": proved(flip),
         "bad-edge": proved(lie_of_edge(4)),
@@ -63,7 +93,9 @@ def proofs() -> dict[str, FaultProof]:
         "bad-lost-edge": proved(flip_behind_edge(4), {"c004": "screen", CHEAT: "unmask"}),
         "bad-seed-shares": proved(deal_bad_seeds),
         "bad-key-shares": proved(deal_bad_keys, {CHEAT: "screen", "c005": "unmask"}),
-        "two-screenings": faults.two_screenings(*lists),
+        "two-screenings": claims.prove(*lists),
+        "false-charge": false_charge(),
+        "false-claim": false_claim(),
     }
 
 
@@ -73,7 +105,8 @@ def test_there_is_a_proof_of_every_kind() -> None:
 
 @pytest.mark.parametrize("name", sorted(spec.CHECKS))
 def test_both_find_the_culprit_and_refuse_every_alteration_alike(name: str) -> None:
-    proof, trust = proofs()[name], federation().trust.to_json()
+    proof, made = proofs()[name], bounded() if name == "false-claim" else federation()
+    trust = made.trust.to_json()
     data = proof.to_bytes()
     assert fault_verdict(data) == fault_verdict(data, trust) == proof.culprit
 
@@ -86,7 +119,7 @@ def test_both_find_the_culprit_and_refuse_every_alteration_alike(name: str) -> N
         data + b"\0",
         wrong(culprit="c001"),
         wrong(public=Identity(proof.culprit, bytes(32)).public),
-        wrong(config=federation().config(round=7).to_bytes()),
+        wrong(config=made.config(round=7).to_bytes()),
         wrong(config=Federation(6).config().to_bytes()),
         wrong(setup=b"x"),
         wrong(exhibits=()),

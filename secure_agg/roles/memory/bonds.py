@@ -63,7 +63,7 @@ class Bonds:
         """Refuse to take part with somebody who is proved to have broken the protocol in this task.
 
         Raises:
-            PolicyViolation: names whom the proof convicts.
+            PolicyViolation: says whom; who has let that client in may not know it.
         """
         for name in names:
             if self._store.get(self._scope, _fault(name)) is not None:
@@ -71,7 +71,6 @@ class Bonds:
                     f"{name!r} is proved to have broken the protocol in this task: {self._client!r} takes part in no "
                     "round of it with that client",
                     phase=phase,
-                    culprit=name,
                 )
 
     def check_operator(self, name: str, public: bytes, *, phase: str) -> None:
