@@ -153,8 +153,13 @@ class Functional:
         self._second = SketchFunctional(rows[:, rank * N :], sketched.rank) if sketched else None
         self._wide = np.repeat(self._rows, LANES, axis=1)
 
-    def of_commitment(self, commitment: Commitment, sketch: SketchCommitment | None = None) -> Vector:
+    def of_commitment(
+        self, commitment: Commitment, sketch: SketchCommitment | None = None, summands: int = 1
+    ) -> Vector:
         """The values of whatever opens the commitment, and the sketch's where a norm is bounded: ``COUNT`` residues.
+
+        Args:
+            summands: of how many these are the sum, which makes no difference here.
 
         Raises:
             ValueError: a commitment of another rank, or one too many or too few.

@@ -88,11 +88,14 @@ class SketchRowsFunctional:
         self._weights = np.ascontiguousarray(transpose(self._rows.T).T).astype(np.float64)
         self._sum: npt.NDArray[np.uint64] | None = None
 
-    def of_commitment(self, commitment: Commitment, sketch: SketchCommitment | None = None) -> Vector:
-        """The values of whatever opens a client's C': ``COUNT`` residues.
+    def of_commitment(
+        self, commitment: Commitment, sketch: SketchCommitment | None = None, summands: int = 1
+    ) -> Vector:
+        """The values of whatever opens C': ``COUNT`` residues.
 
         Args:
             commitment: the vector's own, which these do not test.
+            summands: of how many clients' C' it is the sum.
 
         Raises:
             ValueError: no sketch's commitment, or one of another rank.
@@ -100,7 +103,7 @@ class SketchRowsFunctional:
         if sketch is None or sketch.rank != self._rank:
             raise ValueError(f"no sketch's commitment of rank {self._rank}")
         found = product(self._rows, np.ascontiguousarray(sketch.ring[-1])[:, None])[:, 0].astype(np.uint64)
-        return ((found + self._centre_value()) % _P64).astype(np.uint32)
+        return ((found + self._centre_value() * np.uint64(summands)) % _P64).astype(np.uint32)
 
     def _centre_value(self) -> npt.NDArray[np.uint64]:
         """Centre times the sum of the values' coefficients, which every pass finds."""

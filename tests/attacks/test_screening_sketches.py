@@ -30,16 +30,16 @@ from support.screening.cheats import (
 
 from secure_agg.backends.masking import screening
 from secure_agg.backends.masking.wire import FailedSum
-from secure_agg.errors import AlreadyReleased, PolicyViolation, SecureAggError, TooFewClients, Unattributed
+from secure_agg.errors import AlreadyReleased, ConfigError, PolicyViolation, SecureAggError, TooFewClients, Unattributed
 from secure_agg.protocol.messages import Agreed, decode, encode
 
 CHEAT, VICTIM = "c002", "c001"
 AGAIN = "screen-sketches"
 
 
-def federation(n: int = 5, **changes: Any) -> Federation:
+def federation(n: int = 5, screening: int = 1, **changes: Any) -> Federation:
     settled = {"bits": 16, "norm_bound": 2000.0, "commit_packed": False} | changes
-    return Federation(n, shapes=((3,), (4,)), options={"screening": 1}, policy_changes=settled)
+    return Federation(n, shapes=((3,), (4,)), options={"screening": screening}, policy_changes=settled)
 
 
 def others(n: int, *names: str) -> tuple[str, ...]:
@@ -137,6 +137,32 @@ def test_where_nobody_may_be_corrupt_the_cheat_is_named_and_ends_the_round() -> 
     assert played.named == {CHEAT: "bad-input"}
 
 
+@pytest.mark.parametrize("silent", [{}, {CHEAT: "screen"}, {CHEAT: "dispute"}, {"c004": "unmask"}])
+def test_where_sketches_are_tested_at_once_nothing_is_opened_before_and_silence_helps_nobody(
+    silent: dict[str, str],
+) -> None:
+    played = Screened(federation(10, screening=2), {CHEAT: (sketch_another,)}, silent)
+    played.play()
+    assert (AGAIN in played.phases, CHEAT in played.check_sum()) == (False, False)
+    assert played.named == ({} if silent.get(CHEAT) == "screen" else {CHEAT: "bad-input"})
+    check(played)
+
+
+def test_where_sketches_are_tested_at_once_the_other_cheats_are_named_as_ever() -> None:
+    cheats: dict[str, tuple[Bend, ...]] = {"c003": (flip_behind_self_mask,), "c008": (lie_of_edge(5),)}
+    played = Screened(federation(10, screening=2), cheats)
+    played.play()
+    assert played.named == {"c003": "bad-self-mask", "c008": "bad-edge"}
+    assert played.check_sum() == others(10, *cheats)
+    check(played)
+
+
+@pytest.mark.parametrize("changes", [{"bits": 8, "commit_packed": True}, {"norm_bound": None}])
+def test_sketches_that_are_none_or_not_linear_can_not_be_tested_at_once(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="screening 2 tests sketches"):
+        federation(screening=2, **changes).aggregator()
+
+
 # --- a malicious aggregator -----------------------------------------------------------------------------------
 
 
@@ -176,7 +202,7 @@ def test_nobody_reports_on_a_sum_that_it_has_not_seen_fail(change: Any) -> None:
     tape = asked()
     with pytest.raises(PolicyViolation, match="no sum has failed"):
         tape.client(VICTIM).receive(claim(tape, change))
-    assert tape.client(VICTIM).receive(tape.requests[AGAIN][VICTIM])
+    assert [proof.kind for proof in tape.client(VICTIM).faults] == ["false-claim"]
 
 
 def test_nobody_reports_on_a_sum_that_is_right(monkeypatch: pytest.MonkeyPatch) -> None:

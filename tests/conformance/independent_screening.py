@@ -96,7 +96,7 @@ class Masks:
 
     def __init__(self, case: Any, listed: bytes) -> None:
         self.case, self.config = case, case.config
-        require(option(case.policy, "screening", 0) == 1, "nothing is screened in this round")
+        require(option(case.policy, "screening", 0) in (1, 2), "nothing is screened in this round")
         require(case.proof["setup"] == b"", "a setup that nobody needs")
         items = decode("AdvertisementList", listed, (64 + self.config["cohort_size"]) * 1024)["advertisements"]
         self.names = [item["name"] for item in items]
@@ -149,6 +149,15 @@ class Masks:
     @property
     def tests_sketches(self) -> bool:
         """Whether sketches are linear over what is hidden: each value is an element of it."""
+        return option(self.case.policy, "screening", 0) == 1 and self.linear
+
+    @property
+    def at_once(self) -> bool:
+        """Whether t_1 is tested with the rest."""
+        return option(self.case.policy, "screening", 0) == 2
+
+    @property
+    def linear(self) -> bool:
         return self.bound is not None and digits(self.case.policy)[1] == 1
 
     def of_t_1(self, listed: bytes, e: Sequence[int], noise: Sequence[int]) -> np.ndarray:
@@ -173,10 +182,13 @@ class Masks:
 
     def public(self, listed: bytes, committed: np.ndarray, sketch: Sequence[int] | None) -> np.ndarray:
         """The five values that what a client has committed to has to have."""
-        if isinstance(listed, OfSketches):
+        found = np.zeros(5, np.int64)
+        if isinstance(listed, OfSketches) or self.at_once:
             centre = [2 ** (self.case.policy["bits"] - 1) - 1] * self.sketched_values
-            return self.dot_t_1(listed, sketch) + self.of_t_1(listed, centre, [0] * self.bound.J * N)
-        found = np.array([int((row * committed % P).sum() % P) for row in self.rows(listed)])
+            found += self.dot_t_1(listed, sketch) + self.of_t_1(listed, centre, [0] * self.bound.J * N)
+        if isinstance(listed, OfSketches):
+            return found
+        found += np.array([int((row * committed % P).sum() % P) for row in self.rows(listed)])
         return found if sketch is None else found + self.of_sketch(listed, sketch)
 
     def whole_rows(self, listed: bytes) -> np.ndarray:
@@ -202,10 +214,13 @@ class Masks:
 
     def of_vector(self, listed: bytes, vector: np.ndarray) -> list[int]:
         """Section 7's five values of the elements of a vector, s included."""
-        if isinstance(listed, OfSketches):
-            values, noise = vector[: self.sketched_values], vector[-self.bound.J * N :]
-            return [int(value) for value in self.of_t_1(listed, values.tolist(), noise.tolist())]
         k, split, bound, more = rank(self.config), elements(self.config), self.bound, np.zeros(5, np.int64)
+        rows = np.zeros(5, np.int64)
+        if isinstance(listed, OfSketches) or self.at_once:
+            values, noise = vector[: self.sketched_values], vector[-self.bound.J * N :]
+            rows = self.of_t_1(listed, values.tolist(), noise.tolist())
+        if isinstance(listed, OfSketches):
+            return [int(value) for value in rows]
         if bound:
             vector, noise = vector[: -bound.J * N], vector[-bound.J * N :].tolist()
             first = sum(prod(shape) for shape in self.config["shapes"])
@@ -214,7 +229,7 @@ class Masks:
         padded = np.concatenate([vector[:split], np.zeros(-split % N, np.int64), vector[split:]])
         weights = weighted_blocks(self.rows(listed), k, len(padded) // N)
         found = np.array([int((row * padded % P).sum() % P) for row in weights])
-        return [int(value) for value in (found + more) % P]
+        return [int(value) for value in (found + more + rows) % P]
 
     @property
     def length(self) -> int:

@@ -43,6 +43,7 @@ from secure_agg.backends.masking.rules import (
     SCREENING,
     SHARE_KEYS,
     UNMASK,
+    check_screening,
     chooses_peers,
     excisions,
     form,
@@ -51,7 +52,7 @@ from secure_agg.backends.masking.rules import (
     tests_sketches,
 )
 from secure_agg.backends.masking.wire import split_part
-from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
 
@@ -72,6 +73,11 @@ class MaskingBackend(Backend):
 
     options = (COMPLETE, SCREENING)
     when_bounded: ClassVar[Mapping[str, int]] = {SCREENING.name: 1}
+
+    def check_policy(self, policy: Policy) -> None:
+        """Declared options, and sketches that can be tested."""
+        super().check_policy(policy)
+        check_screening(policy)
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
         """Five phases; one more where the clients choose their peers first, and those of screening."""

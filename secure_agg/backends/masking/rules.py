@@ -19,8 +19,8 @@ from mpc.ring import ELEMENT_BYTES
 from secure_agg.backends.contract import OptionRule
 from secure_agg.backends.masking.wire import split_part
 from secure_agg.backends.packed import Carrier, Committed, carrier
-from secure_agg.errors import DuplicateMessage, TooFewClients
-from secure_agg.protocol.config import RoundConfig
+from secure_agg.errors import ConfigError, DuplicateMessage, TooFewClients
+from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, header_limit
 from secure_agg.protocol.norm.wire import response_header_limit
 from secure_agg.protocol.session import Session
@@ -48,23 +48,41 @@ COMPLETE: Final = OptionRule(
 SCREENING: Final = OptionRule(
     "screening",
     0,
-    1,
+    2,
     "whether inputs are tested before anything is opened, and whoever cheats is named and taken out of the sum",
     0,
-    meanings={0: "no", 1: "yes"},
+    meanings={0: "no", 1: "yes, sketches once their sum has failed", 2: "yes, sketches with the rest"},
 )
 
 
 def screens(config: RoundConfig) -> bool:
     """Whether inputs are screened."""
-    return SCREENING.of(config.policy) == 1
+    return SCREENING.of(config.policy) > 0
+
+
+def check_screening(policy: Policy) -> None:
+    """Refuse to test sketches where there are none, or where they are not linear over what is hidden.
+
+    Raises:
+        ConfigError: as it says.
+    """
+    if SCREENING.of(policy) == 2 and (policy.norm is None or policy.committed_digits is not None):
+        raise ConfigError(
+            "screening 2 tests sketches with the inputs: it takes a norm_bound, and values that are committed to one "
+            "by one (commit_packed=False); screening 1 does not"
+        )
+
+
+def sketches_at_once(config: RoundConfig) -> bool:
+    """Whether sketches are tested before anything is opened, and not only once their sum has failed."""
+    return SCREENING.of(config.policy) == 2
 
 
 def tests_sketches(config: RoundConfig) -> bool:
-    """Whether it can be tested whose sketch is not of its vector: sketches are linear over values, and so over what is
-    hidden where each value is an element of it.
+    """Whether it is tested, once a sum has failed, whose sketch is not of its vector: sketches are linear over values,
+    and so over what is hidden where each value is an element of it. Where they are tested at once it is known before.
     """
-    return screens(config) and config.policy.norm is not None and config.commitment.digits is None
+    return SCREENING.of(config.policy) == 1 and config.policy.norm is not None and config.commitment.digits is None
 
 
 def excisions(config: RoundConfig, name: str = EXCISE) -> tuple[str, ...]:

@@ -324,7 +324,7 @@ class Screened:
     def _is_committed(self, total: Vector, members: frozenset[int]) -> bool:
         committed = screening.add_committed([self.inputs.items[member].committed for member in members])
         functional = self.judge.functional
-        return bool(np.array_equal(functional.of([], [total])[0], functional.of_commitment(*committed)))
+        return bool(np.array_equal(functional.of([], [total])[0], functional.of_commitment(*committed, len(members))))
 
     def _seeds(self, members: frozenset[int], released: Released, charges: dict[int, Charge]) -> dict[int, bytes]:
         """The members' seeds; who has dealt shares of none, or of another, is charged."""

@@ -27,7 +27,7 @@ from mpc.framing import frame
 from mpc.keystream import derive_key
 from mpc.ring import P, Vector
 from secure_agg.backends.contract import Session
-from secure_agg.backends.masking.rules import SCREEN_SKETCHES, tests_sketches
+from secure_agg.backends.masking.rules import SCREEN_SKETCHES, sketches_at_once, tests_sketches
 from secure_agg.backends.masking.rules import form as carried
 from secure_agg.backends.masking.wire import FailedSum, Report, ScreenedInput
 from secure_agg.errors import VerificationError
@@ -60,14 +60,15 @@ def inputs_root(session: Session, inputs: Sequence[ScreenedInput]) -> bytes:
     return merkle.root([frame("screened", session.members[item.client].encode(), item.value) for item in inputs])
 
 
-def challenge(config: RoundConfig, sid: bytes, root: bytes) -> Functional:
+def challenge(config: RoundConfig, sid: bytes, root: bytes) -> Tests:
     """The functionals that follow from the accepted inputs."""
     layout, bound, sketched = config.layout, config.norm_bound, None
     if bound is not None:
         # Digits of packed elements are no linear function of them, nor are sketches: see ``tests_sketches``.
         side = 0 if config.commitment.digits else layout.limbs + layout.counts
         sketched = Sketched(sketch_rank(bound.clients), layout.values, side)
-    return Functional(digest("screening", sid, root), config.commitment.rank, layout.elements, sketched)
+    tests = Functional(digest("screening", sid, root), config.commitment.rank, layout.elements, sketched)
+    return Joint(tests, sketch_challenge(config, sid, root)) if sketches_at_once(config) else tests
 
 
 def failed_root(root: bytes, total: bytes) -> bytes:
@@ -76,13 +77,14 @@ def failed_root(root: bytes, total: bytes) -> bytes:
 
 
 def sketch_challenge(config: RoundConfig, sid: bytes, failed: bytes) -> SketchRowsFunctional:
-    """The functionals of sketches that follow from a sum that has failed.
+    """The functionals of sketches that follow from a sum that has failed; or from the accepted inputs, where sketches
+    are tested with them.
 
     Raises:
         VerificationError: sketches are not tested in such rounds.
     """
     layout, bound = config.layout, config.norm_bound
-    if bound is None or not tests_sketches(config):
+    if bound is None or not (tests_sketches(config) or sketches_at_once(config)):
         raise VerificationError("no sketches are tested in this round")
     return SketchRowsFunctional(
         digest("screening-sketches", sid, failed),
@@ -183,9 +185,34 @@ def add_committed(items: Sequence[Committed]) -> Committed:
 class Tests(Protocol):
     """Functionals of what an input commits to, in the vector, and in masks: ``Functional`` says how."""
 
-    def of_commitment(self, commitment: Commitment, sketch: SketchCommitment | None = None) -> Vector: ...
+    def of_commitment(
+        self, commitment: Commitment, sketch: SketchCommitment | None = None, summands: int = 1
+    ) -> Vector: ...
 
     def of(self, keys: Sequence[bytes], vectors: Sequence[Vector] = ()) -> npt.NDArray[np.uint32]: ...
+
+
+class Joint(NamedTuple):
+    """Two kinds of functionals that are tested together, by their sum: whatever is wrong, it hides behind five random
+    residues.
+    """
+
+    first: Tests
+    second: Tests
+
+    def of_commitment(
+        self, commitment: Commitment, sketch: SketchCommitment | None = None, summands: int = 1
+    ) -> Vector:
+        """See ``Functional``."""
+        return _sum(*(part.of_commitment(commitment, sketch, summands) for part in self))
+
+    def of(self, keys: Sequence[bytes], vectors: Sequence[Vector] = ()) -> npt.NDArray[np.uint32]:
+        """See ``Functional``."""
+        return _sum(*(part.of(keys, vectors) for part in self))
+
+
+def _sum(left: npt.NDArray[np.uint32], right: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    return ((left.astype(np.uint64) + right) % P).astype(np.uint32)
 
 
 class Values(NamedTuple):

@@ -204,7 +204,7 @@ class Joined:
         agreed = self.statement is not None
         take, say = _STEPS[phase.kind]
         with refusing(phase.name, message.header.sender):  # but for what it makes this client say
-            body = self._begin(message) if self._at == 1 else message.body
+            body = self._begin(message, answered) if self._at == 1 else message.body
             if agreed:
                 body = self._check_agreed(phase, body)
             taken = take(self, phase, body)
@@ -219,12 +219,13 @@ class Joined:
             self._own_side().sent(self._commitment, digest, sketch)
         return answer
 
-    def _begin(self, message: Message) -> bytes:
+    def _begin(self, message: Message, answered: bool) -> bytes:
         """The participants are fixed: recompute the session id from their advertisements, and bind to it."""
         phase = message.header.phase
         listed = decode(AdvertisementList, message.body, self.limit, phase=phase)
         session = open_session(self.entry.config, self.entry.cohort, listed.advertisements)
-        self.entry.bonds.check_members(session.members, phase=phase)
+        if not answered:  # whom this very round has convicted was in it
+            self.entry.bonds.check_members(session.members, phase=phase)
         if session.sid != message.header.session:
             raise WrongContext("the session id is not that of these advertisements", phase=phase)
         mine = next((item for item in listed.advertisements if item.name == self._identity.name), None)

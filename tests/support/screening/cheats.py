@@ -176,7 +176,8 @@ def effect(side: MaskingClient, request: bytes, place: int, by: int) -> Any:
     """What a changed word does to the functionals."""
     inputs = decode(Screening, request, LIMIT).inputs
     functional = challenge(side._config, side._session.sid, inputs_root(side._session, inputs))
-    vector = np.zeros(functional.length, dtype=np.uint32)
+    layout = side._config.layout
+    vector = np.zeros(layout.hashed + layout.sketch, dtype=np.uint32)
     vector[place] = by
     return functional.of([], [vector])[0].astype(np.int64)
 
