@@ -3,7 +3,8 @@
 * ``transcript``: domain-separated hashing of whole statements.
 * ``commitment``: the hiding, homomorphic lattice hash C = h(x ‖ s).
 * ``parameters``: how secure a setting is; weak ones are refused.
-* ``functional``: random linear functionals of the commitment, evaluated on vectors and on masks.
+* ``functional``: random linear functionals of the commitment, evaluated on vectors and on masks. ``sketch_functional``:
+  of the part of the sketch's commitment that takes R.
 * ``aggregate``: the statement "X ‖ T is the sum of what C_1 … C_n commit to", and its check.
 * ``norm``: that every vector of a sum was short, and its weight in range.
 * ``merkle``: the trees of RFC 9162, their proofs and the checks of these.

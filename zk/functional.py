@@ -78,7 +78,7 @@ def _plain_dots(coefficients: npt.NDArray[np.uint32], values: Vector, sums: npt.
 
 
 @compiled(or_else=_plain_dots)
-def _dots(coefficients: npt.NDArray[np.uint32], values: Vector, sums: npt.NDArray[np.uint64]) -> None:
+def dots(coefficients: npt.NDArray[np.uint32], values: Vector, sums: npt.NDArray[np.uint64]) -> None:
     """``sums[e] += Σ_i coefficients[e, i] · values[i]`` modulo p, over at most 2^31 values."""
     rows = coefficients.shape[0]
     low = np.zeros(rows, dtype=np.uint64)
@@ -153,8 +153,13 @@ class Functional:
         self._second = SketchFunctional(rows[:, rank * N :], sketched.rank) if sketched else None
         self._wide = np.repeat(self._rows, LANES, axis=1)
 
-    def of_commitment(self, commitment: Commitment, sketch: SketchCommitment | None = None) -> Vector:
+    def of_commitment(
+        self, commitment: Commitment, sketch: SketchCommitment | None = None, summands: int = 1
+    ) -> Vector:
         """The values of whatever opens the commitment, and the sketch's where a norm is bounded: ``COUNT`` residues.
+
+        Args:
+            summands: of how many these are the sum, which makes no difference here.
 
         Raises:
             ValueError: a commitment of another rank, or one too many or too few.
@@ -164,7 +169,7 @@ class Functional:
         if commitment.rank != self._rank:
             raise ValueError(f"a commitment of rank {commitment.rank}, not {self._rank}")
         sums = np.zeros(COUNT, dtype=np.uint64)
-        _dots(self._rows, commitment.elements, sums)
+        dots(self._rows, commitment.elements, sums)
         if self._second is not None and sketch is not None:
             sums = (sums + self._second.of_commitment(sketch)) % _P64
         return sums.astype(np.uint32)
@@ -194,10 +199,10 @@ class Functional:
                 values = scratch[: stop - start]
                 for place, stream in enumerate(streams):
                     stream.residues(chunk, values)
-                    _dots(coefficients, values, sums[place])
+                    dots(coefficients, values, sums[place])
                 for place, vector in enumerate(vectors, len(streams)):
                     values[:] = vector[start:stop]  # from the file, and writable: one form of the kernel is enough
-                    _dots(coefficients, values, sums[place])
+                    dots(coefficients, values, sums[place])
             return sums
 
         parts = parallel.map_ranges(work, -(-self.length // CHUNK))

@@ -10,7 +10,6 @@ import typer
 from msgspec import to_builtins
 from rich.console import Console
 
-from secure_agg import backends
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
@@ -187,7 +186,7 @@ def init(
     policy = Policy.default(
         len(clients or []) + len(keys),
         backend=backend,
-        options=_options(options or [], backends.load(backend).when_bounded if norm_bound is not None else ()),
+        options=_options(options or []),
         clip=clip,
         bits=bits,
         max_error=max_error,
@@ -360,8 +359,8 @@ def _shown(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool) 
     return {"start_model": start.hex() if start else free, "server_optimizer": f"{optimizer}, at each node"}
 
 
-def _options(given: list[str], usual: tuple[Option, ...]) -> tuple[Option, ...]:
-    """Settings of a backend, in order of their names; those that are usual unless they are given."""
+def _options(given: list[str]) -> tuple[Option, ...]:
+    """Settings of a backend, in order of their names."""
     settings: dict[str, int] = {}
     for pair in given:
         name, equals, text = pair.partition("=")
@@ -370,7 +369,7 @@ def _options(given: list[str], usual: tuple[Option, ...]) -> tuple[Option, ...]:
         if name in settings:
             raise ConfigError(f"option {name!r} is given twice")
         settings[name] = int(text)
-    return Option.list({option.name: option.value for option in usual} | settings)
+    return Option.list(settings)
 
 
 def _optimizer(

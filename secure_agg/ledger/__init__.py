@@ -4,6 +4,7 @@
 * ``tables``, ``database``, ``connection``: the SQLite file. ``evidence_store``: large files beside it.
 * ``chain``: what a record has to follow on.
 * ``approval``, ``released``: small files that let an append which was cut short be finished, and show a rollback.
+* ``faults``: proofs of fault, and whom they keep out of a task.
 * ``audit``: everything that a log claims, recomputed. ``checkpoint_time``: when a record came under a checkpoint.
 * ``publish``: static files. ``witness``: those who keep it to one history. ``fsck``: repair. ``evm``: on a chain.
 """

@@ -1,8 +1,8 @@
 """Where a ledger's files lie, and the making of a new one.
 
 Beside the database at ``path`` there are ``path.evidence/`` (what the leaves are digests of), ``path.keys/`` (the log's
-signing key, private), ``path.trust.json`` (what rounds are verified against) and ``path.head`` (the newest head that
-was given out).
+signing key, private), ``path.trust.json`` (what rounds are verified against), ``path.head`` (the newest head that was
+given out) and, once there is one, ``path.faults/`` (proofs of fault).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from secure_agg import files
 from secure_agg.errors import FileExists, LedgerDamaged, LedgerError
 from secure_agg.ledger.database import Database
 from secure_agg.ledger.evidence_store import EvidenceStore
+from secure_agg.ledger.faults import FaultFolder
 from secure_agg.ledger.released import ReleasedHead
 from secure_agg.protocol.identity import Identity, KeyDirectory
 from secure_agg.roles.trust import Trust
@@ -34,6 +35,7 @@ class Place:
         keys: of the key directory, where the log's key is among others.
         evidence: the store.
         released: the newest head that was given out.
+        faults: proofs of fault.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,6 +45,7 @@ class Place:
         self.keys = Path(f"{path}.keys")
         self.evidence = EvidenceStore(Path(f"{path}.evidence"))
         self.released = ReleasedHead(Path(f"{path}.head"))
+        self.faults = FaultFolder(Path(f"{path}.faults"))
 
     def prepare(self, origin: str | None) -> Identity:
         """The log's key, and a database; both are made where there is neither.

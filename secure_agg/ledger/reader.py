@@ -34,6 +34,7 @@ class LedgerReader:
         path: of the database.
         trust_path: of the trust file.
         keys: of the key directory, where the log's key is among others.
+        faults: proofs of fault that are kept beside it.
     """
 
     def __init__(self, place: Place, tables: Tables, claims: frozenset[str] | None) -> None:
@@ -45,7 +46,7 @@ class LedgerReader:
         """
         self.path = place.path
         self.trust_path = place.trust
-        self.keys = place.keys
+        self.keys, self.faults = place.keys, place.faults
         self._evidence = place.evidence
         self._released = place.released
         self._tables = tables

@@ -107,7 +107,8 @@ def aggregate(
             result is then ``attested``, which the trust file says too.
         aggregators: how many share each update, for ``additive``: its option of that name.
         ledger: a path or an open ``Ledger``; the checked round is appended to it. The first call for a task
-            pins roster and policy; later calls may leave clients out (they count as dropped) but not add any.
+            pins roster and policy; later calls may leave clients out (they count as dropped) but not add any. Proofs of
+            fault are kept in ``<ledger>.faults/``: whom one convicts is not asked in the task's later rounds.
         dropouts: client id to the phase at which it falls silent: advertise, share-keys, masked-input, consistency or
             unmask. From consistency on its update is in the result, where the backend takes inputs before that (the
             homomorphic ones don't). A phase that the backend does not have stands for the next that it has.
@@ -194,18 +195,23 @@ def aggregate(
         leading = book.begin(planned, cast)
         config = configure(leading)
         staff = Staff.of(config, {name: cast.operators[name] for name in serving})
+        out = book.convicted()
         aggregator = leading.lead(
-            cast.operators[AGGREGATOR], staffed(config, staff.setup), staff.setup, executor=chosen
+            cast.operators[AGGREGATOR], staffed(config, staff.setup), staff.setup, out, executor=chosen
         )
+        members = {name: member for name, member in cast.members.items() if name not in out}
         clients: Mapping[str, Client | HostedClient]
         if isinstance(chosen, InProcess):
-            clients = {name: Client(member, leading.trust) for name, member in cast.members.items()}
+            clients = {name: Client(member, leading.trust) for name, member in members.items()}
         else:
-            clients = stack.enter_context(hosted(chosen, leading.trust, cast.members))
+            clients = stack.enter_context(hosted(chosen, leading.trust, members))
         local = LocalRound(
             aggregator, clients, updates, weights, dropouts, staff.roles(leading.trust), at_once=chosen.workers
         )
-        evidence, checked_here = local.finish()
+        try:
+            evidence, checked_here = local.finish()
+        finally:
+            book.keep(aggregator.faults)
         _tell(checked_here.record, policy, local.clipping(), len(updates) * config.layout.values)
         if policy.norm:
             scaled, refused = local.beyond_norm()

@@ -17,6 +17,7 @@ from secure_agg.local.staff import OPERATORS
 from secure_agg.protocol.codec import check_arrays
 from secure_agg.protocol.config import MAX_WEIGHT, Option, Policy, check_arrays_fit
 from secure_agg.protocol.config.norm import EXCESSES, NORM_EXCESS, NORM_OPTIONS, SCALE
+from secure_agg.protocol.habits import habits
 from secure_agg.protocol.identity import Identity, check_id
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.roles.trust import TaskTrust
@@ -152,11 +153,9 @@ class Settings:
     def _norm(self, pinned: Policy | None) -> dict[str, Any]:
         """What is bounded of norms; where the call says nothing, what is pinned."""
         kept = {} if pinned is None else {option.name: option.value for option in pinned.options}
-        usual = {option.name: option.value for option in backends.load(self.backend).when_bounded}
-        if pinned is not None:
-            usual = {name: kept[name] for name in usual if name in kept and pinned.norm}
-        elif self.norm_bound is None:
-            usual = {}
+        usual = {}
+        if pinned is not None and pinned.norm:
+            usual = {name: kept[name] for name in habits(self.backend).when_bounded if name in kept}
         named = {option.name: option.value for option in self.options}
         if self.norm_bound is not None:
             excess = self.norm_excess or (pinned.norm.excess if pinned and pinned.norm else SCALE)

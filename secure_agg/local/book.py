@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -16,6 +16,7 @@ from secure_agg.local.asked import Inputs
 from secure_agg.local.staff import OPERATORS
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity, KeyDirectory, Roster
 from secure_agg.roles.task import Task
 from secure_agg.roles.trust import TaskTrust, Trust
@@ -118,6 +119,17 @@ class Book:
     def append(self, evidence: Evidence) -> Appended | None:
         """Append a round, where there is a ledger."""
         return self._log.append(evidence) if self._log else None
+
+    def convicted(self) -> Collection[str]:
+        """Clients who are proved to have broken the protocol in this task, by proofs that are kept beside the ledger:
+        they are out of it.
+        """
+        return self._log.faults.convicted(self._log.trust, self._task) if self._log else ()
+
+    def keep(self, faults: Iterable[FaultProof]) -> None:
+        """Keep proofs of fault, where there is a ledger; also of a round that came to nothing."""
+        if self._log:
+            self._log.faults.keep(faults)
 
     def _pins(self, policy: Policy, cast: Cast) -> TaskTrust:
         if self.known:

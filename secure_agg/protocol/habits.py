@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from secure_agg import installed
@@ -16,9 +17,11 @@ class Habits(ABC):
 
     Attributes:
         commits_packed: values that are committed to several in an element make what this backend sends smaller.
+        when_bounded: options that a policy with a norm bound has unless its maker names them.
     """
 
     commits_packed: ClassVar[bool] = False
+    when_bounded: ClassVar[Mapping[str, int]] = {}
 
     @abstractmethod
     def usual_bits(self, clients: int) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -82,6 +82,7 @@ class Aggregator:
         *,
         operators: Roster | None = None,
         setup: bytes = b"",
+        convicted: Collection[str] = (),
         executor: Executor = IN_PROCESS,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -94,6 +95,8 @@ class Aggregator:
                 has any. This aggregator itself is none of them.
             setup: the backend's public material, which clients are sent with the first request.
             executor: does the work on long vectors, shard by shard. Its workers see what this aggregator sees.
+            convicted: members of the cohort who are proved to have broken the protocol in this task: they are not
+                asked. The cohort, which everybody has pinned, stays what it is.
             clock: seconds; for ``timings``.
 
         Raises:
@@ -118,7 +121,7 @@ class Aggregator:
         self._aborted = False
         self._side = self._backend.aggregator(config, setup)
         self._side.executor = self._executor = executor
-        self._present: set[str] = set(cohort)
+        self._present: set[str] = set(cohort) - set(convicted)
         self._awaited: set[str] = set()
         self._answered: set[str] = set()
         self._gathered = Gathered()
@@ -271,8 +274,8 @@ class Aggregator:
     def _check_present(self, closed: Phase, opened: Phase) -> None:
         session = self._joined()
         # min_clients bounds the set; where that is fixed and summed, a quorum of it has to go on.
-        least = session.quorum
-        if opened.kind not in (PhaseKind.RELEASE, PhaseKind.EXCISE):
+        least, again = session.quorum, opened.kind is PhaseKind.EXCHANGE and self._gathered.statement is not None
+        if not again and opened.kind not in (PhaseKind.RELEASE, PhaseKind.EXCISE):
             least = max(least, self.config.policy.min_clients)
         if len(self._present) < least:
             raise TooFewClients(

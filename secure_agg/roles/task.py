@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from secure_agg.executing import IN_PROCESS, Executor
@@ -95,7 +96,13 @@ class Task:
         )
 
     def lead(
-        self, identity: Identity, config: RoundConfig, setup: bytes = b"", *, executor: Executor = IN_PROCESS
+        self,
+        identity: Identity,
+        config: RoundConfig,
+        setup: bytes = b"",
+        convicted: Collection[str] = (),
+        *,
+        executor: Executor = IN_PROCESS,
     ) -> Aggregator:
         """The aggregator of one attempt.
 
@@ -103,10 +110,19 @@ class Task:
             identity: a pinned operator's.
             config: from ``next_round``.
             setup: the backend's public material that the configuration names.
+            convicted: clients who are proved to have broken the protocol in this task.
             executor: see ``Aggregator``.
 
         Raises:
             ConfigError, RemoteProtocolError: see ``Aggregator``.
         """
         cohort = self.trust.cohort(self.name, config.beacon)
-        return Aggregator(identity, config, cohort, operators=self.trust.operators, setup=setup, executor=executor)
+        return Aggregator(
+            identity,
+            config,
+            cohort,
+            operators=self.trust.operators,
+            setup=setup,
+            convicted=convicted,
+            executor=executor,
+        )

@@ -367,13 +367,23 @@ def asked(phase: str, bends: dict[str, tuple[Bend, ...]] | None = None) -> Tape:
 
 
 def refused_by(
-    tape: Tape, request: bytes, error: type[SecureAggError] = PolicyViolation, match: str | None = None
+    tape: Tape,
+    request: bytes,
+    error: type[SecureAggError] = PolicyViolation,
+    match: str | None = None,
+    goes_on: bool = True,
 ) -> None:
-    """The victim refuses a request, and answers the true one all the same."""
+    """The victim refuses a request, and answers the true one all the same; or not, where the request convicts whoever
+    has signed it.
+    """
     with pytest.raises(error, match=match) as caught:
         tape.client(VICTIM).receive(request)
     assert caught.value.culprit in ("aggregator", None)
-    assert tape.client(VICTIM).receive(tape.requests[tape.phase][VICTIM])
+    if goes_on:
+        assert tape.client(VICTIM).receive(tape.requests[tape.phase][VICTIM])
+    else:
+        with pytest.raises(PolicyViolation, match="answers it no more"):
+            tape.client(VICTIM).receive(tape.requests[tape.phase][VICTIM])
 
 
 @pytest.mark.parametrize(
@@ -398,14 +408,15 @@ def test_a_client_reports_once_for_one_list_also_after_a_restart() -> None:
     tape = asked("screen")
     tape.answer(VICTIM)
     other = edit(tape.requests["screen"][VICTIM], ME, Screening, lambda body: replace(body, inputs=body.inputs[:-1]))
-    again = tape.federation.client(VICTIM)
-    with pytest.raises(SecureAggError):
-        tape.client(VICTIM).receive(other)
+    again, third = tape.federation.client(VICTIM), tape.federation.client(VICTIM)
     requests = [tape.requests[phase][VICTIM] for phase in ("advertise", "share-keys", "confirm-edges", "masked-input")]
-    again.resume(requests, lambda: tape.federation.updates[VICTIM])
-    with pytest.raises(AlreadyReleased):
-        again.receive(other)
+    for client in (again, third):
+        client.resume(requests, lambda: tape.federation.updates[VICTIM])
     assert again.receive(tape.requests["screen"][VICTIM]) == tape.responses["screen"][VICTIM]
+    with pytest.raises(AlreadyReleased):
+        third.receive(other)
+    with pytest.raises(PolicyViolation, match="answers it no more"):
+        tape.client(VICTIM).receive(other)
 
 
 def disputing(tape: Tape, *reports: SignedReport) -> bytes:
@@ -464,7 +475,7 @@ def test_nobody_is_taken_out_without_a_proof() -> None:
         2,
         (kept.judge.report(2), kept._seeds(frozenset({2}), tape.aggregator._side._released, {})[2]),
     )
-    refused_by(tape, charging(tape, honest), match="a charge proves nothing")
+    refused_by(tape, charging(tape, honest), match="a charge proves nothing", goes_on=False)
     for charges in (
         (honest, charge),
         (replace(charge, culprit=4),),
@@ -476,7 +487,9 @@ def test_nobody_is_taken_out_without_a_proof() -> None:
         (replace(charge, culprit=77),),
     ):
         tape = asked("excise-1", cheat)
-        refused_by(tape, charging(tape, *charges))
+        convicted = bool(charges)  # also by charges that were proved in another session
+        refused_by(tape, charging(tape, *charges), goes_on=not convicted)
+        assert [proof.kind for proof in tape.client(VICTIM).faults] == (["false-charge"] if convicted else [])
 
 
 def test_who_is_taken_out_is_asked_for_once() -> None:

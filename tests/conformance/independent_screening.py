@@ -6,6 +6,7 @@ It goes with `independent_faults`, whose `Case` each check is given. Section num
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from math import comb, inf, log2, prod
 from typing import Any
 
@@ -16,13 +17,19 @@ from conformance.independent_verifier import (
     P,
     check_exchange_key,
     check_order,
+    check_roster,
+    commit,
     decode,
     decode_elements,
     digest,
     digits,
     elements,
     encode,
+    encode_elements,
+    half,
     kdf,
+    largest,
+    mask_bits,
     matrix_key,
     norm,
     norm_bound,
@@ -35,8 +42,10 @@ from conformance.independent_verifier import (
     require,
     residues,
     root,
+    roster_root,
     sketched,
     u64,
+    unpack,
 )
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
@@ -50,10 +59,20 @@ RECORDS |= {
     "ScreenedInput": {"client": "int", "value": "bin"},
     "Screening": {"inputs": ["ScreenedInput"]},
     "Report": {"root": "bin", "seed_hash": "bin", "peers": ["int"], "values": "bin"},
+    "Agreed": {"signatures": ["Signature"], "backend": "bin"},
+    "ShownInput": {"client": "int", "commitment": "bin", "vector": "bin", "sketch": "bin", "proof": "bin"},
+    "FailedSum": {"inputs": ["ShownInput"], "total": "bin"},
+    "Charge": {"kind": "str", "culprit": "int", "exhibits": ["bin"]},
+    "Charges": {"items": ["Charge"]},
+    "Cohort": {"members": ["CohortMember"]},
     "DealtShares": {"holders": ["int"], "shares": "bin"},
 }
 
 LIMIT = 1 << 34
+
+
+class OfSketches(bytes):
+    """The root of a report of phase screen-sketches; that of phase screen is plain bytes."""
 
 
 def weighted_blocks(rows: np.ndarray, k: int, count: int) -> np.ndarray:
@@ -77,7 +96,7 @@ class Masks:
 
     def __init__(self, case: Any, listed: bytes) -> None:
         self.case, self.config = case, case.config
-        require(option(case.policy, "screening", 0) == 1, "nothing is screened in this round")
+        require(option(case.policy, "screening", 0) in (1, 2), "nothing is screened in this round")
         require(case.proof["setup"] == b"", "a setup that nobody needs")
         items = decode("AdvertisementList", listed, (64 + self.config["cohort_size"]) * 1024)["advertisements"]
         self.names = [item["name"] for item in items]
@@ -107,7 +126,9 @@ class Masks:
 
     def report(self, data: bytes) -> tuple[bytes, bytes, list[np.ndarray], list[int]] | None:
         """Root, seed hash, values (the self mask's first) and peers; None for what is no report."""
-        header, _ = self.message(data, "screen")
+        phase = decode("Header", unpack(data)[0], LIMIT)["phase"]
+        require(phase == "screen" or (phase == "screen-sketches" and self.tests_sketches), "another phase")
+        header, _ = self.message(data, phase)
         try:
             said = decode("Report", header["body"], LIMIT)
             peers = said["peers"]
@@ -117,12 +138,58 @@ class Masks:
             values = decode_elements(said["values"], 5 * (1 + len(peers)), "the values").reshape(-1, 5)
         except ValueError:
             return None
-        return said["root"], said["seed_hash"], list(values), peers
+        listed = OfSketches(said["root"]) if phase == "screen-sketches" else said["root"]
+        return listed, said["seed_hash"], list(values), peers
 
     @property
     def bound(self) -> norm.Bound | None:
         """What section 16 proves of every vector; None where nothing is."""
         return norm_bound(self.config, self.config["weight_limit"]) if sketched(self.config) else None
+
+    @property
+    def tests_sketches(self) -> bool:
+        """Whether sketches are linear over what is hidden: each value is an element of it."""
+        return option(self.case.policy, "screening", 0) == 1 and self.linear
+
+    @property
+    def at_once(self) -> bool:
+        """Whether t_1 is tested with the rest."""
+        return option(self.case.policy, "screening", 0) == 2
+
+    @property
+    def linear(self) -> bool:
+        return self.bound is not None and digits(self.case.policy)[1] == 1
+
+    def of_t_1(self, listed: bytes, e: Sequence[int], noise: Sequence[int]) -> np.ndarray:
+        """Section 7's five values of t_1, of any residues e and s'."""
+        bound = self.bound
+        v = norm.sketch(norm.sketch_key(self.sid), e)
+        made = norm.commit_sketch(bound, [value % P for value in v], [0] * (bound.L + bound.e), noise)
+        return self.dot_t_1(listed, made)
+
+    def dot_t_1(self, listed: bytes, sketch: Sequence[int]) -> np.ndarray:
+        """Of the elements of C'."""
+        key = digest("screening-sketches", self.sid, listed)
+        rows = np.array([residues(key, e, N) for e in range(5)], np.int64)
+        part = np.array(sketch[self.bound.rho * N : (self.bound.rho + 1) * N], np.int64)
+        return np.array([int((row * part % P).sum() % P) for row in rows])
+
+    @property
+    def sketched_values(self) -> int:
+        """How many values section 16 sketches."""
+        shapes = self.config["shapes"]
+        return sum(prod(shape) for shape in shapes[: len(shapes) - option(self.case.policy, "norm_outside", 0)])
+
+    def public(self, listed: bytes, committed: np.ndarray, sketch: Sequence[int] | None) -> np.ndarray:
+        """The five values that what a client has committed to has to have."""
+        found = np.zeros(5, np.int64)
+        if isinstance(listed, OfSketches) or self.at_once:
+            centre = [2 ** (self.case.policy["bits"] - 1) - 1] * self.sketched_values
+            found += self.dot_t_1(listed, sketch) + self.of_t_1(listed, centre, [0] * self.bound.J * N)
+        if isinstance(listed, OfSketches):
+            return found
+        found += np.array([int((row * committed % P).sum() % P) for row in self.rows(listed)])
+        return found if sketch is None else found + self.of_sketch(listed, sketch)
 
     def whole_rows(self, listed: bytes) -> np.ndarray:
         length = rank(self.config) * N + (self.bound.rho * N + self.side if self.bound else 0)
@@ -148,6 +215,12 @@ class Masks:
     def of_vector(self, listed: bytes, vector: np.ndarray) -> list[int]:
         """Section 7's five values of the elements of a vector, s included."""
         k, split, bound, more = rank(self.config), elements(self.config), self.bound, np.zeros(5, np.int64)
+        rows = np.zeros(5, np.int64)
+        if isinstance(listed, OfSketches) or self.at_once:
+            values, noise = vector[: self.sketched_values], vector[-self.bound.J * N :]
+            rows = self.of_t_1(listed, values.tolist(), noise.tolist())
+        if isinstance(listed, OfSketches):
+            return [int(value) for value in rows]
         if bound:
             vector, noise = vector[: -bound.J * N], vector[-bound.J * N :].tolist()
             first = sum(prod(shape) for shape in self.config["shapes"])
@@ -156,7 +229,7 @@ class Masks:
         padded = np.concatenate([vector[:split], np.zeros(-split % N, np.int64), vector[split:]])
         weights = weighted_blocks(self.rows(listed), k, len(padded) // N)
         found = np.array([int((row * padded % P).sum() % P) for row in weights])
-        return [int(value) for value in (found + more) % P]
+        return [int(value) for value in (found + more + rows) % P]
 
     @property
     def length(self) -> int:
@@ -260,10 +333,7 @@ def bad_input(masks: Masks, sent: bytes, reported: bytes) -> None:
         return
     if (part["seed_hash"], part["active"]) != (hashed, peers):
         return
-    public = [int((row * committed % P).sum() % P) for row in masks.rows(listed)]
-    total = np.array(public) + own
-    if sketch is not None:
-        total = total + masks.of_sketch(listed, sketch.tolist())
+    total = masks.public(listed, committed, None if sketch is None else sketch.tolist()) + own
     for peer, value in zip(peers, others, strict=True):
         total = total + (value if masks.me < peer else -value)
     require((total % P).tolist() != masks.of_vector(listed, vector), "its numbers explain its input")
@@ -326,22 +396,100 @@ def bad_key_shares(masks: Masks, dealt: bytes, shown: bytes) -> None:
         require(public != masks.keys[masks.me], "the shares rebuild the key")
 
 
+def shown(masks: Masks, data: bytes, phase: str) -> bytes:
+    """What an aggregator has shown in a phase, without a set's signatures."""
+    require(masks.case.culprit not in masks.names, "a client shows nothing")
+    body = masks.message(data, phase)[0]["body"]
+    return body if phase == "screen" else decode("Agreed", body, LIMIT)["backend"]
+
+
 def two_screenings(masks: Masks, first: bytes, second: bytes) -> None:
-    require(masks.case.culprit not in masks.names, "a client shows no list")
-    bodies = [masks.message(data, "screen")[0]["body"] for data in (first, second)]
+    phase = decode("Header", unpack(first)[0], LIMIT)["phase"]
+    require(phase == "screen" or (phase == "screen-sketches" and masks.tests_sketches), "another phase")
+    bodies = [shown(masks, data, phase) for data in (first, second)]
     for body in bodies:
-        decode("Screening", body, LIMIT)
+        decode("Screening" if phase == "screen" else "FailedSum", body, LIMIT)
     require(bodies[0] != bodies[1], "one list twice")
 
 
-CHECKS: dict[str, tuple[int, Callable[..., None]]] = {
+def has_failed(masks: Masks, listed: dict[int, bytes], claim: bytes) -> None:
+    """Section 7's check of a sum that is said to have failed."""
+    fields, config, policy, bound = decode("FailedSum", claim, LIMIT), masks.config, masks.case.policy, masks.bound
+    items, k = fields["inputs"], rank(masks.config)
+    clients, n = [item["client"] for item in items], len(items)
+    require(n > 0 and clients == sorted(set(clients)), "clients are not in order")
+    require(n <= policy["max_clients"], "too many clients")
+    hashes, sketches = np.zeros(k * N, np.int64), np.zeros((bound.rho + 1) * N + bound.L + bound.e, np.int64)
+    for item in items:
+        sketched_as = digest("screened-sketch", item["sketch"], item["proof"])
+        value = digest("screened-input", item["commitment"], item["vector"], sketched_as)
+        require(listed.get(item["client"]) == value, "another input than was accepted")
+        hashes += decode_elements(item["commitment"], k * N, "a commitment")
+        sketches += decode_elements(item["sketch"], len(sketches), "a sketch")
+    total = decode_elements(fields["total"], masks.length, "a sum")
+    x, t, noise = np.split(total, [elements(config), elements(config) + (k + 2) * N])
+    require(int(x.max()) <= n * largest(policy), "X is out of range")
+    require(int(t.max()) <= n * (2 ** mask_bits(policy) - 1), "T is out of range")
+    require(int(noise.max()) <= 3 * n, "T' is out of range")
+    require(commit(x, t, k) == encode_elements(hashes % P), "the sum is another")
+    e = x[: masks.sketched_values] - n * half(policy)
+    v = norm.sketch(norm.sketch_key(masks.sid), e.tolist())
+    made = norm.commit_sketch(bound, [value % P for value in v], [0] * (bound.L + bound.e), noise.tolist())
+    split, end = bound.rho * N, (bound.rho + 1) * N
+    require(made[:split] == (sketches % P).tolist()[:split], "T' is another")
+    require(made[split:end] != (sketches % P).tolist()[split:end], "the sum's sketch is right")
+
+
+def false_claim(masks: Masks, first: bytes, second: bytes) -> None:
+    require(masks.tests_sketches, "no sketches are tested")
+    inputs = decode("Screening", shown(masks, first, "screen"), LIMIT)["inputs"]
+    claim = shown(masks, second, "screen-sketches")
+    try:
+        has_failed(masks, {item["client"]: item["value"] for item in inputs}, claim)
+    except ValueError:
+        return
+    raise ValueError("the sum has failed")
+
+
+def false_charge(masks: Masks, cohort: bytes, request: bytes) -> None:
+    case = masks.case
+    members = {item["name"]: item["public"] for item in decode("Cohort", cohort, LIMIT)["members"]}
+    require(
+        encode("Cohort", {"members": [{"name": k, "public": v} for k, v in members.items()]}) == cohort, "an id twice"
+    )
+    check_order(members, "the cohort")
+    require(roster_root(check_roster(list(members.items()))) == masks.config["cohort_root"], "another cohort")
+    require(len(members) == masks.config["cohort_size"], "another cohort")
+    require(set(masks.names) <= set(members), "somebody who advertised is not in the cohort")
+    phase = decode("Header", unpack(request)[0], LIMIT)["phase"]
+    kinds = ["excise", *(["excise-sketches"] if masks.tests_sketches else [])]
+    named = [f"{kind}-{i}" for kind in kinds for i in range(1, case.policy["max_corrupt"] + 1)]
+    require(phase in named, "nobody is charged in this phase")
+    charges = shown(masks, request, phase)
+    try:
+        for item in decode("Charges", charges, LIMIT)["items"]:
+            accused, name = copy(case), masks.names[item["culprit"]]
+            accused.kind, accused.culprit, accused.public = item["kind"], name, members[name]
+            count, checker = CLIENTS[item["kind"]]
+            require(len(item["exhibits"]) == count, "another number of exhibits")
+            checker(Masks(accused, case.exhibits[0]), *item["exhibits"])
+    except (ValueError, KeyError, IndexError):
+        return
+    raise ValueError("every charge is proved")
+
+
+CLIENTS: dict[str, tuple[int, Callable[..., None]]] = {
     "bad-input": (2, bad_input),
     "bad-edge": (4, bad_edge),
     "bad-self-mask": (2, bad_self_mask),
     "bad-lost-edge": (2, bad_lost_edge),
     "bad-seed-shares": (3, bad_seed_shares),
     "bad-key-shares": (2, bad_key_shares),
+}
+CHECKS = CLIENTS | {
     "two-screenings": (2, two_screenings),
+    "false-claim": (2, false_claim),
+    "false-charge": (2, false_charge),
 }
 
 
@@ -351,6 +499,6 @@ def check(case: Any) -> None:
     count, checker = CHECKS[case.kind]
     require(len(case.exhibits) == count + 1, "another number of exhibits")
     masks = Masks(case, case.exhibits[0])
-    if case.kind != "two-screenings":
+    if case.kind in CLIENTS:
         require(masks.me >= 0, "no client")
     checker(masks, *case.exhibits[1:])

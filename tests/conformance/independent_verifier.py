@@ -320,7 +320,7 @@ def prg(key: bytes, length: int) -> np.ndarray:
 
 
 OPTIONS = {
-    "masking": {"complete_up_to": (0, 1 << 20), "screening": (0, 1)},
+    "masking": {"complete_up_to": (0, 1 << 20), "screening": (0, 2)},
     "plain": {},
     "additive": {"aggregators": (2, 16), "threshold": (2, 16)},
     "crypten": {
@@ -430,10 +430,12 @@ def check_backend(config: dict[str, Any]) -> None:
     """The backend's options, and whether it has a setup."""
     policy = config["policy"]
     require(policy["backend"] in OPTIONS, "unknown backend")
-    for option in policy["options"]:
+    for item in policy["options"]:
         known = OPTIONS[policy["backend"]] | (NORM_OPTIONS if policy["backend"] in BOUNDING else {})
-        least, most = known.get(option["name"], (0, -1))
-        require(least <= option["value"] <= most, "an option is unknown or out of range")
+        least, most = known.get(item["name"], (0, -1))
+        require(least <= item["value"] <= most, "an option is unknown or out of range")
+    if policy["backend"] == "masking" and option(policy, "screening", 0) == 2:
+        require(option(policy, "norm_steps", 0) > 0 and digits(policy)[1] == 1, "no sketches that can be tested")
     if policy["backend"] not in SHARING:
         require(config["setup"] == b"", "these backends have no setup")
     elif policy["backend"] == "additive":

@@ -1,5 +1,5 @@
 """Makes docs/vectors/: three small rounds with fixed identities and secrets, and intermediate values for implementers.
-And, by ``norm_vectors``, those of norm proofs, which lie beside the tests.
+By ``screened_vectors`` those of a screened round, and by ``norm_vectors`` those of norm proofs, beside the tests.
 
 ``make vectors`` writes the files anew. They only change when the protocol does.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from conformance import norm_vectors
+from conformance import norm_vectors, screened_vectors
 from support.additive_round import open_letter, reseal, share_of
 from support.federation import bulk_of, channel, header_of, identity
 
@@ -437,6 +437,7 @@ def main() -> None:
     (DIRECTORY / BOUNDED_TRUST).write_text(bounded.trust.to_json(), "utf-8")
     (DIRECTORY / BOUNDED_PROOF).write_bytes(bounded.evidence.proofs[bounded.evidence.proof_hashes[0]])
     (DIRECTORY / BOUNDED_VECTORS).write_text(to_json(bounded_vectors(bounded)), "utf-8")
+    screened_vectors.write()
     norm_vectors.write()
 
 

@@ -14,7 +14,7 @@ from secure_agg.errors import ConfigError, LedgerDamaged, TooFewClients
 from secure_agg.ledger.audit import audit
 from secure_agg.ledger.publish.fetch import open_prefix
 from secure_agg.ledger.publish.published import PublishedSource
-from secure_agg.protocol.config import Policy
+from secure_agg.protocol.config import Option, Policy
 from secure_agg.protocol.config.norm import factor
 
 SHAPE = (300,)
@@ -143,3 +143,13 @@ def test_the_factor_grows_with_those_who_may_be_corrupt_and_is_none_for_very_man
         assert bound is not None
         factors.append(factor(bound, policy.max_corrupt))
     assert factors == [224, 224, 306, 729, 0]
+
+
+def test_a_bounded_policy_of_masking_screens_unless_its_maker_says_otherwise() -> None:
+    def screening(backend: str, **settings: Any) -> int | None:
+        policy = Policy.default(5, backend=backend, clip=1.0, **settings)
+        return {option.name: option.value for option in policy.options}.get("screening")
+
+    assert screening("masking", norm_bound=5.0) == 1
+    assert screening("masking", norm_bound=5.0, options=(Option("screening", 0),)) == 0
+    assert screening("masking") is screening("plain", norm_bound=5.0) is screening("bfv", norm_bound=5.0) is None

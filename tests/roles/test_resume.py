@@ -45,7 +45,7 @@ CASES = {
     "screened masking": Case("masking", {"screening": 1}),
     "sparse masking": Case("masking", {"complete_up_to": 0}, 40),
     "plain": Case("plain"),
-    "masking, bounded": Case("masking", norm_bound=3.0),
+    "masking, bounded": Case("masking", {"screening": 0}, norm_bound=3.0),
     "screened masking, bounded": Case("masking", {"screening": 1}, norm_bound=3.0),
     "bfv, bounded": Case("bfv", norm_bound=3.0),
     "bfv": Case("bfv"),

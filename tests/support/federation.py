@@ -204,8 +204,8 @@ class Federation:
         holders: dict[str, OperatorRole] = {name: self.holder(name) for name in self.holder_names}
         return holders | {name: self.share_holder(name) for name in self.share_holder_names}
 
-    def aggregator(self, **changes: Any) -> Aggregator:
-        return Task(self.task, self.trust).lead(self.operator, self.config(**changes), self.setup)
+    def aggregator(self, convicted: tuple[str, ...] = (), **changes: Any) -> Aggregator:
+        return Task(self.task, self.trust).lead(self.operator, self.config(**changes), self.setup, convicted)
 
     def round(self, silent: Mapping[str, str] | None = None, **changes: Any) -> LocalRound:
         clients = {name: self.client(name) for name in self.names}

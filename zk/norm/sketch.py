@@ -38,15 +38,15 @@ BLOCK: Final = 1 << 14
 COPIES: Final = 64
 ROWS_EACH: Final = ROWS // COPIES
 
-_GROUPS: Final = 4
-_EACH: Final = COPIES // _GROUPS
-_WORDS: Final = BLOCK // 32
-_FOLDED: Final = 4
+GROUPS: Final = 4
+GROUP_COPIES: Final = COPIES // GROUPS
+GROUP_WORDS: Final = BLOCK // 32
+FOLDED: Final = 4
 """Blocks that one stream, and one pass over a group's copies, are for."""
-_SIGNS: Final = _EACH * _FOLDED * _WORDS  # words of signs, before those of rotations
-_TURNS: Final = _EACH * _FOLDED
-_ENTRIES: Final = _EACH * ROWS_EACH * 2 * _WORDS  # words of a group's rows
-_SPAN: Final = 4 * _FOLDED
+SIGNS: Final = GROUP_COPIES * FOLDED * GROUP_WORDS  # words of signs, before those of rotations
+TURNS: Final = GROUP_COPIES * FOLDED
+ENTRIES: Final = GROUP_COPIES * ROWS_EACH * 2 * GROUP_WORDS  # words of a group's rows
+_SPAN: Final = 4 * FOLDED
 """Blocks that stay in a core's cache while its groups take them."""
 
 Sketch = npt.NDArray[np.int64]
@@ -64,20 +64,32 @@ def _bits(words: Vector) -> npt.NDArray[np.bool_]:
     return ((words[..., None, :] >> np.arange(32, dtype=np.uint32)[:, None]) & np.uint32(1)).astype(np.bool_)
 
 
+def signs_of(words: Vector) -> npt.NDArray[np.bool_]:
+    """Whether values are subtracted, by the words of a stream for four blocks: [c, t // 8, t % 8, q, l] for block q at
+    position 512 t + l of copy c.
+    """
+    return _bits(words[:SIGNS].reshape(GROUP_COPIES, FOLDED, GROUP_WORDS)).reshape(
+        GROUP_COPIES, FOLDED, 8, FOLDED, GROUP_WORDS
+    )
+
+
+def entries_of(words: Vector) -> npt.NDArray[np.int8]:
+    """A group's rows of P, −1, 0 or 1: [c, i, position]."""
+    bits = _bits(words.reshape(GROUP_COPIES, ROWS_EACH, 2, GROUP_WORDS)).reshape(GROUP_COPIES, ROWS_EACH, 2, BLOCK)
+    return bits[:, :, 0].astype(np.int8) - bits[:, :, 1].astype(np.int8)
+
+
 def _plain_fold(blocks: Integers, words: Vector, copies: Integers) -> None:
-    for c in range(_EACH):
-        # [u, 4 j + q, l] to [q, position]
-        negative = _bits(words[:_SIGNS].reshape(_EACH, _FOLDED, _WORDS)[c]).reshape(_FOLDED, 8, _FOLDED, _WORDS)
-        for q in range(_FOLDED):
-            rotation = int(words[_SIGNS + _FOLDED * c + q]) % BLOCK
+    for c, negative in enumerate(signs_of(words)):
+        for q in range(FOLDED):
+            rotation = int(words[SIGNS + FOLDED * c + q]) % BLOCK
             part = np.roll(blocks[q, :BLOCK], -rotation)
             copies[c] += np.where(negative[:, :, q].reshape(-1), -part, part)
 
 
 def _plain_project(copies: Integers, words: Vector, rows: Sketch) -> None:
-    for c in range(_EACH):
-        entries = _bits(words.reshape(_EACH, ROWS_EACH, 2, _WORDS)[c]).reshape(ROWS_EACH, 2, BLOCK).astype(np.int64)
-        rows[c] = (entries[:, 0] - entries[:, 1]) @ copies[c].astype(np.int64)
+    for c, entries in enumerate(entries_of(words)):
+        rows[c] = entries.astype(np.int64) @ copies[c].astype(np.int64)
 
 
 @compiled(or_else=_plain_fold)
@@ -85,19 +97,19 @@ def _fold(blocks: Integers, words: Vector, copies: Integers) -> None:
     """Add four blocks to each of sixteen copies, by the words of one stream. Each block is followed by its beginning,
     so that it goes on at its end: shape (4, BLOCK + 512).
     """
-    for c in range(_EACH):
-        at = _SIGNS + _FOLDED * c
+    for c in range(GROUP_COPIES):
+        at = SIGNS + FOLDED * c
         r0, r1, r2, r3 = np.int64(words[at]), np.int64(words[at + 1]), np.int64(words[at + 2]), np.int64(words[at + 3])
         for t in range(32):
-            first = t * _WORDS
+            first = t * GROUP_WORDS
             a0, a1, a2, a3 = (first + r0) % BLOCK, (first + r1) % BLOCK, (first + r2) % BLOCK, (first + r3) % BLOCK
-            p0, p1 = blocks[0, a0 : a0 + _WORDS], blocks[1, a1 : a1 + _WORDS]
-            p2, p3 = blocks[2, a2 : a2 + _WORDS], blocks[3, a3 : a3 + _WORDS]
-            at = (_FOLDED * c + t // 8) * _WORDS
-            signs, target = words[at : at + _WORDS], copies[c, first : first + _WORDS]
-            b0 = np.uint32(1 << (t % 8) * _FOLDED)
+            p0, p1 = blocks[0, a0 : a0 + GROUP_WORDS], blocks[1, a1 : a1 + GROUP_WORDS]
+            p2, p3 = blocks[2, a2 : a2 + GROUP_WORDS], blocks[3, a3 : a3 + GROUP_WORDS]
+            at = (FOLDED * c + t // 8) * GROUP_WORDS
+            signs, target = words[at : at + GROUP_WORDS], copies[c, first : first + GROUP_WORDS]
+            b0 = np.uint32(1 << (t % 8) * FOLDED)
             b1, b2, b3 = np.uint32(b0 << 1), np.uint32(b0 << 2), np.uint32(b0 << 3)
-            for i in range(_WORDS):  # a test and two additions under a mask, for sixteen numbers at once
+            for i in range(GROUP_WORDS):  # a test and two additions under a mask, for sixteen numbers at once
                 s, w, x, y, z = signs[i], p0[i], p1[i], p2[i], p3[i]
                 w = -w if s & b0 else w
                 x = -x if s & b1 else x
@@ -109,19 +121,19 @@ def _fold(blocks: Integers, words: Vector, copies: Integers) -> None:
 @compiled(or_else=_plain_project)
 def _project(copies: Integers, words: Vector, rows: Sketch) -> None:
     """``rows[c, i]`` = row i of copy c of P, times the copy. ``copies`` has room for sums of 32 of its numbers."""
-    lanes = np.empty_like(copies[0, :_WORDS])
-    for c in range(_EACH):
+    lanes = np.empty_like(copies[0, :GROUP_WORDS])
+    for c in range(GROUP_COPIES):
         for i in range(ROWS_EACH):
-            at = (ROWS_EACH * c + i) * 2 * _WORDS
-            plus, minus = words[at : at + _WORDS], words[at + _WORDS : at + 2 * _WORDS]
+            at = (ROWS_EACH * c + i) * 2 * GROUP_WORDS
+            plus, minus = words[at : at + GROUP_WORDS], words[at + GROUP_WORDS : at + 2 * GROUP_WORDS]
             lanes[:] = 0
             for t in range(32):
-                part, bit = copies[c, t * _WORDS : (t + 1) * _WORDS], np.uint32(1 << t)
-                for lane in range(_WORDS):
+                part, bit = copies[c, t * GROUP_WORDS : (t + 1) * GROUP_WORDS], np.uint32(1 << t)
+                for lane in range(GROUP_WORDS):
                     x = part[lane]
                     lanes[lane] += (x if plus[lane] & bit else 0) - (x if minus[lane] & bit else 0)
             total = np.int64(0)
-            for lane in range(_WORDS):
+            for lane in range(GROUP_WORDS):
                 total += lanes[lane]
             rows[c, i] = total
 
@@ -148,24 +160,24 @@ def sketch(key: bytes, values: Vector, centre: int) -> Sketch:
     kind = np.int32 if reach < 1 << 31 else np.int64
 
     def work(start: int, stop: int) -> Sketch:
-        stream, words = KeyStream(key), np.empty(_ENTRIES, dtype=np.uint32)
-        of_blocks = words[: _SIGNS + _TURNS]
+        stream, words = KeyStream(key), np.empty(ENTRIES, dtype=np.uint32)
+        of_blocks = words[: SIGNS + TURNS]
         copies[start:stop] = 0
-        blocks = np.empty((min(_SPAN, -(-count // _FOLDED) * _FOLDED), BLOCK + _WORDS), dtype=kind)
+        blocks = np.empty((min(_SPAN, -(-count // FOLDED) * FOLDED), BLOCK + GROUP_WORDS), dtype=kind)
         for first in range(0, count, _SPAN):
             _load(values, centre, first, blocks)
             for group in range(start, stop):
-                for at in range(0, min(_SPAN, count - first), _FOLDED):
-                    stream.words(_GROUPS * ((first + at) // _FOLDED + 1) + group, of_blocks)
-                    _fold(blocks[at : at + _FOLDED], of_blocks, copies[group])
-        rows = np.empty((stop - start, _EACH, ROWS_EACH), dtype=np.int64)
+                for at in range(0, min(_SPAN, count - first), FOLDED):
+                    stream.words(GROUPS * ((first + at) // FOLDED + 1) + group, of_blocks)
+                    _fold(blocks[at : at + FOLDED], of_blocks, copies[group])
+        rows = np.empty((stop - start, GROUP_COPIES, ROWS_EACH), dtype=np.int64)
         for group in range(start, stop):
             stream.words(group, words)
             _project(copies[group], words, rows[group - start])
         return rows.reshape(-1)
 
-    copies = np.empty((_GROUPS, _EACH, BLOCK), dtype=kind)  # in one piece: 4 MB have large pages
-    return np.concatenate(parallel.map_ranges(work, _GROUPS))
+    copies = np.empty((GROUPS, GROUP_COPIES, BLOCK), dtype=kind)  # in one piece: 4 MB have large pages
+    return np.concatenate(parallel.map_ranges(work, GROUPS))
 
 
 def _load(values: Vector, centre: int, first: int, blocks: Integers) -> None:

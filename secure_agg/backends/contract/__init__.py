@@ -6,7 +6,7 @@ Clients are asked in
 
 * ``ADVERTISE``, always named ``advertise``: the role sends the hash D_i of its commitment with the backend's public
   part; sid follows from all of them.
-* ``EXCHANGE``: the backend's own business: keys, shares.
+* ``EXCHANGE``: the backend's own business: keys, shares; also after the set, what comes of a sum that fails.
 * ``INPUT``: the backend hides the vector; the role opens D_i with it.
 * ``AGREE``: the role fixes and signs the set S, by the backend's ``agreement``; the backend may object.
 * ``RELEASE``: the clients give out what opens the sum.

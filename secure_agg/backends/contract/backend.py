@@ -24,11 +24,11 @@ from secure_agg.errors import BadKey, ConfigError, MalformedMessage, PolicyViola
 from secure_agg.protocol.agreement import Agreement, SignedByOperators
 from secure_agg.protocol.certificate import KeyCertificate, read_certificate, setup_digest
 from secure_agg.protocol.claims import SUM
-from secure_agg.protocol.config import Option, Policy, RoundConfig, free_bits
+from secure_agg.protocol.config import Policy, RoundConfig, free_bits
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import Habits
 from secure_agg.protocol.identity import Identity, Roster
-from secure_agg.protocol.messages import ADVERTISE, decode
+from secure_agg.protocol.messages import ADVERTISE, decode, header_limit
 from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
 
@@ -95,7 +95,6 @@ class Backend(Habits):
         options: settings of its own.
         agreement: which set is summed, and who signs it.
         unbounded: why rounds of this backend can have no norm bound; empty where they can.
-        when_bounded: options that a task with a norm bound has unless it is told otherwise.
     """
 
     name: ClassVar[str]
@@ -103,7 +102,6 @@ class Backend(Habits):
     options: ClassVar[tuple[OptionRule, ...]] = ()
     agreement: ClassVar[Agreement] = Agreement()
     unbounded: ClassVar[str] = ""
-    when_bounded: ClassVar[tuple[Option, ...]] = ()
 
     # --- what has to be said --------------------------------------------------------------------------------
 
@@ -157,6 +155,10 @@ class Backend(Habits):
         """Sizes in bytes that a hidden vector can have: by default that of the vector itself."""
         size = config.layout.total * ELEMENT_BYTES
         return range(size, size + 1)
+
+    def request_limit(self, config: RoundConfig) -> int:
+        """Most bytes of the header of any request to a client after the first: by default what any message has."""
+        return header_limit(config.cohort_size)
 
     def usual_size(self, config: RoundConfig) -> float:
         """Bytes that a hidden vector has on average: by default the most it can have."""

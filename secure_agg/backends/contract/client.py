@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mpc.ring import Vector
 from secure_agg.errors import LocalProtocolError
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
 
@@ -56,9 +57,16 @@ class Joining(NamedTuple):
 class ClientSide(ABC):
     """A backend's part of one client. All its randomness comes from the ``derive`` that it was made with.
 
+    Attributes:
+        keeps: phases whose requests the role keeps, durably, for ``accuse``.
+        faults: what this client has seen proved of others: the role refuses them in the task's later rounds.
+
     A client in a new process is taken through the requests that it has answered before: all but what follows the agreed
     set is then called as it was, and what it returns is not used.
     """
+
+    keeps: tuple[str, ...] = ()
+    faults: Sequence[FaultProof] = ()
 
     @abstractmethod
     def join(self, commitment: Commitment, nonce: bytes, vector: Vector) -> Joining:
@@ -114,6 +122,25 @@ class ClientSide(ABC):
             TooFewClients: what is left is too few to be summed.
         """
         raise LocalProtocolError(f"{type(self).__name__} takes nobody out of a sum", phase=phase)
+
+    def accuse(
+        self,
+        cohort: Mapping[str, bytes],
+        operator: str,
+        public: bytes,
+        kept: Mapping[str, bytes],
+        phase: str,
+        request: bytes,
+    ) -> Iterable[FaultProof]:
+        """What a request that was refused may prove of the aggregator that has signed it. The role checks each.
+
+        Args:
+            cohort: identity keys of all who could have taken part.
+            public: the aggregator's.
+            kept: requests of ``keeps`` that were answered, as they were received, by phase.
+            request: as it was received.
+        """
+        return ()
 
     def agree(self, survivors: tuple[str, ...]) -> None:  # noqa: B027 - most have nothing against any set
         """AGREE: object to this set by raising, before the role signs it."""

@@ -9,12 +9,13 @@ above 128 clients on a sparse graph whose edges the clients choose (Bell et al. 
 * ``screening``: what everybody computes alike where inputs are tested before anything is opened. ``judge``: who is
   left out then. ``screened``: the aggregator's state of it, and how cheats leave a signed set. ``inputs``: what was
   accepted, on disk.
-* ``faults``: what can be proved of a client to anybody.
+* ``faults``: what can be proved of a client to anybody. ``claims``: and of an aggregator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from secure_agg.backends.contract import (
     AggregatorSide,
@@ -25,7 +26,7 @@ from secure_agg.backends.contract import (
     PhaseKind,
     TrustStatement,
 )
-from secure_agg.backends.masking import costs
+from secure_agg.backends.masking import claims, costs
 from secure_agg.backends.masking.aggregator import MaskingAggregator
 from secure_agg.backends.masking.client import MaskingClient
 from secure_agg.backends.masking.faults import check_proof
@@ -34,18 +35,24 @@ from secure_agg.backends.masking.rules import (
     COMPLETE,
     CONFIRM_EDGES,
     DISPUTE,
+    DISPUTE_SKETCHES,
+    EXCISE_SKETCHES,
     MASKED_INPUT,
     SCREEN,
+    SCREEN_SKETCHES,
     SCREENING,
     SHARE_KEYS,
     UNMASK,
+    check_screening,
     chooses_peers,
     excisions,
     form,
+    request_limit,
     screens,
+    tests_sketches,
 )
 from secure_agg.backends.masking.wire import split_part
-from secure_agg.protocol.config import Option, RoundConfig
+from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
 
@@ -65,7 +72,12 @@ class MaskingBackend(Backend):
     )
 
     options = (COMPLETE, SCREENING)
-    when_bounded = (Option(SCREENING.name, 1),)
+    when_bounded: ClassVar[Mapping[str, int]] = {SCREENING.name: 1}
+
+    def check_policy(self, policy: Policy) -> None:
+        """Declared options, and sketches that can be tested."""
+        super().check_policy(policy)
+        check_screening(policy)
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
         """Five phases; one more where the clients choose their peers first, and those of screening."""
@@ -81,7 +93,20 @@ class MaskingBackend(Backend):
             Phase(CONSISTENCY, PhaseKind.AGREE),
             Phase(UNMASK, PhaseKind.RELEASE),
             *(Phase(name, PhaseKind.EXCISE, True) for name in (excisions(config) if screened else ())),
+            *self._of_sketches(config),
         )
+
+    @staticmethod
+    def _of_sketches(config: RoundConfig) -> tuple[Phase, ...]:
+        """Those of a sum whose sketch has failed."""
+        if not tests_sketches(config):
+            return ()
+        asked = (Phase(name, PhaseKind.EXCHANGE, True) for name in (SCREEN_SKETCHES, DISPUTE_SKETCHES))
+        return *asked, *(Phase(name, PhaseKind.EXCISE, True) for name in excisions(config, EXCISE_SKETCHES))
+
+    def request_limit(self, config: RoundConfig) -> int:
+        """See ``rules``."""
+        return request_limit(config)
 
     def check_advertisement(self, name: str, part: bytes) -> None:
         """Two X25519 public keys, neither of low order nor the other again."""
@@ -97,8 +122,9 @@ class MaskingBackend(Backend):
         return costs.amounts(config, survivors)
 
     def check_fault(self, proof: FaultProof, config: RoundConfig) -> None:
-        """See ``faults``."""
-        check_proof(config, proof)
+        """See ``faults`` and ``claims``."""
+        check = claims.check_proof if proof.kind in claims.KINDS else check_proof
+        check(config, proof)
 
     def client(
         self, config: RoundConfig, name: str, derive: Callable[[str], bytes], setup: bytes, once: Once

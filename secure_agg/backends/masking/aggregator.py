@@ -19,7 +19,7 @@ from mpc.ring import Vector
 from mpc.shamir import ShareError
 from secure_agg.backends.contract import AggregatorSide, Hidden, Outcome, Said, Session, hidden_vector
 from secure_agg.backends.masking import rules
-from secure_agg.backends.masking.rules import CHOOSE_PEERS, CONFIRM_EDGES, DISPUTE, MASKED_INPUT, SHARE_KEYS, UNMASK
+from secure_agg.backends.masking.rules import CHOOSE_PEERS, CONFIRM_EDGES, MASKED_INPUT, SHARE_KEYS, UNMASK
 from secure_agg.backends.masking.screened import Screened
 from secure_agg.backends.masking.screening import decode_committed, input_value
 from secure_agg.backends.masking.wire import (
@@ -234,12 +234,13 @@ class MaskingAggregator(AggregatorSide):
                 )
         if self._screened:
             hidden_vector(hidden, phase=MASKED_INPUT, culprit=name)
-            header, sketch = said.message.header, b""
+            header, sketch, proof = said.message.header, b"", b""
             committed = decode_committed(self._config, said.commitment, said.sketch.sketch if said.sketch else b"")
             if said.sketch:
-                sketch = sketch_digest(said.sketch.sketch, said.sketch.proof)
+                proof = said.sketch.proof
+                sketch = sketch_digest(said.sketch.sketch, proof)
             value = input_value(said.commitment, header.bulk_digest, sketch)
-            self._screened.inputs.add(me, header, committed, value, hidden)
+            self._screened.inputs.add(me, header, committed, value, hidden, proof)
         vector = self._form.read(hidden, phase=MASKED_INPUT, culprit=name)
         self._sum.add(self.executor, self._config.context, vector)
         self._seed_hashes[me], self._active[me] = masked.seed_hash, frozenset(active)
@@ -278,12 +279,12 @@ class MaskingAggregator(AggregatorSide):
             raise Disputed(str(error.args[0]), phase=MASKED_INPUT) from error
 
     def wants(self, phase: str) -> bool:
-        """Disputes where there are any, and excisions as long as somebody is proved to cheat."""
+        """Disputes where there are any, excisions as long as somebody is proved to cheat, and tests of sketches where
+        they have failed.
+        """
         if self._screened is None:
             return False
-        if phase == DISPUTE:
-            return self._screened.judge.judge_reports()
-        return self._settle()
+        return self._screened.wants(phase, self._survivors, self._released, self._sum.total)
 
     def survivors(self) -> tuple[str, ...] | None:
         """Where inputs are screened, whoever has reported, and is not charged."""
@@ -320,13 +321,6 @@ class MaskingAggregator(AggregatorSide):
         self._survivors = members
 
     # --- unmasking ------------------------------------------------------------------------------------------
-
-    def _settle(self) -> bool:
-        """Whether something proves that one more client is to be taken out; if not, the sum is there."""
-        screened = self._screened
-        if screened is None:
-            return False
-        return screened.settle(self._survivors, self._released, self._sum.total)
 
     def _take_release(self, name: str, body: bytes) -> None:
         """Take one holder's shares, each checked against the hash its dealer signed."""
@@ -377,9 +371,9 @@ class MaskingAggregator(AggregatorSide):
         """
         if self._screened is not None:
             self._screened.check_number()
-            if self._screened.total is None:  # nobody is asked after the last of those who may be corrupt
-                self._settle()
-                self._screened.check_number()
+            # Nobody is asked after the last of those who may be corrupt.
+            self._screened.settle(self._survivors, self._released, self._sum.total)
+            self._screened.check_number()
             return Outcome(self._form.unload(self._screened.opened(), phase=UNMASK))
         session, sid = self._session, self._session.sid
         terms: list[Mask] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from mpc import graph, keys, masks, ring, shamir
 from mpc.keys import KeyAgreementError, KeyPair
@@ -10,17 +11,19 @@ from mpc.keystream import KeyStream, derive_key
 from mpc.masks import Mask
 from mpc.ring import Vector
 from secure_agg.backends.contract import ClientSide, Hidden, Joining, Session
-from secure_agg.backends.masking import faults, rules, screening
+from secure_agg.backends.masking import claims, faults, rules, screening
 from secure_agg.backends.masking.rules import (
     CHOOSE_PEERS,
     CONFIRM_EDGES,
     DISPUTE,
+    DISPUTE_SKETCHES,
     MASKED_INPUT,
     SCREEN,
+    SCREEN_SKETCHES,
     SHARE_KEYS,
     UNMASK,
 )
-from secure_agg.backends.masking.screening import Values
+from secure_agg.backends.masking.screening import Tests, Values
 from secure_agg.backends.masking.wire import (
     MASK_KEY,
     SELF_SEED,
@@ -32,6 +35,7 @@ from secure_agg.backends.masking.wire import (
     Edge,
     Edges,
     Excised,
+    FailedSum,
     KeyShares,
     MaskedPart,
     OpenedMask,
@@ -49,9 +53,13 @@ from secure_agg.backends.masking.wire import (
 )
 from secure_agg.errors import BadKey, PolicyViolation, VerificationError
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import verify_signature
 from secure_agg.protocol.messages import ADVERTISE, decode, encode, header_limit, signed_bytes
 from zk.commitment import Commitment
+
+_DISPUTED: Final = {DISPUTE: SCREEN, DISPUTE_SKETCHES: SCREEN_SKETCHES}
+"""Where reports are disputed, and made."""
 
 
 class MaskingClient(ClientSide):
@@ -75,8 +83,11 @@ class MaskingClient(ClientSide):
         self._accepted: list[int] = []
         self._mask_keys: list[bytes] = []
         self._sent = b""
-        self._reported: Values | None = None
+        self._reported: dict[str, Values] = {}
+        self._listed: dict[int, bytes] = {}
         self._excised: frozenset[int] = frozenset()
+        self.keeps = claims.KEPT if self._screens else ()
+        self.faults: list[FaultProof] = []
 
     def __repr__(self) -> str:
         return f"MaskingClient({self._name!r})"
@@ -119,7 +130,9 @@ class MaskingClient(ClientSide):
         return self._agreed[peer]
 
     def answer(self, phase: str, request: bytes) -> bytes:
-        """Phases choose-peers, share-keys and unmask; where inputs are screened, confirm-edges, screen and dispute."""
+        """Phases choose-peers, share-keys and unmask; where inputs are screened, confirm-edges, screen and dispute, and
+        the last two again, of sketches.
+        """
         if phase == CHOOSE_PEERS:
             return encode(Choice(tuple(self._chosen)))
         if phase == CONFIRM_EDGES:
@@ -128,8 +141,10 @@ class MaskingClient(ClientSide):
             return encode(Confirmed(tuple(self._accepted)))
         if phase == SCREEN:
             return encode(self._report_masks(request))
-        if phase == DISPUTE:
-            return encode(self._open_disputed(request))
+        if phase == SCREEN_SKETCHES:
+            return encode(self._report_sketches(request))
+        if phase in _DISPUTED:
+            return encode(self._open_disputed(phase, request))
         if phase == UNMASK:
             lost = [peer for peer in self._active if peer not in self._survivors]
             released = self._release(request)
@@ -300,34 +315,52 @@ class MaskingClient(ClientSide):
         if ScreenedInput(self._me, self._sent) not in inputs:
             raise PolicyViolation("this client's own input is missing or another", phase=SCREEN)
         root = screening.inputs_root(session, inputs)
-        values = screening.challenge(self._config, session.sid, root).of(self._mask_keys)
-        hashed = seed_hash(session.sid, self._name, self._seed)
+        self._listed = {item.client: item.value for item in inputs}
+        return self._report(SCREEN, root, screening.challenge(self._config, session.sid, root))
+
+    def _report(self, phase: str, root: bytes, functional: Tests) -> Report:
+        values = functional.of(self._mask_keys)
+        hashed = seed_hash(self._session.sid, self._name, self._seed)
         report = Report(root, hashed, tuple(self._active), ring.to_bytes(values.reshape(-1)))
-        self._reported = screening.read_report(report, self._me, len(session.members))
+        self._reported[phase] = screening.read_report(report, self._me, len(self._session.members))
         return report
 
-    def _open_disputed(self, request: bytes) -> Openings:
+    def _report_sketches(self, request: bytes) -> Report:
+        """What functionals of the sketch's part say of this client's masks, where the sum of the set that it has signed
+        is seen to fail: nobody asks for that at will.
+        """
+        session, config = self._session, self._config
+        shown = decode(FailedSum, request, rules.request_limit(config), phase=SCREEN_SKETCHES)
+        try:
+            screening.check_failed(session, self._listed, shown, self._survivors)
+        except VerificationError as error:
+            raise PolicyViolation(f"no sum has failed: {error}", phase=SCREEN_SKETCHES) from error
+        root = screening.failed_root(self._reported[SCREEN].root, shown.total)
+        return self._report(SCREEN_SKETCHES, root, screening.sketch_challenge(config, session.sid, root))
+
+    def _open_disputed(self, phase: str, request: bytes) -> Openings:
         """The secrets of the masks of which a peer has signed another value than this client. One of the two lies, and
         the peer is the one that knows them anyway.
         """
-        session, said = self._session, self._reported
-        reports = decode(Disputes, request, header_limit(self._config.cohort_size), phase=DISPUTE).reports
+        session, reporting = self._session, _DISPUTED[phase]
+        said = self._reported.get(reporting)
+        reports = decode(Disputes, request, header_limit(self._config.cohort_size), phase=phase).reports
         indices = [item.client for item in reports]
         if said is None or indices != sorted(set(indices)) or not said.peers.keys() >= set(indices):
-            raise PolicyViolation("the reports are not in order, each of a peer once", phase=DISPUTE)
+            raise PolicyViolation("the reports are not in order, each of a peer once", phase=phase)
         for item in reports:
             name = session.members[item.client]
-            message = signed_bytes(session.sid, SCREEN, name, "", item.body)
-            verify_signature(session.keys[name], item.signature, message, phase=SCREEN, culprit=name)
-            report = decode(Report, item.body, len(item.body), phase=SCREEN, culprit=name)
+            message = signed_bytes(session.sid, reporting, name, "", item.body)
+            verify_signature(session.keys[name], item.signature, message, phase=reporting, culprit=name)
+            report = decode(Report, item.body, len(item.body), phase=reporting, culprit=name)
             try:
                 theirs = screening.read_report(report, item.client, len(session.members))
             except ValueError as error:
-                raise PolicyViolation(str(error), phase=DISPUTE) from error
+                raise PolicyViolation(str(error), phase=phase) from error
             if theirs.root != said.root or self._me not in theirs.peers:
-                raise PolicyViolation(f"a report of {name!r} that is about other inputs or masks", phase=DISPUTE)
+                raise PolicyViolation(f"a report of {name!r} that is about other inputs or masks", phase=phase)
             if theirs.peers[self._me].tobytes() == said.peers[item.client].tobytes():
-                raise PolicyViolation(f"{name!r} has reported what this client has: nothing is opened", phase=DISPUTE)
+                raise PolicyViolation(f"{name!r} has reported what this client has: nothing is opened", phase=phase)
         return Openings(tuple(OpenedMask(peer, self._mask_secret(peer)) for peer in indices))
 
     def _mask_secret(self, peer: int) -> bytes:
@@ -336,7 +369,7 @@ class MaskingClient(ClientSide):
     def excise(self, phase: str, request: bytes) -> tuple[tuple[str, ...], bytes]:
         """Check every charge; give out the masks with those who are charged, and the shares of their mask keys."""
         session, policy = self._session, self._config.policy
-        charges = decode(Charges, request, header_limit(self._config.cohort_size), phase=phase).items
+        charges = decode(Charges, request, rules.request_limit(self._config), phase=phase).items
         charged = [charge.culprit for charge in charges]
         if not charged or charged != sorted(set(charged)) or self._me in charged:
             raise PolicyViolation("the charges are not in order, each of another client once", phase=phase)
@@ -355,5 +388,20 @@ class MaskingClient(ClientSide):
             for dealer in charged
             if dealer in self._survivors and dealer in self._mask_shares
         ]
+        self.faults += [faults.prove(session, charge) for charge in charges]
         self._survivors, self._excised = left, self._excised.union(charged)
         return tuple(session.members[i] for i in sorted(left)), encode(Excised(tuple(opened), tuple(shares)))
+
+    def accuse(
+        self,
+        cohort: Mapping[str, bytes],
+        operator: str,
+        public: bytes,
+        kept: Mapping[str, bytes],
+        phase: str,
+        request: bytes,
+    ) -> Iterable[FaultProof]:
+        """Two lists, a failure that is none, a charge without a proof: see ``claims``."""
+        if not self._screens:
+            return ()
+        return claims.accuse(self._session, cohort, operator, public, kept, phase, request)

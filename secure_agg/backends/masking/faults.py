@@ -12,7 +12,7 @@ the session id is the hash, as its first exhibit. The exhibits of a charge, by i
   or another than it signed the hash of.
 * ``bad-key-shares``: the same of the mask key that it advertised, without the report.
 
-``two-screenings`` convicts an aggregator: two messages in which it shows two lists of accepted inputs.
+What convicts an aggregator is in ``claims``.
 
 A client that follows the protocol has signed one report for one list, with the values of its masks, one confirmation of
 each secret and shares of its own secrets, and no input, report, secret or share can be found that fits what it has
@@ -21,17 +21,18 @@ signed and contradicts that, short of a second preimage of 128 bits of a key der
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from mpc import keys, ring, shamir
 from mpc.keys import KeyPair
+from mpc.ring import Vector
 from secure_agg.backends.contract import Session, session_id
 from secure_agg.backends.masking import rules, screening
-from secure_agg.backends.masking.rules import MASKED_INPUT, SCREEN, SHARE_KEYS
-from secure_agg.backends.masking.screening import Values
+from secure_agg.backends.masking.rules import MASKED_INPUT, SCREEN, SCREEN_SKETCHES, SHARE_KEYS
+from secure_agg.backends.masking.screening import Tests, Values
 from secure_agg.backends.masking.wire import (
     MASK_KEY,
     SELF_SEED,
@@ -41,7 +42,6 @@ from secure_agg.backends.masking.wire import (
     KeyShares,
     MaskedPart,
     Report,
-    Screening,
     seed_hash,
     share_hash,
     split_part,
@@ -70,7 +70,6 @@ BAD_SELF_MASK: Final = "bad-self-mask"
 BAD_LOST_EDGE: Final = "bad-lost-edge"
 BAD_SEED_SHARES: Final = "bad-seed-shares"
 BAD_KEY_SHARES: Final = "bad-key-shares"
-TWO_SCREENINGS: Final = "two-screenings"
 
 
 def prove(session: Session, charge: Charge) -> FaultProof:
@@ -82,23 +81,12 @@ def prove(session: Session, charge: Charge) -> FaultProof:
         public=session.keys[name],
         config=session.config.to_bytes(),
         setup=b"",
-        exhibits=(_advertised(session), *charge.exhibits),
+        exhibits=(advertised(session), *charge.exhibits),
     )
 
 
-def two_screenings(session: Session, operator: str, public: bytes, first: bytes, second: bytes) -> FaultProof:
-    """Two of an aggregator's requests in phase screen, for whoever has come by both."""
-    return FaultProof(
-        kind=TWO_SCREENINGS,
-        culprit=operator,
-        public=public,
-        config=session.config.to_bytes(),
-        setup=b"",
-        exhibits=(_advertised(session), first, second),
-    )
-
-
-def _advertised(session: Session) -> bytes:
+def advertised(session: Session) -> bytes:
+    """The first exhibit of every proof."""
     return encode(AdvertisementList(tuple(session.advertisements[name] for name in session.members), b""))
 
 
@@ -108,15 +96,8 @@ def check_proof(config: RoundConfig, proof: FaultProof) -> None:
     Raises:
         VerificationError: it does not.
     """
-    if not rules.screens(config):
-        raise VerificationError(f"without screening there is no fault of kind {proof.kind!r}")
-    if proof.setup or not proof.exhibits:
-        raise VerificationError("a proof of fault has a set-up, or no exhibits")
-    with _as_no_proof():
-        session = _read_session(config, proof)
-        if proof.kind == TWO_SCREENINGS:
-            _two_screenings(session, proof)
-            return
+    with as_no_proof():
+        session = read_session(config, proof)
         if proof.culprit not in session.members:
             raise VerificationError(f"{proof.culprit!r} did not advertise")
         _check(session, Charge(proof.kind, session.members.index(proof.culprit), proof.exhibits[1:]))
@@ -128,13 +109,13 @@ def check_charge(session: Session, charge: Charge) -> None:
     Raises:
         VerificationError: it is not.
     """
-    with _as_no_proof():
+    with as_no_proof():
         if not 0 <= charge.culprit < len(session.members):
             raise VerificationError(f"{charge.culprit} is no participant")
         _check(session, charge)
 
 
-class _as_no_proof:  # noqa: N801 - used like a function
+class as_no_proof:  # noqa: N801 - used like a function
     """An exhibit that can't be read proves nothing."""
 
     def __enter__(self) -> None:
@@ -155,10 +136,17 @@ def _check(session: Session, charge: Charge) -> None:
     check(session, charge.culprit, *charge.exhibits)
 
 
-def _read_session(config: RoundConfig, proof: FaultProof) -> Session:
+def read_session(config: RoundConfig, proof: FaultProof) -> Session:
     """The session that a list of advertisements makes. Whoever has signed something under its id has checked the list:
-    nobody's signature has to be looked at again.
+    nobody's signature has to be looked at again. Of identity keys it has the culprit's.
+
+    Raises:
+        VerificationError: nothing was screened in the round, or the proof is not of this form.
     """
+    if not rules.screens(config):
+        raise VerificationError(f"without screening there is no fault of kind {proof.kind!r}")
+    if proof.setup or not proof.exhibits:
+        raise VerificationError("a proof of fault has a set-up, or no exhibits")
     items = decode(AdvertisementList, proof.exhibits[0], header_limit(config.cohort_size)).advertisements
     if not is_id_order([item.name for item in items]) or len(items) > config.cohort_size:
         raise VerificationError("the advertisements are not in id order, each client once")
@@ -177,9 +165,9 @@ def _read_session(config: RoundConfig, proof: FaultProof) -> Session:
     )
 
 
-def _message(session: Session, name: str, data: bytes, phase: str) -> Message:
+def read_message(session: Session, name: str, data: bytes | Received, phase: str) -> Message:
     """What somebody has signed in a phase of this session."""
-    limit = response_header_limit(session.config)
+    limit = max(response_header_limit(session.config), rules.request_limit(session.config))
     received = Received.of(data, limit)
     return read(
         received,
@@ -192,20 +180,30 @@ def _message(session: Session, name: str, data: bytes, phase: str) -> Message:
     )
 
 
-def _report(session: Session, culprit: int, data: bytes) -> Values | None:
-    """What somebody has reported; None where it has signed what is no report at all."""
-    message = _message(session, session.members[culprit], data, SCREEN)
+class _Report(NamedTuple):
+    """What somebody has reported, and the functionals that its root leads to."""
+
+    said: Values
+    functional: Tests
+
+    def differs(self, key: bytes, said: Vector) -> bool:
+        """Whether the functionals of a mask are others than was said."""
+        return not np.array_equal(self.functional.of([key])[0], said)
+
+
+def _report(session: Session, culprit: int, data: bytes) -> _Report | None:
+    """What somebody has reported, of inputs or of sketches; None where it has signed what is no report at all."""
+    config = session.config
+    received = Received.of(data, response_header_limit(config))
+    of_sketches = received.header.phase == SCREEN_SKETCHES and rules.tests_sketches(config)
+    message = read_message(session, session.members[culprit], received, SCREEN_SKETCHES if of_sketches else SCREEN)
     try:
         report = decode(Report, message.body, len(message.body))
-        return screening.read_report(report, culprit, len(session.members))
+        said = screening.read_report(report, culprit, len(session.members))
     except (RemoteProtocolError, ValueError):
         return None
-
-
-def _differs(session: Session, root: bytes, key: bytes, said: Sequence[int]) -> bool:
-    """Whether the functionals of a mask are others than was said."""
-    found = screening.challenge(session.config, session.sid, root).of([key])[0]
-    return not np.array_equal(found, np.asarray(said))
+    challenge = screening.sketch_challenge if of_sketches else screening.challenge
+    return _Report(said, challenge(config, session.sid, said.root))
 
 
 def _no_fault() -> VerificationError:
@@ -213,10 +211,11 @@ def _no_fault() -> VerificationError:
 
 
 def _bad_input(session: Session, culprit: int, sent: bytes, reported: bytes) -> None:
-    said = _report(session, culprit, reported)
-    message = _message(session, session.members[culprit], sent, MASKED_INPUT)
-    if said is None:
+    report = _report(session, culprit, reported)
+    message = read_message(session, session.members[culprit], sent, MASKED_INPUT)
+    if report is None:
         return
+    said, functional = report
     try:
         body = decode(HiddenInput, message.body, len(message.body))
         backend, sketch = body.backend, b""
@@ -226,7 +225,6 @@ def _bad_input(session: Session, culprit: int, sent: bytes, reported: bytes) -> 
         part = decode(MaskedPart, backend, len(backend))
         committed = screening.decode_committed(session.config, body.commitment, sketch)
         vector = ring.from_bytes(message.bulk)
-        functional = screening.challenge(session.config, session.sid, said.root)
         masked = functional.of([], [vector])[0]
     except (RemoteProtocolError, ValueError):
         return  # it has signed what is no input at all
@@ -237,7 +235,7 @@ def _bad_input(session: Session, culprit: int, sent: bytes, reported: bytes) -> 
 
 
 def _edge_of(session: Session, culprit: int, data: bytes, peer: int) -> Edge:
-    message = _message(session, session.members[culprit], data, SHARE_KEYS)
+    message = read_message(session, session.members[culprit], data, SHARE_KEYS)
     dealt = decode(KeyShares, message.body, len(message.body))
     for edge in dealt.edges:
         if edge.peer == peer:
@@ -246,7 +244,7 @@ def _edge_of(session: Session, culprit: int, data: bytes, peer: int) -> Edge:
 
 
 def _bad_edge(session: Session, culprit: int, reported: bytes, dealt: bytes, peer: bytes, secret: bytes) -> None:
-    said, name, other = _report(session, culprit, reported), session.members[culprit], peer.decode()
+    report, name, other = _report(session, culprit, reported), session.members[culprit], peer.decode()
     if other not in session.members:
         raise VerificationError(f"{other!r} did not advertise")
     index = session.members.index(other)
@@ -254,45 +252,45 @@ def _bad_edge(session: Session, culprit: int, reported: bytes, dealt: bytes, pee
     bound = session.sid, name.encode(), peer
     if not keys.confirms(secret, *bound, edge.confirmation):
         raise VerificationError("the secret is not the one that it has confirmed")
-    if said is None:
+    if report is None:
         return
-    if index not in said.peers:
+    if index not in report.said.peers:
         raise VerificationError("it has reported nothing of this mask")
-    if not _differs(session, said.root, keys.mask_key(secret, *bound), said.peers[index]):  # type: ignore[arg-type]
+    if not report.differs(keys.mask_key(secret, *bound), report.said.peers[index]):
         raise _no_fault()
 
 
 def _bad_self_mask(session: Session, culprit: int, reported: bytes, seed: bytes) -> None:
-    said, name = _report(session, culprit, reported), session.members[culprit]
-    if said is None:
+    report, name = _report(session, culprit, reported), session.members[culprit]
+    if report is None:
         return
-    if seed_hash(session.sid, name, seed) != said.seed_hash:
+    if seed_hash(session.sid, name, seed) != report.said.seed_hash:
         raise VerificationError("the seed is not the one whose hash it has signed")
-    if not _differs(session, said.root, screening.self_mask_key(session.sid, name, seed), said.own):  # type: ignore[arg-type]
+    if not report.differs(screening.self_mask_key(session.sid, name, seed), report.said.own):
         raise _no_fault()
 
 
 def _bad_lost_edge(session: Session, culprit: int, reported: bytes, secret: bytes) -> None:
-    said, pair = _report(session, culprit, reported), KeyPair.from_secret(secret)
+    report, pair = _report(session, culprit, reported), KeyPair.from_secret(secret)
     masks = [split_part(name, session.parts[name])[1] for name in session.members]
     if pair.public not in masks or keys.clamped(secret) != secret:
         raise VerificationError("the secret is of no advertised mask key")
-    if said is None:
+    if report is None:
         return
     peer = masks.index(pair.public)
-    if peer not in said.peers:
+    if peer not in report.said.peers:
         raise VerificationError("it has reported nothing of this mask")
     key = keys.mask_key(
         pair.shared_secret(masks[culprit]), session.sid, *(session.members[i].encode() for i in (culprit, peer))
     )
-    if not _differs(session, said.root, key, said.peers[peer]):  # type: ignore[arg-type]
+    if not report.differs(key, report.said.peers[peer]):
         raise _no_fault()
 
 
 def _rebuilt(session: Session, culprit: int, dealt: bytes, shown: bytes, kind: str) -> bytes | None:
     """The secret that shares lead to, of which the dealer has signed the hashes; None where they lead to none."""
     name = session.members[culprit]
-    message = _message(session, name, dealt, SHARE_KEYS)
+    message = read_message(session, name, dealt, SHARE_KEYS)
     said = decode(KeyShares, message.body, len(message.body))
     edges = {edge.peer: edge.mask_hash if kind == MASK_KEY else edge.seed_hash for edge in said.edges}
     if kind == SELF_SEED and said.own_hash:
@@ -317,8 +315,9 @@ def _rebuilt(session: Session, culprit: int, dealt: bytes, shown: bytes, kind: s
 
 
 def _bad_seed_shares(session: Session, culprit: int, dealt: bytes, shown: bytes, reported: bytes) -> None:
-    seed, said = _rebuilt(session, culprit, dealt, shown, SELF_SEED), _report(session, culprit, reported)
-    if seed is not None and said and seed_hash(session.sid, session.members[culprit], seed) == said.seed_hash:
+    seed, report = _rebuilt(session, culprit, dealt, shown, SELF_SEED), _report(session, culprit, reported)
+    hashed = None if seed is None else seed_hash(session.sid, session.members[culprit], seed)
+    if report and hashed == report.said.seed_hash:
         raise _no_fault()
 
 
@@ -326,18 +325,6 @@ def _bad_key_shares(session: Session, culprit: int, dealt: bytes, shown: bytes) 
     name, secret = session.members[culprit], _rebuilt(session, culprit, dealt, shown, MASK_KEY)
     if secret is not None and KeyPair.from_secret(secret).public == split_part(name, session.parts[name])[1]:
         raise _no_fault()
-
-
-def _two_screenings(session: Session, proof: FaultProof) -> None:
-    if len(proof.exhibits) != 3:
-        raise VerificationError(f"{len(proof.exhibits)} exhibits, not 3")
-    bodies = []
-    for data in proof.exhibits[1:]:
-        message = _message(session, proof.culprit, data, SCREEN)
-        decode(Screening, message.body, len(message.body))
-        bodies.append(message.body)
-    if proof.culprit in session.members or bodies[0] == bodies[1]:
-        raise VerificationError("the two lists are one, or a client's")
 
 
 _CHECKS: Final[Mapping[str, tuple[int, Callable[..., None]]]] = {

@@ -14,6 +14,7 @@ import numpy as np
 from mpc.ring import ELEMENT_BYTES, Vector
 from secure_agg.backends.masking.rules import MASKED_INPUT
 from secure_agg.backends.masking.screening import Committed
+from secure_agg.backends.masking.wire import ShownInput
 from secure_agg.errors import StoreError
 from secure_agg.protocol.messages import Header, encode, pack
 
@@ -27,12 +28,16 @@ class KeptInput(NamedTuple):
         place: of the masked vector in its file, in vectors.
         header: of the message, as it was signed: where it begins in its file, and its bytes. A norm proof is in it,
             which the aggregator has in memory once, and not twice.
+        hidden: SHA-256 of the masked vector.
+        proof: SHA-256 of its norm proof, where a norm is bounded.
     """
 
     committed: Committed
     value: bytes
     place: int
     header: tuple[int, int]
+    hidden: bytes
+    proof: bytes = b""
 
 
 class KeptInputs:
@@ -51,7 +56,9 @@ class KeptInputs:
         self._end = 0
         self.items: dict[int, KeptInput] = {}
 
-    def add(self, client: int, header: Header, committed: Committed, value: bytes, vector: memoryview) -> None:
+    def add(
+        self, client: int, header: Header, committed: Committed, value: bytes, vector: memoryview, proof: bytes = b""
+    ) -> None:
         """Keep one; nothing is kept if it raises.
 
         Raises:
@@ -67,7 +74,7 @@ class KeptInputs:
             self._headers.flush()
         except OSError as error:
             raise StoreError(f"a masked input can't be kept: {error.strerror}", phase=MASKED_INPUT) from error
-        self.items[client] = KeptInput(committed, value, place, (self._end, len(said)))
+        self.items[client] = KeptInput(committed, value, place, (self._end, len(said)), header.bulk_digest, proof)
         self._end += len(said)
 
     def vector(self, client: int) -> Vector:
@@ -75,6 +82,12 @@ class KeptInputs:
         offset = self.items[client].place * self._elements * ELEMENT_BYTES
         mapped = np.memmap(self._file, dtype="<u4", mode="r", offset=offset, shape=(self._elements,))
         return mapped.view(np.ndarray)
+
+    def shown(self, client: int) -> ShownInput:
+        """What it was known by, spelt out."""
+        item = self.items[client]
+        sketch = item.committed.sketch.to_bytes() if item.committed.sketch else b""
+        return ShownInput(client, item.committed.hashed.to_bytes(), item.hidden, sketch, item.proof)
 
     def message(self, client: int) -> bytes:
         """The whole message, as it was signed."""

@@ -1,5 +1,5 @@
-"""Who is left out before a set is signed, where inputs are screened: the guilty, by their own signed numbers or by an
-opened secret, and the silent.
+"""Who is left out where inputs are screened: the guilty, by their own signed numbers or by an opened secret, and the
+silent, as long as no set is signed.
 
 Two clients that say different things of their mask are asked for the secret that it follows from; it has to be the one
 that both have confirmed. What it gives is compared with what each of them has signed.
@@ -18,7 +18,7 @@ from secure_agg.backends.contract import Session
 from secure_agg.backends.masking import faults, screening
 from secure_agg.backends.masking.inputs import KeptInputs
 from secure_agg.backends.masking.rules import DISPUTE, SCREEN
-from secure_agg.backends.masking.screening import Values
+from secure_agg.backends.masking.screening import Tests, Values
 from secure_agg.backends.masking.wire import (
     Charge,
     Disputes,
@@ -56,29 +56,39 @@ def check_opened(session: Session, edges: Edges, me: int, opened: OpenedMask, *,
 
 
 class Judge:
-    """One round's screening, from the accepted inputs to who is left out.
+    """One list of reports, from what they are about to whom they convict.
 
     Attributes:
         inputs: the accepted ones.
+        root: what is reported on, once that is known. functional: which follows from it.
         guilty: charges, by the client.
         silent: who has not reported, or not opened a mask that is disputed: it proves nothing.
     """
 
+    functional: Tests
+
     def __init__(
-        self, session: Session, edges: Edges, active: Mapping[int, frozenset[int]], inputs: KeptInputs
+        self,
+        session: Session,
+        edges: Edges,
+        active: Mapping[int, frozenset[int]],
+        inputs: KeptInputs,
+        phases: tuple[str, str] = (SCREEN, DISPUTE),
     ) -> None:
         """
         Args:
             edges: what each client has sent to each peer.
             active: whose masks are in each input; as it grows.
+            phases: in which reports are made, and disputed.
         """
+        self._reporting, self._disputing = phases
         self._session, self._edges, self._active, self.inputs = session, edges, active, inputs
         self._reports: dict[int, Values] = {}
         self._headers: dict[int, Header] = {}
         self._disputed: dict[int, list[int]] = {}
         self._opened: dict[tuple[int, int], bytes] = {}
         self._listed: Screening | None = None
-        self._root = b""
+        self.root = b""
         self._judged = False
         self.guilty: dict[int, Charge] = {}
         self.silent: frozenset[int] = frozenset()
@@ -91,9 +101,13 @@ class Judge:
             for client, item in sorted(self.inputs.items.items()):
                 items.append(ScreenedInput(client, item.value))
             self._listed = Screening(tuple(items))
-            self._root = screening.inputs_root(self._session, items)
-            self.functional = screening.challenge(self._session.config, self._session.sid, self._root)
+            root = screening.inputs_root(self._session, items)
+            self.ask(root, screening.challenge(self._session.config, self._session.sid, root))
         return self._listed
+
+    def ask(self, root: bytes, functional: Tests) -> None:
+        """What is reported on is fixed."""
+        self.root, self.functional = root, functional
 
     # --- reports --------------------------------------------------------------------------------------------
 
@@ -107,14 +121,20 @@ class Judge:
             MalformedMessage, BadInput: it is none, or contradicts the client's own input.
         """
         name, header = self._session.members[me], message.header
-        report = decode(Report, header.body, len(header.body), phase=SCREEN, culprit=name)
+        report = decode(Report, header.body, len(header.body), phase=self._reporting, culprit=name)
         try:
             said = screening.read_report(report, me, len(self._session.members))
         except ValueError as error:
-            raise MalformedMessage(str(error), phase=SCREEN, culprit=name) from error
-        if said.root != self._root or said.seed_hash != seed_hash or said.peers.keys() != self._active[me]:
-            raise BadInput("a report is about other inputs, or other masks, than were sent", phase=SCREEN, culprit=name)
+            raise MalformedMessage(str(error), phase=self._reporting, culprit=name) from error
+        if said.root != self.root or said.seed_hash != seed_hash or said.peers.keys() != self._active[me]:
+            raise BadInput(
+                "a report is about other inputs, or other masks, than were sent", phase=self._reporting, culprit=name
+            )
         self._reports[me], self._headers[me] = said, header
+
+    def has_heard(self, client: int) -> bool:
+        """Whether a client has reported."""
+        return client in self._reports
 
     def report(self, client: int) -> bytes:
         """A report as it was signed."""
@@ -160,7 +180,7 @@ class Judge:
                     continue
                 out = {end for end in (client, peer) if len(disputed[end]) > most}
                 if not out:
-                    raise Unattributed("more masks are disputed than fit in a message", phase=DISPUTE)
+                    raise Unattributed("more masks are disputed than fit in a message", phase=self._disputing)
                 self.silent |= out
 
     def _charge(self, kind: str, client: int, *exhibits: bytes) -> None:
@@ -180,11 +200,11 @@ class Judge:
             MalformedMessage, BadShare: they are others, or not the confirmed ones.
         """
         name = self._session.members[me]
-        masks = decode(Openings, body, len(body), phase=DISPUTE, culprit=name).masks
+        masks = decode(Openings, body, len(body), phase=self._disputing, culprit=name).masks
         if [mask.peer for mask in masks] != self._disputed.get(me, []):
-            raise MalformedMessage("other masks are opened than are disputed", phase=DISPUTE, culprit=name)
+            raise MalformedMessage("other masks are opened than are disputed", phase=self._disputing, culprit=name)
         for mask in masks:
-            check_opened(self._session, self._edges, me, mask, phase=DISPUTE)
+            check_opened(self._session, self._edges, me, mask, phase=self._disputing)
         for mask in masks:
             self._opened.setdefault((min(me, mask.peer), max(me, mask.peer)), mask.secret)
         self._disputed.pop(me, None)

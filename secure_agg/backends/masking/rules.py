@@ -14,14 +14,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from mpc import graph
+from mpc.ntt import N
+from mpc.ring import ELEMENT_BYTES
 from secure_agg.backends.contract import OptionRule
 from secure_agg.backends.masking.wire import split_part
 from secure_agg.backends.packed import Carrier, Committed, carrier
-from secure_agg.errors import DuplicateMessage, TooFewClients
-from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
+from secure_agg.errors import ConfigError, DuplicateMessage, TooFewClients
+from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, header_limit
+from secure_agg.protocol.norm.wire import response_header_limit
 from secure_agg.protocol.session import Session
+from zk.parameters import sketch_rank
 
+_SHOWN: Final = 256
+"""Bytes of an input that is shown, beside what it commits to."""
 CHOOSE_PEERS: Final = "choose-peers"
 SHARE_KEYS: Final = "share-keys"
 MASKED_INPUT: Final = "masked-input"
@@ -31,6 +37,10 @@ SCREEN: Final = "screen"
 DISPUTE: Final = "dispute"
 EXCISE: Final = "excise"
 """Of each excision the name begins with it, and its number follows."""
+SCREEN_SKETCHES: Final = "screen-sketches"
+DISPUTE_SKETCHES: Final = "dispute-sketches"
+EXCISE_SKETCHES: Final = "excise-sketches"
+"""Likewise, once sketches were tested."""
 COMPLETE_UP_TO: Final = "complete_up_to"
 COMPLETE: Final = OptionRule(
     COMPLETE_UP_TO, 0, 1 << 20, "the largest cohort in which every pair of clients shares a mask", graph.COMPLETE_UP_TO
@@ -38,23 +48,61 @@ COMPLETE: Final = OptionRule(
 SCREENING: Final = OptionRule(
     "screening",
     0,
-    1,
+    2,
     "whether inputs are tested before anything is opened, and whoever cheats is named and taken out of the sum",
     0,
-    meanings={0: "no", 1: "yes"},
+    meanings={0: "no", 1: "yes, sketches once their sum has failed", 2: "yes, sketches with the rest"},
 )
 
 
 def screens(config: RoundConfig) -> bool:
     """Whether inputs are screened."""
-    return SCREENING.of(config.policy) == 1
+    return SCREENING.of(config.policy) > 0
 
 
-def excisions(config: RoundConfig) -> tuple[str, ...]:
+def check_screening(policy: Policy) -> None:
+    """Refuse to test sketches where there are none, or where they are not linear over what is hidden.
+
+    Raises:
+        ConfigError: as it says.
+    """
+    if SCREENING.of(policy) == 2 and (policy.norm is None or policy.committed_digits is not None):
+        raise ConfigError(
+            "screening 2 tests sketches with the inputs: it takes a norm_bound, and values that are committed to one "
+            "by one (commit_packed=False); screening 1 does not"
+        )
+
+
+def sketches_at_once(config: RoundConfig) -> bool:
+    """Whether sketches are tested before anything is opened, and not only once their sum has failed."""
+    return SCREENING.of(config.policy) == 2
+
+
+def tests_sketches(config: RoundConfig) -> bool:
+    """Whether it is tested, once a sum has failed, whose sketch is not of its vector: sketches are linear over values,
+    and so over what is hidden where each value is an element of it. Where they are tested at once it is known before.
+    """
+    return SCREENING.of(config.policy) == 1 and config.policy.norm is not None and config.commitment.digits is None
+
+
+def excisions(config: RoundConfig, name: str = EXCISE) -> tuple[str, ...]:
     """The phases in which somebody may be taken out of a signed set: each takes out one at least of those who may be
     corrupt.
     """
-    return tuple(f"{EXCISE}-{i}" for i in range(1, config.policy.max_corrupt + 1))
+    return tuple(f"{name}-{i}" for i in range(1, config.policy.max_corrupt + 1))
+
+
+def request_limit(config: RoundConfig) -> int:
+    """Most bytes of a request's header: where sketches are tested, the sum that has failed and what was committed to,
+    or a masked input that proves its client wrong, and as much as in any other.
+    """
+    limit = header_limit(config.cohort_size)
+    bound = config.norm_bound
+    if bound is None or not tests_sketches(config):
+        return limit
+    committed = (config.commitment.rank + sketch_rank(bound.clients) + 1) * N * ELEMENT_BYTES
+    shown = config.cohort_size * (committed + bound.side * ELEMENT_BYTES + _SHOWN)
+    return response_header_limit(config) + limit + form(config).size + shown
 
 
 def form(config: RoundConfig) -> Carrier:

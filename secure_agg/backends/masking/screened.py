@@ -4,12 +4,15 @@ Before a set is signed ``judge`` says who is left out. What only rebuilt secrets
 mask or for the mask with a lost peer that are wrong, shares that rebuild nothing. Every such client is charged, the
 members see the proof, give out their masks with it, and sign the set without it; its vector and those masks leave the
 sum. That may show that somebody else has covered for it, who is charged next.
+
+Where a norm is bounded the sum may then be what was committed to, and its sketch not: somebody's C' is of another
+vector than its C. Members are shown the sum, which fails before their eyes, and report once more, on sketches; who is
+charged by that leaves the sum in the same way. Whoever is silent stays in it: without it the sum would tell its vector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 import numpy as np
 
@@ -22,19 +25,28 @@ from secure_agg.backends.contract import Said, Session
 from secure_agg.backends.masking import faults, rules, screening
 from secure_agg.backends.masking.inputs import KeptInputs
 from secure_agg.backends.masking.judge import Edges, Judge, check_opened
-from secure_agg.backends.masking.rules import DISPUTE, SCREEN, UNMASK, Plan
+from secure_agg.backends.masking.rules import DISPUTE, DISPUTE_SKETCHES, SCREEN, SCREEN_SKETCHES, UNMASK, Plan
 from secure_agg.backends.masking.wire import (
     MASK_KEY,
     Charge,
     Charges,
     DealtShares,
     Excised,
+    FailedSum,
     OpenedMask,
     seed_hash,
     share_hash,
     split_part,
 )
-from secure_agg.errors import BadShare, DealerFault, LocalProtocolError, MalformedMessage, TooFewClients, Unattributed
+from secure_agg.errors import (
+    BadShare,
+    DealerFault,
+    LocalProtocolError,
+    MalformedMessage,
+    TooFewClients,
+    Unattributed,
+    VerificationError,
+)
 from secure_agg.executing import IN_PROCESS, Executor
 from secure_agg.executing.vectors import add_masks
 from secure_agg.protocol.config import RoundConfig
@@ -69,6 +81,9 @@ class Screened:
         self.charges: tuple[Charge, ...] = ()
         self.total: Vector | None = None
         self._judge: Judge | None = None
+        self._again: Judge | None = None
+        self._failed = b""
+        self._awaits_reports = False
         self._signed: frozenset[int] | None = None
         self._charged: dict[int, Charge] = {}
         self._opened: dict[tuple[int, int], bytes] = {}
@@ -103,6 +118,10 @@ class Screened:
             return encode(self.judge.screening)
         if phase == DISPUTE:
             return encode(self.judge.disputes(me))
+        if phase == SCREEN_SKETCHES and self._failed:
+            return self._failed
+        if phase == DISPUTE_SKETCHES and self._again:
+            return encode(self._again.disputes(me))
         return encode(Charges(self.charges))
 
     def take(self, phase: str, me: int, said: Said) -> None:
@@ -111,8 +130,22 @@ class Screened:
             self.judge.take_report(me, self._seed_hashes[me], said.message)
         elif phase == DISPUTE:
             self.judge.take_openings(me, said.part)
+        elif phase == SCREEN_SKETCHES and self._again:
+            self._again.take_report(me, self._seed_hashes[me], said.message)
+        elif phase == DISPUTE_SKETCHES and self._again:
+            self._again.take_openings(me, said.part)
         else:
             self._take_excised(phase, me, said)
+
+    def wants(self, phase: str, survivors: frozenset[int], released: Released, masked: Vector) -> bool:
+        """Whether there is anything to ask in a phase; see ``settle`` for its arguments."""
+        if phase == DISPUTE:
+            return self.judge.judge_reports()
+        if phase == DISPUTE_SKETCHES:
+            self._awaits_reports = False
+            return self._again is not None and self._again.judge_reports()
+        charged = self.settle(survivors, released, masked)
+        return self._awaits_reports if phase == SCREEN_SKETCHES else charged
 
     def check_masks(self, phase: str, me: int, masks: Sequence[OpenedMask], asked: frozenset[int]) -> None:
         """Check that a client has opened its masks with just these peers.
@@ -161,7 +194,7 @@ class Screened:
         if self._signed is not None:
             self.check_number()
             return self._signed - self._charged.keys()
-        self.judge.judge_openings({client: pack(encode(header)) for client, header in self.dealt.items()})
+        self.judge.judge_openings(self._messages())
         self.check_number()
         left = self.inputs.items.keys() - self.judge.silent - self.judge.guilty.keys()
         self._signed = rules.can_be_unmasked(self._session, self._plan, left, self._chosen, self._active)
@@ -172,8 +205,11 @@ class Screened:
         """What is proved, for anybody to check."""
         if self._judge is None:
             return []
-        found = chain(self._judge.guilty.values(), self._charged.values())
-        return [faults.prove(self._session, charge) for charge in found]
+        return [faults.prove(self._session, charge) for _, charge in sorted(self._proved().items())]
+
+    def _proved(self) -> dict[int, Charge]:
+        """One charge against each client that is proved to cheat."""
+        return (self._again.guilty if self._again else {}) | self._charged | self.judge.guilty
 
     # --- opening --------------------------------------------------------------------------------------------
 
@@ -183,7 +219,7 @@ class Screened:
         Raises:
             TooFewClients: so many are proved to cheat.
         """
-        gone, most = len(self.judge.guilty.keys() | self._charged.keys()), self._config.policy.max_corrupt
+        gone, most = len(self._proved()), self._config.policy.max_corrupt
         if gone > most:
             phase = UNMASK if self._charged else SCREEN
             raise TooFewClients(f"{gone} clients are proved to cheat, more than the {most} that may", phase=phase)
@@ -203,12 +239,14 @@ class Screened:
             masked: the sum of its members' masked vectors.
 
         Returns:
-            Whether somebody is charged by that; if nobody is, the sum is right.
+            Whether somebody is charged by that; if nobody is, the sum is right, or reports on sketches are awaited.
 
         Raises:
             TooFewClients: too few shares were released to open anything.
             DealerFault: a mask with somebody who is charged was not opened, and its key can't be rebuilt.
         """
+        if self.total is not None or self._awaits_reports:
+            return False
         charges: dict[int, Charge] = {}
         members = survivors - self._charged.keys()
         seeds = self._seeds(members, released, charges)
@@ -222,19 +260,60 @@ class Screened:
             own = [Mask(key, -1) for key in self._self_keys(seeds).values()]
             away = [Mask(key, -1 if member < peer else 1) for (member, peer), key in lost.items()]
             add_masks(self.executor, self._config.context, total, [*own, *away])
-            if self._is_committed(total, members):
+            right = self._is_committed(total, members)
+            if right and not self._sketch_fails(total, members):
                 self.total, self.charges = total, ()
                 return False
-            self._charge_members(seeds, lost, secrets, charges)
+            if right and self._again is None:
+                self.charges = ()
+                return self._ask_again(total, members)
+            judge = self._again if right and self._again else self.judge
+            if right:
+                judge.judge_openings(self._messages())
+                charges |= {client: charge for client, charge in judge.guilty.items() if client in members}
+            self._charge_members(judge, seeds, lost, secrets, charges)
             if not charges:
-                raise Unattributed("the sum is not what the clients committed to", phase=UNMASK)
+                raise Unattributed(
+                    "sketches are of other vectors than were summed; who has answered is not shown to be at fault"
+                    if right
+                    else "the sum is not what the clients committed to",
+                    phase=UNMASK,
+                )
         self.charges = self._fitting([charges[client] for client in sorted(charges)])
         self._charged |= {charge.culprit: charge for charge in self.charges}
         return True
 
+    def _sketch_fails(self, total: Vector, members: frozenset[int]) -> bool:
+        """Whether it can be shown that somebody's sketch is of another vector; else whoever checks the sum says what is
+        wrong with it, and nobody is named.
+        """
+        if not rules.tests_sketches(self._config):
+            return False
+        sketches = [item.sketch for i in sorted(members) if (item := self.inputs.items[i].committed).sketch]
+        return bool(sketches) and screening.sketch_fails(self._config, self._session.sid, sketches, total)
+
+    def _ask_again(self, total: Vector, members: frozenset[int]) -> bool:
+        """Have members report on sketches, where the sum fails before the eyes of anybody; nobody is charged yet."""
+        shown = FailedSum(tuple(self.inputs.shown(client) for client in sorted(members)), ring.to_bytes(total))
+        listed = {item.client: item.value for item in self.judge.screening.inputs}
+        try:
+            screening.check_failed(self._session, listed, shown, members)
+        except VerificationError as error:
+            raise Unattributed(f"the sum is not what the clients committed to: {error}", phase=UNMASK) from error
+        root = screening.failed_root(self.judge.root, shown.total)
+        phases = SCREEN_SKETCHES, DISPUTE_SKETCHES
+        self._again = Judge(self._session, self._edges, self._active, self.inputs, phases)
+        self._again.ask(root, screening.sketch_challenge(self._config, self._session.sid, root))
+        self._failed, self._awaits_reports = encode(shown), True
+        return False
+
+    def _messages(self) -> dict[int, bytes]:
+        """Each client's message with its confirmations, as it was signed."""
+        return {client: pack(encode(header)) for client, header in self.dealt.items()}
+
     def _fitting(self, charges: Sequence[Charge]) -> tuple[Charge, ...]:
         """As many charges as fit in a message; the others come to light again."""
-        room = header_limit(self._config.cohort_size) // 2
+        room = rules.request_limit(self._config) - header_limit(self._config.cohort_size) // 2
         found: list[Charge] = []
         for charge in charges:
             room -= len(encode(charge))
@@ -250,7 +329,7 @@ class Screened:
     def _is_committed(self, total: Vector, members: frozenset[int]) -> bool:
         committed = screening.add_committed([self.inputs.items[member].committed for member in members])
         functional = self.judge.functional
-        return bool(np.array_equal(functional.of([], [total])[0], functional.of_commitment(*committed)))
+        return bool(np.array_equal(functional.of([], [total])[0], functional.of_commitment(*committed, len(members))))
 
     def _seeds(self, members: frozenset[int], released: Released, charges: dict[int, Charge]) -> dict[int, bytes]:
         """The members' seeds; who has dealt shares of none, or of another, is charged."""
@@ -341,6 +420,7 @@ class Screened:
 
     def _charge_members(
         self,
+        judge: Judge,
         seeds: Mapping[int, bytes],
         lost: Mapping[tuple[int, int], bytes],
         secrets: Mapping[int, bytes],
@@ -348,16 +428,18 @@ class Screened:
     ) -> None:
         """Compare every number that was reported with what has come to light of its mask."""
         own = self._self_keys(seeds)
-        values = self.judge.functional.of([*own.values(), *lost.values()])
+        own = {member: key for member, key in own.items() if judge.has_heard(member)}
+        lost = {pair: key for pair, key in lost.items() if judge.has_heard(pair[0])}
+        values = judge.functional.of([*own.values(), *lost.values()])
         for member, value in zip(own, values, strict=False):
-            if not np.array_equal(self.judge.said(member).own, value):
-                exhibits = self.judge.report(member), seeds[member]
+            if not np.array_equal(judge.said(member).own, value):
+                exhibits = judge.report(member), seeds[member]
                 charges.setdefault(member, Charge(faults.BAD_SELF_MASK, member, exhibits))
         for (member, peer), value in zip(lost, values[len(own) :], strict=True):
-            if np.array_equal(self.judge.said(member).peers[peer], value):
+            if np.array_equal(judge.said(member).peers[peer], value):
                 continue
             if (member, peer) not in self._opened:
-                exhibits = self.judge.report(member), keys.clamped(secrets[peer])
+                exhibits = judge.report(member), keys.clamped(secrets[peer])
                 charges.setdefault(member, Charge(faults.BAD_LOST_EDGE, member, exhibits))
             else:
                 shown = (
@@ -365,4 +447,4 @@ class Screened:
                     self._session.members[peer].encode(),
                     self._opened[member, peer],
                 )
-                charges.setdefault(member, Charge(faults.BAD_EDGE, member, (self.judge.report(member), *shown)))
+                charges.setdefault(member, Charge(faults.BAD_EDGE, member, (judge.report(member), *shown)))

@@ -8,12 +8,16 @@ commitment, modulo p. Of client i with the masked vector y_i, the self mask b_i 
 where φ(C_i) is public. Where a norm is bounded φ is also of C'_i, all but the sketch in it. i reports φ(b_i) and every
 φ(r_ij), and is bound to them by its signature. Nothing of its vector is told by that: φ of it is public anyway, and
 given that the masks are as uniform as before.
+
+The sketch's part of C'_i is tested in the same way where the sum shows that somebody's is of another vector: by five
+functionals of it that are drawn from the inputs and that sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,24 +27,32 @@ from mpc.framing import frame
 from mpc.keystream import derive_key
 from mpc.ring import P, Vector
 from secure_agg.backends.contract import Session
-from secure_agg.backends.masking.wire import Report, ScreenedInput
+from secure_agg.backends.masking.rules import SCREEN_SKETCHES, sketches_at_once, tests_sketches
+from secure_agg.backends.masking.rules import form as carried
+from secure_agg.backends.masking.wire import FailedSum, Report, ScreenedInput
+from secure_agg.errors import VerificationError
 from secure_agg.protocol.config import RoundConfig
-from zk import merkle
+from secure_agg.protocol.norm.wire import sketch_digest
+from zk import aggregate, merkle
+from zk.aggregate import AggregateStatement
 from zk.commitment import Commitment, add
 from zk.functional import COUNT, Functional, Sketched
-from zk.norm.commitment import SketchCommitment
+from zk.norm.commitment import NOISE_TOP, SketchCommitment
 from zk.norm.commitment import add as add_sketches
+from zk.norm.commitment import commit as commit_sketch
+from zk.norm.sketch import WIDEST, sketch, sketch_key
 from zk.parameters import sketch_rank
+from zk.sketch_functional import SketchRowsFunctional
 from zk.transcript import DIGEST_BYTES, digest
 
 
-def input_value(commitment: bytes, vector_digest: bytes, sketch: bytes = b"") -> bytes:
+def input_value(commitment: bytes, vector_digest: bytes, sketched: bytes = b"") -> bytes:
     """What an accepted input is known by: it fixes the masked vector, and what it commits to.
 
     Args:
-        sketch: where a norm is bounded, what C'_i and its proof are known by.
+        sketched: where a norm is bounded, what C'_i and its proof are known by.
     """
-    return digest("screened-input", commitment, vector_digest, *([sketch] if sketch else []))
+    return digest("screened-input", commitment, vector_digest, *([sketched] if sketched else []))
 
 
 def inputs_root(session: Session, inputs: Sequence[ScreenedInput]) -> bytes:
@@ -48,14 +60,91 @@ def inputs_root(session: Session, inputs: Sequence[ScreenedInput]) -> bytes:
     return merkle.root([frame("screened", session.members[item.client].encode(), item.value) for item in inputs])
 
 
-def challenge(config: RoundConfig, sid: bytes, root: bytes) -> Functional:
+def challenge(config: RoundConfig, sid: bytes, root: bytes) -> Tests:
     """The functionals that follow from the accepted inputs."""
     layout, bound, sketched = config.layout, config.norm_bound, None
     if bound is not None:
-        # Digits of packed elements are no linear function of them.
+        # Digits of packed elements are no linear function of them, nor are sketches: see ``tests_sketches``.
         side = 0 if config.commitment.digits else layout.limbs + layout.counts
         sketched = Sketched(sketch_rank(bound.clients), layout.values, side)
-    return Functional(digest("screening", sid, root), config.commitment.rank, layout.elements, sketched)
+    tests = Functional(digest("screening", sid, root), config.commitment.rank, layout.elements, sketched)
+    return Joint(tests, sketch_challenge(config, sid, root)) if sketches_at_once(config) else tests
+
+
+def failed_root(root: bytes, total: bytes) -> bytes:
+    """What is reported on where a sum has failed: the accepted inputs, and the sum."""
+    return digest("failed-sum", root, hashlib.sha256(total).digest())
+
+
+def sketch_challenge(config: RoundConfig, sid: bytes, failed: bytes) -> SketchRowsFunctional:
+    """The functionals of sketches that follow from a sum that has failed; or from the accepted inputs, where sketches
+    are tested with them.
+
+    Raises:
+        VerificationError: sketches are not tested in such rounds.
+    """
+    layout, bound = config.layout, config.norm_bound
+    if bound is None or not (tests_sketches(config) or sketches_at_once(config)):
+        raise VerificationError("no sketches are tested in this round")
+    return SketchRowsFunctional(
+        digest("screening-sketches", sid, failed),
+        sketch_key(sid),
+        sketch_rank(bound.clients),
+        layout.bounded,
+        layout.hashed + layout.sketch,
+        config.policy.top // 2,
+    )
+
+
+def sketch_fails(config: RoundConfig, sid: bytes, sketches: Sequence[SketchCommitment], total: Vector) -> bool:
+    """Whether sketches are of other vectors than were summed. Of a sum that is out of range, or T' that is, or opens no
+    Σ t_0, these show nothing.
+    """
+    layout, n = config.layout, len(sketches)
+    noise = total[layout.hashed :]
+    if int(total[: layout.bounded].max(initial=0)) >= WIDEST or int(noise.max(initial=0)) > n * NOISE_TOP:
+        return False
+    found = sketch(sketch_key(sid), total[: layout.bounded], n * (config.policy.top // 2))
+    opened = commit_sketch(found, np.zeros(0, dtype=np.uint32), noise, sketches[0].rank).ring
+    committed = add_sketches(sketches).ring
+    return np.array_equal(opened[:-1], committed[:-1]) and not np.array_equal(opened[-1], committed[-1])
+
+
+def check_failed(
+    session: Session, listed: Mapping[int, bytes], shown: FailedSum, members: Collection[int] | None = None
+) -> None:
+    """Check that a sum is the one that its inputs commit to, and is not what their sketches are of: then somebody has
+    committed to a sketch of another vector.
+
+    Args:
+        listed: the accepted inputs' values, by client.
+        members: whose sum it has to be, if that is known.
+
+    Raises:
+        VerificationError: it is not so.
+    """
+    config, indices = session.config, [item.client for item in shown.inputs]
+    if not indices or indices != sorted(set(indices)) or members not in (None, set(indices)):
+        raise VerificationError("the sum is not of the set, in order, each client once")
+    committed, form = [], carried(config)
+    try:
+        for item in shown.inputs:
+            value = input_value(item.commitment, item.vector, sketch_digest(item.sketch, item.proof))
+            if listed.get(item.client) != value:
+                raise VerificationError("an input is another than was accepted")
+            committed.append(decode_committed(config, item.commitment, item.sketch))
+        total = ring.from_bytes(shown.total)
+        if total.size != form.elements:
+            raise VerificationError(f"a sum of {total.size} elements, not {form.elements}")
+        sums, layout = form.unload(total, phase=SCREEN_SKETCHES), config.layout
+        values, randomness = sums[: layout.committed], sums[layout.committed : layout.committed + layout.randomness]
+        hashes = tuple(item.hashed for item in committed)
+        aggregate.check(AggregateStatement(config.commitment, config.policy.top, hashes, values, randomness))
+    except ValueError as error:  # AggregateError is one
+        raise VerificationError(f"the sum is not what was committed to: {error}") from error
+    sketches = [item.sketch for item in committed if item.sketch is not None]
+    if len(sketches) != len(committed) or not sketch_fails(config, session.sid, sketches, total):
+        raise VerificationError("the sum's sketch is what was committed to")
 
 
 def self_mask_key(sid: bytes, owner: str, seed: bytes) -> bytes:
@@ -75,7 +164,7 @@ class Committed(NamedTuple):
     sketch: SketchCommitment | None
 
 
-def decode_committed(config: RoundConfig, commitment: bytes, sketch: bytes) -> Committed:
+def decode_committed(config: RoundConfig, commitment: bytes, sketched: bytes) -> Committed:
     """Decode both strictly; the latter is empty where no norm is bounded.
 
     Raises:
@@ -84,13 +173,46 @@ def decode_committed(config: RoundConfig, commitment: bytes, sketch: bytes) -> C
     hashed, bound = Commitment.from_bytes(commitment, config.commitment.rank), config.norm_bound
     if bound is None:
         return Committed(hashed, None)
-    return Committed(hashed, SketchCommitment.from_bytes(sketch, sketch_rank(bound.clients), bound.side))
+    return Committed(hashed, SketchCommitment.from_bytes(sketched, sketch_rank(bound.clients), bound.side))
 
 
 def add_committed(items: Sequence[Committed]) -> Committed:
     """What a sum of inputs commits to. At least one."""
     sketches = [item.sketch for item in items if item.sketch is not None]
     return Committed(add([item.hashed for item in items]), add_sketches(sketches) if sketches else None)
+
+
+class Tests(Protocol):
+    """Functionals of what an input commits to, in the vector, and in masks: ``Functional`` says how."""
+
+    def of_commitment(
+        self, commitment: Commitment, sketch: SketchCommitment | None = None, summands: int = 1
+    ) -> Vector: ...
+
+    def of(self, keys: Sequence[bytes], vectors: Sequence[Vector] = ()) -> npt.NDArray[np.uint32]: ...
+
+
+class Joint(NamedTuple):
+    """Two kinds of functionals that are tested together, by their sum: whatever is wrong, it hides behind five random
+    residues.
+    """
+
+    first: Tests
+    second: Tests
+
+    def of_commitment(
+        self, commitment: Commitment, sketch: SketchCommitment | None = None, summands: int = 1
+    ) -> Vector:
+        """See ``Functional``."""
+        return _sum(*(part.of_commitment(commitment, sketch, summands) for part in self))
+
+    def of(self, keys: Sequence[bytes], vectors: Sequence[Vector] = ()) -> npt.NDArray[np.uint32]:
+        """See ``Functional``."""
+        return _sum(*(part.of(keys, vectors) for part in self))
+
+
+def _sum(left: npt.NDArray[np.uint32], right: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    return ((left.astype(np.uint64) + right) % P).astype(np.uint32)
 
 
 class Values(NamedTuple):
@@ -131,9 +253,7 @@ def read_report(report: Report, me: int, members: int) -> Values:
     return Values(report.root, report.seed_hash, own, dict(zip(peers, others, strict=True)))
 
 
-def explains(
-    functional: Functional, me: int, masked: npt.NDArray[np.uint32], committed: Committed, said: Values
-) -> bool:
+def explains(functional: Tests, me: int, masked: npt.NDArray[np.uint32], committed: Committed, said: Values) -> bool:
     """Whether a report and the commitments together are what the masked vector says.
 
     Args:

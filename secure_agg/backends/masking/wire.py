@@ -8,6 +8,7 @@ from mpc import keys
 from mpc.keys import KeyAgreementError
 from mpc.shamir import SHARE_BYTES
 from secure_agg.errors import BadKey, MalformedMessage
+from secure_agg.protocol.evidence import CohortMember
 from secure_agg.protocol.messages import ADVERTISE, Wire
 from zk.transcript import DIGEST_BYTES, digest
 
@@ -136,10 +137,11 @@ class Screening(Wire, frozen=True):
 
 
 class Report(Wire, frozen=True):
-    """Phase screen, response, to everybody: what the challenge's functionals say of a client's masks.
+    """Phases screen and screen-sketches, response, to everybody: what the challenge's functionals say of a client's
+    masks.
 
     Attributes:
-        root: of the accepted inputs.
+        root: of the accepted inputs; in the latter of these and the sum that has failed.
         seed_hash: of the self mask's seed, as with the input.
         peers: whose masks are in the input.
         values: five residues of the self mask, and of each peer's mask in order, before its sign.
@@ -160,7 +162,9 @@ class SignedReport(Wire, frozen=True):
 
 
 class Disputes(Wire, frozen=True):
-    """Phase dispute, request: the reports of the peers that say something else of a mask than this client."""
+    """Phases dispute and dispute-sketches, request: the reports of the peers that say something else of a mask than
+    this client.
+    """
 
     reports: tuple[SignedReport, ...]
 
@@ -173,9 +177,39 @@ class OpenedMask(Wire, frozen=True):
 
 
 class Openings(Wire, frozen=True):
-    """Phase dispute, response."""
+    """Phases dispute and dispute-sketches, response."""
 
     masks: tuple[OpenedMask, ...]
+
+
+class ShownInput(Wire, frozen=True, gc=False):
+    """What an accepted input was known by.
+
+    Attributes:
+        client: its index.
+        commitment: C_i.
+        vector: SHA-256 of the masked vector.
+        sketch: C'_i.
+        proof: SHA-256 of its norm proof.
+    """
+
+    client: int
+    commitment: bytes
+    vector: bytes
+    sketch: bytes
+    proof: bytes
+
+
+class FailedSum(Wire, frozen=True):
+    """Phase screen-sketches, request: the opened sum of the inputs of S, whose sketch is not what they committed to.
+
+    Attributes:
+        inputs: of S, in order.
+        total: X ‖ T ‖ T', 4 bytes each.
+    """
+
+    inputs: tuple[ShownInput, ...]
+    total: bytes
 
 
 class ScreenedRelease(Wire, frozen=True):
@@ -204,6 +238,12 @@ class Charges(Wire, frozen=True):
     """Phase excise, request, in order of the culprits."""
 
     items: tuple[Charge, ...]
+
+
+class Cohort(Wire, frozen=True):
+    """Everybody who could have taken part, in id order: an exhibit."""
+
+    members: tuple[CohortMember, ...]
 
 
 class Excised(Wire, frozen=True):

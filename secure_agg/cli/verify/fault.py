@@ -27,7 +27,9 @@ _MEANINGS = {
     "bad-lost-edge": "reported another mask with a lost peer than that peer's key makes",
     "bad-seed-shares": "dealt shares of another seed than it signed the hash of, or of none",
     "bad-key-shares": "dealt shares of another mask key than it advertised, or of none",
-    "two-screenings": "showed two different lists of accepted inputs",
+    "two-screenings": "showed two different lists of accepted inputs, or two sums that have failed",
+    "false-claim": "showed a sum as one that has failed, which has not, or is none of the accepted inputs",
+    "false-charge": "charged a client with what it did not prove",
 }
 
 

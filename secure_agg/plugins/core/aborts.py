@@ -6,19 +6,18 @@ journal, not evidence: nobody signs it. What proves something are the proofs of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from secure_agg import files, locks
+from secure_agg import locks
 from secure_agg.errors import SecureAggError
+from secure_agg.ledger.faults import FaultFolder
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.fault import FaultProof
 
 _MAX_TEXT: Final = 2000
 
@@ -46,11 +45,11 @@ class Abort:
 
 
 class AbortJournal:
-    """The journal in ``folder``: ``aborts.jsonl``, and each proof of fault as ``<digest>.fault``."""
+    """The journal in ``folder``: ``aborts.jsonl``, and beside it ``faults``, of these rounds and of others."""
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self.path = folder / "aborts.jsonl"
-        self._folder, self._clock = folder, clock
+        self.path, self.faults = folder / "aborts.jsonl", FaultFolder(folder)
+        self._clock = clock
 
     def __iter__(self) -> Iterator[Abort]:
         """All entries, oldest first; a line that a crash has cut off is left out."""
@@ -83,14 +82,3 @@ class AbortJournal:
             file.flush()
             os.fsync(file.fileno())
         return abort
-
-    def keep(self, faults: Iterable[FaultProof]) -> tuple[Path, ...]:
-        """Write proofs of fault, durably, for ``secure-agg verify FILE --trust FILE``."""
-        paths = []
-        for proof in faults:
-            data = proof.to_bytes()
-            path = self._folder / f"{hashlib.sha256(data).hexdigest()[:32]}.fault"
-            if not path.exists():
-                files.create(path, data)
-            paths.append(path)
-        return tuple(paths)

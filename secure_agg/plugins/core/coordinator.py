@@ -239,7 +239,10 @@ class Coordinator:
             attempt: Attempt | None = None
             try:
                 config, setup, holders = stack.enter_context(self._home.staff(base))
-                aggregator = leading.lead(self._home.identity, config, setup, executor=self._executor)
+                convicted = self.aborts.faults.convicted(self._home.trust, task)
+                if convicted:
+                    _log.warning("%s are proved to have broken the protocol in %r and not asked", [*convicted], task)
+                aggregator = leading.lead(self._home.identity, config, setup, convicted, executor=self._executor)
                 attempt = Attempt(
                     aggregator, ask, holders, lambda: self.deadlines.phase_s, self._train_s, self._welcome(task, last)
                 )
@@ -259,7 +262,7 @@ class Coordinator:
                 _log.info("round %d of %r: %s", config.round, config.task, verified.norm_text)
             self._names[task] = (verified.record, attempt.names)
             try:
-                self.aborts.keep(aggregator.faults)
+                self.aborts.faults.keep(aggregator.faults)
                 for name in attempt.deliver(receipt):
                     self._told[task, name] = verified.record.result_model
                     if trains and name in attempt.names:
@@ -351,7 +354,7 @@ class Coordinator:
         )  # fmt: skip
         try:
             self.aborts.record(config, error, phase=attempt.phase if attempt else None)
-            self.aborts.keep(attempt.aggregator.faults if attempt else ())
+            self.aborts.faults.keep(attempt.aggregator.faults if attempt else ())
         except (OSError, SecureAggError) as failed:  # what has gone wrong first is what the caller has to hear
             _log.error("the journal of aborts can't be written: %s", one_line(failed))
 

@@ -141,7 +141,7 @@ class Participant:
                 return self._join(Received.of(_bounded(request, _MAX_FIRST), MAX_CONFIG), model, train, instructions)
             case parcels.STEP:
                 with self._home.locked():
-                    return self._step(self._copied(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS)))
+                    return self._step(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS))
             case parcels.RESULT:
                 message, receipt, *acceptances = parcel.expect(parcels.RESULT, 2, parcels.MAX_PARTS)
                 with self._home.locked():
@@ -281,9 +281,11 @@ class Participant:
             self._clients = {key: client}
         return key, self._clients[key]
 
-    def _step(self, messages: Sequence[bytes]) -> bytes:
+    def _step(self, messages: Sequence[bytes | memoryview]) -> bytes:
         key, client = self._resumed()
-        request, *receipts = map(self._received, messages)
+        first, *others = messages
+        request = Received.of(_bounded(first, 4 + client.request_limit), client.request_limit)
+        receipts = [self._received(part) for part in self._copied(others)]
         self._take(key, client, receipts)
         answer = client.receive(request)
         if answer is None:

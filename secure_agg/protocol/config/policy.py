@@ -202,7 +202,8 @@ class Policy(Wire, frozen=True, kw_only=True):
                 roster f = floor((u_min − 1)/3).
             norm_bound: B: every update's L2 norm, after clipping, is at most B · weight / weight limit before it is
                 multiplied with anything, which the client proves; its share of the mean is then within the share of its
-                weight. None bounds nothing.
+                weight. None bounds nothing. Options that the backend then has are on unless they are named: see
+                ``Habits.when_bounded``.
             norm_excess: what an honest client does whose update is longer: ``scale`` makes it as long as it may be,
                 ``refuse`` keeps it out of the round.
             norm_outside: how many of the last arrays are not bounded.
@@ -243,7 +244,8 @@ class Policy(Wire, frozen=True, kw_only=True):
                 raise ConfigError(f"norm_excess is {norm_excess!r}, neither 'scale' nor 'refuse'")
             if bits is None:
                 width = norms.bits_for(most, norm_bound, clip, width)
-            named = {option.name: option.value for option in options if option.name not in norms.NORM_OPTIONS}
+            given = {option.name: option.value for option in options if option.name not in norms.NORM_OPTIONS}
+            named = dict(habits(backend).when_bounded) | given
             named[norms.NORM_STEPS] = norms.steps_of(norm_bound, clip, width, most)
             named[norms.NORM_EXCESS] = norms.EXCESSES.index(norm_excess)
             named[norms.NORM_OUTSIDE] = whole("norm_outside", norm_outside, 0, norms.MAX_OUTSIDE)

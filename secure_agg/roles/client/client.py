@@ -26,6 +26,7 @@ from secure_agg.errors import (
 )
 from secure_agg.protocol.codec import Encoded
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import (
     ADVERTISE,
@@ -33,16 +34,17 @@ from secure_agg.protocol.messages import (
     Advertisement,
     Envelope,
     Incoming,
+    decode,
     encode,
     write,
 )
 from secure_agg.protocol.refusal import refusing
-from secure_agg.roles.auditor import Verified
+from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.client.committing import commit_update
 from secure_agg.roles.client.invitation import Entry, Invitation
 from secure_agg.roles.client.joined import Joined, seal_letters
 from secure_agg.roles.client.result import read_result
-from secure_agg.roles.memory.bonds import learn_result
+from secure_agg.roles.memory.bonds import Bonds, learn_result
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
@@ -108,6 +110,18 @@ class Client:
     def receipts(self) -> dict[str, bytes]:
         """Signed by those who have accepted this client's input or a share of it, by their ids."""
         return self._joined.receipts if self._joined else {}
+
+    @property
+    def faults(self) -> tuple[FaultProof, ...]:
+        """What the aggregator of this round is proved to have done, by what it has sent to this client: kept durably,
+        and it is answered no more.
+        """
+        return tuple(self._joined.faults) if self._joined else ()
+
+    @property
+    def request_limit(self) -> int:
+        """Most bytes of the header of any request of this round after the first; 0 where it is in none."""
+        return self._joined.limit if self._joined else 0
 
     @property
     def outbox(self) -> tuple[Envelope, ...]:
@@ -309,6 +323,27 @@ class Client:
         learn_result(self._store, self.identity.name, verified.record)
         self._end()
         return verified
+
+    def learn_fault(self, proof: FaultProof, *, beacon: bytes | None = None) -> str:
+        """Check a proof of fault, from whoever has one, and remember it: this client takes part in no more rounds of
+        the proof's task with a client that it convicts, and in none at all of an operator that it does.
+
+        Args:
+            beacon: see ``Auditor.verify_fault``.
+
+        Returns:
+            The id of the culprit.
+
+        Raises:
+            TrustError, VerificationError: see there. Nothing is remembered.
+        """
+        culprit = Auditor(self.trust).verify_fault(proof, beacon=beacon)
+        bonds = Bonds(self._store, self.identity.name, decode(RoundConfig, proof.config, len(proof.config)))
+        if proof.public == self.trust.operators.get(culprit):
+            bonds.convict_operator(proof)
+        else:
+            bonds.convict(proof)
+        return culprit
 
     def abandon(self) -> None:
         """End an attempt that has come to nothing, and forget its secrets. What was signed stays signed.

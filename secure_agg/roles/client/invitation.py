@@ -89,6 +89,7 @@ class Invitation:
             beacon: the public randomness that draws the cohort, as the client knows it.
 
         Raises:
+            PolicyViolation: the operator is proved to have broken the protocol.
             TaskSpent: this client has signed a set for this round before.
             TrustError: the configuration contradicts a pin.
             ClaimRefused: its result will not be of a claim that is pinned.
@@ -99,6 +100,7 @@ class Invitation:
         with stamping(RemoteProtocolError, culprit=self.operator), refusing(ADVERTISE, self.operator):
             cohort, backend = self._check(identity, trust, beacon)
         bonds = Bonds(store, identity.name, self.config)
+        bonds.check_operator(self.operator, trust.operators[self.operator], phase=ADVERTISE)
         bonds.check_unspent()
         attempt = Attempt(store, identity.name, self.config)
         return Entry(self.operator, self.config, self.setup, cohort, backend, bonds, attempt)

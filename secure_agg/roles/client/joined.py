@@ -6,6 +6,7 @@ answer. A client that was restarted is taken through the first step of what it h
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -16,11 +17,13 @@ from secure_agg.errors import (
     LocalProtocolError,
     PolicyViolation,
     RemoteProtocolError,
+    SecureAggError,
     VerificationError,
     WrongContext,
     WrongPhase,
     stamping,
 )
+from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import (
     ADVERTISE,
@@ -44,7 +47,6 @@ from secure_agg.protocol.messages import (
     decode,
     digest_of,
     encode,
-    header_limit,
     letter_digest,
     read,
     write,
@@ -71,6 +73,8 @@ class Joined:
         session: the participants, once they are fixed.
         statement: the set that this client has signed.
         receipts, outbox: see ``Client``.
+        limit: most bytes of a request's header.
+        faults: proofs of what the aggregator has done wrong before this client's eyes.
     """
 
     def __init__(
@@ -98,9 +102,10 @@ class Joined:
         self.statement: Statement | None = None
         self.receipts: dict[str, bytes] = {}
         self.outbox: tuple[Envelope, ...] = ()
+        self.faults: list[FaultProof] = []
         self._phases = tuple(phase for phase in backend.phases(config) if not phase.kind.of_operators)
         self._at = 1
-        self._limit = header_limit(config.cohort_size)
+        self.limit = backend.request_limit(config)
 
     @property
     def state(self) -> str:
@@ -126,8 +131,17 @@ class Joined:
         Raises:
             See ``Client.receive``.
         """
-        received = Received.of(request, self._limit)
+        received = Received.of(request, self.limit)
+        try:
+            return self._take(received, answered=answered)
+        except SecureAggError:
+            self._accuse(received)
+            raise
+
+    def _take(self, received: Received, *, answered: bool) -> bytes | None:
         header = received.header
+        if not answered:
+            self.entry.bonds.check_operator(self.entry.operator, self._operator_key, phase=header.phase)
         if header.phase == RECEIPT:
             self._take_receipt(received)
             return None
@@ -143,14 +157,33 @@ class Joined:
         phase = self._phases[at]
         with stamping(RemoteProtocolError, phase=phase.name, culprit=header.sender):
             message = self._read(received, phase.name, self.sid or header.session, self.entry.operator)
-            answer = self._answer(phase, message, answered=answered)
+            answer = self._answer(phase, message, received, answered=answered)
             self._at = at + 1
             return answer
+
+    @property
+    def _operator_key(self) -> bytes:
+        return self._trust.operators[self.entry.operator]
+
+    def _accuse(self, received: Received) -> None:
+        """A request that was refused may prove that who has signed it does not follow the protocol: that is kept."""
+        side, phase, entry = self.side, received.header.phase, self.entry
+        if side is None or self.session is None or received.header.session != self.sid:
+            return
+        with contextlib.suppress(RemoteProtocolError):
+            self._read(received, phase, self.sid, entry.operator)
+            kept = {name: data for name in side.keeps if (data := entry.attempt.kept(name)) is not None}
+            operator, public = entry.operator, self._operator_key
+            for proof in side.accuse(entry.cohort, operator, public, kept, phase, bytes(received.data)):
+                with contextlib.suppress(VerificationError):
+                    entry.backend.check_fault(proof, entry.config)
+                    entry.bonds.convict_operator(proof)
+                    self.faults.append(proof)
 
     def _read(self, received: Received, phase: str, session: bytes, sender: str) -> Message:
         return read(
             received,
-            limit=self._limit,
+            limit=self.limit,
             bulk_sizes=NO_BULK,
             session=session,
             phase=phase,
@@ -158,7 +191,7 @@ class Joined:
             keys={sender: self._trust.operators[sender]},
         )
 
-    def _answer(self, phase: Phase, message: Message, *, answered: bool) -> bytes | None:
+    def _answer(self, phase: Phase, message: Message, received: Received, *, answered: bool) -> bytes | None:
         """Answer a request whose form is right, and bind to it before the answer leaves.
 
         One phase is answered for one request only, also after a restart: two answers to different requests could be
@@ -171,24 +204,28 @@ class Joined:
         agreed = self.statement is not None
         take, say = _STEPS[phase.kind]
         with refusing(phase.name, message.header.sender):  # but for what it makes this client say
-            body = self._begin(message) if self._at == 1 else message.body
+            body = self._begin(message, answered) if self._at == 1 else message.body
             if agreed:
                 body = self._check_agreed(phase, body)
             taken = take(self, phase, body)
         answer = None
         if not answered:
             answer = say(self, phase, taken)
+            if phase.name in self._own_side().keeps:
+                attempt.keep(phase.name, bytes(received.data))
             attempt.answer(asked, phase=phase.name, once=agreed)
         if phase.kind is PhaseKind.INPUT:
             digest, sketch = attempt.sent(self.entry.operator) or b"", attempt.sketched() or b""
             self._own_side().sent(self._commitment, digest, sketch)
         return answer
 
-    def _begin(self, message: Message) -> bytes:
+    def _begin(self, message: Message, answered: bool) -> bytes:
         """The participants are fixed: recompute the session id from their advertisements, and bind to it."""
         phase = message.header.phase
-        listed = decode(AdvertisementList, message.body, self._limit, phase=phase)
+        listed = decode(AdvertisementList, message.body, self.limit, phase=phase)
         session = open_session(self.entry.config, self.entry.cohort, listed.advertisements)
+        if not answered:  # whom this very round has convicted was in it
+            self.entry.bonds.check_members(session.members, phase=phase)
         if session.sid != message.header.session:
             raise WrongContext("the session id is not that of these advertisements", phase=phase)
         mine = next((item for item in listed.advertisements if item.name == self._identity.name), None)
@@ -205,7 +242,7 @@ class Joined:
         Returns:
             The backend's part of the request.
         """
-        agreed = decode(Agreed, body, self._limit, phase=phase.name)
+        agreed = decode(Agreed, body, self.limit, phase=phase.name)
         if self.statement is not None:
             self.entry.backend.agreement.check_quorum(self._opened(), self.statement, agreed.signatures)
         return agreed.backend
@@ -251,7 +288,7 @@ class Joined:
     def _take_set(self, phase: Phase, body: bytes) -> bytes:
         """Check the set, and bind to it durably: once for the task and round, whatever is asked later."""
         session, agreement = self._opened(), self.entry.backend.agreement
-        statement = decode(Statement, body, self._limit, phase=phase.name)
+        statement = decode(Statement, body, self.limit, phase=phase.name)
         names = agreement.check_statement(session, statement)
         own = agreement.entry(session, self._identity.name, self._commitment)
         if own not in statement.entries:
@@ -288,6 +325,8 @@ class Joined:
             raise LocalProtocolError("nobody is taken out before a set is signed", phase=phase.name)
         with self._timings(phase.name):
             names, part = self._own_side().excise(phase.name, body)
+        for proof in self._own_side().faults:
+            self.entry.bonds.convict(proof)
         session, agreement = self._opened(), self.entry.backend.agreement
         statement = Statement(tuple(entry for entry in self.statement.entries if entry.name in names))
         if self._identity.name not in agreement.check_statement(session, statement):

@@ -142,6 +142,14 @@ class Attempt:
         if once:
             self._store.claim(self._scope, f"answer in phase {phase}", phase=phase)
 
+    def keep(self, phase: str, request: bytes) -> None:
+        """Keep a request that is about to be answered: with another one it may prove something."""
+        self._store.put(self._scope, f"kept of phase {phase}", request)
+
+    def kept(self, phase: str) -> bytes | None:
+        """The request of a phase that was kept."""
+        return self._get(f"kept of phase {phase}")
+
     def end(self) -> None:
         """Erase what is secret. What was bound stays bound."""
         end_attempt(self._store, self._scope)

@@ -7,10 +7,13 @@ difference of two sums, which is somebody's update.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mpc.framing import frame, integer
 from secure_agg.errors import AlreadyReleased, PolicyViolation, TaskSpent, WrongContext
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.evidence import RoundRecord
+from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.roles.memory.store import AttemptStore, Scope
 
@@ -55,6 +58,47 @@ class Bonds:
             raise TaskSpent(
                 f"{self._client!r} has signed a set in another attempt at round {self._config.round}", phase=ADVERTISE
             )
+
+    def check_members(self, names: Iterable[str], *, phase: str) -> None:
+        """Refuse to take part with somebody who is proved to have broken the protocol in this task.
+
+        Raises:
+            PolicyViolation: says whom; who has let that client in may not know it.
+        """
+        for name in names:
+            if self._store.get(self._scope, _fault(name)) is not None:
+                raise PolicyViolation(
+                    f"{name!r} is proved to have broken the protocol in this task: {self._client!r} takes part in no "
+                    "round of it with that client",
+                    phase=phase,
+                )
+
+    def check_operator(self, name: str, public: bytes, *, phase: str) -> None:
+        """Refuse an operator that is proved to have broken the protocol, in whichever task.
+
+        Raises:
+            PolicyViolation: it is.
+        """
+        if self._store.get(_operators(self._client), _fault(public.hex())) is not None:
+            raise PolicyViolation(
+                f"{name!r} is proved to have broken the protocol: {self._client!r} answers it no more",
+                phase=phase,
+                culprit=name,
+            )
+
+    def convict(self, proof: FaultProof) -> None:
+        """Remember, durably, what was proved of a client and has been checked."""
+        self._store.put(self._scope, _fault(proof.culprit), proof.to_bytes())
+
+    def convict_operator(self, proof: FaultProof) -> None:
+        """The same of an operator, whose key is convicted in every task."""
+        self._store.put(_operators(self._client), _fault(proof.public.hex()), proof.to_bytes())
+
+    def proof_against(self, name: str, public: bytes) -> FaultProof | None:
+        """What was remembered of a client in this task, or else of an operator; for others to check."""
+        found = self._store.get(self._scope, _fault(name))
+        found = found or self._store.get(_operators(self._client), _fault(public.hex()))
+        return None if found is None else FaultProof.from_bytes(found)
 
     def check_start(self, start_model: bytes | None) -> None:
         """The model an aggregator names is believed only until this client has signed: afterwards a new name for an
@@ -186,6 +230,14 @@ def has_signed(store: AttemptStore, client: str, task: str) -> bool:
 
 def _scope(client: str, task: str) -> Scope:
     return client, task, "task"
+
+
+def _operators(client: str) -> Scope:
+    return client, "operators"
+
+
+def _fault(culprit: str) -> str:
+    return f"fault of {culprit}"
 
 
 def _limit(record: bytes) -> str:

@@ -16,9 +16,16 @@ from mpc import keys, ring, shamir
 from mpc.ring import P, Vector
 from secure_agg.backends.contract import Hidden
 from secure_agg.backends.masking.client import MaskingClient
-from secure_agg.backends.masking.screening import challenge, inputs_root, read_report
+from secure_agg.backends.masking.screening import (
+    challenge,
+    failed_root,
+    inputs_root,
+    read_report,
+    sketch_challenge,
+)
 from secure_agg.backends.masking.wire import (
     Edge,
+    FailedSum,
     KeyShares,
     Report,
     Screening,
@@ -38,6 +45,7 @@ def side_of(tape: Tape, name: str) -> MaskingClient:
     joined = tape.client(name)._joined
     assert joined is not None
     assert isinstance(joined.side, MaskingClient)
+    joined.side.role = joined  # type: ignore[attr-defined]
     return joined.side
 
 
@@ -66,15 +74,89 @@ def flip(side: MaskingClient, place: int = 0, by: int = 1) -> None:
     side.hide = hide  # type: ignore[method-assign]
 
 
-def report(side: MaskingClient, change: Callable[[MaskingClient, bytes, Report], Report]) -> None:
+def sketch_another(side: MaskingClient, place: int = 3, by: int = 1) -> None:
+    """Commits to the sketch of another vector than it has committed to, and proves that one to be short."""
+    role, honest = side.role, side.hide  # type: ignore[attr-defined]
+    made = role.vector
+
+    def moved(vector: Vector, by: int) -> Vector:
+        vector = vector.copy()
+        vector[place] = (int(vector[place]) + by) % P
+        return vector
+
+    def hide(request: bytes) -> Callable[[Vector], tuple[bytes, Hidden]]:
+        add = honest(request)
+        return lambda vector: add(moved(vector, -by))
+
+    role.vector = lambda: moved(made(), by)
+    side.hide = hide  # type: ignore[method-assign]
+
+
+def sketch_effect(side: MaskingClient, request: bytes, place: int = 3, by: int = 1) -> Any:
+    """What ``sketch_another`` does to the functionals of its sketch: its masks would have to make up for it."""
+    root = failed_root(side._reported["screen"].root, decode(FailedSum, request, LIMIT).total)
+    functional = sketch_challenge(side._config, side._session.sid, root)
+    vector = np.zeros(functional.length, dtype=np.uint32)
+    vector[place] = by
+    return -functional.of([], [vector])[0].astype(np.int64)
+
+
+def sketch_another_behind_self_mask(side: MaskingClient) -> None:
+    """Its second number for the self mask explains the sketch."""
+    sketch_another(side)
+    report(side, lambda me, request, said: shifted(said, {None: sketch_effect(me, request)}), "screen-sketches")
+
+
+def sketch_another_behind_edge(peer: int) -> Bend:
+    """Its second number for a mask with a peer explains the sketch."""
+
+    def bend(side: MaskingClient) -> None:
+        sketch_another(side)
+
+        def change(me: MaskingClient, request: bytes, said: Report) -> Report:
+            return shifted(said, {peer: (1 if me._me < peer else -1) * sketch_effect(me, request)})
+
+        report(side, change, "screen-sketches")
+
+    return bend
+
+
+def cover_sketch_for(peer: int) -> Bend:
+    """Says what a colluding peer says of their mask, and makes up for it by its number for the self mask."""
+
+    def bend(side: MaskingClient) -> None:
+        def change(me: MaskingClient, request: bytes, said: Report) -> Report:
+            moved = (1 if peer < me._me else -1) * sketch_effect(me, request)
+            return shifted(said, {peer: moved, None: -moved if me._me < peer else moved})
+
+        report(side, change, "screen-sketches")
+
+    return bend
+
+
+def lie_of_edge_again(peer: int) -> Bend:
+    """Its sketch is right, its second numbers for a mask with a peer and for its self mask are not."""
+
+    def bend(side: MaskingClient) -> None:
+        def change(me: MaskingClient, request: bytes, said: Report) -> Report:
+            return shifted(said, {peer: 1, None: -1 if me._me < peer else 1})
+
+        report(side, change, "screen-sketches")
+
+    return bend
+
+
+def report(
+    side: MaskingClient, change: Callable[[MaskingClient, bytes, Report], Report], reporting: str = "screen"
+) -> None:
     """Signs other numbers."""
     honest = side.answer
 
     def answer(phase: str, request: bytes) -> bytes:
         body = honest(phase, request)
-        if phase == "screen":
+        if phase == reporting:
             said = change(side, request, decode(Report, body, LIMIT))
-            side._reported = read_report(said, side._me, len(side._session.members))
+            side._reported[phase] = read_report(said, side._me, len(side._session.members))
             body = encode(said)
         return body
 
@@ -94,7 +176,8 @@ def effect(side: MaskingClient, request: bytes, place: int, by: int) -> Any:
     """What a changed word does to the functionals."""
     inputs = decode(Screening, request, LIMIT).inputs
     functional = challenge(side._config, side._session.sid, inputs_root(side._session, inputs))
-    vector = np.zeros(functional.length, dtype=np.uint32)
+    layout = side._config.layout
+    vector = np.zeros(layout.hashed + layout.sketch, dtype=np.uint32)
     vector[place] = by
     return functional.of([], [vector])[0].astype(np.int64)
 
