@@ -217,12 +217,13 @@ def _steps(measured: Measured) -> Iterator[tuple[Step, tuple[float, float]]]:
             wall, processor = wall - share * wall, processor - share * processor
         yield (CLIENT, VERIFY if phase == RESULT else phase), (wall, processor)
     checked = next(iter(_timings(measured, AGGREGATOR))).get(VERIFY, 0.0)
-    for phase in phases:
+    ran = [phase for phase in phases if measured.seconds(AGGREGATOR, phase)]  # excisions mostly do not
+    for phase in ran:
         spent = measured.seconds(AGGREGATOR, phase) or 0.0
         processor = measured.seconds(AGGREGATOR, phase, processor=True) or 0.0
-        share = checked / spent if phase == phases[-1] else 0.0
+        share = checked / spent if phase == ran[-1] else 0.0
         yield (AGGREGATOR, phase), ((1 - share) * spent, (1 - share) * processor)
-        if phase == phases[-1]:
+        if phase == ran[-1]:
             yield (AGGREGATOR, VERIFY), (share * spent, share * processor)
     for role, phase in [(AGGREGATOR, RESULT), *((measured.operators, phase) for phase in (*phases, SHARE))]:
         if role and (found := measured.seconds(role, phase)) is not None:

@@ -134,6 +134,10 @@ def _sizes(needs: Needs) -> tuple[int, int, list[str]]:
             f"{bits} bits a value: a coordinate takes 4 bytes anyway, and the smallest commitment holds sums of "
             f"{cohort:,} of them. What grows with the bits takes fewer."
         )
+        if needs.norm_bound is not None:
+            most, bits = bits, bits_for(cohort, needs.norm_bound, Policy.default(cohort).clip, bits)
+            if bits < most:
+                reasons.append(f"{bits} under this norm bound: sketches of longer vectors could not be summed.")
     return cohort, bits, reasons
 
 
@@ -150,8 +154,6 @@ def _candidate(
             options = (Option("aggregators", min(needs.servers, _MOST_SERVERS)),)
         if needs.bits is None:
             bits = min(bits, kind.usual_bits(cohort))
-            if needs.norm_bound is not None:
-                bits = bits_for(cohort, needs.norm_bound, policy.clip, bits)
         if needs.norm_bound is not None and any(rule.name == _SCREENING for rule in kind.options):
             options = (*options, Option(_SCREENING, 1))
         setting = Setting(

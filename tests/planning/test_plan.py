@@ -258,7 +258,8 @@ def test_a_plan_with_a_norm_bound_takes_as_many_bits_as_it_leaves_and_screens() 
     advice = advise(Needs(1_000_000, 100, norm_bound=1000.0), shipped(), Network())
     found = next(one.prediction for one in advice.candidates if one.backend == "masking")
     assert found is not None
-    assert found.setting.bits < advice.bits
+    assert found.setting.bits <= advice.bits < advise(Needs(1_000_000, 100), shipped(), Network()).bits
+    assert any("norm bound" in reason for reason in advice.reasons)
     assert found.setting.options == (Option("screening", 1),)
     refused = next(one for one in advice.candidates if one.backend == "additive")
     assert refused.prediction is None
