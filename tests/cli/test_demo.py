@@ -183,6 +183,7 @@ def test_tampering_is_caught_with_every_backend(
     assert "ACCEPTED" not in out
 
 
+@pytest.mark.slow
 def test_rounds_are_worked_on_by_other_processes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     options = ("--backend", "plain", "--rounds", 1, "--executor", "processes:2", "--output", tmp_path / "out")
     code, found = document(capsys, *options)

@@ -74,6 +74,7 @@ def test_a_shard_whose_worker_is_killed_is_done_again(
     assert "is done again" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_shard_that_ends_every_worker_is_given_up(pool: Pool) -> None:
     with pytest.raises(WorkerLost, match=rf"{pools.TRIES} workers were lost with shard \[0, 10\) of 6363"):
         pool.map(work.die_elsewhere, [Shard(CONTEXT, 0, 10, (os.getpid(),))])
@@ -132,6 +133,7 @@ def test_a_closed_executor_takes_no_work_and_leaves_no_process() -> None:
         pool.host(Counter, 1)
 
 
+@pytest.mark.slow
 def test_workers_end_with_whoever_started_them() -> None:
     """Also where that is killed: nothing is left to close them then."""
     code = (
@@ -151,6 +153,7 @@ def test_workers_end_with_whoever_started_them() -> None:
             assert ended
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_can_use_processes(tmp_path: Path) -> None:
     """Nothing runs the main module again."""
     script = tmp_path / "script.py"

@@ -122,6 +122,7 @@ def test_workers_of_no_use_cost_no_round(monkeypatch: pytest.MonkeyPatch, caplog
     assert "a worker has secure-agg" in caplog.text
 
 
+@pytest.mark.slow
 def test_work_whose_workers_are_all_lost_is_done_here(caplog: pytest.LogCaptureFixture) -> None:
     with Processes(2) as pool:
         shards = [Shard(CONTEXT, i, i + 3, (os.getpid(),)) for i in range(2)]

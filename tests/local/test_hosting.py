@@ -43,10 +43,12 @@ def test_clients_may_fall_silent_and_vectors_may_be_packed(bits: int, pool: Pool
     np.testing.assert_allclose(result.average[0], np.full(70_001, 2.5 * step), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_screened_rounds_take_their_masks_off_by_workers(pool: Pool) -> None:
     exact_round(pool, options={"screening": 1}, dropouts={"c002": "masked-input"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [1, 4, 9])
 def test_workers_that_are_killed_lose_no_client_and_no_shard(first: int, pool: Pool) -> None:
     """Before the join, between the phases, and in the work of the aggregator."""
@@ -76,6 +78,7 @@ def test_what_a_client_refuses_comes_back_from_its_worker(pool: Pool) -> None:
     assert caught.value.culprit == "c1"
 
 
+@pytest.mark.slow
 def test_a_client_whose_norm_is_refused_stays_out(pool: Pool) -> None:
     updates = {f"c{i}": [np.full(50, 1.0 if i else 5.0)] for i in range(5)}
     result = secure_agg.aggregate(updates, norm_bound=10.0, norm_excess="refuse", executor=pool)
@@ -84,6 +87,7 @@ def test_a_client_whose_norm_is_refused_stays_out(pool: Pool) -> None:
     assert issubclass(NormRefused, UpdateError)
 
 
+@pytest.mark.slow
 def test_executors_by_name_end_with_the_call() -> None:
     exact_round("processes:2")
     with pytest.raises(ConfigError, match="is no executor"):
