@@ -8,6 +8,6 @@
 * ``partitions``: data that is split over clients as in a federation.
 * ``fedavg``, ``datasets``: training by FedAvg, on data that need no network; for demos.
 
-Nothing here is imported by ``import secure_agg``; ``fedavg``, ``datasets`` and ``torch_state`` need the extra ``demo``, and
-``datasets.mnist`` the extra ``examples``.
+Nothing here is imported by ``import secure_agg``; ``fedavg``, ``datasets`` and ``torch_state`` need the extra ``demo``,
+and ``datasets.mnist`` the extra ``examples``.
 """
