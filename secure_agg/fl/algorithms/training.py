@@ -16,6 +16,7 @@ import secure_agg.local.aggregate as local
 from secure_agg.errors import ConfigError
 from secure_agg.fl.algorithms.algorithm import Algorithm, Contribution, State
 from secure_agg.fl.algorithms.descent import Array, Floats, Gradient
+from secure_agg.fl.fedavg import weighted_mean
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,7 @@ def plain_mean(
     _: int, updates: Mapping[str, list[Array]], weights: Mapping[str, int], state: State | None = None
 ) -> Mean:
     """The weighted mean in float64, without any protection; its marks are 0 where nobody has marked."""
-    total = sum(weights[name] for name in updates)
-    shares = {name: weights[name] / total for name in updates}
-    columns = zip(*updates.values(), strict=True)
-    average = [
-        np.sum([share * array.astype(np.float64) for share, array in zip(shares.values(), column, strict=True)], axis=0)
-        for column in columns
-    ]
-    return Mean(average, tuple(sorted(updates)))
+    return Mean(weighted_mean(updates, weights), tuple(sorted(updates)))
 
 
 def secure_mean(**settings: Any) -> Averager:
