@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
-from secure_agg.protocol.evidence import RoundRecord
+from secure_agg.protocol.epoch import EpochRecord, Record
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.trust import TaskTrust, Trust
@@ -18,12 +18,12 @@ class Task:
     Attributes:
         name: its id.
         trust: what everybody has pinned, this task among it.
-        last: the record of its last round; None before the first.
+        last: its newest record, of a round or an epoch; None before the first.
     """
 
     name: str
     trust: Trust
-    last: RoundRecord | None = None
+    last: Record | None = None
 
     @property
     def pins(self) -> TaskTrust:
@@ -73,11 +73,16 @@ class Task:
         """
         policy, last, trust = self.policy, self.last, self.trust
         if policy.weight_scale:
-            weight_limit = last.next_weight_limit if last else None
+            weight_limit = (last.next_weight_limit or None) if last else None
+            if weight_limit is not None:  # an evaluation's may be of the epoch before
+                weight_limit = min(weight_limit, policy.max_weight)
         return RoundConfig.create(
             task=self.name,
             round=self.next_number if number is None else number,
             attempt=attempt,
+            epoch=self.pins.epoch,
+            generation=last.generation if isinstance(last, EpochRecord) else 0,
+            renounced=last.renounced if isinstance(last, EpochRecord) else NO_DIGEST,
             policy=policy,
             weight_limit=weight_limit,
             cohort=trust.cohort(self.name, beacon),

@@ -26,11 +26,12 @@ from secure_agg.plugins.core.history import Entry, History, entry, way_on
 from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Ask, Attempt, one_line
-from secure_agg.plugins.core.training import EVALUATION, round_shapes
+from secure_agg.plugins.core.training import round_shapes
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.claims import finding_of
 from secure_agg.protocol.codec import Arrays, model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.epoch.record import EVALUATION
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.roles.auditor import Auditor, Verified

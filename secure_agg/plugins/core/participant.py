@@ -33,7 +33,6 @@ from secure_agg.plugins.core.guard import Guard
 from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.training import (
-    EVALUATION,
     MetricNames,
     Trained,
     Update,
@@ -46,6 +45,7 @@ from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.journal import Key
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.epoch.record import EVALUATION
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.messages import (
     ADVERTISE,

@@ -27,13 +27,13 @@ from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
 from secure_agg.plugins.core.history import last_model
 from secure_agg.plugins.core.phases import Late, one_line
-from secure_agg.plugins.core.training import EVALUATION
 from secure_agg.plugins.flower import given, records, strategies, wire
 from secure_agg.plugins.flower.asking import GONE, NodeAsk, WithoutMod, answer_of, message_to
 from secure_agg.plugins.flower.exchange import Reply, exchange
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.protocol.epoch.record import EVALUATION
 
 _TRAIN: Final = "train"
 _EVALUATE: Final = "evaluate"

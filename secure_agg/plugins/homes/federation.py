@@ -24,7 +24,6 @@ from secure_agg.local import keystore
 from secure_agg.local.dealing import deal
 from secure_agg.local.staff import AGGREGATOR, Staff, usual_names
 from secure_agg.plugins.core.metrics import MetricCodec
-from secure_agg.plugins.core.training import EVALUATION
 from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
 from secure_agg.plugins.homes.folder import check_rules
 from secure_agg.plugins.homes.server import (
@@ -38,6 +37,7 @@ from secure_agg.plugins.homes.server import (
     check_phase_s,
 )
 from secure_agg.protocol.config import Policy
+from secure_agg.protocol.epoch.record import EVALUATION
 from secure_agg.protocol.identity import Identity, Roster, check_id
 from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.transport import keyfile

@@ -10,8 +10,11 @@ from __future__ import annotations
 from mpc.framing import frame, integer
 from secure_agg.errors import AlreadyReleased, PolicyViolation, TaskSpent, WrongContext
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.epoch import EpochRecord, root_task
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.messages import ADVERTISE
+from secure_agg.protocol.renunciation import RENOUNCE, Renunciation
+from secure_agg.roles.memory import epochs
 from secure_agg.roles.memory.store import AttemptStore, Scope
 
 
@@ -34,6 +37,7 @@ class Bonds:
             TaskSpent: it has signed in another attempt at this round, from this start model, or over differences from
                 these arrays.
         """
+        self.check_open()
         spent = self._store.get(self._scope, self._start)
         # Where the arrays are known to follow from a verified result, they are what a signature is for: an evaluation
         # that came to nothing leaves its task's start model as it was, and the next is of another model all the same.
@@ -54,6 +58,19 @@ class Bonds:
         if signed is not None and not signed.startswith(self._attempt):
             raise TaskSpent(
                 f"{self._client!r} has signed a set in another attempt at round {self._config.round}", phase=ADVERTISE
+            )
+
+    def check_open(self) -> None:
+        """Refuse an epoch that this client has closed.
+
+        Raises:
+            TaskSpent: it has: it gives nothing more in it.
+        """
+        task, epoch = root_task(self._config.task), self._config.epoch
+        if epochs.is_closed(self._store, self._client, task, epoch):
+            raise TaskSpent(
+                f"{self._client!r} has closed epoch {epoch} of task {task!r}: it joins again in the next one",
+                phase=ADVERTISE,
             )
 
     def check_start(self, start_model: bytes | None) -> None:
@@ -141,6 +158,36 @@ class Bonds:
         value = self._attempt + frame("signed", statement)
         if self._store.put(self._scope, self._round, value) != value:
             raise AlreadyReleased("this client has signed another set in this round", phase=phase)
+        self.check_open()  # once more: it may have been closed meanwhile, and whoever closes looks at what stands above
+
+
+def renounce(store: AttemptStore, client: str, statement: Renunciation) -> None:
+    """Refuse to renounce what may have been released: whoever has signed a set over updates of this model.
+
+    Raises:
+        AlreadyReleased: this client has.
+    """
+    scope = _scope(client, statement.task)
+    names = [f"start model {statement.start_model.hex()}"]
+    if statement.base_model != NO_DIGEST:
+        names.append(f"base model {statement.base_model.hex()}")
+    if any(store.get(scope, name) is not None for name in names):
+        raise AlreadyReleased(
+            f"{client!r} has signed a set over updates of this model, and may have released what opens its sum",
+            phase=RENOUNCE,
+        )
+
+
+def gave_input(store: AttemptStore, client: str, task: str, model: bytes) -> bool:
+    """Whether this client has signed a set over differences from these arrays in any round of the task."""
+    return store.get(_scope(client, task), f"base model {model.hex()}") is not None
+
+
+def learn_epoch(store: AttemptStore, client: str, record: EpochRecord) -> None:
+    """Remember an epoch that this client follows: what its next round may start from, and its weight limit."""
+    scope = _scope(client, record.task)
+    store.put(scope, _limit(record.digest()), integer(record.next_weight_limit))
+    store.put(scope, _result(record.start_model), b"1")
 
 
 def learn_result(store: AttemptStore, client: str, record: RoundRecord) -> None:

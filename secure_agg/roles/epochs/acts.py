@@ -1,0 +1,112 @@
+"""What one party signs of an epoch: each statement once, bound durably before it leaves."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from secure_agg.errors import AlreadyReleased, PolicyViolation
+from secure_agg.protocol.epoch import RESTART, EpochBody, EpochEvidence, accept_bytes, authorise_bytes
+from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.messages import Signature, encode
+from secure_agg.protocol.renunciation import RENOUNCE, Renunciation
+from secure_agg.roles.epochs.change import check_change, new_keys
+from secure_agg.roles.epochs.checking import check_acceptances, check_authority, check_statement
+from secure_agg.roles.epochs.pins import authority, closing
+from secure_agg.roles.memory import bonds
+from secure_agg.roles.memory import epochs as memory
+from secure_agg.roles.memory.store import AttemptStore
+from secure_agg.roles.trust import Trust
+
+AUTHORISE: Final = "epoch-authorise"
+"""The phase, if one likes, in which an owner decides."""
+
+
+def authorise(store: AttemptStore, identity: Identity, trust: Trust, body: EpochBody) -> Signature:
+    """Authorise an epoch, as an owner or administrator who has looked at what it changes: one body and no other.
+
+    Args:
+        store: durable, of this party's own.
+        trust: what is in force.
+
+    Raises:
+        VerificationError, ConfigError: it can't follow the epoch in force.
+        PolicyViolation: this party has no say in it.
+        AlreadyReleased: it has authorised another body for this epoch.
+    """
+    check_change(trust, body)
+    voters, _ = authority(trust, body.task)
+    if voters.get(identity.name) != identity.public:
+        raise PolicyViolation(
+            f"{identity.name!r} has no say in epoch {body.epoch} of task {body.task!r}", phase=AUTHORISE
+        )
+    if not memory.bind_authority(store, identity.name, body.task, body.epoch, body.digest):
+        raise AlreadyReleased(
+            f"{identity.name!r} has authorised another epoch {body.epoch} of task {body.task!r}: two would be a proof "
+            "of fault",
+            phase=AUTHORISE,
+        )
+    return Signature(identity.name, identity.sign(authorise_bytes(body.task, body.previous_epoch, body.digest)))
+
+
+def accept(identity: Identity, trust: Trust, body: EpochBody) -> Signature:
+    """Accept an epoch, as the owner of a key that is new in it.
+
+    Raises:
+        VerificationError, ConfigError: it can't follow the epoch in force.
+        PolicyViolation: the key is not new in it, or not in it.
+    """
+    check_change(trust, body)
+    if new_keys(trust, body).get(identity.name) != identity.public:
+        raise PolicyViolation(f"the key of {identity.name!r} is not new in epoch {body.epoch} of task {body.task!r}")
+    return Signature(identity.name, identity.sign(accept_bytes(body.task, body.digest, identity.name, identity.public)))
+
+
+def close(
+    store: AttemptStore, identity: Identity, trust: Trust, proposal: EpochEvidence, statement: Renunciation
+) -> Signature:
+    """Close the epoch in force, as a member's node: nothing more is signed or given in it from now on.
+
+    Args:
+        store: the client's own, which its rounds are bound by.
+        trust: what is in force.
+        proposal: authorised by enough, and accepted by all new keys.
+        statement: what is renounced: see ``checking.ends``. The caller has checked that it is where the task is.
+
+    Raises:
+        VerificationError, ConfigError: the proposal is not authorised or accepted, or can't follow.
+        PolicyViolation: this node is no member, or was given the new training's model before.
+        AlreadyReleased: it has closed this epoch for another, or elsewhere; or has released something in this
+            generation.
+    """
+    body = proposal.says
+    check_change(trust, body)
+    check_authority(trust, proposal)
+    check_acceptances(trust, proposal)
+    voters, _ = closing(trust, body.task)
+    if voters.get(identity.name) != identity.public:
+        raise PolicyViolation(f"{identity.name!r} can't close an epoch of task {body.task!r}", phase=RENOUNCE)
+    check_statement(trust, body, statement)
+    check_fresh(store, identity.name, body)
+    # First bound, then looked whether something was signed; who signs does it the other way round. One of them refuses.
+    if not memory.bind_closure(store, identity.name, body.task, statement.epoch, encode(statement)):
+        raise AlreadyReleased(
+            f"{identity.name!r} has closed epoch {statement.epoch} of task {body.task!r} for another one, or elsewhere",
+            phase=RENOUNCE,
+        )
+    bonds.renounce(store, identity.name, statement)
+    return statement.sign(identity)
+
+
+def check_fresh(store: AttemptStore, client: str, body: EpochBody) -> None:
+    """Refuse a new training from a model that this client has given an update of before: the difference of two sums
+    over one model shows somebody's.
+
+    Raises:
+        PolicyViolation: it has.
+    """
+    if body.mode == RESTART and bonds.gave_input(store, client, body.task, body.base_model):
+        raise PolicyViolation(
+            f"{client!r} has given an update of the model {body.base_model.hex()[:16]}… before: a new training begins "
+            "from another",
+            phase=RENOUNCE,
+        )
