@@ -28,7 +28,7 @@ from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, fi
 from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import RECORD_VERSION, BoundedRecord, Evidence, RoundRecord
-from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.fault import TWO_EPOCHS, FaultProof
 from secure_agg.protocol.identity import check_public_key, in_id_order, verify_signature
 from secure_agg.protocol.messages import (
     MAX_ADVERTISEMENT,
@@ -47,7 +47,7 @@ from secure_agg.protocol.norm.checks import check_proof, check_total
 from secure_agg.protocol.norm.claim import NormClaim
 from secure_agg.protocol.norm.wire import SketchedOpening
 from secure_agg.protocol.session import Participants
-from secure_agg.roles.faults import check_common
+from secure_agg.roles.faults import check_common, check_two_epochs
 from secure_agg.roles.participants import check_participants
 from secure_agg.roles.trust import Trust
 from zk import aggregate, commitment
@@ -305,6 +305,8 @@ class Auditor:
             TrustError: the round, or the party's key, is not what is pinned.
             VerificationError: it proves nothing.
         """
+        if proof.kind == TWO_EPOCHS:
+            return self._verify_two_epochs(proof)
         try:
             config = decode(RoundConfig, proof.config, MAX_CONFIG)
             check_public_key(proof.public)
@@ -317,6 +319,19 @@ class Auditor:
                 raise TrustError(f"the key of {proof.culprit!r} is not the pinned one")
         if not check_common(proof, config):
             backends.load(config.policy.backend).check_fault(proof, config)
+        return proof.culprit
+
+    def _verify_two_epochs(self, proof: FaultProof) -> str:
+        """The same of a proof about an epoch: the party is one that authorises epochs of its task."""
+        try:
+            check_public_key(proof.public)
+        except ConfigError as error:
+            raise VerificationError(f"a proof of fault names no key: {error}") from error
+        task = check_two_epochs(proof)
+        if self.trust is not None:
+            pins = self.trust.task(task)
+            if proof.public not in (pins.roster.get(proof.culprit), pins.administrators.get(proof.culprit)):
+                raise TrustError(f"the key of {proof.culprit!r} is not the pinned one")
         return proof.culprit
 
     def show_exclusion(self, receipt: bytes, evidence: Evidence, *, beacon: bytes | None = None) -> str:

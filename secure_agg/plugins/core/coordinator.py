@@ -7,6 +7,7 @@ task's last record started from, it takes the outcome from there.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 from collections import Counter
@@ -17,11 +18,20 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from secure_agg.errors import AlreadyReleased, AnotherModel, RunStopped, SecureAggError, TaskSpent
+from secure_agg.errors import (
+    AlreadyReleased,
+    AnotherModel,
+    BadSignature,
+    RunStopped,
+    SecureAggError,
+    TaskSpent,
+    UnknownSender,
+)
 from secure_agg.fl.layers import Floats
 from secure_agg.plugins.core import hello, parcels
 from secure_agg.plugins.core.aborts import AbortJournal
 from secure_agg.plugins.core.deadlines import Deadlines
+from secure_agg.plugins.core.epochs.server import Epochs
 from secure_agg.plugins.core.history import Entry, History, entry, way_on
 from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec
 from secure_agg.plugins.core.parcels import Parcel
@@ -99,6 +109,7 @@ class Coordinator:
         self._surroundings: dict[str, bytes] = {}
         self._names: dict[str, tuple[RoundRecord, Mapping[str, tuple[str, ...]]]] = {}  # of metrics, by task
         self._history = History(home)
+        self._epochs = Epochs(home)
         self.aborts = AbortJournal(home.path)
 
     def __repr__(self) -> str:
@@ -115,10 +126,20 @@ class Coordinator:
             RemoteProtocolError: it has not signed this challenge, or is no member.
         """
         message, *known = Parcel.from_bytes(answer).expect(parcels.HELLO, 1, 2)
-        roster = self._home.trust.task(self._home.task).roster
-        name, self._surroundings[name] = hello.check_answer(message, self._challenge, self._home.identity.name, roster)
+        name, self._surroundings[name] = self._check_answer(message)
         self._history.heard(name, known)
         return name
+
+    def _check_answer(self, message: bytes | memoryview) -> tuple[str, bytes]:
+        """Who has signed an answer, under the key that it has in the newest epoch that it may know."""
+        newest, *earlier = self._epochs.rosters()
+        try:
+            return hello.check_answer(message, self._challenge, self._home.identity.name, newest)
+        except (UnknownSender, BadSignature):
+            for roster in earlier:
+                with contextlib.suppress(UnknownSender, BadSignature):
+                    return hello.check_answer(message, self._challenge, self._home.identity.name, roster)
+            raise
 
     def surroundings(self, names: Iterable[str]) -> bytes:
         """The surroundings in which most of these members have said that their apps run.
@@ -220,12 +241,13 @@ class Coordinator:
         last = self._last(task)
         if last is not None and last.evidence.config.base_model == model_digest(model):
             _log.warning("round %d of %r, from this model, is in the ledger: it stands", last.record.round, task)
-            verified = Auditor(self._home.trust).verify(last.evidence)
+            verified = Auditor(self._epochs.trust_at(last.evidence.config.epoch)).verify(last.evidence)
             return self._outcome(model, last, verified, {}, trains=trains)
         if trains:
             self._history.begin(model, last.record if last else None)
         ask = self.deadlines.timed(ask)
-        leading = Task(task, self._home.trust, last.record if last else None)
+        self._change(ask, model, trains=trains)
+        leading = Task(task, self._home.trust, self._home.ledger.newest(task))
         base = self._configure(leading, model, instructions, trains=trains)
         with ExitStack() as stack:
             attempt: Attempt | None = None
@@ -235,6 +257,7 @@ class Coordinator:
                 attempt = Attempt(
                     aggregator, ask, holders, lambda: self.deadlines.phase_s, self._train_s, self._welcome(task, last)
                 )
+                self._epochs.bring(ask, list(aggregator.cohort), lambda: self.deadlines.phase_s)
                 self._teach(ask, aggregator.cohort, trains=trains)
                 evidence, verified = attempt.run()
                 receipt = self._home.ledger.append(evidence).receipt
@@ -260,6 +283,15 @@ class Coordinator:
                 _log.exception("round %d of %r was not delivered to all: %s", config.round, task, one_line(error))
         new = Entry(verified.record, evidence, receipt)
         return self._outcome(model, new, verified, attempt.stats, trains=trains)
+
+    def _change(self, ask: Ask, model: Floats, *, trains: bool) -> None:
+        """Begin the next epoch, if there is one: its members have to be where the task is before they can say so."""
+        if not trains or not self._home.proposal_path.exists():
+            return
+        members = list(self._home.trust.task(self._home.task).roster)
+        self._epochs.bring(ask, members, lambda: self.deadlines.phase_s)
+        self._teach(ask, members, trains=False)
+        self._epochs.close(ask, model_digest(model), lambda: self.deadlines.phase_s)
 
     def _outcome(
         self, model: Floats, last: Entry, verified: Verified, stats: dict[str, float], *, trains: bool

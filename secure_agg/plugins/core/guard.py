@@ -54,7 +54,8 @@ class Guard:
             return
         link = home.chain.link
         rounds, record, last = (link.rounds, link.record, link.last) if link else (0, NO_DIGEST, -1)
-        if config.task == home.task and (config.previous_record != record or config.round <= last):
+        after = home.epochs.after(record)
+        if config.task == home.task and (config.previous_record != after.record or config.round <= last):
             raise AnotherModel(
                 f"round {config.round} does not follow from the {rounds} results that this node has verified: "
                 "the server has to show it those in between"
@@ -111,7 +112,7 @@ class Guard:
             raise PolicyViolation(f"another result of round {record.round} than this node has verified")
         if record.round <= last:
             return
-        if config.previous_record != known:
+        if config.previous_record != home.epochs.after(known).record:
             if record.round > last + 1:  # there may be one in between
                 return
             raise PolicyViolation(f"round {record.round} follows from another result than this node has verified")

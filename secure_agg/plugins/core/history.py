@@ -18,13 +18,13 @@ from secure_agg.fl.layers import Floats, Layers, apply
 from secure_agg.fl.server_optimizers import PLAIN
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.epochs.server import trust_at
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Ask, Late, Payload, one_line
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.chain import Known, encode_arrays
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.codec import model_digest
-from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.identity import in_id_order
 from secure_agg.roles.auditor import Auditor, Verified
@@ -171,7 +171,7 @@ class History:
         for index in self._up_to(last)[link.rounds if link else 0 :]:
             at = entry(self._home.ledger, index)
             base = at.evidence.config.base_model
-            if at.evidence.config.previous_record == NO_DIGEST and (link is None or link.model != base):
+            if (link is None or not link.rounds) and (link is None or link.model != base):
                 model = start.arrays("model") if start.key else []
                 if model_digest(model) != base:
                     return
@@ -179,7 +179,11 @@ class History:
             link = chain.link
             if link is None or link.model != base:
                 return
-            done = verified if verified and at.record == last else Auditor(self._home.trust).verify(at.evidence)
+            done = (
+                verified
+                if verified and at.record == last
+                else Auditor(trust_at(self._home, at.evidence.config.epoch)).verify(at.evidence)
+            )
             *mean, signs, _ = done.average
             chain.advance(at.record, mean, signs)
             link = chain.link

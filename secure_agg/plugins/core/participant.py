@@ -29,6 +29,7 @@ from secure_agg.errors import (
 )
 from secure_agg.fl.layers import Floats
 from secure_agg.plugins.core import hello, parcels
+from secure_agg.plugins.core.epochs import node
 from secure_agg.plugins.core.guard import Guard
 from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.parcels import Parcel
@@ -60,6 +61,7 @@ from secure_agg.protocol.messages import (
 )
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.client.client import Client
+from secure_agg.roles.epochs.following import Steps
 from secure_agg.roles.memory import bonds
 from secure_agg.roles.memory.attempt import end_attempt
 from secure_agg.tlog.receipt import Receipt
@@ -84,7 +86,6 @@ class Participant:
         """
         self._home, self._surroundings = home, surroundings
         self._clients: dict[Key, Client] = {}  # one at most: that of the attempt under way, while this object lives
-        self._members = len(home.trust.task(home.task).roster)
         self._guard = Guard(home, (home.task, home.task + EVALUATION))
 
     def __repr__(self) -> str:
@@ -146,8 +147,23 @@ class Participant:
                 message, receipt, *acceptances = parcel.expect(parcels.RESULT, 2, parcels.MAX_PARTS)
                 with self._home.locked():
                     return self._result(message, receipt, self._copied(acceptances))
+            case parcels.EPOCH:
+                steps = parcel.expect(parcels.EPOCH, 0, 1)
+                with self._home.locked():
+                    if steps:
+                        self._home.follow(Steps.from_bytes(steps[0]))
+                    return Parcel(parcels.EPOCHS, (encode(self._home.epochs.where),)).to_bytes()
+            case parcels.CLOSE:
+                proposal, statement = parcel.expect(parcels.CLOSE, 2)
+                with self._home.locked():
+                    return Parcel(parcels.CLOSED, (encode(node.close(self._home, proposal, statement)),)).to_bytes()
             case other:
                 raise MalformedMessage(f"a node answers no payload {other!r}")
+
+    @property
+    def _members(self) -> int:
+        """As many as a message may be about: of the largest epoch that this node knows, so that none is refused."""
+        return self._home.epochs.most_members
 
     def _known(self) -> tuple[bytes, ...]:
         """How far this node has come, as its answers say it; nothing where it takes any model."""
@@ -213,6 +229,7 @@ class Participant:
         if config.shapes != round_shapes(config.policy, model, trains=config.task == home.task):
             raise WrongContext("the round's arrays are not those of the model and its metrics")
         self._check_limit(config)
+        node.check_may_join(home, config)
         self._guard.check(config)  # whose base_model is the digest of this model
 
     def _check_limit(self, config: RoundConfig) -> None:
@@ -228,7 +245,7 @@ class Participant:
             after = bonds.weight_limit_after(home.store, home.name, config.task, config.previous_record)
             if after is None:
                 raise PolicyViolation("the round follows from a result that this node has not verified")
-            due = after
+            due = min(after or due, policy.max_weight)  # an evaluation's may be of the epoch before
         if config.weight_limit != due:
             raise PolicyViolation(f"the round's weights are limited to {config.weight_limit}, and it has to be {due}")
 
@@ -316,7 +333,9 @@ class Participant:
             verified = self._learn(evidence, receipt)
         else:
             self._take(key, client, map(self._received, acceptances))
-            verified = client.finish(message, Receipt.from_bytes(receipt))
+            shown = Receipt.from_bytes(receipt)
+            verified = client.finish(message, shown)
+            self._home.epochs.saw(shown.checkpoint)
             self._expect(config, verified)
         if mine:
             self._end_last()
@@ -342,8 +361,9 @@ class Participant:
             start: types and elements of the model of round 0, where the server sends it.
         """
         home = self._home
-        verified = Auditor(home.trust).verify(evidence)
-        home.trust.verify_receipt(verified.record, Receipt.from_bytes(receipt))
+        trust = home.epochs.at(evidence.config.epoch)  # it may have been away in an earlier one
+        verified = Auditor(trust).verify(evidence)
+        home.epochs.saw(home.trust.verify_receipt(verified.record, Receipt.from_bytes(receipt)).checkpoint)
         model = decode_arrays(start[0], start[1], evidence.config.shapes[:-2]) if len(start) == 2 else None
         self._expect(evidence.config, verified, model)
         bonds.learn_result(home.store, home.name, verified.record)

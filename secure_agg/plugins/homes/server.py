@@ -39,6 +39,8 @@ from secure_agg.plugins.homes.folder import (
 from secure_agg.plugins.homes.journal import Journal
 from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.epoch import EpochEvidence
+from secure_agg.protocol.epoch.evidence import MAX_EVIDENCE
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import MAX_SETUP, decode
 from secure_agg.protocol.ready import ready
@@ -105,8 +107,22 @@ class ServerHome(Home):
 
     @property
     def trust(self) -> Trust:
-        """What the server has pinned: what its ledger verifies rounds against."""
-        return self.ledger.trust
+        """What is in force: what its ledger verifies rounds against."""
+        return self.ledger.in_force(self.task)
+
+    @property
+    def proposal_path(self) -> Path:
+        """Where the next epoch is, while its members have not closed the one in force: the coordinator asks them."""
+        return self.path / "epoch.proposal"
+
+    def proposal(self) -> EpochEvidence | None:
+        """The next epoch, if there is a proposal of it.
+
+        Raises:
+            VerificationError: the file is none.
+        """
+        path = self.proposal_path
+        return EpochEvidence.from_bytes(files.read(path, MAX_EVIDENCE, "proposal")) if path.exists() else None
 
     @staticmethod
     def create(

@@ -10,7 +10,7 @@ from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import Signature, encode
 from secure_agg.protocol.renunciation import RENOUNCE, Renunciation
 from secure_agg.roles.epochs.change import check_change, new_keys
-from secure_agg.roles.epochs.checking import check_acceptances, check_authority, check_statement
+from secure_agg.roles.epochs.checking import check_ready, check_statement
 from secure_agg.roles.epochs.pins import authority, closing
 from secure_agg.roles.memory import bonds
 from secure_agg.roles.memory import epochs as memory
@@ -79,9 +79,7 @@ def close(
             generation.
     """
     body = proposal.says
-    check_change(trust, body)
-    check_authority(trust, proposal)
-    check_acceptances(trust, proposal)
+    check_ready(trust, proposal)
     voters, _ = closing(trust, body.task)
     if voters.get(identity.name) != identity.public:
         raise PolicyViolation(f"{identity.name!r} can't close an epoch of task {body.task!r}", phase=RENOUNCE)

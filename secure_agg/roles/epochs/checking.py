@@ -96,6 +96,20 @@ def ends(trust: Trust, body: EpochBody, last: Record | None, base_model: bytes =
     )
 
 
+def check_ready(trust: Trust, evidence: EpochEvidence) -> None:
+    """Check all of a proposal but its closure, which is what its members' nodes are asked for then.
+
+    Raises:
+        VerificationError: something is missing or wrong.
+    """
+    try:
+        check_change(trust, evidence.says)
+        check_authority(trust, evidence)
+        check_acceptances(trust, evidence)
+    except ConfigError as error:
+        raise VerificationError(str(error.args[0])) from error
+
+
 def check_evidence(trust: Trust, evidence: EpochEvidence) -> RenunciationCertificate | None:
     """Check all of an epoch but its place in the task: under the one before, authorised, accepted and closed.
 
@@ -108,14 +122,8 @@ def check_evidence(trust: Trust, evidence: EpochEvidence) -> RenunciationCertifi
     Raises:
         VerificationError: something is not so.
     """
-    try:
-        body = evidence.says
-        check_change(trust, body)
-        check_authority(trust, evidence)
-        check_acceptances(trust, evidence)
-        return _check_closure(trust, evidence)
-    except ConfigError as error:
-        raise VerificationError(str(error.args[0])) from error
+    check_ready(trust, evidence)
+    return _check_closure(trust, evidence)
 
 
 def _check_closure(trust: Trust, evidence: EpochEvidence) -> RenunciationCertificate | None:

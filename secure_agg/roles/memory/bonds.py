@@ -202,6 +202,11 @@ def learn_result(store: AttemptStore, client: str, record: RoundRecord) -> None:
     store.put(scope, _result(record.result_model), b"1")
 
 
+def is_known(store: AttemptStore, client: str, task: str, model: bytes) -> bool:
+    """Whether rounds may start from this digest: of a result that this client has verified, or an epoch it follows."""
+    return store.get(_scope(client, task), _result(model)) is not None
+
+
 def weight_limit_after(store: AttemptStore, client: str, task: str, record: bytes) -> int | None:
     """What a result that this client has verified says of the weights of the round that follows.
 
