@@ -25,13 +25,15 @@ from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import MalformedMessage, TooFewClients, VerificationError
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.identity import Identity, check_id, is_id_order, verify_signature
-from secure_agg.protocol.messages import Signature, Wire, decode, encode
+from secure_agg.protocol.messages import Signature, Wire, decode, encode, pack, unpack
 from zk.transcript import DIGEST_BYTES, digest
 
 RENOUNCE: Final = "renounce"
 """The phase, if one likes, in which somebody is asked to renounce; it is of no attempt."""
 RENUNCIATION_VERSION: Final = 1
-_MAX_SIGNERS: Final = 1 << 24
+_MAX_SIGNERS: Final = 1 << 20
+MAX_OPERATORS: Final = 256
+"""Most operators that sign anything."""
 
 
 @checked_class
@@ -247,6 +249,25 @@ def check_renounced(renouncers: Renouncers, message: bytes, signature: Signature
 def certificate_limit(signers: int) -> int:
     """Most bytes of a certificate with so many signatures."""
     return 1024 + 256 * signers
+
+
+def first_bulk(config: RoundConfig, setup: bytes, renounced: bytes) -> bytes:
+    """What goes with a round's first request: the setup; in a later generation the certificate before it, with its
+    length.
+    """
+    return pack(renounced, setup) if config.generation else setup
+
+
+def split_first(config: RoundConfig, bulk: bytes | memoryview) -> tuple[bytes, bytes]:
+    """The setup, and the certificate, which is empty in a first generation; neither is checked.
+
+    Raises:
+        MalformedMessage: the bulk is too short, or the certificate longer than so many members can sign.
+    """
+    if not config.generation:
+        return bytes(bulk), b""
+    renounced, setup = unpack(bulk, certificate_limit(max(config.cohort_size, MAX_OPERATORS)))
+    return bytes(setup), bytes(renounced)
 
 
 # --- how many are enough ----------------------------------------------------------------------------------------
