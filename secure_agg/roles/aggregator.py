@@ -59,7 +59,7 @@ from secure_agg.protocol.messages import (
 )
 from secure_agg.protocol.norm.wire import response_header_limit
 from secure_agg.protocol.refusal import refusing
-from secure_agg.protocol.renunciation import RenunciationCertificate, first_bulk
+from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.protocol.requests import Requests, in_order
 from secure_agg.protocol.session import Session
 from secure_agg.roles.asking import Asking, Gathered
@@ -141,8 +141,7 @@ class Aggregator:
         self._heard: dict[str, set[str]] = {}
         self._requests: Sequence[Envelope] = ()
         self._gathered = Gathered()
-        first = first_bulk(config, setup, renounced)
-        self._asking = Asking(identity, config, cohort, first, self._side, self._gathered, self.timings)
+        self._asking = Asking(identity, config, cohort, setup, renounced, self._side, self._gathered, self.timings)
         self._hearing = Hearing(config, cohort, self._side, self._gathered, self.timings)
         self._faults: list[FaultProof] = []
         self._log: RoundLog | None = None
@@ -565,10 +564,11 @@ class Aggregator:
                 advertisements=in_order(self._gathered.advertisements),
                 openings=openings,
                 agreement=in_order(self._gathered.signatures),
-                setup=self._setup if self._backend.shares else b"",
+                setup=self._setup if self._backend.shares or config.generation else b"",
                 attestation=found.attestation,
                 sums=sums.astype(np.uint32, copy=False),
                 result_model=model_digest(average),
+                renounced=self._renounced,
             ).with_proofs(self._gathered.proofs.values())
             with self.timings("verify"):
                 self.verified = Auditor(claims=CLAIMS).verify(evidence)  # others decide what they accept
