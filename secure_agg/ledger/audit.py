@@ -354,7 +354,7 @@ def _check_epoch(
             raise VerificationError(f"{name_of(record)} differs from its evidence")
     except VerificationError as error:
         raise type(error)(f"record {index}: {error.args[0]}", phase=error.phase) from error
-    return under(trust, evidence.says)
+    return under(trust, evidence)
 
 
 def _check_evidence(

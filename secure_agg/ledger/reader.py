@@ -242,7 +242,16 @@ class LedgerReader:
             LedgerDamaged: the newest epoch is missing or changed.
         """
         trust, found = self.trust, self.epochs(task)
-        return under(trust, self.epoch(found[-1])[1].says) if found and root_task(task) in trust.tasks else trust
+        return under(trust, self.epoch(found[-1])[1]) if found and root_task(task) in trust.tasks else trust
+
+    def closure(self, task: str) -> bytes:
+        """The certificate that a task's next round goes on from, where an epoch has begun and no round since; else
+        empty.
+        """
+        found, newest = self.epochs(task), self.newest(task)
+        if not found or not isinstance(newest, EpochRecord) or not newest.generation:
+            return b""
+        return self.epoch(found[-1])[1].closure
 
     def steps(self, task: str, since: int = 0, seen: int | None = None) -> Steps:
         """The epochs of a task, for whoever follows them: see ``roles.epochs.following``.

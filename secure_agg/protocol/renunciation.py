@@ -25,13 +25,15 @@ from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import MalformedMessage, TooFewClients, VerificationError
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.identity import Identity, check_id, is_id_order, verify_signature
-from secure_agg.protocol.messages import Signature, Wire, decode, encode
+from secure_agg.protocol.messages import Signature, Wire, decode, encode, pack, unpack
 from zk.transcript import DIGEST_BYTES, digest
 
 RENOUNCE: Final = "renounce"
 """The phase, if one likes, in which somebody is asked to renounce; it is of no attempt."""
 RENUNCIATION_VERSION: Final = 1
-_MAX_SIGNERS: Final = 1 << 24
+_MAX_SIGNERS: Final = 1 << 20
+MAX_OPERATORS: Final = 256
+"""Most operators that sign anything."""
 
 
 @checked_class
@@ -206,14 +208,22 @@ class RenunciationCertificate(Wire, frozen=True, kw_only=True):
     def check_precedes(self, config: RoundConfig, renouncers: Renouncers) -> None:
         """Check that this is what a configuration of the next generation goes on from: the same updates, renounced.
 
-        An epoch that was closed goes on in the next, whose roster and rounds its own record says.
-
         Args:
             renouncers: of the generation that was renounced.
 
         Raises:
+            VerificationError: see ``check_statement``.
+            VerificationError, TooFewClients: see ``check``.
+        """
+        self.check_statement(config)
+        self.check(renouncers)
+
+    def check_statement(self, config: RoundConfig) -> None:
+        """The part of ``check_precedes`` that is not about signatures. An epoch that was closed goes on in the next,
+        whose roster and rounds its own record says.
+
+        Raises:
             VerificationError: it is of another generation, model, round or cohort, or not the one that is named.
-            TooFewClients: see ``check``.
         """
         said = self.statement
         if config.renounced != self.digest():
@@ -229,7 +239,6 @@ class RenunciationCertificate(Wire, frozen=True, kw_only=True):
                 f"or epoch, and the configuration is of generation {config.generation} of round {config.round}",
                 phase=RENOUNCE,
             )
-        self.check(renouncers)
 
 
 def check_renounced(renouncers: Renouncers, message: bytes, signature: Signature) -> None:
@@ -247,6 +256,37 @@ def check_renounced(renouncers: Renouncers, message: bytes, signature: Signature
 def certificate_limit(signers: int) -> int:
     """Most bytes of a certificate with so many signatures."""
     return 1024 + 256 * signers
+
+
+def first_bulk(config: RoundConfig, setup: bytes, renounced: bytes) -> bytes:
+    """What goes with a round's first request: the setup; in a later generation the certificate before it, with its
+    length.
+    """
+    return pack(renounced, setup) if config.generation else setup
+
+
+def split_first(config: RoundConfig, bulk: bytes | memoryview) -> tuple[bytes, bytes]:
+    """The setup, and the certificate, which is empty in a first generation; neither is checked.
+
+    Raises:
+        MalformedMessage: the bulk is too short, or the certificate longer than so many members can sign.
+    """
+    if not config.generation:
+        return bytes(bulk), b""
+    renounced, setup = unpack(bulk, certificate_limit(max(config.cohort_size, MAX_OPERATORS)))
+    return bytes(setup), bytes(renounced)
+
+
+class RenounceRequest(Wire, frozen=True):
+    """Phase *renounce*, an aggregator to whom may renounce: bulk as of a round's first request.
+
+    Attributes:
+        config: of any attempt in the generation that is to be renounced.
+        successor: see ``Renunciation``.
+    """
+
+    config: bytes
+    successor: bytes
 
 
 # --- how many are enough ----------------------------------------------------------------------------------------

@@ -19,11 +19,13 @@ class Task:
         name: its id.
         trust: what everybody has pinned, this task among it.
         last: its newest record, of a round or an epoch; None before the first.
+        closure: the certificate that closed the epoch before, where no round was made since; else empty.
     """
 
     name: str
     trust: Trust
     last: Record | None = None
+    closure: bytes = b""
 
     @property
     def pins(self) -> TaskTrust:
@@ -110,4 +112,4 @@ class Task:
             ConfigError, RemoteProtocolError: see ``Aggregator``.
         """
         cohort = self.trust.cohort(self.name, config.beacon)
-        return Aggregator(identity, config, cohort, operators=self.trust.operators, setup=setup)
+        return Aggregator(identity, config, cohort, operators=self.trust.operators, setup=setup, renounced=self.closure)

@@ -21,6 +21,7 @@ from secure_agg.protocol.epoch import Record
 from secure_agg.protocol.epoch.body import check_threshold
 from secure_agg.protocol.identity import Roster, check_id, check_public_key
 from secure_agg.protocol.ready import ready
+from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.tlog.cosignature import WitnessKey
 from secure_agg.tlog.note import VerifierKey, check_key_name
 from secure_agg.tlog.policy import Witnessed, WitnessPolicy
@@ -31,7 +32,7 @@ _MAX_BYTES: Final = 64 << 20
 _LOOKED_AT: Final = 4096
 _OPTIONAL: Final = ("origin", "quorum")
 """Fields that a trust file leaves out where they are None."""
-_CHANGING: Final = ("administrators", "threshold", "epoch", "epoch_digest")
+_CHANGING: Final = ("administrators", "threshold", "epoch", "epoch_digest", "closure")
 """The same of a task's, where nobody administers it, and where it is pinned from its first epoch on."""
 
 
@@ -53,6 +54,8 @@ class TaskTrust:
         threshold: how many of them do, more than half of them; 0 exactly where there are none.
         epoch: of the task, in which all this is in force; 0 of what is pinned before its first round.
         epoch_digest: of that epoch's body; zeros for epoch 0, which follows from the pins: see ``roles.epochs``.
+        closure: digest of the certificate by which the members of the epoch before have closed it, checked when this
+            one was followed; zeros for none.
 
     Raises:
         ConfigError: something that is no claim, or administrators of whom two halves could authorise two things.
@@ -65,12 +68,15 @@ class TaskTrust:
     threshold: int = 0
     epoch: int = 0
     epoch_digest: bytes = NO_DIGEST
+    closure: bytes = NO_DIGEST
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "claims", check_claims(self.claims))
         check_threshold(self.administrators, self.threshold)
         if (self.epoch == 0) != (self.epoch_digest == NO_DIGEST) or len(self.epoch_digest) != len(NO_DIGEST):
             raise ConfigError(f"epoch {self.epoch} has the digest {self.epoch_digest.hex()}")
+        if len(self.closure) != len(NO_DIGEST):
+            raise ConfigError(f"a certificate's digest has {len(self.closure)} bytes, not {len(NO_DIGEST)}")
 
     def __repr__(self) -> str:
         return f"TaskTrust({self.roster!r}, backend={self.policy.backend!r}, claims={in_order(self.claims)})"
@@ -182,6 +188,19 @@ class Trust:
         if self.log:
             pinned.add("log")
         return frozenset(pinned)
+
+    def has_checked(self, certificate: RenunciationCertificate, task: str) -> bool:
+        """Whether a certificate of renunciation is the one that closed the epoch before, whose members' signatures were
+        checked when the epoch in force was followed; False for one of this epoch's own members.
+
+        Raises:
+            TrustError: it closes an epoch, and is not that one.
+        """
+        if not certificate.statement.successor:
+            return False
+        if certificate.digest() != self.task(task).closure:
+            raise TrustError("the certificate is not the one by which the epoch before was closed")
+        return True
 
     def witness_keys(self) -> tuple[WitnessKey, ...]:
         """The witnesses as the keys that cosign.
@@ -300,6 +319,7 @@ class Trust:
                     msgspec.convert(entry.get("threshold", 0), int),
                     msgspec.convert(entry.get("epoch", 0), int),
                     bytes.fromhex(entry["epoch_digest"]) if "epoch_digest" in entry else NO_DIGEST,
+                    bytes.fromhex(entry["closure"]) if "closure" in entry else NO_DIGEST,
                 )
             return Trust(
                 tasks=tasks,
@@ -346,7 +366,7 @@ def _changing_to_json(trust: TaskTrust) -> dict[str, Any]:
     if trust.threshold:
         document |= {"administrators": _keys_to_json(trust.administrators), "threshold": trust.threshold}
     if trust.epoch:
-        document |= {"epoch": trust.epoch, "epoch_digest": trust.epoch_digest.hex()}
+        document |= {"epoch": trust.epoch, "epoch_digest": trust.epoch_digest.hex(), "closure": trust.closure.hex()}
     return document
 
 

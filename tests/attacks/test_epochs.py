@@ -34,7 +34,6 @@ from secure_agg.roles.epochs.floor import Floor
 from secure_agg.roles.epochs.following import Place, Step, follow
 from secure_agg.roles.epochs.forks import two_epochs
 from secure_agg.roles.epochs.pins import authority, closing, epoch_digest, under
-from secure_agg.roles.memory import bonds
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.tlog.note import Note
 
@@ -98,13 +97,15 @@ def test_a_node_that_has_closed_an_epoch_signs_nothing_more_in_it(task: Changing
         task.round()
 
 
-def test_a_node_that_has_signed_in_an_open_round_does_not_close_its_epoch(task: Changing) -> None:
-    """What it has signed may be opened: then its update would be in two sums of one model."""
-    proposal = task.accepted(task.authorised(task.body(leave=frozenset({"m0"}))), {})
+def test_a_node_that_has_released_in_an_open_round_does_not_close_its_epoch(task: Changing) -> None:
+    """What it has released may open a sum: then its update would be in two sums of one model."""
     with pytest.raises(SecureAggError):
-        task.round(silent={f"m{i}": "unmask" for i in range(7)})
-    with pytest.raises(AlreadyReleased):
-        task.closed(proposal)
+        task.round(silent={f"m{i}": "unmask" for i in range(3, 7)})
+    proposal = task.accepted(task.authorised(task.body(leave=frozenset({"m6"}))), {})
+    with pytest.raises(AlreadyReleased, match="has released what may open a sum"):
+        task.closed(proposal, ["m0"])
+    with pytest.raises(VerificationError, match="4 of 7 renounced generation 0 of round 0, 5 are needed"):
+        task.ledger.append_epoch(task.closed(proposal, ["m3", "m4", "m5", "m6"]))
 
 
 def test_enough_nodes_have_to_close_that_two_groups_share_an_honest_one(task: Changing) -> None:
@@ -333,7 +334,7 @@ def test_a_key_that_its_owner_does_not_know_of_enters_nothing(task: Changing) ->
 def test_never_a_roster_from_a_configuration(task: Changing) -> None:
     """A coordinator names a cohort and an epoch that nobody has followed."""
     task.round()
-    weaker = under(task.trust, task.body(leave=frozenset({"m0"})))
+    weaker = under(task.trust, EpochEvidence(body=task.body(leave=frozenset({"m0"})).to_bytes()))
     from support.epochs import SHAPES
 
     from secure_agg.roles.task import Task
@@ -347,17 +348,17 @@ def test_never_a_roster_from_a_configuration(task: Changing) -> None:
 
 
 def test_never_an_old_key_with_a_new_store(task: Changing) -> None:
-    """A new store has forgotten what the key has given. Whoever loses the store rotates the key; and the ledger can't
-    tell, so it is the member's own rule: stated here by what would go wrong.
+    """A new store has forgotten what the key has released. Nobody else can tell: whoever loses the store rotates the
+    key, and until then counts as corrupt.
     """
     with pytest.raises(SecureAggError):
-        task.round(silent={f"m{i}": "unmask" for i in range(7)})
-    name = "m3"
-    body = task.body(leave=frozenset({"m0"}))
-    statement = task.statement(body)
+        task.round(silent={f"m{i}": "unmask" for i in range(3, 7)})
+    proposal = task.accepted(task.authorised(task.body(leave=frozenset({"m6"}))), {})
+    statement, key = task.statement(proposal.says), task.keys["m0"]
     with pytest.raises(AlreadyReleased):
-        bonds.renounce(task.store(task.keys[name]), name, statement)
-    bonds.renounce(AttemptStore(), name, statement)  # the same key: it counts as corrupt
+        acts.close(task.store(key), key, task.trust, proposal, statement)
+    naive = acts.close(AttemptStore(), key, task.trust, proposal, statement)
+    assert naive.name == "m0"
 
 
 def test_never_a_round_of_an_epoch_that_is_over(task: Changing) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -11,10 +12,13 @@ import pytest
 from support.epochs import SHAPES, TASK, Changing, newer
 from support.federation import identity
 
+from secure_agg.errors import SecureAggError, TaskSpent
 from secure_agg.protocol.codec import model_digest
-from secure_agg.protocol.config import NO_DIGEST
+from secure_agg.protocol.config import NO_DIGEST, Policy
 from secure_agg.protocol.epoch import EpochRecord
-from secure_agg.roles.trust import Trust
+from secure_agg.protocol.identity import Roster
+from secure_agg.roles.epochs.pins import authority, closing, opened_by_members
+from secure_agg.roles.trust import TaskTrust, Trust
 
 
 @pytest.fixture
@@ -66,3 +70,48 @@ def test_one_audit_covers_a_task_that_joins_leaves_rotates_clips_and_starts_anew
     assert newest.base_model == digest
     # Nobody needs more than what was pinned at first.
     assert Trust.from_json(task.genesis.to_json()) == task.genesis
+
+
+def test_an_epoch_ends_a_round_that_failed_late_and_its_updates_are_given_again(task: Changing) -> None:
+    """One has released: the others close, everybody is admitted, and the next generation sums the same model."""
+    updates = task.updates(0)
+    with pytest.raises(SecureAggError):
+        task.round(updates, silent={f"m{i}": "unmask" for i in range(1, 6)})
+    with pytest.raises(TaskSpent):
+        task.round(updates, attempt=1)
+    proposal = task.authorised(task.body(policy=msgspec.structs.replace(task.trust.task(TASK).policy, clip=0.75)))
+    task.ledger.append_epoch(task.closed(proposal, [f"m{i}" for i in range(1, 6)]))
+    for name in task.members:
+        task.follow(name)
+    appended = task.round(updates)
+    assert (
+        np.abs(appended.verified.average[0] - np.mean([update[0] for update in updates.values()], axis=0)).max() < 1e-3
+    )
+    evidence = task.ledger.evidence(appended.verified.record)
+    assert (evidence.config.epoch, evidence.config.generation) == (1, 1)
+    assert task.ledger.audit(task.genesis).epochs == 1
+
+
+def test_epochs_follow_on_each_other_and_begin_before_the_first_round(task: Changing) -> None:
+    for clip in (0.75, 0.5):
+        task.change(policy=msgspec.structs.replace(task.trust.task(TASK).policy, clip=clip))
+    task.round()
+    record = task.ledger.entry(1)
+    assert isinstance(record, EpochRecord)
+    assert (record.epoch, record.generation, record.rounds) == (2, 2, 0)
+    assert task.ledger.audit(task.genesis).epochs == 2
+
+
+def test_operators_open_and_members_close_where_shares_are_given(tmp_path: Path) -> None:
+    """Nobody is admitted to another generation: whoever has given its update sits out, and the others go on."""
+    made = Changing(tmp_path, 4)
+    policy = Policy.default(4, backend="additive", clip=1.0, bits=16)
+    trust = replace(made.genesis, tasks={TASK: TaskTrust(made.genesis.task(TASK).roster, policy)})
+    assert not opened_by_members(policy)
+    assert closing(trust, TASK)[1] == policy.quorum(4)
+    drawn = replace(
+        trust, tasks={TASK: TaskTrust(trust.task(TASK).roster, msgspec.structs.replace(policy, cohort_size=4))}
+    )
+    assert closing(drawn, TASK) == (Roster({}), 0)
+    assert authority(drawn, TASK)[1] == 3  # of four: one of the roster may be corrupt
+    made.ledger.close()

@@ -93,7 +93,7 @@ class Changing:
         **changes: Any,
     ) -> Appended:
         """The next round, with what each member itself follows; appended, and told to all."""
-        task = Task(TASK, self.trust, self.ledger.newest(TASK))
+        task = Task(TASK, self.trust, self.ledger.newest(TASK), self.ledger.closure(TASK))
         given = self.updates(task.next_number) if updates is None else updates
         config = task.next_round(SHAPES, **changes)
         clients = {
@@ -160,7 +160,8 @@ class Changing:
         for step in self.ledger.steps(TASK, since, seen.size if seen else None).steps:
             place, _ = follow(place, TASK, step)
             if place.record is not None:
-                bonds.learn_epoch(self.store(self.keys[name]), name, place.record)
+                closure = EpochEvidence.from_bytes(step.evidence).closure
+                bonds.learn_epoch(self.store(self.keys[name]), name, place.record, closure)
         self.places[name] = place
 
 

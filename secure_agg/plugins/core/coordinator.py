@@ -247,7 +247,8 @@ class Coordinator:
             self._history.begin(model, last.record if last else None)
         ask = self.deadlines.timed(ask)
         self._change(ask, model, trains=trains)
-        leading = Task(task, self._home.trust, self._home.ledger.newest(task))
+        ledger = self._home.ledger
+        leading = Task(task, self._home.trust, ledger.newest(task), ledger.closure(task))
         base = self._configure(leading, model, instructions, trains=trains)
         with ExitStack() as stack:
             attempt: Attempt | None = None

@@ -100,6 +100,7 @@ class FollowedEpochs:
         self.floor = floor or Floor.of(pins.policy, len(pins.roster))
         self._records: list[EpochRecord] = []
         self._bodies: list[EpochBody] = []
+        self._evidence: list[EpochEvidence] = []
         while (path := self._path(len(self._records) + 1 + pins.epoch)).exists():
             self._load(path)
 
@@ -109,7 +110,8 @@ class FollowedEpochs:
     def _load(self, path: Path) -> None:
         try:
             step = decode(Step, files.read(path, MAX_STEP, "epoch"), MAX_STEP)
-            record, body = EpochRecord.from_bytes(step.record), EpochEvidence.from_bytes(step.evidence).says
+            record, evidence = EpochRecord.from_bytes(step.record), EpochEvidence.from_bytes(step.evidence)
+            body = evidence.says
         except SecureAggError as error:
             raise StoreError(f"{path}: {error.args[0]}") from error
         if self._store.get((self._name, self.task, "epochs"), f"epoch {record.epoch}") != record.body:
@@ -118,6 +120,7 @@ class FollowedEpochs:
             raise StoreError(f"{path} is damaged: its record is not of its epoch")
         self._records.append(record)
         self._bodies.append(body)
+        self._evidence.append(evidence)
 
     # --- what is in force ---------------------------------------------------------------------------------------
 
@@ -156,7 +159,7 @@ class FollowedEpochs:
         begun = self.first.task(self.task).epoch
         if not begun <= number <= self.number:
             raise VerificationError(f"epoch {number} of task {self.task!r} was not followed here, {self.number} is")
-        return under(self.first, self._bodies[number - begun - 1]) if number > begun else self.first
+        return under(self.first, self._evidence[number - begun - 1]) if number > begun else self.first
 
     @property
     def where(self) -> Where:
@@ -227,11 +230,12 @@ class FollowedEpochs:
                 raise VerificationError("an epoch that was followed has a record")
             if self._store.put((self._name, self.task, "epochs"), f"epoch {body.epoch}", body.digest) != body.digest:
                 raise VerificationError(f"another epoch {body.epoch} of task {self.task!r} was followed here before")
-            bonds.learn_epoch(self._store, self._name, place.record)
+            bonds.learn_epoch(self._store, self._name, place.record, evidence.closure)
             self._keep(self._path(body.epoch).name, encode(step))
             self._keep(_CHECKPOINT, place.checkpoint.text.encode())
             self._records.append(place.record)
             self._bodies.append(body)
+            self._evidence.append(evidence)
             _log.info("%s follows epoch %d of %r", self._name, body.epoch, self.task)
 
     def check_floor(self, body: EpochBody) -> None:

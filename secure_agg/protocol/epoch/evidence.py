@@ -8,8 +8,10 @@ from typing import Final
 from mpc.framing import frame
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import MalformedMessage, VerificationError
+from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.epoch.body import MAX_BODY, EpochBody
 from secure_agg.protocol.messages import Signature, Wire, decode, encode
+from zk.transcript import digest
 
 MAX_EVIDENCE: Final = 4 * MAX_BODY
 """Most bytes of an epoch's evidence: the body, and signatures of everybody in it."""
@@ -99,6 +101,11 @@ class EpochEvidence(Wire, frozen=True, kw_only=True, tag=_TAG):
     def says(self) -> EpochBody:
         """The body, decoded."""
         return EpochBody.from_bytes(self.body)
+
+    @property
+    def closed_by(self) -> bytes:
+        """Digest of the certificate in it; zeros where there is none."""
+        return digest("renunciation", self.closure) if self.closure else NO_DIGEST
 
     def digest(self) -> bytes:
         """SHA-256 of the encoding: its name where evidence is kept."""

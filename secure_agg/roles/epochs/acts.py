@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from secure_agg.errors import AlreadyReleased, PolicyViolation
+from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.epoch import RESTART, EpochBody, EpochEvidence, accept_bytes, authorise_bytes
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import Signature, encode
 from secure_agg.protocol.renunciation import RENOUNCE, Renunciation
 from secure_agg.roles.epochs.change import check_change, new_keys
 from secure_agg.roles.epochs.checking import check_ready, check_statement
-from secure_agg.roles.epochs.pins import authority, closing
+from secure_agg.roles.epochs.pins import authority, closing, opened_by_members, some_shapes
 from secure_agg.roles.memory import bonds
 from secure_agg.roles.memory import epochs as memory
 from secure_agg.roles.memory.store import AttemptStore
@@ -91,8 +92,30 @@ def close(
             f"{identity.name!r} has closed epoch {statement.epoch} of task {body.task!r} for another one, or elsewhere",
             phase=RENOUNCE,
         )
-    bonds.renounce(store, identity.name, statement)
+    if opened_by_members(trust.task(body.task).policy):
+        _renounce(store, identity.name, trust, statement)
     return statement.sign(identity)
+
+
+def _renounce(store: AttemptStore, client: str, trust: Trust, statement: Renunciation) -> None:
+    """Bind to it as to any renunciation of this generation: see ``Bonds.renounce``."""
+    pins = trust.task(statement.task)
+    admitted = bonds.admitted(store, client, statement)
+    if bool(statement.generation) != (admitted != NO_DIGEST):
+        raise AlreadyReleased(f"{client!r} is not in generation {statement.generation}", phase=RENOUNCE)
+    config = RoundConfig.create(
+        task=statement.task,
+        round=statement.round,
+        epoch=statement.epoch,
+        generation=statement.generation,
+        renounced=admitted,
+        start_model=statement.start_model,
+        base_model=statement.base_model,
+        policy=pins.policy,
+        cohort=pins.roster,
+        shapes=some_shapes(pins.policy),
+    )
+    bonds.Bonds(store, client, config).renounce(statement.successor)
 
 
 def check_fresh(store: AttemptStore, client: str, body: EpochBody) -> None:

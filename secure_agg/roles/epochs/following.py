@@ -154,6 +154,6 @@ def follow(
                     "ledger may be shown"
                 )
         checkpoint = advance_checkpoint(place.checkpoint, witnessed.checkpoint, step.consistency)
-        return Place(under(trust, body), record, checkpoint), body
+        return Place(under(trust, evidence), record, checkpoint), body
     except ConfigError as error:
         raise VerificationError(str(error.args[0])) from error

@@ -7,7 +7,7 @@ from dataclasses import replace
 from secure_agg import backends
 from secure_agg.errors import TrustError
 from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
-from secure_agg.protocol.epoch import GENESIS, EpochBody, genesis, root_task
+from secure_agg.protocol.epoch import GENESIS, EpochBody, EpochEvidence, genesis, root_task
 from secure_agg.protocol.epoch.body import EPOCH_VERSION, named
 from secure_agg.protocol.identity import Roster
 from secure_agg.roles.trust import TaskTrust, Trust
@@ -48,11 +48,12 @@ def _first(trust: Trust, task: str, pins: TaskTrust) -> EpochBody:
     )
 
 
-def under(trust: Trust, body: EpochBody) -> Trust:
+def under(trust: Trust, evidence: EpochEvidence) -> Trust:
     """What is in force under an epoch that was checked: of its task, and of what is evaluated of it.
 
     Other tasks are not in it: operators and witnesses are those of this one.
     """
+    body = evidence.says
     old = trust.task(body.task)
     pins = replace(
         old,
@@ -62,6 +63,7 @@ def under(trust: Trust, body: EpochBody) -> Trust:
         threshold=body.threshold,
         epoch=body.epoch,
         epoch_digest=body.digest,
+        closure=evidence.closed_by,
     )
     return replace(
         trust,
@@ -96,6 +98,11 @@ def opened_by_members(policy: Policy) -> bool:
     return not backends.load(policy.backend).seats(policy).count
 
 
+def some_shapes(policy: Policy) -> tuple[tuple[int, ...], ...]:
+    """Of the smallest model that rounds of a policy can be of: for what does not depend on the model."""
+    return ((1,),) * ((policy.norm.outside if policy.norm else 0) + 1)
+
+
 def closing(trust: Trust, task: str) -> tuple[Roster, int]:
     """Whose nodes close the epoch in force, and how many of them: enough that no sum which was left is ever opened, and
     that two groups share an honest one. Nobody where cohorts are drawn: no cohort can speak for the others.
@@ -107,7 +114,6 @@ def closing(trust: Trust, task: str) -> tuple[Roster, int]:
     least = policy.quorum(members)
     if not opened_by_members(policy):
         return pins.roster, least
-    arrays = ((1,),) * ((policy.norm.outside if policy.norm else 0) + 1)
-    some = RoundConfig.create(task=task, round=0, policy=policy, cohort=pins.roster, shapes=arrays)
+    some = RoundConfig.create(task=task, round=0, policy=policy, cohort=pins.roster, shapes=some_shapes(policy))
     found = backends.load(policy.backend).renouncers(some, pins.roster, b"", dict(trust.operators))
     return pins.roster, max(least, found.threshold)

@@ -28,7 +28,7 @@ def trust_at(home: ServerHome, number: int) -> Trust:
     """What was in force in an epoch of a server's ledger."""
     ledger = home.ledger
     trust, found = ledger.trust, ledger.epochs(home.task)
-    return under(trust, ledger.epoch(found[number - 1])[1].says) if number else trust
+    return under(trust, ledger.epoch(found[number - 1])[1]) if number else trust
 
 
 class Epochs:
@@ -43,7 +43,7 @@ class Epochs:
         ledger, task = self._home.ledger, self._home.task
         trust = ledger.trust
         for index in reversed(ledger.epochs(task)):
-            yield under(trust, ledger.epoch(index)[1].says).task(task).roster
+            yield under(trust, ledger.epoch(index)[1]).task(task).roster
         yield trust.task(task).roster
 
     def trust_at(self, number: int) -> Trust:
