@@ -12,6 +12,7 @@ from rich.console import Console
 
 from secure_agg import backends
 from secure_agg.cli.epilog import epilog
+from secure_agg.cli.epochs.changing import read_steps
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.fl.model_files import digest_argument, start_digest, write_model
@@ -268,6 +269,10 @@ def join(
     server_tau: TauOption = None,
     any_model: AnyOption = False,
     weight_key: WeightOption = None,
+    epochs: Annotated[
+        Path | None,
+        typer.Option("--epochs", metavar="FILE", help="Epochs since those pins, for whoever joins in one of them."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a client's home from its own key and the pins it has been given; the key is copied into it."""
@@ -282,6 +287,7 @@ def join(
         start_model=start,
         optimizer=optimizer,
         weight_key=weight_key,
+        epochs=read_steps(epochs) if epochs is not None else None,
     ) as home:
         document: dict[str, Any] = {
             "name": home.name,

@@ -130,6 +130,11 @@ class FollowedEpochs:
         return self.first.task(self.task).epoch + len(self._records)
 
     @property
+    def history(self) -> tuple[tuple[EpochRecord, EpochBody], ...]:
+        """All that were followed, in order."""
+        return tuple(zip(self._records, self._bodies, strict=True))
+
+    @property
     def newest(self) -> EpochRecord | None:
         """The record of the epoch in force; None where it is the first."""
         return self._records[-1] if self._records else None
