@@ -14,6 +14,7 @@ import msgspec
 
 from secure_agg import files, formats
 from secure_agg.arguments import checked_class
+from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import ConfigError, TrustError, VerificationError
 from secure_agg.protocol.claims import SUMS_ONLY, check_claims, in_order
 from secure_agg.protocol.config import Policy, RoundConfig
@@ -42,20 +43,27 @@ class TaskTrust:
         policy: under which rules.
         claims: what its results may claim: ``sum``, by default nothing else; ``attested`` for functions that are no
             sums, whose results nothing proves. Any iterable of them is taken.
+        beacon: whose pulses draw the cohorts, where the policy has them drawn. None where each verifier knows the
+            public randomness of a round in some other way, and says it. Its first pulse has to be published after
+            everybody has pinned roster and beacon.
 
     Raises:
-        ConfigError: something that is no claim.
+        ConfigError: something that is no claim, or a beacon where no cohort is drawn.
     """
 
     roster: Roster
     policy: Policy
     claims: frozenset[str] = SUMS_ONLY
+    beacon: BeaconSource | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "claims", check_claims(self.claims))
+        if self.beacon is not None and not self.policy.cohort_size:
+            raise ConfigError("a beacon is pinned, and the policy draws no cohort: it has no cohort_size")
 
     def __repr__(self) -> str:
-        return f"TaskTrust({self.roster!r}, backend={self.policy.backend!r}, claims={in_order(self.claims)})"
+        drawn = f", beacon={self.beacon.key.hex()[:16]}…" if self.beacon else ""
+        return f"TaskTrust({self.roster!r}, backend={self.policy.backend!r}, claims={in_order(self.claims)}{drawn})"
 
 
 def _none() -> Roster:
@@ -130,10 +138,12 @@ class Trust:
         """Compare a round's configuration with what is pinned.
 
         Args:
-            beacon: the public randomness as this party knows it; needed where the policy draws cohorts.
+            beacon: the public randomness as this party knows it; needed where the policy draws cohorts, and no beacon
+                is pinned for the task. Where one is, the round's randomness is verified by itself.
 
         Returns:
-            What was compared: ``policy``, ``roster``, and where they are pinned ``operators``, ``log``, ``witnesses``.
+            What was compared: ``policy``, ``roster``, and where they are pinned ``beacon``, ``operators``, ``log``,
+            ``witnesses``.
 
         Raises:
             TrustError: something differs.
@@ -143,7 +153,10 @@ class Trust:
         if config.policy != trust.policy:
             names = [f for f in Policy.__struct_fields__ if getattr(config.policy, f) != getattr(trust.policy, f)]
             raise TrustError(f"the round's policy differs from the pinned one in {', '.join(names)}")
-        if config.beacon and beacon != config.beacon:
+        if config.beacon and trust.beacon is not None:
+            trust.beacon.check(config.round, config.draw, config.beacon)
+            pinned.add("beacon")
+        if config.beacon and beacon != config.beacon and (beacon is not None or trust.beacon is None):
             raise TrustError("the round's beacon is not the one this party knows")
         try:
             cohort = self.cohort(config.task, config.beacon)
@@ -226,8 +239,7 @@ class Trust:
             differs = [f for f in Policy.__struct_fields__ if getattr(old.policy, f) != getattr(trust.policy, f)]
             if old.roster != trust.roster:
                 differs.insert(0, "roster")
-            if old.claims != trust.claims:
-                differs.append("claims")
+            differs += [name for name in ("claims", "beacon") if getattr(old, name) != getattr(trust, name)]
             raise ConfigError(
                 f"task {name!r} is pinned with another {', '.join(differs)}: keep it, or use a new task name"
             )
@@ -247,6 +259,7 @@ class Trust:
                     | {"options": {option.name: option.value for option in trust.policy.options}},
                     "roster": _keys_to_json(trust.roster),
                     "claims": in_order(trust.claims),
+                    **({"beacon": trust.beacon.to_document()} if trust.beacon else {}),
                 }
                 for name, trust in sorted(self.tasks.items())
             },
@@ -267,7 +280,7 @@ class Trust:
             _only(document, {"format", "log", "operators", "witnesses", "tasks", *_OPTIONAL})
             tasks = {}
             for name, entry in document["tasks"].items():
-                _only(entry, {"policy", "roster", "claims"})
+                _only(entry, {"policy", "roster", "claims", "beacon"})
                 policy = dict(entry["policy"])
                 policy["options"] = [[key, policy["options"][key]] for key in sorted(policy["options"])]
                 _only(policy, set(Policy.__struct_fields__))
@@ -276,7 +289,8 @@ class Trust:
                 if claims != in_order(claims):
                     raise ConfigError(f"a trust file has the claims {claims!r}, which are unknown or out of order")
                 roster = _keys_from_json(entry["roster"])
-                tasks[name] = TaskTrust(roster, msgspec.convert(fields, ready(Policy)), frozenset(claims))
+                source = BeaconSource.from_document(entry["beacon"]) if "beacon" in entry else None
+                tasks[name] = TaskTrust(roster, msgspec.convert(fields, ready(Policy)), frozenset(claims), source)
             return Trust(
                 tasks=tasks,
                 operators=_keys_from_json(document["operators"]),
