@@ -79,6 +79,16 @@ def _draw(population: int) -> _Draw:
     return _Draw(population)
 
 
+def log2_choose(n: int, k: int) -> float:
+    """log2 of n over k; −inf where there is no such choice."""
+    return float(_Draw(n).choose(np.array(n), np.array(k)))
+
+
+def log2_at_least(population: int, marked: int, drawn: int, least: int) -> float:
+    """log2 of the probability that of ``drawn`` members of a population at least so many are marked."""
+    return _Draw(population).one(marked, drawn, least)
+
+
 def _log2_split(draw: _Draw, n: int, corrupt: int, found: Degree) -> float:
     """log2 of a bound on the probability that the honest clients can be cut in two.
 

@@ -155,6 +155,7 @@ class Client:
             LocalProtocolError: it has joined already.
         """
         entry = self._examine(request, beacon, start_model, base_model, instructions)
+        entry.bonds.enter()
         entry.attempt.begin(self._entropy)
         side = entry.side(self.identity.name)
         vector, commitment, joining = self._commit(entry, side, update, weight)
@@ -163,6 +164,7 @@ class Client:
         letters: tuple[Envelope, ...] = ()
         if entry.backend.shares:
             # What is sent now is all that is ever sent: it binds like a signature of the set.
+            entry.bonds.give(phase=ADVERTISE)
             entry.bonds.sign(hashed, phase=ADVERTISE)
             with self.timings(ADVERTISE):
                 letters = seal_letters(self.identity, entry, joining.letters())

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from mpc.framing import frame
 from mpc.ring import Vector
 from secure_agg.backends.contract import ClientSide, Hidden, Letter, Phase, PhaseKind, session_id
 from secure_agg.errors import (
@@ -100,6 +101,9 @@ class Joined:
         self.outbox: tuple[Envelope, ...] = ()
         self._phases = tuple(phase for phase in backend.phases(config) if not phase.kind.of_operators)
         self._at = 1
+        self._said: dict[str, bytes] = {}
+        releases = any(phase.kind is PhaseKind.RELEASE for phase in self._phases)
+        self._opens_by_signing = not (releases or backend.keys or backend.shares)
         self._limit = header_limit(config.cohort_size)
 
     @property
@@ -110,7 +114,7 @@ class Joined:
     def end(self) -> None:
         """The round is over for this client: forget its secrets."""
         self.entry.attempt.end()
-        self.side, self.vector, self.outbox = None, None, ()
+        self.side, self.vector, self.outbox, self._said = None, None, (), {}
 
     # --- requests -------------------------------------------------------------------------------------------
 
@@ -131,6 +135,9 @@ class Joined:
         if header.phase == RECEIPT:
             self._take_receipt(received)
             return None
+        done = next((phase for phase in self._phases[: self._at] if phase.name == header.phase), None)
+        if done is not None and not answered:
+            return self._again(done, received)
         at = self._at
         while at < len(self._phases) and self._phases[at].optional and self._phases[at].name != header.phase:
             at += 1
@@ -158,15 +165,48 @@ class Joined:
             keys={sender: self._trust.operators[sender]},
         )
 
+    def _again(self, phase: Phase, received: Received) -> bytes:
+        """Whoever has answered a phase repeats its answer, in the same bytes, to who asks the same: an aggregator that
+        was restarted may have lost it. What left with the advertisement, and a vector that was hidden before a set was
+        signed, are not kept: without them the round begins anew, with nothing lost.
+        """
+        with stamping(RemoteProtocolError, phase=phase.name, culprit=received.header.sender):
+            if phase.kind is PhaseKind.ADVERTISE:
+                raise WrongPhase("this client has joined already", phase=phase.name)
+            message = self._read(received, phase.name, self.sid, self.entry.operator)
+            self.entry.bonds.check_unspent()
+            asked = self._asked(phase, message)
+            self.entry.attempt.check_request(asked, phase=phase.name, answered=True)
+            if phase.kind is PhaseKind.RELEASE:
+                self._check_agreed(phase, message.body)
+            answer = self.entry.attempt.kept(phase.name) or self._said.get(phase.name)
+            if answer is None:
+                raise WrongPhase("this client has answered before, and keeps no copy", phase=phase.name)
+            return answer
+
+    def _asked(self, phase: Phase, message: Message) -> bytes:
+        """What an answer is bound to: the request; of a release the set, and not the signatures that came with it,
+        which are others if somebody signs late.
+        """
+        if phase.kind is not PhaseKind.RELEASE or self.statement is None:
+            return hashlib.sha256(message.body).digest()
+        part = decode(Agreed, message.body, self._limit, phase=phase.name).backend
+        return hashlib.sha256(frame("release", self._root(), part)).digest()
+
+    def _root(self) -> bytes:
+        if self.statement is None:
+            raise LocalProtocolError("nothing is released before a set is signed", phase=self.state)
+        return self.entry.backend.agreement.root(self.statement)
+
     def _answer(self, phase: Phase, message: Message, *, answered: bool) -> bytes | None:
         """Answer a request whose form is right, and bind to it before the answer leaves.
 
         One phase is answered for one request only, also after a restart: two answers to different requests could be
-        one input under two sets of masks. After the set is signed a phase is answered once, whatever is asked.
+        one input under two sets of masks. What is released is bound to the set, once for this generation of the model.
         """
         bonds, attempt = self.entry.bonds, self.entry.attempt
         bonds.check_unspent()
-        asked = hashlib.sha256(message.body).digest()
+        asked = self._asked(phase, message)
         attempt.check_request(asked, phase=phase.name, answered=answered)
         agreed = self.statement is not None
         take, say = _STEPS[phase.kind]
@@ -178,7 +218,11 @@ class Joined:
         answer = None
         if not answered:
             answer = say(self, phase, taken)
-            attempt.answer(asked, phase=phase.name, once=agreed)
+            attempt.answer(asked, phase=phase.name)
+            if phase.kind in _KEPT:
+                answer = attempt.keep(answer, phase=phase.name)
+            elif agreed or phase.kind is not PhaseKind.INPUT:
+                self._said[phase.name] = answer
         if phase.kind is PhaseKind.INPUT:
             digest, sketch = attempt.sent(self.entry.operator) or b"", attempt.sketched() or b""
             self._own_side().sent(self._commitment, digest, sketch)
@@ -242,6 +286,7 @@ class Joined:
                 known = sketch_digest(proved.sketch, proof_digest(proved.proof))
                 self.entry.attempt.sketch(known, phase=phase.name)
             digest = digest_of(hidden)
+            self.entry.bonds.give(phase=phase.name)
             self.entry.attempt.send(self.entry.operator, digest, phase=phase.name)
             opening = HiddenInput(self._commitment, self._nonce, part)
             return self._write(phase, self.entry.operator, encode(opening), hidden, digest)
@@ -260,6 +305,8 @@ class Joined:
         signed = agreement.signed_bytes(session.sid, statement)
         self.entry.bonds.sign(signed, phase=phase.name)
         self.statement = statement
+        if self._opens_by_signing:
+            self.entry.bonds.release(self._root(), phase=phase.name)
         return signed
 
     def _say_set(self, phase: Phase, signed: bytes) -> bytes:
@@ -271,6 +318,7 @@ class Joined:
     def _take_release(self, phase: Phase, body: bytes) -> bytes:
         if self.statement is None:
             raise LocalProtocolError("nothing is released before a set is signed", phase=phase.name)
+        self.entry.bonds.release(self._root(), phase=phase.name)
         return body
 
     def _say_release(self, phase: Phase, body: bytes) -> bytes:
@@ -292,6 +340,7 @@ class Joined:
         statement = Statement(tuple(entry for entry in self.statement.entries if entry.name in names))
         if self._identity.name not in agreement.check_statement(session, statement):
             raise PolicyViolation("this client itself is to be taken out of the set", phase=phase.name)
+        self.entry.bonds.release(agreement.root(statement), phase=phase.name)
         self.statement = statement
         return agreement.signed_bytes(session.sid, statement), part
 
@@ -353,6 +402,10 @@ _STEPS: Final[dict[PhaseKind, tuple[Callable[[Joined, Phase, bytes], Any], Calla
 """What a request of each kind of phase does to the client, and what then makes its answer of what was taken in.
 ``ADVERTISE`` is ``Client.join``.
 """
+
+
+_KEPT: Final = frozenset({PhaseKind.AGREE, PhaseKind.RELEASE, PhaseKind.EXCISE})
+"""Phases whose answers are small, and kept on disk until the round is over."""
 
 
 def seal_letters(identity: Identity, entry: Entry, letters: Iterable[Letter]) -> tuple[Envelope, ...]:

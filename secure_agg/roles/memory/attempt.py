@@ -22,11 +22,12 @@ _SKETCH: Final = "sketch"
 _COMMITMENT: Final = "commitment"
 _ADVERTISEMENT: Final = "advertisement"
 _CONFIGURATION: Final = "configuration"
+_ANSWER: Final = "answer in phase "
 
 
 def end_attempt(store: AttemptStore, attempt: Scope) -> None:
     """Erase what is secret of an attempt: (client, task, round, attempt). What was bound stays bound."""
-    store.forget(attempt, _SECRET, _ONCE, _NONCE)
+    store.forget(attempt, _SECRET, _ONCE, _NONCE, *store.names(attempt, _ANSWER))
 
 
 class Attempt:
@@ -129,18 +130,25 @@ class Attempt:
         if answered and known is None:
             raise LocalProtocolError("this client has not answered this request", phase=phase)
 
-    def answer(self, digest: bytes, *, phase: str, once: bool) -> None:
+    def answer(self, digest: bytes, *, phase: str) -> None:
         """Bind to the one request of a phase that is answered, before the answer leaves.
 
-        Args:
-            once: it is answered this once.
-
         Raises:
-            AlreadyReleased: another was answered, or this one before.
+            AlreadyReleased: another was answered.
         """
         self._pin(f"request of phase {phase}", digest, phase)
-        if once:
-            self._store.claim(self._scope, f"answer in phase {phase}", phase=phase)
+
+    def keep(self, answer: bytes, *, phase: str) -> bytes:
+        """Keep a late phase's answer until the attempt is over; whoever asks again gets the same bytes.
+
+        Returns:
+            What was kept first.
+        """
+        return self._store.put(self._scope, _ANSWER + phase, answer)
+
+    def kept(self, phase: str) -> bytes | None:
+        """A late phase's answer, if one was given."""
+        return self._get(_ANSWER + phase)
 
     def end(self) -> None:
         """Erase what is secret. What was bound stays bound."""

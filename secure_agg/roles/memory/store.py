@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -89,6 +89,50 @@ class AttemptStore:
         """
         if self.put(scope, name, value) != value:
             raise AlreadyReleased(f"this client is bound to another {name} in this attempt", phase=phase)
+
+    def bind(self, scope: Scope, values: Mapping[str, bytes], *, unless: Mapping[str, str], phase: str) -> None:
+        """Bind to several values at once, all of them or none, in one transaction: what excludes each other can't both
+        be bound, whatever threads and processes try.
+
+        Args:
+            values: by name.
+            unless: names that must not be bound to anything, each with what that would mean.
+
+        Raises:
+            AlreadyReleased: one of those is bound, or a value is another one than before.
+        """
+        key, why = _key(scope), ""
+        with self._lock, _typed():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                why = next((said for name, said in unless.items() if self._standing(key, name) is not None), "")
+                for name, value in values.items():
+                    if not why and self._standing(key, name) not in (None, value):
+                        why = f"this party is bound to another {name}"
+                if not why:
+                    self._db.executemany(
+                        "INSERT OR IGNORE INTO pins VALUES (?, ?, ?)",
+                        [(key, name, value) for name, value in values.items()],
+                    )
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        if why:
+            raise AlreadyReleased(why, phase=phase)
+
+    def _standing(self, key: bytes, name: str) -> bytes | None:
+        row = self._db.execute(_SELECT, (key, name)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def names(self, scope: Scope, beginning: str) -> tuple[str, ...]:
+        """What is bound under names that begin so, in order."""
+        with self._lock, _typed():
+            rows = self._db.execute(
+                "SELECT name FROM pins WHERE scope = ? AND substr(name, 1, ?) = ? ORDER BY name",
+                (_key(scope), len(beginning), beginning),
+            ).fetchall()
+        return tuple(row[0] for row in rows)
 
     def claim(self, scope: Scope, name: str, *, phase: str) -> None:
         """Do something once.
