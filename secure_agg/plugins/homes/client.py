@@ -9,6 +9,7 @@ and ``receipts/`` (who has accepted its inputs). In ``attempts.db`` stands what 
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Final
 
@@ -80,10 +81,12 @@ class ClientHome(Home):
             checks_model, start_model, optimizer, weight_key: see ``ClientHome``.
 
         Raises:
-            ConfigError: there is something at ``path``, identity and pins do not belong together, or a model is pinned
-                in a home that takes any.
+            ConfigError: there is something at ``path``, identity and pins do not belong together, a model is pinned
+                in a home that takes any, or the beacon's first pulse that draws is there already.
         """
         _check_member(identity, trust, task)
+        if (beacon := trust.tasks[task].beacon) is not None:
+            beacon.check_ahead(time.time())
         check_rules(checks_model, start_model, optimizer)
         pinned = None if start_model is None else start_model.hex()
         settings = _ClientSettings(identity.name, task, checks_model, pinned, optimizer, weight_key)
