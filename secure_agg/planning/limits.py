@@ -86,6 +86,12 @@ def remarks(found: Prediction) -> list[str]:
             f"of its own, it would be {found.memory[heaviest] / _GIGABYTE / count:,.1f} GB at a time; the shards' "
             "rounds are then the caller's to run, and nothing binds them to one another yet."
         )
+    policy, clients = setting.policy, setting.clients
+    said.append(
+        f"Trust: {clients - policy.min_advertised:,} of {clients:,} clients may be missing, so at most "
+        f"{policy.max_corrupt:,} ({policy.max_corrupt / clients:.1%}) may be corrupt, in league with the aggregator. "
+        "The more may be missing (--dropout) the fewer."
+    )
     kinds = {phase.kind for phase in setting.kind.phases(setting.config)}
     if setting.lost > setting.clients // 10 and PhaseKind.RELEASE in kinds:
         said.append("More clients are lost than degrees and thresholds are made for, a tenth: expect rounds to abort.")
