@@ -34,6 +34,7 @@
     │   ├── TaskSpent               this client has signed from this start model: only a new model helps
     │   └── RunStopped              no round of a framework's run can succeed, or none has: says how to go on
     ├── AlreadyReleased             a second statement or release is asked for; refused, even after a restart
+    ├── PulseMissing                a beacon's pulse is not there: not published yet, or not recorded
     ├── StoreError                  the attempt store can't be read or written
     ├── VerificationError           evidence, record or receipt is not what it claims to be
     │   ├── TrustError              it is, but not from whom the verifier trusts
@@ -211,6 +212,18 @@ class RunStopped(RoundAborted):
 
 class AlreadyReleased(SecureAggError):
     """Something that is given out once was asked for again, or in another form."""
+
+
+class PulseMissing(SecureAggError):
+    """The pulse that has to draw a cohort is not there: not published yet, or not where it was looked for.
+
+    Attributes:
+        due: POSIX time in seconds at which it is published; None where that is not known.
+    """
+
+    def __init__(self, message: str, *, due: int | None = None) -> None:
+        super().__init__(message)
+        self.due = due
 
 
 class StoreError(SecureAggError):

@@ -18,6 +18,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "paillier": {"gmpy2": "gmpy2", "numba": "numba"},
     "mpc": {"torch": "torch", "numba": "numba", "yaml": "pyyaml", "omegaconf": "omegaconf", "onnx": "onnx"},
     "operators": {"grpc": "grpcio"},
+    "beacon": {"py_arkworks_bls12381": "py_arkworks_bls12381"},
     "evm": {"web3": "web3", "py_arkworks_bls12381": "py_arkworks_bls12381"},
     "flower": {"flwr": "flwr"},
     "nvflare": {"nvflare": "nvflare"},

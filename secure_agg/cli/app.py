@@ -11,7 +11,7 @@ import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from secure_agg._version import __version__
-from secure_agg.cli import exits, federation, streams
+from secure_agg.cli import beacon, exits, federation, streams
 from secure_agg.cli.backends import list_backends
 from secure_agg.cli.bench import bench
 from secure_agg.cli.completion import VARIABLE, show_completion
@@ -82,6 +82,7 @@ federation.app.command(
     ),
 )(changing.status)
 app.add_typer(federation.app, name="federation")
+app.add_typer(beacon.app, name="beacon")
 app.command(
     "bench",
     add_help_option=False,  # --help is the suites' own

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from secure_agg.errors import NormRefused, SecureAggError
+from secure_agg.errors import NormRefused, SecureAggError, TaskSpent
 from secure_agg.local import report
 from secure_agg.local.report import Traffic
 from secure_agg.protocol.clipping import Clipping
@@ -43,6 +43,7 @@ class LocalRound:
         traffic: bytes that each client sent and received.
         refusals: what operators have answered with whom the round went on without, by id.
         refused: clients that stay out since their updates are longer than the norm bound.
+        spent: clients that stay out since they have given their updates in an earlier draw.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class LocalRound:
         self.traffic = Traffic()
         self.refusals: dict[str, SecureAggError] = {}
         self.refused: set[str] = set()
+        self.spent: set[str] = set()
 
     # --- driving ----------------------------------------------------------------------------------------------
 
@@ -95,7 +97,7 @@ class LocalRound:
         verified = {}
         for envelope in self.aggregator.results():
             name = envelope.recipient
-            if name in self.clients and name not in self.silent and name not in self.refused:
+            if name in self.clients and name not in {*self.silent, *self.refused, *self.spent}:
                 self.traffic.result[name, RESULT] += len(envelope.data)
                 verified[name] = self.clients[name].finish(envelope.data)
         return verified
@@ -137,7 +139,7 @@ class LocalRound:
 
         A client that falls silent at a phase which the backend does not have does so at the next that it has.
         """
-        if name not in self.clients or name in self.refused:
+        if name not in self.clients or name in self.refused or name in self.spent:
             return False
         own = [item.name for item in self.aggregator.phases]
         first = self.silent.get(name)
@@ -163,6 +165,11 @@ class LocalRound:
             )
         except NormRefused:  # as the policy says: it stays out
             self.refused.add(request.recipient)
+            return None
+        except TaskSpent:
+            if not config.draw:
+                raise
+            self.spent.add(request.recipient)
             return None
 
     def outbox(self, name: str) -> Sequence[Envelope]:

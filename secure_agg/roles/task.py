@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from secure_agg.errors import ConfigError
 from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
 from secure_agg.protocol.epoch import EpochRecord, Record
 from secure_agg.protocol.identity import Identity, Roster
@@ -57,6 +58,7 @@ class Task:
         start_model: bytes | None = None,
         base_model: bytes = NO_DIGEST,
         instructions: bytes = NO_DIGEST,
+        draw: int = 0,
         beacon: bytes = b"",
         setup: bytes = b"",
     ) -> RoundConfig:
@@ -68,7 +70,10 @@ class Task:
             weight_limit: M, where the policy keeps weights: by default its ``max_weight``. Where it limits them M
                 follows from the last record, and this does not count.
             start_model: digest of the model that updates are relative to; by default of the last result.
-            attempt, base_model, instructions, beacon, setup: see ``RoundConfig``.
+            draw: which of the round's draws of a cohort this is.
+            beacon: where cohorts are drawn the randomness that does: of a pinned beacon the signature of the pulse
+                ``pulse`` names.
+            attempt, base_model, instructions, setup: see ``RoundConfig``.
 
         Raises:
             ConfigError: a setting is out of range, contradicts another, or would be insecure.
@@ -93,12 +98,23 @@ class Task:
             base_model=base_model,
             instructions=instructions,
             previous_record=last.digest() if last else NO_DIGEST,
+            draw=draw,
             beacon=beacon,
             operators=trust.operators,
             log_key=trust.log or b"",
             witnesses=trust.witnesses,
             setup=setup,
         )
+
+    def pulse(self, number: int, draw: int = 0) -> int:
+        """Number of the pulse that draws the cohort of a round.
+
+        Raises:
+            ConfigError: no beacon is pinned, or a round or draw has none.
+        """
+        if self.pins.beacon is None:
+            raise ConfigError(f"no beacon is pinned for task {self.name!r}")
+        return self.pins.beacon.number(number, draw)
 
     def lead(self, identity: Identity, config: RoundConfig, setup: bytes = b"") -> Aggregator:
         """The aggregator of one attempt.

@@ -14,6 +14,7 @@ import msgspec
 
 from secure_agg import files, formats
 from secure_agg.arguments import checked_class
+from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import ConfigError, TrustError, VerificationError
 from secure_agg.protocol.claims import SUMS_ONLY, check_claims, in_order
 from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
@@ -50,6 +51,9 @@ class TaskTrust:
         policy: under which rules.
         claims: what its results may claim: ``sum``, by default nothing else; ``attested`` for functions that are no
             sums, whose results nothing proves. Any iterable of them is taken.
+        beacon: whose pulses draw the cohorts, where the policy has them drawn. None where each verifier knows the
+            public randomness of a round in some other way, and says it. Its first pulse has to be published after
+            everybody has pinned roster and beacon.
         administrators: who authorises a change of all this; nobody where its members do.
         threshold: how many of them do, more than half of them; 0 exactly where there are none.
         epoch: of the task, in which all this is in force; 0 of what is pinned before its first round.
@@ -58,12 +62,14 @@ class TaskTrust:
             one was followed; zeros for none.
 
     Raises:
-        ConfigError: something that is no claim, or administrators of whom two halves could authorise two things.
+        ConfigError: something that is no claim, a beacon where no cohort is drawn, or administrators of whom two halves
+            could authorise two things.
     """
 
     roster: Roster
     policy: Policy
     claims: frozenset[str] = SUMS_ONLY
+    beacon: BeaconSource | None = None
     administrators: Roster = field(default_factory=_none)
     threshold: int = 0
     epoch: int = 0
@@ -72,6 +78,8 @@ class TaskTrust:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "claims", check_claims(self.claims))
+        if self.beacon is not None and not self.policy.cohort_size:
+            raise ConfigError("a beacon is pinned, and the policy draws no cohort: it has no cohort_size")
         check_threshold(self.administrators, self.threshold)
         if (self.epoch == 0) != (self.epoch_digest == NO_DIGEST) or len(self.epoch_digest) != len(NO_DIGEST):
             raise ConfigError(f"epoch {self.epoch} has the digest {self.epoch_digest.hex()}")
@@ -79,7 +87,8 @@ class TaskTrust:
             raise ConfigError(f"a certificate's digest has {len(self.closure)} bytes, not {len(NO_DIGEST)}")
 
     def __repr__(self) -> str:
-        return f"TaskTrust({self.roster!r}, backend={self.policy.backend!r}, claims={in_order(self.claims)})"
+        drawn = f", beacon={self.beacon.key.hex()[:16]}…" if self.beacon else ""
+        return f"TaskTrust({self.roster!r}, backend={self.policy.backend!r}, claims={in_order(self.claims)}{drawn})"
 
 
 @checked_class
@@ -150,10 +159,12 @@ class Trust:
         """Compare a round's configuration with what is pinned.
 
         Args:
-            beacon: the public randomness as this party knows it; needed where the policy draws cohorts.
+            beacon: the public randomness as this party knows it; needed where the policy draws cohorts, and no beacon
+                is pinned for the task. Where one is, the round's randomness is verified by itself.
 
         Returns:
-            What was compared: ``policy``, ``roster``, and where they are pinned ``operators``, ``log``, ``witnesses``.
+            What was compared: ``policy``, ``roster``, and where they are pinned ``beacon``, ``operators``, ``log``,
+            ``witnesses``.
 
         Raises:
             TrustError: something differs.
@@ -165,7 +176,10 @@ class Trust:
         if config.policy != trust.policy:
             names = [f for f in Policy.__struct_fields__ if getattr(config.policy, f) != getattr(trust.policy, f)]
             raise TrustError(f"the round's policy differs from the pinned one in {', '.join(names)}")
-        if config.beacon and beacon != config.beacon:
+        if config.beacon and trust.beacon is not None:
+            trust.beacon.check(config.round, config.draw, config.beacon)
+            pinned.add("beacon")
+        if config.beacon and beacon != config.beacon and (beacon is not None or trust.beacon is None):
             raise TrustError("the round's beacon is not the one this party knows")
         try:
             cohort = self.cohort(config.task, config.beacon)
@@ -261,7 +275,7 @@ class Trust:
             differs = [f for f in Policy.__struct_fields__ if getattr(old.policy, f) != getattr(trust.policy, f)]
             if old.roster != trust.roster:
                 differs.insert(0, "roster")
-            differs += [f for f in ("claims", *_CHANGING) if getattr(old, f) != getattr(trust, f)]
+            differs += [f for f in ("claims", "beacon", *_CHANGING) if getattr(old, f) != getattr(trust, f)]
             raise ConfigError(
                 f"task {name!r} is pinned with another {', '.join(differs)}: keep it, or use a new task name"
             )
@@ -281,6 +295,7 @@ class Trust:
                     | {"options": {option.name: option.value for option in trust.policy.options}},
                     "roster": _keys_to_json(trust.roster),
                     "claims": in_order(trust.claims),
+                    **({"beacon": trust.beacon.to_document()} if trust.beacon else {}),
                     **_changing_to_json(trust),
                 }
                 for name, trust in sorted(self.tasks.items())
@@ -302,7 +317,7 @@ class Trust:
             _only(document, {"format", "log", "operators", "witnesses", "tasks", *_OPTIONAL})
             tasks = {}
             for name, entry in document["tasks"].items():
-                _only(entry, {"policy", "roster", "claims", *_CHANGING})
+                _only(entry, {"policy", "roster", "claims", "beacon", *_CHANGING})
                 policy = dict(entry["policy"])
                 policy["options"] = [[key, policy["options"][key]] for key in sorted(policy["options"])]
                 _only(policy, set(Policy.__struct_fields__))
@@ -315,6 +330,7 @@ class Trust:
                     roster,
                     msgspec.convert(fields, ready(Policy)),
                     frozenset(claims),
+                    BeaconSource.from_document(entry["beacon"]) if "beacon" in entry else None,
                     _keys_from_json(entry.get("administrators", {})),
                     msgspec.convert(entry.get("threshold", 0), int),
                     msgspec.convert(entry.get("epoch", 0), int),

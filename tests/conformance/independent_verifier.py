@@ -22,6 +22,7 @@ from typing import Any
 import conformance.independent_norm as norm
 import msgspec
 import numpy as np
+from conformance.independent_beacon import check_beacon, check_source
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -387,6 +388,7 @@ def check_limits(config: dict[str, Any]) -> None:
     require(bool(config["beacon"]) == (drawn != 0), "a beacon is missing or there is one too many")
     require(len(config["log_key"]) in (0, 32), "the log key has a wrong length")
     require(drawn in (0, config["cohort_size"]), "another cohort_size than the policy draws")
+    require(drawn == 0 or config["round"] < 2**16, "no cohort is drawn for so late a round")
     require(len(config["setup"]) in (0, 32), "the digest of the setup has a wrong length")
     require(rank(config) in (3, 4), "no commitment rank is enough")
     if option(policy, "norm_steps", 0):
@@ -815,7 +817,11 @@ def check_pins(config: dict[str, Any], cohort: dict[str, bytes], pins: dict[str,
     policy = dict(config["policy"])
     policy["options"] = {option["name"]: option["value"] for option in policy["options"]}
     require(policy == task["policy"], "another policy than pinned")
-    require(not config["beacon"] or config["beacon"] == beacon, "another beacon than the verifier knows")
+    if config["beacon"] and "beacon" in task:
+        check_beacon(task["beacon"], config)
+        require(beacon in (None, config["beacon"]), "another beacon than the verifier knows")
+    else:
+        require(not config["beacon"] or config["beacon"] == beacon, "another beacon than the verifier knows")
     drawn = draw(read_roster(task["roster"]), config["policy"]["cohort_size"], config["beacon"])
     require(cohort == drawn, "another cohort than pinned")
     for field in ("operators", "witnesses"):
@@ -1154,7 +1160,10 @@ def read_trust(text: str) -> dict[str, Any]:
     require(fields <= set(trust) <= fields | {"origin", "quorum"}, "wrong fields in the trust file")
     require(trust["format"] == "secure-agg-trust/2", "another format of trust file")
     for task in trust["tasks"].values():
-        require(set(task) == {"policy", "roster", "claims"}, "wrong fields in a pinned task")
+        require(set(task) - {"beacon"} == {"policy", "roster", "claims"}, "wrong fields in a pinned task")
+        if "beacon" in task:
+            check_source(task["beacon"])
+            require(task["policy"]["cohort_size"] != 0, "a beacon where no cohort is drawn")
         require(task["claims"] in (["sum"], ["attested"], ["sum", "attested"]), "unknown or unordered claims")
         require(set(task["policy"]) == set(RECORDS["Policy"]), "wrong fields in a pinned policy")
     return trust

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from conformance import norm_vectors
 from support.additive_round import open_letter, reseal, share_of
+from support.beacons import QUICKNET_PULSES, SECRET, rehearsal
 from support.federation import bulk_of, channel, header_of, identity
 
 from mpc import shamir
@@ -60,6 +61,8 @@ BOUNDED_EVIDENCE: Final = "bounded.evidence"
 BOUNDED_TRUST: Final = "bounded.trust.json"
 BOUNDED_PROOF: Final = "bounded.proof"
 BOUNDED_VECTORS: Final = "bounded.json"
+
+BEACON_VECTORS: Final = "beacon.json"
 
 AGGREGATORS: Final = ("aggregator-1", "aggregator-2", "aggregator-3")
 NAMES: Final = ("alice", "bob", "Zoë")  # in order: "Zoë" comes first
@@ -419,6 +422,47 @@ def to_json(values: dict[str, Any]) -> str:
     return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
 
+def beacon_vectors() -> dict[str, Any]:
+    """Which pulses draw which cohorts, by a chain whose key is known; pulses of quicknet; and what is none."""
+    chain = rehearsal(range(5, 250), step=3)
+    source, roster = chain.source, Roster({f"c{i:02}": identity(f"c{i:02}").public for i in range(20)})
+    draws = []
+    for number, draw in ((0, 0), (0, 1), (0, 15), (3, 0), (4, 2)):
+        pulse = chain.pulses[source.number(number, draw)]
+        draws.append(
+            {
+                "round": number,
+                "draw": draw,
+                "pulse": pulse.number,
+                "signature": pulse.signature.hex(),
+                "randomness": pulse.randomness.hex(),
+                "cohort": sorted(roster.sample(6, pulse.signature)),
+            }
+        )
+    due = bytes.fromhex(draws[0]["signature"])
+    refused = {
+        "another pulse": chain.pulses[8].signature,
+        "another key's": rehearsal([5], secret=bytes(31) + b"\x09").pulses[5].signature,
+        "its negative": bytes([due[0] ^ 0x20]) + due[1:],
+        "the point at infinity": b"\xc0" + bytes(47),
+        "the point at infinity, not canonical": b"\xe0" + bytes(47),
+        "not compressed": bytes([due[0] & 0x7F]) + due[1:],
+        "outside the subgroup": bytes.fromhex("80" + "00" * 46 + "04"),
+        "short": due[:-1],
+        "empty": b"",
+    }
+    return {
+        "source": source.to_document(),
+        "encoding": source.to_bytes().hex(),
+        "secret": SECRET.hex(),
+        "roster": {name: key.hex() for name, key in roster.items()},
+        "cohort_size": 6,
+        "draws": draws,
+        "refused": [{"what": what, "round": 0, "draw": 0, "signature": data.hex()} for what, data in refused.items()],
+        "quicknet": [{"round": number, "signature": text} for number, text in QUICKNET_PULSES.items()],
+    }
+
+
 def main() -> None:
     """Write the files."""
     made = play()
@@ -437,6 +481,7 @@ def main() -> None:
     (DIRECTORY / BOUNDED_TRUST).write_text(bounded.trust.to_json(), "utf-8")
     (DIRECTORY / BOUNDED_PROOF).write_bytes(bounded.evidence.proofs[bounded.evidence.proof_hashes[0]])
     (DIRECTORY / BOUNDED_VECTORS).write_text(to_json(bounded_vectors(bounded)), "utf-8")
+    (DIRECTORY / BEACON_VECTORS).write_text(to_json(beacon_vectors()), "utf-8")
     norm_vectors.write()
 
 

@@ -129,5 +129,5 @@ def test_the_independent_verifier_is_independent(module: Any) -> None:
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module or "")
     packages = sys.stdlib_module_names | {"cryptography", "numpy"}
-    own = {"conformance.independent_verifier", "conformance.independent_screening", "conformance.independent_norm"}
+    own = {f"conformance.independent_{name}" for name in ("verifier", "screening", "norm", "beacon")}
     assert {name for name in imported if name.split(".")[0] not in packages} <= own

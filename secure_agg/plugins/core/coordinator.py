@@ -25,9 +25,11 @@ from secure_agg.errors import (
     RunStopped,
     SecureAggError,
     TaskSpent,
+    TooFewClients,
     UnknownSender,
 )
 from secure_agg.fl.layers import Floats
+from secure_agg.local.draws import Draw
 from secure_agg.plugins.core import hello, parcels
 from secure_agg.plugins.core.aborts import AbortJournal
 from secure_agg.plugins.core.deadlines import Deadlines
@@ -41,6 +43,7 @@ from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.claims import finding_of
 from secure_agg.protocol.codec import Arrays, model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.config.round_config import MAX_DRAWS
 from secure_agg.protocol.epoch.record import EVALUATION
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.messages import ADVERTISE
@@ -215,6 +218,8 @@ class Coordinator:
         if attempt is not None:
             config = attempt.aggregator.config
             refused = {kind: attempt.refused.get(kind.__name__, set()) for kind in (AnotherModel, TaskSpent)}
+            if config.beacon:  # another draw has other clients
+                refused[TaskSpent] = set()
             lost = set().union(*refused.values())
             if config.cohort_size - len(lost) < config.policy.min_advertised:
                 if refused[AnotherModel]:
@@ -264,6 +269,8 @@ class Coordinator:
                 receipt = self._home.ledger.append(evidence).receipt
             except BaseException as error:
                 self._lost = attempt
+                if isinstance(error, TooFewClients) and base.beacon:
+                    self._home.store.put((self._home.name, task, base.round), _dead(base.draw), b"1")
                 self._give_up(base, error, attempt)
                 raise
             _log.info(
@@ -323,9 +330,12 @@ class Coordinator:
     def _configure(self, leading: Task, model: Floats, instructions: bytes, *, trains: bool) -> RoundConfig:
         base = model_digest(model)
         number = self._number(leading, base)
+        draw = self._draw(leading, number)
         return leading.next_round(
             round_shapes(leading.policy, model, trains=trains),
             number=number,
+            draw=draw.draw,
+            beacon=draw.beacon,
             attempt=self._attempt(leading.name, number),
             base_model=base,
             instructions=instructions,
@@ -344,6 +354,23 @@ class Coordinator:
             number += 1
         self._home.store.put((self._home.name, leading.name, number), "base model", base)
         return number
+
+    def _draw(self, leading: Task, number: int) -> Draw:
+        """The draw of the cohort: of those of the round the first that has not died of too few clients.
+
+        Raises:
+            RunStopped: all have.
+            PulseMissing: its pulse is not there.
+        """
+        scope = (self._home.name, leading.name, number)
+        living = (draw for draw in range(MAX_DRAWS) if self._home.store.get(scope, _dead(draw)) is None)
+        draw = next(living, None)
+        if draw is None:
+            raise RunStopped(
+                f"all {MAX_DRAWS} draws of round {number} of {leading.name!r} had too few clients: training goes on "
+                "in a new task, with a larger dropout or more clients connected"
+            )
+        return self._home.draws.draw(leading, number, draw)
 
     def _attempt(self, task: str, number: int) -> int:
         """The first attempt at a round that has not been begun, also by an earlier process."""
@@ -398,3 +425,7 @@ class Coordinator:
                 config.round, config.task, 100 * share, config.policy.clip,
             )  # fmt: skip
         return means
+
+
+def _dead(draw: int) -> str:
+    return f"draw {draw} is dead"

@@ -11,6 +11,7 @@ has bound itself to.
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Final
 
@@ -157,13 +158,15 @@ class ClientHome(Home):
             epochs: to follow at once, for whoever joins in one of them: its owner has looked at the last of them.
 
         Raises:
-            ConfigError: there is something at ``path``, identity and pins do not belong together, or a model is pinned
-                in a home that takes any.
+            ConfigError: there is something at ``path``, identity and pins do not belong together, a model is pinned
+                in a home that takes any, or the beacon's first pulse that draws is there already.
             VerificationError: the epochs do not follow from what is pinned, or are not in the ledger.
         """
         _check_pinned(trust, task)
-        if epochs is None:
+        if epochs is None:  # else owners have looked at roster and beacon when they authorised the epoch
             _check_member(identity, trust, task)
+            if (beacon := trust.tasks[task].beacon) is not None:
+                beacon.check_ahead(time.time())
         check_rules(checks_model, start_model, optimizer)
         pinned = None if start_model is None else start_model.hex()
         least = None if floor is None else FloorSettings(**dataclasses.asdict(floor))

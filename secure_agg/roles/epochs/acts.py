@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from secure_agg.errors import AlreadyReleased, PolicyViolation
@@ -10,7 +11,7 @@ from secure_agg.protocol.epoch import RESTART, EpochBody, EpochEvidence, accept_
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import Signature, encode
 from secure_agg.protocol.renunciation import RENOUNCE, Renunciation
-from secure_agg.roles.epochs.change import check_change, new_keys
+from secure_agg.roles.epochs.change import check_ahead, check_change, new_keys
 from secure_agg.roles.epochs.checking import check_ready, check_statement
 from secure_agg.roles.epochs.pins import authority, closing, opened_by_members, some_shapes
 from secure_agg.roles.memory import bonds
@@ -22,19 +23,24 @@ AUTHORISE: Final = "epoch-authorise"
 """The phase, if one likes, in which an owner decides."""
 
 
-def authorise(store: AttemptStore, identity: Identity, trust: Trust, body: EpochBody) -> Signature:
+def authorise(
+    store: AttemptStore, identity: Identity, trust: Trust, body: EpochBody, *, now: float | None = None
+) -> Signature:
     """Authorise an epoch, as an owner or administrator who has looked at what it changes: one body and no other.
 
     Args:
         store: durable, of this party's own.
         trust: what is in force.
+        now: POSIX time; by default the system's.
 
     Raises:
-        VerificationError, ConfigError: it can't follow the epoch in force.
+        VerificationError, ConfigError: it can't follow the epoch in force; or members join whose ids could have been
+            chosen by the beacon that draws them.
         PolicyViolation: this party has no say in it.
         AlreadyReleased: it has authorised another body for this epoch.
     """
     check_change(trust, body)
+    check_ahead(trust, body, time.time() if now is None else now)
     voters, _ = authority(trust, body.task)
     if voters.get(identity.name) != identity.public:
         raise PolicyViolation(

@@ -10,13 +10,14 @@ import msgspec
 
 from secure_agg import backends
 from secure_agg.arguments import checked_class
+from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import ConfigError, SecureAggError, VerificationError
 from secure_agg.protocol.config import NO_DIGEST, Policy
 from secure_agg.protocol.epoch import CONTINUE, RESTART, EpochBody
 from secure_agg.protocol.epoch.body import EPOCH_VERSION, named
 from secure_agg.protocol.identity import Roster
 from secure_agg.roles.epochs.pins import epoch_digest
-from secure_agg.roles.trust import Trust
+from secure_agg.roles.trust import TaskTrust, Trust
 
 
 @checked_class
@@ -34,6 +35,7 @@ class Change:
         quorum: how many of the witnesses must have cosigned.
         administrators, threshold: who authorises the epoch after this one; nobody and 0 for the members' owners.
         restart: name of a new training, and digest of the arrays that it begins from.
+        beacon: whose pulses draw cohorts. Where members join its first pulse has to be still to come.
     """
 
     join: Mapping[str, bytes] = field(default_factory=dict)
@@ -46,6 +48,11 @@ class Change:
     administrators: Roster | None = None
     threshold: int | None = None
     restart: tuple[str, bytes] | None = None
+    beacon: BeaconSource | None = None
+
+    def _beacon(self, pins: TaskTrust) -> bytes:
+        source = self.beacon if self.beacon is not None else pins.beacon
+        return source.to_bytes() if source is not None else b""
 
     def body(self, trust: Trust, task: str) -> EpochBody:
         """The body of the epoch that follows the one in force.
@@ -76,7 +83,7 @@ class Change:
             quorum=(trust.quorum or 0) if self.quorum is None else self.quorum,
             administrators=named(pins.administrators if self.administrators is None else self.administrators),
             threshold=pins.threshold if keeps and self.threshold is None else self.threshold or 0,
-            beacon=b"",
+            beacon=self._beacon(pins) if policy.cohort_size else b"",
             mode=RESTART if self.restart else CONTINUE,
             base_model=base,
             name=name,
@@ -86,6 +93,19 @@ class Change:
         except VerificationError as error:
             raise ConfigError(str(error.args[0])) from error
         return body
+
+
+def check_ahead(trust: Trust, body: EpochBody, now: float) -> None:
+    """Refuse an epoch with new members whose beacon has begun: their ids could have been chosen by its pulses.
+
+    Args:
+        now: POSIX time in seconds; whoever authorises or accepts looks, so ids are fixed before any pulse that counts.
+
+    Raises:
+        ConfigError: its first pulse is there already.
+    """
+    if body.beacon and body.members != trust.task(body.task).roster:
+        BeaconSource.from_bytes(body.beacon).check_ahead(now)
 
 
 def resized(policy: Policy, old: int, new: int) -> Policy:
@@ -122,6 +142,10 @@ def check_change(trust: Trust, body: EpochBody) -> None:
             f"force is {expected.hex()[:16]}…"
         )
     try:
+        if body.beacon:
+            BeaconSource.from_bytes(body.beacon)
+        if body.beacon and not body.policy.cohort_size:
+            raise ConfigError("a beacon is named, and the policy draws no cohort")
         backend = backends.load(body.policy.backend)
         backend.check_policy(body.policy)
         body.policy.check_error(body.policy.first_weight or (body.policy.max_weight if body.policy.weight_scale else 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from secure_agg import backends
+from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import TrustError
 from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
 from secure_agg.protocol.epoch import GENESIS, EpochBody, EpochEvidence, genesis, root_task
@@ -41,7 +42,7 @@ def _first(trust: Trust, task: str, pins: TaskTrust) -> EpochBody:
         quorum=trust.quorum or 0,
         administrators=named(pins.administrators),
         threshold=pins.threshold,
-        beacon=b"",
+        beacon=pins.beacon.to_bytes() if pins.beacon else b"",
         mode=GENESIS,
         base_model=NO_DIGEST,
         name="",
@@ -61,6 +62,7 @@ def under(trust: Trust, evidence: EpochEvidence) -> Trust:
         policy=body.policy,
         administrators=body.administrator_keys,
         threshold=body.threshold,
+        beacon=BeaconSource.from_bytes(body.beacon) if body.beacon else None,
         epoch=body.epoch,
         epoch_digest=body.digest,
         closure=evidence.closed_by,
