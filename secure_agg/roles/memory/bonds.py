@@ -293,7 +293,7 @@ def learn_result(store: AttemptStore, client: str, record: RoundRecord) -> None:
 def admitted(store: AttemptStore, client: str, statement: Renunciation) -> bytes:
     """Digest of the certificate that has admitted this client to the generation of a statement; zeros for none."""
     scope = _scope(client, statement.task)
-    for model in (f"base model {statement.base_model.hex()}", f"start model {statement.start_model.hex()}"):
+    for model in _models_of(statement):
         found = store.get(scope, _bond("admitted", model, statement.generation))
         if found is not None:
             return found
@@ -320,10 +320,17 @@ def learn_epoch(store: AttemptStore, client: str, record: EpochRecord, closure: 
     if not record.generation:
         return
     said = RenunciationCertificate.from_bytes(closure).statement
-    for model in (f"start model {said.start_model.hex()}", f"base model {said.base_model.hex()}"):
+    for model in _models_of(said):
         given = store.get(scope, _bond("input", model, said.generation))
         if given in (None, _placed(said, NO_DIGEST)):  # else it was given where nobody has closed anything
             store.put(scope, _bond("admitted", model, record.generation), record.renounced)
+
+
+def _models_of(said: Renunciation) -> Iterator[str]:
+    """What a renunciation is about, by the names that bonds stand under."""
+    if said.base_model != NO_DIGEST:
+        yield f"base model {said.base_model.hex()}"
+    yield f"start model {said.start_model.hex()}"
 
 
 def _placed(said: Renunciation, seats: bytes) -> bytes:
