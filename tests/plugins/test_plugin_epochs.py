@@ -16,6 +16,7 @@ from secure_agg.errors import ConfigError, SecureAggError, VerificationError
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.homes import proposals
 from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.epochs.change import Change
@@ -113,6 +114,25 @@ def test_members_join_leave_and_rotate_and_the_clip_changes_without_a_new_home(w
         report = world.server.ledger.audit(home.epochs.first)
         assert home.epochs.number == 4
     assert (report.epochs, report.verified) == (4, 8)
+
+
+def test_a_new_training_begins_from_a_named_model_in_the_same_homes(world: World) -> None:
+    run = Run(world)
+    for _ in range(2):
+        run.round()
+    with pytest.raises(SecureAggError):  # a model that nobody has named
+        world.coordinator.check_model([array + 1 for array in run.at])
+    fresh = [np.full_like(array, 0.125) for array in model()]
+    run.approved(Change(restart=("second", model_digest(fresh))))
+    world.coordinator.check_model(fresh)
+    run.at = fresh
+    assert run.round(silent={"west": ("join", 0)}).record.round == 2
+    run.restart()
+    assert len(run.round().participants) == 4  # who was away is shown the model that it began with
+    assert run.round().record.round == 4
+    with ClientHome.open(world.homes["west"]) as home:
+        report = world.server.ledger.audit(home.epochs.first)
+    assert (report.epochs, report.verified) == (1, 5)
 
 
 def test_a_node_that_was_away_follows_every_epoch_that_it_has_missed(world: World) -> None:

@@ -252,6 +252,8 @@ class Coordinator:
             self._history.begin(model, last.record if last else None)
         ask = self.deadlines.timed(ask)
         self._change(ask, model, trains=trains)
+        if trains:
+            self._history.restart(model)
         ledger = self._home.ledger
         leading = Task(task, self._home.trust, ledger.newest(task), ledger.closure(task))
         base = self._configure(leading, model, instructions, trains=trains)
@@ -299,7 +301,8 @@ class Coordinator:
         members = list(self._home.trust.task(self._home.task).roster)
         self._epochs.bring(ask, members, lambda: self.deadlines.phase_s)
         self._teach(ask, members, trains=False)
-        self._epochs.close(ask, model_digest(model), lambda: self.deadlines.phase_s)
+        base = self._history.model or model_digest(model)
+        self._epochs.close(ask, base, lambda: self.deadlines.phase_s)
 
     def _outcome(
         self, model: Floats, last: Entry, verified: Verified, stats: dict[str, float], *, trains: bool

@@ -68,12 +68,12 @@ class After:
     Attributes:
         record: digest of the task's newest record then.
         epoch: the newest epoch's record among what follows, None where nothing does.
-        restarted: whether a new training has begun since.
+        restarted: digest of the model that a new training has begun from since; None where none has.
     """
 
     record: bytes
     epoch: EpochRecord | None
-    restarted: bool
+    restarted: bytes | None
 
 
 class FollowedEpochs:
@@ -178,10 +178,11 @@ class FollowedEpochs:
         Args:
             record: its digest, zeros before the first.
         """
-        newest, restarted = None, False
+        newest, restarted = None, None
         for known, body in zip(self._records, self._bodies, strict=True):
             if known.previous_record == record:
-                record, newest, restarted = known.digest(), known, restarted or body.mode == RESTART
+                record, newest = known.digest(), known
+                restarted = body.base_model if body.mode == RESTART else restarted
         return After(record, newest, restarted)
 
     def is_new(self, identity: Identity) -> bool:

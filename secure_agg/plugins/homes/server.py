@@ -209,6 +209,10 @@ class ServerHome(Home):
         own = self.path / BEACON_FILE
         return Draws(places=[*([own] if own.exists() else []), *self.pulses])
 
+    def training(self, digest: bytes) -> Journal:
+        """The model that a new training has begun with, ``model``. Use it under ``locked``."""
+        return Journal(self.path / f"start-{digest.hex()[:32]}", self.trust.task(self.task).policy.max_parameters)
+
     @property
     def model_path(self) -> Path:
         """Where the last verified model is, with its names: an ``.npz`` file, there once a round was begun."""

@@ -38,7 +38,7 @@ def _check_place(home: ClientHome, said: Renunciation) -> None:
     if link is None or not link.rounds:
         return
     after = home.epochs.after(link.record)
-    base = after.epoch.base_model if after.epoch and after.restarted else link.model
+    base = after.restarted if after.restarted is not None else link.model
     if said.round <= link.last or said.base_model != base:
         raise AnotherModel(
             f"the epoch is to end before round {said.round}, over the model {said.base_model.hex()[:16]}…, and this "
