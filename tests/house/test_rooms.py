@@ -19,7 +19,7 @@ HALLS: Final = {
     "tests/cli": 17,  # a file for each command, and for what all commands keep to
     "tests/conformance": 18,  # second implementations, and a file for each thing that they are compared in
     "tests/mpc": 14,  # a file for each module of mpc and of mpc.paillier
-    "tests/attacks": 19,  # a file for each attack, and no order among them
+    "tests/attacks": 20,  # a file for each attack, and no order among them
     "tests/support": 27,  # helpers of all tests, each of which is looked for by its name
 }
 """Folders that may have more files than others."""
