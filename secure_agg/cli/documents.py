@@ -12,7 +12,7 @@ from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.norm.claim import NormClaim
 from secure_agg.roles.auditor import Verified
 
-PINS: Final = ("policy", "roster", "operators", "log", "witnesses")
+PINS: Final = ("policy", "roster", "beacon", "operators", "log", "witnesses")
 """What a verifier can hold itself, in the order it is shown."""
 
 
