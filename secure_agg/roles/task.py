@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.memory.rounds import RoundLog
 from secure_agg.roles.trust import TaskTrust, Trust
 
 
@@ -57,6 +59,7 @@ class Task:
         instructions: bytes = NO_DIGEST,
         beacon: bytes = b"",
         setup: bytes = b"",
+        renounced: RenunciationCertificate | None = None,
     ) -> RoundConfig:
         """The configuration of an attempt at the round that follows the last one.
 
@@ -67,6 +70,7 @@ class Task:
                 follows from the last record, and this does not count.
             start_model: digest of the model that updates are relative to; by default of the last result.
             attempt, base_model, instructions, beacon, setup: see ``RoundConfig``.
+            renounced: the certificate that has ended the generation before; None in the first.
 
         Raises:
             ConfigError: a setting is out of range, contradicts another, or would be insecure.
@@ -84,6 +88,8 @@ class Task:
             shapes=shapes,
             start_model=start_model or (last.result_model if last else NO_DIGEST),
             base_model=base_model,
+            generation=renounced.statement.generation + 1 if renounced else 0,
+            renounced=renounced.digest() if renounced else NO_DIGEST,
             instructions=instructions,
             previous_record=last.digest() if last else NO_DIGEST,
             beacon=beacon,
@@ -93,16 +99,34 @@ class Task:
             setup=setup,
         )
 
-    def lead(self, identity: Identity, config: RoundConfig, setup: bytes = b"") -> Aggregator:
+    def lead(
+        self,
+        identity: Identity,
+        config: RoundConfig,
+        setup: bytes = b"",
+        *,
+        renounced: RenunciationCertificate | None = None,
+        log: RoundLog | None = None,
+    ) -> Aggregator:
         """The aggregator of one attempt.
 
         Args:
             identity: a pinned operator's.
             config: from ``next_round``.
             setup: the backend's public material that the configuration names.
+            renounced: the certificate that it goes on from; None in a first generation.
+            log: of this attempt; see ``Aggregator``.
 
         Raises:
             ConfigError, RemoteProtocolError: see ``Aggregator``.
         """
         cohort = self.trust.cohort(self.name, config.beacon)
-        return Aggregator(identity, config, cohort, operators=self.trust.operators, setup=setup)
+        return Aggregator(
+            identity,
+            config,
+            cohort,
+            operators=self.trust.operators,
+            setup=setup,
+            renounced=renounced.to_bytes() if renounced else b"",
+            log=log,
+        )
