@@ -54,6 +54,12 @@ class _Aggregator(AggregatorSide):
         if phase == MASKED_INPUT:
             self._form.add(self._sum, said.message.bulk, phase=phase, culprit=said.name)
 
+    def summed(self) -> Hidden:
+        return bytes(self._form.to_bytes(self._sum))
+
+    def restore(self, summed: bytes) -> None:
+        self._sum = self._form.from_bytes(summed, phase=MASKED_INPUT)
+
     def outcome(self) -> Outcome:
         return Outcome(self._form.unload(self._sum, phase=MASKED_INPUT))
 

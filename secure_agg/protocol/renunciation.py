@@ -208,14 +208,22 @@ class RenunciationCertificate(Wire, frozen=True, kw_only=True):
     def check_precedes(self, config: RoundConfig, renouncers: Renouncers) -> None:
         """Check that this is what a configuration of the next generation goes on from: the same updates, renounced.
 
-        An epoch that was closed goes on in the next, whose roster and rounds its own record says.
-
         Args:
             renouncers: of the generation that was renounced.
 
         Raises:
+            VerificationError: see ``check_statement``.
+            VerificationError, TooFewClients: see ``check``.
+        """
+        self.check_statement(config)
+        self.check(renouncers)
+
+    def check_statement(self, config: RoundConfig) -> None:
+        """The part of ``check_precedes`` that is not about signatures. An epoch that was closed goes on in the next,
+        whose roster and rounds its own record says.
+
+        Raises:
             VerificationError: it is of another generation, model, round or cohort, or not the one that is named.
-            TooFewClients: see ``check``.
         """
         said = self.statement
         if config.renounced != self.digest():
@@ -231,7 +239,6 @@ class RenunciationCertificate(Wire, frozen=True, kw_only=True):
                 f"or epoch, and the configuration is of generation {config.generation} of round {config.round}",
                 phase=RENOUNCE,
             )
-        self.check(renouncers)
 
 
 def check_renounced(renouncers: Renouncers, message: bytes, signature: Signature) -> None:
@@ -268,6 +275,18 @@ def split_first(config: RoundConfig, bulk: bytes | memoryview) -> tuple[bytes, b
         return bytes(bulk), b""
     renounced, setup = unpack(bulk, certificate_limit(max(config.cohort_size, MAX_OPERATORS)))
     return bytes(setup), bytes(renounced)
+
+
+class RenounceRequest(Wire, frozen=True):
+    """Phase *renounce*, an aggregator to whom may renounce: bulk as of a round's first request.
+
+    Attributes:
+        config: of any attempt in the generation that is to be renounced.
+        successor: see ``Renunciation``.
+    """
+
+    config: bytes
+    successor: bytes
 
 
 # --- how many are enough ----------------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ from secure_agg.errors import (
     LocalProtocolError,
     OperatorLost,
     RemoteProtocolError,
+    RoundAborted,
+    StoreError,
     TooFewClients,
     Unattributed,
     UnknownSender,
@@ -37,27 +39,33 @@ from secure_agg.errors import (
 from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.codec import FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.evidence import CohortMember, Evidence
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import (
     NO_BULK,
     RECEIPT,
     RESULT,
+    Acceptance,
     Envelope,
     Header,
     Incoming,
+    Message,
     Received,
+    decode,
     encode,
+    pack,
     read,
 )
 from secure_agg.protocol.norm.wire import response_header_limit
 from secure_agg.protocol.refusal import refusing
-from secure_agg.protocol.requests import in_order
+from secure_agg.protocol.renunciation import RenunciationCertificate
+from secure_agg.protocol.requests import Requests, in_order
 from secure_agg.protocol.session import Session
 from secure_agg.roles.asking import Asking, Gathered
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.hearing import Hearing
+from secure_agg.roles.memory.rounds import CLOSED, REOPENED, SUMMED, Begun, RoundLog
 from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 
@@ -81,6 +89,8 @@ class Aggregator:
         *,
         operators: Roster | None = None,
         setup: bytes = b"",
+        renounced: bytes = b"",
+        log: RoundLog | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """
@@ -91,11 +101,16 @@ class Aggregator:
             operators: identity keys of key holders, or of the aggregators that share a sum; needed where the backend
                 has any. This aggregator itself is none of them.
             setup: the backend's public material, which clients are sent with the first request.
+            renounced: the certificate that has ended the generation before this round's, encoded; empty in the first.
+            log: durable, and of this attempt alone: every answer is written there before it counts. See ``resume``.
+                Without one a round ends with its process.
             clock: seconds; for ``timings``.
 
         Raises:
             ConfigError: the cohort is not the configured one, or the backend refuses the policy.
             RemoteProtocolError: the setup is not the configured one, or nobody who is pinned vouches for it.
+            VerificationError, TooFewClients: ``renounced`` is not the certificate that the configuration names.
+            StoreError: the log is another round's.
         """
         if (len(cohort), cohort.root()) != (config.cohort_size, config.cohort_root):
             raise ConfigError("the cohort is not the one that the configuration names")
@@ -106,6 +121,12 @@ class Aggregator:
         others = {name: key for name, key in (operators or {}).items() if name != identity.name}
         self._operators, self._setup = Roster(others), setup
         self._backend.check_setup(config, setup, self._operators)
+        self._renounced = renounced
+        if config.generation:
+            renouncers = self._backend.renouncers(config, cohort, setup, operators or {})
+            RenunciationCertificate.from_bytes(renounced).check_precedes(config, renouncers)
+        elif renounced:
+            raise ConfigError("a first generation goes on from no certificate of renunciation")
         self.identity, self.config, self.cohort = identity, config, cohort
         self.timings = Stopwatch(clock)
         self.evidence: Evidence | None = None
@@ -117,10 +138,90 @@ class Aggregator:
         self._present: set[str] = set(cohort)
         self._awaited: set[str] = set()
         self._answered: set[str] = set()
+        self._heard: dict[str, set[str]] = {}
+        self._requests: Sequence[Envelope] = ()
         self._gathered = Gathered()
-        self._asking = Asking(identity, config, cohort, setup, self._side, self._gathered, self.timings)
+        self._asking = Asking(identity, config, cohort, setup, renounced, self._side, self._gathered, self.timings)
         self._hearing = Hearing(config, cohort, self._side, self._gathered, self.timings)
         self._faults: list[FaultProof] = []
+        self._log: RoundLog | None = None
+        if log is not None:
+            log.begin(
+                Begun(
+                    aggregator=identity.name,
+                    config=config.to_bytes(),
+                    cohort=self._asking.members(),
+                    operators=tuple(CohortMember(name, key) for name, key in (operators or {}).items()),
+                    setup=setup,
+                    renounced=renounced,
+                )
+            )
+            self._replay(log)
+            self._log = log
+
+    @staticmethod
+    def resume(identity: Identity, log: RoundLog, *, clock: Callable[[], float] = time.perf_counter) -> Aggregator:
+        """The aggregator of a round that another process has begun, where that has come to: the same answers lead to
+        the same set. ``again`` gives the requests that are open.
+
+        Args:
+            identity: the one that has begun it.
+            log: of that round.
+
+        Raises:
+            StoreError: no round was begun here, or what was kept of it is damaged.
+            ConfigError: another aggregator's.
+        """
+        begun = log.begun()
+        if begun is None:
+            raise StoreError(f"no round was begun in {log}")
+        if begun.aggregator != identity.name:
+            raise ConfigError(f"the round is led by {begun.aggregator!r}, not by {identity.name!r}")
+        return Aggregator(
+            identity,
+            RoundConfig.from_bytes(begun.config),
+            Roster({member.name: member.public for member in begun.cohort}),
+            operators=Roster({member.name: member.public for member in begun.operators}),
+            setup=begun.setup,
+            renounced=begun.renounced,
+            log=log,
+            clock=clock,
+        )
+
+    def _replay(self, log: RoundLog) -> None:
+        """Take in what was taken in before; every answer is checked again.
+
+        Raises:
+            StoreError: something in the log does not pass.
+        """
+        try:
+            for event in log.events():
+                if self._at < 0:
+                    self.start()
+                    self._look()
+                phase = self._phases[self._at]
+                if event.kind == SUMMED:
+                    self._side.restore(event.bulk)
+                elif event.phase != phase.name and event.kind != REOPENED:
+                    raise StoreError(f"the log has {event.phase!r} where {phase.name!r} is")
+                elif event.kind == CLOSED:
+                    self._advance()
+                    self._look()
+                elif event.kind == REOPENED:
+                    self._reopen()
+                elif event.whole:
+                    self._receive(phase, pack(event.head, event.bulk))
+                else:
+                    size = self._backend.hidden_sizes(self.config)[-1]
+                    header = decode(Header, event.head, len(event.head))
+                    self._take(phase, Message(header, memoryview(bytes(size))))
+        except (RemoteProtocolError, LocalProtocolError, RoundAborted) as error:
+            raise StoreError(f"what was kept of this round does not pass: {error}") from error
+
+    def _look(self) -> None:
+        """Some backends fix what a phase is about when they are first asked for a request of it."""
+        if self.evidence is None and len(self._requests):
+            self._requests[0]
 
     def __repr__(self) -> str:
         return f"Aggregator({self.identity.name!r}, state={self.state!r})"
@@ -153,6 +254,14 @@ class Aggregator:
         return tuple(name for name in self._side.operators if name not in gone)
 
     @property
+    def is_binding(self) -> bool:
+        """Whether clients may be bound to this very attempt, as far as it has come: whether a set was put to the vote,
+        or where clients speak once, whether they were asked. It is finished then, or renounced.
+        """
+        binding = PhaseKind.ADVERTISE if self._backend.shares else PhaseKind.AGREE
+        return any(phase.kind is binding for phase in self._phases[: self._at + 1])
+
+    @property
     def awaited(self) -> frozenset[str]:
         """Clients, or operators, whose response in this phase is outstanding."""
         return frozenset(self._awaited)
@@ -182,6 +291,40 @@ class Aggregator:
         self._at = 0
         return self._open(self._phases[0])
 
+    def again(self) -> Sequence[Envelope]:
+        """The requests of a round that was resumed: to whoever has not answered yet where it stands. Members of the set
+        who have not signed it are asked for that first, late as it is, and then for what opens the sum.
+
+        Returns:
+            None of them when the round is over.
+        """
+        if self._at < 0 or self._aborted:
+            return self.start()
+        if self.evidence is not None:
+            return []
+        if self._owing():
+            if self._log is not None:
+                self._log.reopen(self.state)
+            return self._reopen()
+        if not self._awaited:
+            return self.advance()
+        if isinstance(self._requests, Requests):
+            return self._requests.only(self._awaited)
+        return [request for request in self._requests if request.recipient in self._awaited]
+
+    def _owing(self) -> set[str]:
+        """Members of the set who may sign it late: where its sum is being opened by clients."""
+        at, gathered = self._at, self._gathered
+        if gathered.ballot is None or at < 1 or self._phases[at].kind is not PhaseKind.RELEASE:
+            return set()
+        return set(gathered.ballot.voters) - gathered.signatures.keys()
+
+    def _reopen(self) -> Sequence[Envelope]:
+        owing = self._owing()
+        self._at = next(i for i, phase in enumerate(self._phases) if phase.kind is PhaseKind.AGREE)
+        self._present |= owing
+        return self._open(self._phases[self._at])
+
     def advance(self) -> Sequence[Envelope]:
         """Close the phase: go on with those who have answered.
 
@@ -200,6 +343,9 @@ class Aggregator:
         try:
             with self.timings(closed):
                 requests = self._advance()
+            if self._log is not None:
+                self._log.close_phase(closed)
+                self._sum_up(closed)
         except Exception as error:
             self._aborted = True
             _log.warning("%s: aborted in phase %s: %s", self._name, closed, type(error).__name__)
@@ -209,6 +355,17 @@ class Aggregator:
             self._name, closed, answered, asked, self.timings.seconds[closed], self.state,
         )  # fmt: skip
         return requests
+
+    def _sum_up(self, closed: str) -> None:
+        """Once the set is put to the vote, hidden vectors need not be kept any more where the backend has their sum."""
+        kinds = [phase.kind for phase in self._phases]
+        if self._log is None or PhaseKind.INPUT not in kinds or self._at == len(kinds):
+            return
+        inputs = kinds.index(PhaseKind.INPUT)
+        if kinds[self._at] is PhaseKind.AGREE and inputs < self._at and self._phases[inputs].name == closed:
+            total = self._side.summed()
+            if total is not None:
+                self._log.sum_up(closed, total)
 
     @property
     def _name(self) -> str:
@@ -238,7 +395,8 @@ class Aggregator:
             return self._excise(opened)
         if opened.kind in _VOTES:
             self._side.agree(self._fix_survivors())
-        return self._open(opened)
+        requests = self._open(opened)
+        return requests if self._awaited else self._advance()
 
     def _next(self) -> int:
         """The phase after this one, but for those in which there is nothing to ask."""
@@ -278,9 +436,15 @@ class Aggregator:
 
     def _open(self, phase: Phase) -> Sequence[Envelope]:
         """The requests of a phase, and who is awaited in it."""
-        names = self._side.operators if phase.kind.of_operators else tuple(self._present)
+        asked = self._side.operators if phase.kind.of_operators else tuple(self._present)
+        self._answered = self._heard.setdefault(phase.name, set())
+        if phase.kind is PhaseKind.AGREE:
+            self._answered |= self._gathered.signatures.keys()
+        names = tuple(name for name in asked if name not in self._answered)
         self._awaited = set(names)
-        return self._asking.requests(phase, self._phases[self._at - 1].kind if self._at else None, names)
+        before = self._phases[self._at - 1].kind if self._at else None
+        self._requests = self._asking.requests(phase, before, names)
+        return self._requests
 
     def _fix_participants(self) -> None:
         gathered = self._gathered
@@ -350,6 +514,14 @@ class Aggregator:
             recipients=("",) if to_everybody else (self.identity.name,),
             keys=dict(asked),
         )
+        accepted = self._take(phase, message)
+        if self._log is not None:
+            self._log.take(phase.name, encode(header), message.bulk)
+        return [] if accepted is None else [self._asking.message(header.sender, RECEIPT, encode(accepted))]
+
+    def _take(self, phase: Phase, message: Message) -> Acceptance | None:
+        """Take in an answer whose form and signature are right."""
+        header = message.header
         with refusing(phase.name, header.sender):
             try:
                 accepted = self._hearing.take(phase, header.sender, message)
@@ -358,7 +530,7 @@ class Aggregator:
                 raise
         self._awaited.discard(header.sender)
         self._answered.add(header.sender)
-        return [] if accepted is None else [self._asking.message(header.sender, RECEIPT, encode(accepted))]
+        return accepted
 
     def _keep_second(self, phase: Phase, header: Header) -> None:
         """Two advertisements of one client prove something, whatever of the second is refused."""
@@ -400,10 +572,11 @@ class Aggregator:
                 advertisements=in_order(self._gathered.advertisements),
                 openings=openings,
                 agreement=in_order(self._gathered.signatures),
-                setup=self._setup if self._backend.shares else b"",
+                setup=self._setup if self._backend.shares or config.generation else b"",
                 attestation=found.attestation,
                 sums=sums.astype(np.uint32, copy=False),
                 result_model=model_digest(average),
+                renounced=self._renounced,
             ).with_proofs(self._gathered.proofs.values())
             with self.timings("verify"):
                 self.verified = Auditor(claims=CLAIMS).verify(evidence)  # others decide what they accept

@@ -24,12 +24,13 @@ from secure_agg.errors import (
     VerificationError,
 )
 from secure_agg.protocol.agreement import attested_bytes
+from secure_agg.protocol.certificate import setup_digest
 from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
 from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import RECORD_VERSION, BoundedRecord, Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
-from secure_agg.protocol.identity import check_public_key, in_id_order, verify_signature
+from secure_agg.protocol.identity import Roster, check_public_key, in_id_order, verify_signature
 from secure_agg.protocol.messages import (
     MAX_ADVERTISEMENT,
     MAX_CONFIG,
@@ -46,6 +47,7 @@ from secure_agg.protocol.messages import (
 from secure_agg.protocol.norm.checks import check_proof, check_total
 from secure_agg.protocol.norm.claim import NormClaim
 from secure_agg.protocol.norm.wire import SketchedOpening
+from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.protocol.session import Participants
 from secure_agg.roles.faults import check_common
 from secure_agg.roles.participants import check_participants
@@ -214,6 +216,7 @@ class Auditor:
                 evidence.agreement,
                 evidence.setup,
             )
+            self._check_renounced(backend, evidence)
         except (RemoteProtocolError, RoundAborted) as error:
             about = f"{error.culprit!r}: " if error.culprit else ""
             raise VerificationError(about + str(error.args[0]), phase=error.phase) from error
@@ -287,13 +290,33 @@ class Auditor:
 
     def _check_setup(self, backend: Backend, config: RoundConfig, setup: bytes) -> None:
         """The operators who have signed the set are those that this auditor has pinned; unpinned, any who are named."""
-        if backend.shares is None:
-            if setup:
-                raise PolicyViolation("the evidence holds a set-up, and no operator has signed the set")
-            return
         pinned = self.trust.operators if self.trust and len(self.trust.operators) else None
+        if backend.shares is None:
+            renounced = backend.keys and config.generation
+            if setup and not renounced:
+                raise PolicyViolation("the evidence holds a set-up, and no operator has signed the set")
+            if renounced and setup_digest(setup) != config.setup:
+                raise PolicyViolation("the set-up is not the configured one")
+            if renounced and pinned is not None:
+                backend.check_setup(config, setup, pinned)
+            return
         named = pinned if pinned is not None else backend.shares.share_holders(config, setup).identities
         backend.check_setup(config, setup, named)
+
+    def _check_renounced(self, backend: Backend, evidence: Evidence) -> None:
+        """A round of a later generation goes on from a certificate: no sum of the one before can have been opened. Key
+        holders are known by their pinned keys alone, so without pins their signatures are not looked at.
+        """
+        config = evidence.config
+        if not config.generation:
+            return
+        certificate = RenunciationCertificate.from_bytes(evidence.renounced)
+        certificate.check_statement(config)
+        operators = self.trust.operators if self.trust else Roster({})
+        if backend.keys and not len(operators):
+            return
+        cohort = Roster({member.name: member.public for member in evidence.cohort})
+        certificate.check(backend.renouncers(config, cohort, evidence.setup, operators))
 
     def verify_fault(self, proof: FaultProof, *, beacon: bytes | None = None) -> str:
         """Check a proof that a party broke the protocol, and that the party is one that this auditor has pinned.

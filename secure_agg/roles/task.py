@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secure_agg.errors import ConfigError
 from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.memory.rounds import RoundLog
 from secure_agg.roles.trust import TaskTrust, Trust
 
 
@@ -59,6 +60,7 @@ class Task:
         draw: int = 0,
         beacon: bytes = b"",
         setup: bytes = b"",
+        renounced: RenunciationCertificate | None = None,
     ) -> RoundConfig:
         """The configuration of an attempt at the round that follows the last one.
 
@@ -69,9 +71,10 @@ class Task:
                 follows from the last record, and this does not count.
             start_model: digest of the model that updates are relative to; by default of the last result.
             draw: which of the round's draws of a cohort this is.
-            beacon: where cohorts are drawn the randomness that does: of a pinned beacon the signature of the pulse
-                ``pulse`` names.
+            beacon: where cohorts are drawn the randomness that does: of a pinned beacon the signature of the pulse that
+                is due, see ``BeaconSource.number``.
             attempt, base_model, instructions, setup: see ``RoundConfig``.
+            renounced: the certificate that has ended the generation before; None in the first.
 
         Raises:
             ConfigError: a setting is out of range, contradicts another, or would be insecure.
@@ -89,6 +92,8 @@ class Task:
             shapes=shapes,
             start_model=start_model or (last.result_model if last else NO_DIGEST),
             base_model=base_model,
+            generation=renounced.statement.generation + 1 if renounced else 0,
+            renounced=renounced.digest() if renounced else NO_DIGEST,
             instructions=instructions,
             previous_record=last.digest() if last else NO_DIGEST,
             draw=draw,
@@ -99,26 +104,34 @@ class Task:
             setup=setup,
         )
 
-    def pulse(self, number: int, draw: int = 0) -> int:
-        """Number of the pulse that draws the cohort of a round.
-
-        Raises:
-            ConfigError: no beacon is pinned, or a round or draw has none.
-        """
-        if self.pins.beacon is None:
-            raise ConfigError(f"no beacon is pinned for task {self.name!r}")
-        return self.pins.beacon.number(number, draw)
-
-    def lead(self, identity: Identity, config: RoundConfig, setup: bytes = b"") -> Aggregator:
+    def lead(
+        self,
+        identity: Identity,
+        config: RoundConfig,
+        setup: bytes = b"",
+        *,
+        renounced: RenunciationCertificate | None = None,
+        log: RoundLog | None = None,
+    ) -> Aggregator:
         """The aggregator of one attempt.
 
         Args:
             identity: a pinned operator's.
             config: from ``next_round``.
             setup: the backend's public material that the configuration names.
+            renounced: the certificate that it goes on from; None in a first generation.
+            log: of this attempt; see ``Aggregator``.
 
         Raises:
             ConfigError, RemoteProtocolError: see ``Aggregator``.
         """
         cohort = self.trust.cohort(self.name, config.beacon)
-        return Aggregator(identity, config, cohort, operators=self.trust.operators, setup=setup)
+        return Aggregator(
+            identity,
+            config,
+            cohort,
+            operators=self.trust.operators,
+            setup=setup,
+            renounced=renounced.to_bytes() if renounced else b"",
+            log=log,
+        )

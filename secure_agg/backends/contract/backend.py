@@ -351,6 +351,12 @@ class SharedBackend(Backend):
         voters = self.share_holders(config, setup).identities
         return Renouncers(voters, len(voters), operators=True)
 
+    def opens(self, phase: str) -> bool:
+        """Whether what a share holder answers in a phase after the set is signed may open its sum: who has answered it
+        renounces nothing any more. By default in each.
+        """
+        return True
+
     def check_size(self, config: RoundConfig) -> None:
         """Refuse a model that can't be shared.
 

@@ -5,5 +5,6 @@
 * ``hello``, ``parcels``: who a node is, and how payloads are packed.
 * ``guard``, ``history``: which models a node works on, and what it is shown of what it has missed.
 * ``instructions``: what apps are given, as one digest. ``metrics``: scalars inside the hidden vector.
-* ``aborts``: the server's journal of rounds that came to nothing. ``versions``: of the frameworks.
+* ``aborts``: the server's journal of rounds that came to nothing. ``unfinished``: what it keeps
+  of those that may still be finished. ``versions``: of the frameworks.
 """

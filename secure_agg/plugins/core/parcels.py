@@ -32,6 +32,8 @@ VERIFIED: Final = "verified"
 LEARN: Final = "learn"
 """A result that a node has missed, and with the first one the model that it started from."""
 KNOWN: Final = "known"
+RENOUNCE: Final = "renounce"
+"""A request to give up what may still open a sum, so that the task goes on from the same model."""
 
 _VERSION: Final = 2
 _MAX_HEADER: Final = 4096
