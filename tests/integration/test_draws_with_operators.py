@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from support.beacons import rehearsal
 from support.plugin_rounds import Nodes
 
-from secure_agg.errors import SecureAggError
+from secure_agg.errors import SecureAggError, TooFewClients
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.server import ServerHome
@@ -19,7 +20,7 @@ from secure_agg.protocol.messages import write
 from secure_agg.roles.task import Task
 
 NAMES = tuple(f"site-{i}" for i in range(6))
-CHAIN = rehearsal(range(1, 49))
+CHAIN = rehearsal(range(1, 65))
 POLICY = Policy.default(6, backend="additive", cohort_size=4, corruption_rate=0.0, clip=1.0, bits=16, max_weight=4)
 
 
@@ -36,16 +37,26 @@ def test_processes_add_up_what_the_beacon_draws_and_nothing_else(tmp_path: Path)
             assert set(outcome.participants) == set(drawn)
             model = outcome.model
         assert home.ledger.audit().verified == 2
+        gone = dict.fromkeys(NAMES, ("join", 0))
+        with pytest.raises(TooFewClients):
+            Coordinator(home).round(model, Nodes(homes, updates, model, silent=gone))
+        with contextlib.suppress(TooFewClients):  # the first draw is tried to its end, then given up
+            Coordinator(home).round(model, Nodes(homes, updates, model, silent=gone))
+        outcome = Coordinator(home).round(model, Nodes(homes, updates, model))
+        assert set(outcome.participants) in [
+            set(home.trust.cohort("task", CHAIN.pulses[33 + draw].signature)) for draw in range(3)
+        ]
         last = home.ledger.last("task")
-        due = CHAIN.pulses[33].signature
+        due = CHAIN.pulses[49].signature
+        assert last is not None
         honest = Task("task", home.trust, last).next_round(((5,), (1024,), (1,)), beacon=due)
-        wrong: RoundConfig = msgspec.structs.replace(honest, beacon=CHAIN.pulses[34].signature)
+        wrong: RoundConfig = msgspec.structs.replace(honest, beacon=CHAIN.pulses[50].signature)
         with home.staff(honest) as (staffed, setup, holders):
             holder = holders["aggregator-1"]
             begin = "begin"
             for config, said in (
                 (staffed, None),
-                (msgspec.structs.replace(wrong, setup=staffed.setup), "not pulse 33"),
+                (msgspec.structs.replace(wrong, setup=staffed.setup), "not pulse 49"),
             ):
                 asked = write(home.identity, config.context, begin, "aggregator-1", config.to_bytes(), setup)
                 if said is None:

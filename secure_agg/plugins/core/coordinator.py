@@ -322,7 +322,7 @@ class Coordinator:
             except BaseException as error:
                 self._lost = attempt
                 binding = attempt is not None and attempt.aggregator.is_binding
-                if isinstance(error, TooFewClients) and not binding:
+                if isinstance(error, TooFewClients) and attempt is not None and not attempt.was_put_to_vote:
                     self._kill_draw(base)
                 self._give_up(base, error, attempt)
                 if log is not None and not binding:
