@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import conformance.independent_renunciation as spec
 import conformance.independent_verifier as verifier
+import conformance.make_vectors as make_vectors
 import pytest
 from msgspec.structs import replace as with_fields
 from support.federation import Federation, Tape, identity
@@ -53,6 +55,23 @@ def test_evidence_of_a_later_generation_is_checked_alike(backend: str) -> None:
             verifier.verify(wrong)
         with pytest.raises(VerificationError):
             Auditor(where.trust).verify(Evidence.from_bytes(wrong))
+
+
+def test_the_vectors_are_what_the_product_makes_and_what_the_second_implementation_checks() -> None:
+    stated = json.loads((make_vectors.DIRECTORY / make_vectors.RENOUNCED_VECTORS).read_text("utf-8"))
+    data = (make_vectors.DIRECTORY / stated["evidence"]).read_bytes()
+    evidence, trust = make_vectors.play_renounced()
+    assert (evidence.to_bytes(), make_vectors.renounced_vectors(evidence)) == (data, stated)
+    pins = verifier.read_trust((make_vectors.DIRECTORY / stated["trust"]).read_text("utf-8"))
+    assert verifier.verify(data, pins)["encoding"] == Auditor(trust).verify(evidence).record.to_bytes()
+    config = verifier.decode("RoundConfig", evidence.config.to_bytes(), 1 << 20)
+    voters = {member.name: member.public for member in evidence.cohort}
+    said = spec.check(bytes.fromhex(stated["certificate"]), config, voters, stated["needed"])
+    assert spec.signed(said).hex() == stated["signed"]
+    for wrong in stated["refused"].values():
+        other = config | {"renounced": verifier.digest("renunciation", bytes.fromhex(wrong))}
+        with pytest.raises(ValueError):
+            spec.check(bytes.fromhex(wrong), other, voters, stated["needed"])
 
 
 def test_what_is_signed_is_the_same_bytes() -> None:
