@@ -31,7 +31,7 @@
     │   ├── OperatorFault           an operator's answer is provably wrong: it is named
     │   ├── OperatorLost            an operator is gone, or does not answer in time: it is named
     │   ├── Unattributed            the sum, or a share, is not what was promised, and nobody can be named
-    │   ├── TaskSpent               this client has signed from this start model: only a new model helps
+    │   ├── TaskSpent               this client has given its update of this model: see its round to an end first
     │   └── RunStopped              no round of a framework's run can succeed, or none has: says how to go on
     ├── AlreadyReleased             a second statement or release is asked for; refused, even after a restart
     ├── PulseMissing                a beacon's pulse is not there: not published yet, or not recorded
@@ -201,7 +201,9 @@ class Unattributed(RoundAborted):
 
 
 class TaskSpent(RoundAborted):
-    """This client has signed a statement for this start model and joins nothing more that starts from it."""
+    """This client has given its update of this model to a round, or has signed there, or renounced: it joins no other
+    over updates of it before that round is finished, or enough have renounced it; from a new model it does.
+    """
 
 
 class RunStopped(RoundAborted):

@@ -257,6 +257,14 @@ class Aggregator:
         return tuple(name for name in self._side.operators if name not in gone)
 
     @property
+    def is_binding(self) -> bool:
+        """Whether clients may be bound to this very attempt, as far as it has come: whether a set was put to the vote,
+        or where clients speak once, whether they were asked. It is finished then, or renounced.
+        """
+        binding = PhaseKind.ADVERTISE if self._backend.shares else PhaseKind.AGREE
+        return any(phase.kind is binding for phase in self._phases[: self._at + 1])
+
+    @property
     def awaited(self) -> frozenset[str]:
         """Clients, or operators, whose response in this phase is outstanding."""
         return frozenset(self._awaited)

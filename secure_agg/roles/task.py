@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secure_agg.errors import ConfigError
 from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
-from secure_agg.protocol.epoch import EpochRecord, Record
+from secure_agg.protocol.epoch import Record
 from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.memory.rounds import RoundLog
 from secure_agg.roles.trust import TaskTrust, Trust
 
 
@@ -61,6 +62,7 @@ class Task:
         draw: int = 0,
         beacon: bytes = b"",
         setup: bytes = b"",
+        renounced: RenunciationCertificate | None = None,
     ) -> RoundConfig:
         """The configuration of an attempt at the round that follows the last one.
 
@@ -71,14 +73,17 @@ class Task:
                 follows from the last record, and this does not count.
             start_model: digest of the model that updates are relative to; by default of the last result.
             draw: which of the round's draws of a cohort this is.
-            beacon: where cohorts are drawn the randomness that does: of a pinned beacon the signature of the pulse
-                ``pulse`` names.
+            beacon: where cohorts are drawn the randomness that does: of a pinned beacon the signature of the pulse that
+                is due, see ``BeaconSource.number``.
             attempt, base_model, instructions, setup: see ``RoundConfig``.
+            renounced: the certificate that has ended the generation before; by default the one that closed the epoch
+                before, if the newest record is an epoch's; else None, in a first generation.
 
         Raises:
             ConfigError: a setting is out of range, contradicts another, or would be insecure.
         """
         policy, last, trust = self.policy, self.last, self.trust
+        certificate = renounced if renounced is not None else self._closed_by
         if policy.weight_scale:
             weight_limit = (last.next_weight_limit or None) if last else None
             if weight_limit is not None:  # an evaluation's may be of the epoch before
@@ -88,14 +93,14 @@ class Task:
             round=self.next_number if number is None else number,
             attempt=attempt,
             epoch=self.pins.epoch,
-            generation=last.generation if isinstance(last, EpochRecord) else 0,
-            renounced=last.renounced if isinstance(last, EpochRecord) else NO_DIGEST,
             policy=policy,
             weight_limit=weight_limit,
             cohort=trust.cohort(self.name, beacon),
             shapes=shapes,
             start_model=start_model or (last.result_model if last else NO_DIGEST),
             base_model=base_model,
+            generation=certificate.statement.generation + 1 if certificate else 0,
+            renounced=certificate.digest() if certificate else NO_DIGEST,
             instructions=instructions,
             previous_record=last.digest() if last else NO_DIGEST,
             draw=draw,
@@ -106,26 +111,40 @@ class Task:
             setup=setup,
         )
 
-    def pulse(self, number: int, draw: int = 0) -> int:
-        """Number of the pulse that draws the cohort of a round.
-
-        Raises:
-            ConfigError: no beacon is pinned, or a round or draw has none.
-        """
-        if self.pins.beacon is None:
-            raise ConfigError(f"no beacon is pinned for task {self.name!r}")
-        return self.pins.beacon.number(number, draw)
-
-    def lead(self, identity: Identity, config: RoundConfig, setup: bytes = b"") -> Aggregator:
+    def lead(
+        self,
+        identity: Identity,
+        config: RoundConfig,
+        setup: bytes = b"",
+        *,
+        renounced: RenunciationCertificate | None = None,
+        log: RoundLog | None = None,
+    ) -> Aggregator:
         """The aggregator of one attempt.
 
         Args:
             identity: a pinned operator's.
             config: from ``next_round``.
             setup: the backend's public material that the configuration names.
+            renounced: the certificate that it goes on from; None in a first generation.
+            log: of this attempt; see ``Aggregator``.
 
         Raises:
             ConfigError, RemoteProtocolError: see ``Aggregator``.
         """
         cohort = self.trust.cohort(self.name, config.beacon)
-        return Aggregator(identity, config, cohort, operators=self.trust.operators, setup=setup, renounced=self.closure)
+        certificate = renounced if renounced is not None or not config.generation else self._closed_by
+        return Aggregator(
+            identity,
+            config,
+            cohort,
+            operators=self.trust.operators,
+            setup=setup,
+            renounced=certificate.to_bytes() if certificate else b"",
+            log=log,
+        )
+
+    @property
+    def _closed_by(self) -> RenunciationCertificate | None:
+        """The certificate that closed the epoch before, where it has begun a generation that still goes on."""
+        return RenunciationCertificate.from_bytes(self.closure) if self.closure else None

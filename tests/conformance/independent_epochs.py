@@ -1,4 +1,4 @@
-"""A second implementation of the epochs of docs/specification.md, section 17, written from that section alone.
+"""A second implementation of the epochs of docs/specification.md, section 18, written from that section alone.
 
 It goes with `independent_verifier` and shares nothing with the product either. `verify_epoch` takes what is in force,
 an epoch's evidence and the task's last record, and gives the leaf and what is in force then; everything that it refuses

@@ -165,8 +165,10 @@ RECORDS: dict[str, dict[str, Any]] = {
         "evidence": "bin32",
     },
 }
-# Of rounds with a norm bound.
+# Of later generations, and of rounds with a norm bound.
+RECORDS["LaterEvidence"] = RECORDS["Evidence"] | {"renounced": "bin"}
 RECORDS["BoundedEvidence"] = RECORDS["Evidence"] | {"openings": ["SketchedOpening"]}
+RECORDS["LaterBoundedEvidence"] = RECORDS["LaterEvidence"] | {"openings": ["SketchedOpening"]}
 RECORDS["BoundedRecord"] = RECORDS["RoundRecord"] | {"norm_bound": "float", "norm_factor": "int"}
 
 
@@ -397,6 +399,19 @@ def check_limits(config: dict[str, Any]) -> None:
         norm_bound(config, policy["max_weight"] if scale else 1)
     else:
         require(all(item["name"] not in NORM_OPTIONS for item in policy["options"]), "options of no norm bound")
+
+
+def check_renounced(config: dict[str, Any], header: dict[str, Any], voters: dict[str, bytes]) -> None:
+    """Section 17: all aggregators, or as many of G as a complete graph asks for; a sparse one asks for more, which
+    `independent_renunciation.sparse` counts.
+    """
+    import conformance.independent_renunciation as renunciation  # which imports this module
+
+    require(("renounced" in header) == (config["generation"] > 0), "a certificate goes with a later generation")
+    if config["generation"]:
+        sharing, corrupt = config["policy"]["backend"] in SHARING, int(config["policy"]["max_corrupt"])
+        least = len(voters) if sharing else renunciation.complete(len(voters), corrupt)
+        renunciation.check(header["renounced"], config, voters, least)
 
 
 def norm_bound(config: dict[str, Any], limit: int) -> norm.Bound:
@@ -850,8 +865,9 @@ def read_evidence(header: bytes) -> dict[str, Any]:
         config = decode("RoundConfig", plain[1], 2**20)
     except (msgspec.MsgspecError, TypeError, LookupError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"no evidence: {error}") from None
-    bounded = option(config["policy"], "norm_steps", 0) != 0
-    return decode("BoundedEvidence" if bounded else "Evidence", header, 2**30)
+    later = "Later" if config["generation"] else ""
+    bounded = "Bounded" if option(config["policy"], "norm_steps", 0) else ""
+    return decode(f"{later}{bounded}Evidence", header, 2**30)
 
 
 def check_signers(signatures: list[dict[str, Any]], keys: dict[str, bytes], signed: bytes, needed: int) -> None:
@@ -962,6 +978,7 @@ def verify(
         sharing or all(item["name"] in entries for item in header["agreement"]), "a signer is not in the agreed set"
     )
     check_signers(header["agreement"], signers, agreed, vouchers(policy) if sharing else needed)
+    check_renounced(config, header, signers if sharing else cohort)
 
     # 6
     size = sum(prod(shape) for shape in config["shapes"])

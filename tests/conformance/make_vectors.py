@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from conformance import norm_vectors
 from support.additive_round import open_letter, reseal, share_of
@@ -35,6 +36,7 @@ from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import Envelope
 from secure_agg.protocol.norm.wire import SketchedOpening, signed_sketch
+from secure_agg.protocol.renunciation import Renunciation, RenunciationCertificate
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor, Verified, verify
 from secure_agg.roles.client.client import Client
@@ -58,6 +60,8 @@ SHARED_FAULT: Final = "additive.fault"
 SHARED_VECTORS: Final = "additive.json"
 
 BOUNDED_EVIDENCE: Final = "bounded.evidence"
+RENOUNCED_EVIDENCE: Final = "renounced.evidence"
+RENOUNCED_VECTORS: Final = "renounced.json"
 BOUNDED_TRUST: Final = "bounded.trust.json"
 BOUNDED_PROOF: Final = "bounded.proof"
 BOUNDED_VECTORS: Final = "bounded.json"
@@ -265,6 +269,42 @@ def play_bounded() -> Round:
     evidence = LocalRound(Aggregator(operator, config, roster), clients, updates, WEIGHTS).run()
     receipt = play().receipt  # of another round: this one is in no log
     return Round(evidence, trust, verify(evidence, trust), receipt)
+
+
+def play_renounced() -> tuple[Evidence, Trust]:
+    """A round of the second generation of the first one's model and pins; the same bytes every time."""
+    first, trust = play().evidence.config, play().trust
+    statement = Renunciation.of(first)
+    certificate = RenunciationCertificate.of(statement, [statement.sign(identity(name)) for name in NAMES[1:]])
+    config = msgspec.structs.replace(first, attempt=2, generation=1, renounced=certificate.digest())
+    roster = trust.cohort("vectors", b"")
+    clients = {name: Client(identity(name), trust, entropy=constant(name)) for name in NAMES}
+    updates = {name: [np.full((2, 2), 1 - i / 2), np.arange(3.0) / (i + 1)] for i, name in enumerate(NAMES)}
+    aggregator = Aggregator(
+        identity("aggregator"), config, roster, operators=trust.operators, renounced=certificate.to_bytes()
+    )
+    return LocalRound(aggregator, clients, updates, WEIGHTS).run(), trust
+
+
+def renounced_vectors(evidence: Evidence) -> dict[str, Any]:
+    """What is signed, and the certificate; and certificates that are none of this round's."""
+    certificate = RenunciationCertificate.from_bytes(evidence.renounced)
+    said, replace = certificate.statement, msgspec.structs.replace
+    return {
+        "evidence": RENOUNCED_EVIDENCE,
+        "trust": TRUST,
+        "sha256": sha(evidence.to_bytes()),
+        "renounced": certificate.digest().hex(),
+        "certificate": certificate.to_bytes().hex(),
+        "signed": said.signed_bytes.hex(),
+        "needed": 2,
+        "refused": {
+            "too few signatures": replace(certificate, signatures=certificate.signatures[:1]).to_bytes().hex(),
+            "out of order": replace(certificate, signatures=certificate.signatures[::-1]).to_bytes().hex(),
+            "another round": replace(certificate, statement=replace(said, round=4)).to_bytes().hex(),
+            "another generation": replace(certificate, statement=replace(said, generation=1)).to_bytes().hex(),
+        },
+    }
 
 
 def bounded_vectors(made: Round) -> dict[str, Any]:
@@ -482,6 +522,9 @@ def main() -> None:
     (DIRECTORY / BOUNDED_PROOF).write_bytes(bounded.evidence.proofs[bounded.evidence.proof_hashes[0]])
     (DIRECTORY / BOUNDED_VECTORS).write_text(to_json(bounded_vectors(bounded)), "utf-8")
     (DIRECTORY / BEACON_VECTORS).write_text(to_json(beacon_vectors()), "utf-8")
+    renounced, _ = play_renounced()
+    (DIRECTORY / RENOUNCED_EVIDENCE).write_bytes(renounced.to_bytes())
+    (DIRECTORY / RENOUNCED_VECTORS).write_text(to_json(renounced_vectors(renounced)), "utf-8")
     norm_vectors.write()
 
 

@@ -1,4 +1,4 @@
-"""Section 17 of docs/specification.md is complete: an implementation of it alone comes to the same leaves."""
+"""Section 18 of docs/specification.md is complete: an implementation of it alone comes to the same leaves."""
 
 from __future__ import annotations
 

@@ -79,15 +79,39 @@ def test_the_drawn_train_and_the_others_follow(world: World) -> None:
 def test_a_dead_draw_goes_to_the_next_pulse_and_who_gave_input_sits_out(world: World) -> None:
     model = start()
     first, second = world.cohort(0), world.cohort(0, 1)
-    with pytest.raises(TooFewClients):  # they have masked, and fall silent before the set is signed
-        world.coordinator.round(model, Nodes(world.homes, updates(0), model, silent=dict.fromkeys(first, ("step", 2))))
+    both = sorted(first & second)[:2]
+    assert both
+    late = dict.fromkeys(first - set(both), ("step", 1))  # they have masked, and too few others
+    with pytest.raises(TooFewClients):
+        world.coordinator.round(model, Nodes(world.homes, updates(0), model, silent=late))
     nodes = world.nodes(model, 0)
     with contextlib.suppress(TooFewClients):
         world.coordinator.round(model, nodes)
-    both = first & second
-    assert both
-    assert {name for name, error in nodes.errors if type(error).__name__ == "TaskSpent"} == both
-    assert set(nodes.trained) == second - both
+    assert {name for name, error in nodes.errors if type(error).__name__ == "TaskSpent"} == set(both)
+    assert set(nodes.trained) == second - set(both)
+
+
+def test_a_draw_whose_set_was_put_to_the_vote_is_finished_if_it_can_be(world: World) -> None:
+    model, first = start(), world.cohort(0)
+    silent = dict.fromkeys(first, ("step", 2))
+    with pytest.raises(TooFewClients):
+        world.coordinator.round(model, Nodes(world.homes, updates(0), model, silent=silent))
+    outcome = world.coordinator.round(model, world.nodes(model, 0))
+    assert (set(outcome.participants), outcome.record.round) == (first, 0)
+
+
+def test_a_draw_that_can_neither_be_finished_nor_renounced_gives_way_to_the_next(world: World) -> None:
+    model, first = start(), world.cohort(0)
+    with pytest.raises(TooFewClients):
+        world.coordinator.round(model, Nodes(world.homes, updates(0), model, silent=dict.fromkeys(first, ("step", 2))))
+    draw = next(k for k in range(1, 16) if len(world.cohort(0, k) - first) >= 4)
+    for number in range(1, draw):  # these hold too many of whom is gone
+        assert len(world.cohort(0, number) - first) < 4
+    for _ in range(draw - 1):
+        with pytest.raises(TooFewClients):
+            world.coordinator.round(model, world.nodes(model, 0, silent=sorted(first), kind="hello"))
+    outcome = world.coordinator.round(model, world.nodes(model, 0, silent=sorted(first), kind="hello"))
+    assert set(outcome.participants) <= world.cohort(0, draw) - first
 
 
 def test_the_round_is_over_when_all_its_draws_are_dead(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +88,32 @@ def test_presets_are_settings_of_policies(name: str) -> None:
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(ConfigError, match="hospitals"):
         preset("clinics")
+
+
+def rows(first: str) -> list[list[str]]:
+    """Of the document's table that begins with this head, without it."""
+    lines = (Path(__file__).parents[2] / "docs" / "sampling.md").read_text("utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| dropout |") and first in line)
+    table = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        table.append([cell.strip() for cell in line.strip("|").split("|")])
+    return table
+
+
+def test_the_document_s_safe_sizes_are_the_computed_ones() -> None:
+    found = [
+        [f"{dropout:g}", *(str(safe_size(10_000, rate, dropout=dropout) or "none") for rate in (0.01, 0.05, 0.1, 0.2))]
+        for dropout in DROPOUTS
+    ]
+    assert rows("1% corrupt") == found
+
+
+def test_the_document_s_price_of_dropouts_is_the_computed_one() -> None:
+    policies = [(dropout, Policy.default(100, dropout=dropout)) for dropout in DROPOUTS]
+    found = [
+        [f"{dropout:g}", str(policy.min_advertised), str(policy.max_corrupt), str(policy.quorum(100))]
+        for dropout, policy in policies
+    ]
+    assert rows("at least join") == found

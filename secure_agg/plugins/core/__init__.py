@@ -6,5 +6,6 @@
 * ``epochs``: how nodes close one and follow the next.
 * ``guard``, ``history``: which models a node works on, and what it is shown of what it has missed.
 * ``instructions``: what apps are given, as one digest. ``metrics``: scalars inside the hidden vector.
-* ``aborts``: the server's journal of rounds that came to nothing. ``versions``: of the frameworks.
+* ``aborts``: the server's journal of rounds that came to nothing. ``unfinished``: what it keeps
+  of those that may still be finished. ``versions``: of the frameworks.
 """

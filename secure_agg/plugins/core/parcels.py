@@ -38,6 +38,8 @@ EPOCHS: Final = "epochs"
 CLOSE: Final = "close"
 """An epoch that is authorised, and what its members renounce in the one in force."""
 CLOSED: Final = "closed"
+RENOUNCE: Final = "renounce"
+"""A request to give up what may still open a sum, so that the task goes on from the same model."""
 
 _VERSION: Final = 2
 _MAX_HEADER: Final = 4096

@@ -63,7 +63,8 @@ from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.epochs.following import Steps
 from secure_agg.roles.memory import bonds
-from secure_agg.roles.memory.attempt import end_attempt
+from secure_agg.roles.memory.attempt import Attempt, end_attempt
+from secure_agg.roles.renouncing import renounce_as_client
 from secure_agg.tlog.receipt import Receipt
 
 _MAX_FIRST: Final = 4 + MAX_CONFIG + MAX_SETUP.stop
@@ -143,6 +144,10 @@ class Participant:
             case parcels.STEP:
                 with self._home.locked():
                     return self._step(self._copied(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS)))
+            case parcels.RENOUNCE:
+                (request,) = parcel.expect(parcels.RENOUNCE, 1)
+                with self._home.locked():
+                    return self._renounce(_bounded(request, _MAX_FIRST))
             case parcels.RESULT:
                 message, receipt, *acceptances = parcel.expect(parcels.RESULT, 2, parcels.MAX_PARTS)
                 with self._home.locked():
@@ -300,12 +305,25 @@ class Participant:
         key, client = self._resumed()
         request, *receipts = map(self._received, messages)
         self._take(key, client, receipts)
+        before = client.phases_answered
         answer = client.receive(request)
         if answer is None:
             raise MalformedMessage("a receipt came where a request should be", phase=client.state)
-        self._home.journal.add_request(bytes(request.data))
+        if client.phases_answered != before:  # else it came again
+            self._home.journal.add_request(bytes(request.data))
         if client.hidden:
             self._home.journal.drop("update")
+        return Parcel(parcels.ANSWER, (answer,)).to_bytes()
+
+    def _renounce(self, request: bytes) -> bytes:
+        """Give up what may still open a sum over this node's update, if it has released nothing of it."""
+        home = self._home
+        answer = renounce_as_client(home.identity, home.trust, home.store, request)
+        _log.warning("%s has renounced: the round that came to nothing is not finished by it any more", home.name)
+        key = home.journal.key
+        if key is not None and Attempt.is_over(home.store, home.name, key):
+            self._clients = {}
+            home.journal.clear()
         return Parcel(parcels.ANSWER, (answer,)).to_bytes()
 
     def _take(self, key: Key, client: Client, receipts: Iterable[Received]) -> None:

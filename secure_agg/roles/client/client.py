@@ -105,6 +105,11 @@ class Client:
         return self._joined is not None and self._joined.vector is None
 
     @property
+    def phases_answered(self) -> int:
+        """How many requests this client has answered, but for those that came again."""
+        return self._joined.answered if self._joined else 0
+
+    @property
     def receipts(self) -> dict[str, bytes]:
         """Signed by those who have accepted this client's input or a share of it, by their ids."""
         return self._joined.receipts if self._joined else {}

@@ -111,6 +111,11 @@ class Joined:
         """The phase whose request is awaited next, but for optional ones; ``result`` after the last."""
         return next((phase.name for phase in self._phases[self._at :] if not phase.optional), RESULT)
 
+    @property
+    def answered(self) -> int:
+        """Phases that are answered, with those that were left out."""
+        return self._at
+
     def end(self) -> None:
         """The round is over for this client: forget its secrets."""
         self.entry.attempt.end()

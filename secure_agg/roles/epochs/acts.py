@@ -92,15 +92,21 @@ def close(
         raise PolicyViolation(f"{identity.name!r} can't close an epoch of task {body.task!r}", phase=RENOUNCE)
     check_statement(trust, body, statement)
     check_fresh(store, identity.name, body)
-    # First bound, then looked whether something was signed; who signs does it the other way round. One of them refuses.
-    if not memory.bind_closure(store, identity.name, body.task, statement.epoch, encode(statement)):
-        raise AlreadyReleased(
-            f"{identity.name!r} has closed epoch {statement.epoch} of task {body.task!r} for another one, or elsewhere",
-            phase=RENOUNCE,
-        )
+    said = encode(statement)
+    if not memory.may_close(store, identity.name, body.task, statement.epoch, said):
+        raise _closed(identity.name, statement)
     if opened_by_members(trust.task(body.task).policy):
-        _renounce(store, identity.name, trust, statement)
+        _renounce(store, identity.name, trust, statement)  # which refuses before anything is bound, or binds for good
+    if not memory.bind_closure(store, identity.name, body.task, statement.epoch, said):
+        raise _closed(identity.name, statement)
     return statement.sign(identity)
+
+
+def _closed(client: str, statement: Renunciation) -> AlreadyReleased:
+    return AlreadyReleased(
+        f"{client!r} has closed epoch {statement.epoch} of task {statement.task!r} for another one, or elsewhere",
+        phase=RENOUNCE,
+    )
 
 
 def _renounce(store: AttemptStore, client: str, trust: Trust, statement: Renunciation) -> None:

@@ -41,6 +41,11 @@ class Attempt:
     def __repr__(self) -> str:
         return f"Attempt({self._scope!r})"
 
+    @staticmethod
+    def is_over(store: AttemptStore, client: str, attempt: Scope) -> bool:
+        """Whether the secret of an attempt, (task, round, attempt), is erased, or was never made."""
+        return store.get((client, *attempt), _SECRET) is None
+
     def check_open(self) -> None:
         """Refuse an attempt that was ended.
 

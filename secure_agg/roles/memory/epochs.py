@@ -23,6 +23,11 @@ def bind_closure(store: AttemptStore, client: str, task: str, epoch: int, statem
     return store.put(_scope(client, task, epoch), "closed", statement) == statement
 
 
+def may_close(store: AttemptStore, client: str, task: str, epoch: int, statement: bytes) -> bool:
+    """Whether ``bind_closure`` would bind to this statement."""
+    return store.get(_scope(client, task, epoch), "closed") in (None, statement)
+
+
 def is_closed(store: AttemptStore, client: str, task: str, epoch: int) -> bool:
     """Whether this client has closed an epoch of a task."""
     return store.get(_scope(client, task, epoch), "closed") is not None

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
+from msgspec.structs import replace
+
 from secure_agg.errors import MalformedMessage, SecureAggError
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Ask, Payload, one_line
+from secure_agg.plugins.core.unfinished import Unfinished
 from secure_agg.plugins.homes.epochs import Where
 from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.epoch import EpochEvidence, EpochRecord
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import Signature, decode, encode
@@ -74,7 +78,9 @@ class Epochs:
         body = proposal.says
         voters, least = closing(trust, home.task)
         if voters:
-            statement = ends(trust, body, home.ledger.newest(home.task), base_model)
+            statement = replace(
+                ends(trust, body, home.ledger.newest(home.task), base_model), generation=self._generation(base_model)
+            )
             renouncers = Renouncers(voters, least)
             found: dict[str, Signature] = {}
             parts = (proposal.to_bytes(), encode(statement))
@@ -110,6 +116,16 @@ class Epochs:
         record, _ = home.ledger.epoch(receipt.index)
         _log.info("epoch %d of %r begins, with %d members", body.epoch, home.task, len(body.roster))
         return record
+
+    def _generation(self, base_model: bytes) -> int:
+        """The one that updates of the model that the task has come to are in."""
+        home = self._home
+        newest, closure = home.ledger.newest(home.task), home.ledger.closure(home.task)
+        number = newest.round + 1 if newest else 0
+        start = newest.result_model if newest else NO_DIGEST
+        begun = RenunciationCertificate.from_bytes(closure).statement.generation + 1 if closure else 0
+        renounced = Unfinished(home, home.task).newest(base_model, start, number, 0)
+        return max(begun, renounced.statement.generation + 1 if renounced else 0)
 
     def bring(self, ask: Ask, names: Sequence[str], phase_s: Callable[[], float]) -> None:
         """Have nodes that were away follow to the epoch in force: each every one that it has missed."""
