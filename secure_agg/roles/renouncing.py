@@ -168,14 +168,16 @@ def renounce_as_client(
         RemoteProtocolError, TrustError: see ``read_request``.
     """
     asker, config, setup, renounced, successor = read_request(request, identity, trust, beacon)
+    _check_no_successor(successor, asker)
     cohort = trust.cohort(config.task, config.beacon)
     renouncers = backends.load(config.policy.backend).renouncers(config, cohort, setup, trust.operators)
     if renouncers.operators or cohort.get(identity.name) != identity.public:
         raise PolicyViolation("this client has no say in whether a sum is opened", phase=RENOUNCE, culprit=asker)
     bonds = Bonds(store, identity.name, config, NO_DIGEST)
     if config.generation:
-        bonds.admit(RenunciationCertificate.from_bytes(renounced), renouncers)
-    return _answer(identity, config, asker, bonds.renounce(successor))
+        certificate = RenunciationCertificate.from_bytes(renounced)
+        bonds.admit(certificate, renouncers, checked=trust.has_checked(certificate, config.task))
+    return _answer(identity, config, asker, bonds.renounce())
 
 
 def renounce_as_operator(
@@ -189,6 +191,7 @@ def renounce_as_operator(
         RemoteProtocolError, TrustError: see ``read_request``.
     """
     asker, config, setup, renounced, successor = read_request(request, identity, trust, beacon)
+    _check_no_successor(successor, asker)
     backend = backends.load(config.policy.backend)
     others = Roster({name: key for name, key in trust.operators.items() if name != asker})
     backend.check_setup(config, setup, others)
@@ -199,7 +202,15 @@ def renounce_as_operator(
     bonds = SeatBonds(store, identity.name, config)
     if config.generation:
         bonds.admit(renounced, renouncers)
-    return config, _answer(identity, config, asker, bonds.renounce(successor))
+    return config, _answer(identity, config, asker, bonds.renounce())
+
+
+def _check_no_successor(successor: bytes, asker: str) -> None:
+    """An epoch is closed by ``epochs.acts.close``, after its successor was authorised and looked at, not by this."""
+    if successor:
+        raise PolicyViolation(
+            "a request to renounce names a successor: epochs are not closed by it", phase=RENOUNCE, culprit=asker
+        )
 
 
 def _answer(identity: Identity, config: RoundConfig, asker: str, statement: Renunciation) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support.epochs import TASK, Changing, in_order, newer
+from support.epochs import SHAPES, TASK, Changing, in_order, newer
 from support.federation import identity
 
 from secure_agg.errors import (
@@ -22,6 +22,7 @@ from secure_agg.errors import (
     TrustError,
     VerificationError,
 )
+from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.config import NO_DIGEST, Policy
 from secure_agg.protocol.epoch import EpochBody, EpochEvidence, EpochRecord, authorise_bytes
 from secure_agg.protocol.fault import TWO_EPOCHS, FaultProof
@@ -29,12 +30,15 @@ from secure_agg.protocol.identity import Identity, Roster, verify_signature
 from secure_agg.protocol.messages import Signature
 from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.client.client import Client
 from secure_agg.roles.epochs import acts, checking
 from secure_agg.roles.epochs.floor import Floor
 from secure_agg.roles.epochs.following import Place, Step, follow
 from secure_agg.roles.epochs.forks import two_epochs
 from secure_agg.roles.epochs.pins import authority, closing, epoch_digest, under
 from secure_agg.roles.memory.store import AttemptStore
+from secure_agg.roles.renouncing import Renouncing, renounce_as_client
+from secure_agg.roles.task import Task
 from secure_agg.tlog.note import Note
 
 NEW = {"new": identity("new")}
@@ -140,6 +144,20 @@ def test_administrators_alone_change_nothing(administered: Changing) -> None:
         task.ledger.append_epoch(msgspec.structs.replace(proposal, closure=forged.to_bytes()))
     task.ledger.append_epoch(task.closed(proposal))
     assert task.trust.task(TASK).epoch == 1
+
+
+def test_a_request_to_renounce_does_not_close_an_epoch(task: Changing) -> None:
+    """An aggregator asks nodes to give up an open sum, and has the signatures close the epoch for its own successor."""
+    task.round()
+    body = task.body(**JOIN)
+    config = Task(TASK, task.trust, task.ledger.newest(TASK)).next_round(SHAPES)
+    roster = task.trust.task(TASK).roster
+    asking = Renouncing(task.operator, config, roster, task.trust.operators, successor=body.digest)
+    assert asking.statement == task.statement(body)  # naive: it is what closes the epoch, and anybody's node signs it
+    for request in asking.requests():
+        key = task.keys[request.recipient]
+        with pytest.raises(PolicyViolation, match="names a successor"):
+            renounce_as_client(key, task.trust, task.store(key), request.data)
 
 
 def test_members_alone_authorise_nothing_where_administrators_are_pinned(administered: Changing) -> None:
@@ -335,9 +353,6 @@ def test_never_a_roster_from_a_configuration(task: Changing) -> None:
     """A coordinator names a cohort and an epoch that nobody has followed."""
     task.round()
     weaker = under(task.trust, EpochEvidence(body=task.body(leave=frozenset({"m0"})).to_bytes()))
-    from support.epochs import SHAPES
-
-    from secure_agg.roles.task import Task
 
     config = Task(TASK, weaker, task.ledger.newest(TASK)).next_round(SHAPES)
     with pytest.raises(TrustError, match="is of epoch 1, and what is pinned is in force in 0"):
@@ -363,11 +378,6 @@ def test_never_an_old_key_with_a_new_store(task: Changing) -> None:
 
 def test_never_a_round_of_an_epoch_that_is_over(task: Changing) -> None:
     """A round that was ready when its epoch was closed does not enter the ledger after it."""
-    from support.epochs import SHAPES
-
-    from secure_agg.local.rounds import LocalRound
-    from secure_agg.roles.client.client import Client
-    from secure_agg.roles.task import Task
 
     config = Task(TASK, task.trust, None).next_round(SHAPES)
     clients = {name: Client(task.keys[name], task.genesis, store=AttemptStore()) for name in task.members}
