@@ -262,13 +262,17 @@ def test_an_input_goes_to_one_round_of_a_model() -> None:
     where = federation("masking")
     tape = Tape.start(where).until("masked-input")
     tape.answer("c000")
+    pinned = where.trust
+    later = dataclasses.replace(pinned.task(where.task), epoch=1, epoch_digest=bytes([1]) * 32)
     for changes in ({"round": 1}, {"epoch": 1, "attempt": 2}):
+        where.trust = dataclasses.replace(pinned, tasks={where.task: later}) if "epoch" in changes else pinned
         config = replace(where.config(attempt=1), **changes)
         request = write(where.operator, config.context, "advertise", "c000", config.to_bytes(), b"")
         with pytest.raises(TaskSpent, match="another round, draw or epoch"):
             where.client("c000").join(request, where.updates["c000"])
         request = write(where.operator, config.context, "advertise", "c001", config.to_bytes(), b"")
         assert where.client("c001").join(request, where.updates["c001"]), "whose vector has not left"
+    where.trust = pinned
     assert Tape.start(where, attempt=1).until("masked-input").answer("c000"), "an attempt at the same round is none"
 
 
