@@ -143,6 +143,7 @@ class Aggregator:
         self._answered: set[str] = set()
         self._heard: dict[str, set[str]] = {}
         self._requests: Sequence[Envelope] = ()
+        self._unkept: list[bytes] = []
         self._gathered = Gathered()
         self._asking = Asking(identity, config, cohort, setup, renounced, self._side, self._gathered, self.timings)
         self._hearing = Hearing(config, cohort, self._side, self._gathered, self.timings)
@@ -215,7 +216,7 @@ class Aggregator:
                 elif event.whole:
                     self._receive(phase, pack(event.head, event.bulk))
                 else:
-                    size = self._backend.hidden_sizes(self.config)[-1]
+                    size = 0 if self._backend.keys else self._backend.hidden_sizes(self.config)[-1]
                     header = decode(Header, event.head, len(event.head))
                     self._take(phase, Message(header, memoryview(bytes(size))))
         except (RemoteProtocolError, LocalProtocolError, RoundAborted) as error:
@@ -347,8 +348,7 @@ class Aggregator:
             with self.timings(closed):
                 requests = self._advance()
             if self._log is not None:
-                self._log.close_phase(closed)
-                self._sum_up(closed)
+                self._log_closed(self._log, closed)
         except Exception as error:
             self._aborted = True
             _log.warning("%s: aborted in phase %s: %s", self._name, closed, type(error).__name__)
@@ -359,16 +359,26 @@ class Aggregator:
         )  # fmt: skip
         return requests
 
-    def _sum_up(self, closed: str) -> None:
-        """Once the set is put to the vote, hidden vectors need not be kept any more where the backend has their sum."""
-        kinds = [phase.kind for phase in self._phases]
-        if self._log is None or PhaseKind.INPUT not in kinds or self._at == len(kinds):
-            return
-        inputs = kinds.index(PhaseKind.INPUT)
-        if kinds[self._at] is PhaseKind.AGREE and inputs < self._at and self._phases[inputs].name == closed:
+    def _log_closed(self, log: RoundLog, closed: str) -> None:
+        """Once the set is fixed, hidden vectors need not be kept any more where the backend has their sum. Ciphertexts
+        are not kept before that either; where each of them is needed to the end, the log ends before them, and their
+        clients are asked again.
+        """
+        kinds = {phase.name: phase.kind for phase in self._phases}
+        if kinds[closed] is not PhaseKind.INPUT:
+            log.close_phase(closed)
+        elif self._backend.keys:
             total = self._side.summed()
+            if total is None:
+                self._log = None
+            else:
+                log.close_summed(closed, self._unkept, total)
+        else:
+            log.close_phase(closed)
+            following = self._phases[min(self._at, len(self._phases) - 1)].kind
+            total = self._side.summed() if following is PhaseKind.AGREE else None
             if total is not None:
-                self._log.sum_up(closed, total)
+                log.sum_up(closed, total)
 
     @property
     def _name(self) -> str:
@@ -518,7 +528,9 @@ class Aggregator:
             keys=dict(asked),
         )
         accepted = self._take(phase, message)
-        if self._log is not None:
+        if phase.kind is PhaseKind.INPUT and self._backend.keys:
+            self._unkept.append(encode(header))
+        elif self._log is not None:
             self._log.take(phase.name, encode(header), message.bulk)
         return [] if accepted is None else [self._asking.message(header.sender, RECEIPT, encode(accepted))]
 

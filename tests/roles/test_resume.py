@@ -241,6 +241,20 @@ def test_after_a_set_is_signed_no_other_is(asked: tuple[Tape, Mortal]) -> None:
         dying.reborn().receive(smaller)
 
 
+@pytest.mark.parametrize("name", ["bfv", "paillier"])
+def test_a_ciphertext_that_an_aggregator_has_lost_is_made_again_as_it_was(name: str, tmp_path: Path) -> None:
+    tape, dying = played(name, tmp_path)
+    assert dying is not None
+    tape.until("masked-input")
+    request = tape.requests["masked-input"]["c001"]
+    sent = dying.receive(request)
+    assert sent
+    assert dying.reborn(lambda: dying.update).receive(request) == sent
+    other = [array + 1 for array in dying.update]
+    with pytest.raises(AlreadyReleased):
+        dying.reborn(lambda: other).receive(request)
+
+
 @pytest.mark.parametrize("name", ["masking", "plain", "bfv", "paillier"])
 def test_another_update_than_was_committed_to_is_refused(name: str, tmp_path: Path) -> None:
     tape, dying = played(name, tmp_path)

@@ -72,10 +72,16 @@ def test_a_round_is_finished_by_another_process_with_the_same_answers(name: str,
     asked = [envelope.recipient for envelope in tape.pending]
     tape.answer_all(but=tuple(asked[len(asked) // 2 :]))
     killed(tape, path)
-    assert {envelope.recipient for envelope in tape.pending} == set(asked[len(asked) // 2 :])
+    if phase == "masked-input" and tape.federation.holder_names:
+        assert len(tape.pending) == len(tape.federation.names), "no single ciphertext is written down"
+        assert not [event for event in RoundLog(path).events() if event.phase == phase]
+    elif name != "committee" or phase != "decrypt":
+        assert {envelope.recipient for envelope in tape.pending} == set(asked[len(asked) // 2 :])
     evidence = tape.finish()
     assert evidence.participants == tuple(tape.federation.names)
     check(tape, evidence)
+    if name == "committee":  # whose members see all ciphertexts, which are not written down
+        return
     killed(tape, path)
     assert tape.aggregator.evidence is not None, "also when it is over: nobody is asked again"
     assert tape.aggregator.evidence.to_bytes() == evidence.to_bytes()

@@ -2,9 +2,10 @@
 
 Beside what every home has: ``rounds.db`` with what belongs to a ledger beside it, the server's trust file among that,
 ``chain/`` and ``start/`` (the model that its task has come to, and the first), ``model.npz`` (the last verified model
-with its names, see ``kept``). For a backend with operators also ``operator.key`` under the passphrase in
-``passphrase``, and ``operators.json``: where each operator listens, and its card. For a homomorphic one
-``certificate``. Where cohorts are drawn, and pulses were given in a file, that: ``beacon``.
+with its names, see ``kept``), ``start-…/`` (what a new training begins with), ``epoch.proposal`` (the next epoch, until
+it begins) and ``rounds/``, logs of attempts that may still be finished. For a backend with operators also
+``operator.key`` under the passphrase in ``passphrase``, and ``operators.json``: where each operator listens, and its
+card. For a homomorphic one ``certificate``. Where cohorts are drawn, and pulses were given in a file, that: ``beacon``.
 """
 
 from __future__ import annotations

@@ -101,8 +101,11 @@ class Client:
 
     @property
     def hidden(self) -> bool:
-        """Whether the update has been hidden: nothing that this client is asked for from now on needs it."""
-        return self._joined is not None and self._joined.vector is None
+        """Whether nothing that this client is asked for from now on needs the update: it has been hidden, and won't be
+        again. A ciphertext, which leaves after the set is signed and is written down by nobody, may be.
+        """
+        joined = self._joined
+        return joined is not None and joined.vector is None and joined.entry.backend.keys is None
 
     @property
     def phases_answered(self) -> int:

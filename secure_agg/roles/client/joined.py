@@ -185,9 +185,16 @@ class Joined:
             if phase.kind is PhaseKind.RELEASE:
                 self._check_agreed(phase, message.body)
             answer = self.entry.attempt.kept(phase.name) or self._said.get(phase.name)
+            if answer is None and phase.kind is PhaseKind.INPUT and self.vector is not None and self._at_hand():
+                hide = self._own_side().hide(self._check_agreed(phase, message.body))
+                answer = self._say_input(phase, hide)
             if answer is None:
                 raise WrongPhase("this client has answered before, and keeps no copy", phase=phase.name)
             return answer
+
+    def _at_hand(self) -> bool:
+        """Whether an input can be made again as it was: a ciphertext, that is bound from the beginning."""
+        return self.entry.backend.keys is not None and self.statement is not None
 
     def _asked(self, phase: Phase, message: Message) -> bytes:
         """What an answer is bound to: the request; of a release the set, and not the signatures that came with it,

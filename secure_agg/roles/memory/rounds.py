@@ -3,7 +3,7 @@
 A round is finished by the same answers over the same set, or not at all: its clients give their updates to no other.
 So an aggregator writes down each answer before it says that it has it, and one that is started anew takes them all in
 again, in order. Hidden vectors are the bulk of them; where a backend can say what they come to, that is kept in their
-place as soon as the set is fixed.
+place as soon as the set is fixed. Ciphertexts, which a key holder could read one by one, are never written down.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -153,6 +153,22 @@ class RoundLog:
     def reopen(self, phase: str) -> None:
         """Note that somebody is asked late in a phase that was closed."""
         self._add(REOPENED, phase)
+
+    def close_summed(self, phase: str, heads: Sequence[bytes], total: memoryview | bytes) -> None:
+        """Close a phase of hidden vectors of which none is ever written down: their messages without them, and what
+        they come to.
+        """
+        with self._lock, typed():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for head in heads:
+                    self._insert(TAKEN, phase, head, b"")
+                self._insert(SUMMED, phase, b"", total)  # what follows may ask for it
+                self._insert(CLOSED, phase, b"", b"")
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
 
     def sum_up(self, phase: str, total: memoryview | bytes) -> None:
         """Put what the hidden vectors of a phase come to in their place."""

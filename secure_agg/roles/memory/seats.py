@@ -36,6 +36,11 @@ class SeatBonds:
         generation = self._config.generation + later
         return f"{what} generation {generation}" if generation else what
 
+    @property
+    def _ours(self) -> str:
+        """What answers in this generation of this round are kept under."""
+        return f"{self._config.round} {self._config.generation} "
+
     def check_open(self, *, phase: str) -> None:
         """Refuse a generation that is renounced, over, or not begun for this operator.
 
@@ -81,6 +86,8 @@ class SeatBonds:
             raise AlreadyReleased("no certificate has admitted this operator to this generation", phase=RENOUNCE)
         values = {self._name("renounced"): b"1", "model": self._model}
         self._store.bind(self._scope, values, unless=used | later, phase=RENOUNCE)
+        if said := self._store.names(self._answers, self._ours):
+            self._store.forget(self._answers, *said)
         return Renunciation.of(self._config, successor)
 
     def admit(self, certificate: bytes, renouncers: Renouncers) -> None:
@@ -105,8 +112,7 @@ class SeatBonds:
         Args:
             request: digest of what it answers.
         """
-        ours = f"{self._config.round} {self._config.generation} "
-        names = self._store.names(self._answers, "")
+        ours, names = self._ours, self._store.names(self._answers, "")
         if old := [name for name in names if not name.startswith(ours)]:
             self._store.forget(self._answers, *old)
         count = -(-len(answer) // _PIECE)
