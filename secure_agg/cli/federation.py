@@ -360,10 +360,17 @@ def join(
             "task": home.task,
             "home": str(folder),
             "public": home.identity.public.hex(),
+            "bearable": float(home.trust.task(task).policy.bearable(len(home.trust.task(task).roster))),
         } | _models(start, optimizer, any_model=any_model)
 
     def show(console: Console) -> None:
-        rows = {"name": name, "task": task, "home": f"{folder}, to name in its node's configuration"}
+        pins = home.trust.task(task)
+        rows = {
+            "name": name,
+            "task": task,
+            "home": f"{folder}, to name in its node's configuration",
+            "bearable": _price(pins.policy, len(pins.roster)),
+        }
         show_fields(console, rows | _shown(start, optimizer, any_model=any_model))
 
     emit(document, as_json, show)

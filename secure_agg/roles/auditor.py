@@ -190,7 +190,8 @@ class Auditor:
         """Check everything about a round that can be checked from public data.
 
         Args:
-            beacon: the public randomness that drew the cohort, as the verifier knows it.
+            beacon: the public randomness that drew the cohort, as the verifier knows it; needed where no beacon is
+                pinned that draws.
 
         Raises:
             TrustError: the evidence contradicts what is pinned.
