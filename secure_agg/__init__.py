@@ -16,6 +16,7 @@ What is below imports nothing of what is above it; ARCHITECTURE.md has the pictu
 * ``ledger``: the log of verified rounds, on disk and published.
 * ``roles``: the parties of a round, without I/O.
 * ``backends``: ways of hiding updates while they are summed, behind one contract.
+* ``beacon``: public randomness that draws cohorts.
 * ``tlog``: formats of transparency logs. ``protocol``: what parties say and sign.
 * ``executing``: where work on long vectors is done: in this process, in several, on a Ray cluster.
 * ``arguments``: types of what callers give. ``files``, ``formats``: files written whole, and what a file is.

@@ -31,9 +31,10 @@
     │   ├── OperatorFault           an operator's answer is provably wrong: it is named
     │   ├── OperatorLost            an operator is gone, or does not answer in time: it is named
     │   ├── Unattributed            the sum, or a share, is not what was promised, and nobody can be named
-    │   ├── TaskSpent               this client has signed from this start model: only a new model helps
+    │   ├── TaskSpent               this client has given its update of this model: see its round to an end first
     │   └── RunStopped              no round of a framework's run can succeed, or none has: says how to go on
     ├── AlreadyReleased             a second statement or release is asked for; refused, even after a restart
+    ├── PulseMissing                a beacon's pulse is not there: not published yet, or not recorded
     ├── StoreError                  the attempt store can't be read or written
     ├── ExecutorError               workers can't be started, or one answered what it was not asked
     │   └── WorkerLost              a worker is gone, and what it had to do can't be done again
@@ -202,7 +203,9 @@ class Unattributed(RoundAborted):
 
 
 class TaskSpent(RoundAborted):
-    """This client has signed a statement for this start model and joins nothing more that starts from it."""
+    """This client has given its update of this model to a round, or has signed there, or renounced: it joins no other
+    over updates of it before that round is finished, or enough have renounced it; from a new model it does.
+    """
 
 
 class RunStopped(RoundAborted):
@@ -213,6 +216,18 @@ class RunStopped(RoundAborted):
 
 class AlreadyReleased(SecureAggError):
     """Something that is given out once was asked for again, or in another form."""
+
+
+class PulseMissing(SecureAggError):
+    """The pulse that has to draw a cohort is not there: not published yet, or not where it was looked for.
+
+    Attributes:
+        due: POSIX time in seconds at which it is published; None where that is not known.
+    """
+
+    def __init__(self, message: str, *, due: int | None = None) -> None:
+        super().__init__(message)
+        self.due = due
 
 
 class StoreError(SecureAggError):

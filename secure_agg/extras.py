@@ -19,6 +19,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "mpc": {"torch": "torch", "numba": "numba", "yaml": "pyyaml", "omegaconf": "omegaconf", "onnx": "onnx"},
     "ray": {"ray": "ray"},
     "operators": {"grpc": "grpcio"},
+    "beacon": {"py_arkworks_bls12381": "py_arkworks_bls12381"},
     "evm": {"web3": "web3", "py_arkworks_bls12381": "py_arkworks_bls12381"},
     "flower": {"flwr": "flwr"},
     "nvflare": {"nvflare": "nvflare"},

@@ -14,6 +14,7 @@ FORK: Final = "a proof of a fork"
 RECEIPT: Final = "a receipt (tlog-proof)"
 NOTE: Final = "a checkpoint or another signed note"
 TRUST: Final = "a trust file"
+BEACON: Final = "a beacon file"
 POLICY: Final = "a witness policy"
 VERIFIER_KEY: Final = "a verifier key"
 LEDGER: Final = "a ledger or another SQLite database"
@@ -31,6 +32,7 @@ _LOOKED_AT: Final = 4096
 _TEXTS: Final = (
     (RECEIPT, re.compile(rb"c2sp\.org/tlog-proof@")),
     (TRUST, re.compile(rb"\s*\{[^{]{0,200}\"secure-agg-trust/")),
+    (BEACON, re.compile(rb"\s*\{[^{]{0,200}\"secure-agg-beacon/")),
     (JSON, re.compile(rb"\s*[{\[]")),
     (PRIVATE_KEY, re.compile(rb"[0-9a-f]{64}\s*\Z")),
     (VERIFIER_KEY, re.compile(rb"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+\s*\Z")),

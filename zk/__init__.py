@@ -9,6 +9,7 @@
 * ``norm``: that every vector of a sum was short, and its weight in range.
 * ``merkle``: the trees of RFC 9162, their proofs and the checks of these.
 * ``kzg``: KZG commitments over BLS12-381 with Ethereum's powers of τ.
+* ``bls``: BLS signatures over BLS12-381, the short ones.
 * ``partial_decryption``: the statement "these are this member's partial decryptions", and its proof.
 
 The package knows neither rounds nor backends nor federated learning.

@@ -65,6 +65,14 @@ class Carrier(ABC):
             VerificationError: it is none of this form: somebody has sent something else than a packed vector.
         """
 
+    def from_bytes(self, data: bytes, *, phase: str) -> Carried:
+        """A total that ``to_bytes`` has encoded.
+
+        Raises:
+            BadInput: it is none.
+        """
+        return self.read(memoryview(data), phase=phase, culprit="").copy()
+
     def to_bytes(self, loaded: Carried) -> Hidden:
         """As it is sent."""
         return words_to_bytes(loaded) if loaded.dtype == np.uint64 else ring.byte_view(loaded)

@@ -56,6 +56,12 @@ class _Aggregator(AggregatorSide):
             vector = self._form.read(said.message.bulk, phase=phase, culprit=said.name)
             self._sum.add(self.executor, self._context, vector)
 
+    def summed(self) -> Hidden:
+        return bytes(self._form.to_bytes(self._sum.total))
+
+    def restore(self, summed: bytes) -> None:
+        self._sum = Sum(self._form.from_bytes(summed, phase=MASKED_INPUT))
+
     def outcome(self) -> Outcome:
         return Outcome(self._form.unload(self._sum.total, phase=MASKED_INPUT))
 

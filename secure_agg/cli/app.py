@@ -11,12 +11,13 @@ import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from secure_agg._version import __version__
-from secure_agg.cli import exits, federation, streams
+from secure_agg.cli import beacon, exits, federation, streams
 from secure_agg.cli.backends import list_backends
 from secure_agg.cli.bench import bench
 from secure_agg.cli.completion import VARIABLE, show_completion
 from secure_agg.cli.demo.demo import demo
 from secure_agg.cli.epilog import epilog
+from secure_agg.cli.epochs import changing
 from secure_agg.cli.keygen import keygen
 from secure_agg.cli.ledger import ledger
 from secure_agg.cli.logs import log_to_stderr
@@ -57,7 +58,31 @@ app.command(
 )(plan)
 app.add_typer(keyholder.app, name="keyholder")
 app.add_typer(aggregator.app, name="aggregator")
+federation.app.command(
+    "propose",
+    epilog=epilog(
+        "secure-agg federation propose homes/server --join clinic-d=HEX --out next.epoch",
+        "secure-agg federation propose rounds.db --clip 0.5 --out next.epoch",
+        "secure-agg federation propose homes/server --restart second --model start.npz --out next.epoch",
+    ),
+)(changing.propose)
+federation.app.command(
+    "approve",
+    epilog=epilog(
+        "secure-agg federation approve next.epoch --home home",
+        "secure-agg federation approve next.epoch --name clinic-d --identity clinic-d.key --trust trust.json",
+    ),
+)(changing.approve)
+federation.app.command(
+    "status",
+    epilog=epilog(
+        "secure-agg federation status homes/server",
+        "secure-agg federation status homes/server a.epoch b.epoch --submit",
+        "secure-agg federation status homes/server --epochs epochs.file",
+    ),
+)(changing.status)
 app.add_typer(federation.app, name="federation")
+app.add_typer(beacon.app, name="beacon")
 app.command(
     "bench",
     add_help_option=False,  # --help is the suites' own

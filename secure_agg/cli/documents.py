@@ -10,9 +10,10 @@ from secure_agg.ledger.checkpoint_time import CheckpointTime
 from secure_agg.protocol.claims import VERIFIED, Finding, words
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.norm.claim import NormClaim
+from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.roles.auditor import Verified
 
-PINS: Final = ("policy", "roster", "operators", "log", "witnesses")
+PINS: Final = ("policy", "roster", "beacon", "operators", "log", "witnesses")
 """What a verifier can hold itself, in the order it is shown."""
 
 
@@ -41,6 +42,18 @@ def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
         "policy": {name: getattr(policy, name) for name in policy.__struct_fields__ if name != "options"}
         | {"options": {option.name: option.value for option in policy.options}},
         "parameters": evidence.config.layout.values,
+        **generation_document(evidence),
+    }
+
+
+def generation_document(evidence: Evidence) -> dict[str, Any]:
+    """Of a later generation which it is, and who has renounced the one before; nothing of a first."""
+    if not evidence.config.generation:
+        return {}
+    signatures = RenunciationCertificate.from_bytes(evidence.renounced).signatures
+    return {
+        "generation": evidence.config.generation,
+        "renounced_by": [signature.name for signature in signatures],
     }
 
 
@@ -59,6 +72,11 @@ def round_fields(record: RoundRecord, evidence: Evidence) -> dict[str, str]:
         "error_bound": f"{record.error_bound:.3g}: rounding moves no value by more",
         **({"norm_bound": claim.text} if (claim := NormClaim.of_record(record)) else {}),
         "parameters": str(document["parameters"]),
+        **(
+            {"generation": f"{document['generation']}: {len(document['renounced_by'])} have renounced the one before"}
+            if "generation" in document
+            else {}
+        ),
         "start_model": record.start_model.hex(),
         "result_model": record.result_model.hex(),
         "digest": record.digest().hex(),

@@ -10,11 +10,14 @@ import typer
 from msgspec import to_builtins
 from rich.console import Console
 
+from secure_agg.beacon.recorded import BeaconFile
 from secure_agg.cli.epilog import epilog
+from secure_agg.cli.epochs.changing import read_steps
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.fl.model_files import digest_argument, start_digest, write_model
 from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer
+from secure_agg.local.asked import sample_size
 from secure_agg.plugins.core.history import last_model
 from secure_agg.plugins.core.training import OUTSIDE
 from secure_agg.plugins.homes import federation
@@ -22,6 +25,7 @@ from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import PHASE_S, ServerHome
 from secure_agg.protocol.config import Option, Policy
 from secure_agg.protocol.config.norm import SCALE, factor
+from secure_agg.protocol.config.presets import PRESETS, preset
 from secure_agg.protocol.habits import USUAL
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.norm.claim import NormClaim
@@ -82,6 +86,8 @@ WeightOption = Annotated[
     epilog=epilog(
         "secure-agg federation init homes --client clinic-a --client clinic-b --client clinic-c",
         "secure-agg federation init homes --client-key clinic-a=HEX --client-key clinic-b=HEX --min-clients 2",
+        "secure-agg federation init homes --client a --client b --client c --client d --client e --sample 3 "
+        "--corruption-rate 0 --beacon beacon --pulses https://api.drand.sh/HASH",
     ),
 )
 def init(
@@ -153,7 +159,54 @@ def init(
         int | None,
         typer.Option(metavar="W", help="With --weight-scale, the most that counts in the first round: --max-weight."),
     ] = None,
-    min_clients: Annotated[int, typer.Option(metavar="N", help="Fewest clients whose sum is ever opened.")] = 3,
+    min_clients: Annotated[
+        int | None, typer.Option(metavar="N", help="Fewest clients whose sum is ever opened; by default 3.")
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Of a round's clients, without which it still ends: 0.1 by default, at most 0.5. The more may be "
+            "missing the fewer may be corrupt: see 'secure-agg plan'.",
+        ),
+    ] = None,
+    sample: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N|SHARE",
+            help="Draw so many clients for each round, or this share of them, by a public beacon; takes --beacon and "
+            "--corruption-rate.",
+        ),
+    ] = None,
+    corruption_rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="With --sample, of all clients that may be corrupt: unsafe sizes are refused."
+        ),
+    ] = None,
+    beacon: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --sample, the beacon file that everybody pins, from 'secure-agg beacon'."
+        ),
+    ] = None,
+    pulses: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pulses",
+            metavar="PLACE",
+            help="Where the server finds its pulses: URL of drand's HTTP API with the chain's hash, folder or beacon "
+            "file; one for each.",
+        ),
+    ] = None,
+    preset_name: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help=f"Settings for a usual federation, where nothing else is said: {', '.join(PRESETS)}.",
+        ),
+    ] = None,
     task: TaskOption = "default",
     start_model: StartOption = None,
     server_optimizer: OptimizerOption = PLAIN.name,
@@ -183,6 +236,13 @@ def init(
     keys = _keys(client_keys or [])
     optimizer = _optimizer(server_optimizer, server_learning_rate, server_momentum, server_second_momentum, server_tau)
     start = digest_argument(start_model) if start_model is not None else None
+    named = {
+        "min_clients": min_clients,
+        "dropout": dropout,
+        "corruption_rate": corruption_rate,
+        "cohort_size": None if sample is None else sample_size(sample, len(clients or []) + len(keys)),
+    }
+    usual = dict(preset(preset_name).settings) if preset_name is not None else {}
     policy = Policy.default(
         len(clients or []) + len(keys),
         backend=backend,
@@ -194,7 +254,7 @@ def init(
         weight_scale=weight_scale,
         weight_span=weight_span,
         first_weight=first_weight,
-        min_clients=min_clients,
+        **(usual | {name: value for name, value in named.items() if value is not None}),
         norm_bound=norm_bound,
         norm_excess=norm_excess,
         norm_outside=OUTSIDE if norm_bound is not None else 0,
@@ -212,6 +272,8 @@ def init(
         optimizer=optimizer,
         weight_key=weight_key,
         phase_s=phase_seconds,
+        beacon=BeaconFile.load(beacon) if beacon is not None else None,
+        pulses=pulses or (),
     )
     with ServerHome.open(folder / "server") as home:
         places = home.places()
@@ -228,11 +290,16 @@ def init(
         "clients": {name: str(folder / "clients" / name) for name in clients or []},
         "joining": list(keys),
         "operators": commands,
+        "cohort_size": policy.cohort_size,
+        "max_corrupt": policy.max_corrupt,
+        "min_advertised": policy.min_advertised,
+        "bearable": float(policy.bearable(len(trust.task(task).roster))),
     } | _models(start, optimizer, any_model=any_model)
 
     def show(console: Console) -> None:
         rows = {
             "task": f"{task}, backend {backend}, {len(trust.task(task).roster)} clients",
+            "bearable": _price(policy, len(trust.task(task).roster)),
             **({"norm_bound": _norm_text(policy)} if policy.norm else {}),
             "trust": f"{document['trust']}, the pins for everybody",
             "server": f"{document['server']}, the home to name in the server's configuration",
@@ -267,6 +334,10 @@ def join(
     server_tau: TauOption = None,
     any_model: AnyOption = False,
     weight_key: WeightOption = None,
+    epochs: Annotated[
+        Path | None,
+        typer.Option("--epochs", metavar="FILE", help="Epochs since those pins, for whoever joins in one of them."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a client's home from its own key and the pins it has been given; the key is copied into it."""
@@ -281,16 +352,24 @@ def join(
         start_model=start,
         optimizer=optimizer,
         weight_key=weight_key,
+        epochs=read_steps(epochs) if epochs is not None else None,
     ) as home:
         document: dict[str, Any] = {
             "name": home.name,
             "task": home.task,
             "home": str(folder),
             "public": home.identity.public.hex(),
+            "bearable": float(home.trust.task(task).policy.bearable(len(home.trust.task(task).roster))),
         } | _models(start, optimizer, any_model=any_model)
 
     def show(console: Console) -> None:
-        rows = {"name": name, "task": task, "home": f"{folder}, to name in its node's configuration"}
+        pins = home.trust.task(task)
+        rows = {
+            "name": name,
+            "task": task,
+            "home": f"{folder}, to name in its node's configuration",
+            "bearable": _price(pins.policy, len(pins.roster)),
+        }
         show_fields(console, rows | _shown(start, optimizer, any_model=any_model))
 
     emit(document, as_json, show)
@@ -343,6 +422,16 @@ def _models(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool)
     """What a home says of models, for a program."""
     pinned = None if any_model or start is None else start.hex()
     return {"start_model": pinned, "server_optimizer": to_builtins(optimizer), "any_model": any_model}
+
+
+def _price(policy: Policy, clients: int) -> str:
+    """What draws and dropouts cost in trust."""
+    cohort = policy.cohort_size or clients
+    drawn = f"{cohort} drawn for a round, " if policy.cohort_size else ""
+    return (
+        f"{drawn}{cohort - policy.min_advertised} of {cohort} may be missing, and {policy.max_corrupt} corrupt: "
+        f"{100 * float(policy.bearable(clients)):.3g}% of all clients"
+    )
 
 
 def _norm_text(policy: Policy) -> str:

@@ -33,7 +33,9 @@ AcceptAttestedOption = Annotated[
 BeaconOption = Annotated[
     str | None,
     typer.Option(
-        "--beacon", metavar="HEX", help="Where the policy draws cohorts: the public randomness, as you know it."
+        "--beacon",
+        metavar="HEX",
+        help="Where cohorts are drawn and no beacon is pinned: the randomness, as you know it.",
     ),
 ]
 PolicyOption = Annotated[

@@ -16,12 +16,15 @@ from secure_agg.errors import (
     TrustError,
     VerificationError,
 )
-from secure_agg.ledger.chain import check_link, read_record
+from secure_agg.ledger.chain import Chains, check_begins, name_of, read_record
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.tables import Leaf, Tables
 from secure_agg.protocol.claims import ATTESTED, SUM
+from secure_agg.protocol.epoch import EpochEvidence, EpochRecord, Record, root_task
 from secure_agg.protocol.evidence import BoundedRecord, Evidence, RoundRecord
 from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.epochs.checking import verify_epoch
+from secure_agg.roles.epochs.pins import under
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.head import SignedHead
 from secure_agg.tlog.note import Note, VerifierKey
@@ -103,6 +106,8 @@ class AuditReport:
         pinned: what was compared with the auditor's own trust in *every* round, see ``Verified.pinned``.
         evidence_bytes: evidence read and verified.
         norm_proofs: norm proofs read and verified: those of all participants, in rounds that bound norms.
+        epochs: records of them; each was checked under the one before, and each round under the one that it is in.
+            Without the auditor's own trust they are only chained: who may change a task is nobody's then.
         witnesses: POSIX time of the cosignature on the newest head of each witness that a policy knows.
     """
 
@@ -115,6 +120,7 @@ class AuditReport:
     pinned: frozenset[str]
     evidence_bytes: int
     norm_proofs: int
+    epochs: int
     witnesses: Mapping[str, int]
 
 
@@ -199,8 +205,10 @@ def audit(
 ) -> AuditReport:
     """Check a whole log from scratch, in one pass; memory for one evidence and one record per task.
 
-    Recomputes every leaf hash, subtree and root without believing the stored ones, then compares those and
-    every signed head; checks each task's chain; verifies each round's evidence again and compares its record.
+    Every epoch is checked under the one before it, from what the auditor has pinned of epoch 0, and every round under
+    the epoch in which it stands. Recomputes every leaf hash, subtree and root without believing the stored ones, then
+    compares those and every signed head; checks each task's chain; verifies each round's evidence again and compares
+    its record.
 
     Args:
         source: of records, stored hashes, heads and evidence.
@@ -229,34 +237,43 @@ def audit(
     witnesses = _witnesses(source, key, trust, policies)
     if known_head is not None:
         _check_known(known_head, key, source.origin, size)
-    auditor = Auditor(trust, claims)
+    trusts: dict[str, Trust] = {}
     frontier = merkle.Frontier()
     _check_head(source, known_head, frontier)
-    last: dict[str, RoundRecord] = {}
+    chains = Chains()
     tasks: dict[str, int] = {}
     claimed: dict[str, int] = {}
     checked: dict[str, int] = {}
     pinned: frozenset[str] | None = None
-    evidence_bytes = norm_proofs = 0
+    evidence_bytes = norm_proofs = epochs = 0
     for index in range(size):
         leaf = source.leaf(index)
         for node in frontier.push(leaf.hash):
             source.check_node(node)
         _check_head(source, known_head, frontier)
         record = read_record(leaf)
+        previous = chains.last(record.task)
         try:
-            check_link(record, last.get(record.task))
+            chains.take(record)
         except LedgerRefused as error:
             raise LedgerDamaged(f"record {index}: {error}") from error
-        last[record.task] = record
+        if isinstance(record, EpochRecord):
+            epochs += 1
+            if with_evidence:
+                data = _evidence_of(source, index, record)
+                new = _check_epoch(trusts.get(record.task, trust), index, record, data, previous)
+                if new is not None:
+                    trusts[record.task] = new
+                evidence_bytes += len(data)
+            if progress is not None:
+                progress(index + 1, size)
+            continue
         tasks[record.task] = tasks.get(record.task, 0) + 1
         claimed[record.claim] = claimed.get(record.claim, 0) + 1
         if with_evidence:
-            try:
-                data = source.evidence(record.evidence)
-            except LedgerDamaged as error:
-                raise LedgerDamaged(f"record {index}: {error}") from error
-            compared, proofs = _check_evidence(auditor, key, index, record, data, beacon, source)
+            data = _evidence_of(source, index, record)
+            auditor = Auditor(trusts.get(root_task(record.task), trust), claims)
+            compared, proofs = _check_evidence(auditor, key, index, record, data, beacon, source, previous)
             pinned = compared if pinned is None else pinned & compared
             evidence_bytes += len(data)
             norm_proofs += proofs
@@ -273,6 +290,7 @@ def audit(
         pinned=pinned or frozenset(),
         evidence_bytes=evidence_bytes,
         norm_proofs=norm_proofs,
+        epochs=epochs,
         witnesses=witnesses,
     )
 
@@ -315,6 +333,30 @@ def _check_known(known: SignedHead, log: bytes, origin: str, size: int) -> None:
         raise LedgerDamaged(f"the known head covers {known.size} records, the ledger has only {size}")
 
 
+def _evidence_of(source: Source, index: int, record: Record) -> bytes:
+    try:
+        return source.evidence(record.evidence)
+    except LedgerDamaged as error:
+        raise LedgerDamaged(f"record {index}: {error}") from error
+
+
+def _check_epoch(
+    trust: Trust | None, index: int, record: EpochRecord, data: bytes, previous: Record | None
+) -> Trust | None:
+    """Check an epoch under the one before; returns what is in force from it on, if the auditor has pinned the task."""
+    try:
+        evidence = EpochEvidence.from_bytes(data)
+        if evidence.says.digest != record.body:
+            raise VerificationError(f"{name_of(record)} is not what its evidence says")
+        if trust is None:
+            return None
+        if verify_epoch(trust, evidence, previous) != record:
+            raise VerificationError(f"{name_of(record)} differs from its evidence")
+    except VerificationError as error:
+        raise type(error)(f"record {index}: {error.args[0]}", phase=error.phase) from error
+    return under(trust, evidence)
+
+
 def _check_evidence(
     auditor: Auditor,
     log: bytes,
@@ -323,6 +365,7 @@ def _check_evidence(
     data: bytes,
     beacon: Beacon | None,
     source: Source,
+    previous: Record | None,
 ) -> tuple[frozenset[str], int]:
     """Verify one round again; returns what was compared with the auditor's pins, and how many norm proofs were."""
     try:
@@ -334,6 +377,10 @@ def _check_evidence(
         verified = auditor.verify(evidence, beacon=beacon(record) if beacon else None)
     except VerificationError as error:
         raise type(error)(f"record {index}: {error.args[0]}", phase=error.phase, culprit=error.culprit) from error
+    try:
+        check_begins(evidence.config, previous)
+    except LedgerRefused as error:
+        raise LedgerDamaged(f"record {index}: {error}") from error
     if evidence.config.log_key != log:  # compared by the auditor already if there is a trust
         raise TrustError(f"record {index}: the round's ledger key is not the pinned one")
     names = BoundedRecord.__struct_fields__

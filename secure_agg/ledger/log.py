@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -21,14 +21,18 @@ from secure_agg.errors import (
     LedgerRefused,
     VerificationError,
 )
-from secure_agg.ledger.chain import check_link
+from secure_agg.ledger.chain import check_begins, check_link, name_of
 from secure_agg.ledger.database import Database, NewLeaf
 from secure_agg.ledger.place import Place
 from secure_agg.ledger.reader import LedgerReader
 from secure_agg.protocol.claims import check_claims, in_order
-from secure_agg.protocol.evidence import MAX_RECORD, Evidence, RoundRecord
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.epoch import EpochEvidence, Record
+from secure_agg.protocol.epoch.record import filed_under
+from secure_agg.protocol.evidence import MAX_RECORD, Evidence
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.roles.auditor import Auditor, Verified
+from secure_agg.roles.epochs.checking import verify_epoch
 from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.cosignature import WitnessKey, timestamp
@@ -177,9 +181,14 @@ class Ledger(LedgerReader):
             See ``append``.
         """
         self._key()
-        auditor = Auditor(self.trust, self._claims if claims is None else claims)
+        accepted = self._claims if claims is None else claims
+        tasks = {evidence.config.task for evidence in rounds}
+        auditors = {task: Auditor(self.in_force(task), accepted) for task in tasks}
         known = [None] * len(rounds) if beacons is None else beacons
-        verified = [auditor.verify(evidence, beacon=beacon) for evidence, beacon in zip(rounds, known, strict=True)]
+        verified = [
+            auditors[evidence.config.task].verify(evidence, beacon=beacon)
+            for evidence, beacon in zip(rounds, known, strict=True)
+        ]
         for found in verified:
             if found.norm and found.proofs < found.record.participants:
                 raise VerificationError(
@@ -188,8 +197,25 @@ class Ledger(LedgerReader):
         receipts = self._append_records(
             [(found.record, evidence.to_bytes()) for found, evidence in zip(verified, rounds, strict=True)],
             [evidence.proofs[hashed] for evidence in rounds for hashed in evidence.proof_hashes],
+            {found.record: evidence.config for found, evidence in zip(verified, rounds, strict=True)},
         )
         return tuple(Appended(receipt, found) for receipt, found in zip(receipts, verified, strict=True))
+
+    def append_epoch(self, evidence: EpochEvidence) -> Receipt:
+        """Verify an epoch under the one in force, and add it: from its record on it is in force.
+
+        Raises:
+            VerificationError: it is not authorised, accepted or closed as it must be, or does not follow.
+            LedgerRefused: opened read-only, or its task has gone on meanwhile. Nothing was written.
+            LedgerDamaged, LedgerError: see ``append``; the same call again returns the receipt.
+        """
+        self._key()
+        body = evidence.says
+        for index in self.epochs(body.task):
+            if self.entry(index).evidence == evidence.digest():  # an append that was cut short and finished
+                return self.receipt(index)
+        record = verify_epoch(self.in_force(body.task), evidence, self.newest(body.task))
+        return self._append_records([(record, evidence.to_bytes())])[0]
 
     def add_cosignatures(self, note: bytes, witnesses: Iterable[WitnessKey] = ()) -> tuple[WitnessKey, ...]:
         """Verify the cosignatures of a checkpoint of this log, and keep them durably beside its head.
@@ -255,10 +281,13 @@ class Ledger(LedgerReader):
             self._released.advance(head, self.verifier_key)
 
     def _append_records(
-        self, rounds: Sequence[tuple[RoundRecord, bytes]], proofs: Sequence[bytes] = ()
+        self,
+        rounds: Sequence[tuple[Record, bytes]],
+        proofs: Sequence[bytes] = (),
+        configs: Mapping[Record, RoundConfig] | None = None,
     ) -> tuple[Receipt, ...]:
         """Add records with the evidence that is known to prove them, and with the norm proofs that this names."""
-        leaves = [NewLeaf(record.task, record.round, record.to_bytes()) for record, _ in rounds]
+        leaves = [NewLeaf(record.task, filed_under(record), record.to_bytes()) for record, _ in rounds]
         for leaf in leaves:
             if len(leaf.record) > MAX_RECORD:
                 raise LedgerRefused(f"the record has {len(leaf.record)} bytes, above {MAX_RECORD}")
@@ -267,7 +296,7 @@ class Ledger(LedgerReader):
         with self._database.exclusive():
             places = self._finish()
             if not all(leaf.record in places for leaf in leaves):  # else this very call had been cut short
-                self._check_new([record for record, _ in rounds])
+                self._check_new([record for record, _ in rounds], configs or {})
                 self._evidence.put_all([*proofs, *(evidence for _, evidence in rounds)])  # durable before what names it
                 begin = self._database.append(leaves, self._sign, self._approve)
                 places = {leaf.record: begin + offset for offset, leaf in enumerate(leaves)}
@@ -275,14 +304,20 @@ class Ledger(LedgerReader):
         self._released.advance(self.head(), self.verifier_key)
         return receipts
 
-    def _check_new(self, records: Sequence[RoundRecord]) -> None:
+    def _check_new(self, records: Sequence[Record], configs: Mapping[Record, RoundConfig]) -> None:
         """Refuse records that are in the ledger already, or do not follow their tasks' last ones and each other."""
-        last: dict[str, RoundRecord | None] = {}
+        last: dict[str, Record | None] = {}
         for record in records:
-            if self.find(record.task, record.round) is not None:
-                raise LedgerRefused(f"round {record.round} of task {record.task!r} is in the ledger already")
-            previous = last[record.task] if record.task in last else self.last(record.task)
-            check_link(record, previous)
+            if self.find(record.task, filed_under(record)) is not None:
+                raise LedgerRefused(f"{name_of(record)} is in the ledger already")
+            previous = last[record.task] if record.task in last else self.newest(record.task)
+            config, epochs = configs.get(record), self.epochs(record.task)
+            if config is not None:
+                if config.epoch != len(epochs):
+                    raise LedgerRefused(f"{name_of(record)} is of epoch {config.epoch}, and {len(epochs)} has begun")
+                check_begins(config, previous)
+            since = self._tables.newest(record.task)
+            check_link(record, previous, new_policy=bool(epochs) and since is not None and since.index < epochs[-1])
             last[record.task] = record
 
     def _finish(self) -> dict[bytes, int]:

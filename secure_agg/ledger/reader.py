@@ -10,13 +10,16 @@ from typing import Self
 from secure_agg.arguments import checked_class
 from secure_agg.errors import LedgerDamaged, LedgerError, VerificationError
 from secure_agg.ledger.audit import AuditReport, Beacon, DatabaseSource, audit
-from secure_agg.ledger.chain import read_record
+from secure_agg.ledger.chain import as_round, name_of, read_record
 from secure_agg.ledger.checkpoint_time import CheckpointTime
 from secure_agg.ledger.place import Place
 from secure_agg.ledger.publish.export import ExportReport, export
 from secure_agg.ledger.released import check_released
 from secure_agg.ledger.tables import Tables
+from secure_agg.protocol.epoch import EpochEvidence, EpochRecord, Record, root_task
 from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.roles.epochs.following import Step, Steps
+from secure_agg.roles.epochs.pins import under
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.cosignature import timestamp
 from secure_agg.tlog.head import SignedHead
@@ -124,16 +127,30 @@ class LedgerReader:
         return self._note(self.head() if size is None else self.head_at(size)).to_bytes()
 
     def records(self) -> Iterator[RoundRecord]:
-        """All records in order, read one by one; those that are appended meanwhile are left out.
+        """The records of all rounds in order, read one by one; those that are appended meanwhile are left out.
 
         Raises:
             LedgerDamaged: a record is missing or changed.
         """
         for index in range(len(self)):
-            yield self.record(index)
+            record = as_round(self.entry(index))
+            if record is not None:
+                yield record
 
     def record(self, index: int) -> RoundRecord:
-        """The record at an index from 0.
+        """The record of a round at an index from 0.
+
+        Raises:
+            LedgerError: there is none, or an epoch's.
+            LedgerDamaged: it is missing or changed.
+        """
+        record = as_round(found := self.entry(index))
+        if record is None:
+            raise LedgerError(f"record {index} is of no round: it is of {name_of(found)}")
+        return record
+
+    def entry(self, index: int) -> Record:
+        """The record at an index from 0, of a round or of an epoch.
 
         Raises:
             LedgerError: there is none.
@@ -182,13 +199,82 @@ class LedgerReader:
         return self._tables.tasks()
 
     def last(self, task: str) -> RoundRecord | None:
-        """A task's newest record, or None.
+        """The record of a task's newest round, or None.
 
         Raises:
             LedgerDamaged: it is changed.
         """
         leaf = self._tables.last(task)
+        return None if leaf is None else as_round(read_record(leaf))
+
+    def newest(self, task: str) -> Record | None:
+        """A task's newest record, of a round or of an epoch, or None: what its next one follows on.
+
+        Raises:
+            LedgerDamaged: it is changed.
+        """
+        leaf = self._tables.newest(task)
         return None if leaf is None else read_record(leaf)
+
+    def epochs(self, task: str) -> tuple[int, ...]:
+        """The indexes of the epochs that a task is under, in order; none where all is as it was pinned at first."""
+        return self._tables.epochs(root_task(task))
+
+    def epoch(self, index: int) -> tuple[EpochRecord, EpochEvidence]:
+        """The epoch at an index, with the evidence that its record names.
+
+        Raises:
+            LedgerError: there is none.
+            LedgerDamaged: it is missing or changed.
+        """
+        record = self.entry(index)
+        if not isinstance(record, EpochRecord):
+            raise LedgerError(f"record {index} is of no epoch: it is of {name_of(record)}")
+        try:
+            return record, EpochEvidence.from_bytes(self._evidence.get(record.evidence))
+        except VerificationError as error:
+            raise LedgerDamaged(f"{name_of(record)}: {error}") from error
+
+    def in_force(self, task: str) -> Trust:
+        """What rounds of a task are verified against now: as the trust file says, changed by the task's epochs.
+
+        Raises:
+            ConfigError: the trust file is missing or does not parse.
+            LedgerDamaged: the newest epoch is missing or changed.
+        """
+        trust, found = self.trust, self.epochs(task)
+        return under(trust, self.epoch(found[-1])[1]) if found and root_task(task) in trust.tasks else trust
+
+    def closure(self, task: str) -> bytes:
+        """The certificate that a task's next round goes on from, where an epoch has begun and no round since; else
+        empty.
+        """
+        found, newest = self.epochs(task), self.newest(task)
+        if not found or not isinstance(newest, EpochRecord) or not newest.generation:
+            return b""
+        return self.epoch(found[-1])[1].closure
+
+    def steps(self, task: str, since: int = 0, seen: int | None = None) -> Steps:
+        """The epochs of a task, for whoever follows them: see ``roles.epochs.following``.
+
+        Args:
+            since: number of the epoch that the follower is in.
+            seen: size of the checkpoint that it has seen last, None for none.
+        """
+        found = []
+        for index in self.epochs(task)[since:]:
+            record, evidence = self.epoch(index)
+            receipt = self.receipt(index, policy=self._for_receipts())
+            size = receipt.checkpoint.size
+            proof = self.consistency(seen, size) if seen is not None and seen < size else ()
+            seen = max(size, seen or 0)
+            found.append(Step(record.to_bytes(), evidence.to_bytes(), receipt.to_bytes(), proof))
+        return Steps(tuple(found))
+
+    def _for_receipts(self) -> WitnessPolicy | None:
+        """The pinned quorum, where there is one."""
+        trust = self.trust
+        return trust.witness_policy() if trust.quorum else None
 
     def evidence(self, record: RoundRecord) -> Evidence:
         """The evidence of a record: with the content that the record names, otherwise unchecked.

@@ -181,11 +181,24 @@ class Tables:
         Raises:
             LedgerDamaged: see ``leaf``.
         """
-        return self._leaf(f"{_LEAF} WHERE task = ? AND {_COVERED} ORDER BY round DESC LIMIT 1", task)
+        return self._leaf(f"{_LEAF} WHERE task = ? AND round >= 0 AND {_COVERED} ORDER BY round DESC LIMIT 1", task)
+
+    def newest(self, task: str) -> Leaf | None:
+        """The newest leaf of a task, of a round or an epoch, or None.
+
+        Raises:
+            LedgerDamaged: see ``leaf``.
+        """
+        return self._leaf(f"{_LEAF} WHERE task = ? AND {_COVERED} ORDER BY idx DESC LIMIT 1", task)
 
     def indexes(self, task: str) -> tuple[int, ...]:
-        """Of all leaves of a task, in the order of their rounds."""
-        found = self.rows(f"{_INDEX} WHERE task = ? AND {_COVERED} ORDER BY round", task)
+        """Of all leaves of a task's rounds, in their order."""
+        found = self.rows(f"{_INDEX} WHERE task = ? AND round >= 0 AND {_COVERED} ORDER BY round", task)
+        return tuple(index for (index,) in found)
+
+    def epochs(self, task: str) -> tuple[int, ...]:
+        """Of all leaves of a task's epochs, in their order; they are filed below all rounds."""
+        found = self.rows(f"{_INDEX} WHERE task = ? AND round < 0 AND {_COVERED} ORDER BY round DESC", task)
         return tuple(index for (index,) in found)
 
     def tasks(self) -> tuple[str, ...]:

@@ -3,5 +3,6 @@
 * ``aggregate``: a whole round in one call; ``asked`` is what it asks for, ``book`` where it is written down.
 * ``rounds``: carries messages between roles. ``report``: what that has cost.
 * ``hosting``: clients that live with an executor's workers.
+* ``draws``: which pulse draws a cohort; ``pulses``: where it is found.
 * ``staff``: the operators of a round. ``dealing``: makes keys of committees. ``keystore`` keeps keys in files.
 """

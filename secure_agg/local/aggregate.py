@@ -5,29 +5,33 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike
 
 from secure_agg.arguments import checked, checked_class
-from secure_agg.errors import ClippingWarning, ConfigError, PrecisionWarning
+from secure_agg.beacon.recorded import BeaconFile
+from secure_agg.beacon.source import BeaconSource
+from secure_agg.errors import ClippingWarning, ConfigError, PrecisionWarning, TooFewClients
 from secure_agg.executing import HERE, Executor, InProcess, executor_of
 from secure_agg.ledger.log import Ledger
 from secure_agg.local.asked import Inputs, Settings
 from secure_agg.local.book import Book
+from secure_agg.local.draws import Draw, Draws, is_last
 from secure_agg.local.hosting import HostedClient, hosted
 from secure_agg.local.rounds import LocalRound, Update
 from secure_agg.local.staff import AGGREGATOR, Staff, staffed, usual_names
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.codec import Arrays
-from secure_agg.protocol.config import NO_DIGEST, Option, Policy, RoundConfig
+from secure_agg.protocol.config import Option, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import USUAL
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
+from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.task import Task
 from secure_agg.tlog.receipt import Receipt
 
@@ -90,6 +94,11 @@ def aggregate(
     first_weight: int | None = None,
     max_clients: int | None = None,
     min_clients: int = 3,
+    sample: int | float | None = None,
+    corruption_rate: float | None = None,
+    dropout: float | None = None,
+    beacon: str | PathLike[str] | BeaconFile | BeaconSource | None = None,
+    pulses: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
     task: str = "default",
     round: int | None = None,
     start_model: bytes | None = None,
@@ -130,6 +139,17 @@ def aggregate(
             with few bits: see ``Policy``. The record then says how many were limited.
         max_clients: headroom of the sums; by default the number of clients.
         min_clients: fewest clients whose sum is opened, at least 2.
+        sample: draw so many clients for each round, or this share of them, by a public beacon; the others are not in
+            it. Each call of a task that draws has to name where pulses are. A round of too few goes to its next draw,
+            where whoever has given an update sits out. See ``Policy`` for which sizes are safe; by default what is
+            pinned, or all.
+        corruption_rate: with ``sample``, the share of all clients that may be corrupt.
+        dropout: share of a round's clients without which it still ends, at most 0.5: the more the fewer may be corrupt.
+            By default what is pinned, or 0.1.
+        beacon: with ``sample``, a beacon file or ``BeaconSource``; a new task pins it, and its first pulse has to be
+            still to come. A chain of one's own is for rehearsals: whoever has its key knows all cohorts beforehand.
+        pulses: where its pulses are: URLs of drand's HTTP API, folders or beacon files, tried in this order; by default
+            the beacon file.
         task: name of the training task.
         round: number of the round; the ledger's next one, else 0.
         start_model: digest of the model the updates are relative to; the ledger's last result, else zeros.
@@ -148,7 +168,8 @@ def aggregate(
     Raises:
         ConfigError: a setting is out of range, insecure, or contradicts what the ledger has pinned for the task.
         UpdateError: an unfit update or weight; names the client.
-        TooFewClients: too many have dropped out.
+        TooFewClients: too many have dropped out; where cohorts are drawn, of each of the round's 16 draws.
+        PulseMissing: the beacon's pulse is not published yet, or not where it was looked for.
         ExecutorError: workers don't start, or are lost again and again.
         VerificationError, LedgerError: the result did not pass, or can't be appended. Nothing was written.
         ClaimRefused: the result would be attested, and the ledger, or its trust file, accepts sums only.
@@ -176,43 +197,69 @@ def aggregate(
         first_weight=first_weight,
         max_clients=max_clients,
         min_clients=min_clients,
+        sample=sample,
+        corruption_rate=corruption_rate,
+        dropout=dropout,
     )
+    draws = Draws(beacon, pulses)
     with ExitStack() as stack:
         book = Book(ledger, task, stack)
         policy, limit = settings.policy(inputs, book.known, goes_on=book.is_kept)
+        draws.check(policy)
         cast = book.cast(inputs)
-        planned = book.plan(policy, cast)
+        planned = book.plan(policy, cast, draws.source)
+        number = planned.next_number if round is None else round
 
-        def configure(leading: Task) -> RoundConfig:
+        def configure(leading: Task, draw: Draw) -> RoundConfig:
             return leading.next_round(
-                shapes, number=round, weight_limit=limit, start_model=start_model, base_model=base_model or NO_DIGEST
+                shapes,
+                number=number,
+                weight_limit=limit,
+                start_model=start_model,
+                attempt=draw.draw,  # with everything fresh
+                draw=draw.draw,
+                beacon=draw.beacon,
             )
 
-        configure(planned)
+        draw = draws.draw(planned, number)
+        configure(planned, draw)
         serving = usual_names(policy)
         chosen = stack.enter_context(executor_of(executor)) if isinstance(executor, str) else executor
         # From here on files are written: nothing of the call is refused any more.
         leading = book.begin(planned, cast)
-        config = configure(leading)
-        staff = Staff.of(config, {name: cast.operators[name] for name in serving})
-        out = book.convicted()
-        aggregator = leading.lead(
-            cast.operators[AGGREGATOR], staffed(config, staff.setup), staff.setup, out, executor=chosen
-        )
-        members = {name: member for name, member in cast.members.items() if name not in out}
-        clients: Mapping[str, Client | HostedClient]
-        if isinstance(chosen, InProcess):
-            clients = {name: Client(member, leading.trust) for name, member in members.items()}
-        else:
-            clients = stack.enter_context(hosted(chosen, leading.trust, members))
-        local = LocalRound(
-            aggregator, clients, updates, weights, dropouts, staff.roles(leading.trust), at_once=chosen.workers
-        )
-        try:
-            evidence, checked_here = local.finish()
-        finally:
-            book.keep(aggregator.faults)
-        _tell(checked_here.record, policy, local.clipping(), len(updates) * config.layout.values)
+        stores, out = {name: AttemptStore() for name in cast.members}, book.convicted()
+        while True:
+            config = configure(leading, draw)
+            staff = Staff.of(config, {name: cast.operators[name] for name in serving})
+            aggregator = leading.lead(
+                cast.operators[AGGREGATOR], staffed(config, staff.setup), staff.setup, out, executor=chosen
+            )
+            members = {
+                name: member for name, member in cast.members.items() if name in aggregator.cohort and name not in out
+            }
+            with ExitStack() as hosting:
+                clients: Mapping[str, Client | HostedClient]
+                if isinstance(chosen, InProcess):
+                    clients = {
+                        name: Client(member, leading.trust, store=stores[name]) for name, member in members.items()
+                    }
+                else:
+                    clients = hosting.enter_context(hosted(chosen, leading.trust, members))
+                local = LocalRound(
+                    aggregator, clients, updates, weights, dropouts, staff.roles(leading.trust), at_once=chosen.workers
+                )
+                try:
+                    evidence, checked_here = local.finish()
+                    stack.push(hosting.pop_all())
+                    break
+                except TooFewClients as error:
+                    if is_last(draw):
+                        raise
+                    _log.warning("round %d of %r, draw %d is dead: %s", number, task, draw.draw, error)
+                finally:
+                    book.keep(aggregator.faults)
+            draw = draws.draw(leading, number, draw.draw + 1)
+        _tell(checked_here.record, policy, local.clipping(), len(clients) * config.layout.values)
         if policy.norm:
             scaled, refused = local.beyond_norm()
             _log.info("%s; %d updates were scaled, %d stay out", checked_here.norm_text, scaled, refused)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from secure_agg import backends
@@ -17,6 +19,8 @@ from secure_agg.local.staff import OPERATORS
 from secure_agg.protocol.codec import check_arrays
 from secure_agg.protocol.config import MAX_WEIGHT, Option, Policy, check_arrays_fit
 from secure_agg.protocol.config.norm import EXCESSES, NORM_EXCESS, NORM_OPTIONS, SCALE
+from secure_agg.protocol.config.settings import MAX_CLIENTS, whole
+from secure_agg.protocol.config.thresholds import USUAL_DROPOUT
 from secure_agg.protocol.habits import habits
 from secure_agg.protocol.identity import Identity, check_id
 from secure_agg.protocol.messages import ADVERTISE
@@ -94,6 +98,9 @@ class Settings:
     first_weight: int | None
     max_clients: int | None
     min_clients: int
+    sample: int | float | None
+    corruption_rate: float | None
+    dropout: float | None
 
     def policy(self, inputs: Inputs, known: TaskTrust | None, *, goes_on: bool) -> tuple[Policy, int]:
         """The policy, and the weight limit of a round under it where weights are kept.
@@ -125,9 +132,22 @@ class Settings:
             value = getattr(self, name)
             return getattr(pinned, name) if value is None and pinned is not None else value
 
+        clients = len(known.roster) if known else len(inputs.updates)
+        kept: dict[str, int] = {}
+        if pinned is not None and (self.sample, self.corruption_rate, self.dropout) == (None, None, None):
+            clients = pinned.cohort_size or clients
+            kept = {
+                name: getattr(pinned, name)
+                for name in ("cohort_size", "min_advertised", "max_corrupt", "max_clients")
+                if self.min_clients == pinned.min_clients and (name != "max_clients" or self.max_clients is None)
+            }
+
+        def build(**settings: Any) -> Policy:
+            policy = Policy.default(clients, **settings)
+            return msgspec.structs.replace(policy, **kept) if kept else policy
+
         make = functools.partial(
-            Policy.default,
-            len(known.roster) if known else len(inputs.updates),
+            build,
             backend=self.backend,
             clip=self.clip,
             bits=given("bits"),
@@ -138,6 +158,9 @@ class Settings:
             first_weight=given("first_weight"),
             max_clients=self.max_clients,
             min_clients=self.min_clients,
+            cohort_size=sample_size(self.sample, clients),
+            corruption_rate=self.corruption_rate,
+            dropout=USUAL_DROPOUT if self.dropout is None else self.dropout,
         )
         if self.norm_bound is None and self.norm_excess is not None and (pinned is None or pinned.norm is None):
             raise ConfigError("norm_excess goes with a norm_bound: without one no norm is bounded")
@@ -164,6 +187,25 @@ class Settings:
         if self.norm_excess is not None:
             kept[NORM_EXCESS] = EXCESSES.index(self.norm_excess) if self.norm_excess in EXCESSES else len(EXCESSES)
         return {"options": Option.list(usual | named | {name: kept[name] for name in NORM_OPTIONS if name in kept})}
+
+
+def sample_size(sample: int | float | None, clients: int) -> int:
+    """How many clients are drawn for a round; 0 for all.
+
+    Args:
+        sample: a number of clients, or a share of them below 1, of which the clients are the whole part.
+        clients: of the roster.
+
+    Raises:
+        ConfigError: neither.
+    """
+    if sample is None:
+        return 0
+    if isinstance(sample, bool) or not isinstance(sample, int | float | np.integer | np.floating) or not sample > 0:
+        raise ConfigError(f"sample is {sample!r}, neither a number of clients nor a share of them")
+    if sample < 1:
+        return math.floor(clients * sample + 1e-9)
+    return whole("sample", sample, 1, MAX_CLIENTS)
 
 
 def _with_headroom(policy: Policy, make: Callable[..., Policy]) -> Policy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 
 from secure_agg import backends
+from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.log import Appended, Ledger
 from secure_agg.local.asked import Inputs
@@ -92,14 +94,17 @@ class Book:
         members = {name: given[name] if name in given else find("client", name) for name in inputs.updates}
         return Cast(members, {name: find("operator", name) for name in OPERATORS}, tuple(missing))
 
-    def plan(self, policy: Policy, cast: Cast) -> Task:
+    def plan(self, policy: Policy, cast: Cast, beacon: BeaconSource | None = None) -> Task:
         """The task as it will be once it is pinned. Nothing is written.
+
+        Args:
+            beacon: that a new task pins; for one that is pinned already the same, or None.
 
         Raises:
             ConfigError: the backend refuses the policy, or something else is pinned.
             ClaimRefused: results would claim what the ledger does not accept.
         """
-        pins, operating = self._pins(policy, cast), _roster(cast.operators)
+        pins, operating = self._pins(policy, cast, beacon), _roster(cast.operators)
         if self._log is None:
             return Task(self._task, Trust(tasks={self._task: pins}, operators=operating))
         return Task(self._task, self._log.planned(self._task, pins, operating), self._log.last(self._task))
@@ -131,13 +136,15 @@ class Book:
         if self._log:
             self._log.faults.keep(faults)
 
-    def _pins(self, policy: Policy, cast: Cast) -> TaskTrust:
+    def _pins(self, policy: Policy, cast: Cast, beacon: BeaconSource | None) -> TaskTrust:
         if self.known:
-            return TaskTrust(self.known.roster, policy, self.known.claims)
+            return TaskTrust(self.known.roster, policy, self.known.claims, beacon or self.known.beacon)
+        if beacon is not None:
+            beacon.check_ahead(time.time())
         # Options that name a function which is no sum are how a caller asks for one. Nothing unfit is pinned.
         backend = backends.load(policy.backend)
         backend.check_policy(policy)
-        return TaskTrust(_roster(cast.members), policy, frozenset({backend.result(policy).claim}))
+        return TaskTrust(_roster(cast.members), policy, frozenset({backend.result(policy).claim}), beacon)
 
 
 def _roster(identities: Mapping[str, Identity]) -> Roster:

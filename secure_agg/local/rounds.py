@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import numpy.typing as npt
 
-from secure_agg.errors import NormRefused, SecureAggError
+from secure_agg.errors import NormRefused, SecureAggError, TaskSpent
 from secure_agg.local import report
 from secure_agg.local.hosting import HostedClient
 from secure_agg.local.report import Traffic
@@ -50,6 +50,7 @@ class LocalRound:
         traffic: bytes that each client sent and received.
         refusals: what operators have answered with whom the round went on without, by id.
         refused: clients that stay out since their updates are longer than the norm bound.
+        spent: clients that stay out since they have given their updates in an earlier draw.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class LocalRound:
         self.traffic = Traffic()
         self.refusals: dict[str, SecureAggError] = {}
         self.refused: set[str] = set()
+        self.spent: set[str] = set()
 
     # --- driving ----------------------------------------------------------------------------------------------
 
@@ -106,7 +108,7 @@ class LocalRound:
         given = (
             envelope
             for envelope in self.aggregator.results()
-            if (name := envelope.recipient) in self.clients and name not in self.silent and name not in self.refused
+            if (name := envelope.recipient) in self.clients and name not in {*self.silent, *self.refused, *self.spent}
         )
         verified = {}
         for envelope, found in self._in_order(lambda each: self.clients[each.recipient].finish(each.data), given):
@@ -172,7 +174,7 @@ class LocalRound:
 
         A client that falls silent at a phase which the backend does not have does so at the next that it has.
         """
-        if name not in self.clients or name in self.refused:
+        if name not in self.clients or name in self.refused or name in self.spent:
             return False
         own = [item.name for item in self.aggregator.phases]
         first = self.silent.get(name)
@@ -198,6 +200,11 @@ class LocalRound:
             )
         except NormRefused:  # as the policy says: it stays out
             self.refused.add(request.recipient)
+            return None
+        except TaskSpent:
+            if not config.draw:
+                raise
+            self.spent.add(request.recipient)
             return None
 
     def outbox(self, name: str) -> Sequence[Envelope]:

@@ -125,7 +125,8 @@ def _sizes(needs: Needs) -> tuple[int, int, list[str]]:
         reasons.append(
             f"{needs.clients:,} clients are too many for one sum: with {bits} bits a value a commitment binds sums "
             f"of {most_clients(bits):,}. Draw a cohort of {cohort:,} for each round (`cohort_size`), which is safe "
-            f"while at most {100 * corruption_borne(needs.clients, cohort):.0f}% of all clients are corrupt; "
+            f"while at most {100 * corruption_borne(needs.clients, cohort, needs.dropout):.0f}% of all clients are "
+            "corrupt; "
             f"{-(-needs.clients // cohort):,} rounds hear as many clients as there are. Sums of cohorts' sums are not "
             "implemented."
         )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
-from mpc import graph
 from secure_agg.backends.contract import PhaseKind
 from secure_agg.planning.prediction import CLIENT, Prediction
 from secure_agg.protocol.config import MAX_BITS
+from secure_agg.protocol.config.thresholds import (
+    MOST_DROPOUT,
+    USUAL_DROPOUT,
+    bearable,
+    least_advertised,
+    most_corrupt,
+)
 from secure_agg.protocol.evidence import MAX_HEADER
 from zk import parameters
 from zk.parameters import InsecureParametersError
@@ -36,15 +43,11 @@ def most_bits(clients: int, values: int) -> int | None:
     return max((bits for bits, rank in fits.items() if rank == min(fits.values())), default=None)
 
 
-def corruption_borne(clients: int, cohort: int) -> float:
-    """The largest share of all clients that may be corrupt, in hundredths, for a drawn cohort to be safe."""
-    least = cohort - max(1, -(-cohort // 10))
-    safe = (
-        percent
-        for percent in range(30, 0, -1)
-        if 3 * graph.corrupt_in_sample(clients, clients * percent // 100, cohort) < least
-    )
-    return next(safe, 0) / 100
+def corruption_borne(clients: int, cohort: int, dropout: float = USUAL_DROPOUT) -> float:
+    """The largest share of all clients that may be corrupt, in whole hundredths, for a drawn cohort to be safe."""
+    least = least_advertised(cohort, 3, min(max(dropout, USUAL_DROPOUT), MOST_DROPOUT))
+    borne = bearable(clients, cohort, least, most_corrupt(cohort, least))
+    return math.floor(100 * borne) / 100
 
 
 def remarks(found: Prediction) -> list[str]:
@@ -85,6 +88,12 @@ def remarks(found: Prediction) -> list[str]:
             f"of its own, it would be {found.memory[heaviest] / _GIGABYTE / count:,.1f} GB at a time; the shards' "
             "rounds are then the caller's to run, and nothing binds them to one another yet."
         )
+    policy, clients = setting.policy, setting.clients
+    said.append(
+        f"Trust: {clients - policy.min_advertised:,} of {clients:,} clients may be missing, so at most "
+        f"{policy.max_corrupt:,} ({policy.max_corrupt / clients:.1%}) may be corrupt, in league with the aggregator. "
+        "The more may be missing (--dropout) the fewer."
+    )
     kinds = {phase.kind for phase in setting.kind.phases(setting.config)}
     if setting.lost > setting.clients // 10 and PhaseKind.RELEASE in kinds:
         said.append("More clients are lost than degrees and thresholds are made for, a tenth: expect rounds to abort.")

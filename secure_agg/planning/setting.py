@@ -13,6 +13,7 @@ from secure_agg import backends
 from secure_agg.backends.contract import Backend
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.config import MAX_PARAMETERS, NO_DIGEST, PROTOCOL_VERSION, Option, Policy, RoundConfig
+from secure_agg.protocol.config.thresholds import MOST_DROPOUT, USUAL_DROPOUT
 from zk.transcript import DIGEST_BYTES
 
 _USUAL_LIMIT: Final = 1 << 30
@@ -71,6 +72,7 @@ class Setting:
             options=self.options,
             bits=self.bits,
             max_weight=self.max_weight,
+            dropout=min(max(self.dropout, USUAL_DROPOUT), MOST_DROPOUT),
             max_parameters=max(_USUAL_LIMIT, self.parameters),
             norm_bound=self.norm_bound,
         )
@@ -126,8 +128,9 @@ class Setting:
 
     @property
     def lost(self) -> int:
-        """Clients that fall silent between their advertisement and their input."""
-        return math.floor(self.clients * self.dropout)
+        """Clients that fall silent between their advertisement and their input; of a half more than the other stay."""
+        lost = math.floor(self.clients * self.dropout)
+        return min(lost, (self.clients - 1) // 2) if self.dropout <= MOST_DROPOUT else lost
 
     @property
     def survivors(self) -> int:

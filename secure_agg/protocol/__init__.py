@@ -7,6 +7,8 @@
   ``clipping``: floats to small integers and back.
 * ``session``, ``agreement``, ``certificate``: who takes part; who signs which set of them; who certifies an encryption
   key. ``norm``: what a norm bound adds to inputs and evidence.
+* ``epoch``: the roster, policy, operators and training that are in force between two records.
+* ``renunciation``: how the right to open a sum is given up, so that its clients can give their updates to another.
 * ``evidence``, ``claims``: all an auditor needs, the ledger's record, and what a result claims to be.
 * ``fault``, ``refusal``: proofs that a party broke the protocol; a library's exception as a refusal of a message.
 """

@@ -198,16 +198,37 @@ class OpeningRequest(Wire, frozen=True, kw_only=True):
         Raises:
             MalformedMessage: not such a request.
         """
-        found = decode(_OpeningLists, data, len(data))
+        later = _is_later(data, _OpeningLists)
+        found = decode(_RenouncedLists if later else _OpeningLists, data, len(data))
         config = decode(RoundConfig, found.config, MAX_CONFIG)
-        return OpeningRequest(
+        if later != bool(config.generation):
+            raise MalformedMessage("a certificate of renunciation goes with a later generation")
+        request = OpeningRequest(
             config=found.config,
             cohort=decode_list(CohortMember, found.cohort, config.cohort_size, _LEAST_MEMBER),
             advertisements=_advertisements(found.advertisements, config),
             openings=_openings(found.openings, config),
             agreement=_signatures(found.agreement, config),
             backend=found.backend,
-        ), config
+        )
+        if isinstance(found, _RenouncedLists):
+            request = request.with_renounced(found.renounced)
+        return request, config
+
+    def with_renounced(self, renounced: bytes) -> RenouncedOpeningRequest:
+        """This request in a later generation."""
+        fields = {name: getattr(self, name) for name in OpeningRequest.__struct_fields__}
+        return RenouncedOpeningRequest(**fields, renounced=renounced)
+
+
+class RenouncedOpeningRequest(OpeningRequest, frozen=True, kw_only=True):
+    """The same in a later generation.
+
+    Attributes:
+        renounced: the certificate that has ended the one before.
+    """
+
+    renounced: bytes
 
 
 class _OpeningLists(Wire, frozen=True, kw_only=True):
@@ -219,6 +240,12 @@ class _OpeningLists(Wire, frozen=True, kw_only=True):
     openings: msgspec.Raw
     agreement: msgspec.Raw
     backend: bytes
+
+
+class _RenouncedLists(_OpeningLists, frozen=True, kw_only=True):
+    """Likewise of a later generation."""
+
+    renounced: bytes
 
 
 class Opened(Wire, frozen=True):
@@ -239,6 +266,17 @@ class _EvidenceHeader(Wire, frozen=True, kw_only=True):
     setup: bytes
     attestation: msgspec.Raw
     result_model: bytes
+
+
+class _RenouncedHeader(_EvidenceHeader, frozen=True, kw_only=True):
+    """That of a later generation."""
+
+    renounced: bytes
+
+
+def _is_later(data: memoryview | bytes, first: type[msgspec.Struct]) -> bool:
+    """Whether an array has one field more than those of a first generation have."""
+    return bytes(data[:1]) == bytes([0x90 + len(first.__struct_fields__) + 1])
 
 
 def evidence_limit(config: RoundConfig) -> int:
@@ -284,10 +322,13 @@ class Evidence:
         advertisements: of U, signed, in id order.
         openings: (C_i, nonce) of S, in id order.
         agreement: the signatures of the set S.
-        setup: the round's public material, where the operators that it names have signed S; else empty.
+        setup: the round's public material, where the operators that it names have signed S, or the certificate
+            that has ended the generation before; else empty.
         attestation: of a result that is no sum: the operators' signatures of it; else empty.
         sums: X ‖ T, uint32: summed values, weight limbs, counts and randomness; and T' where a norm is bounded.
         result_model: digest of the weighted mean that follows.
+        renounced: the certificate of renunciation that the round goes on from, encoded; empty in a first generation,
+            whose encoding has no such field.
         proofs: norm proofs by their SHA-256, as far as they are at hand. They are no part of the encoding, which holds
             the hashes: see ``with_proofs``.
     """
@@ -301,6 +342,7 @@ class Evidence:
     attestation: tuple[Signature, ...]
     sums: Vector
     result_model: bytes
+    renounced: bytes = b""
     proofs: Mapping[bytes, bytes] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -346,6 +388,9 @@ class Evidence:
             attestation=_raw(self.attestation),
             result_model=self.result_model,
         )
+        if self.config.generation:
+            fields = {name: getattr(header, name) for name in _EvidenceHeader.__struct_fields__}
+            header = _RenouncedHeader(**fields, renounced=self.renounced)
         encoded = pack(encode(header), ring.byte_view(self.sums))
         object.__setattr__(self, "sums", _sums(memoryview(encoded)[len(encoded) - self.sums.nbytes :]))
         return encoded
@@ -365,8 +410,11 @@ class Evidence:
             data = bytes(data)  # nobody changes it after it was checked
         try:
             raw, bulk = unpack(data, MAX_HEADER)
-            header = decode(_EvidenceHeader, raw, len(raw))
+            later = _is_later(raw, _EvidenceHeader)
+            header = decode(_RenouncedHeader if later else _EvidenceHeader, raw, len(raw))
             config = decode(RoundConfig, header.config, MAX_CONFIG)
+            if later != bool(config.generation):
+                raise MalformedMessage("a certificate of renunciation goes with a later generation")
         except MalformedMessage as error:
             other = formats.instead(data, formats.EVIDENCE)
             raise VerificationError(f"this is no evidence: {error}{other}") from error
@@ -388,6 +436,7 @@ class Evidence:
                 attestation=_signatures(header.attestation, config),
                 sums=_sums(bulk),
                 result_model=header.result_model,
+                renounced=header.renounced if isinstance(header, _RenouncedHeader) else b"",
             )
         except MalformedMessage as error:
             raise VerificationError(f"this is no evidence: {error}") from error

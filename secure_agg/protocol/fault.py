@@ -15,6 +15,10 @@ BAD_NORM_PROOF: Final = "bad-norm-proof"
 """A client signed an input whose norm proof proves nothing: the exhibits are that message without its bulk, and the
 round's advertisements, an ``AdvertisementList`` without a backend's part.
 """
+TWO_EPOCHS: Final = "two-epochs"
+"""Somebody authorised two different successors of one epoch: the exhibits are two ``Authorised``. It is about no round,
+so there is no configuration.
+"""
 MAX_FAULT: Final = 1 << 34
 """Most bytes of a proof: it may hold a share of the largest model."""
 _TAG: Final = "secure-agg/fault/1"
@@ -22,13 +26,13 @@ _TAG: Final = "secure-agg/fault/1"
 
 @checked_class
 class FaultProof(Wire, frozen=True, kw_only=True, tag=_TAG):
-    """What one party has done wrong in one round, in its own signed words.
+    """What one party has done wrong in one round, or between two, in its own signed words.
 
     Attributes:
         kind: of the fault; says what the exhibits are.
         culprit: id of the party.
         public: its identity key, which a verifier compares with its own pins.
-        config: the round's, encoded.
+        config: the round's, encoded; empty for what is about no round.
         setup: of the round, where the backend has one.
         exhibits: what shows it.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar, overload
 
 from secure_agg.protocol.identity import in_id_order
@@ -24,6 +24,10 @@ class Requests(Sequence[Envelope]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def only(self, names: Collection[str]) -> Requests:
+        """Those to some of the parties."""
+        return Requests([name for name in self._names if name in names], self._make)
 
     @overload
     def __getitem__(self, index: int) -> Envelope: ...

@@ -4,7 +4,9 @@
   ``asking`` makes its requests, ``hearing`` takes the answers.
 * ``driver``: a whole round, for whoever leads one; ``task``: what its configuration follows from.
 * ``keyholder``, ``shareholder``: operators beside the aggregator; ``operators`` is how an aggregator asks them.
+* ``renouncing``: how a generation of a round is given up, by clients or operators.
 * ``auditor``: checks evidence. ``faults``: proofs of fault that every backend has. ``trust``: what a party has pinned.
 * ``participants``: from advertisements to a session, and who is summed in it.
+* ``epochs``: how roster, policy, operators and training change, and how everybody follows.
 * ``memory``: what a party must not forget. ``stopwatch``: seconds by phase.
 """

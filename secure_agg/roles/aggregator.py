@@ -28,6 +28,8 @@ from secure_agg.errors import (
     LocalProtocolError,
     OperatorLost,
     RemoteProtocolError,
+    RoundAborted,
+    StoreError,
     TooFewClients,
     Unattributed,
     UnknownSender,
@@ -38,27 +40,33 @@ from secure_agg.executing import IN_PROCESS, Executor
 from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.codec import FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.evidence import CohortMember, Evidence
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import (
     NO_BULK,
     RECEIPT,
     RESULT,
+    Acceptance,
     Envelope,
     Header,
     Incoming,
+    Message,
     Received,
+    decode,
     encode,
+    pack,
     read,
 )
 from secure_agg.protocol.norm.wire import response_header_limit
 from secure_agg.protocol.refusal import refusing
-from secure_agg.protocol.requests import in_order
+from secure_agg.protocol.renunciation import RenunciationCertificate
+from secure_agg.protocol.requests import Requests, in_order
 from secure_agg.protocol.session import Session
 from secure_agg.roles.asking import Asking, Gathered
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.hearing import Hearing
+from secure_agg.roles.memory.rounds import CLOSED, REOPENED, SUMMED, Begun, RoundLog
 from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 
@@ -83,6 +91,8 @@ class Aggregator:
         operators: Roster | None = None,
         setup: bytes = b"",
         convicted: Collection[str] = (),
+        renounced: bytes = b"",
+        log: RoundLog | None = None,
         executor: Executor = IN_PROCESS,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -94,14 +104,19 @@ class Aggregator:
             operators: identity keys of key holders, or of the aggregators that share a sum; needed where the backend
                 has any. This aggregator itself is none of them.
             setup: the backend's public material, which clients are sent with the first request.
-            executor: does the work on long vectors, shard by shard. Its workers see what this aggregator sees.
             convicted: members of the cohort who are proved to have broken the protocol in this task: they are not
                 asked. The cohort, which everybody has pinned, stays what it is.
+            renounced: the certificate that has ended the generation before this round's, encoded; empty in the first.
+            log: durable, and of this attempt alone: every answer is written there before it counts. See ``resume``.
+                Without one a round ends with its process.
+            executor: does the work on long vectors, shard by shard. Its workers see what this aggregator sees.
             clock: seconds; for ``timings``.
 
         Raises:
             ConfigError: the cohort is not the configured one, or the backend refuses the policy.
             RemoteProtocolError: the setup is not the configured one, or nobody who is pinned vouches for it.
+            VerificationError, TooFewClients: ``renounced`` is not the certificate that the configuration names.
+            StoreError: the log is another round's.
         """
         if (len(cohort), cohort.root()) != (config.cohort_size, config.cohort_root):
             raise ConfigError("the cohort is not the one that the configuration names")
@@ -112,6 +127,15 @@ class Aggregator:
         others = {name: key for name, key in (operators or {}).items() if name != identity.name}
         self._operators, self._setup = Roster(others), setup
         self._backend.check_setup(config, setup, self._operators)
+        self._renounced = renounced
+        if config.generation:
+            renouncers = self._backend.renouncers(config, cohort, setup, operators or {})
+            certificate = RenunciationCertificate.from_bytes(renounced)
+            certificate.check_statement(config)
+            if not certificate.statement.successor:  # else of the members of the epoch before, whom the ledger knows
+                certificate.check(renouncers)
+        elif renounced:
+            raise ConfigError("a first generation goes on from no certificate of renunciation")
         self.identity, self.config, self.cohort = identity, config, cohort
         self.timings = Stopwatch(clock)
         self.evidence: Evidence | None = None
@@ -124,10 +148,101 @@ class Aggregator:
         self._present: set[str] = set(cohort) - set(convicted)
         self._awaited: set[str] = set()
         self._answered: set[str] = set()
+        self._heard: dict[str, set[str]] = {}
+        self._requests: Sequence[Envelope] = ()
+        self._unkept: list[bytes] = []
         self._gathered = Gathered()
-        self._asking = Asking(identity, config, cohort, setup, self._side, self._gathered, self.timings)
+        self._asking = Asking(identity, config, cohort, setup, renounced, self._side, self._gathered, self.timings)
         self._hearing = Hearing(config, cohort, self._side, self._gathered, self.timings)
         self._faults: list[FaultProof] = []
+        self._log: RoundLog | None = None
+        if log is not None:
+            log.begin(
+                Begun(
+                    aggregator=identity.name,
+                    config=config.to_bytes(),
+                    cohort=self._asking.members(),
+                    operators=tuple(CohortMember(name, key) for name, key in (operators or {}).items()),
+                    setup=setup,
+                    renounced=renounced,
+                    convicted=tuple(sorted(convicted)),
+                )
+            )
+            self._replay(log)
+            self._log = log
+
+    @staticmethod
+    def resume(
+        identity: Identity,
+        log: RoundLog,
+        *,
+        executor: Executor = IN_PROCESS,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Aggregator:
+        """The aggregator of a round that another process has begun, where that has come to: the same answers lead to
+        the same set. ``again`` gives the requests that are open.
+
+        Args:
+            identity: the one that has begun it.
+            log: of that round.
+            executor: see above.
+
+        Raises:
+            StoreError: no round was begun here, or what was kept of it is damaged.
+            ConfigError: another aggregator's.
+        """
+        begun = log.begun()
+        if begun is None:
+            raise StoreError(f"no round was begun in {log}")
+        if begun.aggregator != identity.name:
+            raise ConfigError(f"the round is led by {begun.aggregator!r}, not by {identity.name!r}")
+        return Aggregator(
+            identity,
+            RoundConfig.from_bytes(begun.config),
+            Roster({member.name: member.public for member in begun.cohort}),
+            operators=Roster({member.name: member.public for member in begun.operators}),
+            setup=begun.setup,
+            convicted=begun.convicted,
+            renounced=begun.renounced,
+            log=log,
+            executor=executor,
+            clock=clock,
+        )
+
+    def _replay(self, log: RoundLog) -> None:
+        """Take in what was taken in before; every answer is checked again.
+
+        Raises:
+            StoreError: something in the log does not pass.
+        """
+        try:
+            for event in log.events():
+                if self._at < 0:
+                    self.start()
+                    self._look()
+                phase = self._phases[self._at]
+                if event.kind == SUMMED:
+                    self._side.restore(event.bulk)
+                elif event.phase != phase.name and event.kind != REOPENED:
+                    raise StoreError(f"the log has {event.phase!r} where {phase.name!r} is")
+                elif event.kind == CLOSED:
+                    self._advance()
+                    self._look()
+                elif event.kind == REOPENED:
+                    self._reopen()
+                elif event.whole:
+                    self._receive(phase, pack(event.head, event.bulk))
+                else:
+                    size = 0 if self._backend.keys else self._backend.hidden_sizes(self.config)[-1]
+                    header = decode(Header, event.head, len(event.head))
+                    self._take(phase, Message(header, memoryview(bytes(size))))
+        except (RemoteProtocolError, LocalProtocolError, RoundAborted) as error:
+            raise StoreError(f"what was kept of this round does not pass: {error}") from error
+
+    def _look(self) -> None:
+        """Some backends fix what a phase is about when they are first asked for a request of it."""
+        if self.evidence is None and len(self._requests):
+            self._requests[0]
 
     def __repr__(self) -> str:
         return f"Aggregator({self.identity.name!r}, state={self.state!r})"
@@ -160,6 +275,14 @@ class Aggregator:
         return tuple(name for name in self._side.operators if name not in gone)
 
     @property
+    def is_binding(self) -> bool:
+        """Whether clients may be bound to this very attempt, as far as it has come: whether a set was put to the vote,
+        or where clients speak once, whether they were asked. It is finished then, or renounced.
+        """
+        binding = PhaseKind.ADVERTISE if self._backend.shares else PhaseKind.AGREE
+        return any(phase.kind is binding for phase in self._phases[: self._at + 1])
+
+    @property
     def awaited(self) -> frozenset[str]:
         """Clients, or operators, whose response in this phase is outstanding."""
         return frozenset(self._awaited)
@@ -189,6 +312,40 @@ class Aggregator:
         self._at = 0
         return self._open(self._phases[0])
 
+    def again(self) -> Sequence[Envelope]:
+        """The requests of a round that was resumed: to whoever has not answered yet where it stands. Members of the set
+        who have not signed it are asked for that first, late as it is, and then for what opens the sum.
+
+        Returns:
+            None of them when the round is over.
+        """
+        if self._at < 0 or self._aborted:
+            return self.start()
+        if self.evidence is not None:
+            return []
+        if self._owing():
+            if self._log is not None:
+                self._log.reopen(self.state)
+            return self._reopen()
+        if not self._awaited:
+            return self.advance()
+        if isinstance(self._requests, Requests):
+            return self._requests.only(self._awaited)
+        return [request for request in self._requests if request.recipient in self._awaited]
+
+    def _owing(self) -> set[str]:
+        """Members of the set who may sign it late: where its sum is being opened by clients."""
+        at, gathered = self._at, self._gathered
+        if gathered.ballot is None or at < 1 or self._phases[at].kind is not PhaseKind.RELEASE:
+            return set()
+        return set(gathered.ballot.voters) - gathered.signatures.keys()
+
+    def _reopen(self) -> Sequence[Envelope]:
+        owing = self._owing()
+        self._at = next(i for i, phase in enumerate(self._phases) if phase.kind is PhaseKind.AGREE)
+        self._present |= owing
+        return self._open(self._phases[self._at])
+
     def advance(self) -> Sequence[Envelope]:
         """Close the phase: go on with those who have answered.
 
@@ -207,6 +364,8 @@ class Aggregator:
         try:
             with self.timings(closed):
                 requests = self._advance()
+            if self._log is not None:
+                self._log_closed(self._log, closed)
         except Exception as error:
             self._aborted = True
             _log.warning("%s: aborted in phase %s: %s", self._name, closed, type(error).__name__)
@@ -216,6 +375,27 @@ class Aggregator:
             self._name, closed, answered, asked, self.timings.seconds[closed], self.state,
         )  # fmt: skip
         return requests
+
+    def _log_closed(self, log: RoundLog, closed: str) -> None:
+        """Once the set is fixed, hidden vectors need not be kept any more where the backend has their sum. Ciphertexts
+        are not kept before that either; where each of them is needed to the end, the log ends before them, and their
+        clients are asked again.
+        """
+        kinds = {phase.name: phase.kind for phase in self._phases}
+        if kinds[closed] is not PhaseKind.INPUT:
+            log.close_phase(closed)
+        elif self._backend.keys:
+            total = self._side.summed()
+            if total is None:
+                self._log = None
+            else:
+                log.close_summed(closed, self._unkept, total)
+        else:
+            log.close_phase(closed)
+            following = self._phases[min(self._at, len(self._phases) - 1)].kind
+            total = self._side.summed() if following is PhaseKind.AGREE else None
+            if total is not None:
+                log.sum_up(closed, total)
 
     @property
     def _name(self) -> str:
@@ -245,7 +425,8 @@ class Aggregator:
             return self._excise(opened)
         if opened.kind in _VOTES:
             self._side.agree(self._fix_survivors())
-        return self._open(opened)
+        requests = self._open(opened)
+        return requests if self._awaited else self._advance()
 
     def _next(self) -> int:
         """The phase after this one, but for those in which there is nothing to ask."""
@@ -285,9 +466,15 @@ class Aggregator:
 
     def _open(self, phase: Phase) -> Sequence[Envelope]:
         """The requests of a phase, and who is awaited in it."""
-        names = self._side.operators if phase.kind.of_operators else tuple(self._present)
+        asked = self._side.operators if phase.kind.of_operators else tuple(self._present)
+        self._answered = self._heard.setdefault(phase.name, set())
+        if phase.kind is PhaseKind.AGREE:
+            self._answered |= self._gathered.signatures.keys()
+        names = tuple(name for name in asked if name not in self._answered)
         self._awaited = set(names)
-        return self._asking.requests(phase, self._phases[self._at - 1].kind if self._at else None, names)
+        before = self._phases[self._at - 1].kind if self._at else None
+        self._requests = self._asking.requests(phase, before, names)
+        return self._requests
 
     def _fix_participants(self) -> None:
         gathered = self._gathered
@@ -357,6 +544,16 @@ class Aggregator:
             recipients=("",) if to_everybody else (self.identity.name,),
             keys=dict(asked),
         )
+        accepted = self._take(phase, message)
+        if phase.kind is PhaseKind.INPUT and self._backend.keys:
+            self._unkept.append(encode(header))
+        elif self._log is not None:
+            self._log.take(phase.name, encode(header), message.bulk)
+        return [] if accepted is None else [self._asking.message(header.sender, RECEIPT, encode(accepted))]
+
+    def _take(self, phase: Phase, message: Message) -> Acceptance | None:
+        """Take in an answer whose form and signature are right."""
+        header = message.header
         with refusing(phase.name, header.sender):
             try:
                 accepted = self._hearing.take(phase, header.sender, message)
@@ -365,7 +562,7 @@ class Aggregator:
                 raise
         self._awaited.discard(header.sender)
         self._answered.add(header.sender)
-        return [] if accepted is None else [self._asking.message(header.sender, RECEIPT, encode(accepted))]
+        return accepted
 
     def _keep_second(self, phase: Phase, header: Header) -> None:
         """Two advertisements of one client prove something, whatever of the second is refused."""
@@ -409,10 +606,11 @@ class Aggregator:
                 advertisements=in_order(self._gathered.advertisements),
                 openings=openings,
                 agreement=in_order(self._gathered.signatures),
-                setup=self._setup if self._backend.shares else b"",
+                setup=self._setup if self._backend.shares or config.generation else b"",
                 attestation=found.attestation,
                 sums=sums.astype(np.uint32, copy=False),
                 result_model=model_digest(average),
+                renounced=self._renounced,
             ).with_proofs(self._gathered.proofs.values())
             with self.timings("verify"):
                 # Others decide what they accept; norm proofs were checked with the inputs that they came with.

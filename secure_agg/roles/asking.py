@@ -22,6 +22,7 @@ from secure_agg.protocol.messages import (
     encode,
     write,
 )
+from secure_agg.protocol.renunciation import first_bulk
 from secure_agg.protocol.requests import Requests, in_order
 from secure_agg.protocol.session import Session
 from secure_agg.roles.stopwatch import Stopwatch
@@ -58,6 +59,7 @@ class Asking:
         config: RoundConfig,
         cohort: Roster,
         setup: bytes,
+        renounced: bytes,
         side: AggregatorSide,
         gathered: Gathered,
         timings: Stopwatch,
@@ -65,10 +67,12 @@ class Asking:
         """
         Args:
             identity: the aggregator's.
+            setup, renounced: see ``Aggregator``.
             side: the backend's part of it.
             gathered: what requests are made of; as it is whenever one is looked at.
         """
-        self._identity, self._config, self._cohort, self._setup = identity, config, cohort, setup
+        self._identity, self._config, self._cohort, self._renounced = identity, config, cohort, renounced
+        self._first = first_bulk(config, setup, renounced)
         self._side, self._gathered, self._timings = side, gathered, timings
 
     def message(self, name: str, phase: str, body: bytes, bulk: bytes | memoryview = b"") -> Envelope:
@@ -120,7 +124,7 @@ class Asking:
     def _beginning(self, phase: Phase) -> Callable[[str], Envelope]:
         """The first request to a party says which round it is."""
         config = self._config.to_bytes()
-        return lambda name: self.message(name, phase.name, config, self._setup)
+        return lambda name: self.message(name, phase.name, config, self._first)
 
     def _wrapping(self, phase: Phase, *, first: bool) -> Callable[[bytes], bytes]:
         """What a request of this phase holds around the backend's part: the set that is put to the vote, or the
@@ -153,6 +157,8 @@ class Asking:
             agreement=in_order(self._gathered.signatures),
             backend=part,
         )
+        if self._config.generation:
+            request = request.with_renounced(self._renounced)
         return self.message(name, phase.name, encode(request), hidden)
 
     def members(self) -> tuple[CohortMember, ...]:

@@ -26,12 +26,13 @@ from secure_agg.errors import (
 )
 from secure_agg.executing import IN_PROCESS, Executor, vectors
 from secure_agg.protocol.agreement import attested_bytes
+from secure_agg.protocol.certificate import setup_digest
 from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
 from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import RECORD_VERSION, BoundedRecord, Evidence, RoundRecord
-from secure_agg.protocol.fault import FaultProof
-from secure_agg.protocol.identity import check_public_key, in_id_order, verify_signature
+from secure_agg.protocol.fault import TWO_EPOCHS, FaultProof
+from secure_agg.protocol.identity import Roster, check_public_key, in_id_order, verify_signature
 from secure_agg.protocol.messages import (
     MAX_ADVERTISEMENT,
     MAX_CONFIG,
@@ -49,8 +50,9 @@ from secure_agg.protocol.messages import (
 from secure_agg.protocol.norm.checks import check_proof, check_total
 from secure_agg.protocol.norm.claim import NormClaim
 from secure_agg.protocol.norm.wire import SketchedOpening
+from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.protocol.session import Participants
-from secure_agg.roles.faults import check_common
+from secure_agg.roles.faults import check_common, check_two_epochs
 from secure_agg.roles.participants import check_participants
 from secure_agg.roles.trust import Trust
 from zk import aggregate, commitment
@@ -200,7 +202,8 @@ class Auditor:
         """Check everything about a round that can be checked from public data.
 
         Args:
-            beacon: the public randomness that drew the cohort, as the verifier knows it.
+            beacon: the public randomness that drew the cohort, as the verifier knows it; needed where no beacon is
+                pinned that draws.
             proved: openings whose norm proofs the caller has itself checked, in this very session: an aggregator has,
                 before it took the inputs. Where those proofs are at hand they count without being checked again.
 
@@ -228,6 +231,7 @@ class Auditor:
                 evidence.agreement,
                 evidence.setup,
             )
+            self._check_renounced(backend, evidence)
         except (RemoteProtocolError, RoundAborted) as error:
             about = f"{error.culprit!r}: " if error.culprit else ""
             raise VerificationError(about + str(error.args[0]), phase=error.phase) from error
@@ -302,13 +306,38 @@ class Auditor:
 
     def _check_setup(self, backend: Backend, config: RoundConfig, setup: bytes) -> None:
         """The operators who have signed the set are those that this auditor has pinned; unpinned, any who are named."""
-        if backend.shares is None:
-            if setup:
-                raise PolicyViolation("the evidence holds a set-up, and no operator has signed the set")
-            return
         pinned = self.trust.operators if self.trust and len(self.trust.operators) else None
+        if backend.shares is None:
+            renounced = backend.keys and config.generation
+            if setup and not renounced:
+                raise PolicyViolation("the evidence holds a set-up, and no operator has signed the set")
+            if renounced and setup_digest(setup) != config.setup:
+                raise PolicyViolation("the set-up is not the configured one")
+            if renounced and pinned is not None:
+                backend.check_setup(config, setup, pinned)
+            return
         named = pinned if pinned is not None else backend.shares.share_holders(config, setup).identities
         backend.check_setup(config, setup, named)
+
+    def _check_renounced(self, backend: Backend, evidence: Evidence) -> None:
+        """A round of a later generation goes on from a certificate: no sum of the one before can have been opened. Key
+        holders are known by their pinned keys alone, so without pins their signatures are not looked at.
+        """
+        config = evidence.config
+        if not config.generation:
+            return
+        certificate = RenunciationCertificate.from_bytes(evidence.renounced)
+        certificate.check_statement(config)
+        if certificate.statement.successor:
+            # Whose signatures they are stands in the epoch before: who has followed it knows the certificate.
+            if self.trust is not None:
+                self.trust.has_checked(certificate, config.task)
+            return
+        operators = self.trust.operators if self.trust else Roster({})
+        if backend.keys and not len(operators):
+            return
+        cohort = Roster({member.name: member.public for member in evidence.cohort})
+        certificate.check(backend.renouncers(config, cohort, evidence.setup, operators))
 
     def verify_fault(self, proof: FaultProof, *, beacon: bytes | None = None) -> str:
         """Check a proof that a party broke the protocol, and that the party is one that this auditor has pinned.
@@ -320,6 +349,8 @@ class Auditor:
             TrustError: the round, or the party's key, is not what is pinned.
             VerificationError: it proves nothing.
         """
+        if proof.kind == TWO_EPOCHS:
+            return self._verify_two_epochs(proof)
         try:
             config = decode(RoundConfig, proof.config, MAX_CONFIG)
             check_public_key(proof.public)
@@ -332,6 +363,19 @@ class Auditor:
                 raise TrustError(f"the key of {proof.culprit!r} is not the pinned one")
         if not check_common(proof, config):
             backends.load(config.policy.backend).check_fault(proof, config)
+        return proof.culprit
+
+    def _verify_two_epochs(self, proof: FaultProof) -> str:
+        """The same of a proof about an epoch: the party is one that authorises epochs of its task."""
+        try:
+            check_public_key(proof.public)
+        except ConfigError as error:
+            raise VerificationError(f"a proof of fault names no key: {error}") from error
+        task = check_two_epochs(proof)
+        if self.trust is not None:
+            pins = self.trust.task(task)
+            if proof.public not in (pins.roster.get(proof.culprit), pins.administrators.get(proof.culprit)):
+                raise TrustError(f"the key of {proof.culprit!r} is not the pinned one")
         return proof.culprit
 
     def show_exclusion(self, receipt: bytes, evidence: Evidence, *, beacon: bytes | None = None) -> str:

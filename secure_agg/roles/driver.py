@@ -68,7 +68,7 @@ def drive(aggregator: Aggregator, carrier: Carrier, operators: Mapping[str, Oper
     """A whole round.
 
     Args:
-        aggregator: not started yet.
+        aggregator: not started yet, or resumed.
         carrier: reaches the clients.
         operators: key holders and share holders by id, for backends that have them. One that is not there never
             answers.
@@ -76,7 +76,7 @@ def drive(aggregator: Aggregator, carrier: Carrier, operators: Mapping[str, Oper
     Raises:
         SecureAggError: the round has come to nothing, see ``Aggregator.advance``; or what ``carrier`` raises.
     """
-    requests = aggregator.start()
+    requests = aggregator.again()
     while requests:
         exchange(aggregator, requests, carrier, operators)
         requests = aggregator.advance()

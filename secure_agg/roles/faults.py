@@ -16,6 +16,7 @@ from secure_agg.errors import (
     VerificationError,
 )
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.epoch import Authorised
 from secure_agg.protocol.fault import BAD_NORM_PROOF, TWO_ADVERTISEMENTS, FaultProof
 from secure_agg.protocol.identity import verify_signature
 from secure_agg.protocol.messages import (
@@ -34,6 +35,8 @@ from secure_agg.protocol.norm.checks import check_opening, check_proof
 from secure_agg.protocol.norm.wire import BoundedInput, SketchedOpening, proof_digest, response_header_limit
 from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
+
+_MAX_AUTHORISED: Final = 1 << 10
 
 
 def check_common(proof: FaultProof, config: RoundConfig) -> bool:
@@ -117,6 +120,30 @@ def _check_bad_norm_proof(proof: FaultProof, config: RoundConfig) -> None:
     except (BadNormProof, BadCommitment, BadSignature):
         return
     raise VerificationError("the norm's proof is one")
+
+
+def check_two_epochs(proof: FaultProof) -> str:
+    """Check that somebody authorised two successors of one epoch: whoever keeps its store authorises one.
+
+    Returns:
+        The task.
+
+    Raises:
+        VerificationError: it proves nothing.
+    """
+    if proof.config or proof.setup or len(proof.exhibits) != 2:
+        raise VerificationError("a proof about an epoch has two exhibits, and is of no round")
+    try:
+        first, second = (decode(Authorised, exhibit, _MAX_AUTHORISED) for exhibit in proof.exhibits)
+        for said in (first, second):
+            verify_signature(proof.public, said.signature, said.signed_bytes, phase="", culprit=proof.culprit)
+    except RemoteProtocolError as error:
+        raise VerificationError(f"an exhibit is none: {error.args[0]}") from error
+    if (first.task, first.previous_epoch) != (second.task, second.previous_epoch):
+        raise VerificationError("the two epochs that were authorised follow on different ones")
+    if first.body == second.body:
+        raise VerificationError("the two epochs that were authorised are one")
+    return first.task
 
 
 _CHECKS: Final[dict[str, Callable[[FaultProof, RoundConfig], None]]] = {

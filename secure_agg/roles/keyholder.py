@@ -16,8 +16,9 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from mpc.ring import byte_view
+from secure_agg import backends
 from secure_agg.arguments import checked_class
-from secure_agg.backends.contract import Hidden, Opener
+from secure_agg.backends.contract import Backend, Hidden, Opener
 from secure_agg.errors import (
     AlreadyReleased,
     ConfigError,
@@ -29,14 +30,17 @@ from secure_agg.errors import (
 )
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.evidence import DECRYPT, Opened, OpeningRequest
-from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.evidence import DECRYPT, Opened, OpeningRequest, RenouncedOpeningRequest
+from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import Message, Received, encode, public_limit, read, write
 from secure_agg.protocol.refusal import refusing
+from secure_agg.protocol.renunciation import RENOUNCE
 from secure_agg.protocol.session import Participants
 from secure_agg.roles.auditor import check_sum
+from secure_agg.roles.memory.seats import SeatBonds, kept_answer
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.participants import check_participants
+from secure_agg.roles.renouncing import renounce_as_operator
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
 from zk.transcript import digest
@@ -96,6 +100,8 @@ class KeyHolder:
         limit = public_limit(len(self.trust.task(self.certificate.task).roster))
         received = Received.of(request, limit)
         header = received.header
+        if header.phase == RENOUNCE:
+            return renounce_as_operator(self.identity, self.trust, self._store, received, beacon=beacon)[1]
         message = read(
             received,
             limit=limit,
@@ -118,18 +124,45 @@ class KeyHolder:
             )
             if participants.session.sid != message.header.session:
                 raise WrongContext("the request is bound to another session", phase=DECRYPT, culprit=sender)
+            bonds = SeatBonds(self._store, self.identity.name, config)
+            if isinstance(asked, RenouncedOpeningRequest):
+                cohort = Roster({member.name: member.public for member in asked.cohort})
+                setup = self.certificate.to_bytes()
+                renouncers = self._backend(config).renouncers(config, cohort, setup, self.trust.operators)
+                bonds.admit(asked.renounced, renouncers)
+            wanted = digest(
+                "opening",
+                participants.session.sid,
+                participants.root,
+                _opened(asked),
+                asked.backend,
+                message.header.bulk_digest,
+            )
+            self._check_task(config)
+            if (kept := kept_answer(self._store, self.identity.name, config.task, wanted)) is not None:
+                bonds.open(wanted, phase=DECRYPT)
+                return kept
             self._check_key(config)
             self._opener.check(participants, asked.backend, message.bulk)
         # Durable before anything is decrypted, and of the round, not of the attempt: two openings of overlapping sets
-        # would show the difference between them.
-        self._store.claim((self.identity.name, config.task, config.round), "the sum", phase=DECRYPT)
+        # would show the difference between them. What is answered is kept before it is sent, and given again to whoever
+        # asks for the same.
+        bonds.open(wanted, phase=DECRYPT)
         body, bulk = self._open(config, participants, asked.backend, message.bulk)
-        return write(self.identity, participants.session.sid, DECRYPT, sender, body, bulk)
+        answer = write(self.identity, participants.session.sid, DECRYPT, sender, body, bulk)
+        bonds.keep(wanted, answer)
+        return answer
 
-    def _check_key(self, config: RoundConfig) -> None:
+    @staticmethod
+    def _backend(config: RoundConfig) -> Backend:
+        return backends.load(config.policy.backend)
+
+    def _check_task(self, config: RoundConfig) -> None:
         ours = (self.certificate.backend, self.certificate.task, setup_digest(self.certificate.to_bytes()))
         if (config.policy.backend, config.task, config.setup) != ours:
             raise PolicyViolation("the round is for another encryption key, backend or task", phase=DECRYPT)
+
+    def _check_key(self, config: RoundConfig) -> None:
         # Noted at the key's first round: a holder may be started again with another certificate for the same key.
         if self._store.put(self._key_scope(), "task", config.task.encode()) != config.task.encode():
             raise PolicyViolation("this key serves another task", phase=DECRYPT)
@@ -178,3 +211,8 @@ class KeyHolder:
 
     def _key_scope(self) -> tuple[str, str]:
         return (self.identity.name, digest("key", self._opener.public).hex())
+
+
+def _opened(asked: OpeningRequest) -> bytes:
+    """Digest of the openings in a request, which say who is summed."""
+    return digest("openings", *(encode(opening) for opening in asked.openings))

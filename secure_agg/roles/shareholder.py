@@ -53,9 +53,12 @@ from secure_agg.protocol.messages import (
     write,
 )
 from secure_agg.protocol.refusal import refusing
+from secure_agg.protocol.renunciation import RENOUNCE, split_first
 from secure_agg.protocol.session import Session
-from secure_agg.roles.memory.store import AttemptStore, Scope
+from secure_agg.roles.memory.seats import SeatBonds, kept_answer
+from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.participants import open_session
+from secure_agg.roles.renouncing import renounce_as_operator
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
 
@@ -72,6 +75,7 @@ class _Round:
     setup: bytes
     coordinator: str
     phases: tuple[Phase, ...]
+    bonds: SeatBonds
     at: int = 0
     session: Session | None = None
     statement: Statement | None = None
@@ -81,14 +85,14 @@ class _Round:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def scope(self) -> tuple[str, int]:
+    def generation(self) -> tuple[int, int]:
         """What is bound durably is bound for this."""
-        return (self.config.task, self.config.round)
+        return (self.config.round, self.config.generation)
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Among the rounds of its task and their attempts."""
-        return (self.config.round, self.config.attempt)
+    def place(self) -> tuple[int, int, int]:
+        """Among the rounds of its task, their generations and attempts."""
+        return (*self.generation, self.config.attempt)
 
 
 @checked_class
@@ -140,6 +144,8 @@ class ShareHolder:
         largest = max((len(task.roster) for task in self.trust.tasks.values()), default=0)
         received = Received.of(request, max(MAX_CONFIG, header_limit(largest)))
         header = received.header
+        if header.phase == RENOUNCE:
+            return self._renounce(received, beacon)
         start = self._clock()
         with (
             stamping(RemoteProtocolError, phase=header.phase, culprit=header.sender),
@@ -149,10 +155,21 @@ class ShareHolder:
         self.timings.seconds[header.phase] += self._clock() - start  # a phase that was awaited, and no other
         return answer
 
+    def _renounce(self, request: Received, beacon: bytes | None) -> bytes:
+        """Give up a round's generation; what is held of it in memory goes."""
+        with self._lock:
+            config, answer = renounce_as_operator(self.identity, self.trust, self._store, request, beacon=beacon)
+            held = self._rounds.get(config.task)
+            if held is not None and held.generation == (config.round, config.generation):
+                del self._rounds[config.task]
+        return answer
+
     def _receive(self, request: Received, beacon: bytes | None) -> bytes:
         header = request.header
         with self._lock:
             found = self._known(header)
+            if found is None and (kept := self._kept(request)) is not None:
+                return kept
             if found is None and header.phase == SHARE:
                 raise WrongContext("a share of a round that this aggregator does not know")
             if found is None:
@@ -169,6 +186,15 @@ class ShareHolder:
         answer = self._answer(found, request)
         found.last = (digest, answer)
         return answer
+
+    def _kept(self, request: Received) -> bytes | None:
+        """What was answered to this very request, in another process. Nobody else has signed it: it is the same."""
+        asked = hashlib.sha256(request.data).digest()
+        for task in self.trust.tasks:
+            kept = kept_answer(self._store, self.identity.name, task, asked)
+            if kept is not None:
+                return kept
+        return None
 
     def _known(self, header: Header) -> _Round | None:
         """The round that a message is of: by its context at the beginning, by its session afterwards."""
@@ -235,11 +261,15 @@ class ShareHolder:
             raise WrongPhase(f"no round of backend {loaded.name!r} begins with phase {header.phase!r}")
         if self._alone and backend.seats(config.policy).together:
             raise PolicyViolation(f"backend {backend.name!r} needs all its aggregators in one process")
-        setup = bytes(message.bulk)
+        setup, renounced = split_first(config, message.bulk)
         others = {name: key for name, key in self.trust.operators.items() if name != header.sender}
         backend.check_setup(config, setup, Roster(others))
         backend.share_holders(config, setup).check_seat(self.identity.name, self._channel.public)
         cohort = self.trust.cohort(config.task, config.beacon)
+        bonds = SeatBonds(self._store, self.identity.name, config)
+        if config.generation:
+            bonds.admit(renounced, backend.renouncers(config, cohort, setup, self.trust.operators))
+        bonds.check_open(phase=header.phase)
         begun = _Round(
             config=config,
             cohort=cohort,
@@ -249,9 +279,10 @@ class ShareHolder:
             setup=setup,
             coordinator=header.sender,
             phases=phases,
+            bonds=bonds,
             at=1,
         )
-        if self._store.get((self.identity.name, *begun.scope), "set") is not None:
+        if self._store.get(bonds.scope, "set") is not None:
             raise AlreadyReleased("this aggregator has signed a set for this round", phase=header.phase)
         current = self._rounds.get(config.task)
         if current is not None and current.coordinator == header.sender and begun.place < current.place:
@@ -275,15 +306,21 @@ class ShareHolder:
             recipients=(self.identity.name,),
             keys={found.coordinator: self.trust.operators[found.coordinator]},
         )
+        found.bonds.check_open(phase=phase.name)
         body = self._unwrap(found, phase, message)
         bulk: Hidden = b""
         if phase.kind is PhaseKind.CONSENT:
             answer = self._consent(found, phase, body)
         else:
+            if found.statement is not None and found.backend.opens(phase.name):
+                found.bonds.open(found.backend.agreement.root(found.statement), phase=phase.name)
             answer, bulk = found.side.answer(phase.name, body, message.bulk)
             self._bind(found, phase, message)
         found.at += 1
-        return write(self.identity, found.sid, phase.name, found.coordinator, answer, bulk)
+        said = write(self.identity, found.sid, phase.name, found.coordinator, answer, bulk)
+        if found.statement is not None:  # from now on no other round has these answers
+            found.bonds.keep(hashlib.sha256(request.data).digest(), said)
+        return said
 
     def _unwrap(self, found: _Round, phase: Phase, message: Message) -> bytes:
         """The backend's part of a request, after what is around it has been checked."""
@@ -312,7 +349,7 @@ class ShareHolder:
         statement = decode(Statement, body, header_limit(found.config.cohort_size), phase=phase.name)
         agreement.check_statement(found.session, statement)
         signed = agreement.signed_bytes(found.sid, statement)
-        scope = (self.identity.name, *found.scope)
+        scope = found.bonds.scope
         if self._store.get(scope, "set") not in (None, signed):
             raise AlreadyReleased("this aggregator has signed another set for this round", phase=phase.name)
         found.side.agree(statement)
@@ -326,7 +363,7 @@ class ShareHolder:
         answered before may have shown what a new one could be chosen from.
         """
         asked = hashlib.sha256(message.body + message.header.bulk_digest).digest()
-        scope: Scope = (self.identity.name, *found.scope)
+        scope = found.bonds.scope
         if found.statement is None:
             scope = (*scope, found.config.attempt)
         self._store.pin(scope, f"request of phase {phase.name}", asked, phase=phase.name)

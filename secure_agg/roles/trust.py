@@ -14,12 +14,15 @@ import msgspec
 
 from secure_agg import files, formats
 from secure_agg.arguments import checked_class
+from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import ConfigError, TrustError, VerificationError
 from secure_agg.protocol.claims import SUMS_ONLY, check_claims, in_order
-from secure_agg.protocol.config import Policy, RoundConfig
-from secure_agg.protocol.evidence import RoundRecord
+from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
+from secure_agg.protocol.epoch import Record
+from secure_agg.protocol.epoch.body import check_threshold
 from secure_agg.protocol.identity import Roster, check_id, check_public_key
 from secure_agg.protocol.ready import ready
+from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.tlog.cosignature import WitnessKey
 from secure_agg.tlog.note import VerifierKey, check_key_name
 from secure_agg.tlog.policy import Witnessed, WitnessPolicy
@@ -30,6 +33,12 @@ _MAX_BYTES: Final = 64 << 20
 _LOOKED_AT: Final = 4096
 _OPTIONAL: Final = ("origin", "quorum")
 """Fields that a trust file leaves out where they are None."""
+_CHANGING: Final = ("administrators", "threshold", "epoch", "epoch_digest", "closure")
+"""The same of a task's, where nobody administers it, and where it is pinned from its first epoch on."""
+
+
+def _none() -> Roster:
+    return Roster({})
 
 
 @checked_class
@@ -42,24 +51,44 @@ class TaskTrust:
         policy: under which rules.
         claims: what its results may claim: ``sum``, by default nothing else; ``attested`` for functions that are no
             sums, whose results nothing proves. Any iterable of them is taken.
+        beacon: whose pulses draw the cohorts, where the policy has them drawn. None where each verifier knows the
+            public randomness of a round in some other way, and says it. Its first pulse has to be published after
+            everybody has pinned roster and beacon.
+        administrators: who authorises a change of all this; nobody where its members do.
+        threshold: how many of them do, more than half of them; 0 exactly where there are none.
+        epoch: of the task, in which all this is in force; 0 of what is pinned before its first round.
+        epoch_digest: of that epoch's body; zeros for epoch 0, which follows from the pins: see ``roles.epochs``.
+        closure: digest of the certificate by which the members of the epoch before have closed it, checked when this
+            one was followed; zeros for none.
 
     Raises:
-        ConfigError: something that is no claim.
+        ConfigError: something that is no claim, a beacon where no cohort is drawn, or administrators of whom two halves
+            could authorise two things.
     """
 
     roster: Roster
     policy: Policy
     claims: frozenset[str] = SUMS_ONLY
+    beacon: BeaconSource | None = None
+    administrators: Roster = field(default_factory=_none)
+    threshold: int = 0
+    epoch: int = 0
+    epoch_digest: bytes = NO_DIGEST
+    closure: bytes = NO_DIGEST
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "claims", check_claims(self.claims))
+        if self.beacon is not None and not self.policy.cohort_size:
+            raise ConfigError("a beacon is pinned, and the policy draws no cohort: it has no cohort_size")
+        check_threshold(self.administrators, self.threshold)
+        if (self.epoch == 0) != (self.epoch_digest == NO_DIGEST) or len(self.epoch_digest) != len(NO_DIGEST):
+            raise ConfigError(f"epoch {self.epoch} has the digest {self.epoch_digest.hex()}")
+        if len(self.closure) != len(NO_DIGEST):
+            raise ConfigError(f"a certificate's digest has {len(self.closure)} bytes, not {len(NO_DIGEST)}")
 
     def __repr__(self) -> str:
-        return f"TaskTrust({self.roster!r}, backend={self.policy.backend!r}, claims={in_order(self.claims)})"
-
-
-def _none() -> Roster:
-    return Roster({})
+        drawn = f", beacon={self.beacon.key.hex()[:16]}…" if self.beacon else ""
+        return f"TaskTrust({self.roster!r}, backend={self.policy.backend!r}, claims={in_order(self.claims)}{drawn})"
 
 
 @checked_class
@@ -130,20 +159,27 @@ class Trust:
         """Compare a round's configuration with what is pinned.
 
         Args:
-            beacon: the public randomness as this party knows it; needed where the policy draws cohorts.
+            beacon: the public randomness as this party knows it; needed where the policy draws cohorts, and no beacon
+                is pinned for the task. Where one is, the round's randomness is verified by itself.
 
         Returns:
-            What was compared: ``policy``, ``roster``, and where they are pinned ``operators``, ``log``, ``witnesses``.
+            What was compared: ``policy``, ``roster``, and where they are pinned ``beacon``, ``operators``, ``log``,
+            ``witnesses``.
 
         Raises:
             TrustError: something differs.
         """
         pinned = {"policy", "roster"}
         trust = self.task(config.task)
+        if config.epoch != trust.epoch:
+            raise TrustError(f"the round is of epoch {config.epoch}, and what is pinned is in force in {trust.epoch}")
         if config.policy != trust.policy:
             names = [f for f in Policy.__struct_fields__ if getattr(config.policy, f) != getattr(trust.policy, f)]
             raise TrustError(f"the round's policy differs from the pinned one in {', '.join(names)}")
-        if config.beacon and beacon != config.beacon:
+        if config.beacon and trust.beacon is not None:
+            trust.beacon.check(config.round, config.draw, config.beacon)
+            pinned.add("beacon")
+        if config.beacon and beacon != config.beacon and (beacon is not None or trust.beacon is None):
             raise TrustError("the round's beacon is not the one this party knows")
         try:
             cohort = self.cohort(config.task, config.beacon)
@@ -166,6 +202,19 @@ class Trust:
         if self.log:
             pinned.add("log")
         return frozenset(pinned)
+
+    def has_checked(self, certificate: RenunciationCertificate, task: str) -> bool:
+        """Whether a certificate of renunciation is the one that closed the epoch before, whose members' signatures were
+        checked when the epoch in force was followed; False for one of this epoch's own members.
+
+        Raises:
+            TrustError: it closes an epoch, and is not that one.
+        """
+        if not certificate.statement.successor:
+            return False
+        if certificate.digest() != self.task(task).closure:
+            raise TrustError("the certificate is not the one by which the epoch before was closed")
+        return True
 
     def witness_keys(self) -> tuple[WitnessKey, ...]:
         """The witnesses as the keys that cosign.
@@ -190,8 +239,8 @@ class Trust:
         logs = [VerifierKey(self.origin, self.log)] if self.log is not None and self.origin is not None else []
         return WitnessPolicy.k_of_n(wanted or 0, self.witness_keys(), logs)
 
-    def verify_receipt(self, record: RoundRecord, receipt: Receipt, *, now: float | None = None) -> Witnessed:
-        """Check that a verified round is in the pinned ledger, and seen there by the pinned quorum of witnesses.
+    def verify_receipt(self, record: Record, receipt: Receipt, *, now: float | None = None) -> Witnessed:
+        """Check that a verified round or an epoch is in the pinned ledger, and the pinned quorum of witnesses saw it.
 
         A client loads a result after this, an auditor believes that everybody is shown the same one.
 
@@ -226,8 +275,7 @@ class Trust:
             differs = [f for f in Policy.__struct_fields__ if getattr(old.policy, f) != getattr(trust.policy, f)]
             if old.roster != trust.roster:
                 differs.insert(0, "roster")
-            if old.claims != trust.claims:
-                differs.append("claims")
+            differs += [f for f in ("claims", "beacon", *_CHANGING) if getattr(old, f) != getattr(trust, f)]
             raise ConfigError(
                 f"task {name!r} is pinned with another {', '.join(differs)}: keep it, or use a new task name"
             )
@@ -247,6 +295,8 @@ class Trust:
                     | {"options": {option.name: option.value for option in trust.policy.options}},
                     "roster": _keys_to_json(trust.roster),
                     "claims": in_order(trust.claims),
+                    **({"beacon": trust.beacon.to_document()} if trust.beacon else {}),
+                    **_changing_to_json(trust),
                 }
                 for name, trust in sorted(self.tasks.items())
             },
@@ -267,7 +317,7 @@ class Trust:
             _only(document, {"format", "log", "operators", "witnesses", "tasks", *_OPTIONAL})
             tasks = {}
             for name, entry in document["tasks"].items():
-                _only(entry, {"policy", "roster", "claims"})
+                _only(entry, {"policy", "roster", "claims", "beacon", *_CHANGING})
                 policy = dict(entry["policy"])
                 policy["options"] = [[key, policy["options"][key]] for key in sorted(policy["options"])]
                 _only(policy, set(Policy.__struct_fields__))
@@ -276,7 +326,17 @@ class Trust:
                 if claims != in_order(claims):
                     raise ConfigError(f"a trust file has the claims {claims!r}, which are unknown or out of order")
                 roster = _keys_from_json(entry["roster"])
-                tasks[name] = TaskTrust(roster, msgspec.convert(fields, ready(Policy)), frozenset(claims))
+                tasks[name] = TaskTrust(
+                    roster,
+                    msgspec.convert(fields, ready(Policy)),
+                    frozenset(claims),
+                    BeaconSource.from_document(entry["beacon"]) if "beacon" in entry else None,
+                    _keys_from_json(entry.get("administrators", {})),
+                    msgspec.convert(entry.get("threshold", 0), int),
+                    msgspec.convert(entry.get("epoch", 0), int),
+                    bytes.fromhex(entry["epoch_digest"]) if "epoch_digest" in entry else NO_DIGEST,
+                    bytes.fromhex(entry["closure"]) if "closure" in entry else NO_DIGEST,
+                )
             return Trust(
                 tasks=tasks,
                 operators=_keys_from_json(document["operators"]),
@@ -314,6 +374,16 @@ class Trust:
             ConfigError: it can't be written; the old one stays.
         """
         files.replace(Path(path), self.to_json().encode())
+
+
+def _changing_to_json(trust: TaskTrust) -> dict[str, Any]:
+    """What a task's entry says of epochs, where it says anything."""
+    document: dict[str, Any] = {}
+    if trust.threshold:
+        document |= {"administrators": _keys_to_json(trust.administrators), "threshold": trust.threshold}
+    if trust.epoch:
+        document |= {"epoch": trust.epoch, "epoch_digest": trust.epoch_digest.hex(), "closure": trust.closure.hex()}
+    return document
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

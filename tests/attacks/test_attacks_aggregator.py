@@ -118,16 +118,23 @@ def test_a_client_signs_one_set_only_even_after_a_restart() -> None:
         again.receive(second_set(tape, "c000", without=VICTIM))
 
 
-def test_a_client_releases_once_even_after_a_restart() -> None:
+def test_a_client_repeats_what_it_has_released_and_releases_nothing_else_even_after_a_restart() -> None:
+    """Bound to the set, and not to the request's bytes: a release that a crash has lost is given again."""
     federation = Federation(5)
     tape = Tape.start(federation).until("unmask")
-    tape.answer("c000")
+    released = tape.answer("c000")
     again = federation.client("c000")
     again.join(tape.requests["advertise"]["c000"], federation.updates["c000"])
     for phase in ("share-keys", "masked-input", "consistency"):
         assert again.receive(tape.requests[phase]["c000"]) == tape.responses[phase]["c000"]
+    fewer = edit(
+        tape.requests["unmask"]["c000"], ME, Agreed, lambda body: replace(body, signatures=body.signatures[1:])
+    )
+    for request in (fewer, tape.requests["unmask"]["c000"], fewer):
+        assert again.receive(request) == released
+    smaller = second_set(tape, "c000", without=VICTIM)
     with pytest.raises(AlreadyReleased):
-        again.receive(tape.requests["unmask"]["c000"])
+        again.receive(smaller)
 
 
 def test_two_sets_cant_both_be_signed_by_a_quorum() -> None:
@@ -196,12 +203,26 @@ def test_two_rounds_over_almost_the_same_clients_would_give_one_away() -> None:
 
 
 @pytest.mark.parametrize("backend", ["masking", "plain"])
-@pytest.mark.parametrize("changes", [{"attempt": 1}, {"round": 1}, {"attempt": 1, "start_model": bytes([7] * 32)}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attempt": 1},
+        {"round": 1},
+    ],
+)
 def test_a_client_that_has_signed_joins_no_other_attempt(backend: str, changes: dict[str, object]) -> None:
     federation = Federation(5, backend=backend)
     Tape.start(federation).until("consistency").answer("c000")
     again = Tape.start(federation, **changes)
     with pytest.raises(TaskSpent):
+        federation.client("c000").join(again.requests["advertise"]["c000"], federation.updates["c000"])
+
+
+def test_a_client_that_has_signed_joins_no_other_attempt_from_a_model_that_only_the_aggregator_knows() -> None:
+    federation = Federation(5)
+    Tape.start(federation).until("consistency").answer("c000")
+    again = Tape.start(federation, attempt=1, start_model=bytes([7] * 32))
+    with pytest.raises(PolicyViolation):
         federation.client("c000").join(again.requests["advertise"]["c000"], federation.updates["c000"])
 
 
@@ -467,7 +488,8 @@ def test_requests_out_of_turn_are_refused_and_lose_nothing() -> None:
     federation = Federation(5)
     tape = Tape.start(federation).until("consistency")
     client = tape.client("c000")
-    for phase in ("share-keys", "masked-input"):
+    assert client.receive(tape.requests["share-keys"]["c000"]) == tape.responses["share-keys"]["c000"]
+    for phase in ("masked-input", "advertise"):
         with pytest.raises(WrongPhase):
             client.receive(tape.requests[phase]["c000"])
     foreign = Tape.start(Federation(5, task="other")).until("consistency")

@@ -60,6 +60,14 @@ def test_verify_without_trust_says_that_nothing_is_pinned(run: Run, evidence: Pa
     assert machine.document["left_out"] == ["dan"]
 
 
+def test_verify_says_of_which_generation_a_round_is_and_who_has_renounced_the_one_before(run: Run) -> None:
+    command = ("verify", VECTORS / "renounced.evidence", "--trust", VECTORS / "round.trust.json")
+    text, machine = run(*command), run(*command, "--json")
+    assert (text.code, machine.code) == (0, 0)
+    assert "1: 2 have renounced the one before" in text.out
+    assert (machine.document["generation"], machine.document["renounced_by"]) == (1, ["Zoë", "bob"])
+
+
 def test_verify_without_trust_ends_with_0_only_if_told_so(run: Run, ledger: Path, evidence: Path) -> None:
     text, machine = run("verify", evidence), run("verify", evidence, "--json")
     assert (text.code, machine.code) == (exits.USAGE, exits.USAGE)

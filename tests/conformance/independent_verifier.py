@@ -22,6 +22,7 @@ from typing import Any
 import conformance.independent_norm as norm
 import msgspec
 import numpy as np
+from conformance.independent_beacon import check_beacon, check_source
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -164,8 +165,10 @@ RECORDS: dict[str, dict[str, Any]] = {
         "evidence": "bin32",
     },
 }
-# Of rounds with a norm bound.
+# Of later generations, and of rounds with a norm bound.
+RECORDS["LaterEvidence"] = RECORDS["Evidence"] | {"renounced": "bin"}
 RECORDS["BoundedEvidence"] = RECORDS["Evidence"] | {"openings": ["SketchedOpening"]}
+RECORDS["LaterBoundedEvidence"] = RECORDS["LaterEvidence"] | {"openings": ["SketchedOpening"]}
 RECORDS["BoundedRecord"] = RECORDS["RoundRecord"] | {"norm_bound": "float", "norm_factor": "int"}
 
 
@@ -388,6 +391,7 @@ def check_limits(config: dict[str, Any]) -> None:
     require(bool(config["beacon"]) == (drawn != 0), "a beacon is missing or there is one too many")
     require(len(config["log_key"]) in (0, 32), "the log key has a wrong length")
     require(drawn in (0, config["cohort_size"]), "another cohort_size than the policy draws")
+    require(drawn == 0 or config["round"] < 2**16, "no cohort is drawn for so late a round")
     require(len(config["setup"]) in (0, 32), "the digest of the setup has a wrong length")
     require(rank(config) in (3, 4), "no commitment rank is enough")
     if option(policy, "norm_steps", 0):
@@ -396,6 +400,19 @@ def check_limits(config: dict[str, Any]) -> None:
         norm_bound(config, policy["max_weight"] if scale else 1)
     else:
         require(all(item["name"] not in NORM_OPTIONS for item in policy["options"]), "options of no norm bound")
+
+
+def check_renounced(config: dict[str, Any], header: dict[str, Any], voters: dict[str, bytes]) -> None:
+    """Section 17: all aggregators, or as many of G as a complete graph asks for; a sparse one asks for more, which
+    `independent_renunciation.sparse` counts.
+    """
+    import conformance.independent_renunciation as renunciation  # which imports this module
+
+    require(("renounced" in header) == (config["generation"] > 0), "a certificate goes with a later generation")
+    if config["generation"]:
+        sharing, corrupt = config["policy"]["backend"] in SHARING, int(config["policy"]["max_corrupt"])
+        least = len(voters) if sharing else renunciation.complete(len(voters), corrupt)
+        renunciation.check(header["renounced"], config, voters, least)
 
 
 def norm_bound(config: dict[str, Any], limit: int) -> norm.Bound:
@@ -818,7 +835,11 @@ def check_pins(config: dict[str, Any], cohort: dict[str, bytes], pins: dict[str,
     policy = dict(config["policy"])
     policy["options"] = {option["name"]: option["value"] for option in policy["options"]}
     require(policy == task["policy"], "another policy than pinned")
-    require(not config["beacon"] or config["beacon"] == beacon, "another beacon than the verifier knows")
+    if config["beacon"] and "beacon" in task:
+        check_beacon(task["beacon"], config)
+        require(beacon in (None, config["beacon"]), "another beacon than the verifier knows")
+    else:
+        require(not config["beacon"] or config["beacon"] == beacon, "another beacon than the verifier knows")
     drawn = draw(read_roster(task["roster"]), config["policy"]["cohort_size"], config["beacon"])
     require(cohort == drawn, "another cohort than pinned")
     for field in ("operators", "witnesses"):
@@ -847,8 +868,9 @@ def read_evidence(header: bytes) -> dict[str, Any]:
         config = decode("RoundConfig", plain[1], 2**20)
     except (msgspec.MsgspecError, TypeError, LookupError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"no evidence: {error}") from None
-    bounded = option(config["policy"], "norm_steps", 0) != 0
-    return decode("BoundedEvidence" if bounded else "Evidence", header, 2**30)
+    later = "Later" if config["generation"] else ""
+    bounded = "Bounded" if option(config["policy"], "norm_steps", 0) else ""
+    return decode(f"{later}{bounded}Evidence", header, 2**30)
 
 
 def check_signers(signatures: list[dict[str, Any]], keys: dict[str, bytes], signed: bytes, needed: int) -> None:
@@ -959,6 +981,7 @@ def verify(
         sharing or all(item["name"] in entries for item in header["agreement"]), "a signer is not in the agreed set"
     )
     check_signers(header["agreement"], signers, agreed, vouchers(policy) if sharing else needed)
+    check_renounced(config, header, signers if sharing else cohort)
 
     # 6
     size = sum(prod(shape) for shape in config["shapes"])
@@ -1157,7 +1180,10 @@ def read_trust(text: str) -> dict[str, Any]:
     require(fields <= set(trust) <= fields | {"origin", "quorum"}, "wrong fields in the trust file")
     require(trust["format"] == "secure-agg-trust/2", "another format of trust file")
     for task in trust["tasks"].values():
-        require(set(task) == {"policy", "roster", "claims"}, "wrong fields in a pinned task")
+        require(set(task) - {"beacon"} == {"policy", "roster", "claims"}, "wrong fields in a pinned task")
+        if "beacon" in task:
+            check_source(task["beacon"])
+            require(task["policy"]["cohort_size"] != 0, "a beacon where no cohort is drawn")
         require(task["claims"] in (["sum"], ["attested"], ["sum", "attested"]), "unknown or unordered claims")
         require(set(task["policy"]) == set(RECORDS["Policy"]), "wrong fields in a pinned policy")
     return trust

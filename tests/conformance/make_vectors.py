@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from conformance import norm_vectors, screened_vectors
 from support.additive_round import open_letter, reseal, share_of
+from support.beacons import QUICKNET_PULSES, SECRET, rehearsal
 from support.federation import bulk_of, channel, header_of, identity
 
 from mpc import shamir
@@ -34,6 +36,7 @@ from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import Envelope
 from secure_agg.protocol.norm.wire import SketchedOpening, signed_sketch
+from secure_agg.protocol.renunciation import Renunciation, RenunciationCertificate
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor, Verified, verify
 from secure_agg.roles.client.client import Client
@@ -57,9 +60,13 @@ SHARED_FAULT: Final = "additive.fault"
 SHARED_VECTORS: Final = "additive.json"
 
 BOUNDED_EVIDENCE: Final = "bounded.evidence"
+RENOUNCED_EVIDENCE: Final = "renounced.evidence"
+RENOUNCED_VECTORS: Final = "renounced.json"
 BOUNDED_TRUST: Final = "bounded.trust.json"
 BOUNDED_PROOF: Final = "bounded.proof"
 BOUNDED_VECTORS: Final = "bounded.json"
+
+BEACON_VECTORS: Final = "beacon.json"
 
 AGGREGATORS: Final = ("aggregator-1", "aggregator-2", "aggregator-3")
 NAMES: Final = ("alice", "bob", "Zoë")  # in order: "Zoë" comes first
@@ -264,6 +271,42 @@ def play_bounded() -> Round:
     return Round(evidence, trust, verify(evidence, trust), receipt)
 
 
+def play_renounced() -> tuple[Evidence, Trust]:
+    """A round of the second generation of the first one's model and pins; the same bytes every time."""
+    first, trust = play().evidence.config, play().trust
+    statement = Renunciation.of(first)
+    certificate = RenunciationCertificate.of(statement, [statement.sign(identity(name)) for name in NAMES[1:]])
+    config = msgspec.structs.replace(first, attempt=2, generation=1, renounced=certificate.digest())
+    roster = trust.cohort("vectors", b"")
+    clients = {name: Client(identity(name), trust, entropy=constant(name)) for name in NAMES}
+    updates = {name: [np.full((2, 2), 1 - i / 2), np.arange(3.0) / (i + 1)] for i, name in enumerate(NAMES)}
+    aggregator = Aggregator(
+        identity("aggregator"), config, roster, operators=trust.operators, renounced=certificate.to_bytes()
+    )
+    return LocalRound(aggregator, clients, updates, WEIGHTS).run(), trust
+
+
+def renounced_vectors(evidence: Evidence) -> dict[str, Any]:
+    """What is signed, and the certificate; and certificates that are none of this round's."""
+    certificate = RenunciationCertificate.from_bytes(evidence.renounced)
+    said, replace = certificate.statement, msgspec.structs.replace
+    return {
+        "evidence": RENOUNCED_EVIDENCE,
+        "trust": TRUST,
+        "sha256": sha(evidence.to_bytes()),
+        "renounced": certificate.digest().hex(),
+        "certificate": certificate.to_bytes().hex(),
+        "signed": said.signed_bytes.hex(),
+        "needed": 2,
+        "refused": {
+            "too few signatures": replace(certificate, signatures=certificate.signatures[:1]).to_bytes().hex(),
+            "out of order": replace(certificate, signatures=certificate.signatures[::-1]).to_bytes().hex(),
+            "another round": replace(certificate, statement=replace(said, round=4)).to_bytes().hex(),
+            "another generation": replace(certificate, statement=replace(said, generation=1)).to_bytes().hex(),
+        },
+    }
+
+
 def bounded_vectors(made: Round) -> dict[str, Any]:
     """The round's values, and rounds that are refused: the same with some bytes written over."""
     evidence, record, config = made.evidence, made.verified.record, made.evidence.config
@@ -419,6 +462,47 @@ def to_json(values: dict[str, Any]) -> str:
     return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
 
+def beacon_vectors() -> dict[str, Any]:
+    """Which pulses draw which cohorts, by a chain whose key is known; pulses of quicknet; and what is none."""
+    chain = rehearsal(range(5, 250), step=3)
+    source, roster = chain.source, Roster({f"c{i:02}": identity(f"c{i:02}").public for i in range(20)})
+    draws = []
+    for number, draw in ((0, 0), (0, 1), (0, 15), (3, 0), (4, 2)):
+        pulse = chain.pulses[source.number(number, draw)]
+        draws.append(
+            {
+                "round": number,
+                "draw": draw,
+                "pulse": pulse.number,
+                "signature": pulse.signature.hex(),
+                "randomness": pulse.randomness.hex(),
+                "cohort": sorted(roster.sample(6, pulse.signature)),
+            }
+        )
+    due = bytes.fromhex(draws[0]["signature"])
+    refused = {
+        "another pulse": chain.pulses[8].signature,
+        "another key's": rehearsal([5], secret=bytes(31) + b"\x09").pulses[5].signature,
+        "its negative": bytes([due[0] ^ 0x20]) + due[1:],
+        "the point at infinity": b"\xc0" + bytes(47),
+        "the point at infinity, not canonical": b"\xe0" + bytes(47),
+        "not compressed": bytes([due[0] & 0x7F]) + due[1:],
+        "outside the subgroup": bytes.fromhex("80" + "00" * 46 + "04"),
+        "short": due[:-1],
+        "empty": b"",
+    }
+    return {
+        "source": source.to_document(),
+        "encoding": source.to_bytes().hex(),
+        "secret": SECRET.hex(),
+        "roster": {name: key.hex() for name, key in roster.items()},
+        "cohort_size": 6,
+        "draws": draws,
+        "refused": [{"what": what, "round": 0, "draw": 0, "signature": data.hex()} for what, data in refused.items()],
+        "quicknet": [{"round": number, "signature": text} for number, text in QUICKNET_PULSES.items()],
+    }
+
+
 def main() -> None:
     """Write the files."""
     made = play()
@@ -438,6 +522,10 @@ def main() -> None:
     (DIRECTORY / BOUNDED_PROOF).write_bytes(bounded.evidence.proofs[bounded.evidence.proof_hashes[0]])
     (DIRECTORY / BOUNDED_VECTORS).write_text(to_json(bounded_vectors(bounded)), "utf-8")
     screened_vectors.write()
+    (DIRECTORY / BEACON_VECTORS).write_text(to_json(beacon_vectors()), "utf-8")
+    renounced, _ = play_renounced()
+    (DIRECTORY / RENOUNCED_EVIDENCE).write_bytes(renounced.to_bytes())
+    (DIRECTORY / RENOUNCED_VECTORS).write_text(to_json(renounced_vectors(renounced)), "utf-8")
     norm_vectors.write()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import conformance.independent_card as spec_card
 import conformance.independent_faults as spec_faults
 import conformance.independent_norm as spec_norm
+import conformance.independent_renunciation as spec_renunciation
 import conformance.independent_screening as spec_screening
 import conformance.independent_verifier as spec
 import conformance.make_vectors as make_vectors
@@ -118,7 +119,7 @@ def test_the_independent_verifier_makes_the_vectors_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [spec_faults, spec_card, spec_norm, spec_screening], ids=lambda module: module.__name__
+    "module", [spec_faults, spec_card, spec_norm, spec_screening, spec_renunciation], ids=lambda module: module.__name__
 )
 def test_the_independent_verifier_is_independent(module: Any) -> None:
     """Beside the standard library it imports packages, its own other parts, and nothing of the product's."""
@@ -129,5 +130,5 @@ def test_the_independent_verifier_is_independent(module: Any) -> None:
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module or "")
     packages = sys.stdlib_module_names | {"cryptography", "numpy"}
-    own = {"conformance.independent_verifier", "conformance.independent_screening", "conformance.independent_norm"}
+    own = {f"conformance.independent_{name}" for name in ("verifier", "screening", "norm", "beacon", "renunciation")}
     assert {name for name in imported if name.split(".")[0] not in packages} <= own

@@ -24,7 +24,7 @@ LAYERS: Final = (
     ("secure_agg.ledger",),
     ("secure_agg.roles",),
     ("secure_agg.backends",),
-    ("secure_agg.tlog",),
+    ("secure_agg.beacon", "secure_agg.tlog"),
     ("secure_agg.protocol",),
     ("secure_agg.executing",),
     ("secure_agg.admission", "secure_agg.arguments", "secure_agg.extras", "secure_agg.files", "secure_agg.formats"),

@@ -97,6 +97,17 @@ def test_who_verifies_needs_no_extra(tmp_path: Path) -> None:
     without_extras(program)
 
 
+def test_pins_with_a_beacon_say_what_they_need_and_others_need_nothing() -> None:
+    """Without it nothing of a task that draws could be verified, so its trust file is not even read."""
+    program = (
+        "from secure_agg.beacon.source import quicknet\n"
+        "from secure_agg.errors import ConfigError\n"
+        "try: quicknet(5)\nexcept ConfigError as error: print(error)"
+    )
+    assert "py_arkworks_bls12381 is not installed" in (out := without_extras(program))
+    assert "[beacon]" in out
+
+
 def test_the_benchmarks_are_not_part_of_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("secure_agg.cli.bench.CHECKOUT", tmp_path)
     from secure_agg.cli.bench import bench

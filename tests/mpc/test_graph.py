@@ -84,13 +84,22 @@ def test_tails_are_those_of_exact_fractions(population: int, marked: int, drawn:
 
 @pytest.mark.parametrize(("corrupt", "expected"), [(0, 0), (500, 26), (665, 29), (666, 30), (800, 32), (1000, 36)])
 def test_corrupt_members_of_a_sample_of_100_from_10000(corrupt: int, expected: int) -> None:
-    assert corrupt_in_sample(10_000, corrupt, 100) == expected
+    assert corrupt_in_sample(10_000, corrupt, 100, 40) == expected
 
 
 @pytest.mark.parametrize("corrupt", [100, 666, 3000])
 def test_the_bound_on_a_sample_is_the_least_that_holds_exactly(corrupt: int) -> None:
-    bound, tails = corrupt_in_sample(10_000, corrupt, 100), exact_tails(10_000, corrupt, 100)
-    assert tails[bound + 1] <= Fraction(1, 2**40) < tails[bound]
+    tails = exact_tails(10_000, corrupt, 100)
+    for bits in (40, 60):
+        bound = corrupt_in_sample(10_000, corrupt, 100, bits)
+        assert tails[bound + 1] <= Fraction(1, 2**bits) < tails[bound]
+
+
+def test_corrupt_members_of_a_sample_of_200_from_10000() -> None:
+    """At 2^-60, over 2^16 rounds of 2^4 draws; at 2^-40, for one draw alone, they would be fewer."""
+    assert corrupt_in_sample(10_000, 500, 200) == 45
+    assert corrupt_in_sample(10_000, 500, 200, 40) == 37
+    assert corrupt_in_sample(10_000, 660, 100) == 36
 
 
 def test_a_sample_of_everybody_holds_every_corrupt_member() -> None:

@@ -50,14 +50,16 @@ def test_other_defaults_are_the_documented_ones() -> None:
     assert (POLICY.min_clients, POLICY.max_clients, POLICY.cohort_size, POLICY.max_weight) == (3, 5, 0, 1)
 
 
-@pytest.mark.parametrize(("rate", "corrupt"), [(0.05, 26), (0.06, 28), (0.0665, 29)])
+@pytest.mark.parametrize(("rate", "corrupt"), [(0.05, 45), (0.01, 23), (0.0855, 59)])
 def test_a_drawn_cohort_holds_few_corrupt_members(rate: float, corrupt: int) -> None:
-    assert Policy.default(10_000, cohort_size=100, corruption_rate=rate).max_corrupt == corrupt
+    policy = Policy.default(10_000, cohort_size=200, corruption_rate=rate)
+    assert policy.max_corrupt == corrupt
+    assert policy.quorum(200) == (200 + corrupt) // 2 + 1
 
 
-@pytest.mark.parametrize("rate", [0.0667, 0.08, 1.0])
-def test_a_drawn_cohort_that_may_hold_a_third_is_refused(rate: float) -> None:
-    with pytest.raises(ConfigError, match="max_corrupt"):
+@pytest.mark.parametrize(("rate", "safe"), [(0.05, "118 is"), (0.066, "148 is"), (0.08, "182 is"), (1.0, "no size")])
+def test_a_drawn_cohort_that_may_hold_a_third_is_refused_and_the_safe_size_named(rate: float, safe: str) -> None:
+    with pytest.raises(ConfigError, match=safe):
         Policy.default(10_000, cohort_size=100, corruption_rate=rate)
 
 

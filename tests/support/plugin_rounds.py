@@ -87,7 +87,7 @@ class Nodes:
             yield name, self.tamper_answer(kind, name, answer) if self.tamper_answer is not None else answer
 
     def _is_silent(self, name: str, kind: str, place: int) -> bool:
-        order = ("hello", "learn", "join", "step", "result")
+        order = ("hello", "epoch", "close", "learn", "join", "step", "result", "renounce")
         first = self.silent.get(name)
         return first is not None and (order.index(kind), place) >= (order.index(first[0]), first[1])
 

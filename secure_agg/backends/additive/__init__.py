@@ -88,6 +88,10 @@ class AdditiveBackend(SharedBackend):
         """From the commitments of the shares."""
         return openings.open_client(session, rules.scheme(session.config.policy), name, commitment, nonce)
 
+    def opens(self, phase: str) -> bool:
+        """Commitments of shares open nothing; partial sums do."""
+        return phase == rules.PARTIAL_SUM
+
     def check_size(self, config: RoundConfig) -> None:
         """A share is sealed at once."""
         rules.check_size(config)

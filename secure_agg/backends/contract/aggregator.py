@@ -132,6 +132,20 @@ class AggregatorSide(ABC):
             RoundAborted: its sum could not be opened.
         """
 
+    def summed(self) -> Hidden | None:
+        """Once the set is fixed: what stands for all hidden vectors that were taken, to be kept in their place; None
+        where each of them may still be needed.
+        """
+        return None
+
+    def restore(self, summed: bytes) -> None:
+        """Go on from what ``summed`` has given; zeros were taken in the place of each vector.
+
+        Raises:
+            MalformedMessage: it is no such thing.
+        """
+        raise MalformedMessage("this backend keeps no sum in the place of vectors")
+
     def needed(self, phase: str) -> int:
         """Fewest operators that a round can go on with from this phase."""
         return len(self.operators)

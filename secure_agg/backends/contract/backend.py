@@ -29,6 +29,7 @@ from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import Habits
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import ADVERTISE, decode, header_limit
+from secure_agg.protocol.renunciation import Renouncers, of_complete_graph, of_operators
 from secure_agg.protocol.session import Session
 from zk.commitment import Commitment
 
@@ -218,6 +219,20 @@ class Backend(Habits):
         """
         raise VerificationError(f"backend {self.name!r} knows no fault of kind {proof.kind!r}")
 
+    def renouncers(
+        self, config: RoundConfig, cohort: Roster, setup: bytes | memoryview, operators: Mapping[str, bytes]
+    ) -> Renouncers:
+        """Who may renounce this generation of a round, and how many have to: by default its cohort, of which a quorum
+        opens a sum.
+
+        Args:
+            cohort: G.
+            setup: the round's.
+            operators: identity keys of those who are pinned.
+        """
+        policy, members = config.policy, len(cohort)
+        return Renouncers(cohort, of_complete_graph(members, policy.max_corrupt, policy.quorum(members)))
+
     # --- what it has or has not -----------------------------------------------------------------------------
 
     @property
@@ -267,6 +282,22 @@ class KeyedBackend(Backend):
             RemoteProtocolError: it is none.
         """
 
+    def renouncers(
+        self, config: RoundConfig, cohort: Roster, setup: bytes | memoryview, operators: Mapping[str, bytes]
+    ) -> Renouncers:
+        """The key holders. Of a committee any two groups that open a sum share an honest member, so 2t − n − 1 may be
+        corrupt.
+
+        Raises:
+            BadKey: one of them is not pinned.
+        """
+        names, seats = self.certificate(bytes(setup)).names, self.seats(config.policy)
+        if strangers := [name for name in names if name not in operators]:
+            raise BadKey(f"{strangers[0]!r}, a key holder who is not pinned", phase=ADVERTISE)
+        corrupt = max(0, 2 * seats.needed - seats.count - 1)
+        voters = {name: operators[name] for name in names}
+        return Renouncers(voters, of_operators(seats.count, seats.needed, corrupt), operators=True)
+
     def certificate(self, setup: bytes) -> KeyCertificate:
         """Of a setup that ``check_setup`` has passed: the key, and who holds it."""
         return decode(KeyCertificate, setup, len(setup), phase=ADVERTISE)
@@ -312,6 +343,21 @@ class SharedBackend(Backend):
         Args:
             channel: the key pair that clients seal its shares to.
         """
+
+    def renouncers(
+        self, config: RoundConfig, cohort: Roster, setup: bytes | memoryview, operators: Mapping[str, bytes]
+    ) -> Renouncers:
+        """All share holders, since all but one may be corrupt of those whom it takes to open a sum. Where one of them
+        is gone for good there is no certificate.
+        """
+        voters = self.share_holders(config, setup).identities
+        return Renouncers(voters, len(voters), operators=True)
+
+    def opens(self, phase: str) -> bool:
+        """Whether what a share holder answers in a phase after the set is signed may open its sum: who has answered it
+        renounces nothing any more. By default in each.
+        """
+        return True
 
     def check_size(self, config: RoundConfig) -> None:
         """Refuse a model that can't be shared.

@@ -113,12 +113,23 @@ class HomomorphicAggregator(AggregatorSide):
         self._scheme = scheme
         self.operators = certificate.names
         self._sum: Summing = scheme.summing()
+        self._total: bytes | None = None
         self._sums: Vector | None = None
         self._vouched_by: str | None = None
 
     def ask(self, phase: str, name: str) -> tuple[bytes, Hidden]:
         """In phase decrypt the encrypted sum."""
-        return b"", self._sum.total() if phase == DECRYPT else b""
+        return b"", self.summed() if phase == DECRYPT else b""
+
+    def summed(self) -> Hidden:
+        """The encrypted sum."""
+        if self._total is None:
+            self._total = bytes(self._sum.total())
+        return self._total
+
+    def restore(self, summed: bytes) -> None:
+        """Go on from the encrypted sum; the key holder checks what it decrypts to."""
+        self._total = summed
 
     def take(self, phase: str, said: Said) -> None:
         """Take a client's ciphertexts, or a key holder's answer."""
@@ -131,6 +142,8 @@ class HomomorphicAggregator(AggregatorSide):
         """Add a ciphertext vector that its commitment hash has fixed."""
         inner = decode(CiphertextPart, said.part, 64, phase=ENCRYPTED_INPUT, culprit=said.name).nonce
         check_bound(said.name, inner, said.message.header.bulk_digest, said.nonce)
+        if not len(said.message.bulk):  # of a round that is resumed: no ciphertext is written down, only their sum
+            return
         with stamping(RemoteProtocolError, phase=ENCRYPTED_INPUT, culprit=said.name):
             self._sum.add(said.message.bulk)
 

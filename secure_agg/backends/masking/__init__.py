@@ -47,6 +47,7 @@ from secure_agg.backends.masking.rules import (
     chooses_peers,
     excisions,
     form,
+    renounced_by,
     request_limit,
     screens,
     tests_sketches,
@@ -54,7 +55,9 @@ from secure_agg.backends.masking.rules import (
 from secure_agg.backends.masking.wire import split_part
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.fault import FaultProof
+from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
+from secure_agg.protocol.renunciation import Renouncers
 
 
 class MaskingBackend(Backend):
@@ -120,6 +123,12 @@ class MaskingBackend(Backend):
     def amounts(self, config: RoundConfig, survivors: int) -> Mapping[str, Mapping[str, float]]:
         """See ``costs``."""
         return costs.amounts(config, survivors)
+
+    def renouncers(
+        self, config: RoundConfig, cohort: Roster, setup: bytes | memoryview, operators: Mapping[str, bytes]
+    ) -> Renouncers:
+        """The cohort: as many as the graph asks for."""
+        return Renouncers(cohort, renounced_by(config))
 
     def check_fault(self, proof: FaultProof, config: RoundConfig) -> None:
         """See ``faults`` and ``claims``."""

@@ -320,6 +320,14 @@ class MaskingAggregator(AggregatorSide):
                 )
         self._survivors = members
 
+    def summed(self) -> Hidden | None:
+        """The masked sum. Where inputs are screened whoever is proved to cheat is taken out again, so each is kept."""
+        return None if self._screened else bytes(self._form.to_bytes(self._sum.total))
+
+    def restore(self, summed: bytes) -> None:
+        """Go on from the masked sum."""
+        self._sum = Sum(self._form.from_bytes(summed, phase=MASKED_INPUT))
+
     # --- unmasking ------------------------------------------------------------------------------------------
 
     def _take_release(self, name: str, body: bytes) -> None:

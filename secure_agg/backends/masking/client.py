@@ -102,6 +102,7 @@ class MaskingClient(ClientSide):
         self._session = session
         self._agreed.clear()
         self._plan = rules.plan(session)
+        rules.check_renounceable(session, self._plan)
         self._index = {name: i for i, name in enumerate(session.members)}
         self._me = self._index[self._name]
         others = [i for i in range(len(session.members)) if i != self._me]

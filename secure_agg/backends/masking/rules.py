@@ -8,12 +8,14 @@ threshold come from ``mpc.graph.degree``.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
 from mpc import graph
+from mpc.graph import Degree
 from mpc.ntt import N
 from mpc.ring import ELEMENT_BYTES
 from secure_agg.backends.contract import OptionRule
@@ -23,6 +25,7 @@ from secure_agg.errors import ConfigError, DuplicateMessage, TooFewClients
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, header_limit
 from secure_agg.protocol.norm.wire import response_header_limit
+from secure_agg.protocol.renunciation import of_complete_graph, of_sparse_graph, split_bits
 from secure_agg.protocol.session import Session
 from zk.parameters import sketch_rank
 
@@ -134,10 +137,48 @@ def plan(session: Session) -> Plan:
     """The graph for these participants. A cohort too small for a sparse graph to be safe gets a complete one."""
     n = len(session.members)
     if chooses_peers(session.config):
-        found = graph.degree(n, session.config.policy.max_corrupt, max(1, math.floor(n * graph.EXPECTED_DROPOUT)))
+        found = degree(n, session.config.policy.max_corrupt)
         if found is not None:
             return Plan(False, found.neighbours, found.threshold)
     return Plan(True, n - 1, session.quorum)
+
+
+def degree(advertised: int, corrupt: int) -> Degree | None:
+    """The graph of so many who advertised; None where only a complete one is safe."""
+    return graph.degree(advertised, corrupt, max(1, math.floor(advertised * graph.EXPECTED_DROPOUT)))
+
+
+@functools.lru_cache(maxsize=64)
+def renouncing(members: int, corrupt: int, quorum: int, advertised: int) -> int:
+    """How many of a cohort that chooses its neighbours have to renounce, see ``protocol.renunciation``."""
+    return of_sparse_graph(members, corrupt, quorum, advertised, lambda size: degree(size, corrupt))
+
+
+def renounced_by(config: RoundConfig) -> int:
+    """How many members of G have to renounce a generation of this round, so that none of its sums can be opened."""
+    policy, members = config.policy, config.cohort_size
+    quorum = policy.quorum(members)
+    if chooses_peers(config):
+        return renouncing(members, policy.max_corrupt, quorum, policy.min_advertised)
+    return of_complete_graph(members, policy.max_corrupt, quorum)
+
+
+def check_renounceable(session: Session, shape: Plan) -> None:
+    """On a sparse graph: that as many as renounce leave no sum of this very session that could be opened.
+
+    Raises:
+        TooFewClients: they might.
+    """
+    if shape.complete:
+        return
+    config, n = session.config, len(session.members)
+    policy, enough = config.policy, renounced_by(config)
+    found = Degree(shape.neighbours, shape.threshold)
+    if split_bits(config.cohort_size, policy.max_corrupt, session.quorum, enough, n, found) > -graph.PRIVACY_BITS:
+        raise TooFewClients(
+            f"with {n} clients a sum could be opened that {enough} of {config.cohort_size} have renounced",
+            phase=ADVERTISE,
+        )
 
 
 def check_distinct_keys(session: Session) -> None:

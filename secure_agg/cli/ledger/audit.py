@@ -181,6 +181,7 @@ def _document(found: AuditReport, *, pinned: bool) -> dict[str, Any]:
         "pinned": in_order(found.pinned),
         "evidence_bytes": found.evidence_bytes,
         "norm_proofs": found.norm_proofs,
+        "epochs": found.epochs,
         "witnesses": dict(found.witnesses),
     }
     return document | _findings(found, pinned)
@@ -201,7 +202,7 @@ def _findings(found: AuditReport, pinned: bool) -> dict[str, str]:
 
 def _show(console: Console, document: dict[str, Any], *, own: bool) -> None:
     verified, attested, size = document["verified"], document["attested"], document["size"]
-    looked_at = verified + attested == size
+    looked_at = verified + attested + document["epochs"] == size
     if not looked_at:
         said = f"{size} records are signed, in order and chained"
     elif attested:
@@ -214,6 +215,7 @@ def _show(console: Console, document: dict[str, Any], *, own: bool) -> None:
         "claims": ", ".join(f"{name} ({count})" for name, count in document["claims"].items()) or "none",
         "evidence_bytes": f"{document['evidence_bytes']:,} read",
         **({"norm_proofs": f"{document['norm_proofs']:,} verified"} if document["norm_proofs"] else {}),
+        **({"epochs": f"{document['epochs']}, each checked under the one before"} if document["epochs"] else {}),
         "root": document["root"],
         "pinned": ", ".join(document["pinned"]) or "nothing",
     }

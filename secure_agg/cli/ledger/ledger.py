@@ -19,6 +19,8 @@ from secure_agg.cli.ledger.witnesses import cosign_ledger, run_witness, verify_f
 from secure_agg.cli.options import LedgerArgument
 from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table, utc
 from secure_agg.ledger.log import Ledger
+from secure_agg.protocol.epoch import EpochRecord
+from secure_agg.protocol.evidence import RoundRecord
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -72,19 +74,29 @@ app.command(
 
 @app.command("list", epilog=epilog("secure-agg ledger list rounds.db"))
 def list_records(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
-    """List the rounds in a ledger, oldest first. Does not verify them: see audit."""
+    """List the rounds and epochs in a ledger, oldest first. Does not verify them: see audit."""
     with Ledger(ledger, read_only=True) as log:
-        head, records = log.head(), list(log.records())
+        head, entries = log.head(), [log.entry(index) for index in range(len(log))]
         origin, key = log.origin, log.verifier_key
-        times = [log.signed_at(index + 1) for index in range(len(records))]
+        times = [log.signed_at(index + 1) for index in range(len(entries))]
+    records = [(index, record) for index, record in enumerate(entries) if isinstance(record, RoundRecord)]
+    epochs = [(index, record) for index, record in enumerate(entries) if isinstance(record, EpochRecord)]
     document = {
         "origin": origin,
         "key": str(key),
         "size": head.size,
         "root": head.root.hex(),
-        "records": [
-            {"index": index} | record_document(record) | {"signed": signed}
-            for index, (record, signed) in enumerate(zip(records, times, strict=True))
+        "records": [{"index": index} | record_document(record) | {"signed": times[index]} for index, record in records],
+        "epochs": [
+            {
+                "index": index,
+                "task": record.task,
+                "epoch": record.epoch,
+                "digest": record.body.hex(),
+                "rounds": record.rounds,
+                "signed": times[index],
+            }
+            for index, record in epochs
         ],
     }
 
@@ -102,7 +114,8 @@ def list_records(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
             "signed",
             right=("index", "round", "participants", "weight_sum"),
         )
-        for index, (record, signed) in enumerate(zip(records, times, strict=True)):
+        for index, record in records:
+            signed = times[index]
             rows.add_row(
                 str(index),
                 plain(record.task),
@@ -114,6 +127,9 @@ def list_records(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
                 "–" if signed is None else utc(signed),
             )
         console.print(rows)
+        for index, epoch in epochs:
+            said = f"record {index} is epoch {epoch.epoch} of {epoch.task}, before its round {epoch.rounds}"
+            console.print(plain(said), soft_wrap=True)
         console.print("signed: when the checkpoint was, by the ledger's own clock, unsigned")
 
     emit(document, as_json, show)

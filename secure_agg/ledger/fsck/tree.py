@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerRefused, VerificationError
 from secure_agg.ledger.approval import check_approval
-from secure_agg.ledger.chain import check_link, read_record
+from secure_agg.ledger.chain import Chains, read_record
 from secure_agg.ledger.database import Database
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.fsck.report import Findings
 from secure_agg.ledger.tables import Leaf
 from secure_agg.protocol.claims import CLAIMS
+from secure_agg.protocol.epoch import Record, read_leaf
+from secure_agg.protocol.epoch.record import filed_under
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.roles.auditor import Auditor
 from secure_agg.tlog.cosignature import WitnessKey
@@ -46,7 +48,7 @@ class TreeCheck:
         self._released = released
         self._findings = findings
         self._frontier = merkle.Frontier()
-        self._last: dict[str, RoundRecord] = {}
+        self._chains = Chains()
         self.size = 0
         self.root: bytes | None = None
         self.named: set[bytes] = set()
@@ -96,32 +98,31 @@ class TreeCheck:
             return False
         leaf_hash = merkle.leaf_hash(data)
         try:
-            record = RoundRecord.from_bytes(data)
+            record = read_leaf(data)
         except VerificationError as error:
             self._findings.damage(where, f"{where} is signed and is no record: {error}", "no crash does this: audit it")
             return False
-        right = (record.task, record.round, data, leaf_hash)
+        right = (record.task, filed_under(record), data, leaf_hash)
         if not rows or rows[0] != right:
             what = f"the row of {where} was wrong or missing; its content follows from the signed head"
 
             def rewrite() -> None:
                 # A row that is filed in this one's place gets an impossible one until its turn comes.
                 aside = "UPDATE leaves SET round = -1 - idx WHERE idx != ? AND task = ? AND round = ?"
-                self._db.change(aside, index, record.task, record.round)
+                self._db.change(aside, index, record.task, filed_under(record))
                 self._db.change("INSERT OR REPLACE INTO leaves VALUES (?, ?, ?, ?, ?)", index, *right)
 
             self._mend(head is not None, where, what, rewrite)
         self._check_nodes(self._frontier.push(leaf_hash)[1:], head is not None)
         self._check_head(index + 1, self._frontier.root())
-        self._check_content(where, Leaf(index, record.task, record.round, data, leaf_hash), record)
+        self._check_content(where, Leaf(index, record.task, filed_under(record), data, leaf_hash), record)
         return True
 
-    def _check_content(self, where: str, leaf: Leaf, record: RoundRecord) -> None:
+    def _check_content(self, where: str, leaf: Leaf, record: Record) -> None:
         try:
-            check_link(read_record(leaf), self._last.get(record.task))
+            self._chains.take(read_record(leaf))
         except LedgerRefused as error:
             self._findings.damage(where, f"{error}", "no crash does this: whoever holds the log's key signed it")
-        self._last[record.task] = record
         try:
             for digest in self._files_of(record):
                 self.named.add(digest)
@@ -131,10 +132,10 @@ class TreeCheck:
                 where, f"{error}", "bring the file back from a copy, or from any client or auditor that has it"
             )
 
-    def _files_of(self, record: RoundRecord) -> Iterator[bytes]:
+    def _files_of(self, record: Record) -> Iterator[bytes]:
         """Digests of what the store holds of a round: its evidence, and the norm proofs that this names."""
         yield record.evidence
-        if record.norm_bound:
+        if isinstance(record, RoundRecord) and record.norm_bound:
             with contextlib.suppress(VerificationError):
                 yield from Evidence.from_bytes(self._store.get(record.evidence)).proof_hashes
 
@@ -214,7 +215,7 @@ class TreeCheck:
         known = set()
         for (data,) in self._db.rows("SELECT record FROM leaves WHERE idx != ?", index):
             try:
-                known.add(RoundRecord.from_bytes(data).evidence)
+                known.add(read_leaf(data).evidence)
             except (VerificationError, TypeError):
                 continue
         for _, digest in self._store.files():
@@ -253,7 +254,7 @@ class TreeCheck:
             reached = max(reached, size)
             for (data,) in self._db.rows("SELECT record FROM leaves WHERE idx >= ? AND idx < ?", newest, size):
                 with contextlib.suppress(VerificationError, TypeError, LedgerDamaged):
-                    self.unfinished.update(self._files_of(RoundRecord.from_bytes(data)))
+                    self.unfinished.update(self._files_of(read_leaf(data)))
         return reached
 
     def _check_surplus(self, size: int) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 from secure_agg import locks
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, LedgerRefused, VerificationError
 from secure_agg.files import sync, whole
-from secure_agg.ledger.chain import read_record
+from secure_agg.ledger.chain import as_round, read_record
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.tables import Leaf, Tables
 from secure_agg.protocol.evidence import Evidence
@@ -225,7 +225,8 @@ def _copy_evidence(
         digest = record.evidence
         if not target.locate(digest).exists():
             data = source.get(digest)
-            named = Evidence.from_bytes(data).proof_hashes if record.norm_bound else ()
+            round = as_round(record)
+            named = Evidence.from_bytes(data).proof_hashes if round and round.norm_bound else ()
             for content in (*map(source.get, named), data):  # whoever finds the evidence finds its norm proofs
                 target.put(content)
                 files.files += 1

@@ -8,7 +8,8 @@ from typing import Final, Protocol
 
 from secure_agg.errors import LedgerDamaged, TrustError, VerificationError
 from secure_agg.ledger.tables import Leaf
-from secure_agg.protocol.evidence import RoundRecord
+from secure_agg.protocol.epoch import read_leaf
+from secure_agg.protocol.epoch.record import filed_under
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.head import SignedHead
 from secure_agg.tlog.note import MAX_NOTE, Note, VerifierKey
@@ -81,10 +82,10 @@ class PublishedSource:
                 raise LedgerDamaged(f"{tile.entries_path}: {error}") from error
         data = self._bundle[1][index % WIDTH]
         try:
-            record = RoundRecord.from_bytes(data)
+            record = read_leaf(data)
         except VerificationError as error:
             raise LedgerDamaged(f"record {index}: {error}") from error
-        return Leaf(index, record.task, record.round, data, leaf_hash(data))
+        return Leaf(index, record.task, filed_under(record), data, leaf_hash(data))
 
     def check_node(self, node: Node) -> None:
         """See ``Source``: every eighth level is published."""

@@ -7,34 +7,61 @@ task's last record started from, it takes the outcome from there.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy.typing as npt
+from msgspec.structs import replace
 
-from secure_agg.errors import AlreadyReleased, AnotherModel, RunStopped, SecureAggError, TaskSpent
+from secure_agg.errors import (
+    AlreadyReleased,
+    AnotherModel,
+    BadSignature,
+    DealerFault,
+    KeyHolderFault,
+    OperatorFault,
+    OperatorLost,
+    RunStopped,
+    SecureAggError,
+    StoreError,
+    TaskSpent,
+    TooFewClients,
+    Unattributed,
+    UnknownSender,
+)
 from secure_agg.executing import IN_PROCESS, Executor
 from secure_agg.fl.layers import Floats
+from secure_agg.local.draws import Draw
 from secure_agg.plugins.core import hello, parcels
 from secure_agg.plugins.core.aborts import AbortJournal
 from secure_agg.plugins.core.deadlines import Deadlines
+from secure_agg.plugins.core.epochs.server import Epochs
 from secure_agg.plugins.core.history import Entry, History, entry, way_on
 from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.core.phases import Ask, Attempt, one_line
-from secure_agg.plugins.core.training import EVALUATION, round_shapes
+from secure_agg.plugins.core.phases import Ask, Attempt, Payload, one_line
+from secure_agg.plugins.core.training import round_shapes
+from secure_agg.plugins.core.unfinished import Unfinished
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.claims import finding_of
 from secure_agg.protocol.codec import Arrays, model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.config.round_config import MAX_DRAWS
+from secure_agg.protocol.epoch.record import EVALUATION
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.messages import ADVERTISE
+from secure_agg.protocol.renunciation import RenunciationCertificate
+from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor, Verified
+from secure_agg.roles.memory.rounds import RoundLog
+from secure_agg.roles.operators import OperatorRole, ask_operator
+from secure_agg.roles.renouncing import Renouncing
 from secure_agg.roles.task import Task
 from secure_agg.tlog.receipt import Receipt
 
@@ -107,6 +134,7 @@ class Coordinator:
         self._surroundings: dict[str, bytes] = {}
         self._names: dict[str, tuple[RoundRecord, Mapping[str, tuple[str, ...]]]] = {}  # of metrics, by task
         self._history = History(home)
+        self._epochs = Epochs(home)
         self.aborts = AbortJournal(home.path)
 
     def __repr__(self) -> str:
@@ -123,10 +151,20 @@ class Coordinator:
             RemoteProtocolError: it has not signed this challenge, or is no member.
         """
         message, *known = Parcel.from_bytes(answer).expect(parcels.HELLO, 1, 2)
-        roster = self._home.trust.task(self._home.task).roster
-        name, self._surroundings[name] = hello.check_answer(message, self._challenge, self._home.identity.name, roster)
+        name, self._surroundings[name] = self._check_answer(message)
         self._history.heard(name, known)
         return name
+
+    def _check_answer(self, message: bytes | memoryview) -> tuple[str, bytes]:
+        """Who has signed an answer, under the key that it has in the newest epoch that it may know."""
+        newest, *earlier = self._epochs.rosters()
+        try:
+            return hello.check_answer(message, self._challenge, self._home.identity.name, newest)
+        except (UnknownSender, BadSignature):
+            for roster in earlier:
+                with contextlib.suppress(UnknownSender, BadSignature):
+                    return hello.check_answer(message, self._challenge, self._home.identity.name, roster)
+            raise
 
     def surroundings(self, names: Iterable[str]) -> bytes:
         """The surroundings in which most of these members have said that their apps run.
@@ -202,6 +240,8 @@ class Coordinator:
         if attempt is not None:
             config = attempt.aggregator.config
             refused = {kind: attempt.refused.get(kind.__name__, set()) for kind in (AnotherModel, TaskSpent)}
+            if config.beacon:  # another draw has other clients
+                refused[TaskSpent] = set()
             lost = set().union(*refused.values())
             if config.cohort_size - len(lost) < config.policy.min_advertised:
                 if refused[AnotherModel]:
@@ -209,7 +249,11 @@ class Coordinator:
                     cure = way_on(self._home) if config.previous_record != NO_DIGEST else _FIRST
                 else:
                     why = f"{len(lost)} of {config.cohort_size} nodes have signed in a round from it"
-                    cure = "Training goes on in a new task, and new homes, whose start model is this one"
+                    cure = (
+                        "The round that they signed in may still be finished, or be renounced by enough of them, when "
+                        "the server is started again; else training goes on in a new task, and new homes, whose start "
+                        "model is this one"
+                    )
                 raise RunStopped(
                     f"no round of task {config.task!r} from model {config.base_model.hex()[:16]}… can succeed: {why}. "
                     f"{cure}", **where,
@@ -228,31 +272,106 @@ class Coordinator:
         last = self._last(task)
         if last is not None and last.evidence.config.base_model == model_digest(model):
             _log.warning("round %d of %r, from this model, is in the ledger: it stands", last.record.round, task)
-            verified = Auditor(self._home.trust).verify(last.evidence)
+            verified = Auditor(self._epochs.trust_at(last.evidence.config.epoch)).verify(last.evidence)
             return self._outcome(model, last, verified, {}, trains=trains)
         if trains:
             self._history.begin(model, last.record if last else None)
         ask = self.deadlines.timed(ask)
-        leading = Task(task, self._home.trust, last.record if last else None)
+        leading = self._leading(task)
+        unfinished = Unfinished(self._home, task)
+        opened, found = False, unfinished.find(model_digest(model), self._executor)
+        if found is not None:
+            log, resumed = found
+            config = resumed.config
+            _log.warning("round %d.%d of %r was not finished: it goes on", config.round, config.attempt, task)
+            try:
+                return self._lead(leading, config, model, ask, last, (log, resumed), trains=trains)
+            except (Unattributed, DealerFault, OperatorFault, KeyHolderFault, StoreError):
+                opened = True  # the same answers come to the same, and nobody who gave them renounces
+            except SecureAggError as error:
+                if self._renounce(leading, config, ask):
+                    _log.warning(
+                        "round %d.%d of %r can't be finished any more, and was renounced: %s",
+                        config.round, config.attempt, task, one_line(error),
+                    )  # fmt: skip
+                elif config.beacon:
+                    self._kill_draw(config)  # whoever is bound to it sits out the next
+                else:
+                    raise
+        if trains and found is None:  # what can still be finished comes before a change
+            self._change(ask, model)
+            self._history.restart(model)
+            leading = self._leading(task)
         base = self._configure(leading, model, instructions, trains=trains)
+        try:
+            return self._lead(leading, base, model, ask, last, None, trains=trains)
+        except SecureAggError:
+            if not opened and not base.beacon and self._is_spent():
+                self._renounce(leading, base, ask)  # the next attempt goes on from that
+            raise
+
+    def _is_spent(self) -> bool:
+        """Whether nodes that are bound to an attempt which this server knows nothing of have kept the last one from
+        binding anybody.
+        """
+        lost = self._lost
+        return lost is not None and TaskSpent.__name__ in lost.refused and not lost.aggregator.is_binding
+
+    def _lead(
+        self,
+        leading: Task,
+        base: RoundConfig,
+        model: Floats,
+        ask: Ask,
+        last: Entry | None,
+        resumed: tuple[RoundLog, Aggregator] | None,
+        *,
+        trains: bool,
+    ) -> Outcome:
+        """One attempt, from its beginning or, with its log, from where it has come to."""
+        log = None
+        task, unfinished = leading.name, Unfinished(self._home, leading.name)
         with ExitStack() as stack:
             attempt: Attempt | None = None
             try:
-                config, setup, holders = stack.enter_context(self._home.staff(base))
-                convicted = self.aborts.faults.convicted(self._home.trust, task)
-                if convicted:
-                    _log.warning("%s are proved to have broken the protocol in %r and not asked", [*convicted], task)
-                aggregator = leading.lead(self._home.identity, config, setup, convicted, executor=self._executor)
+                served, setup, holders = stack.enter_context(self._home.staff(replace(base, setup=b"")))
+                if resumed is None:
+                    config, log = served, stack.enter_context(unfinished.log(base))
+                    certificate = self._certificate(leading, base)
+                    convicted = self.aborts.faults.convicted(self._home.trust, task)
+                    if convicted:
+                        _log.warning(
+                            "%s are proved to have broken the protocol in %r and not asked", [*convicted], task
+                        )
+                    aggregator = leading.lead(
+                        self._home.identity,
+                        config,
+                        setup,
+                        convicted,
+                        renounced=certificate,
+                        log=log,
+                        executor=self._executor,
+                    )
+                else:
+                    config, (log, aggregator) = base, resumed
+                    stack.enter_context(log)
                 attempt = Attempt(
                     aggregator, ask, holders, lambda: self.deadlines.phase_s, self._train_s, self._welcome(task, last)
                 )
+                self._epochs.bring(ask, list(aggregator.cohort), lambda: self.deadlines.phase_s)
                 self._teach(ask, aggregator.cohort, trains=trains)
                 evidence, verified = attempt.run()
                 receipt = self._home.ledger.append(evidence).receipt
             except BaseException as error:
                 self._lost = attempt
+                binding = attempt is not None and attempt.aggregator.is_binding
+                if isinstance(error, TooFewClients) and attempt is not None and not attempt.was_put_to_vote:
+                    self._kill_draw(base)
                 self._give_up(base, error, attempt)
+                if log is not None and not binding:
+                    log.remove()  # nobody is bound to it
                 raise
+            unfinished.clear()
             _log.info(
                 "round %d of %r is %s, over %d of %d clients, and record %d of the ledger",
                 config.round, task, finding_of(verified.record.claim, pinned=True).word, len(evidence.participants),
@@ -271,6 +390,94 @@ class Coordinator:
                 _log.exception("round %d of %r was not delivered to all: %s", config.round, task, one_line(error))
         new = Entry(verified.record, evidence, receipt)
         return self._outcome(model, new, verified, attempt.stats, trains=trains)
+
+    def _certificate(self, leading: Task, config: RoundConfig) -> RenunciationCertificate | None:
+        """What a round's configuration goes on from: a renunciation, or the closing of the epoch before."""
+        if not config.generation:
+            return None
+        found = Unfinished(self._home, leading.name).certificate(config)
+        if found is not None and found.digest() == config.renounced:
+            return found
+        return RenunciationCertificate.from_bytes(leading.closure) if leading.closure else None
+
+    def _leading(self, task: str) -> Task:
+        """The task where its ledger is, under the epoch in force."""
+        ledger = self._home.ledger
+        return Task(task, self._home.trust, ledger.newest(task), ledger.closure(task))
+
+    def _change(self, ask: Ask, model: Floats) -> None:
+        """Begin the next epoch, if there is one: its members have to be where the task is before they can say so."""
+        if not self._home.proposal_path.exists():
+            return
+        members = list(self._home.trust.task(self._home.task).roster)
+        self._epochs.bring(ask, members, lambda: self.deadlines.phase_s)
+        self._teach(ask, members, trains=False)
+        base = self._history.model or model_digest(model)
+        self._epochs.close(ask, base, lambda: self.deadlines.phase_s)
+
+    def _renounce(self, leading: Task, config: RoundConfig, ask: Ask) -> bool:
+        """Have the generation of a round renounced, so that the next attempt can be over updates of the same model.
+
+        Returns:
+            Whether enough have.
+        """
+        unfinished, trust = Unfinished(self._home, leading.name), self._home.trust
+        before = self._certificate(leading, config)
+        signed, needed = 0, 0
+        try:
+            with self._home.staff(replace(config, setup=b"")) as (served, setup, holders):
+                asking = Renouncing(
+                    self._home.identity,
+                    served,
+                    trust.cohort(config.task, config.beacon),
+                    trust.operators,
+                    setup=setup,
+                    renounced=before.to_bytes() if before else b"",
+                )
+                needed = asking.renouncers.threshold
+                for name, answer in self._asked(asking, holders, ask):
+                    try:
+                        if isinstance(answer, Exception):
+                            raise answer
+                        asking.receive(answer)
+                    except Exception as error:
+                        _log.warning("%s does not renounce: %s", name, one_line(error))
+                signed = len(asking.signed)
+                unfinished.keep(asking.certificate())
+        except SecureAggError as error:
+            _log.warning(
+                "round %d of %r: %d have renounced, %d are needed (%s): it is finished once enough release late, or "
+                "renounced once enough of those do that have released nothing",
+                config.round, config.task, signed, needed, one_line(error),
+            )  # fmt: skip
+            return False
+        return True
+
+    def _asked(
+        self, asking: Renouncing, holders: Mapping[str, OperatorRole], ask: Ask
+    ) -> Iterator[tuple[str, bytes | Exception]]:
+        """What those have to say who are asked to renounce, operators or nodes."""
+        requests = asking.requests()
+        if asking.renouncers.operators:
+            for request in requests:
+                given = ask_operator(holders, request)
+                yield request.recipient, given if given is not None else OperatorLost("it is gone")
+            return
+
+        def payload(data: bytes) -> Payload:
+            return Payload(lambda: Parcel(parcels.RENOUNCE, (data,)).to_bytes())
+
+        sent = [(request.recipient, payload(request.data)) for request in requests]
+        for name, answer in ask(parcels.RENOUNCE, sent, self.deadlines.phase_s):
+            if isinstance(answer, Exception):
+                yield name, answer
+                continue
+            try:
+                (said,) = Parcel.from_bytes(answer).expect(parcels.ANSWER, 1)
+            except SecureAggError as error:
+                yield name, error
+            else:
+                yield name, bytes(said)
 
     def _outcome(
         self, model: Floats, last: Entry, verified: Verified, stats: dict[str, float], *, trains: bool
@@ -300,14 +507,26 @@ class Coordinator:
 
     def _configure(self, leading: Task, model: Floats, instructions: bytes, *, trains: bool) -> RoundConfig:
         base = model_digest(model)
-        number = self._number(leading, base)
-        return leading.next_round(
-            round_shapes(leading.policy, model, trains=trains),
-            number=number,
-            attempt=self._attempt(leading.name, number),
-            base_model=base,
-            instructions=instructions,
-        )
+        number, shapes = self._number(leading, base), round_shapes(leading.policy, model, trains=trains)
+        draw = self._draw(leading, number)
+
+        def configure(attempt: int, renounced: RenunciationCertificate | None = None) -> RoundConfig:
+            return leading.next_round(
+                shapes,
+                number=number,
+                draw=draw.draw,
+                beacon=draw.beacon,
+                attempt=attempt,
+                base_model=base,
+                instructions=instructions,
+                renounced=renounced,
+            )
+
+        first = configure(0)
+        renounced = Unfinished(self._home, leading.name).certificate(first)
+        if renounced is not None and renounced.statement.generation < first.generation:
+            renounced = None  # an epoch was closed since, and has begun a later one
+        return configure(self._attempt(leading.name, number), renounced)
 
     def _number(self, leading: Task, base: bytes) -> int:
         """The number of a round from this model. Whoever has signed in a round that came to nothing signs no other set
@@ -322,6 +541,28 @@ class Coordinator:
             number += 1
         self._home.store.put((self._home.name, leading.name, number), "base model", base)
         return number
+
+    def _kill_draw(self, config: RoundConfig) -> None:
+        """Note that a draw has had too few clients: the next try is another one's."""
+        if config.beacon:
+            self._home.store.put((self._home.name, config.task, config.round), _dead(config.draw), b"1")
+
+    def _draw(self, leading: Task, number: int) -> Draw:
+        """The draw of the cohort: of those of the round the first that has not died of too few clients.
+
+        Raises:
+            RunStopped: all have.
+            PulseMissing: its pulse is not there.
+        """
+        scope = (self._home.name, leading.name, number)
+        living = (draw for draw in range(MAX_DRAWS) if self._home.store.get(scope, _dead(draw)) is None)
+        draw = next(living, None)
+        if draw is None:
+            raise RunStopped(
+                f"all {MAX_DRAWS} draws of round {number} of {leading.name!r} had too few clients: training goes on "
+                "in a new task, with a larger dropout or more clients connected"
+            )
+        return self._home.draws.draw(leading, number, draw)
 
     def _attempt(self, task: str, number: int) -> int:
         """The first attempt at a round that has not been begun, also by an earlier process."""
@@ -376,3 +617,7 @@ class Coordinator:
                 config.round, config.task, 100 * share, config.policy.clip,
             )  # fmt: skip
         return means
+
+
+def _dead(draw: int) -> str:
+    return f"draw {draw} is dead"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from secure_agg.errors import AnotherModel, MalformedMessage, PolicyViolation
 from secure_agg.fl.layers import Floats
-from secure_agg.plugins.homes.chain import Known
+from secure_agg.plugins.homes.chain import Known, Link
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.roles.auditor import Verified
@@ -54,12 +54,13 @@ class Guard:
             return
         link = home.chain.link
         rounds, record, last = (link.rounds, link.record, link.last) if link else (0, NO_DIGEST, -1)
-        if config.task == home.task and (config.previous_record != record or config.round <= last):
+        after = home.epochs.after(record)
+        if config.task == home.task and (config.previous_record != after.record or config.round <= last):
             raise AnotherModel(
                 f"round {config.round} does not follow from the {rounds} results that this node has verified: "
                 "the server has to show it those in between"
             )
-        expected = link.model if link and rounds else self._start()
+        expected = self._expected(link)
         if expected is None and self._signed():
             raise AnotherModel(
                 "this node has signed in this task, and its chain of models is gone: it has to be shown the results, "
@@ -80,7 +81,9 @@ class Guard:
         if not home.checks_model:
             return
         link = home.chain.link
-        if link is None or (link.rounds == 0 and link.model != config.base_model):
+        if link is not None and link.rounds and link.model != config.base_model and config.task == home.task:
+            home.chain.restart(model)  # as the epoch in force says: it has been checked
+        elif link is None or (link.rounds == 0 and link.model != config.base_model):
             home.chain.start(model)
         elif link.rounds == 0 and config.task == home.task and _types(home.chain.model()) != _types(model):
             # The digest is of values. The next model is rounded to the types of the one that all have trained from.
@@ -111,11 +114,11 @@ class Guard:
             raise PolicyViolation(f"another result of round {record.round} than this node has verified")
         if record.round <= last:
             return
-        if config.previous_record != known:
+        if config.previous_record != home.epochs.after(known).record:
             if record.round > last + 1:  # there may be one in between
                 return
             raise PolicyViolation(f"round {record.round} follows from another result than this node has verified")
-        expected = link.model if link and rounds else self._start()
+        expected = self._expected(link)
         if expected not in (None, config.base_model):
             raise AnotherModel(self._another(config.base_model, expected or b"", rounds))
         if link is None or link.model != config.base_model:
@@ -124,13 +127,20 @@ class Guard:
                 return
             if model_digest(start) != config.base_model:
                 raise MalformedMessage("what came as the start model is not what the first result started from")
-            home.chain.start(start)
+            home.chain.restart(start)
         *mean, signs, _ = verified.average
         home.chain.advance(record, mean, signs)
         if (link := home.chain.link) is not None:
             for task in self._tasks:
                 if task != home.task:
                     bonds.learn_model(home.store, home.name, task, link.model)
+
+    def _expected(self, link: Link | None) -> bytes | None:
+        """Digest of the only model that this node takes; None where it has bound itself to none yet."""
+        after = self._home.epochs.after(link.record if link else NO_DIGEST)
+        if after.restarted is not None:
+            return after.restarted
+        return link.model if link and link.rounds else self._start()
 
     def _start(self) -> bytes | None:
         """Digest of the only first model that this node takes; None where it has bound itself to none yet."""

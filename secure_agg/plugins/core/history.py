@@ -6,6 +6,7 @@ node that was away is shown each result that it has missed, in order, and verifi
 
 from __future__ import annotations
 
+import bisect
 import logging
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from secure_agg.fl.layers import Floats, Layers, apply
 from secure_agg.fl.server_optimizers import PLAIN
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.epochs.server import trust_at
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Ask, Late, Payload, one_line
 from secure_agg.plugins.homes import kept
@@ -25,6 +27,7 @@ from secure_agg.plugins.homes.chain import Known, encode_arrays
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST
+from secure_agg.protocol.epoch import RESTART, EpochRecord
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.identity import in_id_order
 from secure_agg.roles.auditor import Auditor, Verified
@@ -105,7 +108,7 @@ class History:
             RunStopped: it is not the model that the task's results lead to, or not the pinned first one; says what is.
         """
         home, digest = self._home, model_digest(model)
-        if not home.checks_model:
+        if not home.checks_model or self._begins(digest):
             return
         if last is None:
             if home.start_model not in (None, digest):
@@ -136,6 +139,35 @@ class History:
                 chain.start(model)
             else:
                 self._follow(last)
+
+    def _begins(self, digest: bytes) -> bool:
+        """Whether a new training begins from this model: as the newest epoch says, or the one that is proposed."""
+        home = self._home
+        newest, proposal = home.ledger.newest(home.task), home.proposal()
+        if isinstance(newest, EpochRecord) and newest.base_model == digest and newest.start_model != NO_DIGEST:
+            _, evidence = home.ledger.epoch(home.ledger.epochs(home.task)[-1])
+            if evidence.says.mode == RESTART:
+                return True
+        return proposal is not None and proposal.says.base_model == digest
+
+    def restart(self, model: Floats) -> None:
+        """Go on to a model that a new training begins from, and keep it for nodes that were away."""
+        home, digest = self._home, model_digest(model)
+        if not home.checks_model or home.ledger.last(home.task) is None or not self._begins(digest):
+            return
+        with home.locked():
+            chain, _ = home.models()
+            home.training(digest).begin((home.task, 0, 0), {"model": model}, {"digest": digest.hex()})
+            chain.restart(model)
+
+    @property
+    def model(self) -> bytes | None:
+        """Digest of the model that the results have led to; None before the first."""
+        if not self._home.checks_model:
+            return None
+        with self._home.locked():
+            link = self._home.models()[0].link
+        return link.model if link and link.rounds else None
 
     def outcome(self, model: Floats, last: RoundRecord, verified: Verified) -> list[npt.NDArray[Any]]:
         """The model that the last result leads to, in the dtypes of ``model``, which the round has started from.
@@ -171,15 +203,24 @@ class History:
         for index in self._up_to(last)[link.rounds if link else 0 :]:
             at = entry(self._home.ledger, index)
             base = at.evidence.config.base_model
-            if at.evidence.config.previous_record == NO_DIGEST and (link is None or link.model != base):
+            if (link is None or not link.rounds) and (link is None or link.model != base):
                 model = start.arrays("model") if start.key else []
                 if model_digest(model) != base:
                     return
                 chain.start(model)
+            if (link := chain.link) is not None and link.rounds and link.model != base:
+                begun = self._home.training(base)
+                if begun.key is None:
+                    return
+                chain.restart(begun.arrays("model"))
             link = chain.link
             if link is None or link.model != base:
                 return
-            done = verified if verified and at.record == last else Auditor(self._home.trust).verify(at.evidence)
+            done = (
+                verified
+                if verified and at.record == last
+                else Auditor(trust_at(self._home, at.evidence.config.epoch)).verify(at.evidence)
+            )
             *mean, signs, _ = done.average
             chain.advance(at.record, mean, signs)
             link = chain.link
@@ -233,27 +274,41 @@ class History:
             except SecureAggError as error:
                 _log.warning("%s does not say how far it has come: %s", name, one_line(error))
         results = self._up_to(last)
-        begun = entry(self._home.ledger, results[0]).evidence.config.base_model
+        begins = self._trainings(results)
         for number, index in enumerate(results):
+            begun = begins.get(number)
             pupils = [
                 name
                 for name in behind
                 if (known := self._known.get(name)) is not None
                 and max(known.rounds, 0) <= number
-                and (not joins or number < len(results) - 1 or (number == 0 and known.model != begun))
+                and (not joins or number < len(results) - 1 or (begun is not None and known.model != begun))
             ]
             if pupils:
-                self._show(entry(self._home.ledger, index), pupils, begun if number == 0 else None, ask, phase_s)
+                self._show(entry(self._home.ledger, index), pupils, begun, ask, phase_s)
+
+    def _trainings(self, results: Sequence[int]) -> dict[int, bytes]:
+        """The results that models of their own were the beginning of: the first, and the first of each new training."""
+        ledger = self._home.ledger
+        found = {0: entry(ledger, results[0]).evidence.config.base_model}
+        for index in ledger.epochs(self._home.task):
+            body = ledger.epoch(index)[1].says
+            number = bisect.bisect(results, index)
+            if body.mode == RESTART and number < len(results):
+                found[number] = body.base_model
+        return found
 
     def _show(
         self, missed: Entry, pupils: Sequence[str], begun: bytes | None, ask: Ask, phase_s: Callable[[], float]
     ) -> None:
-        """``begun``: digest of the first model, with the result that it has led to."""
+        """``begun``: digest of the model that a training has begun with, with the first result that it has led to."""
         parts = (missed.evidence.to_bytes(), missed.receipt.to_bytes())
 
         def payload(name: str) -> Payload:
-            starts = begun is not None and self._known[name].model != begun
-            return Payload(lambda: Parcel(parcels.LEARN, (*parts, *(self._start() if starts else ()))).to_bytes())
+            first = (begun,) if begun is not None and self._known[name].model != begun else ()
+            return Payload(
+                lambda: Parcel(parcels.LEARN, (*parts, *(p for d in first for p in self._start(d)))).to_bytes()
+            )
 
         requests = [(name, payload(name)) for name in pupils]
         left = set(pupils)
@@ -269,9 +324,11 @@ class History:
             "%d nodes have been shown round %d, which they had missed", len(pupils) - len(left), missed.record.round
         )
 
-    def _start(self) -> tuple[bytes, bytes]:
+    def _start(self, digest: bytes) -> tuple[bytes, bytes]:
         with self._home.locked():
             _, start = self._home.models()
+            if start.key is None or start.facts()["digest"] != digest.hex():
+                start = self._home.training(digest)
             if start.key is None:
                 raise StoreError(f"{self._home.path} has no longer the model that the task has started from")
             return encode_arrays(start.arrays("model"))

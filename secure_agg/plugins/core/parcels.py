@@ -32,6 +32,14 @@ VERIFIED: Final = "verified"
 LEARN: Final = "learn"
 """A result that a node has missed, and with the first one the model that it started from."""
 KNOWN: Final = "known"
+EPOCH: Final = "epoch"
+"""Epochs that a node has to follow; without any it says how far it has come."""
+EPOCHS: Final = "epochs"
+CLOSE: Final = "close"
+"""An epoch that is authorised, and what its members renounce in the one in force."""
+CLOSED: Final = "closed"
+RENOUNCE: Final = "renounce"
+"""A request to give up what may still open a sum, so that the task goes on from the same model."""
 
 _VERSION: Final = 2
 _MAX_HEADER: Final = 4096

@@ -29,11 +29,11 @@ from secure_agg.errors import (
 )
 from secure_agg.fl.layers import Floats
 from secure_agg.plugins.core import hello, parcels
+from secure_agg.plugins.core.epochs import node
 from secure_agg.plugins.core.guard import Guard
 from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.training import (
-    EVALUATION,
     MetricNames,
     Trained,
     Update,
@@ -46,6 +46,7 @@ from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.journal import Key
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.epoch.record import EVALUATION
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.messages import (
     ADVERTISE,
@@ -60,8 +61,10 @@ from secure_agg.protocol.messages import (
 )
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.client.client import Client
+from secure_agg.roles.epochs.following import Steps
 from secure_agg.roles.memory import bonds
-from secure_agg.roles.memory.attempt import end_attempt
+from secure_agg.roles.memory.attempt import Attempt, end_attempt
+from secure_agg.roles.renouncing import renounce_as_client
 from secure_agg.tlog.receipt import Receipt
 
 _MAX_FIRST: Final = 4 + MAX_CONFIG + MAX_SETUP.stop
@@ -84,7 +87,6 @@ class Participant:
         """
         self._home, self._surroundings = home, surroundings
         self._clients: dict[Key, Client] = {}  # one at most: that of the attempt under way, while this object lives
-        self._members = len(home.trust.task(home.task).roster)
         self._guard = Guard(home, (home.task, home.task + EVALUATION))
 
     def __repr__(self) -> str:
@@ -141,13 +143,32 @@ class Participant:
                 return self._join(Received.of(_bounded(request, _MAX_FIRST), MAX_CONFIG), model, train, instructions)
             case parcels.STEP:
                 with self._home.locked():
-                    return self._step(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS))
+                    return self._step(self._copied(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS)))
+            case parcels.RENOUNCE:
+                (request,) = parcel.expect(parcels.RENOUNCE, 1)
+                with self._home.locked():
+                    return self._renounce(_bounded(request, _MAX_FIRST))
             case parcels.RESULT:
                 message, receipt, *acceptances = parcel.expect(parcels.RESULT, 2, parcels.MAX_PARTS)
                 with self._home.locked():
                     return self._result(message, receipt, self._copied(acceptances))
+            case parcels.EPOCH:
+                steps = parcel.expect(parcels.EPOCH, 0, 1)
+                with self._home.locked():
+                    if steps:
+                        self._home.follow(Steps.from_bytes(steps[0]))
+                    return Parcel(parcels.EPOCHS, (encode(self._home.epochs.where),)).to_bytes()
+            case parcels.CLOSE:
+                proposal, statement = parcel.expect(parcels.CLOSE, 2)
+                with self._home.locked():
+                    return Parcel(parcels.CLOSED, (encode(node.close(self._home, proposal, statement)),)).to_bytes()
             case other:
                 raise MalformedMessage(f"a node answers no payload {other!r}")
+
+    @property
+    def _members(self) -> int:
+        """As many as a message may be about: of the largest epoch that this node knows, so that none is refused."""
+        return self._home.epochs.most_members
 
     def _known(self) -> tuple[bytes, ...]:
         """How far this node has come, as its answers say it; nothing where it takes any model."""
@@ -213,6 +234,7 @@ class Participant:
         if config.shapes != round_shapes(config.policy, model, trains=config.task == home.task):
             raise WrongContext("the round's arrays are not those of the model and its metrics")
         self._check_limit(config)
+        node.check_may_join(home, config)
         self._guard.check(config)  # whose base_model is the digest of this model
 
     def _check_limit(self, config: RoundConfig) -> None:
@@ -228,7 +250,7 @@ class Participant:
             after = bonds.weight_limit_after(home.store, home.name, config.task, config.previous_record)
             if after is None:
                 raise PolicyViolation("the round follows from a result that this node has not verified")
-            due = after
+            due = min(after or due, policy.max_weight)  # an evaluation's may be of the epoch before
         if config.weight_limit != due:
             raise PolicyViolation(f"the round's weights are limited to {config.weight_limit}, and it has to be {due}")
 
@@ -287,12 +309,25 @@ class Participant:
         request = Received.of(_bounded(first, 4 + client.request_limit), client.request_limit)
         receipts = [self._received(part) for part in self._copied(others)]
         self._take(key, client, receipts)
+        before = client.phases_answered
         answer = client.receive(request)
         if answer is None:
             raise MalformedMessage("a receipt came where a request should be", phase=client.state)
-        self._home.journal.add_request(bytes(request.data))
+        if client.phases_answered != before:  # else it came again
+            self._home.journal.add_request(bytes(request.data))
         if client.hidden:
             self._home.journal.drop("update")
+        return Parcel(parcels.ANSWER, (answer,)).to_bytes()
+
+    def _renounce(self, request: bytes) -> bytes:
+        """Give up what may still open a sum over this node's update, if it has released nothing of it."""
+        home = self._home
+        answer = renounce_as_client(home.identity, home.trust, home.store, request)
+        _log.warning("%s has renounced: the round that came to nothing is not finished by it any more", home.name)
+        key = home.journal.key
+        if key is not None and Attempt.is_over(home.store, home.name, key):
+            self._clients = {}
+            home.journal.clear()
         return Parcel(parcels.ANSWER, (answer,)).to_bytes()
 
     def _take(self, key: Key, client: Client, receipts: Iterable[Received]) -> None:
@@ -320,7 +355,9 @@ class Participant:
             verified = self._learn(evidence, receipt)
         else:
             self._take(key, client, map(self._received, acceptances))
-            verified = client.finish(message, Receipt.from_bytes(receipt))
+            shown = Receipt.from_bytes(receipt)
+            verified = client.finish(message, shown)
+            self._home.epochs.saw(shown.checkpoint)
             self._expect(config, verified)
         if mine:
             self._end_last()
@@ -346,8 +383,9 @@ class Participant:
             start: types and elements of the model of round 0, where the server sends it.
         """
         home = self._home
-        verified = Auditor(home.trust).verify(evidence)
-        home.trust.verify_receipt(verified.record, Receipt.from_bytes(receipt))
+        trust = home.epochs.at(evidence.config.epoch)  # it may have been away in an earlier one
+        verified = Auditor(trust).verify(evidence)
+        home.epochs.saw(home.trust.verify_receipt(verified.record, Receipt.from_bytes(receipt)).checkpoint)
         model = decode_arrays(start[0], start[1], evidence.config.shapes[:-2]) if len(start) == 2 else None
         self._expect(evidence.config, verified, model)
         bonds.learn_result(home.store, home.name, verified.record)

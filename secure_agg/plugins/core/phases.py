@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from secure_agg import backends
-from secure_agg.backends.contract import letter_limit
+from secure_agg.backends.contract import PhaseKind, letter_limit
 from secure_agg.errors import (
     LocalProtocolError,
     MalformedMessage,
@@ -160,6 +160,14 @@ class Attempt:
         finished = drive(self.aggregator, self, self._holders)
         self._close_phase()
         return finished
+
+    @property
+    def was_put_to_vote(self) -> bool:
+        """Whether clients were asked for what may bind them to this very attempt; see ``Aggregator.is_binding``."""
+        phases = self.aggregator.phases
+        begun = next((place for place, phase in enumerate(phases) if phase.name == self.phase), -1)
+        binding = PhaseKind.BEGIN if phases[0].kind is PhaseKind.BEGIN else PhaseKind.AGREE
+        return any(phase.kind is binding for phase in phases[: begun + 1])
 
     def begin(self, phase: str) -> None:
         """The phase before it is over, and its closing too."""

@@ -25,9 +25,6 @@ _log = logging.getLogger("secure_agg.plugins")
 OUTSIDE: Final = 2
 """The last arrays of a round that trains, marks and metrics, which no norm bound is of."""
 
-EVALUATION: Final = "-evaluation"
-"""Ends the id of the task whose rounds sum metrics only, beside the task that trains."""
-
 
 @dataclass(frozen=True, eq=False, repr=False)  # arrays have no truth value, and a node's own stay out of its logs
 class Trained:

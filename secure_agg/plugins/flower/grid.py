@@ -28,13 +28,13 @@ from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
 from secure_agg.plugins.core.history import last_model
 from secure_agg.plugins.core.phases import Late, one_line
-from secure_agg.plugins.core.training import EVALUATION
 from secure_agg.plugins.flower import given, records, strategies, wire
 from secure_agg.plugins.flower.asking import GONE, NodeAsk, WithoutMod, answer_of, message_to
 from secure_agg.plugins.flower.exchange import Reply, exchange
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.protocol.epoch.record import EVALUATION
 
 _TRAIN: Final = "train"
 _EVALUATE: Final = "evaluate"
@@ -83,7 +83,12 @@ class SecureGrid(Grid):
         server = ServerHome.open(Path(home))
         pinned = server.trust.task(server.task)
         strategies.settle(strategy, server.optimizer, checked=server.checks_model)
-        strategies.await_nodes(strategy, pinned.policy.min_advertised)
+        members, cohort = len(pinned.roster), pinned.policy.cohort_size
+        strategies.check_sample(strategy, members, cohort)
+        least = pinned.policy.min_advertised
+        # Of a drawn cohort as many have to be there as of the roster.
+        strategies.await_nodes(strategy, -(-members * least // cohort) if cohort else least)
+        self._draws = bool(cohort)
         self._grid = grid
         self._weight_key = given.WEIGHT_KEY if server.weight_key is None else server.weight_key
         strategies.check_weight(strategy, self._weight_key)
@@ -214,7 +219,10 @@ class SecureGrid(Grid):
         if trains:
             self._coordinator.check_model(model)
             kept.keep_first(self._home, named)
-        members = self._identify(batch, trains=trains)
+        sent = [message.metadata.dst_node_id for message in batch]
+        # Where a beacon draws, it is not for the strategy to say who is asked.
+        nodes = sorted({*sent, *self._grid.get_node_ids()}) if self._draws else sent
+        members = self._identify(batch[0], nodes, trains=trains)
         content = given.as_it_arrives(content)
         ask = NodeAsk(self._grid, members, content, batch[0], _LONGEST_S if timeout is None else timeout)
         around = self._coordinator.surroundings(members)
@@ -259,8 +267,8 @@ class SecureGrid(Grid):
 
     # --- who is who ------------------------------------------------------------------------------------------
 
-    def _identify(self, batch: Sequence[Message], *, trains: bool) -> dict[str, int]:
-        """The nodes of these messages by the member that each has proved to be.
+    def _identify(self, pattern: Message, nodes: Sequence[int], *, trains: bool) -> dict[str, int]:
+        """These nodes by the member that each has proved to be.
 
         Asked with a message of the same type, so a function of the app without the mod shows before it is given
         anything: its reply is no signature.
@@ -268,14 +276,13 @@ class SecureGrid(Grid):
         Raises:
             TooFewClients: none has, where they evaluate; if all have answered without the mod they are not asked again.
         """
-        kind = batch[0].metadata.message_type
-        nodes = [message.metadata.dst_node_id for message in batch]
+        kind = pattern.metadata.message_type
         without_mod = 0
         new = [node for node in nodes if (kind, node) not in self._members and node not in self._replaced]
-        for node, reply in list(self._hello(new, batch[0])):  # before any is asked again
+        for node, reply in list(self._hello(new, pattern)):  # before any is asked again
             try:
                 member = self._coordinator.identify(answer_of(reply))
-                self._settle(kind, node, member, batch)
+                self._settle(pattern, node, member, nodes)
             except SecureAggError as error:
                 without_mod += isinstance(error, WithoutMod)
                 logger.warning("node %d is not in this round: %s: %s", node, type(error).__name__, one_line(error))
@@ -303,7 +310,7 @@ class SecureGrid(Grid):
         for node in sorted(silent):
             yield node, Late(deadline_s)
 
-    def _settle(self, kind: str, node: int, member: str, batch: Sequence[Message]) -> None:
+    def _settle(self, pattern: Message, node: int, member: str, nodes: Sequence[int]) -> None:
         """Note which node a member is.
 
         A node that was restarted has another id, and its old one is listed for a while. Where the old one still answers
@@ -312,11 +319,11 @@ class SecureGrid(Grid):
         Raises:
             DuplicateMessage: another node answers for this member too; it stays the member's.
         """
-        known = {message.metadata.dst_node_id for message in batch}
+        kind, known = pattern.metadata.message_type, set(nodes)
         others = [
             old for (of, old), name in self._members.items() if (of, name) == (kind, member) and old in known - {node}
         ]
-        for old, reply in list(self._hello(others, batch[0])):
+        for old, reply in list(self._hello(others, pattern)):
             if not isinstance(reply, Exception) and not (reply.has_error() and reply.error.code in GONE):
                 raise DuplicateMessage(
                     f"nodes {old} and {node} both answer for {member!r}: two nodes have one home, or a copy of it. "

@@ -22,7 +22,7 @@ _FROM_THE_MEAN: Final = frozenset(kind.aggregate_train for kind in (FedAvg, FedA
 
 
 def check(strategy: Strategy, *, custom: bool) -> None:
-    """Refuse a strategy that needs more than the mean, or asks only some of the clients.
+    """Refuse a strategy that needs more than the mean.
 
     Args:
         strategy: as the app made it.
@@ -40,13 +40,43 @@ def check(strategy: Strategy, *, custom: bool) -> None:
         )
     if not isinstance(strategy, FedAvg):
         return
-    if strategy.fraction_train != 1.0 or strategy.fraction_evaluate not in (0.0, 1.0):
-        raise ConfigError(
-            f"fraction_train={strategy.fraction_train:g} and fraction_evaluate={strategy.fraction_evaluate:g}: a round "
-            "is of the whole pinned roster, so the first must be 1.0, the second 1.0 or 0.0"
-        )
     if {strategy.train_metrics_aggr_fn, strategy.evaluate_metrics_aggr_fn} != {aggregate_metricrecords}:
         logger.warning("%s's own functions for metrics are given one reply, which holds the means of all clients", name)
+
+
+def check_sample(strategy: Strategy, members: int, cohort: int) -> None:
+    """Refuse a strategy that samples other than the pinned policy does, and replace how it samples.
+
+    The nodes of a round are drawn by the pinned beacon, or all of them: whom the strategy picks does not count. So it
+    has to say as many as they are.
+
+    Args:
+        strategy: as the app made it.
+        members: of the roster.
+        cohort: how many of them are drawn for a round; 0 for all.
+
+    Raises:
+        ConfigError: its fractions come to another number; says which would do.
+    """
+    if not isinstance(strategy, FedAvg):
+        return
+    train, evaluate = strategy.fraction_train, strategy.fraction_evaluate
+    if not cohort:
+        if train != 1.0 or evaluate not in (0.0, 1.0):
+            raise ConfigError(
+                f"fraction_train={train:g} and fraction_evaluate={evaluate:g}: a round is of the whole pinned roster, "
+                "so the first must be 1.0, the second 1.0 or 0.0. Homes made with --sample have some of it drawn"
+            )
+        return
+    asked = max(int(members * train), strategy.min_train_nodes)
+    evaluated = max(int(members * evaluate), strategy.min_evaluate_nodes) if evaluate else cohort
+    if (asked, evaluated) != (cohort, cohort):
+        raise ConfigError(
+            f"fraction_train={train:g} is {asked} of {members} nodes and fraction_evaluate={evaluate:g} is "
+            f"{evaluated if evaluate else 0}, and the pinned beacon draws {cohort}: set them to {cohort / members:.6g} "
+            f"(evaluation also to 0.0), or min_train_nodes={cohort} and min_evaluate_nodes={cohort} with a smaller one"
+        )
+    logger.info("a public beacon draws the %d of %d nodes of a round, in place of the strategy", cohort, members)
 
 
 def optimizer(strategy: Strategy) -> ServerOptimizer:

@@ -101,12 +101,15 @@ class Link:
         record: digest of the last result's record, zeros before the first.
         last: number of that result's round, −1 before the first. It may be above ``rounds`` − 1, since a round that
             came to nothing leaves its number unused.
+        begun: how many of the results came before the newest training, which its epoch has begun with a model of its
+            own.
     """
 
     rounds: int
     model: bytes
     record: bytes
     last: int
+    begun: int = 0
 
 
 class Chain:
@@ -147,7 +150,8 @@ class Chain:
         (task, rounds, _), facts = slot.key or ("", 0, 0), slot.facts()
         if task != self._task or facts["optimizer"] != msgspec.to_builtins(self._optimizer):
             raise StoreError(f"the chain of models is of task {task!r} under another server optimizer than is pinned")
-        return Link(rounds, bytes.fromhex(facts["model"]), bytes.fromhex(facts["record"]), facts["last"])
+        record = bytes.fromhex(facts["record"])
+        return Link(rounds, bytes.fromhex(facts["model"]), record, facts["last"], facts.get("begun", 0))
 
     def model(self) -> list[npt.NDArray[Any]]:
         """The model of the newest link.
@@ -168,6 +172,25 @@ class Chain:
             slot.clear()
         self._write(self._slots[0], Link(0, model_digest(model), NO_DIGEST, -1), model, Moments())
 
+    def restart(self, model: Floats) -> None:
+        """Go on to a model that a new training begins with, in place of the one that the results have led to.
+
+        Raises:
+            StoreError: the disk is full or fails.
+        """
+        slot, link = self._newest(), self.link
+        if slot is None or link is None or not link.rounds:
+            self.start(model)
+            return
+        if link.model == model_digest(model):
+            return
+        # Of two links with as many results, which a crash can leave, either is taken: the training is begun again.
+        other = self._slots[1 - self._slots.index(slot)]
+        self._write(
+            other, Link(link.rounds, model_digest(model), link.record, link.last, link.rounds), model, Moments()
+        )
+        slot.clear()
+
     def advance(
         self, record: RoundRecord, mean: Sequence[npt.NDArray[np.float64]], signs: npt.NDArray[np.float64]
     ) -> None:
@@ -185,10 +208,12 @@ class Chain:
         if link is None:
             raise StoreError("no model is known that a result could lead on from")
         moments = Moments(slot.arrays("first"), slot.arrays("second"))
-        steps, moments = self._optimizer.step(mean, moments, link.rounds, record.participants / self._members)
+        share = record.participants / self._members
+        steps, moments = self._optimizer.step(mean, moments, link.rounds - link.begun, share)
         other = self._slots[1 - self._slots.index(slot)]
         model = apply(slot.arrays("model"), steps, signs)
-        self._write(other, Link(link.rounds + 1, model_digest(model), record.digest(), record.round), model, moments)
+        new = Link(link.rounds + 1, model_digest(model), record.digest(), record.round, link.begun)
+        self._write(other, new, model, moments)
         slot.clear()
 
     def _write(self, slot: Journal, link: Link, model: Floats, moments: Moments) -> None:
@@ -197,6 +222,7 @@ class Chain:
             "model": link.model.hex(),
             "record": link.record.hex(),
             "last": link.last,
+            "begun": link.begun,
             "optimizer": msgspec.to_builtins(self._optimizer),
         }
         slot.begin((self._task, link.rounds, 0), arrays, facts)

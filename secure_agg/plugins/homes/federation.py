@@ -10,24 +10,27 @@ backend with operators: what ``secure-agg aggregator serve`` or ``keyholder serv
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from secure_agg import backends, files
 from secure_agg.backends.contract import Backend
+from secure_agg.beacon.recorded import BeaconFile
 from secure_agg.errors import ConfigError
 from secure_agg.fl.layers import MAX_SIGNS
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.local import keystore
 from secure_agg.local.dealing import deal
+from secure_agg.local.draws import Draws
 from secure_agg.local.staff import AGGREGATOR, Staff, usual_names
 from secure_agg.plugins.core.metrics import MetricCodec
-from secure_agg.plugins.core.training import EVALUATION
 from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
 from secure_agg.plugins.homes.folder import check_rules
 from secure_agg.plugins.homes.server import (
+    BEACON_FILE,
     CERTIFICATE_FILE,
     KEY_FILE,
     PASSPHRASE_FILE,
@@ -38,6 +41,7 @@ from secure_agg.plugins.homes.server import (
     check_phase_s,
 )
 from secure_agg.protocol.config import Policy
+from secure_agg.protocol.epoch.record import EVALUATION
 from secure_agg.protocol.identity import Identity, Roster, check_id
 from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.transport import keyfile
@@ -64,6 +68,8 @@ def make(
     optimizer: ServerOptimizer = PLAIN,
     weight_key: str | None = None,
     phase_s: float = PHASE_S,
+    beacon: BeaconFile | None = None,
+    pulses: Sequence[str] = (),
 ) -> Trust:
     """Make the homes of a federation, with keys of their own and each other's pinned.
 
@@ -79,13 +85,16 @@ def make(
         parameters: elements of the model that are averaged, without the metrics'; for a homomorphic backend only.
         checks_model, start_model, optimizer, weight_key: see ``ClientHome``.
         phase_s: see ``ServerHome``.
+        beacon: that draws the cohorts, where the policy has them drawn. Its pulses, if it has any, go to the server.
+        pulses: see ``ServerHome``.
 
     Returns:
         What everybody has pinned.
 
     Raises:
         ConfigError: there is something at ``folder``, an id can't name a folder or is there twice, the policy does
-            not fit, or the backend's operators can't be connected to.
+            not fit, or the backend's operators can't be connected to. Or cohorts are drawn without a beacon, or by one
+            whose first pulse is there already.
     """
     folder, given = Path(folder), dict(client_keys or {})
     check_rules(checks_model, start_model, optimizer)
@@ -101,7 +110,14 @@ def make(
         raise ConfigError(f"{folder} exists already: a key is never overwritten, choose a new folder")
     server = OperatorKeys.generate(AGGREGATOR)
     operators = [OperatorKeys.generate(name, share_holder=backend.shares is not None) for name in named]
-    pins = TaskTrust(Roster({name: member.public for name, member in members.items()} | given), policy)
+    if policy.cohort_size and beacon is None:
+        raise ConfigError("the policy draws cohorts: name the beacon that draws them")
+    roster = Roster({name: member.public for name, member in members.items()} | given)
+    pins = TaskTrust(roster, policy, beacon=beacon.source if beacon else None)
+    if beacon is not None:
+        beacon.source.check_ahead(time.time())
+    pulses = [place if "://" in place else str(Path(place).resolve()) for place in pulses]
+    Draws(beacon, pulses).check(policy)
     pinned = Roster({keys.name: keys.identity.public for keys in (server, *operators)})
     trust = Trust(tasks={task: pins}, operators=pinned)  # the ledger's key is added by the ledger
     dealt = _deal(backend, trust, task, operators, parameters)
@@ -113,7 +129,11 @@ def make(
             "optimizer": optimizer,
             "weight_key": weight_key,
         }
-        with ServerHome.create(folder / "server", server.identity, task, phase_s=phase_s, **rules) as home:
+        with ServerHome.create(
+            folder / "server", server.identity, task, phase_s=phase_s, pulses=pulses, **rules
+        ) as home:
+            if beacon is not None and beacon.pulses:
+                beacon.save(home.path / BEACON_FILE)
             home.ledger.pin(task, pins, pinned)
             if not dealt.openers:
                 home.ledger.pin(task + EVALUATION, pins, pinned)

@@ -24,7 +24,7 @@ from secure_agg.roles.memory.store import AttemptStore
 SETTINGS_FILE: Final = "home.json"
 STORE_FILE: Final = "attempts.db"
 LOCK_FILE: Final = "lock"
-_IDENTITY: Final = "identity.key"
+IDENTITY_FILE: Final = "identity.key"
 _MAX_SETTINGS: Final = 1 << 16
 
 _S = TypeVar("_S", bound=msgspec.Struct)
@@ -95,7 +95,7 @@ def new_folder(path: Path, settings: Settings, identity: Identity) -> Iterator[P
         ConfigError: there is something already, or the disk refuses.
     """
     with files.new_folder(path):
-        identity.save(path / _IDENTITY)
+        identity.save(path / IDENTITY_FILE)
         files.create(path / SETTINGS_FILE, msgspec.json.format(msgspec.json.encode(settings), indent=1) + b"\n")
         yield path
 
@@ -151,9 +151,9 @@ def read_identity(path: Path, name: str) -> Identity:
         ConfigError: it is missing, malformed, or accessible to others.
     """
     try:
-        return Identity.load(name, path / _IDENTITY)
+        return Identity.load(name, path / IDENTITY_FILE)
     except OSError as error:
-        raise ConfigError(f"{path / _IDENTITY} can't be read: {error.strerror}") from error
+        raise ConfigError(f"{path / IDENTITY_FILE} can't be read: {error.strerror}") from error
 
 
 @contextmanager

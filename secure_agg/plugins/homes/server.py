@@ -2,16 +2,17 @@
 
 Beside what every home has: ``rounds.db`` with what belongs to a ledger beside it, the server's trust file among that,
 ``chain/`` and ``start/`` (the model that its task has come to, and the first), ``model.npz`` (the last verified model
-with its names, see ``kept``). For a backend with operators also ``operator.key`` under the passphrase in
-``passphrase``, and ``operators.json``: where each operator listens, and its card. For a homomorphic one
-``certificate``.
+with its names, see ``kept``), ``start-…/`` (what a new training begins with), ``epoch.proposal`` (the next epoch, until
+it begins) and ``rounds/``, logs of attempts that may still be finished. For a backend with operators also
+``operator.key`` under the passphrase in ``passphrase``, and ``operators.json``: where each operator listens, and its
+card. For a homomorphic one ``certificate``. Where cohorts are drawn, and pulses were given in a file, that: ``beacon``.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from secure_agg.errors import ConfigError, RemoteProtocolError
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.ledger.log import Ledger
 from secure_agg.local import keystore
+from secure_agg.local.draws import Draws
 from secure_agg.local.staff import staffed
 from secure_agg.plugins.homes.chain import Chain
 from secure_agg.plugins.homes.folder import (
@@ -39,6 +41,8 @@ from secure_agg.plugins.homes.folder import (
 from secure_agg.plugins.homes.journal import Journal
 from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.epoch import EpochEvidence
+from secure_agg.protocol.epoch.evidence import MAX_EVIDENCE
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import MAX_SETUP, decode
 from secure_agg.protocol.ready import ready
@@ -51,6 +55,7 @@ from secure_agg.transport.share_holders import aggregator_set
 KEY_FILE: Final = "operator.key"
 PASSPHRASE_FILE: Final = "passphrase"  # noqa: S105 - a file's name
 CERTIFICATE_FILE: Final = "certificate"
+BEACON_FILE: Final = "beacon"
 CONNECT_S: Final = 10.0
 """How long all operators together have to answer before a round begins."""
 PHASE_S: Final = 60.0
@@ -65,6 +70,7 @@ class _ServerSettings(Settings, frozen=True, forbid_unknown_fields=True, tag="se
     """Of the server's home; what both kinds have is what the nodes' homes are made with."""
 
     phase_s: float = PHASE_S
+    pulses: tuple[str, ...] = ()
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,13 +91,14 @@ class ServerHome(Home):
     Attributes:
         ledger: which every verified round is appended to.
         phase_s: seconds that nodes have to answer in each phase in which they don't train, see ``Deadlines``.
+        pulses: where the pulses are that draw cohorts: URLs of drand's HTTP API, folders, beacon files.
         others: see ``Home``.
     """
 
     def __init__(self, path: Path, settings: _ServerSettings, identity: Identity) -> None:
         """Use ``open`` or ``create``."""
         super().__init__(path, settings, identity)
-        self.phase_s = settings.phase_s
+        self.phase_s, self.pulses = settings.phase_s, settings.pulses
         try:
             self.ledger = Ledger(path / _LEDGER)
         except BaseException:
@@ -105,8 +112,22 @@ class ServerHome(Home):
 
     @property
     def trust(self) -> Trust:
-        """What the server has pinned: what its ledger verifies rounds against."""
-        return self.ledger.trust
+        """What is in force: what its ledger verifies rounds against."""
+        return self.ledger.in_force(self.task)
+
+    @property
+    def proposal_path(self) -> Path:
+        """Where the next epoch is, while its members have not closed the one in force: the coordinator asks them."""
+        return self.path / "epoch.proposal"
+
+    def proposal(self) -> EpochEvidence | None:
+        """The next epoch, if there is a proposal of it.
+
+        Raises:
+            VerificationError: the file is none.
+        """
+        path = self.proposal_path
+        return EpochEvidence.from_bytes(files.read(path, MAX_EVIDENCE, "proposal")) if path.exists() else None
 
     @staticmethod
     def create(
@@ -119,6 +140,7 @@ class ServerHome(Home):
         optimizer: ServerOptimizer = PLAIN,
         weight_key: str | None = None,
         phase_s: float = PHASE_S,
+        pulses: Sequence[str] = (),
     ) -> ServerHome:
         """Make a home with an empty ledger, which pins nothing yet: ``open`` refuses it until it does.
 
@@ -127,7 +149,7 @@ class ServerHome(Home):
             identity: the aggregator's.
             task: it coordinates.
             checks_model, start_model, optimizer, weight_key: see ``ClientHome``.
-            phase_s: see ``ServerHome``.
+            phase_s, pulses: see ``ServerHome``.
 
         Raises:
             ConfigError: there is something at ``path``, a model is pinned in a home that takes any, or nobody can
@@ -136,7 +158,9 @@ class ServerHome(Home):
         check_rules(checks_model, start_model, optimizer)
         check_phase_s(phase_s)
         pinned = None if start_model is None else start_model.hex()
-        settings = _ServerSettings(identity.name, task, checks_model, pinned, optimizer, weight_key, float(phase_s))
+        settings = _ServerSettings(
+            identity.name, task, checks_model, pinned, optimizer, weight_key, float(phase_s), tuple(pulses)
+        )
         with new_folder(Path(path), settings, identity) as folder:
             return ServerHome(folder, settings, identity)
 
@@ -176,6 +200,20 @@ class ServerHome(Home):
         largest = pinned.policy.max_parameters
         chain = Chain(self.path / "chain", self.task, largest, self.optimizer, len(pinned.roster))
         return chain, Journal(self.path / "start", largest)
+
+    @functools.cached_property
+    def draws(self) -> Draws:
+        """Where the draws of cohorts come from.
+
+        Raises:
+            ConfigError: a folder or file with pulses is not there.
+        """
+        own = self.path / BEACON_FILE
+        return Draws(places=[*([own] if own.exists() else []), *self.pulses])
+
+    def training(self, digest: bytes) -> Journal:
+        """The model that a new training has begun with, ``model``. Use it under ``locked``."""
+        return Journal(self.path / f"start-{digest.hex()[:32]}", self.trust.task(self.task).policy.max_parameters)
 
     @property
     def model_path(self) -> Path:

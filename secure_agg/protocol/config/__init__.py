@@ -1,6 +1,8 @@
 """What a round is.
 
 * ``policy``: what everybody pins of a task. ``round_config``: one attempt at one round; its digest binds everything.
+* ``thresholds``: how many clients a round needs, and how many may be corrupt.
+* ``presets``: settings for usual federations.
 * ``norm``: a norm bound, as options of a policy.
 * ``settings``: limits of both, and how what a caller gives becomes one of them.
 """

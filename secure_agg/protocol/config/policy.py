@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 
-from mpc import graph
 from mpc.digits import Digits
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.config import norm as norms
+from secure_agg.protocol.config import thresholds
 from secure_agg.protocol.config.settings import (
     MAX_BITS,
     MAX_CLIENTS,
@@ -181,6 +182,7 @@ class Policy(Wire, frozen=True, kw_only=True):
         max_clients: int | None = None,
         cohort_size: int = 0,
         corruption_rate: float | None = None,
+        dropout: float = thresholds.USUAL_DROPOUT,
         max_parameters: int = 1 << 30,
         norm_bound: float | None = None,
         norm_excess: str = norms.SCALE,
@@ -198,8 +200,11 @@ class Policy(Wire, frozen=True, kw_only=True):
             first_weight: with a weight scale ``max_weight`` by default.
             cohort_size: members drawn per round by a public beacon; 0 takes all.
             corruption_rate: share of the roster that may be corrupt; only for a drawn cohort, where f is
-                then the most corrupt members that it holds except with probability 2^-40. For a whole
-                roster f = floor((u_min − 1)/3).
+                then the most corrupt members that it holds except with probability 2^-60. For a whole
+                roster f is the most that ``dropout`` leaves.
+            dropout: share of a round's cohort, above 0 and at most 0.5, without which it still ends. The more may be
+                missing the fewer may be corrupt: see ``bearable``. Of clients that are missing from the beginning any
+                setting holds; where clients mask with some others only, later dropouts are borne up to a tenth.
             norm_bound: B: every update's L2 norm, after clipping, is at most B · weight / weight limit before it is
                 multiplied with anything, which the client proves; its share of the mean is then within the share of its
                 weight. None bounds nothing. Options that the backend then has are on unless they are named: see
@@ -209,7 +214,8 @@ class Policy(Wire, frozen=True, kw_only=True):
             norm_outside: how many of the last arrays are not bounded.
 
         Raises:
-            ConfigError: a setting is out of range, or u_min > 3f can't hold.
+            ConfigError: a setting is out of range, or a drawn cohort is too small to be safe; names the smallest that
+                is.
         """
         min_clients = whole("min_clients", min_clients, 2, MAX_CLIENTS)
         cohort_size = whole("cohort_size", cohort_size, 0, MAX_CLIENTS)
@@ -223,17 +229,22 @@ class Policy(Wire, frozen=True, kw_only=True):
         cohort = cohort_size or clients
         if cohort < min_clients:
             raise ConfigError(f"{cohort} clients are fewer than min_clients = {min_clients}")
-        min_advertised = max(min_clients, cohort - max(1, math.ceil(cohort / 10)))
+        dropout = thresholds.check_dropout(dropout)
+        min_advertised = thresholds.least_advertised(cohort, min_clients, dropout)
         if cohort_size:
             if cohort_size > clients:
                 raise ConfigError(f"a cohort of {cohort_size} can't be drawn from {clients} members")
-            if corruption_rate is None or not 0 <= corruption_rate <= 1:
-                raise ConfigError(f"a drawn cohort needs a corruption_rate in [0, 1], not {corruption_rate!r}")
-            # Rounded up, but for what binary fractions add to a rate like 0.29 of 100.
-            corrupt = min(clients, math.ceil(clients * corruption_rate - 1e-9))
-            max_corrupt = graph.corrupt_in_sample(clients, corrupt, cohort_size)
+            if corruption_rate is None:
+                raise ConfigError(
+                    "a drawn cohort needs a corruption_rate: the share of all members that may be corrupt"
+                )
+            max_corrupt = thresholds.drawn_corrupt(
+                clients, corruption_rate, cohort_size, min_clients=min_clients, dropout=dropout
+            )
+        elif corruption_rate is not None:
+            raise ConfigError("a corruption_rate goes with a cohort_size: f of a whole roster follows from its size")
         else:
-            max_corrupt = (min_advertised - 1) // 3
+            max_corrupt = thresholds.most_corrupt(cohort, min_advertised)
         most = cohort if max_clients is None else whole("max_clients", max_clients, 0, MAX_CLIENTS)
         width = habits(backend).usual_bits(most) if bits is None else whole("bits", bits, 2, MAX_BITS)
         if norm_bound is not None:
@@ -394,6 +405,12 @@ class Policy(Wire, frozen=True, kw_only=True):
         It counts G, not those who advertised: U may differ between attempts, and between what clients are shown.
         """
         return (cohort + self.max_corrupt) // 2 + 1
+
+    def bearable(self, clients: int) -> Fraction:
+        """The largest share of a roster of ``clients`` that may be corrupt under this policy: its price in trust. Of a
+        drawn cohort except with probability 2^-60 a draw.
+        """
+        return thresholds.bearable(clients, self.cohort_size, self.min_advertised, self.max_corrupt)
 
     def option(self, name: str, default: int) -> int:
         """A backend's setting, or its default."""

@@ -25,6 +25,8 @@ _DIGESTS: Final = (
 )  # fmt: skip
 MAX_DRAWS: Final = 16
 """Of cohorts for one round: the public beacon has so many pulses set aside for it."""
+MAX_DRAWN_ROUNDS: Final = 1 << 16
+"""Of a task whose cohorts are drawn: f holds over so many rounds, each with all of its draws."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         if self.protocol != PROTOCOL_VERSION:
             raise ConfigError(f"protocol {self.protocol!r} is not {PROTOCOL_VERSION!r}")
         check_id(self.task)
-        within("round", self.round, 0, 2**53)
+        within("round", self.round, 0, MAX_DRAWN_ROUNDS - 1 if self.policy.cohort_size else 2**53)
         within("attempt", self.attempt, 0, 2**32)
         within("epoch", self.epoch, 0, 2**32)
         within("generation", self.generation, 0, 2**32)

@@ -103,8 +103,16 @@ class Client:
 
     @property
     def hidden(self) -> bool:
-        """Whether the update has been hidden: nothing that this client is asked for from now on needs it."""
-        return self._joined is not None and self._joined.vector is None
+        """Whether nothing that this client is asked for from now on needs the update: it has been hidden, and won't be
+        again. A ciphertext, which leaves after the set is signed and is written down by nobody, may be.
+        """
+        joined = self._joined
+        return joined is not None and joined.vector is None and joined.entry.backend.keys is None
+
+    @property
+    def phases_answered(self) -> int:
+        """How many requests this client has answered, but for those that came again."""
+        return self._joined.answered if self._joined else 0
 
     @property
     def receipts(self) -> dict[str, bytes]:
@@ -169,6 +177,7 @@ class Client:
             LocalProtocolError: it has joined already.
         """
         entry = self._examine(request, beacon, start_model, base_model, instructions)
+        entry.bonds.enter()
         entry.attempt.begin(self._entropy)
         side = entry.side(self.identity.name)
         vector, commitment, joining = self._commit(entry, side, update, weight)
@@ -177,6 +186,7 @@ class Client:
         letters: tuple[Envelope, ...] = ()
         if entry.backend.shares:
             # What is sent now is all that is ever sent: it binds like a signature of the set.
+            entry.bonds.give(phase=ADVERTISE)
             entry.bonds.sign(hashed, phase=ADVERTISE)
             with self.timings(ADVERTISE):
                 letters = seal_letters(self.identity, entry, joining.letters())

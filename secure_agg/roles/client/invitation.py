@@ -8,10 +8,11 @@ from secure_agg import backends
 from secure_agg.backends.contract import Backend, ClientSide
 from secure_agg.errors import PolicyViolation, RemoteProtocolError, WrongContext, stamping
 from secure_agg.protocol.claims import require_claim
-from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import ADVERTISE, MAX_CONFIG, MAX_SETUP, Incoming, Received, decode, read
 from secure_agg.protocol.refusal import refusing
+from secure_agg.protocol.renunciation import RenunciationCertificate, split_first
 from secure_agg.roles.memory.attempt import Attempt
 from secure_agg.roles.memory.bonds import Bonds
 from secure_agg.roles.memory.store import AttemptStore
@@ -52,11 +53,13 @@ class Invitation:
         operator: id of the operator who asks, as aggregator of this round.
         config: the round's.
         setup: the backend's public material.
+        renounced: the certificate that has ended the generation before, encoded; empty in the first.
     """
 
     operator: str
     config: RoundConfig
     setup: bytes
+    renounced: bytes = b""
 
     @staticmethod
     def read(request: Incoming, identity: Identity, trust: Trust) -> Invitation:
@@ -79,7 +82,8 @@ class Invitation:
         config = decode(RoundConfig, message.body, MAX_CONFIG, phase=ADVERTISE, culprit=header.sender)
         if header.session != config.context:
             raise WrongContext("the request is not bound to the configuration it carries", phase=ADVERTISE)
-        return Invitation(header.sender, config, bytes(message.bulk))
+        setup, renounced = split_first(config, message.bulk)
+        return Invitation(header.sender, config, setup, renounced)
 
     def accept(self, identity: Identity, trust: Trust, store: AttemptStore, beacon: bytes | None) -> Entry:
         """Compare with what the client has pinned and is bound to. It has not joined by this.
@@ -99,7 +103,13 @@ class Invitation:
         # Whoever has signed the whole of it is who is at fault.
         with stamping(RemoteProtocolError, culprit=self.operator), refusing(ADVERTISE, self.operator):
             cohort, backend = self._check(identity, trust, beacon)
-        bonds = Bonds(store, identity.name, self.config)
+            renouncers = None
+            if self.config.generation or backend.keys or backend.shares:
+                renouncers = backend.renouncers(self.config, cohort, self.setup, trust.operators)
+            bonds = Bonds(store, identity.name, self.config, renouncers.seats if renouncers else NO_DIGEST)
+            if self.config.generation and renouncers:
+                certificate = RenunciationCertificate.from_bytes(self.renounced)
+                bonds.admit(certificate, renouncers, checked=trust.has_checked(certificate, self.config.task))
         bonds.check_operator(self.operator, trust.operators[self.operator], phase=ADVERTISE)
         bonds.check_unspent()
         attempt = Attempt(store, identity.name, self.config)

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from mpc.framing import frame
 from mpc.ring import Vector
 from secure_agg.backends.contract import ClientSide, Hidden, Letter, Phase, PhaseKind, session_id
 from secure_agg.errors import (
@@ -106,16 +107,24 @@ class Joined:
         self._phases = tuple(phase for phase in backend.phases(config) if not phase.kind.of_operators)
         self._at = 1
         self.limit = backend.request_limit(config)
+        self._said: dict[str, bytes] = {}
+        releases = any(phase.kind is PhaseKind.RELEASE for phase in self._phases)
+        self._opens_by_signing = not (releases or backend.keys or backend.shares)
 
     @property
     def state(self) -> str:
         """The phase whose request is awaited next, but for optional ones; ``result`` after the last."""
         return next((phase.name for phase in self._phases[self._at :] if not phase.optional), RESULT)
 
+    @property
+    def answered(self) -> int:
+        """Phases that are answered, with those that were left out."""
+        return self._at
+
     def end(self) -> None:
         """The round is over for this client: forget its secrets."""
         self.entry.attempt.end()
-        self.side, self.vector, self.outbox = None, None, ()
+        self.side, self.vector, self.outbox, self._said = None, None, (), {}
 
     # --- requests -------------------------------------------------------------------------------------------
 
@@ -145,6 +154,9 @@ class Joined:
         if header.phase == RECEIPT:
             self._take_receipt(received)
             return None
+        done = next((phase for phase in self._phases[: self._at] if phase.name == header.phase), None)
+        if done is not None and not answered:
+            return self._again(done, received)
         at = self._at
         while at < len(self._phases) and self._phases[at].optional and self._phases[at].name != header.phase:
             at += 1
@@ -172,7 +184,7 @@ class Joined:
             return
         with contextlib.suppress(RemoteProtocolError):
             self._read(received, phase, self.sid, entry.operator)
-            kept = {name: data for name in side.keeps if (data := entry.attempt.kept(name)) is not None}
+            kept = {name: data for name in side.keeps if (data := entry.attempt.kept_request(name)) is not None}
             operator, public = entry.operator, self._operator_key
             for proof in side.accuse(entry.cohort, operator, public, kept, phase, bytes(received.data)):
                 with contextlib.suppress(VerificationError):
@@ -191,15 +203,55 @@ class Joined:
             keys={sender: self._trust.operators[sender]},
         )
 
+    def _again(self, phase: Phase, received: Received) -> bytes:
+        """Whoever has answered a phase repeats its answer, in the same bytes, to who asks the same: an aggregator that
+        was restarted may have lost it. What left with the advertisement, and a vector that was hidden before a set was
+        signed, are not kept: without them the round begins anew, with nothing lost.
+        """
+        with stamping(RemoteProtocolError, phase=phase.name, culprit=received.header.sender):
+            if phase.kind is PhaseKind.ADVERTISE:
+                raise WrongPhase("this client has joined already", phase=phase.name)
+            message = self._read(received, phase.name, self.sid, self.entry.operator)
+            self.entry.bonds.check_unspent()
+            asked = self._asked(phase, message)
+            self.entry.attempt.check_request(asked, phase=phase.name, answered=True)
+            if phase.kind is PhaseKind.RELEASE:
+                self._check_agreed(phase, message.body)
+            answer = self.entry.attempt.kept(phase.name) or self._said.get(phase.name)
+            if answer is None and phase.kind is PhaseKind.INPUT and self.vector is not None and self._at_hand():
+                hide = self._own_side().hide(self._check_agreed(phase, message.body))
+                answer = self._say_input(phase, hide)
+            if answer is None:
+                raise WrongPhase("this client has answered before, and keeps no copy", phase=phase.name)
+            return answer
+
+    def _at_hand(self) -> bool:
+        """Whether an input can be made again as it was: a ciphertext, that is bound from the beginning."""
+        return self.entry.backend.keys is not None and self.statement is not None
+
+    def _asked(self, phase: Phase, message: Message) -> bytes:
+        """What an answer is bound to: the request; of a release the set, and not the signatures that came with it,
+        which are others if somebody signs late.
+        """
+        if phase.kind is not PhaseKind.RELEASE or self.statement is None:
+            return hashlib.sha256(message.body).digest()
+        part = decode(Agreed, message.body, self.limit, phase=phase.name).backend
+        return hashlib.sha256(frame("release", self._root(), part)).digest()
+
+    def _root(self) -> bytes:
+        if self.statement is None:
+            raise LocalProtocolError("nothing is released before a set is signed", phase=self.state)
+        return self.entry.backend.agreement.root(self.statement)
+
     def _answer(self, phase: Phase, message: Message, received: Received, *, answered: bool) -> bytes | None:
         """Answer a request whose form is right, and bind to it before the answer leaves.
 
         One phase is answered for one request only, also after a restart: two answers to different requests could be
-        one input under two sets of masks. After the set is signed a phase is answered once, whatever is asked.
+        one input under two sets of masks. What is released is bound to the set, once for this generation of the model.
         """
         bonds, attempt = self.entry.bonds, self.entry.attempt
         bonds.check_unspent()
-        asked = hashlib.sha256(message.body).digest()
+        asked = self._asked(phase, message)
         attempt.check_request(asked, phase=phase.name, answered=answered)
         agreed = self.statement is not None
         take, say = _STEPS[phase.kind]
@@ -212,8 +264,12 @@ class Joined:
         if not answered:
             answer = say(self, phase, taken)
             if phase.name in self._own_side().keeps:
-                attempt.keep(phase.name, bytes(received.data))
-            attempt.answer(asked, phase=phase.name, once=agreed)
+                attempt.keep_request(phase.name, bytes(received.data))
+            attempt.answer(asked, phase=phase.name)
+            if phase.kind in _KEPT:
+                answer = attempt.keep(answer, phase=phase.name)
+            elif agreed or phase.kind is not PhaseKind.INPUT:
+                self._said[phase.name] = answer
         if phase.kind is PhaseKind.INPUT:
             digest, sketch = attempt.sent(self.entry.operator) or b"", attempt.sketched() or b""
             self._own_side().sent(self._commitment, digest, sketch)
@@ -279,6 +335,7 @@ class Joined:
                 known = sketch_digest(proved.sketch, proof_digest(proved.proof))
                 self.entry.attempt.sketch(known, phase=phase.name)
             digest = digest_of(hidden)
+            self.entry.bonds.give(phase=phase.name)
             self.entry.attempt.send(self.entry.operator, digest, phase=phase.name)
             opening = HiddenInput(self._commitment, self._nonce, part)
             return self._write(phase, self.entry.operator, encode(opening), hidden, digest)
@@ -297,6 +354,8 @@ class Joined:
         signed = agreement.signed_bytes(session.sid, statement)
         self.entry.bonds.sign(signed, phase=phase.name)
         self.statement = statement
+        if self._opens_by_signing:
+            self.entry.bonds.release(self._root(), phase=phase.name)
         return signed
 
     def _say_set(self, phase: Phase, signed: bytes) -> bytes:
@@ -308,6 +367,7 @@ class Joined:
     def _take_release(self, phase: Phase, body: bytes) -> bytes:
         if self.statement is None:
             raise LocalProtocolError("nothing is released before a set is signed", phase=phase.name)
+        self.entry.bonds.release(self._root(), phase=phase.name)
         return body
 
     def _say_release(self, phase: Phase, body: bytes) -> bytes:
@@ -331,6 +391,7 @@ class Joined:
         statement = Statement(tuple(entry for entry in self.statement.entries if entry.name in names))
         if self._identity.name not in agreement.check_statement(session, statement):
             raise PolicyViolation("this client itself is to be taken out of the set", phase=phase.name)
+        self.entry.bonds.release(agreement.root(statement), phase=phase.name)
         self.statement = statement
         return agreement.signed_bytes(session.sid, statement), part
 
@@ -392,6 +453,10 @@ _STEPS: Final[dict[PhaseKind, tuple[Callable[[Joined, Phase, bytes], Any], Calla
 """What a request of each kind of phase does to the client, and what then makes its answer of what was taken in.
 ``ADVERTISE`` is ``Client.join``.
 """
+
+
+_KEPT: Final = frozenset({PhaseKind.AGREE, PhaseKind.RELEASE, PhaseKind.EXCISE})
+"""Phases whose answers are small, and kept on disk until the round is over."""
 
 
 def seal_letters(identity: Identity, entry: Entry, letters: Iterable[Letter]) -> tuple[Envelope, ...]:

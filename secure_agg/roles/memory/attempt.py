@@ -22,11 +22,12 @@ _SKETCH: Final = "sketch"
 _COMMITMENT: Final = "commitment"
 _ADVERTISEMENT: Final = "advertisement"
 _CONFIGURATION: Final = "configuration"
+_ANSWER: Final = "answer in phase "
 
 
 def end_attempt(store: AttemptStore, attempt: Scope) -> None:
     """Erase what is secret of an attempt: (client, task, round, attempt). What was bound stays bound."""
-    store.forget(attempt, _SECRET, _ONCE, _NONCE)
+    store.forget(attempt, _SECRET, _ONCE, _NONCE, *store.names(attempt, _ANSWER))
 
 
 class Attempt:
@@ -39,6 +40,11 @@ class Attempt:
 
     def __repr__(self) -> str:
         return f"Attempt({self._scope!r})"
+
+    @staticmethod
+    def is_over(store: AttemptStore, client: str, attempt: Scope) -> bool:
+        """Whether the secret of an attempt, (task, round, attempt), is erased, or was never made."""
+        return store.get((client, *attempt), _SECRET) is None
 
     def check_open(self) -> None:
         """Refuse an attempt that was ended.
@@ -129,24 +135,31 @@ class Attempt:
         if answered and known is None:
             raise LocalProtocolError("this client has not answered this request", phase=phase)
 
-    def answer(self, digest: bytes, *, phase: str, once: bool) -> None:
+    def answer(self, digest: bytes, *, phase: str) -> None:
         """Bind to the one request of a phase that is answered, before the answer leaves.
 
-        Args:
-            once: it is answered this once.
-
         Raises:
-            AlreadyReleased: another was answered, or this one before.
+            AlreadyReleased: another was answered.
         """
         self._pin(f"request of phase {phase}", digest, phase)
-        if once:
-            self._store.claim(self._scope, f"answer in phase {phase}", phase=phase)
 
-    def keep(self, phase: str, request: bytes) -> None:
+    def keep(self, answer: bytes, *, phase: str) -> bytes:
+        """Keep a late phase's answer until the attempt is over; whoever asks again gets the same bytes.
+
+        Returns:
+            What was kept first.
+        """
+        return self._store.put(self._scope, _ANSWER + phase, answer)
+
+    def kept(self, phase: str) -> bytes | None:
+        """A late phase's answer, if one was given."""
+        return self._get(_ANSWER + phase)
+
+    def keep_request(self, phase: str, request: bytes) -> None:
         """Keep a request that is about to be answered: with another one it may prove something."""
         self._store.put(self._scope, f"kept of phase {phase}", request)
 
-    def kept(self, phase: str) -> bytes | None:
+    def kept_request(self, phase: str) -> bytes | None:
         """The request of a phase that was kept."""
         return self._get(f"kept of phase {phase}")
 

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -43,13 +43,13 @@ class AttemptStore:
         """
         self._lock = threading.Lock()
         if str(path) != ":memory:":
-            _make_private(Path(path))
-        with _typed():
+            make_private(Path(path))
+        with typed():
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=60.0)
         # A client without a store of its own has one in memory, which nobody else knows of and could close.
         self._closing = weakref.finalize(self, self._db.close)
         try:
-            with _typed():
+            with typed():
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.execute("PRAGMA secure_delete = ON")  # freed pages are overwritten
@@ -66,7 +66,7 @@ class AttemptStore:
             StoreError: it is no store.
         """
         store = AttemptStore()
-        with _typed():
+        with typed():
             store._db.deserialize(pages)
             store._db.execute(_SCHEMA)
         return store
@@ -77,7 +77,7 @@ class AttemptStore:
         Raises:
             StoreError: it can't be read.
         """
-        with self._lock, _typed():
+        with self._lock, typed():
             return self._db.serialize()
 
     def __enter__(self) -> AttemptStore:
@@ -92,13 +92,13 @@ class AttemptStore:
 
     def get(self, scope: Scope, name: str) -> bytes | None:
         """The value that stands, if any."""
-        with self._lock, _typed():
+        with self._lock, typed():
             row = self._db.execute(_SELECT, (_key(scope), name)).fetchone()
         return None if row is None else bytes(row[0])
 
     def put(self, scope: Scope, name: str, value: bytes) -> bytes:
         """Write ``value`` unless one stands; return the one that stands, which is durable."""
-        with self._lock, _typed():
+        with self._lock, typed():
             self._db.execute("INSERT OR IGNORE INTO pins VALUES (?, ?, ?)", (_key(scope), name, value))
             row = self._db.execute(_SELECT, (_key(scope), name)).fetchone()
         return bytes(row[0])
@@ -112,34 +112,83 @@ class AttemptStore:
         if self.put(scope, name, value) != value:
             raise AlreadyReleased(f"this client is bound to another {name} in this attempt", phase=phase)
 
+    def bind(self, scope: Scope, values: Mapping[str, bytes], *, unless: Mapping[str, str], phase: str) -> None:
+        """Bind to several values at once, all of them or none, in one transaction: what excludes each other can't both
+        be bound, whatever threads and processes try.
+
+        Args:
+            values: by name.
+            unless: names that must not be bound to anything, each with what that would mean.
+
+        Raises:
+            AlreadyReleased: one of those is bound, or a value is another one than before.
+        """
+        key, why = _key(scope), ""
+        with self._lock, typed():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                why = next((said for name, said in unless.items() if self._standing(key, name) is not None), "")
+                for name, value in values.items():
+                    if not why and self._standing(key, name) not in (None, value):
+                        why = f"this party is bound to another {name}"
+                if not why:
+                    self._db.executemany(
+                        "INSERT OR IGNORE INTO pins VALUES (?, ?, ?)",
+                        [(key, name, value) for name, value in values.items()],
+                    )
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        if why:
+            raise AlreadyReleased(why, phase=phase)
+
+    def _standing(self, key: bytes, name: str) -> bytes | None:
+        row = self._db.execute(_SELECT, (key, name)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def names(self, scope: Scope, beginning: str) -> tuple[str, ...]:
+        """What is bound under names that begin so, in order."""
+        with self._lock, typed():
+            rows = self._db.execute(
+                "SELECT name FROM pins WHERE scope = ? AND substr(name, 1, ?) = ? ORDER BY name",
+                (_key(scope), len(beginning), beginning),
+            ).fetchall()
+        return tuple(row[0] for row in rows)
+
     def claim(self, scope: Scope, name: str, *, phase: str) -> None:
         """Do something once.
 
         Raises:
             AlreadyReleased: it was claimed before, by this process or an earlier one.
         """
-        with self._lock, _typed():
+        with self._lock, typed():
             done = self._db.execute("INSERT OR IGNORE INTO pins VALUES (?, ?, x'')", (_key(scope), name)).rowcount
         if not done:
             raise AlreadyReleased(f"{name} was given out before", phase=phase)
 
     def forget(self, scope: Scope, *names: str) -> None:
         """Erase secrets when their round is over, in the file and its log (file systems may keep copies)."""
-        with self._lock, _typed():
+        with self._lock, typed():
             for name in names:
                 self._db.execute("DELETE FROM pins WHERE scope = ? AND name = ?", (_key(scope), name))
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 @contextmanager
-def _typed() -> Iterator[None]:
+def typed() -> Iterator[None]:
+    """What SQLite raises as a typed error.
+
+    Raises:
+        StoreError: instead.
+    """
     try:
         yield
     except sqlite3.Error as error:
         raise StoreError(f"the attempt store failed: {error}") from error
 
 
-def _make_private(path: Path) -> None:
+def make_private(path: Path) -> None:
     """Create the file for its owner alone, before SQLite does; its log takes over the mode."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

@@ -1,0 +1,309 @@
+"""The commands by which a federation changes: files in, files out, in any order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+
+from secure_agg import files
+from secure_agg.cli.epochs.sources import Source, opened
+from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.errors import ConfigError, VerificationError
+from secure_agg.fl.model_files import digest_argument
+from secure_agg.plugins.homes import proposals
+from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.protocol.config import Policy
+from secure_agg.protocol.epoch import EpochEvidence
+from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.roles.epochs import checking
+from secure_agg.roles.epochs.change import Change, differences, resized
+from secure_agg.roles.epochs.following import MAX_STEPS, Place, Steps, follow
+from secure_agg.roles.epochs.pins import authority, closing
+from secure_agg.roles.memory.store import AttemptStore
+from secure_agg.roles.trust import Trust
+
+PlaceArgument = Annotated[
+    Path, typer.Argument(metavar="HOME|LEDGER", help="A node's or the server's home, or a ledger's database file.")
+]
+ProposalArgument = Annotated[Path, typer.Argument(metavar="PROPOSAL", help="File from 'propose'.")]
+TaskChoice = Annotated[str | None, typer.Option("--task", metavar="NAME", help="Of a ledger with several tasks.")]
+
+
+def propose(
+    place: PlaceArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="New file for the proposal.")],
+    join: Annotated[
+        list[str] | None, typer.Option("--join", metavar="ID=HEX", help="A new member, with its public key.")
+    ] = None,
+    leave: Annotated[list[str] | None, typer.Option("--leave", metavar="ID", help="A member who leaves.")] = None,
+    rotate: Annotated[
+        list[str] | None, typer.Option("--rotate", metavar="ID=HEX", help="Another key for a member who stays.")
+    ] = None,
+    clip: Annotated[float | None, typer.Option(metavar="C", help="Another clip.")] = None,
+    bits: Annotated[int | None, typer.Option(metavar="B", help="Other bits per value.")] = None,
+    backend: Annotated[str | None, typer.Option(metavar="NAME", help="Another backend.")] = None,
+    max_weight: Annotated[int | None, typer.Option(metavar="W", help="Another largest weight.")] = None,
+    min_clients: Annotated[int | None, typer.Option(metavar="N", help="Fewest clients whose sum is opened.")] = None,
+    operator: Annotated[
+        list[str] | None, typer.Option("--operator", metavar="ID=HEX", help="All operators from then on; one for each.")
+    ] = None,
+    administrator: Annotated[
+        list[str] | None,
+        typer.Option("--administrator", metavar="ID=HEX", help="Who authorises the epoch after; one for each."),
+    ] = None,
+    threshold: Annotated[
+        int | None, typer.Option(metavar="N", help="How many of them do, by default more than half.")
+    ] = None,
+    restart: Annotated[
+        str | None, typer.Option("--restart", metavar="NAME", help="Begin a new training of this name.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="FILE|DIGEST", help="With --restart, the model it begins from.")
+    ] = None,
+    task: TaskChoice = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Propose the next epoch: who joins and leaves, other keys, other rules, or a new training.
+
+    Nothing changes by this. Owners look at the file and 'approve' it, whoever has a new key does too, and 'status'
+    collects what they have signed.
+    """
+    if (restart is None) != (model is None):
+        raise ConfigError("a new training has a name and a model: --restart NAME --model FILE")
+    with opened(place, task) as source:
+        pins = source.trust.task(source.task)
+        joining, leaving = _keys(join, "--join"), frozenset(leave or ())
+        members = len(pins.roster) - len(leaving) + len(joining)
+        changes: dict[str, Any] = {
+            name: value
+            for name, value in (
+                ("clip", clip),
+                ("bits", bits),
+                ("backend", backend),
+                ("max_weight", max_weight),
+                ("min_clients", min_clients),
+            )
+            if value is not None
+        }
+        admins = _keys(administrator, "--administrator")
+        change = Change(
+            join=joining,
+            leave=leaving,
+            rotate=_keys(rotate, "--rotate"),
+            policy=_policy(pins.policy, len(pins.roster), members, changes) if changes else None,
+            operators=Roster(_keys(operator, "--operator")) if operator else None,
+            administrators=Roster(admins) if admins else None,
+            threshold=(len(admins) // 2 + 1 if threshold is None else threshold) if admins else None,
+            restart=None if restart is None or model is None else (restart, digest_argument(model)),
+        )
+        proposal = proposals.propose(source.trust, source.task, change)
+        files.create(out, proposal.to_bytes(), mode=0o644)
+        document = _document(source.trust, proposal) | {"file": str(out)}
+    emit(document, as_json, lambda console: _show(console, document))
+
+
+def approve(
+    proposal: ProposalArgument,
+    home: Annotated[Path | None, typer.Option("--home", metavar="DIR", help="Your node's home.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="ID", help="Without a home: your id, as administrator or newcomer."),
+    ] = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option("--identity", metavar="FILE", help="Your key; with --home, the new one of a rotation."),
+    ] = None,
+    trust: Annotated[Path | None, typer.Option("--trust", metavar="FILE", help="Without a home: your pins.")] = None,
+    epochs: Annotated[
+        Path | None, typer.Option("--epochs", metavar="FILE", help="Epochs since those pins, from 'status --epochs'.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="New file for it with your signatures; else in place.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Approve a proposal: authorise it if that is yours to do, accept it for a new key, and have your node follow it.
+
+    An owner authorises one proposal for each epoch, and no other. Look at what it changes first: 'status' says it.
+    """
+    found = proposals.read(proposal)
+    if home is not None:
+        if name is not None or trust is not None or epochs is not None:
+            raise ConfigError("--home has name, key and pins: of --identity alone a new key is taken")
+        with ClientHome.open(home) as mine:
+            if identity is not None and mine.next_identity is None:
+                mine.await_key(Identity.load(mine.name, identity))
+            approval = proposals.approve(mine, found)
+            in_force = mine.trust
+    else:
+        if name is None or identity is None or trust is None:
+            raise ConfigError("without --home it takes --name, --identity and --trust")
+        in_force = followed(Trust.load(trust), found.says.task, epochs)
+        with AttemptStore(identity.with_name(f"{identity.name}.epochs")) as store:
+            approval = proposals.sign(store, [Identity.load(name, identity)], in_force, found)
+    if out is None:
+        files.replace(proposal, approval.proposal.to_bytes())
+    else:
+        files.create(out, approval.proposal.to_bytes(), mode=0o644)
+    document = _document(in_force, approval.proposal) | {
+        "file": str(out or proposal),
+        "authorised": approval.authorised,
+        "accepted": approval.accepted,
+    }
+    emit(document, as_json, lambda console: _show(console, document))
+
+
+def status(
+    place: PlaceArgument,
+    given: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PROPOSAL]...", help="Copies of one proposal, to be put together.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="New file for the proposal with all their signatures.")
+    ] = None,
+    submit: Annotated[
+        bool,
+        typer.Option("--submit", help="Lay it into the server's home: nodes close the epoch at its next round."),
+    ] = False,
+    epochs: Annotated[
+        Path | None,
+        typer.Option("--epochs", metavar="FILE", help="New file for all epochs so far, for 'join --epochs'."),
+    ] = None,
+    task: TaskChoice = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which epoch is in force, and of a proposal what it changes and who has still to sign."""
+    with opened(place, task) as source:
+        pins = source.trust.task(source.task)
+        document: dict[str, Any] = {
+            "task": source.task,
+            "epoch": pins.epoch,
+            "members": len(pins.roster),
+            "backend": pins.policy.backend,
+            "epochs": _history(source),
+        }
+        if epochs is not None:
+            if source.ledger is None:
+                raise ConfigError("a node's home has its own epochs: the server's, or the ledger, has them for others")
+            files.create(epochs, source.ledger.steps(source.task).to_bytes(), mode=0o644)
+            document["epochs_file"] = str(epochs)
+        if given:
+            proposal = checking.merged([proposals.read(path) for path in given])
+            if out is not None:
+                files.create(out, proposal.to_bytes(), mode=0o644)
+            if submit:
+                if source.server is None:
+                    raise ConfigError("a proposal is submitted to the server's home")
+                proposals.submit(source.server, [proposal])
+            document["proposal"] = _document(source.trust, proposal) | {"submitted": submit}
+        elif out is not None or submit:
+            raise ConfigError("--out and --submit are of a proposal: name its file")
+
+    def show(console: Console) -> None:
+        rows = {
+            "task": document["task"],
+            "epoch": f"{document['epoch']}, in force",
+            "members": str(document["members"]),
+            "backend": document["backend"],
+        }
+        for item in document["epochs"]:
+            rows[f"epoch {item['epoch']}"] = f"before round {item['rounds']}, {item['mode']}"
+        show_fields(console, rows)
+        if "proposal" in document:
+            _show(console, document["proposal"])
+
+    emit(document, as_json, show)
+
+
+def followed(trust: Trust, task: str, path: Path | None) -> Trust:
+    """What is in force after the epochs in a file.
+
+    Raises:
+        VerificationError: they do not follow from what is pinned.
+    """
+    place = Place(trust)
+    for step in read_steps(path).steps if path is not None else ():
+        place, _ = follow(place, task, step)
+    return place.trust
+
+
+def read_steps(path: Path) -> Steps:
+    """A file from ``status --epochs``."""
+    return Steps.from_bytes(files.read(path, MAX_STEPS, "file of epochs"))
+
+
+def _history(source: Source) -> list[dict[str, Any]]:
+    ledger = source.ledger
+    if ledger is not None:
+        found = [ledger.epoch(index) for index in ledger.epochs(source.task)]
+        items = [(record, evidence.says) for record, evidence in found]
+    elif source.client is not None:
+        items = list(source.client.epochs.history)
+    else:
+        items = []
+    return [
+        {
+            "epoch": record.epoch,
+            "digest": record.body.hex(),
+            "rounds": record.rounds,
+            "mode": body.mode,
+            "members": len(body.roster),
+        }
+        for record, body in items
+    ]
+
+
+def _document(trust: Trust, proposal: EpochEvidence) -> dict[str, Any]:
+    """What a proposal changes, and what is missing."""
+    body = proposal.says
+    now = trust.task(body.task).epoch
+    if body.epoch != now + 1:
+        raise VerificationError(f"the proposal is of epoch {body.epoch} of task {body.task!r}, and {now} is in force")
+    voters, least = authority(trust, body.task)
+    _, closers = closing(trust, body.task)
+    missing = checking.missing(trust, proposal)
+    return {
+        "task": body.task,
+        "epoch": body.epoch,
+        "digest": body.digest.hex(),
+        "changes": differences(trust, body),
+        "authorised_by": [item.name for item in proposal.authorisations],
+        "authority": f"{len(proposal.authorisations)} of {len(voters)}, {least} needed",
+        "to_authorise": missing["authorise"],
+        "to_accept": missing["accept"],
+        "to_close": closers,
+    }
+
+
+def _show(console: Console, document: dict[str, Any]) -> None:
+    rows = {"task": document["task"], "epoch": f"{document['epoch']}, proposed", "digest": document["digest"]}
+    rows |= dict(document["changes"]) or {"changes": "none"}
+    rows["authorised"] = document["authority"]
+    if document["to_accept"]:
+        rows["to_accept"] = ", ".join(document["to_accept"])
+    rows["to_close"] = f"{document['to_close']} nodes, at the next round" if document["to_close"] else "nobody can"
+    if "file" in document:
+        rows["file"] = document["file"]
+    show_fields(console, rows)
+
+
+def _policy(policy: Policy, old: int, new: int, changes: dict[str, Any]) -> Policy:
+    return msgspec.structs.replace(resized(policy, old, new), **changes)
+
+
+def _keys(given: list[str] | None, option: str) -> dict[str, bytes]:
+    keys: dict[str, bytes] = {}
+    for pair in given or ():
+        name, equals, text = pair.rpartition("=")
+        try:
+            raw = bytes.fromhex(text)
+        except ValueError:
+            raw = b""
+        if not equals or not raw or name in keys:
+            raise ConfigError(f"{option} {pair!r} is not of the form ID=HEX, each id once")
+        keys[name] = raw
+    return keys

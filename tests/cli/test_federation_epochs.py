@@ -1,0 +1,76 @@
+"""``secure-agg federation propose``, ``approve``, ``status``: files in, files out, and nothing without signatures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from support.commands import Run
+from support.plugin_rounds import Nodes
+
+from secure_agg.cli import exits
+from secure_agg.plugins.core.coordinator import Coordinator
+from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.server import ServerHome
+
+NAMES = ("north", "east", "south", "west")
+
+
+def a_round(folder: Path, model: list[np.ndarray], *names: str) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    homes = {name: folder / "clients" / name for name in names}
+    updates = {name: [np.full(array.shape, 0.25) for array in model] for name in names}
+    with ServerHome.open(folder / "server") as server:
+        outcome = Coordinator(server).round(model, Nodes(homes, updates, model))
+    return outcome.model, outcome.participants
+
+
+def test_a_member_joins_by_files_that_owners_sign(run: Run, tmp_path: Path) -> None:
+    folder, new = tmp_path / "all", tmp_path / "centre.key"
+    run("federation", "init", folder, *(word for name in NAMES for word in ("--client", name)), "--min-clients", 2)
+    model, _ = a_round(folder, [np.zeros(5)], *NAMES)
+    public = run("keygen", "centre", "--out", new, "--json").document["public"]
+    proposal = tmp_path / "next.epoch"
+    said = run("federation", "propose", folder, "--join", f"centre={public}", "--out", proposal, "--json").document
+    assert said["changes"]["joins"] == "centre"
+    assert said["to_accept"] == ["centre"]
+    refused = run("federation", "status", folder, proposal, "--submit", "--json")
+    assert refused.code == exits.VERIFICATION_FAILED
+    copies = []
+    for name in NAMES[:3]:
+        copies.append(tmp_path / f"{name}.epoch")
+        home = folder / "clients" / name
+        assert run("federation", "approve", proposal, "--home", home, "--out", copies[-1], "--json").document[
+            "authorised"
+        ]
+    mine = ("--name", "centre", "--identity", new, "--trust", folder / "trust.json")
+    copies.append(tmp_path / "centre.epoch")
+    assert run("federation", "approve", proposal, *mine, "--out", copies[-1], "--json").document["accepted"]
+    found = run("federation", "status", folder, *copies, "--submit", "--json").document
+    assert found["proposal"]["to_accept"] == found["proposal"]["to_authorise"] == []
+    model, _ = a_round(folder, model, *NAMES)
+    epochs = tmp_path / "epochs"
+    shown = run("federation", "status", folder, "--epochs", epochs, "--json").document
+    assert (shown["epoch"], shown["members"]) == (1, 5)
+    home = folder / "clients" / "centre"
+    run("federation", "join", home, *mine, "--epochs", epochs, "--json")
+    _, participants = a_round(folder, model, *NAMES, "centre")
+    assert "centre" in participants
+    with ClientHome.open(home) as opened:
+        assert opened.epochs.number == 1
+    assert "epoch 1" in run("federation", "status", home).out
+    audit = run("ledger", "audit", folder / "server" / "rounds.db", "--trust", folder / "trust.json", "--json")
+    assert (audit.document["epochs"], audit.document["verified"]) == (1, 3)
+
+
+def test_what_is_proposed_wrongly_leaves_no_file(run: Run, tmp_path: Path) -> None:
+    folder, out = tmp_path / "all", tmp_path / "next.epoch"
+    run("federation", "init", folder, *(word for name in NAMES for word in ("--client", name)))
+    for words in (
+        ("--leave", "nobody"),
+        ("--join", "centre=xx"),
+        ("--restart", "second"),
+        ("--bits", 99),
+        ("--administrator", f"a={'ab' * 31}"),
+    ):
+        assert run("federation", "propose", folder, *words, "--out", out).code == exits.USAGE
+        assert not out.exists()
