@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, World, a_world, model, updates, weighted_mean
 
-from secure_agg.errors import SecureAggError, TooFewClients
+from secure_agg.errors import RoundAborted, SecureAggError, TooFewClients
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
 from secure_agg.plugins.homes.server import ServerHome
 
@@ -81,6 +81,8 @@ def test_a_round_that_too_few_released_is_finished_by_late_releases() -> None:
         with pytest.raises(TooFewClients):
             world.coordinator.round(model(), world.nodes(model(), silent=silent))
         again = world.nodes(model(), seed=1)
+        with pytest.raises(RoundAborted, match="is to be finished first"):
+            world.coordinator.evaluate(model(), again.evaluating())
         outcome = world.coordinator.round(model(), again)
         assert (outcome.record.attempt, again.trained) == (0, [])
         assert is_mean(outcome, updates(0))

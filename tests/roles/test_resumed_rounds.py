@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.federation import Federation, Tape, assert_is_mean, identity
+from support.screening.cheats import Bend, Screened, flip_behind_self_mask, lie_of_edge
 
 from secure_agg import backends
-from secure_agg.errors import ConfigError, OperatorLost, StoreError, TooFewClients
+from secure_agg.errors import ConfigError, OperatorLost, RemoteProtocolError, StoreError, TooFewClients
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.memory.rounds import RoundLog
+from secure_agg.roles.task import Task
 
 CASES: Mapping[str, tuple[str, Mapping[str, int], int]] = {
     "plain": ("plain", {}, 5),
@@ -156,3 +160,34 @@ def test_a_log_that_was_altered_is_refused(tmp_path: Path) -> None:
         db.execute("DELETE FROM events WHERE place = 3")
     with pytest.raises(StoreError):
         killed(tape, path)
+
+
+@pytest.mark.parametrize(("phase", "bend"), [("dispute", lie_of_edge(1)), ("excise-1", flip_behind_self_mask)])
+def test_a_round_that_tests_its_inputs_is_resumed_where_cheats_are_dealt_with(
+    phase: str, bend: Bend, tmp_path: Path
+) -> None:
+    """What was shown in the phases before is shown again, and who is proved to cheat stays so."""
+    where = Federation(10, options={"screening": 1})
+
+    def lead(**changes: Any) -> Aggregator:
+        log = RoundLog(tmp_path / "round.db")
+        return Task(where.task, where.trust).lead(where.operator, where.config(**changes), log=log)
+
+    where.aggregator = lead  # type: ignore[method-assign]
+    played = Screened(where, {"c003": (bend,)})
+    tape = played.play(until=phase)
+    assert tape.phase == phase
+    asked = [envelope.recipient for envelope in tape.pending]
+    tape.answer_all(but=tuple(asked[len(asked) // 2 :]))
+    before = {name: tape.requests[phase][name] for name in asked}
+    killed(tape, tmp_path / "round.db")
+    assert {item.recipient: item.data for item in tape.pending} == {
+        name: before[name] for name in asked[len(asked) // 2 :]
+    }
+    while tape.pending:
+        for name in [item.recipient for item in tape.pending]:
+            with contextlib.suppress(RemoteProtocolError):
+                tape.deliver(tape.answer(name))
+        tape.advance()
+    assert "c003" not in played.check_sum()
+    assert set(played.named) == {"c003"}

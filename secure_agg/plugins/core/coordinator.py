@@ -27,9 +27,9 @@ from secure_agg.errors import (
     KeyHolderFault,
     OperatorFault,
     OperatorLost,
+    RoundAborted,
     RunStopped,
     SecureAggError,
-    StoreError,
     TaskSpent,
     TooFewClients,
     Unattributed,
@@ -67,6 +67,10 @@ from secure_agg.tlog.receipt import Receipt
 
 _log = logging.getLogger("secure_agg.plugins")
 
+_OPENED: Final = (Unattributed, DealerFault, OperatorFault, KeyHolderFault)
+"""With which a round ends whose sum was opened, and is none: the same answers come to the same again, and nobody who
+has given them renounces.
+"""
 _FIRST: Final = (
     "Begin with the model that their owners have pinned by --start-model, or make homes of a new task that pin this one"
 )
@@ -209,6 +213,14 @@ class Coordinator:
             TrustError: no evaluation is pinned.
             SecureAggError: see ``round``.
         """
+        found = Unfinished(self._home, self._home.task).find(model_digest(model))
+        if found is not None:
+            found[0].close()
+            raise RoundAborted(
+                f"round {found[1].config.round} of {self._home.task!r}, from this model, is to be finished first: "
+                "nodes have one attempt at a time, and would forget what finishes it",
+                phase=found[1].state,
+            )
         return self._round(self._home.task + EVALUATION, model, ask, instructions, trains=False)
 
     def check_model(self, model: Floats) -> None:
@@ -279,15 +291,15 @@ class Coordinator:
         ask = self.deadlines.timed(ask)
         leading = self._leading(task)
         unfinished = Unfinished(self._home, task)
-        opened, found = False, unfinished.find(model_digest(model), self._executor)
+        found = unfinished.find(model_digest(model), self._executor)
         if found is not None:
             log, resumed = found
             config = resumed.config
             _log.warning("round %d.%d of %r was not finished: it goes on", config.round, config.attempt, task)
             try:
                 return self._lead(leading, config, model, ask, last, (log, resumed), trains=trains)
-            except (Unattributed, DealerFault, OperatorFault, KeyHolderFault, StoreError):
-                opened = True  # the same answers come to the same, and nobody who gave them renounces
+            except _OPENED:
+                pass  # nodes say whether they can join another attempt
             except SecureAggError as error:
                 if self._renounce(leading, config, ask):
                     _log.warning(
@@ -306,7 +318,7 @@ class Coordinator:
         try:
             return self._lead(leading, base, model, ask, last, None, trains=trains)
         except SecureAggError:
-            if not opened and not base.beacon and self._is_spent():
+            if not unfinished.is_opened(base) and not base.beacon and self._is_spent():
                 self._renounce(leading, base, ask)  # the next attempt goes on from that
             raise
 
@@ -370,6 +382,9 @@ class Coordinator:
                 self._give_up(base, error, attempt)
                 if log is not None and not binding:
                     log.remove()  # nobody is bound to it
+                elif log is not None and isinstance(error, _OPENED):
+                    unfinished.mark_opened(base)
+                    log.remove()
                 raise
             unfinished.clear()
             _log.info(

@@ -73,6 +73,17 @@ class Unfinished:
         if self._folder.is_dir():
             yield from self._folder.glob(f"{self._prefix}-*-*-*.db")
 
+    def mark_opened(self, config: RoundConfig) -> None:
+        """Note that a sum over updates of a round's model was opened, and is none: it can be neither finished nor
+        renounced.
+        """
+        self._home.store.put(self._scope, f"opened {config.base_model.hex()} {config.start_model.hex()}", b"1")
+
+    def is_opened(self, config: RoundConfig) -> bool:
+        """Whether that is so."""
+        name = f"opened {config.base_model.hex()} {config.start_model.hex()}"
+        return self._home.store.get(self._scope, name) is not None
+
     def clear(self) -> None:
         """A round of the task is in the ledger: no other of its logs is of use any more."""
         for path in list(self._paths()):
