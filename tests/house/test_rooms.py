@@ -19,10 +19,10 @@ HALLS: Final = {
     "secure_agg/roles": 14,  # a party each, and what all of them go through
     "secure_agg/protocol": 15,  # one for each thing that parties say
     "tests/cli": 18,  # a file for each command, and for what all commands keep to
-    "tests/conformance": 20,  # second implementations, and a file for each thing that they are compared in
+    "tests/conformance": 22,  # second implementations, and a file for each thing that they are compared in
     "tests/mpc": 14,  # a file for each module of mpc and of mpc.paillier
-    "tests/attacks": 20,  # a file for each attack, and no order among them
-    "tests/support": 28,  # helpers of all tests, each of which is looked for by its name
+    "tests/attacks": 21,  # a file for each attack, and no order among them
+    "tests/support": 29,  # helpers of all tests, each of which is looked for by its name
 }
 """Folders that may have more files than others."""
 
