@@ -28,6 +28,7 @@ from secure_agg.protocol.habits import USUAL
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
+from secure_agg.roles.client.shared import SharedChecks
 from secure_agg.roles.task import Task
 from secure_agg.tlog.receipt import Receipt
 
@@ -202,7 +203,8 @@ def aggregate(
         members = {name: member for name, member in cast.members.items() if name not in out}
         clients: Mapping[str, Client | HostedClient]
         if isinstance(chosen, InProcess):
-            clients = {name: Client(member, leading.trust) for name, member in members.items()}
+            shared = SharedChecks(leading.trust)
+            clients = {name: Client(member, leading.trust, shared=shared) for name, member in members.items()}
         else:
             clients = stack.enter_context(hosted(chosen, leading.trust, members))
         local = LocalRound(

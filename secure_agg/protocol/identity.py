@@ -244,6 +244,7 @@ class Roster(Mapping[str, bytes]):
             if other != member.name:
                 raise ConfigError(f"{other!r} and {member.name!r} have the same identity key")
         self._keys = {member.name: member.public for member in self._members}
+        self._root: bytes | None = None
 
     def __getitem__(self, name: str) -> bytes:
         return self._keys[name]
@@ -259,7 +260,9 @@ class Roster(Mapping[str, bytes]):
 
     def root(self) -> bytes:
         """32 bytes that bind every id and key."""
-        return merkle.root([member.encode() for member in self._members])
+        if self._root is None:
+            self._root = merkle.root([member.encode() for member in self._members])
+        return self._root
 
     def sample(self, size: int, beacon: bytes) -> Roster:
         """The first ``size`` members by the hash of beacon and id.
