@@ -47,7 +47,8 @@ class Result:
         evidence: all that an auditor needs.
         receipt: inclusion in the ledger, or None where none was given.
         faults: what was proved of parties that broke the protocol without stopping the round.
-        stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase, clients' figures being means; where
+        stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase, clients' figures being means (what all are
+            shown alike one of them checks for all, where no executor hosts them: ``client.verify_s`` is a share); where
             values were clipped how many, of all clients, ``clipped_values``, and of each array that has any,
             ``clipped_values.array_<index>``; where a norm is bounded, ``scaled_clients`` and ``refused_clients``.
     """
