@@ -118,7 +118,7 @@ class Bonds:
         Raises:
             PolicyViolation: says whom; who has let that client in may not know it.
         """
-        convicted = self._store.names(self._scope, _fault(""))
+        convicted = frozenset(self._store.names(self._scope, _fault("")))
         for name in names if convicted else ():
             if _fault(name) in convicted:
                 raise PolicyViolation(

@@ -27,7 +27,6 @@ _SCHEMA: Final = (
 )
 
 _SELECT: Final = "SELECT value FROM pins WHERE scope = ? AND name = ?"
-_NAMES: Final = "SELECT name FROM pins WHERE scope = ?1 AND name >= ?2 AND substr(name, 1, length(?2)) = ?2"
 
 
 @checked_class
@@ -96,12 +95,6 @@ class AttemptStore:
         with self._lock, typed():
             row = self._db.execute(_SELECT, (_key(scope), name)).fetchone()
         return None if row is None else bytes(row[0])
-
-    def names(self, scope: Scope, start: str) -> frozenset[str]:
-        """The names, beginning with ``start``, of what stands."""
-        with self._lock, _typed():
-            rows = self._db.execute(_NAMES, (_key(scope), start)).fetchall()
-        return frozenset(row[0] for row in rows)
 
     def put(self, scope: Scope, name: str, value: bytes) -> bytes:
         """Write ``value`` unless one stands; return the one that stands, which is durable."""
