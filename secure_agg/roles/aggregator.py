@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from mpc.ring import Vector
 from secure_agg import backends
 from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import Phase, PhaseKind
@@ -47,6 +48,7 @@ from secure_agg.protocol.messages import (
     Envelope,
     Header,
     Incoming,
+    Opening,
     Received,
     encode,
     read,
@@ -284,7 +286,8 @@ class Aggregator:
 
     def _fix_participants(self) -> None:
         gathered = self._gathered
-        gathered.session = open_session(self.config, self.cohort, in_order(gathered.advertisements), self._setup)
+        material = gathered.forest or self._setup
+        gathered.session = open_session(self.config, self.cohort, in_order(gathered.advertisements), material)
         self._side.begin(gathered.session)
 
     def _fix_survivors(self) -> tuple[str, ...]:
@@ -392,21 +395,19 @@ class Aggregator:
             found = self._side.outcome()
             sums, vouched_by = found.sums, found.vouched_by
             openings = in_order(self._gathered.openings) or found.openings
-            addends = self._backend.result(config.policy).addends(len(openings))
-            average, _ = FixedPoint.of(config).decode(sums[: config.layout.committed], addends, config.shapes)
             evidence = Evidence(
                 config=config,
                 cohort=self._asking.members(),
                 advertisements=in_order(self._gathered.advertisements),
                 openings=openings,
                 agreement=in_order(self._gathered.signatures),
-                setup=self._setup if self._backend.shares else b"",
+                setup=self._gathered.forest or (self._setup if self._backend.shares else b""),
                 attestation=found.attestation,
                 sums=sums.astype(np.uint32, copy=False),
-                result_model=model_digest(average),
+                result_model=self._result_model(sums, openings),
             ).with_proofs(self._gathered.proofs.values())
             with self.timings("verify"):
-                self.verified = Auditor(claims=CLAIMS).verify(evidence)  # others decide what they accept
+                self._verify(evidence)
         except VerificationError as error:
             if vouched_by is not None:
                 raise KeyHolderFault(
@@ -419,6 +420,21 @@ class Aggregator:
                 phase=closed,
             ) from error
         self.evidence = evidence
+
+    def _result_model(self, sums: Vector, openings: Sequence[Opening]) -> bytes:
+        """Digest of the mean."""
+        config = self.config
+        addends = self._backend.result(config.policy).addends(len(openings))
+        average, _ = FixedPoint.of(config).decode(sums[: config.layout.committed], addends, config.shapes)
+        return model_digest(average)
+
+    def _verify(self, evidence: Evidence) -> None:
+        """Check it as everybody else will.
+
+        Raises:
+            VerificationError: it does not prove its result.
+        """
+        self.verified = Auditor(claims=CLAIMS).verify(evidence)  # others decide what they accept
 
     def results(self) -> Sequence[Envelope]:
         """The checked result for every member of the cohort, made one at a time: each is as large as the model.

@@ -45,7 +45,9 @@ from secure_agg.backends.masking.rules import (
     screens,
 )
 from secure_agg.backends.masking.wire import split_part
-from secure_agg.protocol.config import Option, RoundConfig
+from secure_agg.errors import ConfigError
+from secure_agg.protocol.config import Option, Policy, RoundConfig
+from secure_agg.protocol.config.tree import EDGE, TOP, level
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
 
@@ -66,6 +68,13 @@ class MaskingBackend(Backend):
 
     options = (COMPLETE, SCREENING)
     when_bounded = (Option(SCREENING.name, 1),)
+    levels = frozenset({EDGE, TOP})
+
+    def check_policy(self, policy: Policy) -> None:
+        """What screening proves is of a session that follows from its advertisements alone, as an edge's does not."""
+        super().check_policy(policy)
+        if level(policy) == EDGE and SCREENING.of(policy):
+            raise ConfigError("an edge's inputs are not screened: screen those of the top")
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
         """Five phases; one more where the clients choose their peers first, and those of screening."""

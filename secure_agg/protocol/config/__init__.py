@@ -1,7 +1,7 @@
 """What a round is.
 
 * ``policy``: what everybody pins of a task. ``round_config``: one attempt at one round; its digest binds everything.
-* ``norm``: a norm bound, as options of a policy.
+* ``norm``: a norm bound, as options of a policy. ``tree``: where in a tree a task is, likewise.
 * ``settings``: limits of both, and how what a caller gives becomes one of them.
 """
 

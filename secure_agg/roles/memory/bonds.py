@@ -10,8 +10,10 @@ from __future__ import annotations
 from mpc.framing import frame, integer
 from secure_agg.errors import AlreadyReleased, PolicyViolation, TaskSpent, WrongContext
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.config.tree import root_task
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.messages import ADVERTISE
+from secure_agg.protocol.tree.record import VOUCH
 from secure_agg.roles.memory.store import AttemptStore, Scope
 
 
@@ -20,7 +22,7 @@ class Bonds:
 
     def __init__(self, store: AttemptStore, client: str, config: RoundConfig) -> None:
         self._store, self._client, self._config = store, client, config
-        self._scope = _scope(client, config.task)
+        self._scope = _scope(client, root_task(config.task, config.policy))
         self._attempt = integer(config.round) + integer(config.attempt)
         self._start = f"start model {config.start_model.hex()}"
         self._base = f"base model {config.base_model.hex()}" if config.base_model != NO_DIGEST else None
@@ -141,6 +143,33 @@ class Bonds:
         value = self._attempt + frame("signed", statement)
         if self._store.put(self._scope, self._round, value) != value:
             raise AlreadyReleased("this client has signed another set in this round", phase=phase)
+
+
+def enter_edge(store: AttemptStore, client: str, config: RoundConfig, *, phase: str) -> None:
+    """Bind to one edge of a tree in one attempt at its round, durably: whoever were in two would be summed twice.
+
+    Args:
+        config: of the edge's round.
+
+    Raises:
+        AlreadyReleased: this client is in another edge, or in another configuration of this one.
+    """
+    name = f"edge of {config.round}.{config.attempt}"
+    store.pin(_scope(client, root_task(config.task, config.policy)), name, config.context, phase=phase)
+
+
+def vouch(store: AttemptStore, client: str, config: RoundConfig, record: bytes) -> None:
+    """Bind to the record of an edge's round that is about to be signed, durably: one for each round of the tree.
+
+    Args:
+        record: digest.
+
+    Raises:
+        AlreadyReleased: another was signed in this round.
+    """
+    value = integer(config.attempt) + record
+    if store.put(_scope(client, root_task(config.task, config.policy)), f"edge record {config.round}", value) != value:
+        raise AlreadyReleased("this client has signed another record of its edge in this round", phase=VOUCH)
 
 
 def learn_result(store: AttemptStore, client: str, record: RoundRecord) -> None:
