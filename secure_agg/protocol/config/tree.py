@@ -6,9 +6,12 @@ A tree has two levels. An *edge* is a round over its own members, whose operator
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
+
+import msgspec
 
 from secure_agg.errors import ConfigError
+from secure_agg.protocol.config.policy import Option, Policy
 
 LEVEL: Final = "level"
 FLAT: Final = 0
@@ -20,14 +23,7 @@ DRAWN: Final = "*"
 _BETWEEN: Final = "/"
 
 
-class HasOptions(Protocol):
-    """A policy, as far as it is looked at here."""
-
-    def option(self, name: str, default: int) -> int:
-        """See ``Policy.option``."""
-
-
-def level(policy: HasOptions) -> int:
+def level(policy: Policy) -> int:
     """``FLAT``, ``EDGE`` or ``TOP``."""
     return policy.option(LEVEL, FLAT)
 
@@ -43,8 +39,34 @@ def edge_task(root: str, edge: str) -> str:
     return f"{root}{_BETWEEN}{edge}"
 
 
-def root_task(task: str, policy: HasOptions) -> str:
+def root_task(task: str, policy: Policy) -> str:
     """The task that a party is bound in: of an edge the tree's, since whoever were in two edges of it, or in the tree
     and beside it, would be summed twice.
     """
     return task.rpartition(_BETWEEN)[0] if level(policy) == EDGE else task
+
+
+def policy_on(policy: Policy, place: int, size: int, *, min_clients: int, corrupt: int | None = None) -> Policy:
+    """A policy on a level of a tree: what vectors are made by stays, thresholds are those of so many members.
+
+    Args:
+        policy: of all of the tree's clients together: its ``max_clients`` is how many sums have room for.
+        place: ``EDGE`` or ``TOP``.
+        size: members of the edge; edges of the top.
+        min_clients: fewest whose sum is opened there.
+        corrupt: f; by default the most that the thresholds allow.
+
+    Raises:
+        ConfigError: so few members can have no such thresholds.
+    """
+    if size < min_clients:
+        raise ConfigError(f"{size} members of the {LEVEL_NAMES[place]} are fewer than min_clients = {min_clients}")
+    advertised = max(min_clients, size - max(1, -(-size // 10)))
+    options = {option.name: option.value for option in policy.options if option.name != LEVEL} | {LEVEL: place}
+    return msgspec.structs.replace(
+        policy,
+        options=Option.list(options),
+        min_clients=min_clients,
+        min_advertised=advertised,
+        max_corrupt=(advertised - 1) // 3 if corrupt is None else corrupt,
+    )

@@ -90,7 +90,6 @@ def check_edge(evidence: Evidence, trust: Trust | None) -> CheckedEdge:
     return CheckedEdge(record, participants, Forest.from_bytes(evidence.setup), keys, summed)
 
 
-@checked_class
 @dataclass(frozen=True, eq=False)  # arrays have no truth value
 class VerifiedTree(Verified):
     """What a successful check of a tree returns. ``commitments`` are those of the clients of the edges that were seen.

@@ -149,6 +149,11 @@ class EdgeOperator(Client):
         entry.attempt.bind(joining.nonce)
         return vector, committed, joining
 
+    @property
+    def can_unseal(self) -> bool:
+        """Whether the top's session is fixed, as far as this operator knows."""
+        return self._joined is not None and bool(self._joined.sid)
+
     def unseal(self) -> bytes:
         """Show the record, its members' signatures and the edge's evidence without its sums, once the top's session is
         fixed.
@@ -157,7 +162,7 @@ class EdgeOperator(Client):
             LocalProtocolError: it is not yet.
         """
         evidence, record, signatures, nonce, _ = self._own()
-        if self._joined is None or not self._joined.sid:
+        if self._joined is None or not self.can_unseal:
             raise LocalProtocolError("a record stays sealed until the top's session is fixed", phase=UNSEAL)
         body = Unsealed(record, nonce, signatures).to_bytes()
         context = self._joined.entry.config.context
