@@ -20,8 +20,12 @@ from secure_agg.ledger.chain import check_link, read_record
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.tables import Leaf, Tables
 from secure_agg.protocol.claims import ATTESTED, SUM
+from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import BoundedRecord, Evidence, RoundRecord
+from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.tree.auditor import TreeAuditor
+from secure_agg.roles.tree.pins import TreeTrust
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.head import SignedHead
 from secure_agg.tlog.note import Note, VerifierKey
@@ -103,6 +107,7 @@ class AuditReport:
         pinned: what was compared with the auditor's own trust in *every* round, see ``Verified.pinned``.
         evidence_bytes: evidence read and verified.
         norm_proofs: norm proofs read and verified: those of all participants, in rounds that bound norms.
+        edges: edges of trees whose evidence was read and verified, down to each client's commitment.
         witnesses: POSIX time of the cosignature on the newest head of each witness that a policy knows.
     """
 
@@ -115,6 +120,7 @@ class AuditReport:
     pinned: frozenset[str]
     evidence_bytes: int
     norm_proofs: int
+    edges: int
     witnesses: Mapping[str, int]
 
 
@@ -237,7 +243,7 @@ def audit(
     claimed: dict[str, int] = {}
     checked: dict[str, int] = {}
     pinned: frozenset[str] | None = None
-    evidence_bytes = norm_proofs = 0
+    evidence_bytes = norm_proofs = edges = 0
     for index in range(size):
         leaf = source.leaf(index)
         for node in frontier.push(leaf.hash):
@@ -256,7 +262,11 @@ def audit(
                 data = source.evidence(record.evidence)
             except LedgerDamaged as error:
                 raise LedgerDamaged(f"record {index}: {error}") from error
-            compared, proofs = _check_evidence(auditor, key, index, record, data, beacon, source)
+            if TreeEvidence.is_one(data):
+                compared, walked, read = _check_tree(trust, key, index, record, data, beacon, source)
+                proofs, edges, evidence_bytes = 0, edges + walked, evidence_bytes + read
+            else:
+                compared, proofs = _check_evidence(auditor, key, index, record, data, beacon, source)
             pinned = compared if pinned is None else pinned & compared
             evidence_bytes += len(data)
             norm_proofs += proofs
@@ -273,6 +283,7 @@ def audit(
         pinned=pinned or frozenset(),
         evidence_bytes=evidence_bytes,
         norm_proofs=norm_proofs,
+        edges=edges,
         witnesses=witnesses,
     )
 
@@ -334,10 +345,41 @@ def _check_evidence(
         verified = auditor.verify(evidence, beacon=beacon(record) if beacon else None)
     except VerificationError as error:
         raise type(error)(f"record {index}: {error.args[0]}", phase=error.phase, culprit=error.culprit) from error
-    if evidence.config.log_key != log:  # compared by the auditor already if there is a trust
+    _check_same(evidence.config, verified.record, log, index, record)
+    return verified.pinned | {"log"}, verified.proofs
+
+
+def _check_same(config: RoundConfig, found: RoundRecord, log: bytes, index: int, record: RoundRecord) -> None:
+    """The evidence is of this log's round, and leads to this very record."""
+    if config.log_key != log:  # compared by the auditor already if there is a trust
         raise TrustError(f"record {index}: the round's ledger key is not the pinned one")
-    names = BoundedRecord.__struct_fields__
-    differing = [f for f in names if getattr(verified.record, f) != getattr(record, f)]
+    differing = [f for f in BoundedRecord.__struct_fields__ if getattr(found, f) != getattr(record, f)]
     if differing:
         raise VerificationError(f"record {index} differs from its evidence in {', '.join(differing)}")
-    return verified.pinned | {"log"}, verified.proofs
+
+
+def _check_tree(
+    trust: Trust | None,
+    log: bytes,
+    index: int,
+    record: RoundRecord,
+    data: bytes,
+    beacon: Beacon | None,
+    source: Source,
+) -> tuple[frozenset[str], int, int]:
+    """Walk a tree; returns what was compared with the auditor's pins, how many edges it has, and their bytes."""
+    try:
+        tree = TreeEvidence.from_bytes(data)
+        parts = {}
+        for name, edge in tree.edges.items():
+            try:
+                parts[name] = source.evidence(edge.record.evidence)
+            except LedgerDamaged as error:
+                raise LedgerDamaged(f"record {index}, edge {name!r}: {error}") from error
+        pins = TreeTrust(trust, record.task) if trust is not None else None
+        known = beacon(record) if beacon else None
+        verified = TreeAuditor(pins).verify(tree, map(Evidence.from_bytes, parts.values()), beacon=known)
+    except VerificationError as error:
+        raise type(error)(f"record {index}: {error.args[0]}", phase=error.phase, culprit=error.culprit) from error
+    _check_same(tree.top.config, verified.record, log, index, record)
+    return verified.pinned | {"log"}, len(parts), sum(map(len, parts.values()))

@@ -7,6 +7,7 @@
   ``clipping``: floats to small integers and back.
 * ``session``, ``agreement``, ``certificate``: who takes part; who signs which set of them; who certifies an encryption
   key. ``norm``: what a norm bound adds to inputs and evidence.
+* ``tree``: what is said and signed where a round's clients are edges, each a round over its own members.
 * ``evidence``, ``claims``: all an auditor needs, the ledger's record, and what a result claims to be.
 * ``fault``, ``refusal``: proofs that a party broke the protocol; a library's exception as a refusal of a message.
 """

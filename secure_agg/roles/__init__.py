@@ -6,5 +6,6 @@
 * ``keyholder``, ``shareholder``: operators beside the aggregator; ``operators`` is how an aggregator asks them.
 * ``auditor``: checks evidence. ``faults``: proofs of fault that every backend has. ``trust``: what a party has pinned.
 * ``participants``: from advertisements to a session, and who is summed in it.
+* ``tree``: rounds over edges, each of which is a round over its own members.
 * ``memory``: what a party must not forget. ``stopwatch``: seconds by phase.
 """

@@ -20,7 +20,7 @@ HALLS: Final = {
     "tests/conformance": 16,  # second implementations, and a file for each thing that they are compared in
     "tests/mpc": 14,  # a file for each module of mpc and of mpc.paillier
     "tests/attacks": 19,  # a file for each attack, and no order among them
-    "tests/support": 26,  # helpers of all tests, each of which is looked for by its name
+    "tests/support": 27,  # helpers of all tests, each of which is looked for by its name
 }
 """Folders that may have more files than others."""
 

@@ -100,7 +100,11 @@ class Forestry:
         return Staff.of(config, members, channels={name: channel(name) for name in members})
 
     def edge(
-        self, name: str, silent: Mapping[str, str] | None = None, weights: Mapping[str, int] | None = None, **changes: Any
+        self,
+        name: str,
+        silent: Mapping[str, str] | None = None,
+        weights: Mapping[str, int] | None = None,
+        **changes: Any,
     ) -> LocalEdge:
         config = self.edge_config(name, **changes)
         members = self.tree.members(name, self.beacon)
@@ -109,7 +113,7 @@ class Forestry:
             member: EdgeClient(identity(member), self.tree, name, beacon=self.beacon, store=self.stores[member])
             for member in members
         }
-        local = LocalRound(aggregator, clients, self.updates, weights, silent)  # type: ignore[arg-type]
+        local = LocalRound(aggregator, clients, self.updates, weights, silent)
         return LocalEdge(local, EdgeOperator(identity(name), self.tree, store=self.stores[name]))
 
     def round(

@@ -133,7 +133,7 @@ class Backend(Habits):
 
     def check_policy(self, policy: Policy) -> None:
         """Refuse settings that this backend can't serve: options that it has not declared, or out of their range; a
-        norm bound where it can have none; a place in a tree where it can have none; and whatever a backend adds to that.
+        norm bound, or a place in a tree, where it can have none; and whatever a backend adds to that.
 
         Raises:
             ConfigError: as it says.

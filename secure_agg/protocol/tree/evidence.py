@@ -154,6 +154,17 @@ def roll_of(forest: Forest, sealed: Mapping[str, bytes]) -> Roll:
     return Roll(forest.digest(), tuple(SealedEdge(name, sealed[name]) for name in in_id_order(sealed)))
 
 
+def named_contents(data: bytes) -> tuple[bytes, ...]:
+    """SHA-256 of what evidence names beside itself: a tree's its edges' evidence, a round's its norm proofs.
+
+    Raises:
+        VerificationError: it is no evidence.
+    """
+    if TreeEvidence.is_one(data):
+        return tuple(edge.record.evidence for edge in TreeEvidence.from_bytes(data).edges.values())
+    return Evidence.from_bytes(data).proof_hashes
+
+
 def without_sums(evidence: Evidence) -> Evidence:
     """An edge's evidence as it is published: its record is of this."""
     return replace(evidence, sums=evidence.sums[:0])

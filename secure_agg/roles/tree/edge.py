@@ -1,4 +1,4 @@
-"""Who leads an edge's round: an aggregator that waits, once its participants are fixed, for those of all other edges."""
+"""Who leads an edge's round: an aggregator that waits, once its participants are fixed, for those of other edges."""
 
 from __future__ import annotations
 

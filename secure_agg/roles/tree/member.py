@@ -1,4 +1,4 @@
-"""A client of an edge: it verifies its own edge's round completely, signs its record, and believes the tree's result."""
+"""A client of an edge: it verifies its own edge's round completely, signs its record, and checks the tree's result."""
 
 from __future__ import annotations
 

@@ -41,8 +41,9 @@ def draw(members: Collection[str], edges: tuple[str, ...], beacon: bytes) -> dic
     return {edge: tuple(names[start:stop]) for edge, (start, stop) in zip(edges, pairwise(ends), strict=True)}
 
 
-def corrupt_in_edges(members: int, corrupt: int, edges: int, failure_bits: int = 40) -> int:
-    """The most corrupt members that any of so many drawn edges holds, but with probability 2^-failure_bits.
+def corrupt_in_edges(members: int, corrupt: int, edges: int, failure_bits: int = 60) -> int:
+    """The most corrupt members that any of so many drawn edges holds, but with probability 2^-failure_bits: by default
+    2^-40 for all of 2^16 rounds of 16 draws each.
 
     Args:
         members, corrupt: of the whole roster.
