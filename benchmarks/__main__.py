@@ -20,6 +20,7 @@ from benchmarks.plugins import suite as plugins
 from benchmarks.report import publish
 from benchmarks.rounds import suite as rounds
 from benchmarks.suite import Suite, UsageError
+from benchmarks.trees import suite as trees
 
 SUITES: Final[dict[str, Suite]] = {
     "core": core.SUITE,
@@ -29,6 +30,7 @@ SUITES: Final[dict[str, Suite]] = {
     "mpc": mpc.SUITE,
     "ledger": ledger.SUITE,
     "plugins": plugins.SUITE,
+    "trees": trees.SUITE,
 }
 """Every suite by its name on the command line, in the order in which ``all`` runs them."""
 
