@@ -181,6 +181,7 @@ def _document(found: AuditReport, *, pinned: bool) -> dict[str, Any]:
         "pinned": in_order(found.pinned),
         "evidence_bytes": found.evidence_bytes,
         "norm_proofs": found.norm_proofs,
+        "edges": found.edges,
         "witnesses": dict(found.witnesses),
     }
     return document | _findings(found, pinned)
@@ -214,6 +215,7 @@ def _show(console: Console, document: dict[str, Any], *, own: bool) -> None:
         "claims": ", ".join(f"{name} ({count})" for name, count in document["claims"].items()) or "none",
         "evidence_bytes": f"{document['evidence_bytes']:,} read",
         **({"norm_proofs": f"{document['norm_proofs']:,} verified"} if document["norm_proofs"] else {}),
+        **({"edges": f"{document['edges']:,} walked"} if document["edges"] else {}),
         "root": document["root"],
         "pinned": ", ".join(document["pinned"]) or "nothing",
     }
