@@ -1,9 +1,9 @@
 """A second implementation of the checks of docs/specification.md, written from that file alone.
 
-Section 16 is in ``independent_norm``. It shares nothing with the product: no module of `mpc`, `zk` or `secure_agg` is
-imported, records are checked against the tables below after a generic MessagePack decoding, trees are hashed
-recursively, and the commitment is evaluated point by point instead of by a transform. `verify` and `verify_receipt` are
-the entries; everything that they refuse is a `ValueError`.
+Section 16 is in ``independent_norm``, 17 in ``independent_trees``. It shares nothing with the product: no module of
+`mpc`, `zk` or `secure_agg` is imported, records are checked against the tables below after a generic MessagePack
+decoding, trees are hashed recursively, and the commitment is evaluated point by point instead of by a transform.
+`verify` and `verify_receipt` are the entries; everything that they refuse is a `ValueError`.
 
 Section numbers are those of the specification.
 """
@@ -14,7 +14,8 @@ import hmac
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from math import floor, inf, prod
 from typing import Any
@@ -332,6 +333,8 @@ OPTIONS = {
 }
 """The backends this verifier knows, each with its options and their least and largest values."""
 NORM_OPTIONS = {"norm_excess": (0, 1), "norm_outside": (0, 8), "norm_steps": (1, 2**32 - 1)}
+LEVELS = {"masking": (1, 2), "plain": (1, 2), "additive": (2, 2)}
+"""Backends that can be in a tree, section 17, with the levels that they can be on."""
 BOUNDING = ("masking", "plain")
 """Backends that have those, too."""
 SLACKS = {160: 174, 192: 186, 224: 199, 256: 216, 288: 237, 320: 265, 352: 300, 384: 350, 416: 423, 448: 549, 480: 850}
@@ -431,6 +434,7 @@ def check_backend(config: dict[str, Any]) -> None:
     require(policy["backend"] in OPTIONS, "unknown backend")
     for option in policy["options"]:
         known = OPTIONS[policy["backend"]] | (NORM_OPTIONS if policy["backend"] in BOUNDING else {})
+        known = known | ({"level": LEVELS[policy["backend"]]} if policy["backend"] in LEVELS else {})
         least, most = known.get(option["name"], (0, -1))
         require(least <= option["value"] <= most, "an option is unknown or out of range")
     if policy["backend"] not in SHARING:
@@ -857,14 +861,28 @@ def check_signers(signatures: list[dict[str, Any]], keys: dict[str, bytes], sign
     require(len(signatures) >= needed, "too few signatures")
 
 
+@dataclass
+class Place:
+    """Where in a tree a round is, section 17: an edge, 1, or the top, 2, with what follows from its edges."""
+
+    level: int
+    session: Callable[[dict[str, Any], bytes, bytes, bytes], bytes] = lambda *_: b""
+    clients: int = 0
+    invited: int = 0
+    evidence: bytes = b""
+
+
 def verify(
     evidence: bytes,
     pins: dict[str, Any] | None = None,
     beacon: bytes | None = None,
     claims: Collection[str] | None = None,
     proofs: Collection[bytes] = (),
+    place: Place | None = None,
 ) -> dict[str, Any]:
     """Check evidence in itself and, with `pins` (see `read_trust`), against what the verifier has pinned.
+
+    `place` is where in a tree the round is; by default it is in none.
 
     `claims` are those that it accepts; by default what is pinned for the task, without pins sums only. `proofs` are
     norm proofs that are at hand.
@@ -880,6 +898,8 @@ def verify(
     check_config(config)
     policy = config["policy"]
     context = digest("round-config", header["config"])
+    level = place.level if place else 0
+    require(option(policy, "level", 0) == level, "a round of a tree, or none of one")
 
     # 1, 2
     cohort = check_roster([(member["name"], member["public"]) for member in header["cohort"]])
@@ -918,6 +938,8 @@ def verify(
             operators = read_roster(pins["operators"])
             known = all(operators.get(name) == key for name, key in signers.items())
             require(known, "an aggregator who is not pinned")
+    elif place and level == 1:
+        session = place.session(config, context, session, header["setup"])
     else:
         require(header["setup"] == b"", "a part that this backend has not")
 
@@ -957,6 +979,11 @@ def verify(
     )
     check_signers(header["agreement"], signers, agreed, vouchers(policy) if sharing else needed)
 
+    if place and level == 1 and not bulk:
+        require(header["attestation"] == [], "a part that this backend has not")
+        require(not any(header["result_model"]), "an edge tells of its mean")
+        return _public(config, context, session, cohort, entries, participants_root, encode_elements(total))
+
     # 6
     size = sum(prod(shape) for shape in config["shapes"])
     count, randomness = size + limbs(policy) + counts(policy), (k + 2) * N
@@ -964,6 +991,8 @@ def verify(
     sums = np.frombuffer(bulk, "<u4").astype(np.int64)
     x, t, t_of_sketch = np.split(sums, [count, count + randomness])
     commitment_sum = encode_elements(total)
+    if place and level == 2:
+        clients = place.clients
     added = kept(policy, clients)
     require(int(x.max()) <= added * largest(policy), "a sum is out of range")
     if attested(policy):  # in place of the rest of 6, and 7
@@ -1001,6 +1030,13 @@ def verify(
             t_of_sketch.tolist(),
         )
 
+    if level:
+        require(option(policy, "norm_steps", 0) == 0 and policy["cohort_size"] == 0, "no round of a tree")
+    if place and level == 1:
+        decode_sum(x, added, config)
+        require(not any(header["result_model"]), "an edge tells of its mean")
+        return _public(config, context, session, cohort, entries, participants_root, commitment_sum)
+
     # 8
     means, weight, (lowered, raised), error = decode_sum(x, added, config)
     require(model_digest(config["shapes"], means) == header["result_model"], "another result than stated")
@@ -1014,7 +1050,7 @@ def verify(
         "attempt": config["attempt"],
         "context": context,
         "session": session,
-        "cohort_size": len(cohort),
+        "cohort_size": place.invited if place else len(cohort),
         "participants": clients,
         "participants_root": participants_root,
         "commitment_sum": commitment_sum,
@@ -1027,7 +1063,7 @@ def verify(
         "start_model": config["start_model"],
         "result_model": header["result_model"],
         "previous_record": config["previous_record"],
-        "evidence": sha(evidence),
+        "evidence": place.evidence if place else sha(evidence),
     }
     kind = "RoundRecord"
     if sketched(config):
@@ -1037,6 +1073,28 @@ def verify(
     encoding = encode(kind, record)
     require(len(encoding) <= 65536, "the record is too long")
     return {**record, "encoding": encoding, "average": means, "proofs": checked}
+
+
+def _public(
+    config: dict[str, Any],
+    context: bytes,
+    session: bytes,
+    cohort: dict[str, bytes],
+    entries: dict[str, bytes],
+    participants_root: bytes,
+    commitment_sum: bytes,
+) -> dict[str, Any]:
+    """What an edge's record says, but for its version, claim and evidence; and its members' keys."""
+    return {
+        **{name: config[name] for name in ("task", "round", "attempt")},
+        "context": context,
+        "session": session,
+        "cohort_size": len(cohort),
+        "participants": len(entries),
+        "participants_root": participants_root,
+        "commitment_sum": commitment_sum,
+        "keys": cohort,
+    }
 
 
 # ---------------------------------------------------------------------------------------------- 12. Ledger

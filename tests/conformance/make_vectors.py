@@ -1,5 +1,5 @@
 """Makes docs/vectors/: three small rounds with fixed identities and secrets, and intermediate values for implementers.
-And, by ``norm_vectors``, those of norm proofs, which lie beside the tests.
+And, by ``norm_vectors``, those of norm proofs, which lie beside the tests; by ``tree_vectors`` those of a tree.
 
 ``make vectors`` writes the files anew. They only change when the protocol does.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from conformance import norm_vectors
+from conformance import norm_vectors, tree_vectors
 from support.additive_round import open_letter, reseal, share_of
 from support.federation import bulk_of, channel, header_of, identity
 
@@ -438,6 +438,7 @@ def main() -> None:
     (DIRECTORY / BOUNDED_PROOF).write_bytes(bounded.evidence.proofs[bounded.evidence.proof_hashes[0]])
     (DIRECTORY / BOUNDED_VECTORS).write_text(to_json(bounded_vectors(bounded)), "utf-8")
     norm_vectors.write()
+    tree_vectors.write()
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ MOST_FILES: Final = 13
 HALLS: Final = {
     "secure_agg/cli": 16,  # a module for each command, and what commands share
     "secure_agg/protocol": 14,  # one for each thing that parties say
-    "tests/cli": 16,  # a file for each command, and for what all commands keep to
-    "tests/conformance": 16,  # second implementations, and a file for each thing that they are compared in
+    "tests/cli": 17,  # a file for each command, and for what all commands keep to
+    "tests/conformance": 19,  # second implementations, and a file for each thing that they are compared in
     "tests/mpc": 14,  # a file for each module of mpc and of mpc.paillier
     "tests/attacks": 19,  # a file for each attack, and no order among them
     "tests/support": 27,  # helpers of all tests, each of which is looked for by its name
