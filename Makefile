@@ -83,6 +83,11 @@ nvflare-example: setup ## Stock federated averaging under NVFlare's simulator, m
 flower-example: setup ## A stock Flower app with a SuperLink and three SuperNodes, made secure by our lines.
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/flower-quickstart/run.sh build/flower
 
+regions-example: setup ## Three regions of four hospitals under a national centre, as processes, and an audit.
+	rm -rf build/regions
+	$(BIN)/python examples/regions/regions.py run build/regions
+	$(BIN)/secure-agg ledger audit build/regions/centre/rounds.db --trust build/regions/trust.json
+
 bench: setup ## Every benchmark suite, a quarter of an hour, and a page: bench-output/report.html.
 	$(BIN)/python -m benchmarks all
 	$(BIN)/python -m benchmarks report --html bench-output/report.html --markdown bench-output/report.md

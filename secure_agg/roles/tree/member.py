@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -152,13 +152,17 @@ class EdgeClient(Client):
             raise VerificationError("the forest is another tree's, or of another draw into edges", phase=RESULT)
         return found
 
-    def conclude(self, data: bytes | memoryview, receipt: Receipt | None = None) -> VerifiedTree:
+    def conclude(
+        self, data: bytes | memoryview, receipt: Receipt | None = None, *, edges: Iterable[Evidence] = ()
+    ) -> VerifiedTree:
         """Check the tree's result against this client's own pins: the top completely, every edge by its members'
         signatures, and its own edge's record to be the one that it has signed; and end the round.
 
         Args:
             data: the tree's evidence, from whomever.
             receipt: of the pinned ledger, if the result is to be in it before it is believed.
+            edges: evidence of edges, for a client that does not want to believe their members' signatures: those that
+                are given are checked down to their clients. Where edges are fixed, and few, give all.
 
         Returns:
             What was verified, with the weighted mean. This client's edge is not in it if it was lost on the way.
@@ -174,7 +178,7 @@ class EdgeClient(Client):
             raise VerificationError(f"a tree's evidence of {len(data)} bytes, above {most}", phase=RESULT)
         with self.timings("verify"):
             evidence = TreeEvidence.from_bytes(data)
-            verified = TreeAuditor(self.tree).verify(evidence, beacon=self.beacon or None)
+            verified = TreeAuditor(self.tree).verify(evidence, edges, beacon=self.beacon or None)
         config, top = entry.config, evidence.top.config
         if (top.round, top.attempt, evidence.forest.instructions) != (
             config.round,
