@@ -72,6 +72,7 @@ class PlainBackend(Backend):
         hides=False,
     )
     levels = frozenset({EDGE, TOP})
+    halves = True
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
         """Masking's rules without its key exchange and unmasking."""

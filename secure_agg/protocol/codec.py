@@ -146,6 +146,7 @@ class FixedPoint:
         self.weight_limit = policy.max_weight if weight_limit is None else weight_limit
         self.least_weight = policy.least_weight(self.weight_limit)
         self.limbs, self.counts = policy.limbs, policy.counts
+        self.halves, self._low = policy.halves, policy.coordinate_bits
 
     @staticmethod
     def of(config: RoundConfig) -> FixedPoint:
@@ -193,7 +194,7 @@ class FixedPoint:
             arrays: float32 or float64, any shape, byte order or strides.
             weight: of this client, 1 to the weight limit; to the policy's ``max_weight`` where it has a weight scale.
             rounding_key: 32 secret bytes: the same key gives the same integers.
-            out: values, then weight limbs, then counts; uint32.
+            out: values, then weight limbs, then counts; uint32. Where values go as halves all lower ones come first.
             scale: g, that clipped values are multiplied with, but for those of the last ``outside`` arrays.
 
         Returns:
@@ -203,7 +204,8 @@ class FixedPoint:
             UpdateError: an unfit array (see ``check_arrays``), NaN or infinity, a weight out of range.
         """
         check_arrays(arrays)
-        wanted = sum(array.size for array in arrays) + self.limbs + self.counts
+        values = sum(array.size for array in arrays)
+        wanted = values * self.halves + self.limbs + self.counts
         if out.dtype != np.uint32 or out.shape != (wanted,):
             raise LocalProtocolError(f"{out.dtype} of shape {out.shape} has no room for {wanted} coordinates")
         carried = self.check_weight(weight)
@@ -228,6 +230,10 @@ class FixedPoint:
             if found:
                 largest = max(largest, float(flat.max()), -float(flat.min()))
             clipped.append(found)
+        if self.halves > 1:
+            np.right_shift(out[:values], self._low, out=out[values : 2 * values])
+            out[:values] &= np.uint32((1 << self._low) - 1)
+            position += values
         for limb in range(self.limbs):
             out[position + limb] = (carried >> (self.policy.limb_bits * limb)) & ((1 << self.policy.limb_bits) - 1)
         if self.counts:
@@ -248,7 +254,10 @@ class FixedPoint:
             raise VerificationError(f"the weights of {clients} clients sum to {weight_sum}, outside [{least}, {most}]")
         if counts.size and int(counts.max()) > clients:
             raise VerificationError(f"{int(counts.max())} weights were limited, of {clients} clients")
-        centred = values.astype(np.int64) - clients * self.half
+        centred = values[: values.size // self.halves].astype(np.int64)
+        if self.halves > 1:
+            centred += values[centred.size :].astype(np.int64) << self._low
+        centred -= clients * self.half
         worst = max(int(centred.max()), -int(centred.min()))
         if self.weight_limit * (worst - clients) > self.half * weight_sum:
             limit = self.clip + self.error_bound(clients, weight_sum)

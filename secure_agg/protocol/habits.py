@@ -16,9 +16,11 @@ class Habits(ABC):
 
     Attributes:
         commits_packed: values that are committed to several in an element make what this backend sends smaller.
+        halves: values can go as two halves, see ``Policy.halves``.
     """
 
     commits_packed: ClassVar[bool] = False
+    halves: ClassVar[bool] = False
 
     @abstractmethod
     def usual_bits(self, clients: int) -> int:

@@ -335,6 +335,8 @@ OPTIONS = {
 NORM_OPTIONS = {"norm_excess": (0, 1), "norm_outside": (0, 8), "norm_steps": (1, 2**32 - 1)}
 LEVELS = {"masking": (1, 2), "plain": (1, 2), "additive": (2, 2)}
 """Backends that can be in a tree, section 17, with the levels that they can be on."""
+HALVING = ("masking", "plain", "additive")
+"""Backends whose values can go as two halves, section 4."""
 BOUNDING = ("masking", "plain")
 """Backends that have those, too."""
 SLACKS = {160: 174, 192: 186, 224: 199, 256: 216, 288: 237, 320: 265, 352: 300, 384: 350, 416: 423, 448: 549, 480: 850}
@@ -358,7 +360,7 @@ def check_limits(config: dict[str, Any]) -> None:
     require(1 <= policy["max_parameters"] <= 2**32, "max_parameters out of range")
     check_order((option["name"] for option in policy["options"]), "options")
     require(all(option["value"] < 2**32 for option in policy["options"]), "an option is out of range")
-    require(2 <= policy["bits"] <= 24, "bits out of range")
+    require((4 if option(policy, "halves", 0) else 2) <= policy["bits"] <= 24, "bits out of range")
     require(1e-30 <= policy["clip"] <= 1e30, "clip out of range")
     require(0 < policy["max_error"] < inf, "max_error out of range")
     require(1 <= policy["max_weight"] < 2**32, "max_weight out of range")
@@ -393,7 +395,7 @@ def check_limits(config: dict[str, Any]) -> None:
     require(len(config["setup"]) in (0, 32), "the digest of the setup has a wrong length")
     require(rank(config) in (3, 4), "no commitment rank is enough")
     if option(policy, "norm_steps", 0):
-        require(policy["bits"] >= 3, "too few bits for a norm bound")
+        require(policy["bits"] >= 3 and not option(policy, "halves", 0), "too few bits for a norm bound, or halves")
         norm_bound(config, config["weight_limit"])
         norm_bound(config, policy["max_weight"] if scale else 1)
     else:
@@ -434,6 +436,7 @@ def check_backend(config: dict[str, Any]) -> None:
     require(policy["backend"] in OPTIONS, "unknown backend")
     for option in policy["options"]:
         known = OPTIONS[policy["backend"]] | (NORM_OPTIONS if policy["backend"] in BOUNDING else {})
+        known = known | ({"halves": (0, 1)} if policy["backend"] in HALVING else {})
         known = known | ({"level": LEVELS[policy["backend"]]} if policy["backend"] in LEVELS else {})
         least, most = known.get(option["name"], (0, -1))
         require(least <= option["value"] <= most, "an option is unknown or out of range")
@@ -450,12 +453,16 @@ def option(policy: dict[str, Any], name: str, default: int) -> int:
 
 
 def mask_bits(policy: dict[str, Any]) -> int:
-    return max(int(policy["bits"]), 10 if policy["max_clients"] <= 2**15 else 8)
+    return max(coordinate_bits(policy), 10 if policy["max_clients"] <= 2**15 else 8)
+
+
+def coordinate_bits(policy: dict[str, Any]) -> int:
+    return -(-int(policy["bits"]) // (2 if option(policy, "halves", 0) else 1))
 
 
 def digits(policy: dict[str, Any]) -> tuple[int, int]:
     """B, and m: how many values are committed to as one element."""
-    base, count = int(policy["max_clients"]) * 2 * half(policy) + 1, 1
+    base, count = int(policy["max_clients"]) * coordinate_top(policy) + 1, 1
     while policy["commit_packed"] and base ** (count + 1) <= 2**27:
         count += 1
     return base, count
@@ -474,7 +481,7 @@ def rank(config: dict[str, Any]) -> int:
 
 
 def limbs(policy: dict[str, Any]) -> int:
-    return -(-int(policy["max_weight"]).bit_length() // max(int(policy["bits"]) - 1, 1))
+    return -(-int(policy["max_weight"]).bit_length() // max(coordinate_bits(policy) - 1, 1))
 
 
 def counts(policy: dict[str, Any]) -> int:
@@ -494,13 +501,21 @@ def least_weight(config: dict[str, Any]) -> int:
 
 def largest(policy: dict[str, Any]) -> int:
     """The most that a coordinate of one client can be."""
-    return 2 * half(policy) + (1 if policy["backend"] == "crypten" else 0)
+    return coordinate_top(policy) + (1 if policy["backend"] == "crypten" else 0)
+
+
+def coordinate_top(policy: dict[str, Any]) -> int:
+    return 2 ** coordinate_bits(policy) - 1 if option(policy, "halves", 0) else 2 * half(policy)
+
+
+def halves(config: dict[str, Any]) -> int:
+    return 2 if option(config["policy"], "halves", 0) else 1
 
 
 def committed(config: dict[str, Any]) -> int:
     """d + L + e."""
     size = sum(prod(shape) for shape in config["shapes"])
-    return size + limbs(config["policy"]) + counts(config["policy"])
+    return size * halves(config) + limbs(config["policy"]) + counts(config["policy"])
 
 
 def elements(config: dict[str, Any]) -> int:
@@ -558,7 +573,7 @@ def encode_value(value: float, weight: int, limit: int, word: int, policy: dict[
 def encode_weight(weight: int, config: dict[str, Any]) -> list[int]:
     """Limbs and counts."""
     policy, limit, least = config["policy"], config["weight_limit"], least_weight(config)
-    carried, base = min(max(weight, least), limit), 2 ** (policy["bits"] - 1)
+    carried, base = min(max(weight, least), limit), 2 ** (coordinate_bits(policy) - 1)
     digits = [carried // base**i % base for i in range(limbs(policy))]
     return digits + [int(weight > limit), int(weight < least)][: counts(policy)]
 
@@ -566,13 +581,16 @@ def encode_weight(weight: int, config: dict[str, Any]) -> list[int]:
 def decode_sum(total: np.ndarray, n: int, config: dict[str, Any]) -> tuple[np.ndarray, int, tuple[int, int], float]:
     """The means of the values, the sum of the weights, how many were lowered and raised, and the error bound."""
     policy, limit, h = config["policy"], int(config["weight_limit"]), half(config["policy"])
-    size, base = sum(prod(shape) for shape in config["shapes"]), 2 ** (policy["bits"] - 1)
-    numbers = [int(x) for x in total[size:]]
+    size, base = sum(prod(shape) for shape in config["shapes"]), 2 ** (coordinate_bits(policy) - 1)
+    numbers = [int(x) for x in total[size * halves(config) :]]
     digits, counted = numbers[: limbs(policy)], numbers[limbs(policy) :]
     weight = sum(digit * base**i for i, digit in enumerate(digits))
     require(n * least_weight(config) <= weight <= n * limit, "the sum of the weights is out of range")
     require(all(count <= n for count in counted), "more weights were limited than there are")
-    centred = total[:size].astype(np.int64) - n * h
+    values = total[:size].astype(np.int64)
+    if halves(config) == 2:
+        values = values + total[size : 2 * size].astype(np.int64) * 2 ** coordinate_bits(policy)
+    centred = values - n * h
     require(limit * (int(np.abs(centred).max()) - n) <= h * weight, "a mean is out of range")
     factor = policy["clip"] * float(limit) / float(h * weight)
     error = policy["clip"] * float(n * limit) / float(h * weight)
@@ -986,7 +1004,7 @@ def verify(
 
     # 6
     size = sum(prod(shape) for shape in config["shapes"])
-    count, randomness = size + limbs(policy) + counts(policy), (k + 2) * N
+    count, randomness = committed(config), (k + 2) * N
     require(len(bulk) == 4 * (count + randomness + sketched(config)), "the sums have a wrong length")
     sums = np.frombuffer(bulk, "<u4").astype(np.int64)
     x, t, t_of_sketch = np.split(sums, [count, count + randomness])

@@ -59,6 +59,7 @@ class AdditiveBackend(SharedBackend):
     agreement = rules.SignedByAggregators()
     options = rules.OPTIONS
     commits_packed = True
+    halves = True
     levels = frozenset({TOP})  # clients that speak once can't be told first what the other edges have fixed
 
     def check_policy(self, policy: Policy) -> None:

@@ -17,7 +17,7 @@ from secure_agg.backends.contract.aggregator import AggregatorSide
 from secure_agg.backends.contract.client import ClientSide, Once
 from secure_agg.backends.contract.commitments import open_commitment
 from secure_agg.backends.contract.operators import Opener, OperatorSide
-from secure_agg.backends.contract.options import NORM_RULES, TREE_RULES, OptionRule, check_options
+from secure_agg.backends.contract.options import HALVES_RULES, NORM_RULES, TREE_RULES, OptionRule, check_options
 from secure_agg.backends.contract.phases import Phase
 from secure_agg.backends.contract.setup import AggregatorSet, read_setup
 from secure_agg.errors import BadKey, ConfigError, MalformedMessage, PolicyViolation, VerificationError
@@ -142,8 +142,16 @@ class Backend(Habits):
             raise ConfigError(f"backend {self.name!r} can't bound norms: {self.unbounded}")
         place = level(policy)
         check_options(
-            policy, (*self.options, *(() if self.unbounded else NORM_RULES), *(TREE_RULES if self.levels else ()))
+            policy,
+            (
+                *self.options,
+                *(() if self.unbounded else NORM_RULES),
+                *(TREE_RULES if self.levels else ()),
+                *(HALVES_RULES if self.halves else ()),
+            ),
         )
+        if policy.norm and policy.halves > 1:
+            raise ConfigError("no norm is bounded where values go as halves")
         if place != FLAT and place not in self.levels:
             raise ConfigError(f"backend {self.name!r} can't be the {LEVEL_NAMES[place]} of a tree")
         if place != FLAT and policy.norm:
@@ -156,8 +164,8 @@ class Backend(Habits):
         return free_bits(clients)
 
     def result(self, policy: Policy) -> ResultRule:
-        """What a result is: by default the sum of vectors of values up to ``policy.top``."""
-        return ResultRule(policy.top)
+        """What a result is: by default the sum of vectors of coordinates up to ``policy.coordinate_top``."""
+        return ResultRule(policy.coordinate_top)
 
     def seats(self, policy: Policy) -> Seats:
         """How many operators there are beside the aggregator: by default none."""

@@ -69,6 +69,7 @@ class MaskingBackend(Backend):
     options = (COMPLETE, SCREENING)
     when_bounded = (Option(SCREENING.name, 1),)
     levels = frozenset({EDGE, TOP})
+    halves = True
 
     def check_policy(self, policy: Policy) -> None:
         """What screening proves is of a session that follows from its advertisements alone, as an edge's does not."""

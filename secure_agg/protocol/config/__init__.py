@@ -8,6 +8,7 @@
 from secure_agg.protocol.config.policy import Option, Policy
 from secure_agg.protocol.config.round_config import PROTOCOL_VERSION, Layout, RoundConfig
 from secure_agg.protocol.config.settings import (
+    HALVES,
     MAX_BITS,
     MAX_OPTION,
     MAX_PARAMETERS,
@@ -18,6 +19,7 @@ from secure_agg.protocol.config.settings import (
 )
 
 __all__ = [
+    "HALVES",
     "MAX_BITS",
     "MAX_OPTION",
     "MAX_PARAMETERS",

@@ -39,6 +39,7 @@ class Layout:
         elements: that are committed to beside s: values, limbs and counts, packed where the policy says so.
         sketch: coordinates of s', the randomness of the sketch's commitment; none where no norm is bounded.
         bounded: the first so many values are those whose norm is; none likewise.
+        halves: coordinates that carry a value: all values' lower halves come first, then all upper ones.
     """
 
     values: int
@@ -48,11 +49,12 @@ class Layout:
     elements: int
     sketch: int = 0
     bounded: int = 0
+    halves: int = 1
 
     @property
     def committed(self) -> int:
         """Coordinates of x: values, limbs and counts."""
-        return self.values + self.limbs + self.counts
+        return self.values * self.halves + self.limbs + self.counts
 
     @property
     def total(self) -> int:
@@ -176,12 +178,12 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         """The layout of a client's vector."""
         values = sum(math.prod(shape) for shape in self.shapes)
         limbs, counts = self.policy.limbs, self.policy.counts
-        coordinates = values + limbs + counts
+        coordinates = values * self.policy.halves + limbs + counts
         found = self._parameters(coordinates)
         randomness, elements = commitment.randomness_length(found.rank), found.elements(coordinates)
         rule = self.policy.norm
         if rule is None:
-            return Layout(values, limbs, counts, randomness, elements)
+            return Layout(values, limbs, counts, randomness, elements, halves=self.policy.halves)
         sketch, covered = sketch_length(self.policy.max_clients), rule.covered(self.shapes)
         return Layout(values, limbs, counts, randomness, elements, sketch, covered)
 
@@ -198,9 +200,9 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
     def _parameters(self, committed: int) -> parameters.Parameters:
         policy = self.policy
         try:
-            found = parameters.choose(policy.bits, policy.max_clients, committed)
-            digits = policy.committed_digits
-            return parameters.choose(policy.bits, policy.max_clients, committed, digits) if digits else found
+            bits, digits = policy.coordinate_bits, policy.committed_digits
+            found = parameters.choose(bits, policy.max_clients, committed)
+            return parameters.choose(bits, policy.max_clients, committed, digits) if digits else found
         except parameters.InsecureParametersError as error:
             raise ConfigError(str(error)) from error
 
