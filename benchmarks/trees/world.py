@@ -8,76 +8,93 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from benchmarks.timing import Samples, timed
+from benchmarks.timing import Samples, interleaved
 from secure_agg.local.rounds import LocalRound
 from secure_agg.local.tree_round import LocalEdge, TreeRound
-from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.codec import FixedPoint
+from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
 from secure_agg.protocol.config.tree import EDGE, TOP, edge_task, policy_on
+from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.identity import Identity, Roster
-from secure_agg.protocol.messages import Signature
+from secure_agg.protocol.messages import Incoming, Message, Received, Signature, encode, write
 from secure_agg.protocol.tree.evidence import TreeEvidence
+from secure_agg.protocol.tree.forest import EdgeSession, Forest
+from secure_agg.protocol.tree.record import SEAL, SealedEdge, Unsealed, make_record, seal_of
 from secure_agg.roles.task import Task
-from secure_agg.roles.tree.auditor import verify_tree
+from secure_agg.roles.tree.auditor import VerifiedTree, verify_tree
 from secure_agg.roles.tree.edge import EdgeAggregator
 from secure_agg.roles.tree.member import EdgeClient
 from secure_agg.roles.tree.operator import EdgeOperator
 from secure_agg.roles.tree.pins import TreeTrust
 from secure_agg.roles.tree.top import TreeTop
 from secure_agg.roles.trust import TaskTrust, Trust
+from zk import commitment
+from zk.parameters import noise_top
 
 TASK = "tree"
-BACKEND, UNMEASURED = "masking", "plain"
-"""Of the edge that is measured, and of the others: what a client receives of them does not depend on it."""
+BACKEND = "masking"
 _SHAPE = (16,)
 _LENGTH_BYTES = 4
 
 
-class _Unlooked(EdgeAggregator):
-    """An edge whose members sign its record without verifying its round: what they would check is not measured."""
+class _Made(EdgeOperator):
+    """An edge's operator whose edge was never played: its record is of a sum that is made up, and signed by members.
 
-    def sign_all(self, members: dict[str, Identity]) -> None:
-        """The quorum's signatures."""
-        quorum = self.config.policy.quorum(self.config.cohort_size)
-        if self.record is None:
-            return
-        signed = self.record.signed_bytes()
-        for name in list(self.cohort)[:quorum]:
-            self._vouchers[name] = Signature(name, members[name].sign(signed))
-
-
-@dataclass(kw_only=True)
-class _Played(TreeRound):
-    """A tree's round of which one client is looked at: the last of its edge, for which all is compiled and warm.
-
-    Attributes:
-        people: everybody.
-        measured, name: the edge, and the client.
-        vouch_s: seconds in which the client verified its edge's round.
+    What a client of another edge receives of it, and checks, is what it would be of a real one.
     """
 
-    people: dict[str, Identity]
-    measured: LocalEdge
-    name: str
-    vouch_s: float = 0.0
+    def make(
+        self, config: RoundConfig, forest: Forest, members: dict[str, Identity], rng: np.random.Generator
+    ) -> bytes:
+        """The seal of the record; see ``EdgeOperator.seal``."""
+        entry, layout, setting = forest.edge(self.identity.name), config.layout, config.commitment
+        if entry is None:
+            raise ValueError("the edge is not in the forest")
+        count = len(members)
+        noise = noise_top(setting.bits, setting.clients)
+        sums = rng.integers(0, count * noise, layout.total, dtype=np.uint32)
+        FixedPoint.of(config).encode([np.zeros(_SHAPE)], 1, bytes(32), sums[: layout.committed])
+        sums[: layout.committed] *= np.uint32(count)
+        made = commitment.commit(setting.pack(sums[: layout.committed]), sums[layout.committed :], setting.rank)
+        record = make_record(
+            task=config.task,
+            round=config.round,
+            attempt=config.attempt,
+            context=entry.context,
+            session=forest.session(entry.session),
+            cohort_size=count,
+            participants=count,
+            participants_root=rng.bytes(32),
+            commitment_sum=made.to_bytes(),
+            evidence=rng.bytes(32),
+        )
+        signed, names = record.signed_bytes(), list(members)[: config.policy.quorum(count)]
+        signatures = tuple(Signature(name, members[name].sign(signed)) for name in names)
+        evidence = Evidence(config, (), (), (), (), forest.to_bytes(), (), sums, NO_DIGEST)
+        nonce = rng.bytes(32)
+        self._sealed = evidence, record, signatures, nonce, forest
+        seal = seal_of(TASK, self.identity.name, record, nonce)
+        return write(self.identity, forest.digest(), SEAL, "", encode(SealedEdge(self.identity.name, seal)))
 
-    @property
-    def client(self) -> EdgeClient:
-        """Who is measured."""
-        found = self.measured.local.clients[self.name]
-        if not isinstance(found, EdgeClient):
-            raise TypeError("an edge's clients are EdgeClients")
-        return found
 
-    def vouch(self, edge: LocalEdge) -> None:
-        """Everybody signs; one looks first."""
-        leader = edge.local.aggregator
-        if isinstance(leader, _Unlooked):
-            leader.sign_all(self.people)
-        if edge is self.measured:
-            envelope = next(item for item in leader.results() if item.recipient == self.name)
-            edge.local.traffic.result[self.name, "vouch"] += len(envelope.data)
-            self.vouch_s = timed(lambda: self.client.vouch(envelope.data), time.process_time)
+class _Believing(TreeTop):
+    """Takes records without the evidence of edges, which most have none of."""
+
+    def unseal(self, data: Incoming) -> None:
+        """The record as it is shown."""
+        received = Received.of(data, 1 << 24)
+        item = Unsealed.from_bytes(received.header.body)
+        self.unsealed[received.header.sender] = item
+        self.shown[received.header.sender] = Message(received.header, received.bulk)
+
+    def conclude(self, top: Evidence) -> VerifiedTree:
+        """Checked as a client of the tree does."""
+        _, roll = self.open()
+        forest = Forest.from_bytes(self.forest())
+        self.tree = TreeEvidence(forest, roll, {name: self.unsealed[name] for name in top.participants}, top)
+        return verify_tree(self.tree, trust=self.pinned)
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,8 @@ class Measured:
         vectors: bytes of the model's size in both: the edge's sums, and the tree's.
         edge_s: seconds of the client's own part of its edge's round, its evidence included.
         tree_s: seconds in which it checks the tree's evidence.
+        bare_s: seconds for as many bare Ed25519 verifications as there are signatures of records in it.
+        signed: how many those are.
         rank: of the commitments.
     """
 
@@ -101,6 +120,8 @@ class Measured:
     vectors: int
     edge_s: float
     tree_s: Samples
+    bare_s: Samples
+    signed: int
     rank: int
 
     @property
@@ -128,29 +149,80 @@ def measure(clients: int, bits: int, repeat: int, edges: int | None = None) -> M
     people = {name: identity(name) for edge, names in members.items() for name in (edge, *names)}
     flat = Policy.default(clients, backend=BACKEND, bits=bits)
     tree = _pinned(flat, members, people)
-    config = _config(tree, TASK, tree.top)
-    top = TreeTop(identity("aggregator"), tree, config)
-    update = [np.zeros(_SHAPE, dtype=np.float32)]
-    parts = {}
-    for edge, names in members.items():
-        asked = _config(tree, edge_task(TASK, edge), tree.edge(edge))
-        aggregator = _Unlooked(people[edge], asked, Roster(tree.members(edge)))
-        roles = {name: EdgeClient(people[name], tree, edge, clock=time.process_time) for name in names}
-        local = LocalRound(aggregator, roles, dict.fromkeys(names, update))
-        parts[edge] = LocalEdge(local, EdgeOperator(people[edge], tree))
-    mine = next(iter(members))
-    played = _Played(top, parts, people=people, measured=parts[mine], name=members[mine][-1])
-    data = played.run().to_bytes()
-    client, traffic = played.client, parts[mine].local.traffic
+    config, rng = _config(tree, TASK, tree.top), np.random.default_rng(clients)
+    top = _Believing(identity("aggregator"), tree, config)
+    mine, *others = members
+    edge = _edge(tree, mine, people, members[mine])
+    made = {name: _Made(people[name], tree) for name in others}
+    parts = {mine: edge} | {name: LocalEdge(edge.local, operator) for name, operator in made.items()}
+    played = TreeRound(top, parts)
+
+    leader, name = edge.aggregator, members[mine][-1]
+    client = edge.local.clients[name]
+    if not isinstance(client, EdgeClient):
+        raise TypeError("an edge's clients are EdgeClients")
+    edge.local.exchange(leader.start())
+    top.enrol(edge.operator.enrol(leader.enrol(), config.round, config.attempt))
+    for other, operator in made.items():
+        entry = EdgeSession(other, rng.bytes(32), rng.bytes(32))
+        top.enrol(operator.enrol(entry, config.round, config.attempt))
+    forest = top.forest()
+    leader.plant(forest)
+    requests = leader.advance()
+    while requests:
+        edge.local.exchange(requests)
+        requests = leader.advance()
+    # All members verify what one is measured at: it is the last, for which everything is compiled and warm.
+    vouch_s = 0.0
+    for envelope in leader.results():
+        member = edge.local.clients[envelope.recipient]
+        if isinstance(member, EdgeClient) and envelope.recipient in (
+            *members[mine][: leader.config.policy.quorum(len(members[mine]))],
+            name,
+        ):
+            begin = time.process_time()
+            leader.vouch(member.vouch(envelope.data))
+            vouch_s = time.process_time() - begin
+            edge.local.traffic.result[envelope.recipient, "vouch"] += len(envelope.data)
+    if leader.evidence is None:
+        raise ValueError("the edge's round came to nothing")
+    top.seal(edge.operator.seal(leader.evidence, leader.vouched()))
+    for other, operator in made.items():
+        asked = _config(tree, edge_task(TASK, other), tree.edge(other))
+        top.seal(operator.make(asked, Forest.from_bytes(forest), {who: people[who] for who in members[other]}, rng))
+    data = played.sum_top().to_bytes()
+    traffic = edge.local.traffic
     received = sum(
-        size for kind in (traffic.download, traffic.result) for (who, _), size in kind.items() if who == played.name
+        size for kind in (traffic.download, traffic.result) for (who, _), size in kind.items() if who == name
     )
-    own = sum(seconds for step, seconds in client.timings.seconds.items() if step != "verify") + played.vouch_s
+    own = sum(seconds for step, seconds in client.timings.seconds.items() if step != "verify") + vouch_s
     # Each repetition is a client that knows nothing yet: decoding and checking are both part of it.
-    took = Samples(tuple(timed(lambda: _check(tree, data), time.process_time) for _ in range(repeat)))
+    signed = sum(len(item.signatures) for item in played.top.unsealed.values())
+    bare, message = people[name], bytes(64)
+    signature, key = bare.sign(message), Ed25519PublicKey.from_public_bytes(bare.public)
+    took = interleaved(
+        {
+            "tree": lambda: _check(tree, data),
+            "bare": lambda: [key.verify(signature, message) for _ in range(signed)],
+        },
+        repeat,
+        time.process_time,
+    )
     client.conclude(data)
     vectors = 2 * config.layout.total * _LENGTH_BYTES
-    return Measured(clients, count, received, len(data), vectors, own, took, config.commitment.rank)
+    rank = config.commitment.rank
+    return Measured(clients, count, received, len(data), vectors, own, took["tree"], took["bare"], signed, rank)
+
+
+def _edge(tree: TreeTrust, edge: str, people: dict[str, Identity], names: list[str]) -> LocalEdge:
+    """The one that is played."""
+    aggregator = EdgeAggregator(
+        people[edge], _config(tree, edge_task(TASK, edge), tree.edge(edge)), Roster(tree.members(edge))
+    )
+    roles = {name: EdgeClient(people[name], tree, edge, clock=time.process_time) for name in names}
+    update = [np.zeros(_SHAPE, dtype=np.float32)]
+    local = LocalRound(aggregator, roles, dict.fromkeys(names, update))
+    return LocalEdge(local, EdgeOperator(people[edge], tree))
 
 
 def _check(tree: TreeTrust, data: bytes) -> None:
@@ -161,12 +233,9 @@ def _pinned(flat: Policy, members: dict[str, list[str]], people: dict[str, Ident
     def roster(names: list[str]) -> Roster:
         return Roster({name: people[name].public for name in names})
 
-    first = next(iter(members))
     tasks = {TASK: TaskTrust(roster(list(members)), policy_on(flat, TOP, len(members), min_clients=2))}
     for edge, names in members.items():
-        backend = BACKEND if edge == first else UNMEASURED
-        policy = Policy(**{name: getattr(flat, name) for name in Policy.__struct_fields__} | {"backend": backend})
-        tasks[edge_task(TASK, edge)] = TaskTrust(roster(names), policy_on(policy, EDGE, len(names), min_clients=3))
+        tasks[edge_task(TASK, edge)] = TaskTrust(roster(names), policy_on(flat, EDGE, len(names), min_clients=3))
     lead = Roster({"aggregator": identity("aggregator").public})
     return TreeTrust(Trust(tasks=tasks, operators=lead), TASK)
 

@@ -8,13 +8,13 @@ while ``unseal`` takes the records; ``tree`` is what has come of it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from mpc.ring import Vector
 from secure_agg.arguments import checked_class
-from secure_agg.backends.contract import PhaseKind
+from secure_agg.backends.contract import Phase, PhaseKind
 from secure_agg.errors import (
     BadCommitment,
     DuplicateMessage,
@@ -35,7 +35,7 @@ from secure_agg.protocol.identity import Identity, Roster, in_id_order
 from secure_agg.protocol.messages import (
     MAX_ADVERTISEMENT,
     NO_BULK,
-    Envelope,
+    Acceptance,
     HiddenInput,
     Incoming,
     Message,
@@ -44,51 +44,55 @@ from secure_agg.protocol.messages import (
     decode,
     read,
 )
-from secure_agg.protocol.norm.wire import response_header_limit
 from secure_agg.protocol.tree.evidence import TreeEvidence, roll_of
 from secure_agg.protocol.tree.forest import FOREST_VERSION, EdgeSession, Forest, common
 from secure_agg.protocol.tree.record import ENROL, SEAL, UNSEAL, Roll, SealedEdge, Unsealed
 from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.hearing import Hearing
 from secure_agg.roles.tree.auditor import TreeAuditor, VerifiedTree, check_edge
 from secure_agg.roles.tree.faults import opened_by, read_unsealed, wrong_commitment, wrong_seal
 from secure_agg.roles.tree.operator import tree_session
 from secure_agg.roles.tree.pins import TreeTrust
 
 
+class _TopHearing(Hearing):
+    """Takes an edge's input only once its record is there, and says the same."""
+
+    lead: TreeTop
+    charge: Callable[[Opening], None]
+
+    def take(self, phase: Phase, name: str, message: Message) -> Acceptance | None:
+        """See ``Hearing.take``; the message's signature has been checked.
+
+        Raises:
+            As there; PolicyViolation for an edge whose record has not come; BadCommitment for one that opens another
+                commitment than its members', whose operator is then proved to be at fault.
+        """
+        if phase.kind is PhaseKind.INPUT:
+            accepted = self.lead.unsealed.get(name)
+            if accepted is None:
+                raise PolicyViolation("an edge's input comes after its record", phase=phase.name, culprit=name)
+            shown = decode(HiddenInput, message.body, len(message.body), phase=phase.name, culprit=name)
+            if shown.commitment != accepted.record.commitment_sum:
+                # Proved only if it opens what the operator has advertised; else it is refused all the same.
+                self.charge(Opening(name, shown.commitment, shown.nonce))
+                raise BadCommitment(
+                    "an edge's commitment is not the sum of its members'", phase=phase.name, culprit=name
+                )
+        return super().take(phase, name, message)
+
+
 class TopAggregator(Aggregator):
-    """The aggregator of a top round: takes an edge's input only once its record is there, and says the same."""
+    """The aggregator of a top round."""
 
     def __init__(
         self, identity: Identity, config: RoundConfig, cohort: Roster, operators: Roster, setup: bytes, lead: TreeTop
     ) -> None:
         super().__init__(identity, config, cohort, operators=operators, setup=setup)
         self._lead = lead
-
-    def receive(self, data: Incoming) -> list[Envelope]:
-        """See ``Aggregator.receive``.
-
-        Raises:
-            As there; BadCommitment for an edge that opens another commitment than its members', whose operator is then
-            proved to be at fault.
-        """
-        if self._at >= 0 and self._phases[self._at].kind is PhaseKind.INPUT:
-            received = Received.of(data, response_header_limit(self.config))
-            header = received.header
-            if header.sender in self._awaited:
-                accepted = self._lead.unsealed.get(header.sender)
-                if accepted is None:
-                    raise PolicyViolation(
-                        "an edge's input comes after its record", phase=header.phase, culprit=header.sender
-                    )
-                shown = decode(HiddenInput, header.body, len(header.body), phase=header.phase, culprit=header.sender)
-                if shown.commitment != accepted.record.commitment_sum:
-                    # Proved only if it opens what the operator has advertised; else it is refused all the same.
-                    self._charge(Opening(header.sender, shown.commitment, shown.nonce))
-                    raise BadCommitment(
-                        "an edge's commitment is not the sum of its members'", phase=header.phase, culprit=header.sender
-                    )
-            return super().receive(received)
-        return super().receive(data)
+        hearing = _TopHearing(config, cohort, self._side, self._gathered, self.timings)
+        hearing.lead, hearing.charge = lead, self._charge
+        self._hearing = hearing
 
     def _charge(self, opening: Opening) -> None:
         item, name = self._gathered.advertisements[opening.name], opening.name
@@ -155,6 +159,11 @@ class TreeTop:
     def __repr__(self) -> str:
         state = self.aggregator.state if self.aggregator else "idle"
         return f"TreeTop({self._base.task!r}, round={self._base.round}, edges={len(self._enrolled)}, state={state!r})"
+
+    @property
+    def pinned(self) -> TreeTrust:
+        """What is pinned."""
+        return self._tree
 
     def _message(self, data: Incoming, phase: str, session: bytes) -> Message:
         keys = dict(self._tree.trust.task(self._tree.task).roster)
