@@ -81,6 +81,7 @@ class EdgeOperator(Client):
 
         Raises:
             VerificationError: the evidence does not prove the edge's sum.
+            AlreadyReleased: another record was sealed in this attempt, also by an earlier process.
             LocalProtocolError: something is sealed already, or the sums are not there.
         """
         if self._sealed is not None:
@@ -89,7 +90,10 @@ class EdgeOperator(Client):
         found = check_edge(evidence, self.tree.edge(self.identity.name, forest.beacon))
         if not found.summed:
             raise LocalProtocolError("an edge's operator needs the edge's sums", phase=SEAL)
-        nonce = self._entropy(32)
+        # On disk before the seal leaves: in another process it is the same seal, of the same record, or none.
+        scope = (self.identity.name, self.tree.task, evidence.config.round, evidence.config.attempt)
+        self._store.pin(scope, "sealed record", found.record.digest(), phase=SEAL)
+        nonce = self._store.put(scope, "seal's nonce", self._entropy(32))
         self._sealed = evidence, found.record, tuple(signatures), nonce, forest
         seal = seal_of(self.tree.task, self.identity.name, found.record, nonce)
         return write(self.identity, forest.digest(), SEAL, "", encode(SealedEdge(self.identity.name, seal)))

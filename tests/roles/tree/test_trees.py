@@ -20,6 +20,8 @@ from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.auditor import verify
 from secure_agg.roles.tree.auditor import VerifiedTree, verify_tree
+from secure_agg.roles.tree.member import EdgeClient
+from secure_agg.roles.tree.operator import EdgeOperator
 from secure_agg.roles.tree.pins import TreeTrust, corrupt_in_edges, draw
 from secure_agg.roles.trust import TaskTrust, Trust
 
@@ -229,3 +231,44 @@ def test_a_beacon_that_is_not_ones_own_is_refused() -> None:
         verify_tree(tree, trust=forestry.tree, beacon=BEACON[::-1])
     with pytest.raises(TrustError, match="beacon"):
         verify_tree(tree, trust=forestry.tree)
+
+
+def test_a_member_and_an_operator_in_new_processes_go_on_as_they_were() -> None:
+    """Over the same stores: the member answers what is left of its edge's round, the operator seals what it sealed."""
+    forestry = Forestry(backend="plain", top_backend="plain")
+    played = forestry.round()
+    played.fix()
+    edge, name = played.edges["north"], "north-001"
+    aggregator, asked = (
+        edge.aggregator,
+        [edge.aggregator._asking.requests(edge.aggregator.phases[0], None, [name])[0].data],
+    )
+    aggregator.plant(played.forest)
+    requests = aggregator.advance()
+    while requests:
+        asked += [request.data for request in requests if request.recipient == name]
+        edge.local.exchange(requests)
+        requests = aggregator.advance()
+    again = EdgeClient(identity(name), forestry.tree, "north", store=forestry.stores[name])
+    again.resume(asked, lambda: forestry.updates[name])
+    edge.local.clients[name] = again
+    played.vouch(edge)
+    assert aggregator.evidence is not None
+    first = edge.operator.seal(aggregator.evidence, aggregator.vouched())
+    operator = EdgeOperator(identity("north"), forestry.tree, store=forestry.stores["north"])
+    assert operator.seal(aggregator.evidence, aggregator.vouched()) == first
+    played.edges["north"].operator = operator
+    played.top.seal(first)
+    for other in ("south", "west"):
+        part = played.edges[other]
+        part.aggregator.plant(played.forest)
+        requests = part.aggregator.advance()
+        while requests:
+            part.local.exchange(requests)
+            requests = part.aggregator.advance()
+        played.vouch(part)
+        assert part.aggregator.evidence is not None
+        played.top.seal(part.operator.seal(part.aggregator.evidence, part.aggregator.vouched()))
+    tree = played.sum_top()
+    assert check(forestry, played, tree).record.participants == 13
+    assert name in played.deliver(tree)
