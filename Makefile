@@ -93,6 +93,11 @@ large-models: setup ## 25 million parameters in full, and an adapter of a transf
 	mkdir -p build/examples
 	$(BIN)/python examples/large-models/run.py build/examples
 
+regions-example: setup ## Three regions of four hospitals under a national centre, as processes, and an audit.
+	rm -rf build/regions
+	$(BIN)/python examples/regions/regions.py run build/regions
+	$(BIN)/secure-agg ledger audit build/regions/centre/rounds.db --trust build/regions/trust.json
+
 bench: setup ## Every benchmark suite, a quarter of an hour, and a page: bench-output/report.html.
 	$(BIN)/python -m benchmarks all
 	$(BIN)/python -m benchmarks report --html bench-output/report.html --markdown bench-output/report.md

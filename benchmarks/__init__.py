@@ -9,7 +9,7 @@ The suites, each a package whose ``suite`` has its options and the order of its 
 * ``core``: one masking round, kernel by kernel. ``rounds``: whole rounds of every backend, as a matrix.
 * ``ledger``: appends, proofs, gas. ``scale``: growth of the aggregator's work, and executors beside one process.
 * ``he``: homomorphic backends beside TenSEAL and phe. ``mpc``: backends that share updates, beside CrypTen.
-* ``peers``: others' code beside ours. ``plugins``: rounds under frameworks.
+* ``peers``: others' code beside ours. ``plugins``: rounds under frameworks. ``trees``: one of very many clients.
 
 What they share:
 

@@ -21,6 +21,7 @@ from benchmarks.report import publish
 from benchmarks.rounds import suite as rounds
 from benchmarks.scale import suite as scale
 from benchmarks.suite import Suite, UsageError
+from benchmarks.trees import suite as trees
 
 SUITES: Final[dict[str, Suite]] = {
     "core": core.SUITE,
@@ -31,6 +32,7 @@ SUITES: Final[dict[str, Suite]] = {
     "ledger": ledger.SUITE,
     "plugins": plugins.SUITE,
     "scale": scale.SUITE,
+    "trees": trees.SUITE,
 }
 """Every suite by its name on the command line, in the order in which ``all`` runs them."""
 

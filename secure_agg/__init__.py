@@ -35,12 +35,15 @@ from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor, Verified, verify
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.keyholder import KeyHolder
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.shareholder import ShareHolder
+from secure_agg.roles.tree.auditor import VerifiedTree, verify_tree
+from secure_agg.roles.tree.pins import TreeTrust
 from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.tlog.note import VerifierKey
 from secure_agg.tlog.policy import WitnessPolicy
@@ -72,12 +75,16 @@ __all__ = [
     "SecureAggWarning",
     "ShareHolder",
     "TaskTrust",
+    "TreeEvidence",
+    "TreeTrust",
     "Trust",
     "VerificationError",
     "Verified",
+    "VerifiedTree",
     "VerifierKey",
     "WitnessPolicy",
     "__version__",
     "aggregate",
     "verify",
+    "verify_tree",
 ]

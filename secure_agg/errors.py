@@ -30,6 +30,7 @@
     │   ├── KeyHolderFault          a key holder vouched for a wrong sum: it is named
     │   ├── OperatorFault           an operator's answer is provably wrong: it is named
     │   ├── OperatorLost            an operator is gone, or does not answer in time: it is named
+    │   ├── EdgeFault           an edge's operator sums something else than its members signed: it is named
     │   ├── Unattributed            the sum, or a share, is not what was promised, and nobody can be named
     │   ├── TaskSpent               this client has given its update of this model: see its round to an end first
     │   └── RunStopped              no round of a framework's run can succeed, or none has: says how to go on
@@ -194,6 +195,12 @@ class OperatorFault(RoundAborted):
 
 class OperatorLost(RoundAborted):
     """An operator's process is gone or does not answer in time, and the round can't go on without it."""
+
+
+class EdgeFault(RoundAborted):
+    """An edge's operator has taken part in a tree's top round with something else than what its members have signed:
+    the top's aggregator holds the proof.
+    """
 
 
 class Unattributed(RoundAborted):

@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 EVIDENCE: Final = "evidence of a round"
+TREE: Final = "evidence of a tree's round"
 FAULT: Final = "a proof of fault"
 FORK: Final = "a proof of a fork"
 RECEIPT: Final = "a receipt (tlog-proof)"
@@ -43,6 +44,7 @@ _BINARIES: Final = (
     (LEDGER, re.compile(rb"SQLite format 3\0")),
     (ARCHIVE, re.compile(rb"PK\x03\x04")),
     (ARRAY, re.compile(rb"\x93NUMPY")),
+    (TREE, re.compile(rb".{4}[\x90-\x9f].{0,4}secure-agg/tree/", re.DOTALL)),
     (FAULT, re.compile(rb".{0,8}secure-agg/fault/", re.DOTALL)),
     (FORK, re.compile(rb".{0,8}secure-agg/fork/", re.DOTALL)),
     (KEY_FILE, re.compile(rb".{0,8}secure-agg-(?:key|operator)/", re.DOTALL)),

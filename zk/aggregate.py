@@ -37,6 +37,7 @@ class AggregateStatement:
         commitments: C_i of each summand, in the order of their ids.
         sums: X, the summed data coordinates, uint32. Padding to whole blocks is implied and zero.
         randomness: T, the summed random coordinates, uint32.
+        vectors: how many vectors the commitments are of together, where one may be of a sum; 0: of one each.
     """
 
     parameters: Parameters
@@ -44,6 +45,7 @@ class AggregateStatement:
     commitments: tuple[Commitment, ...]
     sums: Vector
     randomness: Vector
+    vectors: int = 0
 
     def digest(self) -> bytes:
         """32 bytes that bind every field of the statement."""
@@ -54,6 +56,8 @@ class AggregateStatement:
         transcript.absorb("packing", integer(digits.base) + integer(digits.count) if digits else b"")
         for item in self.commitments:
             transcript.absorb("commitment", item.to_bytes())
+        if self.vectors not in (0, len(self.commitments)):
+            transcript.absorb("vectors", integer(self.vectors))
         transcript.absorb("sums", to_bytes(self.sums)).absorb("randomness", to_bytes(self.randomness))
         return transcript.digest()
 
@@ -80,13 +84,14 @@ def check(
 
     Raises:
         AggregateError: a top that the parameters were not estimated for, too many or no summands, an entry above
-            n · top, or a relation that does not hold.
+            n · top, n being the vectors, or a relation that does not hold.
     """
-    parameters, n = statement.parameters, len(statement.commitments)
+    parameters, count = statement.parameters, len(statement.commitments)
+    n = statement.vectors or count
     # That only one sum opens the commitments is an estimate for so many clients, so many columns and entries so small:
     # all of that is checked before the relation itself.
-    if not 1 <= n <= parameters.clients:
-        raise AggregateError(f"{n} commitments, outside [1, {parameters.clients}]")
+    if not 1 <= count <= n <= parameters.clients:
+        raise AggregateError(f"{count} commitments of {n} vectors, outside [1, {parameters.clients}]")
     if any(item.rank != parameters.rank for item in statement.commitments):
         raise AggregateError(f"a commitment is not of rank {parameters.rank}")
     if not 1 <= statement.top < 1 << parameters.bits:

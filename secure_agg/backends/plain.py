@@ -27,6 +27,7 @@ from secure_agg.backends.packed import carrier
 from secure_agg.errors import MalformedMessage
 from secure_agg.executing.vectors import Sum
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config.tree import EDGE, TOP
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
 from zk.commitment import Commitment
 
@@ -78,6 +79,8 @@ class PlainBackend(Backend):
         limits="for tests and benchmarks; the result is verified as with every backend",
         hides=False,
     )
+    levels = frozenset({EDGE, TOP})
+    halves = True
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:
         """Masking's rules without its key exchange and unmasking."""

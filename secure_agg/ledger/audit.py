@@ -20,11 +20,15 @@ from secure_agg.ledger.chain import Chains, check_begins, name_of, read_record
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.tables import Leaf, Tables
 from secure_agg.protocol.claims import ATTESTED, SUM
+from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.epoch import EpochEvidence, EpochRecord, Record, root_task
 from secure_agg.protocol.evidence import BoundedRecord, Evidence, RoundRecord
+from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.epochs.checking import verify_epoch
 from secure_agg.roles.epochs.pins import under
+from secure_agg.roles.tree.auditor import TreeAuditor
+from secure_agg.roles.tree.pins import TreeTrust
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.head import SignedHead
 from secure_agg.tlog.note import Note, VerifierKey
@@ -108,6 +112,7 @@ class AuditReport:
         norm_proofs: norm proofs read and verified: those of all participants, in rounds that bound norms.
         epochs: records of them; each was checked under the one before, and each round under the one that it is in.
             Without the auditor's own trust they are only chained: who may change a task is nobody's then.
+        edges: edges of trees whose evidence was read and verified, down to each client's commitment.
         witnesses: POSIX time of the cosignature on the newest head of each witness that a policy knows.
     """
 
@@ -121,6 +126,7 @@ class AuditReport:
     evidence_bytes: int
     norm_proofs: int
     epochs: int
+    edges: int
     witnesses: Mapping[str, int]
 
 
@@ -245,7 +251,7 @@ def audit(
     claimed: dict[str, int] = {}
     checked: dict[str, int] = {}
     pinned: frozenset[str] | None = None
-    evidence_bytes = norm_proofs = epochs = 0
+    evidence_bytes = norm_proofs = epochs = edges = 0
     for index in range(size):
         leaf = source.leaf(index)
         for node in frontier.push(leaf.hash):
@@ -272,8 +278,13 @@ def audit(
         claimed[record.claim] = claimed.get(record.claim, 0) + 1
         if with_evidence:
             data = _evidence_of(source, index, record)
-            auditor = Auditor(trusts.get(root_task(record.task), trust), claims)
-            compared, proofs = _check_evidence(auditor, key, index, record, data, beacon, source, previous)
+            known = trusts.get(root_task(record.task), trust)
+            if TreeEvidence.is_one(data):
+                compared, walked, read = _check_tree(known, key, index, record, data, beacon, source, previous)
+                proofs, edges, evidence_bytes = 0, edges + walked, evidence_bytes + read
+            else:
+                auditor = Auditor(known, claims)
+                compared, proofs = _check_evidence(auditor, key, index, record, data, beacon, source, previous)
             pinned = compared if pinned is None else pinned & compared
             evidence_bytes += len(data)
             norm_proofs += proofs
@@ -291,6 +302,7 @@ def audit(
         evidence_bytes=evidence_bytes,
         norm_proofs=norm_proofs,
         epochs=epochs,
+        edges=edges,
         witnesses=witnesses,
     )
 
@@ -377,14 +389,50 @@ def _check_evidence(
         verified = auditor.verify(evidence, beacon=beacon(record) if beacon else None)
     except VerificationError as error:
         raise type(error)(f"record {index}: {error.args[0]}", phase=error.phase, culprit=error.culprit) from error
+    _check_same(evidence.config, verified.record, log, index, record, previous)
+    return verified.pinned | {"log"}, verified.proofs
+
+
+def _check_same(
+    config: RoundConfig, found: RoundRecord, log: bytes, index: int, record: RoundRecord, previous: Record | None
+) -> None:
+    """The evidence is of this log's round, which begins as the task's record before says, and leads to this very
+    record.
+    """
     try:
-        check_begins(evidence.config, previous)
+        check_begins(config, previous)
     except LedgerRefused as error:
         raise LedgerDamaged(f"record {index}: {error}") from error
-    if evidence.config.log_key != log:  # compared by the auditor already if there is a trust
+    if config.log_key != log:  # compared by the auditor already if there is a trust
         raise TrustError(f"record {index}: the round's ledger key is not the pinned one")
-    names = BoundedRecord.__struct_fields__
-    differing = [f for f in names if getattr(verified.record, f) != getattr(record, f)]
+    differing = [f for f in BoundedRecord.__struct_fields__ if getattr(found, f) != getattr(record, f)]
     if differing:
         raise VerificationError(f"record {index} differs from its evidence in {', '.join(differing)}")
-    return verified.pinned | {"log"}, verified.proofs
+
+
+def _check_tree(
+    trust: Trust | None,
+    log: bytes,
+    index: int,
+    record: RoundRecord,
+    data: bytes,
+    beacon: Beacon | None,
+    source: Source,
+    previous: Record | None,
+) -> tuple[frozenset[str], int, int]:
+    """Walk a tree; returns what was compared with the auditor's pins, how many edges it has, and their bytes."""
+    try:
+        tree = TreeEvidence.from_bytes(data)
+        parts = {}
+        for name, edge in tree.edges.items():
+            try:
+                parts[name] = source.evidence(edge.record.evidence)
+            except LedgerDamaged as error:
+                raise LedgerDamaged(f"record {index}, edge {name!r}: {error}") from error
+        pins = TreeTrust(trust, record.task) if trust is not None else None
+        known = beacon(record) if beacon else None
+        verified = TreeAuditor(pins).verify(tree, map(Evidence.from_bytes, parts.values()), beacon=known)
+    except VerificationError as error:
+        raise type(error)(f"record {index}: {error.args[0]}", phase=error.phase, culprit=error.culprit) from error
+    _check_same(tree.top.config, verified.record, log, index, record, previous)
+    return verified.pinned | {"log"}, len(parts), sum(map(len, parts.values()))

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ MAX_EVIDENCE: Final = (1 << 32) - 1
 """Most bytes of one evidence: what a MessagePack byte string can hold."""
 
 
+_BEGINNING: Final = 64
 _NAME: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -63,6 +64,14 @@ class EvidenceStore:
         except OSError as error:
             raise LedgerError(f"evidence can't be written to {self.path}: {error}") from error
         return digests
+
+    def begins(self, digest: bytes, like: Callable[[bytes], bool]) -> bool:
+        """Whether there is evidence with this digest, and its first bytes are like that."""
+        try:
+            with self.locate(digest).open("rb") as file:
+                return like(file.read(_BEGINNING))
+        except OSError:
+            return False
 
     def files(self) -> Iterator[tuple[Path, bytes | None]]:
         """Every file in the store with the digest that it is named by; None for a file with any other name."""

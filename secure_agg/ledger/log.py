@@ -25,14 +25,17 @@ from secure_agg.ledger.chain import check_begins, check_link, name_of
 from secure_agg.ledger.database import Database, NewLeaf
 from secure_agg.ledger.place import Place
 from secure_agg.ledger.reader import LedgerReader
-from secure_agg.protocol.claims import check_claims, in_order
+from secure_agg.protocol.claims import check_claims, in_order, require_claim
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.epoch import EpochEvidence, Record
 from secure_agg.protocol.epoch.record import filed_under
 from secure_agg.protocol.evidence import MAX_RECORD, Evidence
 from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.epochs.checking import verify_epoch
+from secure_agg.roles.tree.auditor import TreeAuditor
+from secure_agg.roles.tree.pins import TreeTrust
 from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.tlog.checkpoint import Checkpoint
 from secure_agg.tlog.cosignature import WitnessKey, timestamp
@@ -216,6 +219,40 @@ class Ledger(LedgerReader):
                 return self.receipt(index)
         record = verify_epoch(self.in_force(body.task), evidence, self.newest(body.task))
         return self._append_records([(record, evidence.to_bytes())])[0]
+
+    def append_tree(
+        self, evidence: TreeEvidence, edges: Sequence[Evidence], *, beacon: bytes | None = None
+    ) -> Appended:
+        """Verify a tree's round with all its edges and add it: one record, with the tree's evidence and each edge's.
+
+        Args:
+            evidence: of the tree, whose edges' tasks are pinned like its own.
+            edges: evidence of every edge in the sum, without sums.
+            beacon: the public randomness that drew members into edges, where they are drawn.
+
+        Returns:
+            The receipt, and a ``VerifiedTree``.
+
+        Raises:
+            VerificationError: the evidence does not prove its result or contradicts the trust file; an edge's is
+                missing, or holds the edge's sums.
+            LedgerRefused, LedgerDamaged, LedgerError: see ``append``.
+        """
+        self._key()
+        tree = TreeTrust(self.trust, evidence.top.config.task)
+        found = TreeAuditor(tree).verify(evidence, edges, beacon=beacon)
+        if not found.saw_all or any(item.sums.size for item in edges):
+            raise VerificationError("a ledger takes a tree with the evidence of all its edges, and not their sums")
+        require_claim(
+            found.record.claim, self.accepted(found.record.task), task=found.record.task, round=found.record.round
+        )
+        kept = [item.to_bytes() for item in edges]
+        (receipt,) = self._append_records([(found.record, evidence.to_bytes())], kept)
+        return Appended(receipt, found)
+
+    def accepted(self, task: str) -> Collection[str]:
+        """Claims that rounds of a task may make here."""
+        return self._claims if self._claims is not None else self.trust.task(task).claims
 
     def add_cosignatures(self, note: bytes, witnesses: Iterable[WitnessKey] = ()) -> tuple[WitnessKey, ...]:
         """Verify the cosignatures of a checkpoint of this log, and keep them durably beside its head.

@@ -18,6 +18,7 @@ from secure_agg.ledger.released import check_released
 from secure_agg.ledger.tables import Tables
 from secure_agg.protocol.epoch import EpochEvidence, EpochRecord, Record, root_task
 from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.epochs.following import Step, Steps
 from secure_agg.roles.epochs.pins import under
 from secure_agg.roles.trust import Trust
@@ -277,14 +278,15 @@ class LedgerReader:
         return trust.witness_policy() if trust.quorum else None
 
     def evidence(self, record: RoundRecord) -> Evidence:
-        """The evidence of a record: with the content that the record names, otherwise unchecked.
+        """The evidence of a record: with the content that the record names, otherwise unchecked. Of a tree that of its
+        top round.
 
         Raises:
             LedgerDamaged: missing, changed, or not evidence.
         """
         data = self._evidence.get(record.evidence)
         try:
-            return Evidence.from_bytes(data)
+            return TreeEvidence.from_bytes(data).top if TreeEvidence.is_one(data) else Evidence.from_bytes(data)
         except VerificationError as error:
             raise LedgerDamaged(f"round {record.round} of task {record.task!r}: {error}") from error
 
@@ -296,6 +298,23 @@ class LedgerReader:
         """
         evidence = self.evidence(record)
         return evidence.with_proofs(self._evidence.get(hashed) for hashed in evidence.proof_hashes)
+
+    def tree(self, record: RoundRecord) -> tuple[TreeEvidence, tuple[Evidence, ...]] | None:
+        """The evidence of a tree's record, and of the edges in its sum; None where it is of a round without edges.
+
+        Raises:
+            LedgerDamaged: missing, changed, or not evidence.
+        """
+        data = self._evidence.get(record.evidence)
+        if not TreeEvidence.is_one(data):
+            return None
+        try:
+            tree = TreeEvidence.from_bytes(data)
+            return tree, tuple(
+                Evidence.from_bytes(self._evidence.get(edge.record.evidence)) for edge in tree.edges.values()
+            )
+        except VerificationError as error:
+            raise LedgerDamaged(f"round {record.round} of task {record.task!r}: {error}") from error
 
     def evidence_path(self, record: RoundRecord) -> Path:
         """Where the evidence of a record lies; whether it does is not checked."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 
 from secure_agg.arguments import checked, checked_class
@@ -16,19 +16,22 @@ from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import ClippingWarning, ConfigError, PrecisionWarning, TooFewClients
 from secure_agg.executing import HERE, Executor, InProcess, executor_of
 from secure_agg.ledger.log import Ledger
+from secure_agg.local import report
 from secure_agg.local.asked import Inputs, Settings
 from secure_agg.local.book import Book
 from secure_agg.local.draws import Draw, Draws, is_last
 from secure_agg.local.hosting import HostedClient, hosted
 from secure_agg.local.rounds import LocalRound, Update
 from secure_agg.local.staff import AGGREGATOR, Staff, staffed, usual_names
+from secure_agg.local.trees import Played, TreeAsked, play
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.codec import Arrays
-from secure_agg.protocol.config import Option, Policy, RoundConfig
+from secure_agg.protocol.config import NO_DIGEST, Option, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import USUAL
-from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.identity import Identity, in_id_order
+from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.client.shared import SharedChecks
@@ -48,13 +51,14 @@ class Result:
         average: the weighted mean over the participants, float64, one array per model array.
         participants: ids whose updates are in it.
         record: what the ledger holds.
-        evidence: all that an auditor needs.
+        evidence: all that an auditor needs; of a tree its top round's, which is in ``tree``.
         receipt: inclusion in the ledger, or None where none was given.
         faults: what was proved of parties that broke the protocol without stopping the round.
         stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase, clients' figures being means (what all are
             shown alike one of them checks for all, where no executor hosts them: ``client.verify_s`` is a share); where
             values were clipped how many, of all clients, ``clipped_values``, and of each array that has any,
             ``clipped_values.array_<index>``; where a norm is bounded, ``scaled_clients`` and ``refused_clients``.
+        tree, edges: of a tree all that an auditor needs: its evidence, and that of the edges in its sum by their ids.
     """
 
     average: Arrays
@@ -64,6 +68,8 @@ class Result:
     receipt: Receipt | None
     stats: dict[str, float]
     faults: tuple[FaultProof, ...] = ()
+    tree: TreeEvidence | None = None
+    edges: Mapping[str, Evidence] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         record, values = self.record, sum(array.size for array in self.average)
@@ -82,6 +88,8 @@ def aggregate(
     backend: str = USUAL,
     options: Mapping[str, int] | None = None,
     aggregators: int | None = None,
+    edges: int | Mapping[str, Collection[str]] | None = None,
+    top_backend: str | None = None,
     ledger: str | PathLike[str] | Ledger | None = None,
     dropouts: Mapping[str, str] | None = None,
     clip: float = 8.0,
@@ -117,6 +125,11 @@ def aggregate(
         options: the backend's own settings. With ``crypten`` a ``function`` that is no sum is asked for by them: the
             result is then ``attested``, which the trust file says too.
         aggregators: how many share each update, for ``additive``: its option of that name.
+        edges: sum in a tree of two levels: how many edges the clients are dealt into, or edge id to the ids of its
+            members. An edge's operator and members learn the edge's sum, and nobody else does; what a client receives
+            grows with its edge and the number of edges, not with the number of clients. ``backend`` is that of the
+            edges, and ``min_clients`` the fewest of an edge whose sum is opened.
+        top_backend: how edges' sums are hidden from each other and from the aggregator: by default as ``backend`` does.
         ledger: a path or an open ``Ledger``; the checked round is appended to it. The first call for a task
             pins roster and policy; later calls may leave clients out (they count as dropped) but not add any. Proofs of
             fault are kept in ``<ledger>.faults/``: whom one convicts is not asked in the task's later rounds.
@@ -204,6 +217,26 @@ def aggregate(
         dropout=dropout,
     )
     draws = Draws(beacon, pulses)
+    if edges is not None:
+        if beacon is not None or pulses is not None or sample is not None:
+            raise ConfigError("a tree's rounds draw no cohorts: sample, beacon and pulses are for rounds without edges")
+        if executor is not HERE and not isinstance(executor, InProcess):
+            raise ConfigError("a tree's round is done in this process: executor is for rounds without edges")
+        tree = TreeAsked(edges, top_backend, {})
+        played = play(
+            tree,
+            settings,
+            inputs,
+            shapes,
+            ledger=ledger,
+            task=task,
+            number=round,
+            start_model=start_model,
+            base_model=base_model or NO_DIGEST,
+        )
+        return _of_tree(played, len(updates))
+    if top_backend is not None:
+        raise ConfigError("top_backend is for a tree: say which edges it has")
     with ExitStack() as stack:
         book = Book(ledger, task, stack)
         policy, limit = settings.policy(inputs, book.known, goes_on=book.is_kept)
@@ -218,6 +251,7 @@ def aggregate(
                 number=number,
                 weight_limit=limit,
                 start_model=start_model,
+                base_model=base_model or NO_DIGEST,
                 attempt=draw.draw,  # with everything fresh
                 draw=draw.draw,
                 beacon=draw.beacon,
@@ -281,6 +315,33 @@ def aggregate(
             stats=local.stats() | appended,
             faults=aggregator.faults,
         )
+
+
+def _of_tree(played: Played, clients: int) -> Result:
+    """What a tree's round has come to, in the words of any."""
+    tree, verified, rounds = played.tree, played.verified, played.played
+    locals_ = [edge.local for edge in rounds.edges.values()]
+    policy, values = tree.top.config.policy, clients * tree.top.config.layout.values
+    _tell(verified.record, policy, report.clipping([c for local in locals_ for c in local.clients.values()]), values)
+    stats: dict[str, float] = {}
+    for local in locals_:  # clients' figures are means: of each edge's, by how many there are in it
+        share = len(local.clients) / clients
+        for name, value in local.stats().items():
+            stats[name] = stats.get(name, 0.0) + (value * share if name.startswith("client.") else value)
+    stats |= {"ledger.append_s": played.appended_s} if played.receipt else {}
+    top = rounds.top
+    faults = (*top.faults, *(top.aggregator.faults if top.aggregator else ()))
+    return Result(
+        average=verified.average,
+        participants=tuple(in_id_order(verified.commitments)),
+        record=verified.record,
+        evidence=tree.top,
+        receipt=played.receipt,
+        stats=stats,
+        faults=faults,
+        tree=tree,
+        edges=played.edges,
+    )
 
 
 def _tell(record: RoundRecord, policy: Policy, clipping: Clipping, values: int) -> None:

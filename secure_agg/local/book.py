@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -17,10 +17,13 @@ from secure_agg.ledger.log import Appended, Ledger
 from secure_agg.local.asked import Inputs
 from secure_agg.local.staff import OPERATORS
 from secure_agg.protocol.config import Policy
-from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.config.tree import DRAWN, TOP, edge_task, level
+from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity, KeyDirectory, Roster
+from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.task import Task
+from secure_agg.roles.tree.pins import TreeTrust
 from secure_agg.roles.trust import TaskTrust, Trust
 
 
@@ -135,6 +138,48 @@ class Book:
         """Keep proofs of fault, where there is a ledger; also of a round that came to nothing."""
         if self._log:
             self._log.faults.keep(faults)
+
+    # --- trees ------------------------------------------------------------------------------------------------------
+
+    @property
+    def tree_pins(self) -> dict[str, TaskTrust] | None:
+        """The tasks that are pinned of this call's tree; None where there is none yet, or no tree."""
+        tasks = self._log.trust.tasks if self._log else {}
+        if self._task not in tasks or level(tasks[self._task].policy) != TOP:
+            return None
+        names = [self._task, *(edge_task(self._task, edge) for edge in (DRAWN, *tasks[self._task].roster))]
+        return {name: tasks[name] for name in names if name in tasks}
+
+    def last(self, task: str) -> RoundRecord | None:
+        """The task's newest record."""
+        return self._log.last(task) if self._log else None
+
+    def begin_tree(self, task: str, pins: Mapping[str, TaskTrust], cast: Cast) -> Trust:
+        """Write down what is planned of a tree, as ``begin`` does; what follows from it is checked before.
+
+        Returns:
+            What everybody has pinned.
+
+        Raises:
+            ConfigError: it is no tree, or something else is pinned.
+        """
+        operating = _roster(cast.operators)
+        planned = Trust(tasks=dict(pins), operators=operating)
+        TreeTrust(planned, task)
+        if self._new is not None:
+            self._log = self._stack.enter_context(Ledger(self._new))
+        if self._log is None:
+            return planned
+        keys = KeyDirectory(self._log.keys)
+        for role, identity in cast.missing:
+            keys.add(role, identity)
+        for name, item in pins.items():
+            self._log.pin(name, item, operating)
+        return self._log.trust
+
+    def append_tree(self, tree: TreeEvidence, edges: Sequence[Evidence]) -> Appended | None:
+        """Append a tree's round, where there is a ledger."""
+        return self._log.append_tree(tree, edges) if self._log else None
 
     def _pins(self, policy: Policy, cast: Cast, beacon: BeaconSource | None) -> TaskTrust:
         if self.known:

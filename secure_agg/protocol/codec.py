@@ -148,6 +148,7 @@ class FixedPoint:
         self.weight_limit = policy.max_weight if weight_limit is None else weight_limit
         self.least_weight = policy.least_weight(self.weight_limit)
         self.limbs, self.counts = policy.limbs, policy.counts
+        self.halves, self._low = policy.halves, policy.coordinate_bits
 
     @staticmethod
     def of(config: RoundConfig) -> FixedPoint:
@@ -195,7 +196,7 @@ class FixedPoint:
             arrays: float32 or float64, any shape, byte order or strides.
             weight: of this client, 1 to the weight limit; to the policy's ``max_weight`` where it has a weight scale.
             rounding_key: 32 secret bytes: the same key gives the same integers.
-            out: values, then weight limbs, then counts; uint32.
+            out: values, then weight limbs, then counts; uint32. Where values go as halves all lower ones come first.
             scale: g, that clipped values are multiplied with, but for those of the last ``outside`` arrays.
 
         Returns:
@@ -205,7 +206,8 @@ class FixedPoint:
             UpdateError: an unfit array (see ``check_arrays``), NaN or infinity, a weight out of range.
         """
         check_arrays(arrays)
-        wanted = sum(array.size for array in arrays) + self.limbs + self.counts
+        values = sum(array.size for array in arrays)
+        wanted = values * self.halves + self.limbs + self.counts
         if out.dtype != np.uint32 or out.shape != (wanted,):
             raise LocalProtocolError(f"{out.dtype} of shape {out.shape} has no room for {wanted} coordinates")
         carried = self.check_weight(weight)
@@ -230,6 +232,10 @@ class FixedPoint:
             if found:
                 largest = max(largest, float(flat.max()), -float(flat.min()))
             clipped.append(found)
+        if self.halves > 1:
+            np.right_shift(out[:values], self._low, out=out[values : 2 * values])
+            out[:values] &= np.uint32((1 << self._low) - 1)
+            position += values
         for limb in range(self.limbs):
             out[position + limb] = (carried >> (self.policy.limb_bits * limb)) & ((1 << self.policy.limb_bits) - 1)
         if self.counts:
@@ -260,6 +266,9 @@ class FixedPoint:
             raise VerificationError(f"the weights of {clients} clients sum to {weight_sum}, outside [{least}, {most}]")
         if counts.size and int(counts.max()) > clients:
             raise VerificationError(f"{int(counts.max())} weights were limited, of {clients} clients")
+        if self.halves > 1:  # 24 bits of each of 2^17 clients, and carries, are too wide for 32
+            lower, upper = np.split(values, self.halves)
+            values = lower + (upper.astype(np.int64) << self._low)
         unit = (self.clip * float(self.weight_limit)) / float(self.half * weight_sum)
         parts = split(values.size, 1, DECODING, executor)
         shards = [Shard(context, *part, (values[slice(*part)], clients * self.half, unit)) for part in parts]
@@ -287,8 +296,10 @@ class FixedPoint:
         return int(lowered), int(raised)
 
 
-def _decode(start: int, stop: int, sums: Vector, centre: int, unit: float) -> tuple[int, npt.NDArray[np.float64]]:
-    """Of the coordinates [start, stop) of X the largest S in size, and the means."""
+def _decode(
+    start: int, stop: int, sums: npt.NDArray[Any], centre: int, unit: float
+) -> tuple[int, npt.NDArray[np.float64]]:
+    """Of the values [start, stop) of X the largest S in size, and the means."""
     centred = sums.astype(np.int64) - centre
     worst = max(int(centred.max()), -int(centred.min()))
     mean = centred.astype(np.float64)

@@ -20,6 +20,7 @@ from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import MalformedMessage, VerificationError
 from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config.tree import EDGE, level
 from secure_agg.protocol.messages import (
     MAX_CONFIG,
     Opening,
@@ -323,10 +324,11 @@ class Evidence:
         openings: (C_i, nonce) of S, in id order.
         agreement: the signatures of the set S.
         setup: the round's public material, where the operators that it names have signed S, or the certificate
-            that has ended the generation before; else empty.
+            that has ended the generation before; of an edge the forest that its session follows from; else empty.
         attestation: of a result that is no sum: the operators' signatures of it; else empty.
-        sums: X ‖ T, uint32: summed values, weight limbs, counts and randomness; and T' where a norm is bounded.
-        result_model: digest of the weighted mean that follows.
+        sums: X ‖ T, uint32: summed values, weight limbs, counts and randomness; and T' where a norm is bounded. Left
+            out where an edge's evidence is published.
+        result_model: digest of the weighted mean that follows; zeros of an edge.
         renounced: the certificate of renunciation that the round goes on from, encoded; empty in a first generation,
             whose encoding has no such field.
         proofs: norm proofs by their SHA-256, as far as they are at hand. They are no part of the encoding, which holds
@@ -420,7 +422,8 @@ class Evidence:
             raise VerificationError(f"this is no evidence: {error}{other}") from error
         if header.version != RECORD_VERSION:
             raise VerificationError(f"evidence version {header.version} is not {RECORD_VERSION}")
-        if len(bulk) != config.layout.total * ring.ELEMENT_BYTES:
+        bare = level(config.policy) == EDGE and not len(bulk)  # an edge's sums are for its members
+        if not bare and len(bulk) != config.layout.total * ring.ELEMENT_BYTES:
             raise VerificationError(f"{len(bulk)} bytes of sums, not {config.layout.total * ring.ELEMENT_BYTES}")
         members, most = config.cohort_size, public_limit(config.cohort_size)
         if len(raw) > most:

@@ -18,10 +18,12 @@ class Habits(ABC):
     Attributes:
         commits_packed: values that are committed to several in an element make what this backend sends smaller.
         when_bounded: options that a policy with a norm bound has unless its maker names them.
+        halves: values can go as two halves, see ``Policy.halves``.
     """
 
     commits_packed: ClassVar[bool] = False
     when_bounded: ClassVar[Mapping[str, int]] = {}
+    halves: ClassVar[bool] = False
 
     @abstractmethod
     def usual_bits(self, clients: int) -> int:

@@ -334,6 +334,13 @@ class AdvertisementList(Wire, frozen=True):
     backend: bytes
 
 
+class Rooted(Wire, frozen=True):
+    """Stands in ``AdvertisementList.backend`` in the round of an edge: the forest, and the backend's own part."""
+
+    forest: bytes
+    backend: bytes
+
+
 class HiddenInput(Wire, frozen=True):
     """An input phase's response: the opening of the commitment hash, and the backend's part. The bulk is
     the hidden vector.

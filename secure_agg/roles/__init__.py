@@ -8,5 +8,6 @@
 * ``auditor``: checks evidence. ``faults``: proofs of fault that every backend has. ``trust``: what a party has pinned.
 * ``participants``: from advertisements to a session, and who is summed in it.
 * ``epochs``: how roster, policy, operators and training change, and how everybody follows.
+* ``tree``: rounds over edges, each of which is a round over its own members.
 * ``memory``: what a party must not forget. ``stopwatch``: seconds by phase.
 """

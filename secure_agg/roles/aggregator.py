@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from mpc.ring import Vector
 from secure_agg import backends
 from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import Phase, PhaseKind
@@ -52,6 +53,7 @@ from secure_agg.protocol.messages import (
     Header,
     Incoming,
     Message,
+    Opening,
     Received,
     decode,
     encode,
@@ -478,7 +480,8 @@ class Aggregator:
 
     def _fix_participants(self) -> None:
         gathered = self._gathered
-        gathered.session = open_session(self.config, self.cohort, in_order(gathered.advertisements), self._setup)
+        material = gathered.forest or self._setup
+        gathered.session = open_session(self.config, self.cohort, in_order(gathered.advertisements), material)
         self._side.begin(gathered.session)
 
     def _fix_survivors(self) -> tuple[str, ...]:
@@ -596,26 +599,20 @@ class Aggregator:
             found = self._side.outcome()
             sums, vouched_by = found.sums, found.vouched_by
             openings = in_order(self._gathered.openings) or found.openings
-            addends = self._backend.result(config.policy).addends(len(openings))
-            average, _ = FixedPoint.of(config).decode(
-                sums[: config.layout.committed], addends, config.shapes, self._executor, config.context
-            )
             evidence = Evidence(
                 config=config,
                 cohort=self._asking.members(),
                 advertisements=in_order(self._gathered.advertisements),
                 openings=openings,
                 agreement=in_order(self._gathered.signatures),
-                setup=self._setup if self._backend.shares or config.generation else b"",
+                setup=self._gathered.forest or (self._setup if self._backend.shares or config.generation else b""),
                 attestation=found.attestation,
                 sums=sums.astype(np.uint32, copy=False),
-                result_model=model_digest(average),
+                result_model=self._result_model(sums, openings),
                 renounced=self._renounced,
             ).with_proofs(self._gathered.proofs.values())
             with self.timings("verify"):
-                # Others decide what they accept; norm proofs were checked with the inputs that they came with.
-                proved = [one for name, one in self._gathered.openings.items() if name in self._gathered.proofs]
-                self.verified = Auditor(claims=CLAIMS, executor=self._executor).verify(evidence, proved=proved)
+                self._verify(evidence)
         except VerificationError as error:
             if vouched_by is not None:
                 raise KeyHolderFault(
@@ -628,6 +625,25 @@ class Aggregator:
                 phase=closed,
             ) from error
         self.evidence = evidence
+
+    def _result_model(self, sums: Vector, openings: Sequence[Opening]) -> bytes:
+        """Digest of the mean."""
+        config = self.config
+        addends = self._backend.result(config.policy).addends(len(openings))
+        average, _ = FixedPoint.of(config).decode(
+            sums[: config.layout.committed], addends, config.shapes, self._executor, config.context
+        )
+        return model_digest(average)
+
+    def _verify(self, evidence: Evidence) -> None:
+        """Check it as everybody else will.
+
+        Raises:
+            VerificationError: it does not prove its result.
+        """
+        # Others decide what they accept; norm proofs were checked with the inputs that they came with.
+        proved = [one for name, one in self._gathered.openings.items() if name in self._gathered.proofs]
+        self.verified = Auditor(claims=CLAIMS, executor=self._executor).verify(evidence, proved=proved)
 
     def results(self) -> Sequence[Envelope]:
         """The checked result for every member of the cohort, made one at a time: each is as large as the model.

@@ -16,6 +16,7 @@ from secure_agg.protocol.messages import (
     Agreed,
     Envelope,
     Opening,
+    Rooted,
     Signature,
     SignedAdvertisement,
     Statement,
@@ -38,6 +39,7 @@ class Gathered:
         advertisements, openings, signatures: as they were taken, by id.
         commitment_hashes: who has shown which.
         proofs: norm proofs, by id, where a norm is bounded.
+        forest: of an edge's round, once it is known.
     """
 
     session: Session | None = None
@@ -48,6 +50,7 @@ class Gathered:
     signatures: dict[str, Signature] = field(default_factory=dict)
     commitment_hashes: dict[bytes, str] = field(default_factory=dict)
     proofs: dict[str, bytes] = field(default_factory=dict)
+    forest: bytes = b""
 
 
 class Asking:
@@ -141,6 +144,7 @@ class Asking:
             if signatures is not None:
                 body = encode(Agreed(signatures, body))
             if advertisements is not None:
+                body = encode(Rooted(gathered.forest, body)) if gathered.forest else body
                 body = encode(AdvertisementList(advertisements, body))
             return body
 

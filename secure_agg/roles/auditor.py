@@ -30,6 +30,7 @@ from secure_agg.protocol.certificate import setup_digest
 from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
 from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config.tree import EDGE, FLAT, LEVEL_NAMES, level
 from secure_agg.protocol.evidence import RECORD_VERSION, BoundedRecord, Evidence, RoundRecord
 from secure_agg.protocol.fault import TWO_EPOCHS, FaultProof
 from secure_agg.protocol.identity import Roster, check_public_key, in_id_order, verify_signature
@@ -121,13 +122,20 @@ class CheckedSum:
 
 
 def check_sum(
-    config: RoundConfig, participants: Participants, sums: Vector, executor: Executor = IN_PROCESS
+    config: RoundConfig,
+    participants: Participants,
+    sums: Vector,
+    executor: Executor = IN_PROCESS,
+    *,
+    clients: int | None = None,
 ) -> CheckedSum:
     """The aggregate check and the codec's: X ‖ T is the exact sum, in range, and decodes to weights and means in range;
     and where a norm is bounded, that what was proved to be short is what was summed.
 
     Args:
         executor: hashes and decodes the sum, shard by shard.
+        clients: how many vectors are summed: by default one of each participant; where these are edges, of all their
+            participants.
 
     Raises:
         VerificationError: it is not.
@@ -135,15 +143,16 @@ def check_sum(
     layout = config.layout
     values, randomness = sums[: layout.committed], sums[layout.committed : layout.committed + layout.randomness]
     largest = backends.load(config.policy.backend).result(config.policy).largest
+    n = len(participants.commitments) if clients is None else clients
     try:
         total = aggregate.check(
-            AggregateStatement(config.commitment, largest, participants.commitments, values, randomness),
+            AggregateStatement(config.commitment, largest, participants.commitments, values, randomness, n),
             functools.partial(vectors.commit, executor, config.context),
         )
     except AggregateError as error:
         raise VerificationError(str(error)) from error
     check_total(participants.session, participants.sketches, sums)
-    codec, n = FixedPoint.of(config), len(participants.commitments)
+    codec = FixedPoint.of(config)
     average, weight_sum = codec.decode(values, n, config.shapes, executor, config.context)
     return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(n, weight_sum))
 
@@ -176,6 +185,48 @@ def check_attested(
     average, weight_sum = codec.decode(values, addends, config.shapes)
     total = commitment.add(list(participants.commitments))
     return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(addends, weight_sum))
+
+
+def record_of(
+    evidence: Evidence,
+    participants: Participants,
+    checked: CheckedSum,
+    *,
+    claim: str,
+    digest: bytes,
+    clients: tuple[int, int] | None = None,
+) -> RoundRecord:
+    """The ledger's leaf of a round that was checked.
+
+    Args:
+        digest: that its evidence is stored under.
+        clients: |G| and |S|: by default those of this round; of a tree's top those of all its edges.
+    """
+    config = evidence.config
+    invited, summed = clients or (config.cohort_size, len(evidence.openings))
+    return RoundRecord(
+        version=RECORD_VERSION,
+        claim=claim,
+        task=config.task,
+        round=config.round,
+        attempt=config.attempt,
+        context=config.context,
+        session=participants.session.sid,
+        cohort_size=invited,
+        participants=summed,
+        participants_root=participants.root,
+        commitment_sum=checked.commitment.to_bytes(),
+        weight_limit=config.weight_limit,
+        weight_sum=checked.weight_sum,
+        weights_lowered=checked.weights_lowered,
+        weights_raised=checked.weights_raised,
+        error_bound=checked.error_bound,
+        next_weight_limit=config.policy.next_weight_limit(summed, checked.weight_sum),
+        start_model=config.start_model,
+        result_model=evidence.result_model,
+        previous_record=config.previous_record,
+        evidence=digest,
+    )
 
 
 @checked_class
@@ -214,6 +265,39 @@ class Auditor:
                 together by anybody, and what is wrong in it shows nothing against those it is about.
         """
         config = evidence.config
+        if level(config.policy) != FLAT:
+            raise VerificationError(
+                f"this is the evidence of the {LEVEL_NAMES[level(config.policy)]} of a tree: what is verified is the "
+                "tree's evidence"
+            )
+        pinned, claim, participants = self.examine(evidence, beacon=beacon)
+        if claim == SUM:
+            if evidence.attestation:
+                raise VerificationError("a sum is proved, not attested")
+            checked = check_sum(config, participants, evidence.sums, self._executor)
+        else:
+            checked = check_attested(config, participants, evidence.sums, evidence.attestation)
+        proofs = self._check_proofs(evidence, participants, frozenset(proved))
+        average = checked.average
+        if model_digest(average) != evidence.result_model:
+            raise VerificationError("the result's digest is not that of the mean that the sums decode to")
+        record = record_of(evidence, participants, checked, claim=claim, digest=evidence.digest())
+        if norm := NormClaim.of(config):
+            record = BoundedRecord.of(record, norm.bound, norm.factor)
+        names = evidence.participants
+        opened = {name: item.to_bytes() for name, item in zip(names, participants.commitments, strict=True)}
+        return Verified(record, pinned, average, opened, proofs)
+
+    def examine(self, evidence: Evidence, *, beacon: bytes | None = None) -> tuple[frozenset[str], str, Participants]:
+        """Check who took part, and nothing of the sum: of a round on any level of a tree.
+
+        Returns:
+            What was compared with the pins, what the result claims, the participants.
+
+        Raises:
+            As ``verify`` does.
+        """
+        config = evidence.config
         pinned = self.trust.check(config, beacon) if self.trust else frozenset[str]()
         try:
             backend = backends.load(config.policy.backend)
@@ -237,44 +321,7 @@ class Auditor:
             raise VerificationError(about + str(error.args[0]), phase=error.phase) from error
         except ConfigError as error:
             raise VerificationError(str(error)) from error
-        if claim == SUM:
-            if evidence.attestation:
-                raise VerificationError("a sum is proved, not attested")
-            checked = check_sum(config, participants, evidence.sums, self._executor)
-        else:
-            checked = check_attested(config, participants, evidence.sums, evidence.attestation)
-        proofs = self._check_proofs(evidence, participants, frozenset(proved))
-        average = checked.average
-        if model_digest(average) != evidence.result_model:
-            raise VerificationError("the result's digest is not that of the mean that the sums decode to")
-        record = RoundRecord(
-            version=RECORD_VERSION,
-            claim=claim,
-            task=config.task,
-            round=config.round,
-            attempt=config.attempt,
-            context=config.context,
-            session=participants.session.sid,
-            cohort_size=config.cohort_size,
-            participants=len(evidence.openings),
-            participants_root=participants.root,
-            commitment_sum=checked.commitment.to_bytes(),
-            weight_limit=config.weight_limit,
-            weight_sum=checked.weight_sum,
-            weights_lowered=checked.weights_lowered,
-            weights_raised=checked.weights_raised,
-            error_bound=checked.error_bound,
-            next_weight_limit=config.policy.next_weight_limit(len(evidence.openings), checked.weight_sum),
-            start_model=config.start_model,
-            result_model=evidence.result_model,
-            previous_record=config.previous_record,
-            evidence=evidence.digest(),
-        )
-        if norm := NormClaim.of(config):
-            record = BoundedRecord.of(record, norm.bound, norm.factor)
-        names = evidence.participants
-        opened = {name: item.to_bytes() for name, item in zip(names, participants.commitments, strict=True)}
-        return Verified(record, pinned, average, opened, proofs)
+        return pinned, claim, participants
 
     @staticmethod
     def _check_proofs(evidence: Evidence, participants: Participants, proved: Collection[Opening]) -> int:
@@ -309,7 +356,7 @@ class Auditor:
         pinned = self.trust.operators if self.trust and len(self.trust.operators) else None
         if backend.shares is None:
             renounced = backend.keys and config.generation
-            if setup and not renounced:
+            if setup and not renounced and level(config.policy) != EDGE:
                 raise PolicyViolation("the evidence holds a set-up, and no operator has signed the set")
             if renounced and setup_digest(setup) != config.setup:
                 raise PolicyViolation("the set-up is not the configured one")

@@ -34,6 +34,7 @@ from secure_agg.protocol.messages import (
 from secure_agg.protocol.norm.checks import check_opening, check_proof
 from secure_agg.protocol.norm.wire import BoundedInput, SketchedOpening, proof_digest, response_header_limit
 from secure_agg.protocol.session import Session
+from secure_agg.roles.tree.faults import EDGE_COMMITMENT, EDGE_SEAL, check_edge_commitment, check_edge_seal
 from zk.commitment import Commitment
 
 _MAX_AUTHORISED: Final = 1 << 10
@@ -48,13 +49,14 @@ def check_common(proof: FaultProof, config: RoundConfig) -> bool:
     Raises:
         VerificationError: it proves nothing.
     """
-    check = _CHECKS.get(proof.kind)
-    if check is None:
+    found = _CHECKS.get(proof.kind)
+    if found is None:
         return False
+    check, exhibits = found
     if proof.setup:
         raise VerificationError(f"a proof of kind {proof.kind!r} needs no set-up")
-    if len(proof.exhibits) != 2:
-        raise VerificationError(f"{len(proof.exhibits)} exhibits, not 2")
+    if len(proof.exhibits) != exhibits:
+        raise VerificationError(f"{len(proof.exhibits)} exhibits, not {exhibits}")
     try:
         check(proof, config)
     except RemoteProtocolError as error:
@@ -146,7 +148,10 @@ def check_two_epochs(proof: FaultProof) -> str:
     return first.task
 
 
-_CHECKS: Final[dict[str, Callable[[FaultProof, RoundConfig], None]]] = {
-    TWO_ADVERTISEMENTS: _check_two_advertisements,
-    BAD_NORM_PROOF: _check_bad_norm_proof,
+_CHECKS: Final[dict[str, tuple[Callable[[FaultProof, RoundConfig], None], int]]] = {
+    TWO_ADVERTISEMENTS: (_check_two_advertisements, 2),
+    BAD_NORM_PROOF: (_check_bad_norm_proof, 2),
+    EDGE_SEAL: (check_edge_seal, 2),
+    EDGE_COMMITMENT: (check_edge_commitment, 3),
 }
+"""By kind: the check, and the number of exhibits."""

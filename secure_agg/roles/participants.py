@@ -14,11 +14,13 @@ from secure_agg.errors import (
     UnknownSender,
 )
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config.tree import EDGE, level
 from secure_agg.protocol.evidence import CohortMember
 from secure_agg.protocol.identity import Roster, is_id_order
 from secure_agg.protocol.messages import ADVERTISE, Advertisement, Opening, Signature, SignedAdvertisement
 from secure_agg.protocol.norm.checks import check_opening
 from secure_agg.protocol.session import Participants, Session
+from secure_agg.protocol.tree.forest import planted
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 
@@ -45,13 +47,14 @@ def open_session(
     """Check all advertisements of a round and compute its session id.
 
     Args:
-        setup: the round's public material, which only a backend with operators that sign needs here.
+        setup: the round's public material, which only a backend with operators that sign needs here; of an edge its
+            forest.
 
     Raises:
         PolicyViolation: not in id order, each client once.
         TooFewClients: fewer than u_min or the quorum.
         DuplicateMessage: two clients advertise the same commitment hash.
-        RemoteProtocolError: see ``check_advertisement``.
+        RemoteProtocolError: see ``check_advertisement``, and for an edge ``forest.planted``.
     """
     names = [advertisement.name for advertisement in advertisements]
     if not is_id_order(names):
@@ -67,9 +70,12 @@ def open_session(
         if owners.setdefault(body.commitment_hash, name) != name:
             raise DuplicateMessage("two clients advertise the same commitment hash", phase=ADVERTISE)
     backend = backends.load(config.policy.backend)
+    sid = session_id(config, None if backend.shares else advertisements)
+    if level(config.policy) == EDGE:
+        sid = planted(config, sid, setup)
     return Session(
         config=config,
-        sid=session_id(config, None if backend.shares else advertisements),
+        sid=sid,
         members=tuple(names),
         keys={name: cohort[name] for name in names},
         commitment_hashes={name: body.commitment_hash for name, body in bodies.items()},

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from secure_agg import backends
 from secure_agg.errors import PolicyViolation, VerificationError, WrongContext
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.config.tree import FLAT, level
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import (
     MAX_ADVERTISEMENT,
@@ -149,6 +150,8 @@ def read_request(
     if header.session != config.context:
         raise WrongContext("the request is not bound to the configuration it carries", phase=RENOUNCE)
     trust.check(config, beacon)
+    if level(config.policy) != FLAT:
+        raise PolicyViolation("a tree's rounds have no later generation", phase=RENOUNCE, culprit=header.sender)
     setup, renounced = split_first(config, message.bulk)
     return header.sender, config, setup, renounced, body.successor
 

@@ -1,9 +1,10 @@
 """A second implementation of the checks of docs/specification.md, written from that file alone.
 
-Section 16 is in ``independent_norm``. It shares nothing with the product: no module of `mpc`, `zk` or `secure_agg` is
-imported, records are checked against the tables below after a generic MessagePack decoding, trees are hashed
-recursively, and the commitment is evaluated point by point instead of by a transform. `verify` and `verify_receipt` are
-the entries; everything that they refuse is a `ValueError`.
+Section 16 is in ``independent_norm``, 17 in ``independent_renunciation``, 18 in ``independent_epochs``, 19 in
+``independent_trees``. It shares nothing with the product: no module of
+`mpc`, `zk` or `secure_agg` is imported, records are checked against the tables below after a generic MessagePack
+decoding, trees are hashed recursively, and the commitment is evaluated point by point instead of by a transform.
+`verify` and `verify_receipt` are the entries; everything that they refuse is a `ValueError`.
 
 Section numbers are those of the specification.
 """
@@ -14,7 +15,8 @@ import hmac
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from math import floor, inf, prod
 from typing import Any
@@ -335,6 +337,10 @@ OPTIONS = {
 }
 """The backends this verifier knows, each with its options and their least and largest values."""
 NORM_OPTIONS = {"norm_excess": (0, 1), "norm_outside": (0, 8), "norm_steps": (1, 2**32 - 1)}
+LEVELS = {"masking": (1, 2), "plain": (1, 2), "additive": (2, 2)}
+"""Backends that can be in a tree, section 19, with the levels that they can be on."""
+HALVING = ("masking", "plain", "additive")
+"""Backends whose values can go as two halves, section 4."""
 BOUNDING = ("masking", "plain")
 """Backends that have those, too."""
 SLACKS = {160: 177, 192: 190, 224: 203, 256: 220, 288: 242, 320: 271, 352: 308, 384: 360, 416: 437, 448: 577}
@@ -359,7 +365,7 @@ def check_limits(config: dict[str, Any]) -> None:
     require(1 <= policy["max_parameters"] <= 2**32, "max_parameters out of range")
     check_order((option["name"] for option in policy["options"]), "options")
     require(all(option["value"] < 2**32 for option in policy["options"]), "an option is out of range")
-    require(2 <= policy["bits"] <= 24, "bits out of range")
+    require((4 if option(policy, "halves", 0) else 2) <= policy["bits"] <= 24, "bits out of range")
     require(1e-30 <= policy["clip"] <= 1e30, "clip out of range")
     require(0 < policy["max_error"] < inf, "max_error out of range")
     require(1 <= policy["max_weight"] < 2**32, "max_weight out of range")
@@ -395,7 +401,7 @@ def check_limits(config: dict[str, Any]) -> None:
     require(len(config["setup"]) in (0, 32), "the digest of the setup has a wrong length")
     require(rank(config) in (3, 4), "no commitment rank is enough")
     if option(policy, "norm_steps", 0):
-        require(policy["bits"] >= 3, "too few bits for a norm bound")
+        require(policy["bits"] >= 3 and not option(policy, "halves", 0), "too few bits for a norm bound, or halves")
         norm_bound(config, config["weight_limit"])
         norm_bound(config, policy["max_weight"] if scale else 1)
     else:
@@ -449,8 +455,12 @@ def check_backend(config: dict[str, Any]) -> None:
     require(policy["backend"] in OPTIONS, "unknown backend")
     for item in policy["options"]:
         known = OPTIONS[policy["backend"]] | (NORM_OPTIONS if policy["backend"] in BOUNDING else {})
+        known = known | ({"halves": (0, 1)} if policy["backend"] in HALVING else {})
+        known = known | ({"level": LEVELS[policy["backend"]]} if policy["backend"] in LEVELS else {})
         least, most = known.get(item["name"], (0, -1))
         require(least <= item["value"] <= most, "an option is unknown or out of range")
+    if option(policy, "level", 0):
+        require((config["epoch"], config["generation"]) == (0, 0), "a tree has one epoch and one generation")
     if policy["backend"] == "masking" and option(policy, "screening", 0) == 2:
         require(option(policy, "norm_steps", 0) > 0 and digits(policy)[1] == 1, "no sketches that can be tested")
     if policy["backend"] not in SHARING:
@@ -466,12 +476,16 @@ def option(policy: dict[str, Any], name: str, default: int) -> int:
 
 
 def mask_bits(policy: dict[str, Any]) -> int:
-    return max(int(policy["bits"]), 10 if policy["max_clients"] <= 2**15 else 8)
+    return max(coordinate_bits(policy), 10 if policy["max_clients"] <= 2**15 else 8)
+
+
+def coordinate_bits(policy: dict[str, Any]) -> int:
+    return -(-int(policy["bits"]) // (2 if option(policy, "halves", 0) else 1))
 
 
 def digits(policy: dict[str, Any]) -> tuple[int, int]:
     """B, and m: how many values are committed to as one element."""
-    base, count = int(policy["max_clients"]) * 2 * half(policy) + 1, 1
+    base, count = int(policy["max_clients"]) * coordinate_top(policy) + 1, 1
     while policy["commit_packed"] and base ** (count + 1) <= 2**27:
         count += 1
     return base, count
@@ -490,7 +504,7 @@ def rank(config: dict[str, Any]) -> int:
 
 
 def limbs(policy: dict[str, Any]) -> int:
-    return -(-int(policy["max_weight"]).bit_length() // max(int(policy["bits"]) - 1, 1))
+    return -(-int(policy["max_weight"]).bit_length() // max(coordinate_bits(policy) - 1, 1))
 
 
 def counts(policy: dict[str, Any]) -> int:
@@ -510,13 +524,21 @@ def least_weight(config: dict[str, Any]) -> int:
 
 def largest(policy: dict[str, Any]) -> int:
     """The most that a coordinate of one client can be."""
-    return 2 * half(policy) + (1 if policy["backend"] == "crypten" else 0)
+    return coordinate_top(policy) + (1 if policy["backend"] == "crypten" else 0)
+
+
+def coordinate_top(policy: dict[str, Any]) -> int:
+    return 2 ** coordinate_bits(policy) - 1 if option(policy, "halves", 0) else 2 * half(policy)
+
+
+def halves(config: dict[str, Any]) -> int:
+    return 2 if option(config["policy"], "halves", 0) else 1
 
 
 def committed(config: dict[str, Any]) -> int:
     """d + L + e."""
     size = sum(prod(shape) for shape in config["shapes"])
-    return size + limbs(config["policy"]) + counts(config["policy"])
+    return size * halves(config) + limbs(config["policy"]) + counts(config["policy"])
 
 
 def elements(config: dict[str, Any]) -> int:
@@ -574,7 +596,7 @@ def encode_value(value: float, weight: int, limit: int, word: int, policy: dict[
 def encode_weight(weight: int, config: dict[str, Any]) -> list[int]:
     """Limbs and counts."""
     policy, limit, least = config["policy"], config["weight_limit"], least_weight(config)
-    carried, base = min(max(weight, least), limit), 2 ** (policy["bits"] - 1)
+    carried, base = min(max(weight, least), limit), 2 ** (coordinate_bits(policy) - 1)
     digits = [carried // base**i % base for i in range(limbs(policy))]
     return digits + [int(weight > limit), int(weight < least)][: counts(policy)]
 
@@ -582,13 +604,16 @@ def encode_weight(weight: int, config: dict[str, Any]) -> list[int]:
 def decode_sum(total: np.ndarray, n: int, config: dict[str, Any]) -> tuple[np.ndarray, int, tuple[int, int], float]:
     """The means of the values, the sum of the weights, how many were lowered and raised, and the error bound."""
     policy, limit, h = config["policy"], int(config["weight_limit"]), half(config["policy"])
-    size, base = sum(prod(shape) for shape in config["shapes"]), 2 ** (policy["bits"] - 1)
-    numbers = [int(x) for x in total[size:]]
+    size, base = sum(prod(shape) for shape in config["shapes"]), 2 ** (coordinate_bits(policy) - 1)
+    numbers = [int(x) for x in total[size * halves(config) :]]
     digits, counted = numbers[: limbs(policy)], numbers[limbs(policy) :]
     weight = sum(digit * base**i for i, digit in enumerate(digits))
     require(n * least_weight(config) <= weight <= n * limit, "the sum of the weights is out of range")
     require(all(count <= n for count in counted), "more weights were limited than there are")
-    centred = total[:size].astype(np.int64) - n * h
+    values = total[:size].astype(np.int64)
+    if halves(config) == 2:
+        values = values + total[size : 2 * size].astype(np.int64) * 2 ** coordinate_bits(policy)
+    centred = values - n * h
     require(limit * (int(np.abs(centred).max()) - n) <= h * weight, "a mean is out of range")
     factor = policy["clip"] * float(limit) / float(h * weight)
     error = policy["clip"] * float(n * limit) / float(h * weight)
@@ -882,14 +907,28 @@ def check_signers(signatures: list[dict[str, Any]], keys: dict[str, bytes], sign
     require(len(signatures) >= needed, "too few signatures")
 
 
+@dataclass
+class Place:
+    """Where in a tree a round is, section 19: an edge, 1, or the top, 2, with what follows from its edges."""
+
+    level: int
+    session: Callable[[dict[str, Any], bytes, bytes, bytes], bytes] = lambda *_: b""
+    clients: int = 0
+    invited: int = 0
+    evidence: bytes = b""
+
+
 def verify(
     evidence: bytes,
     pins: dict[str, Any] | None = None,
     beacon: bytes | None = None,
     claims: Collection[str] | None = None,
     proofs: Collection[bytes] = (),
+    place: Place | None = None,
 ) -> dict[str, Any]:
     """Check evidence in itself and, with `pins` (see `read_trust`), against what the verifier has pinned.
+
+    `place` is where in a tree the round is; by default it is in none.
 
     `claims` are those that it accepts; by default what is pinned for the task, without pins sums only. `proofs` are
     norm proofs that are at hand.
@@ -905,6 +944,8 @@ def verify(
     check_config(config)
     policy = config["policy"]
     context = digest("round-config", header["config"])
+    level = place.level if place else 0
+    require(option(policy, "level", 0) == level, "a round of a tree, or none of one")
 
     # 1, 2
     cohort = check_roster([(member["name"], member["public"]) for member in header["cohort"]])
@@ -943,6 +984,8 @@ def verify(
             operators = read_roster(pins["operators"])
             known = all(operators.get(name) == key for name, key in signers.items())
             require(known, "an aggregator who is not pinned")
+    elif place and level == 1:
+        session = place.session(config, context, session, header["setup"])
     else:
         require(header["setup"] == b"", "a part that this backend has not")
 
@@ -983,13 +1026,20 @@ def verify(
     check_signers(header["agreement"], signers, agreed, vouchers(policy) if sharing else needed)
     check_renounced(config, header, signers if sharing else cohort)
 
+    if place and level == 1 and not bulk:
+        require(header["attestation"] == [], "a part that this backend has not")
+        require(not any(header["result_model"]), "an edge tells of its mean")
+        return _public(config, context, session, cohort, entries, participants_root, encode_elements(total))
+
     # 6
     size = sum(prod(shape) for shape in config["shapes"])
-    count, randomness = size + limbs(policy) + counts(policy), (k + 2) * N
+    count, randomness = committed(config), (k + 2) * N
     require(len(bulk) == 4 * (count + randomness + sketched(config)), "the sums have a wrong length")
     sums = np.frombuffer(bulk, "<u4").astype(np.int64)
     x, t, t_of_sketch = np.split(sums, [count, count + randomness])
     commitment_sum = encode_elements(total)
+    if place and level == 2:
+        clients = place.clients
     added = kept(policy, clients)
     require(int(x.max()) <= added * largest(policy), "a sum is out of range")
     if attested(policy):  # in place of the rest of 6, and 7
@@ -1027,6 +1077,13 @@ def verify(
             t_of_sketch.tolist(),
         )
 
+    if level:
+        require(option(policy, "norm_steps", 0) == 0 and policy["cohort_size"] == 0, "no round of a tree")
+    if place and level == 1:
+        decode_sum(x, added, config)
+        require(not any(header["result_model"]), "an edge tells of its mean")
+        return _public(config, context, session, cohort, entries, participants_root, commitment_sum)
+
     # 8
     means, weight, (lowered, raised), error = decode_sum(x, added, config)
     require(model_digest(config["shapes"], means) == header["result_model"], "another result than stated")
@@ -1040,7 +1097,7 @@ def verify(
         "attempt": config["attempt"],
         "context": context,
         "session": session,
-        "cohort_size": len(cohort),
+        "cohort_size": place.invited if place else len(cohort),
         "participants": clients,
         "participants_root": participants_root,
         "commitment_sum": commitment_sum,
@@ -1053,7 +1110,7 @@ def verify(
         "start_model": config["start_model"],
         "result_model": header["result_model"],
         "previous_record": config["previous_record"],
-        "evidence": sha(evidence),
+        "evidence": place.evidence if place else sha(evidence),
     }
     kind = "RoundRecord"
     if sketched(config):
@@ -1063,6 +1120,28 @@ def verify(
     encoding = encode(kind, record)
     require(len(encoding) <= 65536, "the record is too long")
     return {**record, "encoding": encoding, "average": means, "proofs": checked}
+
+
+def _public(
+    config: dict[str, Any],
+    context: bytes,
+    session: bytes,
+    cohort: dict[str, bytes],
+    entries: dict[str, bytes],
+    participants_root: bytes,
+    commitment_sum: bytes,
+) -> dict[str, Any]:
+    """What an edge's record says, but for its version, claim and evidence; and its members' keys."""
+    return {
+        **{name: config[name] for name in ("task", "round", "attempt")},
+        "context": context,
+        "session": session,
+        "cohort_size": len(cohort),
+        "participants": len(entries),
+        "participants_root": participants_root,
+        "commitment_sum": commitment_sum,
+        "keys": cohort,
+    }
 
 
 # ---------------------------------------------------------------------------------------------- 12. Ledger

@@ -18,11 +18,13 @@ HALLS: Final = {
     "secure_agg/plugins/core": 14,  # what both sides of a round do, whatever the framework
     "secure_agg/roles": 14,  # a party each, and what all of them go through
     "secure_agg/protocol": 15,  # one for each thing that parties say
-    "tests/cli": 18,  # a file for each command, and for what all commands keep to
-    "tests/conformance": 22,  # second implementations, and a file for each thing that they are compared in
+    "tests/cli": 19,  # a file for each command, and for what all commands keep to
+    "tests/conformance": 26,  # second implementations, and a file for each thing that they are compared in
+    "tests/local": 14,  # a file for each thing that one call does
+    "tests/plugins": 14,  # a file for each promise to a framework, and what frameworks share
     "tests/mpc": 14,  # a file for each module of mpc and of mpc.paillier
     "tests/attacks": 24,  # a file for each attack, and no order among them
-    "tests/support": 30,  # helpers of all tests, each of which is looked for by its name
+    "tests/support": 31,  # helpers of all tests, each of which is looked for by its name
 }
 """Folders that may have more files than others."""
 

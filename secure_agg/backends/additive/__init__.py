@@ -36,6 +36,7 @@ from secure_agg.backends.contract import (
 )
 from secure_agg.errors import ConfigError, MalformedMessage, VerificationError
 from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.config.tree import TOP
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
@@ -58,6 +59,8 @@ class AdditiveBackend(SharedBackend):
     agreement = rules.SignedByAggregators()
     options = rules.OPTIONS
     commits_packed = True
+    halves = True
+    levels = frozenset({TOP})  # clients that speak once can't be told first what the other edges have fixed
 
     def check_policy(self, policy: Policy) -> None:
         """The threshold is at most the number of aggregators."""

@@ -17,7 +17,7 @@ from secure_agg.backends.contract.aggregator import AggregatorSide
 from secure_agg.backends.contract.client import ClientSide, Once
 from secure_agg.backends.contract.commitments import open_commitment
 from secure_agg.backends.contract.operators import Opener, OperatorSide
-from secure_agg.backends.contract.options import NORM_RULES, OptionRule, check_options
+from secure_agg.backends.contract.options import HALVES_RULES, NORM_RULES, TREE_RULES, OptionRule, check_options
 from secure_agg.backends.contract.phases import Phase
 from secure_agg.backends.contract.setup import AggregatorSet, read_setup
 from secure_agg.errors import BadKey, ConfigError, MalformedMessage, PolicyViolation, VerificationError
@@ -25,6 +25,7 @@ from secure_agg.protocol.agreement import Agreement, SignedByOperators
 from secure_agg.protocol.certificate import KeyCertificate, read_certificate, setup_digest
 from secure_agg.protocol.claims import SUM
 from secure_agg.protocol.config import Policy, RoundConfig, free_bits
+from secure_agg.protocol.config.tree import FLAT, LEVEL_NAMES, level
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import Habits
 from secure_agg.protocol.identity import Identity, Roster
@@ -96,6 +97,7 @@ class Backend(Habits):
         options: settings of its own.
         agreement: which set is summed, and who signs it.
         unbounded: why rounds of this backend can have no norm bound; empty where they can.
+        levels: of a tree that its rounds can be on: ``EDGE``, ``TOP``.
     """
 
     name: ClassVar[str]
@@ -103,6 +105,7 @@ class Backend(Habits):
     options: ClassVar[tuple[OptionRule, ...]] = ()
     agreement: ClassVar[Agreement] = Agreement()
     unbounded: ClassVar[str] = ""
+    levels: ClassVar[frozenset[int]] = frozenset()
 
     # --- what has to be said --------------------------------------------------------------------------------
 
@@ -129,14 +132,29 @@ class Backend(Habits):
 
     def check_policy(self, policy: Policy) -> None:
         """Refuse settings that this backend can't serve: options that it has not declared, or out of their range; a
-        norm bound where it can have none; and whatever a backend adds to that.
+        norm bound, or a place in a tree, where it can have none; and whatever a backend adds to that.
 
         Raises:
             ConfigError: as it says.
         """
         if policy.norm and self.unbounded:
             raise ConfigError(f"backend {self.name!r} can't bound norms: {self.unbounded}")
-        check_options(policy, (*self.options, *(() if self.unbounded else NORM_RULES)))
+        place = level(policy)
+        check_options(
+            policy,
+            (
+                *self.options,
+                *(() if self.unbounded else NORM_RULES),
+                *(TREE_RULES if self.levels else ()),
+                *(HALVES_RULES if self.halves else ()),
+            ),
+        )
+        if policy.norm and policy.halves > 1:
+            raise ConfigError("no norm is bounded where values go as halves")
+        if place != FLAT and place not in self.levels:
+            raise ConfigError(f"backend {self.name!r} can't be the {LEVEL_NAMES[place]} of a tree")
+        if place != FLAT and policy.norm:
+            raise ConfigError("no norm is bounded in a tree: each session has sketches of its own, which don't add up")
 
     def usual_bits(self, clients: int) -> int:
         """Bits per value for sums over so many clients where a policy's maker names none: as many as make nothing
@@ -145,8 +163,8 @@ class Backend(Habits):
         return free_bits(clients)
 
     def result(self, policy: Policy) -> ResultRule:
-        """What a result is: by default the sum of vectors of values up to ``policy.top``."""
-        return ResultRule(policy.top)
+        """What a result is: by default the sum of vectors of coordinates up to ``policy.coordinate_top``."""
+        return ResultRule(policy.coordinate_top)
 
     def seats(self, policy: Policy) -> Seats:
         """How many operators there are beside the aggregator: by default none."""

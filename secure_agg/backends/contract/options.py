@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from secure_agg.errors import ConfigError
-from secure_agg.protocol.config import MAX_OPTION, Policy
+from secure_agg.protocol.config import HALVES, MAX_OPTION, Policy
 from secure_agg.protocol.config.norm import MAX_OUTSIDE, NORM_EXCESS, NORM_OUTSIDE, NORM_STEPS
+from secure_agg.protocol.config.tree import EDGE, LEVEL, LEVEL_NAMES, TOP
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,18 @@ NORM_RULES: Final = (
     OptionRule(NORM_STEPS, 1, MAX_OPTION, "the norm bound, in steps of the grid", usual="none"),
 )
 """Options of a norm bound, of every backend that bounds norms: see ``Policy.default``, which makes them."""
+
+
+TREE_RULES: Final = (OptionRule(LEVEL, EDGE, TOP, "where in a tree rounds are", usual="in none", meanings=LEVEL_NAMES),)
+"""Of every backend that can be in a tree."""
+
+
+HALVES_RULES: Final = (
+    OptionRule(
+        HALVES, 0, 1, "whether each value goes as two numbers of half its bits", 0, meanings={0: "no", 1: "yes"}
+    ),
+)
+"""Of every backend whose sums are read coordinate by coordinate, whatever these are."""
 
 
 def check_options(policy: Policy, declared: Sequence[OptionRule]) -> None:

@@ -53,7 +53,9 @@ from secure_agg.backends.masking.rules import (
     tests_sketches,
 )
 from secure_agg.backends.masking.wire import split_part
+from secure_agg.errors import ConfigError
 from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.config.tree import EDGE, TOP, level
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY
@@ -76,10 +78,16 @@ class MaskingBackend(Backend):
 
     options = (COMPLETE, SCREENING)
     when_bounded: ClassVar[Mapping[str, int]] = {SCREENING.name: 1}
+    levels = frozenset({EDGE, TOP})
+    halves = True
 
     def check_policy(self, policy: Policy) -> None:
-        """Declared options, and sketches that can be tested."""
+        """Declared options, and sketches that can be tested. What screening proves is of a session that follows from
+        its advertisements alone, as an edge's does not.
+        """
         super().check_policy(policy)
+        if level(policy) == EDGE and SCREENING.of(policy):
+            raise ConfigError("an edge's inputs are not screened: screen those of the top")
         check_screening(policy)
 
     def phases(self, config: RoundConfig) -> tuple[Phase, ...]:

@@ -182,6 +182,7 @@ def _document(found: AuditReport, *, pinned: bool) -> dict[str, Any]:
         "evidence_bytes": found.evidence_bytes,
         "norm_proofs": found.norm_proofs,
         "epochs": found.epochs,
+        "edges": found.edges,
         "witnesses": dict(found.witnesses),
     }
     return document | _findings(found, pinned)
@@ -216,6 +217,7 @@ def _show(console: Console, document: dict[str, Any], *, own: bool) -> None:
         "evidence_bytes": f"{document['evidence_bytes']:,} read",
         **({"norm_proofs": f"{document['norm_proofs']:,} verified"} if document["norm_proofs"] else {}),
         **({"epochs": f"{document['epochs']}, each checked under the one before"} if document["epochs"] else {}),
+        **({"edges": f"{document['edges']:,} walked"} if document["edges"] else {}),
         "root": document["root"],
         "pinned": ", ".join(document["pinned"]) or "nothing",
     }

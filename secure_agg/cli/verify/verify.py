@@ -30,12 +30,15 @@ from secure_agg.cli.options import (
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.cli.verify.fault import verify_fault
 from secure_agg.cli.verify.model import BaseOption, ExportOption, ModelOption, compare_model, export_mean, model_fields
+from secure_agg.cli.verify.tree import refuse_for_trees, tree_document, tree_finding, verify_a_tree
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.protocol.claims import ATTESTED, CONSISTENT, VERIFIED, Finding, finding_of
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.fault import MAX_FAULT, FaultProof
-from secure_agg.roles.auditor import verify
+from secure_agg.protocol.tree.evidence import TreeEvidence
+from secure_agg.roles.auditor import Verified, verify
+from secure_agg.roles.tree.auditor import VerifiedTree
 from secure_agg.roles.trust import Trust
 
 UNPINNED: Final = (
@@ -74,7 +77,8 @@ def verify_evidence(
         typer.Option(
             "--proofs",
             metavar="DIR",
-            help="Where norm proofs are, as in a ledger's folder of evidence: by default the one that EVIDENCE is in.",
+            help="Where norm proofs, or a tree's edges, are, as in a ledger's folder of evidence: by default the one "
+            "that EVIDENCE is in.",
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -112,15 +116,21 @@ def verify_evidence(
         if pins is None and not without_trust:
             raise ConfigError(UNPINNED)
         return
-    bundle = _with_proofs(Evidence.from_bytes(data), proofs, evidence)
-    verified = verify(bundle, pins, beacon=drawn, claims=accepted(accept_attested))
+    verified: Verified
+    if TreeEvidence.is_one(data):
+        refuse_for_trees(chain)
+        bundle, verified = verify_a_tree(data, evidence, proofs, pins, drawn)
+    else:
+        bundle = _with_proofs(Evidence.from_bytes(data), proofs, evidence)
+        verified = verify(bundle, pins, beacon=drawn, claims=accepted(accept_attested))
     found = check_receipt(verified.record, receipt, key, policy, pins) if receipt else None
     on_chain = check_chain(bundle, verified, pins, chain, contract) if chain and contract else None
     same = compare_model(bundle, verified, model, base) if model else None
     recorded = found is not None or on_chain is not None
-    finding = finding_of(verified.record.claim, pinned=pins is not None, recorded=recorded)
+    finding = tree_finding(finding_of(verified.record.claim, pinned=pins is not None, recorded=recorded), verified)
     document = round_document(verified.record, bundle) | finding_document(finding)
     document["norm"] = norm_document(verified)
+    document["tree"] = tree_document(verified)
     document |= {"pinned": in_order(verified.pinned), "receipt": found, "chain": on_chain, "model": same}
     # A log's key and a contract's address are the verifier's own, too: what they hold was not made up just now.
     enough = pins is not None or recorded or without_trust
@@ -130,6 +140,7 @@ def verify_evidence(
         more = (receipt_fields(found) if found else {}) | (chain_fields(on_chain) if on_chain else {})
         more |= model_fields(same) if same else {}
         more |= {"norms": verified.norm_text} if verified.norm else {}
+        more |= {"edges": verified.tree_text} if isinstance(verified, VerifiedTree) else {}
         _show(console, finding, document, round_fields(verified.record, bundle), more)
         if found is None and pins is not None and pins.quorum is not None:
             console.print(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerRefused, VerificationError
 from secure_agg.ledger.approval import check_approval
-from secure_agg.ledger.chain import Chains, read_record
+from secure_agg.ledger.chain import Chains, as_round, read_record
 from secure_agg.ledger.database import Database
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.fsck.report import Findings
@@ -21,7 +21,9 @@ from secure_agg.protocol.claims import CLAIMS
 from secure_agg.protocol.epoch import Record, read_leaf
 from secure_agg.protocol.epoch.record import filed_under
 from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.protocol.tree.evidence import TreeEvidence, named_contents
 from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.tree.auditor import TreeAuditor
 from secure_agg.tlog.cosignature import WitnessKey
 from secure_agg.tlog.head import SignedHead
 from zk import merkle
@@ -133,11 +135,13 @@ class TreeCheck:
             )
 
     def _files_of(self, record: Record) -> Iterator[bytes]:
-        """Digests of what the store holds of a round: its evidence, and the norm proofs that this names."""
+        """Digests of what the store holds of a record: its evidence, and what this names: norm proofs, edges."""
         yield record.evidence
-        if isinstance(record, RoundRecord) and record.norm_bound:
+        if (round := as_round(record)) is None:
+            return
+        if round.norm_bound or self._store.begins(record.evidence, TreeEvidence.is_one):
             with contextlib.suppress(VerificationError):
-                yield from Evidence.from_bytes(self._store.get(record.evidence)).proof_hashes
+                yield from named_contents(self._store.get(record.evidence))
 
     def _mend(self, confirmed: bool, where: str, what: str, action: Callable[[], None]) -> None:
         """Repair what follows from a record, if a head says that the record is right."""
@@ -222,9 +226,17 @@ class TreeCheck:
             if digest is None or digest in known:
                 continue
             try:
-                yield Auditor(claims=CLAIMS).verify(Evidence.from_bytes(self._store.get(digest))).record.to_bytes()
+                yield self._proved(self._store.get(digest)).to_bytes()
             except (LedgerDamaged, VerificationError):
                 continue
+
+    def _proved(self, data: bytes) -> RoundRecord:
+        """The record that evidence leads to, in itself."""
+        if not TreeEvidence.is_one(data):
+            return Auditor(claims=CLAIMS).verify(Evidence.from_bytes(data)).record
+        tree = TreeEvidence.from_bytes(data)
+        edges = [Evidence.from_bytes(self._store.get(edge.record.evidence)) for edge in tree.edges.values()]
+        return TreeAuditor().verify(tree, edges, beacon=tree.forest.beacon or None).record
 
     def _check_approved(self, newest: int) -> int:
         """What an append that was cut short has left; the size that it was to reach."""

@@ -20,7 +20,7 @@ from secure_agg.files import sync, whole
 from secure_agg.ledger.chain import as_round, read_record
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.tables import Leaf, Tables
-from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.tree.evidence import TreeEvidence, named_contents
 from secure_agg.tlog.head import SignedHead
 from secure_agg.tlog.note import MAX_NOTE, Note, VerifierKey
 from secure_agg.tlog.tiles import CHECKPOINT, HEIGHT, MAX_ENTRY, WIDTH, Tile, encode_bundle, tiles
@@ -226,8 +226,8 @@ def _copy_evidence(
         if not target.locate(digest).exists():
             data = source.get(digest)
             round = as_round(record)
-            named = Evidence.from_bytes(data).proof_hashes if round and round.norm_bound else ()
-            for content in (*map(source.get, named), data):  # whoever finds the evidence finds its norm proofs
+            named = named_contents(data) if round and (round.norm_bound or TreeEvidence.is_one(data)) else ()
+            for content in (*map(source.get, named), data):  # whoever finds the evidence finds all that it names
                 target.put(content)
                 files.files += 1
                 files.bytes += len(content)

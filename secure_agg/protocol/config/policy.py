@@ -12,6 +12,7 @@ from secure_agg.errors import ConfigError
 from secure_agg.protocol.config import norm as norms
 from secure_agg.protocol.config import thresholds
 from secure_agg.protocol.config.settings import (
+    HALVES,
     MAX_BITS,
     MAX_CLIENTS,
     MAX_OPTION,
@@ -20,6 +21,7 @@ from secure_agg.protocol.config.settings import (
     MAX_WEIGHT_SCALE,
     MAX_WEIGHT_SPAN,
     USELESS_ERROR,
+    fits,
     free_bits,
     grid_step,
     real,
@@ -110,6 +112,8 @@ class Policy(Wire, frozen=True, kw_only=True):
         if names != sorted(set(names)):
             raise ConfigError(f"backend options {names} are not in order, each once")
         within("bits", self.bits, 2, MAX_BITS)
+        if self.halves > 1:
+            within("bits, where values go as halves,", self.bits, 4, MAX_BITS)
         if not isinstance(self.commit_packed, bool):
             raise ConfigError(f"commit_packed is {self.commit_packed!r}, neither True nor False")
         within("max_weight", self.max_weight, 1, MAX_WEIGHT)
@@ -192,7 +196,8 @@ class Policy(Wire, frozen=True, kw_only=True):
 
         Args:
             clients: members of the roster.
-            bits: per value; by default as many as cost this backend nothing, see ``Backend.usual_bits``.
+            bits: per value; by default as many as cost this backend nothing, see ``Backend.usual_bits``. Where sums of
+                so many would be too wide, and the backend can, values go as two halves (option ``halves``).
             commit_packed: by default what the backend says that it gains from.
             max_error: by default ``USELESS_ERROR`` clips, or more where few bits are asked for: whoever names bits gets
                 them.
@@ -261,6 +266,10 @@ class Policy(Wire, frozen=True, kw_only=True):
             named[norms.NORM_EXCESS] = norms.EXCESSES.index(norm_excess)
             named[norms.NORM_OUTSIDE] = whole("norm_outside", norm_outside, 0, norms.MAX_OUTSIDE)
             options = Option.list(named)
+        if bits is not None and norm_bound is None and not fits(width, most) and fits(-(-width // 2), most):
+            named = {option.name: option.value for option in options}
+            if habits(backend).halves and HALVES not in named:
+                options = Option.list(named | {HALVES: 1})
         if max_error is None:
             # Whoever names bits gets them, with the bound stated.
             asked = grid_step(clip, width) * max_weight if bits is not None else 0.0
@@ -327,9 +336,24 @@ class Policy(Wire, frozen=True, kw_only=True):
         return grid_step(self.clip, self.bits)
 
     @property
+    def halves(self) -> int:
+        """Coordinates that carry a value: 2 where each half of its bits, the lower one first, has one of its own."""
+        return 2 if self.option(HALVES, 0) else 1
+
+    @property
+    def coordinate_bits(self) -> int:
+        """Bits of a coordinate of a client's vector, but for randomness."""
+        return -(-self.bits // self.halves)
+
+    @property
+    def coordinate_top(self) -> int:
+        """The largest integer that a coordinate of one client's vector is."""
+        return self.top if self.halves == 1 else (1 << self.coordinate_bits) - 1
+
+    @property
     def limb_bits(self) -> int:
-        """Bits of a weight in one coordinate: what is below H."""
-        return self.bits - 1
+        """Bits of a weight in one coordinate: what is below H, or a half's."""
+        return self.coordinate_bits - 1
 
     @property
     def limbs(self) -> int:
@@ -386,12 +410,12 @@ class Policy(Wire, frozen=True, kw_only=True):
     @property
     def base(self) -> int:
         """B: one more than the largest sum, so that sums never carry where values are packed as digits in this base."""
-        return self.max_clients * self.top + 1
+        return self.max_clients * self.coordinate_top + 1
 
     @property
     def noise_base(self) -> int:
         """The same of the commitment's randomness, whose coordinates have a width of their own."""
-        return self.max_clients * parameters.noise_top(self.bits, self.max_clients) + 1
+        return self.max_clients * parameters.noise_top(self.coordinate_bits, self.max_clients) + 1
 
     @property
     def committed_digits(self) -> Digits | None:

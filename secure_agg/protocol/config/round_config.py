@@ -12,6 +12,7 @@ from secure_agg.errors import ConfigError
 from secure_agg.protocol.config.norm import sketch_length
 from secure_agg.protocol.config.policy import Policy
 from secure_agg.protocol.config.settings import MAX_DIMENSIONS, NO_DIGEST, check_arrays_fit, whole, within
+from secure_agg.protocol.config.tree import FLAT, level
 from secure_agg.protocol.identity import Roster, check_id
 from secure_agg.protocol.messages import MAX_CONFIG, Wire, decode, encode
 from zk import commitment, parameters
@@ -41,6 +42,7 @@ class Layout:
         elements: that are committed to beside s: values, limbs and counts, packed where the policy says so.
         sketch: coordinates of s', the randomness of the sketch's commitment; none where no norm is bounded.
         bounded: the first so many values are those whose norm is; none likewise.
+        halves: coordinates that carry a value: all values' lower halves come first, then all upper ones.
     """
 
     values: int
@@ -50,11 +52,12 @@ class Layout:
     elements: int
     sketch: int = 0
     bounded: int = 0
+    halves: int = 1
 
     @property
     def committed(self) -> int:
         """Coordinates of x: values, limbs and counts."""
-        return self.values + self.limbs + self.counts
+        return self.values * self.halves + self.limbs + self.counts
 
     @property
     def total(self) -> int:
@@ -135,6 +138,10 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         for name in _DIGESTS:
             if len(getattr(self, name)) != DIGEST_BYTES:
                 raise ConfigError(f"{name} has {len(getattr(self, name))} bytes, not {DIGEST_BYTES}")
+        if level(self.policy) != FLAT and (self.epoch or self.generation):
+            raise ConfigError(
+                f"a round of a tree is of epoch {self.epoch} and generation {self.generation}: a tree has no later ones"
+            )
         if bool(self.generation) != (self.renounced != NO_DIGEST):
             raise ConfigError("a certificate of renunciation is named exactly if the generation is not 0")
         if len(self.log_key) not in (0, 32) or len(self.setup) not in (0, 32) or len(self.beacon) > 64:
@@ -178,12 +185,12 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         """The layout of a client's vector."""
         values = sum(math.prod(shape) for shape in self.shapes)
         limbs, counts = self.policy.limbs, self.policy.counts
-        coordinates = values + limbs + counts
+        coordinates = values * self.policy.halves + limbs + counts
         found = self._parameters(coordinates)
         randomness, elements = commitment.randomness_length(found.rank), found.elements(coordinates)
         rule = self.policy.norm
         if rule is None:
-            return Layout(values, limbs, counts, randomness, elements)
+            return Layout(values, limbs, counts, randomness, elements, halves=self.policy.halves)
         sketch, covered = sketch_length(self.policy.max_clients), rule.covered(self.shapes)
         return Layout(values, limbs, counts, randomness, elements, sketch, covered)
 
@@ -200,9 +207,9 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
     def _parameters(self, committed: int) -> parameters.Parameters:
         policy = self.policy
         try:
-            found = parameters.choose(policy.bits, policy.max_clients, committed)
-            digits = policy.committed_digits
-            return parameters.choose(policy.bits, policy.max_clients, committed, digits) if digits else found
+            bits, digits = policy.coordinate_bits, policy.committed_digits
+            found = parameters.choose(bits, policy.max_clients, committed)
+            return parameters.choose(bits, policy.max_clients, committed, digits) if digits else found
         except parameters.InsecureParametersError as error:
             raise ConfigError(str(error)) from error
 

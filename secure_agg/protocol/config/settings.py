@@ -44,6 +44,15 @@ def free_bits(clients: int) -> int:
     return max(2, min(MAX_BITS, widest - (max(clients, 1) - 1).bit_length()))
 
 
+HALVES: Final = "halves"
+"""Option: every value is committed to as two numbers of half its bits, so that more of them can be summed."""
+
+
+def fits(bits: int, clients: int) -> bool:
+    """Whether sums over so many clients of numbers of so many bits are ones that a commitment binds."""
+    return parameters.width(bits, max(clients, 1)) <= max(parameters.WIDTH_LIMIT.values())
+
+
 def grid_step(clip: float, bits: int) -> float:
     """c / H."""
     return clip / ((1 << (bits - 1)) - 1)

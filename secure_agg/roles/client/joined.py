@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from mpc.framing import frame
@@ -24,6 +24,7 @@ from secure_agg.errors import (
     WrongPhase,
     stamping,
 )
+from secure_agg.protocol.config.tree import EDGE, level
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import (
@@ -43,6 +44,7 @@ from secure_agg.protocol.messages import (
     Incoming,
     Message,
     Received,
+    Rooted,
     Signature,
     Statement,
     decode,
@@ -73,6 +75,7 @@ class Joined:
         vector: makes what is to be hidden; None once it was, or where it left with the advertisement.
         sid: of the session that this client is bound to; empty before.
         session: the participants, once they are fixed.
+        forest: of an edge's round, which its session follows from.
         statement, signed: the set that this client has signed, and the bytes that a signature of it is over.
         receipts, outbox: see ``Client``.
         limit: most bytes of a request's header.
@@ -103,6 +106,7 @@ class Joined:
         self.vector: Callable[[], Vector] | None = None if backend.shares else vector
         self.sid = session_id(config, None) if backend.shares else b""
         self.session: Session | None = None
+        self.forest = b""
         self.statement: Statement | None = None
         self.signed = b""
         self.receipts: dict[str, bytes] = {}
@@ -283,12 +287,16 @@ class Joined:
         """The participants are fixed: recompute the session id from their advertisements, and bind to it."""
         phase, config = message.header.phase, self.entry.config
 
-        def opened() -> tuple[bytes, Session]:
+        def opened() -> tuple[bytes, bytes, Session]:
             listed = decode(AdvertisementList, message.body, self.limit, phase=phase)
-            return listed.backend, open_session(config, self.entry.cohort, listed.advertisements)
+            forest, part = b"", listed.backend
+            if level(config.policy) == EDGE:
+                rooted = decode(Rooted, part, self.limit, phase=phase)
+                forest, part = rooted.forest, rooted.backend
+            return forest, part, open_session(config, self.entry.cohort, listed.advertisements, forest)
 
         shown = config.context, hashlib.sha256(message.body).digest()
-        part, session = opened() if self._shared is None else self._shared.once("session", shown, opened)
+        forest, part, session = opened() if self._shared is None else self._shared.once("session", shown, opened)
         if not answered:  # whom this very round has convicted was in it
             self.entry.bonds.check_members(session.members, phase=phase)
         if session.sid != message.header.session:
@@ -298,7 +306,7 @@ class Joined:
             raise PolicyViolation("this client's own advertisement is missing or altered", phase=phase)
         self._own_side().begin(session)
         self.entry.attempt.enter(session.sid, phase=phase)
-        self.session, self.sid = session, session.sid
+        self.session, self.sid, self.forest = session, session.sid, forest
         return part
 
     def _check_agreed(self, phase: Phase, body: bytes) -> bytes:
@@ -440,13 +448,21 @@ class Joined:
         Raises:
             VerificationError: it isn't.
         """
+        self.check_set(verified.record.participants_root, verified.commitments)
+
+    def check_set(self, root: bytes, commitments: Mapping[str, bytes]) -> None:
+        """The same of a set by its root, and of what its members committed to.
+
+        Raises:
+            VerificationError: it is another set, or another commitment of this client.
+        """
         signed = None
         if (statement := self.statement) is not None:
             agreement = self.entry.backend.agreement
             signed = self._opened().once("root", self.signed, lambda: agreement.root(statement))
-        if signed not in (None, verified.record.participants_root):
+        if signed not in (None, root):
             raise VerificationError("the result is over another set than this client signed", phase=RESULT)
-        if verified.commitments.get(self._identity.name, self._commitment) != self._commitment:
+        if commitments.get(self._identity.name, self._commitment) != self._commitment:
             raise VerificationError("the result holds another commitment of this client than its own", phase=RESULT)
 
     # --- what the phases have in common -----------------------------------------------------------------------

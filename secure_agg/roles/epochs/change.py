@@ -13,6 +13,7 @@ from secure_agg.arguments import checked_class
 from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import ConfigError, SecureAggError, VerificationError
 from secure_agg.protocol.config import NO_DIGEST, Policy
+from secure_agg.protocol.config.tree import FLAT, level
 from secure_agg.protocol.epoch import CONTINUE, RESTART, EpochBody
 from secure_agg.protocol.epoch.body import EPOCH_VERSION, named
 from secure_agg.protocol.identity import Roster
@@ -141,6 +142,8 @@ def check_change(trust: Trust, body: EpochBody) -> None:
             f"epoch {body.epoch} of task {body.task!r} follows {body.previous_epoch.hex()[:16]}…, and the epoch in "
             f"force is {expected.hex()[:16]}…"
         )
+    if any(level(policy) != FLAT for policy in (pins.policy, body.policy)):
+        raise ConfigError(f"task {body.task!r} has no epoch {body.epoch}: a tree is pinned once")
     try:
         if body.beacon:
             BeaconSource.from_bytes(body.beacon)

@@ -4,8 +4,9 @@ Updates are of one model: the start model, and the very arrays they are differen
 same model would let an aggregator take their difference, which is somebody's update. So a client binds itself, in one
 durable store, by each of the two:
 
-* before its hidden vector leaves, to one place: epoch, round, draw, and the operators without whom no sum is opened.
-  Attempts within one place share one cohort, in which two quorums share an honest member.
+* before its hidden vector leaves, to one place: epoch, round, draw, and the operators without whom no sum is opened;
+  in a tree also to its edge and who is in it. Attempts within one place share one cohort, in which two quorums share
+  an honest member.
 * when it signs a set, to one attempt of one *generation*, and to that set.
 * when it releases what opens a sum, or renounces: to the one and never to the other. What was released is repeated in
   the same bytes; who has renounced signs and releases nothing in that generation any more.
@@ -17,13 +18,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mpc.framing import frame, integer
-from secure_agg.errors import PolicyViolation, TaskSpent, WrongContext
+from secure_agg.errors import AlreadyReleased, PolicyViolation, TaskSpent, WrongContext
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.config.tree import EDGE, level, tree_task
 from secure_agg.protocol.epoch import EpochRecord, root_task
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.protocol.renunciation import RENOUNCE, Renouncers, Renunciation, RenunciationCertificate
+from secure_agg.protocol.tree.record import VOUCH
 from secure_agg.roles.memory import epochs
 from secure_agg.roles.memory.attempt import end_attempt
 from secure_agg.roles.memory.store import AttemptStore, Scope
@@ -35,9 +38,11 @@ class Bonds:
     def __init__(self, store: AttemptStore, client: str, config: RoundConfig, seats: bytes = NO_DIGEST) -> None:
         """``seats``: of the operators who would renounce, see ``Renouncers.seats``."""
         self._store, self._client, self._config = store, client, config
-        self._scope = _scope(client, config.task)
+        self._scope = _scope(client, tree_task(config.task, config.policy))
         self._attempt = integer(config.round) + integer(config.attempt)
         self._place = frame("place", integer(config.epoch), integer(config.round), integer(config.draw), seats)
+        if level(config.policy) == EDGE:  # another edge, or another draw into edges, is another cohort
+            self._place = frame("edge", self._place, config.task.encode(), config.cohort_root)
         self._start = f"start model {config.start_model.hex()}"
         self._base = f"base model {config.base_model.hex()}" if config.base_model != NO_DIGEST else None
         # Where the arrays are known to follow from a verified result, they are what a signature is for: an evaluation
@@ -319,6 +324,33 @@ class Bonds:
             if self._store.get(self._scope, before) not in (None, place):
                 raise self._spent(f"the certificate is not of where {self._client!r} has given its update")
         self._bind("admitted", certificate.digest(), {}, RENOUNCE)
+
+
+def enter_edge(store: AttemptStore, client: str, config: RoundConfig, *, phase: str) -> None:
+    """Bind to one edge of a tree in one attempt at its round, durably: whoever were in two would be summed twice.
+
+    Args:
+        config: of the edge's round.
+
+    Raises:
+        AlreadyReleased: this client is in another edge, or in another configuration of this one.
+    """
+    name = f"edge of {config.round}.{config.attempt}"
+    store.pin(_scope(client, tree_task(config.task, config.policy)), name, config.context, phase=phase)
+
+
+def vouch(store: AttemptStore, client: str, config: RoundConfig, record: bytes) -> None:
+    """Bind to the record of an edge's round that is about to be signed, durably: one for each round of the tree.
+
+    Args:
+        record: digest.
+
+    Raises:
+        AlreadyReleased: another was signed in this round.
+    """
+    value = integer(config.attempt) + record
+    if store.put(_scope(client, tree_task(config.task, config.policy)), f"edge record {config.round}", value) != value:
+        raise AlreadyReleased("this client has signed another record of its edge in this round", phase=VOUCH)
 
 
 def learn_result(store: AttemptStore, client: str, record: RoundRecord) -> None:
