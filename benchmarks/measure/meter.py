@@ -219,9 +219,9 @@ class MeteredAggregator(Metered):
     of.
     """
 
-    def start(self) -> Sequence[Envelope]:
-        """As the role."""
-        return self._led("start", self._metered.phases[0].name, self._metered.start)
+    def again(self) -> Sequence[Envelope]:
+        """As the role, which begins by it."""
+        return self._led("again", self._metered.phases[0].name, self._metered.again)
 
     def advance(self) -> Sequence[Envelope]:
         """As the role."""

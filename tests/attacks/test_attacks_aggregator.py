@@ -82,8 +82,7 @@ def test_both_shares_of_a_peer_open_its_update() -> None:
     seed = rebuild({name: release(tape, name, with_it) for name in session.members}, tape, index, threshold)
     secret = rebuild({name: release(tape, name, without) for name in without} | {VICTIM: {}}, tape, index, threshold)
     form = carrier(federation.config())
-    loaded = form.zero()
-    form.add(loaded, memoryview(tape.responses["masked-input"][VICTIM][-form.size :]), phase="", culprit=VICTIM)
+    loaded = form.from_bytes(tape.responses["masked-input"][VICTIM][-form.size :], phase="")
     pair = KeyPair.from_secret(secret)
     terms = [Mask(derive_key(seed, "self-mask", session.sid, VICTIM.encode()), -1)]
     for i, name in enumerate(session.members):

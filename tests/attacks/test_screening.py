@@ -573,7 +573,7 @@ def test_an_input_that_can_not_be_kept_or_added_leaves_everything_as_it_was(monk
         with pytest.raises(StoreError, match="No space left"):
             tape.deliver(good)
     assert kept.items == {}
-    assert not tape.aggregator._side._sum.any()
+    assert not tape.aggregator._side._sum.total.any()
     tape.deliver(good)
     tape.answer_all(but=(VICTIM,))
     tape.advance()
