@@ -244,8 +244,8 @@ def test_a_file_without_coefficients_is_refused(tmp_path: Path, content: bytes) 
 
 def test_a_norm_bound_has_amounts_of_its_own_and_screening_too() -> None:
     usual = Setting("masking", 10_000, 10)
-    proved = Setting("masking", 10_000, 10, norm_bound=10.0)
-    screened = Setting("masking", 10_000, 10, norm_bound=10.0, options=(Option("screening", 1),))
+    proved = Setting("masking", 10_000, 10, norm_bound=10.0, options=(Option("screening", 0),))
+    screened = Setting("masking", 10_000, 10, norm_bound=10.0)
     names = ("bounded", "sketched", "sketches")
     assert [usual.amounts("client")[name] for name in names] == [0, 0, 0]
     assert [proved.amounts("client")[name] for name in names] == [1, 10_000, 10]
