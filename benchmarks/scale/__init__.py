@@ -4,5 +4,6 @@
 * ``growth``: whole rounds over four sizes of models and four of cohorts, and what follows for larger ones.
 * ``laws``: power laws fitted to them, with what they leave unexplained.
 * ``shards``: the work on long vectors by an executor, beside this process.
+* ``simulated``: ``aggregate`` with many clients, in a process of its own.
 * ``whole``: single large rounds, as far as memory goes.
 """

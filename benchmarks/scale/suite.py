@@ -8,7 +8,7 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks.results import Report, Row, machine
-from benchmarks.scale import growth, shards, whole
+from benchmarks.scale import growth, shards, simulated, whole
 from benchmarks.suite import Suite, UsageError
 from secure_agg.errors import ConfigError
 from secure_agg.executing import HERE, executor_of
@@ -63,9 +63,11 @@ def _run(arguments: argparse.Namespace) -> Report:
                 params, min(_FEW, clients[0]), clients, min(_SHORT, params[0]), here, min(2, arguments.repeat)
             )
         if not arguments.whole:
-            missing |= {f"{n:,} × {d:,}": _NOT_ASKED for n, d in whole.CELLS}
+            missing |= {f"{n:,} × {d:,}": _NOT_ASKED for n, d in (*simulated.CELLS, *whole.CELLS)}
         else:
             with progress.status("large rounds"):
+                for cell in simulated.CELLS:
+                    rows += simulated.rows(*cell)
                 for found in whole.rows(whole.CELLS, executor):
                     if isinstance(found, Row):
                         rows.append(found)

@@ -34,6 +34,7 @@ from secure_agg.protocol.identity import Identity, in_id_order
 from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
+from secure_agg.roles.client.shared import SharedChecks
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.task import Task
 from secure_agg.tlog.receipt import Receipt
@@ -53,7 +54,8 @@ class Result:
         evidence: all that an auditor needs; of a tree its top round's, which is in ``tree``.
         receipt: inclusion in the ledger, or None where none was given.
         faults: what was proved of parties that broke the protocol without stopping the round.
-        stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase, clients' figures being means; where
+        stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase, clients' figures being means (what all are
+            shown alike one of them checks for all, where no executor hosts them: ``client.verify_s`` is a share); where
             values were clipped how many, of all clients, ``clipped_values``, and of each array that has any,
             ``clipped_values.array_<index>``; where a norm is bounded, ``scaled_clients`` and ``refused_clients``.
         tree, edges: of a tree all that an auditor needs: its evidence, and that of the edges in its sum by their ids.
@@ -262,6 +264,7 @@ def aggregate(
         # From here on files are written: nothing of the call is refused any more.
         leading = book.begin(planned, cast)
         stores, out = {name: AttemptStore() for name in cast.members}, book.convicted()
+        shared = SharedChecks(leading.trust)
         while True:
             config = configure(leading, draw)
             staff = Staff.of(config, {name: cast.operators[name] for name in serving})
@@ -275,7 +278,8 @@ def aggregate(
                 clients: Mapping[str, Client | HostedClient]
                 if isinstance(chosen, InProcess):
                     clients = {
-                        name: Client(member, leading.trust, store=stores[name]) for name, member in members.items()
+                        name: Client(member, leading.trust, store=stores[name], shared=shared)
+                        for name, member in members.items()
                     }
                 else:
                     clients = hosting.enter_context(hosted(chosen, leading.trust, members))

@@ -244,6 +244,8 @@ class Roster(Mapping[str, bytes]):
             if other != member.name:
                 raise ConfigError(f"{other!r} and {member.name!r} have the same identity key")
         self._keys = {member.name: member.public for member in self._members}
+        self._root: bytes | None = None
+        self._drawn: tuple[int, bytes, Roster] | None = None
 
     def __getitem__(self, name: str) -> bytes:
         return self._keys[name]
@@ -259,7 +261,9 @@ class Roster(Mapping[str, bytes]):
 
     def root(self) -> bytes:
         """32 bytes that bind every id and key."""
-        return merkle.root([member.encode() for member in self._members])
+        if self._root is None:
+            self._root = merkle.root([member.encode() for member in self._members])
+        return self._root
 
     def sample(self, size: int, beacon: bytes) -> Roster:
         """The first ``size`` members by the hash of beacon and id.
@@ -269,8 +273,13 @@ class Roster(Mapping[str, bytes]):
         """
         if not 1 <= size <= len(self):
             raise ConfigError(f"a cohort of {size} can't be drawn from {len(self)} members")
+        last = self._drawn
+        if last is not None and last[:2] == (size, beacon):
+            return last[2]
         drawn = sorted(self, key=lambda name: digest("cohort", beacon, name.encode()))[:size]
-        return Roster({name: self[name] for name in drawn})
+        cohort = Roster({name: self[name] for name in drawn})
+        self._drawn = size, beacon, cohort  # a round asks for its cohort again and again
+        return cohort
 
     def digest(self) -> bytes:
         """The root and the size, as one digest."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import Opening, SignedAdvertisement
 from zk.commitment import Commitment
 from zk.norm.commitment import SketchCommitment
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,26 @@ class Session:
     parts: Mapping[str, bytes]
     advertisements: Mapping[str, SignedAdvertisement]
     signers: Mapping[str, bytes]
+    _found: dict[tuple[str, Hashable], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def quorum(self) -> int:
         """t_sig: the same in every attempt and view of the round."""
         return self.config.policy.quorum(self.config.cohort_size)
+
+    def once(self, what: str, of: Hashable, work: Callable[[], _T]) -> _T:
+        """What ``work()`` returns, which is called once in this session's life: whoever holds the same session holds
+        what was found. Nothing is kept of work that has raised.
+
+        Args:
+            what: names the work.
+            of: all that it depends on besides the session.
+        """
+        known = what, of
+        if known not in self._found:
+            self._found[known] = work()
+        found: _T = self._found[known]
+        return found
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.federation import Federation, update
 from benchmarks.measure.round import measure
-from benchmarks.scale import growth, shards, whole
+from benchmarks.scale import growth, shards, simulated, whole
 from benchmarks.scale.growth import Growth, Point
 from benchmarks.scale.laws import Law, Terms
 from secure_agg.backends.masking import aggregator as masking
@@ -94,6 +94,14 @@ def test_a_large_round_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     (row,) = whole.rows([(3, 1000)], IN_PROCESS)
     assert not isinstance(row, str)
     assert row.key == "scale.3x1000"
+
+
+@pytest.mark.slow
+def test_a_simulation_is_measured_in_a_process_of_its_own() -> None:
+    seconds, memory = simulated.rows(3, 50)
+    assert seconds.median > 0
+    assert memory.median > 10
+    assert not seconds.targets
 
 
 @pytest.mark.slow

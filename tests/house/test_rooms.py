@@ -22,6 +22,7 @@ HALLS: Final = {
     "tests/conformance": 26,  # second implementations, and a file for each thing that they are compared in
     "tests/local": 14,  # a file for each thing that one call does
     "tests/plugins": 14,  # a file for each promise to a framework, and what frameworks share
+    "tests/local": 15,  # a file for each thing that one call of aggregate does
     "tests/mpc": 14,  # a file for each module of mpc and of mpc.paillier
     "tests/attacks": 24,  # a file for each attack, and no order among them
     "tests/support": 31,  # helpers of all tests, each of which is looked for by its name

@@ -60,8 +60,8 @@ def test_a_round_parses_each_message_and_encodes_its_evidence_once(
     assert counted == {
         "messages parsed": sent(len(leader.phases)),
         "evidence encoded": 1,
-        # Apart, since none of them trusts another: the aggregator, every client, the ledger or who asks without one.
-        "verified": 1 + CLIENTS + 1,
+        # Apart: the aggregator, the clients, whose owner is one, and the ledger or who asks without one.
+        "verified": 3,
     }
 
 

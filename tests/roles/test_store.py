@@ -160,3 +160,12 @@ def test_memory_stores_are_apart() -> None:
     with closing(AttemptStore()) as one, closing(AttemptStore()) as two:
         one.put(SCOPE, "secret", b"one")
         assert two.get(SCOPE, "secret") is None
+
+
+def test_names_are_found_by_how_they_begin(tmp_path: Path) -> None:
+    with closing(AttemptStore(tmp_path / "store.db")) as store:
+        for name in ("fault of a", "fault of %ü", "fault o", "Fault of b", "fault of", "gap"):
+            store.put(SCOPE, name, b"")
+        store.put(("another", 1), "fault of c", b"")
+        assert store.names(SCOPE, "fault of ") == {"fault of a", "fault of %ü"}
+        assert store.names(SCOPE, "%") == frozenset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -46,6 +47,7 @@ from secure_agg.backends.masking.wire import (
     ScreenedInput,
     ScreenedRelease,
     Screening,
+    SignedChoice,
     join_part,
     seed_hash,
     share_hash,
@@ -98,12 +100,12 @@ class MaskingClient(ClientSide):
 
     def begin(self, session: Session) -> None:
         """Refuse copied keys; agree with every participant on the two secrets of each pair."""
-        rules.check_distinct_keys(session)
+        session.once("distinct keys", None, lambda: rules.check_distinct_keys(session))
         self._session = session
         self._agreed.clear()
         self._plan = rules.plan(session)
         rules.check_renounceable(session, self._plan)
-        self._index = {name: i for i, name in enumerate(session.members)}
+        self._index = session.once("index", None, lambda: {name: i for i, name in enumerate(session.members)})
         self._me = self._index[self._name]
         others = [i for i in range(len(session.members)) if i != self._me]
         if self._plan.complete:
@@ -164,13 +166,16 @@ class MaskingClient(ClientSide):
         if indices != sorted(set(indices)) or any(not 0 <= i < len(session.members) or i == self._me for i in indices):
             raise PolicyViolation("the clients that chose this one are not in order, each once", phase=SHARE_KEYS)
         for choice in choices:
-            name = session.members[choice.chooser]
-            message = signed_bytes(session.sid, CHOOSE_PEERS, name, "", choice.body)
-            verify_signature(session.keys[name], choice.signature, message, phase=CHOOSE_PEERS, culprit=name)
-            peers = decode(Choice, choice.body, len(choice.body), phase=CHOOSE_PEERS, culprit=name).peers
-            if self._me not in peers:
+            if self._me not in session.once("choice", choice, functools.partial(self._read_choice, choice)):
                 raise PolicyViolation("a client is said to have chosen this one and did not", phase=SHARE_KEYS)
         return indices
+
+    def _read_choice(self, choice: SignedChoice) -> tuple[int, ...]:
+        """The peers that another client has chosen, as it has signed."""
+        session, name = self._session, self._session.members[choice.chooser]
+        message = signed_bytes(session.sid, CHOOSE_PEERS, name, "", choice.body)
+        verify_signature(session.keys[name], choice.signature, message, phase=CHOOSE_PEERS, culprit=name)
+        return decode(Choice, choice.body, len(choice.body), phase=CHOOSE_PEERS, culprit=name).peers
 
     def _share_keys(self) -> KeyShares:
         """Confirm every edge; share mask key and seed among those this client chose, and never the channel key."""

@@ -20,6 +20,7 @@ from mpc.ring import Vector
 from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import ClientSide, Joining, commitment_hash
 from secure_agg.errors import (
+    ConfigError,
     LocalProtocolError,
     UpdateError,
     stamping,
@@ -44,6 +45,7 @@ from secure_agg.roles.client.committing import commit_update
 from secure_agg.roles.client.invitation import Entry, Invitation
 from secure_agg.roles.client.joined import Joined, seal_letters
 from secure_agg.roles.client.result import read_result
+from secure_agg.roles.client.shared import SharedChecks
 from secure_agg.roles.memory.bonds import Bonds, learn_result
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.stopwatch import Stopwatch
@@ -69,6 +71,7 @@ class Client:
         trust: Trust,
         *,
         store: AttemptStore | None = None,
+        shared: SharedChecks | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -79,14 +82,24 @@ class Client:
             store: durable, of this client's own, and the same after a restart. Without one the client keeps
                 nothing: only for simulations, since a restarted client could then be asked for both shares
                     of a peer.
+            shared: only for simulations: what other clients of this process have checked. A client on its own has none
+                and checks everything itself.
             entropy: source of the attempt secret.
             clock: seconds; for ``timings``.
+
+        Raises:
+            ConfigError: what is shared was checked against other pins.
         """
+        if shared is not None and shared.trust is not trust:
+            raise ConfigError(
+                f"{identity.name!r} has pinned something else than the clients whose checks it would share"
+            )
         self.identity = identity
         self.trust = trust
         self.timings = Stopwatch(clock)
         self.encoded: Encoded | None = None
         self._store = store if store is not None else AttemptStore()
+        self._shared = shared
         self._entropy = entropy
         self._joined: Joined | None = None
         self._finished = False
@@ -265,7 +278,7 @@ class Client:
     def _begin(
         self, entry: Entry, side: ClientSide, bound: tuple[bytes, bytes, bytes], vector: Callable[[], Vector]
     ) -> Joined:
-        return Joined(self.identity, self.trust, self.timings, entry, side, bound, vector)
+        return Joined(self.identity, self.trust, self.timings, entry, side, bound, vector, self._shared)
 
     def _commit(
         self, entry: Entry, side: ClientSide, update: Sequence[npt.NDArray[Any]], weight: int
@@ -326,7 +339,9 @@ class Client:
         joined = self._in_round()
         entry = joined.entry
         with self.timings("verify"), refusing(RESULT, entry.operator):
-            verified = read_result(result, self.identity.name, entry.operator, entry.config, joined.sid, self.trust)
+            verified = read_result(
+                result, self.identity.name, entry.operator, entry.config, joined.sid, self.trust, self._shared
+            )
         joined.check_result(verified)
         if receipt is not None:
             self.trust.verify_receipt(verified.record, receipt)

@@ -60,6 +60,7 @@ from secure_agg.protocol.session import Session
 from secure_agg.roles.auditor import Verified
 from secure_agg.roles.client.invitation import Entry
 from secure_agg.roles.client.proving import prove_norm
+from secure_agg.roles.client.shared import SharedChecks
 from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
@@ -75,7 +76,7 @@ class Joined:
         sid: of the session that this client is bound to; empty before.
         session: the participants, once they are fixed.
         forest: of an edge's round, which its session follows from.
-        statement: the set that this client has signed.
+        statement, signed: the set that this client has signed, and the bytes that a signature of it is over.
         receipts, outbox: see ``Client``.
         limit: most bytes of a request's header.
         faults: proofs of what the aggregator has done wrong before this client's eyes.
@@ -90,21 +91,24 @@ class Joined:
         side: ClientSide,
         bound: tuple[bytes, bytes, bytes],
         vector: Callable[[], Vector],
+        shared: SharedChecks | None = None,
     ) -> None:
         """
         Args:
             bound: the advertisement, the commitment and its nonce: see ``Attempt.reopen``.
+            shared: see ``Client``.
         """
         config, backend = entry.config, entry.backend
         self.entry = entry
         self.side: ClientSide | None = side
-        self._identity, self._trust, self._timings = identity, trust, timings
+        self._identity, self._trust, self._timings, self._shared = identity, trust, timings, shared
         self._advertised, self._commitment, self._nonce = bound
         self.vector: Callable[[], Vector] | None = None if backend.shares else vector
         self.sid = session_id(config, None) if backend.shares else b""
         self.session: Session | None = None
         self.forest = b""
         self.statement: Statement | None = None
+        self.signed = b""
         self.receipts: dict[str, bytes] = {}
         self.outbox: tuple[Envelope, ...] = ()
         self.faults: list[FaultProof] = []
@@ -281,18 +285,23 @@ class Joined:
 
     def _begin(self, message: Message, answered: bool) -> bytes:
         """The participants are fixed: recompute the session id from their advertisements, and bind to it."""
-        phase = message.header.phase
-        listed = decode(AdvertisementList, message.body, self.limit, phase=phase)
-        forest, part = b"", listed.backend
-        if level(self.entry.config.policy) == EDGE:
-            rooted = decode(Rooted, part, self.limit, phase=phase)
-            forest, part = rooted.forest, rooted.backend
-        session = open_session(self.entry.config, self.entry.cohort, listed.advertisements, forest)
+        phase, config = message.header.phase, self.entry.config
+
+        def opened() -> tuple[bytes, bytes, Session]:
+            listed = decode(AdvertisementList, message.body, self.limit, phase=phase)
+            forest, part = b"", listed.backend
+            if level(config.policy) == EDGE:
+                rooted = decode(Rooted, part, self.limit, phase=phase)
+                forest, part = rooted.forest, rooted.backend
+            return forest, part, open_session(config, self.entry.cohort, listed.advertisements, forest)
+
+        shown = config.context, hashlib.sha256(message.body).digest()
+        forest, part, session = opened() if self._shared is None else self._shared.once("session", shown, opened)
         if not answered:  # whom this very round has convicted was in it
             self.entry.bonds.check_members(session.members, phase=phase)
         if session.sid != message.header.session:
             raise WrongContext("the session id is not that of these advertisements", phase=phase)
-        mine = next((item for item in listed.advertisements if item.name == self._identity.name), None)
+        mine = session.advertisements.get(self._identity.name)
         if mine is None or mine.body != self._advertised:
             raise PolicyViolation("this client's own advertisement is missing or altered", phase=phase)
         self._own_side().begin(session)
@@ -307,8 +316,13 @@ class Joined:
             The backend's part of the request.
         """
         agreed = decode(Agreed, body, self.limit, phase=phase.name)
-        if self.statement is not None:
-            self.entry.backend.agreement.check_quorum(self._opened(), self.statement, agreed.signatures)
+        if (statement := self.statement) is not None:
+            session, agreement = self._opened(), self.entry.backend.agreement
+            session.once(
+                "quorum",
+                (self.signed, agreed.signatures),
+                lambda: agreement.check_quorum(session, statement, agreed.signatures),
+            )
         return agreed.backend
 
     # --- EXCHANGE -------------------------------------------------------------------------------------------
@@ -353,15 +367,22 @@ class Joined:
     def _take_set(self, phase: Phase, body: bytes) -> bytes:
         """Check the set, and bind to it durably: once for the task and round, whatever is asked later."""
         session, agreement = self._opened(), self.entry.backend.agreement
-        statement = decode(Statement, body, self.limit, phase=phase.name)
-        names = agreement.check_statement(session, statement)
+
+        def checked() -> tuple[Statement, tuple[str, ...], bytes]:
+            statement = decode(Statement, body, self.limit, phase=phase.name)
+            return (
+                statement,
+                agreement.check_statement(session, statement),
+                agreement.signed_bytes(session.sid, statement),
+            )
+
+        statement, names, signed = session.once("set", hashlib.sha256(body).digest(), checked)
         own = agreement.entry(session, self._identity.name, self._commitment)
         if own not in statement.entries:
             raise PolicyViolation("this client's own entry in the set is missing or wrong", phase=phase.name)
         self._own_side().agree(names)
-        signed = agreement.signed_bytes(session.sid, statement)
         self.entry.bonds.sign(signed, phase=phase.name)
-        self.statement = statement
+        self.statement, self.signed = statement, signed
         if self._opens_by_signing:
             self.entry.bonds.release(self._root(), phase=phase.name)
         return signed
@@ -400,8 +421,8 @@ class Joined:
         if self._identity.name not in agreement.check_statement(session, statement):
             raise PolicyViolation("this client itself is to be taken out of the set", phase=phase.name)
         self.entry.bonds.release(agreement.root(statement), phase=phase.name)
-        self.statement = statement
-        return agreement.signed_bytes(session.sid, statement), part
+        self.statement, self.signed = statement, agreement.signed_bytes(session.sid, statement)
+        return self.signed, part
 
     def _say_excision(self, phase: Phase, taken: tuple[bytes, bytes]) -> bytes:
         signed, part = taken
@@ -435,7 +456,10 @@ class Joined:
         Raises:
             VerificationError: it is another set, or another commitment of this client.
         """
-        signed = self.entry.backend.agreement.root(self.statement) if self.statement else None
+        signed = None
+        if (statement := self.statement) is not None:
+            agreement = self.entry.backend.agreement
+            signed = self._opened().once("root", self.signed, lambda: agreement.root(statement))
         if signed not in (None, root):
             raise VerificationError("the result is over another set than this client signed", phase=RESULT)
         if commitments.get(self._identity.name, self._commitment) != self._commitment:

@@ -123,8 +123,9 @@ class Bonds:
         Raises:
             PolicyViolation: says whom; who has let that client in may not know it.
         """
-        for name in names:
-            if self._store.get(self._scope, _fault(name)) is not None:
+        convicted = frozenset(self._store.names(self._scope, _fault("")))
+        for name in names if convicted else ():
+            if _fault(name) in convicted:
                 raise PolicyViolation(
                     f"{name!r} is proved to have broken the protocol in this task: {self._client!r} takes part in no "
                     "round of it with that client",
