@@ -504,5 +504,5 @@ def test_requests_that_are_not_for_this_party_or_phase_are_refused_and_lose_noth
     ):
         with pytest.raises(SecureAggError) as caught:
             party.receive(altered)
-        assert isinstance(caught.value, RemoteProtocolError)
+        assert isinstance(caught.value, RemoteProtocolError | AlreadyReleased)
     assert party.receive(request)

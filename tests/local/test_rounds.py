@@ -156,7 +156,7 @@ def test_a_weight_out_of_range_is_refused(weight: Any) -> None:
         ({"min_clients": 1}, "min_clients"),
         ({"min_clients": 4}, "min_clients"),
         ({"rounding": "up"}, "rounding"),
-        ({"max_clients": 1 << 12, "bits": 16}, "binding"),
+        ({"max_clients": 1 << 12, "bits": 16, "norm_bound": 1.0}, "binding"),
         ({"round": -1}, "round"),
         ({"task": ""}, "id"),
     ],

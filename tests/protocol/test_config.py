@@ -230,8 +230,10 @@ def test_another_protocol_is_refused() -> None:
 
 @pytest.mark.parametrize(("bits", "clients"), [(16, 2049), (14, 10_000), (24, 9)])
 def test_sums_too_wide_to_be_binding_are_refused(bits: int, clients: int) -> None:
+    halved = Policy.default(5, bits=bits, max_clients=clients)
+    assert config(policy=halved).layout.halves == 2
     with pytest.raises(ConfigError, match="fewer bits per value or fewer clients"):
-        config(policy=Policy.default(5, bits=bits, max_clients=clients))
+        config(policy=msgspec.structs.replace(halved, options=()))
 
 
 @pytest.mark.parametrize(("bits", "clients", "rank"), [(16, 512, 3), (16, 2048, 4), (13, 8192, 4)])
