@@ -19,11 +19,7 @@ import numpy.typing as npt
 from mpc.ring import Vector
 from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import ClientSide, Joining, commitment_hash
-from secure_agg.errors import (
-    LocalProtocolError,
-    UpdateError,
-    stamping,
-)
+from secure_agg.errors import LocalProtocolError, UpdateError, VerificationError, stamping
 from secure_agg.protocol.codec import Encoded
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
@@ -345,8 +341,11 @@ class Client:
             The id of the culprit.
 
         Raises:
-            TrustError, VerificationError: see there. Nothing is remembered.
+            TrustError, VerificationError: see there; or it is about no round, as one about an epoch. Nothing is
+                remembered.
         """
+        if not proof.config:
+            raise VerificationError(f"a proof of kind {proof.kind!r} is about no round: it keeps nobody out of any")
         culprit = Auditor(self.trust).verify_fault(proof, beacon=beacon)
         bonds = Bonds(self._store, self.identity.name, decode(RoundConfig, proof.config, len(proof.config)))
         if proof.public == self.trust.operators.get(culprit):

@@ -281,7 +281,7 @@ class Joined:
         listed = decode(AdvertisementList, message.body, self.limit, phase=phase)
         session = open_session(self.entry.config, self.entry.cohort, listed.advertisements)
         if not answered:  # whom this very round has convicted was in it
-            self.entry.bonds.check_members(session.members, phase=phase)
+            self.entry.bonds.check_members(session.keys, phase=phase)
         if session.sid != message.header.session:
             raise WrongContext("the session id is not that of these advertisements", phase=phase)
         mine = next((item for item in listed.advertisements if item.name == self._identity.name), None)

@@ -14,7 +14,7 @@ durable store, by each of the two:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 
 from mpc.framing import frame, integer
 from secure_agg.errors import PolicyViolation, TaskSpent, WrongContext
@@ -112,19 +112,28 @@ class Bonds:
                 phase=ADVERTISE,
             )
 
-    def check_members(self, names: Iterable[str], *, phase: str) -> None:
+    def check_members(self, keys: Mapping[str, bytes], *, phase: str) -> None:
         """Refuse to take part with somebody who is proved to have broken the protocol in this task.
+
+        Args:
+            keys: of all members, by id. Whoever has another than the one that was convicted is somebody else: a key
+                that was stolen is rotated in an epoch.
 
         Raises:
             PolicyViolation: says whom; who has let that client in may not know it.
         """
-        for name in names:
-            if self._store.get(self._scope, _fault(name)) is not None:
+        for name, public in keys.items():
+            if self._fault_of(name, public) is not None:
                 raise PolicyViolation(
                     f"{name!r} is proved to have broken the protocol in this task: {self._client!r} takes part in no "
                     "round of it with that client",
                     phase=phase,
                 )
+
+    def _fault_of(self, name: str, public: bytes) -> FaultProof | None:
+        found = self._store.get(self._scope, _fault(name))
+        proof = None if found is None else FaultProof.from_bytes(found)
+        return proof if proof is not None and proof.public == public else None
 
     def check_operator(self, name: str, public: bytes, *, phase: str) -> None:
         """Refuse an operator that is proved to have broken the protocol, in whichever task.
@@ -149,8 +158,9 @@ class Bonds:
 
     def proof_against(self, name: str, public: bytes) -> FaultProof | None:
         """What was remembered of a client in this task, or else of an operator; for others to check."""
-        found = self._store.get(self._scope, _fault(name))
-        found = found or self._store.get(_operators(self._client), _fault(public.hex()))
+        if (proof := self._fault_of(name, public)) is not None:
+            return proof
+        found = self._store.get(_operators(self._client), _fault(public.hex()))
         return None if found is None else FaultProof.from_bytes(found)
 
     def check_start(self, start_model: bytes | None) -> None:
