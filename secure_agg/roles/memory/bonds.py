@@ -123,17 +123,13 @@ class Bonds:
             PolicyViolation: says whom; who has let that client in may not know it.
         """
         for name, public in keys.items():
-            if self._fault_of(name, public) is not None:
+            found = self._store.get(self._scope, _fault(name))
+            if found is not None and FaultProof.from_bytes(found).public == public:
                 raise PolicyViolation(
                     f"{name!r} is proved to have broken the protocol in this task: {self._client!r} takes part in no "
                     "round of it with that client",
                     phase=phase,
                 )
-
-    def _fault_of(self, name: str, public: bytes) -> FaultProof | None:
-        found = self._store.get(self._scope, _fault(name))
-        proof = None if found is None else FaultProof.from_bytes(found)
-        return proof if proof is not None and proof.public == public else None
 
     def check_operator(self, name: str, public: bytes, *, phase: str) -> None:
         """Refuse an operator that is proved to have broken the protocol, in whichever task.
@@ -155,13 +151,6 @@ class Bonds:
     def convict_operator(self, proof: FaultProof) -> None:
         """The same of an operator, whose key is convicted in every task."""
         self._store.put(_operators(self._client), _fault(proof.public.hex()), proof.to_bytes())
-
-    def proof_against(self, name: str, public: bytes) -> FaultProof | None:
-        """What was remembered of a client in this task, or else of an operator; for others to check."""
-        if (proof := self._fault_of(name, public)) is not None:
-            return proof
-        found = self._store.get(_operators(self._client), _fault(public.hex()))
-        return None if found is None else FaultProof.from_bytes(found)
 
     def check_start(self, start_model: bytes | None) -> None:
         """The model an aggregator names is believed only until this client has signed: afterwards a new name for an
