@@ -362,7 +362,11 @@ class Auditor:
             if proof.public not in keys:
                 raise TrustError(f"the key of {proof.culprit!r} is not the pinned one")
         if not check_common(proof, config):
-            backends.load(config.policy.backend).check_fault(proof, config)
+            try:
+                backend = backends.load(config.policy.backend)
+            except ConfigError as error:
+                raise VerificationError(f"a proof of fault is of a round that can't be: {error}") from error
+            backend.check_fault(proof, config)
         return proof.culprit
 
     @staticmethod

@@ -248,3 +248,5 @@ def test_a_proof_from_somebody_else_has_to_be_one() -> None:
         stranger.learn_fault(proof)
     with pytest.raises(VerificationError):
         federation().client("c003").learn_fault(replace(proof, culprit="c004"))
+    with pytest.raises(VerificationError, match="there is no backend"):
+        Auditor().verify_fault(replace(proof, config=proof.config.replace(b"masking", b"unknown")))
