@@ -27,7 +27,7 @@ class FaultFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._checked: dict[str, tuple[str, str] | None] = {}
+        self._checked: dict[str, tuple[Trust, tuple[str, str] | None]] = {}
 
     def keep(self, faults: Iterable[FaultProof]) -> tuple[Path, ...]:
         """Write proofs, durably; one that is there is left alone.
@@ -47,15 +47,16 @@ class FaultFolder:
 
     def convicted(self, trust: Trust, task: str) -> Mapping[str, Path]:
         """Whom the proofs here convict in a task: the clients' ids, each with a file. Each proof is checked, against
-        the pins too, before anybody is left out for it; what proves nothing is passed over, and the log says so.
+        the pins too, before anybody is left out for it, and again once other pins are in force: whoever has another key
+        since is somebody else. What proves nothing is passed over, and the log says so.
         """
         found: dict[str, Path] = {}
         for path in sorted(self._folder.glob("*.fault")):
-            if path.name not in self._checked:
-                self._checked[path.name] = _check(path, trust)
-            known = self._checked[path.name]
-            if known is not None and known[0] == task:
-                found.setdefault(known[1], path)
+            checked = self._checked.get(path.name)
+            if checked is None or checked[0] != trust:
+                checked = self._checked[path.name] = trust, _check(path, trust)
+            if checked[1] is not None and checked[1][0] == task:
+                found.setdefault(checked[1][1], path)
         return found
 
 

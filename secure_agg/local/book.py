@@ -132,7 +132,7 @@ class Book:
         """Clients who are proved to have broken the protocol in this task, by proofs that are kept beside the ledger:
         they are out of it.
         """
-        return self._log.faults.convicted(self._log.trust, self._task) if self._log else ()
+        return self._log.faults.convicted(self._log.in_force(self._task), self._task) if self._log else ()
 
     def keep(self, faults: Iterable[FaultProof]) -> None:
         """Keep proofs of fault, where there is a ledger; also of a round that came to nothing."""

@@ -393,7 +393,8 @@ class Auditor:
             The id of the party.
 
         Raises:
-            TrustError: the round, or the party's key, is not what is pinned.
+            TrustError: the party's key is not the one in force, or the round is none of an epoch that is over, and not
+                what is pinned.
             VerificationError: it proves nothing.
         """
         if proof.kind == TWO_EPOCHS:
@@ -404,13 +405,28 @@ class Auditor:
         except (MalformedMessage, ConfigError) as error:
             raise VerificationError(f"a proof of fault names no round or key: {error}") from error
         if self.trust is not None:
-            self.trust.check(config, beacon)
-            cohort = self.trust.cohort(config.task, config.beacon)
-            if proof.public not in (cohort.get(proof.culprit), self.trust.operators.get(proof.culprit)):
+            keys = self._clients(self.trust, config, beacon).get(proof.culprit), self.trust.operators.get(proof.culprit)
+            if proof.public not in keys:
                 raise TrustError(f"the key of {proof.culprit!r} is not the pinned one")
         if not check_common(proof, config):
-            backends.load(config.policy.backend).check_fault(proof, config)
+            try:
+                backend = backends.load(config.policy.backend)
+            except ConfigError as error:
+                raise VerificationError(f"a proof of fault is of a round that can't be: {error}") from error
+            backend.check_fault(proof, config)
         return proof.culprit
+
+    @staticmethod
+    def _clients(trust: Trust, config: RoundConfig, beacon: bytes | None) -> Roster:
+        """Whose keys a proof of fault may be about. What was in force in an epoch that is over is pinned no more. What
+        somebody has signed is of its round's configuration all the same, so there its key, if it is still in force, is
+        all that has to be known.
+        """
+        pins = trust.task(config.task)
+        if config.epoch < pins.epoch:
+            return pins.roster
+        trust.check(config, beacon)
+        return trust.cohort(config.task, config.beacon)
 
     def _verify_two_epochs(self, proof: FaultProof) -> str:
         """The same of a proof about an epoch: the party is one that authorises epochs of its task."""

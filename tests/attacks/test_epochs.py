@@ -22,12 +22,13 @@ from secure_agg.errors import (
     TrustError,
     VerificationError,
 )
+from secure_agg.ledger.faults import FaultFolder
 from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.config import NO_DIGEST, Policy
 from secure_agg.protocol.epoch import EpochBody, EpochEvidence, EpochRecord, authorise_bytes
 from secure_agg.protocol.fault import TWO_EPOCHS, FaultProof
 from secure_agg.protocol.identity import Identity, Roster, verify_signature
-from secure_agg.protocol.messages import Signature
+from secure_agg.protocol.messages import Header, Signature, encode, pack, signed_bytes
 from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
@@ -36,6 +37,7 @@ from secure_agg.roles.epochs.floor import Floor
 from secure_agg.roles.epochs.following import Place, Step, follow
 from secure_agg.roles.epochs.forks import two_epochs
 from secure_agg.roles.epochs.pins import authority, closing, epoch_digest, under
+from secure_agg.roles.memory.bonds import Bonds
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.renouncing import Renouncing, renounce_as_client
 from secure_agg.roles.task import Task
@@ -438,3 +440,80 @@ def test_a_record_of_an_epoch_is_not_added_twice_nor_changed(task: Changing) -> 
     assert isinstance(receipt.note, Note)
     with pytest.raises(LedgerRefused):
         task.ledger._append_records([(record, proposal.to_bytes())])
+
+
+# --- out for the task, whatever epoch it is in ----------------------------------------------------------------------
+
+
+def two_advertisements(task: Changing, name: str) -> FaultProof:
+    """Whoever signs two in a round of the epoch in force is convicted by both."""
+    config, key = Task(TASK, task.trust, None).next_round(SHAPES), task.keys[name]
+
+    def signed(body: bytes) -> bytes:
+        signature = key.sign(signed_bytes(config.context, "advertise", name, "", body))
+        header = Header(1, config.context, "advertise", name, "", body, b"", signature)
+        return pack(encode(header))
+
+    exhibits = signed(b"one"), signed(b"two")
+    return FaultProof(
+        kind="two-advertisements",
+        culprit=name,
+        public=key.public,
+        config=config.to_bytes(),
+        setup=b"",
+        exhibits=exhibits,
+    )
+
+
+def meets(task: Changing, who: str, name: str, public: bytes) -> bool:
+    """Whether a member takes part in a session in which somebody has this key."""
+    config = Task(TASK, task.trust, None).next_round(SHAPES)
+    try:
+        Bonds(task.store(task.keys[who]), who, config).check_members({name: public}, phase="")
+    except PolicyViolation:
+        return False
+    return True
+
+
+def test_whoever_was_convicted_in_an_epoch_that_is_over_stays_out_for_everybody(task: Changing, tmp_path: Path) -> None:
+    """The naive version compared the proof's configuration with what is pinned now: the aggregator asked the cheat
+    again, whom clients remembered, so that no round of the new epoch came to anything.
+    """
+    proof, folder = two_advertisements(task, "m1"), FaultFolder(tmp_path / "faults")
+    folder.keep([proof])
+    assert list(folder.convicted(task.trust, TASK)) == ["m1"]
+    assert Client(task.keys["m0"], task.trust, store=task.store(task.keys["m0"])).learn_fault(proof) == "m1"
+    task.change(**JOIN, new=NEW)
+    for kept in (folder, FaultFolder(tmp_path / "faults")):
+        assert list(kept.convicted(task.trust, TASK)) == ["m1"]
+    assert Auditor(task.trust).verify_fault(proof) == "m1"
+    assert Client(task.keys["new"], task.trust, store=task.store(task.keys["new"])).learn_fault(proof) == "m1"
+    for who in ("m0", "new"):
+        assert not meets(task, who, "m1", task.keys["m1"].public)
+        assert meets(task, who, "m2", task.keys["m2"].public)
+    later = msgspec.structs.replace(two_advertisements(task, "m2"), exhibits=proof.exhibits)
+    with pytest.raises(TrustError, match="is of epoch 1"):
+        Auditor(task.genesis).verify_fault(later)
+
+
+def test_a_key_that_was_stolen_and_convicted_does_not_keep_out_who_has_rotated_it(
+    task: Changing, tmp_path: Path
+) -> None:
+    """The naive version remembered ids: a thief could shut its victim out for good."""
+    proof, folder, old = two_advertisements(task, "m1"), FaultFolder(tmp_path / "faults"), task.keys["m1"].public
+    folder.keep([proof])
+    assert list(folder.convicted(task.trust, TASK)) == ["m1"]
+    Client(task.keys["m0"], task.trust, store=task.store(task.keys["m0"])).learn_fault(proof)
+    task.change(rotate={"m1": newer("m1").public}, new={"m1": newer("m1")})
+    assert dict(folder.convicted(task.trust, TASK)) == {}
+    assert meets(task, "m0", "m1", newer("m1").public)
+    assert not meets(task, "m0", "m1", old)
+    with pytest.raises(TrustError, match="not the pinned one"):
+        Auditor(task.trust).verify_fault(proof)
+
+
+def test_a_proof_about_an_epoch_keeps_nobody_out_of_rounds(task: Changing) -> None:
+    first, second = fork(task)
+    (proof, *_) = two_epochs(task.trust, first, second)
+    with pytest.raises(VerificationError, match="is about no round"):
+        Client(task.keys["m1"], task.trust, store=task.store(task.keys["m1"])).learn_fault(proof)

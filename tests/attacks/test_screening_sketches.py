@@ -20,6 +20,7 @@ from support.screening.cheats import (
     cover_sketch_for,
     deal_bad_seeds,
     flip,
+    flip_behind_edge,
     flip_behind_self_mask,
     lie_of_edge,
     lie_of_edge_again,
@@ -100,6 +101,20 @@ def test_a_cheat_that_is_silent_when_it_is_asked_ends_the_round_and_an_honest_on
     honest = Screened(federation(10), {CHEAT: (sketch_another,)}, {"c004": AGAIN})
     honest.play()
     assert (honest.check_sum(), honest.named) == (others(10, CHEAT), {CHEAT: "bad-input"})
+
+
+def test_a_cheat_that_hides_behind_its_mask_with_somebody_silent_is_not_named_unless_sketches_are_tested_at_once() -> (
+    None
+):
+    """A limit: one word stands against none. The silent peer need not have done anything wrong."""
+    cheat: dict[str, tuple[Bend, ...]] = {"c003": (sketch_another_behind_edge(7),)}
+    played = Screened(federation(10), cheat, {"c007": AGAIN})
+    with pytest.raises(Unattributed, match="who has answered is not shown"):
+        played.play()
+    assert played.named == {}
+    at_once = Screened(federation(10, screening=2), {"c003": (flip_behind_edge(7),)}, {"c007": "screen"})
+    at_once.play()
+    assert (at_once.named, at_once.check_sum()) == ({"c003": "bad-edge"}, others(10, "c003", "c007"))
 
 
 def test_where_values_are_packed_sketches_are_not_linear_and_nobody_is_named() -> None:

@@ -270,6 +270,7 @@ class Masks:
         fields = decode("DealtShares", shown, LIMIT)
         holders, shares = fields["holders"], fields["shares"]
         require(holders == sorted(set(holders)), "holders are not in order")
+        require(all(0 <= holder < len(self.names) for holder in holders), "a holder is no participant")
         require(len(holders) == self.threshold and len(shares) == 36 * len(holders), "another number of shares")
         parts = {holder: shares[36 * i : 36 * (i + 1)] for i, holder in enumerate(holders)}
         for holder, share in parts.items():

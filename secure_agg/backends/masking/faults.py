@@ -70,6 +70,7 @@ BAD_SELF_MASK: Final = "bad-self-mask"
 BAD_LOST_EDGE: Final = "bad-lost-edge"
 BAD_SEED_SHARES: Final = "bad-seed-shares"
 BAD_KEY_SHARES: Final = "bad-key-shares"
+_UNREADABLE: Final = (RemoteProtocolError, ValueError, LookupError, ArithmeticError)
 
 
 def prove(session: Session, charge: Charge) -> FaultProof:
@@ -116,14 +117,17 @@ def check_charge(session: Session, charge: Charge) -> None:
 
 
 class as_no_proof:  # noqa: N801 - used like a function
-    """An exhibit that can't be read proves nothing."""
+    """An exhibit that can't be read proves nothing, whatever a library says of it; running out of memory shows nothing
+    of it and passes.
+    """
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RemoteProtocolError | ValueError) and not isinstance(error, VerificationError):
-            raise VerificationError(f"an exhibit is none: {error.args[0]}") from error
+        if isinstance(error, _UNREADABLE) and not isinstance(error, VerificationError):
+            said = error.args[0] if error.args else type(error).__name__
+            raise VerificationError(f"an exhibit is none: {said}") from error
 
 
 def _check(session: Session, charge: Charge) -> None:
@@ -297,6 +301,8 @@ def _rebuilt(session: Session, culprit: int, dealt: bytes, shown: bytes, kind: s
         edges[culprit] = said.own_hash
     shares = decode(DealtShares, shown, len(shown))
     holders, size = shares.holders, shamir.SHARE_BYTES
+    if not set(holders) <= set(range(len(session.members))):
+        raise VerificationError("a holder is no participant")
     if list(holders) != sorted(set(holders)) or not edges.keys() >= set(holders):
         raise VerificationError("the holders are not in order, each one to whom it dealt")
     if len(holders) != rules.plan(session).threshold or len(shares.shares) != len(holders) * size:

@@ -23,6 +23,7 @@ from secure_agg.errors import (
     ConfigError,
     LocalProtocolError,
     UpdateError,
+    VerificationError,
     stamping,
 )
 from secure_agg.protocol.codec import Encoded
@@ -360,8 +361,11 @@ class Client:
             The id of the culprit.
 
         Raises:
-            TrustError, VerificationError: see there. Nothing is remembered.
+            TrustError, VerificationError: see there; or it is about no round, as one about an epoch. Nothing is
+                remembered.
         """
+        if not proof.config:
+            raise VerificationError(f"a proof of kind {proof.kind!r} is about no round: it keeps nobody out of any")
         culprit = Auditor(self.trust).verify_fault(proof, beacon=beacon)
         bonds = Bonds(self._store, self.identity.name, decode(RoundConfig, proof.config, len(proof.config)))
         if proof.public == self.trust.operators.get(culprit):

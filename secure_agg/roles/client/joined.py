@@ -298,7 +298,7 @@ class Joined:
         shown = config.context, hashlib.sha256(message.body).digest()
         forest, part, session = opened() if self._shared is None else self._shared.once("session", shown, opened)
         if not answered:  # whom this very round has convicted was in it
-            self.entry.bonds.check_members(session.members, phase=phase)
+            self.entry.bonds.check_members(session.keys, phase=phase)
         if session.sid != message.header.session:
             raise WrongContext("the session id is not that of these advertisements", phase=phase)
         mine = session.advertisements.get(self._identity.name)

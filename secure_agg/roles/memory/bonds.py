@@ -15,7 +15,7 @@ durable store, by each of the two:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 
 from mpc.framing import frame, integer
 from secure_agg.errors import AlreadyReleased, PolicyViolation, TaskSpent, WrongContext
@@ -117,15 +117,20 @@ class Bonds:
                 phase=ADVERTISE,
             )
 
-    def check_members(self, names: Iterable[str], *, phase: str) -> None:
+    def check_members(self, keys: Mapping[str, bytes], *, phase: str) -> None:
         """Refuse to take part with somebody who is proved to have broken the protocol in this task.
+
+        Args:
+            keys: of all members, by id. Whoever has another than the one that was convicted is somebody else: a key
+                that was stolen is rotated in an epoch.
 
         Raises:
             PolicyViolation: says whom; who has let that client in may not know it.
         """
         convicted = frozenset(self._store.names(self._scope, _fault("")))
-        for name in names if convicted else ():
-            if _fault(name) in convicted:
+        for name, public in keys.items() if convicted else ():
+            found = self._store.get(self._scope, _fault(name)) if _fault(name) in convicted else None
+            if found is not None and FaultProof.from_bytes(found).public == public:
                 raise PolicyViolation(
                     f"{name!r} is proved to have broken the protocol in this task: {self._client!r} takes part in no "
                     "round of it with that client",
@@ -152,12 +157,6 @@ class Bonds:
     def convict_operator(self, proof: FaultProof) -> None:
         """The same of an operator, whose key is convicted in every task."""
         self._store.put(_operators(self._client), _fault(proof.public.hex()), proof.to_bytes())
-
-    def proof_against(self, name: str, public: bytes) -> FaultProof | None:
-        """What was remembered of a client in this task, or else of an operator; for others to check."""
-        found = self._store.get(self._scope, _fault(name))
-        found = found or self._store.get(_operators(self._client), _fault(public.hex()))
-        return None if found is None else FaultProof.from_bytes(found)
 
     def check_start(self, start_model: bytes | None) -> None:
         """The model an aggregator names is believed only until this client has signed: afterwards a new name for an
