@@ -84,6 +84,8 @@ class Ray(Pool):
     @staticmethod
     def _connect(address: str | None, count: int) -> None:
         own = {
+            # Without it Ray joins what RAY_ADDRESS or a file below /tmp names: a cluster of who knows whom.
+            "address": "local",
             "num_cpus": count,
             "include_dashboard": False,
             "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}},

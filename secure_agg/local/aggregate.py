@@ -228,6 +228,7 @@ def aggregate(
         # From here on files are written: nothing of the call is refused any more.
         leading = book.begin(planned, cast)
         stores, out = {name: AttemptStore() for name in cast.members}, book.convicted()
+        pages: dict[str, bytes] = {}  # the same of clients that live with workers
         while True:
             config = configure(leading, draw)
             staff = Staff.of(config, {name: cast.operators[name] for name in serving})
@@ -244,7 +245,7 @@ def aggregate(
                         name: Client(member, leading.trust, store=stores[name]) for name, member in members.items()
                     }
                 else:
-                    clients = hosting.enter_context(hosted(chosen, leading.trust, members))
+                    clients = hosting.enter_context(hosted(chosen, leading.trust, members, pages))
                 local = LocalRound(
                     aggregator, clients, updates, weights, dropouts, staff.roles(leading.trust), at_once=chosen.workers
                 )

@@ -66,6 +66,20 @@ def test_the_cluster_is_of_this_machine_and_wants_a_token(pool: Ray) -> None:
     assert "InvalidAuthToken" in stranger.stderr
 
 
+@pytest.mark.parametrize("named", ["127.0.0.1:9", "ray://127.0.0.1:9"])
+def test_a_cluster_that_something_else_names_is_not_joined(named: str) -> None:
+    """Without an address it is one's own: another one's owner would be handed all secrets."""
+    code = "from secure_agg.executing import Ray\nwith Ray(1) as pool: print(pool.host(dict).call('__len__'))"
+    own = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"RAY_ADDRESS": named},
+        check=False,
+    )
+    assert own.stdout.strip() == "0", own.stderr
+
+
 def test_vectors_are_the_same_as_here(pool: Ray) -> None:
     rng = np.random.default_rng(58)
     vector = rng.integers(0, P, 200_001).astype(np.uint32)
