@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,12 +40,26 @@ WORKERS = 3
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Ray]:
     with Ray(WORKERS, least=1, handing=0) as workers:
-        yield workers
-    import ray
+        import ray
 
+        folder = own_folder()
+        yield workers
     assert not ray.is_initialized()
+    assert not folder.exists()
     # What Ray leaves to the garbage collector is collected here, where its warnings are expected.
     gc.collect()
+
+
+def own_folder() -> Path:
+    """In which the cluster has its own, with sockets and files."""
+    from ray._private.worker import global_worker
+
+    return Path(global_worker.node.get_session_dir_path()).parent.parent
+
+
+def test_nobody_else_may_enter_where_the_clusters_sockets_are(pool: Ray) -> None:
+    """Ray lets everybody write into its folders: another one's socket there would be handed what workers are."""
+    assert stat.S_IMODE(own_folder().stat().st_mode) == 0o700
 
 
 def test_the_cluster_is_of_this_machine_and_wants_a_token(pool: Ray) -> None:
