@@ -251,6 +251,8 @@ def test_an_epoch_does_not_bring_a_beacon_by_itself() -> None:
         with pytest.raises(TrustError, match="beacon"):
             floor.check(ROSTER, body, pins.beacon)
     floor.check(ROSTER, Change(beacon=quicknet(1 << 31)).body(DRAWING, "task"), pins.beacon)
+    joining = Change(join={"new": identity("new").public}, beacon=quicknet(1 << 31)).body(DRAWING, "task")
+    floor.check(ROSTER, joining, pins.beacon)
     whole = Trust({"task": TaskTrust(ROSTER, Policy.default(len(NAMES), clip=1.0))}, log=DRAWING.log)
     with pytest.raises(TrustError, match="beacon"):
         Floor.of(pins.policy, len(ROSTER)).check(ROSTER, Change(policy=POLICY, beacon=PINNED).body(whole, "task"))

@@ -53,12 +53,13 @@ class Floor:
     @staticmethod
     def of(policy: Policy, members: int) -> Floor:
         """The floor of a party that pins no other: the same backend, no fewer clients, at least a fifth that may be
-        corrupt or what there is, a clip within 16 times, no fewer bits than 8 or what there are, a third of new keys.
+        corrupt or what there is (of drawn cohorts four fifths of that: it changes a little with every member), a clip
+        within 16 times, no fewer bits than 8 or what there are, a third of new keys.
         """
         return Floor(
             backends=(policy.backend,),
             min_clients=policy.min_clients,
-            corrupt=min(0.2, corrupt_share(policy, members)),
+            corrupt=min(0.2, corrupt_share(policy, members) * (0.8 if policy.cohort_size else 1.0)),
             least_clip=policy.clip / 16,
             most_clip=policy.clip * 16,
             bits=min(8, policy.bits),
