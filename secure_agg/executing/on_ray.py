@@ -1,8 +1,8 @@
 """An executor whose workers are actors of a Ray cluster, on one machine or on many.
 
-Without an address a cluster of this machine's own is started: on the loopback interface, and with a token that only
-this process and its workers know. Ray moves arrays through its object store and places actors; which shard is done by
-whom, and again if it was lost, is ``pool``'s as everywhere.
+Without an address a cluster of this machine's own is started: on the loopback interface, with a token that only this
+process and its workers know, and in a folder that only its user may enter. Ray moves arrays through its object store
+and places actors; which shard is done by whom, and again if it was lost, is ``pool``'s as everywhere.
 
 Who can speak to a Ray cluster can run code in it, and its object store holds what workers are handed: it belongs to the
 executor's owner alone, in a network of its own (docs/threat-model.md).
@@ -10,11 +10,14 @@ executor's owner alone, in a network of its own (docs/threat-model.md).
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import secrets
+import shutil
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -39,6 +42,7 @@ of no use to whoever has imported Ray before; what a caller has set goes before 
 """
 
 
+_LONGEST_PLACE: Final = 20
 HANDING: Final = 20.0
 """As much as a coordinate's 4 bytes take on their way by a network of 5 Gbit/s."""
 
@@ -68,13 +72,15 @@ class Ray(Pool):
         extras.require("ray")
         count = parallel.cores() if workers is None else check_workers(workers)
         super().__init__(count, least=least, handing=handing)
-        self._owns = False
+        self._owns, self._folder = False, ""
         with _starting, _quiet():
             if address is None and "ray" not in sys.modules:
                 for name, value in _ENVIRONMENT.items():
                     os.environ.setdefault(name, value)
             if not ray.is_initialized():
-                self._connect(address, count)
+                if not address:
+                    self._folder = _private_folder()
+                self._connect(address, count, self._folder)
                 self._owns = True
             cores = int(ray.cluster_resources().get("CPU", 0))
         if cores < count:  # some would be waited for, for ever
@@ -82,8 +88,12 @@ class Ray(Pool):
             raise ExecutorError(f"{count} workers take as many cores, and the Ray cluster has {cores}")
 
     @staticmethod
-    def _connect(address: str | None, count: int) -> None:
+    def _connect(address: str | None, count: int, folder: str) -> None:
         own = {
+            # Without it Ray joins what RAY_ADDRESS or a file below /tmp names: a cluster of who knows whom.
+            "address": "local",
+            # Ray lets everybody write into its folder, also put a socket in the place of another: so it is in another.
+            "_temp_dir": os.path.join(folder, "ray"),
             "num_cpus": count,
             "include_dashboard": False,
             "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}},
@@ -105,6 +115,16 @@ class Ray(Pool):
             self._owns = False
             with _starting, _quiet():
                 ray.shutdown()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _private_folder() -> str:
+    """A new one of mode 0700. Sockets in it have names of some 70 characters more, and no more than 107 in all."""
+    place = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="ray-", dir=place if len(place) <= _LONGEST_PLACE else "/tmp")  # noqa: S108
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # of an executor that nobody has closed
+    return folder
 
 
 class _Desk(Desk):

@@ -265,6 +265,7 @@ def aggregate(
         leading = book.begin(planned, cast)
         stores, out = {name: AttemptStore() for name in cast.members}, book.convicted()
         shared = SharedChecks(leading.trust)
+        pages: dict[str, bytes] = {}  # the same of clients that live with workers
         while True:
             config = configure(leading, draw)
             staff = Staff.of(config, {name: cast.operators[name] for name in serving})
@@ -282,7 +283,7 @@ def aggregate(
                         for name, member in members.items()
                     }
                 else:
-                    clients = hosting.enter_context(hosted(chosen, leading.trust, members))
+                    clients = hosting.enter_context(hosted(chosen, leading.trust, members, pages))
                 local = LocalRound(
                     aggregator, clients, updates, weights, dropouts, staff.roles(leading.trust), at_once=chosen.workers
                 )

@@ -90,7 +90,9 @@ class HostedClient:
         identity, encoded, outbox, timings: see ``Client``.
     """
 
-    def __init__(self, executor: Executor, identity: Identity, trust: Trust, requests: _Requests) -> None:
+    def __init__(
+        self, executor: Executor, identity: Identity, trust: Trust, requests: _Requests, pages: dict[str, bytes]
+    ) -> None:
         """Use ``hosted``."""
         self.identity = identity
         self.encoded: Encoded | None = None
@@ -98,7 +100,7 @@ class HostedClient:
         self.timings = Stopwatch(time.perf_counter)
         self._executor, self._trust = executor, trust
         self._guest: Guest | None = None
-        self._store = b""
+        self._pages = pages
         self._requests = requests
         self._answered: list[tuple[int, int]] = []
         self._brought: tuple[Update, int] | None = None
@@ -141,15 +143,17 @@ class HostedClient:
                 break
             except WorkerLost:
                 self._guest = None
-        self._store, self.encoded = told.store, told.encoded
+        self._pages[self.identity.name], self.encoded = told.store, told.encoded
         self.timings.seconds.update(told.seconds)
         return told
 
     def _present(self, executor: Executor) -> Guest:
         """The client where it is; another one in its place if that worker is gone."""
         if self._guest is None:
-            guest = executor.host(_Seat, self.identity.name, self.identity.secret(), self._trust, self._store)
-            if self._store and self._brought is not None:
+            name, store = self.identity.name, self._pages.get(self.identity.name, b"")
+            guest = executor.host(_Seat, name, self.identity.secret(), self._trust, store)
+            # A store alone is no attempt: it may be of an earlier draw, whose bonds hold in this one.
+            if self._answered and self._brought is not None:
                 guest.call("resume", [self._requests.get(*place) for place in self._answered], *self._brought)
             self._guest = guest
         return self._guest
@@ -185,7 +189,9 @@ def _bytes(answer: Any) -> bytes | memoryview:
 
 
 @contextmanager
-def hosted(executor: Executor, trust: Trust, members: Mapping[str, Identity]) -> Iterator[Mapping[str, HostedClient]]:
+def hosted(
+    executor: Executor, trust: Trust, members: Mapping[str, Identity], pages: dict[str, bytes] | None = None
+) -> Iterator[Mapping[str, HostedClient]]:
     """Clients with the executor's workers, by id, for one round. None is started before it is asked something; in the
     end the workers let go of those that are left.
 
@@ -193,9 +199,11 @@ def hosted(executor: Executor, trust: Trust, members: Mapping[str, Identity]) ->
         executor: whose workers may hold the clients' secrets.
         trust: what they have pinned.
         members: their identities, whose secrets go to the workers.
+        pages: of the clients' attempt stores by id, which are begun from and brought up to date: what a client is bound
+            to in one draw of a round it is bound to in the next. By default all begin anew.
     """
-    requests = _Requests()
-    clients = {name: HostedClient(executor, identity, trust, requests) for name, identity in members.items()}
+    requests, kept = _Requests(), {} if pages is None else pages
+    clients = {name: HostedClient(executor, identity, trust, requests, kept) for name, identity in members.items()}
     try:
         yield clients
     finally:

@@ -31,6 +31,9 @@ from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.identity import Roster
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
+from secure_agg.roles.epochs.acts import authorise
+from secure_agg.roles.epochs.change import Change, differences
+from secure_agg.roles.epochs.floor import Floor
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.task import Task
 from secure_agg.roles.trust import TaskTrust, Trust
@@ -223,6 +226,61 @@ def test_ids_are_ground_by_a_known_pulse_and_not_by_one_to_come() -> None:
         begun.check_ahead(2e9)
     ahead.check_ahead(2e9)
     assert BeaconFile(ahead).source.time(ahead.first)
+
+
+# --- another beacon, in an epoch ----------------------------------------------------------------------------------
+
+PINNED: Final = quicknet(1 << 30)
+NOW: Final = 1_750_000_000.0
+"""Pulse 2^30 is some decades after it."""
+DRAWING: Final = Trust(
+    {"task": TaskTrust(ROSTER, POLICY, beacon=PINNED)},
+    Roster({OPERATOR.name: OPERATOR.public}),
+    log=identity("log").public,
+)
+
+
+def test_an_epoch_does_not_bring_a_beacon_by_itself() -> None:
+    """Naive: a majority replaces quicknet by a chain whose key it has, and so draws whom it wants from then on."""
+    pins = DRAWING.task("task")
+    floor = Floor.of(pins.policy, len(ROSTER))
+    lying = msgspec.structs.replace(PINNED, first=1000, genesis=int(NOW))  # pulses that are out, it says, are to come
+    for other in (CHAIN.source, lying):
+        body = Change(beacon=other).body(DRAWING, "task")
+        assert other.key.hex() in differences(DRAWING, body)["beacon"]
+        with pytest.raises(TrustError, match="beacon"):
+            floor.check(ROSTER, body, pins.beacon)
+    floor.check(ROSTER, Change(beacon=quicknet(1 << 31)).body(DRAWING, "task"), pins.beacon)
+    joining = Change(join={"new": identity("new").public}, beacon=quicknet(1 << 31)).body(DRAWING, "task")
+    floor.check(ROSTER, joining, pins.beacon)
+    whole = Trust({"task": TaskTrust(ROSTER, Policy.default(len(NAMES), clip=1.0))}, log=DRAWING.log)
+    with pytest.raises(TrustError, match="beacon"):
+        Floor.of(pins.policy, len(ROSTER)).check(ROSTER, Change(policy=POLICY, beacon=PINNED).body(whole, "task"))
+
+
+def test_a_schedule_that_has_begun_is_not_authorised() -> None:
+    """Naive: with the members as they were nobody looks. Of known pulses one is picked that draws the corrupt."""
+    store, owner = AttemptStore(), identity(NAMES[0])
+    smaller = msgspec.structs.replace(POLICY, cohort_size=19, min_advertised=17, max_corrupt=3)
+    begun = Trust({"task": TaskTrust(ROSTER, POLICY, beacon=quicknet(1000))}, log=DRAWING.log)
+    for trust, change in ((DRAWING, Change(beacon=quicknet(1000))), (begun, Change(policy=smaller))):
+        with pytest.raises(ConfigError, match="was published"):
+            authorise(store, owner, trust, change.body(trust, "task"), now=NOW)
+    # Another clip changes nobody's draw: the beacon goes on as it was pinned.
+    clipped = msgspec.structs.replace(POLICY, clip=0.5)
+    authorise(store, owner, begun, Change(policy=clipped).body(begun, "task"), now=NOW)
+
+
+def test_a_draw_that_would_hold_more_than_f_is_below_the_floor() -> None:
+    """Naive: f of a cohort is a fifth of it, so it looks like f of the roster. A draw is not so even."""
+    trust = Trust({"task": TaskTrust(ROSTER, Policy.default(len(NAMES), clip=1.0), beacon=None)}, log=DRAWING.log)
+    pins = trust.task("task")
+    small = msgspec.structs.replace(POLICY, cohort_size=10, min_advertised=8, max_corrupt=2)
+    assert small.max_corrupt / small.cohort_size >= 0.2
+    with pytest.raises(TrustError, match="may be corrupt"):
+        Floor.of(pins.policy, len(ROSTER)).check(
+            ROSTER, Change(policy=small, beacon=PINNED).body(trust, "task"), PINNED
+        )
 
 
 # --- again, from one model --------------------------------------------------------------------------------------

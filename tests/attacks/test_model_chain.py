@@ -417,7 +417,7 @@ def test_a_chain_is_of_one_task_and_one_optimizer(world: World) -> None:
         folder = home.path / "chain"
         for task, optimizer in (("other", ServerOptimizer()), ("task", ADAM)):
             with pytest.raises(StoreError, match="under another server optimizer"):
-                _ = Chain(folder, task, 100, optimizer, 3).link
+                _ = Chain(folder, task, 100, optimizer).link
 
 
 # --- bytes -------------------------------------------------------------------------------------------------------

@@ -69,6 +69,11 @@ def test_homes_of_a_rehearsal(run: Run, tmp_path: Path) -> None:
         assert server.draws.source is not None or (homes / "server" / "beacon").exists()
     with ClientHome.open(homes / "clients" / "site-03") as home:
         assert home.trust.task("default").beacon == pins.beacon
+    # Another schedule, without which nobody could join later.
+    run("beacon", "rehearse", "--out", tmp_path / "next", "--pulses", 16)
+    propose = ("federation", "propose", homes / "server", "--out", tmp_path / "proposal")
+    document = run(*propose, "--beacon", tmp_path / "next", "--json").document
+    assert BeaconFile.load(tmp_path / "next").source.key.hex() in document["changes"]["beacon"]
 
 
 def test_unsafe_sizes_and_half_settings_are_refused(run: Run, tmp_path: Path) -> None:

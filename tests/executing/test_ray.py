@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,12 +40,26 @@ WORKERS = 3
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Ray]:
     with Ray(WORKERS, least=1, handing=0) as workers:
-        yield workers
-    import ray
+        import ray
 
+        folder = own_folder()
+        yield workers
     assert not ray.is_initialized()
+    assert not folder.exists()
     # What Ray leaves to the garbage collector is collected here, where its warnings are expected.
     gc.collect()
+
+
+def own_folder() -> Path:
+    """In which the cluster has its own, with sockets and files."""
+    from ray._private.worker import global_worker
+
+    return Path(global_worker.node.get_session_dir_path()).parent.parent
+
+
+def test_nobody_else_may_enter_where_the_clusters_sockets_are(pool: Ray) -> None:
+    """Ray lets everybody write into its folders: another one's socket there would be handed what workers are."""
+    assert stat.S_IMODE(own_folder().stat().st_mode) == 0o700
 
 
 def test_the_cluster_is_of_this_machine_and_wants_a_token(pool: Ray) -> None:
@@ -64,6 +79,20 @@ def test_the_cluster_is_of_this_machine_and_wants_a_token(pool: Ray) -> None:
     )
     assert stranger.returncode != 0
     assert "InvalidAuthToken" in stranger.stderr
+
+
+@pytest.mark.parametrize("named", ["127.0.0.1:9", "ray://127.0.0.1:9"])
+def test_a_cluster_that_something_else_names_is_not_joined(named: str) -> None:
+    """Without an address it is one's own: another one's owner would be handed all secrets."""
+    code = "from secure_agg.executing import Ray\nwith Ray(1) as pool: print(pool.host(dict).call('__len__'))"
+    own = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"RAY_ADDRESS": named},
+        check=False,
+    )
+    assert own.stdout.strip() == "0", own.stderr
 
 
 def test_vectors_are_the_same_as_here(pool: Ray) -> None:

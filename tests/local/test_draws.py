@@ -66,17 +66,20 @@ def test_a_dropout_that_was_pinned_stays_in_a_whole_roster_too(tmp_path: Path) -
     assert len(aggregate(updates(), ledger=tmp_path / "l", dropouts=silent).participants) == 10
 
 
-def test_a_dead_draw_goes_to_the_next_and_who_gave_an_update_sits_out() -> None:
+@pytest.mark.parametrize("executor", ["in-process", "processes:2"])
+def test_a_dead_draw_goes_to_the_next_and_who_gave_an_update_sits_out(executor: str) -> None:
+    """Also where clients live with workers: their bonds go from draw to draw with them."""
+
     def cohort(pulse: int, result: Any) -> set[str]:
         return set(sorted(NAMES, key=lambda name: key(CHAIN.pulses[pulse].signature, name))[:6])
 
     first = cohort(1, None)
-    result = aggregate(updates(), dropouts=dict.fromkeys(sorted(first)[:2], "advertise"), **DRAWN)
+    result = aggregate(updates(), dropouts=dict.fromkeys(sorted(first)[:2], "advertise"), executor=executor, **DRAWN)
     assert 0 < result.evidence.config.draw < 16
     assert set(result.participants) <= cohort(1 + result.evidence.config.draw, result)
     # Those who have masked before the draw died are in no other.
     silent = dict.fromkeys(sorted(first)[:3], "consistency")
-    result = aggregate(updates(), dropouts=silent, dropout=0.4, **DRAWN)
+    result = aggregate(updates(), dropouts=silent, dropout=0.4, executor=executor, **DRAWN)
     assert result.evidence.config.draw > 0
     assert not set(result.participants) & first
 

@@ -13,6 +13,7 @@ from support.federation import identity
 from support.plugin_rounds import METRICS, NAMES, Nodes, World, a_world, introduce, model
 
 from secure_agg.errors import ConfigError, SecureAggError, VerificationError
+from secure_agg.fl.algorithms.named import create
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.homes import proposals
 from secure_agg.plugins.homes.client import ClientHome
@@ -66,11 +67,11 @@ class Run:
         found += [proposals.sign(AttemptStore(), [key], self.world.server.trust, proposal).proposal for key in new]
         return proposals.submit(self.world.server, found)
 
-    def join(self, key: Identity) -> None:
+    def join(self, key: Identity, **more: Any) -> None:
         """Whoever joins makes a home of what was pinned at first, and of all epochs since."""
         path = self.world.folder / "clients" / key.name
         steps = self.world.server.ledger.steps("task")
-        ClientHome.create(path, key, self.world.server.ledger.trust, "task", epochs=steps).close()
+        ClientHome.create(path, key, self.world.server.ledger.trust, "task", epochs=steps, **more).close()
         self.world.homes[key.name] = path
 
     def restart(self) -> None:
@@ -114,6 +115,23 @@ def test_members_join_leave_and_rotate_and_the_clip_changes_without_a_new_home(w
         report = world.server.ledger.audit(home.epochs.first)
         assert home.epochs.number == 4
     assert (report.epochs, report.verified) == (4, 8)
+
+
+def test_a_step_by_the_share_of_members_is_by_those_of_the_rounds_own_epoch() -> None:
+    """SCAFFOLD's variate moves by n/N. Whoever joins later, or was away, computes the same for rounds before."""
+    scaffold = create("SCAFFOLD", rate=0.2).server
+    at = [*model(), *(np.zeros_like(array) for array in model())]
+    with a_world(min_clients=2, optimizer=scaffold, start_model=model_digest(at)) as world:
+        run = Run(world)
+        run.at = at
+        run.round()
+        run.round(silent={"west": ("result", 0)})  # it hears of this one in the next epoch
+        run.approved(Change(join={NEW.name: NEW.public}), NEW)
+        assert set(run.round().participants) == set(NAMES)
+        run.join(NEW, optimizer=scaffold, start_model=model_digest(at))
+        run.restart()
+        assert set(run.round().participants) == {*NAMES, NEW.name}
+        assert run.nodes.errors == []
 
 
 def test_a_new_training_begins_from_a_named_model_in_the_same_homes(world: World) -> None:

@@ -12,7 +12,7 @@ import pytest
 from fl.algorithms.quadratics import Quadratic, some
 from support.plugin_rounds import NAMES, Nodes, World, a_world
 
-from secure_agg.errors import AnotherModel, TooFewClients, UpdateError
+from secure_agg.errors import AnotherModel, StoreError, TooFewClients, UpdateError
 from secure_agg.fl.algorithms.algorithm import Algorithm
 from secure_agg.fl.algorithms.named import create
 from secure_agg.fl.algorithms.replay import METRICS, replay
@@ -20,6 +20,7 @@ from secure_agg.fl.algorithms.training import Client, train
 from secure_agg.plugins.core.history import entry
 from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.journal import Journal
 from secure_agg.plugins.homes.own import Own
 from secure_agg.protocol.codec import model_digest
 
@@ -151,6 +152,31 @@ def test_a_model_without_what_rides_beside_it_is_refused_before_anything_is_sent
         with pytest.raises(UpdateError, match="moves a model and"):
             world.coordinator.round(at, asked)
         assert asked.trained == []
+
+
+def test_a_disk_that_is_full_while_an_own_is_kept_loses_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one goes before the new one is written: a node that then had neither would begin anew, by zeros."""
+    own = Own(tmp_path)
+    for number in range(2):
+        own.propose([np.full(2, float(number))])
+        own.bind(("task", number, 0))
+        if number:
+
+            def fails(*_: Any) -> None:
+                raise OSError(28, "No space left on device")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Journal, "_write_arrays", fails)
+                with pytest.raises(StoreError):
+                    own.settle(("task", number, 0), counted=True)
+        else:
+            own.settle(("task", number, 0), counted=True)
+    for again in (own, Own(tmp_path)):
+        assert [array.tolist() for array in again.arrays()] == [[1.0, 1.0]]
+    own.bind(("task", 2, 0))
+    assert [array.tolist() for array in own.arrays()] == [[1.0, 1.0]]
 
 
 def test_an_own_that_is_another_attempts_is_not_settled(tmp_path: Path) -> None:

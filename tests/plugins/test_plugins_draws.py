@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import Policy
+from secure_agg.roles.task import Task
 
 NAMES = tuple(f"site-{i:02}" for i in range(12))
 COHORT = 5
@@ -121,6 +123,11 @@ def test_the_round_is_over_when_all_its_draws_are_dead(world: World) -> None:
             world.coordinator.round(model, world.nodes(model, 0, silent=NAMES))
     with pytest.raises(RunStopped, match="all 16 draws"):
         world.coordinator.round(model, world.nodes(model, 0))
+    # In another epoch, with a larger dropout say, it is begun anew.
+    trust = world.server.trust
+    later = replace(trust.task("task"), epoch=1, epoch_digest=bytes(31) + b"\x01")
+    leading = Task("task", replace(trust, tasks={"task": later}))
+    assert world.coordinator._draw(leading, 0).draw == 0
 
 
 def test_another_process_goes_on_with_the_draw_that_is_due(world: World) -> None:

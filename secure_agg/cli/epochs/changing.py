@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from secure_agg import files
+from secure_agg.beacon.recorded import BeaconFile
 from secure_agg.cli.epochs.sources import Source, opened
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError, VerificationError
@@ -64,6 +65,9 @@ def propose(
     model: Annotated[
         str | None, typer.Option("--model", metavar="FILE|DIGEST", help="With --restart, the model it begins from.")
     ] = None,
+    beacon: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where cohorts are drawn, the beacon and schedule from then on.")
+    ] = None,
     task: TaskChoice = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -99,6 +103,7 @@ def propose(
             administrators=Roster(admins) if admins else None,
             threshold=(len(admins) // 2 + 1 if threshold is None else threshold) if admins else None,
             restart=None if restart is None or model is None else (restart, digest_argument(model)),
+            beacon=None if beacon is None else BeaconFile.load(beacon).source,
         )
         proposal = proposals.propose(source.trust, source.task, change)
         files.create(out, proposal.to_bytes(), mode=0o644)

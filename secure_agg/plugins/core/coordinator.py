@@ -560,7 +560,7 @@ class Coordinator:
     def _kill_draw(self, config: RoundConfig) -> None:
         """Note that a draw has had too few clients: the next try is another one's."""
         if config.beacon:
-            self._home.store.put((self._home.name, config.task, config.round), _dead(config.draw), b"1")
+            self._home.store.put((self._home.name, config.task, config.round), _dead(config.epoch, config.draw), b"1")
 
     def _draw(self, leading: Task, number: int) -> Draw:
         """The draw of the cohort: of those of the round the first that has not died of too few clients.
@@ -569,13 +569,13 @@ class Coordinator:
             RunStopped: all have.
             PulseMissing: its pulse is not there.
         """
-        scope = (self._home.name, leading.name, number)
-        living = (draw for draw in range(MAX_DRAWS) if self._home.store.get(scope, _dead(draw)) is None)
+        scope, epoch = (self._home.name, leading.name, number), leading.pins.epoch
+        living = (draw for draw in range(MAX_DRAWS) if self._home.store.get(scope, _dead(epoch, draw)) is None)
         draw = next(living, None)
         if draw is None:
             raise RunStopped(
                 f"all {MAX_DRAWS} draws of round {number} of {leading.name!r} had too few clients: training goes on "
-                "in a new task, with a larger dropout or more clients connected"
+                "in another epoch or task, with a larger dropout or more clients connected"
             )
         return self._home.draws.draw(leading, number, draw)
 
@@ -634,5 +634,5 @@ class Coordinator:
         return means
 
 
-def _dead(draw: int) -> str:
-    return f"draw {draw} is dead"
+def _dead(epoch: int, draw: int) -> str:
+    return f"draw {draw} of epoch {epoch} is dead"  # a later one may have other pulses, and take fewer clients

@@ -129,7 +129,8 @@ class Guard:
                 raise MalformedMessage("what came as the start model is not what the first result started from")
             home.chain.restart(start)
         *mean, signs, _ = verified.average
-        home.chain.advance(record, mean, signs)
+        members = home.epochs.at(config.epoch).task(home.task).roster
+        home.chain.advance(record, mean, signs, len(members))
         if (link := home.chain.link) is not None:
             for task in self._tasks:
                 if task != home.task:

@@ -216,13 +216,10 @@ class History:
             link = chain.link
             if link is None or link.model != base:
                 return
-            done = (
-                verified
-                if verified and at.record == last
-                else Auditor(trust_at(self._home, at.evidence.config.epoch)).verify(at.evidence)
-            )
+            trust = trust_at(self._home, at.evidence.config.epoch)
+            done = verified if verified and at.record == last else Auditor(trust).verify(at.evidence)
             *mean, signs, _ = done.average
-            chain.advance(at.record, mean, signs)
+            chain.advance(at.record, mean, signs, len(trust.task(self._home.task).roster))
             link = chain.link
 
     # --- nodes ------------------------------------------------------------------------------------------------

@@ -115,19 +115,18 @@ class Link:
 class Chain:
     """One task's chain, in a folder. Whoever uses it keeps other threads and processes off it."""
 
-    def __init__(self, folder: Path, task: str, max_parameters: int, optimizer: ServerOptimizer, members: int) -> None:
+    def __init__(self, folder: Path, task: str, max_parameters: int, optimizer: ServerOptimizer) -> None:
         """
         Args:
             folder: made when missing, mode 0700.
             task: the chain is of.
             max_parameters: most elements of a model.
             optimizer: makes a step of a mean.
-            members: on the task's roster.
 
         Raises:
             StoreError: the folder can't be made.
         """
-        self._task, self._optimizer, self._members = task, optimizer, members
+        self._task, self._optimizer = task, optimizer
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -192,7 +191,11 @@ class Chain:
         slot.clear()
 
     def advance(
-        self, record: RoundRecord, mean: Sequence[npt.NDArray[np.float64]], signs: npt.NDArray[np.float64]
+        self,
+        record: RoundRecord,
+        mean: Sequence[npt.NDArray[np.float64]],
+        signs: npt.NDArray[np.float64],
+        members: int,
     ) -> None:
         """Go on to the model that the next verified result leads to.
 
@@ -200,6 +203,8 @@ class Chain:
             record: of the result that comes next, over differences from this chain's model.
             mean: that it proves, of the model's shapes.
             signs: what the nodes' have come to, see ``layers.signs``.
+            members: on the task's roster in the epoch of that round, whatever is in force now: whoever learns of it
+                later has to come to the same model.
 
         Raises:
             StoreError: the chain is not there, or the disk is full or fails.
@@ -208,7 +213,7 @@ class Chain:
         if link is None:
             raise StoreError("no model is known that a result could lead on from")
         moments = Moments(slot.arrays("first"), slot.arrays("second"))
-        share = record.participants / self._members
+        share = record.participants / members
         steps, moments = self._optimizer.step(mean, moments, link.rounds - link.begun, share)
         other = self._slots[1 - self._slots.index(slot)]
         model = apply(slot.arrays("model"), steps, signs)

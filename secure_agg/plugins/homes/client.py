@@ -96,7 +96,7 @@ class ClientHome(Home):
             raise
         largest = self.trust.task(self.task).policy.max_parameters
         self.journal = Journal(path / "journal", largest)
-        self.chain = Chain(path / "chain", self.task, largest, self.optimizer, len(self.trust.task(self.task).roster))
+        self.chain = Chain(path / "chain", self.task, largest, self.optimizer)
         self.own = Own(path)
 
     @property

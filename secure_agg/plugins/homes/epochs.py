@@ -251,7 +251,7 @@ class FollowedEpochs:
             TrustError: it is.
         """
         if not memory.is_approved(self._store, self._name, self.task, body.digest):
-            self.floor.check(self._looked_at(), body)
+            self.floor.check(self._looked_at(), body, self.trust.task(self.task).beacon)
 
     def approve(self, body: EpochBody) -> None:
         """The owner has looked at this epoch, and wants it followed."""

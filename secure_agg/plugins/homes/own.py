@@ -18,6 +18,8 @@ from secure_agg.plugins.homes.journal import Journal, Key
 MOST_ELEMENTS: Final = 1 << 32
 _NAME: Final = "own"
 _NO_KEY: Final[Key] = ("", 0, 0)
+_COUNTED: Final = b"counted"
+"""Is written to what was begun before it is kept: a crash, or a full disk, in between loses neither."""
 
 
 class Own:
@@ -43,7 +45,8 @@ class Own:
         Raises:
             StoreError: it can't be read.
         """
-        return [] if self._kept.key is None else self._kept.arrays(_NAME)
+        newest = self._begun if self._begun.requests() else self._kept
+        return [] if newest.key is None else newest.arrays(_NAME)
 
     def propose(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
         """For an app, while it trains: what it would keep, float16, float32 or float64.
@@ -56,6 +59,7 @@ class Own:
 
     def bind(self, key: Key) -> None:
         """For the node, when it joins an attempt with what was trained: the proposal is this attempt's."""
+        self._keep()
         if self._proposed.key is None:
             self._begun.clear()
             return
@@ -67,5 +71,13 @@ class Own:
         if self._begun.key != key:
             return
         if counted:
-            self._kept.begin(key, {_NAME: self._begun.arrays(_NAME)}, {})
-        self._begun.clear()
+            self._begun.add_request(_COUNTED)
+            self._keep()
+        else:
+            self._begun.clear()
+
+    def _keep(self) -> None:
+        """Keep what was begun, if it has counted."""
+        if self._begun.requests():
+            self._kept.begin(self._begun.key or _NO_KEY, {_NAME: self._begun.arrays(_NAME)}, {})
+            self._begun.clear()

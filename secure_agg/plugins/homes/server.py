@@ -196,10 +196,8 @@ class ServerHome(Home):
 
     def models(self) -> tuple[Chain, Journal]:
         """The chain of the task's models, and the first of them, ``model``. Use them under ``locked``."""
-        pinned = self.trust.task(self.task)
-        largest = pinned.policy.max_parameters
-        chain = Chain(self.path / "chain", self.task, largest, self.optimizer, len(pinned.roster))
-        return chain, Journal(self.path / "start", largest)
+        largest = self.trust.task(self.task).policy.max_parameters
+        return Chain(self.path / "chain", self.task, largest, self.optimizer), Journal(self.path / "start", largest)
 
     @functools.cached_property
     def draws(self) -> Draws:

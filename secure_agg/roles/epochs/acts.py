@@ -34,8 +34,8 @@ def authorise(
         now: POSIX time; by default the system's.
 
     Raises:
-        VerificationError, ConfigError: it can't follow the epoch in force; or members join whose ids could have been
-            chosen by the beacon that draws them.
+        VerificationError, ConfigError: it can't follow the epoch in force; or whom the beacon draws changes, and could
+            have been chosen by its pulses.
         PolicyViolation: this party has no say in it.
         AlreadyReleased: it has authorised another body for this epoch.
     """

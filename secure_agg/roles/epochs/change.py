@@ -36,7 +36,8 @@ class Change:
         quorum: how many of the witnesses must have cosigned.
         administrators, threshold: who authorises the epoch after this one; nobody and 0 for the members' owners.
         restart: name of a new training, and digest of the arrays that it begins from.
-        beacon: whose pulses draw cohorts. Where members join its first pulse has to be still to come.
+        beacon: whose pulses draw cohorts. Where it, the members or the cohort's size become others, its first pulse has
+            to be still to come.
     """
 
     join: Mapping[str, bytes] = field(default_factory=dict)
@@ -97,16 +98,21 @@ class Change:
 
 
 def check_ahead(trust: Trust, body: EpochBody, now: float) -> None:
-    """Refuse an epoch with new members whose beacon has begun: their ids could have been chosen by its pulses.
+    """Refuse an epoch that changes whom a beacon draws once it has begun: ids, schedule or the cohort's size could have
+    been chosen by its pulses.
 
     Args:
-        now: POSIX time in seconds; whoever authorises or accepts looks, so ids are fixed before any pulse that counts.
+        now: POSIX time in seconds; whoever authorises looks, so all that is fixed before any pulse that counts.
 
     Raises:
         ConfigError: its first pulse is there already.
     """
-    if body.beacon and body.members != trust.task(body.task).roster:
-        BeaconSource.from_bytes(body.beacon).check_ahead(now)
+    pins = trust.task(body.task)
+    if not body.beacon:
+        return
+    source = BeaconSource.from_bytes(body.beacon)
+    if (body.members, source, body.policy.cohort_size) != (pins.roster, pins.beacon, pins.policy.cohort_size):
+        source.check_ahead(now)
 
 
 def resized(policy: Policy, old: int, new: int) -> Policy:
@@ -192,6 +198,8 @@ def differences(trust: Trust, body: EpochBody) -> dict[str, str]:
     ):
         if was != becomes:
             said[what] = f"{was} becomes {becomes}"
+    if (drawing := BeaconSource.from_bytes(body.beacon) if body.beacon else None) != pins.beacon:
+        said["beacon"] = f"{_beacon_text(pins.beacon)} becomes {_beacon_text(drawing)}"
     if body.mode == RESTART:
         said["new training"] = f"{body.name}, from the model {body.base_model.hex()}"
     return {what: text for what, text in said.items() if text}
@@ -200,6 +208,13 @@ def differences(trust: Trust, body: EpochBody) -> dict[str, str]:
 def _changed(old: Roster, new: Roster) -> str:
     names: Iterable[str] = sorted({name for name, _ in old.items() ^ new.items()})
     return ", ".join(names)
+
+
+def _beacon_text(source: BeaconSource | None) -> str:
+    if source is None:
+        return "none"
+    time = f"every {source.period} s from {source.genesis} on" if source.period else "keeping no time"
+    return f"key {source.key.hex()}, {time}, pulse {source.first} and then each {source.step}th"
 
 
 def _text(value: object) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secure_agg.arguments import checked_class
+from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import ConfigError, TrustError
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.epoch import EpochBody
@@ -24,7 +25,8 @@ class Floor:
     Attributes:
         backends: that may hide its updates.
         min_clients: fewest whose sum is opened.
-        corrupt: f / |R|, least share of the members that may be corrupt; of the cohort, where one is drawn.
+        corrupt: least share of the members that may be corrupt: f / |R|, and where cohorts are drawn the largest with
+            which a draw holds no more than f, see ``Policy.bearable``.
         least_clip, most_clip: bounds of the clip.
         bits: fewest per value.
         new_keys: largest share of members whose keys were not there when the owner last looked.
@@ -51,23 +53,25 @@ class Floor:
     @staticmethod
     def of(policy: Policy, members: int) -> Floor:
         """The floor of a party that pins no other: the same backend, no fewer clients, at least a fifth that may be
-        corrupt or what there is, a clip within 16 times, no fewer bits than 8 or what there are, a third of new keys.
+        corrupt or what there is (of drawn cohorts four fifths of that: it changes a little with every member), a clip
+        within 16 times, no fewer bits than 8 or what there are, a third of new keys.
         """
         return Floor(
             backends=(policy.backend,),
             min_clients=policy.min_clients,
-            corrupt=min(0.2, corrupt_share(policy, members)),
+            corrupt=min(0.2, corrupt_share(policy, members) * (0.8 if policy.cohort_size else 1.0)),
             least_clip=policy.clip / 16,
             most_clip=policy.clip * 16,
             bits=min(8, policy.bits),
             new_keys=1 / 3,
         )
 
-    def check(self, known: Roster, body: EpochBody) -> None:
-        """Refuse an epoch that is below this.
+    def check(self, known: Roster, body: EpochBody, beacon: BeaconSource | None = None) -> None:
+        """Refuse an epoch that is below this, or whose cohorts another beacon draws: its maker could choose them.
 
         Args:
             known: the members that the owner has last looked at.
+            beacon: by which cohorts are drawn so far, None where none is pinned.
 
         Raises:
             TrustError: says in what, and what the owner can do.
@@ -76,6 +80,8 @@ class Floor:
         new = sum(known.get(name) != key for name, key in members.items())
         share = corrupt_share(policy, len(members))
         backends = ", ".join(map(repr, self.backends))
+        drawing = BeaconSource.from_bytes(body.beacon) if body.beacon else None
+        drawn_otherwise = bool(policy.cohort_size) and _clock(drawing) != _clock(beacon)
         below = (
             (policy.backend not in self.backends, f"backend {policy.backend!r} is not among {backends}"),
             (policy.min_clients < self.min_clients, f"min_clients is {policy.min_clients}, below {self.min_clients}"),
@@ -89,6 +95,7 @@ class Floor:
                 new > self.new_keys * len(members) + 1e-9,
                 f"{new} of {len(members)} members have keys that the owner has not seen, above {self.new_keys:.3g}",
             ),
+            (drawn_otherwise, "cohorts are drawn by a beacon, or by a clock of it, that the owner has not seen"),
         )
         found = [text for wrong, text in below if wrong]
         if found:
@@ -100,5 +107,10 @@ class Floor:
 
 
 def corrupt_share(policy: Policy, members: int) -> float:
-    """f / |R|, or f / |G| where a cohort is drawn."""
-    return policy.max_corrupt / (policy.cohort_size or members)
+    """Of the members, those that may be corrupt."""
+    return float(policy.bearable(members))
+
+
+def _clock(beacon: BeaconSource | None) -> tuple[str, bytes, int, int] | None:
+    """Whose pulses they are, and when they are published: a wrong time would let a schedule look unbegun."""
+    return None if beacon is None else (beacon.scheme, beacon.key, beacon.genesis, beacon.period)
