@@ -649,3 +649,21 @@ def test_a_receipt_of_another_history_does_not_become_what_the_next_epoch_has_to
     task.change(leave=frozenset({"m0"}))
     with pytest.raises(VerificationError, match="an old ledger is shown"):
         epochs.follow(task.ledger.steps(TASK, 2, epochs.where.seen))
+
+
+def test_an_epoch_that_nobody_could_join_is_not_closed(task: Changing) -> None:
+    """Members close for operators, and then once more before any result. Nobody can renounce for operators, so the next
+    round is in generation 0, and everybody is in generation 1: the task would be at its end.
+    """
+    task.round()
+    task.change(policy=Policy.default(7, clip=1.0, bits=16, backend="additive"))
+    proposal = task.authorised(task.body(leave=frozenset({"m6"})))
+    with pytest.raises(VerificationError, match=r"in generation 1, and nobody can close that for all: a round of"):
+        task.closed(proposal)
+    config = Task(TASK, task.trust, task.ledger.newest(TASK), task.ledger.closure(TASK)).next_round(
+        SHAPES, setup=bytes(32)
+    )
+    for name in task.members:  # nobody is bound to a closure that was refused
+        bonds_of = bonds.Bonds(task.store(task.keys[name]), name, config)
+        bonds_of.check_open()
+    task.trust.check(config)
