@@ -32,6 +32,8 @@ RENOUNCE: Final = "renounce"
 """The phase, if one likes, in which somebody is asked to renounce; it is of no attempt."""
 RENUNCIATION_VERSION: Final = 1
 _MAX_SIGNERS: Final = 1 << 20
+MAX_CLOSURE: Final = 1 << 24
+"""Most bytes of a certificate that closes an epoch: it is in that epoch's evidence."""
 MAX_OPERATORS: Final = 256
 """Most operators that sign anything."""
 
@@ -41,8 +43,7 @@ class Renunciation(Wire, frozen=True, kw_only=True):
     """What is signed: in one generation of one model nothing more is released, whatever attempt of it was begun.
 
     Attributes:
-        task: the root task: where a task is a part of another, that one.
-        epoch, round, draw, cohort_root, start_model, base_model, generation: as in the configuration.
+        task, epoch, round, draw, cohort_root, start_model, base_model, generation: as in the configuration.
         successor: digest of the body of the epoch that follows, where the epoch is closed by this too; else empty.
     """
 
@@ -269,11 +270,13 @@ def split_first(config: RoundConfig, bulk: bytes | memoryview) -> tuple[bytes, b
     """The setup, and the certificate, which is empty in a first generation; neither is checked.
 
     Raises:
-        MalformedMessage: the bulk is too short, or the certificate longer than so many members can sign.
+        MalformedMessage: the bulk is too short, or the certificate longer than so many members can sign; where an epoch
+            may have been closed by more members than it has now, above 16 MiB.
     """
     if not config.generation:
         return bytes(bulk), b""
-    renounced, setup = unpack(bulk, certificate_limit(max(config.cohort_size, MAX_OPERATORS)))
+    limit = certificate_limit(max(config.cohort_size, MAX_OPERATORS))
+    renounced, setup = unpack(bulk, max(limit, MAX_CLOSURE) if config.epoch else limit)
     return bytes(setup), bytes(renounced)
 
 

@@ -34,7 +34,7 @@ from secure_agg.protocol.evidence import DECRYPT, Opened, OpeningRequest, Renoun
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import Message, Received, encode, public_limit, read, write
 from secure_agg.protocol.refusal import refusing
-from secure_agg.protocol.renunciation import RENOUNCE
+from secure_agg.protocol.renunciation import RENOUNCE, RenunciationCertificate
 from secure_agg.protocol.session import Participants
 from secure_agg.roles.auditor import check_sum
 from secure_agg.roles.memory.seats import SeatBonds, kept_answer
@@ -129,7 +129,8 @@ class KeyHolder:
                 cohort = Roster({member.name: member.public for member in asked.cohort})
                 setup = self.certificate.to_bytes()
                 renouncers = self._backend(config).renouncers(config, cohort, setup, self.trust.operators)
-                bonds.admit(asked.renounced, renouncers)
+                certificate = RenunciationCertificate.from_bytes(asked.renounced)
+                bonds.admit(certificate, renouncers, checked=self.trust.has_checked(certificate, config.task))
             wanted = digest(
                 "opening",
                 participants.session.sid,

@@ -204,7 +204,8 @@ def renounce_as_operator(
         raise PolicyViolation("this operator has no seat in the round", phase=RENOUNCE, culprit=asker)
     bonds = SeatBonds(store, identity.name, config)
     if config.generation:
-        bonds.admit(renounced, renouncers)
+        certificate = RenunciationCertificate.from_bytes(renounced)
+        bonds.admit(certificate, renouncers, checked=trust.has_checked(certificate, config.task))
     return config, _answer(identity, config, asker, bonds.renounce())
 
 

@@ -53,7 +53,7 @@ from secure_agg.protocol.messages import (
     write,
 )
 from secure_agg.protocol.refusal import refusing
-from secure_agg.protocol.renunciation import RENOUNCE, split_first
+from secure_agg.protocol.renunciation import RENOUNCE, RenunciationCertificate, split_first
 from secure_agg.protocol.session import Session
 from secure_agg.roles.memory.seats import SeatBonds, kept_answer
 from secure_agg.roles.memory.store import AttemptStore
@@ -268,7 +268,9 @@ class ShareHolder:
         cohort = self.trust.cohort(config.task, config.beacon)
         bonds = SeatBonds(self._store, self.identity.name, config)
         if config.generation:
-            bonds.admit(renounced, backend.renouncers(config, cohort, setup, self.trust.operators))
+            renouncers = backend.renouncers(config, cohort, setup, self.trust.operators)
+            certificate = RenunciationCertificate.from_bytes(renounced)
+            bonds.admit(certificate, renouncers, checked=self.trust.has_checked(certificate, config.task))
         bonds.check_open(phase=header.phase)
         begun = _Round(
             config=config,

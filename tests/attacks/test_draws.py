@@ -249,13 +249,13 @@ def test_an_epoch_does_not_bring_a_beacon_by_itself() -> None:
         body = Change(beacon=other).body(DRAWING, "task")
         assert other.key.hex() in differences(DRAWING, body)["beacon"]
         with pytest.raises(TrustError, match="beacon"):
-            floor.check(ROSTER, body, pins.beacon)
-    floor.check(ROSTER, Change(beacon=quicknet(1 << 31)).body(DRAWING, "task"), pins.beacon)
+            floor.check(DRAWING, body)
+    floor.check(DRAWING, Change(beacon=quicknet(1 << 31)).body(DRAWING, "task"))
     joining = Change(join={"new": identity("new").public}, beacon=quicknet(1 << 31)).body(DRAWING, "task")
-    floor.check(ROSTER, joining, pins.beacon)
+    floor.check(DRAWING, joining)
     whole = Trust({"task": TaskTrust(ROSTER, Policy.default(len(NAMES), clip=1.0))}, log=DRAWING.log)
     with pytest.raises(TrustError, match="beacon"):
-        Floor.of(pins.policy, len(ROSTER)).check(ROSTER, Change(policy=POLICY, beacon=PINNED).body(whole, "task"))
+        Floor.of(pins.policy, len(ROSTER)).check(whole, Change(policy=POLICY, beacon=PINNED).body(whole, "task"))
 
 
 def test_a_schedule_that_has_begun_is_not_authorised() -> None:

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
 from support.epochs import SHAPES, TASK, Changing, in_order, newer
-from support.federation import identity
+from support.federation import Federation, channel, identity
 
 from secure_agg.errors import (
     AlreadyReleased,
     ConfigError,
     LedgerRefused,
+    MalformedMessage,
     PolicyViolation,
     SecureAggError,
     TaskSpent,
@@ -24,22 +27,31 @@ from secure_agg.errors import (
 )
 from secure_agg.ledger.faults import FaultFolder
 from secure_agg.local.rounds import LocalRound
-from secure_agg.protocol.config import NO_DIGEST, Policy
+from secure_agg.plugins.core.epochs import node
+from secure_agg.plugins.homes.epochs import FollowedEpochs
+from secure_agg.protocol.certificate import setup_digest
+from secure_agg.protocol.config import NO_DIGEST, Option, Policy
 from secure_agg.protocol.epoch import EpochBody, EpochEvidence, EpochRecord, authorise_bytes
+from secure_agg.protocol.epoch.body import start_of
 from secure_agg.protocol.fault import TWO_EPOCHS, FaultProof
 from secure_agg.protocol.identity import Identity, Roster, verify_signature
 from secure_agg.protocol.messages import Header, Signature, encode, pack, signed_bytes
-from secure_agg.protocol.renunciation import RenunciationCertificate
+from secure_agg.protocol.renunciation import RenunciationCertificate, first_bulk, split_first
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.epochs import acts, checking
-from secure_agg.roles.epochs.floor import Floor
+from secure_agg.roles.epochs.change import Change
+from secure_agg.roles.epochs.floor import Floor, corrupt_share
 from secure_agg.roles.epochs.following import Place, Step, follow
 from secure_agg.roles.epochs.forks import two_epochs
 from secure_agg.roles.epochs.pins import authority, closing, epoch_digest, under
+from secure_agg.roles.keyholder import KeyHolder
+from secure_agg.roles.memory import bonds
 from secure_agg.roles.memory.bonds import Bonds
 from secure_agg.roles.memory.store import AttemptStore
+from secure_agg.roles.operators import OperatorRole
 from secure_agg.roles.renouncing import Renouncing, renounce_as_client
+from secure_agg.roles.shareholder import ShareHolder
 from secure_agg.roles.task import Task
 from secure_agg.tlog.note import Note
 
@@ -188,7 +200,7 @@ def test_a_majority_that_adopts_plain_is_below_the_floor(task: Changing) -> None
     task.ledger.append_epoch(task.closed(task.authorised(plain)))  # naive: a quorum wants it, so it is in force
     assert task.trust.task(TASK).policy.backend == "plain"
     with pytest.raises(TrustError, match=r"'plain' is not among 'masking'.*approve"):
-        floor.check(pins.roster, plain)
+        floor.check(task.genesis, plain)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +218,7 @@ def test_each_rule_has_a_floor(task: Changing, change: dict[str, float], what: s
     floor = Floor.of(pins.policy, len(pins.roster))
     below = msgspec.structs.replace(pins.policy, **{"max_error": 1e6, **change})
     with pytest.raises(TrustError, match=what):
-        floor.check(pins.roster, task.body(policy=below))
+        floor.check(task.trust, task.body(policy=below))
 
 
 def test_two_hundred_sybils_are_above_the_share_of_new_keys(task: Changing) -> None:
@@ -214,12 +226,12 @@ def test_two_hundred_sybils_are_above_the_share_of_new_keys(task: Changing) -> N
     floor = Floor.of(pins.policy, len(pins.roster))
     sybils = {f"s{i}": Identity("x", (1000 + i).to_bytes(32, "big")).public for i in range(200)}
     with pytest.raises(TrustError, match="200 of 207 members have keys that the owner has not seen"):
-        floor.check(pins.roster, task.body(join=sybils))
+        floor.check(task.trust, task.body(join=sybils))
     # One at a time they are as many: counted is from where the owner has last looked.
     few = dict(list(sybils.items())[:4])
     with pytest.raises(TrustError, match="4 of 11"):
-        floor.check(pins.roster, task.body(join=few))
-    floor.check(pins.roster, task.body(join=dict(list(few.items())[:3])))
+        floor.check(task.trust, task.body(join=few))
+    floor.check(task.trust, task.body(join=dict(list(few.items())[:3])))
 
 
 # --- (d) keys of those who have left, and forks ---------------------------------------------------------------------
@@ -517,3 +529,220 @@ def test_a_proof_about_an_epoch_keeps_nobody_out_of_rounds(task: Changing) -> No
     (proof, *_) = two_epochs(task.trust, first, second)
     with pytest.raises(VerificationError, match="is about no round"):
         Client(task.keys["m1"], task.trust, store=task.store(task.keys["m1"])).learn_fault(proof)
+
+
+# --- operators after an epoch that members have closed ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["additive", "paillier"])
+def test_operators_open_sums_of_an_epoch_that_members_have_closed(task: Changing, backend: str) -> None:
+    """The first round under operators is in the generation that the members' closure has begun: its signatures are the
+    members', and an operator that wants its own would never open a sum of the new epoch. Also after a failed round,
+    whose inputs stand where no operator had a seat.
+    """
+    with pytest.raises(SecureAggError):
+        task.round(silent=dict.fromkeys(task.members, "unmask"))  # inputs were given, and nothing released
+    policy = Policy.default(7, clip=1.0, bits=16, backend=backend)
+    where = Federation(7, backend=backend, policy_changes={"clip": 1.0, "bits": 16})
+    staff = {name: identity(name) for name in where.staff_names}
+    operators = Roster({task.operator.name: task.operator.public} | {name: key.public for name, key in staff.items()})
+    task.change(new=staff, policy=policy, operators=operators)
+    trust, new = task.trust, Task(TASK, task.trust, task.ledger.newest(TASK), task.ledger.closure(TASK))
+    setup = where.setup
+    config = new.next_round(SHAPES, setup=setup_digest(setup), number=1)
+    assert config.generation == 1
+    holders: dict[str, OperatorRole] = {
+        name: ShareHolder(key, trust, channel(name))
+        if where.share_holder_names
+        else KeyHolder(key, trust, where.openers[name], where.certificate)
+        for name, key in staff.items()
+    }
+    clients = {
+        name: Client(task.keys[name], task.places[name].trust, store=task.store(task.keys[name]))
+        for name in task.members
+    }
+    evidence = LocalRound(new.lead(task.operator, config, setup), clients, task.updates(1), None, None, holders).run()
+    appended = task.ledger.append(evidence)
+    assert appended.verified.record.participants == 7
+    assert Auditor(trust).verify(evidence).record == appended.verified.record
+
+
+def test_operators_take_no_closure_but_that_of_the_epoch_they_follow(task: Changing) -> None:
+    """A closure is not checked again by whoever has followed it: so it has to be that very one."""
+    task.change(**JOIN, new=NEW)
+    config = Task(TASK, task.trust, None, task.ledger.closure(TASK)).next_round(SHAPES)
+    said = RenunciationCertificate.from_bytes(task.ledger.closure(TASK)).statement
+    forged = RenunciationCertificate.of(said, [said.sign(identity("stranger0"))])
+    config = msgspec.structs.replace(config, renounced=forged.digest())
+    with pytest.raises(TrustError, match="is not the one by which the epoch before was closed"):
+        task.trust.has_checked(forged, config.task)
+
+
+def test_a_closure_by_more_members_than_the_next_epoch_has_is_not_too_long(task: Changing) -> None:
+    """Of 10,000 members 7,248 have signed; the next epoch's cohorts are of 200."""
+    config = msgspec.structs.replace(Task(TASK, task.trust, None).next_round(SHAPES), generation=1, renounced=b"r" * 32)
+    closure = bytes(80 * 7248)
+    with pytest.raises(MalformedMessage):  # of this epoch's own members there are no more signatures
+        split_first(config, first_bulk(config, b"setup", closure))
+    config = msgspec.structs.replace(config, epoch=1)
+    assert split_first(config, first_bulk(config, b"setup", closure)) == (b"setup", closure)
+    with pytest.raises(MalformedMessage):
+        split_first(config, first_bulk(config, b"", bytes((1 << 24) + 1)))
+
+
+# --- what a floor did not count ---------------------------------------------------------------------------------------
+
+
+def test_members_who_go_make_a_larger_part_of_those_who_stay(administered: Changing) -> None:
+    """Administrators bring nobody new: they let honest members go until those who are theirs are half of the roster."""
+    floor = Floor.of(administered.trust.task(TASK).policy, 7)
+    smaller = administered.body(leave=frozenset({"m4", "m5", "m6"}), policy=Policy.default(4, clip=1.0, bits=16))
+    with pytest.raises(TrustError, match="3 of the 7 members that the owner has seen have gone"):
+        floor.check(administered.trust, smaller)
+    floor.check(administered.trust, administered.body(leave=frozenset({"m5", "m6"})))
+
+
+def test_a_drawn_cohort_that_bears_less_of_the_roster_is_below_the_floor() -> None:
+    """f / |G| of a drawn cohort says nothing of the roster: half of the draws from a fifth of corrupt have more."""
+    drawn = Policy.default(1000, cohort_size=200, corruption_rate=0.1)
+    assert drawn.max_corrupt / drawn.cohort_size > 0.2  # naive: it is above the usual floor
+    assert corrupt_share(drawn, 1000) < 0.2
+    assert corrupt_share(drawn, 1000) >= 0.1
+
+
+def test_new_key_holders_are_not_taken_over_by_themselves(tmp_path: Path) -> None:
+    """Whoever holds the key reads what is sent: to replace the holders is to replace what hides an update."""
+    task = Changing(tmp_path, 7, backend="paillier")
+    pins = task.trust.task(TASK)
+    floor = Floor.of(pins.policy, 7)
+    holder = {"holder": identity("holder").public}
+    pinned = dict(task.trust.operators)
+    known = replace(task.trust, operators=Roster(pinned | holder))
+    task.ledger.close()
+    floor.check(known, Change().body(known, TASK))
+    theirs = Change(operators=Roster(pinned | {"holder": identity("theirs").public}))
+    with pytest.raises(TrustError, match="operator 'holder' has a key that the owner has not seen"):
+        floor.check(known, theirs.body(known, TASK))
+    committee = (Option("holders", 3), Option("threshold", 2))
+    several = replace(
+        known, tasks={TASK: replace(pins, policy=msgspec.structs.replace(pins.policy, options=committee))}
+    )
+    with pytest.raises(TrustError, match="1 of 1 operators open sums, and it was 2 of 3"):
+        floor.check(several, Change(policy=pins.policy).body(several, TASK))
+
+
+def test_a_log_does_not_bring_its_own_witnesses(task: Changing) -> None:
+    floor = Floor.of(task.trust.task(TASK).policy, 7)
+    seen = {f"w{i}": identity(f"w{i}").public for i in range(3)}
+    known = replace(task.trust, witnesses=Roster(seen), quorum=2)
+    floor.check(known, Change().body(known, TASK))
+    own = {f"own{i}": identity(f"own{i}").public for i in range(2)}
+    with pytest.raises(TrustError, match="2 witnesses that the owner has not seen are a quorum of 2"):
+        floor.check(known, Change(witnesses=Roster(seen | own)).body(known, TASK))
+    with pytest.raises(TrustError, match="0 witnesses have to have cosigned, below 2"):
+        floor.check(known, Change(quorum=0).body(known, TASK))
+
+
+def test_a_quorum_does_not_choose_the_model_that_a_node_trains_on(task: Changing) -> None:
+    floor = Floor.of(task.trust.task(TASK).policy, 7)
+    with pytest.raises(TrustError, match="a new training begins from the model 07070707"):
+        floor.check(task.trust, task.body(restart=("crafted", bytes([7]) * 32)))
+
+
+# --- what a new key may have given ------------------------------------------------------------------------------------
+
+
+def test_a_new_key_sits_out_however_many_epochs_have_begun_from_the_model(tmp_path: Path) -> None:
+    """A member gives its update, loses its store and rotates its key where operators open sums, so that nobody could
+    renounce for all. One more epoch, which changes nothing of it, and its key is new no longer: closed or not, what was
+    given under the first key can be opened still.
+    """
+    task = Changing(tmp_path, 7, backend="additive")
+    key = newer("m0")
+    masking = Policy.default(7, clip=1.0, bits=16)
+    task.change(new={"m0": key}, rotate={"m0": key.public}, policy=masking)
+    task.change(policy=msgspec.structs.replace(masking, clip=0.5))
+    epochs = FollowedEpochs(tmp_path / "epochs", task.genesis, "m0", TASK, AttemptStore())
+    for body in (task.ledger.epoch(index)[1].says for index in task.ledger.epochs(TASK)):
+        epochs.approve(body)
+    epochs.follow(task.ledger.steps(TASK))
+    new = Task(TASK, task.trust, task.ledger.newest(TASK), task.ledger.closure(TASK))
+    config = new.next_round(SHAPES)
+    assert config.generation == 1  # naive: members have closed, so everybody may go on
+    home: Any = SimpleNamespace(name="m0", identity=key, epochs=epochs)
+    with pytest.raises(PolicyViolation, match="is new in epoch 1, and nobody could close the one before"):
+        node.check_may_join(home, config)
+    node.check_may_join(home, msgspec.structs.replace(config, start_model=b"n" * 32))
+    old: Any = SimpleNamespace(name="m1", identity=task.keys["m1"], epochs=epochs)
+    node.check_may_join(old, config)
+    task.ledger.close()
+
+
+def test_an_evaluation_has_no_epochs_of_its_own(task: Changing) -> None:
+    """Its members would close it, and sign in it all the same: what is closed is looked for under the root task."""
+    body = task.body(**JOIN)
+    with pytest.raises(ConfigError, match="has no epochs of its own"):
+        msgspec.structs.replace(body, task=f"{TASK}-evaluation")
+    task.change(**JOIN, new=NEW)
+    record = task.ledger.newest(TASK)
+    assert isinstance(record, EpochRecord)
+    with pytest.raises(ConfigError, match="has no epochs of its own"):
+        msgspec.structs.replace(record, task=f"{TASK}-evaluation")
+
+
+def test_a_start_model_that_only_the_log_has_named_is_not_known(tmp_path: Path) -> None:
+    """Where nobody closes, an epoch's record says from where the task goes on, and a log can write there what it likes:
+    a new name for the model that updates were given of.
+    """
+    record = EpochRecord(
+        task=TASK, epoch=1, previous_record=b"p" * 32, previous_epoch=b"e" * 32, body=b"b" * 32, rounds=1, generation=0,
+        renounced=NO_DIGEST, start_model=b"i" * 32, base_model=NO_DIGEST, next_weight_limit=0, evidence=b"v" * 32,
+    )  # fmt: skip
+    store = AttemptStore()
+    bonds.learn_epoch(store, "m0", record, b"")
+    assert not bonds.is_known(store, "m0", TASK, record.start_model)
+    restart = msgspec.structs.replace(record, start_model=start_of(record.body))
+    bonds.learn_epoch(store, "m0", restart, b"")
+    assert bonds.is_known(store, "m0", TASK, restart.start_model)
+
+
+def test_a_receipt_of_another_history_does_not_become_what_the_next_epoch_has_to_begin_with(
+    task: Changing, tmp_path: Path
+) -> None:
+    """A log forks: one result is shown with a receipt of the fork, and epochs of the fork then follow on it."""
+    task.round()
+    task.change(**JOIN, new=NEW)
+    epochs = FollowedEpochs(tmp_path / "epochs", task.genesis, "m0", TASK, AttemptStore())
+    epochs.follow(task.ledger.steps(TASK))
+    seen = epochs.seen
+    assert seen is not None
+    epochs.saw(replace(seen, size=seen.size + 1, root=b"f" * 32))
+    assert epochs.seen == seen
+    with pytest.raises(VerificationError, match="this one has another history"):
+        epochs.saw(replace(seen, root=b"f" * 32))
+    task.round()
+    task.change(leave=frozenset({"new"}))
+    epochs.follow(task.ledger.steps(TASK, 1, seen.size))  # 4 records, which begin with what was seen
+    assert epochs.number == 2
+    epochs.saw(replace(seen, size=99, root=b"f" * 32))
+    task.change(leave=frozenset({"m0"}))
+    with pytest.raises(VerificationError, match="an old ledger is shown"):
+        epochs.follow(task.ledger.steps(TASK, 2, epochs.where.seen))
+
+
+def test_an_epoch_that_nobody_could_join_is_not_closed(task: Changing) -> None:
+    """Members close for operators, and then once more before any result. Nobody can renounce for operators, so the next
+    round is in generation 0, and everybody is in generation 1: the task would be at its end.
+    """
+    task.round()
+    task.change(policy=Policy.default(7, clip=1.0, bits=16, backend="additive"))
+    proposal = task.authorised(task.body(leave=frozenset({"m6"})))
+    with pytest.raises(VerificationError, match=r"in generation 1, and nobody can close that for all: a round of"):
+        task.closed(proposal)
+    config = Task(TASK, task.trust, task.ledger.newest(TASK), task.ledger.closure(TASK)).next_round(
+        SHAPES, setup=bytes(32)
+    )
+    for name in task.members:  # nobody is bound to a closure that was refused
+        bonds_of = bonds.Bonds(task.store(task.keys[name]), name, config)
+        bonds_of.check_open()
+    task.trust.check(config)

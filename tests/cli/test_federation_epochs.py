@@ -74,3 +74,18 @@ def test_what_is_proposed_wrongly_leaves_no_file(run: Run, tmp_path: Path) -> No
     ):
         assert run("federation", "propose", folder, *words, "--out", out).code == exits.USAGE
         assert not out.exists()
+
+
+def test_an_owner_who_signs_with_the_key_of_a_home_is_bound_by_that_homes_store(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    run("federation", "init", folder, *(word for name in NAMES for word in ("--client", name)), "--min-clients", 2)
+    first, second = tmp_path / "first.epoch", tmp_path / "second.epoch"
+    run("federation", "propose", folder, "--clip", 0.5, "--out", first)
+    run("federation", "propose", folder, "--clip", 0.25, "--out", second)
+    home = folder / "clients" / "north"
+    mine = ("--name", "north", "--identity", home / "identity.key", "--trust", folder / "trust.json")
+    assert run("federation", "approve", first, "--home", home, "--json").document["authorised"]
+    assert run("federation", "approve", first, *mine, "--json").document["authorised"]  # the same again
+    refused = run("federation", "approve", second, *mine)
+    assert refused.code != 0
+    assert "has authorised another epoch 1" in refused.err

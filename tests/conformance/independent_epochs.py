@@ -117,6 +117,7 @@ def first(trust: dict[str, Any], task: str) -> dict[str, Any]:
 def check_body(body: dict[str, Any], before: dict[str, Any]) -> None:
     require(body["version"] == 1, "another version of epoch")
     check_id(body["task"])
+    require(not body["task"].endswith("-evaluation") or body["task"] == "-evaluation", "not a root task")
     require((body["task"], body["epoch"]) == (before["task"], before["epoch"] + 1), "not the next epoch of this task")
     require(body["previous_epoch"] == before["digest"], "it follows another epoch")
     parties = {name: roster_of(body[name]) for name in ("roster", "operators", "witnesses", "administrators")}

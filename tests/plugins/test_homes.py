@@ -17,7 +17,7 @@ from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import Place, ServerHome
 from secure_agg.protocol.config import Option, Policy, RoundConfig
-from secure_agg.protocol.epoch.record import EVALUATION
+from secure_agg.protocol.epoch.body import EVALUATION
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.roles.trust import Trust
 

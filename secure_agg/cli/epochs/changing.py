@@ -17,6 +17,7 @@ from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.fl.model_files import digest_argument
 from secure_agg.plugins.homes import proposals
 from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.folder import STORE_FILE
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.identity import Identity, Roster
@@ -111,6 +112,15 @@ def propose(
     emit(document, as_json, lambda console: _show(console, document))
 
 
+def store_beside(identity: Path) -> Path:
+    """Where a key's owner is bound to what it authorises: in the store of the home that the key lies in, which
+    ``--home`` takes too, or beside the key. Two stores of one key would let its owner authorise two epochs by mistake,
+    and be named for it.
+    """
+    ours = identity.resolve().with_name(STORE_FILE)
+    return ours if ours.exists() else identity.with_name(f"{identity.name}.epochs")
+
+
 def approve(
     proposal: ProposalArgument,
     home: Annotated[Path | None, typer.Option("--home", metavar="DIR", help="Your node's home.")] = None,
@@ -148,7 +158,7 @@ def approve(
         if name is None or identity is None or trust is None:
             raise ConfigError("without --home it takes --name, --identity and --trust")
         in_force = followed(Trust.load(trust), found.says.task, epochs)
-        with AttemptStore(identity.with_name(f"{identity.name}.epochs")) as store:
+        with AttemptStore(store_beside(identity)) as store:
             approval = proposals.sign(store, [Identity.load(name, identity)], in_force, found)
     if out is None:
         files.replace(proposal, approval.proposal.to_bytes())

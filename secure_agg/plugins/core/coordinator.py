@@ -53,7 +53,7 @@ from secure_agg.protocol.claims import finding_of
 from secure_agg.protocol.codec import Arrays, model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.config.round_config import MAX_DRAWS
-from secure_agg.protocol.epoch.record import EVALUATION
+from secure_agg.protocol.epoch.body import EVALUATION
 from secure_agg.protocol.evidence import RoundRecord
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.protocol.renunciation import RenunciationCertificate

@@ -46,7 +46,7 @@ from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.journal import Key
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
-from secure_agg.protocol.epoch.record import EVALUATION
+from secure_agg.protocol.epoch.body import EVALUATION
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.messages import (
     ADVERTISE,

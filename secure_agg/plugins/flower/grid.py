@@ -34,7 +34,7 @@ from secure_agg.plugins.flower.exchange import Reply, exchange
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.server import ServerHome
-from secure_agg.protocol.epoch.record import EVALUATION
+from secure_agg.protocol.epoch.body import EVALUATION
 
 _TRAIN: Final = "train"
 _EVALUATE: Final = "evaluate"

@@ -15,8 +15,8 @@ from typing import Final
 from secure_agg import files
 from secure_agg.errors import MalformedMessage, SecureAggError, StoreError, VerificationError
 from secure_agg.protocol.config import NO_DIGEST
-from secure_agg.protocol.epoch import RESTART, EpochBody, EpochEvidence, EpochRecord
-from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.epoch import CONTINUE, RESTART, EpochBody, EpochEvidence, EpochRecord
+from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import Wire, decode, encode
 from secure_agg.roles.epochs.floor import Floor
 from secure_agg.roles.epochs.following import MAX_STEP, Place, Step, Steps, follow
@@ -31,6 +31,7 @@ from secure_agg.tlog.checkpoint import Checkpoint
 _log = logging.getLogger("secure_agg.plugins")
 
 _CHECKPOINT: Final = "checkpoint"
+_SHOWN: Final = "shown"
 _MAX_CHECKPOINT: Final = 1 << 12
 _MAX_WHERE: Final = 1 << 10
 
@@ -185,23 +186,34 @@ class FollowedEpochs:
                 restarted = body.base_model if body.mode == RESTART else restarted
         return After(record, newest, restarted)
 
-    def is_new(self, identity: Identity) -> bool:
-        """Whether this node's key came with the epoch in force, new or rotated."""
-        begun = self.first.task(self.task).epoch
-        if self.number == begun:
-            return False
-        return self.at(self.number - 1).task(self.task).roster.get(identity.name) != identity.public
+    def may_have_given(self, identity: Identity, start_model: bytes) -> EpochRecord | None:
+        """An epoch that has begun from a model, for whose sake nobody could close the one before for all, and in which
+        this node's key was not there yet: its owner may have given an update of that model under another one. It does
+        not matter how many epochs have begun since.
+
+        Returns:
+            The newest such epoch's record; None where there is none.
+        """
+        for record, body in reversed(self.history):
+            unclosed = record.renounced == NO_DIGEST and body.mode == CONTINUE and record.start_model == start_model
+            before = self.at(record.epoch - 1).task(self.task).roster if unclosed else None
+            if before is not None and before.get(identity.name) != identity.public:
+                return record
+        return None
 
     # --- following ----------------------------------------------------------------------------------------------
 
     @property
     def seen(self) -> Checkpoint | None:
-        """The newest checkpoint that this node has seen.
+        """The newest checkpoint that this node has seen, and that begins with those before.
 
         Raises:
             StoreError: it can't be read.
         """
-        path = self.folder / _CHECKPOINT
+        return self._read(_CHECKPOINT)
+
+    def _read(self, name: str) -> Checkpoint | None:
+        path = self.folder / name
         if not path.exists():
             return None
         try:
@@ -210,10 +222,20 @@ class FollowedEpochs:
             raise StoreError(f"{path} is damaged: {error}") from error
 
     def saw(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint of a verified receipt, if it is the newest."""
-        seen = self.seen
-        if seen is None or checkpoint.size > seen.size:
+        """Take note of a checkpoint of a verified receipt. It comes without a proof that it begins with what was seen
+        before, so nothing is measured by it but how old a ledger may be that is shown later.
+
+        Raises:
+            VerificationError: of as many records as one that was seen, and of another history.
+        """
+        seen, shown = self.seen, self._read(_SHOWN)
+        for known in (seen, shown):
+            if known is not None and checkpoint.size == known.size and checkpoint.root != known.root:
+                raise VerificationError(f"two ledgers of {known.size} records: this one has another history")
+        if seen is None:
             self._keep(_CHECKPOINT, checkpoint.text.encode())
+        elif checkpoint.size > max(seen.size, shown.size if shown else 0):
+            self._keep(_SHOWN, checkpoint.text.encode())
 
     def follow(self, steps: Steps, *, newest_s: float | None = None) -> None:
         """Go on by epochs, one after the other; those that are followed already are compared.
@@ -231,6 +253,8 @@ class FollowedEpochs:
                 continue
             place = Place(self.trust, self._records[-1] if self._records else None, self.seen)
             place, body = follow(place, self.task, step, newest_s=newest_s)
+            if place.checkpoint is not None:
+                self._check_shown(place.checkpoint)
             self.check_floor(body)
             if place.record is None or place.checkpoint is None:
                 raise VerificationError("an epoch that was followed has a record")
@@ -244,6 +268,15 @@ class FollowedEpochs:
             self._evidence.append(evidence)
             _log.info("%s follows epoch %d of %r", self._name, body.epoch, self.task)
 
+    def _check_shown(self, checkpoint: Checkpoint) -> None:
+        shown = self._read(_SHOWN)
+        if shown is not None and checkpoint.size < shown.size:
+            raise VerificationError(
+                f"a checkpoint of {checkpoint.size} records, and {shown.size} were seen before: an old ledger is shown"
+            )
+        if shown is not None and checkpoint.size == shown.size and checkpoint.root != shown.root:
+            raise VerificationError(f"two ledgers of {shown.size} records: this one has another history")
+
     def check_floor(self, body: EpochBody) -> None:
         """Refuse an epoch that is below this node's floor, unless its owner has approved it.
 
@@ -251,18 +284,18 @@ class FollowedEpochs:
             TrustError: it is.
         """
         if not memory.is_approved(self._store, self._name, self.task, body.digest):
-            self.floor.check(self._looked_at(), body, self.trust.task(self.task).beacon)
+            self.floor.check(self._looked_at(), body)
 
     def approve(self, body: EpochBody) -> None:
         """The owner has looked at this epoch, and wants it followed."""
         memory.approve_by_hand(self._store, self._name, self.task, body.digest)
 
-    def _looked_at(self) -> Roster:
-        """The members of the newest epoch that the owner has looked at."""
+    def _looked_at(self) -> Trust:
+        """What was in force in the newest epoch that the owner has looked at."""
         for body in reversed(self._bodies):
             if memory.is_approved(self._store, self._name, self.task, body.digest):
-                return body.members
-        return self.first.task(self.task).roster
+                return self.at(body.epoch)
+        return self.first
 
     def _compare(self, evidence: EpochEvidence) -> None:
         body = evidence.says

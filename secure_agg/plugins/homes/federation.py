@@ -41,7 +41,7 @@ from secure_agg.plugins.homes.server import (
     check_phase_s,
 )
 from secure_agg.protocol.config import Policy
-from secure_agg.protocol.epoch.record import EVALUATION
+from secure_agg.protocol.epoch.body import EVALUATION
 from secure_agg.protocol.identity import Identity, Roster, check_id
 from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.transport import keyfile

@@ -4,14 +4,14 @@
 * ``record``: the leaf, chained like a round's. ``evidence``: the signatures that make it one, and what each is over.
 """
 
-from secure_agg.protocol.epoch.body import CONTINUE, GENESIS, RESTART, EpochBody, Named, genesis
+from secure_agg.protocol.epoch.body import CONTINUE, GENESIS, RESTART, EpochBody, Named, genesis, root_task
 from secure_agg.protocol.epoch.evidence import (
     Authorised,
     EpochEvidence,
     accept_bytes,
     authorise_bytes,
 )
-from secure_agg.protocol.epoch.record import EpochRecord, Record, read_leaf, root_task
+from secure_agg.protocol.epoch.record import EpochRecord, Record, read_leaf
 
 __all__ = [
     "CONTINUE",

@@ -29,7 +29,24 @@ _MODES: Final = (GENESIS, CONTINUE, RESTART)
 MAX_BODY: Final = 4 << 20
 """Most bytes of a body: some 50,000 members."""
 MAX_EPOCH: Final = 2**32
+EVALUATION: Final = "-evaluation"
+"""Ends the id of the task whose rounds sum metrics only, beside the task that trains: it is under the same epochs."""
 MAX_BEACON: Final = 1 << 10
+
+
+def root_task(task: str) -> str:
+    """The task whose epochs a task is under: itself, or the one that it evaluates."""
+    return task.removesuffix(EVALUATION) or task
+
+
+def check_root(task: str) -> None:
+    """Refuse a task that has no epochs of its own: what was closed of it would bind nobody.
+
+    Raises:
+        ConfigError: it is under those of another.
+    """
+    if root_task(task) != task:
+        raise ConfigError(f"task {task!r} has no epochs of its own: it is under those of {root_task(task)!r}")
 
 
 class Named(Wire, frozen=True, gc=False):
@@ -82,6 +99,7 @@ class EpochBody(Wire, frozen=True, kw_only=True):
         if self.version != EPOCH_VERSION:
             raise ConfigError(f"an epoch of version {self.version}, not {EPOCH_VERSION}")
         check_id(self.task)
+        check_root(self.task)
         within("epoch", self.epoch, 0, MAX_EPOCH)
         for field in ("previous_epoch", "base_model"):
             if len(getattr(self, field)) != DIGEST_BYTES:
@@ -164,7 +182,12 @@ class EpochBody(Wire, frozen=True, kw_only=True):
     @property
     def start_model(self) -> bytes:
         """What a new training's first round starts from; see ``RoundConfig``."""
-        return digest("epoch-start", self.digest)
+        return start_of(self.digest)
+
+
+def start_of(body: bytes) -> bytes:
+    """What the first round of a new training starts from, by H(body)."""
+    return digest("epoch-start", body)
 
 
 def check_threshold(administrators: Roster, threshold: int) -> None:

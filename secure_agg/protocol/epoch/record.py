@@ -11,25 +11,17 @@ from typing import Final
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError, MalformedMessage, VerificationError
 from secure_agg.protocol.config.settings import within
-from secure_agg.protocol.epoch.body import MAX_EPOCH
+from secure_agg.protocol.epoch.body import MAX_EPOCH, check_root, start_of
 from secure_agg.protocol.evidence import MAX_RECORD, RoundRecord
 from secure_agg.protocol.identity import check_id
 from secure_agg.protocol.messages import Wire, decode, encode
 from zk.transcript import DIGEST_BYTES, digest
-
-EVALUATION: Final = "-evaluation"
-"""Ends the id of the task whose rounds sum metrics only, beside the task that trains: it is under the same epochs."""
 
 _TAG: Final = "secure-agg/epoch-record/1"
 _FILED: Final = -(1 << 40)
 _DIGESTS: Final = (
     "previous_record", "previous_epoch", "body", "start_model", "base_model", "renounced", "evidence",
 )  # fmt: skip
-
-
-def root_task(task: str) -> str:
-    """The task whose epochs a task is under: itself, or the one that it evaluates."""
-    return task.removesuffix(EVALUATION) or task
 
 
 @checked_class
@@ -64,6 +56,7 @@ class EpochRecord(Wire, frozen=True, kw_only=True, tag=_TAG):
     def __post_init__(self) -> None:
         check_fields(self)
         check_id(self.task)
+        check_root(self.task)
         within("epoch", self.epoch, 1, MAX_EPOCH)
         within("rounds", self.rounds, 0, 2**53)
         within("generation", self.generation, 0, 2**32)
@@ -79,6 +72,11 @@ class EpochRecord(Wire, frozen=True, kw_only=True, tag=_TAG):
     def round(self) -> int:
         """Number of the task's last round before it, −1 for none."""
         return self.rounds - 1
+
+    @property
+    def restarts(self) -> bool:
+        """Whether a new training begins with it."""
+        return self.start_model == start_of(self.body)
 
     @property
     def result_model(self) -> bytes:

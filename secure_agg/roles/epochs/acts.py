@@ -12,7 +12,7 @@ from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import Signature, encode
 from secure_agg.protocol.renunciation import RENOUNCE, Renunciation
 from secure_agg.roles.epochs.change import check_ahead, check_change, new_keys
-from secure_agg.roles.epochs.checking import check_ready, check_statement
+from secure_agg.roles.epochs.checking import check_goes_on, check_ready, check_statement
 from secure_agg.roles.epochs.pins import authority, closing, opened_by_members, some_shapes
 from secure_agg.roles.memory import bonds
 from secure_agg.roles.memory import epochs as memory
@@ -80,7 +80,7 @@ def close(
         statement: what is renounced: see ``checking.ends``. The caller has checked that it is where the task is.
 
     Raises:
-        VerificationError, ConfigError: the proposal is not authorised or accepted, or can't follow.
+        VerificationError, ConfigError: the proposal is not authorised or accepted, or can't follow, or not here.
         PolicyViolation: this node is no member, or was given the new training's model before.
         AlreadyReleased: it has closed this epoch for another, or elsewhere; or has released something in this
             generation.
@@ -91,6 +91,7 @@ def close(
     if voters.get(identity.name) != identity.public:
         raise PolicyViolation(f"{identity.name!r} can't close an epoch of task {body.task!r}", phase=RENOUNCE)
     check_statement(trust, body, statement)
+    check_goes_on(trust, body, statement.generation)
     check_fresh(store, identity.name, body)
     said = encode(statement)
     if not memory.may_close(store, identity.name, body.task, statement.epoch, said):

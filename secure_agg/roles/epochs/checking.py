@@ -96,6 +96,27 @@ def ends(trust: Trust, body: EpochBody, last: Record | None, base_model: bytes =
     )
 
 
+def check_goes_on(trust: Trust, body: EpochBody, generation: int) -> None:
+    """Refuse an epoch of which no round could be made. Where nobody closes for all, the next round is in the first
+    generation of its model; whoever was admitted to a later one, by an epoch that has begun since the last result,
+    joins no such round. After a result, which is a new model, the same epoch can begin.
+
+    Args:
+        generation: that updates of the task's model are in.
+
+    Raises:
+        VerificationError: it would be such an epoch.
+    """
+    pins = trust.task(body.task)
+    closes = opened_by_members(pins.policy) and not pins.policy.cohort_size
+    if generation and not closes and body.mode != RESTART:
+        raise VerificationError(
+            f"epoch {body.epoch} of task {body.task!r} would go on from a model whose updates are in generation "
+            f"{generation}, and nobody can close that for all: a round of epoch {pins.epoch} comes first, or a new "
+            "training"
+        )
+
+
 def check_ready(trust: Trust, evidence: EpochEvidence) -> None:
     """Check all of a proposal but its closure, which is what its members' nodes are asked for then.
 

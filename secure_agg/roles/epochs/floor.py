@@ -2,19 +2,25 @@
 
 A quorum of owners may decide what it likes, and a majority may be wrong, or bought. Whoever pins a floor gives its data
 under nothing weaker because others have voted for it. New keys are counted since its owner has last looked: one at a
-time they add up to a majority too.
+time they add up to a majority too. So are members who have gone: whoever stays is a larger part of those who are left.
+And who has to be trusted beside them, to hold keys and shares or to see one history, is the owner's to look at.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+from secure_agg import backends
 from secure_agg.arguments import checked_class
 from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import ConfigError, TrustError
 from secure_agg.protocol.config import Policy
-from secure_agg.protocol.epoch import EpochBody
-from secure_agg.protocol.identity import Roster
+from secure_agg.protocol.epoch import RESTART, EpochBody
+from secure_agg.roles.trust import Trust
+
+_DRAWN: Final = 0.75
+"""Of what a drawn cohort's policy bears a roster that grows bears a little less."""
 
 
 @checked_class
@@ -25,11 +31,12 @@ class Floor:
     Attributes:
         backends: that may hide its updates.
         min_clients: fewest whose sum is opened.
-        corrupt: least share of the members that may be corrupt: f / |R|, and where cohorts are drawn the largest with
-            which a draw holds no more than f, see ``Policy.bearable``.
+        corrupt: f / |R|, least share of the members that may be corrupt; where cohorts are drawn, the least that a draw
+            bears but with probability 2^-60, which is less than f / |G|: see ``Policy.bearable``.
         least_clip, most_clip: bounds of the clip.
         bits: fewest per value.
-        new_keys: largest share of members whose keys were not there when the owner last looked.
+        new_keys: largest share of members whose keys were not there when the owner last looked, and of those who were
+            there that may have gone.
 
     Raises:
         ConfigError: a share is outside [0, 1], or bounds are in the wrong order.
@@ -53,37 +60,38 @@ class Floor:
     @staticmethod
     def of(policy: Policy, members: int) -> Floor:
         """The floor of a party that pins no other: the same backend, no fewer clients, at least a fifth that may be
-        corrupt or what there is (of drawn cohorts four fifths of that: it changes a little with every member), a clip
-        within 16 times, no fewer bits than 8 or what there are, a third of new keys.
+        corrupt or what there is (three quarters of that where cohorts are drawn), a clip within 16 times, no fewer bits
+        than 8 or what there are, a third of new keys and of members who have gone.
         """
+        slack = _DRAWN if policy.cohort_size else 1.0
         return Floor(
             backends=(policy.backend,),
             min_clients=policy.min_clients,
-            corrupt=min(0.2, corrupt_share(policy, members) * (0.8 if policy.cohort_size else 1.0)),
+            corrupt=min(0.2, slack * corrupt_share(policy, members)),
             least_clip=policy.clip / 16,
             most_clip=policy.clip * 16,
             bits=min(8, policy.bits),
             new_keys=1 / 3,
         )
 
-    def check(self, known: Roster, body: EpochBody, beacon: BeaconSource | None = None) -> None:
+    def check(self, known: Trust, body: EpochBody) -> None:
         """Refuse an epoch that is below this, or whose cohorts another beacon draws: its maker could choose them.
 
         Args:
-            known: the members that the owner has last looked at.
-            beacon: by which cohorts are drawn so far, None where none is pinned.
+            known: what was in force when the owner last looked.
 
         Raises:
             TrustError: says in what, and what the owner can do.
         """
-        policy, members = body.policy, body.members
-        new = sum(known.get(name) != key for name, key in members.items())
+        policy, members, seen = body.policy, body.members, known.task(body.task).roster
+        new = sum(seen.get(name) != key for name, key in members.items())
+        gone = sum(name not in members for name in seen)
         share = corrupt_share(policy, len(members))
-        backends = ", ".join(map(repr, self.backends))
+        named = ", ".join(map(repr, self.backends))
         drawing = BeaconSource.from_bytes(body.beacon) if body.beacon else None
-        drawn_otherwise = bool(policy.cohort_size) and _clock(drawing) != _clock(beacon)
+        drawn_otherwise = bool(policy.cohort_size) and _clock(drawing) != _clock(known.task(body.task).beacon)
         below = (
-            (policy.backend not in self.backends, f"backend {policy.backend!r} is not among {backends}"),
+            (policy.backend not in self.backends, f"backend {policy.backend!r} is not among {named}"),
             (policy.min_clients < self.min_clients, f"min_clients is {policy.min_clients}, below {self.min_clients}"),
             (share < self.corrupt - 1e-12, f"{share:.3g} of the members may be corrupt, below {self.corrupt:.3g}"),
             (
@@ -96,6 +104,13 @@ class Floor:
                 f"{new} of {len(members)} members have keys that the owner has not seen, above {self.new_keys:.3g}",
             ),
             (drawn_otherwise, "cohorts are drawn by a beacon, or by a clock of it, that the owner has not seen"),
+            (
+                gone > self.new_keys * len(seen) + 1e-9,
+                f"{gone} of the {len(seen)} members that the owner has seen have gone, above {self.new_keys:.3g}",
+            ),
+            *_operators(known, body),
+            *_witnesses(known, body),
+            (body.mode == RESTART, f"a new training begins from the model {body.base_model.hex()[:16]}…"),
         )
         found = [text for wrong, text in below if wrong]
         if found:
@@ -106,8 +121,36 @@ class Floor:
             )
 
 
+def _operators(known: Trust, body: EpochBody) -> tuple[tuple[bool, str], ...]:
+    """Where operators open sums, who they are and how many it takes is what hides an update."""
+    seats = backends.load(body.policy.backend).seats(body.policy)
+    if not seats.count:
+        return ()
+    old = known.task(body.task).policy
+    had = backends.load(old.backend).seats(old)
+    strangers = [name for name, key in body.operator_keys.items() if known.operators.get(name) != key]
+    return (
+        (bool(strangers), f"operator {', '.join(map(repr, strangers[:1]))} has a key that the owner has not seen"),
+        (
+            seats.count < had.count or seats.needed < had.needed,
+            f"{seats.needed} of {seats.count} operators open sums, and it was {had.needed} of {had.count}",
+        ),
+    )
+
+
+def _witnesses(known: Trust, body: EpochBody) -> tuple[tuple[bool, str], ...]:
+    """A log that brings its own witnesses has none."""
+    if not known.quorum:
+        return ()
+    new = sum(known.witnesses.get(name) != key for name, key in body.witness_keys.items())
+    return (
+        (body.quorum < known.quorum, f"{body.quorum} witnesses have to have cosigned, below {known.quorum}"),
+        (new >= body.quorum, f"{new} witnesses that the owner has not seen are a quorum of {body.quorum}"),
+    )
+
+
 def corrupt_share(policy: Policy, members: int) -> float:
-    """Of the members, those that may be corrupt."""
+    """f / |R|, or where cohorts are drawn the share of the roster that a draw bears."""
     return float(policy.bearable(members))
 
 

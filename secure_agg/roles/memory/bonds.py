@@ -317,7 +317,9 @@ class Bonds:
         certificate.check_statement(self._config)
         if not checked:
             certificate.check(renouncers)
-        place = _placed(certificate.statement, renouncers.seats)
+        # Of a closed epoch it was members who opened sums, whoever does in this one.
+        seats = NO_DIGEST if certificate.statement.successor else renouncers.seats
+        place = _placed(certificate.statement, seats)
         for model in self._models:
             before = _bond("input", model, self._config.generation - 1)
             if self._store.get(self._scope, before) not in (None, place):
@@ -390,7 +392,8 @@ def learn_epoch(store: AttemptStore, client: str, record: EpochRecord, closure: 
     """
     scope = _scope(client, record.task)
     store.put(scope, _limit(record.digest()), integer(record.next_weight_limit))
-    store.put(scope, _result(record.start_model), b"1")
+    if closure or record.restarts:  # else nobody but the log says from where the task goes on
+        store.put(scope, _result(record.start_model), b"1")
     if not record.generation:
         return
     said = RenunciationCertificate.from_bytes(closure).statement

@@ -90,18 +90,24 @@ class SeatBonds:
             self._store.forget(self._answers, *said)
         return Renunciation.of(self._config, successor)
 
-    def admit(self, certificate: bytes, renouncers: Renouncers) -> None:
+    def admit(self, certificate: RenunciationCertificate, renouncers: Renouncers, *, checked: bool = False) -> None:
         """Go on to this generation, once the certificate before it is checked; durably.
+
+        Args:
+            certificate: of the generation before, which the configuration names.
+            renouncers: of that.
+            checked: it closed the epoch before, whose members' signatures were checked when this one was followed.
 
         Raises:
             VerificationError, TooFewClients: see ``RenunciationCertificate.check_precedes``.
             PolicyViolation: this round's number stands for another model here.
         """
-        found = RenunciationCertificate.from_bytes(certificate)
-        found.check_precedes(self._config, renouncers)
+        certificate.check_statement(self._config)
+        if not checked:
+            certificate.check(renouncers)
         if self._store.get(self._scope, "model") not in (None, self._model):
             raise PolicyViolation("this round's number stands for another model here", phase=RENOUNCE)
-        values = {self._name("admitted"): found.digest(), "model": self._model}
+        values = {self._name("admitted"): certificate.digest(), "model": self._model}
         self._store.bind(self._scope, values, unless={}, phase=RENOUNCE)
 
     # --- answers --------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from secure_agg.errors import AnotherModel, PolicyViolation
-from secure_agg.protocol.config import NO_DIGEST, RoundConfig
-from secure_agg.protocol.epoch import CONTINUE, EpochEvidence
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.epoch.body import MAX_BODY
 from secure_agg.protocol.messages import Signature, decode
 from secure_agg.protocol.renunciation import RENOUNCE, Renunciation
@@ -55,11 +55,8 @@ def check_may_join(home: ClientHome, config: RoundConfig) -> None:
     Raises:
         PolicyViolation: this is one.
     """
-    epochs = home.epochs
-    record = epochs.newest
-    if record is None or record.renounced != NO_DIGEST or epochs.says is None or epochs.says.mode != CONTINUE:
-        return
-    if record.rounds and config.start_model == record.start_model and epochs.is_new(home.identity):
+    record = home.epochs.may_have_given(home.identity, config.start_model)
+    if record is not None:
         raise PolicyViolation(
             f"the key of {home.name!r} is new in epoch {record.epoch}, and nobody could close the one before for all: "
             "it sits out the rounds over this model"

@@ -19,7 +19,7 @@ from secure_agg.protocol.epoch import EpochEvidence, EpochRecord
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import Signature, decode, encode
 from secure_agg.protocol.renunciation import Renouncers, RenunciationCertificate, check_renounced
-from secure_agg.roles.epochs.checking import check_ready, ends
+from secure_agg.roles.epochs.checking import check_goes_on, check_ready, ends
 from secure_agg.roles.epochs.pins import closing, under
 from secure_agg.roles.trust import Trust
 
@@ -72,6 +72,7 @@ class Epochs:
             if proposal is None:
                 return None
             check_ready(trust, proposal)
+            check_goes_on(trust, proposal.says, self._generation(base_model))
         except SecureAggError as error:
             _log.error("the proposal in %s changes nothing: %s", home.proposal_path, one_line(error))
             return None
