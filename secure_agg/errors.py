@@ -232,8 +232,10 @@ class PulseMissing(SecureAggError):
         due: POSIX time in seconds at which it is published; None where that is not known.
     """
 
-    def __init__(self, message: str, *, due: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, due: int | None = None, phase: str | None = None, culprit: str | None = None
+    ) -> None:
+        super().__init__(message, phase=phase, culprit=culprit)
         self.due = due
 
 

@@ -278,9 +278,7 @@ def test_a_draw_that_would_hold_more_than_f_is_below_the_floor() -> None:
     small = msgspec.structs.replace(POLICY, cohort_size=10, min_advertised=8, max_corrupt=2)
     assert small.max_corrupt / small.cohort_size >= 0.2
     with pytest.raises(TrustError, match="may be corrupt"):
-        Floor.of(pins.policy, len(ROSTER)).check(
-            ROSTER, Change(policy=small, beacon=PINNED).body(trust, "task"), PINNED
-        )
+        Floor.of(pins.policy, len(ROSTER)).check(trust, Change(policy=small, beacon=PINNED).body(trust, "task"))
 
 
 # --- again, from one model --------------------------------------------------------------------------------------

@@ -126,14 +126,15 @@ def test_a_client_takes_no_result_over_another_set_than_it_signed() -> None:
     federation = Federation(10)
     tape = Tape.start(federation)
     tape.until("unmask")
-    signed = tape.client("c000")._joined.statement
+    joined = tape.client("c000")._joined
+    signed, said = joined.statement, joined.signed
     assert signed is not None
     tape.finish()
     result = next(item.data for item in tape.aggregator.results() if item.recipient == "c000")
-    tape.client("c000")._joined.statement = replace(signed, entries=signed.entries[1:])
+    joined.statement, joined.signed = replace(signed, entries=signed.entries[1:]), b"of another set"
     with pytest.raises(VerificationError, match="another set"):
         tape.client("c000").finish(result)
-    tape.client("c000")._joined.statement = signed
+    joined.statement, joined.signed = signed, said
     assert Agreement().root(signed) == tape.client("c000").finish(result).record.participants_root
 
 

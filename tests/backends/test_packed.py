@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -357,6 +358,8 @@ def test_pieces_of_no_sum_are_refused() -> None:
 def test_sums_that_no_commitment_binds_are_refused_packed_or_not() -> None:
     for packed in (False, True):
         policy = Policy.default(3, bits=16, max_clients=1 << 13, commit_packed=packed)
+        assert [option.name for option in policy.options] == ["halves"]  # as which they could be
+        policy = msgspec.structs.replace(policy, options=())
         with pytest.raises(ConfigError, match="29 bits wide"):
             RoundConfig.create(
                 task="task", round=0, policy=policy, cohort=Federation(3).trust.cohort("task"), shapes=((3,),)

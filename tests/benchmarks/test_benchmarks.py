@@ -50,6 +50,7 @@ TARGETS = {
     "norm.proof": {"median": 100_000},
     "client.verified": {"ratio": 1.5},
     "bounded.client": {"ratio": 1.6},
+    "client.screened": {"ratio": 3.0},
     "bounded.sent": {"median": 110_000},
     "client.upload": {"derived": 4.05},
     "aggregator.kept": {"ratio": 0.1},

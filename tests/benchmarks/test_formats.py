@@ -141,6 +141,7 @@ def test_all_measures_anew_what_is_of_the_first_format(tmp_path: Path, monkeypat
 
 
 COMMAND = ["rounds", "--backends", "masking", "--params", "1000", "--clients", "10", "--bits", "16", "--lost", "0"]
+COMMAND += ["--no-norms"]
 
 
 def test_a_matrix_of_another_format_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

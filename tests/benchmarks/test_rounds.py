@@ -277,7 +277,7 @@ def test_what_is_left_out_is_reported_with_its_reason(
 
 def test_a_cell_that_would_not_be_secure_is_refused_by_its_process() -> None:
     with pytest.raises(CellFailed, match="24 bits"):
-        cell_process.measure(Setting("masking", 10, 100, 24, 0), 1)
+        cell_process.measure(Setting("bfv", 10, 100, 24, 0), 1)
 
 
 def test_another_suites_file_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -224,7 +224,7 @@ def test_backends_shows_whom_to_trust(run: Run) -> None:
         }
         bounded = trust["norm_bound"]
         assert bounded["supported"] == (name not in ("additive", "crypten"))
-        assert bounded["factors"] == ({"10": 2.2, "100": 2.2, "500": 3.0} if bounded["supported"] else {})
+        assert bounded["factors"] == ({"10": 2.24, "100": 2.24, "500": 3.06} if bounded["supported"] else {})
         for option, rule in trust["options"].items():
             assert option in text.out
             assert rule["low"] <= (rule["low"] if rule["default"] is None else rule["default"]) <= rule["high"]
