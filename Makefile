@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 FAST := tests/house tests/mpc tests/zk tests/protocol tests/tlog tests/roles tests/local tests/fl tests/planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo picture lint lock check test test-fast crash fuzz flower-long anvil install-base install-matrix \
+.PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil install-base install-matrix \
 	vectors nvflare-example flower-example examples large-models bench clean
 
 help: ## Show this.
@@ -44,7 +44,7 @@ lock: setup ## Write down in constraints.txt what .venv is made of, all of it, a
 	$(BIN)/python tests/installs/lock.py
 
 test-fast: setup ## Units that need no other process; under a minute.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not crash and not flower_long and not fuzz" $(FAST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not crash and not flower_long and not fuzz and not long" $(FAST)
 
 test: setup ## All tests but the long ones below.
 	-@test -d build/anvil/node_modules || ! command -v npm >/dev/null || $(MAKE) --no-print-directory anvil
@@ -53,6 +53,9 @@ test: setup ## All tests but the long ones below.
 check: lint test ## Lint, types and tests.
 
 ##@ Long tests
+test-long: setup ## What takes long and seldom changes: whole suites of benchmarks, mixes of cheats; some minutes.
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
+
 crash: setup ## The ledger after kills, failing calls and power cuts; some minutes.
 	$(BIN)/python -m pytest tests/ledger/crash -m "crash or not crash"
 

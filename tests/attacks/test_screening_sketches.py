@@ -152,6 +152,7 @@ def test_where_nobody_may_be_corrupt_the_cheat_is_named_and_ends_the_round() -> 
     assert played.named == {CHEAT: "bad-input"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("silent", [{}, {CHEAT: "screen"}, {CHEAT: "dispute"}, {"c004": "unmask"}])
 def test_where_sketches_are_tested_at_once_nothing_is_opened_before_and_silence_helps_nobody(
     silent: dict[str, str],

@@ -271,6 +271,7 @@ def test_memory_is_part_of_the_suite_on_request(tmp_path: Path, monkeypatch: pyt
     assert run_core(tmp_path, "--memory")["rows"][-1]["key"] == row.key
 
 
+@pytest.mark.long
 def test_a_sparse_graph_has_no_simple_count_of_masks_to_remove() -> None:
     options = Options(params=1000, clients=130, neighbours=4, bits=16, repeat=1)
     (unmask,) = (row for row in aggregation.rows(options) if row.key == "aggregator.unmask")

@@ -28,6 +28,8 @@ from benchmarks.mpc.peer import CryptenSum, PeerFailed
 from benchmarks.results import MISSED, Report, Row
 from mpc.vector_shares import expand
 
+pytestmark = pytest.mark.long
+
 PARAMS = 2_000
 COHORT = 5
 OPTIONS = MpcOptions(params=PARAMS, clients=COHORT, aggregators=2, bits=16, function_params=300, repeat=1)

@@ -17,6 +17,8 @@ from benchmarks.report import canvas, palette, plots, tables
 from benchmarks.report.canvas import Picture
 from benchmarks.timing import Samples
 
+pytestmark = pytest.mark.long
+
 COUNTED = "traffic"
 """The picture of bytes, which have no spread."""
 BACKENDS = ("masking", "additive", "bfv", "ckks", "paillier", "crypten", "plain")
