@@ -1,4 +1,6 @@
-"""Norm bounds in rounds: a bad proof names who sent it; a vector that it is not of spoils the sum, for nothing."""
+"""Norm bounds in rounds: a bad proof names who sent it; a vector that it is not of is found by who screens inputs, and
+spoils the sum, for nothing, where nobody does.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from support.federation import Federation, Tape, edit, forge, header_of, identity, replace
+from support.federation import Federation, Tape, assert_is_mean, edit, forge, header_of, identity, replace
 from support.refusals import CHEAT, refused
 
 from mpc.ring import P, Vector
@@ -31,7 +33,7 @@ from secure_agg.protocol.messages import AdvertisementList, HiddenInput, decode,
 from secure_agg.protocol.norm import checks
 from secure_agg.protocol.norm.wire import BoundedInput, SketchedOpening, proof_digest, signed_sketch
 from secure_agg.protocol.session import Session
-from secure_agg.roles.auditor import Auditor, verify
+from secure_agg.roles.auditor import Auditor, Verified, verify
 from secure_agg.roles.client import client, committing, joined
 from secure_agg.roles.client.committing import Committed
 from secure_agg.roles.client.proving import Proved, prove_norm
@@ -42,8 +44,13 @@ BACKENDS = ("plain", "masking", "bfv", "paillier")
 WEIGHTS = dict.fromkeys([f"c{i:03d}" for i in range(5)], 100)
 
 
-def federation(backend: str = "masking", *, bound: float | None = BOUND, bits: int = 16) -> Federation:
+def federation(
+    backend: str = "masking", *, bound: float | None = BOUND, bits: int = 16, screens: bool = True
+) -> Federation:
+    """Where a norm is bounded ``masking`` screens inputs by itself."""
     options = {"modulus_bits": 2048} if backend == "paillier" else {}
+    if not screens and backend == "masking":
+        options["screening"] = 0
     changes = {"bits": bits, "max_weight": 1000} | ({} if bound is None else {"norm_bound": bound})
     return Federation(5, backend=backend, options=options, policy_changes=changes)
 
@@ -125,7 +132,7 @@ def test_a_negative_weight_moves_the_mean_of_a_round_without_a_bound_and_none_wi
     assert was == pytest.approx(1.0, abs=1e-3)
     assert now == pytest.approx(5.0, abs=1e-2)
 
-    bounded = federation(bits=23)
+    bounded = federation(bits=23, screens=False)
     commits_to(monkeypatch, bounded, negative)
     tape = start(bounded).until("masked-input")
     with pytest.raises(LocalProtocolError, match="no proof"):  # no honest prover proves it,
@@ -137,18 +144,51 @@ def test_a_negative_weight_moves_the_mean_of_a_round_without_a_bound_and_none_wi
     with pytest.raises(Unattributed, match="norms are not what was proved") as caught:
         tape.finish()
     assert caught.value.culprit is None
+    assert tape.aggregator.faults == ()
+
+    screened = federation(bits=23)  # where inputs are screened, whose it is, and the mean is the others'
+    for update in screened.updates.values():
+        update[0][...] = 1.0
+    commits_to(monkeypatch, screened, negative)
+    assert left_out(start(screened)).average[0].flat[0] == pytest.approx(1.0, abs=1e-3)
+
+
+def left_out(tape: Tape) -> Verified:
+    """The cheat is named by a proof that convicts, and the round ends with the mean of all others."""
+    evidence = tape.finish()
+    (fault,) = tape.aggregator.faults
+    assert (fault.kind, Auditor(tape.federation.trust).verify_fault(fault)) == ("bad-input", CHEAT)
+    left = tuple(name for name in tape.federation.names if name != CHEAT)
+    found = verify(evidence)
+    assert evidence.participants == left
+    assert_is_mean(found.average, tape.federation.updates, WEIGHTS, left, tape.aggregator.config)
+    return found
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_update_that_is_longer_than_what_was_proved_of_it_spoils_the_sum(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = federation(backend)
+    """Where inputs are not screened."""
+    made = federation(backend, screens=False)
     commits_to(monkeypatch, made, large)
     proves(monkeypatch, zero)
+    tape = start(made)
     with pytest.raises(Unattributed) as caught:
-        start(made).finish()
+        tape.finish()
     assert caught.value.culprit is None
+    assert tape.aggregator.faults == ()
+
+
+def test_an_update_that_is_longer_than_what_was_proved_of_it_is_named_by_who_screens_inputs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = federation()
+    commits_to(monkeypatch, made, large)
+    proves(monkeypatch, zero)
+    tape = start(made)
+    left_out(tape)
+    assert "screen-sketches" in tape.requests
 
 
 # --- proofs that are none --------------------------------------------------------------------------------------
@@ -299,17 +339,21 @@ def changed_log(made: Federation, ledger: Ledger) -> Federation:
 
 def test_a_proof_that_an_aggregator_let_pass_is_found_by_whoever_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Client and aggregator collude: a client of the round, who sees no proofs, is told how many it has not seen."""
-    made = federation()
-    tape = start(made)
+    told = b"trust me"
+
+    def prove(session: Session, own: Any, commitment: bytes, vector: Vector, derive: Any) -> Proved:
+        made = prove_norm(session, own, commitment, vector, derive)
+        if own.name != CHEAT:
+            return made
+        return Proved(made.sketch, told, own.sign(signed_sketch(session.sid, CHEAT, made.sketch, proof_digest(told))))
+
+    monkeypatch.setattr(joined, "prove_norm", prove)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checks, "verify", lambda *_: None)
-        tape.until("masked-input")
-        good = tape.answer(CHEAT)
-        mine = bounded_part(good)
-        tape.answer_all(but=(CHEAT,))
-        tape.deliver(with_part(good, signed(tape, mine.sketch, b"trust me", mine.backend)))
-        tape.advance()
+        tape = start(federation())
         evidence = tape.finish()
+    assert "screen" in tape.requests, "what is screened is the input: it is right, and nobody sees the proof there"
+    assert CHEAT in evidence.participants
     with pytest.raises(VerificationError, match=CHEAT):
         verify(evidence)
     assert verify(Evidence.from_bytes(evidence.to_bytes())).proofs == 0

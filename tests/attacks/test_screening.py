@@ -493,16 +493,21 @@ def test_nobody_is_taken_out_without_a_proof() -> None:
 
 
 def test_who_is_taken_out_is_asked_for_once() -> None:
+    """The same request is answered with the same bytes, and no other, also after a restart."""
     tape = asked("excise-1", {"c003": (flip_behind_self_mask,)})
     request = tape.requests["excise-1"][VICTIM]
-    assert tape.client(VICTIM).receive(request)
-    with pytest.raises(SecureAggError):
-        tape.client(VICTIM).receive(request)
-    again = tape.federation.client(VICTIM)
+    answer = tape.client(VICTIM).receive(request)
+    assert answer
+    assert tape.client(VICTIM).receive(request) == answer
+    true = decode(Charges, decode(Agreed, header_of(request).body, 1 << 20).backend, 1 << 20)
+    another = charging(tape, *(replace(charge, culprit=4) for charge in true.items))
     phases = ("advertise", "share-keys", "confirm-edges", "masked-input", "screen", "consistency", "unmask")
-    again.resume([tape.requests[phase][VICTIM] for phase in phases], lambda: tape.federation.updates[VICTIM])
+    for answered in (phases, (*phases, "excise-1")):
+        again = tape.federation.client(VICTIM)
+        again.resume([tape.requests[phase][VICTIM] for phase in answered], lambda: tape.federation.updates[VICTIM])
+        assert again.receive(request) == answer
     with pytest.raises(AlreadyReleased):
-        again.receive(request)
+        again.receive(another)
 
 
 def test_a_client_masks_no_edge_that_it_has_not_accepted() -> None:

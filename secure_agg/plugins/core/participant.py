@@ -143,7 +143,7 @@ class Participant:
                 return self._join(Received.of(_bounded(request, _MAX_FIRST), MAX_CONFIG), model, train, instructions)
             case parcels.STEP:
                 with self._home.locked():
-                    return self._step(self._copied(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS)))
+                    return self._step(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS))
             case parcels.RENOUNCE:
                 (request,) = parcel.expect(parcels.RENOUNCE, 1)
                 with self._home.locked():

@@ -274,7 +274,7 @@ class Joined:
             if phase.name in self._own_side().keeps:
                 attempt.keep_request(phase.name, bytes(received.data))
             attempt.answer(asked, phase=phase.name)
-            if phase.kind in _KEPT:
+            if phase.kind in _KEPT or (agreed and phase.kind is PhaseKind.EXCHANGE):
                 answer = attempt.keep(answer, phase=phase.name)
             elif agreed or phase.kind is not PhaseKind.INPUT:
                 self._said[phase.name] = answer
@@ -496,7 +496,9 @@ _STEPS: Final[dict[PhaseKind, tuple[Callable[[Joined, Phase, bytes], Any], Calla
 
 
 _KEPT: Final = frozenset({PhaseKind.AGREE, PhaseKind.RELEASE, PhaseKind.EXCISE})
-"""Phases whose answers are small, and kept on disk until the round is over."""
+"""Phases whose answers are small, and kept on disk until the round is over; so is all that is exchanged after a set was
+signed, since the round can't begin anew then.
+"""
 
 
 def seal_letters(identity: Identity, entry: Entry, letters: Iterable[Letter]) -> tuple[Envelope, ...]:
