@@ -19,6 +19,7 @@ from secure_agg.errors import (
     AlreadyReleased,
     AnotherModel,
     LedgerError,
+    LocalProtocolError,
     MalformedMessage,
     SecureAggError,
     StoreError,
@@ -308,13 +309,14 @@ def test_what_is_too_large_is_refused_before_it_is_copied_or_decoded(
         for parcel in (
             Parcel(parcels.JOIN, (large, b"", b"")),
             Parcel(parcels.JOIN, (b"", large, b"")),
-            Parcel(parcels.STEP, (large,)),
-            Parcel(parcels.STEP, (b"", large)),
             Parcel(parcels.RESULT, (large, b"")),
             Parcel(parcels.RESULT, (write(home.identity, bytes(32), RESULT, home.name, b"", large), b"")),
             Parcel(parcels.RESULT, (b"", b"", large)),
         ):
             with pytest.raises(MalformedMessage, match="above"):
+                participant.handle(parcel.to_bytes(), model(), pytest.fail)
+        for parcel in (Parcel(parcels.STEP, (large,)), Parcel(parcels.STEP, (b"", large))):
+            with pytest.raises(LocalProtocolError, match="joined no round"):  # which says how long a request may be
                 participant.handle(parcel.to_bytes(), model(), pytest.fail)
 
 
