@@ -11,7 +11,7 @@ import contextlib
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,7 +26,6 @@ from secure_agg.errors import (
     DealerFault,
     KeyHolderFault,
     OperatorFault,
-    OperatorLost,
     RoundAborted,
     RunStopped,
     SecureAggError,
@@ -45,7 +44,7 @@ from secure_agg.plugins.core.epochs.server import Epochs
 from secure_agg.plugins.core.history import Entry, History, entry, way_on
 from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.core.phases import Ask, Attempt, Payload, one_line
+from secure_agg.plugins.core.phases import Ask, Attempt, one_line
 from secure_agg.plugins.core.training import round_shapes
 from secure_agg.plugins.core.unfinished import Unfinished
 from secure_agg.plugins.homes.server import ServerHome
@@ -60,8 +59,6 @@ from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.memory.rounds import RoundLog
-from secure_agg.roles.operators import OperatorRole, ask_operator
-from secure_agg.roles.renouncing import Renouncing
 from secure_agg.roles.task import Task
 from secure_agg.tlog.receipt import Receipt
 
@@ -301,7 +298,7 @@ class Coordinator:
             except _OPENED:
                 pass  # nodes say whether they can join another attempt
             except SecureAggError as error:
-                if self._renounce(leading, config, ask):
+                if unfinished.renounce(leading, config, ask, self.deadlines.phase_s):
                     _log.warning(
                         "round %d.%d of %r can't be finished any more, and was renounced: %s",
                         config.round, config.attempt, task, one_line(error),
@@ -319,7 +316,7 @@ class Coordinator:
             return self._lead(leading, base, model, ask, last, None, trains=trains)
         except SecureAggError:
             if not unfinished.is_opened(base) and not base.beacon and self._is_spent():
-                self._renounce(leading, base, ask)  # the next attempt goes on from that
+                unfinished.renounce(leading, base, ask, self.deadlines.phase_s)  # the next attempt goes on from that
             raise
 
     def _is_spent(self) -> bool:
@@ -349,7 +346,7 @@ class Coordinator:
                 served, setup, holders = stack.enter_context(self._home.staff(replace(base, setup=b"")))
                 if resumed is None:
                     config, log = served, stack.enter_context(unfinished.log(base))
-                    certificate = self._certificate(leading, base)
+                    certificate = unfinished.before(leading, base)
                     convicted = self.aborts.faults.convicted(self._home.trust, task)
                     if convicted:
                         _log.warning(
@@ -406,15 +403,6 @@ class Coordinator:
         new = Entry(verified.record, evidence, receipt)
         return self._outcome(model, new, verified, attempt.stats, trains=trains)
 
-    def _certificate(self, leading: Task, config: RoundConfig) -> RenunciationCertificate | None:
-        """What a round's configuration goes on from: a renunciation, or the closing of the epoch before."""
-        if not config.generation:
-            return None
-        found = Unfinished(self._home, leading.name).certificate(config)
-        if found is not None and found.digest() == config.renounced:
-            return found
-        return RenunciationCertificate.from_bytes(leading.closure) if leading.closure else None
-
     def _leading(self, task: str) -> Task:
         """The task where its ledger is, under the epoch in force."""
         ledger = self._home.ledger
@@ -429,70 +417,6 @@ class Coordinator:
         self._teach(ask, members, trains=False)
         base = self._history.model or model_digest(model)
         self._epochs.close(ask, base, lambda: self.deadlines.phase_s)
-
-    def _renounce(self, leading: Task, config: RoundConfig, ask: Ask) -> bool:
-        """Have the generation of a round renounced, so that the next attempt can be over updates of the same model.
-
-        Returns:
-            Whether enough have.
-        """
-        unfinished, trust = Unfinished(self._home, leading.name), self._home.trust
-        before = self._certificate(leading, config)
-        signed, needed = 0, 0
-        try:
-            with self._home.staff(replace(config, setup=b"")) as (served, setup, holders):
-                asking = Renouncing(
-                    self._home.identity,
-                    served,
-                    trust.cohort(config.task, config.beacon),
-                    trust.operators,
-                    setup=setup,
-                    renounced=before.to_bytes() if before else b"",
-                )
-                needed = asking.renouncers.threshold
-                for name, answer in self._asked(asking, holders, ask):
-                    try:
-                        if isinstance(answer, Exception):
-                            raise answer
-                        asking.receive(answer)
-                    except Exception as error:
-                        _log.warning("%s does not renounce: %s", name, one_line(error))
-                signed = len(asking.signed)
-                unfinished.keep(asking.certificate())
-        except SecureAggError as error:
-            _log.warning(
-                "round %d of %r: %d have renounced, %d are needed (%s): it is finished once enough release late, or "
-                "renounced once enough of those do that have released nothing",
-                config.round, config.task, signed, needed, one_line(error),
-            )  # fmt: skip
-            return False
-        return True
-
-    def _asked(
-        self, asking: Renouncing, holders: Mapping[str, OperatorRole], ask: Ask
-    ) -> Iterator[tuple[str, bytes | Exception]]:
-        """What those have to say who are asked to renounce, operators or nodes."""
-        requests = asking.requests()
-        if asking.renouncers.operators:
-            for request in requests:
-                given = ask_operator(holders, request)
-                yield request.recipient, given if given is not None else OperatorLost("it is gone")
-            return
-
-        def payload(data: bytes) -> Payload:
-            return Payload(lambda: Parcel(parcels.RENOUNCE, (data,)).to_bytes())
-
-        sent = [(request.recipient, payload(request.data)) for request in requests]
-        for name, answer in ask(parcels.RENOUNCE, sent, self.deadlines.phase_s):
-            if isinstance(answer, Exception):
-                yield name, answer
-                continue
-            try:
-                (said,) = Parcel.from_bytes(answer).expect(parcels.ANSWER, 1)
-            except SecureAggError as error:
-                yield name, error
-            else:
-                yield name, bytes(said)
 
     def _outcome(
         self, model: Floats, last: Entry, verified: Verified, stats: dict[str, float], *, trains: bool

@@ -6,18 +6,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from secure_agg.errors import SecureAggError, StoreError
+from msgspec.structs import replace
+
+from secure_agg.errors import OperatorLost, SecureAggError, StoreError
 from secure_agg.executing import IN_PROCESS, Executor
+from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.core.phases import Ask, Payload, one_line
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.memory.rounds import RoundLog
 from secure_agg.roles.memory.store import Scope
+from secure_agg.roles.operators import OperatorRole, ask_operator
+from secure_agg.roles.renouncing import Renouncing
+from secure_agg.roles.task import Task
 from zk.transcript import digest
 
 _log = logging.getLogger("secure_agg.plugins")
@@ -107,6 +115,86 @@ class Unfinished:
         if not names:
             return None
         return RenunciationCertificate.from_bytes(self._home.store.get(self._scope, names[-1]) or b"")
+
+    def before(self, leading: Task, config: RoundConfig) -> RenunciationCertificate | None:
+        """What a round's configuration goes on from: a renunciation, or the closing of the epoch before."""
+        if not config.generation:
+            return None
+        found = self.certificate(config)
+        if found is not None and found.digest() == config.renounced:
+            return found
+        return RenunciationCertificate.from_bytes(leading.closure) if leading.closure else None
+
+    def renounce(self, leading: Task, config: RoundConfig, ask: Ask, limit_s: float) -> bool:
+        """Have the generation of a round renounced, so that the next attempt can be over updates of the same model.
+
+        Args:
+            leading: the task, under the epoch in force.
+            config: of the round.
+            ask: reaches nodes.
+            limit_s: within which they answer.
+
+        Returns:
+            Whether enough have.
+        """
+        trust = self._home.trust
+        before = self.before(leading, config)
+        signed, needed = 0, 0
+        try:
+            with self._home.staff(replace(config, setup=b"")) as (served, setup, holders):
+                asking = Renouncing(
+                    self._home.identity,
+                    served,
+                    trust.cohort(config.task, config.beacon),
+                    trust.operators,
+                    setup=setup,
+                    renounced=before.to_bytes() if before else b"",
+                )
+                needed = asking.renouncers.threshold
+                for name, answer in _asked(asking, holders, ask, limit_s):
+                    try:
+                        if isinstance(answer, Exception):
+                            raise answer
+                        asking.receive(answer)
+                    except Exception as error:
+                        _log.warning("%s does not renounce: %s", name, one_line(error))
+                signed = len(asking.signed)
+                self.keep(asking.certificate())
+        except SecureAggError as error:
+            _log.warning(
+                "round %d of %r: %d have renounced, %d are needed (%s): it is finished once enough release late, or "
+                "renounced once enough of those do that have released nothing",
+                config.round, config.task, signed, needed, one_line(error),
+            )  # fmt: skip
+            return False
+        return True
+
+
+def _asked(
+    asking: Renouncing, holders: Mapping[str, OperatorRole], ask: Ask, limit_s: float
+) -> Iterator[tuple[str, bytes | Exception]]:
+    """What those have to say who are asked to renounce, operators or nodes."""
+    requests = asking.requests()
+    if asking.renouncers.operators:
+        for request in requests:
+            given = ask_operator(holders, request)
+            yield request.recipient, given if given is not None else OperatorLost("it is gone")
+        return
+
+    def payload(data: bytes) -> Payload:
+        return Payload(lambda: Parcel(parcels.RENOUNCE, (data,)).to_bytes())
+
+    sent = [(request.recipient, payload(request.data)) for request in requests]
+    for name, answer in ask(parcels.RENOUNCE, sent, limit_s):
+        if isinstance(answer, Exception):
+            yield name, answer
+            continue
+        try:
+            (said,) = Parcel.from_bytes(answer).expect(parcels.ANSWER, 1)
+        except SecureAggError as error:
+            yield name, error
+        else:
+            yield name, bytes(said)
 
 
 def _place(path: Path) -> tuple[int, ...]:
