@@ -24,6 +24,14 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "flower": {"flwr": "flwr"},
     "nvflare": {"nvflare": "nvflare"},
     "demo": {"torch": "torch", "sklearn": "scikit-learn", "matplotlib": "matplotlib", "numba": "numba"},
+    "privacy": {"dp_accounting": "dp-accounting"},
+    "service": {
+        "uvicorn": "uvicorn",
+        "starlette": "starlette",
+        "httpx": "httpx",
+        "prometheus_client": "prometheus-client",
+    },
+    "stats": {"narwhals": "narwhals"},
     "examples": {
         "mlxtend": "mlxtend",
         "statsmodels": "statsmodels",
