@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 FAST := tests/house tests/mpc tests/zk tests/protocol tests/tlog tests/roles tests/local tests/fl tests/planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil install-base install-matrix \
+.PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil install-base install-matrix release \
 	vectors nvflare-example flower-example examples large-models bench clean
 
 help: ## Show this.
@@ -70,6 +70,12 @@ install-base: ## The base install in an empty environment; a minute.
 
 install-matrix: ## The same for the base install, every extra alone and the development install.
 	$(PYTHON) tests/installs/matrix.py
+
+release: setup ## Wheel, sources, bill of materials and checksums of the last commit in dist/; KEY=… signs them.
+	rm -rf dist
+	$(BIN)/python tests/installs/release.py $(if $(KEY),--key $(KEY))
+	$(PYTHON) tests/installs/matrix.py base --package dist/*.whl
+	$(PYTHON) tests/installs/matrix.py base --package dist/*.tar.gz
 
 anvil: ## A local Ethereum node from npm, for the tests that ask one; they are skipped without it.
 	npm install --prefix build/anvil --no-audit --no-fund --ignore-scripts --silent @foundry-rs/anvil@1.7.1

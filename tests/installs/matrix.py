@@ -1,7 +1,8 @@
 """Installs the package into empty environments, with each extra alone, and tries in each what it is for.
 
-    python tests/installs/matrix.py [EXTRA …] [--python PATH]
+    python tests/installs/matrix.py [EXTRA …] [--python PATH] [--package FILE]
 
+With ``--package`` it is that wheel or source distribution that is installed, otherwise a wheel of the working tree.
 Without names: the base install, every extra, and the development install; ``make install-matrix`` does that, CI tries
 the base install only. An extra's smoke test is in ``smoke.py``, which runs there, in a folder of its own. It needs a
 package index, and takes what pip has in its cache.
@@ -96,6 +97,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Install the package into empty environments and try it there.")
     parser.add_argument("names", nargs="*", metavar="EXTRA", help=f"{BASE}, or an extra; by default all")
     parser.add_argument("--python", default=sys.executable, metavar="PATH", help="interpreter of the environments")
+    parser.add_argument("--package", type=Path, metavar="FILE", help="wheel or source distribution to install")
     arguments = parser.parse_args()
     known = (BASE, *extras())
     if unknown := [name for name in arguments.names if name not in known]:
@@ -103,7 +105,8 @@ def main() -> int:
     failed = []
     with tempfile.TemporaryDirectory(prefix="secure-agg-installs-") as temporary:
         folder = Path(temporary)
-        wheel = build_wheel(new_environment(arguments.python, folder / "builder"), folder)
+        wheel = arguments.package and arguments.package.resolve()
+        wheel = wheel or build_wheel(new_environment(arguments.python, folder / "builder"), folder)
         for name in arguments.names or known:
             place = folder / name
             start = time.monotonic()
