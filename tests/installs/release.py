@@ -2,9 +2,9 @@
 
     python tests/installs/release.py [--output DIR] [--key FILE]
 
-In DIR (``dist`` by default) lie then the wheel, the source distribution, ``sbom.cdx.json`` (CycloneDX: every package that
-constraints.txt pins), ``SHA256SUMS`` over all three and, with ``--key``, ``SHA256SUMS.sig``, made with OpenSSH by an
-Ed25519 key of the releaser: ``ssh-keygen -Y verify -n secure-agg-release …`` checks it. ``make release`` does that, and
+In DIR (``dist`` by default) lie then the wheel, the source distribution, ``sbom.cdx.json`` (CycloneDX: every package
+that constraints.txt pins), ``SHA256SUMS`` over all three and, with ``--key``, ``SHA256SUMS.sig``, made with OpenSSH by
+an Ed25519 key of the releaser: ``ssh-keygen -Y verify -n secure-agg-release …`` checks it. ``make release`` does that, and
 installs the wheel into an empty environment.
 
 What is built is the last commit, not the working tree, with that commit's date as the only date in it. setuptools takes
@@ -50,8 +50,9 @@ def run(*command: str | Path, cwd: Path = CHECKOUT, **environment: str) -> str:
 def checkout(folder: Path) -> int:
     """The last commit's files in an empty folder; returns its time in seconds."""
     folder.mkdir()
-    archive = subprocess.run(["git", "archive", "HEAD"], cwd=CHECKOUT, capture_output=True, check=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+    archive = folder.with_suffix(".tar")
+    run("git", "archive", "--output", archive, "HEAD")
+    with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     return int(run("git", "log", "-1", "--format=%ct"))
 
