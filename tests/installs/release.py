@@ -4,8 +4,8 @@
 
 In DIR (``dist`` by default) lie then the wheel, the source distribution, ``sbom.cdx.json`` (CycloneDX: every package
 that constraints.txt pins), ``SHA256SUMS`` over all three and, with ``--key``, ``SHA256SUMS.sig``, made with OpenSSH by
-an Ed25519 key of the releaser: ``ssh-keygen -Y verify -n secure-agg-release …`` checks it. ``make release`` does that, and
-installs the wheel into an empty environment.
+an Ed25519 key of the releaser: ``ssh-keygen -Y verify -n secure-agg-release …`` checks it. ``make release`` does that
+and installs the wheel into an empty environment.
 
 What is built is the last commit, not the working tree, with that commit's date as the only date in it. setuptools takes
 it for wheels (SOURCE_DATE_EPOCH); an archive of sources is packed again here, with it and without the builder's name.
