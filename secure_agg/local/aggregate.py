@@ -240,6 +240,10 @@ def aggregate(
     with ExitStack() as stack:
         book = Book(ledger, task, stack)
         policy, limit = settings.policy(inputs, book.known, goes_on=book.is_kept)
+        if policy.buffer is not None:
+            raise ConfigError(
+                f"task {task!r} is of buffered rounds, which BufferedTask makes: updates have bases there"
+            )
         draws.check(policy)
         cast = book.cast(inputs)
         planned = book.plan(policy, cast, draws.source)

@@ -34,6 +34,7 @@ from secure_agg.roles.client.client import Client
 from secure_agg.roles.memory.bases import learn_base
 from secure_agg.roles.memory.bonds import Bonds, learn_result
 from secure_agg.roles.memory.store import AttemptStore
+from secure_agg.roles.trust import Trust
 
 
 @checked_class
@@ -118,6 +119,11 @@ class BufferedTask:
     def close(self) -> None:
         """Close a ledger that was opened here."""
         self._stack.close()
+
+    @property
+    def trust(self) -> Trust:
+        """What all parties have pinned."""
+        return self._task.trust
 
     @property
     def bases(self) -> Bases:
@@ -234,9 +240,10 @@ class BufferedTask:
         """Refuse what would end the round after some have given their updates, which they could give to no other."""
         if len(trained) < self.policy.min_clients:
             raise TooFewClients(f"{len(trained)} updates, and a sum has {self.policy.min_clients} or more")
+        codec = FixedPoint.of(config)
         for name, base in trained.items():
             Bonds(self.stores[name], name, config, base=base, newest=self._bases[-1].number).check_unspent()
-            FixedPoint.of(config).check_weight(inputs.weights.get(name, 1))
+            codec.check_weight(inputs.weights.get(name, 1))
             if not all(np.isfinite(array).all() for array in inputs.updates[name]):
                 raise UpdateError(f"the update of {name!r} is not finite", culprit=name)
 
