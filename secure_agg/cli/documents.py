@@ -83,6 +83,26 @@ def round_fields(record: RoundRecord, evidence: Evidence) -> dict[str, str]:
     }
 
 
+def bases_document(verified: Verified) -> dict[str, Any] | None:
+    """What the updates of a buffered round are differences from; None of another round."""
+    if not verified.bases:
+        return None
+    return {
+        "bases": [
+            {"number": base.number, "record": base.record.hex(), "model": base.model.hex()} for base in verified.bases
+        ],
+        "based": dict(verified.based),
+    }
+
+
+def bases_text(verified: Verified) -> str:
+    """The same for people: how many updates are from which base."""
+    counts = {base.number: sum(number == base.number for number in verified.based.values()) for base in verified.bases}
+    said = ", ".join(f"{count} from base {number}" for number, count in counts.items())
+    newest = verified.bases[-1]
+    return f"{said}; base {newest.number} is {newest.model.hex()[:16]}…, which the mean moves by what weights say"
+
+
 def norm_document(verified: Verified) -> dict[str, Any] | None:
     """What is known of the participants' norms, and how many of the proofs of it were checked; None where none is
     bounded.

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from secure_agg.errors import UpdateError, VerificationError
 from secure_agg.fl.layers import Layers, apply
+from secure_agg.fl.server_optimizers import discounted
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.evidence import Evidence
@@ -121,11 +122,16 @@ def _floats(model: Model) -> list[npt.NDArray[Any]]:
 
 
 def _moved(floats: Sequence[npt.NDArray[Any]], verified: Verified, *, bound: bool) -> list[npt.NDArray[Any]]:
-    """Behind the arrays of a model that the evidence names, a round may carry more, like metrics."""
+    """Behind the arrays of a model that the evidence names, a round may carry more, like metrics. Of a buffered round
+    the base is the newest, and the mean counts for what updates weigh.
+    """
     mean = verified.average[: len(floats)] if bound else verified.average
     if [array.shape for array in floats] != [array.shape for array in mean]:
         shapes = [array.shape for array in verified.average]
         raise UpdateError(f"the base model's arrays have not the shapes of the round's mean, {shapes}")
+    if verified.bases:
+        record = verified.record
+        mean = discounted(mean, record.weight_sum, record.participants, record.weight_limit)
     return apply(floats, mean)
 
 

@@ -262,6 +262,20 @@ class ServerOptimizer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.second * v + (1.0 - self.second) * square
 
 
+def discounted(
+    mean: Sequence[npt.NDArray[np.float64]], weight_sum: int, participants: int, weight_limit: int
+) -> list[npt.NDArray[np.float64]]:
+    """What an optimizer is given of a buffered round, where updates from older models weigh less: Σ s·Δ / K, s = w / M,
+    from the weighted mean: that times W / (K·M), which is rounded once, in float64 (FedBuff, Nguyen et al. 2022).
+
+    Args:
+        mean: Σ w·Δ / W.
+        weight_sum, participants, weight_limit: W, K and M of the round's record.
+    """
+    share = weight_sum / (participants * weight_limit)
+    return [share * array for array in mean]
+
+
 PLAIN: Final = ServerOptimizer()
 """FedAvg: the model moves by the mean."""
 CONTROLLED: Final = ServerOptimizer(SCAFFOLD, 1.0)

@@ -16,11 +16,12 @@ from secure_agg.errors import (
     TrustError,
     VerificationError,
 )
-from secure_agg.ledger.chain import Chains, check_begins, name_of, read_record
+from secure_agg.ledger.chain import Chains, check_begins, check_follows, name_of, read_record
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.tables import Leaf, Tables
 from secure_agg.protocol.claims import ATTESTED, SUM
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config.buffer import Bases
 from secure_agg.protocol.epoch import EpochEvidence, EpochRecord, Record, root_task
 from secure_agg.protocol.evidence import BoundedRecord, Evidence, RoundRecord
 from secure_agg.protocol.tree.evidence import TreeEvidence
@@ -247,6 +248,7 @@ def audit(
     frontier = merkle.Frontier()
     _check_head(source, known_head, frontier)
     chains = Chains()
+    bases: dict[str, Bases] = {}
     tasks: dict[str, int] = {}
     claimed: dict[str, int] = {}
     checked: dict[str, int] = {}
@@ -284,7 +286,7 @@ def audit(
                 proofs, edges, evidence_bytes = 0, edges + walked, evidence_bytes + read
             else:
                 auditor = Auditor(known, claims)
-                compared, proofs = _check_evidence(auditor, key, index, record, data, beacon, source, previous)
+                compared, proofs = _check_evidence(auditor, key, index, record, data, beacon, source, previous, bases)
             pinned = compared if pinned is None else pinned & compared
             evidence_bytes += len(data)
             norm_proofs += proofs
@@ -378,8 +380,13 @@ def _check_evidence(
     beacon: Beacon | None,
     source: Source,
     previous: Record | None,
+    bases: dict[str, Bases],
 ) -> tuple[frozenset[str], int]:
-    """Verify one round again; returns what was compared with the auditor's pins, and how many norm proofs were."""
+    """Verify one round again; returns what was compared with the auditor's pins, and how many norm proofs were.
+
+    Args:
+        bases: of each buffered task's round before this one, which take their place.
+    """
     try:
         evidence = Evidence.from_bytes(data)
         try:
@@ -390,6 +397,12 @@ def _check_evidence(
     except VerificationError as error:
         raise type(error)(f"record {index}: {error.args[0]}", phase=error.phase, culprit=error.culprit) from error
     _check_same(evidence.config, verified.record, log, index, record, previous)
+    if evidence.config.policy.buffer:
+        try:
+            check_follows(evidence.config, verified.bases, record, bases.get(record.task))
+        except LedgerRefused as error:
+            raise LedgerDamaged(f"record {index}: {error}") from error
+        bases[record.task] = verified.bases
     return verified.pinned | {"log"}, verified.proofs
 
 

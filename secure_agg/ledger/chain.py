@@ -5,6 +5,7 @@ from __future__ import annotations
 from secure_agg.errors import LedgerDamaged, LedgerRefused, VerificationError
 from secure_agg.ledger.tables import Leaf
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.config.buffer import Base, Bases, follow_bases, name_bases
 from secure_agg.protocol.epoch import EpochRecord, Record, read_leaf, root_task
 from secure_agg.protocol.epoch.record import filed_under
 from secure_agg.protocol.evidence import RoundRecord
@@ -124,6 +125,36 @@ def check_begins(config: RoundConfig, epoch: Record | None) -> None:
         free = config.generation != epoch.generation if name == "renounced" else expected == NO_DIGEST
         if value != expected and not free:
             raise LedgerRefused(f"{where} has {name} {value.hex()}, not {expected.hex()} as its epoch says")
+
+
+def check_follows(config: RoundConfig, bases: Bases, record: RoundRecord, before: Bases | None) -> None:
+    """Check a buffered round's bases: those of the round before it, less what is too old, and the one that this round
+    has led to. What the newest model is follows from the first and from results, for whoever has them:
+    ``fl.algorithms.buffered``.
+
+    Args:
+        bases: of the round, as its evidence has them.
+        record: of the round.
+        before: of the task's round before; None for its first.
+
+    Raises:
+        LedgerRefused: says what is another base than it has to be.
+    """
+    rule = config.policy.buffer
+    if rule is None:
+        return
+    first = before is None or not before
+    number = 0 if first or before is None else before[-1].number + 1
+    newest = Base(number, NO_DIGEST if first else config.previous_record, config.base_model)
+    expected = follow_bases(rule, before, newest)
+    if bases == expected:
+        return
+    wrong = [own.number for own, other in zip(bases, expected, strict=False) if own != other]
+    which = f"base {wrong[0]} is another" if wrong else "some are missing, or too many"
+    raise LedgerRefused(
+        f"{name_of(record)} has the bases {name_bases(bases)}, and the records before it lead to "
+        f"{name_bases(expected)}: {which}"
+    )
 
 
 def as_round(record: Record) -> RoundRecord | None:

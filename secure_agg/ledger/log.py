@@ -21,12 +21,13 @@ from secure_agg.errors import (
     LedgerRefused,
     VerificationError,
 )
-from secure_agg.ledger.chain import check_begins, check_link, name_of
+from secure_agg.ledger.chain import check_begins, check_follows, check_link, name_of
 from secure_agg.ledger.database import Database, NewLeaf
 from secure_agg.ledger.place import Place
 from secure_agg.ledger.reader import LedgerReader
 from secure_agg.protocol.claims import check_claims, in_order, require_claim
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config.buffer import Bases
 from secure_agg.protocol.epoch import EpochEvidence, Record
 from secure_agg.protocol.epoch.record import filed_under
 from secure_agg.protocol.evidence import MAX_RECORD, Evidence
@@ -197,6 +198,7 @@ class Ledger(LedgerReader):
                 raise VerificationError(
                     f"{found.proofs} of {found.record.participants} norm proofs are with the evidence, not all"
                 )
+        self._check_buffers([(evidence.config, found) for found, evidence in zip(verified, rounds, strict=True)])
         receipts = self._append_records(
             [(found.record, evidence.to_bytes()) for found, evidence in zip(verified, rounds, strict=True)],
             [evidence.proofs[hashed] for evidence in rounds for hashed in evidence.proof_hashes],
@@ -356,6 +358,17 @@ class Ledger(LedgerReader):
             since = self._tables.newest(record.task)
             check_link(record, previous, new_policy=bool(epochs) and since is not None and since.index < epochs[-1])
             last[record.task] = record
+
+    def _check_buffers(self, rounds: Sequence[tuple[RoundConfig, Verified]]) -> None:
+        """Refuse buffered rounds whose bases are not what the records before them lead to."""
+        before: dict[str, Bases] = {}
+        for config, found in rounds:
+            if config.policy.buffer is None or self.find(config.task, config.round) is not None:
+                continue  # one that is there is said to be, and had its bases checked
+            if config.task not in before and (last := self.last(config.task)) is not None:
+                before[config.task] = Auditor.bases(self.evidence(last))
+            check_follows(config, found.bases, found.record, before.get(config.task))
+            before[config.task] = found.bases
 
     def _finish(self) -> dict[bytes, int]:
         """Finish an append that was cut short, inside ``exclusive``; returns its records with their places."""

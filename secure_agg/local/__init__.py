@@ -2,6 +2,7 @@
 
 * ``aggregate``: a whole round in one call; ``asked`` is what it asks for, ``book`` where it is written down.
 * ``trees``: the same over edges, each of them a round; ``tree_round`` carries their messages.
+* ``buffered``: rounds over updates from models of different age, one after another.
 * ``rounds``: carries messages between roles. ``report``: what that has cost.
 * ``hosting``: clients that live with an executor's workers.
 * ``draws``: which pulse draws a cohort; ``pulses``: where it is found.

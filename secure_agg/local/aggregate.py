@@ -240,6 +240,10 @@ def aggregate(
     with ExitStack() as stack:
         book = Book(ledger, task, stack)
         policy, limit = settings.policy(inputs, book.known, goes_on=book.is_kept)
+        if policy.buffer is not None:
+            raise ConfigError(
+                f"task {task!r} is of buffered rounds, which BufferedTask makes: updates have bases there"
+            )
         draws.check(policy)
         cast = book.cast(inputs)
         planned = book.plan(policy, cast, draws.source)
@@ -298,7 +302,7 @@ def aggregate(
                 finally:
                     book.keep(aggregator.faults)
             draw = draws.draw(leading, number, draw.draw + 1)
-        _tell(checked_here.record, policy, local.clipping(), len(clients) * config.layout.values)
+        tell(checked_here.record, policy, local.clipping(), len(clients) * config.layout.values)
         if policy.norm:
             scaled, refused = local.beyond_norm()
             _log.info("%s; %d updates were scaled, %d stay out", checked_here.norm_text, scaled, refused)
@@ -323,7 +327,7 @@ def _of_tree(played: Played, clients: int) -> Result:
     tree, verified, rounds = played.tree, played.verified, played.played
     locals_ = [edge.local for edge in rounds.edges.values()]
     policy, values = tree.top.config.policy, clients * tree.top.config.layout.values
-    _tell(verified.record, policy, report.clipping([c for local in locals_ for c in local.clients.values()]), values)
+    tell(verified.record, policy, report.clipping([c for local in locals_ for c in local.clients.values()]), values)
     stats: dict[str, float] = {}
     for local in locals_:  # clients' figures are means: of each edge's, by how many there are in it
         share = len(local.clients) / clients
@@ -345,7 +349,7 @@ def _of_tree(played: Played, clients: int) -> Result:
     )
 
 
-def _tell(record: RoundRecord, policy: Policy, clipping: Clipping, values: int) -> None:
+def tell(record: RoundRecord, policy: Policy, clipping: Clipping, values: int) -> None:
     """Warn of what may not be what the caller wants: once each, in words that name no client."""
     if text := clipping.text(policy.clip, values):
         _warn(text, ClippingWarning)

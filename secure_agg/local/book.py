@@ -17,11 +17,13 @@ from secure_agg.ledger.log import Appended, Ledger
 from secure_agg.local.asked import Inputs
 from secure_agg.local.staff import OPERATORS
 from secure_agg.protocol.config import Policy
+from secure_agg.protocol.config.buffer import Bases
 from secure_agg.protocol.config.tree import DRAWN, TOP, edge_task, level
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity, KeyDirectory, Roster
 from secure_agg.protocol.tree.evidence import TreeEvidence
+from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.task import Task
 from secure_agg.roles.tree.pins import TreeTrust
 from secure_agg.roles.trust import TaskTrust, Trust
@@ -138,6 +140,10 @@ class Book:
         """Keep proofs of fault, where there is a ledger; also of a round that came to nothing."""
         if self._log:
             self._log.faults.keep(faults)
+
+    def bases(self, record: RoundRecord) -> Bases:
+        """Of a buffered round that is written down."""
+        return Auditor.bases(self._log.evidence(record)) if self._log else ()
 
     # --- trees ------------------------------------------------------------------------------------------------------
 

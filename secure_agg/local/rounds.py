@@ -63,6 +63,7 @@ class LocalRound:
         holders: Mapping[str, OperatorRole] | None = None,
         *,
         at_once: int = 1,
+        bases: Mapping[str, bytes] | None = None,
     ) -> None:
         """
         Args:
@@ -73,8 +74,9 @@ class LocalRound:
             silent: client id to the phase from which on it answers nothing.
             holders: key holders and share holders by id, for backends that have them. One without a role never answers.
             at_once: clients that are asked at a time: more than one is of use where workers hold them.
+            bases: digest of the model that each has trained from, by id, where that is not the configuration's.
         """
-        self._at_once = at_once
+        self._at_once, self._bases = at_once, bases or {}
         self.aggregator, self.clients, self.updates = aggregator, clients, updates
         self.weights, self.silent, self.holders = weights or {}, silent or {}, holders or {}
         self.traffic = Traffic()
@@ -195,7 +197,7 @@ class LocalRound:
                 self.updates[request.recipient],
                 self.weights.get(request.recipient, 1),
                 start_model=config.start_model,
-                base_model=_shown(config.base_model),
+                base_model=self._bases.get(request.recipient) or _shown(config.base_model),
                 instructions=_shown(config.instructions),
             )
         except NormRefused:  # as the policy says: it stays out

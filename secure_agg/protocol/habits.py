@@ -11,6 +11,9 @@ from secure_agg import installed
 USUAL: Final = "masking"
 """The backend where nobody names one: it needs nobody but one aggregator, and bears dropouts in every phase."""
 
+USUAL_BUFFERED: Final = "additive"
+"""The same of a buffered task: its clients speak once."""
+
 
 class Habits(ABC):
     """The part of a backend that policies ask.

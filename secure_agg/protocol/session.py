@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config.buffer import Bases
 from secure_agg.protocol.messages import Opening, SignedAdvertisement
 from zk.commitment import Commitment
 from zk.norm.commitment import SketchCommitment
@@ -27,6 +28,7 @@ class Session:
         parts: the backend's part of each advertisement.
         advertisements: as they were signed.
         signers: the operators who sign the set, where they and not the members do.
+        bases: of a buffered round, see ``protocol.config.buffer``.
     """
 
     config: RoundConfig
@@ -37,6 +39,7 @@ class Session:
     parts: Mapping[str, bytes]
     advertisements: Mapping[str, SignedAdvertisement]
     signers: Mapping[str, bytes]
+    bases: Bases = ()
     _found: dict[tuple[str, Hashable], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mpc.ring import Vector
 from secure_agg import backends
@@ -30,6 +30,7 @@ from secure_agg.protocol.certificate import setup_digest
 from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
 from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config.buffer import Bases, base_of
 from secure_agg.protocol.config.tree import EDGE, FLAT, LEVEL_NAMES, level
 from secure_agg.protocol.evidence import RECORD_VERSION, BoundedRecord, Evidence, RoundRecord
 from secure_agg.protocol.fault import TWO_EPOCHS, FaultProof
@@ -74,6 +75,8 @@ class Verified:
         commitments: of the participants, encoded, by id.
         proofs: how many norm proofs were checked here: those of all participants, or fewer where the others were not at
             hand, which the aggregator has checked before. 0 where no norm is bounded.
+        bases: of a buffered round, the oldest first; the newest is the model that the round's mean moves.
+        based: number of the base that each participant's update is a difference from, by id; empty likewise.
     """
 
     record: RoundRecord
@@ -81,6 +84,8 @@ class Verified:
     average: Arrays
     commitments: Mapping[str, bytes]
     proofs: int = 0
+    bases: Bases = ()
+    based: Mapping[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         record = self.record
@@ -187,6 +192,21 @@ def check_attested(
     return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(addends, weight_sum))
 
 
+def based_on(participants: Participants) -> dict[str, int]:
+    """Of a buffered round, the number of the base that each participant's update is a difference from, by id."""
+    session = participants.session
+    shares = backends.load(session.config.policy.backend).shares
+    if shares is None or not session.bases:
+        return {}
+    found = {}
+    for opening in participants.openings:
+        base = base_of(session.bases, shares.base_in(session.config, session.parts[opening.name]))
+        if base is None:
+            raise VerificationError(f"the update of {opening.name!r} is a difference from none of the round's bases")
+        found[opening.name] = base.number
+    return found
+
+
 def record_of(
     evidence: Evidence,
     participants: Participants,
@@ -286,7 +306,19 @@ class Auditor:
             record = BoundedRecord.of(record, norm.bound, norm.factor)
         names = evidence.participants
         opened = {name: item.to_bytes() for name, item in zip(names, participants.commitments, strict=True)}
-        return Verified(record, pinned, average, opened, proofs)
+        bases, based = participants.session.bases, based_on(participants)
+        return Verified(record, pinned, average, opened, proofs, bases, based)
+
+    @staticmethod
+    def bases(evidence: Evidence) -> Bases:
+        """Of a buffered round whose evidence was verified before; none of another.
+
+        Raises:
+            RemoteProtocolError: its setup is not that of a buffered round.
+        """
+        config = evidence.config
+        shares = backends.load(config.policy.backend).shares if config.policy.buffer else None
+        return shares.share_holders(config, evidence.setup).bases if shares else ()
 
     def examine(self, evidence: Evidence, *, beacon: bytes | None = None) -> tuple[frozenset[str], str, Participants]:
         """Check who took part, and nothing of the sum: of a round on any level of a tree.

@@ -73,6 +73,7 @@ def open_session(
     sid = session_id(config, None if backend.shares else advertisements)
     if level(config.policy) == EDGE:
         sid = planted(config, sid, setup)
+    holders = backend.shares.share_holders(config, setup) if backend.shares else None
     return Session(
         config=config,
         sid=sid,
@@ -81,7 +82,8 @@ def open_session(
         commitment_hashes={name: body.commitment_hash for name, body in bodies.items()},
         parts={name: body.backend for name, body in bodies.items()},
         advertisements={item.name: item for item in advertisements},
-        signers=backend.shares.share_holders(config, setup).identities if backend.shares else {},
+        signers=holders.identities if holders else {},
+        bases=holders.bases if holders else (),
     )
 
 

@@ -60,6 +60,7 @@ class AdditiveBackend(SharedBackend):
     options = rules.OPTIONS
     commits_packed = True
     halves = True
+    unbuffered = ""
     levels = frozenset({TOP})  # clients that speak once can't be told first what the other edges have fixed
 
     def check_policy(self, policy: Policy) -> None:
@@ -89,7 +90,13 @@ class AdditiveBackend(SharedBackend):
 
     def open_commitment(self, session: Session, name: str, commitment: bytes, nonce: bytes) -> Commitment:
         """From the commitments of the shares."""
-        return openings.open_client(session, rules.scheme(session.config.policy), name, commitment, nonce)
+        found = openings.open_client(session, rules.scheme(session.config.policy), name, commitment, nonce)
+        rules.check_base(session.bases, session.config, name, session.parts[name])
+        return found
+
+    def base_in(self, config: RoundConfig, part: bytes) -> bytes:
+        """It follows the hashes."""
+        return rules.base_of_part(config, part)
 
     def opens(self, phase: str) -> bool:
         """Commitments of shares open nothing; partial sums do."""

@@ -82,8 +82,9 @@ class AdditiveCoordinator(AggregatorSide):
 
     def _take_hashes(self, name: str, part: bytes) -> None:
         """Hashes of the shares' commitments, one for each aggregator, and one of the client's own."""
-        if len(part) != rules.hashes_bytes(self._scheme):
+        if len(part) != rules.hashes_bytes(self._config, self._scheme):
             raise MalformedMessage("an advertisement has a hash for each aggregator", phase=ADVERTISE, culprit=name)
+        rules.check_base(self._aggregators.bases, self._config, name, part)
 
     # --- aggregators ----------------------------------------------------------------------------------------
 

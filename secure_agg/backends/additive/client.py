@@ -32,7 +32,7 @@ class AdditiveClient(ClientSide):
         self._config, self._name, self._derive = config, name, derive
         self._scheme, self._aggregators, self._session = scheme, aggregators, session
         self._long: dict[int, Vector] = {}
-        self._hashes = b""
+        self._hashes = self._base = b""
 
     def __repr__(self) -> str:
         return f"AdditiveClient({self._name!r})"
@@ -42,6 +42,10 @@ class AdditiveClient(ClientSide):
 
     def _nonce(self, party: int) -> bytes:
         return self._derive(f"share-nonce-{party}")
+
+    def start_from(self, base: bytes) -> None:
+        """It goes into D_i and into every letter, behind the hashes."""
+        self._base = base
 
     def join(self, commitment: Commitment, nonce: bytes, vector: Vector) -> Joining:
         """What the client signs of its shares, and the shares. D_i is made from the hashes of their commitments."""
@@ -74,7 +78,7 @@ class AdditiveClient(ClientSide):
             rules.share_hash(self._config, self._name, i, Commitment(hashes[i]).to_bytes(), self._nonce(i))
             for i in range(self._scheme.parties)
         )
-        self._hashes += rules.whole_hash(self._config, self._name, commitment.to_bytes())
+        self._hashes += rules.whole_hash(self._config, self._name, commitment.to_bytes()) + self._base
         return self._hashes
 
     def _letters(self) -> Sequence[Letter]:

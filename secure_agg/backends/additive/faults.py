@@ -184,7 +184,7 @@ def _bad_shares(scheme: Scheme, config: RoundConfig, aggregators: AggregatorSet,
     openings.check_parties(scheme, shown.parties, rules.REVEAL)
     size = openings.commitment_bytes(config)
     if (len(part), len(shown.nonces), len(committed)) != (
-        rules.hashes_bytes(scheme),
+        rules.hashes_bytes(config, scheme),
         len(shown.parties) * DIGEST_BYTES,
         len(shown.parties) * size,
     ):

@@ -126,7 +126,10 @@ def combine_signed(
         if Commitment(weighted_sum(first, scheme.implied(party, basis))) != Commitment(item):
             raise BadCommitment("a client's shares lie on no polynomial", phase=rules.REVEAL, culprit=client)
     found = Commitment(weighted_sum(first, scheme.weights(basis)))
-    if rules.whole_hash(config, client, found.to_bytes()) != hashes[scheme.parties * DIGEST_BYTES :]:
+    if (
+        rules.whole_hash(config, client, found.to_bytes())
+        != hashes[scheme.parties * DIGEST_BYTES : (scheme.parties + 1) * DIGEST_BYTES]
+    ):
         raise BadCommitment(
             "a client's shares combine to another commitment than it has signed", phase=rules.REVEAL, culprit=client
         )

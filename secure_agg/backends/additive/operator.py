@@ -48,7 +48,7 @@ class AdditiveOperator(OperatorSide):
         setup: bytes,
         cohort: Roster,
     ) -> None:
-        self._party = aggregators.names.index(name)
+        self._party, self._bases = aggregators.names.index(name), aggregators.bases
         self._config, self._name, self._scheme = config, name, scheme
         self._channel, self._sid, self._setup, self._cohort = channel, session, setup, cohort
         self._limit = header_limit(config.cohort_size)
@@ -71,8 +71,9 @@ class AdditiveOperator(OperatorSide):
             raise PolicyViolation("the shares have been counted", phase=rules.SHARE, culprit=name)
         try:
             letter = shares.read_letter(self._config, self._scheme, name, message.body)
+            rules.check_base(self._bases, self._config, name, letter.hashes, phase=rules.SHARE)
             key = wire.letter_key(self._channel, self._sid, name, self._name, letter.ephemeral, letter.key_hash)
-        except (MalformedMessage, BadKey) as error:
+        except (MalformedMessage, BadKey, PolicyViolation) as error:
             self._refused[name] = (str(error.args[0]), b"")
             raise
         try:

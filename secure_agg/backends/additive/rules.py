@@ -9,10 +9,12 @@ import numpy as np
 from mpc.ring import ELEMENT_BYTES, Vector
 from mpc.vector_shares import Scheme
 from secure_agg.backends.contract import OptionRule
-from secure_agg.backends.contract.options import HALVES_RULES, TREE_RULES, check_options
-from secure_agg.errors import ConfigError, VerificationError
+from secure_agg.backends.contract.options import BUFFER_RULES, HALVES_RULES, TREE_RULES, check_options
+from secure_agg.errors import ConfigError, PolicyViolation, VerificationError
 from secure_agg.protocol.agreement import SignedByOperators
 from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.config.buffer import Bases, base_of, name_bases
+from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.protocol.session import Session
 from zk import commitment
 from zk.commitment import Commitment
@@ -50,7 +52,7 @@ def scheme(policy: Policy) -> Scheme:
     Raises:
         ConfigError: an unknown option, or out of range.
     """
-    check_options(policy, (*OPTIONS, *TREE_RULES, *HALVES_RULES))
+    check_options(policy, (*OPTIONS, *TREE_RULES, *HALVES_RULES, *BUFFER_RULES))
     parties = SHARE_HOLDERS.of(policy)
     threshold = REBUILDING.of(policy, parties)
     if threshold > parties:
@@ -123,9 +125,36 @@ def unpack(config: RoundConfig, shared: Vector) -> Vector:
     return sums
 
 
-def hashes_bytes(scheme: Scheme) -> int:
-    """Size of what a client signs of its shares: a hash for each, and one of their sum's."""
-    return (scheme.parties + 1) * DIGEST_BYTES
+def hashes_bytes(config: RoundConfig, scheme: Scheme) -> int:
+    """Size of what a client signs of its shares: a hash for each, and one of their sum's; and of a buffered round the
+    base that they are a difference from.
+    """
+    return (scheme.parties + (2 if config.policy.buffer else 1)) * DIGEST_BYTES
+
+
+def base_of_part(config: RoundConfig, part: bytes) -> bytes:
+    """Digest of the base that a client has signed with its hashes; empty where rounds are not buffered."""
+    return part[-DIGEST_BYTES:] if config.policy.buffer else b""
+
+
+def check_base(bases: Bases, config: RoundConfig, client: str, part: bytes, *, phase: str = ADVERTISE) -> None:
+    """Refuse an update that is no difference from one of a buffered round's bases.
+
+    Args:
+        bases: of the round.
+        part: what its client has signed of its shares.
+
+    Raises:
+        PolicyViolation: it isn't; the client is at fault.
+    """
+    model = base_of_part(config, part)
+    if model and base_of(bases, model) is None:
+        raise PolicyViolation(
+            f"an update is a difference from {model.hex()[:16]}…, which is none of the round's bases "
+            f"{name_bases(bases)}",
+            phase=phase,
+            culprit=client,
+        )
 
 
 def whole_hash(config: RoundConfig, client: str, committed: bytes) -> bytes:

@@ -44,7 +44,7 @@ def read_letter(config: RoundConfig, scheme: Scheme, client: str, body: bytes) -
     """
     letter = decode(ShareLetter, body, header_limit(0), phase=rules.SHARE, culprit=client)
     sizes = (len(letter.ephemeral), len(letter.key_hash), len(letter.hashes))
-    if sizes != (32, DIGEST_BYTES, rules.hashes_bytes(scheme)):
+    if sizes != (32, DIGEST_BYTES, rules.hashes_bytes(config, scheme)):
         raise MalformedMessage("a part of a letter has a wrong size", phase=rules.SHARE, culprit=client)
     return letter
 

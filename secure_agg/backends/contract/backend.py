@@ -17,7 +17,14 @@ from secure_agg.backends.contract.aggregator import AggregatorSide
 from secure_agg.backends.contract.client import ClientSide, Once
 from secure_agg.backends.contract.commitments import open_commitment
 from secure_agg.backends.contract.operators import Opener, OperatorSide
-from secure_agg.backends.contract.options import HALVES_RULES, NORM_RULES, TREE_RULES, OptionRule, check_options
+from secure_agg.backends.contract.options import (
+    BUFFER_RULES,
+    HALVES_RULES,
+    NORM_RULES,
+    TREE_RULES,
+    OptionRule,
+    check_options,
+)
 from secure_agg.backends.contract.phases import Phase
 from secure_agg.backends.contract.setup import AggregatorSet, read_setup
 from secure_agg.errors import BadKey, ConfigError, MalformedMessage, PolicyViolation, VerificationError
@@ -97,6 +104,7 @@ class Backend(Habits):
         options: settings of its own.
         agreement: which set is summed, and who signs it.
         unbounded: why rounds of this backend can have no norm bound; empty where they can.
+        unbuffered: why they can't be buffered; empty where they can.
         levels: of a tree that its rounds can be on: ``EDGE``, ``TOP``.
     """
 
@@ -105,6 +113,10 @@ class Backend(Habits):
     options: ClassVar[tuple[OptionRule, ...]] = ()
     agreement: ClassVar[Agreement] = Agreement()
     unbounded: ClassVar[str] = ""
+    unbuffered: ClassVar[str] = (
+        "its clients have to come back after they have seen who takes part, and in a buffered round nobody waits; one "
+        "whose clients speak once would do"
+    )
     levels: ClassVar[frozenset[int]] = frozenset()
 
     # --- what has to be said --------------------------------------------------------------------------------
@@ -137,6 +149,8 @@ class Backend(Habits):
         Raises:
             ConfigError: as it says.
         """
+        if policy.buffer and self.unbuffered:
+            raise ConfigError(f"backend {self.name!r} can't have buffered rounds: {self.unbuffered}")
         if policy.norm and self.unbounded:
             raise ConfigError(f"backend {self.name!r} can't bound norms: {self.unbounded}")
         place = level(policy)
@@ -147,8 +161,11 @@ class Backend(Habits):
                 *(() if self.unbounded else NORM_RULES),
                 *(TREE_RULES if self.levels else ()),
                 *(HALVES_RULES if self.halves else ()),
+                *(() if self.unbuffered else BUFFER_RULES),
             ),
         )
+        if policy.buffer and place != FLAT:
+            raise ConfigError("no rounds of a tree are buffered: its edges would go on from different models")
         if policy.norm and policy.halves > 1:
             raise ConfigError("no norm is bounded where values go as halves")
         if place != FLAT and place not in self.levels:
@@ -361,6 +378,17 @@ class SharedBackend(Backend):
         Args:
             channel: the key pair that clients seal its shares to.
         """
+
+    def base_in(self, config: RoundConfig, part: bytes) -> bytes:
+        """Digest of the model that an update of a buffered round is a difference from, as its client has signed it.
+
+        Args:
+            part: this backend's part of the client's advertisement, which has been checked.
+
+        Returns:
+            Nothing where rounds are not buffered.
+        """
+        return b""
 
     def renouncers(
         self, config: RoundConfig, cohort: Roster, setup: bytes | memoryview, operators: Mapping[str, bytes]

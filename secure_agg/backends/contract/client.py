@@ -68,6 +68,14 @@ class ClientSide(ABC):
     keeps: tuple[str, ...] = ()
     faults: Sequence[FaultProof] = ()
 
+    def start_from(self, base: bytes) -> None:
+        """Before ``join``, in a buffered round: which of its bases the vector is a difference from.
+
+        Args:
+            base: digest of the model.
+        """
+        raise LocalProtocolError(f"{type(self).__name__} has no buffered rounds")
+
     @abstractmethod
     def join(self, commitment: Commitment, nonce: bytes, vector: Vector) -> Joining:
         """Take part with a vector, before anything is sent.

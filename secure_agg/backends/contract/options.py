@@ -11,6 +11,7 @@ from typing import Final
 
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.config import HALVES, MAX_OPTION, Policy
+from secure_agg.protocol.config.buffer import BUFFER_HONEST, BUFFER_STALENESS, LEAST_HONEST, MAX_STALENESS
 from secure_agg.protocol.config.norm import MAX_OUTSIDE, NORM_EXCESS, NORM_OUTSIDE, NORM_STEPS
 from secure_agg.protocol.config.tree import EDGE, LEVEL, LEVEL_NAMES, TOP
 
@@ -81,6 +82,15 @@ HALVES_RULES: Final = (
     ),
 )
 """Of every backend whose sums are read coordinate by coordinate, whatever these are."""
+
+
+BUFFER_RULES: Final = (
+    OptionRule(
+        BUFFER_HONEST, LEAST_HONEST, MAX_OPTION, "honest updates in every sum of a buffered round", usual="not buffered"
+    ),
+    OptionRule(BUFFER_STALENESS, 0, MAX_STALENESS, "how many results old a base of a buffered round may be", default=0),
+)
+"""Of every backend whose clients speak once, and whose sums nobody but its operators opens."""
 
 
 def check_options(policy: Policy, declared: Sequence[OptionRule]) -> None:

@@ -9,6 +9,7 @@ from mpc.keys import KeyAgreementError, check_public
 from secure_agg.errors import BadKey, ConfigError, PolicyViolation
 from secure_agg.protocol.certificate import setup_digest
 from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config.buffer import Bases, check_bases
 from secure_agg.protocol.identity import Identity, Roster, by_id, is_id_order, verify_signature
 from secure_agg.protocol.messages import ADVERTISE, Wire, decode, encode
 
@@ -66,6 +67,15 @@ class AggregatorSet(Wire, frozen=True):
         return encode(self)
 
     @property
+    def bases(self) -> Bases:
+        """Models that updates may be differences from: see ``BufferedSet``; none where rounds are not buffered."""
+        return ()
+
+    def with_bases(self, bases: Bases) -> BufferedSet:
+        """The setup of a buffered round with these bases."""
+        return BufferedSet(self.members, bases)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Ids, in id order."""
         return tuple(member.name for member in self.members)
@@ -89,18 +99,47 @@ class AggregatorSet(Wire, frozen=True):
         return Roster({member.name: member.identity for member in self.members})
 
 
+class BufferedSet(AggregatorSet, frozen=True):
+    """The setup of a buffered round.
+
+    Attributes:
+        bases: the models that its updates may be differences from, the oldest first: see ``check_bases``.
+    """
+
+    bases: Bases
+
+
+def with_bases(setup: bytes, bases: Bases) -> bytes:
+    """The setup of a buffered round, from that of any round of these aggregators.
+
+    Raises:
+        MalformedMessage: it is none, or has bases already.
+    """
+    return decode(AggregatorSet, setup, _MAX_SETUP).with_bases(bases).to_bytes()
+
+
 def read_setup(config: RoundConfig, setup: bytes | memoryview, parties: int) -> AggregatorSet:
     """Decode a round's setup and check it in itself.
 
     Raises:
         MalformedMessage: not canonical, or above 64 KiB.
         PolicyViolation: not the configured one.
+        PolicyViolation: the bases of a buffered round are not those that there are.
         BadKey, BadSignature: another number of aggregators than the policy says, out of order, one key twice, or a
             channel key that its owner did not sign.
     """
-    found = decode(AggregatorSet, setup, _MAX_SETUP, phase=ADVERTISE)
+    rule = config.policy.buffer
+    found = decode(AggregatorSet if rule is None else BufferedSet, setup, _MAX_SETUP, phase=ADVERTISE)
     if setup_digest(setup) != config.setup:
         raise PolicyViolation("the set of aggregators is not the configured one", phase=ADVERTISE)
+    if rule is not None:
+        check_bases(
+            found.bases,
+            rule,
+            base_model=config.base_model,
+            previous_record=config.previous_record,
+            start_model=config.start_model,
+        )
     names = list(found.names)
     if len(names) != parties or not is_id_order(names):
         raise BadKey(f"{len(names)} aggregators, not {parties} in id order, each once", phase=ADVERTISE)

@@ -45,6 +45,10 @@ class CryptenBackend(SharedBackend):
     """Multi-party computation on shared updates."""
 
     name = "crypten"
+    unbuffered = (
+        "its parties judge updates against each other, which those from different models don't allow; one that "
+        "only adds up would do"
+    )
     trust = TrustStatement(
         summary="k parties compute on shared updates: norm-bounded sum, trimmed mean, median",
         trusted="the parties to follow the protocol (semi-honest), not all of them to collude, and the provider of "

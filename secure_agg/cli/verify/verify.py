@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 
 from secure_agg.cli.documents import (
+    bases_document,
+    bases_text,
     finding_document,
     finding_fields,
     in_order,
@@ -131,6 +133,7 @@ def verify_evidence(
     document = round_document(verified.record, bundle) | finding_document(finding)
     document["norm"] = norm_document(verified)
     document["tree"] = tree_document(verified)
+    document["bases"] = bases_document(verified)
     document |= {"pinned": in_order(verified.pinned), "receipt": found, "chain": on_chain, "model": same}
     # A log's key and a contract's address are the verifier's own, too: what they hold was not made up just now.
     enough = pins is not None or recorded or without_trust
@@ -140,6 +143,7 @@ def verify_evidence(
         more = (receipt_fields(found) if found else {}) | (chain_fields(on_chain) if on_chain else {})
         more |= model_fields(same) if same else {}
         more |= {"norms": verified.norm_text} if verified.norm else {}
+        more |= {"bases": bases_text(verified)} if verified.bases else {}
         more |= {"edges": verified.tree_text} if isinstance(verified, VerifiedTree) else {}
         _show(console, finding, document, round_fields(verified.record, bundle), more)
         if found is None and pins is not None and pins.quorum is not None:

@@ -19,6 +19,7 @@ SCAFFOLD and FedNova, what rides beside it in the same hidden vector.
 * ``descent``: local gradient descent, and how much of it a client has done.
 * ``torch_gradients``: the same in a PyTorch loop of one's own.
 * ``vectors``: named vectors with a weighting and a range of their own in one round. ``evaluation``: metrics as such.
+* ``buffered``: FedBuff, over models of different age, and the models that its rounds lead to.
 * ``training``: a whole training in one process. ``replay``: the models that a ledger's results lead to, for auditors.
 
 Nothing here needs more than numpy but ``torch_gradients``.

@@ -296,11 +296,13 @@ class ServerHome(Home):
 
 
 def check_apart(backend: Backend, policy: Policy) -> None:
-    """Refuse a backend whose operators can't be processes of their own.
+    """Refuse a backend whose operators can't be processes of their own, and buffered rounds.
 
     Raises:
-        ConfigError: they have to be in one.
+        ConfigError: they have to be in one; or a framework's rounds would be of several models.
     """
+    if policy.buffer is not None:
+        raise ConfigError("the policy is of buffered rounds: under a framework all nodes train from the newest model")
     if backend.seats(policy).together:
         raise ConfigError(f"the operators of backend {backend.name!r} work in one process: no plug-in asks them")
 

@@ -4,6 +4,7 @@
 * ``thresholds``: how many clients a round needs, and how many may be corrupt.
 * ``presets``: settings for usual federations.
 * ``norm``: a norm bound, as options of a policy. ``tree``: where in a tree a task is, likewise.
+* ``buffer``: rounds whose clients have trained from different models, likewise, and which models those may be.
 * ``settings``: limits of both, and how what a caller gives becomes one of them.
 """
 

@@ -11,6 +11,7 @@ from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.config import norm as norms
 from secure_agg.protocol.config import thresholds
+from secure_agg.protocol.config.buffer import BUFFER_HONEST, BUFFER_OPTIONS, BUFFER_STALENESS, BufferRule
 from secure_agg.protocol.config.settings import (
     HALVES,
     MAX_BITS,
@@ -146,7 +147,11 @@ class Policy(Wire, frozen=True, kw_only=True):
                 f"min_advertised is {self.min_advertised}, outside [min_clients, max_clients] = "
                 f"[{self.min_clients}, {self.max_clients}]"
             )
-        if not 0 <= 3 * self.max_corrupt < self.min_advertised:
+        if (rule := self.buffer) is not None:
+            rule.check(self.min_clients, self.max_corrupt, self.cohort_size)
+        elif spare := [option.name for option in self.options if option.name in BUFFER_OPTIONS]:
+            raise ConfigError(f"{spare[0]} goes with {BUFFER_HONEST}: without it no rounds are buffered")
+        elif not 0 <= 3 * self.max_corrupt < self.min_advertised:
             raise ConfigError(
                 f"min_advertised {self.min_advertised} must exceed 3 · max_corrupt = {3 * self.max_corrupt}"
             )
@@ -294,6 +299,12 @@ class Policy(Wire, frozen=True, kw_only=True):
         )
 
     @property
+    def buffer(self) -> BufferRule | None:
+        """What holds of buffered rounds; None where all clients train from the same model."""
+        honest = self.option(BUFFER_HONEST, 0)
+        return BufferRule(honest, self.option(BUFFER_STALENESS, 0)) if honest else None
+
+    @property
     def norm(self) -> norms.NormRule | None:
         """What is bounded of updates' norms; None where nothing is."""
         steps = self.option(norms.NORM_STEPS, 0)
@@ -427,7 +438,12 @@ class Policy(Wire, frozen=True, kw_only=True):
         """t_sig = floor((|G| + f)/2) + 1: any two quorums of one cohort share an honest member, who signs once.
 
         It counts G, not those who advertised: U may differ between attempts, and between what clients are shown.
+
+        In a buffered task, whose operators sign, it is the fewest that leave so many honest ones in a sum as the policy
+        wants, though all f of the roster were in it: who is in a buffer is nobody's but the coordinator's to say.
         """
+        if self.buffer is not None:
+            return self.max_corrupt + self.buffer.honest
         return (cohort + self.max_corrupt) // 2 + 1
 
     def bearable(self, clients: int) -> Fraction:

@@ -142,6 +142,13 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
             raise ConfigError(
                 f"a round of a tree is of epoch {self.epoch} and generation {self.generation}: a tree has no later ones"
             )
+        if self.policy.buffer is not None:
+            if self.epoch:
+                raise ConfigError(
+                    f"a buffered round is of epoch {self.epoch}: a buffered task is pinned once, 0 would do"
+                )
+            if self.base_model == NO_DIGEST:
+                raise ConfigError("a buffered round goes on from a model: base_model is its digest, not zeros")
         if bool(self.generation) != (self.renounced != NO_DIGEST):
             raise ConfigError("a certificate of renunciation is named exactly if the generation is not 0")
         if len(self.log_key) not in (0, 32) or len(self.setup) not in (0, 32) or len(self.beacon) > 64:

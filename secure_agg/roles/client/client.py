@@ -174,7 +174,8 @@ class Client:
             beacon: the public randomness that draws the cohort, as this client knows it.
             start_model: digest of the model this client trained from, as the client knows it. It may be left out only
                 before the client has signed anything in this task, and where the model is a result it has verified.
-            base_model: digest of the arrays that the update is a difference from; None if it is no difference.
+            base_model: digest of the arrays that the update is a difference from; None if it is no difference. In a
+                buffered round one of its bases, all of which this client has to know: see ``learn_base``.
             instructions: digest of whatever else this client was given to train by; None if it was given nothing.
 
         Returns:
@@ -185,7 +186,8 @@ class Client:
             TrustError: the configuration contradicts what this client has pinned.
             WrongContext, PolicyViolation: the round is from another model than this client says, or it was given other
                 instructions.
-            TaskSpent: this client has signed a set for this round, or from this start model, before.
+            TaskSpent: this client has signed a set for this round, or from this start model, before; or in a buffered
+                round has given an update from this base elsewhere, or from a later one.
             AlreadyReleased: this client is bound to another update or configuration in this attempt.
             RemoteProtocolError: the request is malformed, not signed by a pinned operator, or not for this client.
             LocalProtocolError: it has joined already.
@@ -193,6 +195,8 @@ class Client:
         entry = self._examine(request, beacon, start_model, base_model, instructions)
         entry.bonds.enter()
         entry.attempt.begin(self._entropy)
+        if entry.base is not None:
+            entry.attempt.start_from(entry.base.model)
         side = entry.side(self.identity.name)
         vector, commitment, joining = self._commit(entry, side, update, weight)
         hashed = joining.hashed or commitment_hash(entry.config, self.identity.name, commitment, joining.nonce)
@@ -239,7 +243,7 @@ class Client:
         if self._joined:
             raise LocalProtocolError("this client has joined its round already", phase=self.state)
         invitation = Invitation.read(request, self.identity, self.trust)
-        entry = invitation.accept(self.identity, self.trust, self._store, beacon)
+        entry = invitation.accept(self.identity, self.trust, self._store, beacon, base_model)
         entry.bonds.check_start(start_model)
         entry.bonds.check_base(base_model)
         entry.bonds.check_instructions(instructions)

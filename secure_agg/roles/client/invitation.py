@@ -9,11 +9,13 @@ from secure_agg.backends.contract import Backend, ClientSide
 from secure_agg.errors import PolicyViolation, RemoteProtocolError, WrongContext, stamping
 from secure_agg.protocol.claims import require_claim
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.config.buffer import Base, Bases
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import ADVERTISE, MAX_CONFIG, MAX_SETUP, Incoming, Received, decode, read
 from secure_agg.protocol.refusal import refusing
 from secure_agg.protocol.renunciation import RenunciationCertificate, split_first
 from secure_agg.roles.memory.attempt import Attempt
+from secure_agg.roles.memory.bases import choose_base
 from secure_agg.roles.memory.bonds import Bonds
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
@@ -30,6 +32,7 @@ class Entry:
         backend: of the round.
         bonds: what the client is bound to in the task.
         attempt: its record of this attempt.
+        base: in a buffered round the model that the client has trained from.
     """
 
     operator: str
@@ -39,10 +42,14 @@ class Entry:
     backend: Backend
     bonds: Bonds
     attempt: Attempt
+    base: Base | None = None
 
     def side(self, name: str) -> ClientSide:
         """The backend's part of the client of this name."""
-        return self.backend.client(self.config, name, self.attempt.derive, self.setup, self.attempt.once)
+        side = self.backend.client(self.config, name, self.attempt.derive, self.setup, self.attempt.once)
+        if self.base is not None:
+            side.start_from(self.base.model)
+        return side
 
 
 @dataclass(frozen=True)
@@ -85,14 +92,25 @@ class Invitation:
         setup, renounced = split_first(config, message.bulk)
         return Invitation(header.sender, config, setup, renounced)
 
-    def accept(self, identity: Identity, trust: Trust, store: AttemptStore, beacon: bytes | None) -> Entry:
+    def accept(
+        self,
+        identity: Identity,
+        trust: Trust,
+        store: AttemptStore,
+        beacon: bytes | None,
+        base_model: bytes | None = None,
+    ) -> Entry:
         """Compare with what the client has pinned and is bound to. It has not joined by this.
 
         Args:
             store: the client's own.
             beacon: the public randomness that draws the cohort, as the client knows it.
+            base_model: digest of the arrays that it trained from; in a buffered round by default of those that it has
+                said before in this attempt.
 
         Raises:
+            AnotherModel: a buffered round has a base that is none of this client's own.
+            WrongContext: the client has not taken in the results that its bases follow from, or more than those.
             PolicyViolation: the operator is proved to have broken the protocol.
             TaskSpent: this client has signed a set for this round before.
             TrustError: the configuration contradicts a pin.
@@ -103,17 +121,26 @@ class Invitation:
         # Whoever has signed the whole of it is who is at fault.
         with stamping(RemoteProtocolError, culprit=self.operator), refusing(ADVERTISE, self.operator):
             cohort, backend = self._check(identity, trust, beacon)
+            bases: Bases = ()
+            if self.config.policy.buffer and backend.shares:
+                bases = backend.shares.share_holders(self.config, self.setup).bases
+        attempt = Attempt(store, identity.name, self.config)
+        base = None
+        if bases:  # a client that is behind, or says what is none of them, shows nobody to be at fault
+            model = attempt.base if base_model is None else base_model
+            base = choose_base(store, identity.name, self.config.task, bases, model)
+        with stamping(RemoteProtocolError, culprit=self.operator), refusing(ADVERTISE, self.operator):
             renouncers = None
             if self.config.generation or backend.keys or backend.shares:
                 renouncers = backend.renouncers(self.config, cohort, self.setup, trust.operators)
-            bonds = Bonds(store, identity.name, self.config, renouncers.seats if renouncers else NO_DIGEST)
+            seats, newest = renouncers.seats if renouncers else NO_DIGEST, bases[-1].number if bases else 0
+            bonds = Bonds(store, identity.name, self.config, seats, base=base, newest=newest)
             if self.config.generation and renouncers:
                 certificate = RenunciationCertificate.from_bytes(self.renounced)
                 bonds.admit(certificate, renouncers, checked=trust.has_checked(certificate, self.config.task))
         bonds.check_operator(self.operator, trust.operators[self.operator], phase=ADVERTISE)
         bonds.check_unspent()
-        attempt = Attempt(store, identity.name, self.config)
-        return Entry(self.operator, self.config, self.setup, cohort, backend, bonds, attempt)
+        return Entry(self.operator, self.config, self.setup, cohort, backend, bonds, attempt, base)
 
     def _check(self, identity: Identity, trust: Trust, beacon: bytes | None) -> tuple[Roster, Backend]:
         config = self.config

@@ -150,6 +150,8 @@ def check_change(trust: Trust, body: EpochBody) -> None:
         )
     if any(level(policy) != FLAT for policy in (pins.policy, body.policy)):
         raise ConfigError(f"task {body.task!r} has no epoch {body.epoch}: a tree is pinned once")
+    if pins.policy.buffer or body.policy.buffer:
+        raise ConfigError(f"task {body.task!r} has no epoch {body.epoch}: a buffered task is pinned once")
     try:
         if body.beacon:
             BeaconSource.from_bytes(body.beacon)

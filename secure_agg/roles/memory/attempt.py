@@ -20,6 +20,7 @@ _ONCE: Final = "made once"
 _NONCE: Final = "nonce"
 _SKETCH: Final = "sketch"
 _COMMITMENT: Final = "commitment"
+_BASE: Final = "base"
 _ADVERTISEMENT: Final = "advertisement"
 _CONFIGURATION: Final = "configuration"
 _ANSWER: Final = "answer in phase "
@@ -76,6 +77,19 @@ class Attempt:
         self._pin(_CONFIGURATION, self._config.context, ADVERTISE)
         self._secret = secret
         return advertisement, commitment, nonce
+
+    @property
+    def base(self) -> bytes | None:
+        """Digest of the base that this attempt's update is a difference from, in a buffered round; None before."""
+        return self._get(_BASE)
+
+    def start_from(self, base: bytes) -> None:
+        """Bind to it.
+
+        Raises:
+            AlreadyReleased: it is another one than before.
+        """
+        self._pin(_BASE, base, ADVERTISE)
 
     def derive(self, label: str) -> bytes:
         """32 secret bytes for one purpose in this attempt: the same again after a restart."""

@@ -10,6 +10,8 @@ durable store, by each of the two:
 * when it signs a set, to one attempt of one *generation*, and to that set.
 * when it releases what opens a sum, or renounces: to the one and never to the other. What was released is repeated in
   the same bytes; who has renounced signs and releases nothing in that generation any more.
+* in a buffered round, to the one of its bases that the vector is a difference from: each is used once, and none after a
+  later one.
 * to the generations that certificates of renunciation have admitted it to; those before are over for it.
 """
 
@@ -20,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from mpc.framing import frame, integer
 from secure_agg.errors import AlreadyReleased, PolicyViolation, TaskSpent, WrongContext
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.config.buffer import Base
 from secure_agg.protocol.config.tree import EDGE, level, tree_task
 from secure_agg.protocol.epoch import EpochRecord, root_task
 from secure_agg.protocol.evidence import RoundRecord
@@ -35,8 +38,22 @@ from secure_agg.roles.memory.store import AttemptStore, Scope
 class Bonds:
     """One client's bonds in the task of one round, on its durable store."""
 
-    def __init__(self, store: AttemptStore, client: str, config: RoundConfig, seats: bytes = NO_DIGEST) -> None:
-        """``seats``: of the operators who would renounce, see ``Renouncers.seats``."""
+    def __init__(
+        self,
+        store: AttemptStore,
+        client: str,
+        config: RoundConfig,
+        seats: bytes = NO_DIGEST,
+        *,
+        base: Base | None = None,
+        newest: int = 0,
+    ) -> None:
+        """
+        Args:
+            seats: of the operators who would renounce, see ``Renouncers.seats``.
+            base: that the update of a buffered round is a difference from, which this client has computed itself.
+            newest: number of the round's newest base.
+        """
         self._store, self._client, self._config = store, client, config
         self._scope = _scope(client, tree_task(config.task, config.policy))
         self._attempt = integer(config.round) + integer(config.attempt)
@@ -44,10 +61,12 @@ class Bonds:
         if level(config.policy) == EDGE:  # another edge, or another draw into edges, is another cohort
             self._place = frame("edge", self._place, config.task.encode(), config.cohort_root)
         self._start = f"start model {config.start_model.hex()}"
-        self._base = f"base model {config.base_model.hex()}" if config.base_model != NO_DIGEST else None
+        model = base.model if base is not None else config.base_model
+        self._base = f"base model {model.hex()}" if model != NO_DIGEST else None
+        self._used, self._newest = base, newest
         # Where the arrays are known to follow from a verified result, they are what a signature is for: an evaluation
         # that came to nothing leaves its task's start model as it was, and the next is of another model all the same.
-        self._chained = bool(self._base) and store.get(self._scope, _model(config.base_model)) is not None
+        self._chained = bool(self._base) and store.get(self._scope, _model(model)) is not None
 
     @property
     def _models(self) -> Iterator[str]:
@@ -69,6 +88,7 @@ class Bonds:
                 has renounced it, or has been admitted to a later one, or not yet to this one.
         """
         self.check_open()
+        self._check_used()
         generation, get = self._config.generation, self._store.get
         for model in self._models:
 
@@ -94,6 +114,33 @@ class Bonds:
                 )
             if bound("input") not in (None, self._place):
                 raise self._spent(f"{self._client!r} has given its update in another round, draw or epoch {of}")
+
+    def _check_used(self) -> None:
+        """Refuse a base of a buffered round that was used elsewhere, or comes before one that was."""
+        for name, said in self._later().items():
+            if self._store.get(self._scope, name) is not None:
+                raise self._spent(said)
+        if self._used is None:
+            return
+        number = self._used.number
+        if self._store.get(self._scope, _used(number)) not in (None, self._place):
+            raise self._spent(
+                f"{self._client!r} has given its update from base {number} in another round: each base is used once, "
+                f"base {number + 1} would do" + (", once there is one" if number == self._newest else "")
+            )
+
+    def _later(self) -> dict[str, str]:
+        """Uses of bases after this update's, with what one means."""
+        if self._used is None:
+            return {}
+        used = self._used.number
+        return {
+            _used(
+                number
+            ): f"{self._client!r} has given an update from base {number}, and this one is from base {used}: "
+            f"bases are used in increasing order, base {number + 1} would do"
+            for number in range(used + 1, self._newest + 1)
+        }
 
     @staticmethod
     def _spent(text: str) -> TaskSpent:
@@ -192,6 +239,8 @@ class Bonds:
             WrongContext: the round names another model, or none.
             PolicyViolation: the round names one, and nobody but the aggregator says that it is this one.
         """
+        if self._used is not None:  # it was found among the round's bases
+            return
         named = self._config.base_model
         if base_model is None:
             if named != NO_DIGEST:
@@ -236,7 +285,8 @@ class Bonds:
             AlreadyReleased: it was given elsewhere, or renounced, meanwhile.
         """
         self.check_unspent()
-        self._bind("input", self._place, self._over(), phase)
+        also = {_used(self._used.number): self._place} if self._used is not None else {}
+        self._bind("input", self._place, self._over() | self._later(), phase, also)
 
     def sign(self, statement: bytes, *, phase: str) -> None:
         """Bind to the set that is about to be signed, durably.
@@ -266,8 +316,11 @@ class Bonds:
         said = dict.fromkeys(self._names("renounced"), "this client has renounced this generation")
         return said | dict.fromkeys(self._names("admitted", 1), "this generation is over: a later one has begun")
 
-    def _bind(self, what: str, value: bytes, unless: dict[str, str], phase: str) -> None:
-        self._store.bind(self._scope, dict.fromkeys(self._names(what), value), unless=unless, phase=phase)
+    def _bind(
+        self, what: str, value: bytes, unless: dict[str, str], phase: str, also: Mapping[str, bytes] | None = None
+    ) -> None:
+        values = dict.fromkeys(self._names(what), value) | dict(also or {})
+        self._store.bind(self._scope, values, unless=unless, phase=phase)
         if self._chained and what != "admitted":  # for a round whose arrays are not known to follow from a result
             self._store.put(self._scope, _bond(what, self._start, self._config.generation), value)
 
@@ -451,6 +504,10 @@ def has_signed(store: AttemptStore, client: str, task: str) -> bool:
 def _bond(what: str, model: str, generation: int) -> str:
     """Signatures of the first generation stand under the model itself, as earlier releases have written them."""
     return model if (what, generation) == ("signed", 0) else f"{what} {model} generation {generation}"
+
+
+def _used(number: int) -> str:
+    return f"update from base {number}"
 
 
 def _scope(client: str, task: str) -> Scope:

@@ -1,0 +1,65 @@
+"""Buffered rounds whose parties are restarted between phases: the bonds stand, and the same bytes are sent again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.buffered import Buffered, model
+from support.federation import Tape
+
+from secure_agg.errors import AlreadyReleased, TaskSpent
+from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.memory.rounds import RoundLog
+
+
+def test_a_client_that_joins_again_sends_the_same_and_from_no_other_base() -> None:
+    where = Buffered()
+    where.go_on(where.play("c000", "c001", "c002"))
+    tape = Tape.start(where).until("advertise")
+    request, update = tape.requests["advertise"]["c003"], where.updates["c003"]
+    first = where.client("c003")
+    said = first.join(request, update, base_model=model(0))
+    with pytest.raises(AlreadyReleased):
+        where.client("c003").join(request, update, base_model=model(1))
+    again = where.client("c003")
+    assert again.join(request, update, base_model=model(0)) == said
+    assert [letter.data for letter in again.outbox] == [letter.data for letter in first.outbox]
+    other = Tape.start(where, round=7).until("advertise")
+    with pytest.raises(TaskSpent, match="from base 0 in another round"):
+        where.client("c003").join(other.requests["advertise"]["c003"], update, base_model=model(0))
+
+
+def test_a_round_goes_on_over_restarts_of_its_aggregator_and_its_clients(tmp_path: Path) -> None:
+    where = Buffered(staleness=2)
+    where.go_on(where.play("c000", "c001", "c002"))
+    where.based["c003"] = model(0)
+    tape = Tape(where, where.round())
+    config = where.config()
+    log = tmp_path / "round.db"
+    tape.local.aggregator = Aggregator(
+        where.operator, config, where.roster, operators=where.trust.operators, setup=where.setup, log=RoundLog(log)
+    )
+    tape.open(tape.aggregator.again())
+    requests = {}
+    while tape.pending:
+        requests |= tape.requests.get("advertise", {})
+        tape.answer_all()
+        tape.advance()
+        tape.local.aggregator = Aggregator.resume(where.operator, RoundLog(log))
+        tape.open(tape.aggregator.again())
+    evidence = tape.aggregator.evidence
+    assert evidence is not None
+    verified = Auditor(where.trust).verify(evidence)
+    assert verified.based == {"c000": 1, "c001": 1, "c002": 1, "c003": 0, "c004": 1}
+    results = {envelope.recipient: envelope.data for envelope in tape.aggregator.results()}
+    client = where.client("c003")
+    client.resume([requests["c003"]], lambda: where.updates["c003"])
+    assert client.finish(results["c003"]).record == verified.record
+    where.go_on(evidence)
+    tape = Tape.start(where).until("advertise")
+    for number, said in ((0, "increasing order, base 2 would do"), (1, "from base 1 in another round")):
+        where.based["c004"] = model(number)
+        with pytest.raises(TaskSpent, match=said):
+            tape.answer("c004")
