@@ -5,8 +5,15 @@ Nielsen (2010, "A generalization of Paillier's public-key system with applicatio
 ρ = h^a, with h = y^(2n) fixed by the public key and a uniform with half the modulus' bits: powers of one base, which
 a table makes cheap. y is hashed from n, so nobody chose it, and each client computes h itself.
 
-Security: decisional composite residuosity, and that h^a for such a looks like a random element that h generates; 2048
-bits are worth about 112, 3072 about 128 (NIST SP 800-57 part 1, table 2). Nothing here withstands a quantum computer.
+Security: decisional composite residuosity (DCR), and that h^a for such a looks like a random element that h generates;
+2048 bits are worth about 112, 3072 about 128 (NIST SP 800-57 part 1, table 2). Nothing here withstands a quantum
+computer. Neither needs the primes to be ≡ 3 modulo 4. With h in the place of a DCR challenge's square, the exponent
+modulo n hides the message whatever group h generates, since n is prime to its order. And that half the modulus' bits
+are enough of an exponent follows from factoring, for any two primes of one length, as long as h has a large order
+(Goldreich and Rosen 2003, "On the security of modular exponentiation with application to the construction of
+pseudorandom generators", after Håstad, Schrift and Shamir 1993). The order misses the squares' number by gcd(p − 1,
+q − 1) / 2 and by chance: ``SecretKey`` bounds the former. Where it is 1, as in keys from :func:`generate`, the squares
+are cyclic.
 Ciphertexts are malleable by design: whoever holds one can make others from it.
 
 Python's and GMP's big-integer arithmetic is not constant time, and secrets can't be wiped from memory.
@@ -14,6 +21,7 @@ Python's and GMP's big-integer arithmetic is not constant time, and secrets can'
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
@@ -41,6 +49,11 @@ MAX_BITS: Final = 8192
 """Longer moduli are refused: a public key must not be a way to keep its users busy."""
 
 _PRIME_TESTS: Final = 40
+_SMALL: Final = 1 << 16
+_MOST_COMMON: Final = 1 << 32
+"""Bound of gcd(p − 1, q − 1): two random primes reach it with a chance of some 2^-31."""
+_TOO_CLOSE: Final = 100
+"""|p − q| has more than bits/2 − 100 bits (FIPS 186-5, A.1.1), or Fermat's method finds them."""
 _BATCH: Final = 64
 """Exponents drawn, or ciphertexts decrypted, between two visits to Python's lock."""
 
@@ -68,8 +81,9 @@ class PublicKey:
     """The modulus n; g = n + 1 is implied.
 
     Raises:
-        PaillierError: n is even, prime, a perfect power, or of a length that :func:`check_bits` refuses. That n is the
-            product of two primes can't be seen, and concerns its owner only.
+        PaillierError: n is even, prime, a perfect power, has a factor below 2^16, or is of a length that
+            :func:`check_bits` refuses. That n is the product of two large primes can't be seen, and concerns its owner
+            only, who checks it: :class:`SecretKey`.
     """
 
     n: int
@@ -78,6 +92,8 @@ class PublicKey:
         check_bits(self.n.bit_length())
         if self.n % 2 == 0 or gmpy2.is_power(self.n) or gmpy2.is_prime(self.n):
             raise PaillierError("the modulus is even, prime or a perfect power, so it's not a product of two primes")
+        if gmpy2.gcd(self.n, _small_primes()) != 1:
+            raise PaillierError(f"the modulus has a factor below {_SMALL}, so it's not a product of two large primes")
 
     @property
     def bits(self) -> int:
@@ -175,6 +191,12 @@ class PublicKey:
         return b"".join(int(c).to_bytes(self.ciphertext_bytes, "little") for c in values)
 
 
+@functools.cache
+def _small_primes() -> mpz:
+    """The product of all primes below 2^16."""
+    return gmpy2.primorial(_SMALL)
+
+
 def generate_prime(bits: int) -> int:
     """A random prime of exactly ``bits`` bits, its two highest set, ≡ 3 modulo 4."""
     while True:
@@ -185,24 +207,35 @@ def generate_prime(bits: int) -> int:
 
 @dataclass(frozen=True)
 class SecretKey:
-    """The two primes. Both are ≡ 3 modulo 4 and gcd(p − 1, q − 1) = 2, so that the squares form a cyclic group, which
-    is what the obfuscators' security is stated for.
+    """The two primes, of one length, made here or by stock ``phe`` or anybody.
+
+    Those from :func:`generate` are ≡ 3 modulo 4 with gcd(p − 1, q − 1) = 2; others need not be, see the module's text.
+    Since the primes have one length, neither divides the other's p − 1, so that n is prime to φ(n).
 
     Raises:
-        PaillierError: p and q are not two such primes of one length.
+        PaillierError: p and q are not two primes of one length, are too close to each other, or p − 1 and q − 1 have
+            too much in common. It says which lengths, and no more of them.
     """
 
     p: int = field(repr=False)
     q: int = field(repr=False)
 
     def __post_init__(self) -> None:
-        if self.p == self.q or self.p.bit_length() != self.q.bit_length():
-            raise PaillierError("the primes are equal or of different lengths")
-        if self.p % 4 != 3 or self.q % 4 != 3 or gmpy2.gcd(self.p - 1, self.q - 1) != 2:
-            raise PaillierError("the primes are not ≡ 3 modulo 4 with gcd(p - 1, q - 1) = 2")
+        lengths = self.p.bit_length(), self.q.bit_length()
+        if self.p < 2 or self.q < 2 or lengths[0] != lengths[1]:
+            raise PaillierError(f"the primes have {lengths[0]} and {lengths[1]} bits: they are to be of one length")
         check_bits((self.p * self.q).bit_length())
+        if abs(self.p - self.q).bit_length() <= lengths[0] - _TOO_CLOSE:
+            raise PaillierError(
+                f"the primes agree in more than their first {_TOO_CLOSE} bits: their product is easily factored"
+            )
         if not (gmpy2.is_prime(self.p, _PRIME_TESTS) and gmpy2.is_prime(self.q, _PRIME_TESTS)):
             raise PaillierError("a factor of the modulus is not prime")
+        if (common := int(gmpy2.gcd(self.p - 1, self.q - 1))) > _MOST_COMMON:
+            raise PaillierError(
+                f"p - 1 and q - 1 have a common divisor of {common.bit_length()} bits, above "
+                f"{_MOST_COMMON.bit_length() - 1}: no two random primes have"
+            )
 
     @cached_property
     def public(self) -> PublicKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secure_agg.backends.contract import TrustStatement
+from secure_agg.backends.homomorphic.brought import rings
 from secure_agg.backends.homomorphic.lattice_backend import LatticeBackend
 from secure_agg.backends.homomorphic.lattice_parameters import BFV
 
@@ -12,6 +13,7 @@ class BfvBackend(LatticeBackend):
 
     name = "bfv"
     scheme_name = BFV
+    options = (rings.DEGREE, rings.PRIMES, rings.MORE_PRIMES, rings.PLAIN_MODULUS)
     trust = TrustStatement(
         summary="lattice encryption under a key holder's key; the aggregator adds ciphertexts",
         trusted="the key holder does not collude with the aggregator: together they read every update",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secure_agg.backends.contract import TrustStatement
+from secure_agg.backends.homomorphic.brought import rings
 from secure_agg.backends.homomorphic.lattice_backend import LatticeBackend
 from secure_agg.backends.homomorphic.lattice_parameters import CKKS
 
@@ -16,6 +17,7 @@ class CkksBackend(LatticeBackend):
 
     name = "ckks"
     scheme_name = CKKS
+    options = (rings.DEGREE, rings.PRIMES, rings.MORE_PRIMES)
     trust = TrustStatement(
         summary="approximate lattice encryption used for exact integers; for those who have TenSEAL deployments",
         trusted="the key holder does not collude with the aggregator: together they read every update",

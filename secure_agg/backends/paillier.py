@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mpc.paillier import paillier
@@ -14,8 +14,10 @@ from secure_agg import extras
 from secure_agg.backends.contract import AggregatorSide, Opener, OptionRule, Seats, TrustStatement
 from secure_agg.backends.homomorphic import coordinates
 from secure_agg.backends.homomorphic.backend import HomomorphicAggregator, HomomorphicBackend
+from secure_agg.backends.homomorphic.brought import phe_keys
 from secure_agg.backends.homomorphic.paillier_scheme import (
     CommitteeAggregator,
+    PaillierOpener,
     PaillierScheme,
     deal,
     packing,
@@ -115,6 +117,17 @@ class PaillierBackend(HomomorphicBackend):
         """A fresh key; the caller is its dealer."""
         extras.require("paillier")
         return deal(MODULUS.of(config.policy), self.seats(config.policy).needed, holders)
+
+    def settings(self, key: object) -> Mapping[str, int]:
+        """The length of a phe key's modulus."""
+        extras.require("paillier")
+        bits = phe_keys.read(key).public.bits
+        return {MODULUS.name: bits}
+
+    def bring(self, config: RoundConfig, key: object) -> Opener:
+        """A ``phe.PaillierPrivateKey``, or the bytes of pheutil's file. It is whole: one holder has it."""
+        self.check_settings(config.policy, key)
+        return PaillierOpener(phe_keys.read(key))
 
     def opener(self, policy: Policy, data: bytes) -> Opener:
         """A whole key or a share, as the policy says."""

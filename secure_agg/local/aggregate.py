@@ -22,7 +22,7 @@ from secure_agg.local.book import Book
 from secure_agg.local.draws import Draw, Draws, is_last
 from secure_agg.local.hosting import HostedClient, hosted
 from secure_agg.local.rounds import LocalRound, Update
-from secure_agg.local.staff import AGGREGATOR, Staff, staffed, usual_names
+from secure_agg.local.staff import AGGREGATOR, Staff, bring, needed_options, staffed, usual_names
 from secure_agg.local.trees import Played, TreeAsked, play
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.codec import Arrays
@@ -114,6 +114,7 @@ def aggregate(
     start_model: bytes | None = None,
     base_model: bytes | None = None,
     identities: Mapping[str, Identity] | None = None,
+    key: object = None,
     executor: Executor | str = HERE,
 ) -> Result:
     """One verified secure round over ``updates``, all roles in this process.
@@ -172,6 +173,10 @@ def aggregate(
             ``fl.algorithms``: it is in the round's configuration, so that ``fl.algorithms.replay`` finds whether each
             round has gone on from the model that the results before it lead to. None where nobody asks.
         identities: client id to ``Identity``; made when missing, and kept in ``<ledger>.keys/`` with a ledger.
+        key: with a homomorphic backend, the key holder's key instead of a fresh one for each round: for ``paillier`` a
+            ``phe.PaillierPrivateKey``, or the bytes of a file of pheutil; for ``ckks`` and ``bfv`` a
+            ``tenseal.Context`` with its secret key, or its serialised bytes. What the key needs of ``options``, the
+            length of its modulus or its ring, follows from it.
         executor: where the work is done: by default in this process; ``processes:N`` or ``ray:N`` start workers for
             this call, an ``Executor`` of ``secure_agg.executing`` keeps its own. Workers hold the clients and do the
             aggregator's work on long vectors; the result is the same, bit by bit, and a worker that is lost loses
@@ -198,9 +203,12 @@ def aggregate(
     inputs = Inputs(updates, weights or {}, dropouts or {}, identities or {})
     shapes = inputs.check()
     named = {} if aggregators is None else {"aggregators": aggregators}
+    if key is not None and edges is not None:
+        raise ConfigError("a tree's rounds have no key holder: key is for rounds without edges")
+    of_key = {} if key is None else needed_options(backend, key)
     settings = Settings(
         backend=backend,
-        options=Option.list(dict(options or {}) | named),
+        options=Option.list(of_key | dict(options or {}) | named),
         clip=clip,
         bits=bits,
         max_error=max_error,
@@ -262,8 +270,8 @@ def aggregate(
             )
 
         draw = draws.draw(planned, number)
-        configure(planned, draw)
-        serving = usual_names(policy)
+        config, serving = configure(planned, draw), usual_names(policy)
+        openers = None if key is None else bring(config, serving, key)
         chosen = stack.enter_context(executor_of(executor)) if isinstance(executor, str) else executor
         # From here on files are written: nothing of the call is refused any more.
         leading = book.begin(planned, cast)
@@ -272,7 +280,7 @@ def aggregate(
         pages: dict[str, bytes] = {}  # the same of clients that live with workers
         while True:
             config = configure(leading, draw)
-            staff = Staff.of(config, {name: cast.operators[name] for name in serving})
+            staff = Staff.of(config, {name: cast.operators[name] for name in serving}, openers=openers)
             aggregator = leading.lead(
                 cast.operators[AGGREGATOR], staffed(config, staff.setup), staff.setup, out, executor=chosen
             )

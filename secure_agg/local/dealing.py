@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from secure_agg import backends
 from secure_agg.backends.contract import KeyedBackend
 from secure_agg.errors import ConfigError
-from secure_agg.local.staff import Staff, staffed
+from secure_agg.local.staff import Staff, bring, staffed
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.task import Task
@@ -35,24 +35,27 @@ def check_holders(pins: Trust, task: str, names: Sequence[str]) -> KeyedBackend:
     return keyed
 
 
-def deal(pins: Trust, task: str, parameters: int, holders: Mapping[str, Identity]) -> Staff:
-    """A fresh key for a pinned task.
+def deal(pins: Trust, task: str, parameters: int, holders: Mapping[str, Identity], *, key: object = None) -> Staff:
+    """A key for a pinned task: a fresh one, or one that was made elsewhere.
 
     Args:
         pins: what everybody has pinned.
         task: it is for.
         parameters: elements of the task's arrays together: a lattice key is for one number of them.
         holders: the pinned operators who hold it, by id.
+        key: that one of them brings, see ``KeyedBackend.bring``; None for a fresh one.
 
     Returns:
         The holders with their secrets, and the certificate that all of them sign, which is the rounds' setup.
 
     Raises:
-        ConfigError: see ``check_holders``; or the model has a size that the policy or the backend refuses.
+        ConfigError: see ``check_holders``; or the model has a size that the policy or the backend refuses, or it is no
+            key for this policy.
     """
     backend = check_holders(pins, task, list(holders))
     config = _config(pins, task, parameters)
-    staff = Staff.of(config, holders)
+    openers = None if key is None else bring(config, list(holders), key)
+    staff = Staff.of(config, holders, openers=openers)
     backend.check_setup(staffed(config, staff.setup), staff.setup, pins.operators)  # as every client will
     return staff
 

@@ -31,8 +31,8 @@ from secure_agg.protocol.messages import Wire, decode, encode
 from zk.transcript import digest
 
 FORMAT: Final = "secure-agg-key/1"
-MAX_FILE_BYTES: Final = 1 << 20
-"""The largest secret is a context of TenSEAL, of 130 kB."""
+MAX_FILE_BYTES: Final = 1 << 22
+"""The largest secret is a context of TenSEAL: of 130 kB, or of up to 3.2 MB where it was made elsewhere."""
 MAX_PASSPHRASE_BYTES: Final = 1024
 
 NONCE_BYTES: Final = 12

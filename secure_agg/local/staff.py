@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,7 +11,7 @@ import msgspec
 
 from mpc.keys import KeyPair
 from secure_agg import backends
-from secure_agg.backends.contract import Opener
+from secure_agg.backends.contract import KeyedBackend, Opener
 from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest
@@ -42,6 +42,33 @@ def usual_names(policy: Policy) -> tuple[str, ...]:
     if count > len(names):
         raise ConfigError(f"{count} operators, above the {len(names)} that one machine plays")
     return names[:count]
+
+
+def needed_options(backend: str, key: object) -> dict[str, int]:
+    """The options of a policy under which a key that was made elsewhere can be used.
+
+    Raises:
+        ConfigError: the backend has no key holder, or takes no such key.
+    """
+    return dict(_keyed(backend).settings(key))
+
+
+def bring(config: RoundConfig, names: Collection[str], key: object) -> dict[str, Opener]:
+    """What the one key holder of rounds like this one holds, who brings a key: see ``KeyedBackend.bring``.
+
+    Raises:
+        ConfigError: there are several holders, or it is no key for this policy.
+    """
+    if len(names) != 1:
+        raise ConfigError(f"a key that is brought is whole: it is for one key holder, not for {len(names)}")
+    return {name: _keyed(config.policy.backend).bring(config, key) for name in names}
+
+
+def _keyed(backend: str) -> KeyedBackend:
+    keyed = backends.load(backend).keys
+    if keyed is None:
+        raise ConfigError(f"backend {backend!r} has no key holder who could bring a key")
+    return keyed
 
 
 def staffed(config: RoundConfig, setup: bytes) -> RoundConfig:

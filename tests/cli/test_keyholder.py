@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import stat
 import sys
 from dataclasses import replace
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import phe
 import pytest
+import tenseal as ts
 from support.commands import Run, running
 from support.federation import names
 from support.paillier import P, Q
+from support.source_tree import ROOT
 
 from mpc.paillier import threshold as threshold_paillier
 from secure_agg.cli import exits
@@ -33,6 +37,7 @@ from secure_agg.transport.credentials import OperatorCard
 CLIENTS = names(4)
 HOLDERS = ("kim", "lee", "max")
 PARAMETERS = 11
+PHE = json.loads((ROOT / "tests" / "support" / "brought" / "phe.json").read_text())
 
 
 @pytest.fixture
@@ -135,6 +140,55 @@ def test_people_read_where_everything_is_and_no_secret(run: Run, tmp_path: Path)
 def test_a_drawn_cohort_has_a_key_too(run: Run, tmp_path: Path) -> None:
     place = Place(tmp_path, "bfv", cohort_size=4, corruption_rate=0.0)
     assert run(*place.arguments("kim")).code == exits.OK
+
+
+# --- keys that were made elsewhere ---------------------------------------------------------------------------------
+
+
+def brought_context() -> bytes:
+    made = ts.context(ts.SCHEME_TYPE.CKKS, 8192, None, [60, 40, 40, 60])
+    data: bytes = made.serialize(save_public_key=True, save_secret_key=True)
+    return data
+
+
+RING = {"degree": 8192, "primes": 60404060}
+
+
+@pytest.mark.parametrize("backend", ["ckks", "paillier"])
+def test_the_files_of_a_key_that_is_brought_open_a_round(run: Run, tmp_path: Path, backend: str) -> None:
+    place = Place(tmp_path, backend, RING if backend == "ckks" else {"modulus_bits": 2048})
+    key = tmp_path / "brought"
+    key.write_bytes(brought_context() if backend == "ckks" else json.dumps(PHE["2048-11"]).encode())
+    key.chmod(0o600)
+    machine = run(*place.arguments("kim"), "--from", key, "--json")
+    assert machine.code == exits.OK, machine.err
+    assert place.participants(machine.document) == tuple(CLIENTS)
+    if backend == "paillier":  # it is that very key
+        opener = keystore.load(
+            Path(machine.document["keys"]["kim"]),
+            place.policy,
+            task="task",
+            holder="kim",
+            passphrase=keystore.read_passphrase(place.passphrase("kim")),
+        )
+        n = phe.util.base64_to_int(PHE["2048-11"]["pub"]["n"])
+        assert n.to_bytes(256, "little") in opener.public
+
+
+def test_a_key_that_does_not_fit_is_refused_with_the_options_that_it_needs(run: Run, tmp_path: Path) -> None:
+    place, key = Place(tmp_path, "ckks"), tmp_path / "brought"
+    key.write_bytes(brought_context())
+    key.chmod(0o600)
+    outcome = run(*place.arguments("kim"), "--from", key)
+    assert outcome.code == exits.USAGE
+    for words in ("no degree", "--option degree=8192", "--option primes=60404060"):
+        assert words in " ".join(outcome.err.split())
+    key.chmod(0o644)
+    assert "accessible to others" in run(*place.arguments("kim"), "--from", key).err
+    key.chmod(0o600)
+    key.write_text('{"kty": "DAJ"}')
+    assert "no TenSEAL context" in run(*place.arguments("kim"), "--from", key).err
+    assert not place.out.exists()
 
 
 # --- passphrases --------------------------------------------------------------------------------------------------

@@ -299,6 +299,46 @@ class KeyedBackend(Backend):
     def generate(self, config: RoundConfig, holders: Sequence[str]) -> dict[str, Opener]:
         """A fresh key for rounds like this one: a secret for each of the holders, by name."""
 
+    def settings(self, key: object) -> Mapping[str, int]:
+        """Options that a policy needs for a key that was made elsewhere.
+
+        Args:
+            key: an object of the library that made it, or the bytes that this library has written.
+
+        Raises:
+            ConfigError: it is no key for this backend, or not secure; by default every one.
+        """
+        raise ConfigError(f"backend {self.name!r} takes no keys that were made elsewhere")
+
+    def bring(self, config: RoundConfig, key: object) -> Opener:
+        """Take over a key that was made elsewhere, whole, for rounds like this one.
+
+        Args:
+            key: see ``settings``.
+
+        Raises:
+            ConfigError: it is none, not secure, not for this policy, or sums under it would not be exact.
+        """
+        raise ConfigError(f"backend {self.name!r} takes no keys that were made elsewhere")
+
+    def check_settings(self, policy: Policy, key: object) -> None:
+        """Refuse a key that a policy has other options than.
+
+        Raises:
+            ConfigError: says both, and the options with which the key can be used.
+        """
+        needed = self.settings(key)
+        known = {rule.name: rule for rule in self.options}
+        found = {name: policy.option(name, known[name].default or 0) for name in known}
+        wrong = {name: found[name] for name, value in needed.items() if found[name] != value}
+        if wrong:
+            says = ", ".join(f"{name}={value}" if value else f"no {name}" for name, value in wrong.items())
+            options = " ".join(f"--option {name}={value}" for name, value in needed.items())
+            raise ConfigError(
+                f"the policy has {says}, and the key needs {options} (options={dict(needed)}): bring a key that is as "
+                "the policy says, or pin these options in a new task"
+            )
+
     @abstractmethod
     def opener(self, policy: Policy, data: bytes) -> Opener:
         """Take over what ``Opener.secret_bytes`` made.

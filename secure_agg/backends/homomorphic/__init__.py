@@ -5,5 +5,6 @@
 * ``paillier_scheme``: Paillier, with one key holder or a committee.
 * ``lattice_backend``: BFV and CKKS as backends; ``lattice`` the scheme, ``lattice_parameters`` and ``lattice_keys``
   what it is set up with, ``lattice_pool`` and ``lattice_worker`` encryption on all cores.
+* ``brought``: keys that were made elsewhere, and the rings that lattice keys are for.
 * ``lattice_wire``: bytes of their ciphertexts; ``seal_format`` reads what SEAL writes before SEAL may see it.
 """

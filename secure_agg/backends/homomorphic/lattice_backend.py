@@ -12,6 +12,7 @@ from secure_agg import extras
 from secure_agg.backends.contract import Answer, Opener
 from secure_agg.backends.homomorphic import coordinates, lattice, lattice_parameters, lattice_wire
 from secure_agg.backends.homomorphic.backend import HomomorphicBackend
+from secure_agg.backends.homomorphic.brought import contexts, rings
 from secure_agg.backends.homomorphic.lattice import PublicKey, SecretKey
 from secure_agg.backends.homomorphic.lattice_parameters import LatticeParameters
 from secure_agg.backends.homomorphic.scheme import Scheme, Summing
@@ -88,7 +89,16 @@ class LatticeBackend(HomomorphicBackend):
         return self._parameters(config.policy, coordinates.length(config))
 
     def _parameters(self, policy: Policy, total: int) -> LatticeParameters:
+        ring = rings.of_policy(policy)
+        if ring is not None:
+            return rings.fit(self.scheme_name, ring, policy.bits, policy.max_clients, total)
         return lattice_parameters.choose(self.scheme_name, policy.bits, policy.max_clients, total)
+
+    def check_policy(self, policy: Policy) -> None:
+        """A ring that is named is one in which sums are exact and secure."""
+        super().check_policy(policy)
+        if rings.of_policy(policy) is not None:
+            self._parameters(policy, 1)
 
     def scheme(self, config: RoundConfig, public: bytes) -> Scheme:
         """TenSEAL's public context, compared with the round's parameters."""
@@ -122,6 +132,18 @@ class LatticeBackend(HomomorphicBackend):
             raise ConfigError(f"backend {self.name!r} can't split its key among {len(holders)} holders")
         extras.require("he")
         return {holders[0]: LatticeOpener(lattice.keygen(self.parameters(config)))}
+
+    def settings(self, key: object) -> Mapping[str, int]:
+        """The ring of a TenSEAL context."""
+        extras.require("he")
+        ring = contexts.ring(contexts.serialised(key), self.scheme_name)
+        ring.check(self.scheme_name)
+        return ring.options
+
+    def bring(self, config: RoundConfig, key: object) -> Opener:
+        """The key of a TenSEAL context: a ``tenseal.Context``, or its bytes."""
+        self.check_settings(config.policy, key)
+        return LatticeOpener(contexts.take_over(contexts.serialised(key), self.parameters(config)))
 
     def opener(self, policy: Policy, data: bytes) -> Opener:
         """The parameters follow from the policy and the number of coordinates that is kept with the key."""

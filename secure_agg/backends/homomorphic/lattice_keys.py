@@ -115,7 +115,9 @@ class SecretKey:
 
     def secret_bytes(self) -> bytes:
         """The whole context with the secret key, in clear: to be stored encrypted, and nowhere else."""
-        return _serialize(self.context, secret=True)
+        fields = wire.context_fields(_serialize(self.context, secret=True))
+        # TenSEAL changes a context's flags when it is used.
+        return fields._replace(settings=self.public.form.settings).to_bytes()
 
     @staticmethod
     def from_bytes(data: bytes, parameters: LatticeParameters) -> SecretKey:

@@ -100,12 +100,12 @@ class LatticeParameters:
     @property
     def base(self) -> int:
         """B: one more than the largest sum."""
-        return _base(self.bits, self.clients)
+        return sums_base(self.bits, self.clients)
 
     @property
     def packed_limit(self) -> int:
         """The largest packed value that one client may put into a slot."""
-        return _digits(self.bits, self.clients, self.packed)
+        return digits(self.bits, self.clients, self.packed)
 
     @property
     def offset(self) -> int:
@@ -158,14 +158,9 @@ def choose(scheme: str, bits: int, clients: int, total: int) -> LatticeParameter
     """
     if scheme not in (BFV, CKKS):
         raise ConfigError(f"lattice scheme {scheme!r} is neither {BFV!r} nor {CKKS!r}")
-    if clients < 1 or not 1 <= bits <= 32 or _base(bits, clients) > 1 << 32:
-        raise ConfigError(
-            f"sums of {clients} values of {bits} bits do not lie within [0, 2^32): use fewer bits or fewer clients"
-        )
-    if not 1 <= total <= MAX_TOTAL:
-        raise ConfigError(f"a vector of {total} coordinates is outside [1, {MAX_TOTAL}]")
+    check_range(bits, clients, total)
     fit = _fit_bfv if scheme == BFV else _fit_ckks
-    base = _base(bits, clients)
+    base = sums_base(bits, clients)
     packings = (k for k in range(1, _PRIME_BITS) if base**k < 1 << _PRIME_BITS)
     fits = [found for k in packings if (found := fit(bits, clients, total, k)) is not None]
     if not fits:
@@ -173,6 +168,20 @@ def choose(scheme: str, bits: int, clients: int, total: int) -> LatticeParameter
     best = min(fits, key=lambda p: (p.data_primes / (p.slots * p.packed), -p.packed))
     check_standard(best.degree, sum(best.prime_bits))
     return best
+
+
+def check_range(bits: int, clients: int, total: int) -> None:
+    """Refuse sums that no setting holds.
+
+    Raises:
+        ConfigError: they are not below 2^32, or of too many coordinates.
+    """
+    if clients < 1 or not 1 <= bits <= 32 or sums_base(bits, clients) > 1 << 32:
+        raise ConfigError(
+            f"sums of {clients} values of {bits} bits do not lie within [0, 2^32): use fewer bits or fewer clients"
+        )
+    if not 1 <= total <= MAX_TOTAL:
+        raise ConfigError(f"a vector of {total} coordinates is outside [1, {MAX_TOTAL}]")
 
 
 def check_standard(degree: int, modulus_bits: int) -> None:
@@ -197,6 +206,28 @@ def noise_variance(degree: int, special_bits: int) -> float:
     return (1 + secret) / 12 + at_key_level / 4.0 ** (special_bits - 1) + 1 / 12
 
 
+def bfv_noise(degree: int, special_bits: int, clients: int) -> float:
+    """Bound of a coefficient's noise in a sum; q has to exceed 2t times that."""
+    return SIGMAS * math.sqrt(clients * noise_variance(degree, special_bits))
+
+
+def ckks_scale(degree: int, special_bits: int, clients: int, largest: float) -> tuple[float, int] | None:
+    """The smallest scale that keeps slots within 1/4 of an integer.
+
+    Args:
+        largest: bound of a slot's sum.
+
+    Returns:
+        What q has to exceed, and log2 of the scale; None where double precision decides, and no scale helps.
+    """
+    margin = 1 / 4 - SIGMAS * _DOUBLE * math.sqrt(math.log2(degree)) * largest
+    if margin < 1 / 8:
+        return None
+    deviation = math.sqrt(clients * noise_variance(degree, special_bits))
+    scale_bits = math.ceil(math.log2(SLOT_SIGMAS * deviation * math.sqrt(degree / 2) / margin))
+    return 2 * (largest * 2.0**scale_bits + SIGMAS * deviation), scale_bits
+
+
 def largest_prime(bits: int, degree: int) -> int:
     """The largest prime below 2^bits that is 1 mod 2·degree.
 
@@ -205,16 +236,15 @@ def largest_prime(bits: int, degree: int) -> int:
     """
     step = 2 * degree
     for candidate in range((1 << bits) - step + 1, 1 << (bits - 1), -step):
-        if _is_prime(candidate):
+        if is_prime(candidate):
             return candidate
     raise ConfigError(f"there is no prime of {bits} bits that is 1 mod {step}")
 
 
 def _fit_bfv(bits: int, clients: int, total: int, packed: int) -> LatticeParameters | None:
     """The smallest data prime that decrypts ``packed`` digits, or None if there is none of 60 bits."""
-    modulus = _smallest_prime(_base(bits, clients) ** packed, _DEGREE)
-    noise = SIGMAS * math.sqrt(clients * noise_variance(_DEGREE, _SPECIAL_BITS))
-    primes = _primes_above(2 * modulus * noise)
+    modulus = _smallest_prime(sums_base(bits, clients) ** packed, _DEGREE)
+    primes = _primes_above(2 * modulus * bfv_noise(_DEGREE, _SPECIAL_BITS, clients))
     if primes is None or len(primes) > 1:  # SEAL has no plaintext modulus that would need two
         return None
     return LatticeParameters(
@@ -224,13 +254,11 @@ def _fit_bfv(bits: int, clients: int, total: int, packed: int) -> LatticeParamet
 
 def _fit_ckks(bits: int, clients: int, total: int, packed: int) -> LatticeParameters | None:
     """The smallest scale that keeps slots within 1/4 of an integer, and the data primes that it needs; or None."""
-    largest = clients * (_digits(bits, clients, packed) + 1) / 2
-    margin = 1 / 4 - SIGMAS * _DOUBLE * math.sqrt(math.log2(_DEGREE)) * largest
-    if margin < 1 / 8:  # beyond, precision and not the scale decides
+    needed = ckks_scale(_DEGREE, _SPECIAL_BITS, clients, clients * (digits(bits, clients, packed) + 1) / 2)
+    if needed is None:
         return None
-    deviation = math.sqrt(clients * noise_variance(_DEGREE, _SPECIAL_BITS))
-    scale_bits = math.ceil(math.log2(SLOT_SIGMAS * deviation * math.sqrt(_DEGREE / 2) / margin))
-    primes = _primes_above(2 * (largest * 2.0**scale_bits + SIGMAS * deviation))
+    bound, scale_bits = needed
+    primes = _primes_above(bound)
     if primes is None:
         return None
     return LatticeParameters(
@@ -247,25 +275,26 @@ def _primes_above(bound: float) -> tuple[int, ...] | None:
     return pair if math.prod(largest_prime(bits, _DEGREE) for bits in pair) > bound else None
 
 
-def _base(bits: int, clients: int) -> int:
+def sums_base(bits: int, clients: int) -> int:
+    """B: one more than the largest sum."""
     return clients * ((1 << bits) - 1) + 1
 
 
-def _digits(bits: int, clients: int, packed: int) -> int:
+def digits(bits: int, clients: int, packed: int) -> int:
     """``packed`` digits in base B, each the largest value of one client."""
-    return sum(((1 << bits) - 1) * _base(bits, clients) ** digit for digit in range(packed))
+    return sum(((1 << bits) - 1) * sums_base(bits, clients) ** digit for digit in range(packed))
 
 
 def _smallest_prime(bound: int, degree: int) -> int:
     """The smallest prime not below ``bound`` that is 1 mod 2·degree."""
     step = 2 * degree
     candidate = -(-(bound - 1) // step) * step + 1
-    while not _is_prime(candidate):
+    while not is_prime(candidate):
         candidate += step
     return candidate
 
 
-def _is_prime(n: int) -> bool:
+def is_prime(n: int) -> bool:
     """Miller–Rabin, deterministic for n below 3.3e24."""
     if n < 2 or any(n % p == 0 for p in _WITNESSES):
         return n in _WITNESSES

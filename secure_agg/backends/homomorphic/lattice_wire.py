@@ -178,6 +178,19 @@ def context_fields(data: bytes) -> ContextFields:
     return found
 
 
+def brought_fields(data: bytes) -> ContextFields:
+    """What is taken over of a context that the holder of its keys brings, with whatever else it was saved with.
+
+    Raises:
+        MalformedMessage: no such protobuf, or for symmetric encryption.
+    """
+    fields = _fields(data)
+    if set(fields) - {1, 2, 3}:
+        raise MalformedMessage("the context is for symmetric encryption, or no context of TenSEAL")
+    public, private = _fields(fields.get(2, b"")), _fields(fields.get(3, b""))
+    return ContextFields(fields.get(1, b""), public.get(1, b""), b"", private.get(1, b""))
+
+
 def _field(number: int, value: bytes) -> bytes:
     return bytes([number << 3 | 2]) + _varint(len(value)) + value
 

@@ -51,8 +51,11 @@ _SECRET_KEY: Final = struct.Struct("<32sQd")
 _PARAMETERS: Final = struct.Struct("<BQQ")
 _WORD: Final = struct.Struct("<Q")
 
+_MOST_PRIMES: Final = 62  # SEAL's limit
+
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _ZSTD_BLOCK: Final = 1 << 17
+_ZSTD_SPLITS: Final = 16
 _ZSTD_RESERVED: Final = 3
 
 
@@ -159,6 +162,35 @@ def read_parameters(stream: bytes) -> tuple[int, ...]:
     return tuple(_WORD.unpack_from(content, start)[0] for start in starts)
 
 
+def read_brought_parameters(stream: bytes) -> tuple[int, int, tuple[int, ...], int]:
+    """The encryption parameters in a stream that another process' SEAL has written.
+
+    Returns:
+        SEAL's number of the scheme, the degree, all primes, and the plaintext modulus, 0 where there is none.
+
+    Raises:
+        MalformedMessage: it is no such stream of this version of SEAL, compressed as SEAL does.
+    """
+    try:
+        size = zstandard.frame_content_size(stream[HEADER.size :])
+    except zstandard.ZstdError as error:
+        raise MalformedMessage("encryption parameters are no zstd stream of SEAL") from error
+    step = HEADER.size + _WORD.size
+    count, rest = divmod(size - _PARAMETERS.size - step, step)
+    if rest or not 1 <= count <= _MOST_PRIMES:
+        raise MalformedMessage(f"encryption parameters of {size} bytes")
+    content = _expand(check_stream(stream, size), size)
+    scheme, degree, declared = _PARAMETERS.unpack_from(content)
+    words = []
+    for start in range(_PARAMETERS.size, size, step):
+        if content[start : start + HEADER.size] != _header(_UNCOMPRESSED, _WORD.size):
+            raise MalformedMessage("a prime of encryption parameters is not as SEAL writes it")
+        words.append(_WORD.unpack_from(content, start + HEADER.size)[0])
+    if declared != count:
+        raise MalformedMessage(f"encryption parameters of {declared} primes, and {count} are there")
+    return scheme, degree, tuple(words[:-1]), words[-1]
+
+
 def _header(compression: int, length: int) -> bytes:
     return HEADER.pack(_MAGIC, HEADER.size, *_VERSION, compression, 0, HEADER.size + length)
 
@@ -181,7 +213,8 @@ def _expand(frame: memoryview, size: int) -> bytes:
 def _check_frame(frame: memoryview, content_bytes: int) -> None:
     """Walk the blocks of a frame: one segment of exactly this content, which ends where the stream does.
 
-    Each block yields at most 128 KiB, and there are no more of them than the content needs.
+    Each block yields at most 128 KiB, and of so much content zstd makes at most 16 blocks, where residues of long and
+    of short primes take turns: it looks at 8 KiB at a time.
     """
     width = 1 if content_bytes < 256 else 2 if content_bytes < 65536 + 256 else 4
     descriptor = (width.bit_length() - 1) << 6 | 0b00100000  # one segment; no checksum, no dictionary
@@ -190,7 +223,7 @@ def _check_frame(frame: memoryview, content_bytes: int) -> None:
     if frame[: len(head)] != head:
         raise MalformedMessage(f"a stream is no zstd frame as SEAL writes it, of {content_bytes} bytes of content")
     at = len(head)
-    for _ in range(-(-content_bytes // _ZSTD_BLOCK) + 1):
+    for _ in range(_ZSTD_SPLITS * -(-content_bytes // _ZSTD_BLOCK) + 1):
         if len(frame) - at < 3:
             break
         block = int.from_bytes(frame[at : at + 3], "little")

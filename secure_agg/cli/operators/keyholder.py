@@ -22,6 +22,8 @@ from secure_agg.roles.trust import Trust
 from secure_agg.transport.key_holders import build_key_holder
 
 CERTIFICATE_FILE: Final = "certificate"
+MAX_BROUGHT_BYTES: Final = 1 << 27
+"""A TenSEAL context with Galois keys has tens of megabytes; what each kind of key may have is checked once more."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,6 +57,15 @@ def init(
             "for at the terminal.",
         ),
     ] = None,
+    brought: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="A private key that was made elsewhere, mode 0600, instead of a fresh one: for paillier as pheutil "
+            "genpkey writes it, for ckks and bfv what serialize(save_secret_key=True) makes of a TenSEAL context.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make an encryption key for a pinned task: a certificate for everybody, an encrypted file for each holder.
@@ -62,6 +73,9 @@ def init(
     Where the policy splits the key, whoever runs this is the dealer: all holders meet on one machine that everybody
     trusts to forget what it dealt. Each takes its own file away. A key is never changed: to rotate it, make a new one
     in a new folder.
+
+    With --from the one key holder brings a key. The task's policy has to have the options that this key needs; where it
+    does not, the error names them.
     """
     pins = Trust.load(trust)
     identities = _identities(pins, holders)
@@ -70,7 +84,8 @@ def init(
     if out.exists():
         raise ConfigError(f"{out} exists already: a key is never overwritten, choose a new folder")
 
-    staff = deal(pins, task, parameters, identities)
+    key = None if brought is None else keystore.read_private(brought, MAX_BROUGHT_BYTES)
+    staff = deal(pins, task, parameters, identities, key=key)
     backend = pins.task(task).policy.backend
     keys = {name: out / f"holder-{number}.key" for number, name in enumerate(identities, 1)}
     with files.new_folder(out):
