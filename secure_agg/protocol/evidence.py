@@ -351,7 +351,7 @@ class Evidence:
         return (
             f"Evidence(task={self.config.task!r}, round={self.config.round}, "
             f"backend={self.config.policy.backend!r}, participants={len(self.openings)} of {len(self.cohort)}, "
-            f"values={self.config.layout.values})"
+            f"values={self.config.layout.parameters})"
         )
 
     @property

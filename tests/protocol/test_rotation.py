@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mpc.keystream import KeyStream
 from secure_agg.errors import LocalProtocolError
 from secure_agg.protocol.codec import rotation
-from secure_agg.protocol.codec.rotation import blocks, least_block, padded, restore, rotate, rotation_key
+from secure_agg.protocol.codec.rotation import restore, rotate, rotation_key
+from secure_agg.protocol.config.blocks import blocks, least_block, padded
 
 KEY = rotation_key(bytes(range(32)), "values")
 

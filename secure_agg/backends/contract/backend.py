@@ -153,6 +153,8 @@ class Backend(Habits):
             raise ConfigError("no norm is bounded where values go as halves")
         if place != FLAT and place not in self.levels:
             raise ConfigError(f"backend {self.name!r} can't be the {LEVEL_NAMES[place]} of a tree")
+        if place != FLAT and policy.groups:
+            raise ConfigError("a tree sums one vector of every client: what its edges agree on says nothing of groups")
         if place != FLAT and policy.norm:
             raise ConfigError("no norm is bounded in a tree: each session has sketches of its own, which don't add up")
 

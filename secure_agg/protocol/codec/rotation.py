@@ -27,12 +27,8 @@ import numpy.typing as npt
 from mpc.kernels.compiled import compiled
 from mpc.keystream import CHUNK, KeyStream
 from secure_agg.errors import LocalProtocolError
+from secure_agg.protocol.config.blocks import EXACT, blocks, padded
 from zk.transcript import digest
-
-BLOCKS: Final = (4096, 1024, 256, 64)
-"""Sizes of blocks, the largest first."""
-EXACT: Final = 1 << 53
-"""Sums whose transform stays below this are turned back without an error."""
 
 _SIGNS: Final = 32 * CHUNK
 """Signs that one numbered stream gives: whole blocks."""
@@ -49,33 +45,6 @@ def rotation_key(context: bytes, group: str) -> bytes:
         group: name of what is rotated.
     """
     return digest("rotation", context, group.encode())
-
-
-def blocks(size: int) -> tuple[tuple[int, int], ...]:
-    """How a vector of ``size`` values is cut: (B, how many blocks of it), the largest first.
-
-    Raises:
-        LocalProtocolError: there is nothing to rotate.
-    """
-    if size < 1:
-        raise LocalProtocolError(f"a vector of {size} values can't be rotated")
-    found, rest = [], size
-    for block in BLOCKS:
-        count = rest // block if block != BLOCKS[-1] else -(-rest // block)
-        rest -= count * block
-        if count:
-            found.append((block, count))
-    return tuple(found)
-
-
-def padded(size: int) -> int:
-    """D: coordinates of a rotated vector of ``size`` values, at most 63 more."""
-    return sum(block * count for block, count in blocks(size))
-
-
-def least_block(size: int) -> int:
-    """The smallest B of a vector of ``size`` values."""
-    return blocks(size)[-1][0]
 
 
 def _plain_transform(values: npt.NDArray[Any], block: int) -> None:
