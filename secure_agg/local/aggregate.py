@@ -26,7 +26,7 @@ from secure_agg.local.staff import AGGREGATOR, Staff, staffed, usual_names
 from secure_agg.local.trees import Played, TreeAsked, play
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.codec import Arrays
-from secure_agg.protocol.config import NO_DIGEST, Option, Policy, RoundConfig
+from secure_agg.protocol.config import NO_DIGEST, Option, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import USUAL
@@ -298,7 +298,7 @@ def aggregate(
                 finally:
                     book.keep(aggregator.faults)
             draw = draws.draw(leading, number, draw.draw + 1)
-        _tell(checked_here.record, policy, local.clipping(), len(clients) * config.layout.values)
+        _tell(checked_here.record, config, local.clipping())
         if policy.norm:
             scaled, refused = local.beyond_norm()
             _log.info("%s; %d updates were scaled, %d stay out", checked_here.norm_text, scaled, refused)
@@ -322,8 +322,8 @@ def _of_tree(played: Played, clients: int) -> Result:
     """What a tree's round has come to, in the words of any."""
     tree, verified, rounds = played.tree, played.verified, played.played
     locals_ = [edge.local for edge in rounds.edges.values()]
-    policy, values = tree.top.config.policy, clients * tree.top.config.layout.values
-    _tell(verified.record, policy, report.clipping([c for local in locals_ for c in local.clients.values()]), values)
+    clipping = report.clipping([client for local in locals_ for client in local.clients.values()])
+    _tell(verified.record, tree.top.config, clipping)
     stats: dict[str, float] = {}
     for local in locals_:  # clients' figures are means: of each edge's, by how many there are in it
         share = len(local.clients) / clients
@@ -345,10 +345,16 @@ def _of_tree(played: Played, clients: int) -> Result:
     )
 
 
-def _tell(record: RoundRecord, policy: Policy, clipping: Clipping, values: int) -> None:
+def _tell(record: RoundRecord, config: RoundConfig, clipping: Clipping) -> None:
     """Warn of what may not be what the caller wants: once each, in words that name no client."""
-    if text := clipping.text(policy.clip, values):
+    policy = config.policy
+    if text := clipping.text(config):
         _warn(text, ClippingWarning)
+    for group in record.groups:
+        _log.info(
+            "group %r: rounding moves no value by more than %.3g, and by %.3g or less in the root mean square",
+            group.name, group.error_bound, group.error_rms,
+        )  # fmt: skip
     if record.error_bound > 2 * policy.clip:
         _warn(
             f"a value of the mean may be off by {record.error_bound:.6g} by rounding, in a range of "

@@ -83,8 +83,11 @@ def test_adaptive_clips_begin_at_the_least_step_that_is_no_smaller_and_are_bound
     assert clip_of(found.clips[0] - 1) < 0.3 <= clip_of(found.clips[0])
     assert found.layout.parts[0].clips == (clip_of(found.clips[0]),) * 2
     assert found.layout.parts[1].clips == (8.0,)
-    moved = msgspec.structs.replace(found, clips=(*found.clips[:2], found.clips[2] + 1))
-    assert moved.context != found.context
+    clips = (*found.clips[:2], found.clips[2] + 1)
+    moved = msgspec.structs.replace(found, clips=clips, previous_record=b"r" * 32)
+    assert moved.context != msgspec.structs.replace(found, previous_record=b"r" * 32).context
+    with pytest.raises(ConfigError, match="not those of a task's first round"):
+        msgspec.structs.replace(found, clips=clips)
     for clips in ((), found.clips[:2], (*found.clips, 0), (LARGEST_STEP + 1, 0, 0)):
         with pytest.raises(ConfigError, match="adaptive clip"):
             msgspec.structs.replace(found, clips=clips)

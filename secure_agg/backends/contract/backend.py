@@ -72,6 +72,13 @@ class ResultRule:
     claim: str = SUM
     addends: Callable[[int], int] = int
 
+    def ranges(self, config: RoundConfig) -> tuple[tuple[int, int], ...]:
+        """(length, the most that each is) of the coordinates of one client's x, in order: where whole numbers of bits
+        are tested that is what so many bits hold.
+        """
+        tested = self.largest > config.policy.coordinate_top
+        return tuple((run.length, (1 << run.top.bit_length()) - 1 if tested else run.top) for run in config.layout.runs)
+
 
 @dataclass(frozen=True)
 class Seats:

@@ -155,6 +155,20 @@ def check_within(groups: Sequence[Group], bits: int, clip: float) -> None:
         )
 
 
+def check_one_grid(groups: Sequence[Group]) -> None:
+    """Refuse groups of which no norm can be bounded.
+
+    Raises:
+        ConfigError: none is weighted, or two that are have different grids, or one that follows from round to round.
+    """
+    grids = {(group.bits, group.clip, group.clip_rule) for group in groups if group.weighted}
+    if len(grids) != 1 or any(group.adaptive for group in groups):
+        raise ConfigError(
+            "a norm is bounded in steps of one grid: weighted groups then have the same bits and pinned clip, and "
+            "groups with another are not weighted"
+        )
+
+
 def most_bits(groups: Sequence[Group]) -> int:
     """What a policy's ``bits`` are where it has these groups."""
     return max(2, *(group.bits for group in groups))

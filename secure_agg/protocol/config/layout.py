@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from secure_agg.protocol.config.blocks import padded
-from secure_agg.protocol.config.groups import COUNT, Group, clip_of
+from secure_agg.protocol.config.groups import COUNT, Group, clip_of, step_of
 
 
 class Run(NamedTuple):
@@ -154,6 +154,11 @@ def adaptive_clips(groups: Sequence[Group], grouping: Sequence[int]) -> tuple[tu
         if group.adaptive:
             found += [(group, -1)] * bool(arrays) if group.rotated else [(group, i) for i in arrays]
     return tuple(found)
+
+
+def first_clips(groups: Sequence[Group], grouping: Sequence[int]) -> tuple[int, ...]:
+    """k of every adaptive clip in a task's first round."""
+    return tuple(step_of(group.clip) for group, _ in adaptive_clips(groups, grouping))
 
 
 def parts_of(

@@ -14,7 +14,15 @@ from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.config import norm as norms
 from secure_agg.protocol.config import thresholds
-from secure_agg.protocol.config.groups import GROUPS, Group, check_groups, check_within, most_bits, most_clip
+from secure_agg.protocol.config.groups import (
+    GROUPS,
+    Group,
+    check_groups,
+    check_one_grid,
+    check_within,
+    most_bits,
+    most_clip,
+)
 from secure_agg.protocol.config.settings import (
     HALVES,
     MAX_BITS,
@@ -197,12 +205,7 @@ class Policy(Wire, frozen=True, kw_only=True):
         # A weight limit that follows from weights has to be one that a bound takes; one that is named is looked at
         # when a round is configured.
         self.norm_bound(self.max_weight if self.weight_scale else 1)
-        grids = {(group.bits, group.clip, group.clip_rule) for group in self.vectors if group.weighted}
-        if len(grids) != 1 or self.main.adaptive:
-            raise ConfigError(
-                "a norm is bounded in steps of one grid: weighted groups then have the same bits and pinned clip, and "
-                "groups with another are not weighted"
-            )
+        check_one_grid(self.vectors)
         if self.groups and rule.outside:
             raise ConfigError(f"{norms.NORM_OUTSIDE} goes with no groups: those that are not weighted are outside")
 

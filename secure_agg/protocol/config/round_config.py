@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
-from secure_agg.protocol.config.groups import LARGEST_STEP, MAX_ADAPTIVE, step_of
-from secure_agg.protocol.config.layout import Layout, adaptive_clips, parts_of
+from secure_agg.protocol.config.groups import LARGEST_STEP, MAX_ADAPTIVE
+from secure_agg.protocol.config.layout import Layout, adaptive_clips, first_clips, parts_of
 from secure_agg.protocol.config.norm import sketch_length
 from secure_agg.protocol.config.policy import Policy
 from secure_agg.protocol.config.settings import MAX_DIMENSIONS, NO_DIGEST, check_arrays_fit, whole, within
@@ -330,7 +330,7 @@ class GroupedConfig(RoundConfig, frozen=True, kw_only=True):
         if not grouping:
             grouping = (groups.index(settings["policy"].main),) * len(shapes)
         if clips is None and all(0 <= index < len(groups) for index in grouping):
-            clips = tuple(step_of(group.clip) for group, _ in adaptive_clips(groups, grouping))
+            clips = first_clips(groups, grouping)
         return GroupedConfig(**settings, grouping=tuple(grouping), clips=tuple(clips or ()))
 
     def _check_groups(self) -> None:
@@ -346,6 +346,8 @@ class GroupedConfig(RoundConfig, frozen=True, kw_only=True):
             raise ConfigError(f"{len(self.clips)} adaptive clips, of {wanted}: there are at most {MAX_ADAPTIVE}")
         for clip in self.clips:
             within("k of an adaptive clip", clip, 0, LARGEST_STEP)
+        if self.previous_record == NO_DIGEST and self.clips != first_clips(groups, self.grouping):
+            raise ConfigError(f"adaptive clips of steps {list(self.clips)} are not those of a task's first round")
 
 
 @functools.lru_cache(maxsize=64)
