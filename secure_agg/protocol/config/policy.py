@@ -323,7 +323,9 @@ class Policy(Wire, frozen=True, kw_only=True):
                 options = Option.list(named | {HALVES: 1})
         if max_error is None:
             # Whoever names bits gets them, with the bound stated.
-            asked = grid_step(clip, width) * max_weight if bits is not None else 0.0
+            steps = [(group.step, group.weighted) for group in named_groups if group.half]
+            steps = steps or [(grid_step(clip, width), True)]
+            asked = max(step * (max_weight if weighted else 1) for step, weighted in steps) if bits is not None else 0.0
             max_error = max(USELESS_ERROR * clip, asked)
         return Policy(
             backend=backend,
