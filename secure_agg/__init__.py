@@ -32,7 +32,8 @@ from secure_agg.errors import ClippingWarning, PrecisionWarning, SecureAggError,
 from secure_agg.ledger.log import Appended, Ledger
 from secure_agg.local.aggregate import Result, aggregate
 from secure_agg.local.buffered import BufferedTask
-from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.local.clips import agreed_clips
+from secure_agg.protocol.config import Group, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity, Roster
@@ -63,6 +64,7 @@ __all__ = [
     "ClippingWarning",
     "Evidence",
     "FaultProof",
+    "Group",
     "Identity",
     "KeyHolder",
     "Ledger",
@@ -87,6 +89,7 @@ __all__ = [
     "WitnessPolicy",
     "__version__",
     "aggregate",
+    "agreed_clips",
     "verify",
     "verify_tree",
 ]

@@ -217,7 +217,7 @@ class BufferedTask:
             evidence, checked = local.finish()
         finally:
             self._book.keep(aggregator.faults)
-        tell(checked.record, self.policy, local.clipping(), len(clients) * config.layout.values)
+        tell(checked.record, config, local.clipping())
         start = time.perf_counter()
         entry = self._book.append(evidence)
         appended = {"ledger.append_s": time.perf_counter() - start} if entry else {}

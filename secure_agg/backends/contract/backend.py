@@ -79,6 +79,13 @@ class ResultRule:
     claim: str = SUM
     addends: Callable[[int], int] = int
 
+    def ranges(self, config: RoundConfig) -> tuple[tuple[int, int], ...]:
+        """(length, the most that each is) of the coordinates of one client's x, in order: where whole numbers of bits
+        are tested that is what so many bits hold.
+        """
+        tested = self.largest > config.policy.coordinate_top
+        return tuple((run.length, (1 << run.top.bit_length()) - 1 if tested else run.top) for run in config.layout.runs)
+
 
 @dataclass(frozen=True)
 class Seats:
@@ -170,6 +177,8 @@ class Backend(Habits):
             raise ConfigError("no norm is bounded where values go as halves")
         if place != FLAT and place not in self.levels:
             raise ConfigError(f"backend {self.name!r} can't be the {LEVEL_NAMES[place]} of a tree")
+        if place != FLAT and policy.groups:
+            raise ConfigError("a tree sums one vector of every client: what its edges agree on says nothing of groups")
         if place != FLAT and policy.norm:
             raise ConfigError("no norm is bounded in a tree: each session has sketches of its own, which don't add up")
 

@@ -46,6 +46,7 @@ from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.journal import Key
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.config.layout import first_clips
 from secure_agg.protocol.epoch.body import EVALUATION
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.messages import (
@@ -253,6 +254,20 @@ class Participant:
             due = min(after or due, policy.max_weight)  # an evaluation's may be of the epoch before
         if config.weight_limit != due:
             raise PolicyViolation(f"the round's weights are limited to {config.weight_limit}, and it has to be {due}")
+        self._check_clips(config)
+
+    def _check_clips(self, config: RoundConfig) -> None:
+        """Refuse adaptive clips that do not follow from what is pinned and verified: a server that could choose them
+        would learn who is within which.
+
+        Raises:
+            PolicyViolation: they are others.
+        """
+        home, due = self._home, first_clips(config.policy.groups, config.grouping)
+        if config.previous_record != NO_DIGEST:
+            due = bonds.clips_after(home.store, home.name, config.task, config.previous_record) or due
+        if config.clips != due:
+            raise PolicyViolation("the round's adaptive clips do not follow from the result before it")
 
     def _is_begun(self, config: RoundConfig) -> bool:
         """Whether this attempt's update is there already.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -87,8 +86,7 @@ def tell_losses(node: str, config: RoundConfig, encoded: Encoded | None) -> None
     """Say in a node's log what its update and weight have lost on the way into the vector."""
     if encoded is None:
         return
-    values = sum(math.prod(shape) for shape in config.shapes[:-1])
-    if text := Clipping.of([encoded]).text(config.policy.clip, values):
+    if text := Clipping.of([encoded]).text(config):
         _log.warning("%s: %s", node, text)
     if encoded.scale < 1:
         _log.warning(
