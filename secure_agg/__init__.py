@@ -19,6 +19,7 @@ What is below imports nothing of what is above it; ARCHITECTURE.md has the pictu
 * ``beacon``: public randomness that draws cohorts.
 * ``tlog``: formats of transparency logs. ``protocol``: what parties say and sign.
 * ``executing``: where work on long vectors is done: in this process, in several, on a Ray cluster.
+* ``privacy``: noise for differential privacy, and what rounds of it spend.
 * ``arguments``: types of what callers give. ``files``, ``formats``: files written whole, and what a file is.
 * ``admission``: who has to go when more come than there is room for.
 * ``errors``: every exception. ``extras``: optional packages. ``installed``: what is registered by name.
@@ -31,6 +32,7 @@ from secure_agg._version import __version__
 from secure_agg.errors import ClippingWarning, PrecisionWarning, SecureAggError, SecureAggWarning, VerificationError
 from secure_agg.ledger.log import Appended, Ledger
 from secure_agg.local.aggregate import Result, aggregate
+from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
@@ -66,6 +68,7 @@ __all__ = [
     "Ledger",
     "Policy",
     "PrecisionWarning",
+    "Privacy",
     "Receipt",
     "Result",
     "Roster",

@@ -18,7 +18,7 @@ from mpc.ring import Vector
 from secure_agg import formats
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import MalformedMessage, VerificationError
-from secure_agg.protocol.claims import CLAIMS
+from secure_agg.protocol.claims import CLAIMS, DP_SUM
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.config.tree import EDGE, level
 from secure_agg.protocol.messages import (
@@ -35,6 +35,7 @@ from secure_agg.protocol.messages import (
     unpack,
 )
 from secure_agg.protocol.norm.wire import SketchedOpening, opening_kind, proof_digest
+from secure_agg.protocol.privacy import PrivacyClaim
 from zk.transcript import digest
 
 RECORD_VERSION: Final = 2
@@ -60,6 +61,7 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
     Attributes:
         version: of the record's format, 2.
         claim: what is proved of the result: ``sum``, that it is the exact sum of what the participants committed to;
+            ``dp-sum``, the same of vectors with noise, see ``PrivateRecord``;
             ``attested``, nothing but that the operators have signed it.
         task, round, attempt: which round.
         context: digest of the RoundConfig.
@@ -132,16 +134,20 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
         Raises:
             VerificationError: not a canonical record of a known version, or above 64 KiB.
         """
-        # An array of so many fields: those of a norm bound are there or not.
-        bounded = bytes(data[:3]) == b"\xdc" + len(BoundedRecord.__struct_fields__).to_bytes(2, "big")
+        # An array of so many fields: those of a norm bound, or of privacy, are there or not.
+        kinds = {
+            b"\xdc" + len(kind.__struct_fields__).to_bytes(2, "big"): kind for kind in (BoundedRecord, PrivateRecord)
+        }
         try:
-            record = decode(BoundedRecord if bounded else RoundRecord, data, MAX_RECORD)
+            record = decode(kinds.get(bytes(data[:3]), RoundRecord), data, MAX_RECORD)
         except MalformedMessage as error:
             raise VerificationError(f"this is no round record: {error}") from error
         if record.version != RECORD_VERSION:
             raise VerificationError(f"record version {record.version} is not {RECORD_VERSION}")
         if record.claim not in CLAIMS:
             raise VerificationError(f"a record claims {record.claim!r}")
+        if isinstance(record, PrivateRecord) != (record.claim == DP_SUM):
+            raise VerificationError(f"a record that claims {record.claim!r} has other fields than such a one")
         return record
 
     def digest(self) -> bytes:
@@ -168,6 +174,39 @@ class BoundedRecord(RoundRecord, frozen=True, kw_only=True):
         """A record with what its round says of norms."""
         fields = {name: getattr(record, name) for name in RoundRecord.__struct_fields__}
         return BoundedRecord(**fields, norm_bound=norm_bound, norm_factor=norm_factor)
+
+
+@checked_class
+class PrivateRecord(RoundRecord, frozen=True, kw_only=True):
+    """The record of a round with differential privacy; its claim is ``dp-sum``.
+
+    Attributes:
+        mechanism: ``skellam``.
+        epsilon: the task's budget, in millionths.
+        delta: in 10^-12.
+        spent: what this round and all that are numbered before it spend together, in millionths, of a client that has
+            signed once in each: never more than the budget.
+        privacy: digest of the round's numbers, D("privacy", terms).
+    """
+
+    mechanism: str
+    epsilon: int
+    delta: int
+    spent: int
+    privacy: bytes
+
+    @staticmethod
+    def of(record: RoundRecord, claim: PrivacyClaim) -> PrivateRecord:
+        """A record with what its round says of privacy."""
+        fields = {name: getattr(record, name) for name in RoundRecord.__struct_fields__}
+        return PrivateRecord(
+            **fields,
+            mechanism=claim.mechanism,
+            epsilon=claim.epsilon,
+            delta=claim.delta,
+            spent=claim.spent,
+            privacy=claim.terms,
+        )
 
 
 class CohortMember(Wire, frozen=True, gc=False):

@@ -27,11 +27,11 @@ from secure_agg.errors import (
 from secure_agg.executing import IN_PROCESS, Executor, vectors
 from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.certificate import setup_digest
-from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
-from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
+from secure_agg.protocol.claims import PROVED, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
+from secure_agg.protocol.codec import Arrays, codec_of, model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.config.tree import EDGE, FLAT, LEVEL_NAMES, level
-from secure_agg.protocol.evidence import RECORD_VERSION, BoundedRecord, Evidence, RoundRecord
+from secure_agg.protocol.evidence import RECORD_VERSION, BoundedRecord, Evidence, PrivateRecord, RoundRecord
 from secure_agg.protocol.fault import TWO_EPOCHS, FaultProof
 from secure_agg.protocol.identity import Roster, check_public_key, in_id_order, verify_signature
 from secure_agg.protocol.messages import (
@@ -51,6 +51,7 @@ from secure_agg.protocol.messages import (
 from secure_agg.protocol.norm.checks import check_proof, check_total
 from secure_agg.protocol.norm.claim import NormClaim
 from secure_agg.protocol.norm.wire import SketchedOpening
+from secure_agg.protocol.privacy import PrivacyClaim
 from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.protocol.session import Participants
 from secure_agg.roles.faults import check_common, check_two_epochs
@@ -152,7 +153,7 @@ def check_sum(
     except AggregateError as error:
         raise VerificationError(str(error)) from error
     check_total(participants.session, participants.sketches, sums)
-    codec = FixedPoint.of(config)
+    codec = codec_of(config)
     average, weight_sum = codec.decode(values, n, config.shapes, executor, config.context)
     return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(n, weight_sum))
 
@@ -181,7 +182,7 @@ def check_attested(
     addends = rule.addends(len(participants.openings))
     if int(values.max(initial=0)) > addends * rule.largest or rest.any():
         raise VerificationError("an attested result is out of range")
-    codec = FixedPoint.of(config)
+    codec = codec_of(config)
     average, weight_sum = codec.decode(values, addends, config.shapes)
     total = commitment.add(list(participants.commitments))
     return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(addends, weight_sum))
@@ -271,7 +272,7 @@ class Auditor:
                 "tree's evidence"
             )
         pinned, claim, participants = self.examine(evidence, beacon=beacon)
-        if claim == SUM:
+        if claim in PROVED:
             if evidence.attestation:
                 raise VerificationError("a sum is proved, not attested")
             checked = check_sum(config, participants, evidence.sums, self._executor)
@@ -284,6 +285,8 @@ class Auditor:
         record = record_of(evidence, participants, checked, claim=claim, digest=evidence.digest())
         if norm := NormClaim.of(config):
             record = BoundedRecord.of(record, norm.bound, norm.factor)
+        if said := PrivacyClaim.of(config):
+            record = PrivateRecord.of(record, said)
         names = evidence.participants
         opened = {name: item.to_bytes() for name, item in zip(names, participants.commitments, strict=True)}
         return Verified(record, pinned, average, opened, proofs)
