@@ -10,6 +10,7 @@ from secure_agg.ledger.checkpoint_time import CheckpointTime
 from secure_agg.protocol.claims import VERIFIED, Finding, words
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.norm.claim import NormClaim
+from secure_agg.protocol.privacy import PrivacyClaim
 from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.roles.auditor import Verified
 
@@ -33,15 +34,17 @@ def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
     """A record with the names and the policy that stand in its evidence."""
     policy = evidence.config.policy
     taking_part = set(evidence.participants)
+    said = PrivacyClaim.of(evidence.config)
     return {
         "claim": record.claim,
+        **({"privacy": said.text} if said else {}),
         "record": record_document(record),
         "participants": list(evidence.participants),
         "left_out": [member.name for member in evidence.cohort if member.name not in taking_part],
         "signers": [signature.name for signature in evidence.agreement],
         "policy": {name: getattr(policy, name) for name in policy.__struct_fields__ if name != "options"}
         | {"options": {option.name: option.value for option in policy.options}},
-        "parameters": evidence.config.layout.values,
+        "parameters": evidence.config.model_size,
         **generation_document(evidence),
     }
 
@@ -71,6 +74,7 @@ def round_fields(record: RoundRecord, evidence: Evidence) -> dict[str, str]:
         "weight_sum": f"{record.weight_sum}{limited if record.weights_lowered or record.weights_raised else ''}",
         "error_bound": f"{record.error_bound:.3g}: rounding moves no value by more",
         **({"norm_bound": claim.text} if (claim := NormClaim.of_record(record)) else {}),
+        **({"privacy": document["privacy"]} if "privacy" in document else {}),
         "parameters": str(document["parameters"]),
         **(
             {"generation": f"{document['generation']}: {len(document['renounced_by'])} have renounced the one before"}

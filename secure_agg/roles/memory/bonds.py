@@ -27,7 +27,7 @@ from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.protocol.renunciation import RENOUNCE, Renouncers, Renunciation, RenunciationCertificate
 from secure_agg.protocol.tree.record import VOUCH
-from secure_agg.roles.memory import epochs
+from secure_agg.roles.memory import epochs, spending
 from secure_agg.roles.memory.attempt import end_attempt
 from secure_agg.roles.memory.store import AttemptStore, Scope
 
@@ -67,6 +67,7 @@ class Bonds:
         Raises:
             TaskSpent: it has given its input of this model elsewhere, has signed in another attempt of this generation,
                 has renounced it, or has been admitted to a later one, or not yet to this one.
+            BudgetSpent: its privacy budget has no room for one more round.
         """
         self.check_open()
         generation, get = self._config.generation, self._store.get
@@ -94,6 +95,7 @@ class Bonds:
                 )
             if bound("input") not in (None, self._place):
                 raise self._spent(f"{self._client!r} has given its update in another round, draw or epoch {of}")
+        spending.check_budget(self._store, self._client, self._config)
 
     @staticmethod
     def _spent(text: str) -> TaskSpent:
@@ -244,8 +246,10 @@ class Bonds:
         Raises:
             TaskSpent: see ``check_unspent``.
             AlreadyReleased: another set was signed in this generation.
+            BudgetSpent: this signature would take the client over its privacy budget.
         """
         self.check_unspent()
+        spending.spend(self._store, self._client, self._config, phase=phase)
         self._store.put(self._scope, "signed", b"1")
         self._bind("signed", self._attempt, self._over(), phase)
         self._bind("set", self._attempt + frame("signed", statement), self._over(), phase)
