@@ -228,6 +228,8 @@ def aggregate(
     if edges is not None:
         if beacon is not None or pulses is not None or sample is not None:
             raise ConfigError("a tree's rounds draw no cohorts: sample, beacon and pulses are for rounds without edges")
+        if privacy is not None:
+            raise ConfigError("a tree has no differential privacy: an edge's operator sees a sum of few clients' noise")
         if executor is not HERE and not isinstance(executor, InProcess):
             raise ConfigError("a tree's round is done in this process: executor is for rounds without edges")
         tree = TreeAsked(edges, top_backend, {})

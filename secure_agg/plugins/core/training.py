@@ -124,8 +124,8 @@ def tell_left_out(names: tuple[str, ...]) -> None:
 
 
 def round_shapes(policy: Policy, model: Floats, *, trains: bool) -> tuple[tuple[int, ...], ...]:
-    """Of a round's vector: the model's arrays and their signs where it trains, and the metrics; with privacy the model's
-    arrays alone, since signs and metrics are summed exactly.
+    """Of a round's vector: the model's arrays and their signs where it trains, and the metrics; with privacy the arrays
+    of the model alone, since signs and metrics are summed exactly.
 
     Raises:
         ConfigError: an evaluation, with privacy.
