@@ -5,6 +5,7 @@ Rounds without it have none of these options, and are what they were before ther
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -181,4 +182,4 @@ def terms_digest(rule: PrivacyRule, made: Mechanism, clip: float) -> bytes:
         rule.mechanism, rule.delta, rule.epsilon, rule.ratio, made.honest, made.padded, made.length, made.squared,
         made.variance, made.value_limit, made.noise_limit,
     )  # fmt: skip
-    return digest("privacy", clip.hex().encode(), *(number.to_bytes(8, "little") for number in numbers))
+    return digest("privacy", struct.pack("<d", clip), *(number.to_bytes(8, "little") for number in numbers))
