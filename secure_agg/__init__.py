@@ -19,6 +19,7 @@ What is below imports nothing of what is above it; ARCHITECTURE.md has the pictu
 * ``beacon``: public randomness that draws cohorts.
 * ``tlog``: formats of transparency logs. ``protocol``: what parties say and sign.
 * ``executing``: where work on long vectors is done: in this process, in several, on a Ray cluster.
+* ``privacy``: noise for differential privacy, and what rounds of it spend.
 * ``arguments``: types of what callers give. ``files``, ``formats``: files written whole, and what a file is.
 * ``admission``: who has to go when more come than there is room for.
 * ``errors``: every exception. ``extras``: optional packages. ``installed``: what is registered by name.
@@ -33,6 +34,7 @@ from secure_agg.ledger.log import Appended, Ledger
 from secure_agg.local.aggregate import Result, aggregate
 from secure_agg.local.buffered import BufferedTask
 from secure_agg.local.clips import agreed_clips
+from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.config import Group, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
@@ -70,6 +72,7 @@ __all__ = [
     "Ledger",
     "Policy",
     "PrecisionWarning",
+    "Privacy",
     "Receipt",
     "Result",
     "Roster",

@@ -33,6 +33,7 @@
     │   ├── EdgeFault           an edge's operator sums something else than its members signed: it is named
     │   ├── Unattributed            the sum, or a share, is not what was promised, and nobody can be named
     │   ├── TaskSpent               this client has given its update of this model: see its round to an end first
+    │   ├── BudgetSpent             one more round would tell more of this client than its privacy budget allows
     │   └── RunStopped              no round of a framework's run can succeed, or none has: says how to go on
     ├── AlreadyReleased             a second statement or release is asked for; refused, even after a restart
     ├── PulseMissing                a beacon's pulse is not there: not published yet, or not recorded
@@ -212,6 +213,12 @@ class Unattributed(RoundAborted):
 class TaskSpent(RoundAborted):
     """This client has given its update of this model to a round, or has signed there, or renounced: it joins no other
     over updates of it before that round is finished, or enough have renounced it; from a new model it does.
+    """
+
+
+class BudgetSpent(RoundAborted):
+    """One more signature would take this client over the privacy budget that its policy has pinned: no sum with its
+    noise is opened any more in this task, and nobody is at fault.
     """
 
 

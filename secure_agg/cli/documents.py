@@ -10,6 +10,7 @@ from secure_agg.ledger.checkpoint_time import CheckpointTime
 from secure_agg.protocol.claims import VERIFIED, Finding, words
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.norm.claim import NormClaim
+from secure_agg.protocol.privacy import PrivacyClaim
 from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.roles.auditor import Verified
 
@@ -32,8 +33,10 @@ def record_document(record: RoundRecord) -> dict[str, Any]:
 def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
     """A record with the names and the policy that stand in its evidence."""
     taking_part = set(evidence.participants)
+    said = PrivacyClaim.of(evidence.config)
     return {
         "claim": record.claim,
+        **({"privacy": said.text} if said else {}),
         "record": record_document(record),
         "participants": list(evidence.participants),
         "left_out": [member.name for member in evidence.cohort if member.name not in taking_part],
@@ -69,6 +72,7 @@ def round_fields(record: RoundRecord, evidence: Evidence) -> dict[str, str]:
         "weight_sum": f"{record.weight_sum}{limited if record.weights_lowered or record.weights_raised else ''}",
         "error_bound": f"{record.error_bound:.3g}: rounding moves no value by more",
         **({"norm_bound": claim.text} if (claim := NormClaim.of_record(record)) else {}),
+        **({"privacy": document["privacy"]} if "privacy" in document else {}),
         "parameters": str(document["parameters"]),
         **(
             {"generation": f"{document['generation']}: {len(document['renounced_by'])} have renounced the one before"}

@@ -14,6 +14,15 @@ from secure_agg.beacon.recorded import BeaconFile
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.epochs.changing import read_steps
 from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.private import (
+    PrivacyDelta,
+    PrivacyEpsilon,
+    PrivacyHonest,
+    PrivacyNorm,
+    PrivacyRounds,
+    asked_privacy,
+    privacy_document,
+)
 from secure_agg.errors import ConfigError
 from secure_agg.fl.model_files import digest_argument, start_digest, write_model
 from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer
@@ -141,10 +150,18 @@ def init(
         str,
         typer.Option("--norm-excess", metavar="scale|refuse", help="With --norm-bound, what becomes of a longer one."),
     ] = SCALE,
+    privacy_epsilon: PrivacyEpsilon = None,
+    privacy_delta: PrivacyDelta = None,
+    privacy_norm: PrivacyNorm = None,
+    privacy_rounds: PrivacyRounds = None,
+    privacy_honest: PrivacyHonest = None,
     max_weight: Annotated[
-        int,
-        typer.Option(metavar="W", help="Most examples that a client may count; public. The closer the more precise."),
-    ] = 1000,
+        int | None,
+        typer.Option(
+            metavar="W",
+            help="Most examples that a client may count; public. The closer the more precise: 1000, with privacy 1.",
+        ),
+    ] = None,
     weight_scale: Annotated[
         int,
         typer.Option(
@@ -236,6 +253,9 @@ def init(
     keys = _keys(client_keys or [])
     optimizer = _optimizer(server_optimizer, server_learning_rate, server_momentum, server_second_momentum, server_tau)
     start = digest_argument(start_model) if start_model is not None else None
+    private = asked_privacy(privacy_epsilon, privacy_delta, privacy_norm, privacy_rounds, privacy_honest)
+    if private is not None and max_weight not in (None, 1):
+        raise ConfigError(f"privacy counts every client alike: --max-weight {max_weight} and weights exclude it")
     named = {
         "min_clients": min_clients,
         "dropout": dropout,
@@ -250,7 +270,7 @@ def init(
         clip=clip,
         bits=bits,
         max_error=max_error,
-        max_weight=max_weight,
+        max_weight=max_weight or (1000 if private is None else 1),
         weight_scale=weight_scale,
         weight_span=weight_span,
         first_weight=first_weight,
@@ -258,6 +278,7 @@ def init(
         norm_bound=norm_bound,
         norm_excess=norm_excess,
         norm_outside=OUTSIDE if norm_bound is not None else 0,
+        privacy=private,
     )
     policy.check_error(policy.first_weight or policy.max_weight)
     trust = federation.make(
@@ -295,12 +316,15 @@ def init(
         "min_advertised": policy.min_advertised,
         "bearable": float(policy.bearable(len(trust.task(task).roster))),
     } | _models(start, optimizer, any_model=any_model)
+    if policy.privacy is not None:
+        document["privacy"] = privacy_document(policy.privacy, policy.clip)
 
     def show(console: Console) -> None:
         rows = {
             "task": f"{task}, backend {backend}, {len(trust.task(task).roster)} clients",
             "bearable": _price(policy, len(trust.task(task).roster)),
             **({"norm_bound": _norm_text(policy)} if policy.norm else {}),
+            **({"privacy": document["privacy"]["text"]} if "privacy" in document else {}),
             "trust": f"{document['trust']}, the pins for everybody",
             "server": f"{document['server']}, the home to name in the server's configuration",
         }

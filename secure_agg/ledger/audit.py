@@ -6,7 +6,7 @@ Where those come from is a :class:`Source`: a ledger's own file here, what it pu
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from secure_agg.errors import (
@@ -19,13 +19,14 @@ from secure_agg.errors import (
 from secure_agg.ledger.chain import Chains, check_begins, check_follows, name_of, read_record
 from secure_agg.ledger.evidence_store import EvidenceStore
 from secure_agg.ledger.tables import Leaf, Tables
-from secure_agg.protocol.claims import ATTESTED, SUM
+from secure_agg.protocol.claims import ATTESTED, PROVED
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.config.buffer import Bases
 from secure_agg.protocol.epoch import EpochEvidence, EpochRecord, Record, root_task
-from secure_agg.protocol.evidence import Evidence, GroupedBoundedRecord, RoundRecord
+from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.protocol.privacy import Spending
 from secure_agg.protocol.tree.evidence import TreeEvidence
-from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.epochs.checking import verify_epoch
 from secure_agg.roles.epochs.pins import under
 from secure_agg.roles.tree.auditor import TreeAuditor
@@ -115,6 +116,7 @@ class AuditReport:
             Without the auditor's own trust they are only chained: who may change a task is nobody's then.
         edges: edges of trees whose evidence was read and verified, down to each client's commitment.
         witnesses: POSIX time of the cosignature on the newest head of each witness that a policy knows.
+        privacy: what the rounds of each task with differential privacy have spent, added up again from their evidence.
     """
 
     size: int
@@ -129,6 +131,7 @@ class AuditReport:
     epochs: int
     edges: int
     witnesses: Mapping[str, int]
+    privacy: Mapping[str, Spending] = field(default_factory=dict)
 
 
 class DatabaseSource:
@@ -253,6 +256,7 @@ def audit(
     claimed: dict[str, int] = {}
     checked: dict[str, int] = {}
     pinned: frozenset[str] | None = None
+    spending: dict[str, Spending] = {}
     evidence_bytes = norm_proofs = epochs = edges = 0
     for index in range(size):
         leaf = source.leaf(index)
@@ -286,7 +290,13 @@ def audit(
                 proofs, edges, evidence_bytes = 0, edges + walked, evidence_bytes + read
             else:
                 auditor = Auditor(known, claims)
-                compared, proofs = _check_evidence(auditor, key, index, record, data, beacon, source, previous, bases)
+                verified, config = _check_evidence(auditor, key, index, record, data, beacon, source, previous, bases)
+                compared, proofs = verified.pinned | {"log"}, verified.proofs
+                if config.policy.privacy is not None:
+                    try:
+                        spending.setdefault(record.task, Spending()).add(config, verified.commitments)
+                    except VerificationError as error:
+                        raise VerificationError(f"record {index}: {error}") from error
             pinned = compared if pinned is None else pinned & compared
             evidence_bytes += len(data)
             norm_proofs += proofs
@@ -298,7 +308,7 @@ def audit(
         root=frontier.root(),
         tasks=tasks,
         claims=claimed,
-        verified=checked.get(SUM, 0),
+        verified=sum(checked.get(claim, 0) for claim in PROVED),
         attested=checked.get(ATTESTED, 0),
         pinned=pinned or frozenset(),
         evidence_bytes=evidence_bytes,
@@ -306,6 +316,7 @@ def audit(
         epochs=epochs,
         edges=edges,
         witnesses=witnesses,
+        privacy=spending,
     )
 
 
@@ -381,8 +392,8 @@ def _check_evidence(
     source: Source,
     previous: Record | None,
     bases: dict[str, Bases],
-) -> tuple[frozenset[str], int]:
-    """Verify one round again; returns what was compared with the auditor's pins, and how many norm proofs were.
+) -> tuple[Verified, RoundConfig]:
+    """Verify one round again.
 
     Args:
         bases: of each buffered task's round before this one, which take their place.
@@ -403,7 +414,7 @@ def _check_evidence(
         except LedgerRefused as error:
             raise LedgerDamaged(f"record {index}: {error}") from error
         bases[record.task] = verified.bases
-    return verified.pinned | {"log"}, verified.proofs
+    return verified, evidence.config
 
 
 def _check_same(
@@ -418,8 +429,9 @@ def _check_same(
         raise LedgerDamaged(f"record {index}: {error}") from error
     if config.log_key != log:  # compared by the auditor already if there is a trust
         raise TrustError(f"record {index}: the round's ledger key is not the pinned one")
-    differing = [f for f in GroupedBoundedRecord.__struct_fields__ if getattr(found, f) != getattr(record, f)]
-    if differing:
+    fields = dict.fromkeys((*found.__struct_fields__, *record.__struct_fields__))
+    differing = [name for name in fields if getattr(found, name, None) != getattr(record, name, None)]
+    if differing or type(found) is not type(record):
         raise VerificationError(f"record {index} differs from its evidence in {', '.join(differing)}")
 
 

@@ -9,7 +9,7 @@ from secure_agg.protocol.config.buffer import Base, Bases, follow_bases, name_ba
 from secure_agg.protocol.config.layout import first_clips
 from secure_agg.protocol.epoch import EpochRecord, Record, read_leaf, root_task
 from secure_agg.protocol.epoch.record import filed_under
-from secure_agg.protocol.evidence import RoundRecord
+from secure_agg.protocol.evidence import PrivateRecord, RoundRecord
 
 
 def read_record(leaf: Leaf) -> Record:
@@ -51,6 +51,8 @@ def check_link(record: Record, previous: Record | None, *, new_policy: bool = Fa
     if isinstance(record, EpochRecord):
         _check_epoch(record, previous)
         return
+    if isinstance(record, PrivateRecord) and record.spent > record.epsilon:
+        raise LedgerRefused(f"{where} has spent {record.spent} millionths of a budget of {record.epsilon}")
     if previous is None:
         if record.previous_record != NO_DIGEST:
             raise LedgerRefused(
@@ -65,6 +67,9 @@ def check_link(record: Record, previous: Record | None, *, new_policy: bool = Fa
     ):
         if value != expected:
             raise LedgerRefused(f"{where} has {name} {value.hex()}, not {expected.hex()} after round {previous.round}")
+    before = previous.spent if isinstance(previous, PrivateRecord) and not new_policy else 0
+    if isinstance(record, PrivateRecord) and record.spent < before:
+        raise LedgerRefused(f"{where} has spent {record.spent} millionths, fewer than {before} before it")
     if previous.next_weight_limit not in (0, record.weight_limit) and not new_policy:
         raise LedgerRefused(
             f"{where} has weight_limit {record.weight_limit}, not {previous.next_weight_limit} after round "

@@ -24,6 +24,7 @@ from secure_agg.local.hosting import HostedClient, hosted
 from secure_agg.local.rounds import LocalRound, Update
 from secure_agg.local.staff import AGGREGATOR, Staff, bring, needed_options, staffed, usual_names
 from secure_agg.local.trees import Played, TreeAsked, play
+from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.codec import Arrays
 from secure_agg.protocol.config import NO_DIGEST, Group, Option, RoundConfig
@@ -32,6 +33,7 @@ from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import USUAL
 from secure_agg.protocol.identity import Identity, in_id_order
+from secure_agg.protocol.privacy import PrivacyClaim
 from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
@@ -58,7 +60,8 @@ class Result:
         stats: seconds (``…_s``) and bytes (``…_bytes``) per role and phase, clients' figures being means (what all are
             shown alike one of them checks for all, where no executor hosts them: ``client.verify_s`` is a share); where
             values were clipped how many, of all clients, ``clipped_values``, and of each array that has any,
-            ``clipped_values.array_<index>``; where a norm is bounded, ``scaled_clients`` and ``refused_clients``.
+            ``clipped_values.array_<index>``; where a norm is bounded, or with privacy,
+            ``scaled_clients`` and ``refused_clients``.
         tree, edges: of a tree all that an auditor needs: its evidence, and that of the edges in its sum by their ids.
     """
 
@@ -107,6 +110,7 @@ def aggregate(
     max_error: float | None = None,
     norm_bound: float | None = None,
     norm_excess: str | None = None,
+    privacy: Privacy | None = None,
     rounding: str | None = None,
     max_weight: int | None = None,
     weight_scale: int | None = None,
@@ -162,6 +166,9 @@ def aggregate(
             ``masking`` then has ``screening`` on, unless ``options`` say otherwise.
         norm_excess: what clients do with a longer update: ``scale`` it, the default, or ``refuse`` to take part with
             it, which counts as dropping out. ``stats`` say how many did, ``scaled_clients`` or ``refused_clients``.
+        privacy: differential privacy of all results of the task together: updates are brought to ``privacy.norm`` in
+            L2, and every client adds noise to its own before it is hidden; ``clip`` and weights don't count then. By
+            default what is pinned, or none. See ``record.spent``, which no round may bring above the budget.
         rounding: ``stochastic``, which is the only way: rounding is without bias. For callers of earlier releases.
         max_weight: public bound of the weights; by default the largest of them in this call. What the ledger has pinned
             then bounds them only where a call has named it.
@@ -229,6 +236,7 @@ def aggregate(
         max_error=max_error,
         norm_bound=norm_bound,
         norm_excess=norm_excess,
+        privacy=privacy,
         max_weight=max_weight,
         weight_scale=weight_scale,
         weight_span=weight_span,
@@ -243,6 +251,8 @@ def aggregate(
     if edges is not None:
         if beacon is not None or pulses is not None or sample is not None:
             raise ConfigError("a tree's rounds draw no cohorts: sample, beacon and pulses are for rounds without edges")
+        if privacy is not None:
+            raise ConfigError("a tree has no differential privacy: an edge's operator sees a sum of few clients' noise")
         if executor is not HERE and not isinstance(executor, InProcess):
             raise ConfigError("a tree's round is done in this process: executor is for rounds without edges")
         tree = TreeAsked(edges, top_backend, {})
@@ -331,6 +341,8 @@ def aggregate(
         if policy.norm:
             scaled, refused = local.beyond_norm()
             _log.info("%s; %d updates were scaled, %d stay out", checked_here.norm_text, scaled, refused)
+        if said := PrivacyClaim.of(config):
+            _log.info("%s; %d updates were scaled to the norm", said.text, local.beyond_norm()[0])
         start = time.perf_counter()
         entry = book.append(evidence)
         appended = {"ledger.append_s": time.perf_counter() - start} if entry else {}

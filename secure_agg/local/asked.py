@@ -16,9 +16,11 @@ from secure_agg import backends
 from secure_agg.errors import ConfigError, UpdateError, stamping
 from secure_agg.local.rounds import PHASES, Update
 from secure_agg.local.staff import OPERATORS
+from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.codec import check_arrays
 from secure_agg.protocol.config import MAX_WEIGHT, Group, Option, Policy, check_arrays_fit
 from secure_agg.protocol.config.norm import EXCESSES, NORM_EXCESS, NORM_OPTIONS, SCALE
+from secure_agg.protocol.config.privacy import PRIVACY_OPTIONS
 from secure_agg.protocol.config.settings import MAX_CLIENTS, whole
 from secure_agg.protocol.config.thresholds import USUAL_DROPOUT
 from secure_agg.protocol.habits import habits
@@ -93,6 +95,7 @@ class Settings:
     max_error: float | None
     norm_bound: float | None
     norm_excess: str | None
+    privacy: Privacy | None
     max_weight: int | None
     weight_scale: int | None
     weight_span: int | None
@@ -147,10 +150,13 @@ class Settings:
             policy = Policy.default(clients, **settings)
             return msgspec.structs.replace(policy, **kept) if kept else policy
 
+        self._check_private(inputs)
+        keeps = self.privacy is None and pinned is not None and pinned.privacy is not None
         make = functools.partial(
             build,
             backend=self.backend,
-            clip=self.clip,
+            clip=pinned.clip if keeps and pinned is not None else self.clip,
+            privacy=self.privacy,
             bits=self.bits if given("groups") else given("bits"),
             groups=given("groups") or (),
             max_error=given("max_error"),
@@ -172,6 +178,8 @@ class Settings:
         if pinned is not None:
             named = pinned.max_weight != MAX_WEIGHT
             return make(max_weight=pinned.max_weight), pinned.max_weight if named else heaviest
+        if self.privacy is not None:
+            return make(max_weight=1), 1
         policy = make(max_weight=heaviest)
         return _with_headroom(policy, make) if goes_on else policy, heaviest
 
@@ -188,7 +196,23 @@ class Settings:
             return {"options": options, "norm_bound": self.norm_bound, "norm_excess": excess}
         if self.norm_excess is not None:
             kept[NORM_EXCESS] = EXCESSES.index(self.norm_excess) if self.norm_excess in EXCESSES else len(EXCESSES)
-        return {"options": Option.list(usual | named | {name: kept[name] for name in NORM_OPTIONS if name in kept})}
+        said = (*NORM_OPTIONS, *(() if self.privacy else PRIVACY_OPTIONS))
+        return {"options": Option.list(usual | named | {name: kept[name] for name in said if name in kept})}
+
+    def _check_private(self, inputs: Inputs) -> None:
+        """Refuse weights beside privacy.
+
+        Raises:
+            ConfigError: says that there are none.
+        """
+        if self.privacy is None:
+            return
+        heavy = next((name for name, weight in inputs.weights.items() if weight != 1), None)
+        if heavy is not None or self.max_weight not in (None, 1) or self.weight_scale:
+            raise ConfigError(
+                "privacy counts every client alike: leave out weights, max_weight and weight_scale, or multiply "
+                "updates before they are given"
+            )
 
 
 def placing(policy: Policy, grouping: Sequence[str] | None) -> tuple[int, ...]:

@@ -218,7 +218,8 @@ class LocalRound:
     def stats(self) -> dict[str, float]:
         """Seconds and bytes so far, flat: see ``report.stats``."""
         found = report.stats(self.aggregator, self.clients.values(), self.holders.values(), self.traffic)
-        if self.aggregator.config.policy.norm:
+        policy = self.aggregator.config.policy
+        if policy.norm or policy.privacy:
             found["scaled_clients"], found["refused_clients"] = map(float, self.beyond_norm())
         return found
 

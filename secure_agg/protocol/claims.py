@@ -14,11 +14,16 @@ from typing import Final
 from secure_agg.errors import ClaimRefused, ConfigError
 
 SUM: Final = "sum"
+DP_SUM: Final = "dp-sum"
 ATTESTED: Final = "attested"
-CLAIMS: Final = (SUM, ATTESTED)
+PROVED: Final = (SUM, DP_SUM)
+"""Of results that are the sum of what was committed to: with privacy that holds each client's noise."""
+CLAIMS: Final = (SUM, DP_SUM, ATTESTED)
 """All that there are, the strongest first."""
 SUMS_ONLY: Final = frozenset({SUM})
-"""What is accepted where nothing else was asked for."""
+"""What is accepted where nothing else was asked for. Who accepts sums accepts them with noise, where the policy that it
+has pinned says so: nothing else makes such a result.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,12 @@ CONSISTENT: Final = "consistent"
 _HONESTY: Final = "that the participants' data or training was honest: they may commit to anything that is in range"
 _MEANINGS: Final = {
     SUM: Finding(VERIFIED, "the result is the sum of what the participants committed to, exactly", _HONESTY),
+    DP_SUM: Finding(
+        VERIFIED,
+        "the result is the sum of what the participants committed to, exactly, and the rules had each add noise to it: "
+        "with the noise of the honest ones it tells of one client what the budget allows",
+        f"that any client has added its noise: whoever leaves it out weakens all; nor {_HONESTY}",
+    ),
     ATTESTED: Finding(
         ATTESTED,
         "all operators of the round have signed the result, and it is in range",
@@ -50,10 +61,12 @@ _MEANINGS: Final = {
 }
 _WORDS: Final = {
     SUM: "of what the participants committed to: «verify» proves it",
+    DP_SUM: "of what the participants committed to, noise for differential privacy in it: «verify» proves the sum",
     ATTESTED: "no sum: nothing vouches for it but the operators' signatures",
 }
 _UNPINNED: Final = {
     SUM: "the evidence is consistent in itself: its result is the sum of the commitments that it holds",
+    DP_SUM: "the evidence is consistent in itself: its result is the sum of the commitments that it holds",
     ATTESTED: "the evidence is consistent in itself: whom it names as operators has signed its result",
 }
 _MADE_UP: Final = "that any of it happened: nothing is pinned, so anybody could have made it up"
@@ -108,10 +121,12 @@ def in_order(claims: Collection[str]) -> list[str]:
 def require_claim(claim: str, accepted: Collection[str], *, task: str, round: int, phase: str | None = None) -> None:
     """Refuse a result that claims something which this party does not accept.
 
+    A sum with noise passes for a sum: that it is one is proved just so.
+
     Raises:
         ClaimRefused: says what it claims, what is accepted, and how to accept it.
     """
-    if claim in accepted:
+    if claim in accepted or (claim in PROVED and SUM in accepted):
         return
     wanted = tuple(in_order({claim, *accepted}))
     flag = ", --accept-attested on the command line" if claim == ATTESTED else ""

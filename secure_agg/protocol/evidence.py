@@ -18,7 +18,7 @@ from mpc.ring import Vector
 from secure_agg import formats
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import MalformedMessage, VerificationError
-from secure_agg.protocol.claims import CLAIMS
+from secure_agg.protocol.claims import CLAIMS, DP_SUM
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.config.tree import EDGE, level
 from secure_agg.protocol.messages import (
@@ -36,6 +36,7 @@ from secure_agg.protocol.messages import (
     unpack,
 )
 from secure_agg.protocol.norm.wire import SketchedOpening, opening_kind, proof_digest
+from secure_agg.protocol.privacy import PrivacyClaim
 from zk.transcript import digest
 
 RECORD_VERSION: Final = 2
@@ -77,6 +78,7 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
     Attributes:
         version: of the record's format, 2.
         claim: what is proved of the result: ``sum``, that it is the exact sum of what the participants committed to;
+            ``dp-sum``, the same of vectors with noise, see ``PrivateRecord``;
             ``attested``, nothing but that the operators have signed it.
         task, round, attempt: which round.
         context: digest of the RoundConfig.
@@ -168,17 +170,34 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
             raise VerificationError(f"record version {record.version} is not {RECORD_VERSION}")
         if record.claim not in CLAIMS:
             raise VerificationError(f"a record claims {record.claim!r}")
+        if isinstance(record, PrivateRecord) != (record.claim == DP_SUM):
+            raise VerificationError(f"a record that claims {record.claim!r} has other fields than such a one")
         return record
 
     @classmethod
     def form(cls, data: bytes | memoryview) -> type[RoundRecord]:
-        """An array of so many fields: those of groups and of a norm bound are there or not."""
+        """An array of so many fields: those of groups, of a norm bound, of privacy are there or not."""
         begins = bytes(data[:3])
         return next((kind for kind in _FORMS if begins == array_header(kind)), RoundRecord)
 
-    def extended(self, *, groups: tuple[GroupRecord, ...], norm: tuple[float, int] | None) -> RoundRecord:
-        """This record with what its round says of groups and of norms."""
+    def extended(
+        self,
+        *,
+        groups: tuple[GroupRecord, ...] = (),
+        norm: tuple[float, int] | None = None,
+        privacy: PrivacyClaim | None = None,
+    ) -> RoundRecord:
+        """This record with what its round says of groups and of norms, or of privacy, which goes with neither."""
         fields = {name: getattr(self, name) for name in RoundRecord.__struct_fields__}
+        if privacy:
+            return PrivateRecord(
+                **fields,
+                mechanism=privacy.mechanism,
+                epsilon=privacy.epsilon,
+                delta=privacy.delta,
+                spent=privacy.spent,
+                privacy=privacy.terms,
+            )
         if groups and norm:
             return GroupedBoundedRecord(**fields, groups=groups, norm_bound=norm[0], norm_factor=norm[1])
         if groups:
@@ -225,7 +244,27 @@ class GroupedBoundedRecord(RoundRecord, frozen=True, kw_only=True):
     norm_factor: int
 
 
-_FORMS: Final = (GroupedRecord, BoundedRecord, GroupedBoundedRecord)
+@checked_class
+class PrivateRecord(RoundRecord, frozen=True, kw_only=True):
+    """The record of a round with differential privacy; its claim is ``dp-sum``.
+
+    Attributes:
+        mechanism: ``skellam``.
+        epsilon: the task's budget, in millionths.
+        delta: in 10^-12.
+        spent: what this round and all that are numbered before it spend together, in millionths, of a client that has
+            signed once in each: never more than the budget.
+        privacy: digest of the round's numbers, D("privacy", terms).
+    """
+
+    mechanism: str
+    epsilon: int
+    delta: int
+    spent: int
+    privacy: bytes
+
+
+_FORMS: Final = (GroupedRecord, BoundedRecord, GroupedBoundedRecord, PrivateRecord)
 
 
 class CohortMember(Wire, frozen=True, gc=False):

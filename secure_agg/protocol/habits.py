@@ -22,11 +22,13 @@ class Habits(ABC):
         commits_packed: values that are committed to several in an element make what this backend sends smaller.
         when_bounded: options that a policy with a norm bound has unless its maker names them.
         halves: values can go as two halves, see ``Policy.halves``.
+        clients_sign: it is the clients who sign a set before it is summed, so that a quorum of them is in it.
     """
 
     commits_packed: ClassVar[bool] = False
     when_bounded: ClassVar[Mapping[str, int]] = {}
     halves: ClassVar[bool] = False
+    clients_sign: ClassVar[bool] = True
 
     @abstractmethod
     def usual_bits(self, clients: int) -> int:

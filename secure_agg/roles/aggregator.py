@@ -39,7 +39,7 @@ from secure_agg.errors import (
 )
 from secure_agg.executing import IN_PROCESS, Executor
 from secure_agg.protocol.claims import CLAIMS
-from secure_agg.protocol.codec import FixedPoint, model_digest
+from secure_agg.protocol.codec import codec_of, model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import CohortMember, Evidence
 from secure_agg.protocol.fault import FaultProof
@@ -630,7 +630,7 @@ class Aggregator:
         """Digest of the mean."""
         config = self.config
         addends = self._backend.result(config.policy).addends(len(openings))
-        average, _ = FixedPoint.of(config).decode(
+        average, _ = codec_of(config).decode(
             sums[: config.layout.committed], addends, config.shapes, self._executor, config.context
         )
         return model_digest(average)

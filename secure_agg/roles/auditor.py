@@ -27,8 +27,8 @@ from secure_agg.errors import (
 from secure_agg.executing import IN_PROCESS, Executor, vectors
 from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.certificate import setup_digest
-from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
-from secure_agg.protocol.codec import Arrays, FixedPoint, GroupError, model_digest
+from secure_agg.protocol.claims import PROVED, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
+from secure_agg.protocol.codec import Arrays, FixedPoint, GroupError, PrivateCodec, codec_of, model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.config.buffer import Bases, base_of
 from secure_agg.protocol.config.tree import EDGE, FLAT, LEVEL_NAMES, level
@@ -52,6 +52,7 @@ from secure_agg.protocol.messages import (
 from secure_agg.protocol.norm.checks import check_proof, check_total
 from secure_agg.protocol.norm.claim import NormClaim
 from secure_agg.protocol.norm.wire import SketchedOpening
+from secure_agg.protocol.privacy import PrivacyClaim
 from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.protocol.session import Participants
 from secure_agg.roles.faults import check_common, check_two_epochs
@@ -161,13 +162,13 @@ def check_sum(
     except AggregateError as error:
         raise VerificationError(str(error)) from error
     check_total(participants.session, participants.sketches, sums)
-    codec = FixedPoint.of(config)
+    codec = codec_of(config)
     average, weight_sum = codec.decode(values, n, config.shapes, executor, config.context)
     return _checked(codec, total, average, weight_sum, values, n)
 
 
 def _checked(
-    codec: FixedPoint, total: Commitment, average: Arrays, weight_sum: int, values: Vector, n: int
+    codec: FixedPoint | PrivateCodec, total: Commitment, average: Arrays, weight_sum: int, values: Vector, n: int
 ) -> CheckedSum:
     bound, errors = codec.error_bound(n, weight_sum), codec.errors(n, weight_sum)
     return CheckedSum(total, average, weight_sum, *codec.limited(values), bound, errors, codec.next_clips(values, n))
@@ -202,7 +203,7 @@ def check_attested(
         first += length
     if rest.any():
         raise VerificationError("an attested result is out of range")
-    codec = FixedPoint.of(config)
+    codec = codec_of(config)
     average, weight_sum = codec.decode(values, addends, config.shapes)
     total = commitment.add(list(participants.commitments))
     return _checked(codec, total, average, weight_sum, values, addends)
@@ -266,7 +267,9 @@ def record_of(
     groups = zip(checked.errors, checked.next_clips, strict=True) if config.policy.groups else ()
     said = tuple(GroupRecord(error.name, error.bound, error.rms, clips) for error, clips in groups)
     norm = NormClaim.of(config)
-    return record.extended(groups=said, norm=(norm.bound, norm.factor) if norm else None)
+    return record.extended(
+        groups=said, norm=(norm.bound, norm.factor) if norm else None, privacy=PrivacyClaim.of(config)
+    )
 
 
 @checked_class
@@ -311,7 +314,7 @@ class Auditor:
                 "tree's evidence"
             )
         pinned, claim, participants = self.examine(evidence, beacon=beacon)
-        if claim == SUM:
+        if claim in PROVED:
             if evidence.attestation:
                 raise VerificationError("a sum is proved, not attested")
             checked = check_sum(config, participants, evidence.sums, self._executor)

@@ -1,10 +1,10 @@
 """A second implementation of the checks of docs/specification.md, written from that file alone.
 
-Section 16 is in ``independent_norm``, 17 in ``independent_renunciation``, 18 in ``independent_epochs``, 19 in
-``independent_trees``. It shares nothing with the product: no module of
-`mpc`, `zk` or `secure_agg` is imported, records are checked against the tables below after a generic MessagePack
-decoding, trees are hashed recursively, and the commitment is evaluated point by point instead of by a transform.
-`verify` and `verify_receipt` are the entries; everything that they refuse is a `ValueError`.
+Section 16 is in ``independent_norm``, 23 in ``independent_privacy``, 17 in ``independent_renunciation``, 18 in
+``independent_epochs``, 19 in ``independent_trees``. It shares nothing with the product: no module of `mpc`, `zk` or
+`secure_agg` is imported, records are checked against the tables below after a generic MessagePack decoding, trees are
+hashed recursively, and the commitment is evaluated point by point instead of by a transform. `verify` and
+`verify_receipt` are the entries; everything that they refuse is a `ValueError`.
 
 Section numbers are those of the specification.
 """
@@ -22,6 +22,7 @@ from math import floor, inf, prod
 from typing import Any
 
 import conformance.independent_norm as norm
+import conformance.independent_privacy as privacy
 import msgspec
 import numpy as np
 from conformance.independent_beacon import check_beacon, check_source
@@ -172,6 +173,7 @@ RECORDS["LaterEvidence"] = RECORDS["Evidence"] | {"renounced": "bin"}
 RECORDS["BoundedEvidence"] = RECORDS["Evidence"] | {"openings": ["SketchedOpening"]}
 RECORDS["LaterBoundedEvidence"] = RECORDS["LaterEvidence"] | {"openings": ["SketchedOpening"]}
 RECORDS["BoundedRecord"] = RECORDS["RoundRecord"] | {"norm_bound": "float", "norm_factor": "int"}
+RECORDS["PrivateRecord"] = RECORDS["RoundRecord"] | privacy.FIELDS
 
 
 def typed(kind: Any, value: Any, where: str) -> Any:
@@ -406,6 +408,8 @@ def check_limits(config: dict[str, Any]) -> None:
         norm_bound(config, policy["max_weight"] if scale else 1)
     else:
         require(all(item["name"] not in NORM_OPTIONS for item in policy["options"]), "options of no norm bound")
+    operators_sign = policy["backend"] in SHARING
+    privacy.check(config, model_size(config), lambda cohort: quorum(cohort, policy), operators_sign)
 
 
 def check_renounced(config: dict[str, Any], header: dict[str, Any], voters: dict[str, bytes]) -> None:
@@ -455,6 +459,7 @@ def check_backend(config: dict[str, Any]) -> None:
     require(policy["backend"] in OPTIONS, "unknown backend")
     for item in policy["options"]:
         known = OPTIONS[policy["backend"]] | (NORM_OPTIONS if policy["backend"] in BOUNDING else {})
+        known = known | (privacy.RANGES if policy["backend"] != "crypten" else {})
         known = known | ({"halves": (0, 1)} if policy["backend"] in HALVING else {})
         known = known | ({"level": LEVELS[policy["backend"]]} if policy["backend"] in LEVELS else {})
         least, most = known.get(item["name"], (0, -1))
@@ -535,9 +540,18 @@ def halves(config: dict[str, Any]) -> int:
     return 2 if option(config["policy"], "halves", 0) else 1
 
 
+def model_size(config: dict[str, Any]) -> int:
+    """Elements of all arrays."""
+    return sum(prod(shape) for shape in config["shapes"])
+
+
+def private(config: dict[str, Any]) -> bool:
+    return privacy.options(config["policy"]) is not None
+
+
 def committed(config: dict[str, Any]) -> int:
-    """d + L + e."""
-    size = sum(prod(shape) for shape in config["shapes"])
+    """d + L + e, D in the place of d with privacy."""
+    size = privacy.padded(model_size(config)) if private(config) else model_size(config)
     return size * halves(config) + limbs(config["policy"]) + counts(config["policy"])
 
 
@@ -952,8 +966,10 @@ def verify(
     if pins is not None:
         check_pins(config, cohort, pins, beacon)
         claims = pins["tasks"][config["task"]]["claims"] if claims is None else claims
-    claim = "attested" if attested(policy) else "sum"
-    require(claim in (["sum"] if claims is None else claims), f"{claim} is no claim that is accepted")
+    claim = "attested" if attested(policy) else "dp-sum" if private(config) else "sum"
+    accepted = ["sum"] if claims is None else claims
+    known_as = {claim, "sum"} if claim == "dp-sum" else {claim}
+    require(bool(known_as & set(accepted)), f"{claim} is no claim that is accepted")
     require(len(cohort) == config["cohort_size"], "the cohort has another size")
     require(roster_root(cohort) == config["cohort_root"], "another cohort than the configuration's")
 
@@ -1085,7 +1101,12 @@ def verify(
         return _public(config, context, session, cohort, entries, participants_root, commitment_sum)
 
     # 8
-    means, weight, (lowered, raised), error = decode_sum(x, added, config)
+    if private(config):
+        key = digest("rotation", context, b"values")
+        means, weight = privacy.decode(x.tolist(), added, config, size, key), added
+        (lowered, raised), error = (0, 0), privacy.error_bound(config, size)
+    else:
+        means, weight, (lowered, raised), error = decode_sum(x, added, config)
     require(model_digest(config["shapes"], means) == header["result_model"], "another result than stated")
 
     # 9
@@ -1117,6 +1138,9 @@ def verify(
         kind = "BoundedRecord"
         record["norm_bound"] = option(policy, "norm_steps", 0) * (policy["clip"] / half(policy))
         record["norm_factor"] = norm_factor(config)
+    if private(config):
+        kind = "PrivateRecord"
+        record |= privacy.record_fields(config, size, digest)
     encoding = encode(kind, record)
     require(len(encoding) <= 65536, "the record is too long")
     return {**record, "encoding": encoding, "average": means, "proofs": checked}
@@ -1263,6 +1287,7 @@ def read_trust(text: str) -> dict[str, Any]:
         if "beacon" in task:
             check_source(task["beacon"])
             require(task["policy"]["cohort_size"] != 0, "a beacon where no cohort is drawn")
-        require(task["claims"] in (["sum"], ["attested"], ["sum", "attested"]), "unknown or unordered claims")
+        order = [claim for claim in ("sum", "dp-sum", "attested") if claim in task["claims"]]
+        require(bool(order) and task["claims"] == order, "unknown or unordered claims")
         require(set(task["policy"]) == set(RECORDS["Policy"]), "wrong fields in a pinned policy")
     return trust

@@ -22,7 +22,8 @@ KEY = rotation_key(bytes(range(32)), "values")
 def hadamard(size: int) -> npt.NDArray[np.int64]:
     """By its definition: entry (i, j) is −1 to the number of ones that i and j share."""
     index = np.arange(size)
-    return 1 - 2 * (np.bitwise_count(index[:, None] & index[None, :]).astype(np.int64) & 1)
+    ones = np.bitwise_count(index[:, None] & index[None, :]).astype(np.int64)
+    return np.asarray(1 - 2 * (ones & 1), dtype=np.int64)
 
 
 def signs(size: int) -> npt.NDArray[np.int64]:

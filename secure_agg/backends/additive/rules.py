@@ -9,7 +9,13 @@ import numpy as np
 from mpc.ring import ELEMENT_BYTES, Vector
 from mpc.vector_shares import Scheme
 from secure_agg.backends.contract import OptionRule
-from secure_agg.backends.contract.options import BUFFER_RULES, HALVES_RULES, TREE_RULES, check_options
+from secure_agg.backends.contract.options import (
+    BUFFER_RULES,
+    HALVES_RULES,
+    PRIVACY_RULES,
+    TREE_RULES,
+    check_options,
+)
 from secure_agg.errors import ConfigError, PolicyViolation, VerificationError
 from secure_agg.protocol.agreement import SignedByOperators
 from secure_agg.protocol.config import Policy, RoundConfig
@@ -52,7 +58,7 @@ def scheme(policy: Policy) -> Scheme:
     Raises:
         ConfigError: an unknown option, or out of range.
     """
-    check_options(policy, (*OPTIONS, *TREE_RULES, *HALVES_RULES, *BUFFER_RULES))
+    check_options(policy, (*OPTIONS, *TREE_RULES, *HALVES_RULES, *BUFFER_RULES, *PRIVACY_RULES))
     parties = SHARE_HOLDERS.of(policy)
     threshold = REBUILDING.of(policy, parties)
     if threshold > parties:

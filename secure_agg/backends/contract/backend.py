@@ -21,6 +21,7 @@ from secure_agg.backends.contract.options import (
     BUFFER_RULES,
     HALVES_RULES,
     NORM_RULES,
+    PRIVACY_RULES,
     TREE_RULES,
     OptionRule,
     check_options,
@@ -30,8 +31,9 @@ from secure_agg.backends.contract.setup import AggregatorSet, read_setup
 from secure_agg.errors import BadKey, ConfigError, MalformedMessage, PolicyViolation, VerificationError
 from secure_agg.protocol.agreement import Agreement, SignedByOperators
 from secure_agg.protocol.certificate import KeyCertificate, read_certificate, setup_digest
-from secure_agg.protocol.claims import SUM
+from secure_agg.protocol.claims import DP_SUM, SUM
 from secure_agg.protocol.config import Policy, RoundConfig, free_bits
+from secure_agg.protocol.config.privacy import most_honest
 from secure_agg.protocol.config.tree import FLAT, LEVEL_NAMES, level
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import Habits
@@ -112,6 +114,7 @@ class Backend(Habits):
         agreement: which set is summed, and who signs it.
         unbounded: why rounds of this backend can have no norm bound; empty where they can.
         unbuffered: why they can't be buffered; empty where they can.
+        noiseless: why rounds of this backend can have no differential privacy; empty where they can.
         levels: of a tree that its rounds can be on: ``EDGE``, ``TOP``.
     """
 
@@ -124,6 +127,7 @@ class Backend(Habits):
         "its clients have to come back after they have seen who takes part, and in a buffered round nobody waits; one "
         "whose clients speak once would do"
     )
+    noiseless: ClassVar[str] = ""
     levels: ClassVar[frozenset[int]] = frozenset()
 
     # --- what has to be said --------------------------------------------------------------------------------
@@ -160,6 +164,8 @@ class Backend(Habits):
             raise ConfigError(f"backend {self.name!r} can't have buffered rounds: {self.unbuffered}")
         if policy.norm and self.unbounded:
             raise ConfigError(f"backend {self.name!r} can't bound norms: {self.unbounded}")
+        if policy.privacy and self.noiseless:
+            raise ConfigError(f"backend {self.name!r} has no differential privacy: {self.noiseless}")
         place = level(policy)
         check_options(
             policy,
@@ -169,16 +175,26 @@ class Backend(Habits):
                 *(TREE_RULES if self.levels else ()),
                 *(HALVES_RULES if self.halves else ()),
                 *(() if self.unbuffered else BUFFER_RULES),
+                *(() if self.noiseless else PRIVACY_RULES),
             ),
         )
         if policy.buffer and place != FLAT:
             raise ConfigError("no rounds of a tree are buffered: its edges would go on from different models")
+        if policy.privacy and not self.clients_sign:
+            least = most_honest(policy.min_clients, 0, policy.max_corrupt)
+            if policy.privacy.honest > least:
+                raise ConfigError(
+                    f"{policy.privacy.honest} clients' noise is counted on, and where operators sign the set no more "
+                    f"than min_clients - max_corrupt = {least} of it are known to be honest"
+                )
         if policy.norm and policy.halves > 1:
             raise ConfigError("no norm is bounded where values go as halves")
         if place != FLAT and place not in self.levels:
             raise ConfigError(f"backend {self.name!r} can't be the {LEVEL_NAMES[place]} of a tree")
         if place != FLAT and policy.groups:
             raise ConfigError("a tree sums one vector of every client: what its edges agree on says nothing of groups")
+        if place != FLAT and policy.privacy:
+            raise ConfigError("a tree has no differential privacy: an edge's operator sees a sum of few clients' noise")
         if place != FLAT and policy.norm:
             raise ConfigError("no norm is bounded in a tree: each session has sketches of its own, which don't add up")
 
@@ -190,7 +206,7 @@ class Backend(Habits):
 
     def result(self, policy: Policy) -> ResultRule:
         """What a result is: by default the sum of vectors of coordinates up to ``policy.coordinate_top``."""
-        return ResultRule(policy.coordinate_top)
+        return ResultRule(policy.coordinate_top, DP_SUM if policy.privacy else SUM)
 
     def seats(self, policy: Policy) -> Seats:
         """How many operators there are beside the aggregator: by default none."""
@@ -405,6 +421,7 @@ class SharedBackend(Backend):
     """
 
     agreement = SignedByOperators()
+    clients_sign = False
     unbounded = (
         "its clients speak once, so what their vectors are sketched with could be known before they are committed to"
     )

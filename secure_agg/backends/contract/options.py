@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from secure_agg.errors import ConfigError
+from secure_agg.privacy.accounting import DELTA_UNIT, EPSILON_UNIT
+from secure_agg.privacy.asked import MECHANISMS, MOST_DELTA, MOST_EPSILON
 from secure_agg.protocol.config import HALVES, MAX_OPTION, Policy
 from secure_agg.protocol.config.buffer import BUFFER_HONEST, BUFFER_STALENESS, LEAST_HONEST, MAX_STALENESS
 from secure_agg.protocol.config.norm import MAX_OUTSIDE, NORM_EXCESS, NORM_OUTSIDE, NORM_STEPS
+from secure_agg.protocol.config.privacy import DELTA, EPSILON, HONEST, MECHANISM, RATIO
 from secure_agg.protocol.config.tree import EDGE, LEVEL, LEVEL_NAMES, TOP
 
 
@@ -70,6 +73,16 @@ NORM_RULES: Final = (
     OptionRule(NORM_STEPS, 1, MAX_OPTION, "the norm bound, in steps of the grid", usual="none"),
 )
 """Options of a norm bound, of every backend that bounds norms: see ``Policy.default``, which makes them."""
+
+
+PRIVACY_RULES: Final = (
+    OptionRule(DELTA, 1, int(MOST_DELTA * DELTA_UNIT), "delta of the privacy budget, in 10^-12", usual="none"),
+    OptionRule(EPSILON, 1, MOST_EPSILON * EPSILON_UNIT, "epsilon of the privacy budget, in millionths", usual="none"),
+    OptionRule(HONEST, 1, MAX_OPTION, "clients of every sum whose noise is counted on", usual="none"),
+    OptionRule(MECHANISM, 1, len(MECHANISMS), "which noise", usual="none", meanings=dict(enumerate(MECHANISMS, 1))),
+    OptionRule(RATIO, 1, MAX_OPTION, "variance of the noise over the squared sensitivity, in 1024ths", usual="none"),
+)
+"""Options of differential privacy, of every backend whose result is a sum: see ``Policy.default``, which makes them."""
 
 
 TREE_RULES: Final = (OptionRule(LEVEL, EDGE, TOP, "where in a tree rounds are", usual="in none", meanings=LEVEL_NAMES),)

@@ -60,6 +60,7 @@ class CryptenBackend(SharedBackend):
         judges=True,
     )
     agreement = rules.SignedByParties()
+    noiseless = "its parties judge vectors by what noise hides, and a median or trimmed mean is no sum of noise"
     unbounded = "its parties check norms on the shares themselves, by its options function and norm_bound_milli"
     options = rules.OPTIONS
 

@@ -21,7 +21,8 @@ from secure_agg.ledger.log import Ledger
 from secure_agg.ledger.publish.fetch import open_prefix
 from secure_agg.ledger.publish.published import MAX_EVIDENCE, PublishedSource
 from secure_agg.ledger.witness.fork import prove_fork
-from secure_agg.protocol.claims import ATTESTED, SUM, finding_of
+from secure_agg.privacy.accounting import DELTA_UNIT, EPSILON_UNIT
+from secure_agg.protocol.claims import ATTESTED, DP_SUM, SUM, finding_of
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.head import SignedHead
 from secure_agg.tlog.note import MAX_NOTE, Note, VerifierKey
@@ -184,13 +185,31 @@ def _document(found: AuditReport, *, pinned: bool) -> dict[str, Any]:
         "epochs": found.epochs,
         "edges": found.edges,
         "witnesses": dict(found.witnesses),
+        **({"privacy": _spent(found)} if found.privacy else {}),
     }
     return document | _findings(found, pinned)
 
 
+def _spent(found: AuditReport) -> dict[str, Any]:
+    """What was spent of each task's privacy budget, added up again."""
+    return {
+        task: {
+            "rounds": spending.rounds,
+            "epsilon_spent": spending.spent / EPSILON_UNIT,
+            "epsilon": spending.epsilon / EPSILON_UNIT,
+            "delta": spending.delta / DELTA_UNIT,
+            "text": spending.text,
+        }
+        for task, spending in found.privacy.items()
+    }
+
+
 def _findings(found: AuditReport, pinned: bool) -> dict[str, str]:
     """What the audit has proved of the rounds, and what it has not: each kind of claim for itself."""
-    counts = {claim: count for claim, count in ((SUM, found.verified), (ATTESTED, found.attested)) if count}
+    # of rounds with privacy the evidence is looked at like any other's
+    private = min(found.verified, sum(spending.rounds for spending in found.privacy.values()))
+    looked_at = ((SUM, found.verified - private), (DP_SUM, private), (ATTESTED, found.attested))
+    counts = {claim: count for claim, count in looked_at if count}
     findings = {claim: finding_of(claim, pinned=pinned, recorded=True) for claim in counts}
     proved = [f"of {counts[claim]} rounds, {finding.proved}" for claim, finding in findings.items()]
     missing = [f"of {counts[claim]} rounds, {finding.not_proved}" for claim, finding in findings.items()]
@@ -218,6 +237,7 @@ def _show(console: Console, document: dict[str, Any], *, own: bool) -> None:
         **({"norm_proofs": f"{document['norm_proofs']:,} verified"} if document["norm_proofs"] else {}),
         **({"epochs": f"{document['epochs']}, each checked under the one before"} if document["epochs"] else {}),
         **({"edges": f"{document['edges']:,} walked"} if document["edges"] else {}),
+        **{f"privacy of {task}": said["text"] for task, said in document.get("privacy", {}).items()},
         "root": document["root"],
         "pinned": ", ".join(document["pinned"]) or "nothing",
     }

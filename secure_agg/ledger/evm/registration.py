@@ -106,7 +106,8 @@ class AnchoredRound:
         config = evidence.config
         if record.claim != SUM:
             raise ConfigError(
-                f"a round that claims {record.claim!r} is no sum of commitments: there is nothing to anchor"
+                f"a round that claims {record.claim!r} has another record than the contract rebuilds: it anchors those "
+                f"that claim {SUM!r}"
             )
         if record.participants > MAX_CLIENTS or config.cohort_size > MAX_MEMBERS:
             raise ConfigError(f"the contract takes {MAX_CLIENTS} participants of {MAX_MEMBERS}, and these are more")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from secure_agg.errors import AnotherModel, MalformedMessage, PolicyViolation
 from secure_agg.fl.layers import Floats
+from secure_agg.plugins.core.training import mean_of
 from secure_agg.plugins.homes.chain import Known, Link
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
@@ -128,7 +129,7 @@ class Guard:
             if model_digest(start) != config.base_model:
                 raise MalformedMessage("what came as the start model is not what the first result started from")
             home.chain.restart(start)
-        *mean, signs, _ = verified.average
+        mean, signs = mean_of(verified)
         members = home.epochs.at(config.epoch).task(home.task).roster
         home.chain.advance(record, mean, signs, len(members))
         if (link := home.chain.link) is not None:

@@ -22,6 +22,7 @@ from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.epochs.server import trust_at
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Ask, Late, Payload, one_line
+from secure_agg.plugins.core.training import mean_of
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.chain import Known, encode_arrays
 from secure_agg.plugins.homes.server import ServerHome
@@ -188,7 +189,7 @@ class History:
                     ]
             if home.optimizer != PLAIN:
                 raise StoreError(f"{home.path} has lost the models before round {last.round}, or their moments")
-        return apply(model, verified.average[: len(model)], verified.average[len(model)])
+        return apply(model, *mean_of(verified))
 
     def _up_to(self, last: RoundRecord) -> tuple[int, ...]:
         """Where the task's results are in the ledger, in order; ``last`` is the newest."""
@@ -218,7 +219,7 @@ class History:
                 return
             trust = trust_at(self._home, at.evidence.config.epoch)
             done = verified if verified and at.record == last else Auditor(trust).verify(at.evidence)
-            *mean, signs, _ = done.average
+            mean, signs = mean_of(done)
             chain.advance(at.record, mean, signs, len(trust.task(self._home.task).roster))
             link = chain.link
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import numpy.typing as npt
 
 from mpc.keystream import KEY_BYTES
-from secure_agg.errors import PolicyViolation
+from secure_agg.errors import ConfigError, PolicyViolation
 from secure_agg.fl.layers import MAX_SIGNS, Floats, difference, sign_slots, signs
 from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec, scalars
+from secure_agg.protocol.claims import DP_SUM
 from secure_agg.protocol.clipping import Clipping
-from secure_agg.protocol.codec import Encoded, clipped_share
+from secure_agg.protocol.codec import Arrays, Encoded, clipped_share
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.messages import ADVERTISE, Wire
+from secure_agg.roles.auditor import Verified
 
 _log = logging.getLogger("secure_agg.plugins")
 
@@ -71,6 +75,9 @@ def update_of(trained: Trained, config: RoundConfig, model: Floats, *, trains: b
         # Its sums would be over the same work as another round's, and over other nodes: a difference shows one's.
         asked, summed = ("an evaluation", "updates") if trains else ("training", "metrics of an evaluation")
         raise PolicyViolation(f"{asked} was asked for in a round that sums {summed}", phase=ADVERTISE)
+    if config.policy.privacy is not None:
+        tell_left_out(tuple(trained.metrics))
+        return Update(difference(trained.arrays, model), 1, ())
     metrics = scalars(trained.metrics)
     arrays: list[npt.NDArray[Any]] = []
     if trains:
@@ -88,7 +95,9 @@ def tell_losses(node: str, config: RoundConfig, encoded: Encoded | None) -> None
         return
     if text := Clipping.of([encoded]).text(config):
         _log.warning("%s: %s", node, text)
-    if encoded.scale < 1:
+    if encoded.scale < 1 and config.policy.privacy is not None:
+        _log.info("%s: the update was %.3g times the norm that privacy allows", node, 1 / encoded.scale)
+    elif encoded.scale < 1:
         _log.warning(
             "%s: the update's norm is above its share of %.6g, the round's bound: it counts %.3g times itself",
             node, config.policy.norm_limit, encoded.scale,
@@ -97,7 +106,33 @@ def tell_losses(node: str, config: RoundConfig, encoded: Encoded | None) -> None
         _log.warning("%s: a weight of %d counts as %d in this round", node, encoded.given, encoded.weight)
 
 
+def mean_of(verified: Verified) -> tuple[Arrays, npt.NDArray[np.float64] | None]:
+    """Of the mean of a round that trains what changes the model, and the signs; None with privacy: there are none."""
+    if verified.record.claim == DP_SUM:
+        return verified.average, None
+    *mean, signs_mean, _ = verified.average
+    return mean, signs_mean
+
+
+@functools.lru_cache(maxsize=64)
+def tell_left_out(names: tuple[str, ...]) -> None:
+    """Say once which metrics do not travel."""
+    if names:
+        _log.warning("metrics are left out, since they would be summed without noise: %s", ", ".join(sorted(names)))
+
+
 def round_shapes(policy: Policy, model: Floats, *, trains: bool) -> tuple[tuple[int, ...], ...]:
-    """Of a round's vector: the model's arrays and their signs where it trains, and the metrics."""
+    """Of a round's vector: the model's arrays and their signs where it trains, and the metrics; with privacy the arrays
+    of the model alone, since signs and metrics are summed exactly.
+
+    Raises:
+        ConfigError: an evaluation, with privacy.
+    """
+    if policy.privacy is not None:
+        if not trains:
+            raise ConfigError(
+                "an evaluation sums metrics without noise, which privacy refuses: evaluate on data of the server's own"
+            )
+        return tuple(array.shape for array in model)
     values = (*(array.shape for array in model), (MAX_SIGNS,)) if trains else ()
     return (*values, (MetricCodec(policy).size,))

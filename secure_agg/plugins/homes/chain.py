@@ -194,7 +194,7 @@ class Chain:
         self,
         record: RoundRecord,
         mean: Sequence[npt.NDArray[np.float64]],
-        signs: npt.NDArray[np.float64],
+        signs: npt.NDArray[np.float64] | None,
         members: int,
     ) -> None:
         """Go on to the model that the next verified result leads to.
@@ -202,7 +202,7 @@ class Chain:
         Args:
             record: of the result that comes next, over differences from this chain's model.
             mean: that it proves, of the model's shapes.
-            signs: what the nodes' have come to, see ``layers.signs``.
+            signs: what the nodes' have come to, see ``layers.signs``; None with privacy, where there are none.
             members: on the task's roster in the epoch of that round, whatever is in force now: whoever learns of it
                 later has to come to the same model.
 

@@ -205,7 +205,9 @@ def _deal(backend: Backend, trust: Trust, task: str, operators: list[OperatorKey
     if parameters is None:
         raise ConfigError(f"backend {backend.name!r} has a key for one size of model: say how many parameters it has")
     identities = {keys.name: keys.identity for keys in operators}
-    return deal(trust, task, parameters + MAX_SIGNS + MetricCodec(trust.task(task).policy).size, identities)
+    policy = trust.task(task).policy
+    more = 0 if policy.privacy else MAX_SIGNS + MetricCodec(policy).size
+    return deal(trust, task, parameters + more, identities)
 
 
 def _save_keys(folder: Path, keys: OperatorKeys) -> str:

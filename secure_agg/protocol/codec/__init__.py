@@ -2,12 +2,33 @@
 
 * ``arrays``: what an update is, and the digest of a model;
 * ``fixed_point``: an update group by group, weights as limbs. ``grid``: values on a grid around zero;
+* ``private``: rotated, with noise of each client's own, for differential privacy;
 * ``support``: which values of a group are sent; ``rotation``: a random Hadamard transform, after which none stands out;
 * ``clips``: clips that follow from round to round.
 """
 
+from __future__ import annotations
+
 from secure_agg.protocol.codec.arrays import Arrays, check_arrays, clipped_share, model_digest
 from secure_agg.protocol.codec.fixed_point import Encoded, FixedPoint, GroupError
 from secure_agg.protocol.codec.grid import MARK
+from secure_agg.protocol.codec.private import PrivateCodec
+from secure_agg.protocol.config import RoundConfig
 
-__all__ = ["MARK", "Arrays", "Encoded", "FixedPoint", "GroupError", "check_arrays", "clipped_share", "model_digest"]
+__all__ = [
+    "MARK",
+    "Arrays",
+    "Encoded",
+    "FixedPoint",
+    "GroupError",
+    "PrivateCodec",
+    "check_arrays",
+    "clipped_share",
+    "codec_of",
+    "model_digest",
+]
+
+
+def codec_of(config: RoundConfig) -> FixedPoint | PrivateCodec:
+    """What a round's sums are decoded by, as its policy says."""
+    return FixedPoint.of(config) if config.policy.privacy is None else PrivateCodec(config)

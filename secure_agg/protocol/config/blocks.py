@@ -7,7 +7,7 @@ from typing import Final
 from secure_agg.errors import LocalProtocolError
 
 BLOCKS: Final = (4096, 1024, 256, 64)
-"""Sizes of blocks, the largest first."""
+"""Sizes of blocks, the largest first: powers of four, whose roots are powers of two."""
 EXACT: Final = 1 << 53
 """Sums whose transform stays below this are turned back without an error."""
 

@@ -12,7 +12,9 @@ import msgspec
 from mpc.digits import Digits
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
+from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.config import norm as norms
+from secure_agg.protocol.config import privacy as privacies
 from secure_agg.protocol.config import thresholds
 from secure_agg.protocol.config.buffer import BUFFER_HONEST, BUFFER_OPTIONS, BUFFER_STALENESS, BufferRule
 from secure_agg.protocol.config.groups import (
@@ -51,7 +53,7 @@ from zk.norm.bound import NormBound
 
 @checked_class
 class Option(Wire, frozen=True):
-    """A setting that not all policies have: a backend's own, of a norm bound, or the policy's groups."""
+    """A setting that not all policies have: a backend's own, of a norm bound, of privacy, or the policy's groups."""
 
     name: str
     value: int | tuple[Group, ...]
@@ -100,9 +102,10 @@ class Policy(Wire, frozen=True, kw_only=True):
 
     Attributes:
         backend: name of the way of hiding.
-        options: the backend's settings, those of a norm bound, and groups, in name order.
-        clip: c; values are clipped to [−c, c]. Where there are groups the most of any.
-        bits: b, bits per value, 2 to 24; likewise.
+        options: the backend's settings, those of a norm bound and of privacy, and groups, in name order.
+        clip: c; values are clipped to [−c, c]. Where there are groups the most of any; with privacy it is updates' L2
+            norms that are at most c.
+        bits: b, bits per value, 2 to 24; where there are groups the most of any.
         commit_packed: whether several values are committed to as one element, as many as leave sums short enough:
             smaller shares where shares are what is committed to. The sums stay the same.
         max_error: rounds are refused beforehand whose means could be further off than this by rounding, in the units
@@ -196,6 +199,46 @@ class Policy(Wire, frozen=True, kw_only=True):
         if self.cohort_size and not self.min_advertised <= self.cohort_size <= self.max_clients:
             raise ConfigError(f"cohort_size {self.cohort_size} is outside [{self.min_advertised}, {self.max_clients}]")
         self._check_norm()
+        self._check_privacy()
+
+    def _check_privacy(self) -> None:
+        """Refuse settings under which noise would not hide what it is there for."""
+        rule = self.privacy
+        if rule is None:
+            return
+        rule.check(self.max_clients)
+        if self.max_weight != 1 or self.weight_scale:
+            raise ConfigError(
+                f"privacy counts every client alike, and weights up to {self.max_weight} would be summed without "
+                "noise: max_weight = 1, without a weight_scale, would do"
+            )
+        if self.groups:
+            raise ConfigError(
+                "privacy takes an update as one vector, whose norm is bounded and in which every value has noise: what "
+                f"is in groups ({', '.join(group.name for group in self.groups)}) would have a sensitivity each; a "
+                "task of its own for each would do"
+            )
+        if self.buffer is not None:
+            raise ConfigError(
+                "no buffered round has differential privacy: what its clients have spent isn't counted before they "
+                "send; rounds whose clients train from one model would do"
+            )
+        if self.halves > 1:
+            raise ConfigError(
+                "privacy takes values in one piece: the sum of their lower halves tells more than their own does; "
+                "fewer bits would do"
+            )
+        if self.norm is not None:
+            raise ConfigError(
+                "a norm bound and privacy exclude each other: with its noise an honest client's vector is "
+                f"{rule.local_noise(1000):.3g} clips long in a model of 1,000 values, and "
+                f"{rule.local_noise(10**6):.4g} in one of 1,000,000, so a bound that lets it pass bounds no attacker"
+            )
+        least = privacies.most_honest(self.min_clients, self.quorum(self.max_clients), self.max_corrupt)
+        if rule.honest > least:
+            raise ConfigError(
+                f"{privacies.HONEST} is {rule.honest}, and of a sum no more than {least} clients are known to be honest"
+            )
 
     def _check_norm(self) -> None:
         """Refuse a norm bound under which some round of the task could not be."""
@@ -238,6 +281,7 @@ class Policy(Wire, frozen=True, kw_only=True):
         norm_excess: str = norms.SCALE,
         norm_outside: int = 0,
         groups: Iterable[Group] = (),
+        privacy: Privacy | None = None,
     ) -> Policy:
         """The policy for a roster of ``clients`` members, thresholds by the protocol's defaults.
 
@@ -265,6 +309,8 @@ class Policy(Wire, frozen=True, kw_only=True):
                 ``refuse`` keeps it out of the round.
             norm_outside: how many of the last arrays are not bounded.
             groups: the named vectors of an update, in any order. ``clip`` and ``bits`` then follow from them.
+            privacy: differential privacy of the task's results: clients add noise to their vectors. ``clip`` is then
+                its norm, and all weights are 1.
 
         Raises:
             ConfigError: a setting is out of range, or a drawn cohort is too small to be safe; names the smallest that
@@ -322,7 +368,13 @@ class Policy(Wire, frozen=True, kw_only=True):
             named[norms.NORM_EXCESS] = norms.EXCESSES.index(norm_excess)
             named[norms.NORM_OUTSIDE] = whole("norm_outside", norm_outside, 0, norms.MAX_OUTSIDE)
             options = Option.list(named)
-        if bits is not None and norm_bound is None and not fits(width, most) and fits(-(-width // 2), most):
+        if privacy is not None:
+            clip, max_weight = real("privacy: norm", privacy.norm), 1
+            signs = thresholds.quorum(cohort, max_corrupt) if habits(backend).clients_sign else 0
+            known = privacies.most_honest(min_clients, signs, max_corrupt)
+            given = {option.name: option.value for option in options}
+            options = Option.list(given | privacies.options_of(privacy, known, min_clients, max_corrupt))
+        elif bits is not None and norm_bound is None and not fits(width, most) and fits(-(-width // 2), most):
             named = {option.name: option.value for option in options}
             if habits(backend).halves and HALVES not in named and not named_groups:
                 options = Option.list(named | {HALVES: 1})
@@ -365,7 +417,8 @@ class Policy(Wire, frozen=True, kw_only=True):
     @property
     def vectors(self) -> tuple[Group, ...]:
         """The groups, and where there are none the one that all arrays are then."""
-        return self.groups or (Group(name="update", bits=self.bits, clip=self.clip),)
+        rotated = self.privacy is not None
+        return self.groups or (Group(name="update", bits=self.bits, clip=self.clip, rotated=rotated),)
 
     def document(self) -> dict[str, Any]:
         """Every field by its name, options by theirs: as JSON has it."""
@@ -400,6 +453,17 @@ class Policy(Wire, frozen=True, kw_only=True):
             return None
         excess = norms.EXCESSES[self.option(norms.NORM_EXCESS, 0) % len(norms.EXCESSES)]
         return norms.NormRule(steps, excess, self.option(norms.NORM_OUTSIDE, 0))
+
+    @property
+    def privacy(self) -> privacies.PrivacyRule | None:
+        """What is said of differential privacy; None where nothing is.
+
+        Raises:
+            ConfigError: some of its options are missing.
+        """
+        return privacies.rule_of(
+            {option.name: option.value for option in self.options if isinstance(option.value, int)}
+        )
 
     @property
     def norm_limit(self) -> float:
@@ -545,7 +609,7 @@ class Policy(Wire, frozen=True, kw_only=True):
         """
         if self.buffer is not None:
             return self.max_corrupt + self.buffer.honest
-        return (cohort + self.max_corrupt) // 2 + 1
+        return thresholds.quorum(cohort, self.max_corrupt)
 
     def bearable(self, clients: int) -> Fraction:
         """The largest share of a roster of ``clients`` that may be corrupt under this policy: its price in trust. Of a

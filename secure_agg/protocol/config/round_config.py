@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
+from secure_agg.privacy.accounting import EPSILON_UNIT
+from secure_agg.privacy.mechanism import Mechanism
 from secure_agg.protocol.config.groups import LARGEST_STEP, MAX_ADAPTIVE
 from secure_agg.protocol.config.layout import Layout, adaptive_clips, first_clips, parts_of
 from secure_agg.protocol.config.norm import sketch_length
 from secure_agg.protocol.config.policy import Policy
+from secure_agg.protocol.config.privacy import most_honest
 from secure_agg.protocol.config.settings import MAX_DIMENSIONS, NO_DIGEST, check_arrays_fit, whole, within
 from secure_agg.protocol.config.tree import FLAT, level
 from secure_agg.protocol.identity import Roster, check_id
@@ -134,6 +138,26 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         self._check_groups()
         self.commitment  # noqa: B018 - refuses settings whose commitment would be insecure
         self.policy.norm_bound(self.weight_limit)
+        self._check_privacy()
+
+    def _check_privacy(self) -> None:
+        """Refuse a round beyond the task's budget, or whose sums could hold too little noise."""
+        rule = self.policy.privacy
+        if rule is None:
+            return
+        if self.round >= rule.rounds:
+            raise ConfigError(
+                f"the privacy budget is spent: epsilon = {rule.epsilon / EPSILON_UNIT:g} is for {rule.rounds} rounds, "
+                f"and this would be number {self.round + 1}: only a new budget, which all members agree on, goes on"
+            )
+        quorum = self.policy.quorum(self.cohort_size)
+        least = most_honest(self.policy.min_clients, quorum, self.policy.max_corrupt)
+        if rule.honest > least:
+            raise ConfigError(
+                f"{rule.honest} clients' noise is counted on, and of a sum from a cohort of {self.cohort_size} no more "
+                f"than {least} are known to be honest"
+            )
+        self.mechanism  # noqa: B018 - refuses noise that there is no room for
 
     def _check_shapes(self) -> None:
         """Bound the number of parameters before anything is computed from it: shapes come from peers."""
@@ -192,6 +216,23 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
     def clips(self) -> tuple[int, ...]:
         """See ``GroupedConfig``; empty where there are no groups."""
         return ()
+
+    @property
+    def model_size(self) -> int:
+        """d: of the model."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+    @property
+    def mechanism(self) -> Mechanism | None:
+        """The numbers of this round's noise; None where there is none.
+
+        Raises:
+            ConfigError: there is no room for it.
+        """
+        rule = self.policy.privacy
+        if rule is None:
+            return None
+        return rule.mechanism_of(self.model_size, self.policy.max_clients, self.policy.top // 2)
 
     @property
     def norm_bound(self) -> NormBound | None:

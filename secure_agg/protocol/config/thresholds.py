@@ -54,6 +54,11 @@ def most_corrupt(cohort: int, advertised: int) -> int:
     return min((advertised - 1) // 3, 2 * advertised - cohort - 1)
 
 
+def quorum(cohort: int, corrupt: int) -> int:
+    """t_sig: any two quorums of one cohort share an honest member."""
+    return (cohort + corrupt) // 2 + 1
+
+
 def corrupt_of(clients: int, rate: float) -> int:
     """Members of a roster that this share is.
 

@@ -13,7 +13,7 @@ from mpc.kernels.compiled import compiled
 from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import Vector
 from secure_agg.errors import NormRefused, UpdateError
-from secure_agg.protocol.codec import Encoded, FixedPoint, check_arrays
+from secure_agg.protocol.codec import Encoded, FixedPoint, PrivateCodec, check_arrays
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.config.norm import REFUSE
 from secure_agg.roles.stopwatch import Stopwatch
@@ -68,7 +68,10 @@ def commit_update(
     vector = np.empty(layout.total, dtype=np.uint32)
     values, randomness, sketched = np.split(vector, [layout.committed, layout.committed + layout.randomness])
     with timings("encode"):
-        encoded = _encode(config, update, weight, derive("rounding"), values)
+        if config.policy.privacy is not None:
+            encoded = PrivateCodec(config).encode(update, derive, values)
+        else:
+            encoded = _encode(config, update, weight, derive("rounding"), values)
     with timings("commit"):
         setting = config.commitment
         noise = parameters.noise_bits(setting.bits, setting.clients)

@@ -30,7 +30,7 @@ from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.protocol.renunciation import RENOUNCE, Renouncers, Renunciation, RenunciationCertificate
 from secure_agg.protocol.tree.record import VOUCH
-from secure_agg.roles.memory import epochs
+from secure_agg.roles.memory import epochs, spending
 from secure_agg.roles.memory.attempt import end_attempt
 from secure_agg.roles.memory.store import AttemptStore, Scope
 
@@ -86,6 +86,7 @@ class Bonds:
         Raises:
             TaskSpent: it has given its input of this model elsewhere, has signed in another attempt of this generation,
                 has renounced it, or has been admitted to a later one, or not yet to this one.
+            BudgetSpent: its privacy budget has no room for one more round.
         """
         self.check_open()
         self._check_used()
@@ -114,6 +115,7 @@ class Bonds:
                 )
             if bound("input") not in (None, self._place):
                 raise self._spent(f"{self._client!r} has given its update in another round, draw or epoch {of}")
+        spending.check_budget(self._store, self._client, self._config)
 
     def _check_used(self) -> None:
         """Refuse a base of a buffered round that was used elsewhere, or comes before one that was."""
@@ -294,8 +296,10 @@ class Bonds:
         Raises:
             TaskSpent: see ``check_unspent``.
             AlreadyReleased: another set was signed in this generation.
+            BudgetSpent: this signature would take the client over its privacy budget.
         """
         self.check_unspent()
+        spending.spend(self._store, self._client, self._config, phase=phase)
         self._store.put(self._scope, "signed", b"1")
         self._bind("signed", self._attempt, self._over(), phase)
         self._bind("set", self._attempt + frame("signed", statement), self._over(), phase)

@@ -1,0 +1,125 @@
+"""Rounds with privacy: the product and what was written from section 23 alone agree, on every number and every byte."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import conformance.independent_privacy as slow
+import conformance.independent_verifier as spec
+import numpy as np
+import pytest
+from conformance import private_vectors as made
+from conformance.verdicts import verdict
+
+from secure_agg.errors import SecureAggError
+from secure_agg.privacy import accounting
+from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.evidence import Evidence
+
+VECTORS = json.loads((made.DIRECTORY / made.VECTORS).read_text("utf-8"))
+EVIDENCE = (made.DIRECTORY / made.EVIDENCE).read_bytes()
+TRUST = (made.DIRECTORY / made.TRUST).read_text("utf-8")
+
+
+def config() -> dict[str, Any]:
+    header = spec.read_evidence(spec.unpack(EVIDENCE)[0])
+    return spec.decode("RoundConfig", header["config"], 2**20)
+
+
+def test_the_product_makes_the_vectors_again() -> None:
+    evidence, trust = made.play()
+    assert evidence.to_bytes() == EVIDENCE
+    assert json.loads(json.dumps(made.vectors(evidence, trust))) == VECTORS
+    assert trust.to_json() == TRUST
+
+
+def test_both_verify_the_round_and_find_the_same_record() -> None:
+    record = verdict(EVIDENCE, TRUST)
+    assert record is not None
+    assert record.hex() == VECTORS["record"]
+    assert verdict(EVIDENCE, claims=["attested"]) is None
+    assert spec.verify(EVIDENCE, spec.read_trust(TRUST))["spent"] == VECTORS["spent"]
+
+
+def test_both_refuse_the_round_with_any_byte_changed() -> None:
+    rng = np.random.default_rng(23)
+    for place in sorted({int(place) for place in rng.integers(0, len(EVIDENCE), 25)}):
+        spoiled = bytearray(EVIDENCE)
+        spoiled[place] ^= 1 << int(rng.integers(8))
+        assert verdict(bytes(spoiled)) is None, f"byte {place}"
+
+
+@pytest.mark.parametrize("name", made.NAMES)
+def test_a_client_written_from_the_specification_sends_the_same(name: str) -> None:
+    values = np.concatenate([array.ravel() for array in made.updates()[name]]).tolist()
+    secret, context = bytes.fromhex(VECTORS["clients"][name]["secret"]), bytes.fromhex(VECTORS["context"])
+    key = spec.digest("rotation", context, b"values")
+    assert key.hex() == VECTORS["rotation_key"]
+    assert slow.encode(values, config(), context, secret, key) == VECTORS["clients"][name]["values"]
+
+
+def test_numbers_and_draws_are_the_same() -> None:
+    assert slow.numbers(config()["policy"], 71) == VECTORS["numbers"]
+    key = bytes.fromhex(VECTORS["draws"]["key"])
+    for case in VECTORS["draws"]["of"]:
+        assert slow.draw(case["V"], key, 20) == case["first"]
+
+
+@pytest.mark.parametrize("case", VECTORS["spending"])
+def test_spending_is_the_same_to_the_millionth(case: dict[str, Any]) -> None:
+    rounds = {int(ratio): count for ratio, count in case["rounds"].items()}
+    assert slow.spent(rounds, case["delta"], case["epsilon"]) == case["spent"]
+
+
+def test_spending_is_the_same_for_any_rounds() -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(12):
+        ratios = 2 ** rng.uniform(9, 24, 2)
+        rounds = {int(ratio): int(rng.integers(1, 200)) for ratio in ratios}
+        delta, epsilon = int(10 ** rng.uniform(4, 9)), int(rng.integers(10**5, 12 * 10**6))
+        assert slow.spent(rounds, delta, epsilon) == accounting.spent(rounds, delta, epsilon)
+
+
+@pytest.mark.parametrize("size", [1, 64, 65, 300, 5000, 70_000])
+def test_numbers_are_the_same_for_any_model(size: int) -> None:
+    policy = dict(config()["policy"]) | {"bits": 22, "max_clients": 3}
+    evidence = Evidence.from_bytes(EVIDENCE)
+    rule = evidence.config.policy.privacy
+    assert rule is not None
+    found = rule.mechanism_of(size, 3, 2**21 - 1)
+    expected = slow.numbers(policy, size)
+    assert (found.padded, found.length, found.squared) == (expected["D"], expected["L"], expected["squared"])
+    assert (found.variance, found.value_limit) == (expected["V"], expected["A_q"])
+    assert found.noise_limit == expected["A_z"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"round": 3},
+        {"weight_limit": 2},
+        {"privacy_honest": 4},
+        {"privacy_mechanism": 2},
+        {"privacy_ratio": 1},
+        {"privacy_delta": 10**12},
+        {"privacy_epsilon": 0},
+        {"bits": 4},
+        {"max_weight": 2},
+    ],
+)
+def test_both_refuse_the_same_configurations(change: dict[str, int]) -> None:
+    fields = config()
+    policy = fields["policy"]
+    for name, value in change.items():
+        if name in policy:
+            policy[name] = value
+        elif name in fields:
+            fields[name] = value
+        else:
+            for item in policy["options"]:
+                item["value"] = value if item["name"] == name else item["value"]
+    with pytest.raises(ValueError, match=r"."):
+        spec.check_config(fields)
+    with pytest.raises(SecureAggError, match=r"."):
+        RoundConfig.from_bytes(spec.encode("RoundConfig", fields))
