@@ -31,7 +31,7 @@ from secure_agg._version import __version__
 from secure_agg.errors import ClippingWarning, PrecisionWarning, SecureAggError, SecureAggWarning, VerificationError
 from secure_agg.ledger.log import Appended, Ledger
 from secure_agg.local.aggregate import Result, aggregate
-from secure_agg.local.buffered import BufferedTask
+from secure_agg.local.buffered.task import BufferedTask
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
