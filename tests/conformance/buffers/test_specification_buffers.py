@@ -13,21 +13,24 @@ import conformance.buffers.independent_buffers as spec_buffers
 import conformance.independent_verifier as spec
 import numpy as np
 import pytest
-from conformance.verdicts import rearranged, verdict
-from support.additive_round import cheating
+from conformance.verdicts import fault_verdict, rearranged, verdict
+from support.additive_round import A1, Crooked, cheating, open_letter, plus, reseal, unit
 from support.buffered import Buffered, model
-from support.federation import replace
+from support.federation import Tape, header_of, replace
 
+from mpc.ring import Vector
 from secure_agg import AttemptStore
 from secure_agg.backends.additive import rules
 from secure_agg.backends.additive.client import AdditiveClient
-from secure_agg.errors import LedgerRefused
+from secure_agg.backends.additive.wire import ShareLetter
+from secure_agg.errors import DealerFault, LedgerRefused, TooFewClients
 from secure_agg.fl.algorithms.buffered import discount
 from secure_agg.fl.server_optimizers import discounted
 from secure_agg.ledger.chain import check_follows
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.config.buffer import Base, Bases
 from secure_agg.protocol.evidence import Evidence
+from secure_agg.protocol.messages import decode
 from secure_agg.roles.auditor import Auditor
 
 WHO = ("c000", "c001", "c002")
@@ -209,3 +212,49 @@ def test_both_refuse_a_buffered_round_of_a_later_epoch_or_from_no_model() -> Non
             fields["config"] = spec.encode("RoundConfig", config)
 
         assert verdict(rearranged(rounds()[1][0].to_bytes(), altered)) is None
+
+
+# --- proofs of fault ------------------------------------------------------------------------------------------------
+
+
+class Bent(Crooked):
+    """One of its shares is not what its own vector leaves."""
+
+    def changed(self, party: int, share: Vector) -> Vector:
+        return plus(share, unit(share.size, 0))
+
+
+def test_both_convict_whoever_splits_badly_in_a_buffered_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = Buffered()
+    cheating(monkeypatch, Bent, "c001")
+    tape = Tape.start(where, {"c003": "advertise", "c004": "advertise"})
+    with pytest.raises(DealerFault):
+        tape.finish()
+    (proof,) = tape.aggregator.faults
+    assert (proof.kind, proof.culprit) == ("bad-shares", "c001")
+    assert fault_verdict(proof.to_bytes(), where.trust.to_json()) == fault_verdict(proof.to_bytes()) == "c001"
+
+
+def test_both_convict_whoever_names_two_bases_and_nobody_who_names_one() -> None:
+    where = after()
+    who = {"c003": "advertise", "c004": "advertise"}
+    tape = Tape.start(where, who).until("advertise")
+    for name in WHO:
+        response = tape.local.answer(next(e for e in tape.pending if e.recipient == name), tape.phase)
+        assert response is not None
+        for letter in tape.local.outbox(name):
+            data = letter.data
+            if (name, letter.recipient) == ("c001", A1):
+                data = reseal(data, hashes=open_letter(data).letter.hashes[:-32] + where.bases[0].model)
+            tape.local.holders[letter.recipient].receive(data)
+        tape.deliver(response)
+    tape.advance()
+    with pytest.raises(TooFewClients):
+        tape.finish()
+    (proof,) = tape.aggregator.faults
+    assert (proof.kind, proof.culprit) == ("two-commitments", "c001")
+    assert fault_verdict(proof.to_bytes(), where.trust.to_json()) == "c001"
+    body = header_of(proof.exhibits[1]).body
+    assert decode(ShareLetter, body, 1 << 20).hashes[-32:] == where.bases[0].model
+    honest = replace(proof, exhibits=(proof.exhibits[0], tape.local.clients["c001"].outbox[0].data))
+    assert fault_verdict(honest.to_bytes(), where.trust.to_json()) is None
