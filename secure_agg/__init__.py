@@ -32,7 +32,7 @@ from secure_agg._version import __version__
 from secure_agg.errors import ClippingWarning, PrecisionWarning, SecureAggError, SecureAggWarning, VerificationError
 from secure_agg.ledger.log import Appended, Ledger
 from secure_agg.local.aggregate import Result, aggregate
-from secure_agg.local.buffered import BufferedTask
+from secure_agg.local.buffered.task import BufferedTask
 from secure_agg.local.clips import agreed_clips
 from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.config import Group, Policy, RoundConfig

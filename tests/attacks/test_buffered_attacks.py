@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from support.buffered import Buffered, model
-from support.federation import Federation, Tape, edit, identity, replace
+from support.federation import Federation, Tape, edit, replace
 
 from secure_agg import AttemptStore, BufferedTask
 from secure_agg.backends.additive import rules
@@ -270,28 +270,3 @@ def test_an_update_from_another_model_than_the_bases_counts_nowhere(monkeypatch:
         evidence = where.play(*where.names)
     with pytest.raises(VerificationError, match="'c002'"):
         Auditor(where.trust).verify(evidence)
-
-
-def test_a_base_that_is_said_otherwise_in_a_letter_is_proved() -> None:
-    from support.additive_round import A1, open_letter, reseal
-
-    where = Buffered()
-    where.go_on(where.play(VICTIM, "c001", "c002"))
-    tape = Tape.start(where)
-    tape.until("advertise")
-    for name in where.names:
-        response = tape.local.answer(next(e for e in tape.pending if e.recipient == name), tape.phase)
-        assert response is not None
-        for letter in tape.local.outbox(name):
-            data = letter.data
-            if (name, letter.recipient) == ("c003", A1):
-                hashes = open_letter(data).letter.hashes
-                data = reseal(data, hashes=hashes[:-32] + model(0))
-            tape.local.holders[letter.recipient].receive(data)
-        tape.deliver(response)
-    tape.advance()
-    evidence = tape.finish()
-    assert "c003" not in evidence.participants
-    assert [(proof.kind, proof.culprit) for proof in tape.aggregator.faults] == [("two-commitments", "c003")]
-    assert Auditor(where.trust).verify_fault(tape.aggregator.faults[0]) == "c003"
-    assert identity("c003").public == tape.aggregator.faults[0].public

@@ -12,11 +12,15 @@ from support.commands import Run
 from support.federation import Federation
 
 import secure_agg
+from secure_agg import BufferedTask
 from secure_agg.cli import exits
+from secure_agg.fl.algorithms.buffered import Models
 from secure_agg.fl.layers import apply
 from secure_agg.fl.model_files import read_model
 from secure_agg.fl.model_match import match, moved
 from secure_agg.protocol.codec import model_digest
+from secure_agg.protocol.config.buffer import BufferRule
+from secure_agg.protocol.config.presets import buffered_policy
 
 CLIENTS = ("ann", "bob", "cyd")
 SHAPES = ((2, 3), (4,))
@@ -205,3 +209,25 @@ def test_usage_errors(run: Run, done: Round) -> None:
     ):
         outcome = run(*done.verify(*arguments))
         assert (outcome.code, outcome.out) == (exits.USAGE, ""), arguments
+
+
+def test_of_a_buffered_round_verify_says_the_bases_and_finds_the_model_that_follows(run: Run, tmp_path: Path) -> None:
+    names, base = [f"c{i}" for i in range(4)], {"w": np.arange(6, dtype=np.float64)}
+    policy = buffered_policy(len(names), honest=2, max_corrupt=1, clip=1.0, options={"aggregators": 2})
+    models = Models(list(base.values()), BufferRule(2, 4))
+    given = {name: [np.full(6, 0.25)] for name in names[:3]}
+    with BufferedTask(names, models.state.digest, policy, ledger=tmp_path / "rounds.db") as task:
+        result = task.aggregate(given, dict.fromkeys(given, 0), weights=dict.fromkeys(given, 512))
+    with secure_agg.Ledger(tmp_path / "rounds.db", read_only=True) as ledger:
+        evidence = ledger.evidence_path(result.record)
+    verify = ("verify", evidence, "--trust", tmp_path / "rounds.db.trust.json")
+    seen = run(*verify, "--json").document["bases"]
+    assert (seen["based"], seen["bases"][0]["model"]) == (dict.fromkeys(given, 0), models.bases[0].model.hex())
+    assert "3 from base 0; base 0 is" in " ".join(run(*verify).out.split())
+    models.advance(result.record, result.average)
+    np.savez(tmp_path / "base.npz", **base)
+    np.savez(tmp_path / "next.npz", w=models.state.shared[0])
+    found = run(*verify, "--base", tmp_path / "base.npz", "--model", tmp_path / "next.npz", "--json").document["model"]
+    assert (found["is"], found["base_is_bound"]) == (["next_model"], True)
+    assert np.allclose(models.state.shared[0] - base["w"], 0.125, atol=1e-4)  # updates of half the weight
+    assert run("ledger", "audit", tmp_path / "rounds.db", "--trust", verify[-1]).code == 0

@@ -17,6 +17,7 @@ from conformance.independent_verifier import (
     N,
     P,
     aggregators,
+    buffers,
     check_backend,
     check_id,
     check_identity,
@@ -191,7 +192,7 @@ class Case:
     @property
     def size(self) -> int:
         """Of all h that a client signs."""
-        return 32 * (aggregators(self.policy) + 1)
+        return 32 * (aggregators(self.policy) + (2 if buffers().honest(self.policy) else 1))
 
     @property
     def number(self) -> int:
@@ -290,7 +291,8 @@ def bad_shares(case: Case) -> None:
         whole = whole_hash(case.context, case.culprit, encode_elements(combine(shares, case.policy)))
     except ValueError:
         return
-    require(whole != hashes[-32:], "the shares combine to what was signed")
+    at = 32 * aggregators(case.policy)
+    require(whole != hashes[at : at + 32], "the shares combine to what was signed")
 
 
 def bad_reveal(case: Case) -> None:

@@ -1,10 +1,10 @@
 """A second implementation of the checks of docs/specification.md, written from that file alone.
 
-Section 16 is in ``independent_norm``, 23 in ``independent_privacy``, 17 in ``independent_renunciation``, 18 in
-``independent_epochs``, 19 in ``independent_trees``. It shares nothing with the product: no module of `mpc`, `zk` or
-`secure_agg` is imported, records are checked against the tables below after a generic MessagePack decoding, trees are
-hashed recursively, and the commitment is evaluated point by point instead of by a transform. `verify` and
-`verify_receipt` are the entries; everything that they refuse is a `ValueError`.
+Section 16 is in ``independent_norm``, 17 in ``independent_renunciation``, 18 in ``independent_epochs``, 19 in
+``independent_trees``, 20 in ``buffers.independent_buffers``, 23 in ``independent_privacy``. It shares nothing with the
+product: no module of `mpc`, `zk` or `secure_agg` is imported, records are checked against the tables below after a
+generic MessagePack decoding, trees are hashed recursively, and the commitment is evaluated point by point instead of by
+a transform. `verify` and `verify_receipt` are the entries; everything that they refuse is a `ValueError`.
 
 Section numbers are those of the specification.
 """
@@ -387,7 +387,8 @@ def check_limits(config: dict[str, Any]) -> None:
     require(worst <= policy["max_error"], "the means could be too far off")
     least, most, drawn = policy["min_advertised"], policy["max_clients"], policy["cohort_size"]
     require(2 <= policy["min_clients"] <= least <= most, "client limits out of order")
-    require(3 * policy["max_corrupt"] < least, "max_corrupt is too large")
+    buffers().check_policy(policy)
+    buffers().check_config(config)
     require(drawn == 0 or least <= drawn <= most, "the policy's cohort_size is out of range")
     require(least <= config["cohort_size"] <= most, "cohort_size is out of range")
     shapes = config["shapes"]
@@ -410,6 +411,13 @@ def check_limits(config: dict[str, Any]) -> None:
         require(all(item["name"] not in NORM_OPTIONS for item in policy["options"]), "options of no norm bound")
     operators_sign = policy["backend"] in SHARING
     privacy.check(config, model_size(config), lambda cohort: quorum(cohort, policy), operators_sign)
+
+
+def buffers() -> Any:
+    """Section 20."""
+    import conformance.buffers.independent_buffers as found  # which imports this module
+
+    return found
 
 
 def check_renounced(config: dict[str, Any], header: dict[str, Any], voters: dict[str, bytes]) -> None:
@@ -461,6 +469,7 @@ def check_backend(config: dict[str, Any]) -> None:
         known = OPTIONS[policy["backend"]] | (NORM_OPTIONS if policy["backend"] in BOUNDING else {})
         known = known | (privacy.RANGES if policy["backend"] != "crypten" else {})
         known = known | ({"halves": (0, 1)} if policy["backend"] in HALVING else {})
+        known = known | (buffers().OPTIONS if policy["backend"] == "additive" else {})
         known = known | ({"level": LEVELS[policy["backend"]]} if policy["backend"] in LEVELS else {})
         least, most = known.get(item["name"], (0, -1))
         require(least <= item["value"] <= most, "an option is unknown or out of range")
@@ -571,6 +580,8 @@ def shared_length(config: dict[str, Any]) -> int:
 
 
 def quorum(cohort: int, policy: dict[str, Any]) -> int:
+    if honest := buffers().honest(policy):
+        return int(policy["max_corrupt"]) + int(honest)
     return (cohort + int(policy["max_corrupt"])) // 2 + 1
 
 
@@ -780,7 +791,8 @@ def check_size(config: dict[str, Any]) -> None:
 def check_setup(config: dict[str, Any], setup: bytes) -> list[dict[str, Any]]:
     """The aggregators of a round, in order."""
     require(config["setup"] == digest("setup", setup), "another setup than the configuration's")
-    members: list[dict[str, Any]] = decode("AggregatorSet", setup, 2**16)["members"]
+    kind = "BufferedSet" if buffers().honest(config["policy"]) else "AggregatorSet"
+    members: list[dict[str, Any]] = decode(kind, setup, 2**16)["members"]
     require(len(members) == aggregators(config["policy"]), "another number of aggregators")
     check_roster([(member["name"], member["identity"]) for member in members])
     for member in members:
@@ -991,10 +1003,11 @@ def verify(
     encodings = [encode("SignedAdvertisement", item) for item in header["advertisements"]]
     session = digest("session", context, u64(len(encodings)), root(encodings))
     sharing = policy["backend"] in SHARING
-    signers = cohort
+    signers, bases, based = cohort, [], {}
     if sharing:
         session = digest("session", context)
         signers = {member["name"]: member["identity"] for member in check_setup(config, header["setup"])}
+        bases = buffers().check_bases(config, header["setup"]) if buffers().honest(policy) else []
         check_size(config)
         if pins is not None and pins["operators"]:
             operators = read_roster(pins["operators"])
@@ -1019,7 +1032,11 @@ def verify(
             shares = open_shares(context, config, name, parts[name], item["nonce"], commitment)
             elements, opened = combine(shares, policy), shares_hash(context, name, parts[name])
             whole = whole_hash(context, name, encode_elements(elements))
-            require(whole == parts[name][32 * aggregators(policy) :], "the shares combine to another commitment")
+            at = 32 * aggregators(policy)
+            if bases:
+                based[name] = buffers().base_of(bases, parts[name], aggregators(policy))
+            signed = parts[name][at : at + 32] if bases else parts[name][at:]
+            require(whole == signed, "the shares combine to another commitment")
         else:
             require(len(item["nonce"]) == 32, "a nonce has a wrong length")
             elements = decode_elements(commitment, k * N, f"the commitment of {name}")
@@ -1143,7 +1160,14 @@ def verify(
         record |= privacy.record_fields(config, size, digest)
     encoding = encode(kind, record)
     require(len(encoding) <= 65536, "the record is too long")
-    return {**record, "encoding": encoding, "average": means, "proofs": checked}
+    return {
+        **record,
+        "encoding": encoding,
+        "average": means,
+        "proofs": checked,
+        "bases": bases,
+        "based": based,
+    }
 
 
 def _public(

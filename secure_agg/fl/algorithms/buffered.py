@@ -26,7 +26,7 @@ from secure_agg.fl.algorithms.algorithm import State
 from secure_agg.fl.algorithms.descent import Array, Descent, Floats, Gradient
 from secure_agg.fl.layers import apply, difference
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer, discounted
-from secure_agg.local.buffered import BufferedTask
+from secure_agg.local.buffered.task import BufferedTask
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.config.buffer import Base, BufferRule, follow_bases
 from secure_agg.protocol.evidence import Evidence, RoundRecord

@@ -9,14 +9,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from support.buffered import Buffered
 from support.federation import assert_is_mean
 
 import secure_agg
-from secure_agg import AttemptStore, BufferedTask, Ledger
+from secure_agg import AttemptStore, BufferedTask, Ledger, backends
 from secure_agg.errors import AlreadyReleased, ConfigError, LocalProtocolError, TaskSpent, TooFewClients, UpdateError
 from secure_agg.local.aggregate import Result
+from secure_agg.plugins.homes.server import check_apart
 from secure_agg.protocol.codec import model_digest
-from secure_agg.protocol.config import Option
+from secure_agg.protocol.config import NO_DIGEST, Option
 from secure_agg.protocol.config.presets import buffered_policy
 
 OLDER = Option("buffer_staleness", 2)
@@ -163,5 +165,17 @@ def test_other_backends_are_refused_and_the_refusal_says_what_would_do(backend: 
 def test_a_buffered_task_draws_nobody_and_is_no_epoch_or_tree() -> None:
     with pytest.raises(ConfigError, match="cohort_size = 0 would do"):
         msgspec.structs.replace(POLICY, cohort_size=4)
+    config = Buffered().config()
+    for change in ({"epoch": 1}, {"base_model": NO_DIGEST}):
+        with pytest.raises(ConfigError, match="buffered round"):
+            msgspec.structs.replace(config, **change)
+    level = Option("level", 2)
+    tree = msgspec.structs.replace(POLICY, options=(*POLICY.options, level))
+    with pytest.raises(ConfigError, match="no rounds of a tree are buffered"):
+        BufferedTask(NAMES, MODELS[0], tree)
+    with pytest.raises(ConfigError, match="under a framework"):
+        check_apart(backends.load(POLICY.backend), POLICY)
+    with pytest.raises(ConfigError, match="which BufferedTask makes"):
+        secure_agg.aggregate(updates(*NAMES), backend="additive", options={"buffer_honest": 2})
     with pytest.raises(ConfigError, match="not of buffered rounds"):
         BufferedTask(NAMES, MODELS[0], secure_agg.Policy.default(6))
