@@ -75,18 +75,19 @@ class ResultRule:
             operators have signed it.
         addends: of how many values each coordinate of the result is the sum, by the number of participants: all of
             them, where it is their sum.
+        whole_bits: whether vectors are let in by tests of whole numbers of bits, which let one more through than an
+            honest client sends.
     """
 
     largest: int
     claim: str = SUM
     addends: Callable[[int], int] = int
+    whole_bits: bool = False
 
     def ranges(self, config: RoundConfig) -> tuple[tuple[int, int], ...]:
-        """(length, the most that each is) of the coordinates of one client's x, in order: where whole numbers of bits
-        are tested that is what so many bits hold.
-        """
-        tested = self.largest > config.policy.coordinate_top
-        return tuple((run.length, (1 << run.top.bit_length()) - 1 if tested else run.top) for run in config.layout.runs)
+        """(length, the most that each is) of the coordinates of one client's x, in order."""
+        whole = self.whole_bits
+        return tuple((run.length, (1 << run.top.bit_length()) - 1 if whole else run.top) for run in config.layout.runs)
 
 
 @dataclass(frozen=True)

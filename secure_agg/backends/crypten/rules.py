@@ -113,7 +113,7 @@ def result(policy: Policy) -> ResultRule:
     sum. The parties test bits: one more than an honest client sends passes.
     """
     claim = SUM if function(policy) == NORM_BOUNDED_SUM else ATTESTED
-    return ResultRule((1 << policy.bits) - 1, claim, lambda participants: addends(policy, participants))
+    return ResultRule((1 << policy.bits) - 1, claim, lambda participants: addends(policy, participants), True)
 
 
 def addends(policy: Policy, participants: int) -> int:

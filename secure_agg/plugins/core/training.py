@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mpc.keystream import KEY_BYTES
 from secure_agg.errors import ConfigError, PolicyViolation
 from secure_agg.fl.layers import MAX_SIGNS, Floats, difference, sign_slots, signs
-from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec, scalars
+from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec, metrics_group, scalars
 from secure_agg.protocol.claims import DP_SUM
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.codec import Arrays, Encoded, clipped_share
@@ -25,6 +25,8 @@ from secure_agg.roles.auditor import Verified
 
 _log = logging.getLogger("secure_agg.plugins")
 
+CONTROLS: Final = "controls"
+"""Name of a group that a federation's policy may have: of what rides beside the model's own arrays."""
 OUTSIDE: Final = 2
 """The last arrays of a round that trains, marks and metrics, which no norm bound is of."""
 
@@ -82,11 +84,24 @@ def update_of(trained: Trained, config: RoundConfig, model: Floats, *, trains: b
     arrays: list[npt.NDArray[Any]] = []
     if trains:
         step = difference(trained.arrays, model)
-        metrics[CLIPPED] = clipped_share(step, config.policy.clip)
+        metrics[CLIPPED] = _clipped(step, config)
         arrays = [*step, signs(trained.arrays, sign_slots(model, MAX_SIGNS), MAX_SIGNS)]
     codec = MetricCodec(config.policy, config.weight_limit)
     coordinates = codec.encode(metrics, trained.weight, secrets.token_bytes(KEY_BYTES))
     return Update([*arrays, coordinates], trained.weight, tuple(metrics))
+
+
+def _clipped(step: Floats, config: RoundConfig) -> float:
+    """Which part of an update's values will be clipped; of rotated groups that shows only later."""
+    clips = {
+        index: clip
+        for part in config.layout.parts
+        if not part.group.rotated
+        for index, clip in zip(part.arrays, part.clips, strict=False)
+    }
+    values = sum(array.size for array in step)
+    beyond = (clipped_share([array], clips[i]) * array.size for i, array in enumerate(step) if i in clips)
+    return sum(beyond) / max(1, values)
 
 
 def tell_losses(node: str, config: RoundConfig, encoded: Encoded | None) -> None:
@@ -119,6 +134,25 @@ def tell_left_out(names: tuple[str, ...]) -> None:
     """Say once which metrics do not travel."""
     if names:
         _log.warning("metrics are left out, since they would be summed without noise: %s", ", ".join(sorted(names)))
+
+
+def round_grouping(policy: Policy, model: Floats, *, trains: bool) -> tuple[int, ...]:
+    """Of a round's vector the group of each array: marks and metrics are in ``metrics``, the second half of the model's
+    in ``controls`` where there is such a group (SCAFFOLD's control variates), and all others in the main one. Empty
+    where the policy has no groups.
+
+    Raises:
+        ConfigError: it has groups, and none for metrics.
+    """
+    if not policy.groups:
+        return ()
+    names = {group.name: index for index, group in enumerate(policy.groups)}
+    main, metrics = names[policy.main.name], names[metrics_group(policy).name]
+    if not trains:
+        return (metrics,)
+    second = names.get(CONTROLS, main)
+    half = len(model) // 2 if CONTROLS in names else len(model)
+    return (*(main if i < half else second for i in range(len(model))), metrics, metrics)
 
 
 def round_shapes(policy: Policy, model: Floats, *, trains: bool) -> tuple[tuple[int, ...], ...]:

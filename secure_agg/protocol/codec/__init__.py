@@ -4,7 +4,7 @@
 * ``fixed_point``: an update group by group, weights as limbs. ``grid``: values on a grid around zero;
 * ``private``: rotated, with noise of each client's own, for differential privacy;
 * ``support``: which values of a group are sent; ``rotation``: a random Hadamard transform, after which none stands out;
-* ``clips``: clips that follow from round to round.
+* ``clips``: clips that follow from round to round; ``residuals``: what a client keeps because a round did not take it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from secure_agg.protocol.codec.arrays import Arrays, check_arrays, clipped_share
 from secure_agg.protocol.codec.fixed_point import Encoded, FixedPoint, GroupError
 from secure_agg.protocol.codec.grid import MARK
 from secure_agg.protocol.codec.private import PrivateCodec
+from secure_agg.protocol.codec.residuals import keeps_residual, residual_of, with_residual
 from secure_agg.protocol.config import RoundConfig
 
 __all__ = [
@@ -25,7 +26,10 @@ __all__ = [
     "check_arrays",
     "clipped_share",
     "codec_of",
+    "keeps_residual",
     "model_digest",
+    "residual_of",
+    "with_residual",
 ]
 
 

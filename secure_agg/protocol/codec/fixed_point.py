@@ -292,8 +292,8 @@ class _Encoding:
         """Encode the values of a group."""
         group = part.group
         if group.rotated:
+            self._refuse_unfit(part)
             values = np.concatenate([np.asarray(piece, dtype=np.float64) for piece in self._sent(part, context)])
-            self._refuse_unfit(values, part)
             self._note(part, -1, values, part.clips[0])
             turned = rotate(values, rotation_key(context, group.name))
             self._write(part.arrays[0], turned, part.clips[0], part, out)
@@ -315,6 +315,7 @@ class _Encoding:
         ]
         if part.sent == part.elements:
             return flats
+        self._refuse_unfit(part)
         chosen, start, pieces = support(support_key(context, part.group.name), part.elements, part.sent), 0, []
         for flat in flats:
             low, high = np.searchsorted(chosen, [start, start + flat.size])
@@ -332,27 +333,17 @@ class _Encoding:
             found = grid.count(values, part.group.top, out)
         if found < 0:
             what = "NaN or infinity" if part.clips else "no integer"
-            raise UpdateError(f"array {index} holds {what} at flat index {self._place(part, index, -1 - found)}")
+            raise UpdateError(f"array {index} holds {what} at flat index {-1 - found}")
         self.clipped[index] += found
         if found:
             self.largest = max(self.largest, float(values.max()), -float(values.min()))
 
-    def _place(self, part: Part, index: int, found: int) -> int:
-        """The flat index of a value that is unfit, by its place among those that are sent."""
-        if part.sent == part.elements:
-            return found
-        flat = np.asarray(self._arrays[index], dtype=np.float64).reshape(-1)
-        unfit = ~np.isfinite(flat) if part.clips else flat != np.rint(flat)
-        return int(unfit.argmax())
-
-    def _refuse_unfit(self, values: npt.NDArray[np.float64], part: Part) -> None:
-        """Refuse what is not finite before it is rotated into everything."""
-        if not np.isfinite(values).all():
-            for index in part.arrays:
-                flat = np.asarray(self._arrays[index]).reshape(-1)
-                if not np.isfinite(flat).all():
-                    where = int((~np.isfinite(flat)).argmax())
-                    raise UpdateError(f"array {index} holds NaN or infinity at flat index {where}")
+    def _refuse_unfit(self, part: Part) -> None:
+        """Refuse what is not finite, before it is rotated into everything, or not sent in this round."""
+        for index in part.arrays:
+            finite = np.isfinite(self._arrays[index]).reshape(-1)
+            if not finite.all():
+                raise UpdateError(f"array {index} holds NaN or infinity at flat index {int(finite.argmin())}")
 
     def _note(self, part: Part, index: int, values: npt.NDArray[Any], clip: float) -> None:
         if part.group.adaptive:

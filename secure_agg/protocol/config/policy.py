@@ -500,8 +500,10 @@ class Policy(Wire, frozen=True, kw_only=True):
 
     @property
     def top(self) -> int:
-        """Q = 2H, H = 2^(bits − 1) − 1: the largest integer that one client's coordinate is; zero is H."""
-        return (1 << self.bits) - 2
+        """Q = 2H, H = 2^(bits − 1) − 1: the largest integer that a value of one client is; zero is H. Of several groups
+        the largest.
+        """
+        return max((1 << self.bits) - 2, *(group.top for group in self.vectors))
 
     @property
     def step(self) -> float:
