@@ -68,8 +68,14 @@ def estimated(config: RoundConfig, seed: int) -> float:
     return float(np.mean((mean - exact) ** 2))
 
 
-def rows(clients: Sequence[int], epsilons: Sequence[float], bits: Sequence[int], repeat: int) -> Iterator[Row]:
-    """For each number of clients, bits and ε: the error, beside the Gaussian's, and what each part of that is."""
+def rows(
+    clients: Sequence[int], epsilons: Sequence[float], bits: Sequence[int], repeat: int, missing: dict[str, str]
+) -> Iterator[Row]:
+    """For each number of clients, bits and ε: the error, beside the Gaussian's, and what each part of that is.
+
+    Args:
+        missing: what there is no room for, and why, by its key.
+    """
     for n in clients:
         roster = Roster({f"c{i:05}": Identity.generate(f"c{i:05}").public for i in range(n)})
         for width in bits:
@@ -78,8 +84,8 @@ def rows(clients: Sequence[int], epsilons: Sequence[float], bits: Sequence[int],
                 central = (gaussian(epsilon, DELTA) * NORM / n) ** 2
                 try:
                     config = configured(n, epsilon, width, roster)
-                except ConfigError:
-                    yield Row(key=key, name=name, unit="squared", median=math.inf, note="no room for the noise")
+                except ConfigError as refused:
+                    missing[key] = str(refused)
                     continue
                 rule = config.policy.privacy
                 if rule is None:

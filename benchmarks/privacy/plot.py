@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +33,7 @@ def draw(report: Report, path: Path) -> tuple[Path, Path]:
     )
     canvas = Canvas(caption, *_SIZE)
     left, right = canvas.row(2)
-    _means(left, [row for row in report.rows if row.key.startswith("means.") and math.isfinite(row.median)])
+    _means(left, [row for row in report.rows if row.key.startswith("means.")])
     _training(right, [row for row in report.rows if row.key.startswith("training.")])
     for axes in (left, right):
         axes.set_xlabel("epsilon")

@@ -36,16 +36,16 @@ def _run(arguments: argparse.Namespace) -> Report:
     for name in needed:
         if not installed(name):
             raise UsageError(f"{name} is not installed: run  pip install '.[bench,examples]'")
-    stamp, progress, rows = machine(), Console(stderr=True), list[Row]()
+    stamp, progress, rows, missing = machine(), Console(stderr=True), list[Row](), dict[str, str]()
     with progress.status("draws"):
         rows += sampler.rows(arguments.repeat)
     with progress.status("means"):
-        rows += means.rows(arguments.clients, arguments.epsilons, arguments.bits, arguments.repeat)
+        rows += means.rows(arguments.clients, arguments.epsilons, arguments.bits, arguments.repeat, missing)
     if not arguments.no_training:
         with progress.status("training"):
             rows += training.rows(arguments.epsilons, arguments.repeat)
     settings = {name: getattr(arguments, name) for name in ("clients", "epsilons", "bits", "repeat")}
-    report = Report("privacy", stamp, settings, tuple(rows), {})
+    report = Report("privacy", stamp, settings, tuple(rows), missing)
     if arguments.plot:
         from benchmarks.privacy import plot
 
