@@ -17,6 +17,7 @@ from benchmarks.ledger import suite as ledger
 from benchmarks.mpc import suite as mpc
 from benchmarks.peers import suite as peers
 from benchmarks.plugins import suite as plugins
+from benchmarks.privacy import suite as privacy
 from benchmarks.report import publish
 from benchmarks.rounds import suite as rounds
 from benchmarks.scale import suite as scale
@@ -33,6 +34,7 @@ SUITES: Final[dict[str, Suite]] = {
     "plugins": plugins.SUITE,
     "scale": scale.SUITE,
     "trees": trees.SUITE,
+    "privacy": privacy.SUITE,
 }
 """Every suite by its name on the command line, in the order in which ``all`` runs them."""
 

@@ -43,7 +43,7 @@ _TAIL_BITS: Final = 140
 _START_BITS: Final = 221
 """Where the recurrence begins the tail is below 2^−220, so that what is left out there counts for nothing."""
 _PRECISION: Final = 220
-_GUIDE_BITS: Final = 14
+_GUIDE_BITS: Final = 16
 _DRAWS: Final = CHUNK // 2
 """Draws that one numbered stream gives: two words each."""
 _LOWER: Final = 1 << 63
@@ -82,13 +82,13 @@ class Table:
     Attributes:
         reach: R.
         upper, lower: halves of T_k, uint64 of shape (2R,), in order.
-        guide: for each value of U's highest 14 bits how many thresholds are below all of its U, int64.
+        guide: for each value of U's highest 16 bits how many thresholds are below all of its U, int32.
     """
 
     reach: int
     upper: Words
     lower: Words
-    guide: npt.NDArray[np.int64]
+    guide: npt.NDArray[np.int32]
 
 
 def weights(variance: int) -> list[int]:
@@ -124,12 +124,12 @@ def table(variance: int) -> Table:
         threshold = min((below << 128) // total, (1 << 128) - 1)
         upper[place], lower[place] = threshold >> 64, threshold & ((1 << 64) - 1)
     firsts = np.arange(1 << _GUIDE_BITS, dtype=np.uint64) << np.uint64(64 - _GUIDE_BITS)
-    guide = np.searchsorted(upper, firsts, side="left").astype(np.int64)
+    guide = np.searchsorted(upper, firsts, side="left").astype(np.int32)
     return Table(limit, upper, lower, guide)
 
 
 def _plain_invert(
-    uniform: Words, low: Words, upper: Words, lower: Words, guide: npt.NDArray[np.int64], out: npt.NDArray[np.int64]
+    uniform: Words, low: Words, upper: Words, lower: Words, guide: npt.NDArray[np.int32], out: npt.NDArray[np.int64]
 ) -> int:
     found = np.searchsorted(upper, uniform, side="left")
     ties = np.flatnonzero(upper[np.minimum(found, upper.size - 1)] == uniform)
@@ -146,13 +146,14 @@ def _plain_invert(
 
 @compiled(or_else=_plain_invert)
 def _invert(
-    uniform: Words, low: Words, upper: Words, lower: Words, guide: npt.NDArray[np.int64], out: npt.NDArray[np.int64]
+    uniform: Words, low: Words, upper: Words, lower: Words, guide: npt.NDArray[np.int32], out: npt.NDArray[np.int64]
 ) -> int:
     """Z of each U. Returns 1, and ``out`` is worth nothing, if lower halves are needed and ``low`` is empty."""
     size, half = upper.size, upper.size // 2
     for i in range(uniform.size):
         u = uniform[i]
-        k = guide[np.int64(u >> np.uint64(50))]
+        k = np.int64(guide[np.int64(u >> np.uint64(48))])
+        # Nearly all cells of the guide have no threshold: branches that a processor guesses right are what is fast.
         while k < size and upper[k] < u:
             k += 1
         if k < size and upper[k] == u:

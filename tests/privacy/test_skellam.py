@@ -99,8 +99,8 @@ def test_a_tie_is_decided_by_the_lower_half(plain: bool) -> None:
     assert invert is not None
     upper = np.array([0, 1 << 63, 1 << 63, (1 << 64) - 1], dtype=np.uint64)
     lower = np.array([5, 5, 9, 0], dtype=np.uint64)
-    firsts = np.arange(1 << 14, dtype=np.uint64) << np.uint64(50)
-    guide = np.searchsorted(upper, firsts, side="left").astype(np.int64)
+    firsts = np.arange(1 << 16, dtype=np.uint64) << np.uint64(48)
+    guide = np.searchsorted(upper, firsts, side="left").astype(np.int32)
     uniform = np.full(4, 1 << 63, dtype=np.uint64)
     low = np.array([4, 5, 8, 9], dtype=np.uint64)
     out = np.empty(4, dtype=np.int64)
