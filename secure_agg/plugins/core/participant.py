@@ -76,7 +76,11 @@ _log = logging.getLogger("secure_agg.plugins")
 
 
 class Participant:
-    """One node."""
+    """One node.
+
+    Attributes:
+        heard: the last result that was verified here, with its evidence and receipt; None before the first.
+    """
 
     def __init__(self, home: ClientHome, surroundings: bytes = NO_DIGEST) -> None:
         """
@@ -86,6 +90,7 @@ class Participant:
                 with this node's name. 32 zero bytes where there is nothing that a node could see.
         """
         self._home, self._surroundings = home, surroundings
+        self.heard: tuple[Evidence, Verified, Receipt] | None = None
         self._clients: dict[Key, Client] = {}  # one at most: that of the attempt under way, while this object lives
         self._guard = Guard(home, (home.task, home.task + EVALUATION))
 
@@ -359,6 +364,7 @@ class Participant:
             verified = client.finish(message, shown)
             self._home.epochs.saw(shown.checkpoint)
             self._expect(config, verified)
+            self.heard = evidence, verified, shown
         if mine:
             self._end_last()
         _log.info("%s: round %d of %r is %s", self._home.name, config.round, config.task, verified.finding.word)
@@ -385,10 +391,12 @@ class Participant:
         home = self._home
         trust = home.epochs.at(evidence.config.epoch)  # it may have been away in an earlier one
         verified = Auditor(trust).verify(evidence)
-        home.epochs.saw(home.trust.verify_receipt(verified.record, Receipt.from_bytes(receipt)).checkpoint)
+        shown = Receipt.from_bytes(receipt)
+        home.epochs.saw(home.trust.verify_receipt(verified.record, shown).checkpoint)
         model = decode_arrays(start[0], start[1], evidence.config.shapes[:-2]) if len(start) == 2 else None
         self._expect(evidence.config, verified, model)
         bonds.learn_result(home.store, home.name, verified.record)
+        self.heard = evidence, verified, shown
         return verified
 
     def _expect(self, config: RoundConfig, verified: Verified, start: Floats | None = None) -> None:
