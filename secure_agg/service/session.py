@@ -113,7 +113,7 @@ class Session:
     def __init__(self, home: ClientHome, link: Link, leave: Callable[[], None]) -> None:
         """Use ``connect``."""
         self._home, self._link, self._leave = home, link, leave
-        self._participant = Participant(home)
+        self._participant = Participant(home, keeps_answers=True)
         self._given: bytes | None = None  # digest of the record that was returned last
 
     def __repr__(self) -> str:
