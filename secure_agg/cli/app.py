@@ -24,6 +24,7 @@ from secure_agg.cli.logs import log_to_stderr
 from secure_agg.cli.operators import aggregator, keyholder
 from secure_agg.cli.output import JSON_FLAG
 from secure_agg.cli.plan import plan
+from secure_agg.cli.service import trust
 from secure_agg.cli.service.client import client
 from secure_agg.cli.service.serve import serve
 from secure_agg.cli.verify import model
@@ -98,6 +99,7 @@ app.command(
         "secure-agg client https://coordinator.example:8470 --home home --command 'python train.py' --rounds 20",
     ),
 )(client)
+app.add_typer(trust.app, name="trust")
 app.add_typer(beacon.app, name="beacon")
 app.command(
     "bench",

@@ -22,13 +22,11 @@ import numpy.typing as npt
 
 from secure_agg.errors import (
     AlreadyReleased,
-    AnotherModel,
     LocalProtocolError,
     OperatorLost,
     SecureAggError,
     TaskSpent,
     UpdateError,
-    WrongContext,
 )
 from secure_agg.fl.layers import Floats
 from secure_agg.plugins.core import parcels
@@ -43,7 +41,7 @@ from secure_agg.service.link import PATIENCE_S, Arrived, Link
 from secure_agg.service.wire import decode_model, most_model_bytes
 from secure_agg.tlog.receipt import Receipt
 
-_PASSING: Final = (AlreadyReleased, AnotherModel, TaskSpent, LocalProtocolError, WrongContext)
+_PASSING: Final = (AlreadyReleased, TaskSpent, LocalProtocolError)
 """With what a member refuses what it is asked though neither side is at fault: another attempt, or the round that it is
 bound to, may still come to an end.
 """

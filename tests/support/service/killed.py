@@ -29,11 +29,9 @@ def kill_service(kind: str, place: int, answers: int) -> None:
 
     def killed(self: Post, asked: str, *rest: Any) -> Iterator[Any]:
         counts[asked] = counts.get(asked, -1) + 1
-        heard = 0
-        for answer in ask(self, asked, *rest):
+        for heard, answer in enumerate(ask(self, asked, *rest)):
             if (asked, counts[asked], heard) == (kind, place, answers):
                 die()
-            heard += 1
             yield answer
 
     Post._ask = killed  # type: ignore[method-assign]

@@ -30,6 +30,7 @@ NAMES = ("ann", "bob", "cyd", "dan")
 WEIGHTS = {"ann": 1, "bob": 2, "cyd": 3, "dan": 4}
 TASK = "counts"
 KILLED = ROOT / "tests" / "support" / "service" / "killed.py"
+LYING = ROOT / "tests" / "support" / "service" / "lying.py"
 
 
 def start_model() -> dict[str, np.ndarray]:
@@ -101,15 +102,15 @@ class World:
     def home(self, name: str) -> Path:
         return self.folder / "clients" / name
 
-    def serve(self, *options: str, listen: str = "127.0.0.1:0", killed: str = "") -> Service:
-        """Start the service; ``killed``: where it kills itself, see ``killed.py``."""
+    def serve(self, *options: str, listen: str = "127.0.0.1:0", killed: str = "", lie: str = "") -> Service:
+        """Start the service; ``killed``: where it kills itself, ``lie``: what it lies about, see the files."""
         words = ("serve", "--home", str(self.server), "--listen", listen, "--gather-seconds", "0.5", *options)
-        first = ("-m", "secure_agg") if not killed else (str(KILLED), killed)
+        first = (str(KILLED), killed) if killed else (str(LYING), lie) if lie else ("-m", "secure_agg")
         return Service((*first, *words), self.folder / "service.log")
 
     @contextmanager
-    def served(self, *options: str) -> Iterator[Service]:
-        service = self.serve(*options)
+    def served(self, *options: str, lie: str = "") -> Iterator[Service]:
+        service = self.serve(*options, lie=lie)
         try:
             yield service
         finally:
