@@ -9,8 +9,8 @@ READY := $(VENV)/.ready
 FAST := tests/house tests/mpc tests/zk tests/protocol tests/tlog tests/roles tests/local tests/fl tests/planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil install-base install-matrix release \
-	vectors nvflare-example flower-example examples large-models bench clean
+.PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil install-base install-matrix \
+	release vectors nvflare-example flower-example service-example examples large-models bench clean
 
 help: ## Show this.
 	@echo 'make TARGET; each sets up .venv first where it needs one. PYTHON=… names another Python.'
@@ -91,6 +91,11 @@ nvflare-example: setup ## Stock federated averaging under NVFlare's simulator, m
 
 flower-example: setup ## A stock Flower app with a SuperLink and three SuperNodes, made secure by our lines.
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/flower-quickstart/run.sh build/flower
+
+service-example: setup ## Five hospitals as processes and a service between them, without a framework, and an audit.
+	rm -rf build/service
+	$(BIN)/python examples/service/hospitals.py run build/service
+	$(BIN)/secure-agg ledger audit build/service/federation/server/rounds.db --trust build/service/federation/trust.json
 
 examples: setup ## Eight algorithms on real data, each round compared with plain: build/examples; half an hour.
 	mkdir -p build/examples docs/pictures

@@ -9,7 +9,7 @@ roles without I/O, for real deployments; ``Trust`` is what each of them has pinn
 
 What is below imports nothing of what is above it; ARCHITECTURE.md has the picture, and the way of one update.
 
-* ``cli``: the command line.
+* ``cli``: the command line. ``service``: rounds over HTTPS, without a framework.
 * ``plugins``: rounds inside Flower and NVFlare.
 * ``fl``: models and their training. ``planning``: what a round would cost. ``transport``: operators as processes.
 * ``local``: one process that plays all roles.
@@ -49,6 +49,7 @@ from secure_agg.roles.shareholder import ShareHolder
 from secure_agg.roles.tree.auditor import VerifiedTree, verify_tree
 from secure_agg.roles.tree.pins import TreeTrust
 from secure_agg.roles.trust import TaskTrust, Trust
+from secure_agg.service.session import RoundResult, Session, connect
 from secure_agg.tlog.note import VerifierKey
 from secure_agg.tlog.policy import WitnessPolicy
 from secure_agg.tlog.receipt import Receipt
@@ -78,8 +79,10 @@ __all__ = [
     "Roster",
     "RoundConfig",
     "RoundRecord",
+    "RoundResult",
     "SecureAggError",
     "SecureAggWarning",
+    "Session",
     "ShareHolder",
     "TaskTrust",
     "TreeEvidence",
@@ -93,6 +96,7 @@ __all__ = [
     "__version__",
     "aggregate",
     "agreed_clips",
+    "connect",
     "verify",
     "verify_tree",
 ]

@@ -15,6 +15,8 @@
     │       ├── WrongContext        of another round, attempt, configuration or view of it
     │       ├── UnknownSender       not a member, or not addressed to this party
     │       ├── DuplicateMessage    a second message, key, commitment or share from one party
+    │       │   └── RequestRepeated a request to a service that was made before: says which counter is free
+    │       ├── TooManyRequests     a service answers fewer: says how long to wait
     │       ├── BadSignature
     │       ├── BadKey              low order, reflected, or it fails its confirmation
     │       ├── BadCommitment       a commitment that does not open its hash, or is not one
@@ -131,6 +133,30 @@ class UnknownSender(RemoteProtocolError):
 
 class DuplicateMessage(RemoteProtocolError):
     """A second message, key, commitment or share where there can be one."""
+
+
+class RequestRepeated(DuplicateMessage):
+    """A request to a service with a counter that was used before.
+
+    Attributes:
+        last: the highest so far.
+    """
+
+    def __init__(self, message: str, last: int, *, phase: str | None = None, culprit: str | None = None) -> None:
+        super().__init__(message, phase=phase, culprit=culprit)
+        self.last = last
+
+
+class TooManyRequests(RemoteProtocolError):
+    """More requests to a service than it answers.
+
+    Attributes:
+        seconds: after which one is answered again.
+    """
+
+    def __init__(self, message: str, seconds: float, *, phase: str | None = None, culprit: str | None = None) -> None:
+        super().__init__(message, phase=phase, culprit=culprit)
+        self.seconds = seconds
 
 
 class BadSignature(RemoteProtocolError):

@@ -24,6 +24,9 @@ from secure_agg.cli.logs import log_to_stderr
 from secure_agg.cli.operators import aggregator, keyholder
 from secure_agg.cli.output import JSON_FLAG
 from secure_agg.cli.plan import plan
+from secure_agg.cli.service import trust
+from secure_agg.cli.service.client import client
+from secure_agg.cli.service.serve import serve
 from secure_agg.cli.verify import model
 from secure_agg.cli.verify.verify import verify_evidence
 
@@ -82,6 +85,21 @@ federation.app.command(
     ),
 )(changing.status)
 app.add_typer(federation.app, name="federation")
+app.command(
+    "serve",
+    epilog=epilog(
+        "secure-agg serve --home homes/server --model start.npz --listen 0.0.0.0:8470",
+        "secure-agg serve --home one --home two --monitor 127.0.0.1:9470 --log-json",
+    ),
+)(serve)
+app.command(
+    "client",
+    epilog=epilog(
+        "secure-agg client https://coordinator.example:8470 --home home --update counts.npz --out result",
+        "secure-agg client https://coordinator.example:8470 --home home --command 'python train.py' --rounds 20",
+    ),
+)(client)
+app.add_typer(trust.app, name="trust")
 app.add_typer(beacon.app, name="beacon")
 app.command(
     "bench",

@@ -25,13 +25,13 @@ from secure_agg.cli.private import (
     privacy_document,
 )
 from secure_agg.errors import ConfigError
-from secure_agg.fl.model_files import digest_argument, start_digest, write_model
+from secure_agg.fl.model_files import digest_argument, read_model, start_digest, write_model
 from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer
 from secure_agg.local.asked import sample_size
 from secure_agg.plugins.core.history import last_model
 from secure_agg.plugins.core.metrics import metrics_group
 from secure_agg.plugins.core.training import OUTSIDE
-from secure_agg.plugins.homes import federation
+from secure_agg.plugins.homes import federation, kept
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import PHASE_S, ServerHome
 from secure_agg.protocol.config import Option, Policy
@@ -304,6 +304,8 @@ def init(
     )
     with ServerHome.open(folder / "server") as home:
         places = home.places()
+        if start_model is not None and Path(start_model).is_file():
+            kept.keep_first(home, read_model(start_model))  # the first round finds it there
     commands = {
         name: ["secure-agg", *federation.serve_command(folder / "operators" / name), "--listen", place.address]
         for name, place in places.items()

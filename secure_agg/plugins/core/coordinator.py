@@ -11,7 +11,7 @@ import contextlib
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
@@ -44,7 +44,7 @@ from secure_agg.plugins.core.epochs.server import Epochs
 from secure_agg.plugins.core.history import Entry, History, entry, way_on
 from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.core.phases import Ask, Attempt, one_line
+from secure_agg.plugins.core.phases import Ask, Attempt, Payload, one_line
 from secure_agg.plugins.core.training import round_grouping, round_shapes
 from secure_agg.plugins.core.unfinished import Unfinished
 from secure_agg.plugins.homes.server import ServerHome
@@ -219,6 +219,26 @@ class Coordinator:
                 phase=found[1].state,
             )
         return self._round(self._home.task + EVALUATION, model, ask, instructions, trains=False)
+
+    def catch_up(self, names: Sequence[str], ask: Ask) -> None:
+        """Between rounds, show members that were away what they have missed: epochs, and results one by one.
+
+        Where nodes take any model, only the last result is shown, to whom it has not reached since this server began.
+
+        Args:
+            names: of members that are there.
+            ask: reaches them.
+        """
+        task, last = self._home.task, self._last(self._home.task)
+        self._epochs.bring(ask, names, lambda: self.deadlines.phase_s)
+        if last is None or self._home.checks_model:
+            self._teach(ask, names, trains=False)
+            return
+        late = [name for name in names if self._told.get((task, name)) != last.record.result_model]
+        payload = Payload(Parcel(parcels.LEARN, (last.evidence.to_bytes(), last.receipt.to_bytes())).to_bytes)
+        for name, answer in ask(parcels.LEARN, [(name, payload) for name in late], self.deadlines.phase_s):
+            if not isinstance(answer, Exception):
+                self._told[task, name] = last.record.result_model
 
     def check_model(self, model: Floats) -> None:
         """Look at a model before anybody is asked to train from it.

@@ -79,16 +79,24 @@ _log = logging.getLogger("secure_agg.plugins")
 
 
 class Participant:
-    """One node."""
+    """One node.
 
-    def __init__(self, home: ClientHome, surroundings: bytes = NO_DIGEST) -> None:
+    Attributes:
+        heard: the last result that was verified here, with its evidence and receipt; None before the first.
+    """
+
+    def __init__(self, home: ClientHome, surroundings: bytes = NO_DIGEST, *, keeps_answers: bool = False) -> None:
         """
         Args:
             home: this node's.
             surroundings: digest of what the run has brought to this node, its settings and its code; told to the server
                 with this node's name. 32 zero bytes where there is nothing that a node could see.
+            keeps_answers: whether the last answer, which may be as large as the model, is on disk before it is given:
+                a new process repeats it to who asks the same again, where this one was killed before it was sent.
         """
         self._home, self._surroundings = home, surroundings
+        self._keeps_answers = keeps_answers
+        self.heard: tuple[Evidence, Verified, Receipt] | None = None
         self._clients: dict[Key, Client] = {}  # one at most: that of the attempt under way, while this object lives
         self._guard = Guard(home, (home.task, home.task + EVALUATION))
 
@@ -206,6 +214,8 @@ class Participant:
             with stamping(RemoteProtocolError, phase=ADVERTISE):
                 self._check_round(config, model)
             last, begun = journal.key, self._is_begun(config)
+        if begun and (kept := journal.answer(request.data)) is not None:
+            return kept
         update = None if begun else self._trained(train(), config, model)
         with home.locked():
             # Another process may have gone on meanwhile. Whoever joins first in an attempt is the one that has joined;
@@ -222,7 +232,9 @@ class Participant:
             self._clients = {_key(config): client}
         tell_losses(home.name, config, client.encoded)
         letters = [envelope.data for envelope in client.outbox]
-        return Parcel(parcels.JOINED, (answer, encode(MetricNames(tuple(facts["metrics"]))), *letters)).to_bytes()
+        made = Parcel(parcels.JOINED, (answer, encode(MetricNames(tuple(facts["metrics"]))), *letters)).to_bytes()
+        self._keep(request.data, made)
+        return made
 
     def _trained(self, trained: Trained, config: RoundConfig, model: Floats) -> Update:
         """What a round's vector takes of this node's work, with what earlier rounds have left of it."""
@@ -342,15 +354,23 @@ class Participant:
         request = Received.of(_bounded(first, 4 + client.request_limit), client.request_limit)
         receipts = [self._received(part) for part in self._copied(others)]
         self._take(key, client, receipts)
+        if (kept := self._home.journal.answer(request.data)) is not None:
+            return kept
         before = client.phases_answered
         answer = client.receive(request)
         if answer is None:
             raise MalformedMessage("a receipt came where a request should be", phase=client.state)
+        made = Parcel(parcels.ANSWER, (answer,)).to_bytes()
         if client.phases_answered != before:  # else it came again
+            self._keep(request.data, made)  # before what it was made of goes
             self._home.journal.add_request(bytes(request.data))
         if client.hidden:
             self._home.journal.drop("update")
-        return Parcel(parcels.ANSWER, (answer,)).to_bytes()
+        return made
+
+    def _keep(self, request: bytes | memoryview, answer: bytes) -> None:
+        if self._keeps_answers:
+            self._home.journal.keep_answer(request, answer)
 
     def _renounce(self, request: bytes) -> bytes:
         """Give up what may still open a sum over this node's update, if it has released nothing of it."""
@@ -392,6 +412,7 @@ class Participant:
             verified = client.finish(message, shown)
             self._home.epochs.saw(shown.checkpoint)
             self._expect(config, verified)
+            self.heard = evidence, verified, shown
         if mine:
             self._end_last()
         _log.info("%s: round %d of %r is %s", self._home.name, config.round, config.task, verified.finding.word)
@@ -418,10 +439,12 @@ class Participant:
         home = self._home
         trust = home.epochs.at(evidence.config.epoch)  # it may have been away in an earlier one
         verified = Auditor(trust).verify(evidence)
-        home.epochs.saw(home.trust.verify_receipt(verified.record, Receipt.from_bytes(receipt)).checkpoint)
+        shown = Receipt.from_bytes(receipt)
+        home.epochs.saw(home.trust.verify_receipt(verified.record, shown).checkpoint)
         model = decode_arrays(start[0], start[1], evidence.config.shapes[:-2]) if len(start) == 2 else None
         self._expect(evidence.config, verified, model)
         bonds.learn_result(home.store, home.name, verified.record)
+        self.heard = evidence, verified, shown
         return verified
 
     def _expect(self, config: RoundConfig, verified: Verified, start: Floats | None = None) -> None:

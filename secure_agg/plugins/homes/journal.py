@@ -1,7 +1,8 @@
 """What a node has to find again when the next payload of a round is handled by a new process.
 
 It is about one attempt at a time: a new one takes the place of the last. In the folder ``attempt`` are ``facts.json``,
-``<name>.arrays`` (arrays in NumPy's own format, one after the other) and ``request-<number>-<digest>``. Every file is
+``<name>.arrays`` (arrays in NumPy's own format, one after the other), ``request-<number>-<digest>``, and
+``answer-<digest of the request>`` where the last answer is kept. Every file is
 written under another name first and renamed when it is on disk, and so is the whole folder when an attempt begins: what
 a crash has cut short is not there.
 
@@ -34,6 +35,7 @@ MAX_REQUESTS: Final = 64
 _MAX_FACTS: Final = 1 << 20
 _DTYPES: Final = tuple(map(np.dtype, ("<f2", "<f4", "<f8")))
 _ATTEMPT: Final = "attempt"
+_ANSWER: Final = "answer-"
 _HALF: Final = ".half"
 """Ends the name of what is being written."""
 
@@ -175,6 +177,34 @@ class Journal:
             with _writing(path) as file:
                 file.write(request)
             files.sync(self._attempt)
+
+    def keep_answer(self, request: bytes | memoryview, answer: bytes) -> None:
+        """Keep an answer until the next one, so that whoever asks the same again gets the same, also of a new process.
+
+        Raises:
+            ConfigError: no attempt has begun.
+            StoreError: the disk is full or fails.
+        """
+        if not self._attempt.exists():
+            raise ConfigError("an answer belongs to an attempt, and none has begun")
+        path = self._attempt / f"{_ANSWER}{hashlib.sha256(request).hexdigest()}"
+        with _typed(path):
+            with _writing(path) as file:
+                file.write(answer)
+            files.sync(self._attempt)
+            for older in self._attempt.glob(f"{_ANSWER}*"):
+                if older != path:
+                    older.unlink(missing_ok=True)
+
+    def answer(self, request: bytes | memoryview) -> bytes | None:
+        """The answer that was kept, if it was to this request.
+
+        Raises:
+            StoreError: it can't be read.
+        """
+        path = self._attempt / f"{_ANSWER}{hashlib.sha256(request).hexdigest()}"
+        with _typed(path):
+            return path.read_bytes() if path.exists() else None
 
     def requests(self) -> Requests:
         """All requests of the attempt, in the order in which they were answered."""

@@ -17,6 +17,7 @@ from secure_agg import files, locks
 from secure_agg.errors import ConfigError, StoreError
 from secure_agg.local import keystore
 from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.folder import Home
 
 _HELD: Final = "held"
 _NODE: Final = "node"
@@ -26,8 +27,8 @@ _PATIENCE_S: Final = 2.0
 _POLL_S: Final = 0.05
 
 
-def hold(home: ClientHome) -> Callable[[], None]:
-    """Be the one node that uses this home, until what this returns is called or the process ends.
+def hold(home: Home) -> Callable[[], None]:
+    """Be the one node, or server, that uses this home, until what this returns is called or the process ends.
 
     Raises:
         ConfigError: another node uses it; names its process.
@@ -43,7 +44,7 @@ def hold(home: ClientHome) -> Callable[[], None]:
             if time.monotonic() > end:
                 whose = os.read(descriptor, _MAX).decode("ascii", "replace").strip() or "another"
                 raise ConfigError(
-                    f"home {home.path} is in use by process {whose}: two nodes can't have one home. Give each its own, "
+                    f"home {home.path} is in use by process {whose}: two can't have one home. Give each its own, "
                     "or end what an earlier job has left behind"
                 )
             time.sleep(_POLL_S)

@@ -1,0 +1,18 @@
+"""Rounds over HTTPS, without a framework: a server for any number of tasks, and sessions that take part in them.
+
+A service carries the payloads of ``plugins.core`` between a coordinator and participants, as Flower and NVFlare do. It
+is no party of its own: what it could alter is signed inside, and checked by whom it is for.
+
+* ``wire``: what is sent over HTTP: paths, signed requests, models.
+* ``certificate``: the server's TLS certificate, and how a client knows it.
+
+The server's side:
+
+* ``gate``: whose request it is, and how many. ``post``: payloads that wait for members, and their answers.
+* ``rounds``: makes a task's rounds. ``app``: the HTTP interface. ``server``: the process.
+* ``monitor``: metrics and health. ``logs``: JSON lines.
+
+A member's side:
+
+* ``link``: requests, and trying again. ``session``: contributions, and verified results.
+"""

@@ -1,0 +1,367 @@
+"""The HTTP interface of a service: what section 24 of docs/specification.md says, and nothing else.
+
+Of a request everything is checked that can be before its body is read: who signs it, whether it is asked for, and how
+long it is. A body has to come at some speed, and its sender is not waited for for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from secure_agg.errors import (
+    BadSignature,
+    MalformedMessage,
+    RequestRepeated,
+    SecureAggError,
+    TooManyRequests,
+    UnknownSender,
+    WrongContext,
+)
+from secure_agg.service import wire
+from secure_agg.service.gate import Gate
+from secure_agg.service.monitor import Monitor
+from secure_agg.service.post import IN_MEMORY, Files, Item, Post, spooled
+from secure_agg.service.rounds import Rounds
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+POLL_S: Final = 25.0
+"""Seconds that a poll waits for something to answer."""
+STALL_S: Final = 30.0
+"""Seconds that a body may take beside what its length takes at ``LEAST_RATE``, and a client to read a piece."""
+LEAST_RATE: Final = 1 << 14
+"""Bytes a second, at least."""
+_AT_ONCE: Final = 4
+"""Payloads that are made at once: each may be as large as the model."""
+_PIECE: Final = 1 << 18
+_NO_BODY: Final = hashlib.sha256(b"").digest()
+
+_log = logging.getLogger("secure_agg.service")
+
+_STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
+    (TooManyRequests, 429),
+    (RequestRepeated, 409),
+    (WrongContext, 410),
+    (UnknownSender, 403),
+    (BadSignature, 401),
+    (MalformedMessage, 400),
+    (SecureAggError, 400),
+)
+
+
+class _TooLong(MalformedMessage):
+    """A body that is longer than what is asked for."""
+
+
+class _TooSlow(MalformedMessage):
+    """A body that does not come."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """One task, as requests see it."""
+
+    gate: Gate
+    post: Post
+    rounds: Rounds
+
+
+class Interface:
+    """The service's requests, by path. All of it belongs to one event loop."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Served],
+        certificate: bytes,
+        monitor: Monitor,
+        recognise: Callable[[str, str], None],
+    ) -> None:
+        """
+        Args:
+            tasks: by their place, see ``wire.place``.
+            certificate: that the server shows, in DER.
+            monitor: counts.
+            recognise: is told of each connection that a member's request has come over, by its name, and the member.
+        """
+        self._tasks, self._certificate, self._monitor, self._recognise = tasks, certificate, monitor, recognise
+        self._making = asyncio.Semaphore(_AT_ONCE)
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        from starlette.applications import Starlette
+        from starlette.routing import Route
+
+        def route(path: str, name: str, method: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:
+            return Route(path, self._answering(name, answer), methods=[method])
+
+        return Starlette(
+            routes=[
+                route("/v1/{task}/hello", "hello", "POST", self._hello),
+                route("/v1/{task}/next", "next", "POST", self._next),
+                route("/v1/{task}/answer/{item}", "answer", "POST", self._answer),
+                route("/v1/{task}/refuse/{item}", "refuse", "POST", self._refuse),
+                route("/v1/{task}/model", "model", "POST", self._model),
+                route("/health", "health", "GET", self._health),
+            ]
+        )
+
+    def _answering(
+        self, name: str, answer: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """With errors as statuses, counted."""
+        from starlette.requests import ClientDisconnect
+        from starlette.responses import Response
+
+        async def answered(request: Request) -> Response:
+            started = time.monotonic()
+            try:
+                response = await answer(request)
+            except SecureAggError as error:
+                self._monitor.turned_away(error)
+                response = _refused(error)
+                _log.warning(
+                    "a request was refused: %s", error.args[0],
+                    extra={"route": name, "status": response.status_code, "error": type(error).__name__},
+                )  # fmt: skip
+            except ClientDisconnect:
+                response = Response(status_code=400)
+            self._monitor.answered(name, response.status_code)
+            _log.debug(
+                "%s %d", name, response.status_code,
+                extra={"route": name, "status": response.status_code, "seconds": time.monotonic() - started},
+            )  # fmt: skip
+            return response
+
+        return answered
+
+    # --- requests ---------------------------------------------------------------------------------------------
+
+    async def _hello(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        served = self._served(request)
+        body = await _small(request, wire.NONCE_BYTES)
+        if len(body) != wire.NONCE_BYTES:
+            raise MalformedMessage(f"a nonce of {len(body)} bytes, not {wire.NONCE_BYTES}", phase=wire.GREETING)
+        return Response(served.gate.greet(body, self._certificate), media_type="application/octet-stream")
+
+    async def _next(self, request: Request) -> Response:
+        from starlette.responses import Response, StreamingResponse
+
+        served = self._served(request)
+        member, _ = self._admit(request, served, 0)
+        item = await served.post.next(member, POLL_S)
+        if item is None:
+            return Response(status_code=204)
+        async with self._making:
+            file, size = await asyncio.to_thread(_made, item)
+        headers = {
+            wire.ITEM: item.id,
+            wire.LEFT: str(math.ceil(item.left_s)),
+            "content-length": str(size),
+            **({wire.MODEL: item.model.hex()} if item.model is not None else {}),
+        }
+        return StreamingResponse(_pieces(file), headers=headers, media_type="application/octet-stream")
+
+    async def _model(self, request: Request) -> Response:
+        from starlette.responses import StreamingResponse
+
+        served = self._served(request)
+        self._admit(request, served, 0)
+        handed = served.rounds.handed
+        if handed is None:
+            raise WrongContext("no model is handed out", phase=wire.REQUEST)
+        digest, head, elements = handed
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield head
+            view = memoryview(elements)
+            for start in range(0, len(view), _PIECE):
+                yield bytes(view[start : start + _PIECE])
+
+        headers = {wire.MODEL: digest.hex(), "content-length": str(len(head) + len(elements))}
+        return StreamingResponse(pieces(), headers=headers, media_type="application/octet-stream")
+
+    async def _answer(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        served = self._served(request)
+        member, digest = self._admit(request, served, None)
+        item = served.post.item(member, request.path_params["item"])
+        file = await _body(request, item.limit, digest)
+        try:
+            item = served.post.item(member, item.id)  # it may be over by now
+        except WrongContext:
+            file.close()
+            raise
+        served.post.answer(item, file)
+        return Response(status_code=204)
+
+    async def _refuse(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        served = self._served(request)
+        member, digest = self._admit(request, served, wire.MAX_REASON)
+        item = served.post.item(member, request.path_params["item"])
+        with await _body(request, wire.MAX_REASON, digest) as file:
+            said = wire.reason(file.read())
+        served.post.answer(item, said)
+        return Response(status_code=204)
+
+    async def _health(self, request: Request) -> Response:
+        from starlette.responses import JSONResponse
+
+        return JSONResponse({"live": True}, status_code=200 if self.is_ready else 503)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every task's rounds can go on."""
+        return all(served.rounds.is_alive() for served in self._tasks.values())
+
+    # --- whose it is ------------------------------------------------------------------------------------------
+
+    def _served(self, request: Request) -> Served:
+        served = self._tasks.get(request.path_params["task"])
+        if served is None:
+            raise UnknownSender("no such task is coordinated here", phase=wire.REQUEST)
+        return served
+
+    def _admit(self, request: Request, served: Served, most: int | None) -> tuple[str, bytes]:
+        """The member whose request this is, and the SHA-256 that its body has to have.
+
+        Args:
+            most: bytes that the body may have; 0 for none at all, None where that is not known yet.
+        """
+        length = _length(request)
+        if most is not None and length > most:
+            raise _TooLong(f"a body of {length} bytes, above {most}", phase=wire.REQUEST)
+        digest = wire.read_digest(request.headers.get("content-digest", "")) if length else _NO_BODY
+        connection = _connection(request)
+        authorization = request.headers.get("authorization", "")
+        known = connection.known
+        member = served.gate.admit(authorization, request.url.path, digest, known=known)
+        if not known:
+            connection.known, connection.lost = True, lambda: served.post.lost(member)
+            served.post.connected(member)
+            self._recognise(connection.name, member)
+        return member, digest
+
+
+@dataclass
+class Connection:
+    """What is known of a connection.
+
+    Attributes:
+        name: of it towards the door.
+        known: whether a member's request has come over it.
+        lost: to be called when it ends.
+    """
+
+    name: str = ""
+    known: bool = False
+    lost: Callable[[], None] = lambda: None
+
+
+def _connection(request: Request) -> Connection:
+    found = request.scope.get("state", {}).get("connection")
+    return found if isinstance(found, Connection) else Connection()
+
+
+def _refused(error: SecureAggError) -> Response:
+    """A refusal, after which the connection is closed: what else is on its way is not read."""
+    from starlette.responses import Response
+
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    if isinstance(error, _TooLong):
+        status = 413
+    elif isinstance(error, _TooSlow):
+        status = 408
+    headers = {"connection": "close"}
+    if isinstance(error, TooManyRequests):
+        headers["retry-after"] = str(max(1, math.ceil(error.seconds)))
+    if isinstance(error, RequestRepeated):
+        headers[wire.AGAIN] = str(error.last)
+    kind = type(error) if type(error) not in (_TooLong, _TooSlow) else MalformedMessage
+    document = {"error": kind.__name__, "message": str(error.args[0])}
+    return Response(json.dumps(document), status_code=status, headers=headers, media_type="application/json")
+
+
+def _length(request: Request) -> int:
+    """What a request says of its body's length.
+
+    Raises:
+        MalformedMessage: nothing, or no number.
+    """
+    text = request.headers.get("content-length", "")
+    if "transfer-encoding" in request.headers or not text.isascii() or not text.isdecimal() or len(text) > 15:
+        raise MalformedMessage("a request has to say how long its body is", phase=wire.REQUEST)
+    return int(text)
+
+
+async def _small(request: Request, most: int) -> bytes:
+    length = _length(request)
+    if length > most:
+        raise _TooLong(f"a body of {length} bytes, above {most}", phase=wire.REQUEST)
+    with await _body(request, most, None) as file:
+        return file.read()
+
+
+async def _body(request: Request, most: int, digest: bytes | None) -> Files:
+    """Take in a body: at its beginning, on disk where it is long.
+
+    Args:
+        most: bytes.
+        digest: that it has to have; None for any.
+
+    Raises:
+        MalformedMessage: it is longer, another, or does not come in time.
+    """
+    length = _length(request)
+    if length > most:
+        raise _TooLong(f"a body of {length} bytes, above {most}", phase=wire.REQUEST)
+    file, hashed = spooled(), hashlib.sha256()
+    try:
+        async with asyncio.timeout(STALL_S + length / LEAST_RATE):
+            async for piece in request.stream():
+                hashed.update(piece)
+                if length > IN_MEMORY:
+                    await asyncio.to_thread(file.write, piece)
+                else:
+                    file.write(piece)
+        if file.tell() != length or (digest is not None and hashed.digest() != digest):
+            raise MalformedMessage("a body is not the one that was signed", phase=wire.REQUEST)
+        file.seek(0)
+    except TimeoutError:
+        file.close()
+        raise _TooSlow(f"a body of {length} bytes does not come", phase=wire.REQUEST) from None
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _made(item: Item) -> tuple[Files, int]:
+    """A payload in a file, at its beginning, and its length."""
+    data, file = item.payload(), spooled()
+    file.write(data)
+    file.seek(0)
+    return file, len(data)
+
+
+async def _pieces(file: Files) -> AsyncIterator[bytes]:
+    try:
+        while piece := file.read(_PIECE):
+            yield piece
+    finally:
+        file.close()

@@ -1,0 +1,279 @@
+"""A member's way to a service: requests, each tried again until it is answered or patience is over.
+
+A connection is known by who stands behind it: whichever certificate it shows has to be signed, for random bytes of this
+client, by the server that the home pins. Nothing but these bytes is sent before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from secure_agg import extras
+from secure_agg.errors import ConfigError, MalformedMessage, OperatorLost, WrongContext
+from secure_agg.plugins.core.parcels import MAX_PAYLOAD
+from secure_agg.plugins.core.phases import one_line
+from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.service import wire
+from secure_agg.service.certificate import client_context, shown_certificate
+from secure_agg.service.wire import Greeted
+
+if TYPE_CHECKING:
+    import httpx
+
+PATIENCE_S: Final = 600.0
+"""How long a service that does not answer is asked again."""
+CONNECT_S: Final = 10.0
+ANSWER_S: Final = 60.0
+"""Seconds without a byte after which a connection is given up: a poll is answered within 25."""
+_REST_S: Final = (0.1, 5.0)
+_MAX_TEXT: Final = 1 << 12
+_PIECE: Final = 1 << 18
+_ALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 30),
+)
+_URL: Final = re.compile(r"https://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:(?P<port>[0-9]{1,5}))?/?")
+
+_log = logging.getLogger("secure_agg.service")
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A payload that this member has to answer.
+
+    Attributes:
+        item: what the answer names.
+        data: the payload.
+        model: digest of the model that goes with it; None where none does.
+    """
+
+    item: str
+    data: bytes
+    model: bytes | None
+
+
+class _Again(Exception):
+    """A request has to be made again, after ``seconds``."""
+
+    def __init__(self, why: str, seconds: float = 0.0) -> None:
+        super().__init__(why)
+        self.seconds = seconds
+
+
+class Link:
+    """One member's."""
+
+    def __init__(
+        self,
+        url: str,
+        home: ClientHome,
+        *,
+        patience_s: float = PATIENCE_S,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """
+        Args:
+            url: ``https://HOST[:PORT]``.
+            home: whose keys sign requests, and whose pins say who the server is.
+            patience_s: see ``PATIENCE_S``.
+            clock: nanoseconds; requests are counted by it, so that a new process goes on above the last one's.
+
+        Raises:
+            ConfigError: another kind of URL, or a package is missing.
+        """
+        extras.require("service")
+        found = _URL.fullmatch(url)
+        if found is None or not 0 < int(found["port"] or 443) < 1 << 16:
+            raise ConfigError(f"{url!r} is no URL of a service: https://HOST:PORT")
+        self._host, self._port = found["host"].strip("[]"), int(found["port"] or 443)
+        self._base = f"https://{found['host']}:{self._port}"
+        self._home, self._patience_s, self._clock = home, patience_s, clock
+        self._place = f"/v1/{wire.place(home.task)}"
+        self._client: httpx.Client | None = None
+        self._to: Greeted | None = None
+        self._counter = 0
+
+    def __repr__(self) -> str:
+        return f"Link({self._base!r}, {self._home.name!r})"
+
+    def close(self) -> None:
+        """End the connection; harmless when it has ended."""
+        if self._client is not None:
+            self._client.close()
+        self._client = self._to = None
+
+    # --- what a session asks for ------------------------------------------------------------------------------
+
+    def next(self) -> Arrived | None:
+        """What this member has to answer; None where it is nothing for a while.
+
+        Raises:
+            OperatorLost: the service does not answer, for longer than patience lasts.
+            RemoteProtocolError: it is another's, or does not keep to the protocol.
+        """
+        status, headers, body = self._ask("next", MAX_PAYLOAD)
+        if status == 204:
+            return None
+        model = wire.header(headers, wire.MODEL, len(self._home.identity.public)) if wire.MODEL in headers else None
+        return Arrived(wire.header(headers, wire.ITEM, wire.ITEM_BYTES).hex(), body, model)
+
+    def answer(self, item: str, payload: bytes) -> bool:
+        """Send an answer; whether it still is one: the service may have gone on meanwhile.
+
+        Raises:
+            OperatorLost, RemoteProtocolError: see ``next``.
+        """
+        return self._told(f"answer/{item}", payload)
+
+    def refuse(self, item: str, error: Exception) -> bool:
+        """Say that this member does not answer, by the name of its error and nothing else.
+
+        Raises:
+            OperatorLost, RemoteProtocolError: see ``next``.
+        """
+        return self._told(f"refuse/{item}", type(error).__name__.strip("_").encode()[: wire.MAX_REASON])
+
+    def model(self, most: int) -> bytes:
+        """The model that is handed out, encoded.
+
+        Raises:
+            OperatorLost, RemoteProtocolError: see ``next``; or it is longer than ``most`` bytes.
+        """
+        return self._ask("model", most)[2]
+
+    def _told(self, what: str, body: bytes) -> bool:
+        try:
+            self._ask(what, _MAX_TEXT, body)
+        except WrongContext as error:
+            _log.info("an answer has come too late: %s", one_line(error))
+            return False
+        return True
+
+    # --- requests ---------------------------------------------------------------------------------------------
+
+    def _ask(self, what: str, most: int, body: bytes = b"") -> tuple[int, Mapping[str, str], bytes]:
+        """Make a request until it is answered."""
+        ends, rest = time.monotonic() + self._patience_s, _REST_S[0]
+        while True:
+            try:
+                return self._once(f"{self._place}/{what}", most, body)
+            except _Again as again:
+                if time.monotonic() + max(again.seconds, rest) > ends:
+                    raise OperatorLost(
+                        f"{self._base} has not answered for {self._patience_s:g} s: {again}", phase=wire.REQUEST
+                    ) from None
+                _log.info("%s is asked again: %s", self._base, again)
+                time.sleep(max(again.seconds, rest))
+                rest = min(2 * rest, _REST_S[1])
+
+    def _once(self, path: str, most: int, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        import httpx
+
+        try:
+            client, to = self._connected()
+            self._counter = max(self._counter + 1, self._clock())
+            sha256 = hashlib.sha256(body).digest()
+            headers = {
+                "authorization": wire.authorize(self._home.identity, to, self._home.task, path, self._counter, sha256),
+                "content-length": str(len(body)),
+                **({"content-digest": wire.written_digest(sha256)} if body else {}),
+            }
+            content = (body[start : start + _PIECE] for start in range(0, len(body), _PIECE)) if body else b""
+            with client.stream("POST", self._base + path, headers=headers, content=content) as answer:
+                if answer.status_code not in (200, 204):
+                    self._refused(answer, to)
+                return answer.status_code, answer.headers, _read(answer, most)
+        except (httpx.TransportError, OSError) as error:
+            self.close()
+            raise _Again(f"{type(error).__name__}: {one_line(error)}") from None
+
+    def _refused(self, answer: httpx.Response, to: Greeted) -> NoReturn:
+        """Say what a refusal means.
+
+        Raises:
+            _Again: it passes, or is of another process than this link knows.
+            WrongContext: what was answered is not asked any more.
+            MalformedMessage: any other.
+        """
+        status, text = answer.status_code, one_line(_read(answer, _MAX_TEXT).decode("utf-8", "replace"))
+        if status == 401:  # the server may be another process since
+            self.close()
+            if self._connected()[1] != to:
+                raise _Again("the service was started anew")
+        elif status == 409:
+            with contextlib.suppress(ValueError):
+                self._counter = max(self._counter, min(int(answer.headers.get(wire.AGAIN, "")), (1 << 62)))
+            raise _Again("the clock of this machine was set back")
+        elif status == 410:
+            raise WrongContext(text, phase=wire.REQUEST)
+        elif status == 429:
+            with contextlib.suppress(ValueError):
+                raise _Again("too many requests", min(60.0, float(answer.headers.get("retry-after", "1"))))
+        elif status >= 500 or status == 408:
+            raise _Again(f"status {status}")
+        raise MalformedMessage(f"the service refuses: {status} {text}", phase=wire.REQUEST, culprit=to.server)
+
+    # --- who stands behind it ---------------------------------------------------------------------------------
+
+    def _connected(self) -> tuple[httpx.Client, Greeted]:
+        """A connection to the pinned server.
+
+        Raises:
+            RemoteProtocolError: it is somebody else's.
+        """
+        if self._client is not None and self._to is not None:
+            return self._client, self._to
+        import httpx
+
+        certificate = shown_certificate(self._host, self._port, CONNECT_S)
+        # One connection, which stays open while this member trains: by it the service sees that it is there.
+        transport = httpx.HTTPTransport(
+            verify=client_context(certificate),
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None),
+            socket_options=_ALIVE,
+            trust_env=False,
+        )
+        timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
+        client = httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
+        try:
+            nonce = secrets.token_bytes(wire.NONCE_BYTES)
+            with client.stream("POST", f"{self._base}{self._place}/hello", content=nonce) as answer:
+                greeting = _read(answer, wire.MAX_GREETING)
+                if answer.status_code == 429 or answer.status_code >= 500:
+                    raise _Again(f"status {answer.status_code}", 1.0)
+                if answer.status_code == 403:
+                    raise WrongContext(f"{self._base} coordinates no task {self._home.task!r}", phase=wire.GREETING)
+                if answer.status_code != 200:
+                    raise MalformedMessage(f"a greeting of status {answer.status_code}", phase=wire.GREETING)
+            to = wire.check_greeting(greeting, nonce, self._home.task, certificate, self._home.trust.operators)
+        except BaseException:
+            client.close()
+            raise
+        self._client, self._to = client, to
+        _log.info("%s is %s, and coordinates %r", self._base, to.server, self._home.task)
+        return client, to
+
+
+def _read(answer: httpx.Response, most: int) -> bytes:
+    """The body of an answer, of at most so many bytes."""
+    length = answer.headers.get("content-length", "")
+    if answer.headers.get("content-encoding"):
+        raise MalformedMessage("an answer is encoded in a way that was not asked for", phase=wire.REQUEST)
+    if length.isdecimal() and int(length) > most:
+        raise MalformedMessage(f"an answer of {length} bytes, above {most}", phase=wire.REQUEST)
+    data = bytearray()
+    for piece in answer.iter_raw(_PIECE):
+        data += piece
+        if len(data) > most:
+            raise MalformedMessage(f"an answer of more than {most} bytes", phase=wire.REQUEST)
+    return bytes(data)

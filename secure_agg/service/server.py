@@ -1,0 +1,274 @@
+"""The process: a port, TLS, the tasks' rounds, and what ends them.
+
+The port's door is ``transport.entrance``: whoever opens connections and sends nothing, or a request line byte by byte,
+has few places and some seconds; members have places of their own. What passes it comes to uvicorn over a socket in a
+folder of this process's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from secure_agg import extras
+from secure_agg.errors import ConfigError
+from secure_agg.fl.layers import Layers
+from secure_agg.fl.model_files import read_model
+from secure_agg.plugins.homes import kept, tenants
+from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.protocol.codec import model_digest
+from secure_agg.service import wire
+from secure_agg.service.app import STALL_S, Connection, Interface, Served
+from secure_agg.service.certificate import Certificate, given_certificate, own_certificate, server_context
+from secure_agg.service.gate import Gate, Strangers
+from secure_agg.service.monitor import Monitor
+from secure_agg.service.post import Post
+from secure_agg.service.rounds import Rounds, Timing
+from secure_agg.transport.entrance import Entrance
+
+if TYPE_CHECKING:
+    import uvicorn
+
+GRACE_S: Final = 3
+"""Seconds that requests have to end when the service is told to."""
+_KEEP_ALIVE_S: Final = 86400
+"""Members stay connected while they train; who is none has some seconds, see ``transport.entrance``."""
+_HEAD: Final = 1 << 14
+"""Most bytes of a request's head."""
+
+_log = logging.getLogger("secure_agg.service")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a service is to do.
+
+    Attributes:
+        homes: folders of the servers' homes, one a task.
+        listen: ``HOST:PORT``; port 0 for a free one.
+        monitor: where metrics and health are, without TLS: ``HOST:PORT``; None for nowhere.
+        model: file of the model that a task begins with, where its home has none yet; for one home only.
+        certificate, key: files in PEM; None for the home's own.
+        timing: of all tasks.
+    """
+
+    homes: Sequence[Path]
+    listen: str
+    monitor: str | None = None
+    model: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    timing: Timing = field(default_factory=Timing)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A service that answers.
+
+    Attributes:
+        address, monitor: where.
+        fingerprint: SHA-256 of its TLS certificate, in hexadecimal.
+        tasks: ids.
+    """
+
+    address: str
+    monitor: str | None
+    fingerprint: str
+    tasks: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def opened(asked: Asked) -> Iterator[list[ServerHome]]:
+    """The homes of a service, which no other process uses meanwhile, with a model each.
+
+    Raises:
+        ConfigError: one is no home or in use, two are of one task, or a model is missing or not the pinned one.
+    """
+    if not asked.homes or (asked.model is not None and len(asked.homes) > 1):
+        raise ConfigError("name the homes of the tasks by --home; --model is of a single one")
+    if (asked.certificate is None) != (asked.key is None):
+        raise ConfigError("--certificate and --key go together")
+    with ExitStack() as stack:
+        homes = [stack.enter_context(ServerHome.open(path)) for path in asked.homes]
+        for home in homes:
+            stack.callback(tenants.hold(home))
+        if len({home.task for home in homes}) < len(homes):
+            raise ConfigError("two of these homes are of one task: its rounds can't be led twice")
+        if asked.model is not None:
+            begin(homes[0], asked.model)
+        yield homes
+
+
+def begin(home: ServerHome, path: Path) -> None:
+    """Keep the model in a file as the one that a task begins with; nothing where it has begun.
+
+    Raises:
+        ConfigError: it is not the one that is pinned, or the home has another.
+    """
+    model = read_model(path)
+    digest = model_digest(Layers.of(model).floats(model))
+    if home.ledger.last(home.task) is not None:
+        return
+    if home.start_model not in (None, digest):
+        raise ConfigError(
+            f"{path} is not the model that is pinned for task {home.task!r}: its digest is {digest.hex()}"
+        )
+    found = kept.kept(home)
+    if found is not None and model_digest(Layers.of(found).floats(found)) != digest:
+        raise ConfigError(f"task {home.task!r} begins with another model already: {home.model_path} has it")
+    kept.keep_first(home, model)
+
+
+async def serve(asked: Asked, homes: Sequence[ServerHome], ready: Callable[[Bound], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        asked: what.
+        homes: from ``opened``.
+        ready: called once requests are answered.
+
+    Raises:
+        ConfigError: an address is not this machine's or in use, or a certificate or a model is unfit.
+    """
+    extras.require("service")
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    if asked.certificate is not None and asked.key is not None:
+        certificate = given_certificate(asked.certificate, asked.key)
+    else:
+        certificate = own_certificate(homes[0])
+    monitor, strangers = Monitor(), Strangers()
+    tasks: dict[str, Served] = {}
+    for home in homes:
+        post = Post(loop, asked.timing.away_s)
+        rounds = Rounds(home, post, monitor, asked.timing)
+        gate = Gate(home.identity, home.task, lambda rounds=rounds: rounds.rosters, strangers)  # type: ignore[misc]
+        tasks[wire.place(home.task)] = Served(gate, post, rounds)
+    entrance = Entrance(sum(len(served.rounds.rosters[0]) for served in tasks.values()))
+    interface = Interface(tasks, certificate.der, monitor, entrance.recognise)
+    inner = _server(interface.app(), entrance.inner.removeprefix("unix:"), certificate)
+    watched = _monitor(interface, monitor, asked.monitor)
+    running = [asyncio.ensure_future(server._serve()) for server in (inner, *watched)]
+    try:
+        await _started(inner, *watched)
+        host, port = wire.address(asked.listen)
+        try:
+            port = await entrance.open(host, port)
+        except OSError as error:
+            raise ConfigError(f"{asked.listen} can't be listened on: {error.strerror or error}") from None
+        for served in tasks.values():
+            served.rounds.start()
+        where = _bound(watched[0]) if watched else None
+        ready(Bound(wire.shown(host, port), where, certificate.fingerprint, tuple(home.task for home in homes)))
+        waiting = asyncio.ensure_future(stopped.wait())
+        await asyncio.wait([waiting, *running], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+    finally:
+        entrance.shut()
+        for served in tasks.values():
+            served.post.close()
+        for server in (inner, *watched):
+            server.should_exit = True
+        await asyncio.gather(*running, return_exceptions=True)
+        await entrance.close()
+        for served in tasks.values():
+            if served.rounds.is_alive():
+                await asyncio.to_thread(served.rounds.join, STALL_S)
+
+
+def _server(app: Any, path: str, certificate: Certificate) -> uvicorn.Server:
+    import uvicorn
+
+    config = uvicorn.Config(_Stalling(app), uds=path, http=_protocol(), **_COMMON)
+    config.load()
+    config.ssl = server_context(certificate)
+    return uvicorn.Server(config)
+
+
+_COMMON: Final[dict[str, Any]] = {
+    "ws": "none",
+    "lifespan": "off",
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    "date_header": False,
+    "proxy_headers": False,
+    "timeout_keep_alive": _KEEP_ALIVE_S,
+    "timeout_graceful_shutdown": GRACE_S,
+    "h11_max_incomplete_event_size": _HEAD,
+}
+
+
+def _protocol() -> type[Any]:
+    """uvicorn's HTTP protocol, whose requests know their connection. h11 bounds a request's head; others don't."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Protocol(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            name = transport.get_extra_info("peername")
+            self.known = Connection(name if isinstance(name, str) else "")
+            self.app_state = {**self.app_state, "connection": self.known}
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self.known.lost()
+
+    return Protocol
+
+
+class _Stalling:
+    """Ends answers that are not read."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            async with asyncio.timeout(STALL_S):
+                await send(message)
+
+        with contextlib.suppress(TimeoutError):
+            await self._app(scope, receive, sending)
+
+
+def _monitor(interface: Interface, monitor: Monitor, address: str | None) -> list[uvicorn.Server]:
+    """Metrics and health for this machine, or whoever else is let to the port."""
+    if address is None:
+        return []
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse, Response
+    from starlette.routing import Route
+
+    async def metrics(request: Request) -> Response:
+        return Response(monitor.text(), media_type="text/plain; version=0.0.4")
+
+    async def live(request: Request) -> Response:
+        return PlainTextResponse("live\n")
+
+    async def ready(request: Request) -> Response:
+        return PlainTextResponse("ready\n") if interface.is_ready else PlainTextResponse("not ready\n", 503)
+
+    routes = [Route("/metrics", metrics), Route("/health/live", live), Route("/health/ready", ready)]
+    host, port = wire.address(address)
+    return [uvicorn.Server(uvicorn.Config(Starlette(routes=routes), host=host, port=port, http="h11", **_COMMON))]
+
+
+async def _started(*servers: uvicorn.Server) -> None:
+    while not all(server.started or server.should_exit for server in servers):
+        await asyncio.sleep(0.01)
+
+
+def _bound(server: uvicorn.Server) -> str:
+    host, port, *_ = server.servers[0].sockets[0].getsockname()
+    return wire.shown(host, port)

@@ -1,0 +1,288 @@
+"""A member's part in a task's rounds, in a few lines: it contributes, and gets a verified result.
+
+    with secure_agg.connect("https://coordinator.example:8470", "home") as session:
+        result = session.contribute(lambda model: train(model, mine), weight=len(mine))
+        result.average, result.model, result.participants
+
+What is believed comes from the home. The participant in it checks each request and every result, goes on where another
+process was killed, and computes each model itself; this module only carries its payloads.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from secure_agg.errors import (
+    AlreadyReleased,
+    LocalProtocolError,
+    OperatorLost,
+    SecureAggError,
+    TaskSpent,
+    UpdateError,
+)
+from secure_agg.fl.layers import Floats
+from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.core.participant import Participant
+from secure_agg.plugins.core.training import Trained
+from secure_agg.plugins.homes import tenants
+from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.protocol.codec import Arrays
+from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.service.link import PATIENCE_S, Arrived, Link
+from secure_agg.service.wire import decode_model, most_model_bytes
+from secure_agg.tlog.receipt import Receipt
+
+_PASSING: Final = (AlreadyReleased, TaskSpent, LocalProtocolError)
+"""With what a member refuses what it is asked though neither side is at fault: another attempt, or the round that it is
+bound to, may still come to an end.
+"""
+
+Update = Floats | Callable[[list[npt.NDArray[Any]]], Floats]
+"""Differences from the model, or what computes them from it."""
+
+_log = logging.getLogger("secure_agg.service")
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no truth value
+class RoundResult:
+    """A round that this member has verified, against what is pinned in its home and the ledger.
+
+    Attributes:
+        round: its number.
+        average: weighted mean of the participants' updates, float64.
+        model: that the result leads to; empty where the home takes any model, and so computes none.
+        weight: sum of the participants' weights.
+        participants: ids, in id order.
+        included: whether this member is one of them.
+        record: of the ledger.
+        evidence: what proves it, to anybody.
+        receipt: of the ledger.
+    """
+
+    round: int
+    average: Arrays
+    model: list[npt.NDArray[Any]]
+    weight: int
+    participants: tuple[str, ...]
+    included: bool
+    record: RoundRecord
+    evidence: Evidence
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a member contributes."""
+
+    update: Update
+    weight: int
+    metrics: Mapping[str, float]
+
+    def trained(self, model: Floats) -> Trained:
+        """The update as a model that was trained.
+
+        Raises:
+            UpdateError: it is not of the model's shapes.
+        """
+        base = [np.array(array) for array in model]
+        steps = self.update([array.copy() for array in base]) if callable(self.update) else self.update
+        steps = [np.asarray(step) for step in steps]
+        if [step.shape for step in steps] != [array.shape for array in base]:
+            raise UpdateError(
+                f"an update of shapes {[step.shape for step in steps]}, and the model's are "
+                f"{[array.shape for array in base]}"
+            )
+        arrays = [(old.astype(np.float64) + step).astype(old.dtype) for old, step in zip(base, steps, strict=True)]
+        return Trained(arrays, self.weight, self.metrics)
+
+
+class Session:
+    """One member, for as long as its process takes part. Not for several threads."""
+
+    def __init__(self, home: ClientHome, link: Link, leave: Callable[[], None]) -> None:
+        """Use ``connect``."""
+        self._home, self._link, self._leave = home, link, leave
+        self._participant = Participant(home, keeps_answers=True)
+        self._given: bytes | None = None  # digest of the record that was returned last
+
+    def __repr__(self) -> str:
+        return f"Session({self._home.name!r}, task={self._home.task!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and leave the home to others; harmless when that was done."""
+        self._link.close()
+        self._home.close()
+        self._leave()
+
+    @property
+    def name(self) -> str:
+        """This member's id."""
+        return self._home.name
+
+    @property
+    def model(self) -> list[npt.NDArray[Any]]:
+        """The model that this member has come to; empty before its first round, and where the home takes any model."""
+        with self._home.locked():
+            return self._home.chain.model() if self._home.checks_model and self._home.chain.link else []
+
+    def contribute(
+        self,
+        update: Update,
+        weight: int = 1,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> RoundResult:
+        """Take part in the next round, and wait until its result is verified.
+
+        A round that comes to nothing is tried again with the same ``update``. Where an earlier process has begun one
+        with this home, that one is seen to its end first, with what was contributed to it then.
+
+        Args:
+            update: differences from the model, arrays of its shapes; or a function that is given the model, which was
+                checked before, and returns them. It may be called again for another attempt.
+            weight: how much they count, 1 to what the policy allows; nobody else learns of it.
+            metrics: scalars of which everybody learns the weighted mean, 16 at most.
+            timeout: seconds after which no more is waited; None waits for ever.
+
+        Returns:
+            The result, of a round that may have gone on without this member: see ``included``.
+
+        Raises:
+            UpdateError: update, weight or a metric is unfit; nothing was sent.
+            VerificationError, RemoteProtocolError: the server has said what does not fit to what is pinned.
+            OperatorLost: the service does not answer; or no result has come within ``timeout``.
+        """
+        work, ends = _Work(update, weight, dict(metrics or {})), _ends(timeout)
+        while True:
+            if time.monotonic() > ends:
+                raise OperatorLost(f"no result has come within {timeout:g} s", culprit=None)
+            arrived = self._link.next()
+            if arrived is not None and (result := self._take(arrived, work)) is not None:
+                self._given = result.record.digest()
+                return result
+
+    # --- payloads ---------------------------------------------------------------------------------------------
+
+    def _take(self, arrived: Arrived, work: _Work) -> RoundResult | None:
+        """Answer a payload; the result that this member has waited for, if it was that."""
+        try:
+            parcel = Parcel.from_bytes(arrived.data)
+            if parcel.kind == parcels.JOIN and (missed := self._missed(parcel)) is not None:
+                return missed  # the request to join stays for the next contribution
+            before = self._home.journal.key
+            answer = self._answer(arrived, parcel, work)
+        except _PASSING as error:
+            _log.warning("%s refuses: %s: %s", self._home.name, type(error).__name__, error)
+            self._link.refuse(arrived.item, error)
+            return None
+        except Exception as error:
+            self._refuse(arrived, error)
+            raise
+        self._link.answer(arrived.item, answer)
+        if parcel.kind == parcels.RESULT or (parcel.kind == parcels.LEARN and self._heard_key == before):
+            return self._result()
+        return None
+
+    def _refuse(self, arrived: Arrived, error: Exception) -> None:
+        """Say so, if there is somebody to say it to: the caller hears of the error itself."""
+        try:
+            self._link.refuse(arrived.item, error)
+        except SecureAggError as lost:
+            _log.warning("the service has not heard that %s refuses: %s", self._home.name, lost)
+
+    def _missed(self, join: Parcel) -> RoundResult | None:
+        """The result of a round that this member was in and has not been told of, where a request to join shows it."""
+        _, evidence, receipt = join.expect(parcels.JOIN, 3)
+        before = self._home.journal.key
+        if before is None or not len(evidence):
+            return None
+        self._participant.handle(Parcel(parcels.LEARN, (evidence, receipt)).to_bytes())
+        return self._result() if self._heard_key == before else None
+
+    def _answer(self, arrived: Arrived, parcel: Parcel, work: _Work) -> bytes:
+        if parcel.kind != parcels.JOIN:
+            return self._participant.handle(arrived.data)
+        if arrived.model is None:
+            raise LocalProtocolError("a request to join came without a model")
+        model = self._model(arrived.model)
+        return self._participant.handle(arrived.data, model, lambda: work.trained(model))
+
+    def _model(self, digest: bytes) -> list[npt.NDArray[Any]]:
+        """The model that a round is over: this home's own, or the server's, which the participant checks."""
+        with self._home.locked():
+            link = self._home.chain.link if self._home.checks_model else None
+            if link is not None and link.model == digest:
+                return self._home.chain.model()
+        most = self._home.trust.task(self._home.task).policy.max_parameters
+        return decode_model(self._link.model(most_model_bytes(most)), digest, most)
+
+    @property
+    def _heard_key(self) -> tuple[str, int, int] | None:
+        heard = self._participant.heard
+        if heard is None or heard[1].record.digest() == self._given:
+            return None
+        config = heard[0].config
+        return config.task, config.round, config.attempt
+
+    def _result(self) -> RoundResult | None:
+        heard = self._participant.heard
+        if heard is None or heard[1].record.digest() == self._given or heard[1].record.task != self._home.task:
+            return None
+        evidence, verified, receipt = heard
+        *average, _, _ = verified.average
+        return RoundResult(
+            round=verified.record.round,
+            average=average,
+            model=self.model,
+            weight=verified.record.weight_sum,
+            participants=evidence.participants,
+            included=self._home.name in evidence.participants,
+            record=verified.record,
+            evidence=evidence,
+            receipt=receipt,
+        )
+
+
+def connect(url: str, home: str | Path, *, patience: float = PATIENCE_S) -> Session:
+    """Take part in a task's rounds by a service.
+
+    Args:
+        url: ``https://HOST:PORT`` of the service.
+        home: folder that ``secure-agg federation join`` has made, with this member's key and pins.
+        patience: seconds that a service which does not answer is asked again.
+
+    Returns:
+        A session; close it, or use it in a ``with`` statement.
+
+    Raises:
+        ConfigError: no home, or in use by another process; no URL; a package of the extra ``service`` is missing.
+        StoreError: the home can't be read.
+    """
+    opened = ClientHome.open(home)
+    try:
+        link = Link(url, opened, patience_s=patience)
+        leave = tenants.hold(opened)
+    except BaseException:
+        opened.close()
+        raise
+    return Session(opened, link, leave)
+
+
+def _ends(timeout: float | None) -> float:
+    return float("inf") if timeout is None else time.monotonic() + timeout

@@ -1,0 +1,1 @@
+"""A service as a real process on loopback, members as threads or processes, and both killed on purpose."""
