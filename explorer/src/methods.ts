@@ -4,7 +4,7 @@ import { type Bytes, fromUtf8, hex, require } from "./decoding/bytes.ts";
 import { readNpy, readNpz } from "./decoding/npy.ts";
 import { sha256Bulk } from "./crypto/hash.ts";
 import { dropped, served } from "./ledger/source.ts";
-import { Ledger, type Seen } from "./ledger/ledger.ts";
+import { Ledger, type Seen, seenName } from "./ledger/ledger.ts";
 import { readLeaf } from "./ledger/leaves.ts";
 import { verifyFork, verifyReceipt } from "./ledger/receipt.ts";
 import { type Outcome, verifyEvidence } from "./protocol/evidence.ts";
@@ -103,6 +103,7 @@ export const methods = {
       checkpoint: checkpoint && { origin: checkpoint.origin, size: checkpoint.size, root: checkpoint.root,
         cosigned: [...checkpoint.cosigned] },
       log: ledger.log,
+      seenAs: ledger.log && checkpoint ? seenName(ledger.log, checkpoint.origin) : null,
       trust: trust && { ...trust, tasks: [...trust.tasks], operators: [...trust.operators],
         witnesses: [...trust.witnesses] },
     };

@@ -10,7 +10,7 @@ import { isBounded } from "../protocol/layout.ts";
 import { isZeros, readEvidence } from "../protocol/participants.ts";
 import { EpochBody, EpochEvidence, type RoundConfig, TreeHeader, Unsealed, EdgeRecord } from "../protocol/records.ts";
 import { decode } from "../decoding/messagepack.ts";
-import { type Check, Report, Stopped } from "../protocol/report.ts";
+import { type Check, counted, Report, Stopped } from "../protocol/report.ts";
 import { isTree, type TreeOutcome, verifyTree } from "../protocol/trees.ts";
 import { readTrust, type Trust } from "../protocol/trust.ts";
 import { checkChains, type EpochLeaf, type Leaf, readLeaf, type RoundLeaf } from "./leaves.ts";
@@ -19,16 +19,23 @@ import { checkTiles, evidencePath, readEntries, type Source } from "./source.ts"
 import { Tree } from "./tree.ts";
 
 const MAX_RECORDS = 2 ** 22;
+/** Where what is pinned is only what the log publishes of itself. */
+const BY_LOG = "pinned by the LOG ITSELF, and by nothing of yours";
 
-/** What a browser has seen of a log. */
+/** What a browser has seen of logs: by key and origin, and which key there was at this address. */
 export interface Seen {
-  size: string;
-  root: string;
+  heads: [string, { size: string; root: string }][];
+  key: string | null;
+}
+
+/** The name under which a browser keeps what it has seen of a log. */
+export function seenName(log: Bytes, origin: string): string {
+  return `${hex(log)} ${origin}`;
 }
 
 export const LOG_CHECKS = [
-  ["key", "The log has signed its checkpoint with the key that you have pinned"],
-  ["witnesses", "As many witnesses have cosigned it as you have pinned"],
+  ["key", "The log has signed its checkpoint with the pinned key"],
+  ["witnesses", "As many witnesses have cosigned it as are pinned"],
   ["entries", "All records are there, and the tree over them has the root that was signed"],
   ["tiles", "All published hashes of the tree are over these records"],
   ["seen", "The log begins with what this browser has seen of it before"],
@@ -68,6 +75,7 @@ export class Ledger {
   /** By root task, pins from an index on. */
   #trusts = new Map<string, { from: number; trust: Trust }[]>();
   #trust: Trust | null = null;
+  #own = false;
 
   constructor(readonly source: Source) {}
 
@@ -76,6 +84,7 @@ export class Ledger {
     let checkpoint: SignedCheckpoint | null = null;
     const found = await this.source("site.json");
     const site: Site = found === null ? { trust: null, faults: [] } : readSite(found);
+    this.#own = own !== null;
     this.#trust = own ?? (site.trust === null ? null : readTrust(site.trust));
     try {
       checkpoint = await this.#openLog(report, own !== null, seen, progress);
@@ -95,7 +104,7 @@ export class Ledger {
       if (this.#log === null) throw new Unknown("no key of the log is known: choose your trust file");
       const signed = await checkCheckpoint(data, this.#log, trust?.origin ?? null, trust?.witnesses);
       require(signed.size <= BigInt(MAX_RECORDS), "more records than this page can hold");
-      say(`${signed.origin}, ${signed.size} records${own ? "" : "; the KEY is what the log says itself, not yours"}`);
+      say(`${signed.origin}, ${counted(signed.size, "record")}; ${own ? "pinned by you" : BY_LOG}`);
       return signed;
     });
     if (trust?.quorum == null) {
@@ -111,15 +120,17 @@ export class Ledger {
       const all = await readEntries(this.source, Number(checkpoint.size), progress);
       for (const entry of all) this.#tree.push(entry);
       require(equal(this.#tree.root(), checkpoint.root), "the records are not those that the log has signed");
-      say(`${all.length} records`);
+      say(counted(all.length, "record"));
       return all;
     });
-    await report.check("tiles", async (say) => say(`${await checkTiles(this.source, this.#tree)} hashes`));
-    if (seen === null) report.skip("seen", "this browser has not seen this log before");
-    else await report.check("seen", (say) => this.#checkSeen(seen, say));
+    await report.check("tiles", async (say) => say(counted(await checkTiles(this.source, this.#tree), "hash", "hashes")));
+    const head = seen?.heads.find(([name]) => name === seenName(this.#log!, checkpoint.origin))?.[1] ?? null;
+    const known = head !== null || seen?.key != null;
+    if (!known) report.skip("seen", "this browser has not seen this log before");
+    else await report.check("seen", (say) => this.#checkSeen(head, seen!.key, say));
     await report.check("chains", (say) => {
       entries.forEach((entry, index) => this.leaves.push(readLeaf(entry, index)));
-      say(`${checkChains(this.leaves).size} tasks`);
+      say(counted(checkChains(this.leaves).size, "task"));
     });
     const epochs = this.leaves.filter((leaf) => leaf.kind === "epoch");
     if (epochs.length === 0) report.skip("epochs", "nothing was changed: there are no epochs");
@@ -128,11 +139,13 @@ export class Ledger {
     return checkpoint;
   }
 
-  #checkSeen(seen: Seen, say: (detail: string) => void): void {
+  #checkSeen(seen: { size: string; root: string } | null, key: string | null, say: (detail: string) => void): void {
+    require(key === null || key === hex(this.#log!), "the log at this address had another key before");
+    require(seen !== null, "the log at this address had another name before");
     const size = Number(seen.size);
     require(size <= this.#tree.hashes.length, `${seen.size} records were seen, and there are fewer now`);
     require(hex(this.#tree.root(size)) === seen.root, `the first ${seen.size} records are others than were seen`);
-    say(`${seen.size} records were seen`);
+    say(`${counted(size, "record")} had been seen`);
   }
 
   async #followAll(trust: Trust, say: (detail: string) => void): Promise<void> {
@@ -155,7 +168,7 @@ export class Ledger {
       this.#trusts.set(task, list);
       count++;
     }
-    say(`${count} epochs`);
+    say(counted(count, "epoch"));
   }
 
   #lastBefore(leaf: EpochLeaf) {
@@ -193,14 +206,14 @@ export class Ledger {
     const leaf = this.leaves[index];
     require(leaf !== undefined && leaf.kind === "round", "there is no such round");
     const numbers: readonly (readonly [string, string])[] = [
-      ["content", "The evidence is the very file that the record names"],
+      ["content", "Evidence, norm proofs and edges are the very files that are named by their hashes"],
       ["record", "The record in the ledger is what this evidence proves, to the byte"],
       ["log", "The round was for this very log, and begins where its epoch says"],
     ];
     const report = new Report(numbers);
     try {
-      const data = await report.check("content", () => this.content(leaf.record.evidence));
-      const outcome = await this.#verify(leaf, data, progress);
+      const { data, beside } = await report.check("content", () => this.#contents(leaf));
+      const outcome = await this.#verify(leaf, data, beside, progress);
       if (outcome.verified === null) return { ...outcome, checks: [...outcome.checks, ...report.close()], encoded: null };
       const { encoding, evidence } = outcome.verified;
       await report.check("record", () => require(equal(encoding!, leaf.data), "the evidence proves another record"));
@@ -220,26 +233,30 @@ export class Ledger {
     return before[before.length - 1] ?? null;
   }
 
-  async #verify(leaf: RoundLeaf, data: Bytes, progress: Progress): Promise<Outcome | TreeOutcome> {
-    const trust = this.#pinsAt(leaf.record.task, leaf.index);
+  /** The evidence of a round's record, with the edges' or the norm proofs that it names. */
+  async #contents(leaf: RoundLeaf): Promise<{ data: Bytes; beside: Bytes[] }> {
+    const data = await this.content(leaf.record.evidence);
+    const beside: Bytes[] = [];
     if (isTree(data)) {
       const { edges } = decode(TreeHeader, unpack(data)[0], 2 ** 30, "the evidence");
-      const found: Bytes[] = [];
       for (const edge of edges) {
         const { record } = decode(Unsealed, edge.unsealed, 2 ** 30, "an edge");
-        found.push(await this.content(decode(EdgeRecord, record, 1 << 16, "an edge's record").evidence));
+        beside.push(await this.content(decode(EdgeRecord, record, 1 << 16, "an edge's record").evidence));
       }
-      return verifyTree(data, found, { trust, beacon: null, progress });
+      return { data, beside };
     }
-    const proofs: Bytes[] = [];
     const evidence = readEvidence(unpack(data)[0]);
     if (isBounded(evidence.round.policy)) {
-      for (const opening of evidence.openings) {
-        const proof = await this.source(evidencePath(hex(opening.proof!)));
-        if (proof !== null) proofs.push(proof);
-      }
+      for (const opening of evidence.openings) beside.push(await this.content(opening.proof!));
     }
-    return verifyEvidence(data, { trust, proofs, progress });
+    return { data, beside };
+  }
+
+  #verify(leaf: RoundLeaf, data: Bytes, beside: Bytes[], progress: Progress): Promise<Outcome | TreeOutcome> {
+    const trust = this.#pinsAt(leaf.record.task, leaf.index);
+    const pinnedBy = this.#own ? undefined : BY_LOG;
+    if (isTree(data)) return verifyTree(data, beside, { trust, pinnedBy, beacon: null, progress });
+    return verifyEvidence(data, { trust, pinnedBy, proofs: beside, progress });
   }
 
   /** What an epoch's evidence says, for people. */

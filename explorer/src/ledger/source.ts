@@ -47,10 +47,10 @@ async function must(source: Source, path: string): Promise<Bytes> {
   return found;
 }
 
-/** A tile that grew since its checkpoint was read is there in full only. */
-async function tile(source: Source, stem: string, width: number): Promise<Bytes> {
+/** A tile that grew since its checkpoint was read is there in full only: then more follows than is asked for. */
+async function tile(source: Source, stem: string, width: number): Promise<{ data: Bytes; exact: boolean }> {
   const found = await source(stem + partOf(width));
-  return found ?? (await must(source, stem));
+  return found ? { data: found, exact: true } : { data: await must(source, stem), exact: width === WIDTH };
 }
 
 /** All records under a checkpoint of a size. */
@@ -62,7 +62,7 @@ export async function readEntries(
   const out: Bytes[] = [];
   for (let index = 0; index * WIDTH < size; index++) {
     const width = Math.min(WIDTH, size - index * WIDTH);
-    const data = await tile(source, `tile/entries/${tilePath(index)}`, width);
+    const { data, exact } = await tile(source, `tile/entries/${tilePath(index)}`, width);
     const view = new DataView(data.buffer, data.byteOffset, data.length);
     let at = 0;
     for (let i = 0; i < width; i++) {
@@ -72,6 +72,7 @@ export async function readEntries(
       out.push(data.slice(at + 2, end));
       at = end;
     }
+    require(!exact || at === data.length, "something follows the records of a bundle");
     progress(out.length, size);
   }
   return out;
@@ -85,8 +86,8 @@ export async function checkTiles(source: Source, tree: Tree): Promise<number> {
     const nodes = size >> (HEIGHT * level);
     for (let index = 0; index * WIDTH < nodes; index++) {
       const width = Math.min(WIDTH, nodes - index * WIDTH);
-      const data = await tile(source, `tile/${level}/${tilePath(index)}`, width);
-      require(data.length >= 32 * width, "a tile of hashes is cut off");
+      const { data, exact } = await tile(source, `tile/${level}/${tilePath(index)}`, width);
+      require(exact ? data.length === 32 * width : data.length >= 32 * width, "a tile of hashes has a wrong length");
       for (let i = 0; i < width; i++) {
         const made = tree.node(HEIGHT * level, index * WIDTH + i);
         const same = equal(data.slice(32 * i, 32 * (i + 1)), made);

@@ -22,11 +22,13 @@ import {
 } from "./participants.ts";
 import { BoundedRecord, RoundRecord } from "./records.ts";
 import { checkRenounced, renouncers } from "./renunciation.ts";
-import { type Check, Report, Stopped } from "./report.ts";
+import { type Check, counted, Report, Stopped } from "./report.ts";
 import { checkPins, type Trust } from "./trust.ts";
 
 export interface Options {
   trust?: Trust | null;
+  /** Whose pins these are, in words; the verifier's own by default. */
+  pinnedBy?: string;
   /** The randomness that drew the cohort, as the verifier knows it. */
   beacon?: Bytes | null;
   /** Claims that are accepted; by default what is pinned, without pins sums only. */
@@ -66,7 +68,7 @@ export interface Outcome {
 export const CHECKS = [
   ["form", "The file is evidence of a round, in its one spelling, and its configuration is within all limits"],
   ["0", "The result's claim is one that is accepted"],
-  ["1", "The configuration is what you have pinned: task, policy, roster, operators, witnesses, log, beacon"],
+  ["1", "The configuration is what is pinned: task, policy, roster, operators, witnesses, log, beacon"],
   ["2", "The cohort is the one that the configuration names"],
   ["3", "Everyone who advertised is in the cohort and has signed it"],
   ["4", "Each participant's commitment is the one it advertised, and there are enough"],
@@ -122,25 +124,30 @@ async function run(data: Bytes, options: Options, report: Report): Promise<Verif
     say(claim === "sum" ? "a sum, proved to anybody" : "attested: only the operators' signatures vouch for it");
   });
   const cohort = await report.check("2", (say) => {
-    say(`${config.cohort_size} members`);
+    say(counted(config.cohort_size, "member"));
     return checkCohort(evidence);
   });
   const advertised = await report.check("3", async (say) => {
     const planted = place?.planted;
     const found = await checkAdvertisements(evidence, cohort, planted && ((own) => planted(evidence, own)));
-    say(`${found.advertised.size} signatures`);
+    say(counted(found.advertised.size, "signature"));
     return found;
   });
   if (trust === null) report.skip("1", "nothing of yours was compared: anybody could have made all of this up");
-  else await report.check("1", () => checkPins(config, cohort, trust, options.beacon ?? null, advertised.setup));
+  else {
+    await report.check("1", (say) => {
+      checkPins(config, cohort, trust, options.beacon ?? null, advertised.setup);
+      say(options.pinnedBy ?? "pinned by you");
+    });
+  }
   const opened = await report.check("4", (say) => {
     const found = checkOpenings(evidence, advertised.advertised);
-    say(`${found.commitments.size} participants`);
+    say(counted(found.commitments.size, "participant"));
     return found;
   });
   const participantsRoot = await report.check("5", async (say) => {
     const made = await checkAgreement(evidence, { ...advertised, ...opened });
-    say(`${evidence.agreement.length} signatures`);
+    say(counted(evidence.agreement.length, "signature"));
     return made;
   });
   const participants = { cohort, ...advertised, ...opened, root: participantsRoot };

@@ -11,6 +11,11 @@ export interface Check {
   detail: string;
 }
 
+/** A number of things, in words. */
+export function counted(count: number | bigint, one: string, many = `${one}s`): string {
+  return `${count} ${BigInt(count) === 1n ? one : many}`;
+}
+
 /** Thrown after a check has failed and is in the report. */
 export class Stopped extends Error {}
 

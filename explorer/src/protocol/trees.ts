@@ -109,13 +109,14 @@ function edgePins(trust: Trust, task: string, edge: string, beacon: Bytes): Trus
 
 export interface TreeOptions {
   trust?: Trust | null;
+  pinnedBy?: string;
   beacon?: Bytes | null;
   progress?: Progress;
 }
 
 export const TREE_CHECKS = [
   ["form", "The file is evidence of a tree, in its one spelling"],
-  ["1", "The tree is the one that you have pinned"],
+  ["1", "The tree is the one that is pinned"],
   ["top", "The top round is right, with the edges' commitments as what was summed"],
   ["roll", "Forest and roll are those of this round"],
   ["edges", "The evidence of each edge that is at hand leads to the record that is sealed"],
@@ -172,7 +173,8 @@ async function run(data: Bytes, edges: readonly Bytes[], options: TreeOptions, r
   const root = digest("forest", header.forest);
   if (trust === null) report.skip("1", "nothing of yours was compared: anybody could have made all of this up");
   else {
-    await report.check("1", () => {
+    await report.check("1", (say) => {
+      say(options.pinnedBy ?? "pinned by you");
       checkPinnedTree(trust, task);
       require(equal(forest.beacon, beacon ?? NONE), "another beacon than the verifier knows");
     });
