@@ -1,7 +1,9 @@
 // The worker's script of the built page, asked by lines of JSON: {"method", "args"} in, {"result"} or {"error"} out.
-// Bytes are {"$bytes": base64}, integers that are BigInts {"$int": decimal}, floats {"$floats": base64 of float64}.
+// Bytes are {"$bytes": base64}, integers that are BigInts {"$int": decimal}, floats {"$floats": base64 of float64}, the
+// files of a folder {"$folder": path}.
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { join, relative } from "node:path";
 import { createInterface } from "node:readline";
 import { runInThisContext } from "node:vm";
 
@@ -19,8 +21,15 @@ function revive(_, value) {
   if (value !== null && typeof value === "object") {
     if ("$bytes" in value) return new Uint8Array(Buffer.from(value.$bytes, "base64"));
     if ("$int" in value) return BigInt(value.$int);
+    if ("$folder" in value) return filesOf(value.$folder);
   }
   return value;
+}
+
+function filesOf(folder) {
+  const found = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const paths = found.map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+  return new Map(paths.map((path) => [relative(folder, path), new Blob([readFileSync(path)])]));
 }
 
 function plain(value) {
