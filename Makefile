@@ -10,7 +10,8 @@ FAST := tests/house tests/mpc tests/zk tests/protocol tests/tlog tests/roles tes
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil install-base install-matrix \
-	release vectors nvflare-example flower-example service-example examples large-models bench clean
+	release vectors nvflare-example flower-example service-example examples large-models bench clean \
+	explorer explorer-modules explorer-pictures
 
 help: ## Show this.
 	@echo 'make TARGET; each sets up .venv first where it needs one. PYTHON=… names another Python.'
@@ -47,6 +48,7 @@ test-fast: setup ## Units that need no other process; under a minute.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not crash and not flower_long and not fuzz and not long" $(FAST)
 
 test: setup ## All tests but the long ones below.
+	-@test -d explorer/node_modules || ! command -v npm >/dev/null || $(MAKE) --no-print-directory explorer-modules
 	-@test -d build/anvil/node_modules || ! command -v npm >/dev/null || $(MAKE) --no-print-directory anvil
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -118,6 +120,16 @@ bench: setup ## Every benchmark suite, a quarter of an hour, and a page: bench-o
 
 vectors: setup ## docs/vectors anew; they change only where the protocol does.
 	PYTHONPATH=tests:. $(BIN)/python tests/conformance/make_vectors.py
+
+explorer: ## The page of secure-agg explore anew from explorer/: types, then the bundle. Needs Node 20 and npm.
+	@test -d explorer/node_modules || $(MAKE) --no-print-directory explorer-modules
+	cd explorer && node node_modules/typescript/bin/tsc --noEmit && node build.mjs
+
+explorer-modules: ## What the page is built with, by its lock file; from npm's cache where that has it.
+	cd explorer && npm ci --prefer-offline --no-audit --no-fund --ignore-scripts --silent
+
+explorer-pictures: setup ## docs/pictures/explorer-*.png, of a ledger made for them, by the machine's Chromium.
+	PYTHONPATH=tests:. $(BIN)/python tests/support/explorer/pictures.py docs/pictures
 
 picture: setup ## The chart in the README, from the demo's own data.
 	rm -rf build/picture && mkdir -p docs/pictures

@@ -18,6 +18,7 @@ from secure_agg.cli.completion import VARIABLE, show_completion
 from secure_agg.cli.demo.demo import demo
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.epochs import changing
+from secure_agg.cli.explore import explore
 from secure_agg.cli.keygen import keygen
 from secure_agg.cli.ledger import ledger
 from secure_agg.cli.logs import log_to_stderr
@@ -50,6 +51,12 @@ app.command(
     ),
 )(verify_evidence)
 app.add_typer(ledger.app, name="ledger")
+app.command(
+    "explore",
+    epilog=epilog(
+        "secure-agg explore rounds.db", "secure-agg explore public/ --no-browser", "secure-agg explore --digest"
+    ),
+)(explore)
 app.add_typer(model.app, name="model")
 app.command("keygen", epilog=epilog("secure-agg keygen clinic-a --out clinic-a.key", codes=False))(keygen)
 app.command(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from secure_agg import files
@@ -44,6 +44,15 @@ class FaultFolder:
                 files.create(path, data)
             paths.append(path)
         return tuple(paths)
+
+    def proofs(self) -> Iterator[bytes]:
+        """All that are here, as they lie: whoever reads one checks it.
+
+        Raises:
+            ConfigError: one can't be read.
+        """
+        for path in sorted(self._folder.glob("*.fault")):
+            yield files.read(path, MAX_FAULT, "a proof of fault")
 
     def convicted(self, trust: Trust, task: str) -> Mapping[str, Path]:
         """Whom the proofs here convict in a task: the clients' ids, each with a file. Each proof is checked, against

@@ -1,7 +1,7 @@
 """What parties say and sign, without state and without I/O.
 
-* ``identity``: Ed25519 identities and rosters. ``config``: the policy that everybody pins, and the configuration of one
-  round, whose digest binds everything in it.
+* ``identity``: Ed25519 identities and rosters. ``id_characters``: what ids are made of. ``config``: the policy that
+  everybody pins, and the configuration of one round, whose digest binds everything in it.
 * ``habits``: what a backend says of a policy that leaves it to the backend.
 * ``messages``, ``requests``, ``ready``: typed, strict wire messages, which any thread may read. ``codec``,
   ``clipping``: floats to small integers and back.

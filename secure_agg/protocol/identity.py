@@ -19,6 +19,7 @@ from mpc.framing import frame, integer
 from secure_agg import files, formats
 from secure_agg.arguments import checked_class
 from secure_agg.errors import BadSignature, ConfigError
+from secure_agg.protocol.id_characters import UNICODE, is_id_character
 from zk import merkle
 from zk.transcript import digest
 
@@ -54,7 +55,8 @@ _Party = TypeVar("_Party", bound=Named)
 
 
 def check_id(name: str) -> str:
-    """Return ``name`` if it can be an id: 1–128 bytes of UTF-8 in normal form C, no control characters.
+    """Return ``name`` if it can be an id: 1–128 bytes of UTF-8 in normal form C, of the characters of Unicode 14.0 but
+    those of categories C* (``id_characters``).
 
     Raises:
         ConfigError: it can't.
@@ -64,8 +66,11 @@ def check_id(name: str) -> str:
     encoded = name.encode("utf-8", "surrogatepass")
     if not 1 <= len(encoded) <= MAX_ID_BYTES:
         raise ConfigError(f"an id has 1 to {MAX_ID_BYTES} bytes, not {len(encoded)}")
-    if unicodedata.normalize("NFC", name) != name or any(unicodedata.category(c)[0] == "C" for c in name):
-        raise ConfigError(f"id {name!r} is not in Unicode normal form C or holds a control character")
+    strange = next((char for char in name if not is_id_character(char)), None)
+    if strange is not None:
+        raise ConfigError(f"id {name!r} holds U+{ord(strange):04X}, a control character or none of Unicode {UNICODE}")
+    if unicodedata.normalize("NFC", name) != name:
+        raise ConfigError(f"id {name!r} is not in Unicode normal form C")
     return name
 
 

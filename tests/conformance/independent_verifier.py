@@ -17,8 +17,10 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from math import floor, inf, prod
+from pathlib import Path
 from typing import Any
 
 import conformance.independent_groups as groups
@@ -258,7 +260,20 @@ def check_id(name: str) -> None:
         raise ValueError("an id is no UTF-8") from None
     require(1 <= size <= 128, "an id has a wrong length")
     require(unicodedata.normalize("NFC", name) == name, "an id is not in normal form C")
-    require(not any(unicodedata.category(char).startswith("C") for char in name), "an id has control characters")
+    require(all(map(is_id_character, map(ord, name))), "an id has a character that ids don't have")
+
+
+@cache
+def id_characters() -> list[tuple[int, int]]:
+    """The table that section 1 names."""
+    path = Path(__file__).parents[2] / "docs" / "vectors" / "ids.json"
+    ranges = json.loads(path.read_text("utf-8"))["ranges"].split()
+    return [(int(word.split("-")[0], 16), int(word.split("-")[-1], 16)) for word in ranges]
+
+
+@cache
+def is_id_character(point: int) -> bool:
+    return any(first <= point <= last for first, last in id_characters())
 
 
 def check_order(names: Iterable[str], what: str) -> None:

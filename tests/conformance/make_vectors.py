@@ -29,6 +29,7 @@ from secure_agg.backends.additive import rules, wire
 from secure_agg.backends.contract import commitment_hash
 from secure_agg.backends.contract.setup import AggregatorSet, ChannelKey
 from secure_agg.local.rounds import LocalRound
+from secure_agg.protocol import id_characters
 from secure_agg.protocol.certificate import setup_digest
 from secure_agg.protocol.codec import MARK, FixedPoint, model_digest
 from secure_agg.protocol.config import Option, Policy, RoundConfig
@@ -68,6 +69,7 @@ BOUNDED_PROOF: Final = "bounded.proof"
 BOUNDED_VECTORS: Final = "bounded.json"
 
 BEACON_VECTORS: Final = "beacon.json"
+ID_VECTORS: Final = "ids.json"
 
 AGGREGATORS: Final = ("aggregator-1", "aggregator-2", "aggregator-3")
 NAMES: Final = ("alice", "bob", "Zoë")  # in order: "Zoë" comes first
@@ -504,6 +506,41 @@ def beacon_vectors() -> dict[str, Any]:
     }
 
 
+def id_vectors() -> dict[str, Any]:
+    """The characters of ids, ids, and texts that are none: of a later Unicode than 14.0, too."""
+    return {
+        "unicode": id_characters.UNICODE,
+        "ranges": " ".join(id_characters.RANGES.split()),
+        "accepted": ["a", " ", "Zoë", "站 7", "client – ÅΩ😀", "\U0001fae7", "\u1804", "é" * 64, "z" * 128],
+        "refused": [
+            "",
+            "z" * 129,
+            "é" * 65,  # lengths
+            "a\n",
+            "\u0000",
+            "\u007f",
+            "\u00ad",
+            "\u200b",
+            "\ufeff",
+            "\U000e0001",  # Cc, Cf
+            "\ue000",
+            "\U0010fffd",
+            "\ud800",  # Co, Cs
+            "\u0378",
+            "\uffff",
+            "\U0001fae8",
+            "\U0001e4d0",
+            "\U00031350",
+            "\u1c89",
+            "\U00010ec2",  # Cn in 14.0
+            "e\u0301",
+            "\u212b",
+            "\u0958",
+            "\U0002f800",  # not in normal form C
+        ],
+    }  # fmt: skip
+
+
 def main() -> None:
     """Write the files."""
     made = play()
@@ -524,6 +561,7 @@ def main() -> None:
     (DIRECTORY / BOUNDED_VECTORS).write_text(to_json(bounded_vectors(bounded)), "utf-8")
     screened_vectors.write()
     (DIRECTORY / BEACON_VECTORS).write_text(to_json(beacon_vectors()), "utf-8")
+    (DIRECTORY / ID_VECTORS).write_text(json.dumps(id_vectors(), indent=1) + "\n", "utf-8")
     renounced, _ = play_renounced()
     (DIRECTORY / RENOUNCED_EVIDENCE).write_bytes(renounced.to_bytes())
     (DIRECTORY / RENOUNCED_VECTORS).write_text(to_json(renounced_vectors(renounced)), "utf-8")

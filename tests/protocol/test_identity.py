@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
+import unicodedata
 from pathlib import Path
 
 import pytest
+from conformance import independent_verifier, make_vectors
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc.framing import frame
 from secure_agg.errors import BadSignature, ConfigError
+from secure_agg.protocol.id_characters import UNICODE, is_id_character
 from secure_agg.protocol.identity import (
     Identity,
     KeyDirectory,
@@ -62,6 +66,32 @@ def test_names_in_any_script_can_be_ids(name: str) -> None:
 def test_empty_long_invisible_and_ambiguous_names_can_not(name: str) -> None:
     with pytest.raises(ConfigError):
         check_id(name)
+
+
+def test_ids_are_of_one_version_of_unicode_whatever_python_s_own_is() -> None:
+    """The product, the verifier that was written from the specification alone, and the table that this names agree."""
+    assert (
+        json.loads((make_vectors.DIRECTORY / make_vectors.ID_VECTORS).read_text("utf-8")) == make_vectors.id_vectors()
+    )
+    given = make_vectors.id_vectors()
+    for name in given["accepted"]:
+        assert check_id(name) == name
+        independent_verifier.check_id(name)
+    for name in given["refused"]:
+        with pytest.raises(ConfigError):
+            check_id(name)
+        with pytest.raises(ValueError, match="an id"):
+            independent_verifier.check_id(name)
+
+
+def test_the_table_of_ids_is_unicode_s_own() -> None:
+    """Where Python's version is the table's, all of it; else that none of its characters has become another."""
+    for point in range(0x110000):
+        mine, category = is_id_character(chr(point)), unicodedata.category(chr(point))
+        if unicodedata.unidata_version == UNICODE:
+            assert mine == (category[0] != "C"), hex(point)
+        elif mine:
+            assert category != "Cn", hex(point)
 
 
 @pytest.mark.parametrize("name", [None, 7, b"a"])

@@ -50,7 +50,10 @@ app.command(
 app.command("fsck", epilog=epilog("secure-agg ledger fsck rounds.db", "secure-agg ledger fsck rounds.db --repair"))(
     fsck_ledger
 )
-app.command("export", epilog=epilog("secure-agg ledger export rounds.db public/"))(export_ledger)
+app.command(
+    "export",
+    epilog=epilog("secure-agg ledger export rounds.db public/", "secure-agg ledger export rounds.db --site public/"),
+)(export_ledger)
 app.command(
     "cosign", epilog=epilog("secure-agg ledger cosign rounds.db --witness 'http://127.0.0.1:8080=VKEY' --least 1")
 )(cosign_ledger)

@@ -1,0 +1,84 @@
+// What a leaf holds, and that it follows its task's record before it: docs/specification.md, sections 12 and 18.
+
+import { type Bytes, equal, require, Unknown, ZEROS } from "../decoding/bytes.ts";
+import { decode, Reader } from "../decoding/messagepack.ts";
+import { digest } from "../crypto/hash.ts";
+import { rootTask } from "../protocol/epochs.ts";
+import { BoundedRecord, EpochRecord, RoundRecord } from "../protocol/records.ts";
+
+const MAX_RECORD = 65536;
+const BOUNDED_FIELDS = 23;
+const PLAIN_FIELDS = 21;
+const EPOCH_FIELDS = 13;
+
+export interface RoundLeaf {
+  kind: "round";
+  index: number;
+  data: Bytes;
+  digest: Bytes;
+  record: RoundRecord & Partial<BoundedRecord>;
+}
+
+export interface EpochLeaf {
+  kind: "epoch";
+  index: number;
+  data: Bytes;
+  digest: Bytes;
+  record: EpochRecord;
+}
+
+export type Leaf = RoundLeaf | EpochLeaf;
+
+export function readLeaf(data: Bytes, index: number): Leaf {
+  const fields = new Reader(data).array();
+  if (fields === EPOCH_FIELDS) {
+    const record = decode(EpochRecord, data, MAX_RECORD, `record ${index}`);
+    if (record.format !== "secure-agg/epoch-record/1") throw new Unknown(`record ${index} has an unknown format`);
+    return { kind: "epoch", index, data, digest: digest("epoch-record", data), record };
+  }
+  if (fields !== PLAIN_FIELDS && fields !== BOUNDED_FIELDS) {
+    throw new Unknown(`record ${index} has ${fields} fields, of a kind that is unknown to this page`);
+  }
+  const kind = fields === BOUNDED_FIELDS ? BoundedRecord : RoundRecord;
+  const record = decode(kind as typeof RoundRecord, data, MAX_RECORD, `record ${index}`);
+  require(record.version === 2, `record ${index} is of another version`);
+  if (record.claim !== "sum" && record.claim !== "attested") {
+    throw new Unknown(`record ${index} makes the claim ${JSON.stringify(record.claim)}, which is unknown to this page`);
+  }
+  return { kind: "round", index, data, digest: digest("round-record", data), record };
+}
+
+/** That every record follows its task's last; returns for each task its leaves in order. */
+export function checkChains(leaves: readonly Leaf[]): Map<string, Leaf[]> {
+  const chains = new Map<string, Leaf[]>();
+  const renewed = new Set<string>(); // tasks that are evaluated under the epochs of another, which has begun one
+  for (const leaf of leaves) {
+    const { task } = leaf.record;
+    const chain = chains.get(task) ?? [];
+    checkLink(leaf, chain[chain.length - 1] ?? null, renewed.has(task));
+    chains.set(task, [...chain, leaf]);
+    renewed.delete(task);
+    if (leaf.kind === "epoch") {
+      for (const name of chains.keys()) if (name !== task && rootTask(name) === task) renewed.add(name);
+    }
+  }
+  return chains;
+}
+
+function checkLink(leaf: Leaf, previous: Leaf | null, renewed: boolean): void {
+  const where = `record ${leaf.index}`;
+  const before = previous?.digest ?? ZEROS;
+  require(equal(leaf.record.previous_record, before), `${where} does not follow its task's last record`);
+  const last = previous === null ? -1n : previous.kind === "round" ? previous.record.round : previous.record.rounds - 1n;
+  if (leaf.kind === "epoch") {
+    require(leaf.record.rounds === last + 1n, `${where} counts another number of rounds`);
+    return;
+  }
+  require(leaf.record.round > last, `${where} is not after its task's last round`);
+  if (previous === null) return;
+  const start = previous.kind === "round" ? previous.record.result_model : previous.record.start_model;
+  require(equal(leaf.record.start_model, start), `${where} starts from another model than its task's last result`);
+  const limit = previous.record.next_weight_limit;
+  require(renewed || limit === 0 || limit === leaf.record.weight_limit, `${where} has another weight limit`);
+}
+

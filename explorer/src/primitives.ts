@@ -1,0 +1,90 @@
+// Single steps, so that the specification's intermediate values can be put to what the page ships.
+
+import { type Bytes, hex, require, utf8 } from "./decoding/bytes.ts";
+import { decode } from "./decoding/messagepack.ts";
+import { parseJson } from "./decoding/json.ts";
+import { frame, kdf, root, rootOfHashes } from "./crypto/hash.ts";
+import { checkIdentity, isSignature } from "./crypto/keys.ts";
+import { KeyStream } from "./crypto/keystream.ts";
+import { fromElements } from "./crypto/ring.ts";
+import { checkConsistency, checkInclusion } from "./ledger/tree.ts";
+import { checkPulse, pulseNumber } from "./protocol/beacon.ts";
+import { modelDigest } from "./protocol/codec.ts";
+import { lastOfEpoch, lastOfRound, pinnedForce, verifyEpoch } from "./protocol/epochs.ts";
+import { rebuildSecret } from "./protocol/faults/masks.ts";
+import { checkId, draw, rosterDigest } from "./protocol/parties.ts";
+import { checkRenounced } from "./protocol/renunciation.ts";
+import { BeaconSource, RoundConfig } from "./protocol/records.ts";
+import { readTrust } from "./protocol/trust.ts";
+import { readLeaf } from "./ledger/leaves.ts";
+import { commit } from "./zk/commitment.ts";
+import { makeBound } from "./zk/norm/bound.ts";
+import { checkNormProof } from "./zk/norm/proof.ts";
+import { commitSketch, sketch } from "./zk/norm/sketch.ts";
+
+export const primitives = {
+  frame: ({ label, parts }: { label: string; parts: Bytes[] }) => frame(label, ...parts),
+  kdf: ({ secret, label, parts }: { secret: Bytes; label: string; parts: Bytes[] }) => kdf(secret, label, ...parts),
+  prg: async ({ key, length }: { key: Bytes; length: number }) => fromElements(await new KeyStream(key).prg(length)),
+  root: ({ leaves }: { leaves: Bytes[] }) => root(leaves),
+  rootOfHashes: ({ hashes }: { hashes: Bytes[] }) => rootOfHashes(hashes),
+  rebuild: ({ shares }: { shares: [number, Bytes][] }) => rebuildSecret(new Map(shares)),
+  modelDigest: ({ shapes, elements }: { shapes: number[][]; elements: number[] }) =>
+    modelDigest(shapes, Float64Array.from(elements)),
+  commit: ({ x, s, rank }: { x: number[]; s: number[]; rank: number }) => commit(x, s, rank),
+  id: ({ name }: { name: string }) => checkId(name),
+  ids: ({ names }: { names: string[] }) => names.map((name) => {
+    try {
+      checkId(name);
+      return true;
+    } catch {
+      return false;
+    }
+  }),
+  json: ({ text }: { text: string }) => parseJson(text),
+  identity: ({ key }: { key: Bytes }) => checkIdentity(key),
+  signature: ({ key, signature, message }: { key: Bytes; signature: Bytes; message: Bytes }) =>
+    isSignature(key, signature, message),
+  inclusion: ({ leaf, index, size, path, root: head }: {
+    leaf: Bytes; index: number; size: number; path: Bytes[]; root: Bytes;
+  }) => checkInclusion(leaf, BigInt(index), BigInt(size), path, head),
+  consistency: ({ old, size, proof, oldRoot, root: head }: {
+    old: number; size: number; proof: Bytes[]; oldRoot: Bytes; root: Bytes;
+  }) => checkConsistency(BigInt(old), oldRoot, BigInt(size), head, proof),
+  drawn: ({ roster, size, beacon }: { roster: [string, Bytes][]; size: number; beacon: Bytes }) =>
+    [...draw(new Map(roster), size, beacon).keys()],
+  rosterDigest: ({ roster }: { roster: [string, Bytes][] }) => rosterDigest(new Map(roster)),
+  pulse: ({ source, round, draw: number, signature }: {
+    source: Bytes; round: number; draw: number; signature: Bytes;
+  }) => {
+    const read = decode(BeaconSource, source, 512, "the beacon");
+    checkPulse(read.key, pulseNumber(read, BigInt(round), number), signature);
+  },
+  pulseOf: ({ key, number, signature }: { key: Bytes; number: number; signature: Bytes }) =>
+    checkPulse(key, BigInt(number), signature),
+  certificate: ({ data, config, voters, least }: {
+    data: Bytes; config: Bytes; voters: [string, Bytes][]; least: number;
+  }) => checkRenounced(data, decode(RoundConfig, config, 1 << 20, "the configuration"), new Map(voters), least),
+  normProof: ({ bound, context, session, name, commitment, sketch: made, proof }: {
+    bound: [number, number, number, number, number, number, number]; context: Bytes; session: Bytes; name: string;
+    commitment: Bytes; sketch: Bytes; proof: Bytes;
+  }) => checkNormProof({ context, session, name, commitment, sketch: made, bound: makeBound(...bound) }, proof),
+  sketch: async ({ key, e }: { key: Bytes; e: number[] }) => [...(await sketch(key, e))],
+  commitSketch: async ({ bound, v, side, s }: {
+    bound: [number, number, number, number, number, number, number]; v: number[]; side: number[]; s: number[];
+  }) => fromElements(await commitSketch(makeBound(...bound), v, side, s)),
+  /** An epoch under a trust file's pins, after a leaf of its task. */
+  epochAfter: async ({ trust, task, evidence, last }: {
+    trust: string; task: string; evidence: Bytes; last: Bytes | null;
+  }) => {
+    const pins = readTrust(trust);
+    const found = pins.tasks.get(task);
+    require(found !== undefined, "the task is not pinned");
+    const leaf = last && readLeaf(last, 0);
+    const before = leaf && (leaf.kind === "round" ? lastOfRound(leaf.record, leaf.digest)
+      : lastOfEpoch(leaf.record, leaf.digest));
+    const made = await verifyEpoch(pinnedForce(pins, task, found), evidence, before);
+    return { leaf: made.leaf, digest: hex(made.force.digest) };
+  },
+  utf8: ({ text }: { text: string }) => utf8(text),
+};

@@ -1,0 +1,350 @@
+// The check of evidence: docs/specification.md, section 11. `verifyEvidence` is the entry.
+
+import { type Bytes, equal, hex, require, unpack, utf8 } from "../decoding/bytes.ts";
+import { encode } from "../decoding/messagepack.ts";
+import { frame, sha256Bulk } from "../crypto/hash.ts";
+import { checkSignature } from "../crypto/keys.ts";
+import { fromElements, words } from "../crypto/ring.ts";
+import { commit, type Progress } from "../zk/commitment.ts";
+import { boundOf, normFactor, sketchElements, sketchRandomness } from "../zk/norm/bound.ts";
+import { checkNormProof } from "../zk/norm/proof.ts";
+import { checkSketchedSum } from "../zk/norm/sum.ts";
+import { decodeSum, type Decoded, modelDigest, packDigits } from "./codec.ts";
+import { checkConfig } from "./config.ts";
+import {
+  committed, covered, digits, half, isAttested, isBounded, isEncrypted, isShared, kept, largest, maskBits, option, rank,
+  randomness, values,
+} from "./layout.ts";
+import { checkSigners } from "./parties.ts";
+import {
+  checkAdvertisements, checkAgreement, checkCohort, checkOpenings, isZeros, type Participants, readEvidence,
+  type ReadEvidence,
+} from "./participants.ts";
+import { BoundedRecord, RoundRecord } from "./records.ts";
+import { checkRenounced, renouncers } from "./renunciation.ts";
+import { type Check, counted, Report, Stopped } from "./report.ts";
+import { checkPins, type Trust } from "./trust.ts";
+
+export interface Options {
+  trust?: Trust | null;
+  /** Whose pins these are, in words; the verifier's own by default. */
+  pinnedBy?: string;
+  /** The randomness that drew the cohort, as the verifier knows it. */
+  beacon?: Bytes | null;
+  /** Claims that are accepted; by default what is pinned, without pins sums only. */
+  claims?: readonly string[] | null;
+  /** Norm proofs that are at hand. */
+  proofs?: readonly Bytes[];
+  /** Where in a tree the round is, section 19; by default in none. */
+  place?: Place | null;
+  progress?: Progress;
+}
+
+export interface Place {
+  level: 1 | 2;
+  planted?: (evidence: ReadEvidence, session: Bytes) => Bytes;
+  clients?: number;
+  invited?: number;
+  evidence?: Bytes;
+}
+
+export interface Verified {
+  evidence: ReadEvidence;
+  participants: Participants;
+  total: Bytes;
+  claim: string;
+  proofs: number;
+  /** Missing for an edge of a tree. */
+  record?: RoundRecord & Partial<BoundedRecord>;
+  encoding?: Bytes;
+  means?: Float64Array<ArrayBuffer>;
+}
+
+export interface Outcome {
+  checks: readonly Check[];
+  verified: Verified | null;
+}
+
+export const CHECKS = [
+  ["form", "The file is evidence of a round, in its one spelling, and its configuration is within all limits"],
+  ["0", "The result's claim is one that is accepted"],
+  ["1", "The configuration is what is pinned: task, policy, roster, operators, witnesses, log, beacon"],
+  ["2", "The cohort is the one that the configuration names"],
+  ["3", "Everyone who advertised is in the cohort and has signed it"],
+  ["4", "Each participant's commitment is the one it advertised, and there are enough"],
+  ["5", "Enough of those who have a say have signed this very set"],
+  ["10", "A later generation goes on from a certificate that enough have signed"],
+  ["6", "Every sum is in its range"],
+  ["7", "The sums open the sum of the commitments: nothing was added, left out or changed"],
+  ["9", "What was proved to be short is what was summed"],
+  ["9p", "Each participant's norm proof"],
+  ["8", "The sums decode to the mean whose digest the result names"],
+] as const;
+
+/** Check evidence in itself and, with `trust`, against what the verifier has pinned. */
+export async function verifyEvidence(data: Bytes, options: Options = {}): Promise<Outcome> {
+  const report = new Report(CHECKS);
+  try {
+    const verified = await run(data, options, report);
+    return { checks: report.close(), verified };
+  } catch (error) {
+    if (!(error instanceof Stopped)) throw error;
+    return { checks: report.close(), verified: null };
+  }
+}
+
+/** The same for a caller that refuses as one: of a tree's parts. */
+export async function mustVerify(data: Bytes, options: Options): Promise<Verified> {
+  const report = new Report(CHECKS);
+  return run(data, options, report).catch((error: unknown) => {
+    if (error instanceof Stopped) require(false, report.failure);
+    throw error;
+  });
+}
+
+async function run(data: Bytes, options: Options, report: Report): Promise<Verified> {
+  const { trust = null, place = null } = options;
+  const [evidence, bulk] = await report.check("form", (say) => {
+    const [header, sums] = unpack(data);
+    const read = readEvidence(header);
+    checkConfig(read.round);
+    const level = option(read.round.policy, "level", 0);
+    require(level === (place?.level ?? 0), "a round of a tree, or none of one");
+    const drawn = read.round.policy.cohort_size > 0 || isBounded(read.round.policy);
+    require(level === 0 || !drawn, "no round of a tree: cohorts are drawn in it, or a norm is bounded");
+    say(`task ${read.round.task}, round ${read.round.round}, backend ${read.round.policy.backend}`);
+    return [read, sums] as const;
+  });
+  const { round: config } = evidence;
+  const { policy } = config;
+  const claim = isAttested(policy) ? "attested" : "sum";
+  await report.check("0", (say) => {
+    const accepted = options.claims ?? trust?.tasks.get(config.task)?.claims ?? ["sum"];
+    require(accepted.includes(claim), `the result is claimed to be ${claim}, which is not accepted`);
+    say(claim === "sum" ? "a sum, proved to anybody" : "attested: only the operators' signatures vouch for it");
+  });
+  const cohort = await report.check("2", (say) => {
+    say(counted(config.cohort_size, "member"));
+    return checkCohort(evidence);
+  });
+  const advertised = await report.check("3", async (say) => {
+    const planted = place?.planted;
+    const found = await checkAdvertisements(evidence, cohort, planted && ((own) => planted(evidence, own)));
+    say(counted(found.advertised.size, "signature"));
+    return found;
+  });
+  if (trust === null) report.skip("1", "nothing of yours was compared: anybody could have made all of this up");
+  else {
+    await report.check("1", (say) => {
+      checkPins(config, cohort, trust, options.beacon ?? null, advertised.setup);
+      say(options.pinnedBy ?? "pinned by you");
+    });
+  }
+  const opened = await report.check("4", (say) => {
+    const found = checkOpenings(evidence, advertised.advertised);
+    say(counted(found.commitments.size, "participant"));
+    return found;
+  });
+  const participantsRoot = await report.check("5", async (say) => {
+    const made = await checkAgreement(evidence, { ...advertised, ...opened });
+    say(counted(evidence.agreement.length, "signature"));
+    return made;
+  });
+  const participants = { cohort, ...advertised, ...opened, root: participantsRoot };
+  await checkGeneration(evidence, participants, trust, report);
+
+  const clients = opened.commitments.size;
+  const total = fromElements(opened.total);
+  const base = { evidence, participants, total, claim, proofs: 0 };
+  if (place?.level === 1 && bulk.length === 0) {
+    await report.check("8", () => checkEdge(evidence));
+    for (const number of ["6", "7", "9", "9p"]) report.skip(number, "what is published of an edge has no sums");
+    return base;
+  }
+  const sums = await checkSums(evidence, bulk, participants, place?.clients ?? clients, total, report, options.progress);
+  const proofs = await checkNorms(evidence, participants, sums, report, options.proofs ?? []);
+  if (place?.level === 1) {
+    await report.check("8", () => {
+      decodeSum(sums.x, clients, config);
+      checkEdge(evidence);
+    });
+    return base;
+  }
+  const decoded = await report.check("8", async (say) => {
+    const found = decodeSum(sums.x, sums.added, config);
+    const made = await modelDigest(config.shapes, found.means);
+    require(equal(made, evidence.result_model), "another result than stated");
+    say(`weights of ${found.weight} in all; result ${hex(made).slice(0, 16)}…`);
+    return found;
+  });
+  const made = recordOf(evidence, participants, decoded, claim, total, clients, place);
+  made.evidence = place?.evidence ?? (await sha256Bulk(data));
+  const kind = isBounded(policy) ? BoundedRecord : RoundRecord;
+  const encoding = encode(kind as typeof RoundRecord, made);
+  require(encoding.length <= 65536, "the record is too long");
+  return { ...base, proofs, record: made, encoding, means: decoded.means };
+}
+
+function checkEdge(evidence: ReadEvidence): void {
+  require(evidence.attestation.length === 0, "a part that this backend has not");
+  require(isZeros(evidence.result_model), "an edge tells of its mean");
+}
+
+async function checkGeneration(
+  evidence: ReadEvidence,
+  found: Participants,
+  trust: Trust | null,
+  report: Report,
+): Promise<void> {
+  const { round: config, renounced } = evidence;
+  if (renounced === undefined) return report.skip("10", "the first generation: there is nothing to go on from");
+  await report.check("10", async (say) => {
+    if (isEncrypted(config.policy)) {
+      // How many of which key holders: the setup is of a form that this page does not read.
+      await checkRenounced(renounced, config, null, 1);
+      say("the certificate fits; key holders' signatures on it are not checked here");
+      return;
+    }
+    const voters = isShared(config.policy) ? found.signers : found.cohort;
+    const closure = trust?.tasks.get(config.task)?.epoch?.closure ?? null;
+    await checkRenounced(renounced, config, voters, renouncers(config.policy, voters.size), trust && (closure ?? NEVER));
+  });
+}
+
+const NEVER = new Uint8Array(0);
+
+interface Sums {
+  x: Uint32Array;
+  noise: Uint32Array;
+  added: number;
+}
+
+/** 6 and 7. */
+async function checkSums(
+  evidence: ReadEvidence,
+  bulk: Bytes,
+  found: Participants,
+  clients: number,
+  total: Bytes,
+  report: Report,
+  progress?: Progress,
+): Promise<Sums> {
+  const { round: config } = evidence;
+  const { policy } = config;
+  const [count, width] = [committed(config), randomness(config)];
+  const [x, t, noise] = await report.check("6", (say) => {
+    const size = count + width + sketchRandomness(config);
+    require(bulk.length === 4 * size, "the sums have a wrong length");
+    const all = words(bulk);
+    const split = [all.subarray(0, count), all.subarray(count, count + width), all.subarray(count + width)] as const;
+    const most = [kept(policy, clients) * largest(policy), clients * (2 ** maskBits(policy) - 1)];
+    require(kept(policy, clients) >= 1, "nothing is left of the sum");
+    for (let i = 0; i < count; i++) require(split[0][i] <= most[0], "a sum is out of range");
+    for (let i = 0; i < width; i++) require(split[1][i] <= most[1], "a sum of the randomness is out of range");
+    say(`${size} sums`);
+    return split;
+  });
+  const added = kept(policy, clients);
+  await report.check("7", async (say) => {
+    if (isAttested(policy)) {
+      require(t.every((value) => value === 0), "randomness in a result that is no sum");
+      const signed = frame("attested", found.session, found.root, await sha256Bulk(bulk));
+      await checkSigners(evidence.attestation, found.signers, signed, found.signers.size, "attestation");
+      say("NOT a sum: all operators have signed this result, and nothing else vouches for it");
+      return;
+    }
+    require(evidence.attestation.length === 0, "a part that this backend has not");
+    const { base, count: packed } = digits(policy);
+    const hashed = packed === 1 ? x : packDigits(x, base, packed);
+    const made = await commit(hashed, t, rank(config), progress);
+    require(equal(made, total), "the sums do not open the sum of the commitments");
+    say(`${count + width} numbers hashed`);
+  });
+  return { x, noise, added };
+}
+
+/** 9; returns how many norm proofs were checked. */
+async function checkNorms(
+  evidence: ReadEvidence,
+  found: Participants,
+  sums: Sums,
+  report: Report,
+  proofs: readonly Bytes[],
+): Promise<number> {
+  const { round: config, context } = evidence;
+  if (!isBounded(config.policy)) {
+    for (const number of ["9", "9p"]) report.skip(number, "no norm is bounded in this round");
+    return 0;
+  }
+  const bound = boundOf(config.policy, config.weight_limit);
+  const sketches = evidence.openings.map((item) => item.sketch!);
+  await report.check("9", async () => {
+    await Promise.all(evidence.openings.map(async (item) => {
+      require(item.sketch!.length === 4 * sketchElements(bound), "a sketch of another length");
+      const signed = frame("sketch", found.session, utf8(item.name), item.sketch!, item.proof!);
+      await checkSignature(found.cohort.get(item.name)!, item.signature!, signed, `the sketch of ${item.name}`);
+    }));
+    const side = sums.x.subarray(values(config));
+    const h = half(config.policy);
+    await checkSketchedSum(bound, found.session, sketches, sums.x, covered(config), h, side, sums.noise);
+  });
+  const atHand = new Map(await Promise.all(proofs.map(async (proof) => [hex(await sha256Bulk(proof)), proof] as const)));
+  const wanted = evidence.openings.filter((item) => atHand.has(hex(item.proof!)));
+  if (wanted.length === 0) {
+    report.skip("9p", `none of ${evidence.openings.length} proofs is at hand: drop them on the page`);
+    return 0;
+  }
+  await report.check("9p", async (say) => {
+    for (const item of wanted) {
+      const { name, commitment } = item;
+      const statement = { context, session: found.session, name, commitment, sketch: item.sketch!, bound };
+      await checkNormProof(statement, atHand.get(hex(item.proof!))!);
+    }
+    say(`${wanted.length} of ${evidence.openings.length} proofs seen and checked`);
+  });
+  return wanted.length;
+}
+
+/** The record that is proved, but for the digest of its evidence. */
+function recordOf(
+  evidence: ReadEvidence,
+  found: Participants,
+  decoded: Decoded,
+  claim: string,
+  total: Bytes,
+  participants: number,
+  place: Place | null,
+): RoundRecord & Partial<BoundedRecord> {
+  const { round: config, context } = evidence;
+  const { policy } = config;
+  const clients = place?.clients ?? participants;
+  const scaled = BigInt(policy.weight_scale) * decoded.weight;
+  const next = Number((scaled + BigInt(clients) - 1n) / BigInt(clients));
+  const made: RoundRecord & Partial<BoundedRecord> = {
+    version: 2,
+    claim,
+    task: config.task,
+    round: config.round,
+    attempt: config.attempt,
+    context,
+    session: found.session,
+    cohort_size: place?.invited ?? found.cohort.size,
+    participants: clients,
+    participants_root: found.root,
+    commitment_sum: total,
+    weight_limit: config.weight_limit,
+    weight_sum: decoded.weight,
+    weights_lowered: decoded.lowered,
+    weights_raised: decoded.raised,
+    error_bound: decoded.error,
+    next_weight_limit: Math.min(policy.max_weight, next),
+    start_model: config.start_model,
+    result_model: evidence.result_model,
+    previous_record: config.previous_record,
+    evidence: new Uint8Array(32),
+  };
+  if (!isBounded(policy)) return made;
+  const bound = option(policy, "norm_steps", 0) * (policy.clip / half(policy));
+  return { ...made, norm_bound: bound, norm_factor: normFactor(config) };
+}
+

@@ -1,0 +1,148 @@
+// What follows from a configuration: docs/specification.md, section 3. Nothing here checks anything.
+
+import { bitLength } from "../decoding/bytes.ts";
+import { N } from "../crypto/ring.ts";
+import type { Policy, RoundConfig } from "./records.ts";
+
+export function option(policy: Policy, name: string, missing: number): number {
+  const found = policy.options.find((item) => item.name === name);
+  return found ? Number(found.value) : missing;
+}
+
+export function half(policy: Policy): number {
+  return 2 ** (policy.bits - 1) - 1;
+}
+
+export function isHalved(policy: Policy): boolean {
+  return option(policy, "halves", 0) === 1;
+}
+
+export function coordinateBits(policy: Policy): number {
+  return isHalved(policy) ? Math.ceil(policy.bits / 2) : policy.bits;
+}
+
+export function coordinateTop(policy: Policy): number {
+  return isHalved(policy) ? 2 ** coordinateBits(policy) - 1 : 2 * half(policy);
+}
+
+export function maskBits(policy: Policy): number {
+  return Math.max(coordinateBits(policy), policy.max_clients <= 2 ** 15 ? 10 : 8);
+}
+
+/** B, and m: how many values are committed to as one element. */
+export function digits(policy: Policy): { base: number; count: number } {
+  const base = policy.max_clients * coordinateTop(policy) + 1;
+  let count = 1;
+  while (policy.commit_packed && base ** (count + 1) <= 2 ** 27) count++;
+  return { base, count };
+}
+
+export function limbs(policy: Policy): number {
+  return Math.ceil(bitLength(policy.max_weight) / Math.max(coordinateBits(policy) - 1, 1));
+}
+
+export function counts(policy: Policy): number {
+  return policy.weight_scale ? 2 : 0;
+}
+
+/** m of section 4. */
+export function leastWeight(policy: Policy, limit: number): number {
+  return policy.weight_scale ? Math.ceil(limit / policy.weight_span) : 1;
+}
+
+/** The most that a coordinate of one client can be. */
+export function largest(policy: Policy): number {
+  return coordinateTop(policy) + (policy.backend === "crypten" ? 1 : 0);
+}
+
+export function elementsOf(shape: readonly number[]): bigint {
+  return shape.reduce((product, side) => product * BigInt(side), 1n);
+}
+
+/** d; below 2^32 once the configuration is checked. */
+export function values(config: RoundConfig): number {
+  return Number(config.shapes.reduce((sum, shape) => sum + elementsOf(shape), 0n));
+}
+
+/** d + L + e. */
+export function committed(config: RoundConfig): number {
+  const { policy } = config;
+  return values(config) * (isHalved(policy) ? 2 : 1) + limbs(policy) + counts(policy);
+}
+
+/** Elements that values, limbs and counts are committed to as. */
+export function hashedElements(config: RoundConfig): number {
+  return Math.ceil(committed(config) / digits(config.policy).count);
+}
+
+/** k, or 0 where no rank is enough. */
+export function rank(config: RoundConfig): 0 | 3 | 4 {
+  const { policy } = config;
+  let width = maskBits(policy) + bitLength(policy.max_clients - 1);
+  if (width > 27) return 0;
+  const { base, count } = digits(policy);
+  if (count > 1) width = Math.max(width, bitLength(base ** count - 1));
+  const columns = N * (Math.ceil(hashedElements(config) / N) + 5);
+  if (width <= 24 || (width === 25 && columns <= 2 ** 27)) return 3;
+  return width <= 27 ? 4 : 0;
+}
+
+/** r. */
+export function randomness(config: RoundConfig): number {
+  return (rank(config) + 2) * N;
+}
+
+export function quorum(cohort: number, policy: Policy): number {
+  return Math.floor((cohort + policy.max_corrupt) / 2) + 1;
+}
+
+// 9 and 10
+
+/** Backends whose aggregators sign the set. */
+export function isShared(policy: Policy): boolean {
+  return policy.backend === "additive" || policy.backend === "crypten";
+}
+
+/** Backends whose key holders open the sum; the set is agreed on before commitments are shown. */
+export function isEncrypted(policy: Policy): boolean {
+  return ["bfv", "ckks", "paillier"].includes(policy.backend);
+}
+
+export function aggregators(policy: Policy): number {
+  return option(policy, "aggregators", 3);
+}
+
+export function threshold(policy: Policy): number {
+  return option(policy, "threshold", aggregators(policy));
+}
+
+/** How many aggregators' signatures bind a round to a set. */
+export function vouchers(policy: Policy): number {
+  return Math.floor((aggregators(policy) + threshold(policy) - 1) / 2) + 1;
+}
+
+export function isAttested(policy: Policy): boolean {
+  return policy.backend === "crypten" && option(policy, "function", 0) !== 0;
+}
+
+/** How many clients' values are in every element of the result. */
+export function kept(policy: Policy, clients: number): number {
+  const chosen = policy.backend === "crypten" ? option(policy, "function", 0) : 0;
+  if (chosen === 1) return clients - 2 * option(policy, "trim", 0);
+  return chosen === 2 ? 2 - (clients % 2) : clients;
+}
+
+/** Elements of what is shared in `additive`, and hashed in `masking` with screening. */
+export function sharedLength(config: RoundConfig): number {
+  return hashedElements(config) + randomness(config);
+}
+
+/** Values whose norm is bounded: all but those of the last arrays. */
+export function covered(config: RoundConfig): number {
+  const inside = Math.max(0, config.shapes.length - option(config.policy, "norm_outside", 0));
+  return Number(config.shapes.slice(0, inside).reduce((sum, shape) => sum + elementsOf(shape), 0n));
+}
+
+export function isBounded(policy: Policy): boolean {
+  return option(policy, "norm_steps", 0) > 0;
+}

@@ -1,0 +1,187 @@
+// Who took part, checks 2 to 5 and 10 of section 11 in docs/specification.md: all that is public of them but the sum.
+
+import { type Bytes, equal, hex, NONE, require, u64, utf8, ZEROS } from "../decoding/bytes.ts";
+import { decode, encode, Reader } from "../decoding/messagepack.ts";
+import { digest, frame, root } from "../crypto/hash.ts";
+import { checkExchangeKey, checkSignature } from "../crypto/keys.ts";
+import { addTo, N, toElements } from "../crypto/ring.ts";
+import { checkSize } from "./config.ts";
+import { aggregators, isBounded, isEncrypted, isShared, quorum, rank, vouchers } from "./layout.ts";
+import { checkOrder, checkRoster, checkSigners, rosterRoot } from "./parties.ts";
+import {
+  Advertisement, BoundedEvidence, Evidence, LaterBoundedEvidence, LaterEvidence, type Policy, RoundConfig,
+  SignedAdvertisement, type SketchedOpening,
+} from "./records.ts";
+import { type Aggregator, checkSetup, openShares } from "./shares.ts";
+
+export const MAX_CONFIG = 1 << 20;
+const MAX_HEADER = 2 ** 30;
+
+/** The header of evidence; of openings only those of a norm bound have the last three fields. */
+export interface ReadEvidence extends Omit<Evidence, "openings"> {
+  openings: (Evidence["openings"][number] & Partial<SketchedOpening>)[];
+  renounced?: Bytes;
+  round: RoundConfig;
+  context: Bytes;
+}
+
+/** What the header has depends on the configuration in it, its second field. */
+export function readEvidence(header: Bytes): ReadEvidence {
+  require(header.length <= MAX_HEADER, "the evidence's header is too long");
+  const reader = new Reader(header);
+  reader.array();
+  reader.integer();
+  const config = reader.bin();
+  const round = decode(RoundConfig, config, MAX_CONFIG, "the configuration");
+  const later = round.generation > 0n;
+  const kind = isBounded(round.policy)
+    ? later ? LaterBoundedEvidence : BoundedEvidence
+    : later ? LaterEvidence : Evidence;
+  const found = decode(kind as typeof Evidence, header, MAX_HEADER, "the evidence");
+  require(found.version === 2, "another version of evidence");
+  return { ...found, round, context: digest("round-config", config) };
+}
+
+export interface Participants {
+  cohort: Map<string, Bytes>;
+  session: Bytes;
+  setup: readonly Aggregator[];
+  signers: Map<string, Bytes>;
+  advertised: Map<string, { hash: Bytes; part: Bytes }>;
+  /** What is agreed on: a value for each name of the set, in order. */
+  entries: Map<string, Bytes>;
+  root: Bytes;
+  commitments: Map<string, Bytes>;
+  /** Σ C_i. */
+  total: Float64Array;
+}
+
+/** 2. */
+export function checkCohort(evidence: ReadEvidence): Map<string, Bytes> {
+  const cohort = checkRoster(evidence.cohort);
+  require(cohort.size === evidence.round.cohort_size, "the cohort has another size");
+  require(equal(rosterRoot(cohort), evidence.round.cohort_root), "another cohort than the configuration's");
+  return cohort;
+}
+
+/** The backend's part of an advertisement. */
+function checkPart(policy: Policy, part: Bytes): void {
+  if (policy.backend === "masking") {
+    require(part.length === 64, "the backend's part has a wrong length");
+    checkExchangeKey(part.slice(0, 32));
+    checkExchangeKey(part.slice(32));
+    require(!equal(part.slice(0, 32), part.slice(32)), "channel and mask key are the same");
+  } else if (policy.backend === "additive") {
+    require(part.length > 0 && part.length % 32 === 0, "the backend's part has a wrong length");
+  } else {
+    require(part.length === 0, "a part that this backend has not");
+  }
+}
+
+export function signedAdvertisement(context: Bytes, name: string, body: Bytes): Bytes {
+  return frame("message", context, utf8("advertise"), utf8(name), NONE, body, NONE);
+}
+
+export function sessionOf(context: Bytes, items: readonly { name: string; body: Bytes; signature: Bytes }[]): Bytes {
+  const leaves = items.map((item) => encode(SignedAdvertisement, item));
+  return digest("session", context, u64(leaves.length), root(leaves));
+}
+
+/** 3; `planted` makes the sid of an edge in a tree. */
+export async function checkAdvertisements(
+  evidence: ReadEvidence,
+  cohort: Map<string, Bytes>,
+  planted?: (session: Bytes) => Bytes,
+): Promise<Pick<Participants, "session" | "setup" | "signers" | "advertised">> {
+  const { round: config, context, advertisements } = evidence;
+  checkOrder(advertisements.map((item) => item.name), "advertisements");
+  const advertised = new Map<string, { hash: Bytes; part: Bytes }>();
+  const hashes = new Set<string>();
+  for (const item of advertisements) {
+    require(cohort.has(item.name), `${item.name} is not in the cohort`);
+    const body = decode(Advertisement, item.body, 1024, "an advertisement");
+    hashes.add(hex(body.commitment_hash));
+    advertised.set(item.name, { hash: body.commitment_hash, part: body.backend });
+    checkPart(config.policy, body.backend);
+  }
+  require(hashes.size === advertisements.length, "a commitment hash is there twice");
+  require(advertised.size >= config.policy.min_advertised, "too few advertisements");
+  await Promise.all(advertisements.map((item) => {
+    const signed = signedAdvertisement(context, item.name, item.body);
+    return checkSignature(cohort.get(item.name)!, item.signature, signed, `the advertisement of ${item.name}`);
+  }));
+  const own = sessionOf(context, advertisements);
+  if (isShared(config.policy)) {
+    const setup = await checkSetup(config, evidence.setup);
+    checkSize(config);
+    const signers = new Map(setup.map((member) => [member.name, member.identity]));
+    return { session: digest("session", context), setup, signers, advertised };
+  }
+  if (planted) return { session: planted(own), setup: [], signers: cohort, advertised };
+  const hasSetup = isEncrypted(config.policy) && config.generation > 0n;
+  require(hasSetup || evidence.setup.length === 0, "a part that this backend has not");
+  if (hasSetup) require(equal(config.setup, digest("setup", evidence.setup)), "another setup than the configuration's");
+  return { session: own, setup: [], signers: cohort, advertised };
+}
+
+/** 4. */
+export function checkOpenings(
+  evidence: ReadEvidence,
+  advertised: Participants["advertised"],
+): Pick<Participants, "entries" | "commitments" | "total"> {
+  const { round: config, context } = evidence;
+  const { policy } = config;
+  checkOrder(evidence.openings.map((item) => item.name), "openings");
+  const commitments = new Map<string, Bytes>();
+  const entries = new Map<string, Bytes>();
+  const total = new Float64Array(rank(config) * N);
+  const seen = new Set<string>();
+  const where = [utf8(config.task), u64(config.round), u64(config.attempt)];
+  for (const { name, commitment, nonce } of evidence.openings) {
+    const said = advertised.get(name);
+    require(said !== undefined, `${name} did not advertise`);
+    let [opened, whole] = [NONE, commitment];
+    if (policy.backend === "additive") {
+      require(said.part.length === 32 * (aggregators(policy) + 1), "the hashes have a wrong length");
+      const found = openShares(context, config, name, said.part, nonce, commitment);
+      [opened, whole] = [found.hash, found.commitment];
+    } else {
+      require(nonce.length === 32, "a nonce has a wrong length");
+      opened = digest("commitment-hash", ...where, utf8(name), commitment, nonce);
+    }
+    require(equal(opened, said.hash), `the opening of ${name} is not what was advertised`);
+    addTo(total, toElements(whole, total.length, `the commitment of ${name}`));
+    seen.add(hex(whole));
+    commitments.set(name, whole);
+    entries.set(name, isShared(policy) ? opened : digest("commitment", commitment));
+  }
+  require(seen.size === commitments.size, "a commitment is there twice");
+  const least = Math.max(policy.min_clients, quorum(config.cohort_size, policy));
+  require(commitments.size >= least && commitments.size <= policy.max_clients, "too few openings, or too many");
+  // Key holders open a sum after all who advertised are agreed on, by the hashes that they advertised.
+  const agreed = isEncrypted(policy) ? new Map([...advertised].map(([name, { hash }]) => [name, hash])) : entries;
+  return { entries: agreed, commitments, total };
+}
+
+/** 5. */
+export async function checkAgreement(
+  evidence: ReadEvidence,
+  found: Pick<Participants, "session" | "signers" | "entries">,
+): Promise<Bytes> {
+  const { policy, cohort_size } = evidence.round;
+  const leaves = [...found.entries].map(([name, value]) => frame("survivor", utf8(name), value));
+  const made = root(leaves);
+  const signed = frame("agreement", found.session, u64(leaves.length), made);
+  const shared = isShared(policy);
+  for (const { name } of evidence.agreement) {
+    require(shared || found.entries.has(name), `${name} has signed, and is not in the agreed set`);
+  }
+  const needed = shared ? vouchers(policy) : quorum(cohort_size, policy);
+  await checkSigners(evidence.agreement, found.signers, signed, needed);
+  return made;
+}
+
+export function isZeros(data: Bytes): boolean {
+  return equal(data, ZEROS);
+}
+

@@ -1,0 +1,183 @@
+// A trust file, and whether a configuration is of what is pinned: docs/specification.md, sections 14 and 11, check 1.
+
+import { type Bytes, compareText, equal, NONE, require, unhex, Unknown } from "../decoding/bytes.ts";
+import { type Json, parseJson } from "../decoding/json.ts";
+import { encode } from "../decoding/messagepack.ts";
+import { checkBeacon, checkSource } from "./beacon.ts";
+import { checkPolicy } from "./config.ts";
+import { isShared } from "./layout.ts";
+import { checkId, checkRoster, draw, type Member, rosterDigest, sameMembers } from "./parties.ts";
+import { BeaconSource, Policy, type RoundConfig } from "./records.ts";
+
+export interface TaskPins {
+  policy: Policy;
+  roster: Map<string, Bytes>;
+  claims: string[];
+  beacon: BeaconSource | null;
+  administrators: Map<string, Bytes>;
+  threshold: number;
+  /** Of the epoch that is pinned where it is not the first: number, digest, and the closure's digest. */
+  epoch: { number: bigint; digest: Bytes; closure: Bytes } | null;
+}
+
+export interface Trust {
+  log: Bytes | null;
+  origin: string | null;
+  quorum: number | null;
+  operators: Map<string, Bytes>;
+  witnesses: Map<string, Bytes>;
+  tasks: Map<string, TaskPins>;
+}
+
+type Fields = Map<string, Json>;
+
+function object(value: Json | undefined, what: string): Fields {
+  require(value instanceof Map, `${what} of the trust file is no object`);
+  return value;
+}
+
+function text(value: Json | undefined, what: string): string {
+  require(typeof value === "string", `${what} of the trust file is no text`);
+  return value;
+}
+
+function integer(value: Json | undefined, what: string): number {
+  require(typeof value === "bigint" && value >= 0n && value < 2n ** 53n, `${what} of the trust file is no number`);
+  return Number(value);
+}
+
+function known(fields: Fields, wanted: readonly string[], optional: readonly string[], what: string): void {
+  for (const name of wanted) require(fields.has(name), `${what} lacks ${name}`);
+  for (const name of fields.keys()) {
+    if (!wanted.includes(name) && !optional.includes(name)) {
+      throw new Unknown(`${what} has ${JSON.stringify(name)}, which is unknown to this page`);
+    }
+  }
+}
+
+function roster(value: Json | undefined, what: string): Map<string, Bytes> {
+  const members: Member[] = [...object(value, what)].map(([name, key]) => ({ name, public: unhex(text(key, what)) }));
+  return checkRoster(members.sort((a, b) => compareText(a.name, b.name)));
+}
+
+const FLOATS = ["clip", "max_error"];
+
+function policy(value: Json | undefined): Policy {
+  const fields = object(value, "policy");
+  const names = [
+    "backend", "options", "clip", "bits", "commit_packed", "max_error", "max_weight", "weight_scale", "weight_span",
+    "first_weight", "cohort_size", "max_clients", "min_clients", "min_advertised", "max_corrupt", "max_parameters",
+  ];
+  known(fields, names, [], "the policy of the trust file");
+  const packed = fields.get("commit_packed");
+  require(typeof packed === "boolean", "commit_packed of the trust file is neither true nor false");
+  const options = [...object(fields.get("options"), "options")]
+    .map(([name, item]) => ({ name, value: BigInt(integer(item, name)) }))
+    .sort((a, b) => compareText(a.name, b.name));
+  const out: Record<string, unknown> = { backend: text(fields.get("backend"), "backend"), options };
+  out.commit_packed = packed;
+  for (const name of names) {
+    const item = fields.get(name);
+    if (FLOATS.includes(name)) {
+      require(typeof item === "number" || typeof item === "bigint", `${name} of the trust file is no number`);
+      out[name] = Number(item);
+    } else if (!Object.hasOwn(out, name)) {
+      out[name] = integer(item, name);
+    }
+  }
+  checkPolicy(out as Policy);
+  return out as Policy;
+}
+
+function beaconSource(value: Json): BeaconSource {
+  const fields = object(value, "beacon");
+  known(fields, ["scheme", "key", "first", "step", "genesis", "period"], [], "the beacon of the trust file");
+  const [first, step, genesis, period] = ["first", "step", "genesis", "period"].map((name) => {
+    return BigInt(integer(fields.get(name), name));
+  });
+  const source = { scheme: text(fields.get("scheme"), "scheme"), key: unhex(text(fields.get("key"), "key")) };
+  const out = { ...source, first, step, genesis, period };
+  checkSource(out);
+  return out;
+}
+
+function task(name: string, value: Json): TaskPins {
+  checkId(name);
+  const fields = object(value, "a task");
+  const optional = ["beacon", "administrators", "threshold", "epoch", "epoch_digest", "closure"];
+  known(fields, ["policy", "roster", "claims"], optional, "a task of the trust file");
+  const claims = fields.get("claims");
+  require(Array.isArray(claims), "claims of the trust file are no list");
+  const spelled = claims.map((claim) => text(claim, "a claim"));
+  require(["sum", "attested", "sum,attested"].includes(spelled.join()), "unknown or unordered claims");
+  const pinned = policy(fields.get("policy"));
+  const found = fields.get("beacon");
+  require(found === undefined || pinned.cohort_size > 0, "a beacon where no cohort is drawn");
+  const administrators = fields.get("administrators");
+  const epoch = fields.get("epoch");
+  return {
+    policy: pinned,
+    roster: roster(fields.get("roster"), "roster"),
+    claims: spelled,
+    beacon: found === undefined ? null : beaconSource(found),
+    administrators: administrators === undefined ? new Map() : roster(administrators, "administrators"),
+    threshold: administrators === undefined ? 0 : integer(fields.get("threshold"), "threshold"),
+    epoch: epoch === undefined ? null : {
+      number: BigInt(integer(epoch, "epoch")),
+      digest: unhex(text(fields.get("epoch_digest"), "epoch_digest")),
+      closure: unhex(text(fields.get("closure"), "closure")),
+    },
+  };
+}
+
+export function readTrust(data: string): Trust {
+  const fields = object(parseJson(data), "all");
+  known(fields, ["format", "log", "operators", "witnesses", "tasks"], ["origin", "quorum"], "the trust file");
+  require(fields.get("format") === "secure-agg-trust/2", "another format of trust file");
+  const [log, origin, quorum] = [fields.get("log"), fields.get("origin"), fields.get("quorum")];
+  const key = log === null ? null : unhex(text(log, "log"));
+  require(key === null || key.length === 32, "the log's key has a wrong length");
+  const witnesses = roster(fields.get("witnesses"), "witnesses");
+  const needed = quorum === undefined ? null : integer(quorum, "quorum");
+  const hasLog = key !== null && origin !== undefined;
+  const fits = needed === null || (needed >= 1 && needed <= witnesses.size && hasLog);
+  require(fits, "quorum of the trust file is out of range");
+  const tasks = [...object(fields.get("tasks"), "tasks")].map(([name, value]) => [name, task(name, value)] as const);
+  return {
+    log: key,
+    origin: origin === undefined ? null : text(origin, "origin"),
+    quorum: needed,
+    operators: roster(fields.get("operators"), "operators"),
+    witnesses,
+    tasks: new Map(tasks),
+  };
+}
+
+/** Check 1 of section 11; `beacon` is what the verifier knows itself. */
+export function checkPins(
+  config: RoundConfig,
+  cohort: Map<string, Bytes>,
+  trust: Trust,
+  beacon: Bytes | null,
+  setup: readonly { name: string; identity: Bytes }[] = [],
+): void {
+  const pins = trust.tasks.get(config.task);
+  require(pins !== undefined, `task ${config.task} is not pinned`);
+  require(equal(encode(Policy, config.policy), encode(Policy, pins.policy)), "another policy than pinned");
+  if (config.beacon.length > 0 && pins.beacon !== null) {
+    checkBeacon(pins.beacon, config);
+    require(beacon === null || equal(beacon, config.beacon), "another beacon than the verifier knows");
+  } else {
+    const same = config.beacon.length === 0 || (beacon !== null && equal(beacon, config.beacon));
+    require(same, "another beacon than the verifier knows, or one that it does not know");
+  }
+  const drawn = draw(pins.roster, config.policy.cohort_size, config.beacon);
+  require(sameMembers(cohort, drawn), "another cohort than pinned");
+  require(equal(config.operators, rosterDigest(trust.operators)), "other operators than pinned");
+  require(equal(config.witnesses, rosterDigest(trust.witnesses)), "other witnesses than pinned");
+  require(equal(config.log_key, trust.log ?? NONE), "another log than pinned");
+  if (isShared(config.policy) && trust.operators.size > 0) {
+    const all = setup.every((item) => equal(trust.operators.get(item.name) ?? NONE, item.identity));
+    require(all, "an aggregator who is not pinned");
+  }
+}

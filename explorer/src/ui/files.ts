@@ -1,0 +1,104 @@
+// Files that were dropped: each checked for what its content says that it is.
+
+import { hex } from "../decoding/bytes.ts";
+import type { Client, Result } from "./client.ts";
+import { type FileState, standingOf, type State } from "./state.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+export interface Dropped {
+  name: string;
+  data: Bytes;
+  kind: string;
+}
+
+export async function readFiles(client: Client, files: readonly File[]): Promise<Dropped[]> {
+  return Promise.all(files.map(async (file) => {
+    const data = new Uint8Array(await file.arrayBuffer());
+    const kind = await client.ask("sniff", { data: data.slice(0, 64).length < 64 ? data : data.slice(0, 4096) });
+    return { name: file.name, data, kind };
+  }));
+}
+
+function failed(name: string, text: string): FileState {
+  return { name, standing: "failed", text, checks: [] };
+}
+
+async function attempt(name: string, run: () => Promise<FileState>): Promise<FileState> {
+  try {
+    return await run();
+  } catch (error) {
+    return failed(name, error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** Check what was dropped together; trust files are none of these. */
+export async function checkFiles(
+  client: Client, state: State, dropped: readonly Dropped[], progress: (done: number, all: number) => void,
+): Promise<FileState[]> {
+  const { trust } = state;
+  const of = (...kinds: string[]): Dropped[] => dropped.filter((file) => kinds.includes(file.kind));
+  const out: FileState[] = [];
+  const proved: Result<"evidence">[] = [];
+  const trees = of("tree");
+  const tops = trees.length ? trees : of("evidence");
+  const beside = [...of("unknown"), ...(trees.length ? of("evidence") : [])].map((file) => file.data);
+  for (const file of tops) {
+    out.push(await attempt(file.name, async () => {
+      const found = await client.ask("evidence", { evidence: file.data, trust, beside }, progress);
+      proved.push(found);
+      const text = found.good
+        ? `Evidence of round ${found.config.round} of task ${found.config.task}: `
+          + (trust ? "verified against your trust file." : "consistent in itself; nothing of yours was compared.")
+        : "This evidence proves nothing.";
+      return { name: file.name, standing: standingOf(found.checks), text, checks: found.checks };
+    }));
+  }
+  for (const file of of("fault")) {
+    out.push(await attempt(file.name, async () => {
+      const found = await client.ask("fault", { proof: file.data, trust });
+      const who = found.pinned ? found.culprit : `the key ${hex(found.public)}, named ${found.culprit} here,`;
+      const text = `Proof of fault ${found.kind}: ${who} has broken the protocol in task ${found.task}`
+        + (found.round === null ? "." : `, round ${found.round}.`);
+      return { name: file.name, standing: "passed", text, checks: [] };
+    }));
+  }
+  for (const file of of("receipt")) out.push(await attempt(file.name, () => checkReceipt(client, state, file, proved)));
+  for (const file of of("fork")) {
+    out.push(await attempt(file.name, async () => {
+      const log = state.opened?.log;
+      if (!log) return { name: file.name, standing: "unknown", text: "Open the log, or a trust file, first.", checks: [] };
+      const found = await client.ask("fork", { proof: file.data, log });
+      const text = `The log ${found.origin} has signed two histories, of sizes ${found.sizes.join(" and ")}.`;
+      return { name: file.name, standing: "passed", text, checks: [] };
+    }));
+  }
+  const strangers = tops.length === 0 ? of("unknown", "record") : of("record");
+  for (const file of strangers) out.push({ name: file.name, standing: "unknown", text: NO_KIND, checks: [] });
+  return out;
+}
+
+const NO_KIND = "This page does not know what this file is: it was not checked.";
+
+async function checkReceipt(
+  client: Client, state: State, file: Dropped, proved: readonly Result<"evidence">[],
+): Promise<FileState> {
+  const candidates: Bytes[] = proved.flatMap((found) => (found.good && found.encoding ? [found.encoding] : []));
+  candidates.push(...(state.opened?.leaves ?? []).map((leaf) => leaf.data));
+  if (candidates.length === 0) {
+    return { name: file.name, standing: "unknown", text: "Drop it with the evidence that it is for.", checks: [] };
+  }
+  let why = "";
+  for (const record of candidates) {
+    try {
+      const args = { receipt: file.data, record, trust: state.trust ?? undefined, log: state.opened?.log ?? undefined };
+      const found = await client.ask("receipt", args);
+      const text = `The log ${found.origin} has signed a tree of ${found.size} records with this one at ${found.index}`
+        + (found.cosigned.length ? `, cosigned by ${found.cosigned.map(([name]) => name).join(", ")}.` : ".");
+      return { name: file.name, standing: "passed", text, checks: [] };
+    } catch (error) {
+      why = error instanceof Error ? error.message : String(error);
+    }
+  }
+  return failed(file.name, why);
+}

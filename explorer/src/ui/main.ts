@@ -1,0 +1,245 @@
+// The page: landmarks once, and the main part anew whenever something has changed.
+
+import { hex } from "../decoding/bytes.ts";
+import { Client } from "./client.ts";
+import { h, link } from "./dom.ts";
+import { checkFiles, readFiles } from "./files.ts";
+import * as memory from "./memory.ts";
+import { mark } from "./parts.ts";
+import { find } from "./search.ts";
+import { type Standing, standingOf, State } from "./state.ts";
+import * as views from "./views.ts";
+
+const VIEWS: Readonly<Record<string, views.View>> = { ...views, "": views.overview };
+const MENU: readonly (readonly [string, string])[] = [
+  ["", "Overview"], ["tasks", "Tasks"], ["participants", "Participants"], ["witnesses", "Witnesses"],
+  ["faults", "Faults"], ["files", "Check files"], ["about", "About this page"],
+];
+const SAID: Readonly<Record<Standing, string>> = {
+  passed: "All that this page checks is right, against your own pins.",
+  failed: "Something is WRONG: look for what is red.",
+  unknown: "Not everything could be checked: look for the question marks.",
+  running: "Being checked …",
+  waiting: "No ledger is open.",
+};
+
+const CONSISTENT = "Consistent in itself. Nothing of yours was compared: choose your trust file.";
+
+const state = new State();
+const client = new Client(document.getElementById("core")!.textContent!);
+const address = new URL("./", location.href).href;
+
+const status = h("p", { id: "status", role: "status", "aria-live": "polite" });
+const main = h("main", { id: "main", tabindex: -1 });
+const title = h("h1", {}, "Ledger");
+const menu = h("ul", {});
+const results = h("div", { id: "results", "aria-live": "polite" });
+const search = h("input", {
+  type: "search", id: "search", autocomplete: "off", spellcheck: "false",
+  placeholder: "id, task, round or digest", input: () => showFound(),
+});
+
+document.body.append(
+  h("a", { class: "skip", href: "#main", click: (event) => {
+    event.preventDefault();
+    main.focus();
+  } }, "Skip to content"),
+  h("header", {}, h("div", { class: "bar" }, title, status),
+    h("form", { role: "search", submit: (event) => event.preventDefault() },
+      h("label", { for: "search" }, "Search"), search, results),
+    h("nav", { "aria-label": "Pages" }, menu)),
+  main,
+  h("footer", {}, h("p", {}, "Verified in this browser; nothing was sent anywhere. ",
+    link("about", "What this page can't promise"))),
+);
+
+function showFound(): void {
+  const found = search.value.trim() === "" ? null : find(state, search.value);
+  results.replaceChildren(...(found === null ? [] : found.length === 0 ? [h("p", {}, "Nothing was found.")]
+    : [h("ul", {}, ...found.map(([path, words]) => h("li", {}, link(path, words))))]));
+}
+
+let shownPath: string | null = null;
+
+function show(): void {
+  const path = location.hash.replace(/^#\/?/, "");
+  const [name = "", ...rest] = path.split("/");
+  const view = Object.hasOwn(VIEWS, name) ? VIEWS[name] : views.overview;
+  const { standing } = state;
+  const said = standing === "passed" && !state.opened?.own ? CONSISTENT : SAID[standing];
+  status.replaceChildren(mark(standing), said);
+  document.body.dataset.standing = standing;
+  document.body.dataset.pins = state.opened?.own ? "own" : "none";
+  const origin = state.opened?.checkpoint?.origin;
+  title.textContent = origin ? `Ledger ${origin}` : "Ledger";
+  document.title = `${said.replace(/[.:].*/, "")} – ${title.textContent}`;
+  menu.replaceChildren(...MENU.map(([to, words]) => {
+    const item = link(to, words);
+    if (to === name) item.setAttribute("aria-current", "page");
+    return h("li", {}, item);
+  }));
+  // What is drawn anew keeps its open parts, its place, and its focus.
+  const open = new Set([...main.querySelectorAll("details[open] > summary")].map((item) => item.textContent));
+  const focused = [...main.querySelectorAll<HTMLElement>("a, button, input, summary, [tabindex]")];
+  const at = path === shownPath ? focused.indexOf(document.activeElement as HTMLElement) : -1;
+  main.replaceChildren(h("div", {}, ...flat(view(state, actions, rest))));
+  for (const item of main.querySelectorAll("details > summary")) {
+    if (open.has(item.textContent)) (item.parentElement as HTMLDetailsElement).open = true;
+  }
+  if (at >= 0) [...main.querySelectorAll<HTMLElement>("a, button, input, summary, [tabindex]")][at]?.focus();
+  if (shownPath !== null && path !== shownPath) {
+    main.focus();
+    window.scrollTo(0, 0);
+  }
+  shownPath = path;
+}
+
+function flat(children: ReturnType<views.View>): Node[] {
+  return children.flatMap((child) => (child instanceof Node ? [child] : Array.isArray(child) ? flat(child) : []));
+}
+
+const actions: views.Actions = {
+  async files(files) {
+    const dropped = await readFiles(client, files);
+    const trust = dropped.find((file) => file.kind === "trust");
+    if (trust !== undefined) {
+      state.trust = new TextDecoder().decode(trust.data);
+      memory.set("trust", state.trust);
+      if (state.opened !== null || state.error) await reopen();
+      else state.files.unshift({ name: trust.name, standing: "passed", text: "Your trust file is taken.", checks: [] });
+    }
+    const found = await checkFiles(client, state, dropped.filter((file) => file.kind !== "trust"), () => undefined);
+    state.files = [...found, ...state.files];
+    if (found.length > 0) location.hash = "#/files";
+    state.changed();
+  },
+  async folder(files) {
+    const paths = new Map<string, Blob>();
+    for (const file of files) paths.set(file.webkitRelativePath.split("/").slice(1).join("/"), file);
+    source = { files: paths };
+    await reopen();
+    location.hash = "#/";
+  },
+  async model(index, files) {
+    const round = state.rounds.get(index)?.shown;
+    const leaf = state.opened?.leaves[index];
+    if (!round?.good || leaf?.kind !== "round" || !round.means) return;
+    const read = await Promise.all(files.map(async (file) => new Uint8Array(await file.arrayBuffer())));
+    const { config, means } = round;
+    for (const [i, file] of files.entries()) {
+      const name = `${file.name}, of round ${leaf.record.round}`;
+      try {
+        const found = await client.ask("model", {
+          file: read[i], base: read[1 - i] ?? null, result_model: leaf.record.result_model,
+          base_model: config.base_model, start_model: config.start_model, shapes: config.shapes, means,
+        });
+        const text = found.found.length ? `It is ${found.found.join("; and ")}.`
+          : `It is no model of this round: its digest is ${found.digest}.`;
+        state.files.unshift({ name, standing: found.found.length ? "passed" : "failed", text, checks: [] });
+      } catch (error) {
+        state.files.unshift({ name, standing: "failed", text: String((error as Error).message), checks: [] });
+      }
+    }
+    location.hash = "#/files";
+    state.changed();
+  },
+  forgetTrust() {
+    state.trust = null;
+    memory.set("trust", null);
+    void reopen();
+  },
+};
+
+let source: { base: string } | { files: Map<string, Blob> } | null = null;
+let run = 0; // so that what a former opening still finds is nothing of this one
+
+async function reopen(): Promise<void> {
+  if (source === null) return;
+  const mine = ++run;
+  Object.assign(state, { opened: null, error: "", offline: "", faults: [], rounds: new Map() });
+  state.changed();
+  try {
+    const opened = await client.ask("open", { ...source, trust: state.trust, seen: memory.seen(address) }, (done, all) => {
+      state.opening = [done, all];
+      state.changed();
+    });
+    if (mine !== run) return;
+    state.opened = opened;
+    for (const leaf of opened.leaves) {
+      if (leaf.kind === "round") {
+        state.rounds.set(leaf.index, { standing: "waiting", done: 0, all: 0, shown: null, error: "" });
+      }
+    }
+    state.faults = opened.site.faults.map((hash) => ({ hash, standing: "waiting", text: "a proof of fault" }));
+    const { checkpoint, seenAs, log } = opened;
+    if (standingOf(opened.checks) === "passed" && checkpoint && seenAs && log) {
+      memory.remember(address, seenAs, hex(log), checkpoint.size, hex(checkpoint.root));
+    }
+    state.changed();
+    await verifyAll(mine);
+  } catch (error) {
+    if (mine !== run) return;
+    state.error = error instanceof Error ? error.message : String(error);
+    state.changed();
+  }
+}
+
+/** The newest round first; the one that is looked at before all. */
+async function verifyAll(mine: number): Promise<void> {
+  for (;;) {
+    const waiting = [...state.rounds].filter(([, round]) => round.standing === "waiting").map(([index]) => index);
+    if (mine !== run || waiting.length === 0) break;
+    const looked = /^#\/record\/(\d+)$/.exec(location.hash)?.[1];
+    await verifyRound(waiting.find((index) => String(index) === looked) ?? waiting[waiting.length - 1]);
+  }
+  for (const fault of state.faults) {
+    if (mine !== run) return;
+    try {
+      const found = await client.ask("faultAt", { hash: fault.hash, trust: state.trust ?? state.opened?.site.trust });
+      fault.standing = "passed";
+      fault.text = `${found.kind}: ${found.culprit} has broken the protocol in task ${found.task}`
+        + (found.round === null ? "" : `, round ${found.round}`);
+    } catch (error) {
+      fault.standing = "failed";
+      fault.text = `It proves nothing: ${error instanceof Error ? error.message : String(error)}`;
+    }
+    state.changed();
+  }
+}
+
+async function verifyRound(index: number): Promise<void> {
+  const round = state.rounds.get(index)!;
+  round.standing = "running";
+  state.changed();
+  try {
+    const shown = await client.ask("round", { index }, (done, all) => {
+      Object.assign(round, { done, all });
+      state.changed();
+    });
+    Object.assign(round, { shown, standing: standingOf(shown.checks) });
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    Object.assign(round, { standing: "failed", error: text });
+  }
+  state.changed();
+}
+
+state.listen(show);
+window.addEventListener("hashchange", show);
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  void actions.files([...(event.dataTransfer?.files ?? [])]);
+});
+
+state.trust = memory.get("trust");
+if (!window.isSecureContext || !crypto.subtle) {
+  state.error = "This browser gives cryptography to secure pages only: open this page under https, at 127.0.0.1, or as "
+    + "a file.";
+} else if (location.protocol === "file:") {
+  state.offline = "This page was opened as a file, and browsers let no such page read the files beside it.";
+} else {
+  source = { base: address };
+}
+show();
+void reopen();

@@ -1,0 +1,250 @@
+"""The page in a headless Chromium: a real ledger turns green, and a byte changed anywhere turns it red."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from support.explorer.browser import MILLISECONDS, browser, make_ledger, publish, standing
+
+from secure_agg.explorer import PAGE
+from secure_agg.explorer.serving import SiteServer
+from secure_agg.ledger.log import Ledger
+
+pytestmark = pytest.mark.slow
+WIDTHS: Final = (360, 768, 1440)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Path:
+    """Made once, and only where there is a browser to look at it."""
+    return make_ledger(tmp_path_factory.mktemp("ledger"))
+
+
+@pytest.fixture(scope="module")
+def site(ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish(ledger, tmp_path_factory.mktemp("site") / "public")
+
+
+@contextmanager
+def opened(chromium: Any, folder: Path, path: str = "") -> Iterator[Any]:
+    """A page that has seen nothing before, on what a folder publishes."""
+    context = chromium.new_context()
+    with SiteServer((folder,)) as server:
+        page = context.new_page()
+        page.goto(f"{server.url}{path}")
+        try:
+            yield page
+        finally:
+            context.close()
+
+
+def choose(page: Any, label: str, *files: Path) -> None:
+    page.get_by_label(label).first.set_input_files([str(file) for file in files])
+
+
+def test_a_ledger_is_consistent_by_itself_and_right_by_the_reader_s_pins(
+    chromium: Any, ledger: Path, site: Path
+) -> None:
+    with opened(chromium, site) as page:
+        hosts: list[str] = []
+        page.on("request", lambda request: hosts.append(request.url))
+        page.reload()
+        assert standing(page) == "passed"
+        assert "Nothing of yours was compared" in page.inner_text("#status")
+        choose(page, "Choose your trust file", Path(f"{ledger}.trust.json"))
+        page.wait_for_selector("body[data-pins=own]", timeout=MILLISECONDS)
+        assert standing(page) == "passed"
+        assert "against your own pins" in page.inner_text("#status")
+        assert page.locator("li[data-check=key]").inner_text().count("pinned by you") == 1
+        assert page.locator("[data-state=failed], [data-state=unknown]").count() == 0
+        own = page.url.split("/", 3)[2]
+        assert {url.split("/", 3)[2] for url in hosts if not url.startswith(("blob:", "data:"))} == {own}
+
+
+def test_what_the_page_shows_is_what_the_ledger_holds(chromium: Any, ledger: Path, site: Path) -> None:
+    with opened(chromium, site) as page, Ledger(ledger, read_only=True) as log:
+        assert standing(page) == "passed"
+        for index, record in enumerate(log.records()):
+            page.goto(f"{page.url.split('#')[0]}#/record/{index}")
+            page.wait_for_selector("h2:has-text('Who took part')", timeout=MILLISECONDS)
+            text = page.inner_text("main")
+            assert record.result_model.hex() in text
+            assert f"{record.participants} of {record.cohort_size}" in text
+        page.click("text=Faults")
+        assert "two-advertisements: bob has broken the protocol" in page.inner_text("main")
+        page.fill("#search", record.digest().hex()[:12])
+        page.click("#results a")
+        assert page.url.endswith("#/record/2")
+        page.fill("#search", "cyn")
+        assert "cyn" in page.inner_text("#results")
+
+
+def test_a_byte_changed_turns_the_page_red(chromium: Any, site: Path, tmp_path: Path) -> None:
+    """In one file of each kind; of all files and many places `test_tampering` has the same, without a browser."""
+    altered = tmp_path / "altered"
+    shutil.copytree(site, altered)
+    evidence = sorted((altered / "evidence").rglob("*.evidence"), key=lambda file: file.stat().st_size)
+    kinds = [
+        altered / "checkpoint",
+        altered / "tile" / "0" / "000.p" / "3",
+        altered / "tile" / "entries" / "000.p" / "3",
+        evidence[0],
+        evidence[-1],
+        next((altered / "faults").iterdir()),
+    ]
+    for file in kinds:
+        data = file.read_bytes()
+        middle = len(data) // 2
+        file.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+        with opened(chromium, altered) as page:
+            assert standing(page) == "failed", file.name
+            assert "WRONG" in page.inner_text("#status")
+        file.write_bytes(data)
+    (altered / "site.json").unlink()
+    with opened(chromium, altered) as page:
+        assert standing(page) == "unknown"  # no key of the log is known: nothing is checked, and nothing is green
+
+
+def test_another_history_than_was_seen_turns_red(chromium: Any, ledger: Path, site: Path, tmp_path: Path) -> None:
+    """The log's own key signs both: only what the browser has kept shows it."""
+    longer = tmp_path / "longer"
+    shutil.copytree(site, longer)
+    context = chromium.new_context()
+    folder = tmp_path / "served"
+    shutil.copytree(site, folder)
+    with SiteServer((folder,)) as server:
+        page = context.new_page()
+        page.goto(server.url)
+        assert standing(page) == "passed"
+        page.reload()
+        assert standing(page) == "passed"
+        assert "had been seen" in page.locator("li[data-check=seen]").inner_text()
+        shutil.rmtree(folder)
+        publish(make_ledger_again(ledger, tmp_path), folder)
+        page.reload()
+        assert standing(page) == "failed"
+        assert "others than were seen" in page.locator("li[data-check=seen]").inner_text()
+    context.close()
+
+
+def make_ledger_again(ledger: Path, folder: Path) -> Path:
+    """Another ledger under the same key and name, as who has stolen it, or a log that lies, would make it."""
+    import secure_agg
+
+    path = folder / "rounds.db"
+    shutil.copytree(f"{ledger}.keys", f"{path}.keys")
+    with Ledger(ledger, read_only=True) as log:
+        origin = log.origin
+    Ledger(path, origin=origin).close()
+    rng = np.random.default_rng(8)
+    for _ in range(3):
+        secure_agg.aggregate({name: [rng.normal(size=3)] for name in ("ada", "bob", "cyn", "Zoë")}, ledger=path)
+    return path
+
+
+def test_files_are_verified_offline_from_the_page_as_a_file(
+    chromium: Any, ledger: Path, site: Path, tmp_path: Path
+) -> None:
+    page_file = tmp_path / "index.html"
+    page_file.write_bytes(PAGE.read_bytes())
+    with Ledger(ledger, read_only=True) as log:
+        evidence = log.evidence_path(log.record(1))
+        receipt = tmp_path / "round.tlog-proof"
+        receipt.write_bytes(log.receipt(1).to_bytes())
+        result = [array.astype(np.float32) for array in _mean(log)]
+    fault = next((site / "faults").iterdir())
+    spoiled = tmp_path / "spoiled.evidence"
+    spoiled.write_bytes(evidence.read_bytes()[:-1] + b"\1")
+    np.savez(tmp_path / "model.npz", *result)
+    context = chromium.new_context(offline=True)
+    page = context.new_page()
+    page.goto(f"file://{page_file}#/files")
+    choose(page, "Choose your trust file", Path(f"{ledger}.trust.json"))
+    page.wait_for_selector("text=Your trust file is taken")
+    choose(page, "Choose files, or drop them", evidence, receipt, fault, spoiled)
+    page.wait_for_selector(f"h2:has-text('{fault.name}')", timeout=MILLISECONDS)
+    text = {item.locator("h2").inner_text(): item.locator("p.note").last.inner_text() for item in sections(page)}
+    assert "verified against your trust file" in text[evidence.name]
+    assert "has signed a tree of 3 records with this one at 1" in text[receipt.name]
+    assert "bob has broken the protocol" in text[fault.name]
+    assert "proves nothing" in text[spoiled.name]
+    # The folder of a whole ledger, without a server.
+    page.goto(f"file://{page_file}#/")
+    page.get_by_label("Choose a folder").set_input_files(str(site))
+    assert standing(page) == "passed"
+    page.goto(f"file://{page_file}#/record/1")
+    page.wait_for_selector("h2:has-text('Is this the model')")
+    choose(page, "Choose model files", tmp_path / "model.npz")
+    page.wait_for_selector("text=the round's mean, rounded to the file's types", timeout=MILLISECONDS)
+    context.close()
+
+
+def sections(page: Any) -> list[Any]:
+    return [item for item in page.locator("main section").all() if item.locator("p.note").count()]
+
+
+def _mean(log: Ledger) -> list[Any]:
+    import secure_agg
+
+    return list(secure_agg.verify(log.evidence(log.record(1))).average)
+
+
+def test_it_has_landmarks_names_and_a_way_for_the_keyboard_at_every_width(chromium: Any, site: Path) -> None:
+    with opened(chromium, site) as page:
+        assert standing(page) == "passed"
+        for landmark in ("banner", "search", "navigation", "main", "contentinfo"):
+            assert page.get_by_role(landmark).count() == 1, landmark
+        assert page.locator("h1").count() == 1
+        page.keyboard.press("Tab")
+        assert page.inner_text(":focus") == "Skip to content"
+        page.keyboard.press("Enter")
+        assert page.locator("main:focus").count() == 1
+        for path in ("", "tasks", "participants", "witnesses", "faults", "files", "about", "record/1", "task/default"):
+            page.goto(f"{page.url.split('#')[0]}#/{path}")
+            page.wait_for_selector("main h2")
+            nameless = [item for item in page.locator("input").all() if not item.evaluate("e => e.labels.length")]
+            assert nameless == []
+            for picture in page.locator("svg").all():
+                assert picture.get_attribute("aria-label")
+            for width in WIDTHS:
+                page.set_viewport_size({"width": width, "height": 800})
+                for scheme in ("light", "dark"):
+                    page.emulate_media(color_scheme=scheme)
+                    wide = page.locator("html").evaluate("e => e.scrollWidth")
+                    assert wide <= width, (path, width)
+
+
+def test_its_policy_lets_nothing_in(chromium: Any, site: Path, tmp_path: Path) -> None:
+    """What a ledger says becomes text, and the page runs and loads nothing that is not its own."""
+    altered = tmp_path / "altered"
+    shutil.copytree(site, altered)
+    document = json.loads((altered / "site.json").read_text("utf-8"))
+    trust = json.loads(document["trust"])
+    trust["tasks"]["<img src=x onerror=alert(1)>"] = trust["tasks"]["default"]
+    document["trust"] = json.dumps(trust)
+    (altered / "site.json").write_text(json.dumps(document), "utf-8")
+    with opened(chromium, altered, "#/participants") as page:
+        assert standing(page) == "passed"
+        assert page.locator("main img").count() == 0
+        assert "<img src=x" in page.inner_text("main")
+        refused = page.locator("body").evaluate("""body => new Promise((resolve) => {
+            document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
+            const script = document.createElement("script");
+            script.textContent = "document.title = 'taken'";
+            body.append(script);
+        })""")
+        assert refused.startswith("script-src")
+        assert page.title() != "taken"

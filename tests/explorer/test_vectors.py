@@ -1,0 +1,269 @@
+"""Every vector of docs/vectors, the good ones and those that are refused, through the checks that the page ships."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from conformance import make_vectors, norm_vectors, screened_vectors
+from support.explorer.core import Core, CoreRefused
+
+from mpc.ring import P
+from secure_agg.protocol.fault import FaultProof
+
+VECTORS: Final = make_vectors.DIRECTORY
+NORM_FIELDS: Final = ("n", "B", "M", "m", "lambda", "L", "e")
+
+
+def data(name: str) -> bytes:
+    return (VECTORS / name).read_bytes()
+
+
+def text(name: str) -> str:
+    return data(name).decode()
+
+
+def document(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text(name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def core() -> Iterator[Core]:
+    with Core() as running:
+        yield running
+
+
+# --- single steps --------------------------------------------------------------------------------------------
+
+
+def test_frames_keys_and_streams_are_the_specification_s(core: Core) -> None:
+    found = document("vectors.json")
+    frame, kdf, prg = found["frame"], found["kdf"], found["prg"]
+    parts = [bytes.fromhex(part) for part in frame["parts"]]
+    assert core("frame", label=frame["label"], parts=parts).hex() == frame["frame"]
+    context = [bytes.fromhex(part) for part in kdf["context"]]
+    made = core("kdf", secret=bytes.fromhex(kdf["secret"]), label=kdf["label"], parts=context)
+    assert made.hex() == kdf["key"]
+    stream = core("prg", key=bytes.fromhex(prg["key"]), length=prg["length"])
+    assert hashlib.sha256(stream).hexdigest() == prg["sha256"]
+    assert np.frombuffer(stream, "<u4")[65536:].tolist() == prg["from_65536"]
+
+
+def test_secrets_are_rebuilt_and_models_named(core: Core) -> None:
+    found = document("vectors.json")
+    sharing, model = found["sharing"], found["model"]
+    shares = [[holder, bytes.fromhex(sharing["shares"][holder])] for holder in (4, 0, 2)]
+    assert core("rebuild", shares=shares).hex() == sharing["secret"]
+    made = core("modelDigest", shapes=model["shapes"], elements=model["elements"])
+    assert made.hex() == model["digest"]
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["rank 3", "rank 4"])
+def test_commitments_are_the_same(core: Core, index: int) -> None:
+    found = document("vectors.json")["commitments"][index]
+    x = make_vectors.coordinates(1000, 37)
+    s = make_vectors.coordinates((found["rank"] + 2) * 512, 101)
+    made = core("commit", x=x, s=s, rank=found["rank"])
+    assert hashlib.sha256(made).hexdigest() == found["sha256"]
+    assert np.frombuffer(made, "<u4")[:8].tolist() == found["elements"]
+
+
+def test_ids_are_those_of_one_version_of_unicode(core: Core) -> None:
+    found = document("ids.json")
+    assert core("ids", names=found["accepted"]) == [True] * len(found["accepted"])
+    assert core("ids", names=found["refused"]) == [False] * len(found["refused"])
+
+
+def test_trees_have_the_roots_of_rfc_9162(core: Core) -> None:
+    path = norm_vectors.DIRECTORY / "rfc6962.json"
+    found = json.loads(path.read_text("utf-8"))
+    leaves = [bytes.fromhex(leaf) for leaf in found["leaf_inputs_hex"]]
+    assert [core("root", leaves=leaves[:size]).hex() for size in range(9)] == found["roots_hex_by_size"]
+
+
+# --- rounds --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trusting", [True, False], ids=["with pins", "without"])
+def test_the_round_leads_to_its_record(core: Core, trusting: bool) -> None:
+    found = document("vectors.json")["round"]
+    said = core("evidence", evidence=data(found["evidence"]), trust=text(found["trust"]) if trusting else None)
+    assert said["good"]
+    assert said["encoding"].hex() == found["record"]
+    assert said["means"] == np.array([float.fromhex(value) for value in found["average"]]).tobytes()
+    states = {check["number"]: check["state"] for check in said["checks"]}
+    assert states["1"] == ("passed" if trusting else "skipped")
+
+
+def test_the_receipt_holds_and_its_flipped_bytes_do_not(core: Core) -> None:
+    found = document("vectors.json")
+    receipt, record = found["receipt"]["receipt"].encode(), bytes.fromhex(found["round"]["record"])
+    log = bytes.fromhex(json.loads(text("round.trust.json"))["log"])
+    witnesses = [["vectors.example/witness", bytes.fromhex(found["receipt"]["witness"])]]
+    said = core("receipt", receipt=receipt, record=record, log=log, witnesses=witnesses)
+    assert (said["root"], said["size"]) == (found["receipt"]["root"], 3)
+    assert said["cosigned"] == [["vectors.example/witness", found["receipt"]["cosigned"]]]
+    for place in range(len(receipt)):
+        flipped = receipt[:place] + bytes([receipt[place] ^ 1]) + receipt[place + 1 :]
+        try:
+            said = core("receipt", receipt=flipped, record=record, log=log, witnesses=witnesses)
+        except CoreRefused:
+            continue
+        assert said["cosigned"] == []  # the line of another key, which is nobody's: nothing is said of the witness
+
+
+def test_a_round_of_shares_leads_to_its_record_and_a_false_share_to_its_dealer(core: Core) -> None:
+    found = document("additive.json")
+    trust = text(found["trust"])
+    assert core.verdict(data(found["evidence"]), trust) == bytes.fromhex(found["record"])
+    fault = found["fault"]
+    for pins in (trust, None):
+        said = core("fault", proof=data(fault["proof"]), trust=pins)
+        assert (said["culprit"], said["kind"], said["pinned"]) == (fault["culprit"], fault["kind"], pins is not None)
+    for place in range(0, len(data(fault["proof"])), 197):
+        spoiled = bytearray(data(fault["proof"]))
+        spoiled[place] ^= 1
+        assert core.convicts(bytes(spoiled), trust) is None
+
+
+def test_letters_that_are_right_convict_nobody(core: Core) -> None:
+    found = document("additive.json")
+    proof = FaultProof.from_bytes(data(found["fault"]["proof"]))
+    for letter in (bytes.fromhex(found["free"]["message"]), data(found["long"]["message"])):
+        key = bytes.fromhex((found["free"] if letter != data(found["long"]["message"]) else found["long"])["K"])
+        honest = FaultProof(
+            kind=proof.kind,
+            culprit=proof.culprit,
+            public=proof.public,
+            config=proof.config,
+            setup=proof.setup,
+            exhibits=(letter, key),
+        )
+        assert core.convicts(honest.to_bytes()) is None
+
+
+def test_a_round_with_a_norm_bound_and_what_is_refused(core: Core) -> None:
+    found = document("bounded.json")
+    evidence, trust, proof = data(found["evidence"]), text(found["trust"]), data(found["proof"]["file"])
+    said = core("evidence", evidence=evidence, trust=trust, beside=[proof])
+    assert (said["encoding"].hex(), said["proofs"]) == (found["record"], 1)
+    for what, places in found["refused"].items():
+        assert core.verdict(screened_vectors.written_over(evidence, places), trust) is None, what
+    for place in (0, 40, 9000, len(proof) - 1):
+        other = proof[:place] + bytes([proof[place] ^ 1]) + proof[place + 1 :]
+        assert core("evidence", evidence=evidence, trust=trust, beside=[other])["proofs"] == 0  # nobody's
+
+
+def test_a_second_generation_and_certificates_that_are_refused(core: Core) -> None:
+    found = document("renounced.json")
+    evidence, trust = data(found["evidence"]), text(found["trust"])
+    assert core.verdict(evidence, trust) is not None
+    good = bytes.fromhex(found["certificate"])
+    for what, certificate in found["refused"].items():
+        # The configuration names the certificate by its digest: put in place of the good one, it is another than that.
+        at = evidence.index(good)
+        other = bytes.fromhex(certificate)
+        if len(other) == len(good):
+            assert core.verdict(evidence[:at] + other + evidence[at + len(good) :], trust) is None, what
+
+
+def test_a_screened_round_its_culprit_and_what_convicts_nobody(core: Core) -> None:
+    found = document("screened.json")
+    trust = text(found["trust"])
+    said = core("evidence", evidence=data(found["evidence"]), trust=trust)
+    assert said["good"]
+    assert said["participants"] == found["participants"]
+    fault = data(found["fault"])
+    assert core.convicts(fault, trust) == found["culprit"]
+    proof = FaultProof.from_bytes(fault)
+    for what, change in found["refused_faults"].items():
+        assert core.convicts(screened_vectors.altered(proof, change), trust) is None, what
+
+
+def test_a_tree_with_all_its_edges_or_some_or_none(core: Core) -> None:
+    found = document("tree.json")
+    evidence, trust = data(found["evidence"]), text(found["trust"])
+    edges = [data(edge["evidence"]) for edge in found["edges"].values()]
+    record = bytes.fromhex(found["record"])
+    assert core.verdict(evidence, trust, beside=edges) == record
+    assert core.verdict(evidence, trust, beside=edges[:1]) == record
+    assert core.verdict(evidence, trust) == record
+    assert core.verdict(evidence, beside=edges) == record
+    assert core.verdict(evidence, beside=edges[:1]) is None  # nothing is pinned, and an edge is missing
+    assert core.verdict(evidence, trust, beside=[edges[0], edges[0]]) is None
+
+
+# --- draws ---------------------------------------------------------------------------------------------------
+
+
+def test_pulses_draw_and_what_is_none_is_refused(core: Core) -> None:
+    found = document("beacon.json")
+    source = bytes.fromhex(found["encoding"])
+    roster = [[name, bytes.fromhex(key)] for name, key in found["roster"].items()]
+    for given in found["draws"]:
+        pulse = bytes.fromhex(given["signature"])
+        core("pulse", source=source, round=given["round"], draw=given["draw"], signature=pulse)
+        assert sorted(core("drawn", roster=roster, size=found["cohort_size"], beacon=pulse)) == given["cohort"]
+    for given in found["refused"]:
+        pulse = bytes.fromhex(given["signature"])
+        with pytest.raises(CoreRefused):
+            core("pulse", source=source, round=given["round"], draw=given["draw"], signature=pulse)
+
+
+# --- norms ---------------------------------------------------------------------------------------------------
+
+
+def norms() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((norm_vectors.DIRECTORY / norm_vectors.VECTORS).read_text("utf-8"))
+    return found
+
+
+def statement(name: str, **changes: Any) -> dict[str, Any]:
+    found = norms()
+    given = {
+        "ctx": found["ctx"],
+        "sid": found["sid"],
+        "id": name,
+        "C_factor": len(name.encode()),
+        "C'": name,
+        "C'_cut": 0,
+        **{field: found["bounds"][0][field] for field in NORM_FIELDS},
+        **changes,
+    }
+    sketch = bytes.fromhex(found["clients"][given["C'"]]["C'"])
+    return {
+        "context": bytes.fromhex(given["ctx"]),
+        "session": bytes.fromhex(given["sid"]),
+        "name": given["id"],
+        "commitment": np.array([given["C_factor"] * i for i in range(1536)], "<u4").tobytes(),
+        "sketch": sketch[: len(sketch) - given["C'_cut"]],
+        "bound": [given[field] for field in NORM_FIELDS],
+    }
+
+
+def test_a_sketch_is_the_same(core: Core) -> None:
+    found = norms()
+    given = found["clients"]["alice"]
+    centred = [value - found["H"] for value in given["u"]]
+    assert core("sketch", key=bytes.fromhex(found["sketch_key"]), e=centred) == given["sketch"]
+
+
+def test_a_norm_proof_is_accepted_and_every_false_one_refused(core: Core) -> None:
+    found, proof = norms()["proof"], (norm_vectors.DIRECTORY / norm_vectors.PROOF).read_bytes()
+    core("normProof", proof=proof, **statement("alice"))
+    for bad in found["bad"]:
+        other = bytearray(proof)
+        if "xor" in bad:
+            offset, byte = bad["xor"]
+            other[offset] ^= byte
+        if "add_p" in bad:
+            at = bad["add_p"]
+            other[at : at + 4] = (int.from_bytes(other[at : at + 4], "little") + P).to_bytes(4, "little")
+        changed = bytes(other[: len(other) - bad.get("cut", 0)]) + bytes.fromhex(bad.get("append", ""))
+        with pytest.raises(CoreRefused):
+            core("normProof", proof=changed, **statement("alice", **bad.get("statement", {})))
