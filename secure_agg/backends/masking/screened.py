@@ -34,6 +34,7 @@ from secure_agg.backends.masking.wire import (
     Excised,
     FailedSum,
     OpenedMask,
+    ShownCharges,
     seed_hash,
     share_hash,
     split_part,
@@ -122,7 +123,9 @@ class Screened:
             return self._failed
         if phase == DISPUTE_SKETCHES and self._again:
             return encode(self._again.disputes(me))
-        return encode(Charges(self.charges))
+        if self._session.near is None:
+            return encode(Charges(self.charges))
+        return encode(ShownCharges(self.charges, faults.show(self._session, self.charges)))
 
     def take(self, phase: str, me: int, said: Said) -> None:
         """Take one answer."""
