@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from conformance.independent_screening import check as check_screening
+from conformance.independent_sparse import is_sparse, read_exhibit
 from conformance.independent_verifier import (
     RECORDS,
     N,
@@ -353,8 +354,12 @@ def bad_norm_proof(case: Case) -> None:
     require(sketched(case.config) != 0, "no norm is bounded")
     encoded, bulk = unpack(data)
     header = decode("Header", encoded, (64 + case.config["cohort_size"]) * 1024 + 147456)
-    items = decode("AdvertisementList", listed, LIMIT)["advertisements"]
-    session = digest("session", case.context, u64(len(items)), root([encode("SignedAdvertisement", i) for i in items]))
+    if is_sparse(case.config):
+        session = read_exhibit(case.config, case.context, listed)[0]
+    else:
+        items = decode("AdvertisementList", listed, LIMIT)["advertisements"]
+        leaves = [encode("SignedAdvertisement", item) for item in items]
+        session = digest("session", case.context, u64(len(items)), root(leaves))
     require(header["session"] == session and header["phase"] == "masked-input", "a message of another session or phase")
     require(header["sender"] == case.culprit and bulk == b"", "a message of somebody else, or with its bulk")
     texts = (header[name].encode() for name in ("phase", "sender", "recipient"))

@@ -96,6 +96,7 @@ def test_signatures_are_checked_once_for_all_clients(monkeypatch: pytest.MonkeyP
 def test_nobody_but_a_simulation_shares_checks() -> None:
     """Who makes them, by the source; and a client that is made as a deployed one is has none."""
     of_them = {"secure_agg.roles.client.client", "secure_agg.roles.client.joined", "secure_agg.roles.client.result"}
+    of_them |= {"secure_agg.roles.client.sets"}
     shared = "secure_agg.roles.client.shared"
     users = {arrow.importer for arrow in imports() if arrow.imported.startswith(shared)}
     assert users == of_them | {"secure_agg.local.aggregate"}

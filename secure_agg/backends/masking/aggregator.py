@@ -147,6 +147,7 @@ class MaskingAggregator(AggregatorSide):
             relayed = [
                 Edge(i, edge.confirmation, edge.sealed, edge.mask_hash, edge.seed_hash)
                 for i, edge in sorted(self._incoming[me].items())
+                if i in self._edges[me]
             ]
             return encode(Edges(tuple(relayed))), b""
         if self._screened and phase != UNMASK:
