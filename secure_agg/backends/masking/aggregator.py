@@ -21,7 +21,7 @@ from mpc.shamir import ShareError
 from secure_agg.backends.contract import AggregatorSide, Hidden, Outcome, Said, Session, hidden_vector
 from secure_agg.backends.masking import rules
 from secure_agg.backends.masking.rules import CHOOSE_PEERS, CONFIRM_EDGES, MASKED_INPUT, SHARE_KEYS, UNMASK
-from secure_agg.backends.masking.screened import Screened
+from secure_agg.backends.masking.screened import Screened, by_dealer
 from secure_agg.backends.masking.screening import decode_committed, input_value
 from secure_agg.backends.masking.wire import (
     MASK_KEY,
@@ -445,12 +445,9 @@ class MaskingAggregator(AggregatorSide):
     def _rebuild(self, dealers: Collection[int]) -> dict[int, bytes]:
         """The secret of each dealer. Dealers with the same holders are combined in one go."""
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        held: dict[int, list[int]] = defaultdict(list)
-        for holder, given in sorted(self._released.items()):
-            for dealer in given:
-                held[dealer].append(holder)
+        held = by_dealer(self._released)
         for dealer in dealers:
-            have = held[dealer]
+            have = list(held[dealer])
             if len(have) < self._plan.threshold:
                 raise TooFewClients(
                     f"{len(have)} shares of {self._session.members[dealer]!r}, {self._plan.threshold} are needed",
