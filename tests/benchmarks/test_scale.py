@@ -127,7 +127,15 @@ def test_the_suite_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     options = ["--params", "2000,4000", "--clients", "4,6", "--streams", "5", "--executor", "processes:2"]
     assert main(["scale", *options, "--repeat", "1", "--no-many", "--json", str(file)]) == 0
     rows = {row["key"] for row in json.loads(file.read_text())["rows"]}
-    assert rows >= {"scale.masks", "scale.hash", "scale.sums", "scale.decode", "scale.simulation", "scale.predicted", "scale.law.received"}
+    assert rows >= {
+        "scale.masks",
+        "scale.hash",
+        "scale.sums",
+        "scale.decode",
+        "scale.simulation",
+        "scale.predicted",
+        "scale.law.received",
+    }
     assert callable(shards.simulation)
 
 

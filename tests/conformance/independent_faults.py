@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from conformance.independent_screening import check as check_screening
-from conformance.independent_sparse import is_sparse, read_exhibit
 from conformance.independent_verifier import (
     RECORDS,
     N,
@@ -55,6 +54,7 @@ from conformance.independent_verifier import (
     unpack,
     whole_hash,
 )
+from conformance.sparse.independent_sparse import is_sparse, read_exhibit
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -11,7 +11,6 @@ from math import comb, inf, log2, prod
 from typing import Any
 
 import numpy as np
-from conformance.independent_sparse import is_sparse, read_exhibit, read_shown
 from conformance.independent_verifier import (
     RECORDS,
     N,
@@ -48,6 +47,7 @@ from conformance.independent_verifier import (
     u64,
     unpack,
 )
+from conformance.sparse.independent_sparse import is_sparse, read_exhibit, read_shown
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 RECORDS |= {

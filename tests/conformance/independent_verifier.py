@@ -947,7 +947,7 @@ def verify(
     level = place.level if place else 0
     require(option(policy, "level", 0) == level, "a round of a tree, or none of one")
 
-    import conformance.independent_sparse as sparse  # which imports this module
+    import conformance.sparse.independent_sparse as sparse  # which imports this module
 
     # 1, 2
     cohort = check_roster([(member["name"], member["public"]) for member in header["cohort"]])

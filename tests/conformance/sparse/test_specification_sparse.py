@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import conformance.independent_sparse as spec
 import conformance.independent_verifier as verifier
-import conformance.sparse_vectors as made
+import conformance.sparse.independent_sparse as spec
+import conformance.sparse.sparse_vectors as made
 import pytest
 
 from secure_agg.errors import VerificationError

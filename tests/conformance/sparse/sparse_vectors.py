@@ -21,7 +21,7 @@ from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.trust import TaskTrust, Trust
 
-DIRECTORY: Final = Path(__file__).parents[2] / "docs" / "vectors"
+DIRECTORY: Final = Path(__file__).parents[3] / "docs" / "vectors"
 EVIDENCE: Final = "sparse.evidence"
 TRUST: Final = "sparse.trust.json"
 VECTORS: Final = "sparse.json"
