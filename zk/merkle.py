@@ -8,7 +8,8 @@ A proof takes O(log n) such reads. Verifiers get nothing but sizes, hashes and t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 HASH_BYTES = 32
@@ -136,6 +137,91 @@ def inclusion_proof(index: int, size: int, node: NodeSource) -> tuple[bytes, ...
             proof.append(_range_root(node, begin, middle))
             begin = middle
     return tuple(reversed(proof))
+
+
+class Tree:
+    """A tree that is held whole, of at least one leaf: gives the proofs of any of its leaves."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        """``leaves``: their data."""
+        self.size = len(leaves)
+        self._levels = [[leaf_hash(leaf) for leaf in leaves]]
+        while len(below := self._levels[-1]) > 1:
+            self._levels.append([node_hash(*below[i : i + 2]) for i in range(0, len(below) - 1, 2)])
+
+    def node(self, level: int, index: int) -> bytes:
+        """See ``NodeSource``."""
+        return self._levels[level][index]
+
+    def root(self) -> bytes:
+        """The tree head."""
+        return _range_root(self.node, 0, self.size)
+
+    def path(self, index: int) -> tuple[bytes, ...]:
+        """See ``inclusion_proof``."""
+        return inclusion_proof(index, self.size, self.node)
+
+    def beside(self, indices: Sequence[int]) -> tuple[bytes, ...]:
+        """See ``subset_proof``."""
+        return subset_proof(indices, self.size, self.node)
+
+
+def subset_proof(indices: Sequence[int], size: int, node: NodeSource) -> tuple[bytes, ...]:
+    """What leads from some leaves to the root: the heads of the largest subtrees that hold none of them, left to right.
+
+    Of k leaves of n these are some k · log2(n / k) hashes, where paths of each alone would take k · log2 n.
+
+    Args:
+        indices: of the leaves, in increasing order, each once.
+
+    Raises:
+        ValueError: they are not, or not below ``size``.
+    """
+    if list(indices) != sorted(set(indices)) or (indices and not 0 <= indices[0] <= indices[-1] < size):
+        raise ValueError(f"leaves of a tree of {size} are named in increasing order, each once")
+
+    def heads(begin: int, end: int, low: int, high: int) -> Iterator[bytes]:
+        if low == high:
+            yield _range_root(node, begin, end)
+        elif end - begin > 1:
+            middle = begin + _split(end - begin)
+            cut = bisect_left(indices, middle, low, high)
+            yield from heads(begin, middle, low, cut)
+            yield from heads(middle, end, cut, high)
+
+    return tuple(heads(0, size, 0, len(indices)))
+
+
+def subset_root(leaves: Mapping[int, bytes], size: int, proof: Sequence[bytes]) -> bytes:
+    """The root that some leaves and their ``subset_proof`` lead to.
+
+    Args:
+        leaves: hashes, by index.
+
+    Raises:
+        MerkleError: an index outside the tree, or too many or too few hashes.
+    """
+    _check_hashes((*leaves.values(), *proof))
+    indices, rest = sorted(leaves), iter(proof)
+    if size < 1 or (indices and not 0 <= indices[0] <= indices[-1] < size):
+        raise MerkleError(f"leaves outside a tree of {size}")
+
+    def head(begin: int, end: int, low: int, high: int) -> bytes:
+        if low == high:
+            if (found := next(rest, None)) is None:
+                raise MerkleError("the proof of some leaves is too short")
+            return found
+        if end - begin == 1:
+            return leaves[begin]
+        middle = begin + _split(end - begin)
+        cut = bisect_left(indices, middle, low, high)
+        left = head(begin, middle, low, cut)
+        return node_hash(left, head(middle, end, cut, high))
+
+    root = head(0, size, 0, len(indices))
+    if next(rest, None) is not None:
+        raise MerkleError("the proof of some leaves is too long")
+    return root
 
 
 def consistency_proof(old_size: int, new_size: int, node: NodeSource) -> tuple[bytes, ...]:

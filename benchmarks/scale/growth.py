@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.federation import OPERATOR, Federation, update
-from benchmarks.measure.cells import AGGREGATOR, VERIFY
+from benchmarks.measure.cells import AGGREGATOR, CLIENT, VERIFY
 from benchmarks.measure.round import Measured, measure
 from benchmarks.results import Row
 from benchmarks.scale.laws import Law, Terms
@@ -42,12 +42,14 @@ class Point:
         clients, params: its size.
         lost: clients that fell silent before their input.
         seconds: of the aggregator's processor, by part.
+        received: bytes that one client receives before the result.
     """
 
     clients: int
     params: int
     lost: int
     seconds: dict[str, float]
+    received: float = 0.0
 
     @property
     def survivors(self) -> int:
@@ -97,7 +99,8 @@ def point(clients: int, params: int, executor: Executor, repeat: int) -> Point:
         silent = dict.fromkeys(federation.names[:lost], MASKED_INPUT)
         measured = measure(federation, [values] * clients, silent=silent, executor=executor)
         seen.append(parts_of(measured))
-    return Point(clients, params, lost, {part: min(one[part] for one in seen) for part in seen[0]})
+    received = sum(measured.received(CLIENT, phase) for phase in measured.phases)
+    return Point(clients, params, lost, {part: min(one[part] for one in seen) for part in seen[0]}, received)
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,16 @@ def rows(
             derived_unit="power",
             note=f"{setting}: {part}",
         )
+    law = Law.of(clients, [one.received for one in cohorts])
+    yield Row(
+        key="scale.law.received",
+        name="one client receives before the result, in the largest cohort",
+        unit="kB",
+        median=cohorts[-1].received / 1e3,
+        derived=law.power,
+        derived_unit="power",
+        note=f"{many}: {law}; of {wanted:,} clients {law.at(wanted) / 1e3:.0f} kB",
+    )
     found = growth.predict(wanted, long)
     plan = predict(Setting("masking", long, wanted, BITS, graph.EXPECTED_DROPOUT), shipped())
     planned = sum(share.seconds for share in plan.shares if share.role == AGGREGATOR and share.phase != "result")

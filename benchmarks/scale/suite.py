@@ -17,6 +17,7 @@ from secure_agg.executing.named import NAMES
 _FEW: Final = 60
 _SHORT: Final = 20_000
 _MANY: Final = 50
+_FEW_ONLY: Final = "simulations of many clients were left out"
 _NOT_ASKED: Final = "run it with --whole: it takes minutes and gigabytes"
 
 
@@ -37,7 +38,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--executor", default="processes", metavar="EXECUTOR", help=f"beside this process: {NAMES} (%(default)s)"
     )
-    parser.add_argument("--whole", action="store_true", help="also single large rounds, as far as they fit")
+    parser.add_argument(
+        "--no-many", dest="many", action="store_false", help="leave out simulations of 1,000 and 10,000 clients"
+    )
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="also what takes many minutes: 1,000 clients in one round, 10,000 in two levels, single large rounds",
+    )
     parser.add_argument("--repeat", type=int, default=5, metavar="R", help="repetitions (%(default)s)")
 
 
@@ -62,12 +70,18 @@ def _run(arguments: argparse.Namespace) -> Report:
             rows += growth.rows(
                 params, min(_FEW, clients[0]), clients, min(_SHORT, params[0]), here, min(2, arguments.repeat)
             )
+        for cell in simulated.CELLS:
+            if not arguments.many:
+                missing[simulated.name_of(*cell)] = _FEW_ONLY
+            elif arguments.whole or cell[0] in simulated.QUICK:
+                with progress.status(simulated.name_of(*cell)):
+                    rows += simulated.rows(*cell)
+            else:
+                missing[simulated.name_of(*cell)] = _NOT_ASKED
         if not arguments.whole:
-            missing |= {f"{n:,} × {d:,}": _NOT_ASKED for n, d in (*simulated.CELLS, *whole.CELLS)}
+            missing |= {f"{n:,} × {d:,}": _NOT_ASKED for n, d in whole.CELLS}
         else:
             with progress.status("large rounds"):
-                for cell in simulated.CELLS:
-                    rows += simulated.rows(*cell)
                 for found in whole.rows(whole.CELLS, executor):
                     if isinstance(found, Row):
                         rows.append(found)
@@ -88,5 +102,17 @@ SUITE: Final = Suite(
     "growth of the aggregator's work, and executors beside one process",
     _add_arguments,
     _run,
-    quick=("--params", "2000,4000", "--clients", "4,6", "--streams", "5", "--executor", "processes:2", "--repeat", "1"),
+    quick=(
+        "--params",
+        "2000,4000",
+        "--clients",
+        "4,6",
+        "--streams",
+        "5",
+        "--executor",
+        "processes:2",
+        "--repeat",
+        "1",
+        "--no-many",
+    ),
 )

@@ -29,6 +29,7 @@ from secure_agg.roles.tree.edge import EdgeAggregator
 from secure_agg.roles.tree.member import EdgeClient
 from secure_agg.roles.tree.operator import EdgeOperator
 from secure_agg.roles.tree.pins import TreeTrust
+from secure_agg.roles.tree.shared import SharedTree
 from secure_agg.roles.tree.top import TreeTop
 from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.tlog.receipt import Receipt
@@ -143,11 +144,15 @@ def play(
         serving = usual_names(top_config.policy)
         staff = Staff.of(top_config, {name: cast.operators[name] for name in serving})
         top = TreeTop(cast.operators[AGGREGATOR], tree, staffed(top_config, staff.setup), staff.setup)
-        edges = {}
+        edges, shared = {}, SharedTree(tree)
         for edge in tree.edges:
             operator, members = cast.members[edge], tree.members(edge)
             config = configure(edge_task(task, edge), tree.edge(edge))
-            clients = {name: EdgeClient(cast.members[name], tree, edge) for name in members if name in inputs.updates}
+            clients = {
+                name: EdgeClient(cast.members[name], tree, edge, shared=shared)
+                for name in members
+                if name in inputs.updates
+            }
             local = LocalRound(
                 EdgeAggregator(operator, config, Roster(members)),
                 clients,

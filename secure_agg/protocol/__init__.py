@@ -10,6 +10,7 @@
 * ``epoch``: the roster, policy, operators and training that are in force between two records.
 * ``renunciation``: how the right to open a sum is given up, so that its clients can give their updates to another.
 * ``tree``: what is said and signed where a round's clients are edges, each a round over its own members.
+* ``sparse``: what a session follows from where clients choose their peers, and what each is shown of it.
 * ``evidence``, ``claims``: all an auditor needs, the ledger's record, and what a result claims to be.
 * ``fault``, ``refusal``: proofs that a party broke the protocol; a library's exception as a refusal of a message.
 """

@@ -46,6 +46,26 @@ class Ballot:
         verify_signature(self.voters[name], signature.signature, self.message, phase=CONSISTENCY, culprit=name)
 
 
+@dataclass(frozen=True)
+class AgreedSet:
+    """A set as it is signed.
+
+    Attributes:
+        names: S, or whoever else the statement lists, in id order.
+        root: of the tree over the entries.
+        message: what is signed.
+    """
+
+    names: tuple[str, ...]
+    root: bytes
+    message: bytes
+
+
+def leaf(entry: StatementEntry) -> bytes:
+    """An entry in the tree whose root is signed."""
+    return frame("survivor", entry.name.encode(), entry.value)
+
+
 def attested_bytes(sid: bytes, root: bytes, result: Vector) -> bytes:
     """What operators sign of a result that is no sum: the round, the root of the agreed set, and the result."""
     return frame("attested", sid, root, hashlib.sha256(byte_view(result)).digest())
@@ -74,22 +94,45 @@ class Agreement:
         if not is_id_order(names):
             raise PolicyViolation("the set is not in id order, each id once", phase=CONSISTENCY)
         for entry in statement.entries:
-            if entry.name not in session.keys:
-                raise UnknownSender(f"{entry.name!r} is in the set but did not advertise", phase=CONSISTENCY)
             if len(entry.value) != 32:
                 raise PolicyViolation(f"the entry of {entry.name!r} in the set is no digest", phase=CONSISTENCY)
+        self.check_names(session, names)
+        return names
+
+    def check_names(self, session: Session, names: Sequence[str]) -> None:
+        """Check a set by its members alone.
+
+        Raises:
+            UnknownSender: somebody who did not advertise.
+            TooFewClients: |S| is below n_min or the quorum.
+        """
+        for name in names:
+            if name not in session.keys:
+                raise UnknownSender(f"{name!r} is in the set but did not advertise", phase=CONSISTENCY)
         least = self.least(session)
         if len(names) < least:
             raise TooFewClients(f"{len(names)} clients are left, {least} are needed", phase=CONSISTENCY)
-        return names
 
     def root(self, statement: Statement) -> bytes:
         """Tree root over the entries, in id order."""
-        return merkle.root([frame("survivor", entry.name.encode(), entry.value) for entry in statement.entries])
+        return merkle.root([leaf(entry) for entry in statement.entries])
 
     def signed_bytes(self, sid: bytes, statement: Statement) -> bytes:
-        """What a signature of the statement is over: (sid, |S|, root of the entries)."""
+        """What a signature of a statement that everybody is shown is over: (sid, |S|, root of the entries)."""
         return frame("agreement", sid, integer(len(statement.entries)), self.root(statement))
+
+    def agreed(self, session: Session, statement: Statement) -> AgreedSet:
+        """What is signed of a statement."""
+        return self.sign_over(session, tuple(entry.name for entry in statement.entries), self.root(statement))
+
+    def sign_over(self, session: Session, names: tuple[str, ...], root: bytes) -> AgreedSet:
+        """A signature is over sid, |S| and the root of the entries. Where clients see neighbours only it is over the
+        bits of S in place of its size: who is in it decides which share of whom is given out, and nobody has seen the
+        list that the root is of.
+        """
+        near = session.near
+        who = integer(len(names)) if near is None else hashlib.sha256(near.bits(names)).digest()
+        return AgreedSet(names, root, frame("agreement", session.sid, who, root))
 
     def least(self, session: Session) -> int:
         """The smallest set that may be summed."""
@@ -99,16 +142,16 @@ class Agreement:
         """How many signatures bind a round to one set."""
         return session.quorum
 
-    def voters(self, session: Session, statement: Statement) -> Mapping[str, bytes]:
+    def voters(self, session: Session, agreed: AgreedSet) -> Mapping[str, bytes]:
         """Who may sign, with identity keys: the members of the set."""
-        return {entry.name: session.keys[entry.name] for entry in statement.entries}
+        return {name: session.keys[name] for name in agreed.names}
 
-    def ballot(self, session: Session, statement: Statement) -> Ballot:
-        """Who may sign this statement, and what."""
-        return Ballot(self.voters(session, statement), self.signed_bytes(session.sid, statement))
+    def ballot(self, session: Session, agreed: AgreedSet) -> Ballot:
+        """Who may sign this set, and what."""
+        return Ballot(self.voters(session, agreed), agreed.message)
 
-    def check_quorum(self, session: Session, statement: Statement, signatures: Sequence[Signature]) -> None:
-        """Check that enough of those who may have signed this very statement.
+    def check_quorum(self, session: Session, agreed: AgreedSet, signatures: Sequence[Signature]) -> None:
+        """Check that enough of those who may have signed this very set.
 
         Raises:
             TooFewClients: fewer than the quorum.
@@ -121,7 +164,7 @@ class Agreement:
             raise DuplicateMessage("signatures are not in id order, each signer once", phase=CONSISTENCY)
         if len(names) < self.quorum(session):
             raise TooFewClients(f"{len(names)} signed the set, {self.quorum(session)} are needed", phase=CONSISTENCY)
-        ballot = self.ballot(session, statement)
+        ballot = self.ballot(session, agreed)
         for signature in signatures:
             if signature.name not in ballot.voters:
                 raise BadSignature(f"{signature.name!r} signed but has no say in the set", phase=CONSISTENCY)
@@ -139,6 +182,6 @@ class SignedByOperators(Agreement):
         """All."""
         return len(session.signers)
 
-    def voters(self, session: Session, statement: Statement) -> Mapping[str, bytes]:
+    def voters(self, session: Session, agreed: AgreedSet) -> Mapping[str, bytes]:
         """Those whom the setup names."""
         return session.signers

@@ -9,6 +9,7 @@ refused, so there is no second spelling.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -55,6 +56,14 @@ def array_header(kind: type[Wire]) -> bytes:
 def encode(value: msgspec.Struct) -> bytes:
     """The one encoding of a wire struct."""
     return _encoder.encode(value)
+
+
+def around(value: msgspec.Struct) -> Callable[[bytes], bytes]:
+    """What puts a backend's part into the encoding of a struct, whose last field it is and empty so far: the others are
+    encoded once, however many parts there are.
+    """
+    before = encode(value).removesuffix(_encoder.encode(b""))
+    return lambda part: before + _encoder.encode(part)
 
 
 def decode(kind: type[_T], data: bytes | memoryview, limit: int, *, phase: str = "", culprit: str = "") -> _T:
@@ -265,7 +274,7 @@ def read(
     session: bytes,
     phase: str,
     recipients: tuple[str, ...],
-    keys: dict[str, bytes],
+    keys: Mapping[str, bytes],
 ) -> Message:
     """Check everything of a message that does not depend on its body.
 

@@ -496,8 +496,9 @@ class Aggregator:
             self._present -= commitments.keys() - gathered.openings.keys()
             commitments = {name: commitments.get(name, b"") for name in survivors}
         statement = agreement.statement(session, commitments)
-        gathered.statement, gathered.ballot = statement, agreement.ballot(session, statement)
-        return agreement.check_statement(session, statement)
+        names, agreed = agreement.check_statement(session, statement), agreement.agreed(session, statement)
+        gathered.put(statement, agreed, agreement.ballot(session, agreed))
+        return names
 
     def _check_signed(self, phase: Phase) -> None:
         quorum, signed = self._backend.agreement.quorum(self._joined()), len(self._gathered.signatures)
@@ -545,7 +546,7 @@ class Aggregator:
             session=self.session.sid if self.session else self.config.context,
             phase=phase.name,
             recipients=("",) if to_everybody else (self.identity.name,),
-            keys=dict(asked),
+            keys=asked,
         )
         accepted = self._take(phase, message)
         if phase.kind is PhaseKind.INPUT and self._backend.keys:

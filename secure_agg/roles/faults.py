@@ -34,6 +34,7 @@ from secure_agg.protocol.messages import (
 from secure_agg.protocol.norm.checks import check_opening, check_proof
 from secure_agg.protocol.norm.wire import BoundedInput, SketchedOpening, proof_digest, response_header_limit
 from secure_agg.protocol.session import Session
+from secure_agg.protocol.sparse.opening import read_exhibit
 from secure_agg.roles.tree.faults import EDGE_COMMITMENT, EDGE_SEAL, check_edge_commitment, check_edge_seal
 from zk.commitment import Commitment
 
@@ -94,11 +95,15 @@ def _check_bad_norm_proof(proof: FaultProof, config: RoundConfig) -> None:
     if config.policy.norm is None:
         raise VerificationError("no norm is bounded in this round")
     message, listed = proof.exhibits
-    advertisements = decode(AdvertisementList, listed, public_limit(config.cohort_size)).advertisements
+    if backend.is_sparse(config):
+        sid = read_exhibit(config, listed).sid
+    else:
+        limit = public_limit(config.cohort_size)
+        sid = session_id(config, decode(AdvertisementList, listed, limit).advertisements)
     received = Received.of(message, response_header_limit(config))
     header = received.header
     phases = {phase.name for phase in backend.phases(config) if phase.kind is PhaseKind.INPUT}
-    awaited = (session_id(config, advertisements), proof.culprit)
+    awaited = (sid, proof.culprit)
     if (header.session, header.sender) != awaited or header.phase not in phases or len(received.bulk):
         raise VerificationError("the message is no input of the culprit in this session, without its bulk")
     signed = signed_bytes(

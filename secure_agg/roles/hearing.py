@@ -28,6 +28,7 @@ from secure_agg.protocol.messages import (
 from secure_agg.protocol.norm.checks import check_opening, check_proof
 from secure_agg.protocol.norm.wire import BoundedInput, SketchedOpening, proof_digest
 from secure_agg.protocol.requests import in_order
+from secure_agg.protocol.sparse.opening import exhibit
 from secure_agg.roles.asking import Gathered
 from secure_agg.roles.participants import check_advertisement, open_commitment
 from secure_agg.roles.stopwatch import Stopwatch
@@ -75,9 +76,8 @@ class Hearing:
             raise LocalProtocolError("an input came before the participants were fixed", phase=phase.name)
         body = decode(HiddenInput, message.body, len(message.body), phase=phase.name, culprit=name)
         commitment = open_commitment(session, name, body.commitment, body.nonce)
-        for other in self._gathered.openings.values():
-            if other.commitment == body.commitment:
-                raise DuplicateMessage(f"{name!r} shows the commitment of {other.name!r} again", phase=phase.name)
+        if (other := self._gathered.shown.get(body.commitment)) is not None:
+            raise DuplicateMessage(f"{name!r} shows the commitment of {other!r} again", phase=phase.name)
         opening, part, proof = Opening(name, body.commitment, body.nonce), body.backend, b""
         if self._config.policy.norm:
             bounded = decode(BoundedInput, body.backend, len(body.backend), phase=phase.name, culprit=name)
@@ -92,6 +92,7 @@ class Hearing:
         sketched = opening if isinstance(opening, SketchedOpening) else None
         self._side.take(phase.name, Said(name, part, message, body.nonce, body.commitment, sketched))
         self._gathered.openings[name] = opening
+        self._gathered.shown[body.commitment] = name
         if proof:
             self._gathered.proofs[name] = proof
         return Acceptance(name, session.commitment_hashes[name], message.header.bulk_digest)
@@ -121,14 +122,18 @@ class Hearing:
 
     def bad_norm_proof(self, header: Header) -> FaultProof:
         """An input whose norm proof is none, as its client has signed it: it shows that to anybody."""
-        listed = AdvertisementList(in_order(self._gathered.advertisements), b"")
+        session, given = self._gathered.session, self._gathered.advertisements
+        if session is not None and session.near is not None:
+            listed = exhibit(session, session.near.show((header.sender,), given))
+        else:
+            listed = encode(AdvertisementList(in_order(given), b""))
         return FaultProof(
             kind=BAD_NORM_PROOF,
             culprit=header.sender,
             public=self._cohort[header.sender],
             config=self._config.to_bytes(),
             setup=b"",
-            exhibits=(pack(encode(header)), encode(listed)),
+            exhibits=(pack(encode(header)), listed),
         )
 
     def two_advertisements(self, second: Header) -> FaultProof | None:

@@ -20,6 +20,9 @@ from secure_agg.protocol.identity import Roster, is_id_order
 from secure_agg.protocol.messages import ADVERTISE, Advertisement, Opening, Signature, SignedAdvertisement
 from secure_agg.protocol.norm.checks import check_opening
 from secure_agg.protocol.session import Participants, Session
+from secure_agg.protocol.sparse.opening import open_partial, sparse_session_id
+from secure_agg.protocol.sparse.roll import Neighbourhood
+from secure_agg.protocol.sparse.wire import Roll
 from secure_agg.protocol.tree.forest import planted
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
@@ -59,7 +62,7 @@ def open_session(
     names = [advertisement.name for advertisement in advertisements]
     if not is_id_order(names):
         raise PolicyViolation("advertisements are not in id order, each client once", phase=ADVERTISE)
-    least = max(config.policy.min_advertised, config.policy.quorum(config.cohort_size))
+    least = least_advertised(config)
     if len(names) < least:
         raise TooFewClients(f"{len(names)} clients advertised, {least} are needed", phase=ADVERTISE)
     bodies = {item.name: check_advertisement(config, cohort, item) for item in advertisements}
@@ -70,7 +73,7 @@ def open_session(
         if owners.setdefault(body.commitment_hash, name) != name:
             raise DuplicateMessage("two clients advertise the same commitment hash", phase=ADVERTISE)
     backend = backends.load(config.policy.backend)
-    sid = session_id(config, None if backend.shares else advertisements)
+    sid, near = own_session(config, cohort, advertisements)
     if level(config.policy) == EDGE:
         sid = planted(config, sid, setup)
     holders = backend.shares.share_holders(config, setup) if backend.shares else None
@@ -84,7 +87,40 @@ def open_session(
         advertisements={item.name: item for item in advertisements},
         signers=holders.identities if holders else {},
         bases=holders.bases if holders else (),
+        near=near,
     )
+
+
+def least_advertised(config: RoundConfig) -> int:
+    """Fewest clients that a session is opened with."""
+    return max(config.policy.min_advertised, config.policy.quorum(config.cohort_size))
+
+
+def own_session(
+    config: RoundConfig, cohort: Roster, advertisements: Sequence[SignedAdvertisement]
+) -> tuple[bytes, Neighbourhood | None]:
+    """The session that advertisements alone make, and where clients choose their peers what it follows from."""
+    backend = backends.load(config.policy.backend)
+    if backend.is_sparse(config):
+        near = Neighbourhood.of(cohort, advertisements)
+        return sparse_session_id(config, near.roll), near
+    return session_id(config, None if backend.shares else advertisements), None
+
+
+def open_roll(config: RoundConfig, cohort: Roster, roll: Roll, forest: bytes = b"") -> Session:
+    """The session of a client that sees its neighbours only, before it has seen any.
+
+    Args:
+        forest: of an edge.
+
+    Raises:
+        As ``open_session``, but for what it says of those that are not shown.
+    """
+
+    def sid_of(own: bytes) -> bytes:
+        return planted(config, own, forest) if level(config.policy) == EDGE else own
+
+    return open_partial(config, cohort, roll, sid_of, least=least_advertised(config))
 
 
 def open_commitment(session: Session, name: str, commitment: bytes, nonce: bytes) -> Commitment:
@@ -140,5 +176,6 @@ def check_participants(
 
     statement = rule.statement(session, {opening.name: opening.commitment for opening in openings})
     rule.check_statement(session, statement)
-    rule.check_quorum(session, statement, agreement)
-    return Participants(session, tuple(openings), tuple(commitments), rule.root(statement), tuple(sketches))
+    agreed = rule.agreed(session, statement)
+    rule.check_quorum(session, agreed, agreement)
+    return Participants(session, tuple(openings), tuple(commitments), agreed.root, tuple(sketches))

@@ -339,7 +339,8 @@ class ShareHolder:
             body = listed.backend
         if found.session is not None and found.statement is not None:
             agreed = decode(Agreed, body, limit, phase=phase.name)
-            found.backend.agreement.check_quorum(found.session, found.statement, agreed.signatures)
+            agreement = found.backend.agreement
+            agreement.check_quorum(found.session, agreement.agreed(found.session, found.statement), agreed.signatures)
             body = agreed.backend
         return body
 
@@ -350,7 +351,7 @@ class ShareHolder:
         agreement = found.backend.agreement
         statement = decode(Statement, body, header_limit(found.config.cohort_size), phase=phase.name)
         agreement.check_statement(found.session, statement)
-        signed = agreement.signed_bytes(found.sid, statement)
+        signed = agreement.agreed(found.session, statement).message
         scope = found.bonds.scope
         if self._store.get(scope, "set") not in (None, signed):
             raise AlreadyReleased("this aggregator has signed another set for this round", phase=phase.name)

@@ -98,10 +98,26 @@ def test_a_large_round_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_simulation_is_measured_in_a_process_of_its_own() -> None:
-    seconds, memory = simulated.rows(3, 50)
+    seconds, memory, received = simulated.rows(simulated.FLAT, 3, 50)
     assert seconds.median > 0
     assert memory.median > 10
+    assert 0.1 < received.median < 100
     assert not seconds.targets
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("way", "clients", "found"), [("sampled", 12, {"drawn": 9}), ("tree", 9, {"edges": 3})])
+def test_very_many_are_drawn_from_or_dealt_into_edges(way: str, clients: int, found: dict[str, float]) -> None:
+    measured = simulated.run(way, clients, 20)
+    assert {name: measured[name] for name in found} == found
+    assert measured["cpu"] > 0
+
+
+def test_cells_of_many_have_names_and_targets_of_their_own() -> None:
+    names = {simulated.name_of(*cell) for cell in simulated.CELLS}
+    assert len(names) == len(simulated.CELLS)
+    assert any(clients == 10_000 for way, clients, _ in simulated.CELLS if way == simulated.SAMPLED)
+    assert any(clients == 10_000 for way, clients, _ in simulated.CELLS if way == simulated.TREE)
 
 
 @pytest.mark.slow
@@ -109,9 +125,17 @@ def test_the_suite_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(growth, "TARGET", (200, 10_000))
     file = tmp_path / "scale.json"
     options = ["--params", "2000,4000", "--clients", "4,6", "--streams", "5", "--executor", "processes:2"]
-    assert main(["scale", *options, "--repeat", "1", "--json", str(file)]) == 0
+    assert main(["scale", *options, "--repeat", "1", "--no-many", "--json", str(file)]) == 0
     rows = {row["key"] for row in json.loads(file.read_text())["rows"]}
-    assert rows >= {"scale.masks", "scale.hash", "scale.sums", "scale.decode", "scale.simulation", "scale.predicted"}
+    assert rows >= {
+        "scale.masks",
+        "scale.hash",
+        "scale.sums",
+        "scale.decode",
+        "scale.simulation",
+        "scale.predicted",
+        "scale.law.received",
+    }
     assert callable(shards.simulation)
 
 

@@ -55,6 +55,7 @@ from conformance.independent_verifier import (
     unpack,
     whole_hash,
 )
+from conformance.sparse.independent_sparse import is_sparse, read_exhibit
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -355,8 +356,12 @@ def bad_norm_proof(case: Case) -> None:
     require(sketched(case.config) != 0, "no norm is bounded")
     encoded, bulk = unpack(data)
     header = decode("Header", encoded, (64 + case.config["cohort_size"]) * 1024 + 147456)
-    items = decode("AdvertisementList", listed, LIMIT)["advertisements"]
-    session = digest("session", case.context, u64(len(items)), root([encode("SignedAdvertisement", i) for i in items]))
+    if is_sparse(case.config):
+        session = read_exhibit(case.config, case.context, listed)[0]
+    else:
+        items = decode("AdvertisementList", listed, LIMIT)["advertisements"]
+        leaves = [encode("SignedAdvertisement", item) for item in items]
+        session = digest("session", case.context, u64(len(items)), root(leaves))
     require(header["session"] == session and header["phase"] == "masked-input", "a message of another session or phase")
     require(header["sender"] == case.culprit and bulk == b"", "a message of somebody else, or with its bulk")
     texts = (header[name].encode() for name in ("phase", "sender", "recipient"))

@@ -48,6 +48,7 @@ from conformance.independent_verifier import (
     u64,
     unpack,
 )
+from conformance.sparse.independent_sparse import is_sparse, read_exhibit, read_shown
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 RECORDS |= {
@@ -97,21 +98,37 @@ class Masks:
 
     def __init__(self, case: Any, listed: bytes) -> None:
         self.case, self.config = case, case.config
+        self.keys: list[bytes | None]
         require(option(case.policy, "screening", 0) in (1, 2), "nothing is screened in this round")
         require(case.proof["setup"] == b"", "a setup that nobody needs")
+        self.sparse = is_sparse(self.config)
+        if self.sparse:
+            self.sid, self.names, self.cohort, self.roll, shown = read_exhibit(self.config, case.context, listed)
+            self.keys = [None] * len(self.names)
+            self.know({name: part["backend"] for name, part in shown.items()})
+            return
         items = decode("AdvertisementList", listed, (64 + self.config["cohort_size"]) * 1024)["advertisements"]
         self.names = [item["name"] for item in items]
         check_order(self.names, "advertisements")
         require(len(items) <= self.config["cohort_size"], "more clients than the cohort has")
         leaves = [encode("SignedAdvertisement", item) for item in items]
         self.sid = digest("session", case.context, u64(len(items)), root(leaves))
-        self.keys = []
-        for item in items:
-            part = decode("Advertisement", item["body"], 1024)["backend"]
+        self.keys = [None] * len(items)
+        self.know({item["name"]: decode("Advertisement", item["body"], 1024)["backend"] for item in items})
+
+    def know(self, parts: dict[str, bytes]) -> None:
+        """Mask keys that were advertised."""
+        for name, part in parts.items():
             require(len(part) == 64 and part[:32] != part[32:], "no two keys")
             check_exchange_key(part[:32])
             check_exchange_key(part[32:])
-            self.keys.append(part[32:])
+            self.keys[self.names.index(name)] = part[32:]
+
+    @property
+    def own_key(self) -> bytes:
+        found = self.keys[self.me]
+        require(found is not None, "the culprit's key is not shown")
+        return found or b""
 
     @property
     def me(self) -> int:
@@ -373,7 +390,7 @@ def bad_lost_edge(masks: Masks, reported: bytes, secret: bytes) -> None:
     said = masks.report(reported)
     require(len(secret) == 32, "the secret has a wrong length")
     require(secret[0] & 7 == 0 and secret[31] & 0xC0 == 0x40, "the secret is not in its one spelling")
-    agreed, own = masks.agreement(secret, masks.keys[masks.me])
+    agreed, own = masks.agreement(secret, masks.own_key)
     require(own in masks.keys, "a secret of nobody's key")
     peer = masks.keys.index(own)
     if said is None:
@@ -394,14 +411,19 @@ def bad_key_shares(masks: Masks, dealt: bytes, shown: bytes) -> None:
     secret = masks.rebuilt(dealt, shown, b"mask-key")
     if secret is not None:
         public = X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
-        require(public != masks.keys[masks.me], "the shares rebuild the key")
+        require(public != masks.own_key, "the shares rebuild the key")
 
 
 def shown(masks: Masks, data: bytes, phase: str) -> bytes:
     """What an aggregator has shown in a phase, without a set's signatures."""
     require(masks.case.culprit not in masks.names, "a client shows nothing")
     body = masks.message(data, phase)[0]["body"]
-    return body if phase == "screen" else decode("Agreed", body, LIMIT)["backend"]
+    if phase == "screen":
+        return body
+    if not masks.sparse:
+        return decode("Agreed", body, LIMIT)["backend"]
+    part = decode("Countersigned", body, LIMIT)["backend"]
+    return decode("SmallerSet", part, LIMIT)["backend"] if phase.startswith("excise") else part
 
 
 def two_screenings(masks: Masks, first: bytes, second: bytes) -> None:
@@ -468,12 +490,20 @@ def false_charge(masks: Masks, cohort: bytes, request: bytes) -> None:
     require(phase in named, "nobody is charged in this phase")
     charges = shown(masks, request, phase)
     try:
-        for item in decode("Charges", charges, LIMIT)["items"]:
+        items, parts = decode("ShownCharges" if masks.sparse else "Charges", charges, LIMIT), {}
+        if masks.sparse:
+            found = read_shown(case.context, masks.cohort, masks.roll, items["shown"])
+            parts = {name: part["backend"] for name, part in found.items()}
+        for item in items["items"]:
             accused, name = copy(case), masks.names[item["culprit"]]
             accused.kind, accused.culprit, accused.public = item["kind"], name, members[name]
             count, checker = CLIENTS[item["kind"]]
             require(len(item["exhibits"]) == count, "another number of exhibits")
-            checker(Masks(accused, case.exhibits[0]), *item["exhibits"])
+            theirs = Masks(accused, case.exhibits[0])
+            if masks.sparse:
+                theirs.keys = [None] * len(theirs.names)
+                theirs.know(parts)
+            checker(theirs, *item["exhibits"])
     except (ValueError, KeyError, IndexError):
         return
     raise ValueError("every charge is proved")

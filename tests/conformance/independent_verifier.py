@@ -1072,6 +1072,8 @@ def verify(
     level = place.level if place else 0
     require(option(policy, "level", 0) == level, "a round of a tree, or none of one")
 
+    import conformance.sparse.independent_sparse as sparse  # which imports this module
+
     # 1, 2
     cohort = check_roster([(member["name"], member["public"]) for member in header["cohort"]])
     if pins is not None:
@@ -1101,6 +1103,8 @@ def verify(
     require(len(advertised) >= policy["min_advertised"], "too few advertisements")
     encodings = [encode("SignedAdvertisement", item) for item in header["advertisements"]]
     session = digest("session", context, u64(len(encodings)), root(encodings))
+    if sparse.is_sparse(config):
+        session = sparse.session(context, list(cohort), header["advertisements"])
     sharing = policy["backend"] in SHARING
     signers, bases, based = cohort, [], {}
     if sharing:
@@ -1152,6 +1156,8 @@ def verify(
     # 5
     participants_root = root([frame("survivor", name.encode(), value) for name, value in entries.items()])
     agreed = frame("agreement", session, u64(clients), participants_root)
+    if sparse.is_sparse(config):
+        agreed = sparse.agreed(session, entries, list(cohort), participants_root)
     require(
         sharing or all(item["name"] in entries for item in header["agreement"]), "a signer is not in the agreed set"
     )

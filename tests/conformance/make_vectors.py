@@ -1,6 +1,7 @@
 """Makes docs/vectors/: three small rounds with fixed identities and secrets, and intermediate values for implementers.
 By ``private_vectors`` those of a round with privacy, by ``screened_vectors`` those of a screened round, by
-``norm_vectors`` those of norm proofs, beside the tests, and by ``tree_vectors`` those of a tree.
+``norm_vectors`` those of norm proofs, beside the tests, by ``tree_vectors`` those of a tree, and by ``sparse_vectors``
+those of a sparse session.
 
 ``make vectors`` writes the files anew. They only change when the protocol does.
 """
@@ -17,6 +18,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 from conformance import norm_vectors, private_vectors, screened_vectors, tree_vectors
+from conformance.sparse import sparse_vectors
 from support.additive_round import open_letter, reseal, share_of
 from support.beacons import QUICKNET_PULSES, SECRET, rehearsal
 from support.federation import bulk_of, channel, header_of, identity
@@ -568,6 +570,7 @@ def main() -> None:
     norm_vectors.write()
     tree_vectors.write()
     private_vectors.write()
+    sparse_vectors.write()
 
 
 if __name__ == "__main__":

@@ -96,9 +96,12 @@ def test_signatures_are_checked_once_for_all_clients(monkeypatch: pytest.MonkeyP
 def test_nobody_but_a_simulation_shares_checks() -> None:
     """Who makes them, by the source; and a client that is made as a deployed one is has none."""
     of_them = {"secure_agg.roles.client.client", "secure_agg.roles.client.joined", "secure_agg.roles.client.result"}
+    of_them |= {"secure_agg.roles.client.sets", "secure_agg.roles.tree.shared"}
     shared = "secure_agg.roles.client.shared"
     users = {arrow.importer for arrow in imports() if arrow.imported.startswith(shared)}
     assert users == of_them | {"secure_agg.local.aggregate"}
+    of_trees = {arrow.importer for arrow in imports() if arrow.imported.startswith("secure_agg.roles.tree.shared")}
+    assert of_trees == {"secure_agg.roles.tree.member", "secure_agg.local.trees", "benchmarks.trees.whole"}
     federation = Federation()
     assert Client(identity("c000"), federation.trust)._shared is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -258,3 +259,46 @@ def test_random_hashes_are_never_a_proof(data: st.DataObject) -> None:
     true_proof = merkle.inclusion_proof(index, size, CountedNodes(size))
     if tuple(proof) != true_proof:
         refused(merkle.verify_inclusion, HASHES[index], index, size, proof, ROOTS[size])
+
+
+# --- some leaves at once --------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, LEAVES), st.data())
+def test_some_leaves_lead_to_the_root(size: int, data: st.DataObject) -> None:
+    chosen = sorted(data.draw(st.sets(st.integers(0, size - 1))))
+    tree = merkle.Tree([bytes([i]) for i in range(size)])
+    proof = tree.beside(chosen)
+    assert tree.root() == ROOTS[size]
+    assert merkle.subset_root({i: HASHES[i] for i in chosen}, size, proof) == ROOTS[size]
+    assert len(proof) <= max(1, len(chosen)) * size.bit_length()
+    for bad in (proof[1:], (*proof, bytes(32))):
+        if bad != proof:
+            with pytest.raises(merkle.MerkleError):
+                merkle.subset_root({i: HASHES[i] for i in chosen}, size, bad)
+    if chosen:
+        other = {i: HASHES[i] for i in chosen} | {chosen[0]: bytes(32)}
+        assert merkle.subset_root(other, size, proof) != ROOTS[size]
+    if len(chosen) < size:
+        moved = {i + 1 if i == max(chosen, default=-1) else i: HASHES[i] for i in chosen}
+        if chosen and max(moved) < size:
+            with contextlib.suppress(merkle.MerkleError):
+                assert merkle.subset_root(moved, size, proof) != ROOTS[size]
+
+
+@given(st.integers(1, LEAVES), st.data())
+def test_the_path_of_one_leaf_is_the_audit_path(size: int, data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, size - 1))
+    tree = merkle.Tree([bytes([i]) for i in range(size)])
+    merkle.verify_inclusion(HASHES[index], index, size, tree.path(index), tree.root())
+    assert sorted(tree.path(index)) == sorted(tree.beside([index]))
+
+
+def test_leaves_are_named_in_order_within_the_tree() -> None:
+    tree = merkle.Tree([bytes([i]) for i in range(5)])
+    for bad in ([1, 0], [1, 1], [5], [-1, 2]):
+        with pytest.raises(ValueError):
+            tree.beside(bad)
+    for leaves in ({5: bytes(32)}, {-1: bytes(32)}, {0: bytes(31)}):
+        with pytest.raises(merkle.MerkleError):
+            merkle.subset_root(leaves, 5, (bytes(32),))

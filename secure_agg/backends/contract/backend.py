@@ -218,6 +218,12 @@ class Backend(Habits):
         size = config.layout.total * ELEMENT_BYTES
         return range(size, size + 1)
 
+    def is_sparse(self, config: RoundConfig) -> bool:
+        """Whether a client sees of the others only those that it has chosen, or that have chosen it: see
+        ``secure_agg.protocol.sparse``. The phase after the first is then for choosing. By default everybody sees all.
+        """
+        return False
+
     def request_limit(self, config: RoundConfig) -> int:
         """Most bytes of the header of any request to a client after the first: by default what any message has."""
         return header_limit(config.cohort_size)

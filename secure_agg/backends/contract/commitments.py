@@ -37,7 +37,8 @@ def open_commitment(session: Session, name: str, commitment: bytes, nonce: bytes
 
 
 def session_id(config: RoundConfig, advertisements: Sequence[SignedAdvertisement] | None) -> bytes:
-    """sid = H(ctx, root of all signed advertisements, in id order).
+    """sid = H(ctx, root of all signed advertisements, in id order); see ``sparse_session_id`` where clients choose
+    their peers.
 
     Args:
         advertisements: None where clients speak once, and nothing that they say can be in it: sid = H(ctx).

@@ -115,6 +115,10 @@ class MaskingBackend(Backend):
         asked = (Phase(name, PhaseKind.EXCHANGE, True) for name in (SCREEN_SKETCHES, DISPUTE_SKETCHES))
         return *asked, *(Phase(name, PhaseKind.EXCISE, True) for name in excisions(config, EXCISE_SKETCHES))
 
+    def is_sparse(self, config: RoundConfig) -> bool:
+        """Where clients choose their peers."""
+        return chooses_peers(config)
+
     def request_limit(self, config: RoundConfig) -> int:
         """See ``rules``."""
         return request_limit(config)

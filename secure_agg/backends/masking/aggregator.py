@@ -12,6 +12,7 @@ from collections.abc import Collection
 import numpy as np
 
 from mpc import keys, ring, shamir
+from mpc.framing import integer
 from mpc.keys import KeyPair
 from mpc.keystream import derive_key
 from mpc.masks import Mask
@@ -20,7 +21,7 @@ from mpc.shamir import ShareError
 from secure_agg.backends.contract import AggregatorSide, Hidden, Outcome, Said, Session, hidden_vector
 from secure_agg.backends.masking import rules
 from secure_agg.backends.masking.rules import CHOOSE_PEERS, CONFIRM_EDGES, MASKED_INPUT, SHARE_KEYS, UNMASK
-from secure_agg.backends.masking.screened import Screened
+from secure_agg.backends.masking.screened import Screened, by_dealer
 from secure_agg.backends.masking.screening import decode_committed, input_value
 from secure_agg.backends.masking.wire import (
     MASK_KEY,
@@ -57,7 +58,7 @@ from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE, CONSISTENCY, decode, encode, header_limit
 from secure_agg.protocol.norm.wire import sketch_digest
-from zk.transcript import DIGEST_BYTES
+from zk.transcript import DIGEST_BYTES, digest
 
 
 class MaskingAggregator(AggregatorSide):
@@ -71,8 +72,11 @@ class MaskingAggregator(AggregatorSide):
         self._public_keys: dict[bytes, str] = {}
         self._choices: dict[int, SignedChoice] = {}
         self._chosen: dict[int, frozenset[int]] = {}
+        self._choosers: dict[int, set[int]] = defaultdict(set)
+        self._shown: dict[int, frozenset[int]] = {}
         self._shares: dict[int, KeyShares] = {}
         self._edges: dict[int, dict[int, Edge]] = {}
+        self._incoming: dict[int, dict[int, Edge]] = defaultdict(dict)
         self._seed_hashes: dict[int, bytes] = {}
         self._active: dict[int, frozenset[int]] = {}
         self._released: dict[int, dict[int, Vector]] = {}
@@ -125,6 +129,7 @@ class MaskingAggregator(AggregatorSide):
         if self._plan.complete:
             everybody = frozenset(range(len(session.members)))
             self._chosen = {i: everybody - {i} for i in everybody}
+            self._choosers |= {i: set(peers) for i, peers in self._chosen.items()}
         if self._screened:
             self._screened.executor = self.executor
             self._screened.begin(session, self._plan, self._edges, self._chosen, self._active, self._seed_hashes)
@@ -134,20 +139,42 @@ class MaskingAggregator(AggregatorSide):
     def ask(self, phase: str, name: str) -> tuple[bytes, Hidden]:
         """What the peers have sent for this client."""
         me = self._index[name]
-        if phase == SHARE_KEYS and not self._plan.complete:
-            return encode(Choosers(tuple(c for i, c in sorted(self._choices.items()) if me in self._chosen[i]))), b""
+        if phase == SHARE_KEYS and self._session.near is not None:
+            return encode(self._neighbours(me)), b""
         if phase == MASKED_INPUT and self._screened:
             return encode(Confirmed(tuple(sorted(self._both_confirmed(me))))), b""
         if phase in (MASKED_INPUT, CONFIRM_EDGES):
             relayed = [
                 Edge(i, edge.confirmation, edge.sealed, edge.mask_hash, edge.seed_hash)
-                for i, edges in sorted(self._edges.items())
-                if (edge := edges.get(me)) is not None
+                for i, edge in sorted(self._incoming[me].items())
+                if i in self._edges[me]
             ]
             return encode(Edges(tuple(relayed))), b""
         if self._screened and phase != UNMASK:
             return self._screened.ask(phase, me), b""
         return b"", b""
+
+    def _neighbours(self, me: int) -> Choosers:
+        """What a client that has chosen is shown: by whom it is chosen, and all their advertisements."""
+        session, choosers = self._session, self._choosers_shown(me)
+        names = [session.members[peer] for peer in choosers | self._chosen[me]]
+        choices = () if self._plan.complete else tuple(self._choices[peer] for peer in sorted(choosers))
+        return Choosers(choices, session.neighbourhood.show(names, session.advertisements))
+
+    def _choosers_shown(self, me: int) -> frozenset[int]:
+        """Who has chosen a client, as many as it takes. Where corrupt clients have all chosen one, some edges of others
+        with it come to nothing: those that it has chosen itself, which hold its shares, are none of them, and which
+        they are is nobody's to choose.
+        """
+        if me not in self._shown:
+            choosers, most, sid = self._choosers[me], rules.most_choosers(self._plan), self._session.sid
+
+            def turn(peer: int) -> tuple[bool, bytes]:
+                return peer not in self._chosen[me], digest("chooser", sid, integer(me), integer(peer))
+
+            fits = len(choosers) <= most
+            self._shown[me] = frozenset(choosers if fits else sorted(choosers, key=turn)[:most])
+        return self._shown[me]
 
     def _take_choice(self, name: str, body: bytes, signature: bytes) -> None:
         me = self._index[name]
@@ -164,12 +191,14 @@ class MaskingAggregator(AggregatorSide):
         if not self._plan.complete:
             self._choices[me] = SignedChoice(me, body, signature)
             self._chosen[me] = frozenset(peers)
+            for peer in peers:
+                self._choosers[peer].add(me)
 
     def _take_shares(self, name: str, body: bytes) -> None:
         me = self._index[name]
         shares = decode(KeyShares, body, self._limit, phase=SHARE_KEYS, culprit=name)
         chosen = self._chosen[me]
-        expected = sorted(chosen | {i for i, peers in self._chosen.items() if me in peers})
+        expected = sorted(chosen | self._choosers_shown(me))
         if [edge.peer for edge in shares.edges] != expected:
             raise MalformedMessage(
                 f"shares for other peers than the {len(expected)} expected", phase=SHARE_KEYS, culprit=name
@@ -180,6 +209,8 @@ class MaskingAggregator(AggregatorSide):
             raise MalformedMessage("a client's own share hash has a wrong size", phase=SHARE_KEYS, culprit=name)
         self._shares[me] = shares
         self._edges[me] = {edge.peer: edge for edge in shares.edges}
+        for edge in shares.edges:
+            self._incoming[edge.peer][me] = edge
 
     # --- adding up ------------------------------------------------------------------------------------------
 
@@ -188,7 +219,7 @@ class MaskingAggregator(AggregatorSide):
         me = self._index[name]
         peers = decode(Confirmed, body, self._limit, phase=CONFIRM_EDGES, culprit=name).peers
         accepted = set(peers)
-        if list(peers) != sorted(accepted) or not accepted <= self._edges[me].keys() & self._edges.keys():
+        if list(peers) != sorted(accepted) or not accepted <= self._edges[me].keys() & self._incoming[me].keys():
             raise MalformedMessage("edges with others than this client's peers", phase=CONFIRM_EDGES, culprit=name)
         self._check_claims(name, me, accepted, CONFIRM_EDGES)
         self._confirmed[me] = frozenset(accepted)
@@ -215,7 +246,7 @@ class MaskingAggregator(AggregatorSide):
         me = self._index[name]
         masked = decode(MaskedPart, said.part, self._limit, phase=MASKED_INPUT, culprit=name)
         active = set(masked.active)
-        if list(masked.active) != sorted(active) or not active <= self._edges[me].keys() & self._edges.keys():
+        if list(masked.active) != sorted(active) or not active <= self._edges[me].keys() & self._incoming[me].keys():
             raise MalformedMessage("masks with others than this client's peers", phase=MASKED_INPUT, culprit=name)
         if self._screened is None:
             self._check_claims(name, me, active, MASKED_INPUT)
@@ -256,7 +287,7 @@ class MaskingAggregator(AggregatorSide):
             rules.check_active(self._session, self._plan, active, self._chosen[me])
         except TooFewClients as error:
             raise BadInput(str(error.args[0]), phase=phase, culprit=name) from error
-        present = self._edges[me].keys() & self._edges.keys()
+        present = self._edges[me].keys() & self._incoming[me].keys()
         if len(present - active) > self._config.policy.max_corrupt:
             raise Disputed(
                 f"{name!r} denies {len(present - active)} of {len(present)} peers, more than the "
@@ -414,8 +445,9 @@ class MaskingAggregator(AggregatorSide):
     def _rebuild(self, dealers: Collection[int]) -> dict[int, bytes]:
         """The secret of each dealer. Dealers with the same holders are combined in one go."""
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        held = by_dealer(self._released)
         for dealer in dealers:
-            have = [holder for holder, shares in sorted(self._released.items()) if dealer in shares]
+            have = list(held[dealer])
             if len(have) < self._plan.threshold:
                 raise TooFewClients(
                     f"{len(have)} shares of {self._session.members[dealer]!r}, {self._plan.threshold} are needed",

@@ -21,13 +21,15 @@ from typing import Final
 from secure_agg.backends.contract import Session
 from secure_agg.backends.masking import faults, rules, screening
 from secure_agg.backends.masking.rules import EXCISE, EXCISE_SKETCHES, SCREEN, SCREEN_SKETCHES
-from secure_agg.backends.masking.wire import Charges, Cohort, FailedSum, Screening
+from secure_agg.backends.masking.wire import Charges, Cohort, FailedSum, Screening, ShownCharges
 from secure_agg.errors import ConfigError, MalformedMessage, RemoteProtocolError, VerificationError
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import CohortMember
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Roster, is_id_order
 from secure_agg.protocol.messages import Agreed, Received, decode, encode
+from secure_agg.protocol.sparse.opening import learn
+from secure_agg.protocol.sparse.wire import Countersigned, SmallerSet
 
 TWO_SCREENINGS: Final = "two-screenings"
 FALSE_CLAIM: Final = "false-claim"
@@ -92,7 +94,12 @@ def check_proof(config: RoundConfig, proof: FaultProof) -> None:
 def _body(session: Session, name: str, data: bytes, phase: str) -> bytes:
     """What an aggregator has shown in a phase, without the signatures of a set."""
     body = faults.read_message(session, name, data, phase).body
-    return body if phase == SCREEN else decode(Agreed, body, len(body)).backend
+    if phase == SCREEN:
+        return body
+    if session.near is None:
+        return decode(Agreed, body, len(body)).backend
+    part = decode(Countersigned, body, len(body)).backend
+    return decode(SmallerSet, part, len(part)).backend if phase.startswith(EXCISE) else part
 
 
 def _two_screenings(session: Session, operator: str, first: bytes, second: bytes) -> None:
@@ -138,7 +145,14 @@ def _false_charge(session: Session, operator: str, cohort: bytes, request: bytes
     body = _body(session, operator, request, phase)
     known = replace(session, keys=keys)
     try:
-        for charge in decode(Charges, body, len(body)).items:
+        if session.near is None:
+            charges = decode(Charges, body, len(body)).items
+        else:  # what speaks for the charges came with them, or nothing does
+            known = replace(known, parts={}, commitment_hashes={}, advertisements={})
+            shown = decode(ShownCharges, body, len(body))
+            learn(known, shown.shown, phase=phase)
+            charges = shown.items
+        for charge in charges:
             faults.check_charge(known, charge)
     except (VerificationError, RemoteProtocolError):
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from mpc import graph, keys, masks, ring, shamir
@@ -28,6 +28,7 @@ from secure_agg.backends.masking.screening import Tests, Values
 from secure_agg.backends.masking.wire import (
     MASK_KEY,
     SELF_SEED,
+    Charge,
     Charges,
     Choice,
     Choosers,
@@ -47,6 +48,7 @@ from secure_agg.backends.masking.wire import (
     ScreenedInput,
     ScreenedRelease,
     Screening,
+    ShownCharges,
     SignedChoice,
     join_part,
     seed_hash,
@@ -58,6 +60,8 @@ from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import verify_signature
 from secure_agg.protocol.messages import ADVERTISE, decode, encode, header_limit, signed_bytes
+from secure_agg.protocol.sparse.opening import learn
+from secure_agg.protocol.sparse.wire import Shown
 from zk.commitment import Commitment
 
 _DISPUTED: Final = {DISPUTE: SCREEN, DISPUTE_SKETCHES: SCREEN_SKETCHES}
@@ -100,7 +104,8 @@ class MaskingClient(ClientSide):
 
     def begin(self, session: Session) -> None:
         """Refuse copied keys; agree with every participant on the two secrets of each pair."""
-        session.once("distinct keys", None, lambda: rules.check_distinct_keys(session))
+        if session.near is None:
+            session.once("distinct keys", None, lambda: rules.check_distinct_keys(session))
         self._session = session
         self._agreed.clear()
         self._plan = rules.plan(session)
@@ -155,14 +160,32 @@ class MaskingClient(ClientSide):
                 return encode(released)
             opened = tuple(OpenedMask(peer, self._mask_secret(peer)) for peer in lost)
             return encode(ScreenedRelease(released.shares, opened))
-        if not self._plan.complete:
-            self._choosers = self._read_choosers(request)
+        if self._session.near is not None:
+            self._read_neighbours(request)
         return encode(self._share_keys())
 
-    def _read_choosers(self, request: bytes) -> list[int]:
-        session = self._session
-        choices = decode(Choosers, request, header_limit(self._config.cohort_size), phase=SHARE_KEYS).choices
+    def _read_neighbours(self, request: bytes) -> None:
+        """Who has chosen this client; and of them and those whom it has chosen what they have advertised: of just
+        these, so that nobody can be left out whom this client has drawn, or made up.
+        """
+        session, limit = self._session, header_limit(self._config.cohort_size)
+        found = decode(Choosers, request, limit, phase=SHARE_KEYS)
+        if not self._plan.complete:
+            self._choosers = self._read_choosers(found.choices)
+        elif found.choices:
+            raise PolicyViolation("everybody has chosen everybody: nothing is to be shown of that", phase=SHARE_KEYS)
+        awaited = [session.members[peer] for peer in sorted({*self._chosen, *self._choosers})]
+        if list(learn(session, found.shown, phase=SHARE_KEYS)) != awaited:
+            raise PolicyViolation("others are shown than this client has chosen, or than chose it", phase=SHARE_KEYS)
+        rules.check_distinct_keys(session, (self._name, *awaited))
+
+    def _read_choosers(self, choices: Sequence[SignedChoice]) -> list[int]:
+        session, most = self._session, rules.most_choosers(self._plan)
         indices = [choice.chooser for choice in choices]
+        if len(indices) > most:
+            raise PolicyViolation(
+                f"{len(indices)} clients are said to have chosen this one, above {most}", phase=SHARE_KEYS
+            )
         if indices != sorted(set(indices)) or any(not 0 <= i < len(session.members) or i == self._me for i in indices):
             raise PolicyViolation("the clients that chose this one are not in order, each once", phase=SHARE_KEYS)
         for choice in choices:
@@ -375,7 +398,7 @@ class MaskingClient(ClientSide):
     def excise(self, phase: str, request: bytes) -> tuple[tuple[str, ...], bytes]:
         """Check every charge; give out the masks with those who are charged, and the shares of their mask keys."""
         session, policy = self._session, self._config.policy
-        charges = decode(Charges, request, rules.request_limit(self._config), phase=phase).items
+        charges, shown = self._read_charges(phase, request)
         charged = [charge.culprit for charge in charges]
         if not charged or charged != sorted(set(charged)) or self._me in charged:
             raise PolicyViolation("the charges are not in order, each of another client once", phase=phase)
@@ -394,9 +417,18 @@ class MaskingClient(ClientSide):
             for dealer in charged
             if dealer in self._survivors and dealer in self._mask_shares
         ]
-        self.faults += [faults.prove(session, charge) for charge in charges]
+        self.faults += [faults.prove(session, charge, shown) for charge in charges]
         self._survivors, self._excised = left, self._excised.union(charged)
         return tuple(session.members[i] for i in sorted(left)), encode(Excised(tuple(opened), tuple(shares)))
+
+    def _read_charges(self, phase: str, request: bytes) -> tuple[tuple[Charge, ...], Shown | None]:
+        """Charges, and in a sparse session the advertisements of those whom they are about."""
+        limit = rules.request_limit(self._config)
+        if self._session.near is None:
+            return decode(Charges, request, limit, phase=phase).items, None
+        found = decode(ShownCharges, request, limit, phase=phase)
+        learn(self._session, found.shown, phase=phase)
+        return found.items, found.shown
 
     def accuse(
         self,

@@ -21,7 +21,8 @@ signed and contradicts that, short of a second preimage of 128 bits of a key der
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -63,6 +64,8 @@ from secure_agg.protocol.messages import (
     read,
 )
 from secure_agg.protocol.norm.wire import BoundedInput, response_header_limit
+from secure_agg.protocol.sparse.opening import exhibit, read_exhibit
+from secure_agg.protocol.sparse.wire import Shown
 
 BAD_INPUT: Final = "bad-input"
 BAD_EDGE: Final = "bad-edge"
@@ -73,8 +76,15 @@ BAD_KEY_SHARES: Final = "bad-key-shares"
 _UNREADABLE: Final = (RemoteProtocolError, ValueError, LookupError, ArithmeticError)
 
 
-def prove(session: Session, charge: Charge) -> FaultProof:
-    """A charge with what whoever was not in the session needs."""
+def prove(session: Session, charge: Charge, shown: Shown | None = None) -> FaultProof:
+    """A charge with what whoever was not in the session needs.
+
+    Args:
+        shown: where clients choose their peers, the advertisements that came with the charge; whoever has all shows
+            what is needed.
+    """
+    if shown is None and session.near is not None:
+        shown = show(session, [charge])
     name = session.members[charge.culprit]
     return FaultProof(
         kind=charge.kind,
@@ -82,12 +92,32 @@ def prove(session: Session, charge: Charge) -> FaultProof:
         public=session.keys[name],
         config=session.config.to_bytes(),
         setup=b"",
-        exhibits=(advertised(session), *charge.exhibits),
+        exhibits=(advertised(session, shown), *charge.exhibits),
     )
 
 
-def advertised(session: Session) -> bytes:
-    """The first exhibit of every proof."""
+def show(session: Session, charges: Sequence[Charge]) -> Shown:
+    """The advertisements that charges are about, in a sparse session: of those charged, and of a lost peer whose mask
+    key is shown.
+    """
+    concerned = {session.members[charge.culprit] for charge in charges}
+    for charge in charges:
+        if charge.kind == BAD_LOST_EDGE:
+            public = KeyPair.from_secret(charge.exhibits[1]).public
+            concerned.add(session.members[_mask_keys(session)[public]])
+    return session.neighbourhood.show(concerned, session.advertisements)
+
+
+def _mask_keys(session: Session) -> Mapping[bytes, int]:
+    """Whose each mask key is, of the clients whose advertisements are known."""
+    found = ((i, name, session.parts.get(name)) for i, name in enumerate(session.members))
+    return {split_part(name, part)[1]: i for i, name, part in found if part is not None}
+
+
+def advertised(session: Session, shown: Shown | None = None) -> bytes:
+    """The first exhibit of every proof: all that the session follows from; of a sparse one as much as is shown."""
+    if session.near is not None:
+        return exhibit(session, shown or session.near.show_nobody())
     return encode(AdvertisementList(tuple(session.advertisements[name] for name in session.members), b""))
 
 
@@ -151,6 +181,11 @@ def read_session(config: RoundConfig, proof: FaultProof) -> Session:
         raise VerificationError(f"without screening there is no fault of kind {proof.kind!r}")
     if proof.setup or not proof.exhibits:
         raise VerificationError("a proof of fault has a set-up, or no exhibits")
+    if rules.chooses_peers(config):
+        session = read_exhibit(config, proof.exhibits[0])
+        for name, shown in session.parts.items():
+            split_part(name, shown)
+        return replace(session, keys={proof.culprit: proof.public})
     items = decode(AdvertisementList, proof.exhibits[0], header_limit(config.cohort_size)).advertisements
     if not is_id_order([item.name for item in items]) or len(items) > config.cohort_size:
         raise VerificationError("the advertisements are not in id order, each client once")
@@ -276,16 +311,18 @@ def _bad_self_mask(session: Session, culprit: int, reported: bytes, seed: bytes)
 
 def _bad_lost_edge(session: Session, culprit: int, reported: bytes, secret: bytes) -> None:
     report, pair = _report(session, culprit, reported), KeyPair.from_secret(secret)
-    masks = [split_part(name, session.parts[name])[1] for name in session.members]
-    if pair.public not in masks or keys.clamped(secret) != secret:
+    owners = _mask_keys(session)
+    if pair.public not in owners or keys.clamped(secret) != secret:
         raise VerificationError("the secret is of no advertised mask key")
     if report is None:
         return
-    peer = masks.index(pair.public)
+    peer, name = owners[pair.public], session.members[culprit]
     if peer not in report.said.peers:
         raise VerificationError("it has reported nothing of this mask")
     key = keys.mask_key(
-        pair.shared_secret(masks[culprit]), session.sid, *(session.members[i].encode() for i in (culprit, peer))
+        pair.shared_secret(split_part(name, session.parts[name])[1]),
+        session.sid,
+        *(session.members[i].encode() for i in (culprit, peer)),
     )
     if not report.differs(key, report.said.peers[peer]):
         raise _no_fault()

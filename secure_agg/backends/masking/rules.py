@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +31,7 @@ from zk.parameters import sketch_rank
 
 _SHOWN: Final = 256
 """Bytes of an input that is shown, beside what it commits to."""
+_CHOOSERS: Final = 3
 CHOOSE_PEERS: Final = "choose-peers"
 SHARE_KEYS: Final = "share-keys"
 MASKED_INPUT: Final = "masked-input"
@@ -133,6 +134,13 @@ class Plan:
     threshold: int
 
 
+def most_choosers(shape: Plan) -> int:
+    """How many may have chosen one client: on average as many as each chooses. No honest ones are more than three times
+    as many, and a client fetches no more, however many corrupt ones choose it.
+    """
+    return _CHOOSERS * shape.neighbours
+
+
 def plan(session: Session) -> Plan:
     """The graph for these participants. A cohort too small for a sparse graph to be safe gets a complete one."""
     n = len(session.members)
@@ -181,14 +189,17 @@ def check_renounceable(session: Session, shape: Plan) -> None:
         )
 
 
-def check_distinct_keys(session: Session) -> None:
+def check_distinct_keys(session: Session, names: Iterable[str] | None = None) -> None:
     """Refuse a public key that appears twice: reflected, or copied from somebody else.
+
+    Args:
+        names: among whom; by default all.
 
     Raises:
         DuplicateMessage: who has copied whom can't be told.
     """
     owners: dict[bytes, str] = {}
-    for name in session.members:
+    for name in session.members if names is None else names:
         for key in split_part(name, session.parts[name]):
             if key in owners:
                 raise DuplicateMessage(f"{name!r} shows a public key of {owners[key]!r} again", phase=ADVERTISE)

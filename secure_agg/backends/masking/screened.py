@@ -12,6 +12,7 @@ charged by that leaves the sum in the same way. Whoever is silent stays in it: w
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -34,6 +35,7 @@ from secure_agg.backends.masking.wire import (
     Excised,
     FailedSum,
     OpenedMask,
+    ShownCharges,
     seed_hash,
     share_hash,
     split_part,
@@ -55,6 +57,15 @@ from secure_agg.protocol.messages import Header, decode, encode, header_limit, p
 
 Released = Mapping[int, Mapping[int, Vector]]
 """Shares by holder and dealer."""
+
+
+def by_dealer(released: Released) -> Mapping[int, Mapping[int, Vector]]:
+    """Shares by dealer and holder; none of who is missing."""
+    held: dict[int, dict[int, Vector]] = defaultdict(dict)
+    for holder, shares in sorted(released.items()):
+        for dealer, share in shares.items():
+            held[dealer][holder] = share
+    return held
 
 
 class Screened:
@@ -122,7 +133,9 @@ class Screened:
             return self._failed
         if phase == DISPUTE_SKETCHES and self._again:
             return encode(self._again.disputes(me))
-        return encode(Charges(self.charges))
+        if self._session.near is None:
+            return encode(Charges(self.charges))
+        return encode(ShownCharges(self.charges, faults.show(self._session, self.charges)))
 
     def take(self, phase: str, me: int, said: Said) -> None:
         """Take one answer."""
@@ -333,10 +346,10 @@ class Screened:
 
     def _seeds(self, members: frozenset[int], released: Released, charges: dict[int, Charge]) -> dict[int, bytes]:
         """The members' seeds; who has dealt shares of none, or of another, is charged."""
-        seeds = {}
+        seeds, held = {}, by_dealer(released)
         for member in sorted(members):
             name = self._session.members[member]
-            shares, seed = self._rebuild(member, {h: s[member] for h, s in released.items() if member in s})
+            shares, seed = self._rebuild(member, held[member])
             if seed is not None and seed_hash(self._session.sid, name, seed) == self._seed_hashes[member]:
                 seeds[member] = seed
             else:
@@ -357,15 +370,16 @@ class Screened:
         """
         secrets = {}
         hidden = (
-            self._active[member] & others - {peer for me, peer in self._opened if me == member} for member in members
+            {peer for peer in self._active[member] & others if (member, peer) not in self._opened} for member in members
         )
+        dealt = by_dealer(released)
         for peer in sorted(frozenset().union(*hidden)):
             if peer in survivors:
                 held = self._key_shares.get(peer, {})
                 if len(held) < self._plan.threshold:
                     continue
             else:
-                held = {h: s[peer] for h, s in released.items() if peer in s}
+                held = dealt[peer]
             shares, secret = self._rebuild(peer, held)
             if secret is not None and KeyPair.from_secret(secret).public == self._mask_key(peer):
                 secrets[peer] = secret

@@ -10,6 +10,7 @@ from mpc.shamir import SHARE_BYTES
 from secure_agg.errors import BadKey, MalformedMessage
 from secure_agg.protocol.evidence import CohortMember
 from secure_agg.protocol.messages import ADVERTISE, Wire
+from secure_agg.protocol.sparse.wire import Shown
 from zk.transcript import DIGEST_BYTES, digest
 
 SEALED_BYTES: Final = 2 * SHARE_BYTES + keys.SEAL_OVERHEAD
@@ -57,9 +58,12 @@ class SignedChoice(Wire, frozen=True):
 
 
 class Choosers(Wire, frozen=True):
-    """Phase share-keys, request on a sparse graph: who chose this client."""
+    """Phase share-keys, request where clients choose: who chose this client, and what they and those whom it has chosen
+    have advertised.
+    """
 
     choices: tuple[SignedChoice, ...]
+    shown: Shown
 
 
 class Edge(Wire, frozen=True):
@@ -238,6 +242,13 @@ class Charges(Wire, frozen=True):
     """Phase excise, request, in order of the culprits."""
 
     items: tuple[Charge, ...]
+
+
+class ShownCharges(Wire, frozen=True):
+    """The same where clients choose their peers: with what is advertised by those whom the charges are about."""
+
+    items: tuple[Charge, ...]
+    shown: Shown
 
 
 class Cohort(Wire, frozen=True):

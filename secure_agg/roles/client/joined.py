@@ -24,7 +24,7 @@ from secure_agg.errors import (
     WrongPhase,
     stamping,
 )
-from secure_agg.protocol.config.tree import EDGE, level
+from secure_agg.protocol.agreement import AgreedSet
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import (
@@ -36,17 +36,15 @@ from secure_agg.protocol.messages import (
     SHARE,
     Acceptance,
     Advertisement,
-    AdvertisementList,
-    Agreed,
     Envelope,
     Excision,
     HiddenInput,
     Incoming,
     Message,
     Received,
-    Rooted,
     Signature,
     Statement,
+    StatementEntry,
     decode,
     digest_of,
     encode,
@@ -60,8 +58,8 @@ from secure_agg.protocol.session import Session
 from secure_agg.roles.auditor import Verified
 from secure_agg.roles.client.invitation import Entry
 from secure_agg.roles.client.proving import prove_norm
+from secure_agg.roles.client.sets import read_first, read_set, read_signatures, read_smaller
 from secure_agg.roles.client.shared import SharedChecks
-from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
 
@@ -76,7 +74,7 @@ class Joined:
         sid: of the session that this client is bound to; empty before.
         session: the participants, once they are fixed.
         forest: of an edge's round, which its session follows from.
-        statement, signed: the set that this client has signed, and the bytes that a signature of it is over.
+        agreed: the set that this client has signed.
         receipts, outbox: see ``Client``.
         limit: most bytes of a request's header.
         faults: proofs of what the aggregator has done wrong before this client's eyes.
@@ -107,8 +105,8 @@ class Joined:
         self.sid = session_id(config, None) if backend.shares else b""
         self.session: Session | None = None
         self.forest = b""
-        self.statement: Statement | None = None
-        self.signed = b""
+        self.agreed: AgreedSet | None = None
+        self._statement: Statement | None = None
         self.receipts: dict[str, bytes] = {}
         self.outbox: tuple[Envelope, ...] = ()
         self.faults: list[FaultProof] = []
@@ -235,21 +233,21 @@ class Joined:
 
     def _at_hand(self) -> bool:
         """Whether an input can be made again as it was: a ciphertext, that is bound from the beginning."""
-        return self.entry.backend.keys is not None and self.statement is not None
+        return self.entry.backend.keys is not None and self.agreed is not None
 
     def _asked(self, phase: Phase, message: Message) -> bytes:
         """What an answer is bound to: the request; of a release the set, and not the signatures that came with it,
         which are others if somebody signs late.
         """
-        if phase.kind is not PhaseKind.RELEASE or self.statement is None:
+        if phase.kind is not PhaseKind.RELEASE or self.agreed is None:
             return hashlib.sha256(message.body).digest()
-        part = decode(Agreed, message.body, self.limit, phase=phase.name).backend
+        part = read_signatures(self._opened(), message.body, self.limit, phase=phase.name)[1]
         return hashlib.sha256(frame("release", self._root(), part)).digest()
 
     def _root(self) -> bytes:
-        if self.statement is None:
+        if self.agreed is None:
             raise LocalProtocolError("nothing is released before a set is signed", phase=self.state)
-        return self.entry.backend.agreement.root(self.statement)
+        return self.agreed.root
 
     def _answer(self, phase: Phase, message: Message, received: Received, *, answered: bool) -> bytes | None:
         """Answer a request whose form is right, and bind to it before the answer leaves.
@@ -261,7 +259,7 @@ class Joined:
         bonds.check_unspent()
         asked = self._asked(phase, message)
         attempt.check_request(asked, phase=phase.name, answered=answered)
-        agreed = self.statement is not None
+        agreed = self.agreed is not None
         take, say = _STEPS[phase.kind]
         with refusing(phase.name, message.header.sender):  # but for what it makes this client say
             body = self._begin(message, answered) if self._at == 1 else message.body
@@ -287,16 +285,10 @@ class Joined:
         """The participants are fixed: recompute the session id from their advertisements, and bind to it."""
         phase, config = message.header.phase, self.entry.config
 
-        def opened() -> tuple[bytes, bytes, Session]:
-            listed = decode(AdvertisementList, message.body, self.limit, phase=phase)
-            forest, part = b"", listed.backend
-            if level(config.policy) == EDGE:
-                rooted = decode(Rooted, part, self.limit, phase=phase)
-                forest, part = rooted.forest, rooted.backend
-            return forest, part, open_session(config, self.entry.cohort, listed.advertisements, forest)
-
-        shown = config.context, hashlib.sha256(message.body).digest()
-        forest, part, session = opened() if self._shared is None else self._shared.once("session", shown, opened)
+        sparse = self.entry.backend.is_sparse(config)
+        forest, part, session = read_first(
+            config, self.entry.cohort, message.body, self.limit, self._shared, sparse=sparse
+        )
         if not answered:  # whom this very round has convicted was in it
             self.entry.bonds.check_members(session.keys, phase=phase)
         if session.sid != message.header.session:
@@ -315,15 +307,15 @@ class Joined:
         Returns:
             The backend's part of the request.
         """
-        agreed = decode(Agreed, body, self.limit, phase=phase.name)
-        if (statement := self.statement) is not None:
-            session, agreement = self._opened(), self.entry.backend.agreement
+        session, agreement = self._opened(), self.entry.backend.agreement
+        signatures, part = read_signatures(session, body, self.limit, phase=phase.name)
+        if (agreed := self.agreed) is not None:
             session.once(
                 "quorum",
-                (self.signed, agreed.signatures),
-                lambda: agreement.check_quorum(session, statement, agreed.signatures),
+                (agreed.message, signatures),
+                lambda: agreement.check_quorum(session, agreed, signatures),
             )
-        return agreed.backend
+        return part
 
     # --- EXCHANGE -------------------------------------------------------------------------------------------
 
@@ -367,25 +359,18 @@ class Joined:
     def _take_set(self, phase: Phase, body: bytes) -> bytes:
         """Check the set, and bind to it durably: once for the task and round, whatever is asked later."""
         session, agreement = self._opened(), self.entry.backend.agreement
-
-        def checked() -> tuple[Statement, tuple[str, ...], bytes]:
-            statement = decode(Statement, body, self.limit, phase=phase.name)
-            return (
-                statement,
-                agreement.check_statement(session, statement),
-                agreement.signed_bytes(session.sid, statement),
-            )
-
-        statement, names, signed = session.once("set", hashlib.sha256(body).digest(), checked)
-        own = agreement.entry(session, self._identity.name, self._commitment)
-        if own not in statement.entries:
-            raise PolicyViolation("this client's own entry in the set is missing or wrong", phase=phase.name)
-        self._own_side().agree(names)
-        self.entry.bonds.sign(signed, phase=phase.name)
-        self.statement, self.signed = statement, signed
+        agreed, statement = read_set(session, agreement, body, self._own_entry, self.limit, phase=phase.name)
+        self._own_side().agree(agreed.names)
+        self.entry.bonds.sign(agreed.message, phase=phase.name)
+        self.agreed, self._statement = agreed, statement
         if self._opens_by_signing:
             self.entry.bonds.release(self._root(), phase=phase.name)
-        return signed
+        return agreed.message
+
+    @property
+    def _own_entry(self) -> StatementEntry:
+        """What has to be said of this client in every set."""
+        return self.entry.backend.agreement.entry(self._opened(), self._identity.name, self._commitment)
 
     def _say_set(self, phase: Phase, signed: bytes) -> bytes:
         signature = Signature(self._identity.name, self._identity.sign(signed))
@@ -394,7 +379,7 @@ class Joined:
     # --- RELEASE --------------------------------------------------------------------------------------------
 
     def _take_release(self, phase: Phase, body: bytes) -> bytes:
-        if self.statement is None:
+        if self.agreed is None:
             raise LocalProtocolError("nothing is released before a set is signed", phase=phase.name)
         self.entry.bonds.release(self._root(), phase=phase.name)
         return body
@@ -410,19 +395,31 @@ class Joined:
         """Whoever is proved to be at fault leaves the set that this client has signed: what remains is no other set for
         its round, and differs from that in inputs that are no honest client's.
         """
-        if self.statement is None:
+        if self.agreed is None:
             raise LocalProtocolError("nobody is taken out before a set is signed", phase=phase.name)
+        session, agreement = self._opened(), self.entry.backend.agreement
+        smaller: Callable[[tuple[str, ...]], AgreedSet] = self._without
+        if session.near is not None:
+            body, smaller = read_smaller(session, agreement, body, self._own_entry, self.limit, phase=phase.name)
         with self._timings(phase.name):
             names, part = self._own_side().excise(phase.name, body)
         for proof in self._own_side().faults:
             self.entry.bonds.convict(proof)
-        session, agreement = self._opened(), self.entry.backend.agreement
-        statement = Statement(tuple(entry for entry in self.statement.entries if entry.name in names))
-        if self._identity.name not in agreement.check_statement(session, statement):
+        if self._identity.name not in names:
             raise PolicyViolation("this client itself is to be taken out of the set", phase=phase.name)
-        self.entry.bonds.release(agreement.root(statement), phase=phase.name)
-        self.statement, self.signed = statement, agreement.signed_bytes(session.sid, statement)
-        return self.signed, part
+        agreed = smaller(names)
+        self.entry.bonds.release(agreed.root, phase=phase.name)
+        self.agreed = agreed
+        return agreed.message, part
+
+    def _without(self, names: tuple[str, ...]) -> AgreedSet:
+        """What is left of the set whose entries this client was shown."""
+        if self._statement is None:
+            raise LocalProtocolError("the set's entries were not shown", phase=self.state)
+        session, agreement = self._opened(), self.entry.backend.agreement
+        self._statement = Statement(tuple(entry for entry in self._statement.entries if entry.name in names))
+        agreement.check_statement(session, self._statement)
+        return agreement.agreed(session, self._statement)
 
     def _say_excision(self, phase: Phase, taken: tuple[bytes, bytes]) -> bytes:
         signed, part = taken
@@ -456,11 +453,7 @@ class Joined:
         Raises:
             VerificationError: it is another set, or another commitment of this client.
         """
-        signed = None
-        if (statement := self.statement) is not None:
-            agreement = self.entry.backend.agreement
-            signed = self._opened().once("root", self.signed, lambda: agreement.root(statement))
-        if signed not in (None, root):
+        if self.agreed is not None and self.agreed.root != root:
             raise VerificationError("the result is over another set than this client signed", phase=RESULT)
         if commitments.get(self._identity.name, self._commitment) != self._commitment:
             raise VerificationError("the result holds another commitment of this client than its own", phase=RESULT)

@@ -4,5 +4,5 @@
 * ``member``: a client of an edge. ``edge``: who leads an edge's round. ``operator``: the same party where it takes part
   in the top round. ``top``: who leads that.
 * ``auditor``: checks a tree's evidence, with as many of its edges as are at hand. ``faults``: what can be proved of an
-  edge's operator.
+  edge's operator. ``shared``: for simulations, what members of one process have checked for each other.
 """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mpc.ring import Vector
 from secure_agg.arguments import checked_class
-from secure_agg.backends.contract import PhaseKind, session_id
+from secure_agg.backends.contract import PhaseKind
 from secure_agg.errors import DuplicateMessage, LocalProtocolError, TooFewClients, WrongPhase
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.evidence import Evidence
@@ -27,6 +27,7 @@ from secure_agg.protocol.requests import in_order
 from secure_agg.protocol.tree.forest import EdgeSession, planted
 from secure_agg.protocol.tree.record import VOUCH, EdgeRecord
 from secure_agg.roles.aggregator import Aggregator
+from secure_agg.roles.participants import least_advertised, own_session
 from secure_agg.roles.tree.auditor import check_edge
 
 
@@ -55,10 +56,11 @@ class EdgeAggregator(Aggregator):
             raise LocalProtocolError("an edge enrols once its members have advertised", phase=self.state)
         if self._enrolled is None:
             config, listed = self.config, in_order(self._gathered.advertisements)
-            least = max(config.policy.min_advertised, config.policy.quorum(config.cohort_size))
+            least = least_advertised(config)
             if len(listed) < least:
                 raise TooFewClients(f"{len(listed)} clients advertised, {least} are needed", phase=ADVERTISE)
-            self._enrolled = EdgeSession(self.identity.name, config.context, session_id(config, listed))
+            own, _ = own_session(config, self.cohort, listed)
+            self._enrolled = EdgeSession(self.identity.name, config.context, own)
         return self._enrolled
 
     def plant(self, forest: bytes) -> None:
@@ -113,7 +115,7 @@ class EdgeAggregator(Aggregator):
             session=self.session.sid,
             phase=VOUCH,
             recipients=(self.identity.name,),
-            keys=dict(self.cohort),
+            keys=self.cohort,
         )
         sender = message.header.sender
         signature = decode(Signature, message.body, len(message.body), phase=VOUCH, culprit=sender)

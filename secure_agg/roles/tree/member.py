@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from secure_agg.arguments import checked_class
-from secure_agg.errors import VerificationError
+from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.protocol.evidence import Evidence, evidence_limit
 from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import (
@@ -32,6 +32,7 @@ from secure_agg.roles.memory.bonds import enter_edge, learn_result, vouch
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.tree.auditor import CheckedEdge, TreeAuditor, VerifiedTree, check_edge
 from secure_agg.roles.tree.pins import TreeTrust
+from secure_agg.roles.tree.shared import SharedTree
 from secure_agg.tlog.receipt import Receipt
 
 
@@ -52,6 +53,7 @@ class EdgeClient(Client):
         *,
         beacon: bytes = b"",
         store: AttemptStore | None = None,
+        shared: SharedTree | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -61,12 +63,21 @@ class EdgeClient(Client):
             edge: that it is a member of.
             beacon: the public randomness that drew it into this edge, as this client knows it; empty where edges are
                 fixed.
+            shared: only for simulations, see ``Client``.
             identity, store, entropy, clock: see ``Client``.
 
         Raises:
             TrustError: there is no such edge, or this client is not in it.
+            ConfigError: what is shared was checked against other pins, or for another draw.
         """
-        super().__init__(identity, tree.edge(edge, beacon), store=store, entropy=entropy, clock=clock)
+        if shared is not None and (shared.tree is not tree or shared.beacon != beacon):
+            raise ConfigError(
+                f"{identity.name!r} has pinned something else than the clients whose checks it would share"
+            )
+        checks = shared.edge(edge) if shared is not None else None
+        trust = checks.trust if checks is not None else tree.edge(edge, beacon)
+        super().__init__(identity, trust, store=store, shared=checks, entropy=entropy, clock=clock)
+        self._tree_checks = shared
         self.tree, self.edge, self.beacon = tree, edge, beacon
         self.record: EdgeRecord | None = None
 
@@ -142,10 +153,15 @@ class EdgeClient(Client):
             recipients=(self.identity.name,),
             keys={entry.operator: self.trust.operators[entry.operator]},
         )
-        evidence = Evidence.from_bytes(message.bulk)
-        if evidence.config != entry.config:
-            raise VerificationError("the result is of another round or attempt", phase=RESULT)
-        found = check_edge(evidence, self.trust)
+
+        def verify() -> CheckedEdge:
+            evidence = Evidence.from_bytes(message.bulk, digest=message.header.bulk_digest)
+            if evidence.config != entry.config:
+                raise VerificationError("the result is of another round or attempt", phase=RESULT)
+            return check_edge(evidence, self.trust)
+
+        checked, shared = (entry.config.context, message.header.bulk_digest), self._shared
+        found = verify() if shared is None else shared.once("edge", checked, verify)
         if not found.summed:
             raise VerificationError("the edge's sums are not there: its members check them", phase=RESULT)
         if found.forest.task != self.tree.task or found.forest.beacon != self.beacon:
@@ -176,9 +192,17 @@ class EdgeClient(Client):
         most = tree_limit(entry.config, entry.config.policy.max_clients) * len(self.tree.edges)
         if len(data) > most:
             raise VerificationError(f"a tree's evidence of {len(data)} bytes, above {most}", phase=RESULT)
-        with self.timings("verify"):
+
+        def verify() -> tuple[TreeEvidence, VerifiedTree]:
             evidence = TreeEvidence.from_bytes(data)
-            verified = TreeAuditor(self.tree).verify(evidence, edges, beacon=self.beacon or None)
+            return evidence, TreeAuditor(self.tree).verify(evidence, edges, beacon=self.beacon or None)
+
+        shared = self._tree_checks if isinstance(data, bytes) and not edges else None
+        with self.timings("verify"):
+            evidence, verified = verify() if shared is None else shared.once("tree", data, verify)
+            if shared is not None:
+                for array in verified.average:  # what several hold nobody changes
+                    array.flags.writeable = False
         config, top = entry.config, evidence.top.config
         if (top.round, top.attempt, evidence.forest.instructions) != (
             config.round,

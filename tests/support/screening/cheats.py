@@ -259,6 +259,9 @@ def deal(side: MaskingClient, kind: int) -> None:
         edges: list[Edge] = []
         for edge in dealt.edges:
             name = side._session.members[edge.peer]
+            if not edge.sealed:
+                edges.append(edge)
+                continue
             channel, _ = side._secrets(edge.peer)
             shares = [side._derive(f"bad share {edge.peer} {i}") for i in range(2)]
             right = keys.unseal(channel, sid, me.encode(), name.encode(), edge.sealed, edge.mask_hash, edge.seed_hash)
