@@ -69,7 +69,7 @@ def check_screening(policy: Policy) -> None:
     Raises:
         ConfigError: as it says.
     """
-    if SCREENING.of(policy) == 2 and (policy.norm is None or policy.committed_digits is not None):
+    if SCREENING.of(policy) == 2 and (policy.norm is None or policy.packs):
         raise ConfigError(
             "screening 2 tests sketches with the inputs: it takes a norm_bound, and values that are committed to one "
             "by one (commit_packed=False); screening 1 does not"
@@ -85,7 +85,7 @@ def tests_sketches(config: RoundConfig) -> bool:
     """Whether it is tested, once a sum has failed, whose sketch is not of its vector: sketches are linear over values,
     and so over what is hidden where each value is an element of it. Where they are tested at once it is known before.
     """
-    return SCREENING.of(config.policy) == 1 and config.policy.norm is not None and config.commitment.digits is None
+    return SCREENING.of(config.policy) == 1 and config.policy.norm is not None and not config.policy.packs
 
 
 def excisions(config: RoundConfig, name: str = EXCISE) -> tuple[str, ...]:

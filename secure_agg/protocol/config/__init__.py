@@ -7,7 +7,7 @@
 * ``settings``: limits of both, and how what a caller gives becomes one of them.
 """
 
-from secure_agg.protocol.config.policy import Option, Policy
+from secure_agg.protocol.config.policy import Option, Policy, Run
 from secure_agg.protocol.config.round_config import PROTOCOL_VERSION, Layout, RoundConfig
 from secure_agg.protocol.config.settings import (
     HALVES,
@@ -32,6 +32,7 @@ __all__ = [
     "Option",
     "Policy",
     "RoundConfig",
+    "Run",
     "check_arrays_fit",
     "free_bits",
 ]

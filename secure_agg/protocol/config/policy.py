@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from typing import NamedTuple
 
-from mpc.digits import Digits
+from mpc.digits import Runs
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.config import norm as norms
@@ -57,6 +58,18 @@ class Option(Wire, frozen=True):
         return tuple(
             Option(name, whole(f"option {name}", value, 0, MAX_OPTION)) for name, value in sorted(settings.items())
         )
+
+
+class Run(NamedTuple):
+    """Coordinates of a vector, one after the other, that have one range.
+
+    Attributes:
+        length: how many.
+        top: the largest integer that one of them is in a client's vector.
+    """
+
+    length: int
+    top: int
 
 
 @checked_class
@@ -407,21 +420,33 @@ class Policy(Wire, frozen=True, kw_only=True):
             f"{' or '.join(ways)} would do"
         )
 
+    def base_of(self, top: int) -> int:
+        """One more than the largest sum of integers up to ``top``: as digits in this base sums never carry."""
+        return self.max_clients * top + 1
+
     @property
     def base(self) -> int:
-        """B: one more than the largest sum, so that sums never carry where values are packed as digits in this base."""
-        return self.max_clients * self.coordinate_top + 1
+        """B: that of values."""
+        return self.base_of(self.coordinate_top)
 
     @property
     def noise_base(self) -> int:
-        """The same of the commitment's randomness, whose coordinates have a width of their own."""
-        return self.max_clients * parameters.noise_top(self.coordinate_bits, self.max_clients) + 1
+        """That of the commitment's randomness, whose coordinates have a width of their own."""
+        return self.base_of(parameters.noise_top(self.coordinate_bits, self.max_clients))
+
+    def committed_runs(self, runs: Iterable[Run]) -> Runs | None:
+        """How coordinates lie in the elements that are committed to; None where each is one, or fills one."""
+        if not self.commit_packed:
+            return None
+        found = Runs.fitting(
+            ((run.length, self.base_of(run.top)) for run in runs), max(parameters.WIDTH_LIMIT.values())
+        )
+        return found if found.most > 1 else None
 
     @property
-    def committed_digits(self) -> Digits | None:
-        """How values lie in the elements that are committed to; None where each is one, or fills one."""
-        found = Digits.fitting(self.base, max(parameters.WIDTH_LIMIT.values())) if self.commit_packed else None
-        return found if found and found.count > 1 else None
+    def packs(self) -> bool:
+        """Whether several values are committed to as one element."""
+        return self.committed_runs([Run(1, self.coordinate_top)]) is not None
 
     def quorum(self, cohort: int) -> int:
         """t_sig = floor((|G| + f)/2) + 1: any two quorums of one cohort share an honest member, who signs once.

@@ -10,7 +10,7 @@ from typing import Final
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.config.norm import sketch_length
-from secure_agg.protocol.config.policy import Policy
+from secure_agg.protocol.config.policy import Policy, Run
 from secure_agg.protocol.config.settings import MAX_DIMENSIONS, NO_DIGEST, check_arrays_fit, whole, within
 from secure_agg.protocol.config.tree import FLAT, level
 from secure_agg.protocol.identity import Roster, check_id
@@ -185,14 +185,21 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         """The layout of a client's vector."""
         values = sum(math.prod(shape) for shape in self.shapes)
         limbs, counts = self.policy.limbs, self.policy.counts
-        coordinates = values * self.policy.halves + limbs + counts
-        found = self._parameters(coordinates)
-        randomness, elements = commitment.randomness_length(found.rank), found.elements(coordinates)
+        found = self.commitment
+        randomness = commitment.randomness_length(found.rank)
+        elements = found.elements(values * self.policy.halves + limbs + counts)
         rule = self.policy.norm
         if rule is None:
             return Layout(values, limbs, counts, randomness, elements, halves=self.policy.halves)
         sketch, covered = sketch_length(self.policy.max_clients), rule.covered(self.shapes)
         return Layout(values, limbs, counts, randomness, elements, sketch, covered)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """x in order: coordinates by their range. What packs them packs run by run."""
+        values = sum(math.prod(shape) for shape in self.shapes)
+        policy = self.policy
+        return (Run(values * policy.halves + policy.limbs + policy.counts, policy.coordinate_top),)
 
     @property
     def norm_bound(self) -> NormBound | None:
@@ -202,14 +209,14 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
     @property
     def commitment(self) -> parameters.Parameters:
         """The commitment's parameters, estimated at 128 bits or more."""
-        return self._parameters(self.layout.committed)
-
-    def _parameters(self, committed: int) -> parameters.Parameters:
-        policy = self.policy
+        policy, runs = self.policy, self.runs
+        committed = sum(run.length for run in runs)
         try:
-            bits, digits = policy.coordinate_bits, policy.committed_digits
-            found = parameters.choose(bits, policy.max_clients, committed)
-            return parameters.choose(bits, policy.max_clients, committed, digits) if digits else found
+            found = parameters.choose(policy.coordinate_bits, policy.max_clients, committed)
+            packed = policy.committed_runs(runs)
+            if packed is None:
+                return found
+            return parameters.choose(policy.coordinate_bits, policy.max_clients, committed, packed)
         except parameters.InsecureParametersError as error:
             raise ConfigError(str(error)) from error
 
