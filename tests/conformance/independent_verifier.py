@@ -325,7 +325,7 @@ def prg(key: bytes, length: int) -> np.ndarray:
 
 
 OPTIONS = {
-    "masking": {"complete_up_to": (0, 1 << 20), "screening": (0, 2)},
+    "masking": {"complete_up_to": (0, 1 << 20), "screening": (0, 2), "transport": (0, 1)},
     "plain": {},
     "additive": {"aggregators": (2, 16), "threshold": (2, 16)},
     "crypten": {
@@ -461,6 +461,8 @@ def check_backend(config: dict[str, Any]) -> None:
         require(least <= item["value"] <= most, "an option is unknown or out of range")
     if option(policy, "level", 0):
         require((config["epoch"], config["generation"]) == (0, 0), "a tree has one epoch and one generation")
+    if policy["backend"] == "masking" and option(policy, "screening", 0):
+        require(not option(policy, "transport", 0), "words of several values are not screened")
     if policy["backend"] == "masking" and option(policy, "screening", 0) == 2:
         require(option(policy, "norm_steps", 0) > 0 and digits(policy)[1] == 1, "no sketches that can be tested")
     if policy["backend"] not in SHARING:

@@ -1,6 +1,6 @@
 """Makes docs/vectors/: three small rounds with fixed identities and secrets, and intermediate values for implementers.
 By ``screened_vectors`` those of a screened round, by ``norm_vectors`` those of norm proofs, beside the tests, and by
-``tree_vectors`` those of a tree.
+``tree_vectors`` those of a tree, ``transport.vectors`` what clients of ``masking`` send.
 
 ``make vectors`` writes the files anew. They only change when the protocol does.
 """
@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 from conformance import norm_vectors, screened_vectors, tree_vectors
+from conformance.transport import vectors as transport_vectors
 from support.additive_round import open_letter, reseal, share_of
 from support.beacons import QUICKNET_PULSES, SECRET, rehearsal
 from support.federation import bulk_of, channel, header_of, identity
@@ -529,6 +530,7 @@ def main() -> None:
     (DIRECTORY / RENOUNCED_VECTORS).write_text(to_json(renounced_vectors(renounced)), "utf-8")
     norm_vectors.write()
     tree_vectors.write()
+    transport_vectors.write()
 
 
 if __name__ == "__main__":

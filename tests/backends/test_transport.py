@@ -1,0 +1,178 @@
+"""What an update costs on the wire: real messages have the bytes of the table, and a policy says in what form.
+
+The table is of fields as wide as a sum; digits take no more. What a value takes is what the messages of a longer vector
+have more, divided by how many values it has more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from support.federation import Federation
+
+from mpc.ring import P
+from secure_agg import backends
+from secure_agg.backends.masking import rules
+from secure_agg.backends.packed import Committed, PackedWords
+from secure_agg.errors import ConfigError
+from secure_agg.planning.setting import Setting
+from secure_agg.protocol.config import Option, Policy, RoundConfig, Run
+from secure_agg.roles.client import client as client_module
+from secure_agg.roles.client.committing import commit_update
+
+FIELDS = {
+    "masking": {2: (12, 8, 5), 4: (8, 5, 4), 8: (5, 4, 3), 16: (3, 2, 2)},
+    "additive": {2: (5, 3, 2), 4: (3, 2, 1), 8: (2, 1, 1), 16: (1, 1, 1)},
+}
+"""Values of a word of 64 bits, and of an element of 27, by bits and for sums of 10, 100 and 1,000."""
+CLIENTS = (10, 100, 1000)
+LONGER = 5040
+"""Values, so many that whole elements hold them whatever an element holds, 14 at most."""
+
+
+def fields(bits: int, clients: int, room: int) -> int:
+    """⌊room / f⌋, f the bits of a sum."""
+    return room // (clients * ((1 << bits) - 2)).bit_length()
+
+
+def digits(bits: int, clients: int, room: int) -> int:
+    """The most digits in a base above a sum."""
+    return max(k for k in range(1, room) if (clients * ((1 << bits) - 2) + 1) ** k <= 1 << room)
+
+
+def bytes_of(backend: str, bits: int, clients: int) -> Fraction:
+    """Of a value, by the formulas of the specification."""
+    if backend == "additive":
+        return Fraction(4, digits(bits, clients, 27))
+    held = digits(bits, clients, 64)
+    return Fraction(8, held) if held > 2 else Fraction(4)
+
+
+@pytest.mark.parametrize(("backend", "bits"), [(backend, bits) for backend, of in FIELDS.items() for bits in of])
+@pytest.mark.parametrize("place", range(3))
+def test_no_setting_takes_more_than_the_table(backend: str, bits: int, place: int) -> None:
+    clients, room, element = CLIENTS[place], *((64, 8) if backend == "masking" else (27, 4))
+    assert fields(bits, clients, room) == FIELDS[backend][bits][place]
+    assert bytes_of(backend, bits, clients) <= Fraction(element, FIELDS[backend][bits][place])
+    kind, params = backends.load(backend), 10_000_000
+    config = Setting(backend, params, clients, bits=bits).config
+    size = kind.hidden_sizes(config)[0] if backend == "masking" else 4 * config.layout.elements
+    assert size / params == pytest.approx(float(bytes_of(backend, bits, clients)), rel=1e-2)
+
+
+def uploaded(backend: str, params: int, **changes: Any) -> float:
+    """Bytes of all that a client sends in a round of three."""
+    made = Federation(3, backend=backend, shapes=((params,),), policy_changes=changes).round()
+    made.run()
+    assert made.aggregator.evidence is not None
+    return made.stats()["client.upload_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "bits", "clients"),
+    [
+        *(("masking", bits, clients) for bits in (2, 4, 8, 16) for clients in CLIENTS),
+        *(("plain", bits, 100) for bits in (4, 16)),
+        *(("additive", bits, clients) for bits, clients in ((2, 10), (4, 100), (8, 10), (8, 1000))),
+    ],
+)
+def test_real_messages_take_what_the_formulas_say(backend: str, bits: int, clients: int) -> None:
+    few, many = (uploaded(backend, params, bits=bits, max_clients=clients) for params in (1, 1 + LONGER))
+    assert Fraction(int(many - few), LONGER) == bytes_of(backend, bits, clients)
+
+
+@pytest.mark.parametrize("transport", [0, 1])
+def test_a_round_of_either_transport_has_the_same_sum(transport: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With clients that are lost in every phase; the attempts' secrets are all that the vectors follow from."""
+    vectors = []
+
+    def keep(config: RoundConfig, *args: Any) -> Any:
+        made = commit_update(config, *args)
+        vectors.append(made.vector.copy())
+        return made
+
+    monkeypatch.setattr(client_module, "commit_update", keep)
+    federation = Federation(10, options={"transport": transport}, policy_changes={"bits": 6})
+    made = federation.round({"c006": "masked-input", "c001": "consistency", "c003": "unmask"})
+    made.run()
+    evidence = made.aggregator.evidence
+    assert evidence is not None
+    expected = np.sum(vectors, axis=0, dtype=np.uint64) - vectors[6]
+    assert np.array_equal(evidence.sums, expected)
+    form = rules.form(evidence.config)
+    assert isinstance(form, PackedWords if transport else Committed)
+    assert (form.size < 4 * evidence.config.layout.total) == bool(transport)
+
+
+def policy_of(**options: int) -> Policy:
+    return Policy.default(5, bits=6, options=tuple(Option(name, value) for name, value in sorted(options.items())))
+
+
+def config_of(policy: Policy) -> RoundConfig:
+    federation = Federation(5)
+    cohort = federation.trust.cohort(federation.task)
+    return RoundConfig.create(task="task", round=0, policy=policy, cohort=cohort, shapes=((7,),))
+
+
+def test_who_names_no_transport_has_the_shorter_one_unless_inputs_are_screened() -> None:
+    chosen: dict[str, Callable[[], Policy]] = {
+        "words": lambda: policy_of(),
+        "named": lambda: policy_of(transport=1),
+        "elements": lambda: policy_of(transport=0),
+        "screened": lambda: policy_of(screening=1),
+        "both named": lambda: policy_of(screening=1, transport=0),
+    }
+    forms = {name: rules.form(config_of(make())) for name, make in chosen.items()}
+    assert [name for name, form in forms.items() if isinstance(form, PackedWords)] == ["words", "named"]
+    assert forms["words"].size == forms["named"].size < forms["elements"].size == forms["screened"].size
+
+
+@pytest.mark.parametrize("screening", [1, 2])
+def test_the_smallest_transport_and_screening_are_refused_together(screening: int) -> None:
+    masking = backends.load("masking")
+    with pytest.raises(ConfigError, match=r"either the smallest transport .* or screening"):
+        masking.check_policy(policy_of(screening=screening, transport=1))
+    named = (Option("transport", 1),)
+    bounded = Policy.default(5, bits=6, options=named, norm_bound=3.0)  # a norm bound turns screening on
+    with pytest.raises(ConfigError, match=r"screening 0\) or screening"):
+        masking.check_policy(bounded)
+    masking.check_policy(Policy.default(5, bits=6, options=(Option("screening", 0), *named), norm_bound=3.0))
+
+
+def test_what_screening_tests_is_lost_where_words_wrap() -> None:
+    """Why: an element that was masked modulo p is, less its mask, what was committed to; a word that was masked modulo
+    2^64 only where nothing wrapped. What is tested of an honest client would say that it cheats.
+    """
+    rng = np.random.default_rng(3)
+    word = int(rng.integers(0, 1 << 60))
+    masks = [int(mask) for mask in rng.integers(0, 1 << 64, 1000, dtype=np.uint64)]
+    assert all(((word % P + mask % P) % P - mask) % P == word % P for mask in masks)
+    honest = sum(((word + mask) % 2**64 - mask) % P == word % P for mask in masks)
+    assert 0 < honest < 1000
+
+
+def test_runs_of_several_ranges_ride_in_one_vector_each_with_its_own_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A range of 1 bit beside one of 12: both forms pack run by run, and sums come back exactly."""
+    config = config_of(Policy.default(5, bits=12, commit_packed=True))
+    committed = config.layout.committed
+    narrow = Run(committed - 2, 1)
+    monkeypatch.setattr(RoundConfig, "runs", (narrow, Run(2, config.policy.top)))
+    layout, rng = config.layout, np.random.default_rng(4)
+    vectors = []
+    for _ in range(5):
+        vector = rng.integers(0, 2, layout.total, dtype=np.uint32)
+        vector[narrow.length : committed] = config.policy.top
+        vectors.append(vector)
+    expected = np.sum(vectors, axis=0, dtype=np.uint64)
+    assert config.commitment.runs is not None
+    assert [digits.count for digits, _ in config.commitment.runs.parts] == [10, 1]
+    for form in (rules.form(config), Committed(config)):
+        total = form.zero()
+        for vector in vectors:
+            total += form.load(vector)
+        assert np.array_equal(form.unload(total, phase="unmask"), expected)
+        assert form.size < 4 * layout.total
