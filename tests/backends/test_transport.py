@@ -6,19 +6,22 @@ have more, divided by how many values it has more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 from support.federation import Federation
+from support.source_tree import ROOT
 
 from mpc.ring import P
 from secure_agg import backends
 from secure_agg.backends.masking import rules
 from secure_agg.backends.packed import Committed, PackedWords
 from secure_agg.errors import ConfigError
+from secure_agg.planning.coefficients import shipped
+from secure_agg.planning.prediction import predict
 from secure_agg.planning.setting import Setting
 from secure_agg.protocol.config import Option, Policy, RoundConfig, Run
 from secure_agg.roles.client import client as client_module
@@ -64,9 +67,10 @@ def test_no_setting_takes_more_than_the_table(backend: str, bits: int, place: in
     assert size / params == pytest.approx(float(bytes_of(backend, bits, clients)), rel=1e-2)
 
 
-def uploaded(backend: str, params: int, **changes: Any) -> float:
+def uploaded(backend: str, params: int, options: Mapping[str, int] | None = None, **changes: Any) -> float:
     """Bytes of all that a client sends in a round of three."""
-    made = Federation(3, backend=backend, shapes=((params,),), policy_changes=changes).round()
+    shapes = ((params,),)
+    made = Federation(3, backend=backend, shapes=shapes, options=options or {}, policy_changes=changes).round()
     made.run()
     assert made.aggregator.evidence is not None
     return made.stats()["client.upload_bytes"]
@@ -83,6 +87,29 @@ def uploaded(backend: str, params: int, **changes: Any) -> float:
 def test_real_messages_take_what_the_formulas_say(backend: str, bits: int, clients: int) -> None:
     few, many = (uploaded(backend, params, bits=bits, max_clients=clients) for params in (1, 1 + LONGER))
     assert Fraction(int(many - few), LONGER) == bytes_of(backend, bits, clients)
+
+
+def test_real_ciphertexts_take_what_the_formula_says() -> None:
+    """A slot has the bits of a sum: 8 for 100 clients of 2 bits, 255 slots in a plaintext of 2048 bits."""
+    longer, options = 4 * 255, {"modulus_bits": 2048}
+    few, many = (uploaded("paillier", params, options, bits=2, max_clients=100) for params in (1, 1 + longer))
+    assert many - few == 4 * 512
+    config = Setting("paillier", 10_000_000, 100, bits=2).config
+    assert backends.load("paillier").hidden_sizes(config)[0] / 10_000_000 == pytest.approx(2.0, rel=5e-3)
+
+
+def test_the_documented_table_is_what_rounds_take() -> None:
+    """All messages of a client in a round of ten million parameters; lattice ciphertexts are compressed."""
+    text = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    table = text[text.index("| bits | `masking`, 10 clients") :].split("\n\n")[0].splitlines()[2:]
+    assert [int(row.split("|")[1]) for row in table] == [2, 4, 6, 8, 12, 16]
+    columns = [(backend, n) for backend in ("masking", "additive") for n in CLIENTS]
+    columns += [(backend, 100) for backend in ("paillier", "bfv", "ckks")]
+    for row in table:
+        bits, *stated = (float(cell) for cell in row.strip("|").split("|"))
+        for (backend, clients), shown in zip(columns, stated, strict=True):
+            found = predict(Setting(backend, 10_000_000, clients, bits=int(bits)), shipped()).bytes_per_parameter
+            assert shown == pytest.approx(found, rel=0.03 if backend in ("bfv", "ckks") else 0.005), (bits, backend)
 
 
 @pytest.mark.parametrize("transport", [0, 1])
