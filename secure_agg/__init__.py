@@ -31,7 +31,8 @@ from secure_agg._version import __version__
 from secure_agg.errors import ClippingWarning, PrecisionWarning, SecureAggError, SecureAggWarning, VerificationError
 from secure_agg.ledger.log import Appended, Ledger
 from secure_agg.local.aggregate import Result, aggregate
-from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.local.clips import agreed_clips
+from secure_agg.protocol.config import Group, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.identity import Identity, Roster
@@ -61,6 +62,7 @@ __all__ = [
     "ClippingWarning",
     "Evidence",
     "FaultProof",
+    "Group",
     "Identity",
     "KeyHolder",
     "Ledger",
@@ -85,6 +87,7 @@ __all__ = [
     "WitnessPolicy",
     "__version__",
     "aggregate",
+    "agreed_clips",
     "verify",
     "verify_tree",
 ]

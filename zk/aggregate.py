@@ -38,6 +38,8 @@ class AggregateStatement:
         sums: X, the summed data coordinates, uint32. Padding to whole blocks is implied and zero.
         randomness: T, the summed random coordinates, uint32.
         vectors: how many vectors the commitments are of together, where one may be of a sum; 0: of one each.
+        ranges: (length, top) of data coordinates next to each other, in order, where they differ; no top is above
+            ``top``. Empty: all have it.
     """
 
     parameters: Parameters
@@ -46,6 +48,7 @@ class AggregateStatement:
     sums: Vector
     randomness: Vector
     vectors: int = 0
+    ranges: tuple[tuple[int, int], ...] = ()
 
     def digest(self) -> bytes:
         """32 bytes that bind every field of the statement."""
@@ -60,16 +63,18 @@ class AggregateStatement:
             transcript.absorb("commitment", item.to_bytes())
         if self.vectors not in (0, len(self.commitments)):
             transcript.absorb("vectors", integer(self.vectors))
+        for length, top in self.ranges:
+            transcript.absorb("range", integer(length) + integer(top))
         transcript.absorb("sums", to_bytes(self.sums)).absorb("randomness", to_bytes(self.randomness))
         return transcript.digest()
 
 
-def _check_range(name: str, values: Vector, limit: int) -> None:
+def _check_range(name: str, values: Vector, limit: int, first: int = 0) -> None:
     if values.dtype != np.uint32:
         raise AggregateError(f"{name} is {values.dtype}, not uint32")
     worst = int(values.max(initial=0))
     if worst > limit:
-        where = int(values.argmax())
+        where = first + int(values.argmax())
         raise AggregateError(f"{name}[{where}] is {worst}, above {limit}, the most that the clients together can reach")
 
 
@@ -98,7 +103,13 @@ def check(
         raise AggregateError(f"a commitment is not of rank {parameters.rank}")
     if not 1 <= statement.top < 1 << parameters.bits:
         raise AggregateError(f"a coordinate of up to {statement.top} has more than {parameters.bits} bits")
-    _check_range("X", statement.sums, n * statement.top)
+    first, size = 0, statement.sums.size
+    ranges = statement.ranges or ((size, statement.top),)
+    if sum(length for length, _ in ranges) != size or any(not 1 <= top <= statement.top for _, top in ranges):
+        raise AggregateError(f"ranges {ranges} are none of {size} coordinates of up to {statement.top}")
+    for length, top in ranges:
+        _check_range("X", statement.sums[first : first + length], n * top, first)
+        first += length
     _check_range("T", statement.randomness, n * noise_top(parameters.bits, parameters.clients))
     if statement.randomness.size != commitment.randomness_length(parameters.rank):
         raise AggregateError(f"T has {statement.randomness.size} coordinates")

@@ -175,7 +175,7 @@ class Committed(Carrier):
 def carrier(config: RoundConfig) -> Carrier:
     """The shorter form for this round's vectors."""
     layout, policy = config.layout, config.policy
-    packed = Runs.fitting(((run.length, policy.base_of(run.top)) for run in config.runs), _WORD_BITS)
+    packed = Runs.fitting(((run.length, policy.base_of(run.top)) for run in config.layout.runs), _WORD_BITS)
     if packed.most < _FEWEST:
         return Residues(layout.total)
     beside = [(layout.randomness, policy.noise_base)]

@@ -31,7 +31,6 @@ def record_document(record: RoundRecord) -> dict[str, Any]:
 
 def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
     """A record with the names and the policy that stand in its evidence."""
-    policy = evidence.config.policy
     taking_part = set(evidence.participants)
     return {
         "claim": record.claim,
@@ -39,9 +38,8 @@ def round_document(record: RoundRecord, evidence: Evidence) -> dict[str, Any]:
         "participants": list(evidence.participants),
         "left_out": [member.name for member in evidence.cohort if member.name not in taking_part],
         "signers": [signature.name for signature in evidence.agreement],
-        "policy": {name: getattr(policy, name) for name in policy.__struct_fields__ if name != "options"}
-        | {"options": {option.name: option.value for option in policy.options}},
-        "parameters": evidence.config.layout.values,
+        "policy": evidence.config.policy.document(),
+        "parameters": evidence.config.layout.parameters,
         **generation_document(evidence),
     }
 

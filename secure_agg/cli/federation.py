@@ -13,12 +13,14 @@ from rich.console import Console
 from secure_agg.beacon.recorded import BeaconFile
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.epochs.changing import read_steps
+from secure_agg.cli.groups import GROUP_HELP, groups_of
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.fl.model_files import digest_argument, start_digest, write_model
 from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer
 from secure_agg.local.asked import sample_size
 from secure_agg.plugins.core.history import last_model
+from secure_agg.plugins.core.metrics import metrics_group
 from secure_agg.plugins.core.training import OUTSIDE
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
@@ -124,6 +126,7 @@ def init(
         int | None,
         typer.Option(metavar="B", help="Per value, 2 to 24; by default as many as cost the backend nothing."),
     ] = None,
+    group: Annotated[list[str] | None, typer.Option("--group", metavar="NAME:…", help=GROUP_HELP)] = None,
     max_error: Annotated[
         float | None,
         typer.Option(metavar="E", help="Refuse settings under which rounding could move a value of the mean further."),
@@ -242,6 +245,7 @@ def init(
         "corruption_rate": corruption_rate,
         "cohort_size": None if sample is None else sample_size(sample, len(clients or []) + len(keys)),
     }
+    groups = groups_of(group or [])
     usual = dict(preset(preset_name).settings) if preset_name is not None else {}
     policy = Policy.default(
         len(clients or []) + len(keys),
@@ -249,6 +253,7 @@ def init(
         options=_options(options or []),
         clip=clip,
         bits=bits,
+        groups=groups,
         max_error=max_error,
         max_weight=max_weight,
         weight_scale=weight_scale,
@@ -257,8 +262,9 @@ def init(
         **(usual | {name: value for name, value in named.items() if value is not None}),
         norm_bound=norm_bound,
         norm_excess=norm_excess,
-        norm_outside=OUTSIDE if norm_bound is not None else 0,
+        norm_outside=OUTSIDE if norm_bound is not None and not groups else 0,
     )
+    metrics_group(policy)
     policy.check_error(policy.first_weight or policy.max_weight)
     trust = federation.make(
         folder,

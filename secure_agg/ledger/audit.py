@@ -22,7 +22,7 @@ from secure_agg.ledger.tables import Leaf, Tables
 from secure_agg.protocol.claims import ATTESTED, SUM
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.epoch import EpochEvidence, EpochRecord, Record, root_task
-from secure_agg.protocol.evidence import BoundedRecord, Evidence, RoundRecord
+from secure_agg.protocol.evidence import Evidence, GroupedBoundedRecord, RoundRecord
 from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.epochs.checking import verify_epoch
@@ -405,7 +405,7 @@ def _check_same(
         raise LedgerDamaged(f"record {index}: {error}") from error
     if config.log_key != log:  # compared by the auditor already if there is a trust
         raise TrustError(f"record {index}: the round's ledger key is not the pinned one")
-    differing = [f for f in BoundedRecord.__struct_fields__ if getattr(found, f) != getattr(record, f)]
+    differing = [f for f in GroupedBoundedRecord.__struct_fields__ if getattr(found, f) != getattr(record, f)]
     if differing:
         raise VerificationError(f"record {index} differs from its evidence in {', '.join(differing)}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from secure_agg.errors import LedgerDamaged, LedgerRefused, VerificationError
 from secure_agg.ledger.tables import Leaf
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.config.layout import first_clips
 from secure_agg.protocol.epoch import EpochRecord, Record, read_leaf, root_task
 from secure_agg.protocol.epoch.record import filed_under
 from secure_agg.protocol.evidence import RoundRecord
@@ -108,14 +109,17 @@ def check_begins(config: RoundConfig, epoch: Record | None) -> None:
     """Check what a round's configuration says, and its record does not, where an epoch's record is before it.
 
     Args:
-        epoch: the task's record before the round; nothing is checked where that is a round's.
+        epoch: the task's record before the round; where that is a round's only clips are checked.
 
     Raises:
         LedgerRefused: names the field, its value and what it has to be.
     """
+    where = f"round {config.round} of task {config.task!r}"
+    due = (epoch.next_clips if epoch else ()) or first_clips(config.policy.groups, config.grouping)
+    if config.clips != due:
+        raise LedgerRefused(f"{where} has clips of steps {list(config.clips)}, not {list(due)} as follows")
     if not isinstance(epoch, EpochRecord):
         return
-    where = f"round {config.round} of task {config.task!r}"
     if config.generation < epoch.generation:
         raise LedgerRefused(f"{where} is of generation {config.generation}, before {epoch.generation} of its epoch")
     for name in ("renounced", "base_model"):

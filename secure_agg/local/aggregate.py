@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from os import PathLike
@@ -17,7 +17,7 @@ from secure_agg.errors import ClippingWarning, ConfigError, PrecisionWarning, To
 from secure_agg.executing import HERE, Executor, InProcess, executor_of
 from secure_agg.ledger.log import Ledger
 from secure_agg.local import report
-from secure_agg.local.asked import Inputs, Settings
+from secure_agg.local.asked import Inputs, Settings, placing
 from secure_agg.local.book import Book
 from secure_agg.local.draws import Draw, Draws, is_last
 from secure_agg.local.hosting import HostedClient, hosted
@@ -26,7 +26,8 @@ from secure_agg.local.staff import AGGREGATOR, Staff, staffed, usual_names
 from secure_agg.local.trees import Played, TreeAsked, play
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.codec import Arrays
-from secure_agg.protocol.config import NO_DIGEST, Option, Policy, RoundConfig
+from secure_agg.protocol.config import NO_DIGEST, Group, Option, RoundConfig
+from secure_agg.protocol.config.layout import members
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import USUAL
@@ -71,6 +72,13 @@ class Result:
     tree: TreeEvidence | None = None
     edges: Mapping[str, Evidence] = field(default_factory=dict)
 
+    @property
+    def groups(self) -> dict[str, Arrays]:
+        """The means, and of counts the sums, of each group by its name; empty where there are none."""
+        config = self.evidence.config
+        held = zip(config.policy.groups, members(config.policy.groups, config.grouping), strict=True)
+        return {group.name: [self.average[index] for index in arrays] for group, arrays in held if arrays}
+
     def __repr__(self) -> str:
         record, values = self.record, sum(array.size for array in self.average)
         return (
@@ -94,6 +102,8 @@ def aggregate(
     dropouts: Mapping[str, str] | None = None,
     clip: float = 8.0,
     bits: int | None = None,
+    groups: Iterable[Group] | None = None,
+    grouping: Sequence[str] | None = None,
     max_error: float | None = None,
     norm_bound: float | None = None,
     norm_excess: str | None = None,
@@ -138,6 +148,10 @@ def aggregate(
             homomorphic ones don't). A phase that the backend does not have stands for the next that it has.
         clip: values are clipped to [−clip, clip].
         bits: per value, 2 to 24; by default what the ledger has pinned, or as many as cost the backend nothing.
+        groups: the named vectors of an update, each with a clip, bits and a weighting of its own, where one for all
+            will not do; ``clip`` and ``bits`` then don't count. By default what is pinned. What rounding has cost each
+            is in ``record.groups``, its means in ``Result.groups``.
+        grouping: for each array the name of its group; by default all are in the first that is weighted.
         max_error: refuse the round if rounding could move a value of the mean further, whoever drops out; by default
             what is pinned, or 1024 clips or what the named ``bits`` need. What holds for the round when the weights
             are known, nearly always far less, is ``record.error_bound``.
@@ -203,6 +217,7 @@ def aggregate(
         options=Option.list(dict(options or {}) | named),
         clip=clip,
         bits=bits,
+        groups=None if groups is None else tuple(groups),
         max_error=max_error,
         norm_bound=norm_bound,
         norm_excess=norm_excess,
@@ -240,6 +255,7 @@ def aggregate(
     with ExitStack() as stack:
         book = Book(ledger, task, stack)
         policy, limit = settings.policy(inputs, book.known, goes_on=book.is_kept)
+        placed = placing(policy, grouping)
         draws.check(policy)
         cast = book.cast(inputs)
         planned = book.plan(policy, cast, draws.source)
@@ -255,6 +271,7 @@ def aggregate(
                 attempt=draw.draw,  # with everything fresh
                 draw=draw.draw,
                 beacon=draw.beacon,
+                grouping=placed,
             )
 
         draw = draws.draw(planned, number)
@@ -298,7 +315,7 @@ def aggregate(
                 finally:
                     book.keep(aggregator.faults)
             draw = draws.draw(leading, number, draw.draw + 1)
-        _tell(checked_here.record, policy, local.clipping(), len(clients) * config.layout.values)
+        _tell(checked_here.record, config, local.clipping())
         if policy.norm:
             scaled, refused = local.beyond_norm()
             _log.info("%s; %d updates were scaled, %d stay out", checked_here.norm_text, scaled, refused)
@@ -322,8 +339,8 @@ def _of_tree(played: Played, clients: int) -> Result:
     """What a tree's round has come to, in the words of any."""
     tree, verified, rounds = played.tree, played.verified, played.played
     locals_ = [edge.local for edge in rounds.edges.values()]
-    policy, values = tree.top.config.policy, clients * tree.top.config.layout.values
-    _tell(verified.record, policy, report.clipping([c for local in locals_ for c in local.clients.values()]), values)
+    clipping = report.clipping([client for local in locals_ for client in local.clients.values()])
+    _tell(verified.record, tree.top.config, clipping)
     stats: dict[str, float] = {}
     for local in locals_:  # clients' figures are means: of each edge's, by how many there are in it
         share = len(local.clients) / clients
@@ -345,10 +362,16 @@ def _of_tree(played: Played, clients: int) -> Result:
     )
 
 
-def _tell(record: RoundRecord, policy: Policy, clipping: Clipping, values: int) -> None:
+def _tell(record: RoundRecord, config: RoundConfig, clipping: Clipping) -> None:
     """Warn of what may not be what the caller wants: once each, in words that name no client."""
-    if text := clipping.text(policy.clip, values):
+    policy = config.policy
+    if text := clipping.text(config):
         _warn(text, ClippingWarning)
+    for group in record.groups:
+        _log.info(
+            "group %r: rounding moves no value by more than %.3g, and by %.3g or less in the root mean square",
+            group.name, group.error_bound, group.error_rms,
+        )  # fmt: skip
     if record.error_bound > 2 * policy.clip:
         _warn(
             f"a value of the mean may be off by {record.error_bound:.6g} by rounding, in a range of "

@@ -17,7 +17,7 @@ from secure_agg.errors import ConfigError, UpdateError, stamping
 from secure_agg.local.rounds import PHASES, Update
 from secure_agg.local.staff import OPERATORS
 from secure_agg.protocol.codec import check_arrays
-from secure_agg.protocol.config import MAX_WEIGHT, Option, Policy, check_arrays_fit
+from secure_agg.protocol.config import MAX_WEIGHT, Group, Option, Policy, check_arrays_fit
 from secure_agg.protocol.config.norm import EXCESSES, NORM_EXCESS, NORM_OPTIONS, SCALE
 from secure_agg.protocol.config.settings import MAX_CLIENTS, whole
 from secure_agg.protocol.config.thresholds import USUAL_DROPOUT
@@ -89,6 +89,7 @@ class Settings:
     options: tuple[Option, ...]
     clip: float
     bits: int | None
+    groups: tuple[Group, ...] | None
     max_error: float | None
     norm_bound: float | None
     norm_excess: str | None
@@ -150,7 +151,8 @@ class Settings:
             build,
             backend=self.backend,
             clip=self.clip,
-            bits=given("bits"),
+            bits=self.bits if given("groups") else given("bits"),
+            groups=given("groups") or (),
             max_error=given("max_error"),
             **({"options": self.options} | self._norm(pinned)),
             weight_scale=given("weight_scale") or 0,
@@ -187,6 +189,19 @@ class Settings:
         if self.norm_excess is not None:
             kept[NORM_EXCESS] = EXCESSES.index(self.norm_excess) if self.norm_excess in EXCESSES else len(EXCESSES)
         return {"options": Option.list(usual | named | {name: kept[name] for name in NORM_OPTIONS if name in kept})}
+
+
+def placing(policy: Policy, grouping: Sequence[str] | None) -> tuple[int, ...]:
+    """For each array the index of its group; empty where all are in the main one.
+
+    Raises:
+        ConfigError: a group that the policy does not have.
+    """
+    names = [group.name for group in policy.groups]
+    for name in grouping or ():
+        if name not in names:
+            raise ConfigError(f"an array is in group {name!r}, and the policy has {', '.join(names) or 'none'}")
+    return tuple(map(names.index, grouping or ()))
 
 
 def sample_size(sample: int | float | None, clients: int) -> int:

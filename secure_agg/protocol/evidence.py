@@ -27,6 +27,7 @@ from secure_agg.protocol.messages import (
     Signature,
     SignedAdvertisement,
     Wire,
+    array_header,
     decode,
     decode_list,
     encode,
@@ -53,6 +54,22 @@ _LEAST_OPENING: Final = 39
 _LEAST_SIGNATURE: Final = 69
 
 
+class GroupRecord(Wire, frozen=True):
+    """What a record says of one group.
+
+    Attributes:
+        name: of the group.
+        error_bound: more than any value of its mean can be off by rounding, in its units; 0 of a count.
+        error_rms: the root of the mean square of what they are off by is at most this.
+        next_clips: k of its adaptive clips in the task's next round; empty where they are pinned.
+    """
+
+    name: str
+    error_bound: float
+    error_rms: float
+    next_clips: tuple[int, ...]
+
+
 @checked_class
 class RoundRecord(Wire, frozen=True, kw_only=True):
     """What the ledger holds of a round: digests, counts and the sum of the commitments; at most 64 KiB.
@@ -72,7 +89,8 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
         weight_sum: sum of the participants' weights.
         weights_lowered, weights_raised: how many of them count as the round's largest weight, or its least, because
             theirs are above or below; 0 where the policy keeps weights.
-        error_bound: more than any value of the mean can be off by rounding, from the mean of the clipped updates.
+        error_bound: more than any value of the mean can be off by rounding, from the mean of the clipped updates; of
+            several groups the largest.
         next_weight_limit: what the weight limit of the task's next round has to be; 0 where the policy keeps weights.
         start_model: digest of the model that the updates are relative to.
         result_model: digest of the weighted mean.
@@ -115,6 +133,16 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
         """See ``BoundedRecord``; 0 where no norm is bounded."""
         return 0
 
+    @property
+    def groups(self) -> tuple[GroupRecord, ...]:
+        """See ``GroupedRecord``; empty where there are no groups."""
+        return ()
+
+    @property
+    def next_clips(self) -> tuple[int, ...]:
+        """k of all adaptive clips of the task's next round, group by group."""
+        return tuple(k for group in self.groups for k in group.next_clips)
+
     def __repr__(self) -> str:
         return (
             f"RoundRecord(task={self.task!r}, round={self.round}, attempt={self.attempt}, claim={self.claim!r}, "
@@ -132,10 +160,8 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
         Raises:
             VerificationError: not a canonical record of a known version, or above 64 KiB.
         """
-        # An array of so many fields: those of a norm bound are there or not.
-        bounded = bytes(data[:3]) == b"\xdc" + len(BoundedRecord.__struct_fields__).to_bytes(2, "big")
         try:
-            record = decode(BoundedRecord if bounded else RoundRecord, data, MAX_RECORD)
+            record = decode(RoundRecord, data, MAX_RECORD)
         except MalformedMessage as error:
             raise VerificationError(f"this is no round record: {error}") from error
         if record.version != RECORD_VERSION:
@@ -143,6 +169,21 @@ class RoundRecord(Wire, frozen=True, kw_only=True):
         if record.claim not in CLAIMS:
             raise VerificationError(f"a record claims {record.claim!r}")
         return record
+
+    @classmethod
+    def form(cls, data: bytes | memoryview) -> type[RoundRecord]:
+        """An array of so many fields: those of groups and of a norm bound are there or not."""
+        begins = bytes(data[:3])
+        return next((kind for kind in _FORMS if begins == array_header(kind)), RoundRecord)
+
+    def extended(self, *, groups: tuple[GroupRecord, ...], norm: tuple[float, int] | None) -> RoundRecord:
+        """This record with what its round says of groups and of norms."""
+        fields = {name: getattr(self, name) for name in RoundRecord.__struct_fields__}
+        if groups and norm:
+            return GroupedBoundedRecord(**fields, groups=groups, norm_bound=norm[0], norm_factor=norm[1])
+        if groups:
+            return GroupedRecord(**fields, groups=groups)
+        return BoundedRecord(**fields, norm_bound=norm[0], norm_factor=norm[1]) if norm else self
 
     def digest(self) -> bytes:
         """32 bytes; the next record of the task names it."""
@@ -163,11 +204,28 @@ class BoundedRecord(RoundRecord, frozen=True, kw_only=True):
     norm_bound: float
     norm_factor: int
 
-    @staticmethod
-    def of(record: RoundRecord, norm_bound: float, norm_factor: int) -> BoundedRecord:
-        """A record with what its round says of norms."""
-        fields = {name: getattr(record, name) for name in RoundRecord.__struct_fields__}
-        return BoundedRecord(**fields, norm_bound=norm_bound, norm_factor=norm_factor)
+
+@checked_class
+class GroupedRecord(RoundRecord, frozen=True, kw_only=True):
+    """The record of a round with groups.
+
+    Attributes:
+        groups: those of the round, in name order.
+    """
+
+    groups: tuple[GroupRecord, ...]
+
+
+@checked_class
+class GroupedBoundedRecord(RoundRecord, frozen=True, kw_only=True):
+    """The record of a round with groups and a norm bound: see ``GroupedRecord`` and ``BoundedRecord``."""
+
+    groups: tuple[GroupRecord, ...]
+    norm_bound: float
+    norm_factor: int
+
+
+_FORMS: Final = (GroupedRecord, BoundedRecord, GroupedBoundedRecord)
 
 
 class CohortMember(Wire, frozen=True, gc=False):
@@ -351,7 +409,7 @@ class Evidence:
         return (
             f"Evidence(task={self.config.task!r}, round={self.config.round}, "
             f"backend={self.config.policy.backend!r}, participants={len(self.openings)} of {len(self.cohort)}, "
-            f"values={self.config.layout.values})"
+            f"values={self.config.layout.parameters})"
         )
 
     @property

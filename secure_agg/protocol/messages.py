@@ -9,7 +9,7 @@ refused, so there is no second spelling.
 from __future__ import annotations
 
 import hashlib
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -39,6 +39,18 @@ class Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
         )
         return f"{type(self).__name__}({', '.join(texts)})"
 
+    @classmethod
+    def form(cls, data: bytes | memoryview) -> type[Wire]:
+        """The type that bytes which ought to be one of these are read as: for a kind that has forms with more fields
+        than it, by their number.
+        """
+        return cls
+
+
+def array_header(kind: type[Wire]) -> bytes:
+    """How the encoding of one of a kind with 16 fields or more begins."""
+    return b"\xdc" + len(kind.__struct_fields__).to_bytes(2, "big")
+
 
 def encode(value: msgspec.Struct) -> bytes:
     """The one encoding of a wire struct."""
@@ -54,7 +66,8 @@ def decode(kind: type[_T], data: bytes | memoryview, limit: int, *, phase: str =
     if len(data) > limit:
         raise MalformedMessage(f"{kind.__name__} has {len(data)} bytes, above {limit}", phase=phase, culprit=culprit)
     try:
-        value = msgspec.msgpack.decode(data, type=ready(kind))
+        form: Any = kind.form(data) if isinstance(kind, type) and issubclass(kind, Wire) else kind
+        value: _T = msgspec.msgpack.decode(data, type=ready(form))
     except (msgspec.DecodeError, ValueError, MemoryError, RecursionError) as error:
         raise MalformedMessage(f"no {kind.__name__}: {error}", phase=phase, culprit=culprit) from error
     if _encoder.encode(value) != data:

@@ -28,10 +28,10 @@ from secure_agg.executing import IN_PROCESS, Executor, vectors
 from secure_agg.protocol.agreement import attested_bytes
 from secure_agg.protocol.certificate import setup_digest
 from secure_agg.protocol.claims import SUM, SUMS_ONLY, Finding, check_claims, finding_of, require_claim
-from secure_agg.protocol.codec import Arrays, FixedPoint, model_digest
+from secure_agg.protocol.codec import Arrays, FixedPoint, GroupError, model_digest
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.config.tree import EDGE, FLAT, LEVEL_NAMES, level
-from secure_agg.protocol.evidence import RECORD_VERSION, BoundedRecord, Evidence, RoundRecord
+from secure_agg.protocol.evidence import RECORD_VERSION, Evidence, GroupRecord, RoundRecord
 from secure_agg.protocol.fault import TWO_EPOCHS, FaultProof
 from secure_agg.protocol.identity import Roster, check_public_key, in_id_order, verify_signature
 from secure_agg.protocol.messages import (
@@ -119,6 +119,8 @@ class CheckedSum:
     weights_lowered: int
     weights_raised: int
     error_bound: float
+    errors: tuple[GroupError, ...] = ()
+    next_clips: tuple[tuple[int, ...], ...] = ()
 
 
 def check_sum(
@@ -142,11 +144,13 @@ def check_sum(
     """
     layout = config.layout
     values, randomness = sums[: layout.committed], sums[layout.committed : layout.committed + layout.randomness]
-    largest = backends.load(config.policy.backend).result(config.policy).largest
+    rule = backends.load(config.policy.backend).result(config.policy)
     n = len(participants.commitments) if clients is None else clients
     try:
         total = aggregate.check(
-            AggregateStatement(config.commitment, largest, participants.commitments, values, randomness, n),
+            AggregateStatement(
+                config.commitment, rule.largest, participants.commitments, values, randomness, n, rule.ranges(config)
+            ),
             functools.partial(vectors.commit, executor, config.context),
         )
     except AggregateError as error:
@@ -154,7 +158,14 @@ def check_sum(
     check_total(participants.session, participants.sketches, sums)
     codec = FixedPoint.of(config)
     average, weight_sum = codec.decode(values, n, config.shapes, executor, config.context)
-    return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(n, weight_sum))
+    return _checked(codec, total, average, weight_sum, values, n)
+
+
+def _checked(
+    codec: FixedPoint, total: Commitment, average: Arrays, weight_sum: int, values: Vector, n: int
+) -> CheckedSum:
+    bound, errors = codec.error_bound(n, weight_sum), codec.errors(n, weight_sum)
+    return CheckedSum(total, average, weight_sum, *codec.limited(values), bound, errors, codec.next_clips(values, n))
 
 
 def check_attested(
@@ -179,12 +190,17 @@ def check_attested(
     values, rest = sums[: config.layout.committed], sums[config.layout.committed :]
     rule = backends.load(config.policy.backend).result(config.policy)
     addends = rule.addends(len(participants.openings))
-    if int(values.max(initial=0)) > addends * rule.largest or rest.any():
+    first = 0
+    for length, largest in rule.ranges(config):
+        if int(values[first : first + length].max(initial=0)) > addends * largest:
+            raise VerificationError("an attested result is out of range")
+        first += length
+    if rest.any():
         raise VerificationError("an attested result is out of range")
     codec = FixedPoint.of(config)
     average, weight_sum = codec.decode(values, addends, config.shapes)
     total = commitment.add(list(participants.commitments))
-    return CheckedSum(total, average, weight_sum, *codec.limited(values), codec.error_bound(addends, weight_sum))
+    return _checked(codec, total, average, weight_sum, values, addends)
 
 
 def record_of(
@@ -204,7 +220,7 @@ def record_of(
     """
     config = evidence.config
     invited, summed = clients or (config.cohort_size, len(evidence.openings))
-    return RoundRecord(
+    record = RoundRecord(
         version=RECORD_VERSION,
         claim=claim,
         task=config.task,
@@ -227,6 +243,10 @@ def record_of(
         previous_record=config.previous_record,
         evidence=digest,
     )
+    groups = zip(checked.errors, checked.next_clips, strict=True) if config.policy.groups else ()
+    said = tuple(GroupRecord(error.name, error.bound, error.rms, clips) for error, clips in groups)
+    norm = NormClaim.of(config)
+    return record.extended(groups=said, norm=(norm.bound, norm.factor) if norm else None)
 
 
 @checked_class
@@ -282,8 +302,6 @@ class Auditor:
         if model_digest(average) != evidence.result_model:
             raise VerificationError("the result's digest is not that of the mean that the sums decode to")
         record = record_of(evidence, participants, checked, claim=claim, digest=evidence.digest())
-        if norm := NormClaim.of(config):
-            record = BoundedRecord.of(record, norm.bound, norm.factor)
         names = evidence.participants
         opened = {name: item.to_bytes() for name, item in zip(names, participants.commitments, strict=True)}
         return Verified(record, pinned, average, opened, proofs)

@@ -65,6 +65,7 @@ class Task:
         beacon: bytes = b"",
         setup: bytes = b"",
         renounced: RenunciationCertificate | None = None,
+        grouping: tuple[int, ...] = (),
     ) -> RoundConfig:
         """The configuration of an attempt at the round that follows the last one.
 
@@ -78,6 +79,7 @@ class Task:
             beacon: where cohorts are drawn the randomness that does: of a pinned beacon the signature of the pulse that
                 is due, see ``BeaconSource.number``.
             attempt, base_model, instructions, setup: see ``RoundConfig``.
+            grouping: see ``RoundConfig.create``. Clips that are adaptive follow from the last record.
             renounced: the certificate that has ended the generation before; by default the one that closed the epoch
                 before, if the newest record is an epoch's; else None, in a first generation.
 
@@ -111,6 +113,8 @@ class Task:
             log_key=trust.log or b"",
             witnesses=trust.witnesses,
             setup=setup,
+            grouping=grouping,
+            clips=(last.next_clips or None) if last else None,
         )
 
     def lead(

@@ -21,7 +21,6 @@ from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
 from secure_agg.protocol.epoch import Record
 from secure_agg.protocol.epoch.body import check_threshold
 from secure_agg.protocol.identity import Roster, check_id, check_public_key
-from secure_agg.protocol.ready import ready
 from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.tlog.cosignature import WitnessKey
 from secure_agg.tlog.note import VerifierKey, check_key_name
@@ -291,8 +290,7 @@ class Trust:
             **{name: value for name in _OPTIONAL if (value := getattr(self, name)) is not None},
             "tasks": {
                 name: {
-                    "policy": {f: getattr(trust.policy, f) for f in Policy.__struct_fields__ if f != "options"}
-                    | {"options": {option.name: option.value for option in trust.policy.options}},
+                    "policy": trust.policy.document(),
                     "roster": _keys_to_json(trust.roster),
                     "claims": in_order(trust.claims),
                     **({"beacon": trust.beacon.to_document()} if trust.beacon else {}),
@@ -318,17 +316,13 @@ class Trust:
             tasks = {}
             for name, entry in document["tasks"].items():
                 _only(entry, {"policy", "roster", "claims", "beacon", *_CHANGING})
-                policy = dict(entry["policy"])
-                policy["options"] = [[key, policy["options"][key]] for key in sorted(policy["options"])]
-                _only(policy, set(Policy.__struct_fields__))
-                fields = [policy[f] for f in Policy.__struct_fields__]
                 claims = msgspec.convert(entry["claims"], list[str])
                 if claims != in_order(claims):
                     raise ConfigError(f"a trust file has the claims {claims!r}, which are unknown or out of order")
                 roster = _keys_from_json(entry["roster"])
                 tasks[name] = TaskTrust(
                     roster,
-                    msgspec.convert(fields, ready(Policy)),
+                    Policy.from_document(entry["policy"]),
                     frozenset(claims),
                     BeaconSource.from_document(entry["beacon"]) if "beacon" in entry else None,
                     _keys_from_json(entry.get("administrators", {})),

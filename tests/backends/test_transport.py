@@ -16,14 +16,14 @@ from support.federation import Federation
 from support.source_tree import ROOT
 
 from mpc.ring import P
-from secure_agg import backends
+from secure_agg import aggregate, backends
 from secure_agg.backends.masking import rules
 from secure_agg.backends.packed import Committed, PackedWords
 from secure_agg.errors import ConfigError
 from secure_agg.planning.coefficients import shipped
 from secure_agg.planning.prediction import predict
 from secure_agg.planning.setting import Setting
-from secure_agg.protocol.config import Option, Policy, RoundConfig, Run
+from secure_agg.protocol.config import Group, Option, Policy, RoundConfig
 from secure_agg.roles.client import client as client_module
 from secure_agg.roles.client.committing import commit_update
 
@@ -182,24 +182,63 @@ def test_what_screening_tests_is_lost_where_words_wrap() -> None:
     assert 0 < honest < 1000
 
 
-def test_runs_of_several_ranges_ride_in_one_vector_each_with_its_own_digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A range of 1 bit beside one of 12: both forms pack run by run, and sums come back exactly."""
-    config = config_of(Policy.default(5, bits=12, commit_packed=True))
-    committed = config.layout.committed
-    narrow = Run(committed - 2, 1)
-    monkeypatch.setattr(RoundConfig, "runs", (narrow, Run(2, config.policy.top)))
+def grouped(backend: str = "masking", **changes: Any) -> Federation:
+    """Values of 2, 6 and 16 bits, of which neighbours have different ranges."""
+    return Federation(
+        5, shapes=((300,), (40,), (7,)), backend=backend,
+        policy_changes={"groups": [Group(name=f"g{bits:02}", bits=bits, clip=1.0) for bits in (2, 6, 16)], **changes},
+    )  # fmt: skip
+
+
+def ranged_config(federation: Federation) -> RoundConfig:
+    return RoundConfig.create(
+        task=federation.task,
+        round=0,
+        policy=federation.policy,
+        cohort=federation.trust.cohort(federation.task),
+        shapes=federation.shapes,
+        grouping=(0, 1, 2),
+    )
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_runs_of_several_ranges_ride_in_one_vector_each_with_its_own_digits(packed: bool) -> None:
+    """A range of 2 bits does not pay for the 16 of another, in words or in what is committed to."""
+    config = ranged_config(grouped(commit_packed=packed))
     layout, rng = config.layout, np.random.default_rng(4)
+    assert [run.length for run in layout.runs] == [300, 40, 7 + layout.limbs]
     vectors = []
-    for _ in range(5):
-        vector = rng.integers(0, 2, layout.total, dtype=np.uint32)
-        vector[narrow.length : committed] = config.policy.top
-        vectors.append(vector)
+    for client in range(5):
+        tops = np.repeat([run.top for run in layout.runs], [run.length for run in layout.runs])
+        x = tops if client < 3 else rng.integers(0, tops + 1)
+        s = rng.integers(0, 1 << 10, layout.randomness)
+        vectors.append(np.concatenate([x, s]).astype(np.uint32))
     expected = np.sum(vectors, axis=0, dtype=np.uint64)
-    assert config.commitment.runs is not None
-    assert [digits.count for digits, _ in config.commitment.runs.parts] == [10, 1]
+    held = [digits(bits, 5, 27) for bits in (2, 6, 16)]
+    if packed:
+        assert config.commitment.runs is not None
+        assert [each.count for each, _ in config.commitment.runs.parts] == held == [7, 3, 1]
+        assert layout.elements == -(-300 // 7) - (-40 // 3) + 7 + layout.limbs
     for form in (rules.form(config), Committed(config)):
         total = form.zero()
         for vector in vectors:
             total += form.load(vector)
         assert np.array_equal(form.unload(total, phase="unmask"), expected)
-        assert form.size < 4 * layout.total
+    held = [digits(bits, 5, 64) for bits in (2, 6, 16)]
+    sizes = zip(
+        [300, 40, 7 + layout.limbs, layout.randomness], [*held, held[-1]], strict=True
+    )  # s is as wide as 16 bits
+    words = rules.form(ranged_config(grouped()))
+    assert words.size == 8 * sum(-(-length // count) for length, count in sizes)
+
+
+@pytest.mark.parametrize("backend", ["masking", "additive", "paillier"])
+def test_rounds_of_several_ranges_have_exact_means(backend: str) -> None:
+    """Each backend packs its own way; the mean of every group is that of what its clients gave."""
+    rng = np.random.default_rng(11)
+    groups = [Group(name="fine", bits=16, clip=1.0), Group(name="coarse", bits=2, clip=1.0)]
+    given = {f"c{i}": [rng.choice([-1.0, 0.0, 1.0], 50), rng.uniform(-1, 1, 9)] for i in range(4)}
+    options = {"modulus_bits": 2048} if backend == "paillier" else {}
+    found = aggregate(given, groups=groups, grouping=("coarse", "fine"), backend=backend, options=options)
+    assert np.allclose(found.average[0], np.mean([arrays[0] for arrays in given.values()], axis=0), atol=1e-12)
+    assert np.allclose(found.average[1], np.mean([arrays[1] for arrays in given.values()], axis=0), atol=1e-4)

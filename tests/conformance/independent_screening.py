@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from math import comb, inf, log2, prod
+from math import comb, inf, log2
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,18 @@ from conformance.independent_verifier import (
     P,
     check_exchange_key,
     check_order,
+    check_ranges,
     check_roster,
     commit,
+    covered,
     decode,
     decode_elements,
     digest,
-    digits,
     elements,
     encode,
     encode_elements,
     half,
     kdf,
-    largest,
     mask_bits,
     matrix_key,
     norm,
@@ -43,6 +43,7 @@ from conformance.independent_verifier import (
     residues,
     root,
     roster_root,
+    several,
     sketched,
     u64,
     unpack,
@@ -158,7 +159,7 @@ class Masks:
 
     @property
     def linear(self) -> bool:
-        return self.bound is not None and digits(self.case.policy)[1] == 1
+        return self.bound is not None and not several(self.case.config)
 
     def of_t_1(self, listed: bytes, e: Sequence[int], noise: Sequence[int]) -> np.ndarray:
         """Section 7's five values of t_1, of any residues e and s'."""
@@ -177,14 +178,13 @@ class Masks:
     @property
     def sketched_values(self) -> int:
         """How many values section 16 sketches."""
-        shapes = self.config["shapes"]
-        return sum(prod(shape) for shape in shapes[: len(shapes) - option(self.case.policy, "norm_outside", 0)])
+        return covered(self.config)
 
     def public(self, listed: bytes, committed: np.ndarray, sketch: Sequence[int] | None) -> np.ndarray:
         """The five values that what a client has committed to has to have."""
         found = np.zeros(5, np.int64)
         if isinstance(listed, OfSketches) or self.at_once:
-            centre = [2 ** (self.case.policy["bits"] - 1) - 1] * self.sketched_values
+            centre = [half(self.case.policy)] * self.sketched_values
             found += self.dot_t_1(listed, sketch) + self.of_t_1(listed, centre, [0] * self.bound.J * N)
         if isinstance(listed, OfSketches):
             return found
@@ -203,7 +203,7 @@ class Masks:
     @property
     def side(self) -> int:
         """Coordinates of t_2 that are tested: those of x where each is an element."""
-        return self.bound.L + self.bound.e if self.bound and digits(self.case.policy)[1] == 1 else 0
+        return self.bound.L + self.bound.e if self.bound and not several(self.case.config) else 0
 
     def of_sketch(self, listed: bytes, elements: Sequence[int]) -> np.ndarray:
         """What is added for t_0 ‖ t_1 ‖ t_2."""
@@ -223,7 +223,7 @@ class Masks:
             return [int(value) for value in rows]
         if bound:
             vector, noise = vector[: -bound.J * N], vector[-bound.J * N :].tolist()
-            first = sum(prod(shape) for shape in self.config["shapes"])
+            first = values(self.config)
             side = vector[first : first + bound.L + bound.e].tolist() if self.side else [0] * (bound.L + bound.e)
             more = self.of_sketch(listed, norm.commit_sketch(bound, [0] * N, side, noise))
         padded = np.concatenate([vector[:split], np.zeros(-split % N, np.int64), vector[split:]])
@@ -429,7 +429,7 @@ def has_failed(masks: Masks, listed: dict[int, bytes], claim: bytes) -> None:
         sketches += decode_elements(item["sketch"], len(sketches), "a sketch")
     total = decode_elements(fields["total"], masks.length, "a sum")
     x, t, noise = np.split(total, [elements(config), elements(config) + (k + 2) * N])
-    require(int(x.max()) <= n * largest(policy), "X is out of range")
+    check_ranges(x, n, config)
     require(int(t.max()) <= n * (2 ** mask_bits(policy) - 1), "T is out of range")
     require(int(noise.max()) <= 3 * n, "T' is out of range")
     require(commit(x, t, k) == encode_elements(hashes % P), "the sum is another")

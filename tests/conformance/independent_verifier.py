@@ -21,6 +21,7 @@ from itertools import pairwise
 from math import floor, inf, prod
 from typing import Any
 
+import conformance.independent_groups as groups
 import conformance.independent_norm as norm
 import msgspec
 import numpy as np
@@ -73,7 +74,18 @@ def root(leaves: Sequence[bytes]) -> bytes:
 
 # The fields of the records: "int" is unsigned, "bin32" has 32 bytes, [t] is a list of t, a capital names a record.
 RECORDS: dict[str, dict[str, Any]] = {
-    "Option": {"name": "str", "value": "int"},
+    "Option": {"name": "str", "value": "option"},
+    "Group": {
+        "name": "str",
+        "kind": "str",
+        "bits": "int",
+        "clip": "float",
+        "weighted": "bool",
+        "rotated": "bool",
+        "support": ["int"],
+        "clip_rule": "str",
+    },
+    "GroupRecord": {"name": "str", "error_bound": "float", "error_rms": "float", "next_clips": ["int"]},
     "Policy": {
         "backend": "str",
         "options": ["Option"],
@@ -171,6 +183,9 @@ RECORDS: dict[str, dict[str, Any]] = {
 RECORDS["LaterEvidence"] = RECORDS["Evidence"] | {"renounced": "bin"}
 RECORDS["BoundedEvidence"] = RECORDS["Evidence"] | {"openings": ["SketchedOpening"]}
 RECORDS["LaterBoundedEvidence"] = RECORDS["LaterEvidence"] | {"openings": ["SketchedOpening"]}
+RECORDS["GroupedConfig"] = RECORDS["RoundConfig"] | {"grouping": ["int"], "clips": ["int"]}
+RECORDS["GroupedRecord"] = RECORDS["RoundRecord"] | {"groups": ["GroupRecord"]}
+RECORDS["GroupedBoundedRecord"] = RECORDS["GroupedRecord"] | {"norm_bound": "float", "norm_factor": "int"}
 RECORDS["BoundedRecord"] = RECORDS["RoundRecord"] | {"norm_bound": "float", "norm_factor": "int"}
 
 
@@ -179,6 +194,8 @@ def typed(kind: Any, value: Any, where: str) -> Any:
     if isinstance(kind, list):
         require(type(value) is list, f"{where} is no array")
         return [typed(kind[0], item, where) for item in value]
+    if kind == "option":  # section 22
+        return typed(["Group"] if type(value) is list else "int", value, where)
     if kind in RECORDS:
         fields = RECORDS[kind]
         require(type(value) is list and len(value) == len(fields), f"{where} is no {kind}")
@@ -202,6 +219,8 @@ def typed(kind: Any, value: Any, where: str) -> Any:
 def untyped(kind: Any, value: Any) -> Any:
     if isinstance(kind, list):
         return [untyped(kind[0], item) for item in value]
+    if kind == "option":
+        return untyped(["Group"], value) if isinstance(value, list) else value
     if kind in RECORDS:
         return [untyped(of, value[name]) for name, of in RECORDS[kind].items()]
     return value
@@ -213,6 +232,7 @@ def encode(kind: str, value: dict[str, Any]) -> bytes:
 
 def decode(kind: str, data: bytes, limit: int) -> dict[str, Any]:
     require(len(data) <= limit, f"{kind} is too long")
+    kind = config_kind(data) if kind == "RoundConfig" else kind
     try:
         plain = msgspec.msgpack.decode(data)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
@@ -364,7 +384,16 @@ def check_limits(config: dict[str, Any]) -> None:
     require(any(config["renounced"]) == (config["generation"] > 0), "renounced does not go with the generation")
     require(1 <= policy["max_parameters"] <= 2**32, "max_parameters out of range")
     check_order((option["name"] for option in policy["options"]), "options")
-    require(all(option["value"] < 2**32 for option in policy["options"]), "an option is out of range")
+    numbers = [item["value"] for item in policy["options"] if item["name"] != "groups"]
+    require(all(isinstance(number, int) and number < 2**32 for number in numbers), "an option is out of range")
+    grouped = len(numbers) < len(policy["options"])
+    require(grouped == ("grouping" in config), "groups in a policy, and none in the configuration, or no groups")
+    if grouped:
+        require(isinstance(groups.groups(policy), list), "groups are no list")
+        groups.check_policy(policy)
+        groups.check_config(config)
+        for group in groups.groups(policy):
+            check_id(group["name"])
     require((4 if option(policy, "halves", 0) else 2) <= policy["bits"] <= 24, "bits out of range")
     require(1e-30 <= policy["clip"] <= 1e30, "clip out of range")
     require(0 < policy["max_error"] < inf, "max_error out of range")
@@ -381,7 +410,7 @@ def check_limits(config: dict[str, Any]) -> None:
         require(span == 0 and first == 0, "limits of weights that are kept")
     require(1 <= config["weight_limit"] <= policy["max_weight"], "weight_limit out of range")
     spread = min(span, policy["max_weight"]) if scale else config["weight_limit"]
-    worst = policy["clip"] / half(policy) * spread
+    worst = groups.worst_error(policy, spread) if grouped else policy["clip"] / half(policy) * spread
     require(worst <= policy["max_error"], "the means could be too far off")
     least, most, drawn = policy["min_advertised"], policy["max_clients"], policy["cohort_size"]
     require(2 <= policy["min_clients"] <= least <= most, "client limits out of order")
@@ -402,6 +431,9 @@ def check_limits(config: dict[str, Any]) -> None:
     require(rank(config) in (3, 4), "no commitment rank is enough")
     if option(policy, "norm_steps", 0):
         require(policy["bits"] >= 3 and not option(policy, "halves", 0), "too few bits for a norm bound, or halves")
+        if grouped:
+            groups.check_one_grid(policy)
+            require(option(policy, "norm_outside", 0) == 0, "norm_outside with groups")
         norm_bound(config, config["weight_limit"])
         norm_bound(config, policy["max_weight"] if scale else 1)
     else:
@@ -444,6 +476,8 @@ def sketched(config: dict[str, Any]) -> int:
 
 def covered(config: dict[str, Any]) -> int:
     """Values whose norm is bounded: all but those of the last arrays."""
+    if "grouping" in config:
+        return groups.covered(config)
     shapes = config["shapes"]
     inside = max(0, len(shapes) - option(config["policy"], "norm_outside", 0))
     return sum(prod(shape) for shape in shapes[:inside])
@@ -454,6 +488,8 @@ def check_backend(config: dict[str, Any]) -> None:
     policy = config["policy"]
     require(policy["backend"] in OPTIONS, "unknown backend")
     for item in policy["options"]:
+        if item["name"] == "groups":
+            continue
         known = OPTIONS[policy["backend"]] | (NORM_OPTIONS if policy["backend"] in BOUNDING else {})
         known = known | ({"halves": (0, 1)} if policy["backend"] in HALVING else {})
         known = known | ({"level": LEVELS[policy["backend"]]} if policy["backend"] in LEVELS else {})
@@ -464,7 +500,10 @@ def check_backend(config: dict[str, Any]) -> None:
     if policy["backend"] == "masking" and option(policy, "screening", 0):
         require(not option(policy, "transport", 0), "words of several values are not screened")
     if policy["backend"] == "masking" and option(policy, "screening", 0) == 2:
-        require(option(policy, "norm_steps", 0) > 0 and digits(policy)[1] == 1, "no sketches that can be tested")
+        tops = [coordinate_top(policy), *map(groups.top, groups.groups(policy))]
+        tops += [1 for group in groups.groups(policy) if group["clip_rule"] == "adaptive"]
+        one_by_one = all(digits(policy, top)[1] == 1 for top in tops)
+        require(option(policy, "norm_steps", 0) > 0 and one_by_one, "no sketches that can be tested")
     if policy["backend"] not in SHARING:
         require(config["setup"] == b"", "these backends have no setup")
     elif policy["backend"] == "additive":
@@ -474,7 +513,8 @@ def check_backend(config: dict[str, Any]) -> None:
 
 
 def option(policy: dict[str, Any], name: str, default: int) -> int:
-    return next((int(item["value"]) for item in policy["options"] if item["name"] == name), default)
+    found = (item["value"] for item in policy["options"] if item["name"] == name)
+    return next((int(value) for value in found if isinstance(value, int)), default)
 
 
 def mask_bits(policy: dict[str, Any]) -> int:
@@ -485,12 +525,32 @@ def coordinate_bits(policy: dict[str, Any]) -> int:
     return -(-int(policy["bits"]) // (2 if option(policy, "halves", 0) else 1))
 
 
-def digits(policy: dict[str, Any]) -> tuple[int, int]:
-    """B, and m: how many values are committed to as one element."""
-    base, count = int(policy["max_clients"]) * coordinate_top(policy) + 1, 1
+def digits(policy: dict[str, Any], top: int | None = None) -> tuple[int, int]:
+    """B, and m: how many values, of a range, are committed to as one element."""
+    base, count = int(policy["max_clients"]) * (coordinate_top(policy) if top is None else top) + 1, 1
     while policy["commit_packed"] and base ** (count + 1) <= 2**27:
         count += 1
     return base, count
+
+
+def runs(config: dict[str, Any]) -> list[tuple[int, int, int]]:
+    """Of each range of x, in order, how many coordinates it has, B and m. Neighbours with one top are one."""
+    policy = config["policy"]
+    ranges = [(committed(config), coordinate_top(policy))]
+    if "grouping" in config:
+        ranges = groups.ranges(config, limbs(policy) + counts(policy))
+    joined: list[tuple[int, int]] = []
+    for length, top in ranges:
+        if joined and joined[-1][1] == top:
+            joined[-1] = (joined[-1][0] + length, top)
+        elif length:
+            joined.append((length, top))
+    return [(length, *digits(policy, top)) for length, top in joined]
+
+
+def several(config: dict[str, Any]) -> bool:
+    """Whether several coordinates are committed to as one element."""
+    return any(count > 1 for _, _, count in runs(config))
 
 
 def rank(config: dict[str, Any]) -> int:
@@ -498,9 +558,9 @@ def rank(config: dict[str, Any]) -> int:
     width = mask_bits(policy) + (policy["max_clients"] - 1).bit_length()
     if width > 27:
         return 0
-    base, count = digits(policy)
-    if count > 1:
-        width = max(width, int(base**count - 1).bit_length())
+    for _, base, count in runs(config):
+        if count > 1:
+            width = max(width, int(base**count - 1).bit_length())
     columns = N * (-(-elements(config) // N) + 5)
     return 3 if width <= 24 or (width == 25 and columns <= 2**27) else 4
 
@@ -514,7 +574,9 @@ def counts(policy: dict[str, Any]) -> int:
 
 
 def half(policy: dict[str, Any]) -> int:
-    """H: what 0 is encoded as."""
+    """H: what 0 is encoded as; of the main group where there are groups."""
+    if groups.groups(policy):
+        return groups.half(groups.main(policy))
     return 2 ** (int(policy["bits"]) - 1) - 1
 
 
@@ -530,7 +592,34 @@ def largest(policy: dict[str, Any]) -> int:
 
 
 def coordinate_top(policy: dict[str, Any]) -> int:
+    if groups.groups(policy):
+        return groups.policy_top(policy)
     return 2 ** coordinate_bits(policy) - 1 if option(policy, "halves", 0) else 2 * half(policy)
+
+
+def step(policy: dict[str, Any]) -> float:
+    """c / H; of the main group where there are groups."""
+    return (groups.main(policy)["clip"] if groups.groups(policy) else policy["clip"]) / half(policy)
+
+
+def values(config: dict[str, Any]) -> int:
+    """d: values that are sent."""
+    return groups.values(config) if "grouping" in config else sum(prod(shape) for shape in config["shapes"])
+
+
+def check_ranges(x: np.ndarray, added: int, config: dict[str, Any]) -> None:
+    """Check 6 of X."""
+    policy = config["policy"]
+    spans = [(len(x), largest(policy))]
+    if "grouping" in config:
+        spans = groups.ranges(config, limbs(policy) + counts(policy))
+        if policy["backend"] == "crypten":
+            spans = [(length, 2 ** most.bit_length() - 1) for length, most in spans]
+    first = 0
+    for length, most in spans:
+        require(int(x[first : first + length].max(initial=0)) <= added * most, "a sum is out of range")
+        first += length
+    require(first == len(x), "ranges of another length")
 
 
 def halves(config: dict[str, Any]) -> int:
@@ -539,13 +628,13 @@ def halves(config: dict[str, Any]) -> int:
 
 def committed(config: dict[str, Any]) -> int:
     """d + L + e."""
-    size = sum(prod(shape) for shape in config["shapes"])
-    return size * halves(config) + limbs(config["policy"]) + counts(config["policy"])
+    moving = len(config.get("clips", []))
+    return values(config) * halves(config) + limbs(config["policy"]) + counts(config["policy"]) + moving
 
 
 def elements(config: dict[str, Any]) -> int:
     """Elements that values, limbs and counts are committed to as."""
-    return -(-committed(config) // digits(config["policy"])[1])
+    return sum(-(-length // count) for length, _, count in runs(config))
 
 
 def vector_length(config: dict[str, Any]) -> int:
@@ -603,19 +692,28 @@ def encode_weight(weight: int, config: dict[str, Any]) -> list[int]:
     return digits + [int(weight > limit), int(weight < least)][: counts(policy)]
 
 
-def decode_sum(total: np.ndarray, n: int, config: dict[str, Any]) -> tuple[np.ndarray, int, tuple[int, int], float]:
-    """The means of the values, the sum of the weights, how many were lowered and raised, and the error bound."""
+def decode_sum(
+    total: np.ndarray, n: int, config: dict[str, Any], context: bytes = b"", said: list[dict[str, Any]] | None = None
+) -> tuple[np.ndarray, int, tuple[int, int], float]:
+    """The means of the values, the sum of the weights, how many were lowered and raised, and the error bound; `said` is
+    given what the record says of groups.
+    """
     policy, limit, h = config["policy"], int(config["weight_limit"]), half(config["policy"])
-    size, base = sum(prod(shape) for shape in config["shapes"]), 2 ** (coordinate_bits(policy) - 1)
-    numbers = [int(x) for x in total[size * halves(config) :]]
+    size, base = values(config), 2 ** (coordinate_bits(policy) - 1)
+    numbers = [int(x) for x in total[size * halves(config) : len(total) - len(config.get("clips", []))]]
     digits, counted = numbers[: limbs(policy)], numbers[limbs(policy) :]
     weight = sum(digit * base**i for i, digit in enumerate(digits))
     require(n * least_weight(config) <= weight <= n * limit, "the sum of the weights is out of range")
     require(all(count <= n for count in counted), "more weights were limited than there are")
-    values = total[:size].astype(np.int64)
+    if "grouping" in config:
+        means, error, found = groups.decode(config, total, n, weight, context)
+        if said is not None:
+            said += found
+        return means, weight, (counted[0], counted[1]) if counted else (0, 0), error
+    summed = total[:size].astype(np.int64)
     if halves(config) == 2:
-        values = values + total[size : 2 * size].astype(np.int64) * 2 ** coordinate_bits(policy)
-    centred = values - n * h
+        summed = summed + total[size : 2 * size].astype(np.int64) * 2 ** coordinate_bits(policy)
+    centred = summed - n * h
     require(limit * (int(np.abs(centred).max()) - n) <= h * weight, "a mean is out of range")
     factor = policy["clip"] * float(limit) / float(h * weight)
     error = policy["clip"] * float(n * limit) / float(h * weight)
@@ -642,9 +740,21 @@ def points() -> np.ndarray:
     return np.array([pow(psi, 2 * int(f"{t:09b}"[::-1], 2) + 1, P) for t in range(N)], np.int64)
 
 
+def packed(x: np.ndarray, config: dict[str, Any]) -> np.ndarray:
+    """The elements that x is committed to as, run by run."""
+    found, start = [], 0
+    for length, base, count in runs(config):
+        found.append(as_digits(x[start : start + length], base, count))
+        start += length
+    return np.concatenate(found)
+
+
 def pack(x: np.ndarray, policy: dict[str, Any]) -> np.ndarray:
-    """The elements that values and limbs are committed to as."""
-    base, count = digits(policy)
+    """The same where x is one run."""
+    return as_digits(x, *digits(policy))
+
+
+def as_digits(x: np.ndarray, base: int, count: int) -> np.ndarray:
     padded = np.concatenate([x, np.zeros(-len(x) % count, np.int64)]).reshape(-1, count)
     return sum((padded[:, i] * base**i for i in range(count)), np.zeros(len(padded), np.int64)) % P
 
@@ -743,7 +853,9 @@ def check_function(policy: dict[str, Any]) -> None:
     require(policy["max_clients"] <= 64, "too many clients")
     require(policy["weight_scale"] == 0, "these functions keep weights")
     if function == 0:
-        require((bound / 1000 / (policy["clip"] / half(policy))) ** 2 >= 1, "no norm bound, or one below a step")
+        require((bound / 1000 / step(policy)) ** 2 >= 1, "no norm bound, or one below a step")
+        if groups.groups(policy):
+            groups.check_one_grid(policy)
     else:
         require(bound == 0, "a norm bound for another function")
         require(policy["max_weight"] == 1, "an order statistic has no weights")
@@ -886,6 +998,11 @@ def check_part(policy: dict[str, Any], part: bytes) -> None:
         require(part != b"" and len(part) % 32 == 0, "the backend part has a wrong length")
     else:
         require(part == b"", "a backend part in a plain round")
+
+
+def config_kind(data: bytes) -> str:
+    """By the number of its fields: those of groups are there or not."""
+    return "GroupedConfig" if data[:3] == b"\xdc\x00\x18" else "RoundConfig"
 
 
 def read_evidence(header: bytes) -> dict[str, Any]:
@@ -1034,7 +1151,7 @@ def verify(
         return _public(config, context, session, cohort, entries, participants_root, encode_elements(total))
 
     # 6
-    size = sum(prod(shape) for shape in config["shapes"])
+    size = values(config)
     count, randomness = committed(config), (k + 2) * N
     require(len(bulk) == 4 * (count + randomness + sketched(config)), "the sums have a wrong length")
     sums = np.frombuffer(bulk, "<u4").astype(np.int64)
@@ -1043,7 +1160,7 @@ def verify(
     if place and level == 2:
         clients = place.clients
     added = kept(policy, clients)
-    require(int(x.max()) <= added * largest(policy), "a sum is out of range")
+    check_ranges(x, added, config)
     if attested(policy):  # in place of the rest of 6, and 7
         require(bool((t == 0).all()), "randomness in a result that is no sum")
         check_signers(
@@ -1051,7 +1168,7 @@ def verify(
         )
     else:
         require(int(t.max()) <= clients * (2 ** mask_bits(policy) - 1), "a sum of the randomness is out of range")
-        require(commit(pack(x, policy), t, k) == commitment_sum, "the sums do not open the sum of the commitments")
+        require(commit(packed(x, config), t, k) == commitment_sum, "the sums do not open the sum of the commitments")
         require(header["attestation"] == [], "a part that this backend has not")
 
     # 16
@@ -1087,7 +1204,8 @@ def verify(
         return _public(config, context, session, cohort, entries, participants_root, commitment_sum)
 
     # 8
-    means, weight, (lowered, raised), error = decode_sum(x, added, config)
+    said: list[dict[str, Any]] = []
+    means, weight, (lowered, raised), error = decode_sum(x, added, config, context, said)
     require(model_digest(config["shapes"], means) == header["result_model"], "another result than stated")
 
     # 9
@@ -1115,9 +1233,11 @@ def verify(
         "evidence": place.evidence if place else sha(evidence),
     }
     kind = "RoundRecord"
+    if said:
+        kind, record["groups"] = "GroupedRecord", said
     if sketched(config):
-        kind = "BoundedRecord"
-        record["norm_bound"] = option(policy, "norm_steps", 0) * (policy["clip"] / half(policy))
+        kind = "GroupedBoundedRecord" if said else "BoundedRecord"
+        record["norm_bound"] = option(policy, "norm_steps", 0) * step(policy)
         record["norm_factor"] = norm_factor(config)
     encoding = encode(kind, record)
     require(len(encoding) <= 65536, "the record is too long")

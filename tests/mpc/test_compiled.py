@@ -17,7 +17,7 @@ import pytest
 from mpc import digits, keystream, ntt, ring, shamir, vector_shares
 from mpc.kernels import compiled, kernel_files
 from mpc.kernels.compiled import Kernel
-from secure_agg.protocol.codec import fixed_point as codec
+from secure_agg.protocol.codec import grid as codec
 from zk import commitment
 
 ROOT = Path(__file__).parents[2]

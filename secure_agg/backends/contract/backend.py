@@ -66,11 +66,19 @@ class ResultRule:
             operators have signed it.
         addends: of how many values each coordinate of the result is the sum, by the number of participants: all of
             them, where it is their sum.
+        whole_bits: whether vectors are let in by tests of whole numbers of bits, which let one more through than an
+            honest client sends.
     """
 
     largest: int
     claim: str = SUM
     addends: Callable[[int], int] = int
+    whole_bits: bool = False
+
+    def ranges(self, config: RoundConfig) -> tuple[tuple[int, int], ...]:
+        """(length, the most that each is) of the coordinates of one client's x, in order."""
+        whole = self.whole_bits
+        return tuple((run.length, (1 << run.top.bit_length()) - 1 if whole else run.top) for run in config.layout.runs)
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,8 @@ class Backend(Habits):
             raise ConfigError("no norm is bounded where values go as halves")
         if place != FLAT and place not in self.levels:
             raise ConfigError(f"backend {self.name!r} can't be the {LEVEL_NAMES[place]} of a tree")
+        if place != FLAT and policy.groups:
+            raise ConfigError("a tree sums one vector of every client: what its edges agree on says nothing of groups")
         if place != FLAT and policy.norm:
             raise ConfigError("no norm is bounded in a tree: each session has sketches of its own, which don't add up")
 

@@ -91,6 +91,8 @@ def check_options(policy: Policy, declared: Sequence[OptionRule]) -> None:
     """
     rules = {rule.name: rule for rule in declared}
     for option in policy.options:
+        if isinstance(option.value, tuple):
+            continue  # a policy looks at its groups itself, and ``Backend.check_policy`` at whether there may be any
         if option.name not in rules:
             known = f": it has {', '.join(rules)}" if rules else ": it has none"
             raise ConfigError(f"backend {policy.backend!r} has no option {option.name!r}{known}")

@@ -11,7 +11,7 @@ import atexit
 import copy
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +22,7 @@ from secure_agg.backends.crypten import rules
 from secure_agg.backends.crypten.engine.jobs import Layout, NormBound, Range, Result
 from secure_agg.backends.crypten.engine.launcher import Parties
 from secure_agg.errors import DuplicateMessage, PolicyViolation, RoundAborted
+from secure_agg.protocol import config as vectors
 from secure_agg.protocol.config import RoundConfig
 from zk import parameters
 
@@ -175,7 +176,7 @@ def judge(place: Place, clients: Sequence[str], shares: Words) -> tuple[bool, ..
     limits = place.config.weight_limit.bit_length()
     ranges = Layout(
         (
-            Range(layout.values, policy.bits),
+            *_values(layout),
             Range(layout.limbs, policy.bits, normed=False),
             Range(layout.randomness, parameters.noise_bits(policy.bits, policy.max_clients), normed=False),
             Range(rules.WEIGHT_MARGINS, limits, normed=False),
@@ -189,6 +190,15 @@ def judge(place: Place, clients: Sequence[str], shares: Words) -> tuple[bool, ..
         rules.FILTER, place, tuple(clients), extended, lambda pool, all_shares: pool.judge(all_shares, ranges, bound)
     )
     return verdicts
+
+
+def _values(layout: vectors.Layout) -> tuple[Range, ...]:
+    """The values of each group: those that are weighted come first, and are what a norm is of."""
+    weighted = any(part.group.weighted for part in layout.parts)
+    return tuple(
+        Range(part.coordinates, part.group.top.bit_length(), normed=part.group.weighted or not weighted)
+        for part in layout.parts
+    )
 
 
 def _weight_margins(place: Place, shares: Words) -> Words:
@@ -218,7 +228,7 @@ def order_statistic(place: Place, clients: Sequence[str], shares: Words) -> Vect
         RoundAborted: the clients are not those who were accepted.
     """
     policy = place.config.policy
-    ranges = Layout((Range(place.config.layout.values, policy.bits),))
+    ranges = Layout(tuple(replace(part, normed=True) for part in _values(place.config.layout)))
 
     def work(pool: Parties, all_shares: list[Words]) -> Result:
         if rules.function(policy) == rules.MEDIAN:

@@ -20,6 +20,7 @@ from secure_agg.errors import ConfigError
 from secure_agg.protocol.agreement import SignedByOperators
 from secure_agg.protocol.claims import ATTESTED, SUM
 from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.config.groups import check_one_grid
 from secure_agg.protocol.session import Session
 
 __all__ = ["AGGREGATORS", "BEGIN", "COLLECT", "PARTIAL_SUM", "SHARE"]
@@ -77,6 +78,8 @@ def check(policy: Policy) -> None:
     check_options(policy, OPTIONS)
     if policy.weight_scale:
         raise ConfigError(f"backend {policy.backend!r} keeps weights: a weight_scale saves it no bytes")
+    if any(group.adaptive for group in policy.groups):
+        raise ConfigError(f"backend {policy.backend!r} judges vectors by ranges that stay: clips have to be pinned")
     if policy.max_clients > MAX_CLIENTS:
         raise ConfigError(f"max_clients is {policy.max_clients}, above {MAX_CLIENTS} for backend {policy.backend!r}")
     chosen, given = function(policy), {option.name for option in policy.options if option.value}
@@ -96,6 +99,7 @@ def check(policy: Policy) -> None:
             raise ConfigError(
                 f"{NORM_BOUND} is {BOUND.of(policy)}, below one step of the codec: nobody but 0 could pass"
             )
+        check_one_grid(policy.vectors)
         return
     if policy.max_weight != 1:
         raise ConfigError(f"a {FUNCTIONS[chosen]} has no weights: max_weight is {policy.max_weight}, not 1")
@@ -109,7 +113,7 @@ def result(policy: Policy) -> ResultRule:
     sum. The parties test bits: one more than an honest client sends passes.
     """
     claim = SUM if function(policy) == NORM_BOUNDED_SUM else ATTESTED
-    return ResultRule((1 << policy.bits) - 1, claim, lambda participants: addends(policy, participants))
+    return ResultRule((1 << policy.bits) - 1, claim, lambda participants: addends(policy, participants), True)
 
 
 def addends(policy: Policy, participants: int) -> int:
@@ -123,7 +127,7 @@ def addends(policy: Policy, participants: int) -> int:
 
 def centre(policy: Policy) -> int:
     """The integer that 0 is encoded as, and that decodes to 0."""
-    return policy.top // 2
+    return policy.half
 
 
 def squared_bound(policy: Policy) -> int:

@@ -192,7 +192,7 @@ class PaillierScheme(Scheme):
 def packing(config: RoundConfig, modulus_bits: int) -> PackedRuns:
     """How this round's vectors lie in plaintexts: the runs of x, then s, and s' where a norm is bounded."""
     layout, clients = config.layout, config.policy.max_clients
-    runs = [*config.runs, Run(layout.randomness, noise_top(config.policy.coordinate_bits, clients))]
+    runs = [*config.layout.runs, Run(layout.randomness, noise_top(config.policy.coordinate_bits, clients))]
     if layout.sketch:
         runs.append(Run(layout.sketch, NOISE_TOP))
     return PackedRuns(tuple((Packing(run.top, clients, modulus_bits), run.length) for run in runs))

@@ -102,7 +102,7 @@ def tests_sketches(config: RoundConfig) -> bool:
     """Whether it is tested, once a sum has failed, whose sketch is not of its vector: sketches are linear over values,
     and so over what is hidden where each value is an element of it. Where they are tested at once it is known before.
     """
-    return SCREENING.of(config.policy) == 1 and config.policy.norm is not None and not config.policy.packs
+    return SCREENING.of(config.policy) == 1 and config.policy.norm is not None and config.commitment.runs is None
 
 
 def excisions(config: RoundConfig, name: str = EXCISE) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def challenge(config: RoundConfig, sid: bytes, root: bytes) -> Tests:
     layout, bound, sketched = config.layout, config.norm_bound, None
     if bound is not None:
         # Digits of packed elements are no linear function of them, nor are sketches: see ``tests_sketches``.
-        side = 0 if config.policy.packs else layout.limbs + layout.counts
+        side = 0 if config.commitment.runs else layout.limbs + layout.counts
         sketched = Sketched(sketch_rank(bound.clients), layout.values, side)
     tests = Functional(digest("screening", sid, root), config.commitment.rank, layout.elements, sketched)
     return Joint(tests, sketch_challenge(config, sid, root)) if sketches_at_once(config) else tests
@@ -92,7 +92,7 @@ def sketch_challenge(config: RoundConfig, sid: bytes, failed: bytes) -> SketchRo
         sketch_rank(bound.clients),
         layout.bounded,
         layout.hashed + layout.sketch,
-        config.policy.top // 2,
+        config.policy.half,
     )
 
 
@@ -104,7 +104,7 @@ def sketch_fails(config: RoundConfig, sid: bytes, sketches: Sequence[SketchCommi
     noise = total[layout.hashed :]
     if int(total[: layout.bounded].max(initial=0)) >= WIDEST or int(noise.max(initial=0)) > n * NOISE_TOP:
         return False
-    found = sketch(sketch_key(sid), total[: layout.bounded], n * (config.policy.top // 2))
+    found = sketch(sketch_key(sid), total[: layout.bounded], n * (config.policy.half))
     opened = commit_sketch(found, np.zeros(0, dtype=np.uint32), noise, sketches[0].rank).ring
     committed = add_sketches(sketches).ring
     return np.array_equal(opened[:-1], committed[:-1]) and not np.array_equal(opened[-1], committed[-1])
@@ -139,7 +139,11 @@ def check_failed(
         sums, layout = form.unload(total, phase=SCREEN_SKETCHES), config.layout
         values, randomness = sums[: layout.committed], sums[layout.committed : layout.committed + layout.randomness]
         hashes = tuple(item.hashed for item in committed)
-        aggregate.check(AggregateStatement(config.commitment, config.policy.top, hashes, values, randomness))
+        aggregate.check(
+            AggregateStatement(
+                config.commitment, config.policy.top, hashes, values, randomness, ranges=config.layout.runs
+            )
+        )
     except ValueError as error:  # AggregateError is one
         raise VerificationError(f"the sum is not what was committed to: {error}") from error
     sketches = [item.sketch for item in committed if item.sketch is not None]

@@ -45,7 +45,7 @@ from secure_agg.plugins.core.history import Entry, History, entry, way_on
 from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Ask, Attempt, one_line
-from secure_agg.plugins.core.training import round_shapes
+from secure_agg.plugins.core.training import round_grouping, round_shapes
 from secure_agg.plugins.core.unfinished import Unfinished
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.claims import finding_of
@@ -447,6 +447,7 @@ class Coordinator:
     def _configure(self, leading: Task, model: Floats, instructions: bytes, *, trains: bool) -> RoundConfig:
         base = model_digest(model)
         number, shapes = self._number(leading, base), round_shapes(leading.policy, model, trains=trains)
+        grouping = round_grouping(leading.policy, model, trains=trains)
         draw = self._draw(leading, number)
 
         def configure(attempt: int, renounced: RenunciationCertificate | None = None) -> RoundConfig:
@@ -459,6 +460,7 @@ class Coordinator:
                 base_model=base,
                 instructions=instructions,
                 renounced=renounced,
+                grouping=grouping,
             )
 
         first = configure(0)
@@ -547,7 +549,9 @@ class Coordinator:
             _log.warning("the clients' metrics have different names, so their means mean nothing: %s", sorted(given))
             return {}
         codec = MetricCodec(config.policy, config.weight_limit)
-        means = codec.decode(verified.average[-1], given.pop(), verified.record.weight_sum)
+        means = codec.decode(
+            verified.average[-1], given.pop(), verified.record.weight_sum, verified.record.participants
+        )
         share = means.pop(CLIPPED, 0.0)
         if share:
             means[CLIPPED] = share

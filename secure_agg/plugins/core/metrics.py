@@ -31,9 +31,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc.keystream import KeyStream
-from secure_agg.errors import LocalProtocolError
+from secure_agg.errors import ConfigError, LocalProtocolError
 from secure_agg.protocol.codec import FixedPoint
-from secure_agg.protocol.config import Policy
+from secure_agg.protocol.config import Group, Policy
 
 MAX_METRICS: Final = 16
 """Metrics of an app in a round; every vector has coordinates for so many and one of this package's own, whatever is
@@ -47,6 +47,8 @@ LARGEST: Final = 2.0**36
 """A metric above this in size counts as one that is not finite."""
 RESOLUTION: Final = 2.0**-32
 """Metrics are rounded to its multiples."""
+METRICS: Final = "metrics"
+"""Name of the group of marks and metrics, where a federation's policy has groups."""
 MIN_BITS: Final = 12
 """A policy of fewer bits carries no metrics: there is no room for carries that would hide anything."""
 
@@ -80,6 +82,23 @@ def _as_float(value: Real) -> float:
         return math.inf
 
 
+def metrics_group(policy: Policy) -> Group:
+    """The group that marks and metrics are in: ``metrics``, or the only one.
+
+    Raises:
+        ConfigError: the policy has groups, and none that can hold them.
+    """
+    if not policy.groups:
+        return policy.main
+    found = next((group for group in policy.groups if group.name == METRICS), None)
+    if found is None or found != Group(name=METRICS, bits=found.bits, clip=found.clip, weighted=False):
+        raise ConfigError(
+            f"a federation's groups hold one of the name {METRICS!r} for marks and metrics: signed, not weighted, "
+            "pinned, and sent as a whole"
+        )
+    return found
+
+
 class MetricCodec:
     """Metrics to coordinates and back, for one policy and weight limit.
 
@@ -90,11 +109,14 @@ class MetricCodec:
     def __init__(self, policy: Policy, weight_limit: int | None = None) -> None:
         """``weight_limit``: of the round; ``size`` is the same for all of a policy's rounds."""
         self._fixed = FixedPoint(policy, weight_limit)
-        self._carries = policy.bits >= MIN_BITS
+        group = metrics_group(policy)
+        self._half, self._clip, self._step = group.half, group.clip, group.step
+        self._limit = self._fixed.weight_limit if group.weighted else 0
+        self._carries = group.bits >= MIN_BITS
         # Carries are drawn up to one digit above the largest Z. What then is left over is below half the room + 1.
         largest = policy.max_weight * int(LARGEST / RESOLUTION)
         self._drawn = _digits_for(largest) + 1
-        self._digits = self._drawn + _digits_for(min(self._fixed.half, _WIDEST) // 2 + 2)
+        self._digits = self._drawn + _digits_for(min(self._half, _WIDEST) // 2 + 2)
 
     @property
     def size(self) -> int:
@@ -120,14 +142,13 @@ class MetricCodec:
             UpdateError: the weight is not in the round's range.
             LocalProtocolError: more than a round has room for metrics.
         """
-        fixed = self._fixed
-        weight = fixed.check_weight(weight)
+        weight = self._fixed.check_weight(weight)
         if len(metrics) > _SLOTS:
             raise LocalProtocolError(f"{len(metrics)} metrics are more than {_SLOTS}")
         coordinates = np.zeros(self.size)
         if not self._carries:
             return coordinates
-        room = min(weight * fixed.half // fixed.weight_limit, _WIDEST)
+        room = min(weight * self._half // self._limit if self._limit else self._half, _WIDEST)
         if room < 1:
             _warn_once(f"metrics are taken for 0: a weight of {weight} is too small beside the limit", tuple(metrics))
         words = np.empty(_SLOTS * self._drawn, dtype=np.uint32)
@@ -139,8 +160,8 @@ class MetricCodec:
             digits[place, 0] = not fits
             number = weight * round(value / RESOLUTION) if fits else 0
             digits[place, 1:] = list(self._expand(number, room, drawn[place].tolist()))
-        unit = fixed.step * (fixed.weight_limit / weight)
-        coordinates[:] = np.clip(digits * unit, -fixed.clip, fixed.clip).reshape(-1)
+        unit = self._step * (self._limit / weight) if self._limit else self._step
+        coordinates[:] = np.clip(digits * unit, -self._clip, self._clip).reshape(-1)
         return coordinates
 
     def _expand(self, number: int, room: int, words: Sequence[int]) -> Iterator[int]:
@@ -153,13 +174,16 @@ class MetricCodec:
             number = (number - digit) // _BASE
             yield digit
 
-    def decode(self, mean: npt.NDArray[np.float64], names: Sequence[str], weight_sum: int) -> dict[str, float]:
+    def decode(
+        self, mean: npt.NDArray[np.float64], names: Sequence[str], weight_sum: int, clients: int = 0
+    ) -> dict[str, float]:
         """The weighted means of the metrics.
 
         Args:
             mean: (size,) from a verified result.
             names: of the metrics, in the order in which every client has encoded them.
             weight_sum: of the clients whose vectors are in the result.
+            clients: how many these are; needed where metrics are a group.
 
         Returns:
             Means by name: exact but for ``RESOLUTION`` / 2 and one rounding to float64. NaN, and a warning, where a
@@ -173,9 +197,9 @@ class MetricCodec:
         if not self._carries:
             _warn_once(f"metrics are left out: they need a policy of {MIN_BITS} bits", tuple(names))
             return {}
-        fixed = self._fixed
         # The codec's own formula, solved for its integers: S = Σ D.
-        unit = (fixed.clip * float(fixed.weight_limit)) / float(fixed.half * weight_sum)
+        limit, total = (self._limit, weight_sum) if self._limit else (1, clients)
+        unit = (self._clip * float(limit)) / float(self._half * total)
         sums = np.rint(mean / unit).reshape(_SLOTS, 1 + self._digits)
         powers = [_BASE**place for place in range(self._digits)]
         means = {}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from secure_agg.errors import (
@@ -37,6 +38,7 @@ from secure_agg.plugins.core.training import (
     MetricNames,
     Trained,
     Update,
+    round_grouping,
     round_shapes,
     tell_losses,
     update_of,
@@ -44,8 +46,9 @@ from secure_agg.plugins.core.training import (
 from secure_agg.plugins.homes.chain import decode_arrays
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.journal import Key
-from secure_agg.protocol.codec import model_digest
+from secure_agg.protocol.codec import keeps_residual, model_digest, residual_of, with_residual
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
+from secure_agg.protocol.config.layout import first_clips
 from secure_agg.protocol.epoch.body import EVALUATION
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.protocol.messages import (
@@ -203,7 +206,7 @@ class Participant:
             with stamping(RemoteProtocolError, phase=ADVERTISE):
                 self._check_round(config, model)
             last, begun = journal.key, self._is_begun(config)
-        update = None if begun else update_of(train(), config, model, trains=config.task == self._home.task)
+        update = None if begun else self._trained(train(), config, model)
         with home.locked():
             # Another process may have gone on meanwhile. Whoever joins first in an attempt is the one that has joined;
             # whoever has trained too long does not undo a later attempt.
@@ -221,6 +224,19 @@ class Participant:
         letters = [envelope.data for envelope in client.outbox]
         return Parcel(parcels.JOINED, (answer, encode(MetricNames(tuple(facts["metrics"]))), *letters)).to_bytes()
 
+    def _trained(self, trained: Trained, config: RoundConfig, model: Floats) -> Update:
+        """What a round's vector takes of this node's work, with what earlier rounds have left of it."""
+        home = self._home
+        update = update_of(trained, config, model, trains=config.task == home.task)
+        if not (trained.arrays and keeps_residual(config)):
+            return update
+        kept = home.residual.arrays()
+        if [array.shape for array in kept] != list(config.shapes):
+            kept = []  # none yet, or of another model
+        arrays = with_residual(config, update.arrays, kept)
+        home.residual.propose(residual_of(config, arrays))
+        return replace(update, arrays=arrays)
+
     def _check_round(self, config: RoundConfig, model: Floats) -> None:
         """Whether a round that the roles would join is one of this home's, from this model.
 
@@ -233,6 +249,8 @@ class Participant:
             raise WrongContext(f"the round is of task {config.task!r}, this node's is {home.task!r}")
         if config.shapes != round_shapes(config.policy, model, trains=config.task == home.task):
             raise WrongContext("the round's arrays are not those of the model and its metrics")
+        if config.grouping != round_grouping(config.policy, model, trains=config.task == home.task):
+            raise WrongContext("the round's arrays are in other groups than this node's")
         self._check_limit(config)
         node.check_may_join(home, config)
         self._guard.check(config)  # whose base_model is the digest of this model
@@ -253,6 +271,20 @@ class Participant:
             due = min(after or due, policy.max_weight)  # an evaluation's may be of the epoch before
         if config.weight_limit != due:
             raise PolicyViolation(f"the round's weights are limited to {config.weight_limit}, and it has to be {due}")
+        self._check_clips(config)
+
+    def _check_clips(self, config: RoundConfig) -> None:
+        """Refuse adaptive clips that do not follow from what is pinned and verified: a server that could choose them
+        would learn who is within which.
+
+        Raises:
+            PolicyViolation: they are others.
+        """
+        home, due = self._home, first_clips(config.policy.groups, config.grouping)
+        if config.previous_record != NO_DIGEST:
+            due = bonds.clips_after(home.store, home.name, config.task, config.previous_record) or due
+        if config.clips != due:
+            raise PolicyViolation("the round's adaptive clips do not follow from the result before it")
 
     def _is_begun(self, config: RoundConfig) -> bool:
         """Whether this attempt's update is there already.
@@ -276,6 +308,7 @@ class Participant:
         home.journal.begin(_key(config), {"update": update.arrays}, facts)
         if config.task == home.task:
             home.own.bind(_key(config))
+            home.residual.bind(_key(config))
 
     def _end_last(self) -> None:
         """Forget the attempt that the journal is of: its secrets too, if it came to nothing."""
@@ -399,7 +432,9 @@ class Participant:
         """
         with stamping(RemoteProtocolError, phase=RESULT):
             self._guard.learn(config, verified, start)
-        self._home.own.settle(_key(config), counted=self._home.name in verified.commitments)
+        counted = self._home.name in verified.commitments
+        self._home.own.settle(_key(config), counted=counted)
+        self._home.residual.settle(_key(config), counted=counted)
 
 
 def _key(config: RoundConfig) -> Key:

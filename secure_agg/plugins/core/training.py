@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from mpc.keystream import KEY_BYTES
 from secure_agg.errors import PolicyViolation
 from secure_agg.fl.layers import MAX_SIGNS, Floats, difference, sign_slots, signs
-from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec, scalars
+from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec, metrics_group, scalars
 from secure_agg.protocol.clipping import Clipping
 from secure_agg.protocol.codec import Encoded, clipped_share
 from secure_agg.protocol.config import Policy, RoundConfig
@@ -22,6 +21,8 @@ from secure_agg.protocol.messages import ADVERTISE, Wire
 
 _log = logging.getLogger("secure_agg.plugins")
 
+CONTROLS: Final = "controls"
+"""Name of a group that a federation's policy may have: of what rides beside the model's own arrays."""
 OUTSIDE: Final = 2
 """The last arrays of a round that trains, marks and metrics, which no norm bound is of."""
 
@@ -76,19 +77,31 @@ def update_of(trained: Trained, config: RoundConfig, model: Floats, *, trains: b
     arrays: list[npt.NDArray[Any]] = []
     if trains:
         step = difference(trained.arrays, model)
-        metrics[CLIPPED] = clipped_share(step, config.policy.clip)
+        metrics[CLIPPED] = _clipped(step, config)
         arrays = [*step, signs(trained.arrays, sign_slots(model, MAX_SIGNS), MAX_SIGNS)]
     codec = MetricCodec(config.policy, config.weight_limit)
     coordinates = codec.encode(metrics, trained.weight, secrets.token_bytes(KEY_BYTES))
     return Update([*arrays, coordinates], trained.weight, tuple(metrics))
 
 
+def _clipped(step: Floats, config: RoundConfig) -> float:
+    """Which part of an update's values will be clipped; of rotated groups that shows only later."""
+    clips = {
+        index: clip
+        for part in config.layout.parts
+        if not part.group.rotated
+        for index, clip in zip(part.arrays, part.clips, strict=False)
+    }
+    values = sum(array.size for array in step)
+    beyond = (clipped_share([array], clips[i]) * array.size for i, array in enumerate(step) if i in clips)
+    return sum(beyond) / max(1, values)
+
+
 def tell_losses(node: str, config: RoundConfig, encoded: Encoded | None) -> None:
     """Say in a node's log what its update and weight have lost on the way into the vector."""
     if encoded is None:
         return
-    values = sum(math.prod(shape) for shape in config.shapes[:-1])
-    if text := Clipping.of([encoded]).text(config.policy.clip, values):
+    if text := Clipping.of([encoded]).text(config):
         _log.warning("%s: %s", node, text)
     if encoded.scale < 1:
         _log.warning(
@@ -97,6 +110,25 @@ def tell_losses(node: str, config: RoundConfig, encoded: Encoded | None) -> None
         )  # fmt: skip
     if encoded.given != encoded.weight:
         _log.warning("%s: a weight of %d counts as %d in this round", node, encoded.given, encoded.weight)
+
+
+def round_grouping(policy: Policy, model: Floats, *, trains: bool) -> tuple[int, ...]:
+    """Of a round's vector the group of each array: marks and metrics are in ``metrics``, the second half of the model's
+    in ``controls`` where there is such a group (SCAFFOLD's control variates), and all others in the main one. Empty
+    where the policy has no groups.
+
+    Raises:
+        ConfigError: it has groups, and none for metrics.
+    """
+    if not policy.groups:
+        return ()
+    names = {group.name: index for index, group in enumerate(policy.groups)}
+    main, metrics = names[policy.main.name], names[metrics_group(policy).name]
+    if not trains:
+        return (metrics,)
+    second = names.get(CONTROLS, main)
+    half = len(model) // 2 if CONTROLS in names else len(model)
+    return (*(main if i < half else second for i in range(len(model))), metrics, metrics)
 
 
 def round_shapes(policy: Policy, model: Floats, *, trains: bool) -> tuple[tuple[int, ...], ...]:

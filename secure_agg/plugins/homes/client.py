@@ -81,6 +81,7 @@ class ClientHome(Home):
         journal: of the attempt under way.
         chain: of the task's models, as far as this node has come.
         own: what its app keeps of rounds that count.
+        residual: what these have not taken of its updates, where groups have a support.
         others: see ``Home``.
     """
 
@@ -97,7 +98,7 @@ class ClientHome(Home):
         largest = self.trust.task(self.task).policy.max_parameters
         self.journal = Journal(path / "journal", largest)
         self.chain = Chain(path / "chain", self.task, largest, self.optimizer)
-        self.own = Own(path)
+        self.own, self.residual = Own(path), Own(path, "residual")
 
     @property
     def trust(self) -> Trust:

@@ -204,6 +204,11 @@ def _deal(backend: Backend, trust: Trust, task: str, operators: list[OperatorKey
         return Staff()
     if parameters is None:
         raise ConfigError(f"backend {backend.name!r} has a key for one size of model: say how many parameters it has")
+    if trust.task(task).policy.groups:
+        raise ConfigError(
+            f"backend {backend.name!r} has a key for one length of vectors, which with groups the model's arrays decide: "
+            "take a backend without key holders"
+        )
     identities = {keys.name: keys.identity for keys in operators}
     return deal(trust, task, parameters + MAX_SIGNS + MetricCodec(trust.task(task).policy).size, identities)
 

@@ -23,17 +23,18 @@ _COUNTED: Final = b"counted"
 
 
 class Own:
-    """In the folder ``own`` of a node's home."""
+    """In a folder of a node's home."""
 
-    def __init__(self, home: str | Path) -> None:
+    def __init__(self, home: str | Path, name: str = _NAME) -> None:
         """
         Args:
             home: the node's.
+            name: of the folder: ``own`` for what apps keep.
 
         Raises:
             StoreError: the folder can't be made.
         """
-        folder = Path(home) / _NAME
+        folder = Path(home) / name
         Journal(folder, MOST_ELEMENTS)  # makes the folder
         self._proposed, self._begun, self._kept = (
             Journal(folder / each, MOST_ELEMENTS) for each in ("proposed", "begun", "kept")

@@ -1,118 +1,40 @@
-"""FixedPoint: float tensors to small non-negative integers and back.
+"""FixedPoint: updates to small non-negative integers and back, group by group.
 
-A grid of 2H + 1 values around zero, H = 2^(bits − 1) − 1, Q = 2H. With clip c and the round's weight limit M, in
-float64 and in the order written:
-
-    y = (min(max(v, −c), c) · ((w / M) · g)) · (H / c)
-    k = ⌊y⌋;  q = k + 1 if (t + 1/2) · 2^−32 < y − k, else k;  limited to [−H, H];  u = H + q
-
-t are 32-bit words of a secret stream of the attempt, so rounding is unbiased up to 2^−33 of a step and errors of one
-round have nothing to do with those of another; 0 is encoded as H, always. g is 1 but where a norm is bounded and the
-clipped update is longer: there it is what makes it short enough, for the arrays that are bounded. Decoding a sum X of
-n encodings with summed weights W, S = X − n · H:
+A policy without groups has one, of all arrays. The values of a group are on a grid around zero (``grid``), of a
+weighted one with the factor (w / M) · g for a client of weight w and the weight limit M, of another with 1; g is 1 but
+where a norm is bounded and the clipped update is longer: there it is what makes it short enough. Where a group has a
+support only that part of its values is sent (``support``); where it is rotated what is sent is rotated first
+(``rotation``). Decoding a sum X of n encodings, with M and the summed weights W, or 1 and n where a group is not
+weighted, S = X − n · H:
 
     mean = S · ((c · M) / (H · W))
 
-S is an exact integer, so every implementation gets the same bits. The mean is off by less than
-step · n · M / W, with step = c / H.
+S is an exact integer, so every implementation gets the same bits; of a rotated group it is turned back as such. A mean
+is off by less than step · n · M / W, with step = c / H; of a rotated group by √B times that. Of a count the sum itself
+is what is decoded.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mpc.framing import integer
-from mpc.kernels.compiled import compiled
-from mpc.keystream import CHUNK, KeyStream
 from mpc.ring import Vector
 from secure_agg.errors import LocalProtocolError, UpdateError, VerificationError
-from secure_agg.executing import IN_PROCESS, Executor, Shard
-from secure_agg.executing.vectors import DECODING, shared, split
-from secure_agg.protocol.config import Policy, RoundConfig
-from zk.transcript import digest
-
-Arrays = list[npt.NDArray[np.float64]]
-
-MARK: Final = -(2.0**100 + 2.0**77)
-"""A coordinate that is no quantity but a yes: encoded as one step below zero, whatever clip and weight, where a no is
-0. So the sum tells how many said yes, and zero that nobody did. A float32 holds it, and no clip reaches it.
-"""
-
-
-def _plain_encode(
-    values: npt.NDArray[Any], clip: float, scale: float, units: float, half: float, words: Vector, out: Vector
-) -> int:
-    finite = np.isfinite(values)
-    if not finite.all():
-        return -1 - int(finite.argmin())
-    exact = values.astype(np.float64)
-    limited = np.clip(exact, -clip, clip)
-    y = (limited * scale) * units
-    q = np.floor(y)
-    q += (words[: values.size] + 0.5) * 2.0**-32 < y - q
-    marks = exact == MARK
-    out[:] = half + np.where(marks, -1.0, np.clip(q, -half, half))
-    return int(np.count_nonzero((limited != exact) & ~marks))
-
-
-@compiled(or_else=_plain_encode)
-def _encode(
-    values: npt.NDArray[Any], clip: float, scale: float, units: float, half: float, words: Vector, out: Vector
-) -> int:
-    """Encode into ``out``. Returns how many values were clipped, or −1 − index of the first that is not finite."""
-    clipped = 0
-    bad = 0  # their number: the place of the first would keep the loop from being vector instructions
-    for i in range(values.size):
-        v = values[i] * 1.0
-        bad += 0 if abs(v) < np.inf else 1
-        limited = min(max(v, -clip), clip)
-        y = (limited * scale) * units
-        q = np.floor(y)
-        q += 1.0 if (words[i] + 0.5) * 2.0**-32 < y - q else 0.0
-        q = min(max(q, -half), half)
-        is_mark = v == MARK
-        clipped += 1 if limited != v and not is_mark else 0
-        out[i] = np.uint32(half + (-1.0 if is_mark else q))
-    if bad:
-        for i in range(values.size):
-            if not abs(values[i]) < np.inf:
-                return -1 - i
-    return clipped
-
-
-def check_arrays(arrays: Any) -> tuple[tuple[int, ...], ...]:
-    """Return the shapes of an update that can be encoded.
-
-    Raises:
-        UpdateError: no arrays, something that is no numpy array, a masked array, another dtype than float32 or
-            float64, an array without elements.
-    """
-    if isinstance(arrays, np.ndarray) or not isinstance(arrays, Sequence):
-        raise UpdateError(f"an update is a list of numpy arrays, not a {type(arrays).__name__}")
-    if not len(arrays):
-        raise UpdateError("the update holds no arrays")
-    for i, array in enumerate(arrays):
-        if not isinstance(array, np.ndarray | np.floating):  # numpy makes a scalar of the difference of two 0-d arrays
-            raise UpdateError(f"array {i} is a {type(array).__name__}, not a numpy array")
-        if isinstance(array, np.ma.MaskedArray):
-            raise UpdateError(
-                f"array {i} is a masked array: what is under a mask can't be left out of a sum of whole vectors; "
-                "fill it with .filled(0.0)"
-            )
-        if array.dtype.newbyteorder("=") not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise UpdateError(
-                f"array {i} is {array.dtype}: only float32 and float64 are encoded; convert it with astype"
-            )
-        if array.size == 0:
-            raise UpdateError(f"array {i} has shape {array.shape}, no elements")
-    return tuple(array.shape for array in arrays)
+from secure_agg.executing import IN_PROCESS, Executor
+from secure_agg.protocol.codec import grid
+from secure_agg.protocol.codec.arrays import Arrays, check_arrays
+from secure_agg.protocol.codec.clips import is_unclipped
+from secure_agg.protocol.codec.rotation import restore, rotate, rotation_key
+from secure_agg.protocol.codec.support import support, support_key
+from secure_agg.protocol.config import Part, Policy, RoundConfig
+from secure_agg.protocol.config.blocks import blocks
+from secure_agg.protocol.config.groups import next_step, step_of
+from secure_agg.protocol.config.layout import parts_of
 
 
 @dataclass(frozen=True)
@@ -120,7 +42,7 @@ class Encoded:
     """What encoding has done to one client's update and weight: for that client's eyes only.
 
     Attributes:
-        clipped: values that were clipped, by array.
+        clipped: values that were clipped, by array; of a rotated group all stand at its first array.
         largest: the largest value in size of the arrays in which something was clipped; 0 where nothing was.
         given: the client's weight.
         weight: the one that the vector carries.
@@ -134,17 +56,39 @@ class Encoded:
     scale: float = 1.0
 
 
-class FixedPoint:
-    """The codec of one policy and weight limit."""
+class GroupError(NamedTuple):
+    """How far off rounding can have put the mean of a group, in its units.
 
-    def __init__(self, policy: Policy, weight_limit: int | None = None) -> None:
+    Attributes:
+        name: of the group.
+        bound: no value is off by more. Of a count 0.
+        rms: the root of the mean square is at most this, whatever the values are.
+    """
+
+    name: str
+    bound: float
+    rms: float
+
+
+class FixedPoint:
+    """The codec of one policy and weight limit; of a policy with groups that of one round."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        weight_limit: int | None = None,
+        parts: Sequence[Part] | None = None,
+        context: bytes = b"",
+    ) -> None:
         """
         Args:
             weight_limit: M, of the round; by default the policy's ``max_weight``.
+            parts: of the round's layout; needed where the policy has groups.
+            context: of the round's configuration: draws supports and rotations.
         """
-        self.policy = policy
+        self.policy, self._parts, self._context = policy, parts, context
         self.clip = policy.clip
-        self.half = policy.top // 2
+        self.half = policy.half
         self.weight_limit = policy.max_weight if weight_limit is None else weight_limit
         self.least_weight = policy.least_weight(self.weight_limit)
         self.limbs, self.counts = policy.limbs, policy.counts
@@ -153,20 +97,49 @@ class FixedPoint:
     @staticmethod
     def of(config: RoundConfig) -> FixedPoint:
         """The codec of a round."""
-        return FixedPoint(config.policy, config.weight_limit)
+        return FixedPoint(config.policy, config.weight_limit, config.layout.parts, config.context)
 
     @property
     def step(self) -> float:
-        """Width of one quantisation step at the weight limit, in the units of the update."""
+        """Width of one quantisation step at the weight limit, in the units of the update; of the main group."""
         return self.policy.step
 
     def error_bound(self, clients: int, weight_sum: int) -> float:
-        """More than a decoded mean can differ from the weighted mean of the clipped updates, per coordinate.
+        """More than a decoded mean can differ from the weighted mean of the clipped updates, per coordinate; of several
+        groups the largest.
 
         Errors of a round are independent between coordinates and clients, have mean 0 and a deviation of at most
         half of this divided by √clients; over T rounds they grow as √T, not as T.
         """
-        return (self.clip * float(clients * self.weight_limit)) / float(self.half * weight_sum)
+        if self._parts is None:
+            return (self.clip * float(clients * self.weight_limit)) / float(self.half * weight_sum)
+        return max((error.bound for error in self.errors(clients, weight_sum)), default=0.0)
+
+    def errors(self, clients: int, weight_sum: int) -> tuple[GroupError, ...]:
+        """What rounding has cost each group of the round, in name order."""
+        found = []
+        for part in self._parts or ():
+            if not part.clips:
+                found.append(GroupError(part.group.name, 0.0, 0.0))
+                continue
+            limit, total = self._weights(part, clients, weight_sum)
+            bound = (max(part.clips) * float(clients * limit)) / float(part.group.half * total)
+            rms = bound / (2 * clients**0.5)
+            if part.group.rotated:
+                bound *= blocks(part.sent)[0][0] ** 0.5  # a power of two
+            found.append(GroupError(part.group.name, bound, rms))
+        return tuple(sorted(found, key=lambda error: error.name.encode()))
+
+    def _weights(self, part: Part, clients: int, weight_sum: int) -> tuple[int, int]:
+        """M and W of a group."""
+        return (self.weight_limit, weight_sum) if part.group.weighted else (1, clients)
+
+    def _parts_for(self, shapes: Sequence[tuple[int, ...]]) -> Sequence[Part]:
+        if self._parts is not None:
+            return self._parts
+        if self.policy.groups:
+            raise LocalProtocolError("which arrays are in which group is the configuration's to say")
+        return parts_of(self.policy.vectors, (0,) * len(shapes), (), shapes)
 
     def check_weight(self, weight: object) -> int:
         """The weight that a client's vector carries: its own, or for a policy with a weight scale the nearest that
@@ -179,6 +152,8 @@ class FixedPoint:
         if isinstance(weight, bool) or not isinstance(weight, int | np.integer) or not 1 <= weight <= most:
             raise UpdateError(f"weight is {weight!r}, not an integer in [1, {most}], the bound of this round's weights")
         return min(max(int(weight), self.least_weight), self.weight_limit)
+
+    # --- encoding -------------------------------------------------------------------------------------------
 
     def encode(
         self,
@@ -196,42 +171,29 @@ class FixedPoint:
             arrays: float32 or float64, any shape, byte order or strides.
             weight: of this client, 1 to the weight limit; to the policy's ``max_weight`` where it has a weight scale.
             rounding_key: 32 secret bytes: the same key gives the same integers.
-            out: values, then weight limbs, then counts; uint32. Where values go as halves all lower ones come first.
-            scale: g, that clipped values are multiplied with, but for those of the last ``outside`` arrays.
+            out: values, weight limbs, counts, then who is within adaptive clips; uint32. Where values go as halves all
+                lower ones come first.
+            scale: g, that clipped values of weighted groups are multiplied with, but for those of the last ``outside``
+                arrays.
 
         Returns:
             What was clipped: for the client's eyes only.
 
         Raises:
-            UpdateError: an unfit array (see ``check_arrays``), NaN or infinity, a weight out of range.
+            UpdateError: an unfit array (see ``check_arrays``), NaN or infinity, a count that is no integer, a weight
+                out of range.
         """
-        check_arrays(arrays)
-        values = sum(array.size for array in arrays)
-        wanted = values * self.halves + self.limbs + self.counts
+        parts = self._parts_for(check_arrays(arrays))
+        values = parts[-1].stop
+        adaptive = sum(len(part.clips) for part in parts if part.group.adaptive)
+        wanted = values * self.halves + self.limbs + self.counts + adaptive
         if out.dtype != np.uint32 or out.shape != (wanted,):
             raise LocalProtocolError(f"{out.dtype} of shape {out.shape} has no room for {wanted} coordinates")
         carried = self.check_weight(weight)
-        share, units = carried / self.weight_limit, self.half / self.clip
-        random, words = KeyStream(rounding_key), np.empty(CHUNK, dtype=np.uint32)
-        clipped, largest, position, stream = [], 0.0, 0, 0
-        for index, array in enumerate(arrays):
-            native = array.dtype.newbyteorder("=")
-            flat = np.ascontiguousarray(array, dtype=native).reshape(-1)
-            found = 0
-            factor = share * scale if index < len(arrays) - outside else share
-            for start in range(0, flat.size, CHUNK):
-                part = flat[start : start + CHUNK]
-                random.words(stream, words[: part.size])
-                stream += 1
-                target = out[position : position + part.size]
-                result = _encode(part, self.clip, factor, units, float(self.half), words, target)
-                if result < 0:
-                    raise UpdateError(f"array {index} holds NaN or infinity at flat index {start - 1 - result}")
-                found += result
-                position += part.size
-            if found:
-                largest = max(largest, float(flat.max()), -float(flat.min()))
-            clipped.append(found)
+        done = _Encoding(arrays, rounding_key, carried / self.weight_limit, scale, len(arrays) - outside)
+        for part in parts:
+            done.write(part, self._context, out[part.start : part.stop])
+        position = values
         if self.halves > 1:
             np.right_shift(out[:values], self._low, out=out[values : 2 * values])
             out[:values] &= np.uint32((1 << self._low) - 1)
@@ -239,8 +201,12 @@ class FixedPoint:
         for limb in range(self.limbs):
             out[position + limb] = (carried >> (self.policy.limb_bits * limb)) & ((1 << self.policy.limb_bits) - 1)
         if self.counts:
-            out[position + self.limbs :] = (weight > carried, weight < carried)
-        return Encoded(tuple(clipped), largest, int(weight), carried, scale)
+            out[position + self.limbs : position + self.limbs + self.counts] = (weight > carried, weight < carried)
+        if adaptive:
+            out[-adaptive:] = done.unclipped(parts)
+        return Encoded(tuple(done.clipped), done.largest, int(weight), carried, scale)
+
+    # --- decoding -------------------------------------------------------------------------------------------
 
     def decode(
         self,
@@ -250,16 +216,22 @@ class FixedPoint:
         executor: Executor = IN_PROCESS,
         context: bytes = b"",
     ) -> tuple[Arrays, int]:
-        """The weighted mean and the sum of weights, from X = values ‖ limbs ‖ counts summed over ``clients`` clients.
+        """The means, and of counts the sums, and the sum of weights, from X summed over ``clients`` clients.
 
         Args:
+            sums: values ‖ limbs ‖ counts ‖ unclipped.
             executor: does it, shard by shard; ``context`` is the configuration's.
+
+        Returns:
+            float64 arrays of these shapes: 0 where a value was not sent.
 
         Raises:
             VerificationError: the sum of weights lies outside [clients · least weight, clients · weight limit], or a
                 mean outside [−clip, clip] by more than the stated error.
         """
-        values, limbs, counts = np.split(sums, [-self.limbs - self.counts, sums.size - self.counts])
+        parts = self._parts_for(shapes)
+        stop = parts[-1].stop * self.halves
+        values, limbs, counts = np.split(sums, [stop, stop + self.limbs])
         weight_sum = sum(int(limb) << (self.policy.limb_bits * i) for i, limb in enumerate(limbs))
         least, most = clients * self.least_weight, clients * self.weight_limit
         if not least <= weight_sum <= most:
@@ -269,22 +241,16 @@ class FixedPoint:
         if self.halves > 1:  # 24 bits of each of 2^17 clients, and carries, are too wide for 32
             lower, upper = np.split(values, self.halves)
             values = lower + (upper.astype(np.int64) << self._low)
-        unit = (self.clip * float(self.weight_limit)) / float(self.half * weight_sum)
-        parts = split(values.size, 1, DECODING, executor)
-        shards = [Shard(context, *part, (values[slice(*part)], clients * self.half, unit)) for part in parts]
-        found = shared(executor, _decode, shards)
-        worst = max(each for each, _ in found)
-        if self.weight_limit * (worst - clients) > self.half * weight_sum:
-            limit = self.clip + self.error_bound(clients, weight_sum)
-            reached = worst * self.clip * self.weight_limit / (self.half * weight_sum)
-            raise VerificationError(f"a mean is {reached:.6g} in size, above clip plus rounding = {limit:.6g}")
-        mean = np.concatenate([part for _, part in found]) if len(found) > 1 else found[0][1]
-        average, position = [], 0
-        for shape in shapes:
-            size = math.prod(shape)
-            average.append(mean[position : position + size].reshape(shape))
-            position += size
-        return average, weight_sum
+        average: dict[int, npt.NDArray[np.float64]] = {}
+        for part in parts:
+            limit, total = self._weights(part, clients, weight_sum)
+            found = _Decoding(part, self._context, clients, limit, total)
+            mean = found.read(values[part.start : part.stop], executor, context)
+            position = 0
+            for index, size in zip(part.arrays, part.sizes, strict=True):
+                average[index] = mean[position : position + size].reshape(shapes[index])
+                position += size
+        return [average[index] for index in range(len(shapes))], weight_sum
 
     def limited(self, sums: Vector) -> tuple[int, int]:
         """How many clients' weights were lowered to the limit, and raised to the least: from X, see ``decode``. Nobody
@@ -292,31 +258,169 @@ class FixedPoint:
         """
         if not self.counts:
             return 0, 0
-        lowered, raised = sums[sums.size - self.counts :]
+        unclipped = sum(len(part.clips) for part in self._parts or () if part.group.adaptive)
+        lowered, raised = sums[sums.size - unclipped - self.counts : sums.size - unclipped]
         return int(lowered), int(raised)
 
-
-def _decode(
-    start: int, stop: int, sums: npt.NDArray[Any], centre: int, unit: float
-) -> tuple[int, npt.NDArray[np.float64]]:
-    """Of the values [start, stop) of X the largest S in size, and the means."""
-    centred = sums.astype(np.int64) - centre
-    worst = max(int(centred.max()), -int(centred.min()))
-    mean = centred.astype(np.float64)
-    mean *= unit
-    return worst, mean
-
-
-def clipped_share(arrays: Sequence[npt.NDArray[Any]], clip: float) -> float:
-    """Which part of an update's values would be clipped."""
-    beyond = sum(int(np.count_nonzero(np.abs(array) > clip)) for array in arrays)
-    return beyond / max(1, sum(array.size for array in arrays))
+    def next_clips(self, sums: Vector, clients: int) -> tuple[tuple[int, ...], ...]:
+        """For each group of the round, in name order, k of its adaptive clips in the round that follows: from X, see
+        ``decode``. Empty of a group whose clips are pinned.
+        """
+        held = sorted(self._parts or (), key=lambda part: part.group.name.encode())
+        place, found = sums.size - sum(len(part.clips) for part in held if part.group.adaptive), []
+        for part in held:
+            counted = sums[place : place + len(part.clips)].tolist() if part.group.adaptive else []
+            place += len(counted)
+            steps = zip(part.clips, counted, strict=False)
+            found.append(tuple(next_step(step_of(clip), clients, count) for clip, count in steps))
+        return tuple(found)
 
 
-def model_digest(arrays: Sequence[npt.NDArray[Any]]) -> bytes:
-    """The digest of a model or result: shapes, then the elements as little-endian float64, in C order."""
-    shapes = b"".join(integer(array.ndim) + b"".join(map(integer, array.shape)) for array in arrays)
-    data = hashlib.sha256()
-    for array in arrays:
-        data.update(np.ascontiguousarray(array, dtype="<f8").data)
-    return digest("model", integer(len(arrays)), shapes, data.digest())
+class _Encoding:
+    """One client's update on its way into integers."""
+
+    def __init__(
+        self, arrays: Sequence[npt.NDArray[Any]], key: bytes, share: float, scale: float, bounded: int
+    ) -> None:
+        self._arrays, self._rounding = arrays, grid.Rounding(key)
+        self._share, self._scale, self._bounded = share, scale, bounded
+        self._within: dict[tuple[str, int], bool] = {}
+        self.clipped = [0] * len(arrays)
+        self.largest = 0.0
+
+    def write(self, part: Part, context: bytes, out: Vector) -> None:
+        """Encode the values of a group."""
+        group = part.group
+        if group.rotated:
+            self._refuse_unfit(part)
+            values = np.concatenate([np.asarray(piece, dtype=np.float64) for piece in self._sent(part, context)])
+            self._note(part, -1, values, part.clips[0])
+            turned = rotate(values, rotation_key(context, group.name))
+            self._write(part.arrays[0], turned, part.clips[0], part, out)
+            return
+        position = 0
+        for number, (index, flat) in enumerate(zip(part.arrays, self._sent(part, context), strict=True)):
+            target = out[position : position + flat.size]
+            position += flat.size
+            if flat.size:
+                clip = part.clips[number] if part.clips else 0.0
+                self._write(index, flat, clip, part, target)
+                self._note(part, index, flat, clip)
+
+    def _sent(self, part: Part, context: bytes) -> list[npt.NDArray[Any]]:
+        """Of each array what is sent, one after the other in C order."""
+        flats = [
+            np.ascontiguousarray(self._arrays[i], dtype=self._arrays[i].dtype.newbyteorder("=")).reshape(-1)
+            for i in part.arrays
+        ]
+        if part.sent == part.elements:
+            return flats
+        self._refuse_unfit(part)
+        chosen, start, pieces = support(support_key(context, part.group.name), part.elements, part.sent), 0, []
+        for flat in flats:
+            low, high = np.searchsorted(chosen, [start, start + flat.size])
+            pieces.append(flat[chosen[low:high] - start])
+            start += flat.size
+        return pieces
+
+    def _write(self, index: int, values: npt.NDArray[Any], clip: float, part: Part, out: Vector) -> None:
+        if part.clips:
+            factor = 1.0
+            if part.group.weighted:
+                factor = self._share * self._scale if index < self._bounded else self._share
+            found = grid.encode(values, clip, factor, part.group.half, self._rounding, out)
+        else:
+            found = grid.count(values, part.group.top, out)
+        if found < 0:
+            what = "NaN or infinity" if part.clips else "no integer"
+            raise UpdateError(f"array {index} holds {what} at flat index {-1 - found}")
+        self.clipped[index] += found
+        if found:
+            self.largest = max(self.largest, float(values.max()), -float(values.min()))
+
+    def _refuse_unfit(self, part: Part) -> None:
+        """Refuse what is not finite, before it is rotated into everything, or not sent in this round."""
+        for index in part.arrays:
+            finite = np.isfinite(self._arrays[index]).reshape(-1)
+            if not finite.all():
+                raise UpdateError(f"array {index} holds NaN or infinity at flat index {int(finite.argmin())}")
+
+    def _note(self, part: Part, index: int, values: npt.NDArray[Any], clip: float) -> None:
+        if part.group.adaptive:
+            self._within[part.group.name, index] = is_unclipped(values, clip, part.group)
+
+    def unclipped(self, parts: Sequence[Part]) -> list[int]:
+        """Whether values are within each adaptive clip, in the order of a configuration's clips. An array of which
+        nothing is sent is within its.
+        """
+        held = sorted((part for part in parts if part.group.adaptive), key=lambda part: part.group.name.encode())
+        return [
+            int(self._within.get((part.group.name, index), True))
+            for part in held
+            for index in ((-1,) if part.group.rotated else part.arrays)
+        ]
+
+
+class _Decoding:
+    """One group's sums on their way back."""
+
+    def __init__(self, part: Part, context: bytes, clients: int, limit: int, total: int) -> None:
+        self._part, self._context, self._clients = part, context, clients
+        self._limit, self._total = limit, total
+
+    def read(self, sums: npt.NDArray[Any], executor: Executor, context: bytes) -> npt.NDArray[np.float64]:
+        """The mean of every value of the group, 0 of those that were not sent."""
+        part = self._part
+        if part.group.rotated:
+            centred = sums.astype(np.int64) - self._clients * part.group.half
+            self._check(max(int(centred.max()), -int(centred.min())), part.clips[0])
+            key = rotation_key(self._context, part.group.name)
+            mean = restore(centred, key, part.sent, self._unit(part.clips[0]))
+            return self._spread(mean)
+        if not part.clips:
+            return self._spread(sums.astype(np.float64))
+        if len(set(part.clips)) == 1:
+            return self._spread(self._mean(sums, part.clips[0], executor, context))
+        position, pieces = 0, []
+        for clip, size in zip(part.clips, self._sizes(), strict=True):
+            if size:
+                pieces.append(self._mean(sums[position : position + size], clip, executor, context))
+            position += size
+        return self._spread(np.concatenate(pieces))
+
+    def _sizes(self) -> list[int]:
+        """Of each array how many values are sent."""
+        part = self._part
+        if part.sent == part.elements:
+            return list(part.sizes)
+        chosen = self._chosen()
+        bounds = np.searchsorted(chosen, np.cumsum((0, *part.sizes)))
+        return [int(size) for size in np.diff(bounds)]
+
+    def _chosen(self) -> npt.NDArray[np.int64]:
+        part = self._part
+        return support(support_key(self._context, part.group.name), part.elements, part.sent)
+
+    def _mean(self, sums: npt.NDArray[Any], clip: float, executor: Executor, context: bytes) -> npt.NDArray[np.float64]:
+        centre = self._clients * self._part.group.half
+        worst, mean = grid.means(sums, centre, self._unit(clip), executor, context)
+        self._check(worst, clip)
+        return mean
+
+    def _unit(self, clip: float) -> float:
+        return (clip * float(self._limit)) / float(self._part.group.half * self._total)
+
+    def _check(self, worst: int, clip: float) -> None:
+        half, limit, total = self._part.group.half, self._limit, self._total
+        if limit * (worst - self._clients) > half * total:
+            most = clip + (clip * float(self._clients * limit)) / float(half * total)
+            reached = worst * clip * limit / (half * total)
+            raise VerificationError(f"a mean is {reached:.6g} in size, above clip plus rounding = {most:.6g}")
+
+    def _spread(self, mean: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        part = self._part
+        if part.sent == part.elements:
+            return mean
+        whole = np.zeros(part.elements)
+        whole[self._chosen()] = mean
+        return whole

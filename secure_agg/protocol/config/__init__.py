@@ -4,11 +4,15 @@
 * ``thresholds``: how many clients a round needs, and how many may be corrupt.
 * ``presets``: settings for usual federations.
 * ``norm``: a norm bound, as options of a policy. ``tree``: where in a tree a task is, likewise.
+* ``groups``: the named vectors of an update, likewise. ``layout``: how a client's vector is laid out; ``blocks``: in
+  which blocks a rotated one is.
 * ``settings``: limits of both, and how what a caller gives becomes one of them.
 """
 
-from secure_agg.protocol.config.policy import Option, Policy, Run
-from secure_agg.protocol.config.round_config import PROTOCOL_VERSION, Layout, RoundConfig
+from secure_agg.protocol.config.groups import Group
+from secure_agg.protocol.config.layout import Layout, Part, Run
+from secure_agg.protocol.config.policy import Option, Policy
+from secure_agg.protocol.config.round_config import PROTOCOL_VERSION, GroupedConfig, RoundConfig
 from secure_agg.protocol.config.settings import (
     HALVES,
     MAX_BITS,
@@ -28,8 +32,11 @@ __all__ = [
     "MAX_WEIGHT",
     "NO_DIGEST",
     "PROTOCOL_VERSION",
+    "Group",
+    "GroupedConfig",
     "Layout",
     "Option",
+    "Part",
     "Policy",
     "RoundConfig",
     "Run",

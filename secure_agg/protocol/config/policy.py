@@ -5,13 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any
+
+import msgspec
 
 from mpc.digits import Runs
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.config import norm as norms
 from secure_agg.protocol.config import thresholds
+from secure_agg.protocol.config.groups import (
+    GROUPS,
+    Group,
+    check_groups,
+    check_one_grid,
+    check_within,
+    most_bits,
+    most_clip,
+)
+from secure_agg.protocol.config.layout import Run
 from secure_agg.protocol.config.settings import (
     HALVES,
     MAX_BITS,
@@ -32,44 +44,52 @@ from secure_agg.protocol.config.settings import (
 from secure_agg.protocol.habits import USUAL, habits
 from secure_agg.protocol.identity import check_id
 from secure_agg.protocol.messages import Wire
+from secure_agg.protocol.ready import ready
 from zk import parameters
 from zk.norm.bound import NormBound
 
 
 @checked_class
 class Option(Wire, frozen=True):
-    """A setting that not all policies have: a backend's own, or of a norm bound."""
+    """A setting that not all policies have: a backend's own, of a norm bound, or the policy's groups."""
 
     name: str
-    value: int
+    value: int | tuple[Group, ...]
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_id(self.name)
-        within(f"option {self.name}", self.value, 0, MAX_OPTION)
+        if self.name == GROUPS and isinstance(self.value, tuple):
+            check_groups(self.value)
+        elif isinstance(self.value, tuple):
+            raise ConfigError(f"option {self.name} is a list of groups, which only {GROUPS!r} is")
+        else:
+            within(f"option {self.name}", self.value, 0, MAX_OPTION if self.name != GROUPS else -1)
 
     @staticmethod
-    def list(settings: Mapping[str, int]) -> tuple[Option, ...]:
+    def list(settings: Mapping[str, int | tuple[Group, ...]]) -> tuple[Option, ...]:
         """A policy's options from settings by name.
 
         Raises:
             ConfigError: a value that is no integer in [0, 2^32).
         """
         return tuple(
-            Option(name, whole(f"option {name}", value, 0, MAX_OPTION)) for name, value in sorted(settings.items())
+            Option(name, value if isinstance(value, tuple) else whole(f"option {name}", value, 0, MAX_OPTION))
+            for name, value in sorted(settings.items())
         )
 
 
-class Run(NamedTuple):
-    """Coordinates of a vector, one after the other, that have one range.
+def _fields(kind: type[Wire], document: Mapping[str, Any]) -> list[Any]:
+    """The fields of one of a kind, in order.
 
-    Attributes:
-        length: how many.
-        top: the largest integer that one of them is in a client's vector.
+    Raises:
+        ConfigError: some are missing, or unknown.
     """
-
-    length: int
-    top: int
+    names = kind.__struct_fields__
+    for what, found in (("unknown", set(document) - set(names)), ("no", set(names) - set(document))):
+        if found:
+            raise ConfigError(f"a {kind.__name__.lower()} has {what} field {min(found)!r}")
+    return [document[name] for name in names]
 
 
 @checked_class
@@ -80,9 +100,9 @@ class Policy(Wire, frozen=True, kw_only=True):
 
     Attributes:
         backend: name of the way of hiding.
-        options: the backend's settings, and those of a norm bound, in name order.
-        clip: c; values are clipped to [−c, c].
-        bits: b, bits per value, 2 to 24.
+        options: the backend's settings, those of a norm bound, and groups, in name order.
+        clip: c; values are clipped to [−c, c]. Where there are groups the most of any.
+        bits: b, bits per value, 2 to 24; likewise.
         commit_packed: whether several values are committed to as one element, as many as leave sums short enough:
             smaller shares where shares are what is committed to. The sums stay the same.
         max_error: rounds are refused beforehand whose means could be further off than this by rounding, in the units
@@ -137,6 +157,12 @@ class Policy(Wire, frozen=True, kw_only=True):
             raise ConfigError(f"clip is {self.clip!r}, not a float between 1e-30 and 1e30")
         if not isinstance(self.max_error, float) or not (math.isfinite(self.max_error) and self.max_error > 0):
             raise ConfigError(f"max_error is {self.max_error!r}, not a float above 0")
+        if self.groups:
+            check_within(self.groups, self.bits, self.clip)
+            if self.halves > 1:
+                raise ConfigError(f"{HALVES} goes with no groups: each has bits of its own, take fewer where they are")
+        elif any(option.name == GROUPS for option in self.options):
+            raise ConfigError(f"option {GROUPS} names no group: leave it out")
         self._check_weights()
         self._check_thresholds()
 
@@ -180,6 +206,9 @@ class Policy(Wire, frozen=True, kw_only=True):
         # A weight limit that follows from weights has to be one that a bound takes; one that is named is looked at
         # when a round is configured.
         self.norm_bound(self.max_weight if self.weight_scale else 1)
+        check_one_grid(self.vectors)
+        if self.groups and rule.outside:
+            raise ConfigError(f"{norms.NORM_OUTSIDE} goes with no groups: those that are not weighted are outside")
 
     @staticmethod
     def default(
@@ -204,6 +233,7 @@ class Policy(Wire, frozen=True, kw_only=True):
         norm_bound: float | None = None,
         norm_excess: str = norms.SCALE,
         norm_outside: int = 0,
+        groups: Iterable[Group] = (),
     ) -> Policy:
         """The policy for a roster of ``clients`` members, thresholds by the protocol's defaults.
 
@@ -230,6 +260,7 @@ class Policy(Wire, frozen=True, kw_only=True):
             norm_excess: what an honest client does whose update is longer: ``scale`` makes it as long as it may be,
                 ``refuse`` keeps it out of the round.
             norm_outside: how many of the last arrays are not bounded.
+            groups: the named vectors of an update, in any order. ``clip`` and ``bits`` then follow from them.
 
         Raises:
             ConfigError: a setting is out of range, or a drawn cohort is too small to be safe; names the smallest that
@@ -264,6 +295,12 @@ class Policy(Wire, frozen=True, kw_only=True):
         else:
             max_corrupt = thresholds.most_corrupt(cohort, min_advertised)
         most = cohort if max_clients is None else whole("max_clients", max_clients, 0, MAX_CLIENTS)
+        named_groups = tuple(sorted(groups, key=lambda group: group.name.encode()))
+        if named_groups:
+            if bits not in (None, most_bits(named_groups)):
+                raise ConfigError(f"bits is {bits}: where there are groups each has its own")
+            bits, clip = most_bits(named_groups), most_clip(named_groups)
+            options = Option.list({option.name: option.value for option in options} | {GROUPS: named_groups})
         width = habits(backend).usual_bits(most) if bits is None else whole("bits", bits, 2, MAX_BITS)
         if norm_bound is not None:
             norm_bound = real("norm_bound", norm_bound)
@@ -275,17 +312,21 @@ class Policy(Wire, frozen=True, kw_only=True):
                 width = norms.bits_for(most, norm_bound, clip, width)
             given = {option.name: option.value for option in options if option.name not in norms.NORM_OPTIONS}
             named = dict(habits(backend).when_bounded) | given
-            named[norms.NORM_STEPS] = norms.steps_of(norm_bound, clip, width, most)
+            main = next((group for group in named_groups if group.weighted), None)
+            grid = (main.clip, main.bits) if main else (clip, width)
+            named[norms.NORM_STEPS] = norms.steps_of(norm_bound, *grid, most)
             named[norms.NORM_EXCESS] = norms.EXCESSES.index(norm_excess)
             named[norms.NORM_OUTSIDE] = whole("norm_outside", norm_outside, 0, norms.MAX_OUTSIDE)
             options = Option.list(named)
         if bits is not None and norm_bound is None and not fits(width, most) and fits(-(-width // 2), most):
             named = {option.name: option.value for option in options}
-            if habits(backend).halves and HALVES not in named:
+            if habits(backend).halves and HALVES not in named and not named_groups:
                 options = Option.list(named | {HALVES: 1})
         if max_error is None:
             # Whoever names bits gets them, with the bound stated.
-            asked = grid_step(clip, width) * max_weight if bits is not None else 0.0
+            steps = [(group.step, group.weighted) for group in named_groups if group.half]
+            steps = steps or [(grid_step(clip, width), True)]
+            asked = max(step * (max_weight if weighted else 1) for step, weighted in steps) if bits is not None else 0.0
             max_error = max(USELESS_ERROR * clip, asked)
         return Policy(
             backend=backend,
@@ -307,6 +348,41 @@ class Policy(Wire, frozen=True, kw_only=True):
         )
 
     @property
+    def groups(self) -> tuple[Group, ...]:
+        """The named vectors of an update, in name order; none where all arrays have one range and weighting."""
+        return next((option.value for option in self.options if isinstance(option.value, tuple)), ())
+
+    @property
+    def vectors(self) -> tuple[Group, ...]:
+        """The groups, and where there are none the one that all arrays are then."""
+        return self.groups or (Group(name="update", bits=self.bits, clip=self.clip),)
+
+    def document(self) -> dict[str, Any]:
+        """Every field by its name, options by theirs: as JSON has it."""
+        options = {
+            option.name: [{name: getattr(group, name) for name in Group.__struct_fields__} for group in option.value]
+            if isinstance(option.value, tuple)
+            else option.value
+            for option in self.options
+        }
+        return {name: getattr(self, name) for name in self.__struct_fields__ if name != "options"} | {
+            "options": options
+        }
+
+    @staticmethod
+    def from_document(document: Mapping[str, Any]) -> Policy:
+        """Read what ``document`` gives.
+
+        Raises:
+            ValueError: fields are missing or unknown, of another type, or refused by the validation.
+        """
+        options = [
+            [name, [_fields(Group, group) for group in value] if name == GROUPS else value]
+            for name, value in sorted(document["options"].items())
+        ]
+        return msgspec.convert(_fields(Policy, {**document, "options": options}), ready(Policy))
+
+    @property
     def norm(self) -> norms.NormRule | None:
         """What is bounded of updates' norms; None where nothing is."""
         steps = self.option(norms.NORM_STEPS, 0)
@@ -319,6 +395,16 @@ class Policy(Wire, frozen=True, kw_only=True):
     def norm_limit(self) -> float:
         """B in the units of the update; 0 where no norm is bounded."""
         return self.norm.steps * self.step if self.norm else 0.0
+
+    @property
+    def main(self) -> Group:
+        """The first group that is weighted, on whose grid a norm is bounded; the first where none is."""
+        return next((group for group in self.vectors if group.weighted), self.vectors[0])
+
+    @property
+    def half(self) -> int:
+        """H of that group: what a zero is encoded as."""
+        return self.main.half
 
     def norm_bound(self, weight_limit: int) -> NormBound | None:
         """What is proved of every client's vector in a round of this limit; None where nothing is.
@@ -340,13 +426,15 @@ class Policy(Wire, frozen=True, kw_only=True):
 
     @property
     def top(self) -> int:
-        """Q = 2H, H = 2^(bits − 1) − 1: the largest integer that one client's coordinate is; zero is H."""
-        return (1 << self.bits) - 2
+        """Q = 2H, H = 2^(bits − 1) − 1: the largest integer that a value of one client is; zero is H. Of several groups
+        the largest.
+        """
+        return max((1 << self.bits) - 2, *(group.top for group in self.vectors))
 
     @property
     def step(self) -> float:
-        """c / H: the width of a step of the grid, in the units of the update."""
-        return grid_step(self.clip, self.bits)
+        """c / H: the width of a step of the grid, in the units of the update; of the main group."""
+        return self.main.step
 
     @property
     def halves(self) -> int:
@@ -390,7 +478,10 @@ class Policy(Wire, frozen=True, kw_only=True):
         """More than a mean can be off by rounding in a round of this limit, whoever drops out: step · M / least weight.
         All that is known before the weights have been summed.
         """
-        return self.step * weight_limit / self.least_weight(weight_limit)
+        least = self.least_weight(weight_limit)
+        signed = (group for group in self.vectors if group.half)
+        errors = (group.step * weight_limit / least if group.weighted else group.step for group in signed)
+        return max(errors, default=0.0)
 
     def check_error(self, weight_limit: int) -> None:
         """Refuse a round whose means could be off by more than ``max_error``, and with a weight scale a task that could
@@ -445,8 +536,11 @@ class Policy(Wire, frozen=True, kw_only=True):
 
     @property
     def packs(self) -> bool:
-        """Whether several values are committed to as one element."""
-        return self.committed_runs([Run(1, self.coordinate_top)]) is not None
+        """Whether several values of some range are committed to as one element."""
+        tops = {self.coordinate_top, *(group.top for group in self.groups)}
+        if any(group.adaptive for group in self.groups):
+            tops.add(1)
+        return self.committed_runs(Run(1, top) for top in tops) is not None
 
     def quorum(self, cohort: int) -> int:
         """t_sig = floor((|G| + f)/2) + 1: any two quorums of one cohort share an honest member, who signs once.
@@ -463,4 +557,5 @@ class Policy(Wire, frozen=True, kw_only=True):
 
     def option(self, name: str, default: int) -> int:
         """A backend's setting, or its default."""
-        return next((option.value for option in self.options if option.name == name), default)
+        found = (option.value for option in self.options if option.name == name and isinstance(option.value, int))
+        return next(found, default)

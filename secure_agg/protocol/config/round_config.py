@@ -1,20 +1,22 @@
-"""The configuration of one attempt at one round, whose digest binds all of it, and how its vectors are laid out."""
+"""The configuration of one attempt at one round, whose digest binds all of it."""
 
 from __future__ import annotations
 
 import functools
-import math
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
+from secure_agg.protocol.config.groups import LARGEST_STEP, MAX_ADAPTIVE
+from secure_agg.protocol.config.layout import Layout, adaptive_clips, first_clips, parts_of
 from secure_agg.protocol.config.norm import sketch_length
-from secure_agg.protocol.config.policy import Policy, Run
+from secure_agg.protocol.config.policy import Policy
 from secure_agg.protocol.config.settings import MAX_DIMENSIONS, NO_DIGEST, check_arrays_fit, whole, within
 from secure_agg.protocol.config.tree import FLAT, level
 from secure_agg.protocol.identity import Roster, check_id
-from secure_agg.protocol.messages import MAX_CONFIG, Wire, decode, encode
+from secure_agg.protocol.messages import MAX_CONFIG, Wire, array_header, decode, encode
 from zk import commitment, parameters
 from zk.norm.bound import NormBound
 from zk.transcript import DIGEST_BYTES, digest
@@ -28,46 +30,6 @@ MAX_DRAWS: Final = 16
 """Of cohorts for one round: the public beacon has so many pulses set aside for it."""
 MAX_DRAWN_ROUNDS: Final = 1 << 16
 """Of a task whose cohorts are drawn: f holds over so many rounds, each with all of its draws."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a client's vector is laid out: ``values ‖ weight limbs ‖ counts ‖ randomness ‖ sketch``, all uint32.
-
-    Attributes:
-        values: d, model parameters.
-        limbs: coordinates that carry the weight, base 2^(bits − 1), least significant first.
-        counts: coordinates that count clients whose weight was lowered, and raised; see ``Policy.counts``.
-        randomness: coordinates of the commitment's s.
-        elements: that are committed to beside s: values, limbs and counts, packed where the policy says so.
-        sketch: coordinates of s', the randomness of the sketch's commitment; none where no norm is bounded.
-        bounded: the first so many values are those whose norm is; none likewise.
-        halves: coordinates that carry a value: all values' lower halves come first, then all upper ones.
-    """
-
-    values: int
-    limbs: int
-    counts: int
-    randomness: int
-    elements: int
-    sketch: int = 0
-    bounded: int = 0
-    halves: int = 1
-
-    @property
-    def committed(self) -> int:
-        """Coordinates of x: values, limbs and counts."""
-        return self.values * self.halves + self.limbs + self.counts
-
-    @property
-    def total(self) -> int:
-        """Coordinates that ride through the backend."""
-        return self.committed + self.randomness + self.sketch
-
-    @property
-    def hashed(self) -> int:
-        """Elements that are committed to with s."""
-        return self.elements + self.randomness
 
 
 @checked_class
@@ -162,6 +124,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         if not self.shapes:
             raise ConfigError("a model has at least one array")
         self._check_shapes()
+        self._check_groups()
         self.commitment  # noqa: B018 - refuses settings whose commitment would be insecure
         self.policy.norm_bound(self.weight_limit)
 
@@ -180,26 +143,48 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
             if total > self.policy.max_parameters:
                 raise ConfigError(f"the model has more than max_parameters = {self.policy.max_parameters} elements")
 
+    def _check_groups(self) -> None:
+        if self.policy.groups:
+            raise ConfigError("the policy has groups: a configuration says which arrays are in which")
+
     @property
     def layout(self) -> Layout:
         """The layout of a client's vector."""
-        values = sum(math.prod(shape) for shape in self.shapes)
-        limbs, counts = self.policy.limbs, self.policy.counts
-        found = self.commitment
-        randomness = commitment.randomness_length(found.rank)
-        elements = found.elements(values * self.policy.halves + limbs + counts)
-        rule = self.policy.norm
+        policy = self.policy
+        grouping = self.grouping or (0,) * len(self.shapes)
+        parts = parts_of(policy.vectors, grouping, self.clips, self.shapes)
+        layout = Layout(
+            parts=parts,
+            limbs=policy.limbs,
+            counts=policy.counts,
+            unclipped=len(self.clips),
+            randomness=0,
+            elements=0,
+            top=policy.coordinate_top,
+            halves=policy.halves,
+        )
+        found = self._parameters(layout)
+        layout = replace(
+            layout,
+            randomness=commitment.randomness_length(found.rank),
+            elements=found.elements(layout.committed),
+        )
+        rule = policy.norm
         if rule is None:
-            return Layout(values, limbs, counts, randomness, elements, halves=self.policy.halves)
-        sketch, covered = sketch_length(self.policy.max_clients), rule.covered(self.shapes)
-        return Layout(values, limbs, counts, randomness, elements, sketch, covered)
+            return layout
+        covered = sum(part.coordinates for part in parts if part.group.weighted)
+        bounded = covered if policy.groups else rule.covered(self.shapes)
+        return replace(layout, sketch=sketch_length(policy.max_clients), bounded=bounded)
 
     @property
-    def runs(self) -> tuple[Run, ...]:
-        """x in order: coordinates by their range. What packs them packs run by run."""
-        values = sum(math.prod(shape) for shape in self.shapes)
-        policy = self.policy
-        return (Run(values * policy.halves + policy.limbs + policy.counts, policy.coordinate_top),)
+    def grouping(self) -> tuple[int, ...]:
+        """See ``GroupedConfig``; empty where there are no groups."""
+        return ()
+
+    @property
+    def clips(self) -> tuple[int, ...]:
+        """See ``GroupedConfig``; empty where there are no groups."""
+        return ()
 
     @property
     def norm_bound(self) -> NormBound | None:
@@ -209,14 +194,16 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
     @property
     def commitment(self) -> parameters.Parameters:
         """The commitment's parameters, estimated at 128 bits or more."""
-        policy, runs = self.policy, self.runs
-        committed = sum(run.length for run in runs)
+        return self._parameters(self.layout)
+
+    def _parameters(self, layout: Layout) -> parameters.Parameters:
+        policy = self.policy
         try:
-            found = parameters.choose(policy.coordinate_bits, policy.max_clients, committed)
-            packed = policy.committed_runs(runs)
+            found = parameters.choose(policy.coordinate_bits, policy.max_clients, layout.committed)
+            packed = policy.committed_runs(layout.runs)
             if packed is None:
                 return found
-            return parameters.choose(policy.coordinate_bits, policy.max_clients, committed, packed)
+            return parameters.choose(policy.coordinate_bits, policy.max_clients, layout.committed, packed)
         except parameters.InsecureParametersError as error:
             raise ConfigError(str(error)) from error
 
@@ -243,10 +230,15 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         log_key: bytes = b"",
         witnesses: Roster | None = None,
         setup: bytes = b"",
+        grouping: tuple[int, ...] = (),
+        clips: tuple[int, ...] | None = None,
     ) -> RoundConfig:
         """Build and validate.
 
         Args:
+            grouping: for each array the index of its group, where the policy has groups; by default all are in the
+                main one.
+            clips: k of every adaptive clip; by default those of a task's first round.
             cohort: G itself, see ``Trust.cohort``.
             weight_limit: M; by default the policy's ``first_weight``, or ``max_weight`` where it keeps weights.
 
@@ -255,7 +247,10 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         """
         check_arrays_fit(len(shapes))
         limit = (policy.first_weight or policy.max_weight) if weight_limit is None else weight_limit
-        config = RoundConfig(
+        make: Callable[..., RoundConfig] = RoundConfig
+        if policy.groups:
+            make = functools.partial(GroupedConfig.of, grouping, clips)
+        config = make(
             protocol=PROTOCOL_VERSION,
             task=task,
             round=whole("round", round, 0, 2**53),
@@ -306,10 +301,55 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         """
         return decode(RoundConfig, data, MAX_CONFIG)
 
+    @classmethod
+    def form(cls, data: bytes | memoryview) -> type[RoundConfig]:
+        """One with groups has more fields."""
+        return GroupedConfig if bytes(data[:3]) == array_header(GroupedConfig) else RoundConfig
+
     @property
     def context(self) -> bytes:
         """ctx: 32 bytes that bind every field."""
         return _context(self)
+
+
+@checked_class
+class GroupedConfig(RoundConfig, frozen=True, kw_only=True):
+    """The configuration of a round whose updates are groups.
+
+    Attributes:
+        grouping: for each array of an update the index of its group, in the policy's order. Groups that none is in
+            are not in this round.
+        clips: k of each adaptive clip, see ``layout.adaptive_clips``.
+    """
+
+    grouping: tuple[int, ...]
+    clips: tuple[int, ...]
+
+    @staticmethod
+    def of(grouping: Sequence[int], clips: Sequence[int] | None, **settings: Any) -> GroupedConfig:
+        """From the other fields; see ``RoundConfig.create``."""
+        groups, shapes = settings["policy"].groups, settings["shapes"]
+        if not grouping:
+            grouping = (groups.index(settings["policy"].main),) * len(shapes)
+        if clips is None and all(0 <= index < len(groups) for index in grouping):
+            clips = first_clips(groups, grouping)
+        return GroupedConfig(**settings, grouping=tuple(grouping), clips=tuple(clips or ()))
+
+    def _check_groups(self) -> None:
+        groups = self.policy.groups
+        if not groups:
+            raise ConfigError("the policy has no groups, and the configuration says which arrays are in which")
+        if len(self.grouping) != len(self.shapes):
+            raise ConfigError(f"a group is named for {len(self.grouping)} arrays, and there are {len(self.shapes)}")
+        for index in self.grouping:
+            within("the index of a group", index, 0, len(groups) - 1)
+        wanted = len(adaptive_clips(groups, self.grouping))
+        if len(self.clips) != wanted or wanted > MAX_ADAPTIVE:
+            raise ConfigError(f"{len(self.clips)} adaptive clips, of {wanted}: there are at most {MAX_ADAPTIVE}")
+        for clip in self.clips:
+            within("k of an adaptive clip", clip, 0, LARGEST_STEP)
+        if self.previous_record == NO_DIGEST and self.clips != first_clips(groups, self.grouping):
+            raise ConfigError(f"adaptive clips of steps {list(self.clips)} are not those of a task's first round")
 
 
 @functools.lru_cache(maxsize=64)

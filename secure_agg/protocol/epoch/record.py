@@ -69,6 +69,11 @@ class EpochRecord(Wire, frozen=True, kw_only=True, tag=_TAG):
         return f"EpochRecord(task={self.task!r}, epoch={self.epoch}, body={self.body.hex()[:16]}…)"
 
     @property
+    def next_clips(self) -> tuple[int, ...]:
+        """None: after an epoch adaptive clips begin again."""
+        return ()
+
+    @property
     def round(self) -> int:
         """Number of the task's last round before it, −1 for none."""
         return self.rounds - 1

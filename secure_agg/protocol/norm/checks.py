@@ -112,7 +112,7 @@ def check_total(session: Session, sketches: Sequence[SketchCommitment], sums: Ve
                 sketch_key(session.sid),
                 tuple(sketches),
                 sums[: layout.bounded],
-                config.policy.top // 2,
+                config.policy.half,
                 sums[layout.values : layout.committed],
                 sums[layout.committed + layout.randomness :],
             )

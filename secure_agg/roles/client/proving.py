@@ -55,7 +55,7 @@ def prove_norm(
     side, randomness = vector[layout.values : layout.committed], vector[layout.committed + layout.randomness :]
     limbs, counts = side[: layout.limbs].tolist(), side[layout.limbs :].tolist()
     weight = sum(limb << policy.limb_bits * i for i, limb in enumerate(limbs))
-    values = sketch(sketch_key(session.sid), vector[: layout.bounded], policy.top // 2)
+    values = sketch(sketch_key(session.sid), vector[: layout.bounded], policy.half)
     committed = sketches.commit(values, side, randomness, rank)
     said = statement(session, identity.name, Commitment.from_bytes(commitment, config.commitment.rank), committed)
     try:

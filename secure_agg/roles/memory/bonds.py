@@ -363,6 +363,8 @@ def learn_result(store: AttemptStore, client: str, record: RoundRecord) -> None:
     """
     scope = _scope(client, record.task)
     store.put(scope, _limit(record.digest()), integer(record.next_weight_limit))
+    if record.next_clips:
+        store.put(scope, _clips(record.digest()), b"".join(map(integer, record.next_clips)))
     store.put(scope, _result(record.result_model), b"1")
 
 
@@ -432,6 +434,17 @@ def weight_limit_after(store: AttemptStore, client: str, task: str, record: byte
     return None if found is None else int.from_bytes(found, "little")
 
 
+def clips_after(store: AttemptStore, client: str, task: str, record: bytes) -> tuple[int, ...]:
+    """k of the adaptive clips of the round that follows a result which this client has verified; empty of none.
+
+    Args:
+        record: digest of the result's record.
+    """
+    found = store.get(_scope(client, task), _clips(record)) or b""
+    size = len(integer(0))
+    return tuple(int.from_bytes(found[at : at + size], "little") for at in range(0, len(found), size))
+
+
 def learn_model(store: AttemptStore, client: str, task: str, model: bytes) -> None:
     """Remember arrays that follow from a result that this client has verified, by its own computation: a signature over
     differences from them, or an evaluation of them, is for them alone.
@@ -467,6 +480,10 @@ def _fault(culprit: str) -> str:
 
 def _limit(record: bytes) -> str:
     return f"weight limit after {record.hex()}"
+
+
+def _clips(record: bytes) -> str:
+    return f"clips after {record.hex()}"
 
 
 def _result(model: bytes) -> str:
