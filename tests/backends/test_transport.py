@@ -225,9 +225,8 @@ def test_runs_of_several_ranges_ride_in_one_vector_each_with_its_own_digits(pack
             total += form.load(vector)
         assert np.array_equal(form.unload(total, phase="unmask"), expected)
     held = [digits(bits, 5, 64) for bits in (2, 6, 16)]
-    sizes = zip(
-        [300, 40, 7 + layout.limbs, layout.randomness], [*held, held[-1]], strict=True
-    )  # s is as wide as 16 bits
+    held.append(held[-1])  # s is as wide as 16 bits
+    sizes = zip([300, 40, 7 + layout.limbs, layout.randomness], held, strict=True)
     words = rules.form(ranged_config(grouped()))
     assert words.size == 8 * sum(-(-length // count) for length, count in sizes)
 

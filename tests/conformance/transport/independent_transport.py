@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from conformance.independent_verifier import P, coordinate_top, digits, mask_bits, option, prg, words
+from conformance.independent_verifier import P, digits, mask_bits, option, prg, words
 
 WORD = 1 << 64
 
@@ -29,17 +29,26 @@ def most_digits(base: int) -> int:
     return max(k for k in range(1, 65) if base**k <= WORD)
 
 
-def packed(policy: dict[str, Any], x: Sequence[int], s: Sequence[int], side: Sequence[int]) -> tuple[list[int], int]:
-    """What is masked, and the modulus: of values ‖ limbs ‖ counts, of s, and of s', which may be empty."""
-    clients = int(policy["max_clients"])
-    bases = [clients * top + 1 for top in (coordinate_top(policy), 2 ** mask_bits(policy) - 1, 3)]
+def packed(
+    policy: dict[str, Any], ranges: Sequence[tuple[int, int]], x: Sequence[int], s: Sequence[int], side: Sequence[int]
+) -> tuple[list[int], int]:
+    """What is masked, and the modulus: of x, of s, and of s', which may be empty.
+
+    Args:
+        ranges: of x: how many coordinates, and the most that each is. One where there are no groups.
+    """
+    clients, start, runs = int(policy["max_clients"]), 0, []
+    for length, top in ranges:
+        runs.append((x[start : start + length], top))
+        start += length
     if transport(policy) == 0:
-        base, count = digits(policy)
-        return [*(element % P for element in as_digits(x, base, count)), *s, *side], P
-    if most_digits(bases[0]) < 3:
+        elements = [e for part, top in runs for e in as_digits(part, *digits(policy, top))]
+        return [*(element % P for element in elements), *s, *side], P
+    if all(most_digits(clients * top + 1) < 3 for _, top in runs):
         return [*x, *s, *side], P
-    parts = zip((x, s, side), bases, strict=True)
-    return [element for part, base in parts for element in as_digits(part, base, most_digits(base))], WORD
+    runs += [(s, 2 ** mask_bits(policy) - 1), (side, 3)]
+    bases = [(part, clients * top + 1) for part, top in runs]
+    return [element for part, base in bases for element in as_digits(part, base, most_digits(base))], WORD
 
 
 def mask(key: bytes, length: int, modulus: int) -> list[int]:
@@ -55,13 +64,14 @@ def mask(key: bytes, length: int, modulus: int) -> list[int]:
 
 def sent(
     policy: dict[str, Any],
+    ranges: Sequence[tuple[int, int]],
     x: Sequence[int],
     s: Sequence[int],
     side: Sequence[int],
     masks: Sequence[tuple[bytes, int]],
 ) -> bytes:
     """The masked vector."""
-    total, modulus = packed(policy, x, s, side)
+    total, modulus = packed(policy, ranges, x, s, side)
     for key, sign in masks:
         found = mask(key, len(total), modulus)
         total = [(element + sign * more) % modulus for element, more in zip(total, found, strict=True)]
