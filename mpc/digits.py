@@ -7,11 +7,13 @@ Element i of a packed vector holds the values i·k … i·k + k − 1 as
 the last element as many as are left. Adding packed vectors adds the values, as long as each sum stays below B. Who
 reads a sum that was tampered with finds other digits, or an element with more than k of them, and must not take either
 for more than a claim.
+
+Values of several ranges are *runs*, one after the other, each packed with a base of its own from a new element on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,21 +54,20 @@ def _pack(values: Vector, base: np.uint64, count: int, out: Words) -> None:
 
 
 def _plain_pack_residues(values: Vector, base: np.uint64, count: int, out: Vector) -> None:
-    digits = _rows(values, count, out.size)
-    words = np.zeros(out.size, dtype=np.uint64)
-    for k in reversed(range(count)):
-        words = (words * base + digits[:, k]) % _P64
-    out[:] = words
+    words = np.empty(out.size, dtype=np.uint64)
+    _plain_pack(values, base, count, words)
+    out[:] = words % _P64
 
 
 @compiled(or_else=_plain_pack_residues)
 def _pack_residues(values: Vector, base: np.uint64, count: int, out: Vector) -> None:
+    """For B^k ≤ 2^32, so that 32 bits times B^k / (B − 1) stay below 2^64 whatever the values are: reduced once."""
     for i in range(out.size):
-        part = values[i * count : (i + 1) * count]
+        at = i * count
         word = np.uint64(0)
-        for k in range(part.size - 1, -1, -1):
-            word = (word * base + np.uint64(part[k])) % _P64  # below p · 2^32 + 2^32, so nothing is lost before
-        out[i] = np.uint32(word)
+        for k in range(min(at + count, values.size) - 1, at - 1, -1):
+            word = word * base + np.uint64(values[k])
+        out[i] = np.uint32(word % _P64)
 
 
 def _plain_unpack(words: npt.NDArray[Any], base: np.uint64, count: int, out: Vector) -> int:
@@ -142,9 +143,15 @@ class Digits:
         self._spread(values.size, lambda span, at: _pack(values[span], self._b, self.count, out[at]))
 
     def pack_residues(self, values: Vector) -> Vector:
-        """Elements modulo p: exact where B^k ≤ p and every value is below B, and linear modulo p in any case."""
+        """Elements modulo p: exact where B^k ≤ p and every value is below B, and linear modulo p in any case.
+
+        Raises:
+            ValueError: B^k is above 2^32.
+        """
         if self.count == 1:
             return values
+        if self.base**self.count > 1 << 32:
+            raise ValueError(f"{self.count} digits in base {self.base} are more than an element of 32 bits holds")
         out = np.empty(self.elements(values.size), dtype=np.uint32)
         self._spread(values.size, lambda span, at: _pack_residues(values[span], self._b, self.count, out[at]))
         return out
@@ -187,3 +194,88 @@ class Digits:
                 )
 
         parallel.map_ranges(run, -(-self.elements(length) // step))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A vector of values of several ranges: runs in order, each with digits of its own, and elements of its own.
+
+    Attributes:
+        parts: how each run's values lie in elements, and how many they are.
+    """
+
+    parts: tuple[tuple[Digits, int], ...]
+
+    @staticmethod
+    def fitting(runs: Iterable[tuple[int, int]], bits: int) -> Runs:
+        """As many digits as elements below 2^bits hold.
+
+        Args:
+            runs: of each how many values it has, and a base above all their sums.
+        """
+        return Runs(tuple((Digits.fitting(base, bits), length) for length, base in runs))
+
+    @property
+    def values(self) -> int:
+        """Values of all runs."""
+        return sum(length for _, length in self.parts)
+
+    @property
+    def elements(self) -> int:
+        """Elements that hold them."""
+        return sum(digits.elements(length) for digits, length in self.parts)
+
+    @property
+    def most(self) -> int:
+        """The most values that an element of any run holds; 1 where each is an element, and nothing is packed."""
+        return max(digits.count for digits, _ in self.parts)
+
+    @property
+    def width(self) -> int:
+        """Bits of the largest element."""
+        return max(digits.width for digits, _ in self.parts)
+
+    def pack(self, values: Vector) -> Words:
+        """The elements, modulo 2^64.
+
+        Raises:
+            ValueError: there are more or fewer values.
+        """
+        self._check(values.size, self.values, "values")
+        out = np.empty(self.elements, dtype=np.uint64)
+        for digits, inside, place in self._places():
+            digits.pack(values[inside], out[place])
+        return out
+
+    def pack_residues(self, values: Vector) -> Vector:
+        """The elements modulo p, see ``Digits.pack_residues``.
+
+        Raises:
+            ValueError: there are more or fewer values.
+        """
+        self._check(values.size, self.values, "values")
+        parts = [digits.pack_residues(values[inside]) for digits, inside, _ in self._places()]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def unpack(self, elements: Words | Vector, out: Vector) -> None:
+        """Fill ``out`` with the values in the elements.
+
+        Raises:
+            ValueError: there are more or fewer than hold so many values, or one holds more than its digits.
+        """
+        self._check(elements.size, self.elements, "elements")
+        self._check(out.size, self.values, "values")
+        for digits, inside, place in self._places():
+            digits.unpack(elements[place], out[inside])
+
+    def _check(self, size: int, wanted: int, what: str) -> None:
+        if size != wanted:
+            raise ValueError(f"{size} {what}, not the {wanted} of {len(self.parts)} runs")
+
+    def _places(self) -> Iterable[tuple[Digits, slice, slice]]:
+        """Of each run its digits, and where its values and its elements are."""
+        value = element = 0
+        for digits, length in self.parts:
+            elements = digits.elements(length)
+            yield digits, slice(value, value + length), slice(element, element + elements)
+            value, element = value + length, element + elements

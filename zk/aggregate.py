@@ -55,8 +55,10 @@ class AggregateStatement:
         transcript = Transcript("aggregate-statement")
         transcript.absorb("bits", integer(self.parameters.bits)).absorb("clients", integer(self.parameters.clients))
         transcript.absorb("rank", integer(self.parameters.rank)).absorb("top", integer(self.top))
-        digits = self.parameters.digits
-        transcript.absorb("packing", integer(digits.base) + integer(digits.count) if digits else b"")
+        parts = self.parameters.runs.parts if self.parameters.runs else ()
+        transcript.absorb("packing", b"".join(integer(digits.base) + integer(digits.count) for digits, _ in parts))
+        if len(parts) > 1:
+            transcript.absorb("runs", b"".join(integer(length) for _, length in parts))
         for item in self.commitments:
             transcript.absorb("commitment", item.to_bytes())
         if self.vectors not in (0, len(self.commitments)):
@@ -111,6 +113,8 @@ def check(
     _check_range("T", statement.randomness, n * noise_top(parameters.bits, parameters.clients))
     if statement.randomness.size != commitment.randomness_length(parameters.rank):
         raise AggregateError(f"T has {statement.randomness.size} coordinates")
+    if parameters.runs and parameters.runs.values != statement.sums.size:
+        raise AggregateError(f"X has {statement.sums.size} coordinates, not the {parameters.runs.values} of its runs")
     if (commitment.blocks_for(parameters.elements(statement.sums.size)) + parameters.rank + 2) * N > parameters.columns:
         raise AggregateError(f"X has {statement.sums.size} coordinates, more than the parameters were estimated for")
     total = commitment.add(list(statement.commitments))

@@ -45,7 +45,7 @@ from typing import Final
 
 import numpy as np
 
-from mpc.digits import Digits
+from mpc.digits import Runs
 from mpc.ntt import N
 from mpc.ring import P, Vector
 
@@ -82,9 +82,9 @@ def noise_top(bits: int, clients: int) -> int:
     return (1 << noise_bits(bits, clients)) - 1
 
 
-def width(bits: int, clients: int, digits: Digits | None = None) -> int:
+def width(bits: int, clients: int, runs: Runs | None = None) -> int:
     """w = max(bits, b_s) + ceil(log2 clients), or what packed elements take: sums of so many vectors are below 2^w."""
-    return max(noise_bits(bits, clients) + (clients - 1).bit_length(), digits.width if digits else 0)
+    return max(noise_bits(bits, clients) + (clients - 1).bit_length(), runs.width if runs else 0)
 
 
 def _log2_delta(block: int) -> float:
@@ -179,7 +179,7 @@ class Parameters:
         width: w, bits of a summed coordinate.
         binding: estimated bits, of two differences of sums (width w + 1).
         hiding: estimated bits.
-        digits: how data coordinates lie in the elements that are hashed; None where each is one.
+        runs: how data coordinates lie in the elements that are hashed; None where each is one.
     """
 
     bits: int
@@ -189,29 +189,44 @@ class Parameters:
     width: int
     binding: float
     hiding: float
-    digits: Digits | None = None
+    runs: Runs | None = None
 
     def elements(self, coordinates: int) -> int:
-        """Elements that so many data coordinates are hashed as."""
-        return self.digits.elements(coordinates) if self.digits else coordinates
+        """Elements that so many data coordinates are hashed as: where they are packed, those of the runs."""
+        return self.runs.elements if self.runs else coordinates
 
     def pack(self, values: Vector) -> Vector:
-        """The elements that data coordinates, or sums of them, are hashed as."""
-        return self.digits.pack_residues(values) if self.digits else values
+        """The elements that data coordinates, or sums of them, are hashed as.
+
+        Raises:
+            ValueError: they are packed, and as many as others.
+        """
+        return self.runs.pack_residues(values) if self.runs else values
+
+    def unpack(self, elements: Vector, out: Vector) -> None:
+        """Fill ``out`` with the coordinates that elements, or a sum of them, are.
+
+        Raises:
+            ValueError: they are packed, and some element holds more than its digits.
+        """
+        if self.runs:
+            self.runs.unpack(elements, out)
+        else:
+            out[:] = elements
 
 
 @functools.lru_cache(maxsize=256)
-def choose(bits: int, clients: int, coordinates: int, digits: Digits | None = None) -> Parameters:
+def choose(bits: int, clients: int, coordinates: int, runs: Runs | None = None) -> Parameters:
     """The smallest rank that is secure for sums of ``clients`` vectors of ``coordinates`` entries of ``bits`` bits.
 
     Args:
-        digits: in a base above every such sum: so many entries are hashed as one element.
+        runs: of these entries, in bases above every such sum: so many are hashed as one element.
 
     Raises:
         InsecureParametersError: sums wider than 27 bits, or an estimate below 128 bits.
     """
-    w = width(bits, clients, digits)
-    elements = digits.elements(coordinates) if digits else coordinates
+    w = width(bits, clients, runs)
+    elements = runs.elements if runs else coordinates
     sizes = {k: (-(-elements // N) + k + 2) * N for k in WIDTH_LIMIT}
     rank = next(
         (
@@ -233,7 +248,7 @@ def choose(bits: int, clients: int, coordinates: int, digits: Digits | None = No
             f"binding is estimated at {binding:.0f} bits and hiding at {hiding:.0f} for {columns} coordinates "
             f"of width {w}; both must reach {MINIMUM_BITS}: use fewer bits per value, fewer clients or a shorter vector"
         )
-    return Parameters(bits, clients, columns, rank, w, binding, hiding, digits)
+    return Parameters(bits, clients, columns, rank, w, binding, hiding, runs)
 
 
 SKETCH_NOISE_BITS: Final = 2

@@ -57,7 +57,7 @@ class HeOptions:
     @property
     def packing(self) -> Packing:
         """How vectors lie in Paillier plaintexts."""
-        return Packing(self.bits, self.clients, self.modulus_bits)
+        return Packing((1 << self.bits) - 1, self.clients, self.modulus_bits)
 
     @property
     def stated(self) -> bool:

@@ -22,6 +22,7 @@ from mpc.ring import Vector, byte_view
 from secure_agg import backends
 from secure_agg.backends.additive import rules
 from secure_agg.backends.additive.client import AdditiveClient
+from secure_agg.backends.packed import Committed
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.roles.client.client import Client
 from zk.commitment import Commitment
@@ -55,7 +56,7 @@ class Sharing:
         self.joined: list[dict[str, float]] = []
         self._config, self._trust = config, federation.trust
         self._vector: Vector = np.ones(config.layout.total, dtype=np.uint32)
-        self._shared = rules.pack(config, self._vector)
+        self._shared = Committed(config).load(self._vector)
         self._commitment: Commitment = rules.linear_hash(config, self._shared)
         self._sealer = AESGCM(os.urandom(32))
         self._request = _request(federation, self._name)

@@ -1,19 +1,23 @@
 """Vectors of small integers as Paillier ciphertexts: many slots in one plaintext, with room for the sum.
 
-A slot has w = value_bits + ceil(log2 clients) bits, so that the sum of all clients' values never reaches the next one;
-slot 0 is the plaintext's lowest, and floor((bits − 2) / w) slots stay below n.
+A slot has w bits, those of clients · top, so that the sum of all clients' values never reaches the next one; slot 0 is
+the plaintext's lowest, and floor((bits − 2) / w) slots stay below n. Coordinates of several ranges are *runs*, one
+after the other, each with slots of its own from a new plaintext on.
 
 On the wire a piece of a vector is, all integers little endian,
 
-    fingerprint of the public key (32 bytes) ‖ value_bits ‖ clients ‖ first ‖ length (8 bytes each)
-    ‖ ceil(length / slots) ciphertexts of bits/4 bytes each,
+    fingerprint of the public key (32 bytes) ‖ of each run top ‖ clients ‖ first ‖ length (8 bytes each)
+    ‖ of each run ceil(length / slots) ciphertexts of bits/4 bytes each,
 
-where the piece holds the coordinates first … first + length − 1. Every field has one admissible value, which the reader
-knows beforehand. A sum has the form of its summands. Nothing here is authenticated: that is the messages' business.
+where the piece holds the coordinates first … first + length − 1 of its run. Every field has one admissible value, which
+the reader knows beforehand. A sum has the form of its summands. Nothing here is authenticated: that is the messages'
+business.
 """
 
 from __future__ import annotations
 
+import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -30,7 +34,8 @@ from mpc.ring import Vector
 if TYPE_CHECKING:
     from gmpy2 import mpz
 
-HEADER_BYTES: Final = 32 + 4 * 8
+_FINGERPRINT_BYTES: Final = 32
+_FIELD_BYTES: Final = 8
 _MAX_SLOT_BITS: Final = 32
 _LIMB: Final = np.uint64(LIMB_BITS)
 
@@ -70,12 +75,60 @@ def _unpack(rows: Limbs, slots: int, slot_bits: int, out: Vector) -> bool:
     return clean
 
 
-@dataclass(frozen=True)
-class Packing:
-    """How values lie in plaintexts.
+class Plaintexts(ABC):
+    """How a vector lies in plaintexts.
 
     Attributes:
-        value_bits: a client's values are below 2^value_bits.
+        clients: most summands.
+        modulus_bits: length of n.
+    """
+
+    clients: int
+    modulus_bits: int
+
+    @abstractmethod
+    def ciphertexts(self, length: int) -> int:
+        """Ciphertexts that a vector of this length takes."""
+
+    @abstractmethod
+    def fields(self, first: int, length: int) -> tuple[int, ...]:
+        """Of each run top, clients, first and length, of a piece that begins with coordinate ``first``."""
+
+    @abstractmethod
+    def place(self, first: int, length: int) -> int:
+        """The number of the piece's first ciphertext.
+
+        Raises:
+            PaillierError: it is empty, or no piece begins there.
+        """
+
+    @abstractmethod
+    def pack(self, vector: Vector) -> Limbs:
+        """The plaintexts of a vector, ``uint64[ciphertexts, modulus_bits/64]``.
+
+        Raises:
+            PaillierError: not a uint32 vector, of another length than it has to be, or a value out of range.
+        """
+
+    @abstractmethod
+    def unpack(self, plaintexts: Sequence[int], length: int) -> Vector:
+        """The vector that was packed, or the sum of those whose ciphertexts were multiplied.
+
+        Raises:
+            PaillierError: not the plaintexts of so long a vector: another number, or bits outside its slots.
+        """
+
+    def header_bytes(self) -> int:
+        """Bytes of a piece before its ciphertexts."""
+        return _FINGERPRINT_BYTES + _FIELD_BYTES * len(self.fields(0, 0))
+
+
+@dataclass(frozen=True)
+class Packing(Plaintexts):
+    """One run.
+
+    Attributes:
+        top: a client's values are at most that.
         clients: most summands.
         modulus_bits: length of n.
 
@@ -83,20 +136,21 @@ class Packing:
         PaillierError: a slot of more than 32 bits, or nothing to put into it.
     """
 
-    value_bits: int
+    top: int
     clients: int
     modulus_bits: int
 
     def __post_init__(self) -> None:
-        if self.value_bits < 1 or self.clients < 1 or self.slot_bits > _MAX_SLOT_BITS:
+        if self.top < 1 or self.clients < 1 or self.slot_bits > _MAX_SLOT_BITS:
             raise PaillierError(
-                f"{self.value_bits} bits summed over {self.clients} clients do not fit slots of 1 to {_MAX_SLOT_BITS}"
+                f"values up to {self.top} summed over {self.clients} clients do not fit slots of 1 to {_MAX_SLOT_BITS} "
+                "bits"
             )
 
     @property
     def slot_bits(self) -> int:
         """w, bits per slot."""
-        return self.value_bits + (self.clients - 1).bit_length()
+        return (self.clients * self.top).bit_length()
 
     @property
     def slots(self) -> int:
@@ -107,17 +161,29 @@ class Packing:
         """Ciphertexts that a vector of this length takes."""
         return -(-length // self.slots)
 
+    def fields(self, first: int, length: int) -> tuple[int, ...]:
+        """See ``Plaintexts``."""
+        return self.top, self.clients, first, length
+
+    def place(self, first: int, length: int) -> int:
+        """A piece begins where a plaintext does."""
+        if first < 0 or first % self.slots or length < 1:
+            raise PaillierError(
+                f"{length} coordinates from {first} on: a piece is not empty and starts at a multiple of {self.slots}"
+            )
+        return first // self.slots
+
     def pack(self, vector: Vector) -> Limbs:
         """The plaintexts of a vector, ``uint64[ciphertexts, modulus_bits/64]``.
 
         Raises:
-            PaillierError: not a uint32 vector, or a value that needs more than value_bits.
+            PaillierError: not a uint32 vector, or a value above ``top``.
         """
         if vector.dtype != np.uint32 or vector.ndim != 1:
             raise PaillierError(f"{vector.dtype}{vector.shape} is no vector of uint32")
         worst = int(vector.max(initial=0))
-        if worst >> self.value_bits:
-            raise PaillierError(f"entry {int(vector.argmax())} is {worst}, which is not below 2^{self.value_bits}")
+        if worst > self.top:
+            raise PaillierError(f"entry {int(vector.argmax())} is {worst}, above {self.top}")
         out = np.zeros((self.ciphertexts(vector.size), self.modulus_bits // LIMB_BITS), dtype=np.uint64)
 
         def work(first: int, last: int) -> None:
@@ -147,48 +213,112 @@ class Packing:
         return out
 
 
-def _header(public: PublicKey, packing: Packing, first: int, length: int) -> bytes:
-    numbers = (packing.value_bits, packing.clients, first, length)
-    return public.fingerprint + b"".join(integer(number) for number in numbers)
+@dataclass(frozen=True)
+class PackedRuns(Plaintexts):
+    """Several runs, as one piece: of all coordinates, or of none.
+
+    Attributes:
+        parts: how each run is packed, for as many clients and a modulus as long as the others, and how long it is.
+    """
+
+    parts: tuple[tuple[Packing, int], ...]
+
+    def __post_init__(self) -> None:
+        if len({(packing.clients, packing.modulus_bits) for packing, _ in self.parts}) != 1:
+            raise PaillierError("runs of one vector are for one number of clients and one length of a modulus")
+
+    @property
+    def clients(self) -> int:  # type: ignore[override]  # what is written here follows from the runs
+        """Most summands."""
+        return self.parts[0][0].clients
+
+    @property
+    def modulus_bits(self) -> int:  # type: ignore[override]
+        """Length of n."""
+        return self.parts[0][0].modulus_bits
+
+    @property
+    def length(self) -> int:
+        """Coordinates of all runs."""
+        return sum(length for _, length in self.parts)
+
+    def ciphertexts(self, length: int) -> int:
+        """Those of all runs; ``length`` is that of all."""
+        return sum(packing.ciphertexts(each) for packing, each in self.parts)
+
+    def fields(self, first: int, length: int) -> tuple[int, ...]:
+        """See ``Plaintexts``."""
+        return tuple(itertools.chain.from_iterable(packing.fields(0, each) for packing, each in self.parts))
+
+    def place(self, first: int, length: int) -> int:
+        """There is one piece."""
+        if first or length != self.length:
+            raise PaillierError(f"{length} coordinates from {first} on: a piece of runs holds all {self.length}")
+        return 0
+
+    def pack(self, vector: Vector) -> Limbs:
+        """Run by run."""
+        if vector.size != self.length:
+            raise PaillierError(f"{vector.size} coordinates, not the {self.length} of the runs")
+        ends = list(itertools.accumulate(length for _, length in self.parts))
+        rows = [
+            packing.pack(vector[end - length : end]) for (packing, length), end in zip(self.parts, ends, strict=True)
+        ]
+        return np.concatenate(rows)
+
+    def unpack(self, plaintexts: Sequence[int], length: int) -> Vector:
+        """Run by run."""
+        if length != self.length or len(plaintexts) != self.ciphertexts(length):
+            raise PaillierError(
+                f"{len(plaintexts)} plaintexts of {length} coordinates are none of {self.length} in runs"
+            )
+        found, start = [], 0
+        for packing, each in self.parts:
+            stop = start + packing.ciphertexts(each)
+            found.append(packing.unpack(plaintexts[start:stop], each))
+            start = stop
+        return np.concatenate(found)
 
 
-def _check_piece(public: PublicKey, packing: Packing, first: int, length: int) -> None:
+def _header(public: PublicKey, packing: Plaintexts, first: int, length: int) -> bytes:
+    return public.fingerprint + b"".join(integer(number) for number in packing.fields(first, length))
+
+
+def _check_piece(public: PublicKey, packing: Plaintexts, first: int, length: int) -> int:
+    """The number of its first ciphertext."""
     if packing.modulus_bits != public.bits:
         raise PaillierError(f"a packing for {packing.modulus_bits} bits and a modulus of {public.bits}")
-    if first < 0 or first % packing.slots or length < 1:
-        raise PaillierError(
-            f"{length} coordinates from {first} on: a piece is not empty and starts at a multiple of {packing.slots}"
-        )
+    return packing.place(first, length)
 
 
-def encoded_bytes(public: PublicKey, packing: Packing, length: int) -> int:
+def encoded_bytes(public: PublicKey, packing: Plaintexts, length: int) -> int:
     """Length of a piece of ``length`` coordinates on the wire."""
-    return HEADER_BYTES + packing.ciphertexts(length) * public.ciphertext_bytes
+    return packing.header_bytes() + packing.ciphertexts(length) * public.ciphertext_bytes
 
 
 def encrypt_vector(
-    encryptor: Encryptor, packing: Packing, vector: Vector, obfuscators: Obfuscators, *, first: int = 0
+    encryptor: Encryptor, packing: Plaintexts, vector: Vector, obfuscators: Obfuscators, *, first: int = 0
 ) -> bytes:
     """Encrypt the coordinates from ``first`` on, a multiple of ``packing.slots``, as one piece on the wire.
 
     Args:
-        vector: uint32, entries below 2^value_bits.
+        vector: uint32, entries in the packing's range.
         obfuscators: ``encryptor.obfuscators(stream, first // packing.slots, packing.ciphertexts(vector.size))``; the
             call spends them.
 
     Raises:
         PaillierError: an entry too large, an empty or misplaced piece, obfuscators of other ciphertexts or spent.
     """
-    _check_piece(encryptor.public, packing, first, vector.size)
+    place = _check_piece(encryptor.public, packing, first, vector.size)
     plaintexts = packing.pack(vector)
-    if obfuscators.first != first // packing.slots:
-        raise PaillierError(f"obfuscators from ciphertext {obfuscators.first} on, not {first // packing.slots}")
+    if obfuscators.first != place:
+        raise PaillierError(f"obfuscators from ciphertext {obfuscators.first} on, not {place}")
     header = _header(encryptor.public, packing, first, vector.size)
     return header + encryptor.encrypt_limbs(plaintexts, obfuscators)
 
 
 def parse_vector(
-    public: PublicKey, packing: Packing, data: bytes | memoryview, length: int, *, first: int = 0
+    public: PublicKey, packing: Plaintexts, data: bytes | memoryview, length: int, *, first: int = 0
 ) -> list[mpz]:
     """The ciphertexts of one piece, which must be exactly the one asked for; size and header are checked first.
 
@@ -200,19 +330,18 @@ def parse_vector(
     if len(data) != expected:
         raise PaillierError(f"{len(data)} bytes, not the {expected} of {length} coordinates")
     view = memoryview(data).cast("B")
-    if view[:32] != public.fingerprint:
+    if view[:_FINGERPRINT_BYTES] != public.fingerprint:
         raise PaillierError("encrypted under another key")
-    if view[:HEADER_BYTES] != _header(public, packing, first, length):
-        got = [int.from_bytes(view[i : i + 8], "little") for i in range(32, HEADER_BYTES, 8)]
-        raise PaillierError(
-            f"(value_bits, clients, first, length) is {tuple(got)}, "
-            f"not {(packing.value_bits, packing.clients, first, length)}"
-        )
-    return public.parse(view[HEADER_BYTES:])
+    end = packing.header_bytes()
+    if view[:end] != _header(public, packing, first, length):
+        places = range(_FINGERPRINT_BYTES, end, _FIELD_BYTES)
+        got = tuple(int.from_bytes(view[at : at + _FIELD_BYTES], "little") for at in places)
+        raise PaillierError(f"(top, clients, first, length) is {got}, not {packing.fields(first, length)}")
+    return public.parse(view[end:])
 
 
 def write_vector(
-    public: PublicKey, packing: Packing, ciphertexts: Iterable[int], length: int, *, first: int = 0
+    public: PublicKey, packing: Plaintexts, ciphertexts: Iterable[int], length: int, *, first: int = 0
 ) -> bytes:
     """What :func:`parse_vector` reads, from ciphertexts made elsewhere.
 
@@ -234,7 +363,7 @@ class Accumulator:
         first: its first coordinate, a multiple of ``packing.slots``.
     """
 
-    def __init__(self, public: PublicKey, packing: Packing, length: int, *, first: int = 0) -> None:
+    def __init__(self, public: PublicKey, packing: Plaintexts, length: int, *, first: int = 0) -> None:
         _check_piece(public, packing, first, length)
         self._public, self._packing, self._length, self._first = public, packing, length, first
         self._totals: list[mpz] = []
@@ -267,7 +396,7 @@ class Accumulator:
 
 
 def decrypt_vector(
-    secret: SecretKey, packing: Packing, data: bytes | memoryview, length: int, *, first: int = 0
+    secret: SecretKey, packing: Plaintexts, data: bytes | memoryview, length: int, *, first: int = 0
 ) -> Vector:
     """The exact sums in one piece, uint32, each below 2^slot_bits.
 

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from mpc import ring
-from mpc.digits import Digits
+from mpc.digits import Runs
 from mpc.ring import ELEMENT_BYTES, Vector
 from mpc.words import Words, words_from_bytes, words_to_bytes
 from secure_agg.backends.contract import Hidden, hidden_vector
@@ -105,22 +105,15 @@ class Residues(Carrier):
 class PackedWords(Carrier):
     """Several coordinates in each word, added modulo 2^64."""
 
-    def __init__(self, *parts: tuple[Digits, int]) -> None:
-        """``parts``: how the coordinates of each part of the vector lie in words, and how many they are."""
-        self._parts, self._coordinates, self.elements = [], 0, 0
-        for digits, length in parts:
-            words = digits.elements(length)
-            inside = slice(self._coordinates, self._coordinates + length)
-            self._parts.append((digits, inside, slice(self.elements, self.elements + words)))
-            self._coordinates, self.elements = inside.stop, self.elements + words
+    def __init__(self, runs: Runs) -> None:
+        """``runs``: those of x, then s, and s'."""
+        self._runs = runs
+        self.elements = runs.elements
         self.size = self.elements * _WORD_BYTES
 
     def load(self, vector: Vector) -> Words:
         """The words of x, then those of s, and of s'."""
-        words = np.empty(self.elements, dtype=np.uint64)
-        for digits, inside, place in self._parts:
-            digits.pack(vector[inside], words[place])
-        return words
+        return self._runs.pack(vector)
 
     def zero(self) -> Words:
         """Zeros."""
@@ -135,10 +128,9 @@ class PackedWords(Carrier):
 
     def unload(self, total: Carried, *, phase: str) -> Vector:
         """The digits; whether each is in range and what was committed to is the aggregate check's to say."""
-        sums = np.empty(self._coordinates, dtype=np.uint32)
+        sums = np.empty(self._runs.values, dtype=np.uint32)
         try:
-            for digits, inside, place in self._parts:
-                digits.unpack(total[place], sums[inside])
+            self._runs.unpack(total, sums)
         except ValueError as error:
             raise VerificationError(f"the sum is none of packed vectors: {error}", phase=phase) from error
         return sums
@@ -167,14 +159,14 @@ class Committed(Carrier):
 
     def unload(self, total: Carried, *, phase: str) -> Vector:
         """The digits; whether each is in range and what was committed to is the aggregate check's to say."""
-        layout, digits = self._layout, self._parameters.digits
-        if digits is None:
+        layout = self._layout
+        if self._parameters.runs is None:
             vector: Vector = total
             return vector
         sums = np.empty(layout.total, dtype=np.uint32)
         sums[layout.committed :] = total[layout.elements :]
         try:
-            digits.unpack(total[: layout.elements], sums[: layout.committed])
+            self._parameters.unpack(total[: layout.elements], sums[: layout.committed])
         except ValueError as error:
             raise VerificationError(f"the sum is none of packed vectors: {error}", phase=phase) from error
         return sums
@@ -183,10 +175,10 @@ class Committed(Carrier):
 def carrier(config: RoundConfig) -> Carrier:
     """The shorter form for this round's vectors."""
     layout, policy = config.layout, config.policy
-    values = Digits.fitting(policy.base, _WORD_BITS)
-    if values.count < _FEWEST:
+    packed = Runs.fitting(((run.length, policy.base_of(run.top)) for run in config.layout.runs), _WORD_BITS)
+    if packed.most < _FEWEST:
         return Residues(layout.total)
-    parts = [(values, layout.committed), (Digits.fitting(policy.noise_base, _WORD_BITS), layout.randomness)]
+    beside = [(layout.randomness, policy.noise_base)]
     if layout.sketch:
-        parts.append((Digits.fitting(policy.max_clients * NOISE_TOP + 1, _WORD_BITS), layout.sketch))
-    return PackedWords(*parts)
+        beside.append((layout.sketch, policy.base_of(NOISE_TOP)))
+    return PackedWords(Runs((*packed.parts, *Runs.fitting(beside, _WORD_BITS).parts)))

@@ -7,12 +7,10 @@ from typing import Final
 
 from mpc.paillier import paillier
 from mpc.paillier.montgomery import LIMB_BITS
-from mpc.paillier.packing import HEADER_BYTES
 from mpc.paillier.paillier import PublicKey
 from mpc.paillier.threshold import MAX_MEMBERS, ThresholdKey
 from secure_agg import extras
 from secure_agg.backends.contract import AggregatorSide, Opener, OptionRule, Seats, TrustStatement
-from secure_agg.backends.homomorphic import coordinates
 from secure_agg.backends.homomorphic.backend import HomomorphicAggregator, HomomorphicBackend
 from secure_agg.backends.homomorphic.brought import phe_keys
 from secure_agg.backends.homomorphic.paillier_scheme import (
@@ -102,7 +100,8 @@ class PaillierBackend(HomomorphicBackend):
     def hidden_sizes(self, config: RoundConfig) -> range:
         """One size."""
         bits = MODULUS.of(config.policy)
-        size = HEADER_BYTES + packing(config, bits).ciphertexts(coordinates.length(config)) * bits // 4
+        packed = packing(config, bits)
+        size = packed.header_bytes() + packed.ciphertexts(packed.length) * bits // 4
         return range(size, size + 1)
 
     def aggregator(self, config: RoundConfig, setup: bytes) -> AggregatorSide:

@@ -144,6 +144,7 @@ def _document(advice: Advice, found: Prediction | None, machine: Coefficients) -
             "network": found.network,
             "shares": [asdict(share) for share in found.shares],
             "memory": found.memory,
+            "bytes_per_parameter": found.bytes_per_parameter,
             "errors": found.fitted.errors,
             "remarks": remarks(found),
         }
@@ -168,6 +169,7 @@ def _show_prediction(console: Console, found: Prediction, machine: Coefficients)
             _size(found.received(role)),
         )
     console.print(shown)
+    console.print(f"a client sends {found.bytes_per_parameter:,.2f} bytes of each parameter, all messages of a round")
     held = ", ".join(f"{role} {_size(size)}" for role, size in found.memory.items())
     console.print(f"memory besides the process and the update: {held}")
     network = sum(found.network.values())

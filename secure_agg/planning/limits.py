@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final
 
 from secure_agg.backends.contract import PhaseKind
+from secure_agg.errors import ConfigError
 from secure_agg.planning.prediction import CLIENT, Prediction
+from secure_agg.planning.setting import Setting
 from secure_agg.protocol.config import MAX_BITS
 from secure_agg.protocol.config.thresholds import (
     MOST_DROPOUT,
@@ -22,6 +25,7 @@ from zk.parameters import InsecureParametersError
 USUAL_COHORT: Final = 1000
 """Clients that are drawn for a round where all of them are too many for one."""
 _GIGABYTE: Final = 1e9
+_FEWER: Final = 8
 _LARGE_MEMORY: Final = 8 * _GIGABYTE
 
 
@@ -88,6 +92,7 @@ def remarks(found: Prediction) -> list[str]:
             f"of its own, it would be {found.memory[heaviest] / _GIGABYTE / count:,.1f} GB at a time; the shards' "
             "rounds are then the caller's to run, and nothing binds them to one another yet."
         )
+    said.extend(_shorter(setting))
     policy, clients = setting.policy, setting.clients
     said.append(
         f"Trust: {clients - policy.min_advertised:,} of {clients:,} clients may be missing, so at most "
@@ -98,3 +103,17 @@ def remarks(found: Prediction) -> list[str]:
     if setting.lost > setting.clients // 10 and PhaseKind.RELEASE in kinds:
         said.append("More clients are lost than degrees and thresholds are made for, a tenth: expect rounds to abort.")
     return said
+
+
+def _shorter(setting: Setting) -> list[str]:
+    """With how many bits a hidden vector would take a tenth less, where few bits fewer do."""
+    size = setting.kind.usual_size(setting.config)
+    for bits in range(setting.bits - 1, max(1, setting.bits - _FEWER), -1):
+        try:
+            shorter = setting.kind.usual_size(replace(setting, bits=bits).config)
+        except ConfigError:  # a norm bound may take more
+            break
+        if shorter < 0.9 * size:
+            now, then = size / setting.parameters, shorter / setting.parameters
+            return [f"With {bits} bits a parameter would be hidden in {then:,.2f} bytes instead of {now:,.2f}."]
+    return []

@@ -99,6 +99,11 @@ class Prediction:
         return sum(share.received for share in self.shares if share.role == role)
 
     @property
+    def bytes_per_parameter(self) -> float:
+        """Bytes that one client sends of each parameter, all messages of the round."""
+        return self.sent(CLIENT) / self.setting.parameters
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """Those that the backend has."""
         return tuple(dict.fromkeys(share.role for share in self.shares))

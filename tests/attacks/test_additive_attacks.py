@@ -50,6 +50,7 @@ from mpc.vector_shares import weighted_sum
 from secure_agg.backends.additive import rules, shares, wire
 from secure_agg.backends.additive.client import AdditiveClient
 from secure_agg.backends.additive.wire import Collected, PartialSum, Refusal, Revealed
+from secure_agg.backends.packed import Committed
 from secure_agg.errors import (
     BadCommitment,
     BadKey,
@@ -405,7 +406,7 @@ class OutOfRange(AdditiveClient):
     def bind(self, commitment: Commitment, nonce: bytes, vector: Vector) -> bytes:
         policy = self._config.policy
         large = plus(vector, unit(vector.size, 3, policy.max_clients * policy.top + 1))
-        return super().bind(rules.linear_hash(self._config, rules.pack(self._config, large)), nonce, large)
+        return super().bind(rules.linear_hash(self._config, Committed(self._config).load(large)), nonce, large)
 
 
 @pytest.mark.parametrize("how", [AddsHashZero, OutOfRange])

@@ -14,7 +14,6 @@ from support.federation import Federation, Tape, bulk_of, edit, forge, header_of
 from mpc.keystream import KeyStream
 from mpc.paillier import packing as paillier_packing
 from mpc.paillier import threshold as threshold_paillier
-from mpc.paillier.packing import HEADER_BYTES
 from mpc.paillier.paillier import Encryptor
 from mpc.ring import Vector, from_bytes
 from secure_agg import backends
@@ -139,7 +138,7 @@ def test_a_committee_member_decrypts_only_the_product_it_has_made_itself() -> No
     assert np.array_equal(naive, encoded(tape.federation, VICTIM)), "members that decrypt what they are handed"
 
     one = Encryptor(scheme.public).encrypt([0] * len(ciphertexts), KeyStream(bytes(32)))
-    zeros = single[:HEADER_BYTES] + scheme.public.serialise(one)
+    zeros = single[: scheme.packing.header_bytes()] + scheme.public.serialise(one)
     for bulk in (single, single * 5, b"".join((zeros, single, zeros, zeros, zeros))):
         with pytest.raises((BadCommitment, RemoteProtocolError)):
             tape.local.holders[HOLDER].receive(asks(tape, bulk))
@@ -170,7 +169,8 @@ def inverse_of_the_others(tape: Tape) -> bytes:
             values = scheme.parse(bulk_of(response))
             product = [int(total * value % n_squared) for total, value in zip(product, values, strict=True)]
     inverted = [pow(value, -1, n_squared) for value in product]
-    return bulk_of(tape.responses["masked-input"][VICTIM])[:HEADER_BYTES] + scheme.public.serialise(inverted)
+    header = bulk_of(tape.responses["masked-input"][VICTIM])[: scheme.packing.header_bytes()]
+    return header + scheme.public.serialise(inverted)
 
 
 def negated_others(tape: Tape) -> bytes:
@@ -265,10 +265,10 @@ def disturbed(tape: Tape) -> bytes:
     data, opener = bulk_of(tape.requests["decrypt"][HOLDER]), tape.federation.openers[HOLDER]
     if isinstance(opener, PaillierOpener):
         public = opener._key.public
-        size = public.ciphertext_bytes
-        first = int.from_bytes(data[HEADER_BYTES : HEADER_BYTES + size], "little")
+        size, at = public.ciphertext_bytes, PaillierScheme(tape.federation.config(), public).packing.header_bytes()
+        first = int.from_bytes(data[at : at + size], "little")
         plus_one = first * (1 + public.n) % int(public.n_squared)
-        return data[:HEADER_BYTES] + plus_one.to_bytes(size, "little") + data[HEADER_BYTES + size :]
+        return data[:at] + plus_one.to_bytes(size, "little") + data[at + size :]
     assert isinstance(opener, LatticeOpener)
     public = opener._key.public
     load = ts.bfv_vector_from if tape.federation.backend == "bfv" else ts.ckks_vector_from

@@ -224,7 +224,9 @@ def additive_round_with(place: int, value: int, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(secure_agg.roles.client.client, "commit_update", other)
     done = Federation(5, backend="additive", policy_changes={"bits": 4}).round()
-    assert done.aggregator.config.policy.committed_digits == Digits(5 * done.aggregator.config.policy.top + 1, 4)
+    runs = done.aggregator.config.commitment.runs
+    assert runs is not None
+    assert [digits for digits, _ in runs.parts] == [Digits(5 * done.aggregator.config.policy.top + 1, 4)]
     return done, vectors
 
 

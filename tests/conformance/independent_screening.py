@@ -24,7 +24,6 @@ from conformance.independent_verifier import (
     decode,
     decode_elements,
     digest,
-    digits,
     elements,
     encode,
     encode_elements,
@@ -44,6 +43,7 @@ from conformance.independent_verifier import (
     residues,
     root,
     roster_root,
+    several,
     sketched,
     u64,
     unpack,
@@ -176,7 +176,7 @@ class Masks:
 
     @property
     def linear(self) -> bool:
-        return self.bound is not None and digits(self.case.policy)[1] == 1
+        return self.bound is not None and not several(self.case.config)
 
     def of_t_1(self, listed: bytes, e: Sequence[int], noise: Sequence[int]) -> np.ndarray:
         """Section 7's five values of t_1, of any residues e and s'."""
@@ -220,7 +220,7 @@ class Masks:
     @property
     def side(self) -> int:
         """Coordinates of t_2 that are tested: those of x where each is an element."""
-        return self.bound.L + self.bound.e if self.bound and digits(self.case.policy)[1] == 1 else 0
+        return self.bound.L + self.bound.e if self.bound and not several(self.case.config) else 0
 
     def of_sketch(self, listed: bytes, elements: Sequence[int]) -> np.ndarray:
         """What is added for t_0 ‖ t_1 ‖ t_2."""

@@ -362,7 +362,7 @@ def prg(key: bytes, length: int) -> np.ndarray:
 
 
 OPTIONS = {
-    "masking": {"complete_up_to": (0, 1 << 20), "screening": (0, 2)},
+    "masking": {"complete_up_to": (0, 1 << 20), "screening": (0, 2), "transport": (0, 1)},
     "plain": {},
     "additive": {"aggregators": (2, 16), "threshold": (2, 16)},
     "crypten": {
@@ -526,8 +526,13 @@ def check_backend(config: dict[str, Any]) -> None:
         require(least <= item["value"] <= most, "an option is unknown or out of range")
     if option(policy, "level", 0):
         require((config["epoch"], config["generation"]) == (0, 0), "a tree has one epoch and one generation")
+    if policy["backend"] == "masking" and option(policy, "screening", 0):
+        require(not option(policy, "transport", 0), "words of several values are not screened")
     if policy["backend"] == "masking" and option(policy, "screening", 0) == 2:
-        require(option(policy, "norm_steps", 0) > 0 and digits(policy)[1] == 1, "no sketches that can be tested")
+        tops = [coordinate_top(policy), *map(groups.top, groups.groups(policy))]
+        tops += [1 for group in groups.groups(policy) if group["clip_rule"] == "adaptive"]
+        one_by_one = all(digits(policy, top)[1] == 1 for top in tops)
+        require(option(policy, "norm_steps", 0) > 0 and one_by_one, "no sketches that can be tested")
     if policy["backend"] not in SHARING:
         require(config["setup"] == b"", "these backends have no setup")
     elif policy["backend"] == "additive":
@@ -549,12 +554,32 @@ def coordinate_bits(policy: dict[str, Any]) -> int:
     return -(-int(policy["bits"]) // (2 if option(policy, "halves", 0) else 1))
 
 
-def digits(policy: dict[str, Any]) -> tuple[int, int]:
-    """B, and m: how many values are committed to as one element."""
-    base, count = int(policy["max_clients"]) * coordinate_top(policy) + 1, 1
+def digits(policy: dict[str, Any], top: int | None = None) -> tuple[int, int]:
+    """B, and m: how many values, of a range, are committed to as one element."""
+    base, count = int(policy["max_clients"]) * (coordinate_top(policy) if top is None else top) + 1, 1
     while policy["commit_packed"] and base ** (count + 1) <= 2**27:
         count += 1
     return base, count
+
+
+def runs(config: dict[str, Any]) -> list[tuple[int, int, int]]:
+    """Of each range of x, in order, how many coordinates it has, B and m. Neighbours with one top are one."""
+    policy = config["policy"]
+    ranges = [(committed(config), coordinate_top(policy))]
+    if "grouping" in config:
+        ranges = groups.ranges(config, limbs(policy) + counts(policy))
+    joined: list[tuple[int, int]] = []
+    for length, top in ranges:
+        if joined and joined[-1][1] == top:
+            joined[-1] = (joined[-1][0] + length, top)
+        elif length:
+            joined.append((length, top))
+    return [(length, *digits(policy, top)) for length, top in joined]
+
+
+def several(config: dict[str, Any]) -> bool:
+    """Whether several coordinates are committed to as one element."""
+    return any(count > 1 for _, _, count in runs(config))
 
 
 def rank(config: dict[str, Any]) -> int:
@@ -562,9 +587,9 @@ def rank(config: dict[str, Any]) -> int:
     width = mask_bits(policy) + (policy["max_clients"] - 1).bit_length()
     if width > 27:
         return 0
-    base, count = digits(policy)
-    if count > 1:
-        width = max(width, int(base**count - 1).bit_length())
+    for _, base, count in runs(config):
+        if count > 1:
+            width = max(width, int(base**count - 1).bit_length())
     columns = N * (-(-elements(config) // N) + 5)
     return 3 if width <= 24 or (width == 25 and columns <= 2**27) else 4
 
@@ -649,7 +674,7 @@ def committed(config: dict[str, Any]) -> int:
 
 def elements(config: dict[str, Any]) -> int:
     """Elements that values, limbs and counts are committed to as."""
-    return -(-committed(config) // digits(config["policy"])[1])
+    return sum(-(-length // count) for length, _, count in runs(config))
 
 
 def vector_length(config: dict[str, Any]) -> int:
@@ -757,9 +782,21 @@ def points() -> np.ndarray:
     return np.array([pow(psi, 2 * int(f"{t:09b}"[::-1], 2) + 1, P) for t in range(N)], np.int64)
 
 
+def packed(x: np.ndarray, config: dict[str, Any]) -> np.ndarray:
+    """The elements that x is committed to as, run by run."""
+    found, start = [], 0
+    for length, base, count in runs(config):
+        found.append(as_digits(x[start : start + length], base, count))
+        start += length
+    return np.concatenate(found)
+
+
 def pack(x: np.ndarray, policy: dict[str, Any]) -> np.ndarray:
-    """The elements that values and limbs are committed to as."""
-    base, count = digits(policy)
+    """The same where x is one run."""
+    return as_digits(x, *digits(policy))
+
+
+def as_digits(x: np.ndarray, base: int, count: int) -> np.ndarray:
     padded = np.concatenate([x, np.zeros(-len(x) % count, np.int64)]).reshape(-1, count)
     return sum((padded[:, i] * base**i for i in range(count)), np.zeros(len(padded), np.int64)) % P
 
@@ -1187,7 +1224,7 @@ def verify(
         )
     else:
         require(int(t.max()) <= clients * (2 ** mask_bits(policy) - 1), "a sum of the randomness is out of range")
-        require(commit(pack(x, policy), t, k) == commitment_sum, "the sums do not open the sum of the commitments")
+        require(commit(packed(x, config), t, k) == commitment_sum, "the sums do not open the sum of the commitments")
         require(header["attestation"] == [], "a part that this backend has not")
 
     # 16

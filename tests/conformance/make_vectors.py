@@ -1,7 +1,7 @@
 """Makes docs/vectors/: three small rounds with fixed identities and secrets, and intermediate values for implementers.
 By ``private_vectors`` those of a round with privacy, by ``screened_vectors`` those of a screened round, by
-``norm_vectors`` those of norm proofs, beside the tests, by ``tree_vectors`` those of a tree, and by ``sparse_vectors``
-those of a sparse session.
+``norm_vectors`` those of norm proofs, beside the tests, by ``tree_vectors`` those of a tree, by ``sparse_vectors``
+those of a sparse session, and by ``transport.vectors`` what clients of ``masking`` send.
 
 ``make vectors`` writes the files anew. They only change when the protocol does.
 """
@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 from conformance import norm_vectors, private_vectors, screened_vectors, tree_vectors
 from conformance.sparse import sparse_vectors
+from conformance.transport import vectors as transport_vectors
 from support.additive_round import open_letter, reseal, share_of
 from support.beacons import QUICKNET_PULSES, SECRET, rehearsal
 from support.federation import bulk_of, channel, header_of, identity
@@ -571,6 +572,7 @@ def main() -> None:
     tree_vectors.write()
     private_vectors.write()
     sparse_vectors.write()
+    transport_vectors.write()
 
 
 if __name__ == "__main__":

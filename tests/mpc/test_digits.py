@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc.digits import Digits
+from mpc.digits import Digits, Runs
 from mpc.keystream import CHUNK
 from mpc.ring import P
 
@@ -104,6 +106,47 @@ def test_residues_are_linear_whatever_is_packed(count: int) -> None:
     vector = rng.integers(0, P, 1000, dtype=np.uint32)
     expected = [word % P for word in packed(digits, vector.tolist())]
     assert digits.pack_residues(vector).tolist() == expected
+
+
+def test_residues_of_more_than_an_element_are_refused() -> None:
+    with pytest.raises(ValueError, match="more than an element of 32 bits"):
+        Digits(31, 7).pack_residues(np.zeros(7, dtype=np.uint32))
+
+
+RUNS = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 1 << 20)), min_size=1, max_size=5)
+
+
+@given(RUNS, st.integers(2, 1000), st.sampled_from([27, 64]), st.randoms(use_true_random=False))
+def test_runs_of_several_ranges_sum_run_by_run(
+    ranges: list[tuple[int, int]], clients: int, bits: int, random: Random
+) -> None:
+    """With as many digits as each range leaves room for; all but two clients have the largest values of it."""
+    ranges = [(length, min(top, (1 << 27) // clients - 1)) for length, top in ranges]
+    runs = Runs.fitting(((length, clients * top + 1) for length, top in ranges), bits)
+    tops = [top for length, top in ranges for _ in range(length)]
+    vectors = [tops, *([random.randint(0, top) for top in tops] for _ in range(2))]
+    packed_sum = np.zeros(runs.elements, dtype=np.uint64)
+    for vector, times in zip(vectors, (clients - 2, 1, 1), strict=True):
+        words = runs.pack(np.array(vector, dtype=np.uint32))
+        if bits == 27:
+            assert runs.pack_residues(np.array(vector, dtype=np.uint32)).tolist() == words.tolist()
+        packed_sum += words * np.uint64(times)
+    assert int(packed_sum.max(initial=0)) < 1 << bits
+    out = np.empty(runs.values, dtype=np.uint32)
+    runs.unpack(packed_sum, out)
+    assert out.tolist() == [(clients - 2) * top + a + b for top, a, b in zip(*vectors, strict=True)]
+    assert runs.most == max(digits.count for digits, _ in runs.parts)
+
+
+def test_runs_refuse_other_lengths_and_a_word_beyond_its_own_base() -> None:
+    runs = Runs((((Digits(1401, 6), 7)), (Digits(21, 14), 3)))
+    with pytest.raises(ValueError, match="9 values, not the 10 of 2 runs"):
+        runs.pack(np.zeros(9, dtype=np.uint32))
+    with pytest.raises(ValueError, match="2 elements, not the 3"):
+        runs.unpack(np.zeros(2, dtype=np.uint64), np.zeros(10, dtype=np.uint32))
+    words = np.array([0, 0, 21**3], dtype=np.uint64)  # in the first run it would be three digits
+    with pytest.raises(ValueError, match="more than its digits in base 21"):
+        runs.unpack(words, np.zeros(10, dtype=np.uint32))
 
 
 def test_long_vectors_are_packed_over_the_cores() -> None:

@@ -16,8 +16,8 @@ from support.paillier import N2, PACKING, PUBLIC, SECRET, N, P, Q, vector_of
 from mpc.keystream import KeyStream
 from mpc.paillier.montgomery import FixedBase, to_limbs
 from mpc.paillier.packing import (
-    HEADER_BYTES,
     Accumulator,
+    PackedRuns,
     Packing,
     decrypt_vector,
     encoded_bytes,
@@ -84,7 +84,10 @@ def test_the_same_stream_gives_the_same_bytes_and_another_different_ones(encrypt
     assert encrypt(encryptor, vector) == encrypt(encryptor, vector)
     assert encrypt(encryptor, vector) != encrypt(encryptor, vector, seed=1)
     pieces = [encrypt(encryptor, vector[i : i + PACKING.slots], first=i) for i in range(0, 200, PACKING.slots)]
-    assert b"".join(piece[HEADER_BYTES:] for piece in pieces) == encrypt(encryptor, vector)[HEADER_BYTES:]
+    assert (
+        b"".join(piece[PACKING.header_bytes() :] for piece in pieces)
+        == encrypt(encryptor, vector)[PACKING.header_bytes() :]
+    )
 
 
 # --- packing
@@ -95,7 +98,7 @@ def test_the_same_stream_gives_the_same_bytes_and_another_different_ones(encrypt
 def test_packing_round_trips(data: st.DataObject) -> None:
     bits = data.draw(st.integers(1, 32), "bits")
     clients = data.draw(st.integers(1, 1 << (32 - bits)), "clients")
-    packing = Packing(bits, clients, data.draw(st.sampled_from([2048, 3072]), "modulus"))
+    packing = Packing((1 << bits) - 1, clients, data.draw(st.sampled_from([2048, 3072]), "modulus"))
     length = data.draw(st.integers(0, 400), "length")
     vector = vector_of(length, seed=bits)[:length] if bits > 16 else vector_of(length, seed=bits, bits=bits)
     plaintexts = [int.from_bytes(row.tobytes(), "little") for row in packing.pack(vector)]
@@ -104,7 +107,7 @@ def test_packing_round_trips(data: st.DataObject) -> None:
 
 
 def test_slots_hold_the_largest_sum() -> None:
-    packing = Packing(16, 128, 2048)
+    packing = Packing(0xFFFF, 128, 2048)
     assert (packing.slot_bits, packing.slots) == (23, 88)
     rows = packing.pack(np.full(100, 0xFFFF, dtype=np.uint32))
     sums = [128 * int.from_bytes(row.tobytes(), "little") for row in rows]
@@ -112,9 +115,9 @@ def test_slots_hold_the_largest_sum() -> None:
 
 
 def test_packing_refuses_what_does_not_fit() -> None:
-    for bits, clients in ((0, 3), (16, 0), (33, 1), (16, (1 << 16) + 1)):
+    for bits, clients in ((0, 3), (16, 0), (33, 1), (16, (1 << 16) + 2)):
         with pytest.raises(PaillierError, match="do not fit slots"):
-            Packing(bits, clients, 2048)
+            Packing((1 << bits) - 1, clients, 2048)
     with pytest.raises(PaillierError, match="entry 3 is 65536"):
         PACKING.pack(np.array([1, 2, 3, 65536], dtype=np.uint32))
     for bad in (np.zeros(3, dtype=np.int64), np.zeros((2, 2), dtype=np.uint32)):
@@ -132,13 +135,54 @@ def test_packing_refuses_what_does_not_fit() -> None:
             PACKING.unpack([long], 1)
 
 
+def test_runs_have_slots_as_wide_as_their_own_sums(encryptor: Encryptor) -> None:
+    """And a header that says each of them; the sums of one run never reach another's plaintexts."""
+    runs = PackedRuns(((Packing(2, 100, 2048), 1000), (Packing(1023, 100, 2048), 60), (Packing(3, 100, 2048), 1)))
+    assert [packing.slot_bits for packing, _ in runs.parts] == [8, 17, 9]
+    assert runs.ciphertexts(runs.length) == 4 + 1 + 1
+    rng = np.random.default_rng(9)
+    vectors = [np.concatenate([rng.integers(0, p.top + 1, n, dtype=np.uint32) for p, n in runs.parts]) for _ in "ab"]
+    vectors.append(np.concatenate([np.full(n, p.top, dtype=np.uint32) for p, n in runs.parts]))
+    accumulator = Accumulator(PUBLIC, runs, runs.length)
+    for seed, vector in enumerate(vectors):
+        obfuscators = encryptor.obfuscators(stream(seed), 0, 6)
+        data = encrypt_vector(encryptor, runs, vector, obfuscators)
+        assert len(data) == encoded_bytes(PUBLIC, runs, runs.length) == 32 + 3 * 32 + 6 * 512
+        accumulator.add(data)
+    assert np.array_equal(decrypt_vector(SECRET, runs, accumulator.total(), runs.length), np.sum(vectors, axis=0))
+    for at in range(32, 128, 8):
+        other = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        with pytest.raises(PaillierError, match="top, clients, first, length"):
+            accumulator.add(other)
+    assert accumulator.summands == 3
+
+
+def test_runs_refuse_what_is_none_of_theirs() -> None:
+    runs = PackedRuns(((PACKING, 100), (Packing(3, 100, 2048), 5)))
+    with pytest.raises(PaillierError, match="one number of clients"):
+        PackedRuns(((PACKING, 1), (Packing(3, 99, 2048), 5)))
+    with pytest.raises(PaillierError, match="a piece of runs holds all 105"):
+        Accumulator(PUBLIC, runs, 100)
+    with pytest.raises(PaillierError, match="a piece of runs holds all 105"):
+        Accumulator(PUBLIC, runs, 105, first=88)
+    with pytest.raises(PaillierError, match="104 coordinates, not the 105"):
+        runs.pack(vector_of(104))
+    with pytest.raises(PaillierError, match="entry 0 is 4, above 3"):
+        runs.pack(np.concatenate([vector_of(100), np.full(5, 4, dtype=np.uint32)]))
+    for plaintexts, length in (([0, 0], 105), ([0, 0, 0], 104)):
+        with pytest.raises(PaillierError, match="are none of 105 in runs"):
+            runs.unpack(plaintexts, length)
+    with pytest.raises(PaillierError, match="outside its slots"):
+        runs.unpack([0, 0, 1 << 45], 105)
+
+
 # --- sums
 
 
 @settings(max_examples=8, deadline=None)
 @given(bits=st.integers(1, 16), clients=st.integers(1, 5), length=st.integers(1, 200), seed=st.integers(0, 1 << 30))
 def test_sums_equal_numpy(encryptor: Encryptor, bits: int, clients: int, length: int, seed: int) -> None:
-    packing = Packing(bits, clients, 2048)
+    packing = Packing((1 << bits) - 1, clients, 2048)
     vectors = [vector_of(length, seed + i, bits) for i in range(clients)]
     accumulator = Accumulator(PUBLIC, packing, length)
     for i, vector in enumerate(vectors):
@@ -150,7 +194,7 @@ def test_sums_equal_numpy(encryptor: Encryptor, bits: int, clients: int, length:
 
 
 def test_an_accumulator_takes_no_more_summands_than_its_slots() -> None:
-    packing = Packing(16, 2, 2048)
+    packing = Packing(0xFFFF, 2, 2048)
     accumulator = Accumulator(PUBLIC, packing, 1)
     with pytest.raises(PaillierError, match="no ciphertexts"):
         accumulator.total()
@@ -193,7 +237,7 @@ def test_malformed_pieces_change_nothing(encryptor: Encryptor) -> None:
         "bytes, not": good + b"\0",
         "not the 1088 of": good[:-size],
         "another key": bytes([good[0] ^ 1]) + good[1:],
-        "value_bits": good[:32] + (17).to_bytes(8, "little") + good[40:],
+        "top": good[:32] + (17).to_bytes(8, "little") + good[40:],
         "clients": good[:40] + (101).to_bytes(8, "little") + good[48:],
         "first": good[:48] + (88).to_bytes(8, "little") + good[56:],
         "length": good[:56] + (101).to_bytes(8, "little") + good[64:],
@@ -213,7 +257,7 @@ def test_another_modulus_is_refused(encryptor: Encryptor) -> None:
     with pytest.raises(PaillierError, match="another key"):
         parse_vector(other, PACKING, encrypt(encryptor, vector_of(5)), 5)
     with pytest.raises(PaillierError, match="a packing for 3072 bits"):
-        Accumulator(PUBLIC, Packing(16, 100, 3072), 5)
+        Accumulator(PUBLIC, Packing(0xFFFF, 100, 3072), 5)
     with pytest.raises(PaillierError, match="another key"):
         Encryptor(PUBLIC).encrypt_limbs(np.zeros((1, 32), np.uint64), Encryptor(other).obfuscators(stream(), 0, 1))
 

@@ -162,6 +162,14 @@ def test_a_phase_that_no_measured_round_had_is_not_counted_and_named() -> None:
     assert any("choose-peers" in one for one in remarks(found))
 
 
+def test_it_says_what_a_parameter_takes_and_with_how_many_bits_fewer_bytes() -> None:
+    found = planned("masking", 100, params=1_000_000)
+    assert 4.0 < found.bytes_per_parameter < 4.1
+    said = "With 14 bits a parameter would be hidden in 2.67 bytes instead of 4.01."
+    assert said in remarks(found)
+    assert not any("hidden in" in one for one in remarks(planned("crypten", 5)))
+
+
 def test_as_many_bits_as_the_smallest_commitment_holds() -> None:
     assert most_bits(100, 1_000_000) == 18
     assert most_bits(1_000, 1_000_000) == 15

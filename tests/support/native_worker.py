@@ -87,7 +87,7 @@ def lattice_targets(scheme: str) -> Iterator[Target]:
 
 def paillier_targets() -> Iterator[Target]:
     key = paillier_key(2048)
-    public, packing, length = key.public, Packing(16, 8, 2048), 300
+    public, packing, length = key.public, Packing(0xFFFF, 8, 2048), 300
     n, n_squared = public.n, int(public.n_squared)
 
     def vector(seed: int) -> bytes:

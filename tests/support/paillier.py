@@ -15,7 +15,7 @@ Q = 0xC99AC0DF40BAA0ED4912876B1E93410E0887B3E9FEDBEFC1AB01B348FDE708C11B7EBAB82F
 SECRET = SecretKey(P, Q)
 PUBLIC = SECRET.public
 N, N2 = PUBLIC.n, PUBLIC.n**2
-PACKING = Packing(value_bits=16, clients=100, modulus_bits=2048)
+PACKING = Packing(top=0xFFFF, clients=100, modulus_bits=2048)
 
 
 def vector_of(length: int, seed: int = 0, bits: int = 16) -> Vector:

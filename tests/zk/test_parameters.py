@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mpc.digits import Digits
+from mpc.digits import Digits, Runs
 from zk.parameters import (
     LONGEST_AT_LIMIT,
     MINIMUM_BITS,
@@ -189,14 +189,19 @@ def test_noise_alone_never_takes_a_larger_rank(bits: int, clients: int) -> None:
 
 
 def test_packed_elements_are_as_wide_as_their_digits_and_fewer() -> None:
+    def runs(*digits: Digits) -> Runs:
+        return Runs(tuple((each, 1000 // len(digits)) for each in digits))
+
     digits = Digits.fitting(100 * 15 + 1, 27)
-    setting = choose(4, 100, 1000, digits)
+    setting = choose(4, 100, 1000, runs(digits))
     assert (digits.count, setting.width, setting.rank, setting.columns) == (2, 22, 3, 512 + 5 * 512)
-    wide = Digits(10 * 7 + 1, 4)
+    wide = runs(Digits(10 * 7 + 1, 4))
     assert (choose(3, 10, 1000, wide).width, choose(3, 10, 1000, wide).rank) == (25, 3)
-    assert choose(2, 10, 1000, Digits(21, 6)).rank == 4
+    assert choose(2, 10, 1000, runs(Digits(21, 6))).rank == 4
+    mixed = choose(4, 100, 1000, runs(digits, Digits(301, 3)))
+    assert (mixed.width, mixed.columns) == (25, 512 + 5 * 512)
     with pytest.raises(InsecureParametersError):
-        choose(4, 100, 1000, Digits(1501, 3))
+        choose(4, 100, 1000, runs(digits, Digits(1501, 3)))
 
 
 def test_estimates_are_finite_for_every_width() -> None:

@@ -10,6 +10,7 @@ from secure_agg.backends.additive import faults, openings, rules, shares
 from secure_agg.backends.additive.wire import Collected, OpenedShares, PartialSum, Reveal, Revealed, Reveals
 from secure_agg.backends.contract import AggregatorSide, Hidden, Outcome, Said, Session
 from secure_agg.backends.contract.setup import AggregatorSet
+from secure_agg.backends.packed import Committed
 from secure_agg.errors import (
     BadCommitment,
     DealerFault,
@@ -238,4 +239,4 @@ class AdditiveCoordinator(AggregatorSide):
             )
         chosen = sorted(found)[: self._scheme.threshold]
         shared = weighted_sum([found[number] for number in chosen], self._scheme.weights(chosen))
-        return Outcome(rules.unpack(self._config, shared), self._openings())
+        return Outcome(Committed(self._config).unload(shared, phase=rules.PARTIAL_SUM), self._openings())

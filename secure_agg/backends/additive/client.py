@@ -12,6 +12,7 @@ from mpc.vector_shares import Scheme, expand, weighted_sum
 from secure_agg.backends.additive import rules, shares, wire
 from secure_agg.backends.contract import ClientSide, Hidden, Joining, Letter
 from secure_agg.backends.contract.setup import AggregatorSet
+from secure_agg.backends.packed import Committed
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import encode
 from zk.commitment import Commitment
@@ -58,7 +59,7 @@ class AdditiveClient(ClientSide):
         Returns:
             The hashes of all shares' commitments and of the vector's, which D_i is made from.
         """
-        shared = rules.pack(self._config, vector)
+        shared = Committed(self._config).load(vector)
         names, start = self._aggregators.names, rules.start_of(self._config, self._name, self._scheme.parties)
         long = self._scheme.long_holders(start)
         free = [party for party in range(self._scheme.parties) if party not in long]

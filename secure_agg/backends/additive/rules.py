@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from mpc.ring import ELEMENT_BYTES, Vector
 from mpc.vector_shares import Scheme
 from secure_agg.backends.contract import OptionRule
@@ -16,7 +14,7 @@ from secure_agg.backends.contract.options import (
     TREE_RULES,
     check_options,
 )
-from secure_agg.errors import ConfigError, PolicyViolation, VerificationError
+from secure_agg.errors import ConfigError, PolicyViolation
 from secure_agg.protocol.agreement import SignedByOperators
 from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.config.buffer import Bases, base_of, name_bases
@@ -105,30 +103,6 @@ def linear_hash(config: RoundConfig, vector: Vector) -> Commitment:
     """h of a share: linear modulo p over all of them, and no more than that, since shares are not short."""
     elements, randomness = vector[: config.layout.elements], vector[config.layout.elements :]
     return commitment.commit(elements, randomness, config.commitment.rank)
-
-
-def pack(config: RoundConfig, vector: Vector) -> Vector:
-    """What is shared: the elements that x ‖ s is committed to as, since the shares' commitments sum up to that."""
-    committed = config.layout.committed
-    return np.concatenate((config.commitment.pack(vector[:committed]), vector[committed:]))
-
-
-def unpack(config: RoundConfig, shared: Vector) -> Vector:
-    """The sum X ‖ T, from that of what was shared. Whether it is in range is the aggregate check's to say.
-
-    Raises:
-        VerificationError: some element is no sum of packed values: a client has committed to something else.
-    """
-    layout, digits = config.layout, config.commitment.digits
-    if digits is None:
-        return shared
-    sums = np.empty(layout.total, dtype=np.uint32)
-    sums[layout.committed :] = shared[layout.elements :]
-    try:
-        digits.unpack(shared[: layout.elements], sums[: layout.committed])
-    except ValueError as error:
-        raise VerificationError(f"the sum is none of packed vectors: {error}", phase=PARTIAL_SUM) from error
-    return sums
 
 
 def hashes_bytes(config: RoundConfig, scheme: Scheme) -> int:

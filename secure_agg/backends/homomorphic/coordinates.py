@@ -1,4 +1,4 @@
-"""The coordinates that are encrypted: x, then s in pieces as narrow as the values, so that all fit alike into slots.
+"""The coordinates that the lattice schemes encrypt: x, then s in pieces as narrow as the values, so that all fit alike.
 
 A coordinate of s has b_s bits (``zk.parameters``). Where values have fewer, b, it is cut into pieces of b bits: the
 vector goes on with the lowest b bits of each, then with the next, until all are there. Sums of pieces are put together

@@ -17,12 +17,11 @@ from mpc.keystream import KeyStream
 from mpc.paillier import packing as paillier_packing
 from mpc.paillier import paillier
 from mpc.paillier import threshold as threshold_paillier
-from mpc.paillier.packing import Packing
+from mpc.paillier.packing import PackedRuns, Packing
 from mpc.paillier.paillier import Encryptor, PaillierError, PublicKey, SecretKey
 from mpc.paillier.threshold import MAX_MEMBERS, KeyShare, ThresholdKey
 from mpc.ring import Vector
 from secure_agg.backends.contract import Answer, Hidden, Opener, Outcome, Said, Session
-from secure_agg.backends.homomorphic import coordinates
 from secure_agg.backends.homomorphic.backend import (
     ENCRYPTED_INPUT,
     CiphertextPart,
@@ -38,12 +37,14 @@ from secure_agg.errors import (
     Unattributed,
 )
 from secure_agg.protocol.certificate import KeyCertificate
-from secure_agg.protocol.config import RoundConfig
+from secure_agg.protocol.config import RoundConfig, Run
 from secure_agg.protocol.evidence import DECRYPT
 from secure_agg.protocol.identity import in_id_order
 from secure_agg.protocol.messages import ADVERTISE, Wire, decode, encode
 from secure_agg.protocol.refusal import LIBRARY_ERRORS
 from secure_agg.protocol.session import Participants
+from zk.norm.commitment import NOISE_TOP
+from zk.parameters import noise_top
 from zk.partial_decryption import (
     PartialDecryptionError,
     PartialDecryptionProof,
@@ -139,8 +140,8 @@ def _encryptor(modulus: bytes) -> Encryptor:
 
 
 class _Sum(Summing):
-    def __init__(self, public: PublicKey, packing: Packing, length: int) -> None:
-        self._sum = paillier_packing.Accumulator(public, packing, length)
+    def __init__(self, public: PublicKey, packing: PackedRuns) -> None:
+        self._sum = paillier_packing.Accumulator(public, packing, packing.length)
 
     def add(self, data: bytes | memoryview) -> None:
         try:
@@ -159,7 +160,7 @@ class PaillierScheme(Scheme):
         self.key = key
         self.public = plain_public(key)
         self.packing = packing(config, self.public.bits)
-        self.config, self.length = config, coordinates.length(config)
+        self.config, self.length = config, self.packing.length
 
     def encrypt(self, vector: Vector, randomness: bytes) -> bytes:
         """Reproducible: the same randomness gives the same bytes.
@@ -172,12 +173,11 @@ class PaillierScheme(Scheme):
         except PaillierError as error:
             raise BadKey(f"no Paillier key: {error}", phase=ADVERTISE) from error
         obfuscators = encryptor.obfuscators(KeyStream(randomness), 0, self.packing.ciphertexts(self.length))
-        split = coordinates.split(self.config, vector)
-        return paillier_packing.encrypt_vector(encryptor, self.packing, split, obfuscators)
+        return paillier_packing.encrypt_vector(encryptor, self.packing, vector, obfuscators)
 
     def summing(self) -> Summing:
         """A product of ciphertexts modulo n²."""
-        return _Sum(self.public, self.packing, self.length)
+        return _Sum(self.public, self.packing)
 
     def parse(self, data: bytes | memoryview) -> list[mpz]:
         """The ciphertexts of a vector. PaillierError: it is none of this round."""
@@ -189,9 +189,13 @@ class PaillierScheme(Scheme):
         return paillier_packing.encoded_bytes(self.public, self.packing, self.length)
 
 
-def packing(config: RoundConfig, modulus_bits: int) -> Packing:
-    """How this round's vectors lie in plaintexts."""
-    return Packing(config.policy.bits, config.policy.max_clients, modulus_bits)
+def packing(config: RoundConfig, modulus_bits: int) -> PackedRuns:
+    """How this round's vectors lie in plaintexts: the runs of x, then s, and s' where a norm is bounded."""
+    layout, clients = config.layout, config.policy.max_clients
+    runs = [*config.layout.runs, Run(layout.randomness, noise_top(config.policy.coordinate_bits, clients))]
+    if layout.sketch:
+        runs.append(Run(layout.sketch, NOISE_TOP))
+    return PackedRuns(tuple((Packing(run.top, clients, modulus_bits), run.length) for run in runs))
 
 
 class PaillierOpener(Opener):
@@ -225,7 +229,7 @@ class PaillierOpener(Opener):
         scheme = PaillierScheme(participants.session.config, self._key.public)
         try:
             sums = paillier_packing.decrypt_vector(self._key, scheme.packing, hidden, scheme.length)
-            return Answer(sums=coordinates.join(scheme.config, sums))
+            return Answer(sums=sums)
         except LIBRARY_ERRORS as error:  # an exception of its own would be another answer than the one bit
             raise BadInput("it decrypts to no sum", phase=DECRYPT) from error
 
@@ -355,7 +359,7 @@ class CommitteeAggregator(HomomorphicAggregator):
         try:
             plaintexts = threshold_paillier.combine(self._key, self._partials, len(self._ciphertexts))
             sums = self._paillier.packing.unpack(plaintexts, self._paillier.length)
-            return Outcome(coordinates.join(self._paillier.config, sums))
+            return Outcome(sums)
         except ValueError as error:
             raise Unattributed(f"what was decrypted is no sum: {error}", phase=DECRYPT) from error
 

@@ -42,6 +42,7 @@ from secure_agg.backends.masking.rules import (
     SCREEN_SKETCHES,
     SCREENING,
     SHARE_KEYS,
+    TRANSPORT,
     UNMASK,
     check_screening,
     chooses_peers,
@@ -76,7 +77,7 @@ class MaskingBackend(Backend):
         "screening can one that sends another vector than it has committed to",
     )
 
-    options = (COMPLETE, SCREENING)
+    options = (COMPLETE, SCREENING, TRANSPORT)
     when_bounded: ClassVar[Mapping[str, int]] = {SCREENING.name: 1}
     levels = frozenset({EDGE, TOP})
     halves = True

@@ -57,6 +57,17 @@ SCREENING: Final = OptionRule(
     0,
     meanings={0: "no", 1: "yes, sketches once their sum has failed", 2: "yes, sketches with the rest"},
 )
+TRANSPORT: Final = OptionRule(
+    "transport",
+    0,
+    1,
+    "what inputs are sent as",
+    usual="1, but 0 where inputs are screened",
+    meanings={
+        0: "elements modulo p, as they are committed to",
+        1: "words of 64 bits, each with as many values as their sums leave room for, where these are shorter",
+    },
+)
 
 
 def screens(config: RoundConfig) -> bool:
@@ -65,12 +76,18 @@ def screens(config: RoundConfig) -> bool:
 
 
 def check_screening(policy: Policy) -> None:
-    """Refuse to test sketches where there are none, or where they are not linear over what is hidden.
+    """Refuse to screen what is not linear over what is committed to; to test sketches where there are none, or where
+    they are not.
 
     Raises:
         ConfigError: as it says.
     """
-    if SCREENING.of(policy) == 2 and (policy.norm is None or policy.committed_digits is not None):
+    if SCREENING.of(policy) and TRANSPORT.of(policy):
+        raise ConfigError(
+            "transport 1 sums words of several values modulo 2^64, and screening tests what is linear modulo p over "
+            "what is committed to: a policy has either the smallest transport (screening 0) or screening (transport 0)"
+        )
+    if SCREENING.of(policy) == 2 and (policy.norm is None or policy.packs):
         raise ConfigError(
             "screening 2 tests sketches with the inputs: it takes a norm_bound, and values that are committed to one "
             "by one (commit_packed=False); screening 1 does not"
@@ -86,7 +103,7 @@ def tests_sketches(config: RoundConfig) -> bool:
     """Whether it is tested, once a sum has failed, whose sketch is not of its vector: sketches are linear over values,
     and so over what is hidden where each value is an element of it. Where they are tested at once it is known before.
     """
-    return SCREENING.of(config.policy) == 1 and config.policy.norm is not None and config.commitment.digits is None
+    return SCREENING.of(config.policy) == 1 and config.policy.norm is not None and config.commitment.runs is None
 
 
 def excisions(config: RoundConfig, name: str = EXCISE) -> tuple[str, ...]:
@@ -111,7 +128,7 @@ def request_limit(config: RoundConfig) -> int:
 
 def form(config: RoundConfig) -> Carrier:
     """How vectors ride: where they are screened as they are committed to, since that alone is linear modulo p."""
-    return Committed(config) if screens(config) else carrier(config)
+    return carrier(config) if TRANSPORT.of(config.policy, usual=0 if screens(config) else 1) else Committed(config)
 
 
 def chooses_peers(config: RoundConfig) -> bool:

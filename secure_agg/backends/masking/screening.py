@@ -65,7 +65,7 @@ def challenge(config: RoundConfig, sid: bytes, root: bytes) -> Tests:
     layout, bound, sketched = config.layout, config.norm_bound, None
     if bound is not None:
         # Digits of packed elements are no linear function of them, nor are sketches: see ``tests_sketches``.
-        side = 0 if config.commitment.digits else layout.limbs + layout.counts
+        side = 0 if config.commitment.runs else layout.limbs + layout.counts
         sketched = Sketched(sketch_rank(bound.clients), layout.values, side)
     tests = Functional(digest("screening", sid, root), config.commitment.rank, layout.elements, sketched)
     return Joint(tests, sketch_challenge(config, sid, root)) if sketches_at_once(config) else tests

@@ -11,7 +11,7 @@
 """
 
 from secure_agg.protocol.config.groups import Group
-from secure_agg.protocol.config.layout import Layout, Part
+from secure_agg.protocol.config.layout import Layout, Part, Run
 from secure_agg.protocol.config.policy import Option, Policy
 from secure_agg.protocol.config.round_config import PROTOCOL_VERSION, GroupedConfig, RoundConfig
 from secure_agg.protocol.config.settings import (
@@ -40,6 +40,7 @@ __all__ = [
     "Part",
     "Policy",
     "RoundConfig",
+    "Run",
     "check_arrays_fit",
     "free_bits",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from mpc.digits import Digits
+from mpc.digits import Runs
 from secure_agg.arguments import check_fields, checked_class
 from secure_agg.errors import ConfigError
 from secure_agg.privacy.asked import Privacy
@@ -26,6 +26,7 @@ from secure_agg.protocol.config.groups import (
     most_bits,
     most_clip,
 )
+from secure_agg.protocol.config.layout import Run
 from secure_agg.protocol.config.settings import (
     HALVES,
     MAX_BITS,
@@ -585,21 +586,36 @@ class Policy(Wire, frozen=True, kw_only=True):
             f"{' or '.join(ways)} would do"
         )
 
+    def base_of(self, top: int) -> int:
+        """One more than the largest sum of integers up to ``top``: as digits in this base sums never carry."""
+        return self.max_clients * top + 1
+
     @property
     def base(self) -> int:
-        """B: one more than the largest sum, so that sums never carry where values are packed as digits in this base."""
-        return self.max_clients * self.coordinate_top + 1
+        """B: that of values."""
+        return self.base_of(self.coordinate_top)
 
     @property
     def noise_base(self) -> int:
-        """The same of the commitment's randomness, whose coordinates have a width of their own."""
-        return self.max_clients * parameters.noise_top(self.coordinate_bits, self.max_clients) + 1
+        """That of the commitment's randomness, whose coordinates have a width of their own."""
+        return self.base_of(parameters.noise_top(self.coordinate_bits, self.max_clients))
+
+    def committed_runs(self, runs: Iterable[Run]) -> Runs | None:
+        """How coordinates lie in the elements that are committed to; None where each is one, or fills one."""
+        if not self.commit_packed:
+            return None
+        found = Runs.fitting(
+            ((run.length, self.base_of(run.top)) for run in runs), max(parameters.WIDTH_LIMIT.values())
+        )
+        return found if found.most > 1 else None
 
     @property
-    def committed_digits(self) -> Digits | None:
-        """How values lie in the elements that are committed to; None where each is one, or fills one."""
-        found = Digits.fitting(self.base, max(parameters.WIDTH_LIMIT.values())) if self.commit_packed else None
-        return found if found and found.count > 1 else None
+    def packs(self) -> bool:
+        """Whether several values of some range are committed to as one element."""
+        tops = {self.coordinate_top, *(group.top for group in self.groups)}
+        if any(group.adaptive for group in self.groups):
+            tops.add(1)
+        return self.committed_runs(Run(1, top) for top in tops) is not None
 
     def quorum(self, cohort: int) -> int:
         """t_sig = floor((|G| + f)/2) + 1: any two quorums of one cohort share an honest member, who signs once.

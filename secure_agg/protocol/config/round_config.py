@@ -194,7 +194,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
             top=policy.coordinate_top,
             halves=policy.halves,
         )
-        found = self._parameters(layout.committed)
+        found = self._parameters(layout)
         layout = replace(
             layout,
             randomness=commitment.randomness_length(found.rank),
@@ -242,14 +242,16 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
     @property
     def commitment(self) -> parameters.Parameters:
         """The commitment's parameters, estimated at 128 bits or more."""
-        return self._parameters(self.layout.committed)
+        return self._parameters(self.layout)
 
-    def _parameters(self, committed: int) -> parameters.Parameters:
+    def _parameters(self, layout: Layout) -> parameters.Parameters:
         policy = self.policy
         try:
-            bits, digits = policy.coordinate_bits, policy.committed_digits
-            found = parameters.choose(bits, policy.max_clients, committed)
-            return parameters.choose(bits, policy.max_clients, committed, digits) if digits else found
+            found = parameters.choose(policy.coordinate_bits, policy.max_clients, layout.committed)
+            packed = policy.committed_runs(layout.runs)
+            if packed is None:
+                return found
+            return parameters.choose(policy.coordinate_bits, policy.max_clients, layout.committed, packed)
         except parameters.InsecureParametersError as error:
             raise ConfigError(str(error)) from error
 
