@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from support.buffered import Buffered
-from support.federation import assert_is_mean
+from support.federation import assert_is_mean, identity
 
 import secure_agg
 from secure_agg import AttemptStore, BufferedTask, Ledger, backends
@@ -20,6 +21,7 @@ from secure_agg.plugins.homes.server import check_apart
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST, Option
 from secure_agg.protocol.config.presets import buffered_policy
+from secure_agg.roles.epochs.change import Change
 
 OLDER = Option("buffer_staleness", 2)
 NAMES = [f"c{i}" for i in range(6)]
@@ -169,6 +171,9 @@ def test_a_buffered_task_draws_nobody_and_is_no_epoch_or_tree() -> None:
     for change in ({"epoch": 1}, {"base_model": NO_DIGEST}):
         with pytest.raises(ConfigError, match="buffered round"):
             msgspec.structs.replace(config, **change)
+    pinned = dataclasses.replace(Buffered().trust, log=identity("log").public)
+    with pytest.raises(ConfigError, match="a buffered task is pinned once"):
+        Change(rotate={"c000": identity("another").public}).body(pinned, "task")
     level = Option("level", 2)
     tree = msgspec.structs.replace(POLICY, options=(*POLICY.options, level))
     with pytest.raises(ConfigError, match="no rounds of a tree are buffered"):

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.buffered import Buffered, model
 from support.federation import Tape
 
+from secure_agg import AttemptStore
 from secure_agg.errors import AlreadyReleased, TaskSpent
+from secure_agg.fl.algorithms.buffered import Followed
+from secure_agg.protocol.codec import model_digest
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.memory.bases import learn_base
+from secure_agg.roles.memory.bonds import learn_result
 from secure_agg.roles.memory.rounds import RoundLog
 
 
@@ -63,3 +69,24 @@ def test_a_round_goes_on_over_restarts_of_its_aggregator_and_its_clients(tmp_pat
         where.based["c004"] = model(number)
         with pytest.raises(TaskSpent, match=said):
             tape.answer("c004")
+
+
+def test_a_deployed_client_follows_results_and_joins_from_whichever_base_it_has_computed() -> None:
+    """As ``Followed`` and ``Client`` are used over one store: the models are arrays here, not names."""
+    where = Buffered(shapes=((3,),))
+    name, start = "c000", [np.full(3, 0.0)]
+    where.stores[name] = AttemptStore()
+    models = Followed(start, where.trust, where.task, name, where.stores[name])
+    assert models.bases == where.bases
+    evidence = where.play(name, "c001", "c002")
+    base = models.take(evidence)
+    where.last = Auditor(where.trust).verify(evidence).record
+    learnt = where.stores.pop(name)
+    for other in where.stores:
+        learn_base(where.stores[other], other, where.task, base)
+        learn_result(where.stores[other], other, where.last)
+    where.stores[name] = learnt
+    where.bases = models.bases
+    assert where.bases[-1].model == model_digest([start[0] + Auditor(where.trust).verify(evidence).average[0]])
+    where.based = {"c003": where.bases[0].model}
+    assert Auditor(where.trust).verify(where.play(name, "c003", "c004")).based == {name: 1, "c003": 0, "c004": 1}
