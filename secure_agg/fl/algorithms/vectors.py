@@ -10,8 +10,8 @@ with W and n from the record. It is exact, and no value leaves the clip. The pri
 unweighted mean by step·(weight limit)/least at most, which is why ``least`` should be as large as the weights allow.
 Where every vector is unweighted, everybody joins with weight 1 and nothing is scaled.
 
-A codec with groups that have their own clip and weighting takes the place of ``pack`` and ``unpack``; what is said of
-each vector stays.
+Where a round has groups, each vector is one (``Vectors.groups``), nothing is scaled, and ``Result.groups`` has the
+means: with the full precision of each, and whatever weights were limited. What is said of each vector is the same.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import numpy.typing as npt
 from secure_agg.arguments import checked_class
 from secure_agg.errors import ConfigError, UpdateError
 from secure_agg.fl.algorithms.descent import Array, Floats
+from secure_agg.protocol.config import Group
 from secure_agg.protocol.evidence import RoundRecord
 
 
@@ -80,6 +81,27 @@ class Vectors:
     def weighted(self) -> bool:
         """Whether clients join with their own weight; else with 1."""
         return any(vector.weighted for vector in self.all)
+
+    def groups(self, bits: int = 16) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+        """The vectors as groups of a round, and for each array of them, one vector after the other, its group's name.
+
+        Args:
+            bits: per value.
+
+        Raises:
+            ConfigError: a name is no id, or bits or a bound are out of range.
+        """
+        made = (
+            Group(
+                name=vector.name,
+                bits=bits,
+                clip=float(self.clip if vector.bound is None else vector.bound),
+                weighted=vector.weighted,
+            )
+            for vector in self.all
+        )
+        names = (vector.name for vector in self.all for _ in vector.shapes)
+        return tuple(sorted(made, key=lambda group: group.name.encode())), tuple(names)
 
     def pack(self, values: Mapping[str, Floats], weight: int = 1) -> tuple[list[Array], int]:
         """A client's arrays for the round, and the weight to join with.

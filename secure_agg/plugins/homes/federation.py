@@ -206,7 +206,7 @@ def _deal(backend: Backend, trust: Trust, task: str, operators: list[OperatorKey
         raise ConfigError(f"backend {backend.name!r} has a key for one size of model: say how many parameters it has")
     if trust.task(task).policy.groups:
         raise ConfigError(
-            f"backend {backend.name!r} has a key for one length of vectors, which with groups the model's arrays decide: "
+            f"backend {backend.name!r} has a key for one length of vectors; groups leave that to the model: "
             "take a backend without key holders"
         )
     identities = {keys.name: keys.identity for keys in operators}
