@@ -1,6 +1,6 @@
 """A second implementation of the checks of docs/specification.md, written from that file alone.
 
-Section 16 is in ``independent_norm``, 23 in ``independent_privacy``, 17 in ``independent_renunciation``, 18 in
+Section 16 is in ``independent_norm``, 23 in ``privacy.independent_privacy``, 17 in ``independent_renunciation``, 18 in
 ``independent_epochs``, 19 in ``independent_trees``. It shares nothing with the product: no module of `mpc`, `zk` or
 `secure_agg` is imported, records are checked against the tables below after a generic MessagePack decoding, trees are
 hashed recursively, and the commitment is evaluated point by point instead of by a transform. `verify` and
@@ -22,7 +22,7 @@ from math import floor, inf, prod
 from typing import Any
 
 import conformance.independent_norm as norm
-import conformance.independent_privacy as privacy
+import conformance.privacy.independent_privacy as privacy
 import msgspec
 import numpy as np
 from conformance.independent_beacon import check_beacon, check_source

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from conformance import norm_vectors, private_vectors, screened_vectors, tree_vectors
+from conformance import norm_vectors, screened_vectors, tree_vectors
+from conformance.privacy import private_vectors
 from support.additive_round import open_letter, reseal, share_of
 from support.beacons import QUICKNET_PULSES, SECRET, rehearsal
 from support.federation import bulk_of, channel, header_of, identity
