@@ -3,5 +3,5 @@
 * ``means``: the error of estimated means beside the central Gaussian mechanism's.
 * ``training``: accuracy of models that are trained with noise, on data that ships in packages.
 * ``sampler``: draws in a second, and their statistics.
-* ``plot``: the picture.
+* ``suite``: its options. ``plot``: the picture.
 """

@@ -27,7 +27,7 @@ from secure_agg.protocol.config.privacy import PrivacyRule
 from secure_agg.protocol.config.settings import MAX_BITS
 
 DELTA: Final = 1e-5
-_STEPS: Final = 5
+_STEPS: Final = 2
 
 
 @dataclass(frozen=True)

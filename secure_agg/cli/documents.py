@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from fractions import Fraction
 from typing import Any, Final
 
 from secure_agg.cli.output import utc
 from secure_agg.ledger.checkpoint_time import CheckpointTime
+from secure_agg.privacy.accounting import BEYOND, DELTA_UNIT, EPSILON_UNIT
+from secure_agg.privacy.mechanism import RATIO_UNIT
 from secure_agg.protocol.claims import VERIFIED, Finding, words
+from secure_agg.protocol.config.privacy import PrivacyRule
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.norm.claim import NormClaim
-from secure_agg.protocol.privacy import PrivacyClaim
+from secure_agg.protocol.privacy.claim import PrivacyClaim, in_words
 from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.roles.auditor import Verified
 
@@ -162,3 +166,29 @@ def finding_fields(finding: Finding) -> dict[str, str]:
 def in_order(pinned: Collection[str]) -> list[str]:
     """What was compared with the verifier's own trust, in the order of ``PINS``."""
     return [name for name in PINS if name in pinned]
+
+
+_SHARES: Final = (Fraction(8, 10), Fraction(5, 10), Fraction(1, 10))
+"""Of the clients that are counted on, for what is said of fewer."""
+
+
+def privacy_document(rule: PrivacyRule, norm: float) -> dict[str, Any]:
+    """What a policy says of privacy, and what it comes to if fewer clients are honest than it counts on."""
+    rounds = rule.rounds
+    fewer = {f"{float(share):g}": rule.spent_if(share, rounds) for share in _SHARES}
+    text = (
+        f"epsilon = {in_words(rule.epsilon)} at delta = {rule.delta / DELTA_UNIT:g} over {rounds} rounds of updates of "
+        f"norm {norm:g}, by {rule.name} noise of {rule.honest} honest clients; if only half of them add theirs, "
+        f"epsilon = {in_words(fewer['0.5'])}"
+    )
+    return {
+        "mechanism": rule.name,
+        "epsilon": rule.epsilon / EPSILON_UNIT,
+        "delta": rule.delta / DELTA_UNIT,
+        "norm": norm,
+        "rounds": rounds,
+        "honest": rule.honest,
+        "noise_ratio": rule.ratio / RATIO_UNIT,
+        "epsilon_if_share": {name: None if found >= BEYOND else found / EPSILON_UNIT for name, found in fewer.items()},
+        "text": text,
+    }

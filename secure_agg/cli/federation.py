@@ -11,19 +11,19 @@ from msgspec import to_builtins
 from rich.console import Console
 
 from secure_agg.beacon.recorded import BeaconFile
+from secure_agg.cli.documents import privacy_document
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.epochs.changing import read_steps
 from secure_agg.cli.groups import GROUP_HELP, groups_of
-from secure_agg.cli.output import JsonOption, emit, show_fields
-from secure_agg.cli.private import (
+from secure_agg.cli.options import (
     PrivacyDelta,
     PrivacyEpsilon,
     PrivacyHonest,
     PrivacyNorm,
     PrivacyRounds,
     asked_privacy,
-    privacy_document,
 )
+from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.fl.model_files import digest_argument, read_model, start_digest, write_model
 from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from secure_agg.errors import ConfigError
+from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.claims import CLAIMS
 
 LedgerArgument = Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger's database file.")]
@@ -59,3 +60,58 @@ def randomness(beacon: str | None) -> bytes | None:
         return bytes.fromhex(beacon) if beacon is not None else None
     except ValueError:
         raise ConfigError(f"beacon {beacon!r} is not hexadecimal") from None
+
+
+PrivacyEpsilon = Annotated[
+    float | None,
+    typer.Option(
+        "--privacy-epsilon",
+        metavar="E",
+        help="Differential privacy: what all results of the task together may tell of one client. 1 to 4 are usual.",
+    ),
+]
+PrivacyDelta = Annotated[
+    float | None,
+    typer.Option("--privacy-delta", metavar="D", help="With it, with which probability more: below 1 in the clients."),
+]
+PrivacyNorm = Annotated[
+    float | None,
+    typer.Option("--privacy-norm", metavar="C", help="With it, the L2 norm that updates are brought to."),
+]
+PrivacyRounds = Annotated[
+    int | None,
+    typer.Option("--privacy-rounds", metavar="T", help="With it, how many rounds the budget is for; by default 1."),
+]
+PrivacyHonest = Annotated[
+    float | None,
+    typer.Option(
+        "--privacy-honest",
+        metavar="SHARE",
+        help="With it, the share of the clients held to be honest whose noise is counted on; by default 1.",
+    ),
+]
+
+
+def asked_privacy(
+    epsilon: float | None, delta: float | None, norm: float | None, rounds: int | None, honest: float | None
+) -> Privacy | None:
+    """What the options ask for; None where they ask for nothing.
+
+    Raises:
+        ConfigError: some are there, and others are not; or see ``Privacy``.
+    """
+    given = {"epsilon": epsilon, "delta": delta, "norm": norm}
+    missing = [f"--privacy-{name}" for name, value in given.items() if value is None]
+    if epsilon is None or delta is None or norm is None:
+        if len(missing) < len(given) or rounds is not None or honest is not None:
+            raise ConfigError(
+                f"privacy takes --privacy-epsilon, --privacy-delta and --privacy-norm: {missing[0]} lacks"
+            )
+        return None
+    return Privacy(
+        epsilon=epsilon,
+        delta=delta,
+        norm=norm,
+        rounds=1 if rounds is None else rounds,
+        honest=1.0 if honest is None else honest,
+    )

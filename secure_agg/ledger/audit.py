@@ -24,7 +24,7 @@ from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.config.buffer import Bases
 from secure_agg.protocol.epoch import EpochEvidence, EpochRecord, Record, root_task
 from secure_agg.protocol.evidence import Evidence, RoundRecord
-from secure_agg.protocol.privacy import Spending
+from secure_agg.protocol.privacy.spending import Spending
 from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.epochs.checking import verify_epoch

@@ -33,7 +33,7 @@ from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.habits import USUAL
 from secure_agg.protocol.identity import Identity, in_id_order
-from secure_agg.protocol.privacy import PrivacyClaim
+from secure_agg.protocol.privacy.claim import PrivacyClaim
 from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client

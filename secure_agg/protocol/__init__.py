@@ -6,7 +6,7 @@
 * ``messages``, ``requests``, ``ready``: typed, strict wire messages, which any thread may read. ``codec``,
   ``clipping``: floats to small integers and back.
 * ``session``, ``agreement``, ``certificate``: who takes part; who signs which set of them; who certifies an encryption
-  key. ``norm``: what a norm bound adds to inputs and evidence.
+  key. ``norm``: what a norm bound adds to inputs and evidence. ``privacy``: what noise does.
 * ``epoch``: the roster, policy, operators and training that are in force between two records.
 * ``renunciation``: how the right to open a sum is given up, so that its clients can give their updates to another.
 * ``tree``: what is said and signed where a round's clients are edges, each a round over its own members.

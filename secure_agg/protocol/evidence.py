@@ -36,7 +36,7 @@ from secure_agg.protocol.messages import (
     unpack,
 )
 from secure_agg.protocol.norm.wire import SketchedOpening, opening_kind, proof_digest
-from secure_agg.protocol.privacy import PrivacyClaim
+from secure_agg.protocol.privacy.claim import PrivacyClaim
 from zk.transcript import digest
 
 RECORD_VERSION: Final = 2

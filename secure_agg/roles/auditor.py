@@ -52,7 +52,7 @@ from secure_agg.protocol.messages import (
 from secure_agg.protocol.norm.checks import check_proof, check_total
 from secure_agg.protocol.norm.claim import NormClaim
 from secure_agg.protocol.norm.wire import SketchedOpening
-from secure_agg.protocol.privacy import PrivacyClaim
+from secure_agg.protocol.privacy.claim import PrivacyClaim
 from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.protocol.session import Participants
 from secure_agg.roles.faults import check_common, check_two_epochs

@@ -5,6 +5,7 @@ What no check finds is here too, so that the documents stay true: a client that 
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 from typing import Any
 
@@ -30,6 +31,8 @@ from secure_agg.protocol.config import Option
 from secure_agg.protocol.evidence import PrivateRecord
 from secure_agg.protocol.messages import CONSISTENCY
 from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.epochs.change import Change, resized
+from secure_agg.roles.epochs.floor import Floor
 from secure_agg.roles.memory import spending
 from secure_agg.roles.memory.bonds import Bonds
 from secure_agg.roles.task import Task
@@ -177,3 +180,27 @@ def test_a_client_that_adds_no_noise_is_not_found_and_this_is_said(monkeypatch: 
     verified = Auditor(where.trust).verify(tape.finish())
     assert "c003" in verified.commitments
     assert "whoever leaves it out weakens all" in verified.finding.not_proved
+
+
+def test_an_epoch_without_noise_or_with_a_larger_budget_is_the_owners_to_look_at() -> None:
+    where = federation()
+    pins = where.trust.task(where.task)
+    no_noise = Policy.default(8, min_clients=7)
+    larger = with_option(where.policy, "privacy_epsilon", 8_000_000)
+    for policy, said in ((no_noise, "summed without noise"), (larger, "epsilon = 8, and it was 4")):
+        trust = dataclasses.replace(where.trust, log=bytes(32))
+        body = Change(policy=policy).body(trust, where.task)
+        with pytest.raises(TrustError, match=said):
+            Floor.of(pins.policy, 8).check(trust, body)
+
+
+def test_a_roster_that_changes_keeps_the_budget_and_the_share_that_is_relied_on() -> None:
+    policy = Policy.default(60, privacy=BUDGET)
+    rule = policy.privacy
+    assert rule is not None
+    for members in (50, 61, 90):
+        new = resized(policy, 60, members)
+        changed = new.privacy
+        assert changed is not None
+        assert (changed.ratio, changed.epsilon, changed.delta) == (rule.ratio, rule.epsilon, rule.delta)
+        assert changed.honest == max(new.min_clients, new.quorum(members)) - new.max_corrupt

@@ -1,10 +1,11 @@
 """A second implementation of the checks of docs/specification.md, written from that file alone.
 
 Section 16 is in ``independent_norm``, 17 in ``independent_renunciation``, 18 in ``independent_epochs``, 19 in
-``independent_trees``, 20 in ``buffers.independent_buffers``, 23 in ``independent_privacy``. It shares nothing with the
-product: no module of `mpc`, `zk` or `secure_agg` is imported, records are checked against the tables below after a
-generic MessagePack decoding, trees are hashed recursively, and the commitment is evaluated point by point instead of by
-a transform. `verify` and `verify_receipt` are the entries; everything that they refuse is a `ValueError`.
+``independent_trees``, 20 in ``buffers.independent_buffers``, 23 in ``privacy.independent_privacy``. It shares nothing
+with the product: no module of `mpc`, `zk` or `secure_agg` is imported, records are checked against the tables below
+after a generic MessagePack decoding, trees are hashed recursively, and the commitment is evaluated point by point
+instead of by a transform. `verify` and `verify_receipt` are the entries; everything that they refuse is a
+`ValueError`.
 
 Section numbers are those of the specification.
 """
@@ -25,7 +26,7 @@ from typing import Any
 
 import conformance.independent_groups as groups
 import conformance.independent_norm as norm
-import conformance.independent_privacy as privacy
+import conformance.privacy.independent_privacy as privacy
 import msgspec
 import numpy as np
 from conformance.independent_beacon import check_beacon, check_source

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from conformance import norm_vectors, private_vectors, screened_vectors, tree_vectors
+from conformance import norm_vectors, screened_vectors, tree_vectors
+from conformance.privacy import private_vectors
 from conformance.sparse import sparse_vectors
 from conformance.transport import vectors as transport_vectors
 from support.additive_round import open_letter, reseal, share_of

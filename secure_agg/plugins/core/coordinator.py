@@ -23,6 +23,7 @@ from secure_agg.errors import (
     AlreadyReleased,
     AnotherModel,
     BadSignature,
+    BudgetSpent,
     DealerFault,
     KeyHolderFault,
     OperatorFault,
@@ -268,7 +269,9 @@ class Coordinator:
         attempt, self._lost = self._lost, None
         if attempt is not None:
             config = attempt.aggregator.config
-            refused = {kind: attempt.refused.get(kind.__name__, set()) for kind in (AnotherModel, TaskSpent)}
+            refused = {
+                kind: attempt.refused.get(kind.__name__, set()) for kind in (AnotherModel, TaskSpent, BudgetSpent)
+            }
             if config.beacon:  # another draw has other clients
                 refused[TaskSpent] = set()
             lost = set().union(*refused.values())
@@ -276,6 +279,9 @@ class Coordinator:
                 if refused[AnotherModel]:
                     why = f"{len(refused[AnotherModel])} of {config.cohort_size} nodes know another, as their logs say"
                     cure = way_on(self._home) if config.previous_record != NO_DIGEST else _FIRST
+                elif len(refused[BudgetSpent]) == len(lost):
+                    why = f"{len(lost)} of {config.cohort_size} nodes have spent their privacy budget"
+                    cure = "Members agree on another by an epoch, 'secure-agg federation propose', or this is the end"
                 else:
                     why = f"{len(lost)} of {config.cohort_size} nodes have signed in a round from it"
                     cure = (

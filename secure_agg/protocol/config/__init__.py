@@ -3,7 +3,8 @@
 * ``policy``: what everybody pins of a task. ``round_config``: one attempt at one round; its digest binds everything.
 * ``thresholds``: how many clients a round needs, and how many may be corrupt.
 * ``presets``: settings for usual federations.
-* ``norm``: a norm bound, as options of a policy. ``tree``: where in a tree a task is, likewise.
+* ``norm``: a norm bound, as options of a policy. ``privacy``: differential privacy, likewise; ``tree``: where in a tree
+  a task is.
 * ``buffer``: rounds whose clients have trained from different models, likewise, and which models those may be.
 * ``groups``: the named vectors of an update, likewise. ``layout``: how a client's vector is laid out; ``blocks``: in
   which blocks a rotated one is.

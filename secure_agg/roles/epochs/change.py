@@ -12,10 +12,13 @@ from secure_agg import backends
 from secure_agg.arguments import checked_class
 from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import ConfigError, SecureAggError, VerificationError
-from secure_agg.protocol.config import NO_DIGEST, Policy
+from secure_agg.protocol.config import NO_DIGEST, Option, Policy
+from secure_agg.protocol.config.privacy import HONEST, most_honest
+from secure_agg.protocol.config.thresholds import quorum
 from secure_agg.protocol.config.tree import FLAT, level
 from secure_agg.protocol.epoch import CONTINUE, RESTART, EpochBody
 from secure_agg.protocol.epoch.body import EPOCH_VERSION, named
+from secure_agg.protocol.habits import habits
 from secure_agg.protocol.identity import Roster
 from secure_agg.roles.epochs.pins import epoch_digest
 from secure_agg.roles.trust import TaskTrust, Trust
@@ -116,7 +119,8 @@ def check_ahead(trust: Trust, body: EpochBody, now: float) -> None:
 
 
 def resized(policy: Policy, old: int, new: int) -> Policy:
-    """The same rules for another number of members: thresholds by the protocol's defaults.
+    """The same rules for another number of members: thresholds by the protocol's defaults, and with privacy the same
+    budget, for which the same share of the honest is relied on.
 
     Raises:
         ConfigError: there are too few, or a setting is not for so many.
@@ -124,11 +128,21 @@ def resized(policy: Policy, old: int, new: int) -> Policy:
     if policy.cohort_size or new == old:
         return policy
     advertised = max(policy.min_clients, new - max(1, math.ceil(new / 10)))
+    corrupt, options = (advertised - 1) // 3, policy.options
+    if (rule := policy.privacy) is not None:
+        signs = habits(policy.backend).clients_sign
+        had, has = (
+            most_honest(policy.min_clients, quorum(members, f) if signs else 0, f)
+            for members, f in ((old, policy.max_corrupt), (new, corrupt))
+        )
+        honest = rule.honest * max(has, 0) // had
+        options = Option.list({option.name: option.value for option in options} | {HONEST: honest})
     return msgspec.structs.replace(
         policy,
+        options=options,
         max_clients=new if policy.max_clients == old else max(policy.max_clients, new),
         min_advertised=advertised,
-        max_corrupt=(advertised - 1) // 3,
+        max_corrupt=corrupt,
     )
 
 

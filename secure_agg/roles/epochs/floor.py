@@ -16,7 +16,9 @@ from secure_agg.arguments import checked_class
 from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import ConfigError, TrustError
 from secure_agg.protocol.config import Policy
+from secure_agg.protocol.config.privacy import most_honest
 from secure_agg.protocol.epoch import RESTART, EpochBody
+from secure_agg.protocol.privacy.claim import in_words
 from secure_agg.roles.trust import Trust
 
 _DRAWN: Final = 0.75
@@ -110,6 +112,7 @@ class Floor:
             ),
             *_operators(known, body),
             *_witnesses(known, body),
+            *_privacy(known, body),
             (body.mode == RESTART, f"a new training begins from the model {body.base_model.hex()[:16]}…"),
         )
         found = [text for wrong, text in below if wrong]
@@ -134,6 +137,33 @@ def _operators(known: Trust, body: EpochBody) -> tuple[tuple[bool, str], ...]:
         (
             seats.count < had.count or seats.needed < had.needed,
             f"{seats.needed} of {seats.count} operators open sums, and it was {had.needed} of {had.count}",
+        ),
+    )
+
+
+def _privacy(known: Trust, body: EpochBody) -> tuple[tuple[bool, str], ...]:
+    """Less noise, a larger budget, or more clients relied on for it than the owner has seen."""
+    had, has, before = known.task(body.task).policy.privacy, body.policy.privacy, known.task(body.task)
+    if had is None:
+        return ()
+    if has is None:
+        return ((True, "updates are summed without noise, and had differential privacy"),)
+    share, known_share = (
+        rule.honest / most_honest(policy.min_clients, policy.quorum(members), policy.max_corrupt)
+        for rule, policy, members in (
+            (has, body.policy, body.policy.cohort_size or len(body.members)),
+            (had, before.policy, before.policy.cohort_size or len(before.roster)),
+        )
+    )
+    return (
+        (
+            has.epsilon > had.epsilon,
+            f"the privacy budget is epsilon = {in_words(has.epsilon)}, and it was {in_words(had.epsilon)}",
+        ),
+        (has.delta > had.delta, "delta of the privacy budget is larger than it was"),
+        (
+            share > known_share + 1e-9,
+            f"{share:.3g} of the honest are relied on for noise, and it was {known_share:.3g}",
         ),
     )
 

@@ -18,7 +18,7 @@ from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.config.privacy import PrivacyRule
 from secure_agg.protocol.epoch import root_task
 from secure_agg.protocol.messages import ADVERTISE
-from secure_agg.protocol.privacy import in_words
+from secure_agg.protocol.privacy.claim import in_words
 from secure_agg.roles.memory.store import AttemptStore, Scope
 
 _SIGNED: Final = "privacy of "

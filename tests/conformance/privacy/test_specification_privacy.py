@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import conformance.independent_privacy as slow
 import conformance.independent_verifier as spec
+import conformance.privacy.independent_privacy as slow
 import numpy as np
 import pytest
-from conformance import private_vectors as made
+from conformance.privacy import private_vectors as made
 from conformance.verdicts import verdict
 
 from secure_agg.errors import SecureAggError

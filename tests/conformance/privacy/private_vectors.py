@@ -26,7 +26,7 @@ from secure_agg.roles.auditor import verify
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.trust import TaskTrust, Trust
 
-DIRECTORY: Final = Path(__file__).parents[2] / "docs" / "vectors"
+DIRECTORY: Final = Path(__file__).parents[3] / "docs" / "vectors"
 EVIDENCE: Final = "private.evidence"
 TRUST: Final = "private.trust.json"
 VECTORS: Final = "private.json"
