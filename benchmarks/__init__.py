@@ -10,6 +10,7 @@ The suites, each a package whose ``suite`` has its options and the order of its 
 * ``ledger``: appends, proofs, gas. ``scale``: growth of the aggregator's work, and executors beside one process.
 * ``he``: homomorphic backends beside TenSEAL and phe. ``mpc``: backends that share updates, beside CrypTen.
 * ``peers``: others' code beside ours. ``plugins``: rounds under frameworks. ``trees``: one of very many clients.
+* ``service``: rounds over HTTPS.
 
 What they share:
 

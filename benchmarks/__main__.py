@@ -20,6 +20,7 @@ from benchmarks.plugins import suite as plugins
 from benchmarks.report import publish
 from benchmarks.rounds import suite as rounds
 from benchmarks.scale import suite as scale
+from benchmarks.service import suite as service
 from benchmarks.suite import Suite, UsageError
 from benchmarks.trees import suite as trees
 
@@ -33,6 +34,7 @@ SUITES: Final[dict[str, Suite]] = {
     "plugins": plugins.SUITE,
     "scale": scale.SUITE,
     "trees": trees.SUITE,
+    "service": service.SUITE,
 }
 """Every suite by its name on the command line, in the order in which ``all`` runs them."""
 
