@@ -11,6 +11,7 @@ The suites, each a package whose ``suite`` has its options and the order of its 
 * ``he``: homomorphic backends beside TenSEAL and phe. ``mpc``: backends that share updates, beside CrypTen.
 * ``peers``: others' code beside ours. ``plugins``: rounds under frameworks. ``trees``: one of very many clients.
 * ``privacy``: what noise costs means and training.
+* ``service``: rounds over HTTPS.
 
 What they share:
 

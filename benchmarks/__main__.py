@@ -21,6 +21,7 @@ from benchmarks.privacy import suite as privacy
 from benchmarks.report import publish
 from benchmarks.rounds import suite as rounds
 from benchmarks.scale import suite as scale
+from benchmarks.service import suite as service
 from benchmarks.suite import Suite, UsageError
 from benchmarks.trees import suite as trees
 
@@ -35,6 +36,7 @@ SUITES: Final[dict[str, Suite]] = {
     "scale": scale.SUITE,
     "trees": trees.SUITE,
     "privacy": privacy.SUITE,
+    "service": service.SUITE,
 }
 """Every suite by its name on the command line, in the order in which ``all`` runs them."""
 

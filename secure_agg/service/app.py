@@ -227,7 +227,7 @@ class Interface:
     @property
     def is_ready(self) -> bool:
         """Whether every task's rounds can go on."""
-        return all(served.rounds.is_alive() for served in self._tasks.values())
+        return all(served.rounds.is_well for served in self._tasks.values())
 
     # --- whose it is ------------------------------------------------------------------------------------------
 

@@ -178,11 +178,12 @@ class Post:
     def _is_gone(self, item: Item) -> bool:
         """Whether a member is not waited for any more, though there is time."""
         box, now = self._boxes.get(item.member), time.monotonic()
-        if item.kind not in _IN_ROUNDS:
-            return not item.fetched and now > item.asked + _POLLING_S
-        if box is not None and box.connections:
-            return False
+        connected = box is not None and box.connections > 0
         since = max(item.asked, box.lost if box is not None else -math.inf)
+        if item.kind not in _IN_ROUNDS:
+            return not (connected and item.fetched) and now > since + _POLLING_S
+        if connected:
+            return False
         return now > since + self._away_s * (TRAINING if item.kind == parcels.JOIN and item.fetched else 1)
 
     def gather(self, names: Sequence[str], least: int, patience_s: float) -> list[str]:
@@ -268,8 +269,9 @@ class Post:
             item.fetched = True
             return item
         finally:
-            box.polls.discard(mine)
-            box.seen = time.monotonic()
+            if mine in box.polls:
+                box.polls.discard(mine)
+                box.seen = time.monotonic()
 
     def connected(self, member: str) -> None:
         """A member's request has come over a connection that none has come over before."""
@@ -280,6 +282,10 @@ class Post:
         box = self._boxes[member]
         box.connections -= 1
         box.lost = time.monotonic()
+        if not box.connections:  # what it has asked for has nobody to go to
+            polls, box.polls, box.seen = box.polls, set(), -math.inf
+            for event in polls:
+                event.set()
 
     def _come(self, box: _Box) -> None:
         box.seen = time.monotonic()

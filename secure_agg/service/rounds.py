@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from secure_agg.errors import ConfigError, RoundAborted, SecureAggError, StoreError
+from secure_agg.errors import ConfigError, LedgerError, RoundAborted, RunStopped, SecureAggError, StoreError
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
@@ -37,6 +37,9 @@ GATHER_S: Final = 10.0
 """How long a round waits for the last members once enough of them for a round are there."""
 _REST_S: Final = (1.0, 60.0)
 """After a round that came to nothing: at first, and at most."""
+
+_LASTING: Final = (ConfigError, LedgerError, RunStopped, StoreError)
+"""With which a task stands still until somebody does something."""
 
 Named = Mapping[str, npt.NDArray[Any]]
 
@@ -84,7 +87,7 @@ class Rounds(threading.Thread):
         super().__init__(name=f"secure-agg-{home.task}", daemon=True)
         self.home = home
         self.handed: Handed | None = None
-        self.failure: SecureAggError | None = None
+        self.failure: Exception | None = None
         self._post, self._monitor, self._timing = post, monitor, timing
         self._coordinator = Coordinator(home, phase_s=timing.phase_s, train_s=timing.train_s)
         self._epochs = Epochs(home)
@@ -121,29 +124,45 @@ class Rounds(threading.Thread):
         rest = _REST_S[0]
         with contextlib.suppress(_Stopped):
             while True:
-                names = self._gather()
-                ask = self._asking(self._model)
-                with self._stopping():
-                    self._coordinator.catch_up(names, ask)
-                if self.is_done:
-                    self._post.rest(rest)
-                    continue
                 try:
                     with self._stopping():
-                        self._took(self._coordinator.round(Layers.of(self._model).floats(self._model), ask))
-                    rest = _REST_S[0]
-                except SecureAggError as error:
-                    self.failure = error
-                    self._monitor.failed(self.home.task, error)
-                    _log.error(
-                        "%s: %s", type(error).__name__, one_line(error),
-                        extra={"task": self.home.task, "phase": error.phase, "error": type(error).__name__},
-                    )  # fmt: skip
+                        self._once()
+                    self.failure, rest = None, _REST_S[0]
+                except _Stopped:
+                    raise
+                except Exception as error:
+                    self._failed(error)
                     self._post.rest(rest)
                     rest = min(2 * rest, _REST_S[1])
-                finally:
-                    self.rosters = tuple(self._epochs.rosters())
         _log.info("rounds of %r end", self.home.task, extra={"task": self.home.task})
+
+    @property
+    def is_well(self) -> bool:
+        """Whether rounds go on by themselves: what ails them, if something does, may pass."""
+        return self.is_alive() and not isinstance(self.failure, _LASTING)
+
+    def _once(self) -> None:
+        """Wait for members, show them what they have missed, and make a round."""
+        self.rosters = tuple(self._epochs.rosters())
+        names = self._gather()
+        ask = self._asking(self._model)
+        self._coordinator.catch_up(names, ask)
+        if self.is_done:
+            self._post.rest(_REST_S[0])
+        else:
+            self._took(self._coordinator.round(Layers.of(self._model).floats(self._model), ask))
+
+    def _failed(self, error: Exception) -> None:
+        """A round has come to nothing, or something that no round should end with has happened: both are logged."""
+        self.failure = error
+        self._monitor.failed(self.home.task, error)
+        expected = isinstance(error, SecureAggError)
+        _log.error(
+            "%s: %s", type(error).__name__, one_line(error), exc_info=None if expected else error,
+            extra={
+                "task": self.home.task, "error": type(error).__name__, "phase": getattr(error, "phase", None),
+            },
+        )  # fmt: skip
 
     @contextlib.contextmanager
     def _stopping(self) -> Iterator[None]:
@@ -159,14 +178,12 @@ class Rounds(threading.Thread):
         """Wait for members."""
         roster, policy = self.rosters[0], self.home.trust.task(self.home.task).policy
         least = 1 if self.is_done else policy.min_advertised if not policy.cohort_size else len(roster) // 2 + 1
-        with self._stopping():
-            found = self._post.gather(list(roster), least, 0.0 if self.is_done else self._timing.gather_s)
+        found = self._post.gather(list(roster), least, 0.0 if self.is_done else self._timing.gather_s)
         self._monitor.there(self.home.task, len(found), len(roster), self.records)
         return found
 
     def _took(self, outcome: Outcome) -> None:
         """Go on to the model of a verified round. The round stands, whatever becomes of this copy of its model."""
-        self.failure = None
         layers = Layers.of(self._model)
         self._model = layers.restore(self._model, outcome.model)
         self._monitor.verified(self.home.task, outcome.stats, self.records)

@@ -13,8 +13,8 @@ from support.service.world import KILLED, NAMES, TASK, WEIGHTS, World, a_world, 
 
 from secure_agg import Ledger
 
-SERVICE_PLACES = ("join:0:2", "step:0:1", "step:1:2", "step:2:1", "step:3:2", "recorded", "result:0:1")
-MEMBER_PLACES = ("after:1", "before:2", "after:2", "before:3", "after:3", "before:4", "after:4", "before:5", "after:5")
+SERVICE_PLACES = ("join:0:2", "step:0:1", "step:1:2", "step:2:1", "step:1:2", "recorded", "result:0:1")
+"""In a life that goes on from a set that was signed, the first step is the consistency phase."""
 
 
 def lives(places: tuple[str, ...], rounds: int) -> None:

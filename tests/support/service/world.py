@@ -67,7 +67,7 @@ class Service:
         self.ready: dict[str, Any] = json.loads(line)
         self.url = f"https://{self.ready['address']}"
 
-    def ended(self, timeout: float = 120.0) -> int:
+    def ended(self, timeout: float = 300.0) -> int:
         """Wait for the process to end by itself."""
         try:
             return self.process.wait(timeout)
@@ -121,9 +121,9 @@ class World:
     ) -> None:
         """Take part in rounds; results and what went wrong by name."""
         try:
-            with secure_agg.connect(url, self.home(name), patience=120) as session:
+            with secure_agg.connect(url, self.home(name), patience=300) as session:
                 while len(results.setdefault(name, [])) < rounds:
-                    results[name].append(session.contribute(update(name), WEIGHTS[name], timeout=120))
+                    results[name].append(session.contribute(update(name), WEIGHTS[name], timeout=900))
         except Exception as error:
             errors[name] = error
 
@@ -143,7 +143,7 @@ class World:
 
         def wait() -> dict[str, list[RoundResult]]:
             for thread in threads:
-                thread.join(180)
+                thread.join(900)
             for name, error in errors.items():
                 raise AssertionError(f"{name} has failed; the service: {self.log()}") from error
             assert all(len(results.get(name, [])) == rounds for name in names), self.log()
@@ -151,7 +151,7 @@ class World:
 
         yield wait
         for thread in threads:
-            thread.join(180)
+            thread.join(900)
 
     def log(self) -> str:
         path = self.folder / "service.log"
