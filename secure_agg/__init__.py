@@ -12,7 +12,7 @@ What is below imports nothing of what is above it; ARCHITECTURE.md has the pictu
 * ``cli``: the command line. ``service``: rounds over HTTPS, without a framework.
 * ``plugins``: rounds inside Flower and NVFlare.
 * ``fl``: models and their training. ``planning``: what a round would cost. ``transport``: operators as processes.
-* ``local``: one process that plays all roles.
+* ``explorer``: the page that verifies a ledger in the browser. ``local``: one process that plays all roles.
 * ``ledger``: the log of verified rounds, on disk and published.
 * ``roles``: the parties of a round, without I/O.
 * ``backends``: ways of hiding updates while they are summed, behind one contract.

@@ -18,9 +18,9 @@ from secure_agg.cli.completion import VARIABLE, show_completion
 from secure_agg.cli.demo.demo import demo
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.epochs import changing
-from secure_agg.cli.explore import explore
 from secure_agg.cli.keygen import keygen
 from secure_agg.cli.ledger import ledger
+from secure_agg.cli.ledger.explore import explore
 from secure_agg.cli.logs import log_to_stderr
 from secure_agg.cli.operators import aggregator, keyholder
 from secure_agg.cli.output import JSON_FLAG

@@ -167,7 +167,8 @@ def test_files_are_verified_offline_from_the_page_as_a_file(
         result = [array.astype(np.float32) for array in _mean(log)]
     fault = next((site / "faults").iterdir())
     spoiled = tmp_path / "spoiled.evidence"
-    spoiled.write_bytes(evidence.read_bytes()[:-1] + b"\1")
+    data = evidence.read_bytes()
+    spoiled.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     np.savez(tmp_path / "model.npz", *result)
     context = chromium.new_context(offline=True)
     page = context.new_page()

@@ -21,7 +21,7 @@ LAYERS: Final = (
     ("secure_agg.service",),
     ("secure_agg.plugins",),
     ("secure_agg.fl", "secure_agg.planning", "secure_agg.transport"),
-    ("secure_agg.local",),
+    ("secure_agg.explorer", "secure_agg.local"),
     ("secure_agg.ledger",),
     ("secure_agg.roles",),
     ("secure_agg.backends",),
