@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from mpc import parallel
+from secure_agg.local import keystore
 
 # A failure prints the blob that replays it; kernels compile on first use, so no deadline.
 settings.register_profile("secure-agg", print_blob=True, deadline=None, derandomize=False)
@@ -58,6 +59,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Some packages of Ethereum's raise Python's recursion limit beyond what the stack holds; not for our tests."""
     sys.setrecursionlimit(_RECURSION)
+
+
+@pytest.fixture
+def quick_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Key files under a thousandth of the work, for what is not about their passphrases and starts no process."""
+    monkeypatch.setattr(keystore, "_COST", 1 << 10)
+    monkeypatch.setattr(keystore, "_COSTS", (1 << 10,))
 
 
 @pytest.fixture(params=[1, 2, 3])

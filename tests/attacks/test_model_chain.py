@@ -248,8 +248,28 @@ def test_nodes_compute_the_very_model_that_the_server_goes_on_from(name: str) ->
             assert refusals(nodes) == {AnotherModel}
 
 
-@pytest.mark.parametrize("silent", [("hello", 0), ("join", 0), ("step", 1), ("result", 0)])
-@pytest.mark.parametrize("again", ["the same process", "a new one", "a new one that is introduced"])
+@pytest.mark.parametrize(
+    ("silent", "again"),
+    [
+        (("hello", 0), "the same process"),
+        (("join", 0), "the same process"),
+        (("step", 1), "the same process"),
+        (("result", 0), "the same process"),
+        (("step", 1), "a new one"),
+        (("result", 0), "a new one that is introduced"),
+        *(
+            pytest.param(silent, again, marks=pytest.mark.long)
+            for silent, again in [
+                (("hello", 0), "a new one"),
+                (("join", 0), "a new one"),
+                (("result", 0), "a new one"),
+                (("hello", 0), "a new one that is introduced"),
+                (("join", 0), "a new one that is introduced"),
+                (("step", 1), "a new one that is introduced"),
+            ]
+        ),
+    ],
+)
 def test_a_node_that_missed_rounds_computes_them_one_after_the_other(silent: tuple[str, int], again: str) -> None:
     with a_world(optimizer=ADAM) as world:
         at = follow(world, 3, silent={"west": silent})

@@ -16,7 +16,7 @@ import time
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import numpy as np
@@ -30,7 +30,7 @@ pytest.importorskip("omegaconf", reason="CrypTen's own requirements aren't insta
 
 from mpc.ring import P
 from mpc.words import Words
-from secure_agg.backends.crypten.engine import Layout, NormBound, Parties, Range, launcher
+from secure_agg.backends.crypten.engine import Layout, NormBound, Parties, Range, launcher, nursery
 from secure_agg.backends.crypten.engine.channel import Channel, ChannelClosed
 from secure_agg.backends.crypten.engine.jobs import Done, JobHeader, Ping, Pong, Ready, read_answer, read_order
 from secure_agg.backends.crypten.engine.kernels import add_subset_sums, from_planes, to_planes, words_for
@@ -502,6 +502,12 @@ assert zero.numpy().view("uint64").tolist() == Stream(bytes([1]) * 32).draw(2, 3
 # --- what is revealed ---------------------------------------------------------------------------------------
 
 
+def started(channel: socket.socket, log: IO[bytes], *arguments: str) -> nursery.Child:
+    """A process of another program in a party's place."""
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    return subprocess.Popen([sys.executable, *arguments], stderr=log, pass_fds=[channel.fileno()], env=environment)
+
+
 class RecordedParties(Parties):
     """Parties that write down what they exchange."""
 
@@ -509,9 +515,10 @@ class RecordedParties(Parties):
         super().__init__(parties)
         self._records = records
 
-    def _command(self, rank: int, folder: Path) -> list[str]:
-        python, _, _, _, *arguments = super()._command(rank, folder)
-        return [python, str(RECORDER), str(self._records), *arguments]
+    def _begin(self, place: nursery.Begin, channel: socket.socket, log: IO[bytes]) -> nursery.Child:
+        places = ("--rank", str(place.rank), "--parties", str(place.parties), "--rendezvous", place.rendezvous)
+        ends = ("--timeout", str(place.timeout), "--channel", str(channel.fileno()))
+        return started(channel, log, str(RECORDER), str(self._records), *places, *ends)
 
     def take(self, rank: int) -> list[tuple[str, str, Words]]:
         """What a process has written down since the last call: operation, what, data."""
@@ -675,9 +682,51 @@ with Parties(2) as parties:
 
 
 def test_a_pool_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    def command(self: Parties, rank: int, folder: Path) -> list[str]:
-        return [sys.executable, "-c", "raise SystemExit('out of order')"]
+    def begin(self: Parties, place: nursery.Begin, channel: socket.socket, log: IO[bytes]) -> nursery.Child:
+        return started(channel, log, "-c", "raise SystemExit('out of order')")
 
-    monkeypatch.setattr(Parties, "_command", command)
+    monkeypatch.setattr(Parties, "_begin", begin)
     with pytest.raises(RoundAborted, match="out of order"), Parties(2):
         pass
+
+
+def test_a_nursery_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nobody waits for it: the next pool begins another."""
+    monkeypatch.setattr(nursery, "__name__", "secure_agg.no_such_module")
+    broken = nursery.Nursery()
+    monkeypatch.undo()
+    monkeypatch.setattr(nursery, "_shared", broken)
+    with pytest.raises(RoundAborted, match=r"can't be started: exit status 1.*no_such_module"), Parties(2):
+        pass
+    assert not broken.is_there
+    with Parties(2) as parties:
+        assert len(parties.pids) == 3
+    nursery.end()
+
+
+def test_parties_are_copies_of_one_process_and_have_nothing_of_each_other() -> None:
+    with Parties(2) as first, Parties(2) as second:
+        pids = (*first.pids, *second.pids)
+        parents = {status(pid, "PPid") for pid in pids}
+        assert len(set(pids)) == 6
+        assert len(parents) == 1
+        assert parents != {str(os.getpid())}
+        # Sockets: its channel, and its connections to the parties of its own pool.
+        ours = [sockets(pid) for pid in first.pids]
+        theirs = [sockets(pid) for pid in second.pids]
+        for end, other in itertools.product(ours, theirs):
+            assert not end & other
+        for one, other in itertools.combinations(ours, 2):
+            assert not one & other
+        assert not set().union(*ours) & sockets(int(parents.pop()))
+
+
+def status(pid: int, field: str) -> str:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith(field))
+
+
+def sockets(pid: int) -> set[str]:
+    """The sockets that a process has open, by the kernel's number."""
+    links = (os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink())
+    return {link for link in links if link.startswith("socket:")}

@@ -57,6 +57,8 @@ TARGETS = {
     "peer.flower.mask": {"speedup": 10},
 }
 
+MEMORY = Row(key="memory.client", name="client", unit="MB", median=80.0)
+
 
 def run_core(folder: Path, *options: str) -> dict[str, Any]:
     file = folder / "core.json"
@@ -119,8 +121,21 @@ def test_sizes_are_those_of_the_wire_format(rows: dict[str, Any]) -> None:
     assert rows["client.download"]["median"] < 16_384
 
 
-def test_a_degree_below_the_bound_is_labelled(tmp_path: Path, rows: dict[str, Any]) -> None:
-    below = {row["key"]: row for row in run_core(tmp_path, "--neighbours", "3")["rows"]}
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Another run: smaller, with a degree below the bound and with memory, where no peer is installed."""
+    found = importlib.util.find_spec
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "rows", lambda: [MEMORY])
+        patch.setattr(
+            importlib.util, "find_spec", lambda name, *rest: None if name in ("flwr", "Crypto") else found(name, *rest)
+        )
+        folder = tmp_path_factory.mktemp("other")
+        return run_core(folder, "--params", "1000", "--neighbours", "3", "--memory")
+
+
+def test_a_degree_below_the_bound_is_labelled(other: dict[str, Any], rows: dict[str, Any]) -> None:
+    below = {row["key"]: row for row in other["rows"]}
     assert KERNELS_ONLY in below["kernel.mask"]["note"]
     assert "complete graph of 4 clients" in below["kernel.mask"]["note"]
     assert rows["kernel.mask"]["note"] == "secure for 5 clients"
@@ -265,10 +280,8 @@ def test_memory_is_measured_in_fresh_processes() -> None:
     assert not multiprocessing.active_children()
 
 
-def test_memory_is_part_of_the_suite_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = Row(key="memory.client", name="client", unit="MB", median=80.0)
-    monkeypatch.setattr(memory, "rows", lambda: [row])
-    assert run_core(tmp_path, "--memory")["rows"][-1]["key"] == row.key
+def test_memory_is_part_of_the_suite_on_request(other: dict[str, Any]) -> None:
+    assert other["rows"][-1]["key"] == MEMORY.key
 
 
 @pytest.mark.long
@@ -284,14 +297,9 @@ def test_options_have_their_own_limits() -> None:
         Options(params=1, clients=5, neighbours=5, bits=16, repeat=1)
 
 
-def test_a_peer_that_is_not_installed_is_named_and_never_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name in ("flwr", "Crypto") else found(name, *rest)
-    )
-    report = run_core(tmp_path, "--params", "1000")
-    assert report["missing"] == {"Flower's SecAgg+ client": "not installed: flwr, Crypto"}
-    assert not [row for row in report["rows"] if row["key"].startswith("peer.")]
+def test_a_peer_that_is_not_installed_is_named_and_never_zero(other: dict[str, Any]) -> None:
+    assert other["missing"] == {"Flower's SecAgg+ client": "not installed: flwr, Crypto"}
+    assert not [row for row in other["rows"] if row["key"].startswith("peer.")]
 
 
 def test_flowers_client_masks_its_update() -> None:

@@ -18,6 +18,8 @@ from secure_agg.transport import keyfile
 from secure_agg.transport.credentials import OperatorCard
 from secure_agg.transport.share_holders import aggregator_set, build_share_holder
 
+pytestmark = pytest.mark.usefixtures("quick_scrypt")
+
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:

@@ -39,6 +39,8 @@ HOLDERS = ("kim", "lee", "max")
 PARAMETERS = 11
 PHE = json.loads((ROOT / "tests" / "support" / "brought" / "phe.json").read_text())
 
+pytestmark = pytest.mark.usefixtures("quick_scrypt")
+
 
 @pytest.fixture
 def keyholder(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:

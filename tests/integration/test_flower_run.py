@@ -92,6 +92,7 @@ def test_a_run_survives_a_killed_node_and_ends_with_the_model_of_plain_fedavg(
             assert f"{name}: round {number} of 'linear' is verified" in text
 
 
+@pytest.mark.flower_long
 def test_the_engine_reports_a_failed_run(tmp_path: Path) -> None:
     with (
         Engine(tmp_path / "engine", {}) as engine,

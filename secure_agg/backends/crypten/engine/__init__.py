@@ -2,8 +2,8 @@
 
 * ``launcher``: starts the processes and gives them jobs; ``Parties`` is what is used from outside.
 * ``jobs``: what can be computed, and the frames that say so. ``channel``: carries them.
-* ``party``: a process. ``link``: its network with the others. ``provider``: correlated randomness from one that is no
-  party.
+* ``nursery``: has imported CrypTen, and begins the processes as copies of itself. ``party``: a process. ``link``: its
+  network with the others. ``provider``: correlated randomness from one that is no party.
 * ``functions``: range check, norm bound, trimmed mean, median. ``circuits``, ``kernels``: what they are made of.
 * ``loader``: CrypTen, with its generators replaced by ``randomness``.
 

@@ -8,24 +8,23 @@ whoever may read all processes' memory learns everything: for simulation, tests 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-import os
 import selectors
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from secure_agg.backends.crypten.engine import jobs, loader
+from secure_agg.backends.crypten.engine import jobs, loader, nursery
 from secure_agg.backends.crypten.engine.channel import Channel, ChannelClosed
 from secure_agg.backends.crypten.engine.jobs import (
     MAX_PARTIES,
@@ -46,11 +45,10 @@ from secure_agg.backends.crypten.engine.jobs import (
     check_shares,
     read_answer,
 )
+from secure_agg.backends.crypten.engine.nursery import START_SECONDS, Begin, Child
 from secure_agg.backends.crypten.engine.randomness import Words
 from secure_agg.errors import ConfigError, LocalProtocolError, MalformedMessage, RoundAborted
 
-START_SECONDS: Final = 120.0
-"""Longest time for all processes to start and meet."""
 PHASE: Final = "compute"
 """The phase that errors name."""
 _BLAME_SECONDS: Final = 2.0  # after a first complaint: for the process that caused it to show
@@ -62,20 +60,16 @@ Shares = Sequence[npt.NDArray[Any]]
 class _Process:
     """A party or the provider, seen from here."""
 
-    def __init__(self, name: str, command: list[str], folder: Path, timeout: float) -> None:
+    def __init__(self, name: str, begin: Callable[[socket.socket, IO[bytes]], Child], folder: Path, timeout: float):
         self.name = name
         ours, theirs = socket.socketpair()
         self._log = folder / name.replace(" ", "-")
-        with theirs, self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module under our own interpreter
-                [*command, "--channel", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
-                start_new_session=True,  # an interrupt from the terminal is this process's to handle
-            )
+        try:
+            with theirs, self._log.open("wb") as log:
+                self._process = begin(theirs, log)
+        except BaseException:
+            ours.close()
+            raise
         self.channel = Channel(ours)
         self.channel.limit_waits(timeout)
         self.asked: float | None = None  # since when a ping is unanswered
@@ -150,7 +144,8 @@ class Parties:
         try:
             for rank in range(self._count + 1):
                 name = f"party {rank}" if rank < self._count else "provider"
-                self._processes.append(_Process(name, self._command(rank, folder), folder, self._timeout))
+                place = Begin(rank, self._count, (folder / "rendezvous").as_uri(), 2 * self._timeout)
+                self._processes.append(_Process(name, functools.partial(self._begin, place), folder, self._timeout))
             self._collect(Ready, 0)
         except BaseException:
             self.close()
@@ -170,15 +165,8 @@ class Parties:
             self._folder.cleanup()
             self._folder = None
 
-    def _command(self, rank: int, folder: Path) -> list[str]:
-        return [
-            sys.executable,
-            "-P",
-            "-m",
-            "secure_agg.backends.crypten.engine.party",
-            *("--rank", str(rank), "--parties", str(self._count)),
-            *("--rendezvous", (folder / "rendezvous").as_uri(), "--timeout", str(2 * self._timeout)),
-        ]
+    def _begin(self, place: Begin, channel: socket.socket, log: IO[bytes]) -> Child:
+        return nursery.shared().begin(place, channel, log)
 
     # --- jobs -----------------------------------------------------------------------------------------------
 
