@@ -8,7 +8,7 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks.results import Report, Row, machine
-from benchmarks.scale import growth, shards, simulated, whole
+from benchmarks.scale import growth, received, shards, simulated, whole
 from benchmarks.suite import Suite, UsageError
 from secure_agg.errors import ConfigError
 from secure_agg.executing import HERE, executor_of
@@ -70,6 +70,9 @@ def _run(arguments: argparse.Namespace) -> Report:
             rows += growth.rows(
                 params, min(_FEW, clients[0]), clients, min(_SHORT, params[0]), here, min(2, arguments.repeat)
             )
+        sizes = received.SIZES if arguments.many else received.SIZES[:2]
+        with progress.status("bytes that one client receives"):
+            rows += received.rows(sizes)
         for cell in simulated.CELLS:
             if not arguments.many:
                 missing[simulated.name_of(*cell)] = _FEW_ONLY

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import support.federation as support
 
 from benchmarks.__main__ import main
 from benchmarks.federation import Federation, update
 from benchmarks.measure.round import measure
-from benchmarks.scale import growth, shards, simulated, whole
+from benchmarks.scale import growth, received, shards, simulated, whole
 from benchmarks.scale.growth import Growth, Point
 from benchmarks.scale.laws import Law, Terms
 from secure_agg.backends.masking import aggregator as masking
@@ -111,6 +113,17 @@ def test_very_many_are_drawn_from_or_dealt_into_edges(way: str, clients: int, fo
     measured = simulated.run(way, clients, 20)
     assert {name: measured[name] for name in found} == found
     assert measured["cpu"] > 0
+
+
+def test_bytes_of_a_client_are_those_that_a_round_sends_it() -> None:
+    """Of a cohort whose peers are chosen; what is random has the same size."""
+    local = support.Federation(30, shapes=((1,),), options={"complete_up_to": 0}).round()
+    local.run()
+    sent = local.traffic.download
+    for phase, size in received.received(30, {"complete_up_to": 0}).items():
+        if phase != MASKED_INPUT:  # a receipt comes in it, too
+            real = statistics.fmean(amount for (_, at), amount in sent.items() if at == phase)
+            assert size == pytest.approx(real, rel=0.1), phase
 
 
 def test_cells_of_many_have_names_and_targets_of_their_own() -> None:

@@ -96,9 +96,9 @@ class MaskingAggregator(AggregatorSide):
         if phase == ADVERTISE:
             self._take_keys(said.name, said.part)
         elif phase == CHOOSE_PEERS:
-            self._take_choice(said.name, said.part, said.message.header.signature)
+            self.take_choice(said.name, said.part, said.message.header.signature)
         elif phase == SHARE_KEYS:
-            self._take_shares(said.name, said.part)
+            self.take_shares(said.name, said.part)
             if self._screened:
                 self._screened.dealt[self._index[said.name]] = said.message.header
         elif phase == CONFIRM_EDGES:
@@ -161,6 +161,11 @@ class MaskingAggregator(AggregatorSide):
         choices = () if self._plan.complete else tuple(self._choices[peer] for peer in sorted(choosers))
         return Choosers(choices, session.neighbourhood.show(names, session.advertisements))
 
+    def peers(self, me: int) -> list[tuple[int, bool]]:
+        """With whom a client is to have edges, in order, and whether it deals shares to each."""
+        chosen = self._chosen[me]
+        return [(peer, peer in chosen) for peer in sorted(chosen | self._choosers_shown(me))]
+
     def _choosers_shown(self, me: int) -> frozenset[int]:
         """Who has chosen a client, as many as it takes. Where corrupt clients have all chosen one, some edges of others
         with it come to nothing: those that it has chosen itself, which hold its shares, are none of them, and which
@@ -176,7 +181,8 @@ class MaskingAggregator(AggregatorSide):
             self._shown[me] = frozenset(choosers if fits else sorted(choosers, key=turn)[:most])
         return self._shown[me]
 
-    def _take_choice(self, name: str, body: bytes, signature: bytes) -> None:
+    def take_choice(self, name: str, body: bytes, signature: bytes) -> None:
+        """Take in whom a client has chosen."""
         me = self._index[name]
         peers = decode(Choice, body, self._limit, phase=CHOOSE_PEERS, culprit=name).peers
         allowed = range(len(self._session.members))
@@ -194,17 +200,17 @@ class MaskingAggregator(AggregatorSide):
             for peer in peers:
                 self._choosers[peer].add(me)
 
-    def _take_shares(self, name: str, body: bytes) -> None:
+    def take_shares(self, name: str, body: bytes) -> None:
+        """Take in what a client has for its peers."""
         me = self._index[name]
         shares = decode(KeyShares, body, self._limit, phase=SHARE_KEYS, culprit=name)
-        chosen = self._chosen[me]
-        expected = sorted(chosen | self._choosers_shown(me))
-        if [edge.peer for edge in shares.edges] != expected:
+        expected = self.peers(me)
+        if [edge.peer for edge in shares.edges] != [peer for peer, _ in expected]:
             raise MalformedMessage(
                 f"shares for other peers than the {len(expected)} expected", phase=SHARE_KEYS, culprit=name
             )
-        for edge in shares.edges:
-            check_edge_sizes(edge, edge.peer in chosen, phase=SHARE_KEYS, culprit=name)
+        for edge, (_, dealt) in zip(shares.edges, expected, strict=True):
+            check_edge_sizes(edge, dealt, phase=SHARE_KEYS, culprit=name)
         if len(shares.own_hash) != (DIGEST_BYTES if self._plan.complete else 0):
             raise MalformedMessage("a client's own share hash has a wrong size", phase=SHARE_KEYS, culprit=name)
         self._shares[me] = shares

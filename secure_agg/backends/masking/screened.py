@@ -375,7 +375,7 @@ class Screened:
         dealt = by_dealer(released)
         for peer in sorted(frozenset().union(*hidden)):
             if peer in survivors:
-                held = self._key_shares.get(peer, {})
+                held: Mapping[int, Vector] = self._key_shares.get(peer, {})
                 if len(held) < self._plan.threshold:
                     continue
             else:
