@@ -47,6 +47,7 @@ from conformance.independent_verifier import (
     sketched,
     u64,
     unpack,
+    values,
 )
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
