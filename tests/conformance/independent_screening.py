@@ -47,6 +47,7 @@ from conformance.independent_verifier import (
     sketched,
     u64,
     unpack,
+    values,
 )
 from conformance.sparse.independent_sparse import is_sparse, read_exhibit, read_shown
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -234,8 +235,8 @@ class Masks:
         k, split, bound, more = rank(self.config), elements(self.config), self.bound, np.zeros(5, np.int64)
         rows = np.zeros(5, np.int64)
         if isinstance(listed, OfSketches) or self.at_once:
-            values, noise = vector[: self.sketched_values], vector[-self.bound.J * N :]
-            rows = self.of_t_1(listed, values.tolist(), noise.tolist())
+            inside, noise = vector[: self.sketched_values], vector[-self.bound.J * N :]
+            rows = self.of_t_1(listed, inside.tolist(), noise.tolist())
         if isinstance(listed, OfSketches):
             return [int(value) for value in rows]
         if bound:

@@ -231,7 +231,7 @@ CAUGHT_BY = {
     "order of clients": "clients are not in order",
     "an input that was accepted": "another input than was accepted",
     "elements below p": "a sum is not canonical",
-    "range of X": "X is out of range",
+    "range of X": "a sum is out of range",
     "range of T": "T is out of range",
     "range of T'": "T' is out of range",
     "X and T open the sum of the C_i": "the sum is another",
