@@ -105,7 +105,7 @@ def asked_privacy(
     if epsilon is None or delta is None or norm is None:
         if len(missing) < len(given) or rounds is not None or honest is not None:
             raise ConfigError(
-                f"privacy takes --privacy-epsilon, --privacy-delta and --privacy-norm: {missing[0]} lacks"
+                f"privacy takes --privacy-epsilon, --privacy-delta and --privacy-norm: {missing[0]} is missing"
             )
         return None
     return Privacy(

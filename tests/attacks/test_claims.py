@@ -234,7 +234,7 @@ def test_errors_are_told_apart() -> None:
 def test_what_was_proved_and_what_was_not_is_always_said(claim: str, pinned: bool, recorded: bool) -> None:
     finding = finding_of(claim, pinned=pinned, recorded=recorded)
     assert "data or training was honest" in finding.not_proved
-    assert (A_SUM in finding.proved) == (claim == SUM and pinned)
+    assert (A_SUM in finding.proved) == (claim != ATTESTED and pinned)
     assert ("anybody could have made it up" in finding.not_proved) == (not pinned and not recorded)
     assert "\n" not in finding.proved + finding.not_proved
 

@@ -21,7 +21,7 @@ from secure_agg.ledger.evm.statement import (
     participant_point,
     statement_value,
 )
-from secure_agg.protocol.claims import CLAIMS, SUM
+from secure_agg.protocol.claims import CLAIMS, PROVED, SUM
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.identity import Roster
@@ -104,6 +104,10 @@ class AnchoredRound:
         """
         record = verified.record
         config = evidence.config
+        if record.claim not in PROVED:
+            raise ConfigError(
+                f"a round that claims {record.claim!r} is no sum of commitments: there is nothing to anchor"
+            )
         if record.claim != SUM:
             raise ConfigError(
                 f"a round that claims {record.claim!r} has another record than the contract rebuilds: it anchors those "
