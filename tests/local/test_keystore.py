@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,10 +106,16 @@ def task_of(kind: str) -> Dealt:
     return Dealt(kind)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key file for bfv, made once: each takes 128 MiB of scrypt."""
+    return task_of("bfv").save(tmp_path_factory.mktemp("made"))[HOLDERS[0]]
+
+
 @pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    """A key file for bfv."""
-    return task_of("bfv").save(tmp_path)[HOLDERS[0]]
+def saved(made: Path, tmp_path: Path) -> Path:
+    """A copy of it, for one test to alter."""
+    return Path(shutil.copy2(made, tmp_path / made.name))
 
 
 def rewrite(path: Path, **changes: object) -> None:
