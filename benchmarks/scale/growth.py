@@ -138,7 +138,7 @@ class Growth:
         stream: seconds of removing masks, by streams × parameters.
         check: of the result, by parameters.
         member: the same, by clients.
-        relay: the rest, by clients; whoever is relayed to gets something of everybody, so a part of it is a square.
+        relay: the rest, by clients; everybody is sent a quorum of signatures, so a part of it is a square.
     """
 
     input: Part

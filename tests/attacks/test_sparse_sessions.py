@@ -6,6 +6,7 @@ Each attack works against a naive session of the same size, and fails against a 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,7 @@ from secure_agg.protocol.sparse.wire import (
     SparseExhibit,
 )
 from secure_agg.roles.auditor import Auditor
+from secure_agg.roles.client.client import Client
 from zk import merkle
 from zk.merkle import Tree
 from zk.transcript import digest
@@ -236,16 +238,23 @@ def test_neighbours_are_shown_as_they_are_in_the_session_or_refused(change: Call
 # --- who has chosen a client ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_more_choosers_than_a_client_takes_are_refused_and_the_aggregator_shows_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Naive: all corrupt clients choose one, which fetches, agrees with and deals to all of them. The limit is lowered,
     since three times the peers that so few choose would be everybody.
     """
-    monkeypatch.setattr(rules, "most_choosers", lambda shape: shape.neighbours)
+    monkeypatch.setattr(rules, "most_choosers", lambda shape: shape.neighbours + 3)
     crowd = Federation(40, shapes=((3,),), options={"complete_up_to": 0})
+
+    def steady(name: str) -> Client:
+        """Who chooses whom is the same in every run."""
+        return Client(identity(name), crowd.trust, entropy=lambda n: hashlib.shake_256(name.encode()).digest(n))
+
+    monkeypatch.setattr(crowd, "client", steady)
     tape = Tape.start(crowd).until(CHOOSE)
-    neighbours = rules.plan(session_of(tape)).neighbours
+    most = rules.plan(session_of(tape)).neighbours + 3
     for client in list(tape.local.clients.values())[1:14]:  # as many as may be corrupt
         side = client._joined.side  # type: ignore[union-attr]
         begin = side.begin  # type: ignore[union-attr]
@@ -257,15 +266,15 @@ def test_more_choosers_than_a_client_takes_are_refused_and_the_aggregator_shows_
         side.begin = choose_victim  # type: ignore[union-attr]
     tape.until(SHARE)
     side = tape.aggregator._side
-    assert len(side._choosers[0]) > neighbours
+    assert len(side._choosers[0]) > most
     request = tape.requests[SHARE][VICTIM]
     found = decode(Choosers, header_of(request).body, 1 << 24)
-    assert len(found.choices) == neighbours
+    assert len(found.choices) == most
     kept = {item.chooser for item in found.choices}
     assert kept >= side._choosers[0] & side._chosen[0], "whom it has dealt shares to deals its own"
     spare = next(side._choices[peer] for peer in side._choosers[0] if peer not in kept)
     flooded = tuple(sorted((*found.choices, spare), key=lambda item: item.chooser))
-    with pytest.raises(PolicyViolation, match=f"{neighbours + 1} clients are said to have chosen"):
+    with pytest.raises(PolicyViolation, match=f"{most + 1} clients are said to have chosen"):
         tape.client(VICTIM).receive(edit(request, ME, Choosers, lambda body: replace(body, choices=flooded)))
     evidence = tape.finish()
     assert len(evidence.participants) == 40
