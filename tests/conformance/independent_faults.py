@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from conformance.independent_screening import check as check_screening
 from conformance.independent_verifier import (
     RECORDS,
     N,
@@ -55,6 +54,7 @@ from conformance.independent_verifier import (
     unpack,
     whole_hash,
 )
+from conformance.screening.independent_screening import check as check_screening
 from conformance.sparse.independent_sparse import is_sparse, read_exhibit
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey

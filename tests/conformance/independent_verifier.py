@@ -24,12 +24,12 @@ from math import floor, inf, prod
 from pathlib import Path
 from typing import Any
 
-import conformance.independent_groups as groups
-import conformance.independent_norm as norm
+import conformance.groups.independent_groups as groups
+import conformance.norm.independent_norm as norm
 import conformance.privacy.independent_privacy as privacy
 import msgspec
 import numpy as np
-from conformance.independent_beacon import check_beacon, check_source
+from conformance.beacon.independent_beacon import check_beacon, check_source
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -472,7 +472,7 @@ def check_renounced(config: dict[str, Any], header: dict[str, Any], voters: dict
     """Section 17: all aggregators, or as many of G as a complete graph asks for; a sparse one asks for more, which
     `independent_renunciation.sparse` counts.
     """
-    import conformance.independent_renunciation as renunciation  # which imports this module
+    import conformance.epochs.independent_renunciation as renunciation  # which imports this module
 
     require(("renounced" in header) == (config["generation"] > 0), "a certificate goes with a later generation")
     if config["generation"]:

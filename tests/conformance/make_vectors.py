@@ -17,10 +17,12 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from conformance import norm_vectors, screened_vectors, tree_vectors
+from conformance.norm import norm_vectors
 from conformance.privacy import private_vectors
+from conformance.screening import screened_vectors
 from conformance.sparse import sparse_vectors
 from conformance.transport import vectors as transport_vectors
+from conformance.trees import tree_vectors
 from support.additive_round import open_letter, reseal, share_of
 from support.beacons import QUICKNET_PULSES, SECRET, rehearsal
 from support.federation import bulk_of, channel, header_of, identity

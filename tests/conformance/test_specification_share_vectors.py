@@ -10,13 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import conformance.epochs.independent_renunciation as spec_renunciation
 import conformance.independent_card as spec_card
 import conformance.independent_faults as spec_faults
-import conformance.independent_norm as spec_norm
-import conformance.independent_renunciation as spec_renunciation
-import conformance.independent_screening as spec_screening
 import conformance.independent_verifier as spec
 import conformance.make_vectors as make_vectors
+import conformance.norm.independent_norm as spec_norm
+import conformance.screening.independent_screening as spec_screening
 import pytest
 from conformance.verdicts import fault_verdict, verdict
 

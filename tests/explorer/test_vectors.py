@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from conformance import make_vectors, norm_vectors, screened_vectors
+from conformance import make_vectors
+from conformance.norm import norm_vectors
+from conformance.screening import screened_vectors
 from support.explorer.core import Core, CoreRefused
 
 from mpc.ring import P

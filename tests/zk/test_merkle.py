@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from zk import merkle
 
-VECTORS = json.loads((Path(__file__).parents[1] / "conformance" / "vectors" / "rfc6962.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[1] / "conformance" / "norm" / "vectors" / "rfc6962.json").read_text())
 LEAVES = 64
 HASHES = [merkle.leaf_hash(bytes([i])) for i in range(LEAVES)]
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import conformance.independent_epochs as spec
+import conformance.epochs.independent_epochs as spec
 import msgspec
 import numpy as np
 import pytest

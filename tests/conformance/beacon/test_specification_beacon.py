@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from conformance import independent_beacon as spec
+from conformance.beacon import independent_beacon as spec
 from conformance.make_vectors import BEACON_VECTORS, DIRECTORY
 from conformance.verdicts import verdict
 from support.beacons import QUICKNET_PULSES, rehearsal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import conformance.independent_renunciation as spec
+import conformance.epochs.independent_renunciation as spec
 import conformance.independent_verifier as verifier
 import conformance.make_vectors as make_vectors
 import pytest

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import conformance.independent_trees as other
+import conformance.trees.independent_trees as other
 import numpy as np
 import pytest
-from conformance import tree_vectors
 from conformance.independent_verifier import decode, digest, frame, read_trust, u64
+from conformance.trees import tree_vectors
 from support.trees import BEACON, Forestry
 
 from secure_agg.errors import SecureAggError

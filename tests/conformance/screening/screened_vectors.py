@@ -21,7 +21,7 @@ from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import Agreed, decode, encode
 from secure_agg.roles.client.client import Client
 
-DIRECTORY: Final = Path(__file__).parents[2] / "docs" / "vectors"
+DIRECTORY: Final = Path(__file__).parents[3] / "docs" / "vectors"
 EVIDENCE: Final = "screened.evidence"
 TRUST: Final = "screened.trust.json"
 CLAIM: Final = "screened.claim"

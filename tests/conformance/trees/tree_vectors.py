@@ -15,7 +15,7 @@ from secure_agg.protocol.tree.forest import common
 from secure_agg.roles.tree.member import EdgeClient
 from secure_agg.roles.tree.operator import EdgeOperator
 
-DIRECTORY: Final = Path(__file__).parents[2] / "docs" / "vectors"
+DIRECTORY: Final = Path(__file__).parents[3] / "docs" / "vectors"
 TREE, TREE_TRUST, TREE_VECTORS = "tree.evidence", "tree.trust.json", "tree.json"
 SIZES: Final = {"north": 3, "south": 3}
 

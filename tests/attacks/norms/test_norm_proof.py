@@ -14,7 +14,7 @@ from functools import cache, reduce
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conformance import independent_norm as independent
+from conformance.norm import independent_norm as independent
 from support.norm_case import BOUND, CENTRE, SECRET, SID, Client, client, stated
 from support.norm_forger import forge
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import independent_norm as independent
-from conformance import norm_vectors
+from conformance.norm import independent_norm as independent
+from conformance.norm import norm_vectors
 
 from mpc.ring import P, from_bytes
 from zk.commitment import Commitment

@@ -11,9 +11,9 @@ from functools import cache
 from typing import Any
 
 import conformance.independent_faults as spec_faults
-import conformance.independent_screening as spec
 import conformance.independent_verifier as verifier
-import conformance.screened_vectors as screened_vectors
+import conformance.screening.independent_screening as spec
+import conformance.screening.screened_vectors as screened_vectors
 import numpy as np
 import pytest
 from conformance.verdicts import fault_verdict

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import conformance.independent_groups as groups
+import conformance.groups.independent_groups as groups
 import conformance.independent_verifier as spec
 import msgspec
 import numpy as np
