@@ -37,7 +37,8 @@ def draw(report: Report, path: Path) -> tuple[Path, Path]:
     _training(right, [row for row in report.rows if row.key.startswith("training.")])
     for axes in (left, right):
         axes.set_xlabel("epsilon")
-        axes.legend(fontsize=8, frameon=False)
+        if axes.lines:
+            axes.legend(fontsize=8, frameon=False)
     return canvas.picture("privacy", "Errors and accuracies by epsilon.").save(path)
 
 
