@@ -31,7 +31,7 @@ from secure_agg.service.gate import Gate, Strangers
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import Post
 from secure_agg.service.rounds import Rounds, Timing
-from secure_agg.transport.entrance import Entrance
+from secure_agg.transport.entrance import STRANGERS, Entrance
 
 if TYPE_CHECKING:
     import uvicorn
@@ -152,7 +152,9 @@ async def serve(asked: Asked, homes: Sequence[ServerHome], ready: Callable[[Boun
         rounds = Rounds(home, post, monitor, asked.timing)
         gate = Gate(home.identity, home.task, lambda rounds=rounds: rounds.rosters, strangers)  # type: ignore[misc]
         tasks[wire.place(home.task)] = Served(gate, post, rounds)
-    entrance = Entrance(sum(len(served.rounds.rosters[0]) for served in tasks.values()))
+    members = sum(len(served.rounds.rosters[0]) for served in tasks.values())
+    # All may come at once, each by a connection that looks at the certificate and one that goes on.
+    entrance = Entrance(members, strangers=max(STRANGERS, 2 * members))
     interface = Interface(tasks, certificate.der, monitor, entrance.recognise)
     inner = _server(interface.app(), entrance.inner.removeprefix("unix:"), certificate)
     watched = _monitor(interface, monitor, asked.monitor)

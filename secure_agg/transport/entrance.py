@@ -49,14 +49,14 @@ _LONGEST_PATH: Final = 90  # a socket's name has 108 bytes at most, on some syst
 _log = logging.getLogger("secure_agg.transport")
 
 
-def _strangers(peers: int) -> int:
+def _strangers(peers: int, wished: int = STRANGERS) -> int:
     """How many strangers there is room for, under the limit on open files, which is raised where that is allowed."""
     try:
         resource: Any = importlib.import_module("resource")
     except ImportError:
         raise ConfigError("this system has no limits on open files (getrlimit): operators run on Linux") from None
     fixed = _OTHERS + _DESCRIPTORS * OF_ONE_PEER * peers
-    wanted = fixed + _DESCRIPTORS * STRANGERS
+    wanted = fixed + _DESCRIPTORS * wished
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -64,7 +64,7 @@ def _strangers(peers: int) -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return STRANGERS
+        return wished
     room = int(soft - fixed) // _DESCRIPTORS
     if room < _LEAST_STRANGERS:
         raise ConfigError(f"this process may have {soft} open files, an operator of {peers} peers needs {wanted}")
@@ -173,16 +173,17 @@ def _folder_for_sockets() -> Path:
 class Entrance:
     """What listens on an operator's port. All methods belong to one event loop."""
 
-    def __init__(self, peers: int, *, patience: float = HANDSHAKE_S) -> None:
+    def __init__(self, peers: int, *, patience: float = HANDSHAKE_S, strangers: int = STRANGERS) -> None:
         """
         Args:
             peers: how many may call.
+            strangers: see ``STRANGERS``; fewer where the process may open too few files.
             patience: see ``HANDSHAKE_S``.
 
         Raises:
             ConfigError: the process may open too few files, or no socket has room in the folder for temporary files.
         """
-        self._strangers: Admission[_Outside] = Admission(_strangers(peers))
+        self._strangers: Admission[_Outside] = Admission(_strangers(peers, strangers))
         self._patience = patience
         self._folder = _folder_for_sockets()
         self._listeners: list[socket.socket] = []

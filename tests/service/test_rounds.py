@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from support.service.world import NAMES, WEIGHTS, a_world, assert_is_mean, update
 
 from secure_agg.errors import ConfigError, OperatorLost, UpdateError
@@ -94,7 +95,7 @@ def test_an_epoch_begins_between_rounds_of_one_process() -> None:
         with world.members(service.url, NAMES, 1) as wait:
             wait()
         with ServerHome.open(world.server) as home:
-            proposal = proposals.propose(home.trust, home.task, Change(clip=0.5))
+            proposal = proposals.propose(home.trust, home.task, Change(policy=replace(world.policy, clip=0.5)))
             approved = []
             for name in NAMES:
                 with ClientHome.open(world.home(name)) as member:

@@ -251,8 +251,11 @@ LIES = {
 }
 
 
+SHORT = ("clip", "average")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("lie", [pytest.param(lie, marks=() if lie in SHORT else pytest.mark.long) for lie in LIES])
 def test_a_server_that_lies_is_refused(lie: str) -> None:
     names = NAMES[:3]
     with a_world(names) as world, world.served("--rounds", "1", lie=lie) as service:
