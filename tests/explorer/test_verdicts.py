@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from conformance import independent_verifier as spec
@@ -140,6 +141,25 @@ def later(header: dict[str, Any], policy: dict[str, Any]) -> None:
     config = spec.decode("RoundConfig", header["config"], 2**20)
     config["policy"] |= policy
     header["config"] = spec.encode("RoundConfig", config)
+
+
+def test_a_record_with_more_fields_is_of_a_later_version(core: Core) -> None:
+    """Where later packages may append fields; whatever is shorter is wrong."""
+    _, evidence = made("plain")
+
+    def longer(header: dict[str, Any]) -> None:
+        fields = msgspec.msgpack.decode(header["config"])
+        fields[12].append(1)  # the policy's
+        header["config"] = msgspec.msgpack.encode(fields)
+
+    def shorter(header: dict[str, Any]) -> None:
+        fields = msgspec.msgpack.decode(header["config"])
+        fields[12].pop()
+        header["config"] = msgspec.msgpack.encode(fields)
+
+    for change, state in ((longer, "unknown"), (shorter, "failed")):
+        said = core("evidence", evidence=rearranged(evidence, change))
+        assert said["checks"][0]["state"] == state, said["checks"][0]
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ function round(state: State, actions: Actions, leaf: Leaf & { kind: "round" }): 
     shown?.edges && section("Edges", table("Edges", ["edge", "participants", "members", "record's evidence"],
       shown.edges.map((edge) => [edge.task, number(edge.participants), number(edge.cohort_size), bytes(edge.evidence)]))),
     section("What the record says", fields([
-      ["claim", said.claim === "sum" ? "sum: proved" : `${said.claim}: signed by the operators, and no more`],
+      ["claim", said.claim === "sum" ? "sum: what the evidence has to prove" : "attested: the operators' word alone"],
       ["participants", `${number(said.participants)} of ${number(said.cohort_size)}`],
       ["weights", `${number(said.weight_sum)} in all, each at most ${number(said.weight_limit)}; `
         + `${said.weights_lowered} lowered, ${said.weights_raised} raised`],
