@@ -27,6 +27,12 @@ export class Reader {
     return this.#at - count;
   }
 
+  /** Whether an array comes next. */
+  get atArray(): boolean {
+    const tag = this.data[this.#at];
+    return (tag >= 0x90 && tag <= 0x9f) || tag === 0xdc || tag === 0xdd;
+  }
+
   tag(): number {
     return this.data[this.#take(1)];
   }
@@ -180,6 +186,15 @@ export type Of<K> = K extends Kind<infer T> ? T : never;
 
 /** Unsigned, up to 2^64 - 1. */
 export const int: Kind<bigint> = { read: (r) => r.integer(), write: (w, v) => w.integer(v) };
+
+/** The same, where later versions of the package may have a list: unknown, and not wrong. */
+export const intOrMore: Kind<bigint> = {
+  read: (r) => {
+    if (r.atArray) throw new Unknown("a list, where this page knows numbers only");
+    return r.integer();
+  },
+  write: (w, v) => w.integer(v),
+};
 
 /** Unsigned, where what is checked next has a limit below 2^53: what is not below is refused here already. */
 export const num: Kind<number> = {

@@ -1,8 +1,8 @@
 // The records of docs/specification.md, with their fields in order. Whoever adds a field adds it here.
 
-import { bin, bin32, bin64, bool, float, int, list, num, type Of, record, str } from "../decoding/messagepack.ts";
+import { bin, bin32, bin64, bool, float, int, intOrMore, list, num, type Of, record, str } from "../decoding/messagepack.ts";
 
-export const Option = record({ name: str, value: int });
+export const Option = record({ name: str, value: intOrMore });
 export const Policy = record({
   backend: str,
   options: list(Option),
