@@ -77,7 +77,10 @@ export const overview: View = (state, actions) => {
 };
 
 function waiting(state: State, actions: Actions): HTMLElement {
-  if (state.error) return section("No ledger", h("p", { class: "note bad" }, state.error), folder(actions));
+  if (state.error) {
+    const forget = h("button", { type: "button", click: () => actions.forgetTrust() }, "Forget your trust file");
+    return section("No ledger", h("p", { class: "note bad" }, state.error), state.trust !== null && forget, folder(actions));
+  }
   if (state.offline) return section("No ledger is open", h("p", {}, state.offline), folder(actions));
   const [done, all] = state.opening;
   return section("Opening", h("p", {}, `${done} of ${all} records read`),
