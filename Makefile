@@ -33,7 +33,7 @@ demo: setup ## Federated training on real data, every round masked, checked and 
 	$(BIN)/secure-agg demo
 
 clean: ## Remove .venv and what tools left behind.
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build explorer/node_modules *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 ##@ While working
 lint: setup ## Format, lint and types.

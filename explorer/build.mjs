@@ -45,7 +45,10 @@ const policy = [
   "base-uri 'none'",
   "form-action 'none'",
 ].join("; ");
+// The two packages that are bundled have one licence and one author.
+const licence = readFileSync(join(here, "node_modules", "@noble", "hashes", "LICENSE"), "utf8").trim();
 const html = readFileSync(join(here, "src", "ui", "page.html"), "utf8")
+  .replace("{{licence}}", () => licence)
   .replace("{{policy}}", () => policy)
   .replace("{{style}}", () => style)
   .replace("{{core}}", () => core)

@@ -1,6 +1,6 @@
 // What runs in the worker: every check, asked for by messages. It has no page, and no storage.
 
-import { Refused } from "./decoding/bytes.ts";
+import { Refused, Unknown } from "./decoding/bytes.ts";
 import { methods } from "./methods.ts";
 
 interface Request {
@@ -28,6 +28,6 @@ scope.onmessage = async ({ data: { id, method, args } }) => {
     scope.postMessage({ id, result: await run(args, progress) });
   } catch (error) {
     const said = error instanceof Error ? error.message : String(error);
-    scope.postMessage({ id, error: said, refused: error instanceof Refused });
+    scope.postMessage({ id, error: said, refused: error instanceof Refused, unknown: error instanceof Unknown });
   }
 };

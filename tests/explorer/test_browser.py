@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from support.explorer.browser import MILLISECONDS, browser, make_ledger, publish, standing
 
+import secure_agg
 from secure_agg.explorer import PAGE
 from secure_agg.explorer.serving import SiteServer
 from secure_agg.ledger.log import Ledger
@@ -142,8 +143,6 @@ def test_another_history_than_was_seen_turns_red(chromium: Any, ledger: Path, si
 
 def make_ledger_again(ledger: Path, folder: Path) -> Path:
     """Another ledger under the same key and name, as who has stolen it, or a log that lies, would make it."""
-    import secure_agg
-
     path = folder / "rounds.db"
     shutil.copytree(f"{ledger}.keys", f"{path}.keys")
     with Ledger(ledger, read_only=True) as log:
@@ -198,9 +197,22 @@ def sections(page: Any) -> list[Any]:
 
 
 def _mean(log: Ledger) -> list[Any]:
-    import secure_agg
-
     return list(secure_agg.verify(log.evidence(log.record(1))).average)
+
+
+@pytest.mark.long
+def test_a_round_of_a_million_values_is_verified_with_progress_while_the_page_answers(
+    chromium: Any, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(9)
+    path = tmp_path / "rounds.db"
+    secure_agg.aggregate({name: [rng.normal(size=1_000_000)] for name in "abc"}, ledger=path, backend="plain")
+    with opened(chromium, publish(path, tmp_path / "public"), "#/record/0") as page:
+        page.wait_for_selector("main progress[value]", timeout=MILLISECONDS)
+        page.fill("#search", "a")
+        assert "member of task default" in page.inner_text("#results")
+        assert standing(page) == "passed"
+        assert "numbers hashed" in page.locator("li[data-check='7']").inner_text()
 
 
 def test_it_has_landmarks_names_and_a_way_for_the_keyboard_at_every_width(chromium: Any, site: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from conformance import independent_verifier as spec
@@ -123,6 +124,10 @@ def test_other_pins_are_refused_and_unknown_ones_said_to_be(core: Core) -> None:
     pins["tasks"]["task"]["budget"] = 1
     with pytest.raises(CoreRefused, match="unknown to this page"):
         core.verdict(evidence, json.dumps(pins))
+    pins = json.loads(trust)
+    pins["tasks"]["task"]["claims"] = ["later"]
+    with pytest.raises(CoreRefused, match="unknown to this page"):
+        core.verdict(evidence, json.dumps(pins))
 
 
 def test_what_the_page_does_not_know_is_unknown_and_not_good(core: Core) -> None:
@@ -140,6 +145,30 @@ def later(header: dict[str, Any], policy: dict[str, Any]) -> None:
     config = spec.decode("RoundConfig", header["config"], 2**20)
     config["policy"] |= policy
     header["config"] = spec.encode("RoundConfig", config)
+
+
+def test_a_record_with_more_fields_is_of_a_later_version(core: Core) -> None:
+    """Where later packages may append fields; whatever is shorter is wrong."""
+    _, evidence = made("plain")
+
+    def longer(header: dict[str, Any]) -> None:
+        fields = msgspec.msgpack.decode(header["config"])
+        fields[12].append(1)  # the policy's
+        header["config"] = msgspec.msgpack.encode(fields)
+
+    def shorter(header: dict[str, Any]) -> None:
+        fields = msgspec.msgpack.decode(header["config"])
+        fields[12].pop()
+        header["config"] = msgspec.msgpack.encode(fields)
+
+    def listed(header: dict[str, Any]) -> None:
+        fields = msgspec.msgpack.decode(header["config"])
+        fields[12][1] = [["later", [["a", 1]]]]  # an option whose value is a list
+        header["config"] = msgspec.msgpack.encode(fields)
+
+    for change, state in ((longer, "unknown"), (listed, "unknown"), (shorter, "failed")):
+        said = core("evidence", evidence=rearranged(evidence, change))
+        assert said["checks"][0]["state"] == state, said["checks"][0]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 // A `Kind` reads and writes one type of field; `record` puts fields together in their order. What is unknown to the
 // schema, in another form, or too long is refused before anything is allocated for it.
 
-import { type Bytes, fromUtf8, Refused, require, utf8 } from "./bytes.ts";
+import { type Bytes, fromUtf8, Refused, require, Unknown, utf8 } from "./bytes.ts";
 
 export class Reader {
   #at = 0;
@@ -25,6 +25,12 @@ export class Reader {
     require(count <= this.left, "it is cut off");
     this.#at += count;
     return this.#at - count;
+  }
+
+  /** Whether an array comes next. */
+  get atArray(): boolean {
+    const tag = this.data[this.#at];
+    return (tag >= 0x90 && tag <= 0x9f) || tag === 0xdc || tag === 0xdd;
   }
 
   tag(): number {
@@ -181,6 +187,15 @@ export type Of<K> = K extends Kind<infer T> ? T : never;
 /** Unsigned, up to 2^64 - 1. */
 export const int: Kind<bigint> = { read: (r) => r.integer(), write: (w, v) => w.integer(v) };
 
+/** The same, where later versions of the package may have a list: unknown, and not wrong. */
+export const intOrMore: Kind<bigint> = {
+  read: (r) => {
+    if (r.atArray) throw new Unknown("a list, where this page knows numbers only");
+    return r.integer();
+  },
+  write: (w, v) => w.integer(v),
+};
+
 /** Unsigned, where what is checked next has a limit below 2^53: what is not below is refused here already. */
 export const num: Kind<number> = {
   read: (r) => {
@@ -224,18 +239,31 @@ export function list<T>(kind: Kind<T>): Kind<T[]> {
   };
 }
 
-export function record<F extends Record<string, Kind<unknown>>>(fields: F): Kind<{ [K in keyof F]: Of<F[K]> }> {
+/** The same kind of error, with where it was. */
+function within(place: string, error: unknown): unknown {
+  if (error instanceof Unknown) return new Unknown(`${place}: ${error.message}`);
+  return error instanceof Refused ? new Refused(`${place}: ${error.message}`) : error;
+}
+
+/**
+ * `grows`: later versions of the package may append fields to such records. One that has more is nothing that this page
+ * can judge: unknown, and not wrong.
+ */
+export function record<F extends Record<string, Kind<unknown>>>(
+  fields: F, grows = false,
+): Kind<{ [K in keyof F]: Of<F[K]> }> {
   const entries = Object.entries(fields);
   return {
     read: (r) => {
       const length = r.array();
+      if (grows && length > entries.length) throw new Unknown(`${length} fields, more than this page knows`);
       require(length === entries.length, `${length} fields where there have to be ${entries.length}`);
       const out: Record<string, unknown> = {};
       for (const [name, kind] of entries) {
         try {
           out[name] = kind.read(r);
         } catch (error) {
-          throw error instanceof Refused ? new Refused(`${name}: ${error.message}`) : error;
+          throw within(name, error);
         }
       }
       return out as { [K in keyof F]: Of<F[K]> };
@@ -261,6 +289,6 @@ export function decode<T>(kind: Kind<T>, data: Bytes, limit: number, what: strin
     require(reader.done, "something follows it");
     return value;
   } catch (error) {
-    throw error instanceof Refused ? new Refused(`${what}: ${error.message}`) : error;
+    throw within(what, error);
   }
 }

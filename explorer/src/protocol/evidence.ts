@@ -201,13 +201,13 @@ async function checkGeneration(
   await report.check("10", async (say) => {
     if (isEncrypted(config.policy)) {
       // How many of which key holders: the setup is of a form that this page does not read.
-      await checkRenounced(renounced, config, null, 1);
-      say("the certificate fits; key holders' signatures on it are not checked here");
+      say(await checkRenounced(renounced, config, null, 1));
       return;
     }
     const voters = isShared(config.policy) ? found.signers : found.cohort;
     const closure = trust?.tasks.get(config.task)?.epoch?.closure ?? null;
-    await checkRenounced(renounced, config, voters, renouncers(config.policy, voters.size), trust && (closure ?? NEVER));
+    const least = renouncers(config.policy, voters.size);
+    say(await checkRenounced(renounced, config, voters, least, trust && (closure ?? NEVER)));
   });
 }
 

@@ -1,8 +1,8 @@
 // The records of docs/specification.md, with their fields in order. Whoever adds a field adds it here.
 
-import { bin, bin32, bin64, bool, float, int, list, num, type Of, record, str } from "../decoding/messagepack.ts";
+import { bin, bin32, bin64, bool, float, int, intOrMore, list, num, type Of, record, str } from "../decoding/messagepack.ts";
 
-export const Option = record({ name: str, value: int });
+export const Option = record({ name: str, value: intOrMore });
 export const Policy = record({
   backend: str,
   options: list(Option),
@@ -20,7 +20,7 @@ export const Policy = record({
   min_advertised: num,
   max_corrupt: num,
   max_parameters: num,
-});
+}, true);
 export type Policy = Of<typeof Policy>;
 
 export const RoundConfig = record({
@@ -46,7 +46,7 @@ export const RoundConfig = record({
   log_key: bin,
   witnesses: bin32,
   setup: bin,
-});
+}, true);
 export type RoundConfig = Of<typeof RoundConfig>;
 
 // 6
@@ -114,9 +114,9 @@ const evidenceFields = {
   attestation: list(Signature),
   result_model: bin32,
 };
-export const Evidence = record(evidenceFields);
+export const Evidence = record(evidenceFields, true);
 export type Evidence = Of<typeof Evidence>;
-export const LaterEvidence = record({ ...evidenceFields, renounced: bin });
+export const LaterEvidence = record({ ...evidenceFields, renounced: bin }, true);
 
 // 12
 const recordFields = {
@@ -159,8 +159,9 @@ export const SketchedOpening = record({
   signature: bin64,
 });
 export type SketchedOpening = Of<typeof SketchedOpening>;
-export const BoundedEvidence = record({ ...evidenceFields, openings: list(SketchedOpening) });
-export const LaterBoundedEvidence = record({ ...evidenceFields, openings: list(SketchedOpening), renounced: bin });
+export const BoundedEvidence = record({ ...evidenceFields, openings: list(SketchedOpening) }, true);
+const laterBounded = { ...evidenceFields, openings: list(SketchedOpening), renounced: bin };
+export const LaterBoundedEvidence = record(laterBounded, true);
 
 // 17
 export const Renunciation = record({

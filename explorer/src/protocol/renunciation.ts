@@ -35,7 +35,7 @@ export function renouncers(policy: Policy, members: number): number {
 /**
  * That a certificate precedes a configuration.
  *
- * `voters` null: whose the signatures are is not known here. `closure` is the digest of the certificate by which the
+ * Returns what is to be said of it. `voters` null: whose the signatures are is not known here. `closure` is the digest of the certificate by which the
  * verifier has followed the task's epoch, null where it pins nothing.
  */
 export async function checkRenounced(
@@ -44,7 +44,7 @@ export async function checkRenounced(
   voters: Map<string, Bytes> | null,
   least: number,
   closure: Bytes | null = null,
-): Promise<void> {
+): Promise<string> {
   const found = decode(RenunciationCertificate, data, 1 << 24, "the certificate");
   const { statement } = found;
   require(found.version === 1, "another version of a certificate");
@@ -63,9 +63,10 @@ export async function checkRenounced(
   if (follows) {
     // Whose signatures these are stands in the epoch before: who has followed it knows the certificate.
     require(closure === null || equal(closure, config.renounced), "another closure than this epoch began with");
-    return;
+    return closure === null ? "NOT its signatures: they are of the epoch before" : "the closure that this epoch began with";
   }
   require(found.signatures.length >= least && least > 0, "too few have renounced");
-  if (voters === null) return;
+  if (voters === null) return "the certificate fits; key holders' signatures on it are NOT checked here";
   await checkSigners(found.signatures, voters, signedRenunciation(statement), least, "renunciation");
+  return `${found.signatures.length} of at least ${least} signatures`;
 }

@@ -71,7 +71,11 @@ function policy(value: Json | undefined): Policy {
   known(fields, names, [], "the policy of the trust file");
   const packed = fields.get("commit_packed");
   require(typeof packed === "boolean", "commit_packed of the trust file is neither true nor false");
-  const options = [...object(fields.get("options"), "options")]
+  const given = [...object(fields.get("options"), "options")];
+  for (const [name, item] of given) {
+    if (typeof item === "object") throw new Unknown(`option ${name} is of a kind that is unknown to this page`);
+  }
+  const options = given
     .map(([name, item]) => ({ name, value: BigInt(integer(item, name)) }))
     .sort((a, b) => compareText(a.name, b.name));
   const out: Record<string, unknown> = { backend: text(fields.get("backend"), "backend"), options };
@@ -109,7 +113,10 @@ function task(name: string, value: Json): TaskPins {
   const claims = fields.get("claims");
   require(Array.isArray(claims), "claims of the trust file are no list");
   const spelled = claims.map((claim) => text(claim, "a claim"));
-  require(["sum", "attested", "sum,attested"].includes(spelled.join()), "unknown or unordered claims");
+  for (const claim of spelled) {
+    if (!["sum", "attested"].includes(claim)) throw new Unknown(`the claim ${claim} is unknown to this page`);
+  }
+  require(["sum", "attested", "sum,attested"].includes(spelled.join()), "claims are out of order");
   const pinned = policy(fields.get("policy"));
   const found = fields.get("beacon");
   require(found === undefined || pinned.cohort_size > 0, "a beacon where no cohort is drawn");

@@ -12,6 +12,7 @@ interface Answer {
   result?: unknown;
   error?: string;
   refused?: boolean;
+  unknown?: boolean;
 }
 
 interface Waiting {
@@ -20,8 +21,12 @@ interface Waiting {
   progress: Progress;
 }
 
-/** What the worker refused, in words. */
-export class Refusal extends Error {}
+/** What the worker refused, in words; `unknown` where it has no check for it. */
+export class Refusal extends Error {
+  constructor(message: string, readonly unknown: boolean) {
+    super(message);
+  }
+}
 
 export class Client {
   #worker: Worker;
@@ -38,12 +43,12 @@ export class Client {
     };
   }
 
-  #answered({ id, progress, result, error, refused }: Answer): void {
+  #answered({ id, progress, result, error, refused, unknown }: Answer): void {
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) return;
     if (progress) return waiting.progress(...progress);
     this.#waiting.delete(id);
-    if (error !== undefined) waiting.reject(refused ? new Refusal(error) : new Error(error));
+    if (error !== undefined) waiting.reject(refused ? new Refusal(error, unknown === true) : new Error(error));
     else waiting.resolve(result as never);
   }
 

@@ -2,7 +2,7 @@
 
 import { hex } from "../decoding/bytes.ts";
 import type { Client, Result } from "./client.ts";
-import { type FileState, standingOf, type State } from "./state.ts";
+import { type FileState, standingOf, standingOfError, type State } from "./state.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -28,7 +28,8 @@ async function attempt(name: string, run: () => Promise<FileState>): Promise<Fil
   try {
     return await run();
   } catch (error) {
-    return failed(name, error instanceof Error ? error.message : String(error));
+    const text = error instanceof Error ? error.message : String(error);
+    return { ...failed(name, text), standing: standingOfError(error) };
   }
 }
 

@@ -7,7 +7,7 @@ import { checkFiles, readFiles } from "./files.ts";
 import * as memory from "./memory.ts";
 import { mark } from "./parts.ts";
 import { find } from "./search.ts";
-import { type Standing, standingOf, State } from "./state.ts";
+import { type Standing, standingOf, standingOfError, State } from "./state.ts";
 import * as views from "./views.ts";
 
 const VIEWS: Readonly<Record<string, views.View>> = { ...views, "": views.overview };
@@ -180,6 +180,7 @@ async function reopen(): Promise<void> {
   } catch (error) {
     if (mine !== run) return;
     state.error = error instanceof Error ? error.message : String(error);
+    state.errorStanding = standingOfError(error);
     state.changed();
   }
 }
@@ -200,7 +201,7 @@ async function verifyAll(mine: number): Promise<void> {
       fault.text = `${found.kind}: ${found.culprit} has broken the protocol in task ${found.task}`
         + (found.round === null ? "" : `, round ${found.round}`);
     } catch (error) {
-      fault.standing = "failed";
+      fault.standing = standingOfError(error);
       fault.text = `It proves nothing: ${error instanceof Error ? error.message : String(error)}`;
     }
     state.changed();
@@ -219,7 +220,7 @@ async function verifyRound(index: number): Promise<void> {
     Object.assign(round, { shown, standing: standingOf(shown.checks) });
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
-    Object.assign(round, { standing: "failed", error: text });
+    Object.assign(round, { standing: standingOfError(error), error: text });
   }
   state.changed();
 }

@@ -8,9 +8,10 @@ const MOST = 20;
 /** Paths and words of what a text is found in: parts of ids, beginnings of digests and keys. */
 export function find(state: State, wanted: string): [string, string][] {
   const text = wanted.trim().toLowerCase();
-  const out = new Map<string, string>();
+  const out: [string, string][] = [];
   const add = (path: string, words: string): void => {
-    if (out.size < MOST && !out.has(path)) out.set(path, words);
+    const known = out.some(([to, said]) => to === path && said === words);
+    if (out.length < MOST && !known) out.push([path, words]);
   };
   const digest = /^[0-9a-f]{4,64}$/.test(text) ? text : null;
   const { opened } = state;
@@ -43,5 +44,5 @@ export function find(state: State, wanted: string): [string, string][] {
   for (const fault of state.faults) {
     if (fault.text.toLowerCase().includes(text) || (digest && fault.hash.startsWith(digest))) add("faults", fault.text);
   }
-  return [...out];
+  return out;
 }

@@ -1,7 +1,7 @@
 // What the page knows, and who is told when that changes.
 
 import type { Check } from "../protocol/report.ts";
-import type { Result } from "./client.ts";
+import { Refusal, type Result } from "./client.ts";
 
 export type Opened = Result<"open">;
 export type RoundShown = Result<"round">;
@@ -32,6 +32,7 @@ export interface FileState {
 export class State {
   opened: Opened | null = null;
   error = "";
+  errorStanding: Standing = "failed";
   opening: [number, number] = [0, 0];
   /** Why there is no ledger to open, if there is none: the page is used for files only. */
   offline = "";
@@ -58,7 +59,7 @@ export class State {
 
   /** Of everything together: red where anything is, and green only where all that can be checked was. */
   get standing(): Standing {
-    if (this.error) return "failed";
+    if (this.error) return this.errorStanding;
     if (this.opened === null) return this.offline ? "waiting" : "running";
     const checks = this.opened.checks.map((check) => check.state);
     const all = [...[...this.rounds.values()].map((round) => round.standing), ...this.faults.map((f) => f.standing)];
@@ -67,6 +68,11 @@ export class State {
     if (all.includes("running") || all.includes("waiting")) return "running";
     return "passed";
   }
+}
+
+/** Of what could not be done: nothing is wrong where this page has no check for it. */
+export function standingOfError(error: unknown): Standing {
+  return error instanceof Refusal && error.unknown ? "unknown" : "failed";
 }
 
 export function standingOf(checks: readonly Check[]): Standing {

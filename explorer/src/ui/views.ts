@@ -77,7 +77,10 @@ export const overview: View = (state, actions) => {
 };
 
 function waiting(state: State, actions: Actions): HTMLElement {
-  if (state.error) return section("No ledger", h("p", { class: "note bad" }, state.error), folder(actions));
+  if (state.error) {
+    const forget = h("button", { type: "button", click: () => actions.forgetTrust() }, "Forget your trust file");
+    return section("No ledger", h("p", { class: "note bad" }, state.error), state.trust !== null && forget, folder(actions));
+  }
   if (state.offline) return section("No ledger is open", h("p", {}, state.offline), folder(actions));
   const [done, all] = state.opening;
   return section("Opening", h("p", {}, `${done} of ${all} records read`),
@@ -177,7 +180,7 @@ function round(state: State, actions: Actions, leaf: Leaf & { kind: "round" }): 
     shown?.edges && section("Edges", table("Edges", ["edge", "participants", "members", "record's evidence"],
       shown.edges.map((edge) => [edge.task, number(edge.participants), number(edge.cohort_size), bytes(edge.evidence)]))),
     section("What the record says", fields([
-      ["claim", said.claim === "sum" ? "sum: proved" : `${said.claim}: signed by the operators, and no more`],
+      ["claim", said.claim === "sum" ? "sum: what the evidence has to prove" : "attested: the operators' word alone"],
       ["participants", `${number(said.participants)} of ${number(said.cohort_size)}`],
       ["weights", `${number(said.weight_sum)} in all, each at most ${number(said.weight_limit)}; `
         + `${said.weights_lowered} lowered, ${said.weights_raised} raised`],
