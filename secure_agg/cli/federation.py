@@ -13,7 +13,7 @@ from rich.console import Console
 from secure_agg.beacon.recorded import BeaconFile
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.epochs.changing import read_steps
-from secure_agg.cli.groups import GROUP_HELP, groups_of
+from secure_agg.cli.options import GROUP_HELP, groups_of
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.fl.model_files import digest_argument, start_digest, write_model
