@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 # Folders whose tests stay in their process, but for those that are marked slow: all packages below backends and ledger,
 # and what one process does with both.
-FAST := tests/house tests/mpc tests/zk tests/protocol tests/tlog tests/roles tests/local tests/fl tests/planning
+FAST := tests/house tests/mpc tests/zk tests/protocol tests/groups tests/tlog tests/roles tests/local tests/fl tests/planning
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil install-base install-matrix \
@@ -101,7 +101,7 @@ service-example: setup ## Five hospitals as processes and a service between them
 
 examples: setup ## Eight algorithms on real data, each round compared with plain: build/examples; half an hour.
 	mkdir -p build/examples docs/pictures
-	for name in survival returns health-insurance mnist-skew; do \
+	for name in survival returns health-insurance mnist-skew compression; do \
 		$(BIN)/python examples/$$name/run.py build/examples || exit 1; done
 	cp build/examples/mnist-skew.png docs/pictures/mnist-skew.png
 

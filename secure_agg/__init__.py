@@ -33,7 +33,7 @@ from secure_agg.errors import ClippingWarning, PrecisionWarning, SecureAggError,
 from secure_agg.ledger.log import Appended, Ledger
 from secure_agg.local.aggregate import Result, aggregate
 from secure_agg.local.buffered.task import BufferedTask
-from secure_agg.local.clips import agreed_clips
+from secure_agg.planning.clips import agreed_clips
 from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.config import Group, Policy, RoundConfig
 from secure_agg.protocol.evidence import Evidence, RoundRecord

@@ -66,3 +66,13 @@ def test_large_models_are_small_ones_here(tmp_path: Path) -> None:
     figures = run("large-models", tmp_path, "--rounds", "1", "--width", "64", "--pretraining", "2")
     assert figures["adapter"]["rounds"][0]["parameters"] < figures["adapter"]["all_parameters"] / 50
     assert all(each["share_of_bound"] <= 1 for found in figures.values() for each in found["rounds"])
+
+
+@pytest.mark.slow
+def test_fewer_bytes_learn_as_well_through_the_codec_and_secure_rounds_are_what_is_simulated(tmp_path: Path) -> None:
+    ways = ["float64", "clips that follow, 2 bits", "a tenth, 8 bits"]
+    figures = run("compression", tmp_path, "--rounds", "6", "--seeds", "1", "--ways", *ways)
+    assert all(found["secure_round_is_the_same"] for found in figures.values())
+    assert [round(figures[way]["bytes"], 2) for way in ways] == [8.0, 0.67, 0.16]
+    final = [figures[way]["accuracy"][0] for way in ways]
+    assert final[1] > final[0] - 0.1
