@@ -24,7 +24,6 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "flower": {"flwr": "flwr"},
     "nvflare": {"nvflare": "nvflare"},
     "demo": {"torch": "torch", "sklearn": "scikit-learn", "matplotlib": "matplotlib", "numba": "numba"},
-    "privacy": {"dp_accounting": "dp-accounting"},
     "service": {
         "uvicorn": "uvicorn",
         "starlette": "starlette",

@@ -180,6 +180,49 @@ def examples() -> None:
     check((HERE / "survival" / "survival.png").is_file(), "the example left no plot")
 
 
+def service() -> None:
+    """A service makes its certificate and says that it is there, until it is told to stop."""
+    succeeds("federation", "init", HERE / "served", *(part for name in "abcd" for part in ("--client", name)))
+    process = subprocess.Popen(
+        [
+            Path(sys.executable).with_name("secure-agg"),
+            "serve",
+            "--home",
+            HERE / "served" / "server",
+            "--listen",
+            "127.0.0.1:0",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        said = "" if process.stdout is None else process.stdout.readline()
+        check(bool(said), "a service says nothing")
+        check(process.poll() is None, said)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def stats() -> None:
+    """Data frames have a reader."""
+    check(importlib.util.find_spec("narwhals") is not None, "narwhals is missing")
+
+
+def docs() -> None:
+    """The builder of documents starts."""
+    done = subprocess.run([sys.executable, "-m", "mkdocs", "--version"], capture_output=True, text=True, check=False)
+    check(done.returncode == 0, done.stderr)
+
+
+def release() -> None:
+    """What a release is made with starts."""
+    for module in ("build", "twine"):
+        done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=False)
+        check(done.returncode == 0, done.stderr)
+
+
 def bench() -> None:
     """A suite of the checkout's, with this environment's packages."""
     suite = [sys.executable, "-m", "benchmarks", "peers", "--params", "2000", "--clients", "4", "--repeat", "1"]
@@ -194,7 +237,7 @@ def dev() -> None:
     check(done.returncode == 0, done.stdout)
 
 
-EVERYTHING: Final = (fast, he, paillier, mpc, ray, operators, evm, flower, nvflare, demo, examples)
+EVERYTHING: Final = (fast, he, paillier, mpc, ray, operators, evm, flower, nvflare, demo, service, examples)
 TESTS: Final[dict[str, tuple[Callable[[], None], ...]]] = {
     "base": (),
     "fast": (fast,),
@@ -208,7 +251,11 @@ TESTS: Final[dict[str, tuple[Callable[[], None], ...]]] = {
     "flower": (flower,),
     "nvflare": (nvflare,),
     "demo": (demo,),
+    "service": (service,),
+    "stats": (stats,),
     "examples": (examples,),
+    "docs": (docs,),
+    "release": (release,),
     "bench": (bench,),
     "all": EVERYTHING,
     "dev": (*EVERYTHING, dev),
