@@ -1,37 +1,128 @@
-"""The commands put together, and ``main``, which runs one and exits with its code."""
+"""The commands by name, and ``main``, which runs one and exits with its code."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from secure_agg._version import __version__
-from secure_agg.cli import beacon, exits, federation, streams
-from secure_agg.cli.backends import list_backends
-from secure_agg.cli.bench import bench
-from secure_agg.cli.completion import VARIABLE, show_completion
-from secure_agg.cli.demo.demo import demo
+from secure_agg.cli import exits, streams
+from secure_agg.cli.commands.later import Later, group_of
+from secure_agg.cli.completion import VARIABLE
 from secure_agg.cli.epilog import epilog
-from secure_agg.cli.epochs import changing
-from secure_agg.cli.keygen import keygen
-from secure_agg.cli.ledger import ledger
-from secure_agg.cli.ledger.explore import explore
+from secure_agg.cli.exits import JSON_FLAG
 from secure_agg.cli.logs import log_to_stderr
-from secure_agg.cli.operators import aggregator, keyholder
-from secure_agg.cli.output import JSON_FLAG
-from secure_agg.cli.plan import plan
-from secure_agg.cli.service import trust
-from secure_agg.cli.service.client import client
-from secure_agg.cli.service.serve import serve
-from secure_agg.cli.verify import model
-from secure_agg.cli.verify.verify import verify_evidence
+
+_COMMANDS: Final = (
+    Later(
+        "demo",
+        "secure_agg.cli.demo.demo:demo",
+        "Train a model over several hospitals in secure rounds, losing clients on the way, and compare.",
+        epilog=epilog("secure-agg demo", "secure-agg demo --dataset digits --tamper"),
+    ),
+    Later(
+        "backends",
+        "secure_agg.cli.backends:list_backends",
+        "Show each installed backend: who must be trusted with what, dropouts, quantum computers, limits, options.",
+        epilog=epilog("secure-agg backends", "secure-agg backends --json", codes=False),
+    ),
+    Later(
+        "verify",
+        "secure_agg.cli.verify.verify:verify_evidence",
+        "Check that a round's result is the sum of what its participants committed to; or a proof of fault.",
+        epilog=epilog(
+            "secure-agg verify round.evidence --trust rounds.db.trust.json",
+            "secure-agg verify round.evidence --trust mine.json --receipt round.tlog-proof",
+            "secure-agg verify round.evidence --trust mine.json --model model.npz",
+        ),
+    ),
+    Later(
+        "explore",
+        "secure_agg.cli.ledger.explore:explore",
+        "Look at a ledger in the browser, which verifies all of it by itself: signatures, tree, sums, proofs.",
+        epilog=epilog(
+            "secure-agg explore rounds.db", "secure-agg explore public/ --no-browser", "secure-agg explore --digest"
+        ),
+    ),
+    Later(
+        "keygen",
+        "secure_agg.cli.keygen:keygen",
+        "Make an Ed25519 identity: the private key goes to a new file, the public key is printed.",
+        epilog=epilog("secure-agg keygen clinic-a --out clinic-a.key", codes=False),
+    ),
+    Later(
+        "plan",
+        "secure_agg.cli.plan:plan",
+        "Predict seconds, bytes and memory of each role in a round, and recommend a backend; and a norm bound.",
+        epilog=epilog(
+            "secure-agg plan --parameters 1000000 --clients 100",
+            "secure-agg plan --parameters 1000000 --clients 100 --servers 3 --post-quantum",
+        ),
+    ),
+    Later(
+        "serve",
+        "secure_agg.cli.service.serve:serve",
+        "Coordinate tasks over HTTPS, until SIGTERM.",
+        epilog=epilog(
+            "secure-agg serve --home homes/server --model start.npz --listen 0.0.0.0:8470",
+            "secure-agg serve --home one --home two --monitor 127.0.0.1:9470 --log-json",
+        ),
+    ),
+    Later(
+        "client",
+        "secure_agg.cli.service.client:client",
+        "Take part in a task's rounds: contribute an update, and wait for the verified mean.",
+        epilog=epilog(
+            "secure-agg client https://coordinator.example:8470 --home home --update counts.npz --out result",
+            "secure-agg client https://coordinator.example:8470 --home home --command 'python train.py' --rounds 20",
+        ),
+    ),
+    Later(
+        "bench",
+        "secure_agg.cli.bench:bench",
+        "Run benchmark suites, or report on them: everything after `bench` goes to `python -m benchmarks`.",
+        add_help_option=False,  # --help is the suites' own
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    ),
+    Later(
+        "completion",
+        "secure_agg.cli.completion:show_completion",
+        "Print the script that completes `secure-agg` in a shell. Nothing is installed: you say where it goes.",
+        epilog=epilog('eval "$(secure-agg completion bash)"', codes=False),
+    ),
+    Later("ledger", "secure_agg.cli.ledger.ledger:app", "Look into a ledger, audit, publish and witness it."),
+    Later(
+        "model",
+        "secure_agg.cli.verify.model:app",
+        "Look at a model in a file: npz, npy, safetensors or a PyTorch state dict.",
+    ),
+    Later(
+        "keyholder",
+        "secure_agg.cli.operators.keyholder:app",
+        "Set up and run the key holders of a homomorphic backend.",
+    ),
+    Later(
+        "aggregator",
+        "secure_agg.cli.operators.aggregator:app",
+        "Run one of the aggregators that hold a share of every update each.",
+    ),
+    Later(
+        "federation",
+        "secure_agg.cli.commands.federation:FEDERATION",
+        "Set up what the plug-ins for Flower and NVFlare work from.",
+    ),
+    Later("trust", "secure_agg.cli.service.trust:app", "Look at what is pinned, before anything is believed by it."),
+    Later("beacon", "secure_agg.cli.beacon:app", "Pin, look at or rehearse the public beacon that draws cohorts."),
+)
+"""Every command, in the order of the list; its module is imported when it runs, and a test compares the lines."""
 
 app = typer.Typer(
+    cls=group_of(*_COMMANDS),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,80 +131,6 @@ app = typer.Typer(
     epilog=epilog("secure-agg demo", "secure-agg -v ledger audit rounds.db", 'eval "$(secure-agg completion bash)"'),
     help="Secure aggregation for federated learning whose result anyone can check.",
 )
-app.command("demo", epilog=epilog("secure-agg demo", "secure-agg demo --dataset digits --tamper"))(demo)
-app.command("backends", epilog=epilog("secure-agg backends", "secure-agg backends --json", codes=False))(list_backends)
-app.command(
-    "verify",
-    epilog=epilog(
-        "secure-agg verify round.evidence --trust rounds.db.trust.json",
-        "secure-agg verify round.evidence --trust mine.json --receipt round.tlog-proof",
-        "secure-agg verify round.evidence --trust mine.json --model model.npz",
-    ),
-)(verify_evidence)
-app.add_typer(ledger.app, name="ledger")
-app.command(
-    "explore",
-    epilog=epilog(
-        "secure-agg explore rounds.db", "secure-agg explore public/ --no-browser", "secure-agg explore --digest"
-    ),
-)(explore)
-app.add_typer(model.app, name="model")
-app.command("keygen", epilog=epilog("secure-agg keygen clinic-a --out clinic-a.key", codes=False))(keygen)
-app.command(
-    "plan",
-    epilog=epilog(
-        "secure-agg plan --parameters 1000000 --clients 100",
-        "secure-agg plan --parameters 1000000 --clients 100 --servers 3 --post-quantum",
-    ),
-)(plan)
-app.add_typer(keyholder.app, name="keyholder")
-app.add_typer(aggregator.app, name="aggregator")
-federation.app.command(
-    "propose",
-    epilog=epilog(
-        "secure-agg federation propose homes/server --join clinic-d=HEX --out next.epoch",
-        "secure-agg federation propose rounds.db --clip 0.5 --out next.epoch",
-        "secure-agg federation propose homes/server --restart second --model start.npz --out next.epoch",
-    ),
-)(changing.propose)
-federation.app.command(
-    "approve",
-    epilog=epilog(
-        "secure-agg federation approve next.epoch --home home",
-        "secure-agg federation approve next.epoch --name clinic-d --identity clinic-d.key --trust trust.json",
-    ),
-)(changing.approve)
-federation.app.command(
-    "status",
-    epilog=epilog(
-        "secure-agg federation status homes/server",
-        "secure-agg federation status homes/server a.epoch b.epoch --submit",
-        "secure-agg federation status homes/server --epochs epochs.file",
-    ),
-)(changing.status)
-app.add_typer(federation.app, name="federation")
-app.command(
-    "serve",
-    epilog=epilog(
-        "secure-agg serve --home homes/server --model start.npz --listen 0.0.0.0:8470",
-        "secure-agg serve --home one --home two --monitor 127.0.0.1:9470 --log-json",
-    ),
-)(serve)
-app.command(
-    "client",
-    epilog=epilog(
-        "secure-agg client https://coordinator.example:8470 --home home --update counts.npz --out result",
-        "secure-agg client https://coordinator.example:8470 --home home --command 'python train.py' --rounds 20",
-    ),
-)(client)
-app.add_typer(trust.app, name="trust")
-app.add_typer(beacon.app, name="beacon")
-app.command(
-    "bench",
-    add_help_option=False,  # --help is the suites' own
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(bench)
-app.command("completion", epilog=epilog('eval "$(secure-agg completion bash)"', codes=False))(show_completion)
 
 
 def _show_version(wanted: bool) -> None:

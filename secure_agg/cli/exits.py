@@ -21,6 +21,9 @@ from secure_agg.errors import (
     VerificationError,
 )
 
+JSON_FLAG: Final = "--json"
+"""By it a result is JSON on stdout, and an error JSON on stderr."""
+
 OK: Final = 0
 VERIFICATION_FAILED: Final = 1
 USAGE: Final = 2

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import typer
+from support.commands import every_command
 
 from secure_agg.cli import exits, main
 from secure_agg.cli.app import app
 
-ROOT: Any = typer.main.get_command(app)
+ROOT: Any = every_command()
 
 
 def commands(command: Any = ROOT, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -85,3 +86,9 @@ def test_the_shell_is_answered() -> None:
         check=False,
     )
     assert done.stdout.split() == ["verify"], done.stderr
+
+
+def test_lists_say_of_each_command_what_its_own_help_begins_with() -> None:
+    known: Any = typer.main.get_command(app)
+    said = {name: command.help for name, command in known.commands.items()}
+    assert said == {name: command.help.split("\n\n")[0] for name, command in ROOT.commands.items()}

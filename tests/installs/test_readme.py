@@ -11,9 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-import typer.main
-
-from secure_agg.cli.app import app
+from support.commands import every_command
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -61,7 +59,7 @@ def named(words: list[str]) -> Iterator[tuple[click.Command, list[str], list[str
     Raises:
         KeyError: there is no such command.
     """
-    whole: click.Command = typer.main.get_command(app)
+    whole: click.Command = every_command()
     found: list[tuple[click.Command, list[str]]] = [(whole, [])]
     rest = list(words)
     while isinstance(found[0][0], click.Group) and rest and re.match(r"[a-z]", rest[0]):
@@ -93,7 +91,7 @@ def test_every_command_is_in_the_list_of_commands() -> None:
             yield path
 
     listed = {tuple(path) for _, words in commands(ROOT / "docs" / "commands.md") for _, path, _ in named(words)}
-    assert set(leaves(typer.main.get_command(app))) - listed == set()
+    assert set(leaves(every_command())) - listed == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -86,24 +86,25 @@ def test_no_truncated_or_extended_evidence_passes(cut: int, tail: bytes) -> None
         secure_agg.verify(Evidence.from_bytes(altered))
 
 
-NAMES = sorted({f"{i:x}" for i in range(100_000)}, key=str.encode)
-FLOODS: dict[str, dict[str, Any]] = {
-    "members without keys": {"cohort": (CohortMember("", b""),) * 1_000_000},
-    "empty signatures": {"agreement": (Signature("", b""),) * 1_000_000},
-    "empty attestations": {"attestation": (Signature("", b""),) * 1_000_000},
-    "empty openings": {"openings": (Opening("", b"", b""),) * 1_000_000},
-    "empty advertisements": {"advertisements": (SignedAdvertisement("", b"", b""),) * 1_000_000},
-    "one long entry and many short ones": {
+FLOODS: dict[str, Callable[[], dict[str, Any]]] = {
+    "members without keys": lambda: {"cohort": (CohortMember("", b""),) * 1_000_000},
+    "empty signatures": lambda: {"agreement": (Signature("", b""),) * 1_000_000},
+    "empty attestations": lambda: {"attestation": (Signature("", b""),) * 1_000_000},
+    "empty openings": lambda: {"openings": (Opening("", b"", b""),) * 1_000_000},
+    "empty advertisements": lambda: {"advertisements": (SignedAdvertisement("", b"", b""),) * 1_000_000},
+    "one long entry and many short ones": lambda: {
         "agreement": (Signature("", b""),) * 1_000_000 + (Signature("a", bytes(70_000_000)),)
     },
-    "members with keys": {"cohort": tuple(CohortMember(name, bytes(32)) for name in NAMES)},
+    "members with keys": lambda: {
+        "cohort": tuple(CohortMember(f"{i:x}", bytes(32)) for i in sorted(range(100_000), key="{:x}".format))
+    },
 }
 
 
 @pytest.mark.parametrize("what", list(FLOODS))
 def test_small_entries_do_not_fill_the_memory(what: str) -> None:
     """An object takes some hundred bytes, and has three on the wire."""
-    data = changed(**FLOODS[what]).to_bytes()
+    data = changed(**FLOODS[what]()).to_bytes()
     tracemalloc.start()
     try:
         with pytest.raises(VerificationError):

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+import typer
 
 from secure_agg.cli import main
+from secure_agg.cli.app import app
 
 
 class Outcome(NamedTuple):
@@ -43,3 +45,11 @@ def running(capsys: pytest.CaptureFixture[str], *first: str) -> Run:
         return Outcome(code, *capsys.readouterr())
 
     return command
+
+
+def every_command(command: Any = None) -> Any:
+    """The command line as Click sees it, with every command imported, which users wait for one by one."""
+    root = typer.main.get_command(app) if command is None else getattr(command, "real", command)
+    if hasattr(root, "commands"):
+        root.commands = {name: every_command(below) for name, below in root.commands.items()}
+    return root

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import ckzg
-import eth
 import numpy as np
 from py_arkworks_bls12381 import G1Point
 
@@ -23,7 +23,10 @@ R = kzg.MODULUS
 @functools.cache
 def trusted_setup() -> Any:
     """Ethereum's, as py-evm carries it for its own point-evaluation precompile."""
-    return ckzg.load_trusted_setup(str(Path(eth.__file__).parent / "_utils" / "kzg_trusted_setup.txt"), 0)
+    found = importlib.util.find_spec("eth")  # whose import takes seconds, for a file beside it
+    return ckzg.load_trusted_setup(
+        str(Path(str(found and found.origin)).parent / "_utils" / "kzg_trusted_setup.txt"), 0
+    )
 
 
 def _point(wide: bytes) -> G1Point:

@@ -1,24 +1,12 @@
 """A second implementation of what section 3 of docs/specification.md says of beacons, written from that file alone.
 
-The curve arithmetic is py_ecc's, in pure Python, as signatures elsewhere are a library's. It takes a second a pulse.
+The curve arithmetic is py_ecc's, in pure Python, as signatures elsewhere are a library's. It takes a second a pulse,
+and another to import, which only what has a beacon waits for.
 Everything that it refuses is a `ValueError`.
 """
 
 import hashlib
 from typing import Any
-
-from py_ecc.bls.hash_to_curve import hash_to_G1
-from py_ecc.bls.point_compression import decompress_G1, decompress_G2
-from py_ecc.optimized_bls12_381 import (
-    FQ12,
-    G2,
-    curve_order,
-    final_exponentiate,
-    is_inf,
-    multiply,
-    neg,
-    pairing,
-)
 
 SCHEME = "bls-unchained-g1-rfc9380"
 SUITE = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_"
@@ -33,6 +21,9 @@ def require(condition: bool, reason: str) -> None:
 
 
 def public_key(data: bytes) -> Any:
+    from py_ecc.bls.point_compression import decompress_G2
+    from py_ecc.optimized_bls12_381 import curve_order, is_inf, multiply
+
     require(len(data) == 96, "a beacon's key has 96 bytes")
     # py_ecc takes no other spelling of a point, and checks no subgroup
     point = decompress_G2((int.from_bytes(data[:48], "big"), int.from_bytes(data[48:], "big")))  # type: ignore[arg-type]
@@ -59,6 +50,19 @@ def number(source: dict[str, Any], round_: int, draw: int) -> int:
 
 
 def check_pulse(key: bytes, pulse: int, signature: bytes) -> None:
+    from py_ecc.bls.hash_to_curve import hash_to_G1
+    from py_ecc.bls.point_compression import decompress_G1
+    from py_ecc.optimized_bls12_381 import (
+        FQ12,
+        G2,
+        curve_order,
+        final_exponentiate,
+        is_inf,
+        multiply,
+        neg,
+        pairing,
+    )
+
     require(len(signature) == 48, "a pulse has 48 bytes")
     public = public_key(key)
     point = decompress_G1(int.from_bytes(signature, "big"))  # type: ignore[arg-type]

@@ -1,0 +1,38 @@
+"""``secure-agg federation``, whole: what makes homes, and what changes a task that is running."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import typer
+
+from secure_agg.cli.epilog import epilog
+from secure_agg.cli.epochs import changing
+from secure_agg.cli.federation import app
+
+app.command(
+    "propose",
+    epilog=epilog(
+        "secure-agg federation propose homes/server --join clinic-d=HEX --out next.epoch",
+        "secure-agg federation propose rounds.db --clip 0.5 --out next.epoch",
+        "secure-agg federation propose homes/server --restart second --model start.npz --out next.epoch",
+    ),
+)(changing.propose)
+app.command(
+    "approve",
+    epilog=epilog(
+        "secure-agg federation approve next.epoch --home home",
+        "secure-agg federation approve next.epoch --name clinic-d --identity clinic-d.key --trust trust.json",
+    ),
+)(changing.approve)
+app.command(
+    "status",
+    epilog=epilog(
+        "secure-agg federation status homes/server",
+        "secure-agg federation status homes/server a.epoch b.epoch --submit",
+        "secure-agg federation status homes/server --epochs epochs.file",
+    ),
+)(changing.status)
+
+FEDERATION: Final[typer.Typer] = app
+"""The group with all of its commands."""
