@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secure_agg.errors import ConfigError
+from secure_agg.privacy import accounting
 from secure_agg.privacy.accounting import (
     BEYOND,
     DELTA_UNIT,
@@ -95,6 +98,24 @@ def test_known_answers() -> None:
     assert spent({2048: 1}, DELTA, 4 * EPSILON_UNIT) == 3_193_777
     assert spent({1 << 20: 1000, 4096: 2}, DELTA, 4 * EPSILON_UNIT) == 5_945_429
     assert calibrated(100, DELTA, 4 * EPSILON_UNIT) == 137_265
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"prec": 5},
+        {"rounding": decimal.ROUND_FLOOR, "prec": 9},
+        {"traps": [decimal.Inexact, decimal.Rounded, decimal.FloatOperation]},
+        {"Emax": 2, "Emin": -2},
+    ],
+)
+def test_an_app_that_computes_in_decimals_of_its_own_spends_the_same(changed: dict[str, Any]) -> None:
+    """The context is the thread's: a caller's would decide what records say, and who is refused."""
+    accounting._conversions.cache_clear()
+    with decimal.localcontext(decimal.Context(**changed)):
+        assert spent({2048: 1}, DELTA, 4 * EPSILON_UNIT) == 3_193_777
+        assert spent({1 << 20: 1000, 4096: 2}, DELTA, 4 * EPSILON_UNIT) == 5_945_429
+    accounting._conversions.cache_clear()
 
 
 def test_what_limits_take_of_delta_is_counted() -> None:
