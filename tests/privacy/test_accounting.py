@@ -59,6 +59,26 @@ def test_the_bound_is_above_the_divergence_and_close_to_it(shift: int, ratio: in
         assert bound <= 1.05 * found
 
 
+@pytest.mark.parametrize("padded", [64, 256])
+@pytest.mark.parametrize(("ratio", "honest"), [(300, 1), (1024, 7), (20_000, 7)])
+def test_the_bound_is_above_the_divergence_in_many_dimensions(padded: int, ratio: int, honest: int) -> None:
+    """Of independent coordinates divergences add up: of a vector of the whole sensitivity in one coordinate, spread
+    evenly, or half of either, with the noise that a round of so many coordinates has.
+    """
+    made = mechanism(padded=padded, least_block=64, clients=10, honest=honest, ratio=ratio, half=(1 << 14) - 1)
+    even, left = math.isqrt(made.squared // padded), made.squared - padded // 2
+    shapes = [
+        {math.isqrt(made.squared): 1},
+        {even: padded},
+        {1: padded // 2, math.isqrt(left // (padded // 8)): padded // 8},
+    ]
+    for shape in shapes:
+        assert sum(shift**2 * count for shift, count in shape.items()) <= made.squared
+        for order in (2, 3, 8):
+            found = sum(count * divergence(shift, made.variance * honest, order) for shift, count in shape.items())
+            assert found <= float(renyi(ratio, order))
+
+
 def test_the_conversion_is_that_of_dp_accounting() -> None:
     for ratio, count in ((2000, 1), (5000, 3), (100_000, 50)):
         curve = [float(count * renyi(ratio, order)) for order in ORDERS]
