@@ -692,7 +692,8 @@ def spec_sharing(stated: dict[str, Any]) -> dict[str, Any]:
 def spec_codec(stated: dict[str, Any]) -> dict[str, Any]:
     policy, limit, values = stated["policy"], stated["weight_limit"], stated["values"]
     words = spec.words(bytes.fromhex(stated["key"]), 0, len(values)).tolist()
-    config = {"policy": policy | {"options": []}, "weight_limit": limit}
+    policy = policy | {"options": []}
+    config = {"policy": policy, "weight_limit": limit}
     rows = []
     for weight in (row["weight"] for row in stated["clients"]):
         carried = min(max(weight, spec.least_weight(config)), limit)

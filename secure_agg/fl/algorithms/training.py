@@ -67,8 +67,8 @@ def secure_mean(**settings: Any) -> Averager:
     def average(_: int, updates: Mapping[str, list[Array]], weights: Mapping[str, int], state: State) -> Mean:
         if private:
             updates = {name: update[: len(state.shared)] for name, update in updates.items()}
-        known = {} if private else {"weights": {name: weights[name] for name in updates}}
-        result = local.aggregate(updates, base_model=state.digest, **known, **settings)
+        own = None if private else {name: weights[name] for name in updates}
+        result = local.aggregate(updates, weights=own, base_model=state.digest, **settings)
         return Mean(result.average, result.participants, result.record.error_bound)
 
     return average
