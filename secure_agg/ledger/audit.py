@@ -294,7 +294,7 @@ def audit(
                 compared, proofs = verified.pinned | {"log"}, verified.proofs
                 if config.policy.privacy is not None:
                     try:
-                        spending.setdefault(record.task, Spending()).add(config, verified.commitments)
+                        spending.setdefault(root_task(record.task), Spending()).add(config, verified.commitments)
                     except VerificationError as error:
                         raise VerificationError(f"record {index}: {error}") from error
             pinned = compared if pinned is None else pinned & compared

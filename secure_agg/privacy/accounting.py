@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import ROUND_CEILING, Context, Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
 from fractions import Fraction
 from typing import Final
 
@@ -41,7 +41,10 @@ MOST_ROUNDS: Final = 1 << 20
 BEYOND: Final = (1 << 32) - 1
 """Millionths that stand for more than can be said."""
 
-_EXACT: Final = Context(prec=50, rounding=ROUND_CEILING)
+_EXACT: Final = Context(
+    prec=50, rounding=ROUND_CEILING, Emin=-999_999, Emax=999_999, traps=[DivisionByZero, InvalidOperation, Overflow]
+)
+"""All that is computed here is computed in it: an operator like + takes the caller's context, whatever that is."""
 _LEAST_SQUARED: Final = sensitivity(16, LEAST_PADDED)  # 292
 
 
@@ -59,7 +62,7 @@ def renyi(ratio: int, order: int) -> Fraction:
 
 @functools.lru_cache(maxsize=256)
 def _conversions(delta: int, epsilon: int, rounds: int) -> tuple[Decimal, ...] | None:
-    """What is added to Σ ε(a) for each order; None where nothing is left of δ."""
+    """What is added to Σ ε(a) for each order, in ``_EXACT``; None where nothing is left of δ."""
     budget = Decimal(epsilon) / EPSILON_UNIT
     tail = _EXACT.divide(rounds * (1 + _EXACT.exp(budget)), Decimal(2**TAIL_BITS))
     left = Decimal(delta) / DELTA_UNIT - tail
@@ -81,6 +84,11 @@ def spent(rounds: Mapping[int, int], delta: int, epsilon: int) -> int:
         delta: δ in 10^−12.
         epsilon: of the budget, in millionths: what is added to δ for limits to the noise grows with it.
     """
+    with localcontext(_EXACT):
+        return _spent(rounds, delta, epsilon)
+
+
+def _spent(rounds: Mapping[int, int], delta: int, epsilon: int) -> int:
     count = sum(rounds.values())
     if not count:
         return 0

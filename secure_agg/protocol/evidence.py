@@ -253,7 +253,8 @@ class PrivateRecord(RoundRecord, frozen=True, kw_only=True):
         epsilon: the task's budget, in millionths.
         delta: in 10^-12.
         spent: what this round and all that are numbered before it spend together, in millionths, of a client that has
-            signed once in each: never more than the budget.
+            signed once in each, had all of them this round's policy: never more than the budget. Where an epoch has
+            changed the noise an audit has the true sum.
         privacy: digest of the round's numbers, D("privacy", terms).
     """
 

@@ -1264,8 +1264,8 @@ def verify(
     said: list[dict[str, Any]] = []
     if private(config):
         key = digest("rotation", context, b"values")
-        means, weight = privacy.decode(x.tolist(), added, config, size, key), added
-        (lowered, raised), error = (0, 0), privacy.error_bound(config, size)
+        means, weight = privacy.decode(x.tolist(), added, config, model_size(config), key), added
+        (lowered, raised), error = (0, 0), privacy.error_bound(config, model_size(config))
     else:
         means, weight, (lowered, raised), error = decode_sum(x, added, config, context, said)
     require(model_digest(config["shapes"], means) == header["result_model"], "another result than stated")
@@ -1303,7 +1303,7 @@ def verify(
         record["norm_factor"] = norm_factor(config)
     if private(config):
         kind = "PrivateRecord"
-        record |= privacy.record_fields(config, size, digest)
+        record |= privacy.record_fields(config, model_size(config), digest)
     encoding = encode(kind, record)
     require(len(encoding) <= 65536, "the record is too long")
     return {

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.plugin_rounds import METRICS, NAMES, WEIGHTS, a_world, introduce, model, updates, weighted_mean
+from support.plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, a_world, introduce, model, updates, weighted_mean
 
 from secure_agg.cli.options import groups_of
 from secure_agg.errors import ConfigError, PolicyViolation, TooFewClients
 from secure_agg.plugins.core.metrics import metrics_group
+from secure_agg.plugins.homes import proposals
 from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import Group, Policy
+from secure_agg.roles.epochs.change import Change
 
 GROUPS = groups_of(["model:bits=12,clip=0.6,adaptive"])
 SPARSE = groups_of(["model:bits=16,clip=2,support=1/3"])
@@ -70,3 +73,27 @@ def test_groups_of_a_federation_hold_one_for_metrics() -> None:
     for text in ("model:bits=x", "model:other", "model:support=1", "model:clip=nan", ":bits=8"):
         with pytest.raises(ConfigError):
             groups_of([text])
+
+
+def test_what_the_training_before_has_left_is_no_part_of_a_new_one() -> None:
+    """Its residuals have the shapes of the new model's updates: added to them they would move it to the old one."""
+    with a_world(groups=SPARSE, bits=None, min_clients=2) as world:
+        introduce(world.coordinator, world.homes)
+        world.coordinator.round(model(), world.nodes(model()))
+        fresh = [np.full_like(array, 0.125) for array in model()]
+        proposal = proposals.propose(world.server.trust, "task", Change(restart=("second", model_digest(fresh))))
+        signed = []
+        for path in world.homes.values():
+            with ClientHome.open(path) as home:
+                assert any(array.any() for array in home.residual.arrays())
+                signed.append(proposals.approve(home, proposal).proposal)
+        proposals.submit(world.server, signed)
+        world.coordinator.check_model(fresh)
+        still = {name: [np.zeros_like(array) for array in fresh] for name in NAMES}
+        nodes = Nodes(world.homes, still, fresh, WEIGHTS, METRICS)
+        outcome = world.coordinator.round(fresh, nodes)
+        assert nodes.errors == []
+        assert outcome.record.round == 1
+        assert set(outcome.participants) == set(NAMES)
+        for new, old in zip(outcome.model, fresh, strict=True):
+            assert np.array_equal(new, old), "nobody's update moves it"

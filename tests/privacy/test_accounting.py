@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secure_agg.errors import ConfigError
+from secure_agg.privacy import accounting
 from secure_agg.privacy.accounting import (
     BEYOND,
     DELTA_UNIT,
@@ -56,6 +59,26 @@ def test_the_bound_is_above_the_divergence_and_close_to_it(shift: int, ratio: in
         assert bound <= 1.05 * found
 
 
+@pytest.mark.parametrize("padded", [64, 256])
+@pytest.mark.parametrize(("ratio", "honest"), [(300, 1), (1024, 7), (20_000, 7)])
+def test_the_bound_is_above_the_divergence_in_many_dimensions(padded: int, ratio: int, honest: int) -> None:
+    """Of independent coordinates divergences add up: of a vector of the whole sensitivity in one coordinate, spread
+    evenly, or half of either, with the noise that a round of so many coordinates has.
+    """
+    made = mechanism(padded=padded, least_block=64, clients=10, honest=honest, ratio=ratio, half=(1 << 14) - 1)
+    even, left = math.isqrt(made.squared // padded), made.squared - padded // 2
+    shapes = [
+        {math.isqrt(made.squared): 1},
+        {even: padded},
+        {1: padded // 2, math.isqrt(left // (padded // 8)): padded // 8},
+    ]
+    for shape in shapes:
+        assert sum(shift**2 * count for shift, count in shape.items()) <= made.squared
+        for order in (2, 3, 8):
+            found = sum(count * divergence(shift, made.variance * honest, order) for shift, count in shape.items())
+            assert found <= float(renyi(ratio, order))
+
+
 def test_the_conversion_is_that_of_dp_accounting() -> None:
     for ratio, count in ((2000, 1), (5000, 3), (100_000, 50)):
         curve = [float(count * renyi(ratio, order)) for order in ORDERS]
@@ -95,6 +118,24 @@ def test_known_answers() -> None:
     assert spent({2048: 1}, DELTA, 4 * EPSILON_UNIT) == 3_193_777
     assert spent({1 << 20: 1000, 4096: 2}, DELTA, 4 * EPSILON_UNIT) == 5_945_429
     assert calibrated(100, DELTA, 4 * EPSILON_UNIT) == 137_265
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"prec": 5},
+        {"rounding": decimal.ROUND_FLOOR, "prec": 9},
+        {"traps": [decimal.Inexact, decimal.Rounded, decimal.FloatOperation]},
+        {"Emax": 2, "Emin": -2},
+    ],
+)
+def test_an_app_that_computes_in_decimals_of_its_own_spends_the_same(changed: dict[str, Any]) -> None:
+    """The context is the thread's: a caller's would decide what records say, and who is refused."""
+    accounting._conversions.cache_clear()
+    with decimal.localcontext(decimal.Context(**changed)):
+        assert spent({2048: 1}, DELTA, 4 * EPSILON_UNIT) == 3_193_777
+        assert spent({1 << 20: 1000, 4096: 2}, DELTA, 4 * EPSILON_UNIT) == 5_945_429
+    accounting._conversions.cache_clear()
 
 
 def test_what_limits_take_of_delta_is_counted() -> None:

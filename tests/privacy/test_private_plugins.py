@@ -54,3 +54,15 @@ def test_two_rounds_train_on_what_nodes_follow_and_the_third_is_refused(caplog: 
         assert report.privacy[made.server.task].spent == second.record.spent  # type: ignore[attr-defined]
     left_out = [text for text in caplog.messages if "summed without noise: accuracy, loss" in text]
     assert left_out, "whoever wrote the app is told that metrics do not travel"
+
+
+def test_a_node_that_was_away_in_the_first_round_comes_to_the_same_model(caplog: pytest.LogCaptureFixture) -> None:
+    """It is sent the model that the task began with, whose arrays are all of a round's: no marks, no metrics."""
+    with a_world(**BUDGET) as made:
+        introduce(made.coordinator, made.homes)
+        first = made.coordinator.round(model(), made.nodes(model(), silent={"south": ("hello", 0)}))
+        assert "south" not in first.participants
+        nodes = made.nodes(first.model, seed=1)
+        second = made.coordinator.round(first.model, nodes)
+        assert nodes.errors == []
+        assert second.participants == tuple(sorted(NAMES))

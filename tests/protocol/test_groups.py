@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_agg import backends
 from secure_agg.errors import ConfigError, MalformedMessage
 from secure_agg.protocol.config import Group, GroupedConfig, Option, Policy, RoundConfig
 from secure_agg.protocol.config.groups import LARGEST_STEP, clip_of, next_step, step_of
@@ -174,3 +175,13 @@ def test_a_clip_moves_by_the_nearest_integer_to_the_rule(k: int, n: int, share: 
     if 64 <= k <= LARGEST_STEP - 64:
         assert abs(moved - 64 * (0.9 - count / n)) <= 0.5 + 1e-9
     assert 0 <= next_step(k, n, count) <= LARGEST_STEP
+
+
+def test_sums_too_wide_for_an_element_are_refused_by_a_typed_error_before_a_round_is_configured() -> None:
+    """What packs is asked of a policy alone, which somebody else may have made: digits of 41 bits are none."""
+    wide = (Group(name="model", bits=8, clip=1.0), Group(name="n", kind="count", bits=24, clip=0.0, weighted=False))
+    made = Policy.default(
+        100, max_clients=1 << 17, groups=wide, commit_packed=True, norm_bound=0.1, options=(Option("screening", 2),)
+    )
+    with pytest.raises(ConfigError, match="over 131072 clients of values up to 16777215 have 41 bits"):
+        backends.load("masking").check_policy(made)

@@ -20,7 +20,9 @@ from secure_agg.errors import ConfigError, UpdateError, VerificationError
 from secure_agg.privacy import skellam
 from secure_agg.privacy.skellam import FRACTION
 from secure_agg.protocol.codec import PrivateCodec, codec_of, private
+from secure_agg.protocol.codec.grid import MARK
 from secure_agg.protocol.codec.private import noise_key
+from secure_agg.protocol.config import Group
 
 BUDGET = Privacy(epsilon=4.0, delta=1e-5, norm=2.0, rounds=2)
 
@@ -150,6 +152,13 @@ def test_what_is_no_number_is_refused_by_its_place() -> None:
             encode(config(), update)
 
 
+def test_a_mark_would_take_the_whole_norm_and_is_refused() -> None:
+    """It is no quantity, and 2^100 times as long as all of them: of the others nothing would be left, unsaid."""
+    with pytest.raises(UpdateError, match="marks, which privacy has no place for"):
+        encode(config(), [np.full(40, 0.1), np.full((3, 4), MARK)])
+    encode(config(), [np.full(40, 0.1), np.full((3, 4), MARK * 2)])  # a number, if a large one
+
+
 def test_a_sum_of_weights_that_is_not_the_number_of_clients_is_refused() -> None:
     round_ = config()
     total = encode(round_, [np.zeros(40), np.zeros((3, 4))])
@@ -157,7 +166,7 @@ def test_a_sum_of_weights_that_is_not_the_number_of_clients_is_refused() -> None
         codec_of(round_).decode(total, 2, round_.shapes)
 
 
-def changed(**options: int) -> Policy:
+def changed(**options: Any) -> Policy:
     made = config().policy
     known = {option.name: option.value for option in made.options} | options
     values = {name: getattr(made, name) for name in made.__struct_fields__ if name != "options"}
@@ -193,6 +202,37 @@ def test_a_policy_with_some_of_the_options_is_refused() -> None:
     values = {name: getattr(made, name) for name in made.__struct_fields__ if name != "options"}
     with pytest.raises(ConfigError, match="privacy_delta goes with privacy_ratio"):
         Policy(**values, options=made.options[:-1])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"groups": (Group(name="a", bits=12, clip=2.0), Group(name="b", bits=16, clip=2.0))}, r"in groups \(a, b\)"),
+        ({"buffer_honest": 2, "buffer_staleness": 1}, "no buffered round has differential privacy"),
+    ],
+)
+def test_groups_and_buffered_rounds_have_no_privacy_however_the_policy_came(options: dict[str, Any], said: str) -> None:
+    """A group more would be a sensitivity more, and what is handed in to a buffer counts for no budget: the naive
+    policy, made by hand or sent by a server, would name an epsilon that holds for neither.
+    """
+    with pytest.raises(ConfigError, match=said):
+        changed(**options)
+    made = config().policy
+    named = {option.name: option.value for option in made.options} | options
+    document = made.document() | {"options": {}}
+    document["options"] = {
+        name: [{field: getattr(group, field) for field in Group.__struct_fields__} for group in value]
+        if isinstance(value, tuple)
+        else value
+        for name, value in named.items()
+    }
+    with pytest.raises(ValueError, match=said):
+        Policy.from_document(document)
+
+
+def test_a_policy_of_groups_is_refused_by_default_too() -> None:
+    with pytest.raises(ConfigError, match="takes an update as one vector"):
+        Policy.default(10, min_clients=9, privacy=BUDGET, groups=[Group(name="a")])
 
 
 def test_weights_a_large_delta_and_too_few_honest_clients_are_refused() -> None:

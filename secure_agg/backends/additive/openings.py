@@ -12,7 +12,7 @@ from secure_agg.backends.additive.wire import OpenedShares, Reveals
 from secure_agg.backends.contract import Session
 from secure_agg.errors import BadCommitment, MalformedMessage, PolicyViolation
 from secure_agg.protocol.config import RoundConfig
-from secure_agg.protocol.messages import decode
+from secure_agg.protocol.messages import ADVERTISE, decode
 from zk.commitment import Commitment
 from zk.transcript import DIGEST_BYTES
 
@@ -117,6 +117,8 @@ def combine_signed(
             signed. It is the client's fault.
     """
     size = commitment_bytes(config)
+    if len(hashes) != rules.hashes_bytes(config, scheme):
+        raise BadCommitment("a client has signed fewer or more hashes than there are", phase=ADVERTISE, culprit=client)
     try:
         items: list[Vector] = [from_bytes(committed[i * size : (i + 1) * size]) for i in range(len(parties))]
     except ValueError as error:

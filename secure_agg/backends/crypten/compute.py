@@ -11,9 +11,10 @@ import atexit
 import copy
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from mpc.ring import Vector
@@ -228,7 +229,7 @@ def order_statistic(place: Place, clients: Sequence[str], shares: Words) -> Vect
         RoundAborted: the clients are not those who were accepted.
     """
     policy = place.config.policy
-    ranges = Layout(tuple(replace(part, normed=True) for part in _values(place.config.layout)))
+    ranges = Layout(tuple(msgspec.structs.replace(part, normed=True) for part in _values(place.config.layout)))
 
     def work(pool: Parties, all_shares: list[Words]) -> Result:
         if rules.function(policy) == rules.MEDIAN:

@@ -138,7 +138,8 @@ class Algorithm(ABC):
 
         Args:
             state: that the clients have trained from.
-            mean: of their ``Contribution.update``, float64, the marks' mean last: ``Result.average``.
+            mean: of their ``Contribution.update``, float64, the marks' mean last: ``Result.average``. With differential
+                privacy of their ``Contribution.steps``: marks would be summed without noise, and there are none.
             share: participants over clients of the federation, in (0, 1].
 
         Raises:
@@ -146,9 +147,10 @@ class Algorithm(ABC):
         """
         if not 0 < share <= 1:
             raise UpdateError(f"a share of {share!r} of the clients, not in (0, 1]")
-        if len(mean) != len(state.shared) + 1 or mean[-1].shape != (len(state.shared),):
-            raise UpdateError(f"a mean of {len(mean)} arrays, not of {len(state.shared)} and their marks")
-        *steps, marks = mean
+        count = len(state.shared)
+        if len(mean) not in (count, count + 1) or (len(mean) > count and mean[-1].shape != (count,)):
+            raise UpdateError(f"a mean of {len(mean)} arrays, not of {count} and their marks")
+        steps, marks = list(mean[:count]), mean[count] if len(mean) > count else None
         moves, moments = self.server.step(steps, state.moments, state.rounds, share)
         return State(apply(state.shared, moves, marks), moments, state.rounds + 1)
 

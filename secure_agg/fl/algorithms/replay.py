@@ -14,6 +14,7 @@ from secure_agg.errors import AnotherModel, LedgerError
 from secure_agg.fl.algorithms.algorithm import State
 from secure_agg.fl.layers import apply
 from secure_agg.fl.server_optimizers import ServerOptimizer
+from secure_agg.protocol.claims import DP_SUM
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.evidence import Evidence
 from secure_agg.roles.auditor import Auditor
@@ -33,7 +34,8 @@ def replay(
         rounds: of one task, in order and without gaps.
         trust: the auditor's own pins.
         server: the optimizer that was agreed on.
-        outside: arrays behind the marks: ``METRICS`` for a framework's rounds, else 0.
+        outside: arrays behind the marks: ``METRICS`` for a framework's rounds, else 0. With differential privacy there
+            are neither.
 
     Yields:
         The state after each round.
@@ -56,7 +58,9 @@ def replay(
                 f"round {record.round} of {record.task!r} is relative to {named}, and {state.rounds} results with "
                 f"'{server}' lead to {state.digest.hex()[:16]}…"
             )
-        *steps, marks = verified.average[: len(verified.average) - outside]
+        steps, marks = verified.average, None
+        if record.claim != DP_SUM:
+            *steps, marks = verified.average[: len(verified.average) - outside]
         share = record.participants / len(trust.task(record.task).roster)
         moves, moments = server.step(steps, state.moments, state.rounds, share)
         state = State(apply(state.shared, moves, marks), moments, state.rounds + 1)

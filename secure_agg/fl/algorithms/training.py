@@ -61,12 +61,14 @@ def plain_mean(
 
 
 def secure_mean(**settings: Any) -> Averager:
-    """An averager by ``secure_agg.aggregate`` with these arguments."""
+    """An averager by ``secure_agg.aggregate`` with these arguments; with ``privacy`` no marks are sent."""
+    private = settings.get("privacy") is not None
 
     def average(_: int, updates: Mapping[str, list[Array]], weights: Mapping[str, int], state: State) -> Mean:
-        result = local.aggregate(
-            updates, weights={name: weights[name] for name in updates}, base_model=state.digest, **settings
-        )
+        if private:
+            updates = {name: update[: len(state.shared)] for name, update in updates.items()}
+        own = None if private else {name: weights[name] for name in updates}
+        result = local.aggregate(updates, weights=own, base_model=state.digest, **settings)
         return Mean(result.average, result.participants, result.record.error_bound)
 
     return average

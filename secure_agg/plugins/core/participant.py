@@ -38,6 +38,7 @@ from secure_agg.plugins.core.training import (
     MetricNames,
     Trained,
     Update,
+    model_shapes,
     round_grouping,
     round_shapes,
     tell_losses,
@@ -243,8 +244,9 @@ class Participant:
         if not (trained.arrays and keeps_residual(config)):
             return update
         kept = home.residual.arrays()
-        if [array.shape for array in kept] != list(config.shapes):
-            kept = []  # none yet, or of another model
+        another = [array.shape for array in kept] != list(config.shapes)
+        if another or home.residual.round < home.epochs.training_from:
+            kept = []  # none yet, or of another model, or of the training before an epoch that has begun a new one
         arrays = with_residual(config, update.arrays, kept)
         home.residual.propose(residual_of(config, arrays))
         return replace(update, arrays=arrays)
@@ -441,7 +443,7 @@ class Participant:
         verified = Auditor(trust).verify(evidence)
         shown = Receipt.from_bytes(receipt)
         home.epochs.saw(home.trust.verify_receipt(verified.record, shown).checkpoint)
-        model = decode_arrays(start[0], start[1], evidence.config.shapes[:-2]) if len(start) == 2 else None
+        model = decode_arrays(start[0], start[1], model_shapes(evidence.config)) if len(start) == 2 else None
         self._expect(evidence.config, verified, model)
         bonds.learn_result(home.store, home.name, verified.record)
         self.heard = evidence, verified, shown

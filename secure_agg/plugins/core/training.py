@@ -170,3 +170,8 @@ def round_shapes(policy: Policy, model: Floats, *, trains: bool) -> tuple[tuple[
         return tuple(array.shape for array in model)
     values = (*(array.shape for array in model), (MAX_SIGNS,)) if trains else ()
     return (*values, (MetricCodec(policy).size,))
+
+
+def model_shapes(config: RoundConfig) -> tuple[tuple[int, ...], ...]:
+    """Of the model's arrays, in a round that trains: see ``round_shapes``."""
+    return config.shapes if config.policy.privacy is not None else config.shapes[:-OUTSIDE]

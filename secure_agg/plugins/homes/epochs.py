@@ -186,6 +186,12 @@ class FollowedEpochs:
                 restarted = body.base_model if body.mode == RESTART else restarted
         return After(record, newest, restarted)
 
+    @property
+    def training_from(self) -> int:
+        """Number below which no round is of the training in force: what a node has kept of one does not go on."""
+        pairs = zip(self._records, self._bodies, strict=True)
+        return max((known.rounds for known, body in pairs if body.mode == RESTART), default=0)
+
     def may_have_given(self, identity: Identity, start_model: bytes) -> EpochRecord | None:
         """An epoch that has begun from a model, for whose sake nobody could close the one before for all, and in which
         this node's key was not there yet: its owner may have given an update of that model under another one. It does

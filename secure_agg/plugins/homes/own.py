@@ -46,8 +46,18 @@ class Own:
         Raises:
             StoreError: it can't be read.
         """
-        newest = self._begun if self._begun.requests() else self._kept
+        newest = self._newest
         return [] if newest.key is None else newest.arrays(_NAME)
+
+    @property
+    def round(self) -> int:
+        """Number of the last round that counted; −1 before it."""
+        key = self._newest.key
+        return -1 if key is None else key[1]
+
+    @property
+    def _newest(self) -> Journal:
+        return self._begun if self._begun.requests() else self._kept
 
     def propose(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
         """For an app, while it trains: what it would keep, float16, float32 or float64.

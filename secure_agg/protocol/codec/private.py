@@ -30,6 +30,7 @@ from secure_agg.executing import IN_PROCESS, Executor
 from secure_agg.privacy import skellam
 from secure_agg.protocol.codec.arrays import Arrays, check_arrays
 from secure_agg.protocol.codec.fixed_point import Encoded, GroupError
+from secure_agg.protocol.codec.grid import MARK
 from secure_agg.protocol.codec.rotation import Floats, Integers, restore, rotate, rotation_key
 from secure_agg.protocol.config import RoundConfig
 
@@ -79,7 +80,8 @@ class PrivateCodec:
             What was done: ``scale`` below 1 if the update was longer than c. For the client's eyes only.
 
         Raises:
-            UpdateError: an unfit array (see ``check_arrays``), NaN or infinity.
+            UpdateError: an unfit array (see ``check_arrays``), NaN or infinity, or a mark: what is no quantity would
+                be the longest by far, and take the whole norm.
         """
         made = self.mechanism
         if out.dtype != np.uint32 or out.shape != (made.padded + self.limbs,):
@@ -160,6 +162,8 @@ def _clipped(arrays: Sequence[npt.NDArray[Any]], clip: float) -> tuple[Floats, f
                 raise UpdateError(f"array {index} holds NaN or infinity at flat index {place}")
             place -= array.size
     largest = float(np.abs(flat).max())
+    if largest >= -MARK and (flat == MARK).any():
+        raise UpdateError("an update holds marks, which privacy has no place for: only quantities have noise")
     if not largest:
         return flat, 1.0
     norm = float(np.sqrt(np.square(flat / largest).sum()))  # times the largest, which a square may not bear

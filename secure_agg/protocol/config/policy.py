@@ -162,6 +162,12 @@ class Policy(Wire, frozen=True, kw_only=True):
         if not isinstance(self.max_error, float) or not (math.isfinite(self.max_error) and self.max_error > 0):
             raise ConfigError(f"max_error is {self.max_error!r}, not a float above 0")
         if self.groups:
+            if self.privacy is not None:
+                raise ConfigError(
+                    "privacy takes an update as one vector, whose norm is bounded and in which every value has noise: "
+                    f"what is in groups ({', '.join(group.name for group in self.groups)}) would have a sensitivity "
+                    "each; a task of its own for each would do"
+                )
             check_within(self.groups, self.bits, self.clip)
             if self.halves > 1:
                 raise ConfigError(f"{HALVES} goes with no groups: each has bits of its own, take fewer where they are")
@@ -212,12 +218,6 @@ class Policy(Wire, frozen=True, kw_only=True):
             raise ConfigError(
                 f"privacy counts every client alike, and weights up to {self.max_weight} would be summed without "
                 "noise: max_weight = 1, without a weight_scale, would do"
-            )
-        if self.groups:
-            raise ConfigError(
-                "privacy takes an update as one vector, whose norm is bounded and in which every value has noise: what "
-                f"is in groups ({', '.join(group.name for group in self.groups)}) would have a sensitivity each; a "
-                "task of its own for each would do"
             )
         if self.buffer is not None:
             raise ConfigError(
@@ -601,12 +601,21 @@ class Policy(Wire, frozen=True, kw_only=True):
         return self.base_of(parameters.noise_top(self.coordinate_bits, self.max_clients))
 
     def committed_runs(self, runs: Iterable[Run]) -> Runs | None:
-        """How coordinates lie in the elements that are committed to; None where each is one, or fills one."""
+        """How coordinates lie in the elements that are committed to; None where each is one, or fills one.
+
+        Raises:
+            ConfigError: sums of one are wider than any element.
+        """
         if not self.commit_packed:
             return None
-        found = Runs.fitting(
-            ((run.length, self.base_of(run.top)) for run in runs), max(parameters.WIDTH_LIMIT.values())
-        )
+        ranges, widest = tuple(runs), max(parameters.WIDTH_LIMIT.values())
+        if (most := max(run.top for run in ranges)) * self.max_clients >= 1 << widest:
+            width = Run(1, most).width(self.max_clients)
+            raise ConfigError(
+                f"sums over {self.max_clients} clients of values up to {most} have {width} bits, more than the "
+                f"{widest} that a commitment binds: fewer bits, or fewer clients, would do"
+            )
+        found = Runs.fitting(((run.length, self.base_of(run.top)) for run in ranges), widest)
         return found if found.most > 1 else None
 
     @property

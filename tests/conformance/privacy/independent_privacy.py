@@ -179,6 +179,7 @@ def check(config: Mapping[str, Any], size: int, quorum: Callable[[int], int], op
     others = {item["name"]: item["value"] for item in policy["options"]}
     require(policy["max_weight"] == 1 and policy["weight_scale"] == 0, "weights beside privacy")
     require("norm_steps" not in others and "level" not in others, "a norm bound or a tree beside privacy")
+    require("groups" not in others and "buffer_honest" not in others, "groups or a buffer beside privacy")
     require(others.get("halves", 0) == 0, "halves beside privacy")
     require(said["privacy_delta"] * policy["max_clients"] < 10**12, "delta is no less than one in the clients")
     corrupt, fewest = policy["max_corrupt"], policy["min_clients"]

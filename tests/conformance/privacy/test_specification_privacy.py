@@ -123,3 +123,14 @@ def test_both_refuse_the_same_configurations(change: dict[str, int]) -> None:
         spec.check_config(fields)
     with pytest.raises(SecureAggError, match=r"."):
         RoundConfig.from_bytes(spec.encode("RoundConfig", fields))
+
+
+@pytest.mark.parametrize(
+    "option", [{"name": "buffer_honest", "value": 2}, {"name": "groups", "value": []}, {"name": "halves", "value": 1}]
+)
+def test_what_privacy_can_not_be_had_with_the_second_implementation_refuses_too(option: dict[str, Any]) -> None:
+    fields = config()
+    slow.check(fields, 71, lambda n: n, False)
+    fields["policy"]["options"] = [*fields["policy"]["options"], option]
+    with pytest.raises(ValueError, match="beside privacy"):
+        slow.check(fields, 71, lambda n: n, False)

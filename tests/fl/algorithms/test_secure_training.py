@@ -10,12 +10,13 @@ import pytest
 from fl.algorithms.quadratics import Quadratic, some
 
 import secure_agg
-from secure_agg import backends
-from secure_agg.errors import AnotherModel, LedgerError
+from secure_agg import Privacy, backends
+from secure_agg.errors import AnotherModel, LedgerError, UpdateError
 from secure_agg.fl.algorithms.algorithm import Algorithm, State
 from secure_agg.fl.algorithms.named import NAMES, create
 from secure_agg.fl.algorithms.replay import replay
 from secure_agg.fl.algorithms.training import Client, Compared, secure_mean, train
+from secure_agg.fl.layers import apply
 from secure_agg.ledger.log import Ledger
 
 MODEL = [np.array([0.5, -0.5, 0.25], np.float32), np.array([[0.125]])]
@@ -125,3 +126,22 @@ def test_the_loop_that_the_package_shows() -> None:
         own |= {name: done[name].own for name in result.participants}
     kept = np.mean([own[name][0] for name in clients], axis=0)
     assert state.shared[2] == pytest.approx(kept, abs=1e-3)
+
+
+def test_a_training_with_noise_sends_no_marks_which_would_be_all_that_is_left_of_an_update(tmp_path: Path) -> None:
+    """A mark is a value of -2^100: beside it the norm that privacy allows leaves nothing of the steps."""
+    algorithm, budget = made("FedAvg"), Privacy(epsilon=32.0, delta=1e-3, norm=4.0, rounds=1)
+    start = [np.array([0.5, 0.75, 0.25], np.float32), np.array([[0.125]])]
+    done = {name: algorithm.local(start, (), CLIENTS[name].gradient, 5) for name in CLIENTS}
+    assert any(each.marks.any() for each in done.values())
+    with pytest.raises(UpdateError, match="an update holds marks"):
+        secure_agg.aggregate({name: each.update for name, each in done.items()}, privacy=budget, bits=20)
+    with Ledger(tmp_path / "rounds.db") as ledger:
+        state = train(algorithm, start, CLIENTS, 1, secure_mean(ledger=ledger, privacy=budget, bits=20))
+        evidence = ledger.evidence(ledger.record(0))
+        assert evidence.config.shapes == ((3,), (1, 1))
+        (again,) = replay(algorithm.begin(start), [evidence], ledger.trust, algorithm.server)
+    assert again.digest == state.digest
+    mean = secure_agg.verify(evidence).average
+    wanted = apply(start, mean)
+    assert all(np.array_equal(one, other) for one, other in zip(state.shared, wanted, strict=True))
