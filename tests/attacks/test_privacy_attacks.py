@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from support.federation import Federation, Tape, replace
+from support.federation import Federation, Tape, identity, replace
 
 from secure_agg import AttemptStore, Policy, Privacy, TaskTrust, Trust
 from secure_agg.errors import (
@@ -188,7 +188,7 @@ def test_an_epoch_without_noise_or_with_a_larger_budget_is_the_owners_to_look_at
     no_noise = Policy.default(8, min_clients=7)
     larger = with_option(where.policy, "privacy_epsilon", 8_000_000)
     for policy, said in ((no_noise, "summed without noise"), (larger, "epsilon = 8, and it was 4")):
-        trust = dataclasses.replace(where.trust, log=bytes(32))
+        trust = dataclasses.replace(where.trust, log=identity("log").public)
         body = Change(policy=policy).body(trust, where.task)
         with pytest.raises(TrustError, match=said):
             Floor.of(pins.policy, 8).check(trust, body)
