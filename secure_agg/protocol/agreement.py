@@ -1,9 +1,9 @@
 """Which set of clients is summed, and who has to have signed it before anything is opened.
 
-The rule here is that of ``masking`` and ``plain``: the members of the set S sign the list of their ids and
-commitments, and a quorum floor((|G| + f)/2) + 1 of the cohort binds the round to this one S: any two
-quorums share an honest member, who signs once. A backend with another rule (signatures over commitment hashes, or
-by the aggregators) subclasses it; the roles and the auditor only call these methods.
+The rule here is that of ``masking`` and ``plain``: the members of the set S sign the list of their ids and commitments,
+and a quorum floor((|G| + f)/2) + 1 of the cohort binds the round to this one S: any two quorums share an honest member,
+who signs once. Where a policy wants more clients in a sum, so many sign it. A backend with another rule (signatures
+over commitment hashes, or by the aggregators) subclasses it; the roles and the auditor only call these methods.
 """
 
 from __future__ import annotations
@@ -139,8 +139,11 @@ class Agreement:
         return max(session.config.policy.min_clients, session.quorum)
 
     def quorum(self, session: Session) -> int:
-        """How many signatures bind a round to one set."""
-        return session.quorum
+        """How many signatures bind a round to one set: t_sig, so that no two sets have them, and n_min, since only
+        whoever signs is known to have given an input. Whoever is merely named in the set may have been kept away from
+        the others, or from all of them.
+        """
+        return self.least(session)
 
     def voters(self, session: Session, agreed: AgreedSet) -> Mapping[str, bytes]:
         """Who may sign, with identity keys: the members of the set."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from secure_agg import backends
 from secure_agg.backends.contract import AggregatorSide, Phase, PhaseKind
 from secure_agg.errors import LocalProtocolError
 from secure_agg.protocol.agreement import AgreedSet, Ballot, leaf
@@ -183,8 +184,9 @@ class Asking:
         """
         gathered = self._gathered
         signed: Callable[[bytes], bytes] | None = None
-        if gathered.statement is not None and phase.kind is not PhaseKind.AGREE:
-            quorum = in_order(gathered.signatures)[: self._config.policy.quorum(self._config.cohort_size)]
+        if gathered.session and gathered.statement is not None and phase.kind is not PhaseKind.AGREE:
+            needed = backends.load(self._config.policy.backend).agreement.quorum(gathered.session)
+            quorum = in_order(gathered.signatures)[:needed]
             signers = near.bits(item.name for item in quorum)
             signed = around(Countersigned(signers, b"".join(item.signature for item in quorum), b""))
 

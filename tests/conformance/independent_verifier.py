@@ -1199,7 +1199,8 @@ def verify(
     require(
         sharing or all(item["name"] in entries for item in header["agreement"]), "a signer is not in the agreed set"
     )
-    check_signers(header["agreement"], signers, agreed, vouchers(policy) if sharing else needed)
+    enough = vouchers(policy) if sharing else max(policy["min_clients"], needed)
+    check_signers(header["agreement"], signers, agreed, enough)
     check_renounced(config, header, signers if sharing else cohort)
 
     if place and level == 1 and not bulk:

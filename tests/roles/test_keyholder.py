@@ -583,14 +583,12 @@ def test_all_failures_look_alike() -> None:
     public = paillier_key(2048).public
     one = bulk_of(tape.responses["masked-input"]["c000"])
     data = bulk_of(request)
-    first = int.from_bytes(data[64 : 64 + public.ciphertext_bytes], "little")
+    start, size = len(data) % public.ciphertext_bytes, public.ciphertext_bytes  # behind the header
+    first = int.from_bytes(data[start : start + size], "little")
     shifted = first * (1 + public.n) % int(public.n_squared)
     huge = first * (1 + (public.n - 1) * public.n) % int(public.n_squared)
     sent = [one]
-    sent += [
-        data[:64] + int(value).to_bytes(public.ciphertext_bytes, "little") + data[64 + public.ciphertext_bytes :]
-        for value in (shifted, huge)
-    ]
+    sent += [data[:start] + int(value).to_bytes(size, "little") + data[start + size :] for value in (shifted, huge)]
     answers = {fresh("paillier").receive(forge(request, ME, bulk=bulk)) for bulk in sent}
     assert len(answers) == 1
 

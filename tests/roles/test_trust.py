@@ -213,7 +213,7 @@ def test_claims_are_kept_and_are_sums_unless_something_else_is_asked_for() -> No
     assert TRUST.task("täsk").claims == {"sum"}
     asked = replace(TRUST, tasks={"täsk": TaskTrust(CLIENTS, POLICY, frozenset(CLAIMS))})
     assert Trust.from_json(asked.to_json()) == asked != TRUST
-    assert '"sum",\n    "attested"' in asked.to_json()
+    assert '"sum",\n    "dp-sum",\n    "attested"' in asked.to_json()
     with pytest.raises(ConfigError, match="pinned with another claims:"):
         TRUST.with_task("täsk", asked.task("täsk"))
 

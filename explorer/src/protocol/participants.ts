@@ -176,7 +176,7 @@ export async function checkAgreement(
   for (const { name } of evidence.agreement) {
     require(shared || found.entries.has(name), `${name} has signed, and is not in the agreed set`);
   }
-  const needed = shared ? vouchers(policy) : quorum(cohort_size, policy);
+  const needed = shared ? vouchers(policy) : Math.max(policy.min_clients, quorum(cohort_size, policy));
   await checkSigners(evidence.agreement, found.signers, signed, needed);
   return made;
 }

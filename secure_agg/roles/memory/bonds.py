@@ -136,12 +136,15 @@ class Bonds:
         if self._used is None:
             return {}
         used = self._used.number
+        # Another process over this store may have gone on since the round was looked at.
+        bound = (int(name.rpartition(" ")[2]) for name in self._store.names(self._scope, _used("")))
+        later = {*range(used + 1, self._newest + 2), *(number for number in bound if number > used)}
         return {
             _used(
                 number
             ): f"{self._client!r} has given an update from base {number}, and this one is from base {used}: "
             f"bases are used in increasing order, base {number + 1} would do"
-            for number in range(used + 1, self._newest + 1)
+            for number in sorted(later)
         }
 
     @staticmethod
@@ -523,7 +526,7 @@ def _bond(what: str, model: str, generation: int) -> str:
     return model if (what, generation) == ("signed", 0) else f"{what} {model} generation {generation}"
 
 
-def _used(number: int) -> str:
+def _used(number: int | str) -> str:
     return f"update from base {number}"
 
 

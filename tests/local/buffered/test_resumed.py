@@ -16,7 +16,7 @@ from secure_agg.protocol.codec import model_digest
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.memory.bases import learn_base
-from secure_agg.roles.memory.bonds import learn_result
+from secure_agg.roles.memory.bonds import Bonds, learn_result
 from secure_agg.roles.memory.rounds import RoundLog
 
 
@@ -35,6 +35,19 @@ def test_a_client_that_joins_again_sends_the_same_and_from_no_other_base() -> No
     other = Tape.start(where, round=7).until("advertise")
     with pytest.raises(TaskSpent, match="from base 0 in another round"):
         where.client("c003").join(other.requests["advertise"]["c003"], update, base_model=model(0))
+
+
+def test_an_update_from_a_later_base_that_left_meanwhile_forbids_an_earlier_one() -> None:
+    """Another process over the same store has gone on while this one was still committing: to two results more."""
+    where = Buffered(staleness=2)
+    store, first = where.stores["c003"], where.bases[0]
+    slow = Bonds(store, "c003", where.config(), base=first, newest=0)
+    slow.check_unspent()
+    for _ in range(2):
+        where.go_on(where.play("c000", "c001", "c002"))
+    Bonds(store, "c003", where.config(), base=where.bases[2], newest=2).give(phase="advertise")
+    with pytest.raises(TaskSpent, match="given an update from base 2, and this one is from base 0"):
+        slow.give(phase="advertise")
 
 
 def test_a_round_goes_on_over_restarts_of_its_aggregator_and_its_clients(tmp_path: Path) -> None:
