@@ -28,6 +28,7 @@ from secure_agg.cli.plan import plan
 from secure_agg.cli.service import trust
 from secure_agg.cli.service.client import client
 from secure_agg.cli.service.serve import serve
+from secure_agg.cli.stats.asking import ask
 from secure_agg.cli.verify import model
 from secure_agg.cli.verify.verify import verify_evidence
 
@@ -107,6 +108,14 @@ app.command(
     ),
 )(client)
 app.add_typer(trust.app, name="trust")
+app.command(
+    "stats",
+    epilog=epilog(
+        "secure-agg stats quantile north.csv south.csv west.csv --column age --range age=0:120",
+        "secure-agg stats kaplan_meier *.csv --column weeks --column died --edges 1:52:1 --group arm --levels arm=a,b",
+        "secure-agg stats mean mine.csv --column age --url https://coordinator.example:8470 --home home --rules mine.toml",
+    ),
+)(ask)
 app.add_typer(beacon.app, name="beacon")
 app.command(
     "bench",

@@ -22,7 +22,7 @@ from secure_agg.stats.functions import (
     logistic_regression,
     mean,
     quantile,
-    sum,  # noqa: A004
+    sum,
     variance,
 )
 from secure_agg.stats.plots import plot

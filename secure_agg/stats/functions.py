@@ -47,7 +47,7 @@ def count(federation: Federation, **words: Unpack[Words]) -> Number:
     return run(federation, moments.counting(_question("count", (), words)))
 
 
-def sum(federation: Federation, column: str, lower: float, upper: float, **words: Unpack[Words]) -> Number:  # noqa: A001
+def sum(federation: Federation, column: str, lower: float, upper: float, **words: Unpack[Words]) -> Number:
     """The sum of a column, values in [lower, upper]; exact but for rounding each value to 2^-40 of its range."""
     return run(federation, moments.summing(_question("sum", (_number(column, lower, upper),), words)))
 

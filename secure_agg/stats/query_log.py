@@ -2,8 +2,8 @@
 
 Two sums over sets of records that differ by one tell that one's value. So a site remembers the sets that it has given
 sums of, as bits over all records it has seen, and refuses a set that differs from an earlier one in fewer records than
-its minimum, or in none of its own but by fewer than the minimum that are gone since. A record is known by a keyed hash
-of all that it holds: one that was corrected counts as another.
+its minimum: by another condition, other edges, or since records came or went. A record is known by a keyed hash of all
+that it holds: one that was corrected counts as another.
 
 This is about pairs. Three questions or more may tell together what no two do: how many are asked, of what, is for
 rules to bound, and what many tell for differential privacy.
@@ -104,7 +104,8 @@ class QueryLog:
         """The place of each record of a table among all that were ever seen; equal records have places of their own."""
         if self._last is not None and self._last[0] is table:
             return self._last[1]
-        names, seen, places = sorted(table.columns), {}, []
+        names, places = sorted(table.columns), list[int]()
+        seen: dict[bytes, int] = {}
         columns: list[list[Any]] = [table.columns[name].tolist() for name in names]
         head = msgspec.json.encode(names)
         for row in zip(*columns, strict=True):

@@ -163,6 +163,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ConfigError(f"{self.cells} cells are more than {MAX_CELLS}")
 
     def _check_columns(self) -> None:
+        names = [column.name for column in self.columns]
         kinds = {
             "count": "",
             "sum": "n",
@@ -184,7 +185,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             fits = found == wanted
         if not fits:
             raise ConfigError(
-                f"{self.function} does not take columns {', '.join(column.name for column in self.columns) or 'of none'} "
+                f"{self.function} does not take columns {', '.join(names) or 'of none'} "
                 "as they are announced: numbers have a range, categories their levels"
             )
 
