@@ -175,7 +175,7 @@ class _Scope:
             gone, beyond = _unfit(column, table)
             missing |= gone
             outside |= beyond
-            if column is question.weights:
+            if question.weights is not None and column is question.weights:
                 with np.errstate(invalid="ignore"):
                     outside |= ~gone & (table.numbers(column.name) % 1 != 0)
         if question.weights is not None and question.outside == "clip" and bool((outside & kept).any()):
@@ -317,7 +317,7 @@ def _cells(question: Question, table: Table, kept: Mask) -> tuple[Integers, int]
 def _codes(column: Column, table: Table, kept: Mask) -> Integers:
     places = {level: place for place, level in enumerate(column.levels)}
     texts = table.texts(column.name)
-    return np.array([places[texts[row] or ""] for row in np.flatnonzero(kept)], dtype=np.int64)
+    return np.array([places[texts[row] or ""] for row in np.flatnonzero(kept).tolist()], dtype=np.int64)
 
 
 def _off_grid(question: Question, table: Table, kept: Mask, least: int) -> int:

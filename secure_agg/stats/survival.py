@@ -78,7 +78,7 @@ def _at_risk(events: Floats, censored: Floats) -> Floats:
 def _curve(times: Floats, events: Floats, censored: Floats) -> Curve:
     at_risk = _at_risk(events, censored)
     some = np.where(at_risk > 0, at_risk, 1.0)
-    survival = np.cumprod(1 - events / some) if at_risk.any() else np.full(times.size, math.nan)
+    survival: Floats = np.cumprod(1 - events / some) if at_risk.any() else np.full(times.size, math.nan)
     alive = at_risk > events
     greenwood = np.cumsum(np.where(alive, events / (some * np.where(alive, some - events, 1.0)), 0.0))
     lower, upper = np.full(times.size, math.nan), np.full(times.size, math.nan)

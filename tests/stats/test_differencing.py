@@ -1,14 +1,15 @@
-"""An analyst who wants one record: by differences of questions, by what owners have not allowed, by bounds and cells."""
+"""An analyst who wants one record: by differences of questions, by what owners have not allowed, by cells."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support.sums import OpenFederation
+from support.tabular.sums import OpenFederation
 
 from secure_agg import stats
 from secure_agg.errors import ConfigError, QueryRefused, StoreError, VerificationError
@@ -20,6 +21,11 @@ from secure_agg.stats.site import answer, release
 
 AGES = np.concatenate([np.repeat(np.arange(20, 80), 2), [97]])
 INCOMES = np.concatenate([np.linspace(10, 90, AGES.size - 1), [77.25]])
+
+
+def note(text: str) -> None:
+    """What pytest shows of a test that fails."""
+    sys.stdout.write(text + "\n")
 
 
 def federation(min_count: int) -> OpenFederation:
@@ -108,7 +114,7 @@ def test_small_cells_are_held_back_or_moved_and_the_result_says_by_how_much_it_i
 
 def test_moving_never_moves_a_cumulative_count_by_the_minimum() -> None:
     seed = int.from_bytes(os.urandom(4), "big")
-    print("seed", seed)
+    note(f"seed {seed}")
     generator = np.random.default_rng(seed)
     for _ in range(200):
         counts, least = generator.poisson(generator.uniform(0.1, 6), 24), int(generator.integers(1, 9))
@@ -198,7 +204,7 @@ def test_sites_that_were_asked_different_questions_make_no_sum() -> None:
 
 def test_digits_sum_exactly_and_a_sum_beyond_their_bound_is_refused() -> None:
     seed = int.from_bytes(os.urandom(4), "big")
-    print("seed", seed)
+    note(f"seed {seed}")
     generator = np.random.default_rng(seed)
     fields = [Field("small", 100), Field("large", 1 << 100), Field("middle", 1 << 16)]
     for room in (1 << 12, 1 << 16, (1 << 23) - 1):

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
+from lifelines import KaplanMeierFitter
 from lifelines.datasets import load_waltons
 from support.service.world import NAMES, TASK, World
 
 from secure_agg import Ledger, Privacy, Trust, connect, stats, verify
 from secure_agg.cli import main
-from secure_agg.errors import BudgetSpent, ConfigError, LedgerError, QueryRefused, RoundAborted
+from secure_agg.errors import ConfigError, QueryRefused
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import Policy
@@ -45,7 +45,7 @@ def test_rounds_give_what_pandas_gives_with_evidence_and_receipts(tmp_path: Path
 def test_a_site_that_does_not_answer_is_named_here_and_nothing_is_asked() -> None:
     strict = Site(Table.of(PARTS["lab-0"]), Rules(functions=("count",)))
     sites = LocalFederation(PARTS | {"lab-0": strict})
-    with pytest.raises(QueryRefused, match="site 'lab-0' does not answer: .* does not allow mean"):
+    with pytest.raises(QueryRefused, match=r"site 'lab-0' does not answer: .* does not allow mean"):
         stats.mean(sites, "T", 0, 128)
 
 
@@ -61,7 +61,7 @@ def test_with_privacy_results_have_noise_that_is_said_and_a_budget_that_ends(tmp
     assert 0 < found.noise < 163
     assert abs(found.value - len(FRAME)) < 8 * found.noise
     assert found.rounds[0].record.claim == "dp-sum"
-    with pytest.raises((BudgetSpent, LedgerError, RoundAborted)):
+    with pytest.raises(ConfigError, match="budget is spent"):
         stats.count(sites, records=32)
 
 
@@ -84,7 +84,9 @@ def test_the_command_asks_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
         capsys, "kaplan_meier", *files, "--column", "T", "--column", "E", "--edges", "1:80:1", "--group", "group",
         "--levels", "group=control,miR-137", "--min-count", "1", "--plot", str(picture),
     )  # fmt: skip
-    assert found["curves"]["control"]["median"] == 56
+    control = FRAME[FRAME["group"] == "control"]
+    fitter = KaplanMeierFitter().fit(control["T"], control["E"])
+    assert found["curves"]["control"]["median"] == fitter.median_survival_time_
     assert picture.stat().st_size > 1000
     assert command(capsys, "mean", *files, "--column", "group")[0] == 2
     assert command(capsys, "mean", *files, "--column", "T", "--where", "T~3")[0] == 2

@@ -16,7 +16,7 @@ from lifelines import KaplanMeierFitter
 from lifelines.datasets import load_rossi, load_waltons
 from lifelines.statistics import multivariate_logrank_test
 from sklearn.datasets import load_breast_cancer, load_diabetes
-from support.sums import OpenFederation, parts
+from support.tabular.sums import OpenFederation, parts
 
 from secure_agg import stats
 from secure_agg.errors import ConfigError, QueryRefused
