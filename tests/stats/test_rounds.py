@@ -116,9 +116,9 @@ def test_members_of_a_service_come_to_the_same_exact_results_each_by_itself(tmp_
         with connect(url, world.home(name), patience=300) as session:
             sites = MemberFederation(session, Site(Table.of(part), Rules(min_count=1)))
             found[name] = (
-                stats.variance(sites, "T", 0, 128),
-                stats.histogram(sites, "T", np.arange(0, 129)),
-                stats.sum(sites, "T", 0, 128, where=[("group", "==", "control")]),
+                stats.variance(sites, "T", 0, 128, records=1 << 15),
+                stats.histogram(sites, "T", np.arange(0, 129), records=1 << 15),
+                stats.sum(sites, "T", 0, 128, records=1 << 15, where=[("group", "==", "control")]),
             )
 
     with world.served("--rounds", "4") as service:
@@ -129,7 +129,7 @@ def test_members_of_a_service_come_to_the_same_exact_results_each_by_itself(tmp_
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(300)
+            thread.join(120)
     assert sorted(found) == sorted(world.names)
     for variance, histogram, total in found.values():
         assert variance.value == pytest.approx(FRAME["T"].var(), abs=variance.error)
