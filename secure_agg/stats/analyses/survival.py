@@ -12,11 +12,11 @@ from typing import Final
 
 import numpy as np
 
+from secure_agg.stats.analyses.tabulated import counts_of
 from secure_agg.stats.analysis import Analysis, chi2_sf, common
 from secure_agg.stats.answers import Total
 from secure_agg.stats.question import COMMON, Question
 from secure_agg.stats.results import Curve, Floats, LogRank, Survival
-from secure_agg.stats.tabulated import counts_of
 
 _CONFIDENCE: Final = NormalDist().inv_cdf(0.975)
 
@@ -78,7 +78,9 @@ def _at_risk(events: Floats, censored: Floats) -> Floats:
 def _curve(times: Floats, events: Floats, censored: Floats) -> Curve:
     at_risk = _at_risk(events, censored)
     some = np.where(at_risk > 0, at_risk, 1.0)
-    survival: Floats = np.cumprod(1 - events / some) if at_risk.any() else np.full(times.size, math.nan)
+    survival: Floats = np.asarray(np.cumprod(1 - events / some), dtype=np.float64)
+    if not at_risk.any():
+        survival[:] = math.nan
     alive = at_risk > events
     greenwood = np.cumsum(np.where(alive, events / (some * np.where(alive, some - events, 1.0)), 0.0))
     lower, upper = np.full(times.size, math.nan), np.full(times.size, math.nan)
