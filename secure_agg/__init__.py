@@ -11,6 +11,7 @@ What is below imports nothing of what is above it; ARCHITECTURE.md has the pictu
 
 * ``cli``: the command line. ``service``: rounds over HTTPS, without a framework.
 * ``plugins``: rounds inside Flower and NVFlare.
+* ``stats``: statistics without a model.
 * ``fl``: models and their training. ``planning``: what a round would cost. ``transport``: operators as processes.
 * ``explorer``: the page that verifies a ledger in the browser. ``local``: one process that plays all roles.
 * ``ledger``: the log of verified rounds, on disk and published.

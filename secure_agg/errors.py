@@ -6,7 +6,8 @@
     ├── ConfigError                 a setting is refused before anything starts   (also a ValueError)
     │   └── FileExists              a new file is asked for where there is one    (also a FileExistsError)
     ├── UpdateError                 a client's own update or weight is unfit      (also a ValueError)
-    │   └── NormRefused             its norm is above the round's bound, and the policy has it stay out
+    │   ├── NormRefused             its norm is above the round's bound, and the policy has it stay out
+    │   └── QueryRefused            a question of statistics that this site's owner does not allow
     ├── ProtocolError
     │   ├── LocalProtocolError      called out of order: a bug on this side
     │   └── RemoteProtocolError     a peer's fault; nothing was taken over from its message
@@ -101,6 +102,12 @@ class UpdateError(SecureAggError, ValueError):
 
 class NormRefused(UpdateError):
     """A client's own update is longer than the round allows, and its policy says that it stays out then."""
+
+
+class QueryRefused(UpdateError):
+    """A site does not answer a question of statistics: its owner has not allowed it, or its answer beside earlier ones
+    would tell of few records. Nothing was sent.
+    """
 
 
 class ProtocolError(SecureAggError):

@@ -83,6 +83,18 @@ _COMMANDS: Final = (
         ),
     ),
     Later(
+        "stats",
+        "secure_agg.cli.stats.asking:ask",
+        "A statistic of all sites' records together: nobody sees a site's share of it.",
+        epilog=epilog(
+            "secure-agg stats quantile north.csv south.csv west.csv --column age --range age=0:120",
+            "secure-agg stats kaplan_meier *.csv --column weeks --column died --edges 1:52:1 --group arm "
+            "--levels arm=a,b",
+            "secure-agg stats mean mine.csv --column age --url https://coordinator.example:8470 --home home "
+            "--rules mine.toml",
+        ),
+    ),
+    Later(
         "bench",
         "secure_agg.cli.bench:bench",
         "Run benchmark suites, or report on them: everything after `bench` goes to `python -m benchmarks`.",

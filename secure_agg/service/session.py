@@ -36,6 +36,7 @@ from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.homes import tenants
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import Arrays
+from secure_agg.protocol.config import Policy
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.service.link import PATIENCE_S, Arrived, Link
 from secure_agg.service.wire import decode_model, most_model_bytes
@@ -133,6 +134,11 @@ class Session:
     def name(self) -> str:
         """This member's id."""
         return self._home.name
+
+    @property
+    def policy(self) -> Policy:
+        """That this member has pinned of the task's rounds."""
+        return self._home.trust.task(self._home.task).policy
 
     @property
     def model(self) -> list[npt.NDArray[Any]]:

@@ -20,7 +20,7 @@ LAYERS: Final = (
     ("secure_agg.cli",),
     ("secure_agg.service",),
     ("secure_agg.plugins",),
-    ("secure_agg.fl", "secure_agg.planning", "secure_agg.transport"),
+    ("secure_agg.fl", "secure_agg.planning", "secure_agg.stats", "secure_agg.transport"),
     ("secure_agg.explorer", "secure_agg.local"),
     ("secure_agg.ledger",),
     ("secure_agg.roles",),

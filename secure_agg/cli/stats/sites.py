@@ -1,0 +1,80 @@
+"""Whom a statistic is asked of: files, each a site in this process, or the members of a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from secure_agg.errors import ConfigError
+from secure_agg.service.session import connect
+from secure_agg.stats import Federation, LocalFederation, MemberFederation, Rules, Table, site_of
+from secure_agg.stats.rules import DEFAULT_MIN_COUNT
+
+
+@dataclass(frozen=True)
+class Sites:
+    """What a command line says of sites.
+
+    Attributes:
+        files: CSV files: one of each site, or with ``url`` this member's own.
+        url, home: of a service, and this member's home.
+        rules, log: files of the owner's.
+        min_count: where there is no file of rules.
+        ledger, task: where rounds in this process are appended.
+    """
+
+    files: Sequence[Path]
+    url: str | None
+    home: Path | None
+    rules: Path | None
+    log: Path | None
+    min_count: int | None
+    ledger: Path | None
+    task: str
+
+    @property
+    def owner(self) -> Rules:
+        """What owners allow.
+
+        Raises:
+            ConfigError: it is said twice, or can't be read.
+        """
+        if self.rules is None:
+            return Rules(min_count=DEFAULT_MIN_COUNT if self.min_count is None else self.min_count)
+        if self.min_count is not None:
+            raise ConfigError("--rules has the min_count: leave out --min-count")
+        return Rules.load(self.rules)
+
+    @contextmanager
+    def opened(self) -> Iterator[Federation]:
+        """The federation.
+
+        Raises:
+            ConfigError: options don't go together; files that are none.
+        """
+        if (self.url is None) != (self.home is None):
+            raise ConfigError("--url and --home go together: a member of a service")
+        tables = [Table.read_csv(path) for path in self.files]
+        if self.url is not None and self.home is not None:
+            if len(tables) != 1 or self.ledger is not None:
+                raise ConfigError("a member of a service has one file, and the service has the ledger")
+            if self.rules is None:
+                raise ConfigError("a member answers by its owner's rules: name their file by --rules")
+            site = site_of(tables[0], self.rules, self.log or self.home / "statistics.log")
+            with connect(self.url, self.home) as session:
+                yield MemberFederation(session, site)
+            return
+        if self.log is not None:
+            raise ConfigError("--log is of one site: with --url")
+        names = [path.stem for path in self.files]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"sites have different names, those of their files: {', '.join(names)}")
+        yield LocalFederation(
+            dict(zip(names, tables, strict=True)),
+            rules=self.owner,
+            ledger=self.ledger,
+            task=self.task,
+            min_clients=min(3, max(2, len(tables))),
+        )

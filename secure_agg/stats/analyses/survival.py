@@ -1,0 +1,103 @@
+"""The analyst's half of survival: Kaplan and Meier's curves, and the log-rank test.
+
+Events and censored records are counted at times that were announced. A record that is censored at a time counts as at
+risk there: whoever leaves, leaves after whoever dies. Ties are as many events at one time.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+
+from secure_agg.stats.analyses.tabulated import counts_of
+from secure_agg.stats.analysis import Analysis, chi2_sf, common
+from secure_agg.stats.answers import Total
+from secure_agg.stats.question import COMMON, Question
+from secure_agg.stats.results import Curve, Floats, LogRank, Survival
+
+_CONFIDENCE: Final = NormalDist().inv_cdf(0.975)
+
+
+def living(question: Question) -> Analysis[Survival]:
+    """S(t) = Π (1 − d/n) over the times up to t, by group (Kaplan and Meier, 1958)."""
+    total = yield question
+    times = np.array(question.edges)
+    curves = {
+        group: _curve(times, events, censored)
+        for group, (events, censored) in zip(question.groups, _tables(question, total), strict=True)
+    }
+    return Survival(curves=curves, off_grid=int(total.values[COMMON]), **common(total))
+
+
+def comparing(question: Question) -> Analysis[LogRank]:
+    """The log-rank test (Mantel, 1966), over groups that have records."""
+    total = yield question
+    tables = np.array(_tables(question, total))
+    events, censored = tables[:, 0], tables[:, 1]
+    at_risk = _at_risk(events, censored)
+    dying, risk = events.sum(0), at_risk.sum(0)
+    some = risk > 0
+    expected = at_risk[:, some] * (dying[some] / risk[some])
+    excess = events.sum(1) - expected.sum(1)
+    spread = np.zeros((excess.size, excess.size))
+    for d, n, each in zip(dying[some], risk[some], at_risk[:, some].T, strict=True):
+        if n > 1:
+            part = each / n
+            spread += d * (n - d) / (n - 1) * (np.diag(part) - np.outer(part, part))
+    filled = np.flatnonzero((events + censored).sum(1) > 0)
+    chi2, degrees = math.nan, max(filled.size - 1, 0)
+    used = filled[:-1]
+    if degrees and np.linalg.matrix_rank(spread[np.ix_(used, used)]) == degrees:
+        chi2 = float(excess[used] @ np.linalg.solve(spread[np.ix_(used, used)], excess[used]))
+    return LogRank(
+        chi2=chi2,
+        degrees=degrees,
+        p=chi2_sf(chi2, degrees) if degrees else math.nan,
+        observed=dict(zip(question.groups, events.sum(1).tolist(), strict=True)),
+        expected=dict(zip(question.groups, expected.sum(1).tolist(), strict=True)),
+        off_grid=int(total.values[COMMON]),
+        **common(total),
+    )
+
+
+def _tables(question: Question, total: Total) -> Floats:
+    """(groups, 2, times): events, then censored."""
+    return counts_of(total, COMMON + 1).reshape(len(question.groups), 2, len(question.edges))
+
+
+def _at_risk(events: Floats, censored: Floats) -> Floats:
+    """How many are left just before each time, along the last axis."""
+    gone = events + censored
+    left: Floats = gone[..., ::-1].cumsum(-1)[..., ::-1]
+    return left
+
+
+def _curve(times: Floats, events: Floats, censored: Floats) -> Curve:
+    at_risk = _at_risk(events, censored)
+    some = np.where(at_risk > 0, at_risk, 1.0)
+    survival: Floats = np.asarray(np.cumprod(1 - events / some), dtype=np.float64)
+    if not at_risk.any():
+        survival[:] = math.nan
+    alive = at_risk > events
+    greenwood = np.cumsum(np.where(alive, events / (some * np.where(alive, some - events, 1.0)), 0.0))
+    lower, upper = np.full(times.size, math.nan), np.full(times.size, math.nan)
+    inner = (survival > 0) & (survival < 1)
+    logs = np.log(survival[inner])
+    spread = _CONFIDENCE * np.sqrt(greenwood[inner]) / np.abs(logs)
+    centre = np.log(-logs)
+    lower[inner], upper[inner] = np.exp(-np.exp(centre + spread)), np.exp(-np.exp(centre - spread))
+    lower[survival == 1] = upper[survival == 1] = 1.0
+    below = np.flatnonzero(survival <= 0.5)
+    return Curve(
+        times=times,
+        survival=survival,
+        lower=lower,
+        upper=upper,
+        at_risk=at_risk,
+        events=events,
+        censored=censored,
+        median=float(times[below[0]]) if below.size else math.inf,
+    )

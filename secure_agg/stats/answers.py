@@ -1,0 +1,173 @@
+"""Answers as the vectors that rounds sum, and sums back: what site and analyst share, whoever carries rounds.
+
+``update_of`` is the end of a site's half, ``total_of`` the beginning of the analyst's. Between them is any round over
+float vectors of which everybody learns the verified mean: ``aggregate``, a session of the service, an app under Flower
+or NVFlare. Beside an answer lie digits of its question's digest, which only add up if all sites were asked the same.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from secure_agg.errors import ConfigError, UpdateError, VerificationError
+from secure_agg.protocol.config import Policy
+from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.stats.digits import LEAST_ROOM, Digits
+from secure_agg.stats.question import COMMON, MOMENTS, Question
+from secure_agg.tlog.receipt import Receipt
+
+Floats = npt.NDArray[np.float64]
+
+_MARK_BITS: Final = 12
+_MARKS: Final = 6
+"""Coordinates with 12 bits each of the question's digest."""
+_INEXACT: Final = 1 << 16
+"""The room where a step is no power of two: see ``plugins.core.metrics``, whose digits are encoded exactly up to it."""
+PRIVATE: Final = (*MOMENTS[:4], "histogram", "quantile", "contingency")
+"""Functions that noise leaves a meaning: sums of one round."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What proves one sum.
+
+    Attributes:
+        evidence: for ``secure_agg.verify``. record: of the ledger. receipt: of the ledger, None where there is none.
+    """
+
+    evidence: Evidence
+    record: RoundRecord
+    receipt: Receipt | None
+
+
+@dataclass(frozen=True)
+class Total:
+    """The sums of all sites' answers to one question.
+
+    Attributes:
+        values: of the question's fields, in order: exact integers, or floats with noise.
+        deviations: of the noise in each, its standard deviation; empty where sums are exact.
+        participants: ids of the sites whose answers are in.
+        rounds: what proves it.
+    """
+
+    values: tuple[int | float, ...]
+    deviations: tuple[float, ...]
+    participants: tuple[str, ...]
+    rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """How a policy's rounds carry a question's answer, exactly.
+
+    Attributes:
+        question: that is answered.
+        policy: of the rounds: one group, weights of 1, 15 bits or more.
+        shared: half of the room is for taking back what a model has come to.
+    """
+
+    question: Question
+    policy: Policy
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        policy = self.policy
+        if policy.groups or policy.max_weight != 1 or policy.privacy or policy.norm or self.room < LEAST_ROOM:
+            raise ConfigError(
+                "statistics need rounds of a policy without groups, norm bound or privacy, of max_weight 1 and 15 "
+                f"bits or more: these have {policy.bits} bits and weights up to {policy.max_weight}"
+            )
+
+    @property
+    def step(self) -> float:
+        """What an integer of 1 is in the vector."""
+        return self.policy.clip / self.policy.half
+
+    @property
+    def room(self) -> int:
+        """The largest integer of a coordinate."""
+        if self.shared:
+            return min((self.policy.half - 2) // 2, _INEXACT)
+        exact = self.step == 2.0 ** round(math.log2(self.step))
+        return self.policy.half if exact else min(self.policy.half, _INEXACT)
+
+    @property
+    def _digits(self) -> Digits:
+        return Digits(self.question.fields, self.room)
+
+    @property
+    def size(self) -> int:
+        """How many coordinates there are."""
+        return _MARKS + self._digits.size
+
+    def update_of(self, values: Sequence[int], key: bytes | None = None) -> Floats:
+        """A site's answer as (size,) float64 in [−clip, clip].
+
+        Args:
+            values: from ``Site.answer``.
+            key: 32 secret bytes that draw carries, never used twice; fresh ones by default.
+        """
+        digits = self._digits.encode(values, secrets.token_bytes(32) if key is None else key)
+        whole = np.concatenate([np.array(_marks(self.question), dtype=np.int64), digits])
+        return np.clip(whole * self.step, -self.policy.clip, self.policy.clip)
+
+    def total_of(self, mean: npt.NDArray[Any], sites: int) -> tuple[int, ...]:
+        """The sums of the fields, from a verified mean of so many sites.
+
+        Raises:
+            VerificationError: sites were asked different questions, or a sum is none of answers.
+        """
+        sums = np.rint(np.asarray(mean, dtype=np.float64) * (sites / self.step)).astype(np.int64).tolist()
+        if sums[:_MARKS] != [mark * sites for mark in _marks(self.question)]:
+            raise VerificationError("these sites were not all asked the same question: their sum says nothing")
+        return self._digits.decode(sums[_MARKS:], sites)
+
+
+def _marks(question: Question) -> list[int]:
+    number = int.from_bytes(question.digest()[: _MARKS * _MARK_BITS // 8], "big")
+    return [(number >> (_MARK_BITS * place)) & ((1 << _MARK_BITS) - 1) for place in range(_MARKS)]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How an answer is carried with differential privacy: each field divided by its bound, in floats that a client
+    brings to the policy's norm and adds noise to. Counts of what was held back or dropped are not sent.
+
+    Attributes:
+        question: that is answered, by one round.
+    """
+
+    question: Question
+
+    def __post_init__(self) -> None:
+        if self.question.function not in PRIVATE:
+            raise ConfigError(
+                f"{self.question.function} has no form with differential privacy: noise in its sums would leave it "
+                f"without a meaning. These have one: {', '.join(PRIVATE)}"
+            )
+
+    def update_of(self, values: Sequence[int]) -> Floats:
+        """(fields − 3,) float64 in [−1, 1]."""
+        if len(values) != len(self.question.fields):
+            raise UpdateError("an answer with other fields than its question's")
+        return np.array([value / field.most for value, field in self._sent(values)], dtype=np.float64)
+
+    def _sent(self, values: Sequence[Any]) -> list[tuple[Any, Any]]:
+        pairs = list(zip(values, self.question.fields, strict=True))
+        return pairs[:2] + pairs[COMMON:]
+
+    def total_of(self, mean: Floats, deviation: float, sites: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Sums of the fields, and the standard deviations of the noise in them."""
+        mosts = [field.most for _, field in self._sent(self.question.fields)]
+        sums = [float(value) * sites * most for value, most in zip(mean, mosts, strict=True)]
+        noise = [deviation * sites * most for most in mosts]
+        gap = [0.0] * (COMMON - 2)
+        return tuple(sums[:2] + gap + sums[2:]), tuple(noise[:2] + gap + noise[2:])

@@ -1,0 +1,172 @@
+"""What statistics return: a value, what is stated of its error, and what proves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from secure_agg.stats.answers import Round
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no truth value
+class Statistic:
+    """What every result has.
+
+    Attributes:
+        records: in scope at all sites together.
+        weight: the sum of their weights, ``records`` where they have none.
+        error: by how much a value may be off from that of all sites' records in one place, by rounding values to their
+            units and by the width of bins; float64's own rounding in what follows from exact sums is in it, noise and
+            what was held back are not.
+        uncertain: by how many records any count may be off, cumulative ones too, since sites hold back, or move, cells
+            of fewer than their minimum. 0: nothing was.
+        missing, outside: records dropped for a missing value, and dropped or limited for one out of range; at most
+            these, as sites round small numbers up to their minimum.
+        noise: standard deviation of the noise in the value; 0 where there is none.
+        participants: ids of the sites.
+        rounds: what proves each sum that this was computed from.
+    """
+
+    records: float
+    weight: float
+    error: float = 0.0
+    uncertain: int = 0
+    missing: int = 0
+    outside: int = 0
+    noise: float = 0.0
+    participants: tuple[str, ...] = ()
+    rounds: tuple[Round, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Number(Statistic):
+    """A count, sum, mean, variance or quantile: ``value``; NaN where nothing is in scope that has one."""
+
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Histogram(Statistic):
+    """``counts`` of the bins between ``edges``, weighted where records are."""
+
+    counts: Floats
+    edges: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contingency(Statistic):
+    """``counts`` by levels of two columns, and Pearson's test of independence, without a correction.
+
+    Attributes:
+        counts: (levels of the first, of the second).
+        levels: of both.
+        chi2, degrees, p: the test, over rows and columns that are not empty; NaN where fewer than two are.
+    """
+
+    counts: Floats
+    levels: tuple[tuple[str, ...], tuple[str, ...]]
+    chi2: float
+    degrees: int
+    p: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Correlation(Statistic):
+    """Pearson's coefficients: ``matrix``, symmetric, NaN for a column that does not vary; ``columns`` by name."""
+
+    matrix: Floats
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Regression(Statistic):
+    """Coefficients by name, ``intercept`` first.
+
+    Attributes:
+        coefficients, standard_errors: by name.
+        r_squared: of a linear regression; NaN of a logistic one.
+        log_likelihood: of a logistic regression at the coefficients; NaN of a linear one.
+        iterations: rounds.
+        converged: whether the last step was below what the sums resolve, or 1e-10 of the coefficients.
+    """
+
+    coefficients: dict[str, float]
+    standard_errors: dict[str, float]
+    r_squared: float = float("nan")
+    log_likelihood: float = float("nan")
+    iterations: int = 1
+    converged: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """Kaplan–Meier's estimate of one group, at the times that were announced.
+
+    Attributes:
+        times, survival: S(t), constant from each time to the next.
+        lower, upper: of a confidence interval of 95 %, exponential Greenwood; NaN where S is 0 or nothing is known.
+        at_risk: just before each time. events, censored: at each.
+        median: the first time with S ≤ 1/2; infinite where there is none.
+    """
+
+    times: Floats
+    survival: Floats
+    lower: Floats
+    upper: Floats
+    at_risk: Floats
+    events: Floats
+    censored: Floats
+    median: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Survival(Statistic):
+    """Curves by group, ``all`` where there is none.
+
+    Attributes:
+        curves: by group.
+        off_grid: records whose duration is none of the times and counts at the next: 0 if the curves are exact.
+    """
+
+    curves: dict[str, Curve]
+    off_grid: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LogRank(Statistic):
+    """The log-rank test that groups survive alike.
+
+    Attributes:
+        chi2, degrees, p: of the test.
+        observed, expected: events by group.
+        off_grid: see ``Survival``.
+    """
+
+    chi2: float
+    degrees: int
+    p: float
+    observed: dict[str, float]
+    expected: dict[str, float]
+    off_grid: int
+
+
+def said(result: Statistic) -> dict[str, Any]:
+    """A result as JSON has it, without its proofs; NaN and infinity are None."""
+    return {name: _plain(getattr(result, name)) for name in result.__dataclass_fields__ if name not in ("rounds",)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Curve):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(each) for each in (value.tolist() if isinstance(value, np.ndarray) else value)]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value

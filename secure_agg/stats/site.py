@@ -1,0 +1,325 @@
+"""A site's half: from a question and its own records to the integers of an answer. Pure functions, and ``Site``.
+
+What a site holds back follows from its own records and minimum m alone. A set of fewer than m records counts as empty.
+A cell of fewer is held back where cells have no order, and moved to the next one where they have: then no cumulative
+count is off by m records or more. Each answer says by how many records the site's counts may be off.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from secure_agg.errors import LocalProtocolError, QueryRefused
+from secure_agg.stats.query_log import Mask, QueryLog
+from secure_agg.stats.question import (
+    BINNED,
+    COMMON,
+    LIKELIHOOD_BITS,
+    MOMENTS,
+    RESOLUTION_BITS,
+    SURVIVAL,
+    Column,
+    Condition,
+    Question,
+)
+from secure_agg.stats.rules import Rules
+from secure_agg.stats.tables import Table
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_OPERATIONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_LIMB: Final = 20
+"""Bits of what integers are cut into before they are multiplied: 2^22 products of two fit in 63 bits."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The integers of a question's fields, and which sets of records they are sums over."""
+
+    values: tuple[int, ...]
+    sets: tuple[Mask, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One site: its records, what its owner allows, and what it has told before.
+
+    Attributes:
+        table: its records.
+        rules: of its owner.
+        log: of earlier answers.
+    """
+
+    table: Table
+    rules: Rules = field(default_factory=Rules)
+    log: QueryLog = field(default_factory=QueryLog)
+
+    def answer(self, question: Question) -> tuple[int, ...]:
+        """The integers of an answer, remembered before they are returned.
+
+        Raises:
+            QueryRefused: the owner does not allow it; beside an earlier answer it would tell of few records; or a value
+                is missing or out of range, and the question does not say that this may be.
+            ConfigError: there is no such column, or it holds something else.
+        """
+        found = answer(question, self.table, self.rules)
+        self.log.admit(self.table, found.sets, self.rules.min_count)
+        return found.values
+
+
+def answer(question: Question, table: Table, rules: Rules) -> Answer:
+    """What one site answers, from its own records alone: the same question and records give the same integers.
+
+    Raises:
+        QueryRefused, ConfigError: as ``Site.answer``, but for the log.
+    """
+    rules.check(question)
+    scope = _Scope.of(question, table)
+    least = rules.min_count
+    kept, uncertain = scope.kept, 0
+    count = int(kept.sum())
+    if 0 < count < least:
+        kept, count, uncertain = np.zeros_like(kept), 0, least - 1
+    if count > question.records:
+        raise QueryRefused(f"this site has more than the {question.records} records that the question allows for")
+    weights = _weights(question, table, kept)
+    sets = [kept]
+    if question.function in MOMENTS:
+        body = [] if question.function == "count" else _moments(question, table, kept, weights)
+    elif question.function == "logistic_regression":
+        body = _derivatives(question, table, kept, weights)
+    else:
+        cells, ordered = _cells(question, table, kept)
+        released, moved = release(np.bincount(cells, minlength=question.cells), least, ordered)
+        landing = released[cells]
+        inside = landing >= 0
+        counts = [0] * question.cells
+        for place in np.unique(landing[inside]).tolist():
+            chosen = landing == place
+            counts[place] = int(weights[chosen].sum())
+            sets.append(_spread(kept, chosen))
+        if moved:
+            uncertain = least - 1
+        body = [*([_off_grid(question, table, kept, least)] if question.function in SURVIVAL else []), *counts]
+        if not inside.all():  # what was held back is in no sum at all
+            kept = _spread(kept, inside)
+            sets[0], weights, count = kept, weights[inside], int(inside.sum())
+    sets += [mask for mask in (scope.missing, scope.outside) if mask.any()]
+    coarse = [_coarse(mask, least) for mask in (scope.missing, scope.outside)]
+    values = (count, int(weights.sum()), uncertain, *coarse, *body)
+    if len(values) != len(question.fields) or len(values) < COMMON:
+        raise LocalProtocolError("an answer has the fields of its question")
+    return Answer(values, tuple(sets))
+
+
+def release(counts: Integers, least: int, ordered: int) -> tuple[Integers, bool]:
+    """Where the records of each cell are counted, so that every count is 0 or at least ``least``.
+
+    Args:
+        counts: of the cells.
+        least: the minimum.
+        ordered: 0 where cells have no order; else cells come in runs of so many, each in its own order.
+
+    Returns:
+        For each cell the one that its records are counted in, −1 for none; and whether that is another one for any.
+        Within a run cells are gathered up to the first that makes them enough, and what is left at its end goes to the
+        one before: no cumulative count is off by ``least`` records.
+    """
+    found = np.arange(counts.size)
+    if not ordered:
+        found[counts < least] = -1
+        return found, bool(((counts > 0) & (counts < least)).any())
+    for start in range(0, counts.size, ordered):
+        waiting, total, last = [], 0, -1
+        for place in range(start, start + ordered):
+            waiting.append(place)
+            total += int(counts[place])
+            if total >= least:
+                found[waiting] = last = place
+                waiting, total = [], 0
+        found[waiting] = last
+    return found, bool(((found != np.arange(counts.size)) & (counts > 0)).any())
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """Which records count, and which were left out or limited for what they hold."""
+
+    kept: Mask
+    missing: Mask
+    outside: Mask
+
+    @classmethod
+    def of(cls, question: Question, table: Table) -> _Scope:
+        kept = np.ones(table.size, dtype=np.bool_)
+        for condition in question.where:
+            kept &= _fulfilled(condition, table)
+        missing, outside = np.zeros_like(kept), np.zeros_like(kept)
+        columns = (*question.columns, *((question.weights,) if question.weights else ()))
+        for column in columns:
+            gone, beyond = _unfit(column, table)
+            missing |= gone
+            outside |= beyond
+            if question.weights is not None and column is question.weights:
+                with np.errstate(invalid="ignore"):
+                    outside |= ~gone & (table.numbers(column.name) % 1 != 0)
+        if question.weights is not None and question.outside == "clip" and bool((outside & kept).any()):
+            raise QueryRefused("values out of range can't be limited where records have weights: drop them, or refuse")
+        missing &= kept
+        if question.missing == "refuse" and missing.any():
+            raise QueryRefused("a value of the question's columns is missing here, and it says to refuse then")
+        kept &= ~missing
+        outside &= kept
+        if outside.any():
+            if question.outside == "refuse":
+                raise QueryRefused("a value here is out of the announced range or levels, and it says to refuse then")
+            if question.outside == "drop":
+                kept &= ~outside
+            elif any(_unfit(column, table)[1][kept].any() for column in columns if column.levels):
+                raise QueryRefused("a level here is not announced, and levels can't be limited: drop them, or refuse")
+        return cls(kept, missing, outside)
+
+
+def _fulfilled(condition: Condition, table: Table) -> Mask:
+    compare = _OPERATIONS[condition.operation]
+    if isinstance(condition.value, str):
+        texts = table.texts(condition.column)
+        return np.array([text is not None and compare(text, condition.value) for text in texts], dtype=np.bool_)
+    numbers = table.numbers(condition.column)
+    found: Mask = compare(numbers, condition.value) & ~np.isnan(numbers)
+    return found
+
+
+def _unfit(column: Column, table: Table) -> tuple[Mask, Mask]:
+    """Where a column's value is missing, and where it is out of range."""
+    if column.levels:
+        known, texts = set(column.levels), table.texts(column.name)
+        gone = np.array([text is None for text in texts], dtype=np.bool_)
+        return gone, np.array([text is not None and text not in known for text in texts], dtype=np.bool_)
+    numbers = table.numbers(column.name)
+    return np.isnan(numbers), (numbers < column.lower) | (numbers > column.upper)
+
+
+def _spread(kept: Mask, chosen: Mask) -> Mask:
+    """Of the kept records the chosen ones, as a set over all."""
+    found = np.zeros_like(kept)
+    found[kept] = chosen
+    return found
+
+
+def _coarse(mask: Mask, least: int) -> int:
+    count = int(mask.sum())
+    return count if count == 0 else max(count, least)
+
+
+def _weights(question: Question, table: Table, kept: Mask) -> Integers:
+    if question.weights is None:
+        return np.ones(int(kept.sum()), dtype=np.int64)
+    return table.numbers(question.weights.name)[kept].astype(np.int64)
+
+
+def _values(column: Column, table: Table, kept: Mask) -> Floats:
+    return np.clip(table.numbers(column.name)[kept], column.lower, column.upper)
+
+
+def rounded(column: Column, table: Table, kept: Mask) -> Integers:
+    """A column's values as multiples of its unit."""
+    return np.rint(_values(column, table, kept) / column.unit).astype(np.int64)
+
+
+def exact_dot(left: Integers, right: Integers) -> int:
+    """Σ left · right, exactly, of integers of less than 2^62 in size."""
+    total = 0
+    for (one, a), (two, b) in itertools.product(enumerate(_limbs(left)), enumerate(_limbs(right))):
+        total += int(np.dot(a, b)) << (_LIMB * (one + two))
+    return total
+
+
+def _limbs(values: Integers) -> list[Integers]:
+    """Signed limbs of at most ``_LIMB`` bits, least first, whose weighted sum the values are."""
+    found, rest = [], np.abs(values)
+    sign = np.sign(values)
+    while True:
+        found.append(sign * (rest & ((1 << _LIMB) - 1)))
+        rest = rest >> _LIMB
+        if not rest.any():
+            return found
+
+
+def _moments(question: Question, table: Table, kept: Mask, weights: Integers) -> list[int]:
+    columns = [rounded(column, table, kept) for column in question.columns]
+    found = [exact_dot(weights, column) for column in columns]
+    if question.function not in ("sum", "mean"):
+        weighted = [weights * column for column in columns]
+        pairs = itertools.combinations_with_replacement(range(len(columns)), 2)
+        found += [exact_dot(weighted[one], columns[other]) for one, other in pairs]
+    return found
+
+
+def _derivatives(question: Question, table: Table, kept: Mask, weights: Integers) -> list[int]:
+    """Gradient, curvature and value of the log-likelihood at the question's point."""
+    full = float(1 << RESOLUTION_BITS)
+    outcome = table.numbers(question.columns[0].name)[kept]
+    if not np.isin(outcome, (0.0, 1.0)).all():
+        raise QueryRefused("the outcome of a logistic regression is 0 or 1, and here it is something else")
+    design = [np.full(outcome.size, 1 << RESOLUTION_BITS, dtype=np.int64)]
+    design += [rounded(column, table, kept) for column in question.columns[1:]]
+    units = [1 / full, *(column.unit for column in question.columns[1:])]
+    score = np.zeros(outcome.size)
+    for slope, unit, column in zip(question.point, units, design, strict=True):
+        score += slope * (column * unit)
+    chance = 0.5 * (1.0 + np.tanh(0.5 * score))
+    residual = np.rint((outcome - chance) * full).astype(np.int64)
+    found = [exact_dot(weights * residual, column) for column in design]
+    curved = chance * (1.0 - chance)
+    bent = [weights * np.rint(column * curved).astype(np.int64) for column in design]
+    pairs = itertools.combinations_with_replacement(range(len(design)), 2)
+    found += [exact_dot(bent[one], design[other]) for one, other in pairs]
+    likelihood = outcome * score - np.logaddexp(0.0, score)
+    found.append(exact_dot(weights, np.rint(np.ldexp(likelihood, LIKELIHOOD_BITS)).astype(np.int64)))
+    return found
+
+
+def _cells(question: Question, table: Table, kept: Mask) -> tuple[Integers, int]:
+    """For each kept record its cell, and how many cells are in an order together; 0 for none."""
+    if question.function == "contingency":
+        found = np.zeros(int(kept.sum()), dtype=np.int64)
+        for column in question.columns:
+            found = found * len(column.levels) + _codes(column, table, kept)
+        return found, 0
+    edges, values = np.array(question.edges), _values(question.columns[0], table, kept)
+    if question.function in BINNED:
+        bins = np.searchsorted(edges, values, side="right") - 1
+        return np.minimum(bins, edges.size - 2), edges.size - 1
+    times = np.minimum(np.searchsorted(edges, values, side="left"), edges.size - 1)
+    event = table.numbers(question.columns[1].name)[kept]
+    if not np.isin(event, (0.0, 1.0)).all():
+        raise QueryRefused("an event is 1, and a record that is censored has 0; here is something else")
+    group = _codes(question.columns[2], table, kept) if len(question.columns) > 2 else np.zeros(times.size, np.int64)
+    return (2 * group + (event == 0)) * edges.size + times, edges.size
+
+
+def _codes(column: Column, table: Table, kept: Mask) -> Integers:
+    places = {level: place for place, level in enumerate(column.levels)}
+    texts = table.texts(column.name)
+    return np.array([places[texts[row] or ""] for row in np.flatnonzero(kept).tolist()], dtype=np.int64)
+
+
+def _off_grid(question: Question, table: Table, kept: Mask, least: int) -> int:
+    off: Mask = ~np.isin(_values(question.columns[0], table, kept), question.edges)
+    return _coarse(off, least)

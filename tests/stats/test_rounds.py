@@ -1,0 +1,138 @@
+"""Statistics by real rounds: in one process, with privacy, from the command line, and by members of a service."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lifelines import KaplanMeierFitter
+from lifelines.datasets import load_waltons
+from support.service.world import NAMES, TASK, World
+
+from secure_agg import Ledger, Privacy, Trust, connect, stats, verify
+from secure_agg.cli import main
+from secure_agg.errors import ConfigError, QueryRefused
+from secure_agg.plugins.homes import federation
+from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.protocol.config import Policy
+from secure_agg.service.server import begin
+from secure_agg.stats import LocalFederation, MemberFederation, Rules, Site, Table
+
+FRAME: Any = load_waltons()
+PARTS = {f"lab-{place}": FRAME.iloc[place::3] for place in range(3)}
+
+
+def test_rounds_give_what_pandas_gives_with_evidence_and_receipts(tmp_path: Path) -> None:
+    sites = LocalFederation(PARTS, rules=Rules(min_count=1), ledger=tmp_path / "stats.db")
+    mean = stats.mean(sites, "T", 0, 128)
+    assert mean.value == pytest.approx(FRAME["T"].mean(), abs=mean.error)
+    assert mean.participants == tuple(PARTS)
+    middle = stats.quantile(sites, "T", 0.5, 0, 128, bins=64, rounds=2)
+    assert abs(middle.value - np.quantile(FRAME["T"], 0.5, method="inverted_cdf")) <= middle.error
+    trust = Trust.load(tmp_path / "stats.db.trust.json")
+    for number, proof in enumerate((*mean.rounds, *middle.rounds)):
+        assert verify(proof.evidence, trust).record == proof.record
+        assert proof.record.round == number
+        assert proof.receipt is not None
+    with Ledger(tmp_path / "stats.db") as ledger:
+        ledger.audit()
+
+
+def test_a_site_that_does_not_answer_is_named_here_and_nothing_is_asked() -> None:
+    strict = Site(Table.of(PARTS["lab-0"]), Rules(functions=("count",)))
+    sites = LocalFederation(PARTS | {"lab-0": strict})
+    with pytest.raises(QueryRefused, match=r"site 'lab-0' does not answer: .* does not allow mean"):
+        stats.mean(sites, "T", 0, 128)
+
+
+def test_with_privacy_results_have_noise_that_is_said_and_a_budget_that_ends(tmp_path: Path) -> None:
+    many = {f"lab-{place}": FRAME.iloc[place::8] for place in range(8)}
+    with pytest.raises(ConfigError, match="privacy needs a ledger"):
+        LocalFederation(many, privacy=Privacy(epsilon=8, delta=1e-3, norm=1))
+    budget = Privacy(epsilon=8, delta=1e-3, norm=1.5, rounds=1)
+    sites = LocalFederation(many, rules=Rules(min_count=1), privacy=budget, ledger=tmp_path / "p.db", min_clients=7)
+    with pytest.raises(ConfigError, match="no form with differential privacy"):
+        stats.kaplan_meier(sites, "T", "E", np.arange(1, 80))
+    found = stats.count(sites, records=32)
+    assert 0 < found.noise < 163
+    assert abs(found.value - len(FRAME)) < 8 * found.noise
+    assert found.rounds[0].record.claim == "dp-sum"
+    with pytest.raises(ConfigError, match="budget is spent"):
+        stats.count(sites, records=32)
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    with pytest.raises(SystemExit) as done:
+        main(["stats", *words, "--json"])
+    out = capsys.readouterr()
+    return json.loads(out.out) if done.value.code == 0 else (done.value.code, json.loads(out.err.splitlines()[-1]))
+
+
+def test_the_command_asks_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = []
+    for name, part in PARTS.items():
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+        files.append(str(tmp_path / f"{name}.csv"))
+    found = command(capsys, "quantile", *files, "--column", "T", "--range", "T=0:128", "--min-count", "1")
+    assert abs(found["value"] - np.quantile(FRAME["T"], 0.5, method="inverted_cdf")) <= found["error"]
+    picture = tmp_path / "curves.svg"
+    found = command(
+        capsys, "kaplan_meier", *files, "--column", "T", "--column", "E", "--edges", "1:80:1", "--group", "group",
+        "--levels", "group=control,miR-137", "--min-count", "1", "--plot", str(picture),
+    )  # fmt: skip
+    control = FRAME[FRAME["group"] == "control"]
+    fitter = KaplanMeierFitter().fit(control["T"], control["E"])
+    assert found["curves"]["control"]["median"] == fitter.median_survival_time_
+    assert picture.stat().st_size > 1000
+    assert command(capsys, "mean", *files, "--column", "group")[0] == 2
+    assert command(capsys, "mean", *files, "--column", "T", "--where", "T~3")[0] == 2
+    assert command(capsys, "median", *files, "--column", "T")[0] == 2
+
+
+class Statistics(World):
+    """A federation whose model is for answers: zeros, and homes that take any."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder, self.names = folder, NAMES[:3]
+        self.policy = Policy.default(3, bits=24, clip=1.0)
+        np.savez(folder.parent / "start.npz", answers=np.zeros(size))
+        federation.make(folder, self.names, self.policy, task=TASK, parameters=size, checks_model=False)
+        self.server = folder / "server"
+        with ServerHome.open(self.server) as home:
+            begin(home, folder.parent / "start.npz")
+
+
+@pytest.mark.slow
+def test_members_of_a_service_come_to_the_same_exact_results_each_by_itself(tmp_path: Path) -> None:
+    """Three questions in four rounds: the second is longer than the model, and the model moves by each."""
+    world = Statistics(tmp_path / "homes", 96)
+    found: dict[str, Any] = {}
+
+    def ask(name: str, part: Any, url: str) -> None:
+        with connect(url, world.home(name), patience=300) as session:
+            sites = MemberFederation(session, Site(Table.of(part), Rules(min_count=1)))
+            found[name] = (
+                stats.variance(sites, "T", 0, 128, records=1 << 15),
+                stats.histogram(sites, "T", np.arange(0, 129), records=1 << 15),
+                stats.sum(sites, "T", 0, 128, records=1 << 15, where=[("group", "==", "control")]),
+            )
+
+    with world.served("--rounds", "4") as service:
+        threads = [
+            threading.Thread(target=ask, args=(name, part, service.url), daemon=True)
+            for name, part in zip(world.names, PARTS.values(), strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+    assert sorted(found) == sorted(world.names)
+    for variance, histogram, total in found.values():
+        assert variance.value == pytest.approx(FRAME["T"].var(), abs=variance.error)
+        assert (histogram.counts == np.histogram(FRAME["T"], np.arange(0, 129))[0]).all()
+        assert [proof.record.round for proof in (*variance.rounds, *histogram.rounds, *total.rounds)] == [0, 1, 2, 3]
+        assert total.value == FRAME["T"][FRAME["group"] == "control"].sum()
