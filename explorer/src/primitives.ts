@@ -12,6 +12,7 @@ import { checkPulse, pulseNumber } from "./protocol/beacon.ts";
 import { modelDigest } from "./protocol/codec.ts";
 import { lastOfEpoch, lastOfRound, pinnedForce, verifyEpoch } from "./protocol/epochs.ts";
 import { rebuildSecret } from "./protocol/faults/masks.ts";
+import { spending } from "./protocol/kinds/privacy.ts";
 import { checkId, draw, rosterDigest } from "./protocol/parties.ts";
 import { checkRenounced } from "./protocol/renunciation.ts";
 import { BeaconSource, RoundConfig } from "./protocol/records.ts";
@@ -85,6 +86,10 @@ export const primitives = {
       : lastOfEpoch(leaf.record, leaf.digest));
     const made = await verifyEpoch(pinnedForce(pins, task, found), evidence, before);
     return { leaf: made.leaf, digest: hex(made.force.digest) };
+  },
+  spending: ({ rounds, delta, epsilon }: { rounds: [number, number][]; delta: number; epsilon: number }) => {
+    const counts = rounds.map(([ratio, count]) => [BigInt(ratio), BigInt(count)] as const);
+    return spending(new Map(counts), BigInt(delta), BigInt(epsilon));
   },
   utf8: ({ text }: { text: string }) => utf8(text),
 };

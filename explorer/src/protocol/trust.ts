@@ -60,6 +60,7 @@ function roster(value: Json | undefined, what: string): Map<string, Bytes> {
   return checkRoster(members.sort((a, b) => compareText(a.name, b.name)));
 }
 
+const CLAIMS = ["sum", "dp-sum", "attested"];
 const FLOATS = ["clip", "max_error"];
 
 function policy(value: Json | undefined): Policy {
@@ -114,9 +115,10 @@ function task(name: string, value: Json): TaskPins {
   require(Array.isArray(claims), "claims of the trust file are no list");
   const spelled = claims.map((claim) => text(claim, "a claim"));
   for (const claim of spelled) {
-    if (!["sum", "attested"].includes(claim)) throw new Unknown(`the claim ${claim} is unknown to this page`);
+    if (!CLAIMS.includes(claim)) throw new Unknown(`the claim ${claim} is unknown to this page`);
   }
-  require(["sum", "attested", "sum,attested"].includes(spelled.join()), "claims are out of order");
+  const ordered = CLAIMS.filter((claim) => spelled.includes(claim));
+  require(spelled.length > 0 && ordered.join() === spelled.join(), "claims are out of order");
   const pinned = policy(fields.get("policy"));
   const found = fields.get("beacon");
   require(found === undefined || pinned.cohort_size > 0, "a beacon where no cohort is drawn");
