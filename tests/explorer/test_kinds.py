@@ -13,10 +13,11 @@ from conformance import independent_verifier as spec
 from conformance.verdicts import by_product, rearranged
 from support.buffered import Buffered
 from support.explorer.browser import publish
-from support.explorer.core import Core
+from support.explorer.core import Core, CoreRefused
 from support.federation import replace
 
 import secure_agg
+from secure_agg.ledger.log import Ledger
 from secure_agg.protocol.config.buffer import Base
 from secure_agg.protocol.evidence import Evidence
 
@@ -29,6 +30,7 @@ def core() -> Iterator[Core]:
         yield running
 
 
+@pytest.mark.slow
 def test_buffered_rounds_and_bases_that_are_refused(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     where = Buffered()
     first = where.play(*WHO)
@@ -62,6 +64,63 @@ def test_buffered_rounds_and_bases_that_are_refused(core: Core, monkeypatch: pyt
         assert failed == ["3"], bases
 
 
+def test_which_bases_follow_those_of_the_round_before(core: Core) -> None:
+    policy = spec.encode("Policy", spec.decode("RoundConfig", Buffered().config().to_bytes(), 2**20)["policy"])
+    bases = [{"number": i, "record": bytes([i]) * 32, "model": bytes([64 + i]) * 32} for i in range(5)]
+
+    def follows(now: list[dict[str, Any]], before: list[dict[str, Any]] | None) -> bool:
+        try:
+            core("follows", policy=policy, bases=now, before=before)
+        except CoreRefused:
+            return False
+        return True
+
+    assert follows(bases[:1], None)
+    assert follows(bases[:2], bases[:1])
+    assert follows(bases[1:3], bases[:2])  # not more than one and the staleness
+    assert not follows(bases[1:2], None)
+    assert not follows(bases[:2], None)
+    assert not follows(bases[:3], bases[:2])
+    assert not follows(bases[2:4], bases[:2])
+    assert not follows([bases[1] | {"model": bytes(32)}, bases[2]], bases[:2])
+    assert not follows([bases[1], bases[3]], bases[:2])
+
+
+@pytest.mark.slow
+def test_a_ledger_of_rounds_with_noise_and_records_that_spend_too_much(core: Core, tmp_path: Path) -> None:
+    path = tmp_path / "rounds.db"
+    budget = secure_agg.Privacy(epsilon=8.0, delta=1e-5, norm=1.0, rounds=2)
+    rng = np.random.default_rng(3)
+    for _ in range(2):
+        updates = {name: [rng.normal(size=(70, 5)), rng.normal(size=3)] for name in "abcd"}
+        made = secure_agg.aggregate(updates, privacy=budget, backend="plain", ledger=path)
+    opened = core("open", files=publish(path, tmp_path / "public"), trust=None, seen=None)
+    assert {check["state"] for check in opened["checks"]} <= {"passed", "skipped"}
+    for index in (0, 1):
+        assert {check["state"] for check in core("round", index=index)["checks"]} <= {"passed", "skipped"}
+    said = core("evidence", evidence=made.evidence.to_bytes())
+    assert said["means"] == np.concatenate([array.ravel() for array in made.average]).tobytes()
+    with Ledger(path, read_only=True) as log:
+        first, second = (spec.decode("PrivateRecord", record.to_bytes(), 2**16) for record in log.records())
+
+    def chain(spent: int, **changes: Any) -> int:
+        leaves = [
+            spec.encode("PrivateRecord", first),
+            spec.encode("PrivateRecord", second | {"spent": spent} | changes),
+        ]
+        found: int = core("chains", leaves=leaves)
+        return found
+
+    assert first["spent"] < second["spent"] <= second["epsilon"]
+    assert chain(second["spent"]) == chain(first["spent"]) == 1
+    with pytest.raises(CoreRefused, match="has spent less"):
+        chain(first["spent"] - 1)
+    with pytest.raises(CoreRefused, match="more than the task's privacy budget"):
+        chain(second["epsilon"] + 1)
+    with pytest.raises(CoreRefused, match="fields of another claim"):
+        chain(second["spent"], claim="sum")
+
+
 @pytest.mark.parametrize(
     "options",
     [{"buffer_staleness": 256}, {"buffer_honest": 1}, {"buffer_honest": None}, {"buffer_honest": 3}],
@@ -79,6 +138,7 @@ def test_a_policy_that_is_none_of_buffered_rounds_is_refused(core: Core, options
     assert said["checks"][0]["state"] == "failed", said["checks"][0]
 
 
+@pytest.mark.slow
 def test_rounds_of_groups_are_shown_and_said_not_to_be_checked(core: Core, tmp_path: Path) -> None:
     """Beside another task of the same ledger, which is checked."""
     path = tmp_path / "rounds.db"

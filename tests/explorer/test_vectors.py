@@ -212,6 +212,7 @@ def test_a_tree_with_all_its_edges_or_some_or_none(core: Core) -> None:
     assert core.verdict(evidence, trust, beside=[edges[0], edges[0]]) is None
 
 
+@pytest.mark.slow
 def test_a_sparse_session_whose_members_sign_positions(core: Core) -> None:
     found = document("sparse.json")
     evidence, trust = data(found["evidence"]), text(found["trust"])
