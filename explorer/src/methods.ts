@@ -52,6 +52,8 @@ function shown({ checks, verified }: Outcome | TreeOutcome) {
     advertised: [...participants.advertised.keys()],
     participants: [...participants.commitments.keys()],
     signers: evidence.agreement.map((item) => item.name),
+    bases: participants.bases,
+    based: [...participants.based],
     operators: participants.setup.map((item) => item.name),
     edges: "edges" in verified ? verified.edges : null,
     seen: "seen" in verified ? verified.seen : null,

@@ -12,15 +12,23 @@ import { checkPulse, pulseNumber } from "./protocol/beacon.ts";
 import { modelDigest } from "./protocol/codec.ts";
 import { lastOfEpoch, lastOfRound, pinnedForce, verifyEpoch } from "./protocol/epochs.ts";
 import { rebuildSecret } from "./protocol/faults/masks.ts";
+import { checkFollows } from "./protocol/kinds/buffer.ts";
+import { spending } from "./protocol/kinds/privacy.ts";
 import { checkId, draw, rosterDigest } from "./protocol/parties.ts";
 import { checkRenounced } from "./protocol/renunciation.ts";
-import { BeaconSource, RoundConfig } from "./protocol/records.ts";
+import { BeaconSource, Policy, RoundConfig } from "./protocol/records.ts";
 import { readTrust } from "./protocol/trust.ts";
-import { readLeaf } from "./ledger/leaves.ts";
+import { checkChains, readLeaf } from "./ledger/leaves.ts";
 import { commit } from "./zk/commitment.ts";
 import { makeBound } from "./zk/norm/bound.ts";
 import { checkNormProof } from "./zk/norm/proof.ts";
 import { commitSketch, sketch } from "./zk/norm/sketch.ts";
+
+interface PlainBase {
+  number: number;
+  record: Bytes;
+  model: Bytes;
+}
 
 export const primitives = {
   frame: ({ label, parts }: { label: string; parts: Bytes[] }) => frame(label, ...parts),
@@ -85,6 +93,15 @@ export const primitives = {
       : lastOfEpoch(leaf.record, leaf.digest));
     const made = await verifyEpoch(pinnedForce(pins, task, found), evidence, before);
     return { leaf: made.leaf, digest: hex(made.force.digest) };
+  },
+  spending: ({ rounds, delta, epsilon }: { rounds: [number, number][]; delta: number; epsilon: number }) => {
+    const counts = rounds.map(([ratio, count]) => [BigInt(ratio), BigInt(count)] as const);
+    return spending(new Map(counts), BigInt(delta), BigInt(epsilon));
+  },
+  chains: ({ leaves }: { leaves: Bytes[] }) => checkChains(leaves.map(readLeaf)).size,
+  follows: ({ policy, bases, before }: { policy: Bytes; bases: PlainBase[]; before: PlainBase[] | null }) => {
+    const read = (items: PlainBase[]) => items.map((base) => ({ ...base, number: BigInt(base.number) }));
+    checkFollows(decode(Policy, policy, 1 << 20, "the policy"), read(bases), before && read(before));
   },
   utf8: ({ text }: { text: string }) => utf8(text),
 };

@@ -93,6 +93,7 @@ def test_what_the_page_shows_is_what_the_ledger_holds(chromium: Any, ledger: Pat
         assert "cyn" in page.inner_text("#results")
 
 
+@pytest.mark.long
 def test_a_byte_changed_turns_the_page_red(chromium: Any, site: Path, tmp_path: Path) -> None:
     """In one file of each kind; of all files and many places `test_tampering` has the same, without a browser."""
     altered = tmp_path / "altered"
@@ -215,6 +216,7 @@ def test_a_round_of_a_million_values_is_verified_with_progress_while_the_page_an
         assert "numbers hashed" in page.locator("li[data-check='7']").inner_text()
 
 
+@pytest.mark.long
 def test_it_has_landmarks_names_and_a_way_for_the_keyboard_at_every_width(chromium: Any, site: Path) -> None:
     with opened(chromium, site) as page:
         assert standing(page) == "passed"

@@ -9,15 +9,27 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
+from conformance import independent_verifier as spec
 from conformance import make_vectors
 from conformance.norm import norm_vectors
 from conformance.screening import screened_vectors
+from conformance.verdicts import by_product, rearranged
 from support.explorer.core import Core, CoreRefused
 
 from mpc.ring import P
 from secure_agg.protocol.fault import FaultProof
 
 VECTORS: Final = make_vectors.DIRECTORY
+PRIVACY_REFUSED: Final[dict[str, tuple[int | None, ...]]] = {
+    "privacy_delta": (0, 4 * 10**9 + 1, None),
+    "privacy_epsilon": (0, 10**6, None),
+    "privacy_honest": (0, 4, None),
+    "privacy_mechanism": (0, 2, None),
+    "privacy_ratio": (0, 1, 2**32 - 1, None),
+    "halves": (1,),
+    "level": (1,),
+    "norm_steps": (3,),
+}
 NORM_FIELDS: Final = ("n", "B", "M", "m", "lambda", "L", "e")
 
 
@@ -198,6 +210,38 @@ def test_a_tree_with_all_its_edges_or_some_or_none(core: Core) -> None:
     assert core.verdict(evidence, beside=edges) == record
     assert core.verdict(evidence, beside=edges[:1]) is None  # nothing is pinned, and an edge is missing
     assert core.verdict(evidence, trust, beside=[edges[0], edges[0]]) is None
+
+
+@pytest.mark.slow
+def test_a_sparse_session_whose_members_sign_positions(core: Core) -> None:
+    found = document("sparse.json")
+    evidence, trust = data(found["evidence"]), text(found["trust"])
+    product = by_product(evidence, trust, None, None)
+    assert not isinstance(product, str)
+    assert core.verdict(evidence, trust) == product[0]
+
+
+def test_a_round_with_noise_its_spending_and_what_is_refused(core: Core) -> None:
+    found = document("private.json")
+    evidence, trust = data(found["evidence"]), text(found["trust"])
+    assert core.verdict(evidence, trust) == core.verdict(evidence) == bytes.fromhex(found["record"])
+    assert core.verdict(evidence, trust, claims=["sum"]) is not None
+    assert core.verdict(evidence, trust, claims=["attested"]) is None
+    for case in found["spending"]:
+        rounds = [[int(ratio), count] for ratio, count in case["rounds"].items()]
+        assert core("spending", rounds=rounds, delta=case["delta"], epsilon=case["epsilon"]) == case["spent"]
+    for name, values in PRIVACY_REFUSED.items():
+        for value in values:
+
+            def altered(header: dict[str, Any], name: str = name, value: int | None = value) -> None:
+                config = spec.decode("RoundConfig", header["config"], 2**20)
+                options = {item["name"]: item["value"] for item in config["policy"]["options"]} | {name: value}
+                items = [{"name": key, "value": options[key]} for key in sorted(options) if options[key] is not None]
+                config["policy"]["options"] = items
+                header["config"] = spec.encode("RoundConfig", config)
+
+            said = core("evidence", evidence=rearranged(evidence, altered))
+            assert said["checks"][0]["state"] == "failed", (name, value)
 
 
 # --- draws ---------------------------------------------------------------------------------------------------

@@ -4,19 +4,24 @@ import { type Bytes, equal, require, Unknown, ZEROS } from "../decoding/bytes.ts
 import { decode, Reader } from "../decoding/messagepack.ts";
 import { digest } from "../crypto/hash.ts";
 import { rootTask } from "../protocol/epochs.ts";
-import { BoundedRecord, EpochRecord, RoundRecord } from "../protocol/records.ts";
+import {
+  BoundedRecord, EpochRecord, GroupedBoundedRecord, GroupedRecord, PrivateRecord, RoundRecord,
+} from "../protocol/records.ts";
 
 const MAX_RECORD = 65536;
-const BOUNDED_FIELDS = 23;
-const PLAIN_FIELDS = 21;
 const EPOCH_FIELDS = 13;
+/** Records of rounds by how many fields they have, which differs for all kinds. */
+const KINDS = new Map<number, unknown>([
+  [21, RoundRecord], [22, GroupedRecord], [23, BoundedRecord], [24, GroupedBoundedRecord], [26, PrivateRecord],
+]);
+const CLAIMS = ["sum", "dp-sum", "attested"];
 
 export interface RoundLeaf {
   kind: "round";
   index: number;
   data: Bytes;
   digest: Bytes;
-  record: RoundRecord & Partial<BoundedRecord>;
+  record: RoundRecord & Partial<BoundedRecord> & Partial<PrivateRecord> & Partial<GroupedRecord>;
 }
 
 export interface EpochLeaf {
@@ -36,15 +41,16 @@ export function readLeaf(data: Bytes, index: number): Leaf {
     if (record.format !== "secure-agg/epoch-record/1") throw new Unknown(`record ${index} has an unknown format`);
     return { kind: "epoch", index, data, digest: digest("epoch-record", data), record };
   }
-  if (fields !== PLAIN_FIELDS && fields !== BOUNDED_FIELDS) {
+  const kind = KINDS.get(fields);
+  if (kind === undefined) {
     throw new Unknown(`record ${index} has ${fields} fields, of a kind that is unknown to this page`);
   }
-  const kind = fields === BOUNDED_FIELDS ? BoundedRecord : RoundRecord;
   const record = decode(kind as typeof RoundRecord, data, MAX_RECORD, `record ${index}`);
   require(record.version === 2, `record ${index} is of another version`);
-  if (record.claim !== "sum" && record.claim !== "attested") {
+  if (!CLAIMS.includes(record.claim)) {
     throw new Unknown(`record ${index} makes the claim ${JSON.stringify(record.claim)}, which is unknown to this page`);
   }
+  require((record.claim === "dp-sum") === (kind === PrivateRecord), `record ${index} has fields of another claim`);
   return { kind: "round", index, data, digest: digest("round-record", data), record };
 }
 
@@ -75,6 +81,12 @@ function checkLink(leaf: Leaf, previous: Leaf | null, renewed: boolean): void {
     return;
   }
   require(leaf.record.round > last, `${where} is not after its task's last round`);
+  const { spent, epsilon } = leaf.record;
+  if (spent !== undefined && epsilon !== undefined) {
+    require(spent <= epsilon, `${where} spends more than the task's privacy budget`);
+    const before = previous?.kind === "round" ? previous.record.spent ?? 0 : 0;
+    require(spent >= before, `${where} has spent less of its privacy budget than its task's last record`);
+  }
   if (previous === null) return;
   const start = previous.kind === "round" ? previous.record.result_model : previous.record.start_model;
   require(equal(leaf.record.start_model, start), `${where} starts from another model than its task's last result`);

@@ -2,17 +2,20 @@
 
 import { type Bytes, equal, fromUtf8, hex, require, unpack, Unknown } from "../decoding/bytes.ts";
 import { parseJson } from "../decoding/json.ts";
-import { sha256Bulk } from "../crypto/hash.ts";
+import { digest, sha256Bulk } from "../crypto/hash.ts";
 import type { Progress } from "../zk/commitment.ts";
 import { type Outcome, verifyEvidence } from "../protocol/evidence.ts";
 import { follow, type Force, lastOfEpoch, lastOfRound, pinnedForce, rootTask, verifyEpoch } from "../protocol/epochs.ts";
+import { checkBases, checkFollows } from "../protocol/kinds/buffer.ts";
 import { isBounded } from "../protocol/layout.ts";
 import { isZeros, readEvidence } from "../protocol/participants.ts";
-import { EpochBody, EpochEvidence, type RoundConfig, TreeHeader, Unsealed, EdgeRecord } from "../protocol/records.ts";
+import {
+  type Base, EdgeRecord, EpochBody, EpochEvidence, type RoundConfig, TreeHeader, Unsealed,
+} from "../protocol/records.ts";
 import { decode } from "../decoding/messagepack.ts";
 import { type Check, counted, Report, Stopped } from "../protocol/report.ts";
 import { isTree, type TreeOutcome, verifyTree } from "../protocol/trees.ts";
-import { readTrust, type Trust } from "../protocol/trust.ts";
+import { checkRead, readTrust, type Trust } from "../protocol/trust.ts";
 import { checkChains, type EpochLeaf, type Leaf, readLeaf, type RoundLeaf } from "./leaves.ts";
 import { checkCheckpoint, checkQuorum, type SignedCheckpoint } from "./note.ts";
 import { checkTiles, evidencePath, readEntries, type Source } from "./source.ts";
@@ -155,6 +158,7 @@ export class Ledger {
       if (leaf.kind !== "epoch") continue;
       const { task } = leaf.record;
       const before = this.#pinsAt(task, leaf.index) ?? trust;
+      checkRead(before, task);
       const pins = before.tasks.get(task);
       require(pins !== undefined, `task ${task} is not pinned`);
       const force = forces.get(task) ?? pinnedForce(trust, task, pins);
@@ -208,18 +212,20 @@ export class Ledger {
     const numbers: readonly (readonly [string, string])[] = [
       ["content", "Evidence, norm proofs and edges are the very files that are named by their hashes"],
       ["record", "The record in the ledger is what this evidence proves, to the byte"],
-      ["log", "The round was for this very log, and begins where its epoch says"],
+      ["log", "The round was for this very log, and begins where its epoch and the round before say"],
     ];
     const report = new Report(numbers);
     try {
       const { data, beside } = await report.check("content", () => this.#contents(leaf));
       const outcome = await this.#verify(leaf, data, beside, progress);
       if (outcome.verified === null) return { ...outcome, checks: [...outcome.checks, ...report.close()], encoded: null };
-      const { encoding, evidence } = outcome.verified;
+      const { encoding, evidence, participants: { bases } } = outcome.verified;
       await report.check("record", () => require(equal(encoding!, leaf.data), "the evidence proves another record"));
-      await report.check("log", () => {
+      await report.check("log", async () => {
         require(this.#log !== null && equal(evidence.round.log_key, this.#log), "the round was for another log");
-        checkBegins(evidence.round, this.#before(leaf));
+        const before = this.#before(leaf);
+        checkBegins(evidence.round, before);
+        if (bases.length > 0) checkFollows(evidence.round.policy, bases, before && (await this.#basesOf(before)));
       });
       return { ...outcome, checks: [...outcome.checks, ...report.close()], encoded: data };
     } catch (error) {
@@ -231,6 +237,14 @@ export class Ledger {
   #before(leaf: RoundLeaf): Leaf | null {
     const before = this.leaves.slice(0, leaf.index).filter((item) => item.record.task === leaf.record.task);
     return before[before.length - 1] ?? null;
+  }
+
+  /** The bases of a buffered task's round. */
+  async #basesOf(leaf: Leaf): Promise<readonly Base[] | null> {
+    require(leaf.kind === "round", "a buffered task has one epoch");
+    const { round, setup } = readEvidence(unpack(await this.content(leaf.record.evidence))[0]);
+    require(equal(round.setup, digest("setup", setup)), "the round before has another setup than its configuration's");
+    return checkBases(round, setup);
   }
 
   /** The evidence of a round's record, with the edges' or the norm proofs that it names. */

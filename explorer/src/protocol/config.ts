@@ -1,4 +1,4 @@
-// The limits of a configuration: docs/specification.md, sections 3, 9, 10, 16 and 19.
+// The limits of a configuration: docs/specification.md, sections 3, 9, 10, 16, 19, 20 and 23.
 //
 // A backend, or an option, that is not in the tables below is nothing that this page knows how to check: `Unknown`.
 
@@ -7,21 +7,26 @@ import { PROTOCOL } from "../crypto/hash.ts";
 import { boundOf } from "../zk/norm/bound.ts";
 import {
   aggregators, digits, elementsOf, half, isAttested, isShared, option, randomness, rank,
-  sharedLength, threshold, values, committed,
+  PRIVACY_OPTIONS, sharedLength, threshold, values, committed,
 } from "./layout.ts";
+import { BUFFER_OPTIONS, checkBuffered, checkCorrupt } from "./kinds/buffer.ts";
+import { checkPrivate, checkPrivatePolicy } from "./kinds/privacy.ts";
 import { checkId, checkOrder } from "./parties.ts";
 import type { Policy, RoundConfig } from "./records.ts";
 
 type Range = readonly [number, number];
 const ANY: Range = [0, 2 ** 32 - 1];
 
+// Which ring it is, and whether it is one, matters to who encrypts: this page does not check it.
+const RING_OPTIONS: Readonly<Record<string, Range>> = { degree: [4096, 16384], primes: ANY, more_primes: ANY };
+
 const OPTIONS: Readonly<Record<string, Readonly<Record<string, Range>>>> = {
-  masking: { complete_up_to: [0, 2 ** 20], screening: [0, 2] },
+  masking: { complete_up_to: [0, 2 ** 20], screening: [0, 2], transport: [0, 1] },
   plain: {},
-  bfv: {},
-  ckks: {},
+  bfv: { ...RING_OPTIONS, plain_modulus: ANY },
+  ckks: RING_OPTIONS,
   paillier: { modulus_bits: [2048, 8192], holders: [1, 64], threshold: [1, 64] },
-  additive: { aggregators: [2, 16], threshold: [2, 16] },
+  additive: { aggregators: [2, 16], threshold: [2, 16], ...BUFFER_OPTIONS },
   crypten: { aggregators: [2, 5], function: [0, 2], norm_bound_milli: ANY, trim: ANY },
 };
 const NORM_OPTIONS: Readonly<Record<string, Range>> = {
@@ -37,6 +42,7 @@ function knownOptions(backend: string): Readonly<Record<string, Range>> {
   return {
     ...own,
     ...(isShared({ backend } as Policy) ? {} : NORM_OPTIONS),
+    ...(backend === "crypten" ? {} : PRIVACY_OPTIONS),
     ...(["masking", "plain", "additive"].includes(backend) ? { halves: [0, 1] as Range } : {}),
     ...(Object.hasOwn(LEVELS, backend) ? { level: LEVELS[backend] } : {}),
   };
@@ -58,6 +64,7 @@ export function checkLimits(config: RoundConfig): void {
   const renounced = hex(config.renounced) !== hex(ZEROS);
   require(renounced === config.generation > 0n, "renounced does not go with the generation");
   checkPolicy(policy);
+  checkBuffered(config);
   const scale = policy.weight_scale;
   if (scale) {
     const first = hex(config.previous_record) === hex(ZEROS);
@@ -80,6 +87,7 @@ export function checkLimits(config: RoundConfig): void {
   require(drawn === 0 || config.round < 2n ** 16n, "no cohort is drawn for so late a round");
   require([0, 32].includes(config.setup.length), "the digest of the setup has a wrong length");
   require(rank(config) !== 0, "no commitment rank is enough");
+  checkPrivate(config);
   if (option(policy, "norm_steps", 0)) {
     require(policy.bits >= 3 && !option(policy, "halves", 0), "too few bits for a norm bound, or halves with one");
     boundOf(policy, config.weight_limit);
@@ -107,12 +115,13 @@ export function checkPolicy(policy: Policy): void {
   const { min_advertised: least, max_clients: most, cohort_size: drawn } = policy;
   require(2 <= policy.min_clients && policy.min_clients <= least && least <= most, "client limits out of order");
   require(most < 2 ** 32, "max_clients out of range"); // rank 4 has no room for so many
-  require(3 * policy.max_corrupt < least, "max_corrupt is too large");
+  checkCorrupt(policy);
   require(drawn === 0 || (least <= drawn && drawn <= most), "the policy's cohort_size is out of range");
   if (!option(policy, "norm_steps", 0)) {
     const strange = policy.options.some((item) => Object.hasOwn(NORM_OPTIONS, item.name));
     require(!strange, "options of no norm bound");
   }
+  checkPrivatePolicy(policy);
 }
 
 /** The backend's options; with a configuration whether it has a setup. */
@@ -124,6 +133,9 @@ export function checkBackend(policy: Policy, config?: RoundConfig): void {
     }
     const [least, most] = known[item.name];
     require(item.value >= BigInt(least) && item.value <= BigInt(most), `option ${item.name} is out of range`);
+  }
+  if (option(policy, "screening", 0)) {
+    require(option(policy, "transport", 0) === 0, "words of several values are not screened");
   }
   if (policy.backend === "masking" && option(policy, "screening", 0) === 2) {
     require(option(policy, "norm_steps", 0) > 0 && digits(policy).count === 1, "no sketches that can be tested");

@@ -12,15 +12,16 @@ import { checkSketchedSum } from "../zk/norm/sum.ts";
 import { decodeSum, type Decoded, modelDigest, packDigits } from "./codec.ts";
 import { checkConfig } from "./config.ts";
 import {
-  committed, covered, digits, half, isAttested, isBounded, isEncrypted, isShared, kept, largest, maskBits, option, rank,
-  randomness, values,
+  claimOf, committed, covered, digits, half, isAttested, isBounded, isEncrypted, isPrivate, isShared, kept, largest,
+  maskBits, option, rank, randomness, values,
 } from "./layout.ts";
+import { decodePrivate, privateFields } from "./kinds/privacy.ts";
 import { checkSigners } from "./parties.ts";
 import {
   checkAdvertisements, checkAgreement, checkCohort, checkOpenings, isZeros, type Participants, readEvidence,
   type ReadEvidence,
 } from "./participants.ts";
-import { BoundedRecord, RoundRecord } from "./records.ts";
+import { BoundedRecord, PrivateRecord, RoundRecord } from "./records.ts";
 import { checkRenounced, renouncers } from "./renunciation.ts";
 import { type Check, counted, Report, Stopped } from "./report.ts";
 import { checkPins, type Trust } from "./trust.ts";
@@ -48,6 +49,9 @@ export interface Place {
   evidence?: Bytes;
 }
 
+/** A record with the fields of its kind. */
+export type AnyRecord = RoundRecord & Partial<BoundedRecord> & Partial<PrivateRecord>;
+
 export interface Verified {
   evidence: ReadEvidence;
   participants: Participants;
@@ -55,7 +59,7 @@ export interface Verified {
   claim: string;
   proofs: number;
   /** Missing for an edge of a tree. */
-  record?: RoundRecord & Partial<BoundedRecord>;
+  record?: AnyRecord;
   encoding?: Bytes;
   means?: Float64Array<ArrayBuffer>;
 }
@@ -80,6 +84,12 @@ export const CHECKS = [
   ["9p", "Each participant's norm proof"],
   ["8", "The sums decode to the mean whose digest the result names"],
 ] as const;
+
+const SAID_OF = {
+  sum: "a sum, proved to anybody",
+  "dp-sum": "a sum, proved to anybody, of updates that each have noise in them; how it was drawn nobody can check",
+  attested: "attested: only the operators' signatures vouch for it",
+};
 
 /** Check evidence in itself and, with `trust`, against what the verifier has pinned. */
 export async function verifyEvidence(data: Bytes, options: Options = {}): Promise<Outcome> {
@@ -117,11 +127,12 @@ async function run(data: Bytes, options: Options, report: Report): Promise<Verif
   });
   const { round: config } = evidence;
   const { policy } = config;
-  const claim = isAttested(policy) ? "attested" : "sum";
+  const claim = claimOf(policy);
   await report.check("0", (say) => {
     const accepted = options.claims ?? trust?.tasks.get(config.task)?.claims ?? ["sum"];
-    require(accepted.includes(claim), `the result is claimed to be ${claim}, which is not accepted`);
-    say(claim === "sum" ? "a sum, proved to anybody" : "attested: only the operators' signatures vouch for it");
+    const known = accepted.includes(claim) || (claim === "dp-sum" && accepted.includes("sum"));
+    require(known, `the result is claimed to be ${claim}, which is not accepted`);
+    say(SAID_OF[claim]);
   });
   const cohort = await report.check("2", (say) => {
     say(counted(config.cohort_size, "member"));
@@ -141,12 +152,14 @@ async function run(data: Bytes, options: Options, report: Report): Promise<Verif
     });
   }
   const opened = await report.check("4", (say) => {
-    const found = checkOpenings(evidence, advertised.advertised);
-    say(counted(found.commitments.size, "participant"));
+    const found = checkOpenings(evidence, advertised.advertised, advertised.bases);
+    const { length } = advertised.bases;
+    const from = length ? `; their updates are differences from ${counted(length, "model")}` : "";
+    say(counted(found.commitments.size, "participant") + from);
     return found;
   });
   const participantsRoot = await report.check("5", async (say) => {
-    const made = await checkAgreement(evidence, { ...advertised, ...opened });
+    const made = await checkAgreement(evidence, { cohort, ...advertised, ...opened });
     say(counted(evidence.agreement.length, "signature"));
     return made;
   });
@@ -171,7 +184,9 @@ async function run(data: Bytes, options: Options, report: Report): Promise<Verif
     return base;
   }
   const decoded = await report.check("8", async (say) => {
-    const found = decodeSum(sums.x, sums.added, config);
+    const found = isPrivate(policy)
+      ? { ...(await decodePrivate(sums.x, sums.added, config, evidence.context)), ...UNWEIGHTED, weight: BigInt(sums.added) }
+      : decodeSum(sums.x, sums.added, config);
     const made = await modelDigest(config.shapes, found.means);
     require(equal(made, evidence.result_model), "another result than stated");
     say(`weights of ${found.weight} in all; result ${hex(made).slice(0, 16)}…`);
@@ -179,7 +194,7 @@ async function run(data: Bytes, options: Options, report: Report): Promise<Verif
   });
   const made = recordOf(evidence, participants, decoded, claim, total, clients, place);
   made.evidence = place?.evidence ?? (await sha256Bulk(data));
-  const kind = isBounded(policy) ? BoundedRecord : RoundRecord;
+  const kind = isBounded(policy) ? BoundedRecord : isPrivate(policy) ? PrivateRecord : RoundRecord;
   const encoding = encode(kind as typeof RoundRecord, made);
   require(encoding.length <= 65536, "the record is too long");
   return { ...base, proofs, record: made, encoding, means: decoded.means };
@@ -212,6 +227,7 @@ async function checkGeneration(
 }
 
 const NEVER = new Uint8Array(0);
+const UNWEIGHTED = { lowered: 0, raised: 0 };
 
 interface Sums {
   x: Uint32Array;
@@ -314,13 +330,13 @@ function recordOf(
   total: Bytes,
   participants: number,
   place: Place | null,
-): RoundRecord & Partial<BoundedRecord> {
+): AnyRecord {
   const { round: config, context } = evidence;
   const { policy } = config;
   const clients = place?.clients ?? participants;
   const scaled = BigInt(policy.weight_scale) * decoded.weight;
   const next = Number((scaled + BigInt(clients) - 1n) / BigInt(clients));
-  const made: RoundRecord & Partial<BoundedRecord> = {
+  const made: AnyRecord = {
     version: 2,
     claim,
     task: config.task,
@@ -343,6 +359,7 @@ function recordOf(
     previous_record: config.previous_record,
     evidence: new Uint8Array(32),
   };
+  if (isPrivate(policy)) return { ...made, ...privateFields(config) };
   if (!isBounded(policy)) return made;
   const bound = option(policy, "norm_steps", 0) * (policy.clip / half(policy));
   return { ...made, norm_bound: bound, norm_factor: normFactor(config) };

@@ -59,9 +59,14 @@ export function elementsOf(shape: readonly number[]): bigint {
   return shape.reduce((product, side) => product * BigInt(side), 1n);
 }
 
-/** d; below 2^32 once the configuration is checked. */
-export function values(config: RoundConfig): number {
+/** Elements of all arrays; below 2^32 once the configuration is checked. */
+export function modelSize(config: RoundConfig): number {
   return Number(config.shapes.reduce((sum, shape) => sum + elementsOf(shape), 0n));
+}
+
+/** d: values that are sent; D of section 23 with privacy. */
+export function values(config: RoundConfig): number {
+  return isPrivate(config.policy) ? paddedSize(modelSize(config)) : modelSize(config);
 }
 
 /** d + L + e. */
@@ -93,7 +98,46 @@ export function randomness(config: RoundConfig): number {
 }
 
 export function quorum(cohort: number, policy: Policy): number {
+  if (honest(policy)) return policy.max_corrupt + honest(policy);
   return Math.floor((cohort + policy.max_corrupt) / 2) + 1;
+}
+
+// 20 and 23
+
+/** Honest updates that a sum of a buffered task has at least; 0 where rounds are not buffered. */
+export function honest(policy: Policy): number {
+  return option(policy, "buffer_honest", 0);
+}
+
+export const PRIVACY_OPTIONS: Readonly<Record<string, readonly [number, number]>> = {
+  privacy_delta: [1, 4 * 10 ** 9],
+  privacy_epsilon: [1, 32 * 10 ** 6],
+  privacy_honest: [1, 2 ** 24],
+  privacy_mechanism: [1, 1],
+  privacy_ratio: [1, 2 ** 32 - 1],
+};
+
+export function isPrivate(policy: Policy): boolean {
+  return policy.options.some((item) => Object.hasOwn(PRIVACY_OPTIONS, item.name));
+}
+
+/** The blocks that so many values are rotated in. */
+export function blocksOf(size: number): number[] {
+  const found: number[] = [];
+  let left = size;
+  for (const block of [4096, 1024, 256, 64]) for (; left >= block; left -= block) found.push(block);
+  if (left > 0) found.push(64);
+  return found;
+}
+
+/** Values of all blocks, each of which is a multiple of 64. */
+export function paddedSize(size: number): number {
+  return 64 * Math.ceil(size / 64);
+}
+
+/** What the result of a round claims to be. */
+export function claimOf(policy: Policy): "sum" | "dp-sum" | "attested" {
+  return isAttested(policy) ? "attested" : isPrivate(policy) ? "dp-sum" : "sum";
 }
 
 // 9 and 10

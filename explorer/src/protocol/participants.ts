@@ -6,13 +6,15 @@ import { digest, frame, root } from "../crypto/hash.ts";
 import { checkExchangeKey, checkSignature } from "../crypto/keys.ts";
 import { addTo, N, toElements } from "../crypto/ring.ts";
 import { checkSize } from "./config.ts";
-import { aggregators, isBounded, isEncrypted, isShared, quorum, rank, vouchers } from "./layout.ts";
+import { isBounded, isEncrypted, isShared, quorum, rank, vouchers } from "./layout.ts";
+import { baseOf, checkBases } from "./kinds/buffer.ts";
+import { isSparse, sparseAgreement, sparseSession } from "./kinds/sparse.ts";
 import { checkOrder, checkRoster, checkSigners, rosterRoot } from "./parties.ts";
 import {
-  Advertisement, BoundedEvidence, Evidence, LaterBoundedEvidence, LaterEvidence, type Policy, RoundConfig,
+  Advertisement, type Base, BoundedEvidence, Evidence, LaterBoundedEvidence, LaterEvidence, type Policy, RoundConfig,
   SignedAdvertisement, type SketchedOpening,
 } from "./records.ts";
-import { type Aggregator, checkSetup, openShares } from "./shares.ts";
+import { type Aggregator, checkSetup, hashesBytes, openShares } from "./shares.ts";
 
 export const MAX_CONFIG = 1 << 20;
 const MAX_HEADER = 2 ** 30;
@@ -46,12 +48,16 @@ export interface Participants {
   cohort: Map<string, Bytes>;
   session: Bytes;
   setup: readonly Aggregator[];
+  /** Models that updates are differences from, in a buffered round. */
+  bases: readonly Base[];
   signers: Map<string, Bytes>;
   advertised: Map<string, { hash: Bytes; part: Bytes }>;
   /** What is agreed on: a value for each name of the set, in order. */
   entries: Map<string, Bytes>;
   root: Bytes;
   commitments: Map<string, Bytes>;
+  /** The number of the base of each one's update, in a buffered round. */
+  based: Map<string, bigint>;
   /** Σ C_i. */
   total: Float64Array;
 }
@@ -92,7 +98,7 @@ export async function checkAdvertisements(
   evidence: ReadEvidence,
   cohort: Map<string, Bytes>,
   planted?: (session: Bytes) => Bytes,
-): Promise<Pick<Participants, "session" | "setup" | "signers" | "advertised">> {
+): Promise<Pick<Participants, "session" | "setup" | "bases" | "signers" | "advertised">> {
   const { round: config, context, advertisements } = evidence;
   checkOrder(advertisements.map((item) => item.name), "advertisements");
   const advertised = new Map<string, { hash: Bytes; part: Bytes }>();
@@ -110,25 +116,28 @@ export async function checkAdvertisements(
     const signed = signedAdvertisement(context, item.name, item.body);
     return checkSignature(cohort.get(item.name)!, item.signature, signed, `the advertisement of ${item.name}`);
   }));
-  const own = sessionOf(context, advertisements);
+  const sparse = isSparse(config);
+  const own = sparse ? sparseSession(context, cohort, advertisements) : sessionOf(context, advertisements);
   if (isShared(config.policy)) {
     const setup = await checkSetup(config, evidence.setup);
+    const bases = checkBases(config, evidence.setup);
     checkSize(config);
     const signers = new Map(setup.map((member) => [member.name, member.identity]));
-    return { session: digest("session", context), setup, signers, advertised };
+    return { session: digest("session", context), setup, bases, signers, advertised };
   }
-  if (planted) return { session: planted(own), setup: [], signers: cohort, advertised };
+  if (planted) return { session: planted(own), setup: [], bases: [], signers: cohort, advertised };
   const hasSetup = isEncrypted(config.policy) && config.generation > 0n;
   require(hasSetup || evidence.setup.length === 0, "a part that this backend has not");
   if (hasSetup) require(equal(config.setup, digest("setup", evidence.setup)), "another setup than the configuration's");
-  return { session: own, setup: [], signers: cohort, advertised };
+  return { session: own, setup: [], bases: [], signers: cohort, advertised };
 }
 
 /** 4. */
 export function checkOpenings(
   evidence: ReadEvidence,
   advertised: Participants["advertised"],
-): Pick<Participants, "entries" | "commitments" | "total"> {
+  bases: readonly Base[] = [],
+): Pick<Participants, "entries" | "commitments" | "total" | "based"> {
   const { round: config, context } = evidence;
   const { policy } = config;
   checkOrder(evidence.openings.map((item) => item.name), "openings");
@@ -136,13 +145,15 @@ export function checkOpenings(
   const entries = new Map<string, Bytes>();
   const total = new Float64Array(rank(config) * N);
   const seen = new Set<string>();
+  const based = new Map<string, bigint>();
   const where = [utf8(config.task), u64(config.round), u64(config.attempt)];
   for (const { name, commitment, nonce } of evidence.openings) {
     const said = advertised.get(name);
     require(said !== undefined, `${name} did not advertise`);
     let [opened, whole] = [NONE, commitment];
     if (policy.backend === "additive") {
-      require(said.part.length === 32 * (aggregators(policy) + 1), "the hashes have a wrong length");
+      require(said.part.length === hashesBytes(policy), "the hashes have a wrong length");
+      if (bases.length > 0) based.set(name, baseOf(bases, said.part, policy));
       const found = openShares(context, config, name, said.part, nonce, commitment);
       [opened, whole] = [found.hash, found.commitment];
     } else {
@@ -160,18 +171,20 @@ export function checkOpenings(
   require(commitments.size >= least && commitments.size <= policy.max_clients, "too few openings, or too many");
   // Key holders open a sum after all who advertised are agreed on, by the hashes that they advertised.
   const agreed = isEncrypted(policy) ? new Map([...advertised].map(([name, { hash }]) => [name, hash])) : entries;
-  return { entries: agreed, commitments, total };
+  return { entries: agreed, commitments, total, based };
 }
 
 /** 5. */
 export async function checkAgreement(
   evidence: ReadEvidence,
-  found: Pick<Participants, "session" | "signers" | "entries">,
+  found: Pick<Participants, "cohort" | "session" | "signers" | "entries">,
 ): Promise<Bytes> {
   const { policy, cohort_size } = evidence.round;
   const leaves = [...found.entries].map(([name, value]) => frame("survivor", utf8(name), value));
   const made = root(leaves);
-  const signed = frame("agreement", found.session, u64(leaves.length), made);
+  const signed = isSparse(evidence.round)
+    ? sparseAgreement(found.session, found.entries, found.cohort, made)
+    : frame("agreement", found.session, u64(leaves.length), made);
   const shared = isShared(policy);
   for (const { name } of evidence.agreement) {
     require(shared || found.entries.has(name), `${name} has signed, and is not in the agreed set`);

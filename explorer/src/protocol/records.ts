@@ -87,6 +87,9 @@ export const DealtShares = record({ holders: list(num), shares: bin });
 // 9
 export const ChannelKey = record({ name: str, identity: bin32, channel: bin32, signature: bin64 });
 export const AggregatorSet = record({ members: list(ChannelKey) });
+export const Base = record({ number: int, record: bin32, model: bin32 });
+export type Base = Of<typeof Base>;
+export const BufferedSet = record({ members: list(ChannelKey), bases: list(Base) });
 export const ShareLetter = record({ ephemeral: bin32, key_hash: bin32, hashes: bin, sealed: bin });
 export const Revealed = record({ root: bin32, nonces: bin });
 export const PartialSum = record({ root: bin32 });
@@ -146,6 +149,15 @@ export const RoundRecord = record(recordFields);
 export type RoundRecord = Of<typeof RoundRecord>;
 export const BoundedRecord = record({ ...recordFields, norm_bound: float, norm_factor: int });
 export type BoundedRecord = Of<typeof BoundedRecord>;
+const privateFields = { mechanism: str, epsilon: num, delta: num, spent: num, privacy: bin32 };
+export const PrivateRecord = record({ ...recordFields, ...privateFields });
+export type PrivateRecord = Of<typeof PrivateRecord>;
+export const GroupRecord = record({ name: str, error_bound: float, error_rms: float, next_clips: list(num) });
+export type GroupRecord = Of<typeof GroupRecord>;
+const groupedFields = { ...recordFields, groups: list(GroupRecord) };
+export const GroupedRecord = record(groupedFields);
+export type GroupedRecord = Of<typeof GroupedRecord>;
+export const GroupedBoundedRecord = record({ ...groupedFields, norm_bound: float, norm_factor: int });
 export const ForkProof = record({ format: str, first: bin, second: bin, root: bin32, proof: list(bin32) });
 
 // 16

@@ -5,9 +5,9 @@ import { decode } from "../decoding/messagepack.ts";
 import { digest, frame } from "../crypto/hash.ts";
 import { checkExchangeKey, checkSignature } from "../crypto/keys.ts";
 import { add, fromElements, inverse, mul, N, reduce, toElements } from "../crypto/ring.ts";
-import { aggregators, rank, threshold } from "./layout.ts";
+import { aggregators, honest, rank, threshold } from "./layout.ts";
 import { checkRoster } from "./parties.ts";
-import { AggregatorSet, OpenedShares, type Policy, type RoundConfig } from "./records.ts";
+import { AggregatorSet, BufferedSet, OpenedShares, type Policy, type RoundConfig } from "./records.ts";
 
 export interface Aggregator {
   name: string;
@@ -18,7 +18,8 @@ export interface Aggregator {
 /** The aggregators of a round, in order. */
 export async function checkSetup(config: RoundConfig, setup: Bytes): Promise<Aggregator[]> {
   require(equal(config.setup, digest("setup", setup)), "another setup than the configuration's");
-  const { members } = decode(AggregatorSet, setup, 1 << 16, "the setup");
+  const kind = honest(config.policy) ? (BufferedSet as unknown as typeof AggregatorSet) : AggregatorSet;
+  const { members } = decode(kind, setup, 1 << 16, "the setup");
   require(members.length === aggregators(config.policy), "another number of aggregators");
   checkRoster(members.map((member) => ({ name: member.name, public: member.identity })));
   for (const member of members) checkExchangeKey(member.channel);
@@ -29,6 +30,11 @@ export async function checkSetup(config: RoundConfig, setup: Bytes): Promise<Agg
   const channels = new Set(members.map((member) => hex(member.channel)));
   require(channels.size === members.length, "a channel key is there twice");
   return members;
+}
+
+/** Bytes of all that a client signs of its shares: h_0 ‖ … ‖ h, and behind it, in a buffered round, its base. */
+export function hashesBytes(policy: Policy): number {
+  return 32 * (aggregators(policy) + (honest(policy) ? 2 : 1));
 }
 
 /** h_a. */
@@ -116,7 +122,8 @@ export function openShares(
     shares.set(party, toElements(commitment, rank(config) * N, "the commitment of a share"));
   }
   const commitment = fromElements(combine(shares, config.policy));
-  const whole = hashes.slice(32 * aggregators(config.policy));
+  const at = 32 * aggregators(config.policy);
+  const whole = hashes.slice(at, at + 32);
   require(equal(wholeHash(context, client, commitment), whole), "the shares combine to another commitment");
   return { commitment, hash: sharesHash(context, client, hashes) };
 }

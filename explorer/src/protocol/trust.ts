@@ -27,7 +27,12 @@ export interface Trust {
   operators: Map<string, Bytes>;
   witnesses: Map<string, Bytes>;
   tasks: Map<string, TaskPins>;
+  /** Tasks whose pins this page can't read, and why: nothing of them is good. */
+  unread: Map<string, string>;
 }
+
+/** A task's pins are of a kind that this page does not know; what is pinned of other tasks is. */
+class Unread extends Unknown {}
 
 type Fields = Map<string, Json>;
 
@@ -60,6 +65,7 @@ function roster(value: Json | undefined, what: string): Map<string, Bytes> {
   return checkRoster(members.sort((a, b) => compareText(a.name, b.name)));
 }
 
+const CLAIMS = ["sum", "dp-sum", "attested"];
 const FLOATS = ["clip", "max_error"];
 
 function policy(value: Json | undefined): Policy {
@@ -73,7 +79,7 @@ function policy(value: Json | undefined): Policy {
   require(typeof packed === "boolean", "commit_packed of the trust file is neither true nor false");
   const given = [...object(fields.get("options"), "options")];
   for (const [name, item] of given) {
-    if (typeof item === "object") throw new Unknown(`option ${name} is of a kind that is unknown to this page`);
+    if (typeof item === "object") throw new Unread(`the policy has ${name}, which this page does not check`);
   }
   const options = given
     .map(([name, item]) => ({ name, value: BigInt(integer(item, name)) }))
@@ -114,9 +120,10 @@ function task(name: string, value: Json): TaskPins {
   require(Array.isArray(claims), "claims of the trust file are no list");
   const spelled = claims.map((claim) => text(claim, "a claim"));
   for (const claim of spelled) {
-    if (!["sum", "attested"].includes(claim)) throw new Unknown(`the claim ${claim} is unknown to this page`);
+    if (!CLAIMS.includes(claim)) throw new Unknown(`the claim ${claim} is unknown to this page`);
   }
-  require(["sum", "attested", "sum,attested"].includes(spelled.join()), "claims are out of order");
+  const ordered = CLAIMS.filter((claim) => spelled.includes(claim));
+  require(spelled.length > 0 && ordered.join() === spelled.join(), "claims are out of order");
   const pinned = policy(fields.get("policy"));
   const found = fields.get("beacon");
   require(found === undefined || pinned.cohort_size > 0, "a beacon where no cohort is drawn");
@@ -149,15 +156,30 @@ export function readTrust(data: string): Trust {
   const hasLog = key !== null && origin !== undefined;
   const fits = needed === null || (needed >= 1 && needed <= witnesses.size && hasLog);
   require(fits, "quorum of the trust file is out of range");
-  const tasks = [...object(fields.get("tasks"), "tasks")].map(([name, value]) => [name, task(name, value)] as const);
+  const [tasks, unread] = [new Map<string, TaskPins>(), new Map<string, string>()];
+  for (const [name, value] of object(fields.get("tasks"), "tasks")) {
+    try {
+      tasks.set(name, task(name, value));
+    } catch (error) {
+      if (!(error instanceof Unread)) throw error;
+      unread.set(name, error.message);
+    }
+  }
   return {
     log: key,
     origin: origin === undefined ? null : text(origin, "origin"),
     quorum: needed,
     operators: roster(fields.get("operators"), "operators"),
     witnesses,
-    tasks: new Map(tasks),
+    tasks,
+    unread,
   };
+}
+
+/** That what is pinned of a task, if anything, is known to this page. */
+export function checkRead(trust: Trust, task: string): void {
+  const reason = trust.unread.get(task);
+  if (reason !== undefined) throw new Unknown(reason);
 }
 
 /** Check 1 of section 11; `beacon` is what the verifier knows itself. */
@@ -168,6 +190,7 @@ export function checkPins(
   beacon: Bytes | null,
   setup: readonly { name: string; identity: Bytes }[] = [],
 ): void {
+  checkRead(trust, config.task);
   const pins = trust.tasks.get(config.task);
   require(pins !== undefined, `task ${config.task} is not pinned`);
   require(equal(encode(Policy, config.policy), encode(Policy, pins.policy)), "another policy than pinned");

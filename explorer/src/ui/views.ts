@@ -2,7 +2,8 @@
 
 import { hex } from "../decoding/bytes.ts";
 import type { Leaf } from "../ledger/leaves.ts";
-import type { Policy } from "../protocol/records.ts";
+import { isPrivate, option } from "../protocol/layout.ts";
+import type { Base, GroupRecord, Policy, PrivateRecord } from "../protocol/records.ts";
 import { type Child, code, fields, h, link, table } from "./dom.ts";
 import { bytes, checklist, drop, mark, number, section, time } from "./parts.ts";
 import { roundPicture, treePicture } from "./pictures.ts";
@@ -107,6 +108,49 @@ export const tasks: View = (state) => {
   return [section("Tasks", table("Tasks", ["task", "rounds", "epochs", "members", "backend"], rows))];
 };
 
+function millionths(value: number): string {
+  return String(value / 10 ** 6);
+}
+
+function budget(policy: Policy): string {
+  if (!isPrivate(policy)) return "none is in this policy: sums are exact, without noise";
+  const of = (name: string) => option(policy, name, 0);
+  return `ε ${millionths(of("privacy_epsilon"))} at δ ${of("privacy_delta") / 10 ** 12} for the whole task; each `
+    + `participant adds noise of its own, enough where ${of("privacy_honest")} of them do`;
+}
+
+/** What the record of a round with noise says of the budget. */
+function spentOf({ spent, epsilon, delta }: Partial<PrivateRecord>): string {
+  if (spent === undefined || epsilon === undefined || delta === undefined) return "no noise is in this result";
+  return `ε ${millionths(spent)} of ${millionths(epsilon)} is spent with this round, at δ ${delta / 10 ** 12}`;
+}
+
+function groupsOf(groups: readonly GroupRecord[]): HTMLElement {
+  const rows = groups.map((group) => [
+    group.name, group.error_bound ? `less than ${group.error_bound}` : "exact counts", number(group.error_rms),
+    group.next_clips.length,
+  ]);
+  const header = ["group", "error of any value of the mean", "root of the mean square", "clips that follow"];
+  return section("Groups", h("p", {}, "As the record says; this page does NOT check rounds of several groups."),
+    table("Groups", header, rows));
+}
+
+/** Which models the updates of a buffered round are differences from. */
+function basesOf(shown: { bases: readonly Base[]; based: readonly (readonly [string, bigint])[] }): HTMLElement {
+  const rows = [...shown.bases].reverse().map((base) => [
+    number(base.number), shown.based.filter(([, of]) => of === base.number).map(([name]) => name).join(", ") || "nobody",
+    bytes(base.model), bytes(base.record),
+  ]);
+  return section("Bases", h("p", {}, "Updates are differences from these models, each after so many results."),
+    table("Bases", ["results before it", "updates from it", "model", "of the record"], rows));
+}
+
+const CLAIMS: Readonly<Record<string, string>> = {
+  sum: "sum: what the evidence has to prove",
+  "dp-sum": "dp-sum: a sum, which the evidence has to prove, of updates with noise in them",
+  attested: "attested: the operators' word alone",
+};
+
 function policyFields(policy: Policy): HTMLElement {
   const options = policy.options.map((option) => `${option.name} = ${option.value}`).join(", ");
   const weights = policy.weight_scale
@@ -121,7 +165,7 @@ function policyFields(policy: Policy): HTMLElement {
     ["clients", `${policy.min_advertised} to ${policy.max_clients}, at least ${policy.min_clients} in a sum`],
     ["corrupt clients tolerated", number(policy.max_corrupt)],
     ["cohort", policy.cohort_size ? `${policy.cohort_size} drawn for each round` : "everybody"],
-    ["privacy budget", "none is in this policy: sums are exact, without noise"],
+    ["privacy budget", budget(policy)],
   ]);
 }
 
@@ -131,7 +175,7 @@ export const task: View = (state, _, [encoded = ""]) => {
   if (leaves.length === 0) return [section("Task", h("p", {}, `There is no task ${name} here.`))];
   const pinned = state.opened?.trust?.tasks.find(([known]) => known === name)?.[1];
   return [
-    section(`Task ${name}`, pinned ? policyFields(pinned.policy) : h("p", {}, "It is not pinned.")),
+    section(`Task ${name}`, pinned ? policyFields(pinned.policy) : h("p", {}, state.opened?.trust?.unread.get(name) ?? "It is not pinned.")),
     section("Rounds and epochs", records(state, leaves, "Records of this task")),
     pinned && section("Members", members(state, name, pinned.roster)),
   ];
@@ -179,12 +223,15 @@ function round(state: State, actions: Actions, leaf: Leaf & { kind: "round" }): 
         h("ul", { class: "names" }, ...shown.participants.map((name) => h("li", {}, name))))),
     shown?.edges && section("Edges", table("Edges", ["edge", "participants", "members", "record's evidence"],
       shown.edges.map((edge) => [edge.task, number(edge.participants), number(edge.cohort_size), bytes(edge.evidence)]))),
+    shown && shown.bases.length > 0 && basesOf(shown),
+    said.groups !== undefined && groupsOf(said.groups),
     section("What the record says", fields([
-      ["claim", said.claim === "sum" ? "sum: what the evidence has to prove" : "attested: the operators' word alone"],
+      ["claim", CLAIMS[said.claim] ?? said.claim],
       ["participants", `${number(said.participants)} of ${number(said.cohort_size)}`],
       ["weights", `${number(said.weight_sum)} in all, each at most ${number(said.weight_limit)}; `
         + `${said.weights_lowered} lowered, ${said.weights_raised} raised`],
-      ["error of any value of the mean", `less than ${said.error_bound}`], ["norm bound", bound],
+      ["error of any value of the mean", `less than ${said.error_bound}${said.spent === undefined ? "" : ", the noise apart"}`],
+      ["privacy", spentOf(said)], ["norm bound", bound],
       ["attempt", number(said.attempt)], ["started from", bytes(said.start_model)], ["result", bytes(said.result_model)],
       ["record", bytes(leaf.digest)], ["previous record", bytes(said.previous_record)],
       ["evidence", bytes(said.evidence)], ["configuration", bytes(said.context)], ["session", bytes(said.session)],
@@ -259,7 +306,7 @@ export const about: View = () => [
       + "anything that is in range. Without your own trust file it does not say who they are, either. A log that nobody "
       + "witnesses can show you another history than others; this browser remembers the newest head that it has seen, "
       + "and refuses what does not begin with it."),
-    h("p", {}, "Not checked here: encrypted inputs and the parameters of keys (backends bfv, ckks, paillier), the "
+    h("p", {}, "Not checked here: rounds of several groups, whose records it shows, encrypted inputs and the parameters of keys (backends bfv, ckks, paillier), the "
       + "anchoring on a chain, and the instructions that clients were given. What this page does not know, such as a new "
       + "kind of option, is shown as unknown, and never as good.")),
 ];

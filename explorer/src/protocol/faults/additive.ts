@@ -11,16 +11,16 @@ import { aggregators, hashedElements, rank, sharedLength, threshold } from "../l
 import { checkLimits } from "../config.ts";
 import { MAX_CONFIG } from "../participants.ts";
 import { PartialSum, Policy, Revealed, RoundConfig, ShareLetter, Statement } from "../records.ts";
-import { combine, openedShares, shareHash, sharesHash, wholeHash } from "../shares.ts";
+import { combine, hashesBytes, openedShares, shareHash, sharesHash, wholeHash } from "../shares.ts";
 import { advertisementOf, type Case, LIMIT, messageOf, refuses, shown } from "./case.ts";
 
 function session(found: Case): Bytes {
   return digest("session", found.context);
 }
 
-/** Of all h that a client signs. */
+/** Of all that a client signs of its shares. */
 function hashesSize(found: Case): number {
-  return 32 * (aggregators(found.config.policy) + 1);
+  return hashesBytes(found.config.policy);
 }
 
 /** Of the culprit among the aggregators. */
@@ -119,9 +119,10 @@ export async function badShares(found: Case): Promise<void> {
   }
   const wrong = await refuses(() => {
     const length = rank(found.config) * N;
+    const at = 32 * aggregators(policy);
     const shares = new Map(parts.map((part) => [part.party, toElements(part.commitment, length, "a commitment")]));
     const whole = wholeHash(found.context, found.proof.culprit, fromElements(combine(shares, policy)));
-    require(equal(whole, hashes.slice(-32)), "the shares combine to something else");
+    require(equal(whole, hashes.slice(at, at + 32)), "the shares combine to something else");
   });
   require(wrong, "the shares combine to what was signed");
 }

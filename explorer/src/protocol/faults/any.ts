@@ -16,7 +16,7 @@ import {
   Unsealed,
 } from "../records.ts";
 import { openShares } from "../shares.ts";
-import { advertisementOf, type Case, LIMIT, messageOf, refuses, shown } from "./case.ts";
+import { advertisementOf, type Case, LIMIT, messageOf, notSparse, refuses, shown } from "./case.ts";
 
 export async function twoAdvertisements(found: Case): Promise<void> {
   const bodies: Bytes[] = [];
@@ -33,6 +33,7 @@ export async function badNormProof(found: Case): Promise<void> {
   const { config, context, proof } = found;
   checkBackend(config.policy, config);
   require(isBounded(config.policy), "no norm is bounded");
+  notSparse(config);
   const items = decode(AdvertisementList, listed, LIMIT, "the advertisements").advertisements;
   const session = sessionOf(context, items);
   require(unpack(data)[1].length === 0, "a message with its bulk");

@@ -5,6 +5,8 @@ import { decode, type Kind, type Of } from "../../decoding/messagepack.ts";
 import { digest, frame, sha256Bulk } from "../../crypto/hash.ts";
 import { checkIdentity, checkSignature } from "../../crypto/keys.ts";
 import { checkBackend, checkLimits } from "../config.ts";
+import { checkBases } from "../kinds/buffer.ts";
+import { isSparse } from "../kinds/sparse.ts";
 import { isBounded } from "../layout.ts";
 import { MAX_CONFIG, signedAdvertisement } from "../participants.ts";
 import { Advertisement, FaultProof, Header, RoundConfig, SignedAdvertisement } from "../records.ts";
@@ -37,8 +39,14 @@ export async function readCase(data: Bytes): Promise<Case> {
     require(backend === "additive", "this backend has no such fault");
     checkBackend(config.policy, config);
     aggregators = await checkSetup(config, proof.setup);
+    checkBases(config, proof.setup);
   }
   return { proof, config, context: digest("round-config", proof.config), aggregators };
+}
+
+/** Sparse sessions have a SparseExhibit in place of the list of advertisements, which this page does not read. */
+export function notSparse(config: RoundConfig): void {
+  if (isSparse(config)) throw new Unknown("proofs of fault of sparse sessions are unknown to this page");
 }
 
 export function shown(found: Case, count: number): readonly Bytes[] {

@@ -16,7 +16,7 @@ import {
 import { checkOrder } from "../parties.ts";
 import { sessionOf } from "../participants.ts";
 import { Advertisement, AdvertisementList, DealtShares, Header, KeyShares, Report } from "../records.ts";
-import { type Case, isRefusal, LIMIT, messageOf, readOrNull } from "./case.ts";
+import { type Case, isRefusal, LIMIT, messageOf, notSparse, readOrNull } from "./case.ts";
 
 const ROWS = 5;
 
@@ -43,6 +43,7 @@ export class Masks {
   constructor(readonly found: Case, list: Bytes) {
     const { config } = found;
     require([1, 2].includes(option(config.policy, "screening", 0)), "nothing is screened in this round");
+    notSparse(config);
     const limit = (64 + config.cohort_size) * 1024;
     const items = decode(AdvertisementList, list, limit, "the advertisements").advertisements;
     this.names = items.map((item) => item.name);

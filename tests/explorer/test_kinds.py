@@ -1,0 +1,168 @@
+"""Kinds of rounds that docs/vectors has no evidence of, and those that the page does not verify: never green."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conformance import independent_verifier as spec
+from conformance.verdicts import by_product, rearranged
+from support.buffered import Buffered
+from support.explorer.browser import publish
+from support.explorer.core import Core, CoreRefused
+from support.federation import replace
+
+import secure_agg
+from secure_agg.ledger.log import Ledger
+from secure_agg.protocol.config.buffer import Base
+from secure_agg.protocol.evidence import Evidence
+
+WHO = ("c000", "c001", "c002")
+
+
+@pytest.fixture(scope="module")
+def core() -> Iterator[Core]:
+    with Core() as running:
+        yield running
+
+
+@pytest.mark.slow
+def test_buffered_rounds_and_bases_that_are_refused(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = Buffered()
+    first = where.play(*WHO)
+    where.go_on(first)
+    where.based = {"c003": where.bases[0].model}
+    second = where.play("c000", "c003", "c004")
+    for evidence in (first.to_bytes(), second.to_bytes()):
+        product = by_product(evidence, where.trust.to_json(), None, None)
+        assert core.verdict(evidence, where.trust.to_json()) == product[0]
+    said = core("evidence", evidence=second.to_bytes())
+    assert dict(said["based"]) == {"c000": 1, "c003": 0, "c004": 1}
+    assert [base["number"] for base in said["bases"]] == [0, 1]
+
+    def forged(bases: tuple[Base, ...]) -> Evidence:
+        """Everybody has signed it: nobody has looked at the bases."""
+        with monkeypatch.context() as patch:
+            patch.setattr("secure_agg.backends.contract.setup.check_bases", lambda *_, **__: None)
+            patch.setattr("secure_agg.roles.client.invitation.choose_base", lambda _s, _c, _t, bases, _m: bases[-1])
+            patch.setattr("secure_agg.roles.auditor.based_on", lambda _: {})
+            other = Buffered()
+            other.go_on(other.play(*WHO))
+            return other.play(*WHO, bases=bases)
+
+    older, newest = where.bases
+    for bases in ((newest,), (replace(older, record=newest.record), newest), (older, replace(newest, model=bytes(32)))):
+        evidence = forged(bases).to_bytes()
+        assert isinstance(by_product(evidence, None, None, None), str)
+        failed = [
+            check["number"] for check in core("evidence", evidence=evidence)["checks"] if check["state"] == "failed"
+        ]
+        assert failed == ["3"], bases
+
+
+def test_which_bases_follow_those_of_the_round_before(core: Core) -> None:
+    policy = spec.encode("Policy", spec.decode("RoundConfig", Buffered().config().to_bytes(), 2**20)["policy"])
+    bases = [{"number": i, "record": bytes([i]) * 32, "model": bytes([64 + i]) * 32} for i in range(5)]
+
+    def follows(now: list[dict[str, Any]], before: list[dict[str, Any]] | None) -> bool:
+        try:
+            core("follows", policy=policy, bases=now, before=before)
+        except CoreRefused:
+            return False
+        return True
+
+    assert follows(bases[:1], None)
+    assert follows(bases[:2], bases[:1])
+    assert follows(bases[1:3], bases[:2])  # not more than one and the staleness
+    assert not follows(bases[1:2], None)
+    assert not follows(bases[:2], None)
+    assert not follows(bases[:3], bases[:2])
+    assert not follows(bases[2:4], bases[:2])
+    assert not follows([bases[1] | {"model": bytes(32)}, bases[2]], bases[:2])
+    assert not follows([bases[1], bases[3]], bases[:2])
+
+
+@pytest.mark.slow
+def test_a_ledger_of_rounds_with_noise_and_records_that_spend_too_much(core: Core, tmp_path: Path) -> None:
+    path = tmp_path / "rounds.db"
+    budget = secure_agg.Privacy(epsilon=8.0, delta=1e-5, norm=1.0, rounds=2)
+    rng = np.random.default_rng(3)
+    for _ in range(2):
+        updates = {name: [rng.normal(size=(70, 5)), rng.normal(size=3)] for name in "abcd"}
+        made = secure_agg.aggregate(updates, privacy=budget, backend="plain", ledger=path)
+    opened = core("open", files=publish(path, tmp_path / "public"), trust=None, seen=None)
+    assert {check["state"] for check in opened["checks"]} <= {"passed", "skipped"}
+    for index in (0, 1):
+        assert {check["state"] for check in core("round", index=index)["checks"]} <= {"passed", "skipped"}
+    said = core("evidence", evidence=made.evidence.to_bytes())
+    assert said["means"] == np.concatenate([array.ravel() for array in made.average]).tobytes()
+    with Ledger(path, read_only=True) as log:
+        first, second = (spec.decode("PrivateRecord", record.to_bytes(), 2**16) for record in log.records())
+
+    def chain(spent: int, **changes: Any) -> int:
+        leaves = [
+            spec.encode("PrivateRecord", first),
+            spec.encode("PrivateRecord", second | {"spent": spent} | changes),
+        ]
+        found: int = core("chains", leaves=leaves)
+        return found
+
+    assert first["spent"] < second["spent"] <= second["epsilon"]
+    assert chain(second["spent"]) == chain(first["spent"]) == 1
+    with pytest.raises(CoreRefused, match="has spent less"):
+        chain(first["spent"] - 1)
+    with pytest.raises(CoreRefused, match="more than the task's privacy budget"):
+        chain(second["epsilon"] + 1)
+    with pytest.raises(CoreRefused, match="fields of another claim"):
+        chain(second["spent"], claim="sum")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"buffer_staleness": 256}, {"buffer_honest": 1}, {"buffer_honest": None}, {"buffer_honest": 3}],
+    ids=str,
+)
+def test_a_policy_that_is_none_of_buffered_rounds_is_refused(core: Core, options: dict[str, int | None]) -> None:
+    def altered(header: dict[str, Any]) -> None:
+        config = spec.decode("RoundConfig", header["config"], 2**20)
+        named = {item["name"]: item["value"] for item in config["policy"]["options"]} | options
+        items = [{"name": name, "value": named[name]} for name in sorted(named) if named[name] is not None]
+        config["policy"]["options"] = items
+        header["config"] = spec.encode("RoundConfig", config)
+
+    said = core("evidence", evidence=rearranged(Buffered().play(*WHO).to_bytes(), altered))
+    assert said["checks"][0]["state"] == "failed", said["checks"][0]
+
+
+@pytest.mark.slow
+def test_rounds_of_groups_are_shown_and_said_not_to_be_checked(core: Core, tmp_path: Path) -> None:
+    """Beside another task of the same ledger, which is checked."""
+    path = tmp_path / "rounds.db"
+    groups = [
+        secure_agg.Group(name="layers", bits=8, clip=1.0),
+        secure_agg.Group(name="seen", kind="count", bits=4, clip=0.0, weighted=False),
+    ]
+    updates = {name: [np.full(5, 0.25), np.arange(3.0)] for name in "abc"}
+    made = secure_agg.aggregate(
+        updates, groups=groups, grouping=["layers", "seen"], backend="plain", ledger=path, task="grouped"
+    )
+    secure_agg.aggregate({name: [np.arange(3.0)] for name in "abc"}, backend="plain", ledger=path, task="other")
+    site = publish(path, tmp_path / "public")
+    opened = core("open", files=site, trust=None, seen=None)
+    assert {check["state"] for check in opened["checks"]} <= {"passed", "skipped"}
+    shown = opened["leaves"][0]["record"]["groups"]
+    assert [group["name"] for group in shown] == ["layers", "seen"]
+    assert shown[0]["error_bound"] == next(iter(made.record.groups)).error_bound
+    states = [{check["state"] for check in core("round", index=index)["checks"]} for index in (0, 1)]
+    assert "unknown" in states[0]
+    assert "failed" not in states[0]
+    assert states[1] <= {"passed", "skipped"}
+    said = core(
+        "evidence", evidence=made.evidence.to_bytes(), trust=json.loads((site / "site.json").read_text())["trust"]
+    )
+    assert not said["good"]
+    assert said["checks"][0]["state"] == "unknown"
