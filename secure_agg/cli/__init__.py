@@ -1,6 +1,6 @@
 """The command line, ``secure-agg``: results on stdout, people's progress on stderr, ``--json`` everywhere.
 
-* ``app``: puts the commands together. ``options``: arguments that several of them take; ``groups``: those of vectors.
+* ``app``: puts the commands together. ``options``: arguments that several of them take.
 * ``completion``: completion in shells. ``epilog``: what every help ends with. ``logs``: the library's log.
 * ``streams``: what stands behind stdout and stderr. ``progress``: how far a command is.
 * ``output``: writes. ``documents``: records and trust as JSON. ``exits``: exceptions as exit codes.

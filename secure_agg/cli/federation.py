@@ -11,18 +11,17 @@ from msgspec import to_builtins
 from rich.console import Console
 
 from secure_agg.beacon.recorded import BeaconFile
+from secure_agg.cli.commands.groups import GROUP_HELP, groups_of
 from secure_agg.cli.documents import privacy_document
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.epochs.changing import read_steps
 from secure_agg.cli.options import (
-    GROUP_HELP,
     PrivacyDelta,
     PrivacyEpsilon,
     PrivacyHonest,
     PrivacyNorm,
     PrivacyRounds,
     asked_privacy,
-    groups_of,
 )
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError

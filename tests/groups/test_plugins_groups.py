@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, a_world, introduce, model, updates, weighted_mean
 
-from secure_agg.cli.options import groups_of
+from secure_agg.cli.commands.groups import groups_of
 from secure_agg.errors import ConfigError, PolicyViolation, TooFewClients
 from secure_agg.plugins.core.metrics import metrics_group
 from secure_agg.plugins.homes import proposals
