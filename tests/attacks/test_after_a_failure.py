@@ -52,9 +52,9 @@ def cheating(monkeypatch: pytest.MonkeyPatch, federation: Federation, how: str) 
         if how == FLIPPED:
             vector[3] ^= 1
             return Committed(vector, made.commitment, made.encoded)
-        digits = config.policy.committed_digits
+        packed = config.commitment.runs
         # More than the sum of all may be; a digit that is not an element's highest would change its neighbour's only.
-        vector[digits.count - 1 if digits else 3] = config.policy.base
+        vector[packed.most - 1 if packed else 3] = config.policy.base
         size, setting = config.layout.committed, config.commitment
         made_of_it = commitment.commit(setting.pack(vector[:size]), vector[size:], setting.rank)
         return Committed(vector, made_of_it, made.encoded)

@@ -17,10 +17,10 @@ from secure_agg.errors import (
     PolicyViolation,
     StoreError,
     TaskSpent,
+    TooFewClients,
     Unattributed,
     VerificationError,
 )
-from secure_agg.protocol.agreement import Agreement
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.messages import HiddenInput, decode, encode
 from secure_agg.roles.auditor import Auditor
@@ -127,15 +127,15 @@ def test_a_client_takes_no_result_over_another_set_than_it_signed() -> None:
     tape = Tape.start(federation)
     tape.until("unmask")
     joined = tape.client("c000")._joined
-    signed, said = joined.statement, joined.signed
+    signed = joined.agreed
     assert signed is not None
     tape.finish()
     result = next(item.data for item in tape.aggregator.results() if item.recipient == "c000")
-    joined.statement, joined.signed = replace(signed, entries=signed.entries[1:]), b"of another set"
+    joined.agreed = replace(signed, root=bytes(32))
     with pytest.raises(VerificationError, match="another set"):
         tape.client("c000").finish(result)
-    joined.statement, joined.signed = signed, said
-    assert Agreement().root(signed) == tape.client("c000").finish(result).record.participants_root
+    joined.agreed = signed
+    assert signed.root == tape.client("c000").finish(result).record.participants_root
 
 
 class Spoiler(MaskingClient):
@@ -188,9 +188,12 @@ def test_a_dealer_of_bad_shares_that_drops_out_ends_the_round_before_anybody_sig
     assert Tape.start(federation, {"c002": "advertise"}, attempt=1).finish()
 
 
-def test_a_round_of_three_bears_a_dropout_after_its_set_is_fixed() -> None:
+def test_a_small_round_bears_a_dropout_once_as_many_have_signed_as_must_be_summed() -> None:
+    assert len(Tape.start(Federation(3), {"c001": "unmask"}).finish().participants) == 3
     for phase in ("consistency", "unmask"):
-        assert len(Tape.start(Federation(3), {"c001": phase}).finish().participants) == 3
+        assert len(Tape.start(Federation(4), {"c001": phase}).finish().participants) == 4
+    with pytest.raises(TooFewClients, match="2 signed the set, 3 are needed"):
+        Tape.start(Federation(3), {"c001": "consistency"}).finish()
 
 
 def test_an_abandoned_attempt_leaves_no_secret_behind() -> None:

@@ -25,15 +25,15 @@ from conformance.independent_verifier import (
 )
 
 RECORDS |= {
-    "Roll": {"present": "bin", "root": "bin32"},
+    "SparseRoll": {"present": "bin", "root": "bin32"},
     "ShownAdvertisement": {"position": "int", "body": "bin", "signature": "bin64"},
     "Shown": {"advertisements": ["ShownAdvertisement"], "path": "bin"},
-    "RollCall": {"roll": "Roll", "own": "Shown", "backend": "bin"},
+    "RollCall": {"roll": "SparseRoll", "own": "Shown", "backend": "bin"},
     "ShownSet": {"members": "bin", "root": "bin32", "path": "bin"},
     "Countersigned": {"signers": "bin", "signatures": "bin", "backend": "bin"},
     "SmallerSet": {"root": "bin32", "path": "bin", "backend": "bin"},
     "ShownCharges": {"items": ["Charge"], "shown": "Shown"},
-    "SparseExhibit": {"cohort": ["CohortMember"], "roll": "Roll", "shown": "Shown"},
+    "SparseExhibit": {"cohort": ["CohortMember"], "roll": "SparseRoll", "shown": "Shown"},
 }
 
 LIMIT = 1 << 34
