@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,7 @@ def test_a_client_takes_no_result_over_another_set_than_it_signed() -> None:
     assert signed is not None
     tape.finish()
     result = next(item.data for item in tape.aggregator.results() if item.recipient == "c000")
-    joined.agreed = replace(signed, root=bytes(32))
+    joined.agreed = dataclasses.replace(signed, root=bytes(32))
     with pytest.raises(VerificationError, match="another set"):
         tape.client("c000").finish(result)
     joined.agreed = signed
