@@ -543,7 +543,10 @@ def check_backend(config: dict[str, Any]) -> None:
 
 
 def option(policy: dict[str, Any], name: str, default: int) -> int:
-    found = (item["value"] for item in policy["options"] if item["name"] == name)
+    options = policy["options"]  # by name, where they are from a trust file
+    if isinstance(options, dict):
+        options = [{"name": each, "value": value} for each, value in options.items()]
+    found = (item["value"] for item in options if item["name"] == name)
     return next((int(value) for value in found if isinstance(value, int)), default)
 
 

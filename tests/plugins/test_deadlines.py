@@ -206,7 +206,7 @@ def test_a_home_is_held_by_one_at_a_time(tmp_path: Path, monkeypatch: pytest.Mon
     federation.make(tmp_path / "all", ["a", "b", "c"], Policy.default(3))
     with ClientHome.open(tmp_path / "all/clients/a") as first, ClientHome.open(tmp_path / "all/clients/a") as second:
         leave = tenants.hold(first)
-        with pytest.raises(ConfigError, match="two nodes can't have one home"):
+        with pytest.raises(ConfigError, match="two can't have one home"):
             tenants.hold(second)
         leave()
         leave()

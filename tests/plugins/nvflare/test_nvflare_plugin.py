@@ -455,7 +455,7 @@ def test_two_nodes_can_t_have_one_home(world: World, monkeypatch: pytest.MonkeyP
     """The second is told by its own side, before it has answered anything."""
     monkeypatch.setattr(tenants, "_PATIENCE_S", 0.0)
     double = world.network.add("double", world.folder / "clients" / "north")
-    assert f"is in use by process {os.getpid()}: two nodes can't have one home" in double.engine.panics[0]
+    assert f"is in use by process {os.getpid()}: two can't have one home" in double.engine.panics[0]
     assert double.engine.handlers == {}
     world.sites["north"].close()
     again = world.network.add("again", world.folder / "clients" / "north")
