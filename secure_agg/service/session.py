@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from secure_agg.arguments import checked
 from secure_agg.errors import (
     AlreadyReleased,
     LocalProtocolError,
@@ -265,6 +266,7 @@ class Session:
         )
 
 
+@checked
 def connect(url: str, home: str | Path, *, patience: float = PATIENCE_S) -> Session:
     """Take part in a task's rounds by a service.
 
