@@ -272,7 +272,7 @@ def test_means_of_other_shapes_and_shares_beyond_all_are_refused() -> None:
     algorithm = made("FedAvg")
     state = algorithm.begin(START)
     for means in ([np.ones(4), np.ones(1)], [np.ones(4)]):  # with marks, and as private rounds have them, without
-        with pytest.raises(UpdateError, match="shapes|their marks"):
+        with pytest.raises(UpdateError, match=r"shapes|their marks"):
             algorithm.advance(state, means)
     for share in (0.0, 1.5, float("nan")):
         with pytest.raises(UpdateError, match="share"):
