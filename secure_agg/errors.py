@@ -146,10 +146,10 @@ class RequestRepeated(DuplicateMessage):
     """A request to a service with a counter that was used before.
 
     Attributes:
-        last: the highest so far.
+        last: the highest so far; 0 where it was not told, as of an error that came from an operator.
     """
 
-    def __init__(self, message: str, last: int, *, phase: str | None = None, culprit: str | None = None) -> None:
+    def __init__(self, message: str, last: int = 0, *, phase: str | None = None, culprit: str | None = None) -> None:
         super().__init__(message, phase=phase, culprit=culprit)
         self.last = last
 
@@ -158,10 +158,12 @@ class TooManyRequests(RemoteProtocolError):
     """More requests to a service than it answers.
 
     Attributes:
-        seconds: after which one is answered again.
+        seconds: after which one is answered again; 0 where it was not told, as of an error that came from an operator.
     """
 
-    def __init__(self, message: str, seconds: float, *, phase: str | None = None, culprit: str | None = None) -> None:
+    def __init__(
+        self, message: str, seconds: float = 0.0, *, phase: str | None = None, culprit: str | None = None
+    ) -> None:
         super().__init__(message, phase=phase, culprit=culprit)
         self.seconds = seconds
 
@@ -216,7 +218,9 @@ class TooFewClients(RoundAborted):
 
 
 class DealerFault(RoundAborted):
-    """Valid shares rebuild a secret that its dealer did not announce: the dealer is at fault."""
+    """Valid shares rebuild a secret that its dealer did not announce, or too few came of one proved to cheat: the
+    dealer is at fault.
+    """
 
 
 class KeyHolderFault(RoundAborted):

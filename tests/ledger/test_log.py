@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.hand_made import add, fill, make_record, sha256
@@ -54,7 +55,9 @@ def ledger(path: Path) -> Iterator[Ledger]:
 @pytest.fixture
 def storage_audit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audits check everything but what hand-made evidence can't prove."""
-    monkeypatch.setattr(audit_module, "_check_evidence", lambda *_: (frozenset({"policy"}), 0))
+    verified = SimpleNamespace(pinned=frozenset({"policy"}), proofs=0)
+    config = SimpleNamespace(policy=SimpleNamespace(privacy=None))
+    monkeypatch.setattr(audit_module, "_check_evidence", lambda *_: (verified, config))
 
 
 @pytest.fixture(scope="module")
@@ -537,7 +540,7 @@ def test_a_sound_ledger_passes_its_audit(filled: Path, storage_audit: None) -> N
         report = ledger.audit(progress=lambda done, size: progress.append((done, size)))
         assert (report.size, report.root) == (7, ledger.head().root)
     assert report.tasks == {"task": 5, "other": 2}
-    assert report.pinned == {"policy"}
+    assert report.pinned == {"policy", "log"}
     assert report.evidence_bytes == sum(
         file.stat().st_size for file in Path(f"{filled}.evidence").rglob("*") if file.is_file()
     )

@@ -58,7 +58,7 @@ def words_of(sizes: Sequence[int], key: bytes = KEY) -> list[int]:
 
 def reference(fixed: FixedPoint, values: Sequence[float], weight: int, words: Sequence[int]) -> list[int]:
     """The independent verifier's, which is written from the specification."""
-    policy = {"bits": fixed.policy.bits, "clip": fixed.clip}
+    policy = {"bits": fixed.policy.bits, "clip": fixed.clip, "options": {}}
     return [
         spec.encode_value(value, weight, fixed.weight_limit, word, policy)
         for value, word in zip(values, words, strict=True)

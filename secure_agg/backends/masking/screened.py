@@ -256,7 +256,8 @@ class Screened:
 
         Raises:
             TooFewClients: too few shares were released to open anything.
-            DealerFault: a mask with somebody who is charged was not opened, and its key can't be rebuilt.
+            DealerFault: a mask with somebody who is charged was not opened, and its key can't be rebuilt, from bad
+                shares or, where honest clients are lost as well, from too few.
         """
         if self.total is not None or self._awaits_reports:
             return False
@@ -426,7 +427,7 @@ class Screened:
                 elif peer not in charges and member not in charges:
                     raise DealerFault(
                         f"{names[peer]!r} is proved to cheat; its mask with {names[member]!r} was not opened, and "
-                        "shares of its key rebuild nothing",
+                        "the shares of its key that came rebuild nothing",
                         phase=UNMASK,
                         culprit=names[peer],
                     )
