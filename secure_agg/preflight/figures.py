@@ -58,13 +58,13 @@ _COSTS: Final = (
 KINDS: Final = {
     kind.name: kind
     for kind in (
-        Kind("quorum", "clients", LEAST, "that are in every sum that is opened, and sign it"),
+        Kind("quorum", "clients", LEAST, "in every sum that is opened, at least, and signing it"),
         Kind("dropouts", "clients", LEAST, "of a round that may be missing, and it still ends"),
         Kind("corrupt", "clients", LEAST, "of a round that may be corrupt, in league with the aggregator"),
         Kind("corrupt_share", "", LEAST, "of all clients that may be corrupt"),
-        Kind("honest", "clients", LEAST, "that are honest in every sum, if no more are corrupt than may be"),
+        Kind("honest", "clients", LEAST, "honest in every sum, if no more are corrupt than may be"),
         Kind("error", "", MOST, "that rounding moves a value of the mean by, in the units of the update"),
-        Kind("noise", "clips", MOST, "that the noise of a round's mean is long; an update is one clip", _NO_PRIVACY),
+        Kind("noise", "clips", MOST, "of length of the noise in a mean; an update has one at most", _NO_PRIVACY),
         Kind("norm", "", MOST, "that an update's L2 norm is, at the largest weight", _NO_NORM),
         Kind("factor", "", MOST, "times that norm, which corrupt clients reach together, per head", _NO_NORM),
         Kind("epsilon", "", MOST, "that all rounds together spend of one client's privacy", _NO_PRIVACY),
@@ -112,7 +112,8 @@ def said(kind: Kind, value: float | None) -> str:
     if kind.unit == "bytes":
         return planned.size(value)
     number = f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.4g}"
-    return f"{number} {kind.unit}".strip()
+    unit = kind.unit.removesuffix("s") if value == 1 else kind.unit
+    return f"{number} {unit}".strip()
 
 
 @dataclass(frozen=True)
