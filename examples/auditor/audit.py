@@ -46,9 +46,9 @@ def main(out: Path) -> dict[str, Any]:
     found["participants"] = [len(evidence.participants) for evidence in rounds]
 
     # 3. A hospital says that its update was accepted and left out: the coordinator's own signature shows it.
-    receipt = (out / "west.receipt").read_bytes()
-    found["left_out_though_accepted"] = auditor.show_exclusion(receipt, rounds[2])
-    found["of_another_round"] = refused(lambda: auditor.show_exclusion(receipt, rounds[1]))
+    accepted = (out / "west.receipt").read_bytes()
+    found["left_out_though_accepted"] = auditor.show_exclusion(accepted, rounds[2])
+    found["of_another_round"] = refused(lambda: auditor.show_exclusion(accepted, rounds[1]))
 
     # 4. A hospital is accused of having hidden another update than it committed to: the proof says it to anybody.
     proof = (out / "0.fault").read_bytes()

@@ -27,7 +27,7 @@ from secure_agg.ledger.witness.state import WitnessState
 from secure_agg.ledger.witness.witness import Witness
 from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.identity import KeyDirectory
-from secure_agg.protocol.messages import RECEIPT, Acceptance, Envelope, encode, peek, write
+from secure_agg.protocol.messages import RECEIPT, Acceptance, Envelope, Received, encode, write
 from secure_agg.roles.driver import Answer
 from secure_agg.roles.task import Task
 from secure_agg.tlog.cosignature import WitnessKey
@@ -56,7 +56,7 @@ class Careless(LocalRound):
         session = self.aggregator.session
         for answer in super().ask(phase, requests):
             if phase == INPUT and answer.client == LEFT_OUT and session is not None:
-                hidden = peek(answer.response, LIMIT).bulk_digest
+                hidden = Received.of(answer.response, LIMIT).header.bulk_digest
                 accepted = Acceptance(LEFT_OUT, session.commitment_hashes[LEFT_OUT], hidden)
                 self.give(LEFT_OUT, write(self.key, session.sid, RECEIPT, LEFT_OUT, encode(accepted)))
             else:
@@ -89,7 +89,9 @@ def bent(honest: Hide, request: bytes) -> Callable[[Vector], tuple[bytes, Hidden
     return change
 
 
-def by_hand(path: Path, kind: type[Careless | Cheated], role: str, name: str, number: int) -> LocalRound:
+def by_hand(
+    path: Path, kind: type[Careless | Cheated], role: str, name: str, number: int
+) -> dict[str, dict[str, bytes]]:
     """The task's next round, in which somebody does as a class says; what comes of it is in the ledger.
 
     Args:
@@ -97,6 +99,9 @@ def by_hand(path: Path, kind: type[Careless | Cheated], role: str, name: str, nu
         kind: of round.
         role, name: who misbehaves, and signs for it.
         number: of the round.
+
+    Returns:
+        Of each hospital the receipts of its input, by who has signed them.
     """
     with Ledger(path) as ledger:
         trust, keys = ledger.trust, KeyDirectory(ledger.keys)
@@ -109,7 +114,7 @@ def by_hand(path: Path, kind: type[Careless | Cheated], role: str, name: str, nu
         played.key = keys.get(role, name)
         ledger.append(played.run())
         ledger.faults.keep(coordinator.faults)
-        return played
+        return {each: client.receipts for each, client in clients.items()}
 
 
 def main(out: Path) -> None:
@@ -128,7 +133,7 @@ def main(out: Path) -> None:
         secure_agg.aggregate(updates, ledger=path, **settings)
     with Ledger(path, read_only=True) as ledger:
         early = ledger.checkpoint()  # what the auditor saw at an earlier visit
-    careless = by_hand(path, Careless, "operator", "aggregator", 2)
+    receipts = by_hand(path, Careless, "operator", "aggregator", 2)
     by_hand(path, Cheated, "client", CHEAT, 3)
 
     with (
@@ -143,7 +148,7 @@ def main(out: Path) -> None:
             (out / f"{number}.fault").write_bytes(proof)
         shutil.copy(ledger.trust_path, out / "trust.json")
     (out / "earlier.checkpoint").write_bytes(early)
-    (out / f"{LEFT_OUT}.receipt").write_bytes(next(iter(careless.clients[LEFT_OUT].receipts.values())))
+    (out / f"{LEFT_OUT}.receipt").write_bytes(receipts[LEFT_OUT]["aggregator"])
 
 
 if __name__ == "__main__":

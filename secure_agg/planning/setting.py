@@ -44,6 +44,7 @@ class Setting:
         options: of the backend.
         norm_bound: of every update; None where none is bounded.
         own: the policy, where it is not the default one for so many clients: see ``of``.
+        weight_limit: M; by default the policy's first, or its largest weight.
 
     Raises:
         ConfigError: out of range, insecure, or nobody would be left.
@@ -58,16 +59,19 @@ class Setting:
     options: tuple[Option, ...] = ()
     norm_bound: float | None = None
     own: Policy | None = None
+    weight_limit: int | None = None
 
     @staticmethod
-    def of(policy: Policy, parameters: int, clients: int, dropout: float = 0.0) -> Setting:
+    def of(
+        policy: Policy, parameters: int, clients: int, dropout: float = 0.0, weight_limit: int | None = None
+    ) -> Setting:
         """A round of a policy that is there already.
 
         Args:
             policy: as it is pinned, or will be.
             parameters: d.
             clients: members of the roster; of a cohort that is drawn as many as are.
-            dropout: see ``Setting``.
+            dropout, weight_limit: see ``Setting``.
 
         Raises:
             ConfigError: see ``Setting``; or the backend is not installed.
@@ -83,6 +87,7 @@ class Setting:
             tuple(option for option in policy.options if option.name in known),
             policy.norm_limit or None,
             policy,
+            weight_limit,
         )
 
     def with_bits(self, bits: int) -> Setting:
@@ -144,12 +149,12 @@ class Setting:
             generation=0,
             draw=0,
             start_model=NO_DIGEST,
-            base_model=NO_DIGEST,
+            base_model=bytes([1]) * DIGEST_BYTES if policy.buffer else NO_DIGEST,
             instructions=NO_DIGEST,
             previous_record=NO_DIGEST,
             renounced=NO_DIGEST,
             policy=policy,
-            weight_limit=policy.first_weight or policy.max_weight,
+            weight_limit=self.weight_limit or policy.first_weight or policy.max_weight,
             shapes=((self.parameters,), *outside),
             cohort_size=self.clients,
             cohort_root=NO_DIGEST,

@@ -21,6 +21,7 @@ from secure_agg.privacy.accounting import BEYOND, DELTA_UNIT, EPSILON_UNIT
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.config.privacy import PrivacyRule, most_honest
 from secure_agg.protocol.evidence import MAX_HEADER
+from secure_agg.protocol.norm.claim import NormClaim
 
 LEAST: Final = "least"
 MOST: Final = "most"
@@ -126,6 +127,7 @@ class Measured:
         prediction: None where the model's size or the backend's costs are not known.
         unpredicted: why not.
         epsilon_now: ε that is spent already, in millionths; None without privacy.
+        weight_limit: the largest weight that rounds can have, where the policy names a larger one.
     """
 
     figures: dict[str, Figure]
@@ -133,6 +135,7 @@ class Measured:
     prediction: Prediction | None
     unpredicted: str
     epsilon_now: int | None
+    weight_limit: int | None
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -146,6 +149,8 @@ class Measured:
             phases = setting.kind.phases(setting.config)
             if setting.kind.is_sparse(setting.config) and any(one.kind is PhaseKind.RELEASE for one in phases):
                 said_of.append("Clients mask with some others only: once they have begun a tenth of them may be lost.")
+        if self.weight_limit is not None:
+            said_of.append(f"A round in which somebody weighs more than {self.weight_limit:,} is refused.")
         noise = self.figures["noise"].value
         if noise is not None and noise > 1:
             said_of.append(f"The noise of a mean is {noise:.3g} times as long as the longest update.")
@@ -167,10 +172,10 @@ def measure(subject: Subject, coefficients: Coefficients, network: Network) -> M
         "corrupt": policy.max_corrupt,
         "corrupt_share": float(policy.bearable(subject.clients)),
         "honest": honest(policy, subject.cohort, kind),
-        "error": policy.worst_error(policy.first_weight or policy.max_weight),
+        "error": policy.worst_error(subject.weight_limit),
     }
     missing: dict[str, str] = {}
-    if claim := norm_claim(policy):
+    if claim := _norm(subject):
         values["norm"], values["factor"] = claim.bound, claim.factor / 100 or None
         missing["factor"] = f"no such number is known for {policy.max_corrupt} corrupt clients"
     rule = policy.privacy
@@ -195,7 +200,16 @@ def measure(subject: Subject, coefficients: Coefficients, network: Network) -> M
         value = values.get(name)
         figures[name] = Figure(one, value, "" if value is not None else absent)
     now = None if rule is None else accounting.spent(subject.spent, rule.delta, rule.epsilon)
-    return Measured(figures, tuple(refused), prediction, why, now)
+    least = None if policy.weight_scale or subject.weight_limit == policy.max_weight else subject.weight_limit
+    return Measured(figures, tuple(refused), prediction, why, now, least)
+
+
+def _norm(subject: Subject) -> NormClaim | None:
+    """None too where a round would be refused for it, which is said elsewhere."""
+    try:
+        return norm_claim(subject.policy, subject.weight_limit)
+    except ConfigError:
+        return None
 
 
 def honest(policy: Policy, cohort: int, kind: Backend) -> int:
@@ -216,7 +230,7 @@ def _round(subject: Subject, kind: Backend) -> tuple[Setting | None, list[str]]:
         )
     try:
         kind.check_policy(policy)
-        setting = Setting.of(policy, subject.parameters or 1, subject.clients, subject.lost)
+        setting = Setting.of(policy, subject.parameters or 1, subject.clients, subject.lost, subject.weight_limit)
     except ConfigError as error:
         found.append(str(error.args[0]))
     rule = policy.privacy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -113,7 +114,33 @@ class Subject:
         """Clients of a round."""
         return self.policy.cohort_size or self.clients
 
+    @functools.cached_property
+    def weight_limit(self) -> int:
+        """M of a round: the task's first, or the largest that the policy's bounds of error and norm let a round have.
+
+        A policy may leave room for any weight, and each round then has a limit of its own.
+        """
+        policy = self.policy
+        if policy.first_weight:
+            return policy.first_weight
+        low, high = 1, policy.max_weight
+        if _bears(policy, high):
+            return high
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if _bears(policy, middle) else (low, middle - 1)
+        return low
+
     @property
     def needed(self) -> int:
         """The fewest clients whose sum is opened: n_min, and t_sig."""
         return max(self.policy.min_clients, self.policy.quorum(self.cohort))
+
+
+def _bears(policy: Policy, weight_limit: int) -> bool:
+    try:
+        policy.check_error(weight_limit)
+        policy.norm_bound(weight_limit)
+    except ConfigError:
+        return False
+    return True

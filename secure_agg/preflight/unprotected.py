@@ -44,7 +44,7 @@ def _found(subject: Subject, found: Measured) -> Iterator[tuple[str, str]]:
     meaning = finding_of(kind.result(policy).claim, pinned=True)
     yield "honesty", f"Nothing proves {meaning.not_proved}"
     if policy.norm is None:
-        weight = policy.max_weight
+        weight = subject.weight_limit
         share = weight / (weight + (subject.needed - 1) * policy.least_weight(weight))
         rotated = any(group.rotated for group in policy.vectors)
         far = "" if rotated else f", and moves each value by up to {2 * policy.clip * share:.3g}"
@@ -54,7 +54,7 @@ def _found(subject: Subject, found: Measured) -> Iterator[tuple[str, str]]:
             f"others declare the least, has a share of {100 * share:.3g}%{far}, whatever it has trained",
         )
     if policy.max_weight > 1:
-        yield "weights", f"A weight, up to {policy.max_weight:,}, is what a client says: no proof is of its examples"
+        yield "weights", f"A weight, up to {subject.weight_limit:,}, is what a client says: no proof is of its examples"
     if policy.privacy is None:
         honest = found.figures["honest"].value or 0
         yield (

@@ -200,7 +200,9 @@ def _with_corrupt(subject: Subject, corrupt: int) -> Subject:
     policy, cohort = subject.policy, subject.cohort
     if policy.cohort_size:
         raise ConfigError("of a drawn cohort f follows from the draw")
-    advertised = max(policy.min_advertised, 3 * corrupt + 1, quorum(cohort, corrupt))
+    advertised = policy.min_advertised
+    if policy.buffer is None:
+        advertised = max(advertised, 3 * corrupt + 1, quorum(cohort, corrupt))
     if advertised > cohort:
         raise ConfigError(f"{corrupt} of {cohort} clients can't be corrupt")
     return _with_policy(subject, max_corrupt=corrupt, min_advertised=advertised)
@@ -216,6 +218,8 @@ def _with_clients(subject: Subject, clients: int) -> Subject:
     room = clients if policy.max_clients == cohort else max(policy.max_clients, clients)
     if not (policy.groups or policy.halves > 1 or fits(policy.bits, room)):
         subject = _with_bits(subject, backends.load(policy.backend).usual_bits(room))
+    if policy.buffer is not None:  # whoever is first is summed, of however many
+        return replace(_with_policy(subject, max_clients=room), clients=clients)
     if not policy.cohort_size:
         corrupt = most_corrupt(clients, advertised)
         made = _with_policy(subject, min_advertised=advertised, max_corrupt=corrupt, max_clients=room)

@@ -21,7 +21,11 @@ def price(policy: Policy, clients: int) -> str:
     )
 
 
-def norm_claim(policy: Policy) -> NormClaim | None:
-    """How far influence is bounded in rounds of this policy; None where it is not."""
-    bound = policy.norm_bound(policy.first_weight or policy.max_weight)
+def norm_claim(policy: Policy, weight_limit: int | None = None) -> NormClaim | None:
+    """How far influence is bounded in rounds of this policy; None where it is not.
+
+    Args:
+        weight_limit: of the rounds; by default the policy's first, or its largest weight.
+    """
+    bound = policy.norm_bound(weight_limit or policy.first_weight or policy.max_weight)
     return NormClaim(policy.norm_limit, factor(bound, policy.max_corrupt)) if bound else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from secure_agg.preflight.figures import KINDS
 from secure_agg.preflight.report import Report, check
 from secure_agg.preflight.subject import Subject
 from secure_agg.protocol.config import Option
+from secure_agg.protocol.config.presets import buffered_policy
 from secure_agg.protocol.messages import ADVERTISE
 
 PARAMS = 1000
@@ -62,6 +65,24 @@ def test_a_policy_of_its_own_is_what_is_planned() -> None:
     assert check(drawn, clients=5000, parameters=PARAMS).fits
     bounded = Policy.default(9, norm_bound=2.0, norm_outside=2)
     assert value(check(bounded, clients=9, parameters=PARAMS), "norm") == pytest.approx(2.0, rel=1e-3)
+
+
+def test_every_kind_of_task_is_looked_at(tmp_path: Path) -> None:
+    """Also those of ledgers that name no largest weight, and whose rounds each have a limit of their own."""
+    updates = {f"c{i:02d}": [np.full(3, i / 100)] for i in range(12)}
+    secure_agg.aggregate(updates, edges=2, ledger=tmp_path / "tree.db")
+    trust = secure_agg.Trust.load(tmp_path / "tree.db.trust.json")
+    assert len(trust.tasks) == 3
+    for task in trust.tasks:
+        report = check(trust, task=task, parameters=PARAMS)
+        assert report.fits, report.broken
+        assert any("weighs more than" in remark for remark in report.measured.remarks)
+    assert check(buffered_policy(12), clients=12, parameters=PARAMS).fits
+    for backend in ("bfv", "paillier"):
+        assert check(Policy.default(9, backend=backend), clients=9, parameters=PARAMS).fits
+    # A norm bound leaves room for some weights only.
+    wide = Policy.default(9, norm_bound=2.0, max_weight=(1 << 32) - 1)
+    assert value(check(wide, clients=9, parameters=PARAMS), "norm") == pytest.approx(2.0, rel=1e-3)
 
 
 def test_an_error_is_no_smaller_than_what_a_record_states() -> None:

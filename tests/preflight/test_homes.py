@@ -76,6 +76,15 @@ def test_nothing_secret_is_shown(folder: Path) -> None:
     assert all(key not in text for key in public)
 
 
+def test_nothing_is_changed(folder: Path) -> None:
+    def files() -> dict[Path, tuple[int, bytes]]:
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+    before = files()
+    check(folder)
+    assert files() == before
+
+
 def test_what_homes_leave_open_is_said(folder: Path, tmp_path: Path) -> None:
     def names(path: Path) -> set[str]:
         report = check(path)
