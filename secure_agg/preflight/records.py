@@ -127,7 +127,7 @@ _CONTROLS: Final = (
         "hidden updates",
         "an update leaves its client masked, shared or encrypted; the aggregator learns sums alone",
         "a mean is no secret; who takes part is seen",
-        "5(1)(c), 25(1), 32(1)(a)", "164.312(a)(2)(iv), 164.312(e)(1)", "15(5)", _hidden,
+        "5(1)(c), 25(1), 32(1)(a)", "164.312(a)(2)(iv), 164.312(e)(1), 164.502(b)", "15(5)", _hidden,
     ),
     _Control(
         "verified sums",
@@ -167,7 +167,7 @@ _CONTROLS: Final = (
         "norm bound",
         "each client proves that its update is short, unseen: influence is bounded",
         "a short update can still be a bad one",
-        "5(1)(d), 32(1)(b)", "164.312(c)(1)", "10(2), 15(5)", _norm,
+        "32(1)(b)", "164.312(c)(1)", "15(5)", _norm,
     ),
     _Control(
         "differential privacy",
@@ -187,7 +187,7 @@ _CONTROLS: Final = (
         "models that follow",
         "a node computes the next model itself from verified means, and refuses others",
         "the first model has to be one that there is reason to trust",
-        "5(1)(f), 25(1)", "164.312(c)(1)", "12(2), 15(5)", _model,
+        "5(1)(f), 25(1)", "164.312(c)(1)", "15(5)", _model,
     ),
     _Control(
         "preflight",

@@ -13,6 +13,7 @@ from support.source_tree import ROOT
 from secure_agg.cli import exits, output
 from secure_agg.cli.preflight.check import _source
 from secure_agg.preflight import records
+from secure_agg.preflight.figures import KINDS
 from secure_agg.preflight.report import check
 from secure_agg.protocol.config.presets import PRESETS
 
@@ -97,6 +98,23 @@ def test_the_table_in_the_document_is_what_the_command_writes(run: Run) -> None:
     assert [row["control"] for row in document["controls"]] == re.findall(r"^\| ([a-z][a-z ]+) \|", table.out, re.M)[1:]
 
 
+def test_the_settings_in_the_document_are_some(run: Run, tmp_path: Path) -> None:
+    block = re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)[0]
+    (tmp_path / "policy.toml").write_text(block)
+    document = run(tmp_path / "policy.toml", "--json").document
+    assert document["fits"], document["broken"]
+    assert document["figures"]["client.sent"]["limit"] == 2e6
+
+
+def test_every_figure_is_in_the_document() -> None:
+    table = DOCUMENT.partition("## Figures and limits")[2].partition("## ")[0]
+    roles = {name.partition(".")[0] for name in KINDS if "." in name}
+    for name in KINDS:
+        role = name.partition(".")[0]
+        shown = f"`{role}.…`" if role in roles and role != "client" else f"`{name}`"
+        assert shown in table
+
+
 def test_a_row_says_what_a_control_comes_to_here() -> None:
     def here(source: Any, **settings: Any) -> dict[str, str]:
         return {row.control: row.here for row in records.records(check(source, **settings))}
@@ -118,4 +136,4 @@ def test_no_row_claims_compliance() -> None:
     assert not re.search(r"compl(y|ies|iant|iance)|guarante|certif", text)
     for row in rows:
         assert re.fullmatch(r"\d+\(\d\)(\([a-z]\))?(, \d+(\(\d\))?(\([a-z]\))?)*", row.gdpr)
-        assert all(section.startswith("164.3") for section in row.hipaa.split(", "))
+        assert all(re.fullmatch(r"164\.(3(08|12|16)|502)(\(\w+\))+", section) for section in row.hipaa.split(", "))
