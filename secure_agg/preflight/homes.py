@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from secure_agg import files, formats
 from secure_agg.errors import ConfigError
+from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
 from secure_agg.plugins.homes.folder import IDENTITY_FILE, SETTINGS_FILE
@@ -22,20 +23,22 @@ from secure_agg.preflight.settings import read_settings
 from secure_agg.preflight.subject import Party, Pins, Subject
 from secure_agg.protocol.claims import DP_SUM
 from secure_agg.protocol.config import Policy
+from secure_agg.protocol.config.tree import FLAT, level
 from secure_agg.protocol.epoch.body import EVALUATION
 from secure_agg.roles.memory.spending import signed
 from secure_agg.roles.trust import Trust
 
 _MAX_BYTES: Final = 1 << 26
 _MAX_SETTINGS: Final = 1 << 16
+_LOOKED_AT: Final = 4096
 
 
 def read(path: Path, task: str | None = None, clients: int | None = None) -> tuple[Subject, dict[str, float]]:
     """What is at a path, and the limits that it sets.
 
     Args:
-        path: a node's, a server's or an operator's home, or a federation's folder; a trust file, a policy as JSON, or
-            a file of settings.
+        path: a node's, a server's or an operator's home, or a federation's folder; a ledger, a trust file, a policy as
+            JSON, or a file of settings.
         task: which of several.
         clients: of the roster, for a policy that has none.
 
@@ -45,6 +48,8 @@ def read(path: Path, task: str | None = None, clients: int | None = None) -> tup
     """
     if path.is_dir():
         return _of_folder(path, task), {}
+    if formats.kind(files.read(path, _LOOKED_AT, "policy")) == formats.LEDGER:
+        return _of_ledger(path, task), {}
     try:
         text = files.read(path, _MAX_BYTES, "policy").decode("utf-8")
     except UnicodeDecodeError:
@@ -126,19 +131,36 @@ def _of_client(path: Path, task: str | None) -> Subject:
 
 
 def _of_server(path: Path, task: str | None) -> Subject:
-    """What its ledger holds was spent, at the noise that is in force; clients may have signed more."""
     with ServerHome.open(path) as home:
-        subject = of_trust(home.trust, task or home.task)
-        rule = subject.policy.privacy
-        rounds = [one for one in home.ledger.records() if one.task == subject.task and one.claim == DP_SUM]
-        model = kept.kept(home) if subject.task == home.task else None
-        return replace(
-            subject,
-            parameters=None if model is None else sum(array.size for array in model.values()),
-            spent={rule.ratio: len(rounds)} if rule is not None and rounds else {},
-            spent_by="the rounds in the ledger, or more" if rule is not None and rounds else "",
-            party=_party("server", home),
-        )
+        subject = _with_records(home.ledger, of_trust(home.trust, task or home.task))
+        model = kept.kept(home) if subject.task == home.task and subject.parameters is None else None
+        if model is not None:
+            subject = replace(subject, parameters=sum(array.size for array in model.values()))
+        return replace(subject, party=_party("server", home))
+
+
+def _of_ledger(path: Path, task: str | None) -> Subject:
+    with Ledger(path, read_only=True) as ledger:
+        subject = of_trust(ledger.trust, task)
+        return _with_records(ledger, of_trust(ledger.in_force(subject.task or ""), subject.task))
+
+
+def _with_records(ledger: Ledger, subject: Subject) -> Subject:
+    """With what the task's records tell: its model's size, and what was spent, at the noise that is in force; clients
+    may have signed more.
+    """
+    task, rule = subject.task or "", subject.policy.privacy
+    last = ledger.last(task)
+    if last is None:
+        return subject
+    rounds = sum(one.task == task and one.claim == DP_SUM for one in ledger.records())
+    config = ledger.evidence(last).config if level(subject.policy) == FLAT else None
+    return replace(
+        subject,
+        parameters=None if config is None else config.model_size,
+        spent={rule.ratio: rounds} if rule is not None and rounds else {},
+        spent_by="the rounds in the ledger, or more" if rule is not None and rounds else "",
+    )
 
 
 def _of_federation(path: Path, task: str | None) -> Subject:

@@ -118,8 +118,8 @@ def check(
     """What a policy bears, costs and leaves open, before a round is made by it.
 
     Args:
-        source: a policy; pins; or a path: of a home, of a federation's folder, of a trust file, of a policy as JSON or
-            of a file of settings.
+        source: a policy; pins; or a path: of a home, of a federation's folder, of a ledger, of a trust file, of a
+            policy as JSON or of a file of settings.
         clients: members of the roster, where the source doesn't say.
         task: which of several that are pinned.
         parameters: of the model; without them nothing is said of costs. A home that has a model says it itself.

@@ -7,6 +7,7 @@ change counts only if a round could still be, and no limit that holds now breaks
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -161,7 +162,8 @@ def _private(
             yield to("delta", lambda one: _with_budget(one, None, limit, rounds))
         case "rounds":
             yield to(
-                "noise_ratio", lambda one: _with_budget(one, None, None, max(subject.rounds or 0, done + int(limit)))
+                "noise_ratio",
+                lambda one: _with_budget(one, None, None, max(subject.rounds or 0, done + math.ceil(limit))),
             )
         case _:
             if subject.parameters is not None:

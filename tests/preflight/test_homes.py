@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from secure_agg import Policy, Privacy, Trust, check
+from secure_agg import Policy, Privacy, Trust, aggregate, check
 from secure_agg.errors import ConfigError
 from secure_agg.plugins.homes import federation, kept
 from secure_agg.plugins.homes.client import ClientHome
@@ -99,6 +99,17 @@ def test_what_homes_leave_open_is_said(folder: Path, tmp_path: Path) -> None:
     assert "first model" in names(tmp_path / "free" / "server")
     assert "influence" not in names(tmp_path / "free" / "server")
     assert "influence" in names(tmp_path / "any")
+
+
+def test_a_ledger_tells_its_models_size_and_what_was_spent(tmp_path: Path) -> None:
+    updates = {name: [np.zeros((7, 10))] for name in NAMES}
+    aggregate(updates, ledger=tmp_path / "rounds.db", privacy=PRIVATE)
+    report = check(tmp_path / "rounds.db")
+    rule = report.subject.policy.privacy
+    assert rule is not None
+    assert (report.subject.parameters, report.subject.clients) == (70, 5)
+    assert report.measured.epsilon_now == rule.spent(1)
+    assert report.figures["rounds"].value == rule.rounds - 1
 
 
 @pytest.mark.usefixtures("quick_scrypt")

@@ -92,7 +92,9 @@ def _holds(subject: Subject, changes: Mapping[str, Any], name: str, limit: float
         return False
 
 
-@pytest.mark.parametrize(("name", "limit", "settings"), [("epsilon", 2.0, ["rounds", "epsilon"]), ("rounds", 12, None)])
+@pytest.mark.parametrize(
+    ("name", "limit", "settings"), [("epsilon", 2.0, ["rounds", "epsilon"]), ("rounds", 11.5, None)]
+)
 def test_a_budget_that_is_too_large_can_be_smaller_or_for_fewer_rounds(
     name: str, limit: float, settings: list[str] | None
 ) -> None:
