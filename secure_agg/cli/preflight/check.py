@@ -28,8 +28,8 @@ def check(
         Path | None,
         typer.Argument(
             metavar="[POLICY|HOME]",
-            help="A home of any party, the folder of a federation, a ledger, a trust file, a policy as JSON, or settings "
-            "of one in TOML: see docs/preflight.md.",
+            help="A home of any party, the folder of a federation, a ledger, a trust file, a policy as JSON, or "
+            "settings of one in TOML: see docs/preflight.md.",
         ),
     ] = None,
     preset_name: Annotated[
