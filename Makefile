@@ -10,7 +10,7 @@ FAST := tests/house tests/mpc tests/zk tests/protocol tests/groups tests/tlog te
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil install-base install-matrix \
-	release vectors nvflare-example flower-example service-example examples large-models bench clean \
+	release vectors nvflare-example flower-example service-example auditor-example notebook-example examples large-models bench clean \
 	explorer explorer-modules explorer-pictures
 
 help: ## Show this.
@@ -98,6 +98,17 @@ service-example: setup ## Five hospitals as processes and a service between them
 	rm -rf build/service
 	$(BIN)/python examples/service/hospitals.py run build/service
 	$(BIN)/secure-agg ledger audit build/service/federation/server/rounds.db --trust build/service/federation/trust.json
+
+auditor-example: setup ## A ledger in which two parties misbehave, and what an auditor finds: build/auditor.
+	rm -rf build/auditor
+	$(BIN)/python examples/auditor/hospitals.py build/auditor
+	$(BIN)/python examples/auditor/audit.py build/auditor
+
+notebook-example: setup ## The notebook, run from its first cell to its last: build/notebook/secure-mean.ipynb.
+	mkdir -p build/notebook
+	$(BIN)/python -c "import nbformat; from nbclient import NotebookClient; \
+		book = nbformat.read('examples/notebook/secure-mean.ipynb', 4); NotebookClient(book).execute(); \
+		nbformat.write(book, 'build/notebook/secure-mean.ipynb')"
 
 examples: setup ## Eight algorithms on real data, each round compared with plain: build/examples; half an hour.
 	mkdir -p build/examples docs/pictures

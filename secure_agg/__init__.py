@@ -10,6 +10,7 @@ roles without I/O, for real deployments; ``Trust`` is what each of them has pinn
 What is below imports nothing of what is above it; ARCHITECTURE.md has the picture, and the way of one update.
 
 * ``cli``: the command line. ``service``: rounds over HTTPS, without a framework.
+* ``preflight``: what a policy or a home would be worth, before it begins.
 * ``plugins``: rounds inside Flower and NVFlare.
 * ``stats``: statistics without a model.
 * ``fl``: models and their training. ``planning``: what a round would cost. ``transport``: operators as processes.
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from secure_agg.local.aggregate import Result, aggregate
     from secure_agg.local.buffered.task import BufferedTask
     from secure_agg.planning.clips import agreed_clips
+    from secure_agg.preflight.report import check
     from secure_agg.privacy.asked import Privacy
     from secure_agg.protocol.config import Group, Policy, RoundConfig
     from secure_agg.protocol.evidence import Evidence, RoundRecord
@@ -105,6 +107,7 @@ __all__ = [
     "__version__",
     "aggregate",
     "agreed_clips",
+    "check",
     "connect",
     "verify",
     "verify_tree",
@@ -143,6 +146,7 @@ _HOMES: Final = {
     "WitnessPolicy": "secure_agg.tlog.policy",
     "aggregate": "secure_agg.local.aggregate",
     "agreed_clips": "secure_agg.planning.clips",
+    "check": "secure_agg.preflight.report",
     "connect": "secure_agg.service.session",
     "verify": "secure_agg.roles.auditor",
     "verify_tree": "secure_agg.roles.tree.auditor",

@@ -4,7 +4,8 @@
 
     SecureAggError                  .phase, .culprit where they are known
     ├── ConfigError                 a setting is refused before anything starts   (also a ValueError)
-    │   └── FileExists              a new file is asked for where there is one    (also a FileExistsError)
+    │   ├── FileExists              a new file is asked for where there is one    (also a FileExistsError)
+    │   └── LimitBroken             what a policy bears or costs is beyond a limit that was set for it
     ├── UpdateError                 a client's own update or weight is unfit      (also a ValueError)
     │   ├── NormRefused             its norm is above the round's bound, and the policy has it stay out
     │   └── QueryRefused            a question of statistics that this site's owner does not allow
@@ -94,6 +95,10 @@ class ConfigError(SecureAggError, ValueError):
 
 class FileExists(ConfigError, FileExistsError):
     """A new file or folder is asked for where there is one: nothing is ever overwritten."""
+
+
+class LimitBroken(ConfigError):
+    """What a policy bears, costs or bounds is beyond a limit that somebody has set for it, or can't be known."""
 
 
 class UpdateError(SecureAggError, ValueError):

@@ -65,6 +65,16 @@ _COMMANDS: Final = (
         ),
     ),
     Later(
+        "check",
+        "secure_agg.cli.preflight.check:check",
+        "Say what a policy or a home is worth before a round is made: what it bears, costs and leaves open.",
+        epilog=epilog(
+            "secure-agg check --preset hospitals --clients 12 --parameters 10000",
+            "secure-agg check homes/server --limit seconds=60 --limit dropouts=2",
+            "secure-agg check policy.toml --records",
+        ),
+    ),
+    Later(
         "serve",
         "secure_agg.cli.service.serve:serve",
         "Coordinate tasks over HTTPS, until SIGTERM.",

@@ -15,6 +15,7 @@ from secure_agg.errors import (
     LedgerDamaged,
     LedgerError,
     LedgerRefused,
+    LimitBroken,
     SecureAggError,
     StoreError,
     UpdateError,
@@ -29,6 +30,8 @@ VERIFICATION_FAILED: Final = 1
 USAGE: Final = 2
 PROTOCOL_ABORT: Final = 3
 LEDGER_DAMAGED: Final = 4
+LIMIT_BROKEN: Final = 5
+"""What a policy bears, costs or bounds is beyond a limit that was set, or no round of it could be."""
 INTERRUPTED: Final = 128 + 2
 """Ctrl-C, as shells report SIGINT."""
 READER_GONE: Final = 128 + 13
@@ -48,6 +51,7 @@ ABORT: Final[Any] = typer.Abort
 
 CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (VerificationError, VERIFICATION_FAILED),
+    (LimitBroken, LIMIT_BROKEN),
     (ConfigError, USAGE),
     (UpdateError, USAGE),
     (USAGE_ERROR, USAGE),
@@ -63,7 +67,9 @@ CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
 opened or written is a wrong path, right or disk, hence usage; all that is left of ``SecureAggError`` is the protocol's.
 """
 
-HELP: Final = """Exit codes: 0 ok, 1 verification failed, 2 usage, 3 protocol abort, 4 ledger damaged."""
+HELP: Final = (
+    """Exit codes: 0 ok, 1 verification failed, 2 usage, 3 protocol abort, 4 ledger damaged, 5 limit broken."""
+)
 
 
 def exit_code(error: Exception) -> int:

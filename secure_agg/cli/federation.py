@@ -34,12 +34,12 @@ from secure_agg.plugins.core.training import OUTSIDE
 from secure_agg.plugins.homes import federation, kept
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import PHASE_S, ServerHome
+from secure_agg.preflight.words import norm_claim, price
 from secure_agg.protocol.config import Option, Policy
-from secure_agg.protocol.config.norm import SCALE, factor
+from secure_agg.protocol.config.norm import SCALE
 from secure_agg.protocol.config.presets import PRESETS, preset
 from secure_agg.protocol.habits import USUAL
 from secure_agg.protocol.identity import Identity
-from secure_agg.protocol.norm.claim import NormClaim
 from secure_agg.roles.trust import Trust
 
 app = typer.Typer(
@@ -330,8 +330,8 @@ def init(
     def show(console: Console) -> None:
         rows = {
             "task": f"{task}, backend {backend}, {len(trust.task(task).roster)} clients",
-            "bearable": _price(policy, len(trust.task(task).roster)),
-            **({"norm_bound": _norm_text(policy)} if policy.norm else {}),
+            "bearable": price(policy, len(trust.task(task).roster)),
+            **({"norm_bound": claim.text} if (claim := norm_claim(policy)) else {}),
             **({"privacy": document["privacy"]["text"]} if "privacy" in document else {}),
             "trust": f"{document['trust']}, the pins for everybody",
             "server": f"{document['server']}, the home to name in the server's configuration",
@@ -400,7 +400,7 @@ def join(
             "name": name,
             "task": task,
             "home": f"{folder}, to name in its node's configuration",
-            "bearable": _price(pins.policy, len(pins.roster)),
+            "bearable": price(pins.policy, len(pins.roster)),
         }
         show_fields(console, rows | _shown(start, optimizer, any_model=any_model))
 
@@ -454,22 +454,6 @@ def _models(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool)
     """What a home says of models, for a program."""
     pinned = None if any_model or start is None else start.hex()
     return {"start_model": pinned, "server_optimizer": to_builtins(optimizer), "any_model": any_model}
-
-
-def _price(policy: Policy, clients: int) -> str:
-    """What draws and dropouts cost in trust."""
-    cohort = policy.cohort_size or clients
-    drawn = f"{cohort} drawn for a round, " if policy.cohort_size else ""
-    return (
-        f"{drawn}{cohort - policy.min_advertised} of {cohort} may be missing, and {policy.max_corrupt} corrupt: "
-        f"{100 * float(policy.bearable(clients)):.3g}% of all clients"
-    )
-
-
-def _norm_text(policy: Policy) -> str:
-    """How far influence is bounded in rounds of this policy."""
-    bound = policy.norm_bound(policy.first_weight or policy.max_weight)
-    return NormClaim(policy.norm_limit, factor(bound, policy.max_corrupt) if bound else 0).text
 
 
 def _shown(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool) -> dict[str, str]:

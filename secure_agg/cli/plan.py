@@ -17,6 +17,8 @@ from secure_agg.planning.coefficients import Coefficients, shipped
 from secure_agg.planning.limits import remarks
 from secure_agg.planning.norms import MARGIN, propose
 from secure_agg.planning.prediction import Network, Prediction
+from secure_agg.planning.words import seconds as _seconds
+from secure_agg.planning.words import size as _size
 
 
 def plan(
@@ -200,18 +202,3 @@ def _show_advice(console: Console, advice: Advice, said: list[str]) -> None:
     console.print("sent and received: by one client in a round")
     for remark in said:
         console.print(plain(remark))
-
-
-def _seconds(value: float) -> str:
-    if value < 1:
-        return f"{1e3 * value:,.3g} ms"
-    if value < 3 * 3600:
-        return f"{value:,.1f} s"
-    return f"{value / 3600:,.1f} h"
-
-
-def _size(value: float) -> str:
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= factor:
-            return f"{value / factor:,.2f} {unit}"
-    return f"{value:,.0f} B"

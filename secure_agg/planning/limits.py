@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Final
 
 from secure_agg.backends.contract import PhaseKind
@@ -54,6 +53,11 @@ def corruption_borne(clients: int, cohort: int, dropout: float = USUAL_DROPOUT) 
     return math.floor(100 * borne) / 100
 
 
+def header_bytes(found: Prediction) -> float:
+    """What a client receives besides the sum: evidence about all others."""
+    return found.received(CLIENT) - found.setting.sum_bytes
+
+
 def remarks(found: Prediction) -> list[str]:
     """What has to be known of a prediction: where it leaves what was measured, and what stands against it."""
     setting, fitted = found.setting, found.fitted
@@ -76,7 +80,7 @@ def remarks(found: Prediction) -> list[str]:
         said.append("Not counted: sketches and norm proofs, which no measured round had.")
     if found.unknown:
         said.append(f"Not counted: no measured round had {', '.join(found.unknown)}.")
-    header = found.received(CLIENT) - setting.sum_bytes
+    header = header_bytes(found)
     if header > setting.sum_bytes:
         said.append(
             f"Most of what a client receives ({header / 1e6:,.1f} MB) is evidence about the other clients, "
@@ -110,7 +114,7 @@ def _shorter(setting: Setting) -> list[str]:
     size = setting.kind.usual_size(setting.config)
     for bits in range(setting.bits - 1, max(1, setting.bits - _FEWER), -1):
         try:
-            shorter = setting.kind.usual_size(replace(setting, bits=bits).config)
+            shorter = setting.kind.usual_size(setting.with_bits(bits).config)
         except ConfigError:  # a norm bound may take more
             break
         if shorter < 0.9 * size:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
 
 from mpc.ntt import N
 from mpc.ring import ELEMENT_BYTES
 from secure_agg import backends
 from secure_agg.backends.contract import Backend
 from secure_agg.errors import ConfigError
-from secure_agg.protocol.config import MAX_PARAMETERS, NO_DIGEST, PROTOCOL_VERSION, Option, Policy, RoundConfig
+from secure_agg.protocol.config import (
+    MAX_PARAMETERS,
+    NO_DIGEST,
+    PROTOCOL_VERSION,
+    GroupedConfig,
+    Option,
+    Policy,
+    RoundConfig,
+)
 from secure_agg.protocol.config.thresholds import MOST_DROPOUT, USUAL_DROPOUT
 from zk.transcript import DIGEST_BYTES
 
@@ -32,6 +43,8 @@ class Setting:
         max_weight: largest weight.
         options: of the backend.
         norm_bound: of every update; None where none is bounded.
+        own: the policy, where it is not the default one for so many clients: see ``of``.
+        weight_limit: M; by default the policy's first, or its largest weight.
 
     Raises:
         ConfigError: out of range, insecure, or nobody would be left.
@@ -45,6 +58,46 @@ class Setting:
     max_weight: int = 1
     options: tuple[Option, ...] = ()
     norm_bound: float | None = None
+    own: Policy | None = None
+    weight_limit: int | None = None
+
+    @staticmethod
+    def of(
+        policy: Policy, parameters: int, clients: int, dropout: float = 0.0, weight_limit: int | None = None
+    ) -> Setting:
+        """A round of a policy that is there already.
+
+        Args:
+            policy: as it is pinned, or will be.
+            parameters: d.
+            clients: members of the roster; of a cohort that is drawn as many as are.
+            dropout, weight_limit: see ``Setting``.
+
+        Raises:
+            ConfigError: see ``Setting``; or the backend is not installed.
+        """
+        known = {rule.name for rule in backends.load(policy.backend).options}
+        return Setting(
+            policy.backend,
+            parameters,
+            policy.cohort_size or clients,
+            policy.bits,
+            dropout,
+            policy.max_weight,
+            tuple(option for option in policy.options if option.name in known),
+            policy.norm_limit or None,
+            policy,
+            weight_limit,
+        )
+
+    def with_bits(self, bits: int) -> Setting:
+        """The same with so many bits per value.
+
+        Raises:
+            ConfigError: its policy can't have them.
+        """
+        own = None if self.own is None else msgspec.structs.replace(self.own, bits=bits)
+        return replace(self, bits=bits, own=own)
 
     def __post_init__(self) -> None:
         if not 1 <= self.parameters <= MAX_PARAMETERS:
@@ -65,7 +118,9 @@ class Setting:
 
     @functools.cached_property
     def policy(self) -> Policy:
-        """The default one for so many clients."""
+        """The default one for so many clients, unless there is one."""
+        if self.own is not None:
+            return self.own
         return Policy.default(
             self.clients,
             backend=self.backend,
@@ -80,8 +135,12 @@ class Setting:
     @functools.cached_property
     def config(self) -> RoundConfig:
         """A round's configuration; its digests are zeros."""
-        operated = self.kind.seats(self.policy).count
-        return RoundConfig(
+        operated, policy = self.kind.seats(self.policy).count, self.policy
+        make: Callable[..., RoundConfig] = RoundConfig
+        if policy.groups:
+            make = functools.partial(GroupedConfig.of, (), None)
+        outside: tuple[tuple[int, ...], ...] = ((1,),) * (policy.norm.outside if policy.norm else 0)
+        return make(
             protocol=PROTOCOL_VERSION,
             task="some-task",
             round=0,
@@ -90,16 +149,16 @@ class Setting:
             generation=0,
             draw=0,
             start_model=NO_DIGEST,
-            base_model=NO_DIGEST,
+            base_model=bytes([1]) * DIGEST_BYTES if policy.buffer else NO_DIGEST,
             instructions=NO_DIGEST,
             previous_record=NO_DIGEST,
             renounced=NO_DIGEST,
-            policy=self.policy,
-            weight_limit=self.policy.max_weight,
-            shapes=((self.parameters,),),
+            policy=policy,
+            weight_limit=self.weight_limit or policy.first_weight or policy.max_weight,
+            shapes=((self.parameters,), *outside),
             cohort_size=self.clients,
             cohort_root=NO_DIGEST,
-            beacon=b"",
+            beacon=bytes(DIGEST_BYTES) if policy.cohort_size else b"",
             operators=NO_DIGEST,
             log_key=b"",
             witnesses=NO_DIGEST,

@@ -18,7 +18,7 @@ LAYERS: Final = (
     ("benchmarks",),
     ("secure_agg.__main__",),
     ("secure_agg.cli",),
-    ("secure_agg.service",),
+    ("secure_agg.preflight", "secure_agg.service"),
     ("secure_agg.plugins",),
     ("secure_agg.fl", "secure_agg.planning", "secure_agg.stats", "secure_agg.transport"),
     ("secure_agg.explorer", "secure_agg.local"),
