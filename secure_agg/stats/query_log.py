@@ -2,8 +2,12 @@
 
 Two sums over sets of records that differ by one tell that one's value. So a site remembers the sets that it has given
 sums of, as bits over all records it has seen, and refuses a set that differs from an earlier one in fewer records than
-its minimum: by another condition, other edges, or since records came or went. A record is known by a keyed hash of all
-that it holds: one that was corrected counts as another.
+its minimum: by another condition, other edges, or since records came or went. A record is known by a keyed hash of what
+it holds in the columns that the table had at first: one that was corrected counts as another, and a column that is
+added makes no table new.
+
+A logistic regression counts each record by a share that the analyst's point decides on: a steep one cuts a set out, and
+two that differ at one record tell it. So points are remembered too, and shares compared with shares and with sets.
 
 This is about pairs. Three questions or more may tell together what no two do: how many are asked, of what, is for
 rules to bound, and what many tell for differential privacy.
@@ -14,7 +18,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,12 +28,17 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_agg import files
-from secure_agg.errors import QueryRefused, StoreError
+from secure_agg.errors import ConfigError, QueryRefused, StoreError
+from secure_agg.stats.question import RESOLUTION_BITS, Question
 from secure_agg.stats.tables import Table
 
 Mask = npt.NDArray[np.bool_]
 MAX_LOG_BYTES: Final = 1 << 26
 """Of a log, packed; and 16 times as much unpacked."""
+_TOO_NEAR: Final = (
+    "beside an earlier answer this one would tell of fewer than {} records: ask as before, or for sets that differ by "
+    "more records"
+)
 _KEY_BYTES: Final = 32
 _ID_BYTES: Final = 12
 
@@ -38,6 +48,32 @@ class _Kept(msgspec.Struct, forbid_unknown_fields=True):
     key: bytes
     records: bytes
     sets: list[bytes]
+    points: list[bytes] = []
+    columns: list[str] = []
+
+
+@dataclass(frozen=True, eq=False)
+class Fitting:
+    """A logistic regression at a point.
+
+    Attributes:
+        question: with the point.
+        shares: what each record of the table counts, float64, 0 for those that the question is not about.
+        of: what this table's records counted in an earlier question.
+    """
+
+    question: Question
+    shares: npt.NDArray[np.float64]
+    of: Callable[[Question], npt.NDArray[np.float64]]
+
+
+def is_few(parts: npt.NDArray[np.float64], min_count: int) -> bool:
+    """Whether a sum in which each record has this part is, in effect, one of fewer records than a minimum: all parts
+    together are less than so many of the largest. A sum that resolves none is of nobody.
+    """
+    sizes = np.abs(parts)
+    largest = float(sizes.max(initial=0.0))
+    return largest > 2.0**-RESOLUTION_BITS and float(sizes.sum()) < min_count * largest * (1 - 1e-9)
 
 
 class QueryLog:
@@ -52,6 +88,8 @@ class QueryLog:
         self._key = secrets.token_bytes(_KEY_BYTES)
         self._places: dict[bytes, int] = {}
         self._sets: set[int] = set()
+        self._points: set[bytes] = set()
+        self._columns: list[str] = []
         self._last: tuple[Table, list[int]] | None = None
         if path is not None and path.exists():
             self._read(path)
@@ -59,13 +97,14 @@ class QueryLog:
     def __len__(self) -> int:
         return len(self._sets)
 
-    def admit(self, table: Table, masks: Iterable[Mask], min_count: int) -> None:
+    def admit(self, table: Table, masks: Iterable[Mask], min_count: int, fitting: Fitting | None = None) -> None:
         """Remember sets of records, on disk before it returns, if sums of all of them may be given.
 
         Args:
             table: of the site, whole.
             masks: the sets, each over the table's records.
             min_count: of the site's rules; below 2 nothing is compared, and nothing kept.
+            fitting: where records count by shares.
 
         Raises:
             QueryRefused: one of them and an earlier one, or another of them, differ by fewer records, or there is no
@@ -81,19 +120,37 @@ class QueryLog:
             if chosen in self._sets or chosen in new or not chosen:
                 continue
             if any(0 < (chosen ^ other).bit_count() < min_count for other in (*self._sets, *new)):
-                raise QueryRefused(
-                    f"beside an earlier answer this one would tell of fewer than {min_count} records: ask as before, "
-                    "or for sets that differ by more"
-                )
+                raise QueryRefused(_TOO_NEAR.format(min_count))
             new.add(chosen)
-        before = self._sets
-        self._sets = before | new
-        if self._path is not None and new:
+        points = {msgspec.json.encode(fitting.question)} if fitting is not None else set()
+        if fitting is not None and not points <= self._points:
+            self._check_shares(fitting, places, self._sets | new, min_count)
+        before = self._sets, self._points
+        self._sets, self._points = self._sets | new, self._points | points
+        if self._path is not None and (self._sets, self._points) != before:
             try:
                 self._write(self._path)
             except Exception:
-                self._sets = before
+                self._sets, self._points = before
                 raise
+
+    def _check_shares(self, fitting: Fitting, places: list[int], sets: Iterable[int], min_count: int) -> None:
+        """
+        Raises:
+            QueryRefused: beside a set, or another regression's shares, these tell of few records.
+        """
+        at = np.asarray(places, dtype=np.int64)
+        for chosen in sets:
+            bits = np.frombuffer(chosen.to_bytes(-(-len(self._places) // 8), "little"), np.uint8)
+            if is_few(fitting.shares - np.unpackbits(bits, bitorder="little")[at], min_count):
+                raise QueryRefused(_TOO_NEAR.format(min_count))
+        for point in self._points:
+            try:
+                earlier = fitting.of(msgspec.json.decode(point, type=Question))
+            except (ConfigError, QueryRefused):  # of a column that is gone, for example
+                continue
+            if is_few(fitting.shares - earlier, min_count):
+                raise QueryRefused(_TOO_NEAR.format(min_count))
 
     def _bits(self, places: list[int], mask: Mask) -> int:
         bits = np.zeros(len(self._places), dtype=np.bool_)
@@ -101,10 +158,19 @@ class QueryLog:
         return int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little")
 
     def _places_of(self, table: Table) -> list[int]:
-        """The place of each record of a table among all that were ever seen; equal records have places of their own."""
+        """The place of each record of a table among all that were ever seen; equal records have places of their own.
+
+        Raises:
+            QueryRefused: a column is gone that records were known by.
+        """
         if self._last is not None and self._last[0] is table:
             return self._last[1]
-        names, places = sorted(table.columns), list[int]()
+        if gone := [name for name in self._columns if name not in table.columns]:
+            raise QueryRefused(
+                f"the records of this table can't be compared with those of earlier answers: column {gone[0]!r} is gone"
+            )
+        self._columns = names = self._columns or sorted(table.columns)
+        places = list[int]()
         seen: dict[bytes, int] = {}
         columns: list[list[Any]] = [table.columns[name].tolist() for name in names]
         head = msgspec.json.encode(names)
@@ -130,10 +196,18 @@ class QueryLog:
         ids = [kept.records[start : start + _ID_BYTES] for start in range(0, len(kept.records), _ID_BYTES)]
         self._places = {found: place for place, found in enumerate(ids)}
         self._sets = {int.from_bytes(one, "little") for one in kept.sets}
+        self._points, self._columns = set(kept.points), kept.columns
 
     def _write(self, path: Path) -> None:
         sets = [one.to_bytes(-(-one.bit_length() // 8), "little") for one in sorted(self._sets)]
-        kept = _Kept(version=1, key=self._key, records=b"".join(self._places), sets=sets)
+        kept = _Kept(
+            version=1,
+            key=self._key,
+            records=b"".join(self._places),
+            sets=sets,
+            points=sorted(self._points),
+            columns=self._columns,
+        )
         data = msgspec.msgpack.encode(kept)
         packed = zlib.compress(data)
         if len(packed) > MAX_LOG_BYTES or len(data) > 16 * MAX_LOG_BYTES:
