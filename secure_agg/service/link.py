@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import re
 import secrets
 import socket
@@ -102,6 +103,8 @@ class Link:
         self._client: httpx.Client | None = None
         self._to: Greeted | None = None
         self._counter = 0
+        self.until = math.inf
+        """When to give up at the latest, by ``time.monotonic``, however long patience would last."""
 
     def __repr__(self) -> str:
         return f"Link({self._base!r}, {self._home.name!r})"
@@ -163,14 +166,15 @@ class Link:
 
     def _ask(self, what: str, most: int, body: bytes = b"") -> tuple[int, Mapping[str, str], bytes]:
         """Make a request until it is answered."""
-        ends, rest = time.monotonic() + self._patience_s, _REST_S[0]
+        patience_s = min(self._patience_s, max(0.0, self.until - time.monotonic()))
+        ends, rest = time.monotonic() + patience_s, _REST_S[0]
         while True:
             try:
                 return self._once(f"{self._place}/{what}", most, body)
             except _Again as again:
                 if time.monotonic() + max(again.seconds, rest) > ends:
                     raise OperatorLost(
-                        f"{self._base} has not answered for {self._patience_s:g} s: {again}", phase=wire.REQUEST
+                        f"{self._base} has not answered for {patience_s:g} s: {again}", phase=wire.REQUEST
                     ) from None
                 _log.info("%s is asked again: %s", self._base, again)
                 time.sleep(max(again.seconds, rest))

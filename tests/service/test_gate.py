@@ -38,7 +38,11 @@ class Door:
         self.to = wire.check_greeting(self.gate.greet(nonce, b"c"), nonce, "t", b"c", operators)
 
     def ask(self, member: Identity, counter: int, *, known: bool = False) -> str:
-        return self.gate.admit(wire.authorize(member, self.to, "t", "/p", counter, NOTHING), "/p", NOTHING, known=known)
+        return self.admit(member, counter, known=known).name
+
+    def admit(self, member: Identity, counter: int, *, known: bool = False) -> gate.Admitted:
+        signed = wire.authorize(member, self.to, "t", "/p", counter, NOTHING)
+        return self.gate.admit(signed, "/p", NOTHING, known=known)
 
 
 def test_counters_only_rise() -> None:
