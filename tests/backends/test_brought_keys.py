@@ -159,6 +159,45 @@ def test_what_is_no_secure_key_of_phe_is_refused_and_not_quoted(case: str) -> No
     assert base64(P) not in said
 
 
+def first_prime(start: int, step: int = 2) -> int:
+    while not gmpy2.is_prime(start):
+        start += step
+    return start
+
+
+def smooth_prime(beside: int) -> int:
+    """A prime of 1024 bits; it, less ``beside``, has no factor above 2^16."""
+    number, factor = 2, 3
+    while number.bit_length() < 996:
+        number *= factor
+        factor = int(gmpy2.next_prime(factor))
+    for scale in range((3 << 1022) // number, (1 << 1024) // number):
+        if gmpy2.is_prime(number * scale + beside):
+            return number * scale + beside
+    raise AssertionError("there is none")
+
+
+def test_primes_that_are_easily_found_are_refused() -> None:
+    """Each product is factored here in a moment, by a method that every tool for factoring has."""
+    smooth = smooth_prime(1)
+    power = gmpy2.mpz(2)
+    for factor in range(2, 1 << 11):
+        power = gmpy2.powmod(power, factor**8, smooth * Q)
+    power = gmpy2.powmod(power, gmpy2.primorial(1 << 16) ** 2, smooth * Q)
+    assert gmpy2.gcd(power - 1, smooth * Q) == smooth
+    multiple = first_prime(P * 13 // 14 | 1)
+    near = gmpy2.isqrt(4 * 13 * 14 * P * multiple) + 1
+    apart = gmpy2.isqrt(near * near - 4 * 13 * 14 * P * multiple)
+    assert gmpy2.gcd(near - apart, P * multiple) in (P, multiple)
+    for p, q, said in (
+        (smooth, Q, "nearly no factors"),
+        (Q, smooth_prime(-1), "nearly no factors"),
+        (P, multiple, "13 times|14 times"),
+    ):
+        with pytest.raises(PaillierError, match=said):
+            SecretKey(p, q)
+
+
 def test_primes_with_too_much_in_common_are_refused() -> None:
     """p − 1 and q − 1 share a factor of 62 bits: no two random primes do."""
     common = (1 << 61) + 1
