@@ -15,10 +15,11 @@ rules to bound, and what many tell for differential privacy.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -54,17 +55,15 @@ class _Kept(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, eq=False)
 class Fitting:
-    """A logistic regression at a point.
+    """How records count in logistic regressions.
 
     Attributes:
-        question: with the point.
-        shares: what each record of the table counts, float64, 0 for those that the question is not about.
-        of: what this table's records counted in an earlier question.
+        asked: the one that is asked now; None where the question is another.
+        shares: what each record of the table counts in one, float64, 0 for those that it is not about.
     """
 
-    question: Question
-    shares: npt.NDArray[np.float64]
-    of: Callable[[Question], npt.NDArray[np.float64]]
+    asked: Question | None
+    shares: Callable[[Question], npt.NDArray[np.float64]]
 
 
 def is_few(parts: npt.NDArray[np.float64], min_count: int) -> bool:
@@ -104,7 +103,7 @@ class QueryLog:
             table: of the site, whole.
             masks: the sets, each over the table's records.
             min_count: of the site's rules; below 2 nothing is compared, and nothing kept.
-            fitting: where records count by shares.
+            fitting: of the table, where records may count by shares.
 
         Raises:
             QueryRefused: one of them and an earlier one, or another of them, differ by fewer records, or there is no
@@ -114,19 +113,25 @@ class QueryLog:
         if min_count < 2:
             return
         places = self._places_of(table)
+        sizes: dict[int, list[int]] = {}
+        for known in self._sets:
+            sizes.setdefault(known.bit_count(), []).append(known)
         new: set[int] = set()
         for mask in masks:
             chosen = self._bits(places, mask)
             if chosen in self._sets or chosen in new or not chosen:
                 continue
-            if any(0 < (chosen ^ other).bit_count() < min_count for other in (*self._sets, *new)):
-                raise QueryRefused(_TOO_NEAR.format(min_count))
+            size = chosen.bit_count()
+            for near in range(size - min_count + 1, size + min_count):  # others differ by as many at least
+                if any(0 < (chosen ^ other).bit_count() < min_count for other in sizes.get(near, ())):
+                    raise QueryRefused(_TOO_NEAR.format(min_count))
+            sizes.setdefault(size, []).append(chosen)
             new.add(chosen)
-        points = {msgspec.json.encode(fitting.question)} if fitting is not None else set()
-        if fitting is not None and not points <= self._points:
-            self._check_shares(fitting, places, self._sets | new, min_count)
+        points = self._points
+        if fitting is not None:
+            points = self._check_shares(fitting, places, new, min_count)
         before = self._sets, self._points
-        self._sets, self._points = self._sets | new, self._points | points
+        self._sets, self._points = self._sets | new, points
         if self._path is not None and (self._sets, self._points) != before:
             try:
                 self._write(self._path)
@@ -134,23 +139,40 @@ class QueryLog:
                 self._sets, self._points = before
                 raise
 
-    def _check_shares(self, fitting: Fitting, places: list[int], sets: Iterable[int], min_count: int) -> None:
-        """
+    def _check_shares(self, fitting: Fitting, places: list[int], new: set[int], min_count: int) -> set[bytes]:
+        """All points, with the one that is asked for now.
+
         Raises:
             QueryRefused: beside a set, or another regression's shares, these tell of few records.
         """
-        at = np.asarray(places, dtype=np.int64)
-        for chosen in sets:
-            bits = np.frombuffer(chosen.to_bytes(-(-len(self._places) // 8), "little"), np.uint8)
-            if is_few(fitting.shares - np.unpackbits(bits, bitorder="little")[at], min_count):
-                raise QueryRefused(_TOO_NEAR.format(min_count))
+        at, size = np.asarray(places, dtype=np.int64), len(self._places)
+
+        def spread(question: Question) -> npt.NDArray[np.float64]:
+            found = np.zeros(size)
+            found[at] = fitting.shares(question)
+            return found
+
+        def of(chosen: int) -> npt.NDArray[np.uint8]:
+            bits = np.frombuffer(chosen.to_bytes(-(-size // 8), "little"), np.uint8)
+            return np.unpackbits(bits, count=size, bitorder="little")
+
+        earlier = []
         for point in self._points:
-            try:
-                earlier = fitting.of(msgspec.json.decode(point, type=Question))
-            except (ConfigError, QueryRefused):  # of a column that is gone, for example
-                continue
-            if is_few(fitting.shares - earlier, min_count):
-                raise QueryRefused(_TOO_NEAR.format(min_count))
+            with contextlib.suppress(ConfigError, QueryRefused):  # of a column that is gone, for example
+                earlier.append(spread(msgspec.json.decode(point, type=Question)))
+        asked = msgspec.json.encode(fitting.asked) if fitting.asked is not None else None
+
+        def differences() -> Iterator[npt.NDArray[np.float64]]:
+            for chosen in new:
+                yield from (shares - of(chosen) for shares in earlier)
+            if fitting.asked is not None and asked not in self._points:
+                mine = spread(fitting.asked)
+                yield from (mine - of(chosen) for chosen in (*self._sets, *new))
+                yield from (mine - shares for shares in earlier)
+
+        if any(is_few(difference, min_count) for difference in differences()):
+            raise QueryRefused(_TOO_NEAR.format(min_count))
+        return self._points | ({asked} if asked is not None else set())
 
     def _bits(self, places: list[int], mask: Mask) -> int:
         bits = np.zeros(len(self._places), dtype=np.bool_)

@@ -54,13 +54,10 @@ _LIMB: Final = 20
 
 @dataclass(frozen=True)
 class Answer:
-    """The integers of a question's fields, and which sets of records they are sums over. ``shares`` are those by which
-    a logistic regression counts each record.
-    """
+    """The integers of a question's fields, and which sets of records they are sums over."""
 
     values: tuple[int, ...]
     sets: tuple[Mask, ...]
-    shares: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +87,8 @@ class Site:
         def shares(earlier: Question) -> Floats:
             return _shares(earlier, self.table, _Scope.of(earlier, self.table, least).kept)
 
-        fitting = None if found.shares is None else Fitting(question, found.shares, shares)
-        self.log.admit(self.table, found.sets, least, fitting)
+        fitted = question if question.function == "logistic_regression" else None
+        self.log.admit(self.table, found.sets, least, Fitting(fitted, shares))
         return found.values
 
 
@@ -108,12 +105,14 @@ def answer(question: Question, table: Table, rules: Rules) -> Answer:
     if count > question.records:
         raise QueryRefused(f"this site has more than the {question.records} records that the question allows for")
     weights = _weights(question, table, kept)
-    sets, shares = [kept, *_singled_out(question, table, kept, least)], None
+    sets = [kept, *_singled_out(question, table, kept, least)]
     if question.function in MOMENTS:
         body = [] if question.function == "count" else _moments(question, table, kept, weights)
     elif question.function == "logistic_regression":
         body = _derivatives(question, table, kept, weights, least)
-        shares = _shares(question, table, kept)
+        above = _scores(question, table, kept) > 0
+        if float(np.abs(_chances(question, table, kept) - above).sum()) < least:  # so steep that it is a condition
+            sets.append(_spread(kept, above))
     else:
         cells, ordered = _cells(question, table, kept)
         landing = release(np.bincount(cells, minlength=question.cells), least, ordered)[cells]
@@ -137,7 +136,7 @@ def answer(question: Question, table: Table, rules: Rules) -> Answer:
     values = (count, int(weights.sum()), least - 1, *coarse, *body)
     if len(values) != len(question.fields) or len(values) < COMMON:
         raise LocalProtocolError("an answer has the fields of its question")
-    return Answer(values, tuple(sets), shares)
+    return Answer(values, tuple(sets))
 
 
 def release(counts: Integers, least: int, ordered: int) -> Integers:
@@ -334,11 +333,15 @@ def _scores(question: Question, table: Table, kept: Mask) -> Floats:
     return found
 
 
+def _chances(question: Question, table: Table, kept: Mask) -> Floats:
+    """The chances of 1 that follow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * _scores(question, table, kept)))
+
+
 def _shares(question: Question, table: Table, kept: Mask) -> Floats:
     """What each record of the table counts in the sums of a logistic regression, beside its outcome and its values."""
     found = np.zeros(table.size)
-    chance = 0.5 * (1.0 + np.tanh(0.5 * _scores(question, table, kept)))
-    found[kept] = _weights(question, table, kept) * chance
+    found[kept] = _weights(question, table, kept) * _chances(question, table, kept)
     return found
 
 
@@ -350,8 +353,7 @@ def _derivatives(question: Question, table: Table, kept: Mask, weights: Integers
         raise QueryRefused("the outcome of a logistic regression is 0 or 1, and here it is something else")
     design = [np.full(outcome.size, 1 << RESOLUTION_BITS, dtype=np.int64)]
     design += [rounded(column, table, kept) for column in question.columns[1:]]
-    score = _scores(question, table, kept)
-    chance = 0.5 * (1.0 + np.tanh(0.5 * score))
+    score, chance = _scores(question, table, kept), _chances(question, table, kept)
     if any(is_few(weights * part, least) for part in (outcome - chance, chance * (1.0 - chance))):
         raise QueryRefused(f"at this point a sum would be that of fewer than {least} records")
     residual = np.rint((outcome - chance) * full).astype(np.int64)

@@ -195,6 +195,27 @@ def test_points_are_remembered_on_disk(tmp_path: Any) -> None:
         ask(61.5)
 
 
+@pytest.mark.parametrize("first", ["curve", "condition"])
+@pytest.mark.parametrize("change", ["none", "one record goes"])
+def test_a_steep_curve_and_a_condition_are_compared(tmp_path: Any, first: str, change: str) -> None:
+    """The curve parts those below 60.5 from the others, the condition those below 61, where one is 60 and a half."""
+    ages = np.where(np.arange(SIZE) == 7, 60.75, np.where(AGES == 60, 59.0, AGES))
+    columns = (Column(name="sick"), Column(name="years", upper=128.0), income())
+    curve = question("logistic_regression", *columns, point=(1000.0 * 60.5, -1000.0, 0.0))
+    condition = question("sum", income(), where=(Condition("years", "<", 61.0 if change == "none" else 60.5),))
+    asked = [curve, condition] if first == "curve" else [condition, curve]
+    for number, each in enumerate(asked):
+        columns_of = table(sick=np.arange(SIZE) % 2.0, years=ages)
+        if number and change != "none":
+            columns_of = {name: np.delete(column, 3) for name, column in columns_of.items()}
+        site = Site(Table(columns_of), Rules(), QueryLog(tmp_path / "log"))
+        if number:
+            with pytest.raises(QueryRefused, match="beside an earlier answer"):
+                site.answer(each)
+        else:
+            site.answer(each)
+
+
 def test_numbers_that_an_owner_has_announced_are_not_asked_for_as_levels() -> None:
     owner = Rules(columns={"age": ColumnRule(lower=0, upper=120, step=10, filter=True), "sex": ColumnRule()})
     sexes = Column(name="sex", levels=("f", "m"))
