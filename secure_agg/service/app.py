@@ -202,7 +202,7 @@ class Interface:
         served = self._served(request)
         member, digest = self._admit(request, served, None)
         item = served.post.item(member.name, request.path_params["item"], in_rounds=member.is_current)
-        file = await _body(request, item.limit, digest)
+        file = await served.post.taking(member.name, _body(request, item.limit, digest))
         try:
             item = served.post.item(member.name, item.id, in_rounds=member.is_current)  # it may be over by now
         except WrongContext:

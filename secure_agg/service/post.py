@@ -15,9 +15,9 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from secure_agg.errors import RemoteProtocolError, RoundAborted, WrongContext
 from secure_agg.plugins.core import parcels
@@ -87,6 +87,7 @@ class Item:
 class _Box:
     item: Item | None = None
     polls: set[asyncio.Event] = field(default_factory=set)
+    coming: asyncio.Future[Files] | None = None
     seen: float = -math.inf
     connections: int = 0
     lost: float = -math.inf
@@ -315,6 +316,27 @@ class Post:
         if found is None or not secrets.compare_digest(found.id.encode(), number.encode("utf-8", "replace")):
             raise WrongContext("an answer to what is not asked any more", phase=REQUEST)
         return found
+
+    async def taking(self, member: str, body: Coroutine[Any, Any, Files]) -> Files:
+        """Take in what a member answers, which is as long as its update, and one at a time: a later one, of a member
+        that has lost its connection, ends the one before.
+
+        Raises:
+            WrongContext: a later one has come.
+        """
+        box = self._boxes.setdefault(member, _Box())
+        if box.coming is not None:
+            box.coming.cancel()
+        mine = box.coming = asyncio.ensure_future(body)
+        try:
+            return await mine
+        except asyncio.CancelledError:
+            if box.coming is mine:
+                raise
+            raise WrongContext("another answer of this member has begun", phase=REQUEST) from None
+        finally:
+            if box.coming is mine:
+                box.coming = None
 
     def answer(self, item: Item, answer: Files | str) -> None:
         """Hand on what a member has answered: a payload, from its beginning, or the name of an error."""
