@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +29,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from secure_agg import files
+from secure_agg import files, locks
 from secure_agg.errors import ConfigError, QueryRefused, StoreError
 from secure_agg.stats.question import RESOLUTION_BITS, Question
 from secure_agg.stats.tables import Table
@@ -51,6 +52,7 @@ class _Kept(msgspec.Struct, forbid_unknown_fields=True):
     sets: list[bytes]
     points: list[bytes] = []
     columns: list[str] = []
+    refusals: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,9 @@ def is_few(parts: npt.NDArray[np.float64], min_count: int) -> bool:
 
 
 class QueryLog:
-    """The sets of records that one site has given sums of; in memory, or in a file of mode 0600."""
+    """The sets of records that one site has given sums of; in memory, or in a file of mode 0600, which several
+    processes may answer by at once.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         """
@@ -89,9 +93,11 @@ class QueryLog:
         self._sets: set[int] = set()
         self._points: set[bytes] = set()
         self._columns: list[str] = []
+        self._refusals = 0
         self._last: tuple[Table, list[int]] | None = None
-        if path is not None and path.exists():
-            self._read(path)
+        self._stamp: tuple[int, ...] = ()
+        if path is not None:
+            self._catch_up(path)
 
     def __len__(self) -> int:
         return len(self._sets)
@@ -112,6 +118,58 @@ class QueryLog:
         """
         if min_count < 2:
             return
+        with self._held():
+            self._admit(table, masks, min_count, fitting)
+
+    def check_refusals(self, most: int | None) -> None:
+        """
+        Args:
+            most: refusals after which nothing is answered; None for any number.
+
+        Raises:
+            QueryRefused: there were as many.
+        """
+        if most is None:
+            return
+        with self._held():
+            if self._refusals >= most:
+                raise QueryRefused(f"this site has refused {most} questions: its owner has to look at them first")
+
+    def note_refusal(self) -> None:
+        """Count a refusal, on disk before it is known.
+
+        Raises:
+            StoreError: can't be written.
+        """
+        with self._held():
+            self._refusals += 1
+            if self._path is not None:
+                self._write(self._path)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """While no other process answers by this file, and with what others have answered."""
+        if self._path is None:
+            yield
+            return
+        with files.failing(self._path, StoreError):
+            lock = os.open(self._path.with_name(f"{self._path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            locks.hold(lock)
+            self._catch_up(self._path)
+            yield
+        finally:
+            os.close(lock)
+
+    def _catch_up(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            found = path.stat()
+            stamp = found.st_ino, found.st_size, found.st_mtime_ns
+            if stamp != self._stamp:
+                self._read(path)
+                self._stamp, self._last = stamp, None
+
+    def _admit(self, table: Table, masks: Iterable[Mask], min_count: int, fitting: Fitting | None) -> None:
         places = self._places_of(table)
         sizes: dict[int, list[int]] = {}
         for known in self._sets:
@@ -218,7 +276,7 @@ class QueryLog:
         ids = [kept.records[start : start + _ID_BYTES] for start in range(0, len(kept.records), _ID_BYTES)]
         self._places = {found: place for place, found in enumerate(ids)}
         self._sets = {int.from_bytes(one, "little") for one in kept.sets}
-        self._points, self._columns = set(kept.points), kept.columns
+        self._points, self._columns, self._refusals = set(kept.points), kept.columns, kept.refusals
 
     def _write(self, path: Path) -> None:
         sets = [one.to_bytes(-(-one.bit_length() // 8), "little") for one in sorted(self._sets)]
@@ -229,6 +287,7 @@ class QueryLog:
             sets=sets,
             points=sorted(self._points),
             columns=self._columns,
+            refusals=self._refusals,
         )
         data = msgspec.msgpack.encode(kept)
         packed = zlib.compress(data)
@@ -236,3 +295,5 @@ class QueryLog:
             raise QueryRefused(f"the log of questions is full: {len(packed)} bytes are more than {MAX_LOG_BYTES}")
         with files.failing(path, StoreError):
             files.replace(path, packed, mode=0o600)
+            found = path.stat()
+            self._stamp = found.st_ino, found.st_size, found.st_mtime_ns

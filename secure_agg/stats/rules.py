@@ -67,17 +67,22 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Attributes:
         min_count: the fewest records of a cell; 1 holds nothing back.
+        max_refusals: of questions that these rules allow, beside what the site holds or has told: after so many no
+            more questions are answered. None for any number.
         functions: that are answered; None for all.
         columns: by name; None for any column, in conditions too.
     """
 
     min_count: int = DEFAULT_MIN_COUNT
+    max_refusals: int | None = None
     functions: tuple[str, ...] | None = None
     columns: Mapping[str, ColumnRule] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_count <= 1 << 20:
             raise ConfigError(f"min_count is {self.min_count}, not between 1 and {1 << 20}")
+        if self.max_refusals is not None and self.max_refusals < 1:
+            raise ConfigError(f"max_refusals is {self.max_refusals}, below 1")
         _known(self.functions)
 
     @classmethod

@@ -82,13 +82,21 @@ class Site:
                 is missing or out of range, and the question does not say that this may be.
             ConfigError: there is no such column, or it holds something else.
         """
-        found, least = answer(question, self.table, self.rules), self.rules.min_count
+        self.rules.check(question)
+        self.log.check_refusals(self.rules.max_refusals)
+        least = self.rules.min_count
 
         def shares(earlier: Question) -> Floats:
             return _shares(earlier, self.table, _Scope.of(earlier, self.table, least).kept)
 
         fitted = question if question.function == "logistic_regression" else None
-        self.log.admit(self.table, found.sets, least, Fitting(fitted, shares))
+        try:
+            found = answer(question, self.table, self.rules)
+            self.log.admit(self.table, found.sets, least, Fitting(fitted, shares))
+        except QueryRefused:  # by what the site holds or has told
+            if self.rules.max_refusals is not None:
+                self.log.note_refusal()
+            raise
         return found.values
 
 

@@ -10,7 +10,7 @@ import pytest
 from support.tabular.sums import OpenFederation
 
 from secure_agg import stats
-from secure_agg.errors import QueryRefused
+from secure_agg.errors import ConfigError, QueryRefused
 from secure_agg.stats import QueryLog, Rules, Site, Table
 from secure_agg.stats.question import Column, Condition, Question
 from secure_agg.stats.rules import ColumnRule
@@ -42,6 +42,7 @@ def question(function: str, *columns: Column, **more: Any) -> Question:
 
 
 ALONE = (Condition("age", "==", 97.0),)
+YOUNGER = (Condition("age", "<", 97.0),)
 BELOW = (*ALONE, Condition("income", "<=", 50.0))
 ORACLES = {
     "whether there is such a record": question("count", where=BELOW),
@@ -179,6 +180,46 @@ def test_columns_that_are_added_make_no_record_new_and_none_may_go(tmp_path: Any
         Site(Table(fewer), Rules(), QueryLog(path)).answer(asked)
     with pytest.raises(QueryRefused, match="column 'age' is gone"):
         Site(Table({name: fewer[name] for name in ("ill", "income", "sex")}), Rules(), QueryLog(path)).answer(asked)
+
+
+def test_two_processes_that_answer_by_one_log_know_of_each_other(tmp_path: Any) -> None:
+    path, whole, fewer = tmp_path / "log", question("sum", income()), question("sum", income(), where=YOUNGER)
+    one, other = (Site(Table(table()), Rules(), QueryLog(path)) for _ in range(2))  # both began when there was none
+    one.answer(whole)
+    with pytest.raises(QueryRefused, match="beside an earlier answer"):
+        other.answer(fewer)
+    other.answer(question("count", where=(Condition("sex", "==", "f"),)))
+    one.answer(question("count", where=(Condition("sex", "==", "m"),)))
+    assert len(QueryLog(path)) == 3
+
+
+def largest(rules: Rules, log: QueryLog | None = None) -> float:
+    """What the one earns who earns most, by whether a site refuses to say how many earn up to a bound."""
+    low, high = 0.0, 128.0
+    site = Site(Table(table(101.5)), rules, log or QueryLog())
+    while high - low > 0.25:
+        bound = (low + high) / 2
+        try:
+            site.answer(question("mean", income(bound), outside="refuse"))
+        except QueryRefused as refused:
+            if "its owner has to look" in str(refused):
+                raise
+            low = bound
+        else:
+            high = bound
+    return high
+
+
+def test_refusals_tell_something_and_an_owner_bounds_their_number(tmp_path: Any) -> None:
+    assert largest(Rules()) == pytest.approx(101.5, abs=0.25)
+    few = Rules(max_refusals=3)
+    for _ in range(2):
+        with pytest.raises(QueryRefused, match="refused 3 questions"):
+            largest(few, QueryLog(tmp_path / "log"))
+    with pytest.raises(QueryRefused, match="does not allow"):  # which tells nothing, and is not counted
+        Site(Table(table()), Rules(max_refusals=1, functions=("count",))).answer(question("mean", income()))
+    with pytest.raises(ConfigError):
+        Rules(max_refusals=0)
 
 
 def test_points_are_remembered_on_disk(tmp_path: Any) -> None:
