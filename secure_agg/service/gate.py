@@ -149,16 +149,20 @@ class Gate:
         # From here on it is a member's, so what is kept by name is bounded by the rosters.
         self._reached[said.name] = epoch
         who = said.name, rosters[place][said.name]
+        # Whoever sends a recorded request again need not be who has signed it: it names nobody, and costs the member no
+        # request of its own.
+        last = self._last.get(who, -1)
+        if said.counter <= last:
+            if known:
+                self._strangers.take()
+            raise RequestRepeated(
+                f"a request with counter {said.counter}, not above {last}", last, phase=wire.REQUEST, culprit=None
+            )
+        self._last[who] = said.counter
         bucket = self._buckets.setdefault(who, Bucket(*OF_MEMBER, self._clock))
         if wait := bucket.take():
             raise TooManyRequests(
                 f"{said.name!r} sends more than {OF_MEMBER[0]:g} requests a second", wait,
                 phase=wire.REQUEST, culprit=said.name,
             )  # fmt: skip
-        last = self._last.get(who, -1)
-        if said.counter <= last:
-            raise RequestRepeated(
-                f"a request with counter {said.counter}, not above {last}", last, phase=wire.REQUEST, culprit=said.name
-            )
-        self._last[who] = said.counter
         return Admitted(said.name, place == 0)
