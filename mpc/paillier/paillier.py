@@ -21,7 +21,6 @@ Python's and GMP's big-integer arithmetic is not constant time, and secrets can'
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
@@ -35,6 +34,7 @@ from mpc import parallel
 from mpc.framing import frame, integer
 from mpc.keystream import KeyStream
 from mpc.optional import Optional
+from mpc.paillier import weak
 from mpc.paillier.montgomery import LIMB_BITS, Digits, FixedBase, Limbs, to_limbs
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ MAX_BITS: Final = 8192
 """Longer moduli are refused: a public key must not be a way to keep its users busy."""
 
 _PRIME_TESTS: Final = 40
-_SMALL: Final = 1 << 16
 _MOST_COMMON: Final = 1 << 32
 """Bound of gcd(p − 1, q − 1): two random primes reach it with a chance of some 2^-31."""
 _TOO_CLOSE: Final = 100
@@ -92,8 +91,10 @@ class PublicKey:
         check_bits(self.n.bit_length())
         if self.n % 2 == 0 or gmpy2.is_power(self.n) or gmpy2.is_prime(self.n):
             raise PaillierError("the modulus is even, prime or a perfect power, so it's not a product of two primes")
-        if gmpy2.gcd(self.n, _small_primes()) != 1:
-            raise PaillierError(f"the modulus has a factor below {_SMALL}, so it's not a product of two large primes")
+        if gmpy2.gcd(self.n, weak.small_primes()) != 1:
+            raise PaillierError(
+                f"the modulus has a factor below {weak.SMALL}, so it's not a product of two large primes"
+            )
 
     @property
     def bits(self) -> int:
@@ -191,12 +192,6 @@ class PublicKey:
         return b"".join(int(c).to_bytes(self.ciphertext_bytes, "little") for c in values)
 
 
-@functools.cache
-def _small_primes() -> mpz:
-    """The product of all primes below 2^16."""
-    return gmpy2.primorial(_SMALL)
-
-
 def generate_prime(bits: int) -> int:
     """A random prime of exactly ``bits`` bits, its two highest set, ≡ 3 modulo 4."""
     while True:
@@ -213,8 +208,8 @@ class SecretKey:
     Since the primes have one length, neither divides the other's p − 1, so that n is prime to φ(n).
 
     Raises:
-        PaillierError: p and q are not two primes of one length, are too close to each other, or p − 1 and q − 1 have
-            too much in common. It says which lengths, and no more of them.
+        PaillierError: p and q are not two primes of one length, are too close to each other, p − 1 and q − 1 have too
+            much in common, or ``weak`` finds how to factor their product. It says which lengths, and no more of them.
     """
 
     p: int = field(repr=False)
@@ -236,6 +231,8 @@ class SecretKey:
                 f"p - 1 and q - 1 have a common divisor of {common.bit_length()} bits, above "
                 f"{_MOST_COMMON.bit_length() - 1}: no two random primes have"
             )
+        if said := weak.weakness(self.p, self.q, _TOO_CLOSE):
+            raise PaillierError(said)
 
     @cached_property
     def public(self) -> PublicKey:

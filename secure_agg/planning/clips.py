@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_agg.arguments import checked
-from secure_agg.errors import ConfigError
+from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.local.aggregate import aggregate
 from secure_agg.protocol.codec.clips import range_of
 from secure_agg.protocol.config import Group
@@ -35,8 +35,10 @@ def agreed_clips(
 ) -> tuple[Group, ...]:
     """The groups with clips that this share of the clients would be within, by one secure round of counts.
 
-    Each client counts one in the bin that holds what its own values of a group would need: the largest in size, or what
-    the codec would take (``protocol.codec.clips``). The sum tells how many clients are in which bin, and nobody whose.
+    Of each bin a client says whether it would do for its own values of a group: whether they need no more than its
+    upper end, by the largest in size, or what the codec would take (``protocol.codec.clips``). The sums tell how many
+    clients need which bin, and nobody whose. They are counts of all clients, and not of those in a bin: so whoever says
+    yes and no as it likes moves the quantile by its own one vote, and one that is in many bins has no more of them.
 
     Args:
         updates: client id to what it would give, float32 or float64.
@@ -50,6 +52,7 @@ def agreed_clips(
 
     Raises:
         ConfigError: the quantile is out of range, or groups or names are unfit.
+        VerificationError: fewer clients fit a larger clip: one of them has not said what it needs.
         SecureAggError: the round fails.
     """
     if not 0 < quantile <= 1:
@@ -64,11 +67,13 @@ def agreed_clips(
     result = aggregate(reports, groups=[counts], **settings)
     found = {}
     for group, row in zip(wanted, result.average[0].reshape(len(wanted), _BINS), strict=True):
-        below = np.cumsum(row)
-        if not below[-1]:
+        clients = row[-1]  # whoever needs something needs no more than the last
+        if not clients:
             found[group.name] = group.clip
             continue
-        place = int(np.argmax(below >= math.ceil(quantile * below[-1] - 1e-9)))
+        if (np.diff(row) < 0).any():
+            raise VerificationError(f"counts of clients whose values of {group.name!r} fit fall where clips grow")
+        place = int(np.argmax(row >= math.ceil(quantile * clients - 1e-9)))
         found[group.name] = 2.0 ** (_FROM + place / _STEPS)
     return tuple(msgspec.structs.replace(group, clip=found.get(group.name, group.clip)) for group in ordered)
 
@@ -76,7 +81,7 @@ def agreed_clips(
 def _report(
     arrays: Sequence[npt.NDArray[Any]], groups: Sequence[Group], grouping: Sequence[str] | None
 ) -> npt.NDArray[np.float64]:
-    """One client's: for each group 1 in a bin, or nothing where it has no values or all are 0."""
+    """One client's: for each group 1 in all bins that would do, or in none where it has no values or all are 0."""
     names = grouping or [groups[0].name] * len(arrays)
     report = np.zeros((len(groups), _BINS))
     for row, group in zip(report, groups, strict=True):
@@ -84,5 +89,5 @@ def _report(
         needed = range_of(np.concatenate(held), group) if held else 0.0
         if needed > 0 and math.isfinite(needed):
             place = math.ceil((math.log2(needed) - _FROM) * _STEPS - 1e-9)
-            row[min(max(place, 0), _BINS - 1)] = 1.0
+            row[min(max(place, 0), _BINS - 1) :] = 1.0
     return report.reshape(-1)

@@ -26,7 +26,7 @@ from secure_agg.errors import (
     WrongContext,
 )
 from secure_agg.service import wire
-from secure_agg.service.gate import Gate
+from secure_agg.service.gate import Admitted, Gate
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import IN_MEMORY, Files, Item, Post, spooled
 from secure_agg.service.rounds import Rounds
@@ -113,7 +113,8 @@ class Interface:
                 route("/v1/{task}/refuse/{item}", "refuse", "POST", self._refuse),
                 route("/v1/{task}/model", "model", "POST", self._model),
                 route("/health", "health", "GET", self._health),
-            ]
+            ],
+            exception_handlers={404: _nothing_here, 405: _nothing_here},
         )
 
     def _answering(
@@ -161,7 +162,7 @@ class Interface:
 
         served = self._served(request)
         member, _ = self._admit(request, served, 0)
-        item = await served.post.next(member, POLL_S)
+        item = await served.post.next(member.name, POLL_S, in_rounds=member.is_current)
         if item is None:
             return Response(status_code=204)
         async with self._making:
@@ -178,7 +179,9 @@ class Interface:
         from starlette.responses import StreamingResponse
 
         served = self._served(request)
-        self._admit(request, served, 0)
+        member, _ = self._admit(request, served, 0)
+        if not member.is_current:  # whoever has left, or holds a key that was replaced, learns no model
+            raise WrongContext("models are for members of the epoch in force", phase=wire.REQUEST)
         handed = served.rounds.handed
         if handed is None:
             raise WrongContext("no model is handed out", phase=wire.REQUEST)
@@ -198,10 +201,10 @@ class Interface:
 
         served = self._served(request)
         member, digest = self._admit(request, served, None)
-        item = served.post.item(member, request.path_params["item"])
-        file = await _body(request, item.limit, digest)
+        item = served.post.item(member.name, request.path_params["item"], in_rounds=member.is_current)
+        file = await served.post.taking(member.name, _body(request, item.limit, digest))
         try:
-            item = served.post.item(member, item.id)  # it may be over by now
+            item = served.post.item(member.name, item.id, in_rounds=member.is_current)  # it may be over by now
         except WrongContext:
             file.close()
             raise
@@ -213,7 +216,7 @@ class Interface:
 
         served = self._served(request)
         member, digest = self._admit(request, served, wire.MAX_REASON)
-        item = served.post.item(member, request.path_params["item"])
+        item = served.post.item(member.name, request.path_params["item"], in_rounds=member.is_current)
         with await _body(request, wire.MAX_REASON, digest) as file:
             said = wire.reason(file.read())
         served.post.answer(item, said)
@@ -222,7 +225,9 @@ class Interface:
     async def _health(self, request: Request) -> Response:
         from starlette.responses import JSONResponse
 
-        return JSONResponse({"live": True}, status_code=200 if self.is_ready else 503)
+        # It asks nobody who they are, so each answer costs its asker a handshake.
+        status = 200 if self.is_ready else 503
+        return JSONResponse({"live": True}, status_code=status, headers={"connection": "close"})
 
     @property
     def is_ready(self) -> bool:
@@ -237,7 +242,7 @@ class Interface:
             raise UnknownSender("no such task is coordinated here", phase=wire.REQUEST)
         return served
 
-    def _admit(self, request: Request, served: Served, most: int | None) -> tuple[str, bytes]:
+    def _admit(self, request: Request, served: Served, most: int | None) -> tuple[Admitted, bytes]:
         """The member whose request this is, and the SHA-256 that its body has to have.
 
         Args:
@@ -250,11 +255,11 @@ class Interface:
         connection = _connection(request)
         authorization = request.headers.get("authorization", "")
         known = connection.known
-        member = served.gate.admit(authorization, request.url.path, digest, known=known)
+        member = served.gate.admit(authorization, _path(request), digest, known=known)
         if not known:
-            connection.known, connection.lost = True, lambda: served.post.lost(member)
-            served.post.connected(member)
-            self._recognise(connection.name, member)
+            connection.known, connection.lost = True, lambda: served.post.lost(member.name)
+            served.post.connected(member.name)
+            self._recognise(connection.name, member.name)
         return member, digest
 
 
@@ -276,6 +281,19 @@ class Connection:
 def _connection(request: Request) -> Connection:
     found = request.scope.get("state", {}).get("connection")
     return found if isinstance(found, Connection) else Connection()
+
+
+async def _nothing_here(request: Request, error: Exception) -> Response:
+    """The answer to a path or method that there is not; its connection is closed as after any refusal."""
+    from starlette.responses import Response
+
+    return Response(status_code=getattr(error, "status_code", 404), headers={"connection": "close"})
+
+
+def _path(request: Request) -> str:
+    """The path as it was sent. That of ``request.url`` is pieced together with what a header says of the host."""
+    raw = request.scope.get("raw_path") or request.scope["path"].encode()
+    return bytes(raw).partition(b"?")[0].decode("latin-1")
 
 
 def _refused(error: SecureAggError) -> Response:

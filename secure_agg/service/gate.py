@@ -2,6 +2,10 @@
 
 A counter is taken once, so a request that was sent again, by whomever, is refused. It is kept in memory only: another
 process has another challenge, for which no earlier request is signed.
+
+Keys change by epochs, often since one was stolen. An earlier one is good for hearing of the epoch and for nothing else,
+until its member has signed by a later one; counters and rates are each key's own, so that a stolen one uses up nothing
+of its successor's.
 """
 
 from __future__ import annotations
@@ -10,9 +14,9 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-from secure_agg.errors import RequestRepeated, SecureAggError, TooManyRequests
+from secure_agg.errors import BadSignature, RequestRepeated, SecureAggError, TooManyRequests
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.service import wire
 from secure_agg.service.wire import Greeted
@@ -64,6 +68,18 @@ class Strangers:
             raise TooManyRequests("too many requests that no member has signed", wait, phase=wire.REQUEST)
 
 
+class Admitted(NamedTuple):
+    """Whose request it is.
+
+    Attributes:
+        name: of the member.
+        is_current: whether it is signed by the key that the member has in the epoch in force.
+    """
+
+    name: str
+    is_current: bool
+
+
 class Gate:
     """Of one task."""
 
@@ -87,8 +103,10 @@ class Gate:
         self._task, self._rosters, self._strangers, self._clock = task, rosters, strangers, clock
         self._server = server
         self._greeted = Greeted(server.name, server.public, secrets.token_bytes(wire.NONCE_BYTES))
-        self._last: dict[str, int] = {}
-        self._buckets: dict[str, Bucket] = {}
+        # By member and key: the last counter, and what is left of the rate.
+        self._last: dict[tuple[str, bytes], int] = {}
+        self._buckets: dict[tuple[str, bytes], Bucket] = {}
+        self._reached: dict[str, int] = {}  # the newest epoch by whose key a member has signed
 
     def greet(self, nonce: bytes, certificate: bytes) -> bytes:
         """Say who this server is, to whoever asks.
@@ -99,7 +117,7 @@ class Gate:
         self._strangers.take()
         return wire.greet(self._server, nonce, self._task, certificate, self._greeted.challenge)
 
-    def admit(self, authorization: str, path: str, body: bytes, *, known: bool = False) -> str:
+    def admit(self, authorization: str, path: str, body: bytes, *, known: bool = False) -> Admitted:
         """The member whose request this is.
 
         Args:
@@ -114,10 +132,14 @@ class Gate:
             TooManyRequests: the member, or strangers, ask too much.
         """
         said = wire.claim(authorization)
+        rosters = self._rosters()
         try:
             if not known:
                 self._strangers.take()
-            wire.check_request(said, self._greeted, self._task, path, body, self._rosters())
+            place = wire.check_request(said, self._greeted, self._task, path, body, rosters)
+            epoch = len(rosters) - 1 - place  # the newest with this key: by one that stays nobody is behind
+            if epoch < self._reached.get(said.name, 0):
+                raise BadSignature("a signature by a key that its member has replaced since", phase=wire.REQUEST)
         except TooManyRequests:
             raise
         except SecureAggError:
@@ -125,16 +147,22 @@ class Gate:
                 self._strangers.take()
             raise
         # From here on it is a member's, so what is kept by name is bounded by the rosters.
-        bucket = self._buckets.setdefault(said.name, Bucket(*OF_MEMBER, self._clock))
+        self._reached[said.name] = epoch
+        who = said.name, rosters[place][said.name]
+        # Whoever sends a recorded request again need not be who has signed it: it names nobody, and costs the member no
+        # request of its own.
+        last = self._last.get(who, -1)
+        if said.counter <= last:
+            if known:
+                self._strangers.take()
+            raise RequestRepeated(
+                f"a request with counter {said.counter}, not above {last}", last, phase=wire.REQUEST, culprit=None
+            )
+        self._last[who] = said.counter
+        bucket = self._buckets.setdefault(who, Bucket(*OF_MEMBER, self._clock))
         if wait := bucket.take():
             raise TooManyRequests(
                 f"{said.name!r} sends more than {OF_MEMBER[0]:g} requests a second", wait,
                 phase=wire.REQUEST, culprit=said.name,
             )  # fmt: skip
-        last = self._last.get(said.name, -1)
-        if said.counter <= last:
-            raise RequestRepeated(
-                f"a request with counter {said.counter}, not above {last}", last, phase=wire.REQUEST, culprit=said.name
-            )
-        self._last[said.name] = said.counter
-        return said.name
+        return Admitted(said.name, place == 0)

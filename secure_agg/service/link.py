@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import re
 import secrets
 import socket
@@ -34,6 +35,8 @@ PATIENCE_S: Final = 600.0
 CONNECT_S: Final = 10.0
 ANSWER_S: Final = 60.0
 """Seconds without a byte after which a connection is given up: a poll is answered within 25."""
+_LEAST_RATE: Final = 1 << 14
+"""Bytes of an answer a second, beside ``ANSWER_S``: whoever sends one now and then would never be given up."""
 _REST_S: Final = (0.1, 5.0)
 _MAX_TEXT: Final = 1 << 12
 _PIECE: Final = 1 << 18
@@ -102,6 +105,8 @@ class Link:
         self._client: httpx.Client | None = None
         self._to: Greeted | None = None
         self._counter = 0
+        self.until = math.inf
+        """When to give up at the latest, by ``time.monotonic``, however long patience would last."""
 
     def __repr__(self) -> str:
         return f"Link({self._base!r}, {self._home.name!r})"
@@ -163,14 +168,15 @@ class Link:
 
     def _ask(self, what: str, most: int, body: bytes = b"") -> tuple[int, Mapping[str, str], bytes]:
         """Make a request until it is answered."""
-        ends, rest = time.monotonic() + self._patience_s, _REST_S[0]
+        patience_s = min(self._patience_s, max(0.0, self.until - time.monotonic()))
+        ends, rest = time.monotonic() + patience_s, _REST_S[0]
         while True:
             try:
                 return self._once(f"{self._place}/{what}", most, body)
             except _Again as again:
                 if time.monotonic() + max(again.seconds, rest) > ends:
                     raise OperatorLost(
-                        f"{self._base} has not answered for {self._patience_s:g} s: {again}", phase=wire.REQUEST
+                        f"{self._base} has not answered for {patience_s:g} s: {again}", phase=wire.REQUEST
                     ) from None
                 _log.info("%s is asked again: %s", self._base, again)
                 time.sleep(max(again.seconds, rest))
@@ -265,15 +271,23 @@ class Link:
 
 
 def _read(answer: httpx.Response, most: int) -> bytes:
-    """The body of an answer, of at most so many bytes."""
+    """The body of an answer, of at most so many bytes.
+
+    Raises:
+        MalformedMessage: it is longer, or encoded.
+        _Again: it comes too slowly.
+    """
+    began = time.monotonic()
     length = answer.headers.get("content-length", "")
     if answer.headers.get("content-encoding"):
         raise MalformedMessage("an answer is encoded in a way that was not asked for", phase=wire.REQUEST)
     if length.isdecimal() and int(length) > most:
         raise MalformedMessage(f"an answer of {length} bytes, above {most}", phase=wire.REQUEST)
     data = bytearray()
-    for piece in answer.iter_raw(_PIECE):
+    for piece in answer.iter_raw():  # as it comes: with a size whole pieces would be waited for
         data += piece
         if len(data) > most:
             raise MalformedMessage(f"an answer of more than {most} bytes", phase=wire.REQUEST)
+        if time.monotonic() > began + ANSWER_S + len(data) / _LEAST_RATE:
+            raise _Again(f"{len(data)} bytes of an answer have come so far")
     return bytes(data)

@@ -15,9 +15,9 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from secure_agg.errors import RemoteProtocolError, RoundAborted, WrongContext
 from secure_agg.plugins.core import parcels
@@ -87,6 +87,7 @@ class Item:
 class _Box:
     item: Item | None = None
     polls: set[asyncio.Event] = field(default_factory=set)
+    coming: asyncio.Future[Files] | None = None
     seen: float = -math.inf
     connections: int = 0
     lost: float = -math.inf
@@ -94,6 +95,11 @@ class _Box:
     @property
     def live(self) -> Item | None:
         return self.item if self.item is not None and self.item.left_s > 0 else None
+
+    def open_to(self, *, in_rounds: bool) -> Item | None:
+        """What waits, for somebody who may, or may not, take part in rounds."""
+        item = self.live
+        return item if item is not None and (in_rounds or item.kind not in _IN_ROUNDS) else None
 
 
 def _drop(answers: queue.SimpleQueue[Answer]) -> None:
@@ -250,8 +256,14 @@ class Post:
             for event in box.polls:
                 event.set()
 
-    async def next(self, member: str, wait_s: float) -> Item | None:
-        """What a member has to answer, None where it is nothing for so long. A later poll of it ends this one."""
+    async def next(self, member: str, wait_s: float, *, in_rounds: bool = True) -> Item | None:
+        """What a member has to answer, None where it is nothing for so long. A later poll of it ends this one.
+
+        Args:
+            member: by its name.
+            wait_s: how long to wait.
+            in_rounds: whether it may take part in rounds; else it is only told what came before.
+        """
         box = self._boxes.setdefault(member, _Box())
         for event in box.polls:
             event.set()
@@ -259,12 +271,12 @@ class Post:
         box.polls = {mine}
         self._come(box)
         try:
-            if box.live is None and not self._closed.is_set():
+            if box.open_to(in_rounds=in_rounds) is None and not self._closed.is_set():
                 try:
                     await asyncio.wait_for(mine.wait(), wait_s)
                 except TimeoutError:
                     return None
-            if mine not in box.polls or (item := box.live) is None:
+            if mine not in box.polls or (item := box.open_to(in_rounds=in_rounds)) is None:
                 return None
             item.fetched = True
             return item
@@ -293,17 +305,38 @@ class Post:
             self._came.notify_all()
             self._came.release()
 
-    def item(self, member: str, number: str) -> Item:
-        """The payload that a member says it answers.
+    def item(self, member: str, number: str, *, in_rounds: bool = True) -> Item:
+        """The payload that a member says it answers; ``in_rounds`` as in ``next``.
 
         Raises:
             WrongContext: it is not the one that the member has to answer, or too late.
         """
         box = self._boxes.get(member)
-        found = box.live if box is not None else None
-        if found is None or not secrets.compare_digest(found.id, number):
+        found = box.open_to(in_rounds=in_rounds) if box is not None else None
+        if found is None or not secrets.compare_digest(found.id.encode(), number.encode("utf-8", "replace")):
             raise WrongContext("an answer to what is not asked any more", phase=REQUEST)
         return found
+
+    async def taking(self, member: str, body: Coroutine[Any, Any, Files]) -> Files:
+        """Take in what a member answers, which is as long as its update, and one at a time: a later one, of a member
+        that has lost its connection, ends the one before.
+
+        Raises:
+            WrongContext: a later one has come.
+        """
+        box = self._boxes.setdefault(member, _Box())
+        if box.coming is not None:
+            box.coming.cancel()
+        mine = box.coming = asyncio.ensure_future(body)
+        try:
+            return await mine
+        except asyncio.CancelledError:
+            if box.coming is mine:
+                raise
+            raise WrongContext("another answer of this member has begun", phase=REQUEST) from None
+        finally:
+            if box.coming is mine:
+                box.coming = None
 
     def answer(self, item: Item, answer: Files | str) -> None:
         """Hand on what a member has answered: a payload, from its beginning, or the name of an error."""

@@ -176,6 +176,7 @@ class Session:
             OperatorLost: the service does not answer; or no result has come within ``timeout``.
         """
         work, ends = _Work(update, weight, dict(metrics or {})), _ends(timeout)
+        self._link.until = ends
         while True:
             if time.monotonic() > ends:
                 raise OperatorLost(f"no result has come within {timeout:g} s", culprit=None)

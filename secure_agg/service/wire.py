@@ -6,6 +6,7 @@ Section 24 of docs/specification.md has all of it. Payloads themselves are parce
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import math
 import re
@@ -17,7 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc.framing import frame, integer
-from secure_agg.errors import BadSignature, ConfigError, MalformedMessage, UnknownSender, WrongContext
+from secure_agg.errors import (
+    BadSignature,
+    ConfigError,
+    MalformedMessage,
+    SecureAggError,
+    UnknownSender,
+    WrongContext,
+)
 from secure_agg.fl.layers import Floats
 from secure_agg.plugins.homes.chain import decode_arrays, encode_arrays
 from secure_agg.protocol.codec import model_digest
@@ -145,15 +153,19 @@ def check_greeting(answer: bytes, nonce: bytes, task: str, certificate: bytes, o
         RemoteProtocolError: it is somebody else, the greeting is of another connection or certificate, or the server
             coordinates another task.
     """
-    message = read(
-        answer,
-        limit=MAX_GREETING,
-        bulk_sizes=NO_BULK,
-        session=nonce,
-        phase=GREETING,
-        recipients=("",),
-        keys=dict(operators),
-    )
+    try:
+        message = read(
+            answer,
+            limit=MAX_GREETING,
+            bulk_sizes=NO_BULK,
+            session=nonce,
+            phase=GREETING,
+            recipients=("",),
+            keys=dict(operators),
+        )
+    except SecureAggError as error:
+        error.culprit = None  # whoever has answered is not known yet, and can have written any name
+        raise
     sender = message.header.sender
     said = decode(Greeting, message.body, MAX_GREETING, phase=GREETING, culprit=sender)
     if said.version != VERSION or len(said.challenge) != NONCE_BYTES:
@@ -212,26 +224,29 @@ def claim(header: str) -> Claim:
     return Claim(name, int(found[2]), bytes.fromhex(found[3]))
 
 
-def check_request(said: Claim, to: Greeted, task: str, path: str, body: bytes, rosters: Sequence[Roster]) -> None:
+def check_request(said: Claim, to: Greeted, task: str, path: str, body: bytes, rosters: Sequence[Roster]) -> int:
     """Check a request's signature under a key that its member has, in any of these rosters.
+
+    Returns:
+        The place of the first roster with the key that has signed.
 
     Raises:
         UnknownSender: nobody of this name is a member.
         BadSignature: it is another one's request, or for another server, process, task, path or body.
     """
-    keys = [roster[said.name] for roster in rosters if said.name in roster]
+    keys: dict[bytes, int] = {}
+    for place, roster in enumerate(rosters):
+        if said.name in roster:
+            keys.setdefault(roster[said.name], place)
     if not keys:
         raise UnknownSender("a request of nobody who is a member", phase=REQUEST, culprit=said.name)
     signed = _signed(to, task, said.name, path, said.counter, body)
-    for number, key in enumerate(dict.fromkeys(keys), 1):
-        try:
-            # Anybody can put a member's name on a request: a signature that fails is nobody's fault.
+    for key, place in keys.items():
+        # Anybody can put a member's name on a request: a signature that fails is nobody's fault.
+        with contextlib.suppress(BadSignature):
             verify_signature(key, said.signature, signed, phase=REQUEST, culprit=None)
-        except BadSignature:
-            if number == len(set(keys)):
-                raise
-        else:
-            return
+            return place
+    raise BadSignature("a signature does not verify under a key of its member", phase=REQUEST)
 
 
 def reason(body: bytes) -> str:

@@ -210,8 +210,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """All integers of an answer, in order; the first five are the same of every function.
 
         ``records``: in scope. ``weight``: their weights. ``uncertain``: by how many records any count of this site may
-        be off since cells below its minimum were held back or moved. ``missing``, ``outside``: records that were
-        dropped or clipped; at least the site's minimum where there were any.
+        be off since cells below its minimum are held back or moved, whether or not there are any. ``missing``,
+        ``outside``: records that were dropped or clipped; 0 where they are fewer than the site's minimum.
         """
         count = self.records
         most_weight = int(self.weights.upper) if self.weights else 1

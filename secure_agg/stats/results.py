@@ -24,9 +24,10 @@ class Statistic:
             units and by the width of bins; float64's own rounding in what follows from exact sums is in it, noise and
             what was held back are not.
         uncertain: by how many records any count may be off, cumulative ones too, since sites hold back, or move, cells
-            of fewer than their minimum. 0: nothing was.
-        missing, outside: records dropped for a missing value, and dropped or limited for one out of range; at most
-            these, as sites round small numbers up to their minimum.
+            of fewer than their minimum: the sum of what each site's minimum allows, whether or not it holds any back. 0
+            where all sites have a minimum of 1.
+        missing, outside: records dropped for a missing value, and dropped or limited for one out of range; off by at
+            most ``uncertain``, as a site says nothing of fewer than its minimum.
         noise: standard deviation of the noise in the value; 0 where there is none.
         participants: ids of the sites.
         rounds: what proves each sum that this was computed from.

@@ -56,23 +56,33 @@ class ColumnRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if self.step is not None and not (math.isfinite(self.step) and self.step > 0 and self.lower is not None):
             raise ConfigError("a step is a number above 0, and needs a lower end to begin at")
 
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether the owner has announced numbers: taken as levels they would have no range and no step."""
+        return not (self.lower is self.upper is self.step is None)
+
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a site answers.
 
     Attributes:
         min_count: the fewest records of a cell; 1 holds nothing back.
+        max_refusals: of questions that these rules allow, beside what the site holds or has told: after so many no
+            more questions are answered. None for any number.
         functions: that are answered; None for all.
         columns: by name; None for any column, in conditions too.
     """
 
     min_count: int = DEFAULT_MIN_COUNT
+    max_refusals: int | None = None
     functions: tuple[str, ...] | None = None
     columns: Mapping[str, ColumnRule] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_count <= 1 << 20:
             raise ConfigError(f"min_count is {self.min_count}, not between 1 and {1 << 20}")
+        if self.max_refusals is not None and self.max_refusals < 1:
+            raise ConfigError(f"max_refusals is {self.max_refusals}, below 1")
         _known(self.functions)
 
     @classmethod
@@ -105,7 +115,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             if not rule.filter and not narrows:
                 raise QueryRefused(f"this site's owner does not allow conditions on column {condition.column!r}")
             if isinstance(condition.value, str):
-                if rule.levels is not None and condition.value not in rule.levels:
+                if rule.is_of_numbers or (rule.levels is not None and condition.value not in rule.levels):
                     raise QueryRefused(f"a condition on {condition.column!r} names a level that is not announced")
             else:
                 _on_step(rule, condition.column, (condition.value,))
@@ -125,7 +135,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if rule.functions is not None and question.function not in rule.functions:
             raise QueryRefused(f"this site's owner does not allow {question.function} of column {column.name!r}")
         if column.levels:
-            if rule.levels is not None and column.levels != rule.levels:
+            if rule.is_of_numbers or (rule.levels is not None and column.levels != rule.levels):
                 raise QueryRefused(f"column {column.name!r} has other levels than its owner has announced")
             return
         if question.edges and column is question.columns[0]:

@@ -2,14 +2,19 @@
 
 What a site holds back follows from its own records and minimum m alone. A set of fewer than m records counts as empty.
 A cell of fewer is held back where cells have no order, and moved to the next one where they have: then no cumulative
-count is off by m records or more. Each answer says by how many records the site's counts may be off.
+count is off by m records or more. Whether anything was held back is not said: that would tell of fewer than m records
+whether there are any, and so, one question after the other, what each of them holds.
+
+A sum can single out a few records without any condition: those that are limited to the range, or those where a column,
+or the weights, are not what they are nearly everywhere. Such records are a set as well, and of fewer than m nothing is
+answered.
 """
 
 from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_agg.errors import LocalProtocolError, QueryRefused
-from secure_agg.stats.query_log import Mask, QueryLog
+from secure_agg.stats.query_log import Fitting, Mask, QueryLog, is_few
 from secure_agg.stats.question import (
     BINNED,
     COMMON,
@@ -77,8 +82,21 @@ class Site:
                 is missing or out of range, and the question does not say that this may be.
             ConfigError: there is no such column, or it holds something else.
         """
-        found = answer(question, self.table, self.rules)
-        self.log.admit(self.table, found.sets, self.rules.min_count)
+        self.rules.check(question)
+        self.log.check_refusals(self.rules.max_refusals)
+        least = self.rules.min_count
+
+        def shares(earlier: Question) -> Floats:
+            return _shares(earlier, self.table, _Scope.of(earlier, self.table, least).kept)
+
+        fitted = question if question.function == "logistic_regression" else None
+        try:
+            found = answer(question, self.table, self.rules)
+            self.log.admit(self.table, found.sets, least, Fitting(fitted, shares))
+        except QueryRefused:  # by what the site holds or has told
+            if self.rules.max_refusals is not None:
+                self.log.note_refusal()
+            raise
         return found.values
 
 
@@ -89,45 +107,47 @@ def answer(question: Question, table: Table, rules: Rules) -> Answer:
         QueryRefused, ConfigError: as ``Site.answer``, but for the log.
     """
     rules.check(question)
-    scope = _Scope.of(question, table)
     least = rules.min_count
-    kept, uncertain = scope.kept, 0
-    count = int(kept.sum())
-    if 0 < count < least:
-        kept, count, uncertain = np.zeros_like(kept), 0, least - 1
+    scope = _Scope.of(question, table, least)
+    kept, count = scope.kept, int(scope.kept.sum())
     if count > question.records:
         raise QueryRefused(f"this site has more than the {question.records} records that the question allows for")
     weights = _weights(question, table, kept)
-    sets = [kept]
+    sets = [kept, *_singled_out(question, table, kept, least)]
     if question.function in MOMENTS:
         body = [] if question.function == "count" else _moments(question, table, kept, weights)
     elif question.function == "logistic_regression":
-        body = _derivatives(question, table, kept, weights)
+        body = _derivatives(question, table, kept, weights, least)
+        above = _scores(question, table, kept) > 0
+        if float(np.abs(_chances(question, table, kept) - above).sum()) < least:  # so steep that it is a condition
+            sets.append(_spread(kept, above))
     else:
         cells, ordered = _cells(question, table, kept)
-        released, moved = release(np.bincount(cells, minlength=question.cells), least, ordered)
-        landing = released[cells]
+        landing = release(np.bincount(cells, minlength=question.cells), least, ordered)[cells]
         inside = landing >= 0
         counts = [0] * question.cells
         for place in np.unique(landing[inside]).tolist():
             chosen = landing == place
             counts[place] = int(weights[chosen].sum())
             sets.append(_spread(kept, chosen))
-        if moved:
-            uncertain = least - 1
-        body = [*([_off_grid(question, table, kept, least)] if question.function in SURVIVAL else []), *counts]
+        sets += [_spread(kept, chosen) for chosen in _unions(question, landing, ordered)]
+        body = counts
+        if question.function in SURVIVAL:
+            off: Mask = _spread(kept, ~np.isin(_values(question.columns[0], table, kept), question.edges))
+            body = [_coarse(off, least), *counts]
+            sets += [off] if body[0] else []
         if not inside.all():  # what was held back is in no sum at all
             kept = _spread(kept, inside)
             sets[0], weights, count = kept, weights[inside], int(inside.sum())
-    sets += [mask for mask in (scope.missing, scope.outside) if mask.any()]
+    sets += [mask for mask in (scope.missing, scope.outside) if int(mask.sum()) >= least]
     coarse = [_coarse(mask, least) for mask in (scope.missing, scope.outside)]
-    values = (count, int(weights.sum()), uncertain, *coarse, *body)
+    values = (count, int(weights.sum()), least - 1, *coarse, *body)
     if len(values) != len(question.fields) or len(values) < COMMON:
         raise LocalProtocolError("an answer has the fields of its question")
     return Answer(values, tuple(sets))
 
 
-def release(counts: Integers, least: int, ordered: int) -> tuple[Integers, bool]:
+def release(counts: Integers, least: int, ordered: int) -> Integers:
     """Where the records of each cell are counted, so that every count is 0 or at least ``least``.
 
     Args:
@@ -136,14 +156,14 @@ def release(counts: Integers, least: int, ordered: int) -> tuple[Integers, bool]
         ordered: 0 where cells have no order; else cells come in runs of so many, each in its own order.
 
     Returns:
-        For each cell the one that its records are counted in, −1 for none; and whether that is another one for any.
+        For each cell the one that its records are counted in, −1 for none.
         Within a run cells are gathered up to the first that makes them enough, and what is left at its end goes to the
         one before: no cumulative count is off by ``least`` records.
     """
     found = np.arange(counts.size)
     if not ordered:
         found[counts < least] = -1
-        return found, bool(((counts > 0) & (counts < least)).any())
+        return found
     for start in range(0, counts.size, ordered):
         waiting, total, last = [], 0, -1
         for place in range(start, start + ordered):
@@ -153,7 +173,46 @@ def release(counts: Integers, least: int, ordered: int) -> tuple[Integers, bool]
                 found[waiting] = last = place
                 waiting, total = [], 0
         found[waiting] = last
-    return found, bool(((found != np.arange(counts.size)) & (counts > 0)).any())
+    return found
+
+
+def _unions(question: Question, landing: Integers, ordered: int) -> Iterator[Mask]:
+    """What is read off the cells by adding some up, as sets of the kept records: cumulative counts where cells are in
+    an order, margins where they have two.
+    """
+    if ordered:
+        for start in range(0, question.cells, ordered):
+            within = (landing >= start) & (landing < start + ordered)
+            for place in np.unique(landing[within]).tolist()[1:]:
+                yield within & (landing <= place)
+        return
+    columns = len(question.columns[1].levels)
+    for margin in (landing // columns, landing % columns):
+        for level in np.unique(margin[landing >= 0]).tolist():
+            yield (landing >= 0) & (margin == level)
+
+
+def _singled_out(question: Question, table: Table, kept: Mask, least: int) -> list[Mask]:
+    """Sets of kept records that a sum tells of, though no condition names them: where a column is summed, those that
+    are limited to an end of its range, and those whose value is not the one that most have; and so of weights.
+
+    Raises:
+        QueryRefused: one of them has records, and fewer than ``least``.
+    """
+    summed = question.columns if question.function in (*MOMENTS[1:], "logistic_regression") else ()
+    found: list[tuple[str, Mask]] = []
+    for column in (*summed, *((question.weights,) if question.weights else ())):
+        numbers = table.numbers(column.name)
+        beyond = [numbers < column.lower, numbers > column.upper] if question.outside == "clip" else []
+        found += [(f"are out of the range of column {column.name!r}", kept & mask) for mask in beyond]
+        values, counts = np.unique(np.clip(numbers[kept], column.lower, column.upper), return_counts=True)
+        if values.size > 1 and 2 * int(counts.max()) >= int(counts.sum()):
+            usual = np.clip(numbers, column.lower, column.upper) == values[counts.argmax()]
+            found.append((f"differ from most others in column {column.name!r}", kept & ~usual))
+    for what, mask in found:
+        if 0 < int(mask.sum()) < least:
+            raise QueryRefused(f"some records here {what}, and they are fewer than {least}: their sum would tell them")
+    return [mask for _, mask in found if mask.any()]
 
 
 @dataclass(frozen=True)
@@ -165,10 +224,12 @@ class _Scope:
     outside: Mask
 
     @classmethod
-    def of(cls, question: Question, table: Table) -> _Scope:
+    def of(cls, question: Question, table: Table, least: int) -> _Scope:
         kept = np.ones(table.size, dtype=np.bool_)
         for condition in question.where:
             kept &= _fulfilled(condition, table)
+        if int(kept.sum()) < least:  # nor is a refusal about so few
+            kept = np.zeros_like(kept)
         missing, outside = np.zeros_like(kept), np.zeros_like(kept)
         columns = (*question.columns, *((question.weights,) if question.weights else ()))
         for column in columns:
@@ -178,6 +239,7 @@ class _Scope:
             if question.weights is not None and column is question.weights:
                 with np.errstate(invalid="ignore"):
                     outside |= ~gone & (table.numbers(column.name) % 1 != 0)
+                kept &= table.numbers(column.name) != 0  # what counts no time is not in scope
         if question.weights is not None and question.outside == "clip" and bool((outside & kept).any()):
             raise QueryRefused("values out of range can't be limited where records have weights: drop them, or refuse")
         missing &= kept
@@ -192,7 +254,7 @@ class _Scope:
                 kept &= ~outside
             elif any(_unfit(column, table)[1][kept].any() for column in columns if column.levels):
                 raise QueryRefused("a level here is not announced, and levels can't be limited: drop them, or refuse")
-        return cls(kept, missing, outside)
+        return cls(kept if int(kept.sum()) >= least else np.zeros_like(kept), missing, outside)
 
 
 def _fulfilled(condition: Condition, table: Table) -> Mask:
@@ -224,7 +286,7 @@ def _spread(kept: Mask, chosen: Mask) -> Mask:
 
 def _coarse(mask: Mask, least: int) -> int:
     count = int(mask.sum())
-    return count if count == 0 else max(count, least)
+    return count if count >= least else 0
 
 
 def _weights(question: Question, table: Table, kept: Mask) -> Integers:
@@ -271,7 +333,27 @@ def _moments(question: Question, table: Table, kept: Mask, weights: Integers) ->
     return found
 
 
-def _derivatives(question: Question, table: Table, kept: Mask, weights: Integers) -> list[int]:
+def _scores(question: Question, table: Table, kept: Mask) -> Floats:
+    """Of each kept record what a logistic regression's point makes of its columns."""
+    found = np.zeros(int(kept.sum()))
+    for slope, column in zip(question.point, (None, *question.columns[1:]), strict=True):
+        found += slope if column is None else slope * (rounded(column, table, kept) * column.unit)
+    return found
+
+
+def _chances(question: Question, table: Table, kept: Mask) -> Floats:
+    """The chances of 1 that follow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * _scores(question, table, kept)))
+
+
+def _shares(question: Question, table: Table, kept: Mask) -> Floats:
+    """What each record of the table counts in the sums of a logistic regression, beside its outcome and its values."""
+    found = np.zeros(table.size)
+    found[kept] = _weights(question, table, kept) * _chances(question, table, kept)
+    return found
+
+
+def _derivatives(question: Question, table: Table, kept: Mask, weights: Integers, least: int) -> list[int]:
     """Gradient, curvature and value of the log-likelihood at the question's point."""
     full = float(1 << RESOLUTION_BITS)
     outcome = table.numbers(question.columns[0].name)[kept]
@@ -279,11 +361,9 @@ def _derivatives(question: Question, table: Table, kept: Mask, weights: Integers
         raise QueryRefused("the outcome of a logistic regression is 0 or 1, and here it is something else")
     design = [np.full(outcome.size, 1 << RESOLUTION_BITS, dtype=np.int64)]
     design += [rounded(column, table, kept) for column in question.columns[1:]]
-    units = [1 / full, *(column.unit for column in question.columns[1:])]
-    score = np.zeros(outcome.size)
-    for slope, unit, column in zip(question.point, units, design, strict=True):
-        score += slope * (column * unit)
-    chance = 0.5 * (1.0 + np.tanh(0.5 * score))
+    score, chance = _scores(question, table, kept), _chances(question, table, kept)
+    if any(is_few(weights * part, least) for part in (outcome - chance, chance * (1.0 - chance))):
+        raise QueryRefused(f"at this point a sum would be that of fewer than {least} records")
     residual = np.rint((outcome - chance) * full).astype(np.int64)
     found = [exact_dot(weights * residual, column) for column in design]
     curved = chance * (1.0 - chance)
@@ -318,8 +398,3 @@ def _codes(column: Column, table: Table, kept: Mask) -> Integers:
     places = {level: place for place, level in enumerate(column.levels)}
     texts = table.texts(column.name)
     return np.array([places[texts[row] or ""] for row in np.flatnonzero(kept).tolist()], dtype=np.int64)
-
-
-def _off_grid(question: Question, table: Table, kept: Mask, least: int) -> int:
-    off: Mask = ~np.isin(_values(question.columns[0], table, kept), question.edges)
-    return _coarse(off, least)

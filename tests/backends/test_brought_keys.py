@@ -15,6 +15,7 @@ import numpy as np
 import phe
 import pytest
 import tenseal as ts
+import zstandard
 from support.paillier import P, Q
 from support.source_tree import ROOT
 
@@ -22,9 +23,10 @@ from mpc.keystream import KeyStream
 from mpc.paillier.paillier import Encryptor, PaillierError, PublicKey, SecretKey
 from mpc.ring import Vector
 from secure_agg import aggregate
-from secure_agg.backends.homomorphic import lattice, lattice_wire
-from secure_agg.backends.homomorphic.brought import contexts, phe_keys, rings
+from secure_agg.backends.homomorphic import lattice, lattice_wire, seal_format
+from secure_agg.backends.homomorphic.brought import contexts, phe_keys, rings, weak
 from secure_agg.backends.homomorphic.brought.rings import Ring
+from secure_agg.backends.homomorphic.lattice_keys import form_of
 from secure_agg.backends.homomorphic.lattice_parameters import BFV, CKKS, choose, noise_variance
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.log import Ledger
@@ -157,6 +159,45 @@ def test_what_is_no_secure_key_of_phe_is_refused_and_not_quoted(case: str) -> No
     assert refused.value.__cause__ is None
     assert str(P) not in said
     assert base64(P) not in said
+
+
+def first_prime(start: int, step: int = 2) -> int:
+    while not gmpy2.is_prime(start):
+        start += step
+    return start
+
+
+def smooth_prime(beside: int) -> int:
+    """A prime of 1024 bits; it, less ``beside``, has no factor above 2^16."""
+    number, factor = 2, 3
+    while number.bit_length() < 996:
+        number *= factor
+        factor = int(gmpy2.next_prime(factor))
+    for scale in range((3 << 1022) // number, (1 << 1024) // number):
+        if gmpy2.is_prime(number * scale + beside):
+            return number * scale + beside
+    raise AssertionError("there is none")
+
+
+def test_primes_that_are_easily_found_are_refused() -> None:
+    """Each product is factored here in a moment, by a method that every tool for factoring has."""
+    smooth = smooth_prime(1)
+    power = gmpy2.mpz(2)
+    for factor in range(2, 1 << 11):
+        power = gmpy2.powmod(power, factor**8, smooth * Q)
+    power = gmpy2.powmod(power, gmpy2.primorial(1 << 16) ** 2, smooth * Q)
+    assert gmpy2.gcd(power - 1, smooth * Q) == smooth
+    multiple = first_prime(P * 13 // 14 | 1)
+    near = gmpy2.isqrt(4 * 13 * 14 * P * multiple) + 1
+    apart = gmpy2.isqrt(near * near - 4 * 13 * 14 * P * multiple)
+    assert gmpy2.gcd(near - apart, P * multiple) in (P, multiple)
+    for p, q, said in (
+        (smooth, Q, "nearly no factors"),
+        (Q, smooth_prime(-1), "nearly no factors"),
+        (P, multiple, "13 times|14 times"),
+    ):
+        with pytest.raises(PaillierError, match=said):
+            SecretKey(p, q)
 
 
 def test_primes_with_too_much_in_common_are_refused() -> None:
@@ -381,3 +422,49 @@ def test_rounds_without_a_brought_key_have_the_parameters_that_they_had() -> Non
 
 
 KNOWN_PARAMETERS: Final = "15a839d285bdc68b7bb52e1c4c1cfc0f15f2cd06fcc1a5c34e4951539c253d27"
+
+
+def stream(plain: bytes) -> bytes:
+    """An object as SEAL saves it, from an uncompressed one."""
+    header = seal_format.HEADER
+    frame = zstandard.ZstdCompressor(write_checksum=False).compress(plain[header.size :])
+    fields = list(header.unpack(plain[: header.size]))
+    fields[4], fields[-1] = 2, header.size + len(frame)
+    return header.pack(*fields) + frame
+
+
+@pytest.mark.parametrize("kind", ["no error", "one", "sparse"])
+def test_keys_that_anybody_finds_from_their_public_half_are_refused(kind: str) -> None:
+    """They are keys to SEAL, and to whoever only looks at whether one half opens what the other has closed."""
+    ring = Ring(4096, (40, 20, 40))
+    parameters = rings.fit(CKKS, ring, 16, 3, 100)
+    fields = lattice_wire.brought_fields(saved(context(CKKS, ring)))
+    form = form_of(parameters)
+    shapes, primes = (form.secret_key, form.public_key), form.secret_key.primes
+    plain = [
+        bytearray(seal_format.open_stream(data, shape))
+        for data, shape in zip((fields.secret_key, fields.public_key), shapes, strict=True)
+    ]
+    secret = np.frombuffer(plain[0], "<u8", offset=len(plain[0]) - 8 * 3 * 4096).reshape(3, 4096).copy()
+    public = np.frombuffer(plain[1], "<u8", offset=len(plain[1]) - 8 * 6 * 4096).reshape(2, 3, 4096).copy()
+    if kind == "one":
+        secret[:] = 1
+    elif kind == "sparse":  # X^0 + X^2048, whose values are 1 + i and 1 - i for a root i of -1, in SEAL's order
+        for place, prime in enumerate(primes):
+            root = weak._root(4096, prime)
+            quarter = pow(root, 2048, prime)
+            secret[place] = np.array(
+                [(1 + (quarter if at < 2048 else prime - quarter)) % prime for at in range(4096)], dtype=np.uint64
+            )
+    for place, prime in enumerate(primes):
+        a, s = public[1, place].astype(object), secret[place].astype(object)
+        public[0, place] = (-a * s % prime).astype(np.uint64)
+        if kind == "no error":
+            found = [-int(b) * pow(int(x), -1, prime) % prime for b, x in zip(public[0, place], a, strict=True)]
+            assert found == list(s), "everybody has the secret"
+    plain[0][-secret.nbytes :], plain[1][-public.nbytes :] = secret.tobytes(), public.tobytes()
+    keys = [stream(bytes(each)) for each in plain]
+    said = "public key's error" if kind == "no error" else "secret key"
+    data = fields._replace(secret_key=keys[0], public_key=keys[1]).to_bytes()
+    with pytest.raises(ConfigError, match=f"of its {said} 0% of the coefficients are not 0"):
+        contexts.take_over(data, parameters)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import numpy as np
 import pytest
 from support.plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, a_world, introduce, model, updates, weighted_mean
@@ -12,8 +15,10 @@ from secure_agg.plugins.core.metrics import metrics_group
 from secure_agg.plugins.homes import proposals
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import model_digest
-from secure_agg.protocol.config import Group, Policy
+from secure_agg.protocol.config import Group, Policy, RoundConfig
+from secure_agg.protocol.config.layout import first_clips
 from secure_agg.roles.epochs.change import Change
+from secure_agg.roles.task import Task
 
 GROUPS = groups_of(["model:bits=12,clip=0.6,adaptive"])
 SPARSE = groups_of(["model:bits=16,clip=2,support=1/3"])
@@ -47,6 +52,29 @@ def test_a_node_refuses_clips_that_do_not_follow(monkeypatch: pytest.MonkeyPatch
             with pytest.raises(TooFewClients):
                 made.coordinator.round(at, nodes)
         assert any(isinstance(error, PolicyViolation) for _, error in nodes.errors)
+
+
+def test_a_node_goes_on_from_no_result_that_it_has_not_verified_to_other_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a home takes any model nothing else says which result a round follows from; an invented one would lead
+    back to the first clips, as often as a server likes.
+    """
+    with a_world(groups=GROUPS, bits=None, checks_model=False, weight_scale=0) as made:
+        introduce(made.coordinator, made.homes)
+        at = made.coordinator.round(model(), made.nodes(model())).model
+        following = Task.next_round
+
+        def invented(self: Task, *given: Any, **named: Any) -> RoundConfig:
+            config = following(self, *given, **named)
+            first = first_clips(config.policy.groups, config.grouping)
+            return msgspec.structs.replace(config, previous_record=bytes([1]) * 32, clips=first)
+
+        monkeypatch.setattr(Task, "next_round", invented)
+        nodes = made.nodes(at)
+        with pytest.raises(TooFewClients):
+            made.coordinator.round(at, nodes)
+        said = [str(error) for _, error in nodes.errors]
+        assert said
+        assert all("a result that this node has not verified" in text for text in said)
 
 
 def test_what_a_round_did_not_take_stays_on_the_node_until_a_result_contains_it() -> None:

@@ -167,3 +167,31 @@ def test_clips_are_agreed_by_counts_of_who_needs_which(caplog: pytest.LogCapture
     assert largest[2] <= some <= 1.2 * largest[2]
     with pytest.raises(ConfigError, match="quantile"):
         agreed_clips(given, groups, names, quantile=0.0)
+
+
+@pytest.mark.parametrize("says", ["in every bin", "in every bin above", "in none", "in all but the last"])
+def test_one_client_has_one_vote_on_a_clip_whatever_bins_it_says(monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+    """Of a histogram that is added up one who is in all bins has as many votes as there are bins."""
+    from secure_agg.planning import clips
+
+    sizes = {f"c{place}": 0.9 * 2.0**place for place in range(10)}
+    given = {name: [np.array([size])] for name, size in sizes.items()} | {"liar": [np.array([-0.5])]}
+    groups = [Group(name="w", bits=8, clip=1.0)]
+    report = clips._report
+
+    def lying(arrays: Any, *rest: Any) -> Any:
+        made = report(arrays, *rest)
+        if arrays[0][0] < 0:
+            made[:] = 0
+            if says != "in none":
+                made[200 if says == "in every bin above" else 0 :] = 1
+            made[-1] = float(says not in ("in none", "in all but the last"))
+        return made
+
+    monkeypatch.setattr(clips, "_report", lying)
+    try:
+        found = agreed_clips(given, groups, quantile=0.5, backend="plain")[0].clip
+    except VerificationError:
+        assert says == "in all but the last"
+    else:
+        assert 0.9 * 2.0**4 <= found <= 1.2 * 0.9 * 2.0**6

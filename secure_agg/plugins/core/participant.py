@@ -296,7 +296,10 @@ class Participant:
         """
         home, due = self._home, first_clips(config.policy.groups, config.grouping)
         if config.previous_record != NO_DIGEST:
-            due = bonds.clips_after(home.store, home.name, config.task, config.previous_record) or due
+            after = home.store, home.name, config.task, config.previous_record
+            if due and bonds.weight_limit_after(*after) is None:
+                raise PolicyViolation("the round's clips follow from a result that this node has not verified")
+            due = bonds.clips_after(*after) or due
         if config.clips != due:
             raise PolicyViolation("the round's adaptive clips do not follow from the result before it")
 

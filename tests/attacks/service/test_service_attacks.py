@@ -24,6 +24,7 @@ from secure_agg.errors import (
     BadSignature,
     ConfigError,
     MalformedMessage,
+    OperatorLost,
     RequestRepeated,
     SecureAggError,
     TrustError,
@@ -33,7 +34,7 @@ from secure_agg.errors import (
 )
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.identity import Identity, Roster
-from secure_agg.service import wire
+from secure_agg.service import link, wire
 from secure_agg.service.certificate import client_context, shown_certificate
 from secure_agg.service.gate import Gate, Strangers
 from secure_agg.transport.credentials import new_certificate
@@ -106,7 +107,7 @@ def test_a_request_that_was_sent_before_is_refused(attacker: Attacker) -> None:
     header = wire.authorize(operator, to, TASK, "/path", 7, NOTHING)
     for _ in range(2):
         wire.check_request(wire.claim(header), to, TASK, "/path", NOTHING, [Roster({"bob": operator.public})])
-    assert gate.admit(header, "/path", NOTHING) == "bob"
+    assert gate.admit(header, "/path", NOTHING).name == "bob"
     with pytest.raises(RequestRepeated):
         gate.admit(header, "/path", NOTHING)
 
@@ -146,14 +147,9 @@ def test_a_body_that_is_too_long_is_refused_before_a_byte_of_it_has_come(attacke
     lines = [f"POST {PLACE}/{what} HTTP/1.1", "host: service", f"content-length: {10**13}"]
     lines.append(f"authorization: {attacker.headers(attacker.bob, what)['authorization']}")
     lines.append(f"content-digest: {wire.written_digest(NOTHING)}")
-    context = client_context(attacker.certificate)
-    with socket.create_connection(attacker.address, 20) as plain, context.wrap_socket(plain) as connection:
-        connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-        said = b""
-        while piece := connection.recv(4096):  # the service closes
-            said += piece
-    assert said.startswith(b"HTTP/1.1 413")
-    assert b"MalformedMessage" in said
+    answer = said(attacker, ("\r\n".join(lines) + "\r\n\r\n").encode())
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"MalformedMessage" in answer
 
 
 def test_a_body_of_unknown_length_is_refused(attacker: Attacker) -> None:
@@ -167,6 +163,34 @@ def test_a_head_without_end_is_refused(attacker: Attacker) -> None:
     with socket.create_connection(attacker.address, 20) as plain, context.wrap_socket(plain) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nx: " + b"a" * 40000)
         assert connection.recv(4096).startswith(b"HTTP/1.1 400")
+
+
+def test_what_a_header_says_of_the_host_is_in_no_path(attacker: Attacker) -> None:
+    """A signature for one path, sent to another whose host is that one; and a host that is none."""
+    signed = attacker.headers(attacker.bob, "model")["authorization"]
+    for host, status in ((f"x{PLACE}/model?", b"401"), ("[", b"401"), ("[", b"400")):
+        lines = [f"POST {PLACE}/next HTTP/1.1", f"host: {host}", "content-length: 0"]
+        lines += [f"authorization: {signed}"] if status == b"401" else []
+        assert said(attacker, ("\r\n".join(lines) + "\r\n\r\n").encode()).startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize("what", ["GET /health", "GET /nothing", "TRACE /health", f"GET {PLACE}/next"])
+def test_what_nobody_has_signed_is_answered_once_in_a_connection(attacker: Attacker, what: str) -> None:
+    """A thousand a second would fit into one, and there are 128 for strangers."""
+    answers = said(attacker, f"{what} HTTP/1.1\r\nhost: x\r\n\r\n".encode() * 50)
+    assert answers.count(b"HTTP/1.1 ") == 1
+
+
+def said(attacker: Attacker, data: bytes) -> bytes:
+    """What the service says to this until it closes."""
+    context = client_context(attacker.certificate)
+    found = b""
+    with socket.create_connection(attacker.address, 20) as plain, context.wrap_socket(plain) as connection:
+        connection.sendall(data)
+        with contextlib.suppress(ConnectionError):
+            while piece := connection.recv(1 << 16):
+                found += piece
+    return found
 
 
 def test_silent_connections_do_not_keep_members_out(world: World, service: Service, attacker: Attacker) -> None:
@@ -206,6 +230,43 @@ def test_a_client_talks_through_nobody_in_between() -> None:
         wire.check_greeting(greeting, secrets.token_bytes(32), TASK, b"the server's certificate", operators)
     with pytest.raises(WrongContext, match="coordinates 'counts'"):
         wire.check_greeting(greeting, nonce, "another", b"the server's certificate", operators)
+
+
+def test_whoever_answers_in_the_servers_place_makes_nobody_the_culprit() -> None:
+    """Before the greeting is checked anybody may have written it, with the server's name on it."""
+    server, nonce = Identity.generate("aggregator"), secrets.token_bytes(32)
+    operators = Roster({"aggregator": server.public})
+    forged = wire.greet(Identity.generate("aggregator"), nonce, TASK, b"certificate", bytes(32))
+    replayed = wire.greet(server, secrets.token_bytes(32), TASK, b"certificate", bytes(32))
+    for answer in (forged, replayed, forged[:-1], b""):
+        with pytest.raises(SecureAggError) as caught:
+            wire.check_greeting(answer, nonce, TASK, b"certificate", operators)
+        assert caught.value.culprit is None
+
+
+def test_an_answer_that_comes_byte_by_byte_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stands in between, and need not be the server, would keep a member for ever."""
+    now = [0.0]
+    monkeypatch.setattr(link.time, "monotonic", lambda: now[0])
+
+    def dribbling(seconds: float) -> Iterator[bytes]:
+        for _ in range(4000):
+            now[0] += seconds
+            yield b"x" * 10
+
+    assert len(link._read(httpx.Response(200, content=dribbling(0.001)), 1 << 20)) == 40000
+    now[0] = 0.0
+    with pytest.raises(link._Again):
+        link._read(httpx.Response(200, content=dribbling(link.ANSWER_S - 1)), 1 << 20)
+    assert now[0] < 3 * link.ANSWER_S
+
+
+def test_a_time_limit_is_shorter_than_patience(tmp_path: Path) -> None:
+    with a_world() as world, secure_agg.connect("https://127.0.0.1:9", world.home("ann")) as session:
+        began = time.monotonic()
+        with pytest.raises(OperatorLost):
+            session.contribute(update("ann"), timeout=0.05)
+        assert time.monotonic() - began < 60
 
 
 def test_a_connection_goes_on_with_the_certificate_that_was_signed_and_no_other(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ import numpy as np
 
 from secure_agg.backends.homomorphic import lattice, seal_format
 from secure_agg.backends.homomorphic import lattice_wire as wire
+from secure_agg.backends.homomorphic.brought import weak
 from secure_agg.backends.homomorphic.brought.rings import SCHEMES, Ring
 from secure_agg.backends.homomorphic.lattice_keys import SecretKey, form_of
 from secure_agg.backends.homomorphic.lattice_parameters import LatticeParameters
+from secure_agg.backends.homomorphic.seal_format import open_stream
 from secure_agg.errors import ConfigError, RemoteProtocolError
 
 MAX_BYTES: Final = 1 << 27
@@ -61,11 +63,11 @@ def ring(data: bytes, scheme: str) -> Ring:
 def take_over(data: bytes, parameters: LatticeParameters) -> SecretKey:
     """The key in a serialised context, for rounds with these parameters, which are of its ring.
 
-    Both keys are read completely, and one encrypts what the other decrypts; that the secret is ternary, as TenSEAL
-    makes it and the noise bounds have it, can't be seen in the form that SEAL stores it in.
+    Both keys are read completely, one encrypts what the other decrypts, and they are as TenSEAL makes them: see
+    ``weak``.
 
     Raises:
-        ConfigError: the parameters are not those of its ring, or its keys do not belong together.
+        ConfigError: the parameters are not those of its ring, or its keys do not belong together or are weak.
     """
     fields, found = _read(data, parameters.scheme)
     wanted = Ring(parameters.degree, parameters.prime_bits, parameters.plain_modulus)
@@ -84,6 +86,10 @@ def take_over(data: bytes, parameters: LatticeParameters) -> SecretKey:
         raise ConfigError(f"the TenSEAL context can't be taken over: {error}") from None
     if not fits:
         raise ConfigError("the TenSEAL context can't be taken over: its secret key is not that of its public key")
+    secret = weak.residues(open_stream(fields.secret_key, form.secret_key), form.secret_key)
+    public = weak.residues(open_stream(fields.public_key, form.public_key), form.public_key)
+    if said := weak.weakness(secret[0], public, form.secret_key.primes):
+        raise ConfigError(f"the TenSEAL context can't be taken over: {said}")
     return key
 
 

@@ -69,7 +69,7 @@ def _attributes(key: object) -> tuple[int, int, int]:
     try:
         private: Any = key
         p, q, n = int(private.p), int(private.q), int(private.public_key.n)
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         raise ConfigError(
             f"a key of type {type(key).__name__} is no private key of phe: it takes a PaillierPrivateKey, or the bytes "
             "of a file that pheutil genpkey has written"
