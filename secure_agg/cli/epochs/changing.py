@@ -11,7 +11,7 @@ from rich.console import Console
 
 from secure_agg import files
 from secure_agg.beacon.recorded import BeaconFile
-from secure_agg.cli.epochs.sources import Source, opened
+from secure_agg.cli.epochs.sources import Source, opened, read_steps
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.fl.model_files import digest_argument
@@ -23,7 +23,7 @@ from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.roles.epochs import checking
 from secure_agg.roles.epochs.change import Change, differences, resized
-from secure_agg.roles.epochs.following import MAX_STEPS, Place, Steps, follow
+from secure_agg.roles.epochs.following import Place, follow
 from secure_agg.roles.epochs.pins import authority, closing
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
@@ -244,11 +244,6 @@ def followed(trust: Trust, task: str, path: Path | None) -> Trust:
     for step in read_steps(path).steps if path is not None else ():
         place, _ = follow(place, task, step)
     return place.trust
-
-
-def read_steps(path: Path) -> Steps:
-    """A file from ``status --epochs``."""
-    return Steps.from_bytes(files.read(path, MAX_STEPS, "file of epochs"))
 
 
 def _history(source: Source) -> list[dict[str, Any]]:

@@ -237,7 +237,8 @@ class ServerHome(Home):
 
     @contextmanager
     def staff(self, config: RoundConfig) -> Iterator[tuple[RoundConfig, bytes, Mapping[str, OperatorRole]]]:
-        """Connect to the operators that a round's backend has beside the aggregator.
+        """Connect to the operators that a round's backend has beside the aggregator, and show them the epochs that they
+        have missed.
 
         Args:
             config: of the round, without a setup.
@@ -262,6 +263,7 @@ class ServerHome(Home):
         from secure_agg.transport.blocking import connected
         from secure_agg.transport.channel import Endpoint
         from secure_agg.transport.client import Operators
+        from secure_agg.transport.epochs import bring
 
         places = self.places()
         try:
@@ -280,6 +282,7 @@ class ServerHome(Home):
         endpoints = [Endpoint(places[name].address, cards[name]) for name in names]
         least = backend.seats(policy).needed
         with connected(Operators(self._keys, endpoints, self.trust.operators), CONNECT_S, least) as holders:
+            bring(holders, self.ledger, config.task)
             yield staffed(config, setup), setup, holders
 
     @functools.cached_property
