@@ -13,7 +13,7 @@ from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
 from secure_agg.plugins.homes.folder import SETTINGS_FILE
 from secure_agg.plugins.homes.server import ServerHome
-from secure_agg.roles.epochs.following import MAX_STEPS, Steps
+from secure_agg.roles.epochs.following import MAX_STEPS, Place, Steps, follow
 from secure_agg.roles.trust import Trust
 
 
@@ -67,3 +67,15 @@ def read_steps(path: Path) -> Steps:
         VerificationError: it is none.
     """
     return Steps.from_bytes(files.read(path, MAX_STEPS, "file of epochs"))
+
+
+def followed(trust: Trust, task: str, path: Path | None) -> Trust:
+    """What is in force after the epochs in a file.
+
+    Raises:
+        VerificationError: they do not follow from what is pinned.
+    """
+    place = Place(trust)
+    for step in read_steps(path).steps if path is not None else ():
+        place, _ = follow(place, task, step)
+    return place.trust
