@@ -41,6 +41,7 @@ from secure_agg.plugins.homes.folder import (
 from secure_agg.plugins.homes.journal import Journal
 from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.config.tree import FLAT, LEVEL_NAMES, level
 from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.epoch.evidence import MAX_EVIDENCE
 from secure_agg.protocol.identity import Identity
@@ -299,11 +300,17 @@ class ServerHome(Home):
 
 
 def check_apart(backend: Backend, policy: Policy) -> None:
-    """Refuse a backend whose operators can't be processes of their own, and buffered rounds.
+    """Refuse a backend whose operators can't be processes of their own, and what no plug-in leads: buffered rounds, and
+    those of a tree.
 
     Raises:
-        ConfigError: they have to be in one; or a framework's rounds would be of several models.
+        ConfigError: as it says.
     """
+    if level(policy) != FLAT:
+        raise ConfigError(
+            f"the policy is of the {LEVEL_NAMES[level(policy)]} of a tree: no plug-in leads its rounds, "
+            "'secure_agg.roles.tree' does"
+        )
     if policy.buffer is not None:
         raise ConfigError("the policy is of buffered rounds: under a framework all nodes train from the newest model")
     if backend.seats(policy).together:
