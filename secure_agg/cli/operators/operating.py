@@ -21,7 +21,7 @@ from secure_agg.cli.output import emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.local import keystore
 from secure_agg.plugins.homes.operators import FollowingOperator
-from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
 from secure_agg.transport import keyfile
@@ -70,6 +70,12 @@ EpochsOption = Annotated[
         "--epochs",
         metavar="FILE",
         help="Epochs since those pins, for who is an operator from one of them on: 'federation status --epochs'.",
+    ),
+]
+JoiningOption = Annotated[
+    bool,
+    typer.Option(
+        "--joining", help="Start although the pins don't name this operator yet: an epoch that is to come does."
     ),
 ]
 UntilEofOption = Annotated[
@@ -122,6 +128,7 @@ def serve(
     *,
     store: Path | None,
     epochs: Path | None,
+    joining: bool,
     passphrase: Path | None,
     limit: int | None,
     until_eof: bool,
@@ -132,6 +139,7 @@ def serve(
         build: makes the role from its keys, what is in force, store and passphrase.
         folder: with the keys; what it follows is written there.
         epochs: file of those to follow at once.
+        joining: see ``FollowingOperator``.
 
     Raises:
         ConfigError: keys, pins or cards do not belong together, or the address can't be listened on.
@@ -150,22 +158,28 @@ def serve(
         raise ConfigError(f"{coordinator} is this operator's own card: the coordinator is another operator")
     attempts = AttemptStore(store if store is not None else folder / STORE_FILE)
     try:
-        following = FollowingOperator(
-            folder,
-            keys.name,
-            pins,
-            attempts,
-            lambda in_force: build(keys, in_force, attempts, words),
-            steps=None if epochs is None else read_steps(epochs),
-        )
-        listening = server.OperatorServer(
-            following,
-            keys,
-            [peer],
-            following.trust.operators,
-            limit=channel.DEFAULT_LIMIT if limit is None else limit,
-        )
         with log_to_stderr():
+            following = FollowingOperator(
+                folder,
+                keys.name,
+                pins,
+                attempts,
+                lambda in_force: build(keys, in_force, attempts, words),
+                steps=None if epochs is None else read_steps(epochs),
+                joining=joining,
+            )
+            known = following.trust.operators
+            if (
+                joining and keys.name not in known
+            ):  # who connects is known all the same, and is told that it serves nothing
+                known = Roster({**known, keys.name: keys.identity.public})
+            listening = server.OperatorServer(
+                following,
+                keys,
+                [peer],
+                known,
+                limit=channel.DEFAULT_LIMIT if limit is None else limit,
+            )
             asyncio.run(server.serve(listening, listen, lambda bound: _ready(keys.name, bound), until_eof=until_eof))
     finally:
         attempts.close()

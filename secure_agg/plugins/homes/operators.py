@@ -52,6 +52,7 @@ class FollowingOperator:
         build: Callable[[Trust], Role],
         *,
         steps: Steps | None = None,
+        joining: bool = False,
     ) -> None:
         """
         Args:
@@ -61,6 +62,8 @@ class FollowingOperator:
             store: durable, and the same after a restart.
             build: makes the role from what is in force; what it raises is why this operator serves no round then.
             steps: epochs to follow at once, for who becomes an operator in one of them.
+            joining: whether it may begin without a part in what is in force, for who becomes an operator in an epoch
+                that is still to come; until then it serves nothing.
 
         Raises:
             ConfigError, TrustError: this operator has no part in what is in force, or its tasks have other operators.
@@ -83,7 +86,11 @@ class FollowingOperator:
         for step in steps.steps if steps is not None else ():
             body = EpochEvidence.from_bytes(step.evidence).says
             self._of(body.task).follow(Steps((step,)))
-        self._role: Role | SecureAggError = build(self.trust)
+        self._role: Role | SecureAggError
+        if joining:
+            self._begin()
+        else:
+            self._role = build(self.trust)
 
     def __repr__(self) -> str:
         return f"FollowingOperator({self._role!r})"
@@ -137,6 +144,7 @@ class FollowingOperator:
                 followed.follow(Steps.from_bytes(asked.steps))
         finally:
             if followed.number != before:
+                _log.info("epoch %d of %r is in force here", followed.number, asked.task)
                 self._begin()
         return encode(followed.where)
 
@@ -150,7 +158,7 @@ class FollowingOperator:
         try:
             self._role = self._build(self.trust)
         except SecureAggError as error:
-            _log.error("in the epoch in force this operator serves nothing: %s", error)
+            _log.warning("in the epoch in force this operator serves nothing: %s", error)
             self._role = error
 
 

@@ -266,7 +266,8 @@ class ServerHome(Home):
         from secure_agg.transport.client import Operators
         from secure_agg.transport.epochs import bring
 
-        places = self.places()
+        known = self.trust.operators  # whose epoch is over, or still to come, has a place and is not asked
+        places = {name: place for name, place in self.places().items() if name in known}
         try:
             cards = {name: OperatorCard.from_bytes(place.card) for name, place in places.items()}
             if backend.keys:
@@ -279,7 +280,10 @@ class ServerHome(Home):
             raise ConfigError(f"what {self.path} says of the operators is unfit: {error}") from error
         unknown = sorted(set(names) - set(cards))
         if unknown:
-            raise ConfigError(f"where {unknown[0]!r} is does not stand in {self.path / _OPERATORS}")
+            raise ConfigError(
+                f"{unknown[0]!r} is no operator in the epoch in force, or where it is does not stand in "
+                f"{self.path / _OPERATORS}"
+            )
         endpoints = [Endpoint(places[name].address, cards[name]) for name in names]
         least = backend.seats(policy).needed
         with connected(Operators(self._keys, endpoints, self.trust.operators), CONNECT_S, least) as holders:

@@ -84,6 +84,15 @@ def test_who_becomes_an_operator_serves_until_it_is_none_any_more(task: Changing
         made(folder, task, store)
 
 
+def test_who_is_still_to_become_an_operator_waits_for_its_epoch(task: Changing, tmp_path: Path) -> None:
+    holder = FollowingOperator(tmp_path / "holder", HOLDER.name, task.genesis, AttemptStore(), Role, joining=True)
+    with pytest.raises(TrustError, match="serves nothing in the epoch in force"):
+        holder.receive(b"")
+    assert shown(holder, None).epoch == 0
+    assert shown(holder, some(task, 1, 1)).epoch == 1
+    assert holder.receive(b"") == b"\1"
+
+
 def test_what_does_not_follow_changes_nothing(task: Changing, tmp_path: Path) -> None:
     folder, store = tmp_path / "holder", AttemptStore()
     holder = made(folder, task, store, some(task, 1, 1))
