@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from support.epochs import TASK, Changing
 from support.federation import identity
-from support.operators import ANYWHERE, COORDINATOR, OPERATOR, ROSTER, fails, operators, running
+from support.operators import ANYWHERE, COORDINATOR, OPERATOR, OTHER, ROSTER, fails, operators, running
 
 from secure_agg.errors import ConfigError, MalformedMessage, StoreError, TrustError, VerificationError
+from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.homes.operators import FollowingOperator
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import decode, encode
 from secure_agg.roles.epochs.following import Steps, Where
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
+from secure_agg.transport.blocking import connected
 from secure_agg.transport.channel import Endpoint, Following
+from secure_agg.transport.client import Operators
+from secure_agg.transport.credentials import OperatorKeys
+from secure_agg.transport.epochs import bring
 from secure_agg.transport.server import OperatorServer
 
 HOLDER = identity("holder")
@@ -146,3 +155,49 @@ def test_a_role_that_follows_nothing_says_so_over_the_wire() -> None:
             await server.stop(0)
 
     running(test)
+
+
+@contextlib.contextmanager
+def served(role: Any, keys: OperatorKeys) -> Iterator[Endpoint]:
+    """A role behind a port, in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def begin() -> tuple[OperatorServer, Endpoint]:
+        server = OperatorServer(role, keys, [COORDINATOR.card()], ROSTER)
+        return server, Endpoint(await server.start(ANYWHERE), keys.card())
+
+    try:
+        server, endpoint = asyncio.run_coroutine_threadsafe(begin(), loop).result()
+        try:
+            yield endpoint
+        finally:
+            asyncio.run_coroutine_threadsafe(server.stop(0), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def test_all_are_brought_to_the_epoch_in_force_and_who_does_not_follow_is_said(task: Changing, tmp_path: Path) -> None:
+    class Fixed:
+        def receive(self, request: bytes, /) -> bytes:
+            return request
+
+    class Knows(Fixed):
+        def __init__(self, trust: Trust) -> None:
+            self.epoch = trust.task(TASK).epoch
+
+    following = FollowingOperator(tmp_path / "holder", OPERATOR.name, task.genesis, AttemptStore(), Knows)
+    with (
+        served(following, OPERATOR) as first,
+        served(Fixed(), OTHER) as second,
+        connected(Operators(COORDINATOR, [first, second], ROSTER)) as holders,
+        Ledger(tmp_path / "another.db") as empty,
+    ):
+        assert bring(holders, empty, TASK) == {}  # no epoch, so nobody is asked
+        for _ in range(2):
+            refused = bring(holders, task.ledger, f"{TASK}-evaluation")
+            assert {name: type(error) for name, error in refused.items()} == {"aggregator-2": ConfigError}
+            assert following.trust.task(TASK).epoch == 3
