@@ -266,10 +266,11 @@ class ServerHome(Home):
         from secure_agg.transport.client import Operators
         from secure_agg.transport.epochs import bring
 
-        known = self.trust.operators  # whose epoch is over, or still to come, has a place and is not asked
-        places = {name: place for name, place in self.places().items() if name in known}
+        places = self.places()
         try:
             cards = {name: OperatorCard.from_bytes(place.card) for name, place in places.items()}
+            known = self.trust.operators  # whose epoch is over, or still to come, has a place and is not asked
+            cards = {name: card for name, card in cards.items() if name in known}
             if backend.keys:
                 setup = self._certificate()
                 names = decode(KeyCertificate, setup, len(MAX_SETUP)).names
