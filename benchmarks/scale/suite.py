@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Final
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from benchmarks.results import Report, Row, machine
 from benchmarks.scale import growth, received, shards, simulated, whole
 from benchmarks.suite import Suite, UsageError
 from secure_agg.errors import ConfigError
-from secure_agg.executing import HERE, executor_of
+from secure_agg.executing import HERE, Executor, executor_of
 from secure_agg.executing.named import NAMES
 
 _FEW: Final = 60
@@ -23,6 +24,22 @@ _NOT_ASKED: Final = "run it with --whole: it takes minutes and gigabytes"
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
+
+
+def _cells(text: str) -> tuple[tuple[int, int], ...]:
+    return tuple((int(clients), int(params)) for part in text.split(",") for clients, params in (part.split("x"),))
+
+
+def _large(cells: Sequence[tuple[int, int]], executor: Executor) -> tuple[list[Row], dict[str, str]]:
+    """Single large rounds: what fits, and why the rest does not."""
+    rows, missing = list[Row](), dict[str, str]()
+    for found in whole.rows(cells, executor):
+        if isinstance(found, Row):
+            rows.append(found)
+        else:
+            name, _, why = found.partition(": ")
+            missing[name] = why
+    return rows, missing
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +63,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also what takes many minutes: 1,000 clients in one round, 10,000 in two levels, single large rounds",
     )
+    parser.add_argument(
+        "--cells", type=_cells, default=(), metavar="NxD,…",
+        help="only these large rounds, clients x parameters, as far as the memory goes; --whole has "
+        + ",".join(f"{clients}x{params}" for clients, params in whole.CELLS),
+    )  # fmt: skip
     parser.add_argument("--repeat", type=int, default=5, metavar="R", help="repetitions (%(default)s)")
 
 
@@ -54,6 +76,10 @@ def _run(arguments: argparse.Namespace) -> Report:
         raise UsageError("--params and --clients are two sizes or more: a law is fitted to them")
     if min(*arguments.params, *arguments.clients, arguments.streams, arguments.repeat) < 1:
         raise UsageError("--params, --clients, --streams and --repeat must be 1 or more")
+    if any(clients < 2 or params < 1 for clients, params in arguments.cells):
+        raise UsageError("--cells are rounds of two clients or more, and of one parameter or more")
+    if arguments.cells and arguments.whole:
+        raise UsageError("--cells makes these large rounds and nothing else, --whole everything")
     if arguments.executor == HERE:
         raise UsageError(f"--executor {HERE} is what the others are compared with")
     stamp, progress, rows, missing = machine(), Console(stderr=True), list[Row](), dict[str, str]()
@@ -62,6 +88,11 @@ def _run(arguments: argparse.Namespace) -> Report:
         executor = executor_of(arguments.executor)
     except ConfigError as error:
         raise UsageError(str(error)) from error
+    if arguments.cells:
+        with executor, progress.status("large rounds"):
+            rows, missing = _large(arguments.cells, executor)
+        large = ", ".join(f"{n:,} × {d:,}" for n, d in arguments.cells)
+        return Report("scale", stamp, {"cells": large, "executor": arguments.executor}, tuple(rows), missing)
     with executor:
         with progress.status(f"work by {executor!r}"):
             rows += shards.rows(params[-1], arguments.streams, executor, arguments.repeat)
@@ -85,12 +116,9 @@ def _run(arguments: argparse.Namespace) -> Report:
             missing |= {f"{n:,} × {d:,}": _NOT_ASKED for n, d in whole.CELLS}
         else:
             with progress.status("large rounds"):
-                for found in whole.rows(whole.CELLS, executor):
-                    if isinstance(found, Row):
-                        rows.append(found)
-                    else:
-                        name, _, why = found.partition(": ")
-                        missing[name] = why
+                large_rows, unfit = _large(whole.CELLS, executor)
+            rows += large_rows
+            missing |= unfit
     chosen = {
         "params": ", ".join(map(str, params)),
         "clients": ", ".join(map(str, clients)),

@@ -14,7 +14,8 @@ from secure_agg.beacon.recorded import BeaconFile
 from secure_agg.cli.commands.groups import GROUP_HELP, groups_of
 from secure_agg.cli.documents import privacy_document
 from secure_agg.cli.epilog import epilog
-from secure_agg.cli.epochs.changing import read_steps
+from secure_agg.cli.epochs import floors
+from secure_agg.cli.epochs.sources import followed, read_steps
 from secure_agg.cli.options import (
     PrivacyDelta,
     PrivacyEpsilon,
@@ -40,6 +41,7 @@ from secure_agg.protocol.config.norm import SCALE
 from secure_agg.protocol.config.presets import PRESETS, preset
 from secure_agg.protocol.habits import USUAL
 from secure_agg.protocol.identity import Identity
+from secure_agg.roles.epochs.floor import Floor
 from secure_agg.roles.trust import Trust
 
 app = typer.Typer(
@@ -245,6 +247,8 @@ def init(
             "the slowest message of a run so far.",
         ),
     ] = PHASE_S,
+    floor: floors.FloorOption = None,
+    witness_age: floors.AgeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the homes of a federation: the server's, the clients', and those of the backend's operators.
@@ -301,6 +305,8 @@ def init(
         phase_s=phase_seconds,
         beacon=BeaconFile.load(beacon) if beacon is not None else None,
         pulses=pulses or (),
+        floor=floors.floor_of(floor, Floor.of(policy, len(keys) + len(clients or ()))),
+        witness_age_s=witness_age,
     )
     with ServerHome.open(folder / "server") as home:
         places = home.places()
@@ -370,21 +376,27 @@ def join(
         Path | None,
         typer.Option("--epochs", metavar="FILE", help="Epochs since those pins, for whoever joins in one of them."),
     ] = None,
+    floor: floors.FloorOption = None,
+    witness_age: floors.AgeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a client's home from its own key and the pins it has been given; the key is copied into it."""
     optimizer = _optimizer(server_optimizer, server_learning_rate, server_momentum, server_second_momentum, server_tau)
     start = digest_argument(start_model) if start_model is not None else None
+    pins, steps = Trust.load(trust), read_steps(epochs) if epochs is not None else None
+    joined = (followed(pins, task, epochs) if epochs is not None else pins).task(task)
     with ClientHome.create(
         folder,
         Identity.load(name, identity),
-        Trust.load(trust),
+        pins,
         task,
         checks_model=not any_model,
         start_model=start,
         optimizer=optimizer,
         weight_key=weight_key,
-        epochs=read_steps(epochs) if epochs is not None else None,
+        epochs=steps,
+        floor=floors.floor_of(floor, Floor.of(joined.policy, len(joined.roster))),
+        witness_age_s=witness_age,
     ) as home:
         document: dict[str, Any] = {
             "name": home.name,

@@ -23,6 +23,7 @@ from secure_agg.protocol.config.norm import EXCESSES, NORM_EXCESS, NORM_OPTIONS,
 from secure_agg.protocol.config.privacy import PRIVACY_OPTIONS
 from secure_agg.protocol.config.settings import MAX_CLIENTS, whole
 from secure_agg.protocol.config.thresholds import USUAL_DROPOUT
+from secure_agg.protocol.config.tree import LEVEL
 from secure_agg.protocol.habits import habits
 from secure_agg.protocol.identity import Identity, check_id
 from secure_agg.protocol.messages import ADVERTISE
@@ -129,6 +130,8 @@ class Settings:
         return policy, limit
 
     def _policy(self, inputs: Inputs, known: TaskTrust | None, *, goes_on: bool) -> tuple[Policy, int]:
+        if any(option.name == LEVEL for option in self.options):
+            raise ConfigError(f"{LEVEL!r} is set by what a tree is made of, and is no option of a call: see edges=")
         pinned, heaviest = known.policy if known else None, inputs.heaviest
 
         def given(name: str) -> Any:

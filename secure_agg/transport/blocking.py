@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from secure_agg.protocol.messages import peek
+from secure_agg.roles.epochs.following import Where
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.transport.client import Operators
 
@@ -45,6 +46,10 @@ class RemoteOperator:
         with self.timings(phase):
             call = self._operators.call(self.name, request, phase=phase)
             return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+    def follow(self, task: str, steps: bytes = b"") -> Where:
+        """Have the operator follow epochs of a task, see ``Operators.follow``; ``epochs.bring`` does it for all."""
+        return asyncio.run_coroutine_threadsafe(self._operators.follow(self.name, task, steps), self._loop).result()
 
 
 @contextlib.contextmanager

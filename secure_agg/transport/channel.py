@@ -1,7 +1,8 @@
 """What the two ends of a connection have in common: addresses, limits, and what gRPC is told.
 
 A connection is HTTP/2 over TLS, with one unary method that takes a role's message and returns the role's answer, as
-the bytes they are. Needs the extra ``operators``, once there is a connection.
+the bytes they are, and another that has the role follow the epochs of a task. Needs the extra ``operators``, once there
+is a connection.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ __all__ = [
     "CALLS",
     "DEFAULT_LIMIT",
     "FAILURE_KEY",
+    "FOLLOW",
     "MAX_LIMIT",
     "MAX_METADATA",
     "PING",
     "RECEIVE",
     "SERVICE",
     "Endpoint",
+    "Following",
     "Pong",
     "check_address",
     "check_limit",
@@ -43,6 +46,7 @@ __all__ = [
 SERVICE: Final = "secure_agg.Operator"
 RECEIVE: Final = "Receive"
 PING: Final = "Ping"
+FOLLOW: Final = "Follow"
 FAILURE_KEY: Final = "secure-agg-failure-bin"
 """The trailer that holds a ``Failure``; the suffix tells gRPC that it is bytes."""
 
@@ -70,6 +74,18 @@ class Pong(Wire, frozen=True):
     """Answer to a ping: who is there."""
 
     name: str
+
+
+class Following(Wire, frozen=True):
+    """What an operator is asked for that follows the epochs of a task; it answers how far it has come, a ``Where``.
+
+    Attributes:
+        task: the root task.
+        steps: epochs, encoded ``Steps``; empty to ask only.
+    """
+
+    task: str
+    steps: bytes
 
 
 @dataclass(frozen=True)

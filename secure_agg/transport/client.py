@@ -23,14 +23,17 @@ from secure_agg.errors import (
     SecureAggError,
 )
 from secure_agg.protocol.identity import Roster
-from secure_agg.protocol.messages import Envelope, decode
+from secure_agg.protocol.messages import Envelope, decode, encode
+from secure_agg.roles.epochs.following import Where
 from secure_agg.transport.channel import (
     DEFAULT_LIMIT,
     FAILURE_KEY,
+    FOLLOW,
     PING,
     RECEIVE,
     SERVICE,
     Endpoint,
+    Following,
     Pong,
     check_address,
     check_limit,
@@ -61,6 +64,7 @@ class _Link:
         self.channel = grpc.aio.secure_channel(target, tls, options=client_options(limit, card.host))
         self.receive = self.channel.unary_unary(f"/{SERVICE}/{RECEIVE}")
         self.ping = self.channel.unary_unary(f"/{SERVICE}/{PING}")
+        self.follow = self.channel.unary_unary(f"/{SERVICE}/{FOLLOW}")
         self.turns = asyncio.Semaphore(_AT_ONCE)
 
 
@@ -191,6 +195,25 @@ class Operators:
             return await self._call(
                 link.receive, name, message, phase, self._deadline if deadline is None else deadline
             )
+
+    async def follow(self, name: str, task: str, steps: bytes = b"") -> Where:
+        """Have an operator follow epochs of a task, which it checks by its own pins.
+
+        Args:
+            name: of the operator.
+            task: the root task.
+            steps: encoded ``Steps``; empty to ask how far it has come.
+
+        Returns:
+            How far it has come, by its own word.
+
+        Raises:
+            SecureAggError: see ``call``; what it refuses of the epochs with.
+        """
+        link = self._link(name)
+        async with link.turns:
+            answer = await self._call(link.follow, name, encode(Following(task, steps)), None, self._deadline)
+        return Where.from_bytes(answer)
 
     async def exchange(
         self, requests: Sequence[Envelope], *, phase: str | None = None, deadline: float | None = None

@@ -28,6 +28,7 @@ from secure_agg.transport.channel import (
     CALLS,
     DEFAULT_LIMIT,
     FAILURE_KEY,
+    FOLLOW,
     PING,
     RECEIVE,
     SERVICE,
@@ -53,6 +54,13 @@ class Role(Protocol):
 
     def receive(self, request: bytes, /) -> bytes:
         """Answer a message, or raise a ``SecureAggError``."""
+
+
+class FollowingRole(Role, Protocol):
+    """A role that goes from epoch to epoch of its task, see ``plugins.homes.operators``."""
+
+    def follow(self, request: bytes, /) -> bytes:
+        """Answer a ``Following`` with a ``Where``, or raise a ``SecureAggError``."""
 
 
 class OperatorServer:
@@ -119,7 +127,7 @@ class OperatorServer:
         entrance = Entrance(len(self._peers))
         calls = CALLS * len(self._peers)
         server = grpc.aio.server(options=server_options(self._limit), maximum_concurrent_rpcs=calls)
-        methods = {RECEIVE: self._receive, PING: self._ping}
+        methods = {RECEIVE: self._receive, PING: self._ping, FOLLOW: self._follow}
         # A caller sends one message. As a stream it is taken in after its sender is known, and not before.
         handlers = {name: grpc.stream_unary_rpc_method_handler(method) for name, method in methods.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
@@ -156,12 +164,21 @@ class OperatorServer:
         return encode(Pong(self._keys.name))
 
     async def _receive(self, requests: AsyncIterator[bytes], context: Any) -> bytes:
+        return await self._admitted(self._role.receive, requests, context)
+
+    async def _follow(self, requests: AsyncIterator[bytes], context: Any) -> bytes:
+        def refuse(_: bytes, /) -> bytes:
+            raise ConfigError("this operator follows no epochs: it serves what was pinned when it was started")
+
+        return await self._admitted(getattr(self._role, "follow", refuse), requests, context)
+
+    async def _admitted(self, answer: Callable[[bytes], bytes], requests: AsyncIterator[bytes], context: Any) -> bytes:
         peer = await self._named(context)
         if self._calls[peer] >= CALLS:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"limit exceeded: {CALLS} calls of one peer")
         self._calls[peer] += 1
         try:
-            return await self._answer(peer, await self._only(requests, context), context)
+            return await self._answer(answer, peer, await self._only(requests, context), context)
         finally:
             self._calls[peer] -= 1
 
@@ -177,11 +194,11 @@ class OperatorServer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a call has one message")
         return found or b""
 
-    async def _answer(self, peer: str, request: bytes, context: Any) -> bytes:
+    async def _answer(self, work: Callable[[bytes], bytes], peer: str, request: bytes, context: Any) -> bytes:
         started = time.perf_counter()
         loop = asyncio.get_running_loop()
         try:
-            answer = await loop.run_in_executor(self._worker, self._role.receive, request)
+            answer = await loop.run_in_executor(self._worker, work, request)
         except SecureAggError as error:
             failure = Failure.of(error)
             _log.warning("a message from %s was refused: %s: %s", peer, failure.kind, one_line(str(error)))

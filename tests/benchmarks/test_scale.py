@@ -98,6 +98,20 @@ def test_a_large_round_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row.key == "scale.3x1000"
 
 
+def test_single_large_rounds_are_asked_for_by_their_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = whole.needed(3, 1000)
+    monkeypatch.setattr(whole, "free", lambda: 2 * needed)
+    out = tmp_path / "large.json"
+    assert main(["scale", "--cells", "3x1000,10x100000000", "--executor", "processes:1", "--json", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert [row["key"] for row in report["rows"]] == ["scale.3x1000"]
+    assert list(report["missing"]) == ["10 × 100,000,000"]
+    for wrong in (["--cells", "1x5"], ["--cells", "3x1000", "--whole"], ["--cells", "3"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["scale", *wrong])
+        assert ended.value.code == 2
+
+
 @pytest.mark.slow
 def test_a_simulation_is_measured_in_a_process_of_its_own() -> None:
     seconds, memory, received = simulated.rows(simulated.FLAT, 3, 50)

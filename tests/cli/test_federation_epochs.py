@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from support.commands import Run
 from support.plugin_rounds import Nodes
 
 from secure_agg.cli import exits
+from secure_agg.errors import TrustError
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.proposals import read
 from secure_agg.plugins.homes.server import ServerHome
 
 NAMES = ("north", "east", "south", "west")
@@ -89,3 +92,53 @@ def test_an_owner_who_signs_with_the_key_of_a_home_is_bound_by_that_homes_store(
     refused = run("federation", "approve", second, *mine)
     assert refused.code != 0
     assert "has authorised another epoch 1" in refused.err
+
+
+def test_an_owner_pins_a_floor_when_the_home_is_made_and_another_later(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    clients = [word for name in NAMES for word in ("--client", name)]
+    pinned = ("--floor", "clip=0.5:2", "--floor", "new_keys=0.5", "--witness-age", 3600)
+    run("federation", "init", folder, *clients, "--min-clients", 2, *pinned)
+    north, east = folder / "clients" / "north", folder / "clients" / "east"
+    found = run("federation", "floor", north, "--json").document
+    assert (found["least_clip"], found["most_clip"], found["new_keys"], found["witness_age_s"]) == (0.5, 2, 0.5, 3600)
+    assert (found["backends"], found["min_clients"]) == (["masking"], 2)  # what is not named is as usual
+
+    run("federation", "propose", folder, "--clip", 0.3, "--out", tmp_path / "next.epoch")
+    with ClientHome.open(north) as home, pytest.raises(TrustError, match=r"clip is 0.3, outside \[0.5, 2\]"):
+        home.epochs.check_floor(read(tmp_path / "next.epoch").says)
+    run("federation", "floor", north, "--floor", "clip=0.25:2")
+    with ClientHome.open(north) as home:
+        home.epochs.check_floor(read(tmp_path / "next.epoch").says)
+        assert (home.epochs.floor.new_keys, home.witness_age_s) == (0.5, 3600)  # these have stayed
+    assert run("federation", "status", north, "--json").document["floor"]["least_clip"] == 0.25
+    assert "0.25 to 2" in run("federation", "floor", north).out
+    usual = run("federation", "floor", east, "--usual", "--json").document
+    assert (usual["most_clip"], usual["witness_age_s"]) == (16, None)
+    with ClientHome.open(east) as home:
+        assert home.floor is None
+
+
+def test_a_floor_above_what_is_pinned_or_that_is_none_is_refused(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    clients = [word for name in NAMES for word in ("--client", name)]
+    for floor, said in (
+        (["min_clients=5"], "min_clients is 3, below 5"),
+        (["backends=additive"], "backend 'masking' is not among 'additive'"),
+        (["backends=other"], "other"),
+        (["clip=2"], "not of the form"),
+        (["clip=2:1"], "which is nothing"),
+        (["corrupt=2"], "is no share"),
+        (["bits=eight"], "not of the form"),
+        (["bits=8", "bits=9"], "not of the form"),
+        (["most"], "not of the form"),
+    ):
+        refused = run("federation", "init", folder, *clients, *(w for text in floor for w in ("--floor", text)))
+        assert (refused.code, folder.exists()) == (exits.USAGE, False), floor
+        assert said in " ".join(refused.err.split()), floor
+    run("federation", "init", folder, *clients)
+    home = folder / "clients" / "north"
+    before = (home / "home.json").read_bytes()
+    for words in (("--floor", "bits=30"), ("--witness-age", -1), ("--usual", "--floor", "bits=9")):
+        assert run("federation", "floor", home, *words).code == exits.USAGE
+        assert (home / "home.json").read_bytes() == before

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from support.beacons import rehearsal
 
 import secure_agg
 from secure_agg.errors import ConfigError, LedgerDamaged, VerificationError
@@ -13,6 +15,9 @@ from secure_agg.ledger.audit import audit
 from secure_agg.ledger.log import Ledger
 from secure_agg.ledger.publish.fetch import open_prefix
 from secure_agg.ledger.publish.published import PublishedSource
+from secure_agg.plugins.homes import federation
+from secure_agg.privacy.asked import Privacy
+from secure_agg.protocol.config import Group, Option, Policy
 from secure_agg.roles.trust import Trust
 
 RNG = np.random.default_rng(5)
@@ -79,6 +84,37 @@ def test_what_is_no_tree_is_refused_before_anything_is_written(tmp_path: Path) -
     with pytest.raises(ConfigError, match="top_backend"):
         secure_agg.aggregate(UPDATES, top_backend="masking")
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"norm_bound": 1.0}, "no norm is bounded in a tree"),
+        ({"norm_bound": 1.0, "options": {"screening": 0}}, "no norm is bounded in a tree"),
+        ({"options": {"screening": 1}}, "an edge's inputs are not screened"),
+        ({"privacy": Privacy(epsilon=1.0, delta=1e-5, norm=1.0, rounds=2)}, "a tree has no differential privacy"),
+        ({"groups": [Group(name="a", bits=16, clip=1.0)]}, "a tree sums one vector"),
+        ({"sample": 4, "corruption_rate": 0.0, "beacon": rehearsal([1])}, "a tree's rounds draw no cohorts"),
+        ({"options": {"level": 1}}, "'level' is set by what a tree is made of"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "+".join(value),
+)
+def test_what_a_tree_is_not_together_with_is_refused_in_words(asked: dict[str, Any], said: str, tmp_path: Path) -> None:
+    path = tmp_path / "rounds.db"
+    with pytest.raises(ConfigError, match=said):
+        secure_agg.aggregate(UPDATES, edges=REGIONS, ledger=path, **asked)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_nobody_is_in_a_tree_by_an_option(place: int, tmp_path: Path) -> None:
+    """Its rounds would be led as flat ones, and fail in the middle by whoever was honest."""
+    with pytest.raises(ConfigError, match="'level' is set by"):
+        secure_agg.aggregate(UPDATES, ledger=tmp_path / "rounds.db", options={"level": place})
+    policy = Policy.default(4, options=Option.list({"level": place}))
+    with pytest.raises(ConfigError, match="no plug-in leads its rounds"):
+        federation.make(tmp_path / "homes", ["a", "b", "c", "d"], policy)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_tree_keeps_its_edges(tmp_path: Path) -> None:

@@ -85,6 +85,9 @@ class Changing:
         rng = np.random.default_rng(seed)
         return {name: [rng.uniform(-0.5, 0.5, shape) for shape in SHAPES] for name in self.members}
 
+    def client(self, name: str) -> Client:
+        return Client(self.keys[name], self.places[name].trust, store=self.store(self.keys[name]))
+
     def round(
         self,
         updates: Mapping[str, list[np.ndarray]] | None = None,
@@ -96,9 +99,7 @@ class Changing:
         task = Task(TASK, self.trust, self.ledger.newest(TASK), self.ledger.closure(TASK))
         given = self.updates(task.next_number) if updates is None else updates
         config = task.next_round(SHAPES, **changes)
-        clients = {
-            name: Client(self.keys[name], self.places[name].trust, store=self.store(self.keys[name])) for name in given
-        }
+        clients = {name: self.client(name) for name in given}
         local = LocalRound(task.lead(self.operator, config), clients, given, None, silent)
         evidence = local.run()
         appended = self.ledger.append(evidence)

@@ -7,7 +7,7 @@ from typing import Final
 import typer
 
 from secure_agg.cli.epilog import epilog
-from secure_agg.cli.epochs import changing
+from secure_agg.cli.epochs import changing, floors
 from secure_agg.cli.federation import app
 
 app.command(
@@ -33,6 +33,13 @@ app.command(
         "secure-agg federation status homes/server --epochs epochs.file",
     ),
 )(changing.status)
+app.command(
+    "floor",
+    epilog=epilog(
+        "secure-agg federation floor home",
+        "secure-agg federation floor home --floor min_clients=5 --floor clip=0.5:2 --witness-age 86400",
+    ),
+)(floors.floor)
 
 FEDERATION: Final[typer.Typer] = app
 """The group with all of its commands."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from secure_agg import files
 from secure_agg.beacon.recorded import BeaconFile
-from secure_agg.cli.epochs.sources import Source, opened
+from secure_agg.cli.epochs.sources import Source, followed, opened
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.fl.model_files import digest_argument
@@ -23,7 +24,6 @@ from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.roles.epochs import checking
 from secure_agg.roles.epochs.change import Change, differences, resized
-from secure_agg.roles.epochs.following import MAX_STEPS, Place, Steps, follow
 from secure_agg.roles.epochs.pins import authority, closing
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
@@ -201,6 +201,8 @@ def status(
             "backend": pins.policy.backend,
             "epochs": _history(source),
         }
+        if source.client is not None:
+            document["floor"] = dataclasses.asdict(source.client.epochs.floor)
         if epochs is not None:
             if source.ledger is None:
                 raise ConfigError("a node's home has its own epochs: the server's, or the ledger, has them for others")
@@ -227,28 +229,13 @@ def status(
         }
         for item in document["epochs"]:
             rows[f"epoch {item['epoch']}"] = f"before round {item['rounds']}, {item['mode']}"
+        if "floor" in document:
+            rows["floor"] = "what is below it waits for the owner: 'secure-agg federation floor' shows and changes it"
         show_fields(console, rows)
         if "proposal" in document:
             _show(console, document["proposal"])
 
     emit(document, as_json, show)
-
-
-def followed(trust: Trust, task: str, path: Path | None) -> Trust:
-    """What is in force after the epochs in a file.
-
-    Raises:
-        VerificationError: they do not follow from what is pinned.
-    """
-    place = Place(trust)
-    for step in read_steps(path).steps if path is not None else ():
-        place, _ = follow(place, task, step)
-    return place.trust
-
-
-def read_steps(path: Path) -> Steps:
-    """A file from ``status --epochs``."""
-    return Steps.from_bytes(files.read(path, MAX_STEPS, "file of epochs"))
 
 
 def _history(source: Source) -> list[dict[str, Any]]:

@@ -57,6 +57,8 @@ def serve(
     coordinator: operating.CoordinatorOption,
     listen: operating.ListenOption,
     store: operating.StoreOption = None,
+    epochs: operating.EpochsOption = None,
+    joining: operating.JoiningOption = False,
     passphrase: operating.PassphraseOption = None,
     limit: operating.LimitOption = None,
     until_eof: operating.UntilEofOption = False,
@@ -64,6 +66,7 @@ def serve(
     """Hold shares and answer the coordinator, until SIGTERM.
 
     Prints one line of JSON with the address when it takes messages; what it does goes to stderr, one line a message.
+    Epochs of its tasks it follows by itself, and keeps them in DIR.
     """
     operating.serve(
         lambda keys, pins, attempts, _: build_share_holder(keys, pins, attempts),
@@ -72,6 +75,8 @@ def serve(
         coordinator,
         listen,
         store=store,
+        epochs=epochs,
+        joining=joining,
         passphrase=passphrase,
         limit=limit,
         until_eof=until_eof,

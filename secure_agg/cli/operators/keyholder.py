@@ -126,6 +126,8 @@ def serve(
     coordinator: operating.CoordinatorOption,
     listen: operating.ListenOption,
     store: operating.StoreOption = None,
+    epochs: operating.EpochsOption = None,
+    joining: operating.JoiningOption = False,
     passphrase: operating.PassphraseOption = None,
     limit: operating.LimitOption = None,
     until_eof: operating.UntilEofOption = False,
@@ -133,7 +135,8 @@ def serve(
     """Open one checked sum for each round that the coordinator asks for, until SIGTERM.
 
     One passphrase opens both the keys in DIR and the encryption key. Prints one line of JSON with the address when it
-    takes messages; what it does goes to stderr, one line a message.
+    takes messages; what it does goes to stderr, one line a message. Epochs of its task it follows by itself, and keeps
+    them in DIR; it reads its files anew then.
     """
     operating.serve(
         lambda own, pins, attempts, words: build_key_holder(
@@ -144,6 +147,8 @@ def serve(
         coordinator,
         listen,
         store=store,
+        epochs=epochs,
+        joining=joining,
         passphrase=passphrase,
         limit=limit,
         until_eof=until_eof,

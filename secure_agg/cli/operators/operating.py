@@ -15,11 +15,13 @@ import typer
 from rich.console import Console
 
 from secure_agg import files
+from secure_agg.cli.epochs.sources import read_steps
 from secure_agg.cli.logs import log_to_stderr
 from secure_agg.cli.output import emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.local import keystore
-from secure_agg.protocol.identity import Identity
+from secure_agg.plugins.homes.operators import FollowingOperator
+from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
 from secure_agg.transport import keyfile
@@ -61,6 +63,20 @@ StoreOption = Annotated[
 ]
 LimitOption = Annotated[
     int | None, typer.Option("--max-message", metavar="BYTES", help="Most bytes of a message; default 512 MiB.")
+]
+EpochsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--epochs",
+        metavar="FILE",
+        help="Epochs since those pins, for who is an operator from one of them on: 'federation status --epochs'.",
+    ),
+]
+JoiningOption = Annotated[
+    bool,
+    typer.Option(
+        "--joining", help="Start although the pins don't name this operator yet: an epoch that is to come does."
+    ),
 ]
 UntilEofOption = Annotated[
     bool, typer.Option("--until-eof", help="End when standard input does: with the process that started this.")
@@ -111,17 +127,23 @@ def serve(
     listen: str,
     *,
     store: Path | None,
+    epochs: Path | None,
+    joining: bool,
     passphrase: Path | None,
     limit: int | None,
     until_eof: bool,
 ) -> None:
-    """Run a role behind a port, until SIGTERM.
+    """Run a role behind a port, until SIGTERM; it follows the epochs of its tasks.
 
     Args:
-        build: makes the role from its keys, pins, store and passphrase.
+        build: makes the role from its keys, what is in force, store and passphrase.
+        folder: with the keys; what it follows is written there.
+        epochs: file of those to follow at once.
+        joining: see ``FollowingOperator``.
 
     Raises:
         ConfigError: keys, pins or cards do not belong together, or the address can't be listened on.
+        VerificationError, StoreError: epochs do not follow, or are not as they were followed.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when gRPC starts; refused handshakes are no news
     from secure_agg.transport import channel, server
@@ -136,14 +158,28 @@ def serve(
         raise ConfigError(f"{coordinator} is this operator's own card: the coordinator is another operator")
     attempts = AttemptStore(store if store is not None else folder / STORE_FILE)
     try:
-        listening = server.OperatorServer(
-            build(keys, pins, attempts, words),
-            keys,
-            [peer],
-            pins.operators,
-            limit=channel.DEFAULT_LIMIT if limit is None else limit,
-        )
         with log_to_stderr():
+            following = FollowingOperator(
+                folder,
+                keys.name,
+                pins,
+                attempts,
+                lambda in_force: build(keys, in_force, attempts, words),
+                steps=None if epochs is None else read_steps(epochs),
+                joining=joining,
+            )
+            known = following.trust.operators
+            if (
+                joining and keys.name not in known
+            ):  # who connects is known all the same, and is told that it serves nothing
+                known = Roster({**known, keys.name: keys.identity.public})
+            listening = server.OperatorServer(
+                following,
+                keys,
+                [peer],
+                known,
+                limit=channel.DEFAULT_LIMIT if limit is None else limit,
+            )
             asyncio.run(server.serve(listening, listen, lambda bound: _ready(keys.name, bound), until_eof=until_eof))
     finally:
         attempts.close()

@@ -53,7 +53,7 @@ def take(content: RecordDict, limit: int = MAX_PAYLOAD) -> tuple[bytes | None, R
 
 def _cut(payload: bytes) -> tuple[bytes, bytes, bytes]:
     """In three, of which the second is whole chunks up to where the largest part of the parcel ends."""
-    sizes = [len(part) for part in Parcel.from_bytes(payload).parts]
+    sizes = [len(part) for part in Parcel.from_bytes(payload).parts] or [0]  # a question may have no parts
     place = sizes.index(max(sizes))
     end = len(payload) - sum(sizes[place + 1 :])
     start = end - sizes[place] // _CHUNK * _CHUNK

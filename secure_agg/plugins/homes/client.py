@@ -11,6 +11,7 @@ rounds that count). In ``attempts.db`` stands what it has bound itself to.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from secure_agg.plugins.homes.chain import Chain
 from secure_agg.plugins.homes.epochs import FollowedEpochs
 from secure_agg.plugins.homes.folder import (
     IDENTITY_FILE,
+    SETTINGS_FILE,
     STORE_FILE,
     Home,
     Settings,
@@ -77,6 +79,7 @@ class ClientHome(Home):
     """A node's home.
 
     Attributes:
+        floor: what its owner has pinned; None for the usual one.
         epochs: those that it has followed since it was made.
         journal: of the attempt under way.
         chain: of the task's models, as far as this node has come.
@@ -88,7 +91,7 @@ class ClientHome(Home):
     def __init__(self, path: Path, settings: _ClientSettings, identity: Identity, trust: Trust) -> None:
         """Use ``open`` or ``create``."""
         super().__init__(path, settings, identity)
-        floor = None if settings.floor is None else Floor(**msgspec.structs.asdict(settings.floor))
+        floor = self.floor = None if settings.floor is None else Floor(**msgspec.structs.asdict(settings.floor))
         self._witness_age_s = settings.witness_age_s
         try:
             self.epochs = FollowedEpochs(path / "epochs", trust, self.name, self.task, self.store, floor)
@@ -163,7 +166,8 @@ class ClientHome(Home):
 
         Raises:
             ConfigError: there is something at ``path``, identity and pins do not belong together, a model is pinned
-                in a home that takes any, or the beacon's first pulse that draws is there already.
+                in a home that takes any, the beacon's first pulse that draws is there already, or what is in force is
+                below the floor.
             VerificationError: the epochs do not follow from what is pinned, or are not in the ledger.
         """
         _check_pinned(trust, task)
@@ -173,7 +177,7 @@ class ClientHome(Home):
                 beacon.check_ahead(time.time())
         check_rules(checks_model, start_model, optimizer)
         pinned = None if start_model is None else start_model.hex()
-        least = None if floor is None else FloorSettings(**dataclasses.asdict(floor))
+        least = _floor_settings(floor)
         settings = _ClientSettings(
             identity.name, task, checks_model, pinned, optimizer, weight_key, least, witness_age_s
         )
@@ -185,6 +189,7 @@ class ClientHome(Home):
                     home.epochs.approve(EpochEvidence.from_bytes(step.evidence).says)
                     home.follow(Steps((step,)))
                 _check_member(identity, home.trust, task)
+                _check_floor(home, floor, witness_age_s)
             except BaseException:
                 home.close()
                 raise
@@ -213,6 +218,27 @@ class ClientHome(Home):
             raise
         return home
 
+    @property
+    def witness_age_s(self) -> float | None:
+        """Most seconds since the newest cosignature under an epoch that is followed; None for any."""
+        return self._witness_age_s
+
+    def pin_floor(self, floor: Floor | None, witness_age_s: float | None) -> None:
+        """Pin another floor from now on, under ``locked``; it is in force for whoever opens the home next.
+
+        Args:
+            floor: None for the usual one, see ``Floor.of``.
+            witness_age_s: see ``witness_age_s``.
+
+        Raises:
+            ConfigError: what is in force is below it, or no cosignature is so young.
+        """
+        _check_floor(self, floor, witness_age_s)
+        old = read_settings(self.path, _ClientSettings, "a node's")
+        settings = msgspec.structs.replace(old, floor=_floor_settings(floor), witness_age_s=witness_age_s)
+        document = msgspec.json.format(msgspec.json.encode(settings), indent=1)
+        files.replace(self.path / SETTINGS_FILE, document + b"\n", mode=0o600)
+
     def keep_receipt(self, key: Key, sender: str, receipt: bytes | memoryview) -> Path:
         """Keep what shows that somebody has accepted this client's input; the same again changes nothing.
 
@@ -236,6 +262,17 @@ class ClientHome(Home):
                 raise ConfigError(f"{_MOST_RECEIPTS} receipts of one attempt are kept at most")
             files.create(path, bytes(receipt))
         return path
+
+
+def _floor_settings(floor: Floor | None) -> FloorSettings | None:
+    return None if floor is None else FloorSettings(**dataclasses.asdict(floor))
+
+
+def _check_floor(home: ClientHome, floor: Floor | None, witness_age_s: float | None) -> None:
+    if floor is not None:
+        floor.check_pins(home.trust.task(home.task))
+    if witness_age_s is not None and not 0 < witness_age_s < math.inf:
+        raise ConfigError(f"no cosignature is at most {witness_age_s!r} s old: it takes a positive, finite number")
 
 
 def _check_member(identity: Identity, trust: Trust, task: str) -> None:

@@ -1,4 +1,4 @@
-"""The epochs that a node has followed, on its own disk: ``epochs/`` in its home, one file for each.
+"""The epochs that a node or an operator has followed, on its own disk: ``epochs/`` in its home, one file for each.
 
 What was pinned when the home was made stays as it is; every epoch since is beside it, and the newest is in force. Which
 body was followed as which epoch stands in the attempt store too, where nothing is written twice.
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from secure_agg import files
-from secure_agg.errors import MalformedMessage, SecureAggError, StoreError, VerificationError
+from secure_agg.errors import SecureAggError, StoreError, VerificationError
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.epoch import CONTINUE, RESTART, EpochBody, EpochEvidence, EpochRecord
 from secure_agg.protocol.identity import Identity
-from secure_agg.protocol.messages import Wire, decode, encode
+from secure_agg.protocol.messages import decode, encode
 from secure_agg.roles.epochs.floor import Floor
-from secure_agg.roles.epochs.following import MAX_STEP, Place, Step, Steps, follow
+from secure_agg.roles.epochs.following import MAX_STEP, Place, Step, Steps, Where, follow
 from secure_agg.roles.epochs.forks import two_epochs
 from secure_agg.roles.epochs.pins import epoch_digest, under
 from secure_agg.roles.memory import bonds
@@ -33,33 +33,6 @@ _log = logging.getLogger("secure_agg.plugins")
 _CHECKPOINT: Final = "checkpoint"
 _SHOWN: Final = "shown"
 _MAX_CHECKPOINT: Final = 1 << 12
-_MAX_WHERE: Final = 1 << 10
-
-
-class Where(Wire, frozen=True):
-    """How far a party has come, as it tells a server.
-
-    Attributes:
-        epoch: number of the epoch that it follows.
-        digest: of that epoch.
-        seen: size of the newest checkpoint that it has seen, 0 for none.
-    """
-
-    epoch: int
-    digest: bytes
-    seen: int
-
-    @staticmethod
-    def from_bytes(data: bytes | memoryview) -> Where:
-        """Decode strictly.
-
-        Raises:
-            MalformedMessage: it is none.
-        """
-        found = decode(Where, data, _MAX_WHERE)
-        if found.epoch < 0 or found.seen < 0 or len(found.digest) != len(NO_DIGEST):
-            raise MalformedMessage(f"epoch {found.epoch}, {found.seen} records seen")
-        return found
 
 
 @dataclass(frozen=True)
@@ -78,10 +51,18 @@ class After:
 
 
 class FollowedEpochs:
-    """One node's. Whoever uses it keeps other threads and processes off it."""
+    """One node's, or one operator's. Whoever uses it keeps other threads and processes off it."""
 
     def __init__(
-        self, folder: Path, first: Trust, name: str, task: str, store: AttemptStore, floor: Floor | None = None
+        self,
+        folder: Path,
+        first: Trust,
+        name: str,
+        task: str,
+        store: AttemptStore,
+        floor: Floor | None = None,
+        *,
+        asks_owner: bool = True,
     ) -> None:
         """
         Args:
@@ -91,12 +72,14 @@ class FollowedEpochs:
             task: the root task.
             store: of the home.
             floor: what the owner has pinned; by default see ``Floor.of``.
+            asks_owner: whether what is below the floor waits for the owner. Not for an operator, who gives no data:
+                those whose data it is have looked at their own floors before they closed the epoch before.
 
         Raises:
             StoreError: an epoch that was followed can't be read, or is another.
         """
         self.folder, self.first, self.task = folder, first, task
-        self._name, self._store = name, store
+        self._name, self._store, self._asks_owner = name, store, asks_owner
         pins = first.task(task)
         self.floor = floor or Floor.of(pins.policy, len(pins.roster))
         self._records: list[EpochRecord] = []
@@ -117,8 +100,8 @@ class FollowedEpochs:
             raise StoreError(f"{path}: {error.args[0]}") from error
         if self._store.get((self._name, self.task, "epochs"), f"epoch {record.epoch}") != record.body:
             raise StoreError(f"{path} is not the epoch {record.epoch} that was followed")
-        if body.digest != record.body:
-            raise StoreError(f"{path} is damaged: its record is not of its epoch")
+        if body.digest != record.body or record.epoch != self.number + 1:
+            raise StoreError(f"{path} is damaged: its record is not of its epoch, or of another than its name says")
         self._records.append(record)
         self._bodies.append(body)
         self._evidence.append(evidence)
@@ -289,7 +272,7 @@ class FollowedEpochs:
         Raises:
             TrustError: it is.
         """
-        if not memory.is_approved(self._store, self._name, self.task, body.digest):
+        if self._asks_owner and not memory.is_approved(self._store, self._name, self.task, body.digest):
             self.floor.check(self._looked_at(), body)
 
     def approve(self, body: EpochBody) -> None:
@@ -324,5 +307,5 @@ class FollowedEpochs:
         )
 
     def _keep(self, name: str, data: bytes) -> None:
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         files.replace(self.folder / name, data, mode=0o600)

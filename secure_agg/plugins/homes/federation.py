@@ -43,6 +43,7 @@ from secure_agg.plugins.homes.server import (
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.epoch.body import EVALUATION
 from secure_agg.protocol.identity import Identity, Roster, check_id
+from secure_agg.roles.epochs.floor import Floor
 from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.transport import keyfile
 from secure_agg.transport.credentials import OperatorCard, OperatorKeys
@@ -70,6 +71,8 @@ def make(
     phase_s: float = PHASE_S,
     beacon: BeaconFile | None = None,
     pulses: Sequence[str] = (),
+    floor: Floor | None = None,
+    witness_age_s: float | None = None,
 ) -> Trust:
     """Make the homes of a federation, with keys of their own and each other's pinned.
 
@@ -84,6 +87,7 @@ def make(
         client_keys: public keys of further members, by id, who make their homes themselves.
         parameters: elements of the model that are averaged, without the metrics'; for a homomorphic backend only.
         checks_model, start_model, optimizer, weight_key: see ``ClientHome``.
+        floor, witness_age_s: of all homes that are made, see ``ClientHome``.
         phase_s: see ``ServerHome``.
         beacon: that draws the cohorts, where the policy has them drawn. Its pulses, if it has any, go to the server.
         pulses: see ``ServerHome``.
@@ -150,7 +154,8 @@ def make(
             )
         trust.save(folder / TRUST_FILE)
         for name, member in members.items():
-            ClientHome.create(folder / "clients" / name, member, trust, task, **rules).close()
+            own = folder / "clients" / name
+            ClientHome.create(own, member, trust, task, floor=floor, witness_age_s=witness_age_s, **rules).close()
         for keys in operators:
             own = folder / "operators" / keys.name
             own.mkdir(mode=0o700, parents=True)

@@ -41,6 +41,7 @@ from secure_agg.plugins.homes.folder import (
 from secure_agg.plugins.homes.journal import Journal
 from secure_agg.protocol.certificate import KeyCertificate
 from secure_agg.protocol.config import Policy, RoundConfig
+from secure_agg.protocol.config.tree import FLAT, LEVEL_NAMES, level
 from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.epoch.evidence import MAX_EVIDENCE
 from secure_agg.protocol.identity import Identity
@@ -237,7 +238,8 @@ class ServerHome(Home):
 
     @contextmanager
     def staff(self, config: RoundConfig) -> Iterator[tuple[RoundConfig, bytes, Mapping[str, OperatorRole]]]:
-        """Connect to the operators that a round's backend has beside the aggregator.
+        """Connect to the operators that a round's backend has beside the aggregator, and show them the epochs that they
+        have missed.
 
         Args:
             config: of the round, without a setup.
@@ -262,10 +264,13 @@ class ServerHome(Home):
         from secure_agg.transport.blocking import connected
         from secure_agg.transport.channel import Endpoint
         from secure_agg.transport.client import Operators
+        from secure_agg.transport.epochs import bring
 
         places = self.places()
         try:
             cards = {name: OperatorCard.from_bytes(place.card) for name, place in places.items()}
+            known = self.trust.operators  # whose epoch is over, or still to come, has a place and is not asked
+            cards = {name: card for name, card in cards.items() if name in known}
             if backend.keys:
                 setup = self._certificate()
                 names = decode(KeyCertificate, setup, len(MAX_SETUP)).names
@@ -276,10 +281,14 @@ class ServerHome(Home):
             raise ConfigError(f"what {self.path} says of the operators is unfit: {error}") from error
         unknown = sorted(set(names) - set(cards))
         if unknown:
-            raise ConfigError(f"where {unknown[0]!r} is does not stand in {self.path / _OPERATORS}")
+            raise ConfigError(
+                f"{unknown[0]!r} is no operator in the epoch in force, or where it is does not stand in "
+                f"{self.path / _OPERATORS}"
+            )
         endpoints = [Endpoint(places[name].address, cards[name]) for name in names]
         least = backend.seats(policy).needed
         with connected(Operators(self._keys, endpoints, self.trust.operators), CONNECT_S, least) as holders:
+            bring(holders, self.ledger, config.task)
             yield staffed(config, setup), setup, holders
 
     @functools.cached_property
@@ -296,11 +305,17 @@ class ServerHome(Home):
 
 
 def check_apart(backend: Backend, policy: Policy) -> None:
-    """Refuse a backend whose operators can't be processes of their own, and buffered rounds.
+    """Refuse a backend whose operators can't be processes of their own, and what no plug-in leads: buffered rounds, and
+    those of a tree.
 
     Raises:
-        ConfigError: they have to be in one; or a framework's rounds would be of several models.
+        ConfigError: as it says.
     """
+    if level(policy) != FLAT:
+        raise ConfigError(
+            f"the policy is of the {LEVEL_NAMES[level(policy)]} of a tree: no plug-in leads its rounds, "
+            "'secure_agg.roles.tree' does"
+        )
     if policy.buffer is not None:
         raise ConfigError("the policy is of buffered rounds: under a framework all nodes train from the newest model")
     if backend.seats(policy).together:

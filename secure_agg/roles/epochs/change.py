@@ -120,13 +120,15 @@ def check_ahead(trust: Trust, body: EpochBody, now: float) -> None:
 
 def resized(policy: Policy, old: int, new: int) -> Policy:
     """The same rules for another number of members: thresholds by the protocol's defaults, and with privacy the same
-    budget, for which the same share of the honest is relied on.
+    budget, for which the same share of the honest is relied on. Where somebody holds a key, room for fewer than before
+    is not given up: the key is for sums of so many.
 
     Raises:
         ConfigError: there are too few, or a setting is not for so many.
     """
     if policy.cohort_size or new == old:
         return policy
+    keyed = backends.load(policy.backend).keys is not None
     advertised = max(policy.min_clients, new - max(1, math.ceil(new / 10)))
     corrupt, options = (advertised - 1) // 3, policy.options
     if (rule := policy.privacy) is not None:
@@ -140,7 +142,7 @@ def resized(policy: Policy, old: int, new: int) -> Policy:
     return msgspec.structs.replace(
         policy,
         options=options,
-        max_clients=new if policy.max_clients == old else max(policy.max_clients, new),
+        max_clients=new if policy.max_clients == old and not keyed else max(policy.max_clients, new),
         min_advertised=advertised,
         max_corrupt=corrupt,
     )

@@ -19,7 +19,7 @@ from secure_agg.protocol.config import Policy
 from secure_agg.protocol.config.privacy import most_honest
 from secure_agg.protocol.epoch import RESTART, EpochBody
 from secure_agg.protocol.privacy.claim import in_words
-from secure_agg.roles.trust import Trust
+from secure_agg.roles.trust import TaskTrust, Trust
 
 _DRAWN: Final = 0.75
 """Of what a drawn cohort's policy bears a roster that grows bears a little less."""
@@ -76,6 +76,30 @@ class Floor:
             new_keys=1 / 3,
         )
 
+    def check_pins(self, pins: TaskTrust) -> None:
+        """Refuse to pin a floor that what is in force is below already: its owner would not have joined.
+
+        Raises:
+            ConfigError: says in what.
+        """
+        found = [text for wrong, text in self._rules(pins.policy, len(pins.roster)) if wrong]
+        if found:
+            raise ConfigError(f"what is pinned in epoch {pins.epoch} is below this floor: {'; '.join(found)}")
+
+    def _rules(self, policy: Policy, members: int) -> tuple[tuple[bool, str], ...]:
+        """What of a policy is below this, whatever was before."""
+        share, named = corrupt_share(policy, members), ", ".join(map(repr, self.backends))
+        return (
+            (policy.backend not in self.backends, f"backend {policy.backend!r} is not among {named}"),
+            (policy.min_clients < self.min_clients, f"min_clients is {policy.min_clients}, below {self.min_clients}"),
+            (share < self.corrupt - 1e-12, f"{share:.3g} of the members may be corrupt, below {self.corrupt:.3g}"),
+            (
+                not self.least_clip <= policy.clip <= self.most_clip,
+                f"clip is {policy.clip:g}, outside [{self.least_clip:g}, {self.most_clip:g}]",
+            ),
+            (policy.bits < self.bits, f"{policy.bits} bits are below {self.bits}"),
+        )
+
     def check(self, known: Trust, body: EpochBody) -> None:
         """Refuse an epoch that is below this, or whose cohorts another beacon draws: its maker could choose them.
 
@@ -88,19 +112,10 @@ class Floor:
         policy, members, seen = body.policy, body.members, known.task(body.task).roster
         new = sum(seen.get(name) != key for name, key in members.items())
         gone = sum(name not in members for name in seen)
-        share = corrupt_share(policy, len(members))
-        named = ", ".join(map(repr, self.backends))
         drawing = BeaconSource.from_bytes(body.beacon) if body.beacon else None
         drawn_otherwise = bool(policy.cohort_size) and _clock(drawing) != _clock(known.task(body.task).beacon)
         below = (
-            (policy.backend not in self.backends, f"backend {policy.backend!r} is not among {named}"),
-            (policy.min_clients < self.min_clients, f"min_clients is {policy.min_clients}, below {self.min_clients}"),
-            (share < self.corrupt - 1e-12, f"{share:.3g} of the members may be corrupt, below {self.corrupt:.3g}"),
-            (
-                not self.least_clip <= policy.clip <= self.most_clip,
-                f"clip is {policy.clip:g}, outside [{self.least_clip:g}, {self.most_clip:g}]",
-            ),
-            (policy.bits < self.bits, f"{policy.bits} bits are below {self.bits}"),
+            *self._rules(policy, len(members)),
             (
                 new > self.new_keys * len(members) + 1e-9,
                 f"{new} of {len(members)} members have keys that the owner has not seen, above {self.new_keys:.3g}",

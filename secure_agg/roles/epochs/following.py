@@ -12,6 +12,7 @@ from typing import Final
 
 from secure_agg.arguments import checked_class
 from secure_agg.errors import ConfigError, MalformedMessage, VerificationError
+from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.epoch import EpochBody, EpochEvidence, EpochRecord
 from secure_agg.protocol.epoch.evidence import MAX_EVIDENCE
 from secure_agg.protocol.evidence import MAX_RECORD
@@ -26,6 +27,7 @@ from secure_agg.tlog.receipt import MAX_RECEIPT, Receipt
 MAX_STEP: Final = MAX_EVIDENCE + MAX_RECORD + MAX_RECEIPT + (1 << 12)
 MAX_STEPS: Final = 1 << 28
 """Most bytes of a file of steps."""
+_MAX_WHERE: Final = 1 << 10
 _TAG: Final = "secure-agg/epoch-steps/1"
 
 
@@ -66,6 +68,32 @@ class Steps(Wire, frozen=True, tag=_TAG):
             return decode(Steps, data, MAX_STEPS)
         except MalformedMessage as error:
             raise VerificationError(f"these are no epochs to follow: {error}") from error
+
+
+class Where(Wire, frozen=True):
+    """How far a party has come, as it tells a server.
+
+    Attributes:
+        epoch: number of the epoch that it follows.
+        digest: of that epoch.
+        seen: size of the newest checkpoint that it has seen, 0 for none.
+    """
+
+    epoch: int
+    digest: bytes
+    seen: int
+
+    @staticmethod
+    def from_bytes(data: bytes | memoryview) -> Where:
+        """Decode strictly.
+
+        Raises:
+            MalformedMessage: it is none.
+        """
+        found = decode(Where, data, _MAX_WHERE)
+        if found.epoch < 0 or found.seen < 0 or len(found.digest) != len(NO_DIGEST):
+            raise MalformedMessage(f"epoch {found.epoch}, {found.seen} records seen")
+        return found
 
 
 @checked_class

@@ -1,14 +1,16 @@
 """A second implementation of the epochs of docs/specification.md, section 18, written from that section alone.
 
 It goes with `independent_verifier` and shares nothing with the product either. `verify_epoch` takes what is in force,
-an epoch's evidence and the task's last record, and gives the leaf and what is in force then; everything that it refuses
-is a `ValueError`. Complete graphs only.
+an epoch's evidence and the task's last record, and gives the leaf and what is in force then; `follow` takes a step in
+the place of both, and what was seen last of the ledger; `verify_two_epochs` takes a proof of fault. Everything that is
+refused is a `ValueError`. Complete graphs only.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from conformance.beacon.independent_beacon import check_source
 from conformance.independent_verifier import (
     RECORDS,
     check_backend,
@@ -20,11 +22,13 @@ from conformance.independent_verifier import (
     digest,
     encode,
     frame,
+    option,
     read_roster,
     require,
     roster_root,
     sha,
     u64,
+    verify_receipt,
 )
 
 ZEROS = bytes(32)
@@ -78,6 +82,27 @@ RECORDS["EpochRecord"] = {
     "base_model": "bin32",
     "next_weight_limit": "int",
     "evidence": "bin32",
+}
+
+RECORDS["BeaconSource"] = {
+    "scheme": "str",
+    "key": "bin96",
+    "first": "int",
+    "step": "int",
+    "genesis": "int",
+    "period": "int",
+}
+RECORDS["Step"] = {"record": "bin", "evidence": "bin", "receipt": "bin", "consistency": ["bin"]}
+RECORDS["Steps"] = {"format": "str", "steps": ["Step"]}
+RECORDS["Authorised"] = {"task": "str", "previous_epoch": "bin32", "body": "bin32", "signature": "bin64"}
+RECORDS["TwoEpochs"] = {
+    "format": "str",
+    "kind": "str",
+    "culprit": "str",
+    "public": "bin32",
+    "config": "bin",
+    "setup": "bin",
+    "exhibits": ["bin"],
 }
 
 
@@ -135,7 +160,14 @@ def check_body(body: dict[str, Any], before: dict[str, Any]) -> None:
     require(bool(body["name"]) == restarts, "a name that is not of a new training")
     if restarts:
         check_id(body["name"])
+    for rules in (policy, before["policy"]):
+        require(option(rules, "level", 0) == 0, "tasks of a tree have no epochs")
+        require(option(rules, "buffer_honest", 0) == 0, "a buffered task has one epoch")
     check_backend({"policy": policy, "setup": b""})
+    require(drawn != 0 or not body["beacon"], "a beacon that nobody draws by")
+    if body["beacon"]:
+        source = decode("BeaconSource", body["beacon"], 1 << 10)
+        check_source(source | {"key": source["key"].hex()})
 
 
 def check_all(signatures: list[dict[str, Any]], voters: dict[str, tuple[bytes, bytes]], what: str) -> set[str]:
@@ -257,3 +289,76 @@ def after_epoch(leaf: bytes) -> dict[str, Any]:
         "start_model": record["start_model"],
         "generation": record["generation"],
     }
+
+
+def check_consistency(old: dict[str, Any], new: dict[str, Any], proof: list[bytes]) -> None:
+    """RFC 9162, section 2.1.4.2: that one tree begins with the other, each given by `size` and `root`."""
+    first, second, path = old["size"], new["size"], list(proof)
+    require(first <= second, "an older ledger than was seen")
+    if first == second:
+        require(old["root"] == new["root"], "two ledgers of one size")
+        return
+    require(all(len(value) == 32 for value in path), "a hash of another length")
+    if first & (first - 1) == 0:
+        path.insert(0, old["root"])
+    require(path != [], "no proof that the ledger goes on")
+    fn, sn = first - 1, second - 1
+    while fn & 1:
+        fn, sn = fn >> 1, sn >> 1
+    fr = sr = path[0]
+    for value in path[1:]:
+        require(sn != 0, "too long a proof that the ledger goes on")
+        if fn & 1 or fn == sn:
+            fr, sr = sha(b"\1" + value + fr), sha(b"\1" + value + sr)
+            while fn and not fn & 1:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            sr = sha(b"\1" + sr + value)
+        fn, sn = fn >> 1, sn >> 1
+    require((fr, sr, sn) == (old["root"], new["root"], 0), "the ledger does not begin with what was seen")
+
+
+def follow(
+    before: dict[str, Any], step: dict[str, Any], log: bytes, origin: str | None, seen: dict[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Section 18, *Following*: what is in force after a step, and what is seen of the ledger then."""
+    record = decode("EpochRecord", step["record"], 1 << 16)
+    closure = decode("EpochEvidence", step["evidence"], 1 << 24)["closure"]
+    said = decode("Certificate", closure, 1 << 24)["statement"] if closure else None
+    last = {
+        "digest": record["previous_record"],
+        "next": said["round"] if said else record["rounds"],
+        "start_model": said["start_model"] if said else record["start_model"],
+        "generation": 0,
+    }
+    leaf, after = verify_epoch(before, step["evidence"], last)
+    require(leaf == step["record"], "the record is not of its evidence")
+    witnesses = roster_of(before["witnesses"])
+    tree = verify_receipt(step["receipt"], leaf, log, origin, witnesses)
+    require(len(tree["cosigned"]) >= before["quorum"], "too few witnesses have cosigned")
+    if seen is not None:
+        check_consistency(seen, tree, step["consistency"])
+    return after, tree
+
+
+def read_steps(data: bytes) -> list[dict[str, Any]]:
+    """The steps of a file."""
+    found = decode("Steps", data, 1 << 28)
+    require(found["format"] == "secure-agg/epoch-steps/1", "another format")
+    steps: list[dict[str, Any]] = found["steps"]
+    return steps
+
+
+def verify_two_epochs(data: bytes) -> tuple[str, bytes]:
+    """A proof of fault of kind `two-epochs`; returns the culprit and its key."""
+    proof = decode("TwoEpochs", data, 1 << 20)
+    require((proof["format"], proof["kind"]) == ("secure-agg/fault/1", "two-epochs"), "another kind of proof")
+    require(proof["config"] == proof["setup"] == b"" and len(proof["exhibits"]) == 2, "something else is shown")
+    check_id(proof["culprit"])
+    first, second = (decode("Authorised", exhibit, 1 << 20) for exhibit in proof["exhibits"])
+    require((first["task"], first["previous_epoch"]) == (second["task"], second["previous_epoch"]), "of two places")
+    require(first["body"] != second["body"], "one epoch twice")
+    for item in (first, second):
+        signed = frame("epoch-authorise", item["task"].encode(), item["previous_epoch"], item["body"])
+        check_signature(proof["public"], item["signature"], signed, "an authorisation")
+    return proof["culprit"], proof["public"]

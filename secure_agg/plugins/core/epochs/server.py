@@ -12,7 +12,6 @@ from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Ask, Payload, one_line
 from secure_agg.plugins.core.unfinished import Unfinished
-from secure_agg.plugins.homes.epochs import Where
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.epoch import EpochEvidence, EpochRecord
@@ -20,6 +19,7 @@ from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import Signature, decode, encode
 from secure_agg.protocol.renunciation import Renouncers, RenunciationCertificate, check_renounced
 from secure_agg.roles.epochs.checking import check_goes_on, check_ready, ends
+from secure_agg.roles.epochs.following import Where
 from secure_agg.roles.epochs.pins import closing, under
 from secure_agg.roles.trust import Trust
 

@@ -1,0 +1,1 @@
+"""Federations that change: ``homes`` of one whose server may be serving."""
