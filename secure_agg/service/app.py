@@ -86,6 +86,7 @@ class Interface:
         certificate: bytes,
         monitor: Monitor,
         recognise: Callable[[str, str], None],
+        whence: Callable[[str], str] = lambda _: "",
     ) -> None:
         """
         Args:
@@ -93,7 +94,9 @@ class Interface:
             certificate: that the server shows, in DER.
             monitor: counts.
             recognise: is told of each connection that a member's request has come over, by its name, and the member.
+            whence: the address that a connection comes from, by its name.
         """
+        self._whence = whence
         self._tasks, self._certificate, self._monitor, self._recognise = tasks, certificate, monitor, recognise
         self._making = asyncio.Semaphore(_AT_ONCE)
 
@@ -155,7 +158,8 @@ class Interface:
         body = await _small(request, wire.NONCE_BYTES)
         if len(body) != wire.NONCE_BYTES:
             raise MalformedMessage(f"a nonce of {len(body)} bytes, not {wire.NONCE_BYTES}", phase=wire.GREETING)
-        return Response(served.gate.greet(body, self._certificate), media_type="application/octet-stream")
+        greeting = served.gate.greet(body, self._certificate, self._whence(_connection(request).name))
+        return Response(greeting, media_type="application/octet-stream")
 
     async def _next(self, request: Request) -> Response:
         from starlette.responses import Response, StreamingResponse
@@ -255,7 +259,8 @@ class Interface:
         connection = _connection(request)
         authorization = request.headers.get("authorization", "")
         known = connection.known
-        member = served.gate.admit(authorization, _path(request), digest, known=known)
+        address = self._whence(connection.name)
+        member = served.gate.admit(authorization, _path(request), digest, known=known, address=address)
         if not known:
             connection.known, connection.lost = True, lambda: served.post.lost(member.name)
             served.post.connected(member.name)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from secure_agg.admission import neighbourhood
 from secure_agg.errors import BadSignature, RequestRepeated, SecureAggError, TooManyRequests
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.service import wire
@@ -27,6 +28,9 @@ OF_STRANGERS: Final = (200.0, 1000)
 """Requests that no member has signed, from all strangers together: greetings among them, of which each costs a
 signature. Where they are used up, members whose connection was recognised go on.
 """
+OF_ADDRESS: Final = (100.0, 500)
+"""Of those from one address, half: whoever asks over and over from one leaves the others theirs."""
+_MOST_ADDRESSES: Final = 1024
 
 
 @dataclass
@@ -56,14 +60,28 @@ class Strangers:
     """What nobody has signed; one for all tasks of a server."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._bucket = Bucket(*OF_STRANGERS, clock)
+        self._clock, self._bucket = clock, Bucket(*OF_STRANGERS, clock)
+        self._addresses: dict[str, Bucket] = {}  # the last used at the end
 
-    def take(self) -> None:
+    def take(self, address: str = "") -> None:
         """Count one request.
+
+        Args:
+            address: that it comes from; empty where that is not known.
 
         Raises:
             TooManyRequests: there are too many.
         """
+        if address:
+            group = neighbourhood(address)
+            own = self._addresses.pop(group, None) or Bucket(*OF_ADDRESS, self._clock)
+            self._addresses[group] = own
+            if len(self._addresses) > _MOST_ADDRESSES:
+                del self._addresses[next(iter(self._addresses))]
+            if wait := own.take():
+                raise TooManyRequests(
+                    "too many requests of one address that no member has signed", wait, phase=wire.REQUEST
+                )
         if wait := self._bucket.take():
             raise TooManyRequests("too many requests that no member has signed", wait, phase=wire.REQUEST)
 
@@ -108,16 +126,16 @@ class Gate:
         self._buckets: dict[tuple[str, bytes], Bucket] = {}
         self._reached: dict[str, int] = {}  # the newest epoch by whose key a member has signed
 
-    def greet(self, nonce: bytes, certificate: bytes) -> bytes:
-        """Say who this server is, to whoever asks.
+    def greet(self, nonce: bytes, certificate: bytes, address: str = "") -> bytes:
+        """Say who this server is, to whoever asks, from this address.
 
         Raises:
             TooManyRequests: too many ask.
         """
-        self._strangers.take()
+        self._strangers.take(address)
         return wire.greet(self._server, nonce, self._task, certificate, self._greeted.challenge)
 
-    def admit(self, authorization: str, path: str, body: bytes, *, known: bool = False) -> Admitted:
+    def admit(self, authorization: str, path: str, body: bytes, *, known: bool = False, address: str = "") -> Admitted:
         """The member whose request this is.
 
         Args:
@@ -125,6 +143,7 @@ class Gate:
             path: of the request.
             body: SHA-256 of what will come, as the request says.
             known: whether a member's request came over the same connection before.
+            address: where it comes from.
 
         Raises:
             MalformedMessage, UnknownSender, BadSignature: it is no member's.
@@ -135,7 +154,7 @@ class Gate:
         rosters = self._rosters()
         try:
             if not known:
-                self._strangers.take()
+                self._strangers.take(address)
             place = wire.check_request(said, self._greeted, self._task, path, body, rosters)
             epoch = len(rosters) - 1 - place  # the newest with this key: by one that stays nobody is behind
             if epoch < self._reached.get(said.name, 0):
@@ -144,7 +163,7 @@ class Gate:
             raise
         except SecureAggError:
             if known:
-                self._strangers.take()
+                self._strangers.take(address)
             raise
         # From here on it is a member's, so what is kept by name is bounded by the rosters.
         self._reached[said.name] = epoch
@@ -154,7 +173,7 @@ class Gate:
         last = self._last.get(who, -1)
         if said.counter <= last:
             if known:
-                self._strangers.take()
+                self._strangers.take(address)
             raise RequestRepeated(
                 f"a request with counter {said.counter}, not above {last}", last, phase=wire.REQUEST, culprit=None
             )

@@ -155,7 +155,7 @@ async def serve(asked: Asked, homes: Sequence[ServerHome], ready: Callable[[Boun
     members = sum(len(served.rounds.rosters[0]) for served in tasks.values())
     # All may come at once, each by a connection that looks at the certificate and one that goes on.
     entrance = Entrance(members, strangers=max(STRANGERS, 2 * members))
-    interface = Interface(tasks, certificate.der, monitor, entrance.recognise)
+    interface = Interface(tasks, certificate.der, monitor, entrance.recognise, entrance.whence)
     inner = _server(interface.app(), entrance.inner.removeprefix("unix:"), certificate)
     watched = _monitor(interface, monitor, asked.monitor)
     running = [asyncio.ensure_future(server._serve()) for server in (inner, *watched)]

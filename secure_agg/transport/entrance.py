@@ -246,6 +246,12 @@ class Entrance:
             _log.warning("%s has more than %d connections: the oldest is closed", peer, OF_ONE_PEER)
             known.pop(0).transport.abort()
 
+    def whence(self, connection: str) -> str:
+        """The address that a connection comes from, which is named as for ``recognise``; empty where it has ended."""
+        found = self._open.get(connection.rpartition("/")[2])
+        address = found.transport.get_extra_info("peername") if found is not None else None
+        return str(address[0]) if address else ""
+
     def shut(self) -> None:
         """Take no more connections; those that are there stay."""
         loop = asyncio.get_running_loop()

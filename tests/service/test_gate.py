@@ -97,6 +97,19 @@ def test_strangers_use_up_what_strangers_have_and_no_more() -> None:
     assert door.ask(door.new, 1, known=True) == "ann"  # whose connection was recognised
 
 
+def test_one_address_leaves_others_what_strangers_have() -> None:
+    strangers = Strangers(Clock())
+    for number in range(gate.OF_ADDRESS[1]):
+        strangers.take(f"2001:db8::{number:x}")  # of one network, whose owner has all of them
+    for _ in range(gate.OF_STRANGERS[1]):
+        with pytest.raises(TooManyRequests):
+            strangers.take("2001:db8::")
+    for number in range(gate.OF_STRANGERS[1] - gate.OF_ADDRESS[1]):
+        strangers.take(f"192.0.2.{number % 250}")
+    with pytest.raises(TooManyRequests):
+        strangers.take("198.51.100.1")
+
+
 @given(st.lists(st.floats(0, 10), max_size=30))
 def test_a_bucket_gives_no_more_than_its_rate(waits: list[float]) -> None:
     clock = Clock()

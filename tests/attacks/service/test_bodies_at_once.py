@@ -8,6 +8,7 @@ import queue
 import secrets
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.phases import Payload
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.service import app, wire
-from secure_agg.service.app import Interface, Served
+from secure_agg.service.app import Interface
 from secure_agg.service.gate import Gate, Strangers
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import Item, Post
@@ -43,8 +44,8 @@ async def flood(many: int, files: list[Any]) -> tuple[list[int], int]:
     ends = time.monotonic() + 600
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
     post._put([Item(item, "ann", parcels.STEP, Payload(bytes, SIZE), None, ends, answers, 0.0)])
-    rounds: Any = None
-    served = Interface({wire.place("t"): Served(gate, post, rounds)}, b"c", Monitor(), lambda *_: None).app()
+    task: Any = SimpleNamespace(gate=gate, post=post)
+    served = Interface({wire.place("t"): task}, b"c", Monitor(), lambda *_: None).app()
     path, body, going = f"/v1/{wire.place('t')}/answer/{item}", bytes(SIZE), [asyncio.Event() for _ in range(many)]
     release = asyncio.Event()
 

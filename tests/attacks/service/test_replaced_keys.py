@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import secrets
 import ssl
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -18,7 +18,7 @@ from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.phases import Payload
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.service import wire
-from secure_agg.service.app import Interface, Served
+from secure_agg.service.app import Interface
 from secure_agg.service.gate import OF_MEMBER, Gate, Strangers
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import Item, Post
@@ -70,17 +70,9 @@ def test_a_key_that_stays_keeps_its_counter_through_an_epoch() -> None:
     assert there.admit(there.new, 6) == ("ann", True)
 
 
-@dataclass
-class Handing:
-    """Rounds that hand out a model."""
-
-    handed: tuple[bytes, bytes, bytes]
-    is_well: bool = True
-
-
 async def asked(there: Federation, member: Identity) -> int:
-    handed: Any = Handing((bytes(32), *wire.encode_model([np.zeros(3)])))
-    served = Served(there.gate, Post(asyncio.get_running_loop()), handed)
+    rounds = SimpleNamespace(handed=(bytes(32), *wire.encode_model([np.zeros(3)])))
+    served: Any = SimpleNamespace(gate=there.gate, post=Post(asyncio.get_running_loop()), rounds=rounds)
     app = Interface({wire.place("t"): served}, b"c", Monitor(), lambda *_: None).app()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://s", verify=_TLS) as client:
         headers = {"authorization": there.signed(member, "model"), "content-length": "0"}
