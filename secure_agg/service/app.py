@@ -18,14 +18,18 @@ from typing import TYPE_CHECKING, Final
 
 from secure_agg.errors import (
     BadSignature,
+    LedgerError,
     MalformedMessage,
     RequestRepeated,
     SecureAggError,
+    StoreError,
     TooManyRequests,
     UnknownSender,
     WrongContext,
 )
+from secure_agg.protocol.epoch.evidence import MAX_EVIDENCE
 from secure_agg.service import wire
+from secure_agg.service.desk import Desk
 from secure_agg.service.gate import Gate
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import IN_MEMORY, Files, Item, Post, spooled
@@ -56,6 +60,8 @@ _STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
     (UnknownSender, 403),
     (BadSignature, 401),
     (MalformedMessage, 400),
+    (StoreError, 503),
+    (LedgerError, 503),
     (SecureAggError, 400),
 )
 
@@ -75,6 +81,7 @@ class Served:
     gate: Gate
     post: Post
     rounds: Rounds
+    desk: Desk
 
 
 class Interface:
@@ -112,6 +119,10 @@ class Interface:
                 route("/v1/{task}/answer/{item}", "answer", "POST", self._answer),
                 route("/v1/{task}/refuse/{item}", "refuse", "POST", self._refuse),
                 route("/v1/{task}/model", "model", "POST", self._model),
+                route("/v1/{task}/epochs", "epochs", "POST", self._epochs),
+                route("/v1/{task}/proposals", "proposals", "POST", self._proposals),
+                route("/v1/{task}/proposal/{digest}", "proposal", "POST", self._proposal),
+                route("/v1/{task}/propose", "propose", "POST", self._propose),
                 route("/health", "health", "GET", self._health),
             ]
         )
@@ -218,6 +229,45 @@ class Interface:
             said = wire.reason(file.read())
         served.post.answer(item, said)
         return Response(status_code=204)
+
+    async def _epochs(self, request: Request) -> Response:
+        served, _, body = await self._signed(request, wire.MAX_PLACE)
+        return await self._said(served.desk.epochs, body)
+
+    async def _proposals(self, request: Request) -> Response:
+        served, _, _ = await self._signed(request, 0)
+        return await self._said(served.desk.proposals)
+
+    async def _proposal(self, request: Request) -> Response:
+        served, _, _ = await self._signed(request, 0)
+        return await self._said(served.desk.proposal, request.path_params["digest"])
+
+    async def _propose(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        served, name, body = await self._signed(request, MAX_EVIDENCE)
+        await asyncio.to_thread(served.desk.propose, name, body)
+        return Response(status_code=204)
+
+    async def _signed(self, request: Request, most: int) -> tuple[Served, str, bytes]:
+        """A request of anybody who has a say in the task: whose, and its body of at most so many bytes."""
+        served = self._served(request)
+        try:
+            name, digest = self._admit(request, served, most)
+        except (UnknownSender, BadSignature):
+            guests = await asyncio.to_thread(served.desk.guests)
+            digest = wire.read_digest(request.headers.get("content-digest", "")) if _length(request) else _NO_BODY
+            authorization = request.headers.get("authorization", "")
+            name = served.gate.admit_guest(authorization, request.url.path, digest, guests)
+        with await _body(request, most, digest) as file:
+            return served, name, file.read()
+
+    async def _said(self, make: Callable[..., bytes], *given: object) -> Response:
+        from starlette.responses import Response
+
+        async with self._making:
+            made = await asyncio.to_thread(make, *given)
+        return Response(made, media_type="application/octet-stream")
 
     async def _health(self, request: Request) -> Response:
         from starlette.responses import JSONResponse

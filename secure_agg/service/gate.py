@@ -23,6 +23,8 @@ OF_STRANGERS: Final = (200.0, 1000)
 """Requests that no member has signed, from all strangers together: greetings among them, of which each costs a
 signature. Where they are used up, members whose connection was recognised go on.
 """
+MOST_GUESTS: Final = 1024
+"""Counters that are kept of parties that are no members, the last used."""
 
 
 @dataclass
@@ -89,6 +91,7 @@ class Gate:
         self._greeted = Greeted(server.name, server.public, secrets.token_bytes(wire.NONCE_BYTES))
         self._last: dict[str, int] = {}
         self._buckets: dict[str, Bucket] = {}
+        self._guests: dict[str, int] = {}
 
     def greet(self, nonce: bytes, certificate: bytes) -> bytes:
         """Say who this server is, to whoever asks.
@@ -137,4 +140,29 @@ class Gate:
                 f"a request with counter {said.counter}, not above {last}", last, phase=wire.REQUEST, culprit=said.name
             )
         self._last[said.name] = said.counter
+        return said.name
+
+    def admit_guest(self, authorization: str, path: str, body: bytes, rosters: Sequence[Roster]) -> str:
+        """Whose request this is, who is no member and has a say in what is proposed. It counts as a stranger's.
+
+        Args:
+            authorization, path, body: see ``admit``.
+            rosters: of who may be admitted.
+
+        Raises:
+            MalformedMessage, UnknownSender, BadSignature: it is nobody's of these.
+            RequestRepeated: it was made before.
+            TooManyRequests: strangers ask too much.
+        """
+        said = wire.claim(authorization)
+        self._strangers.take()
+        wire.check_request(said, self._greeted, self._task, path, body, rosters)
+        last = self._guests.pop(said.name, -1)
+        self._guests[said.name] = max(last, said.counter)
+        if said.counter <= last:
+            raise RequestRepeated(
+                f"a request with counter {said.counter}, not above {last}", last, phase=wire.REQUEST, culprit=said.name
+            )
+        while len(self._guests) > MOST_GUESTS:  # who is forgotten could at most have something repeated
+            del self._guests[next(iter(self._guests))]
         return said.name
