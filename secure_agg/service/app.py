@@ -29,7 +29,7 @@ from secure_agg.errors import (
 )
 from secure_agg.protocol.epoch.evidence import MAX_EVIDENCE
 from secure_agg.service import wire
-from secure_agg.service.desk import Desk
+from secure_agg.service.desk import ACCEPTS, DECIDES, Desk
 from secure_agg.service.gate import Gate
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import IN_MEMORY, Files, Item, Post, spooled
@@ -231,36 +231,41 @@ class Interface:
         return Response(status_code=204)
 
     async def _epochs(self, request: Request) -> Response:
-        served, _, body = await self._signed(request, wire.MAX_PLACE)
+        served, _, _, body = await self._signed(request, wire.MAX_PLACE)
         return await self._said(served.desk.epochs, body)
 
     async def _proposals(self, request: Request) -> Response:
-        served, _, _ = await self._signed(request, 0)
+        served, _, _, _ = await self._signed(request, 0)
         return await self._said(served.desk.proposals)
 
     async def _proposal(self, request: Request) -> Response:
-        served, _, _ = await self._signed(request, 0)
+        served, _, _, _ = await self._signed(request, 0)
         return await self._said(served.desk.proposal, request.path_params["digest"])
 
     async def _propose(self, request: Request) -> Response:
         from starlette.responses import Response
 
-        served, name, body = await self._signed(request, MAX_EVIDENCE)
-        await asyncio.to_thread(served.desk.propose, name, body)
+        served, name, decides, body = await self._signed(request, MAX_EVIDENCE, newest=True)
+        await asyncio.to_thread(served.desk.propose, name, body, decides=decides)
         return Response(status_code=204)
 
-    async def _signed(self, request: Request, most: int) -> tuple[Served, str, bytes]:
-        """A request of anybody who has a say in the task: whose, and its body of at most so many bytes."""
-        served = self._served(request)
+    async def _signed(self, request: Request, most: int, *, newest: bool = False) -> tuple[Served, str, bool, bytes]:
+        """A request of anybody who has a say in the task: whose, whether by a key that decides, and its body of at most
+        so many bytes.
+        """
+        served, decides = self._served(request), True
         try:
-            name, digest = self._admit(request, served, most)
+            name, digest = self._admit(request, served, most, newest=newest)
         except (UnknownSender, BadSignature):
             guests = await asyncio.to_thread(served.desk.guests)
             digest = wire.read_digest(request.headers.get("content-digest", "")) if _length(request) else _NO_BODY
-            authorization = request.headers.get("authorization", "")
-            name = served.gate.admit_guest(authorization, request.url.path, digest, guests)
+            signed = request.headers.get("authorization", ""), request.url.path, digest
+            try:
+                name = served.gate.admit_guest(*signed, DECIDES, guests[DECIDES])
+            except (UnknownSender, BadSignature):
+                name, decides = served.gate.admit_guest(*signed, ACCEPTS, guests[ACCEPTS]), False
         with await _body(request, most, digest) as file:
-            return served, name, file.read()
+            return served, name, decides, file.read()
 
     async def _said(self, make: Callable[..., bytes], *given: object) -> Response:
         from starlette.responses import Response
@@ -287,11 +292,12 @@ class Interface:
             raise UnknownSender("no such task is coordinated here", phase=wire.REQUEST)
         return served
 
-    def _admit(self, request: Request, served: Served, most: int | None) -> tuple[str, bytes]:
+    def _admit(self, request: Request, served: Served, most: int | None, *, newest: bool = False) -> tuple[str, bytes]:
         """The member whose request this is, and the SHA-256 that its body has to have.
 
         Args:
             most: bytes that the body may have; 0 for none at all, None where that is not known yet.
+            newest: see ``Gate.admit``.
         """
         length = _length(request)
         if most is not None and length > most:
@@ -300,7 +306,7 @@ class Interface:
         connection = _connection(request)
         authorization = request.headers.get("authorization", "")
         known = connection.known
-        member = served.gate.admit(authorization, request.url.path, digest, known=known)
+        member = served.gate.admit(authorization, request.url.path, digest, known=known, newest=newest)
         if not known:
             connection.known, connection.lost = True, lambda: served.post.lost(member)
             served.post.connected(member)

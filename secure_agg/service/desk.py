@@ -7,6 +7,7 @@ nor when it begins: members' nodes close the one in force, as under a framework.
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from secure_agg.errors import MalformedMessage
 from secure_agg.plugins.homes.epochs import Where
@@ -17,6 +18,9 @@ from secure_agg.protocol.identity import Roster
 from secure_agg.service import wire
 from zk.transcript import DIGEST_BYTES
 
+DECIDES: Final = "decides"
+ACCEPTS: Final = "accepts"
+
 _log = logging.getLogger("secure_agg.service")
 
 
@@ -26,9 +30,11 @@ class Desk:
     def __init__(self, home: ServerHome) -> None:
         self._home, self._offers = home, Offers(home)
 
-    def guests(self) -> list[Roster]:
-        """Who may ask here and be no member: administrators, and who is to have a new key."""
-        return self._offers.guests()
+    def guests(self) -> dict[str, list[Roster]]:
+        """Who may ask here and need be no member: ``DECIDES``, administrators; ``ACCEPTS``, whoever is to have a new
+        key. A proposal can give anybody's name a new key, so by such a one nothing is proposed.
+        """
+        return {DECIDES: [self._offers.deciding()], ACCEPTS: self._offers.accepting()}
 
     def epochs(self, where: bytes) -> bytes:
         """The epochs since the one that a party has come to.
@@ -58,13 +64,16 @@ class Desk:
             raise MalformedMessage("a proposal is named by its digest", phase=wire.REQUEST)
         return self._offers.find(body).proposal.to_bytes()
 
-    def propose(self, name: str, data: bytes) -> None:
+    def propose(self, name: str, data: bytes, *, decides: bool) -> None:
         """Take in a proposal, or signatures of one, from a party that has been recognised.
+
+        Args:
+            decides: whether it was by a key that may propose.
 
         Raises:
             VerificationError, ConfigError, PolicyViolation: see ``Offers.put``.
         """
-        offer = self._offers.put(name, EpochEvidence.from_bytes(data))
+        offer = self._offers.put(name, EpochEvidence.from_bytes(data), decides=decides)
         body = offer.proposal.says
         _log.info(
             "epoch %d of %r, %s…, is authorised by %d", body.epoch, body.task, body.digest.hex()[:16],

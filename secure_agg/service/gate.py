@@ -91,7 +91,7 @@ class Gate:
         self._greeted = Greeted(server.name, server.public, secrets.token_bytes(wire.NONCE_BYTES))
         self._last: dict[str, int] = {}
         self._buckets: dict[str, Bucket] = {}
-        self._guests: dict[str, int] = {}
+        self._guests: dict[tuple[str, str], int] = {}
 
     def greet(self, nonce: bytes, certificate: bytes) -> bytes:
         """Say who this server is, to whoever asks.
@@ -102,7 +102,7 @@ class Gate:
         self._strangers.take()
         return wire.greet(self._server, nonce, self._task, certificate, self._greeted.challenge)
 
-    def admit(self, authorization: str, path: str, body: bytes, *, known: bool = False) -> str:
+    def admit(self, authorization: str, path: str, body: bytes, *, known: bool = False, newest: bool = False) -> str:
         """The member whose request this is.
 
         Args:
@@ -110,6 +110,7 @@ class Gate:
             path: of the request.
             body: SHA-256 of what will come, as the request says.
             known: whether a member's request came over the same connection before.
+            newest: whether it has to be signed by the key of the epoch in force.
 
         Raises:
             MalformedMessage, UnknownSender, BadSignature: it is no member's.
@@ -120,7 +121,8 @@ class Gate:
         try:
             if not known:
                 self._strangers.take()
-            wire.check_request(said, self._greeted, self._task, path, body, self._rosters())
+            rosters = self._rosters()[:1] if newest else self._rosters()
+            wire.check_request(said, self._greeted, self._task, path, body, rosters)
         except TooManyRequests:
             raise
         except SecureAggError:
@@ -142,11 +144,12 @@ class Gate:
         self._last[said.name] = said.counter
         return said.name
 
-    def admit_guest(self, authorization: str, path: str, body: bytes, rosters: Sequence[Roster]) -> str:
+    def admit_guest(self, authorization: str, path: str, body: bytes, kind: str, rosters: Sequence[Roster]) -> str:
         """Whose request this is, who is no member and has a say in what is proposed. It counts as a stranger's.
 
         Args:
             authorization, path, body: see ``admit``.
+            kind: of guests, for each of which names are names of their own.
             rosters: of who may be admitted.
 
         Raises:
@@ -157,8 +160,8 @@ class Gate:
         said = wire.claim(authorization)
         self._strangers.take()
         wire.check_request(said, self._greeted, self._task, path, body, rosters)
-        last = self._guests.pop(said.name, -1)
-        self._guests[said.name] = max(last, said.counter)
+        last = self._guests.pop((kind, said.name), -1)
+        self._guests[kind, said.name] = max(last, said.counter)
         if said.counter <= last:
             raise RequestRepeated(
                 f"a request with counter {said.counter}, not above {last}", last, phase=wire.REQUEST, culprit=said.name

@@ -58,8 +58,8 @@ def test_signatures_are_collected_until_there_are_enough(there: Open) -> None:
         there.offers.put(name, there.signed(name, joins))
     with AttemptStore() as store:
         accepted = proposals.sign(store, [EVE], there.home.trust, joins).proposal
-    assert there.offers.guests()[-1] == Roster({EVE.name: EVE.public})
-    offer = there.offers.put(EVE.name, accepted)
+    assert there.offers.accepting()[-1] == Roster({EVE.name: EVE.public})
+    offer = there.offers.put(EVE.name, accepted, decides=False)
     assert [item.name for item in offer.proposal.authorisations] == list(NAMES[:3])
     assert there.home.proposal() == offer.proposal  # it lies ready
     (found,) = Offers(there.home).open().values()  # another process sees the same
@@ -102,6 +102,16 @@ def test_who_has_no_say_proposes_nothing_and_another_tasks_epoch_is_none(there: 
         there.offers.put("ann", proposals.propose(home.trust, TASK, Change(leave=frozenset({"dan"}))))
 
 
+def test_a_key_that_a_proposal_names_takes_nobodys_place(there: Open) -> None:
+    """Whoever proposes another key for bob, its own, speaks for bob in nothing but the acceptance of that."""
+    mine = there.clip(0.5)
+    there.offers.put("bob", mine)
+    there.offers.put("ann", there.proposal(rotate={"bob": Identity.generate("bob").public}))
+    with pytest.raises(PolicyViolation, match="proposes nothing"):
+        there.offers.put("bob", there.clip(0.25), decides=False)
+    assert there.offers.find(mine.says.digest).by == "bob"
+
+
 def test_what_is_damaged_or_over_is_removed(there: Open) -> None:
     there.offers.put("ann", there.clip(0.5))
     (path,) = (there.world.server / "offers").glob("*.offer")
@@ -136,7 +146,8 @@ def test_a_guest_is_known_by_its_key_and_asks_each_time_anew() -> None:
     nothing, rosters = bytes(32), [Roster({EVE.name: EVE.public})]
 
     def ask(who: Identity, counter: int) -> str:
-        return door.admit_guest(wire.authorize(who, to, "t", "/p", counter, nothing), "/p", nothing, rosters)
+        header = wire.authorize(who, to, "t", "/p", counter, nothing)
+        return door.admit_guest(header, "/p", nothing, "accepts", rosters)
 
     assert ask(EVE, 7) == "eve"
     with pytest.raises(RequestRepeated):
@@ -147,7 +158,7 @@ def test_a_guest_is_known_by_its_key_and_asks_each_time_anew() -> None:
     with pytest.raises(UnknownSender):
         ask(Identity.generate("mal"), 1)
     for number in range(gate.MOST_GUESTS + 5):  # of names that change nothing is kept without end
-        door._guests[str(number)] = 1
+        door._guests["accepts", str(number)] = 1
     ask(EVE, 10)
     assert len(door._guests) <= gate.MOST_GUESTS
 

@@ -86,24 +86,28 @@ class Offers:
             raise WrongContext(f"no proposal {body.hex()[:16]}… lies open")
         return found
 
-    def guests(self) -> list[Roster]:
-        """Who has a say and may be no member: administrators, and the new keys of what lies open.
+    def deciding(self) -> Roster:
+        """Who may authorise the next epoch, under the keys that they have now."""
+        return authority(self._home.trust, self._home.task)[0]
+
+    def accepting(self) -> list[Roster]:
+        """Who is to have a new key by what lies open, under that key.
 
         Raises:
             StoreError: the disk fails.
         """
-        trust = self._home.trust
-        found = [authority(trust, self._home.task)[0]]
+        trust, found = self._home.trust, []
         for offer in self.open().values():
-            with contextlib.suppress(ConfigError):  # of two new keys that one party has in it
+            with contextlib.suppress(ConfigError):  # of a key that two have in it
                 found.append(Roster(new_keys(trust, offer.proposal.says)))
         return found
 
-    def put(self, by: str, proposal: EpochEvidence) -> Offer:
+    def put(self, by: str, proposal: EpochEvidence, *, decides: bool = True) -> Offer:
         """Bring a proposal, or signatures of one that lies here.
 
         Args:
-            by: id of who brings it, who was asked for a signature.
+            by: id of who brings it, by its key.
+            decides: whether that is a key that has a say now, and not one that a proposal names.
             proposal: with any signatures of who is asked for one.
 
         Returns:
@@ -124,7 +128,7 @@ class Offers:
             known = self._offers(trust)
             here = known.get(body.digest)
             if here is None:
-                self._check_new(trust, by, known)
+                self._check_new(trust, by if decides else "", known)
             merged = checking.merged([*([here.proposal] if here else []), proposal])
             offer = Offer(here.by if here else by, merged)
             if here is None or merged != here.proposal:
@@ -144,7 +148,7 @@ class Offers:
         """Refuse what is one too many."""
         deciding = {self._home.name, *trust.task(self._home.task).roster, *authority(trust, self._home.task)[0]}
         if by not in deciding:
-            raise PolicyViolation(f"{by!r} proposes nothing: it is no member, nor administrator", culprit=by)
+            raise PolicyViolation(f"{by or 'a new key'!r} proposes nothing: it is no member, nor administrator")
         for offer in known.values():
             signed = {item.name for item in (*offer.proposal.authorisations, *offer.proposal.acceptances)}
             if offer.by == by and signed - {by}:
