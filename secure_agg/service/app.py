@@ -173,14 +173,17 @@ class Interface:
         served = self._served(request)
         member, _ = self._admit(request, served, 0)
         item = await served.post.next(member, POLL_S)
+        waiting = await asyncio.to_thread(served.desk.waiting)
+        told = {wire.OPEN: str(waiting)} if waiting else {}
         if item is None:
-            return Response(status_code=204)
+            return Response(status_code=204, headers=told)
         async with self._making:
             file, size = await asyncio.to_thread(_made, item)
         headers = {
             wire.ITEM: item.id,
             wire.LEFT: str(math.ceil(item.left_s)),
             "content-length": str(size),
+            **told,
             **({wire.MODEL: item.model.hex()} if item.model is not None else {}),
         }
         return StreamingResponse(_pieces(file), headers=headers, media_type="application/octet-stream")

@@ -7,6 +7,8 @@ nor when it begins: members' nodes close the one in force, as under a framework.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from typing import Final
 
 from secure_agg.errors import MalformedMessage
@@ -20,6 +22,7 @@ from zk.transcript import DIGEST_BYTES
 
 DECIDES: Final = "decides"
 ACCEPTS: Final = "accepts"
+_COUNTED_S: Final = 2.0
 
 _log = logging.getLogger("secure_agg.service")
 
@@ -29,12 +32,20 @@ class Desk:
 
     def __init__(self, home: ServerHome) -> None:
         self._home, self._offers = home, Offers(home)
+        self._counted, self._at = 0, -math.inf
 
     def guests(self) -> dict[str, list[Roster]]:
         """Who may ask here and need be no member: ``DECIDES``, administrators; ``ACCEPTS``, whoever is to have a new
         key. A proposal can give anybody's name a new key, so by such a one nothing is proposed.
         """
         return {DECIDES: [self._offers.deciding()], ACCEPTS: self._offers.accepting()}
+
+    def waiting(self) -> int:
+        """How many proposals lie open, as of some seconds ago: members are told, and look if they like."""
+        now = time.monotonic()
+        if now > self._at + _COUNTED_S:
+            self._counted, self._at = len(self._offers.open()), now
+        return self._counted
 
     def epochs(self, where: bytes) -> bytes:
         """The epochs since the one that a party has come to.

@@ -94,7 +94,11 @@ class _Again(Exception):
 
 
 class Link:
-    """One party's."""
+    """One party's.
+
+    Attributes:
+        waiting: how many proposals lie open, as the service has said last.
+    """
 
     def __init__(
         self,
@@ -125,6 +129,7 @@ class Link:
         self._client: httpx.Client | None = None
         self._to: Greeted | None = None
         self._counter = 0
+        self.waiting = 0
 
     def __repr__(self) -> str:
         return f"Link({self._base!r}, {self._party.name!r})"
@@ -145,6 +150,8 @@ class Link:
             RemoteProtocolError: it is another's, or does not keep to the protocol.
         """
         status, headers, body = self._ask("next", MAX_PAYLOAD)
+        said = headers.get(wire.OPEN, "0")
+        self.waiting = int(said) if re.fullmatch(r"[0-9]{1,6}", said) else 0
         if status == 204:
             return None
         model = wire.header(headers, wire.MODEL, len(self._party.identity.public)) if wire.MODEL in headers else None

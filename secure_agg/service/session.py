@@ -118,6 +118,7 @@ class Session:
         """Use ``connect``."""
         self._home, self._link, self._leave = home, link, leave
         self._participant = Participant(home, keeps_answers=True)
+        self._told = 0
         self._given: bytes | None = None  # digest of the record that was returned last
 
     def __repr__(self) -> str:
@@ -184,9 +185,19 @@ class Session:
             if time.monotonic() > ends:
                 raise OperatorLost(f"no result has come within {timeout:g} s", culprit=None)
             arrived = self._link.next()
+            self._tell()
             if arrived is not None and (result := self._take(arrived, work)) is not None:
                 self._given = result.record.digest()
                 return result
+
+    def _tell(self) -> None:
+        """Say once that there is something to look at, and again when there is more."""
+        if self._link.waiting > self._told:
+            _log.warning(
+                "%d proposals for the next epoch of %r lie open: 'secure-agg federation status' with --url shows them",
+                self._link.waiting, self._home.task,
+            )  # fmt: skip
+        self._told = self._link.waiting
 
     # --- epochs -----------------------------------------------------------------------------------------------
 

@@ -47,8 +47,9 @@ ITEM: Final = "secure-agg-item"
 MODEL: Final = "secure-agg-model"
 LEFT: Final = "secure-agg-seconds"
 AGAIN: Final = "secure-agg-counter"
+OPEN: Final = "secure-agg-proposals"
 """Headers of answers: which payload this is, the digest of the model that it is about, how many seconds are left to
-answer it; and the last counter, where a request's was not above it.
+answer it; the last counter, where a request's was not above it; how many proposals lie open, where some do.
 """
 
 _MAX_MODEL_HEADER: Final = 1 << 22

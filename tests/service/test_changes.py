@@ -26,7 +26,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.mark.slow
-def test_a_member_joins_by_what_owners_sign_at_the_service(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_member_joins_by_what_owners_sign_at_the_service(
+    run: Run, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """No file goes from one to another but the first trust file: a member proposes, others and the newcomer sign."""
     with a_world(NAMES, min_clients=2) as world, world.served("--rounds", "2", *QUICK) as service:
         at = ("--url", service.url, "--json")
@@ -56,6 +58,7 @@ def test_a_member_joins_by_what_owners_sign_at_the_service(run: Run, capsys: pyt
         with world.members(service.url, NAMES, 1) as wait:
             results = wait()
         assert {found[0].evidence.config.epoch for found in results.values()} == {1}
+        assert "2 proposals for the next epoch" in caplog.text  # dan's owner, for one, has not looked yet
         assert {found[0].evidence.config.policy.clip for found in results.values()} == {0.5}
         assert_is_mean(results["ann"][0])
         found = run("status", trust, *mine, "--epochs", epochs, *at).document
