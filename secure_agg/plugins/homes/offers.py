@@ -177,7 +177,8 @@ class Offers:
                 raise
             except SecureAggError:
                 self._read.pop(path, None)
-                path.unlink(missing_ok=True)
+                with files.failing(path, StoreError):
+                    path.unlink(missing_ok=True)
             else:
                 found[offer.proposal.says.digest] = offer
         return found
@@ -194,7 +195,11 @@ class Offers:
         before = self._read.get(path)
         if before is not None and before[0] == seen:
             return before[1]
-        kept = decode(_Kept, files.read(path, _MAX_FILE, "proposal"), _MAX_FILE)
+        if about.st_size > _MAX_FILE:
+            raise VerificationError(f"{path} has {about.st_size} bytes, above {_MAX_FILE}")
+        with files.failing(path, StoreError):
+            data = path.read_bytes()
+        kept = decode(_Kept, data, _MAX_FILE)
         offer = Offer(kept.by, EpochEvidence.from_bytes(kept.proposal))
         checking.check_signed(trust, offer.proposal)
         self._read[path] = seen, offer
