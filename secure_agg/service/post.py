@@ -15,7 +15,7 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Final
 
@@ -186,12 +186,12 @@ class Post:
             return False
         return now > since + self._away_s * (TRAINING if item.kind == parcels.JOIN and item.fetched else 1)
 
-    def gather(self, names: Sequence[str], least: int, patience_s: float) -> list[str]:
+    def gather(self, names: Sequence[str], least: Callable[[], int], patience_s: float) -> list[str]:
         """Wait until members are there.
 
         Args:
             names: of those who may come.
-            least: of them, without whom nothing is begun.
+            least: says how many of them there have to be, or nothing is begun; asked again and again.
             patience_s: how much longer to wait for all, once so many are there.
 
         Returns:
@@ -207,7 +207,7 @@ class Post:
                     raise RoundAborted("the service is being stopped")
                 found = self.present(names)
                 now = time.monotonic()
-                enough_at = (enough_at or now) if len(found) >= least else None
+                enough_at = (enough_at or now) if len(found) >= least() else None
                 if len(found) == len(names) or (enough_at is not None and now >= enough_at + patience_s):
                     return found
                 self._came.wait(0.25 if enough_at is not None else 1.0)

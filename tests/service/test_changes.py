@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from support.commands import Run, running
 from support.service.world import NAMES, TASK, a_world, assert_is_mean
 
+from secure_agg import RoundResult
 from secure_agg.cli import exits
 from secure_agg.errors import AlreadyReleased
 from secure_agg.plugins.homes import proposals
@@ -68,6 +71,29 @@ def test_a_member_joins_by_what_owners_sign_at_the_service(
         with world.session(service.url, "eve") as session:
             assert session.policy.clip == 0.5
             assert session.proposals() == []
+
+
+@pytest.mark.slow
+def test_members_that_are_gone_for_good_are_taken_out_by_too_few_for_a_round(run: Run) -> None:
+    """Five of seven are there, and six begin a round: those that run and wait change the roster meanwhile."""
+    names, there = tuple("abcdefg"), tuple("abcde")
+    with a_world(names, min_clients=2) as world, world.served("--rounds", "1", "--away-seconds", "0.2") as service:
+
+        def contribute(name: str) -> RoundResult:
+            with world.session(service.url, name, patience=300) as session:
+                return session.contribute([np.full((2, 3), 0.25), np.full(4, 0.5, np.float32)], timeout=200)
+
+        assert world.policy.min_advertised == 6
+        with ThreadPoolExecutor(len(there)) as pool:
+            running = [pool.submit(contribute, name) for name in there]
+            at = ("--url", service.url, "--json")
+            words = ("--leave", "f", "--leave", "g")
+            digest = run("propose", world.home("c"), *words, *at).document["digest"]
+            for name in there:
+                assert run("approve", digest, "--home", world.home(name), *at).document["authorised"]
+            results = [each.result(timeout=300) for each in running]
+        assert {(result.evidence.config.epoch, result.participants) for result in results} == {(1, there)}
+        assert np.allclose(results[0].average[0], 0.25, atol=1e-3)
 
 
 @pytest.mark.slow
