@@ -181,7 +181,8 @@ class Post:
         connected = box is not None and box.connections > 0
         since = max(item.asked, box.lost if box is not None else -math.inf)
         if item.kind not in _IN_ROUNDS:
-            return not (connected and item.fetched) and now > since + _POLLING_S
+            patience = _POLLING_S if connected else min(_POLLING_S, self._away_s)
+            return not (connected and item.fetched) and now > since + patience
         if connected:
             return False
         return now > since + self._away_s * (TRAINING if item.kind == parcels.JOIN and item.fetched else 1)
