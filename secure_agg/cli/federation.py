@@ -14,7 +14,7 @@ from secure_agg.beacon.recorded import BeaconFile
 from secure_agg.cli.commands.groups import GROUP_HELP, groups_of
 from secure_agg.cli.documents import privacy_document
 from secure_agg.cli.epilog import epilog
-from secure_agg.cli.epochs.changing import read_steps
+from secure_agg.cli.epochs.sources import read_steps
 from secure_agg.cli.options import (
     PrivacyDelta,
     PrivacyEpsilon,

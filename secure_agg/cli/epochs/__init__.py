@@ -1,4 +1,4 @@
 """``secure-agg federation propose``, ``approve`` and ``status``: how a task's members, rules and operators change.
 
-* ``changing``: the commands. ``sources``: what is in force, from a home or a ledger.
+* ``changing``: the commands. ``sources``: what is in force, from a home or a ledger. ``served``: from a service.
 """

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from secure_agg import files
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
 from secure_agg.plugins.homes.folder import SETTINGS_FILE
 from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.roles.epochs.following import MAX_STEPS, Place, Steps, follow
 from secure_agg.roles.trust import Trust
 
 
@@ -42,7 +44,7 @@ def opened(place: Path, task: str | None) -> Iterator[Source]:
     """
     if (place / "server").is_dir() and (place / "clients").is_dir():
         place = place / "server"
-    if (place / SETTINGS_FILE).exists() and (place / TRUST_FILE).exists():
+    if is_client(place):
         with ClientHome.open(place) as client:
             yield Source(client.task, client.trust, client=client)
     elif (place / SETTINGS_FILE).exists():
@@ -55,3 +57,25 @@ def opened(place: Path, task: str | None) -> Iterator[Source]:
             if name is None or name not in tasks:
                 raise ConfigError(f"--task names one of the ledger's tasks: {', '.join(map(repr, tasks)) or 'none'}")
             yield Source(name, ledger.in_force(name), ledger)
+
+
+def is_client(place: Path) -> bool:
+    """Whether a folder is a node's home."""
+    return (place / SETTINGS_FILE).exists() and (place / TRUST_FILE).exists()
+
+
+def followed(trust: Trust, task: str, path: Path | None) -> Trust:
+    """What is in force after the epochs in a file.
+
+    Raises:
+        VerificationError: they do not follow from what is pinned.
+    """
+    place = Place(trust)
+    for step in read_steps(path).steps if path is not None else ():
+        place, _ = follow(place, task, step)
+    return place.trust
+
+
+def read_steps(path: Path) -> Steps:
+    """A file from ``status --epochs``."""
+    return Steps.from_bytes(files.read(path, MAX_STEPS, "file of epochs"))
