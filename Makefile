@@ -9,8 +9,9 @@ READY := $(VENV)/.ready
 FAST := tests/house tests/mpc tests/zk tests/protocol tests/groups tests/tlog tests/roles tests/local tests/fl tests/planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil install-base install-matrix \
-	release vectors nvflare-example flower-example service-example auditor-example notebook-example examples large-models bench clean \
+.PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil container-lint install-base \
+	install-matrix release vectors nvflare-example flower-example service-example auditor-example notebook-example examples \
+	large-models bench clean \
 	explorer explorer-modules explorer-pictures
 
 help: ## Show this.
@@ -50,6 +51,7 @@ test-fast: setup ## Units that need no other process; under a minute.
 test: setup ## All tests but the long ones below.
 	-@test -d explorer/node_modules || ! command -v npm >/dev/null || $(MAKE) --no-print-directory explorer-modules
 	-@test -d build/anvil/node_modules || ! command -v npm >/dev/null || $(MAKE) --no-print-directory anvil
+	-@test -d build/lint/node_modules || ! command -v npm >/dev/null || $(MAKE) --no-print-directory container-lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: lint test ## Lint, types and tests.
@@ -81,6 +83,9 @@ release: setup ## Wheel, sources, bill of materials and checksums of the last co
 
 anvil: ## A local Ethereum node from npm, for the tests that ask one; they are skipped without it.
 	npm install --prefix build/anvil --no-audit --no-fund --ignore-scripts --silent @foundry-rs/anvil@1.7.1
+
+container-lint: ## Linters of the container's files from npm, for the test that runs them; it is skipped without them.
+	npm install --prefix build/lint --no-audit --no-fund --ignore-scripts --silent dockerfile-utils@0.16.3 dclint@3.1.0
 
 ##@ Examples, figures and files that are made
 nvflare-example: setup ## Stock federated averaging under NVFlare's simulator, made secure by our lines.

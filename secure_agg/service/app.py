@@ -18,14 +18,18 @@ from typing import TYPE_CHECKING, Final
 
 from secure_agg.errors import (
     BadSignature,
+    LedgerError,
     MalformedMessage,
     RequestRepeated,
     SecureAggError,
+    StoreError,
     TooManyRequests,
     UnknownSender,
     WrongContext,
 )
+from secure_agg.protocol.epoch.evidence import MAX_EVIDENCE
 from secure_agg.service import wire
+from secure_agg.service.desk import ACCEPTS, DECIDES, Desk
 from secure_agg.service.gate import Admitted, Gate
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import IN_MEMORY, Files, Item, Post, spooled
@@ -56,6 +60,8 @@ _STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
     (UnknownSender, 403),
     (BadSignature, 401),
     (MalformedMessage, 400),
+    (StoreError, 503),
+    (LedgerError, 503),
     (SecureAggError, 400),
 )
 
@@ -75,6 +81,7 @@ class Served:
     gate: Gate
     post: Post
     rounds: Rounds
+    desk: Desk
 
 
 class Interface:
@@ -115,6 +122,10 @@ class Interface:
                 route("/v1/{task}/answer/{item}", "answer", "POST", self._answer),
                 route("/v1/{task}/refuse/{item}", "refuse", "POST", self._refuse),
                 route("/v1/{task}/model", "model", "POST", self._model),
+                route("/v1/{task}/epochs", "epochs", "POST", self._epochs),
+                route("/v1/{task}/proposals", "proposals", "POST", self._proposals),
+                route("/v1/{task}/proposal/{digest}", "proposal", "POST", self._proposal),
+                route("/v1/{task}/propose", "propose", "POST", self._propose),
                 route("/health", "health", "GET", self._health),
             ],
             exception_handlers={404: _nothing_here, 405: _nothing_here},
@@ -167,14 +178,17 @@ class Interface:
         served = self._served(request)
         member, _ = self._admit(request, served, 0)
         item = await served.post.next(member.name, POLL_S, in_rounds=member.is_current)
+        waiting = await asyncio.to_thread(served.desk.waiting)
+        told = {wire.OPEN: str(waiting)} if waiting else {}
         if item is None:
-            return Response(status_code=204)
+            return Response(status_code=204, headers=told)
         async with self._making:
             file, size = await asyncio.to_thread(_made, item)
         headers = {
             wire.ITEM: item.id,
             wire.LEFT: str(math.ceil(item.left_s)),
             "content-length": str(size),
+            **told,
             **({wire.MODEL: item.model.hex()} if item.model is not None else {}),
         }
         return StreamingResponse(_pieces(file), headers=headers, media_type="application/octet-stream")
@@ -226,6 +240,51 @@ class Interface:
         served.post.answer(item, said)
         return Response(status_code=204)
 
+    async def _epochs(self, request: Request) -> Response:
+        served, _, _, body = await self._signed(request, wire.MAX_PLACE)
+        return await self._said(served.desk.epochs, body)
+
+    async def _proposals(self, request: Request) -> Response:
+        served, _, _, _ = await self._signed(request, 0)
+        return await self._said(served.desk.proposals)
+
+    async def _proposal(self, request: Request) -> Response:
+        served, _, _, _ = await self._signed(request, 0)
+        return await self._said(served.desk.proposal, request.path_params["digest"])
+
+    async def _propose(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        served, name, decides, body = await self._signed(request, MAX_EVIDENCE, newest=True)
+        await asyncio.to_thread(served.desk.propose, name, body, decides=decides)
+        return Response(status_code=204)
+
+    async def _signed(self, request: Request, most: int, *, newest: bool = False) -> tuple[Served, str, bool, bytes]:
+        """A request of anybody who has a say in the task: whose, whether by a key that decides, and its body of at most
+        so many bytes.
+        """
+        served, decides = self._served(request), True
+        try:
+            member, digest = self._admit(request, served, most, newest=newest)
+            name = member.name
+        except (UnknownSender, BadSignature):
+            guests = await asyncio.to_thread(served.desk.guests)
+            digest = wire.read_digest(request.headers.get("content-digest", "")) if _length(request) else _NO_BODY
+            signed = request.headers.get("authorization", ""), _path(request), digest
+            try:
+                name = served.gate.admit_guest(*signed, DECIDES, guests[DECIDES])
+            except (UnknownSender, BadSignature):
+                name, decides = served.gate.admit_guest(*signed, ACCEPTS, guests[ACCEPTS]), False
+        with await _body(request, most, digest) as file:
+            return served, name, decides, file.read()
+
+    async def _said(self, make: Callable[..., bytes], *given: object) -> Response:
+        from starlette.responses import Response
+
+        async with self._making:
+            made = await asyncio.to_thread(make, *given)
+        return Response(made, media_type="application/octet-stream")
+
     async def _health(self, request: Request) -> Response:
         from starlette.responses import JSONResponse
 
@@ -246,11 +305,14 @@ class Interface:
             raise UnknownSender("no such task is coordinated here", phase=wire.REQUEST)
         return served
 
-    def _admit(self, request: Request, served: Served, most: int | None) -> tuple[Admitted, bytes]:
+    def _admit(
+        self, request: Request, served: Served, most: int | None, *, newest: bool = False
+    ) -> tuple[Admitted, bytes]:
         """The member whose request this is, and the SHA-256 that its body has to have.
 
         Args:
             most: bytes that the body may have; 0 for none at all, None where that is not known yet.
+            newest: see ``Gate.admit``.
         """
         length = _length(request)
         if most is not None and length > most:
@@ -260,7 +322,7 @@ class Interface:
         authorization = request.headers.get("authorization", "")
         known = connection.known
         address = self._whence(connection.name)
-        member = served.gate.admit(authorization, _path(request), digest, known=known, address=address)
+        member = served.gate.admit(authorization, _path(request), digest, known=known, newest=newest, address=address)
         if not known:
             connection.known, connection.lost = True, lambda: served.post.lost(member.name)
             served.post.connected(member.name)

@@ -31,6 +31,8 @@ signature. Where they are used up, members whose connection was recognised go on
 OF_ADDRESS: Final = (100.0, 500)
 """Of those from one address, half: whoever asks over and over from one leaves the others theirs."""
 _MOST_ADDRESSES: Final = 1024
+MOST_GUESTS: Final = 1024
+"""Counters that are kept of parties that are no members, the last used."""
 
 
 @dataclass
@@ -125,6 +127,7 @@ class Gate:
         self._last: dict[tuple[str, bytes], int] = {}
         self._buckets: dict[tuple[str, bytes], Bucket] = {}
         self._reached: dict[str, int] = {}  # the newest epoch by whose key a member has signed
+        self._guests: dict[tuple[str, str], int] = {}
 
     def greet(self, nonce: bytes, certificate: bytes, address: str = "") -> bytes:
         """Say who this server is, to whoever asks, from this address.
@@ -135,7 +138,16 @@ class Gate:
         self._strangers.take(address)
         return wire.greet(self._server, nonce, self._task, certificate, self._greeted.challenge)
 
-    def admit(self, authorization: str, path: str, body: bytes, *, known: bool = False, address: str = "") -> Admitted:
+    def admit(
+        self,
+        authorization: str,
+        path: str,
+        body: bytes,
+        *,
+        known: bool = False,
+        newest: bool = False,
+        address: str = "",
+    ) -> Admitted:
         """The member whose request this is.
 
         Args:
@@ -143,6 +155,7 @@ class Gate:
             path: of the request.
             body: SHA-256 of what will come, as the request says.
             known: whether a member's request came over the same connection before.
+            newest: whether it has to be signed by the key of the epoch in force.
             address: where it comes from.
 
         Raises:
@@ -159,6 +172,8 @@ class Gate:
             epoch = len(rosters) - 1 - place  # the newest with this key: by one that stays nobody is behind
             if epoch < self._reached.get(said.name, 0):
                 raise BadSignature("a signature by a key that its member has replaced since", phase=wire.REQUEST)
+            if newest and place:
+                raise BadSignature("a signature by no key of the epoch in force", phase=wire.REQUEST)
         except TooManyRequests:
             raise
         except SecureAggError:
@@ -185,3 +200,29 @@ class Gate:
                 phase=wire.REQUEST, culprit=said.name,
             )  # fmt: skip
         return Admitted(said.name, place == 0)
+
+    def admit_guest(self, authorization: str, path: str, body: bytes, kind: str, rosters: Sequence[Roster]) -> str:
+        """Whose request this is, who is no member and has a say in what is proposed. It counts as a stranger's.
+
+        Args:
+            authorization, path, body: see ``admit``.
+            kind: of guests, for each of which names are names of their own.
+            rosters: of who may be admitted.
+
+        Raises:
+            MalformedMessage, UnknownSender, BadSignature: it is nobody's of these.
+            RequestRepeated: it was made before.
+            TooManyRequests: strangers ask too much.
+        """
+        said = wire.claim(authorization)
+        self._strangers.take()
+        wire.check_request(said, self._greeted, self._task, path, body, rosters)
+        last = self._guests.pop((kind, said.name), -1)
+        self._guests[kind, said.name] = max(last, said.counter)
+        if said.counter <= last:
+            raise RequestRepeated(
+                f"a request with counter {said.counter}, not above {last}", last, phase=wire.REQUEST, culprit=said.name
+            )
+        while len(self._guests) > MOST_GUESTS:  # who is forgotten could at most have something repeated
+            del self._guests[next(iter(self._guests))]
+        return said.name

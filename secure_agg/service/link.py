@@ -16,13 +16,16 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from secure_agg import extras
 from secure_agg.errors import ConfigError, MalformedMessage, OperatorLost, WrongContext
 from secure_agg.plugins.core.parcels import MAX_PAYLOAD
 from secure_agg.plugins.core.phases import one_line
-from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.protocol.epoch.evidence import MAX_EVIDENCE
+from secure_agg.protocol.identity import Identity
+from secure_agg.roles.epochs.following import MAX_STEPS
+from secure_agg.roles.trust import Trust
 from secure_agg.service import wire
 from secure_agg.service.certificate import client_context, shown_certificate
 from secure_agg.service.wire import Greeted
@@ -50,6 +53,26 @@ _URL: Final = re.compile(r"https://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:
 _log = logging.getLogger("secure_agg.service")
 
 
+class Party(Protocol):
+    """Whose requests they are: a member's home, or ``changes.Outsider``."""
+
+    @property
+    def name(self) -> str:
+        """Its id."""
+
+    @property
+    def task(self) -> str:
+        """The task's id."""
+
+    @property
+    def identity(self) -> Identity:
+        """The key that signs its requests."""
+
+    @property
+    def trust(self) -> Trust:
+        """What it pins, as far as it has come."""
+
+
 @dataclass(frozen=True)
 class Arrived:
     """A payload that this member has to answer.
@@ -74,12 +97,16 @@ class _Again(Exception):
 
 
 class Link:
-    """One member's."""
+    """One party's.
+
+    Attributes:
+        waiting: how many proposals lie open, as the service has said last.
+    """
 
     def __init__(
         self,
         url: str,
-        home: ClientHome,
+        party: Party,
         *,
         patience_s: float = PATIENCE_S,
         clock: Callable[[], int] = time.time_ns,
@@ -87,7 +114,7 @@ class Link:
         """
         Args:
             url: ``https://HOST[:PORT]``.
-            home: whose keys sign requests, and whose pins say who the server is.
+            party: whose key signs requests, and whose pins say who the server is.
             patience_s: see ``PATIENCE_S``.
             clock: nanoseconds; requests are counted by it, so that a new process goes on above the last one's.
 
@@ -100,16 +127,17 @@ class Link:
             raise ConfigError(f"{url!r} is no URL of a service: https://HOST:PORT")
         self._host, self._port = found["host"].strip("[]"), int(found["port"] or 443)
         self._base = f"https://{found['host']}:{self._port}"
-        self._home, self._patience_s, self._clock = home, patience_s, clock
-        self._place = f"/v1/{wire.place(home.task)}"
+        self._party, self._patience_s, self._clock = party, patience_s, clock
+        self._place = f"/v1/{wire.place(party.task)}"
         self._client: httpx.Client | None = None
         self._to: Greeted | None = None
         self._counter = 0
         self.until = math.inf
         """When to give up at the latest, by ``time.monotonic``, however long patience would last."""
+        self.waiting = 0
 
     def __repr__(self) -> str:
-        return f"Link({self._base!r}, {self._home.name!r})"
+        return f"Link({self._base!r}, {self._party.name!r})"
 
     def close(self) -> None:
         """End the connection; harmless when it has ended."""
@@ -127,9 +155,11 @@ class Link:
             RemoteProtocolError: it is another's, or does not keep to the protocol.
         """
         status, headers, body = self._ask("next", MAX_PAYLOAD)
+        said = headers.get(wire.OPEN, "0")
+        self.waiting = int(said) if re.fullmatch(r"[0-9]{1,6}", said) else 0
         if status == 204:
             return None
-        model = wire.header(headers, wire.MODEL, len(self._home.identity.public)) if wire.MODEL in headers else None
+        model = wire.header(headers, wire.MODEL, len(self._party.identity.public)) if wire.MODEL in headers else None
         return Arrived(wire.header(headers, wire.ITEM, wire.ITEM_BYTES).hex(), body, model)
 
     def answer(self, item: str, payload: bytes) -> bool:
@@ -155,6 +185,39 @@ class Link:
             OperatorLost, RemoteProtocolError: see ``next``; or it is longer than ``most`` bytes.
         """
         return self._ask("model", most)[2]
+
+    def epochs(self, where: bytes) -> bytes:
+        """The epochs since ``where``, which says how far this party has come, encoded.
+
+        Raises:
+            OperatorLost, RemoteProtocolError: see ``next``.
+        """
+        return self._ask("epochs", MAX_STEPS, where)[2]
+
+    def proposals(self) -> bytes:
+        """The list of what is proposed, encoded.
+
+        Raises:
+            OperatorLost, RemoteProtocolError: see ``next``.
+        """
+        return self._ask("proposals", wire.MAX_LIST)[2]
+
+    def proposal(self, digest: bytes) -> bytes:
+        """What the service has under a proposal's digest, encoded.
+
+        Raises:
+            WrongContext: nothing.
+            OperatorLost, RemoteProtocolError: see ``next``.
+        """
+        return self._ask(f"proposal/{digest.hex()}", MAX_EVIDENCE)[2]
+
+    def propose(self, proposal: bytes) -> None:
+        """Bring a proposal, or signatures of one.
+
+        Raises:
+            OperatorLost, RemoteProtocolError: see ``next``; the service says why it refuses.
+        """
+        self._ask("propose", _MAX_TEXT, proposal)
 
     def _told(self, what: str, body: bytes) -> bool:
         try:
@@ -190,7 +253,9 @@ class Link:
             self._counter = max(self._counter + 1, self._clock())
             sha256 = hashlib.sha256(body).digest()
             headers = {
-                "authorization": wire.authorize(self._home.identity, to, self._home.task, path, self._counter, sha256),
+                "authorization": wire.authorize(
+                    self._party.identity, to, self._party.task, path, self._counter, sha256
+                ),
                 "content-length": str(len(body)),
                 **({"content-digest": wire.written_digest(sha256)} if body else {}),
             }
@@ -258,15 +323,15 @@ class Link:
                 if answer.status_code == 429 or answer.status_code >= 500:
                     raise _Again(f"status {answer.status_code}", 1.0)
                 if answer.status_code == 403:
-                    raise WrongContext(f"{self._base} coordinates no task {self._home.task!r}", phase=wire.GREETING)
+                    raise WrongContext(f"{self._base} coordinates no task {self._party.task!r}", phase=wire.GREETING)
                 if answer.status_code != 200:
                     raise MalformedMessage(f"a greeting of status {answer.status_code}", phase=wire.GREETING)
-            to = wire.check_greeting(greeting, nonce, self._home.task, certificate, self._home.trust.operators)
+            to = wire.check_greeting(greeting, nonce, self._party.task, certificate, self._party.trust.operators)
         except BaseException:
             client.close()
             raise
         self._client, self._to = client, to
-        _log.info("%s is %s, and coordinates %r", self._base, to.server, self._home.task)
+        _log.info("%s is %s, and coordinates %r", self._base, to.server, self._party.task)
         return client, to
 
 

@@ -15,7 +15,7 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
@@ -187,17 +187,18 @@ class Post:
         connected = box is not None and box.connections > 0
         since = max(item.asked, box.lost if box is not None else -math.inf)
         if item.kind not in _IN_ROUNDS:
-            return not (connected and item.fetched) and now > since + _POLLING_S
+            patience = _POLLING_S if connected else min(_POLLING_S, self._away_s)
+            return not (connected and item.fetched) and now > since + patience
         if connected:
             return False
         return now > since + self._away_s * (TRAINING if item.kind == parcels.JOIN and item.fetched else 1)
 
-    def gather(self, names: Sequence[str], least: int, patience_s: float) -> list[str]:
+    def gather(self, names: Sequence[str], least: Callable[[], int], patience_s: float) -> list[str]:
         """Wait until members are there.
 
         Args:
             names: of those who may come.
-            least: of them, without whom nothing is begun.
+            least: says how many of them there have to be, or nothing is begun; asked again and again.
             patience_s: how much longer to wait for all, once so many are there.
 
         Returns:
@@ -213,7 +214,7 @@ class Post:
                     raise RoundAborted("the service is being stopped")
                 found = self.present(names)
                 now = time.monotonic()
-                enough_at = (enough_at or now) if len(found) >= least else None
+                enough_at = (enough_at or now) if len(found) >= least() else None
                 if len(found) == len(names) or (enough_at is not None and now >= enough_at + patience_s):
                     return found
                 self._came.wait(0.25 if enough_at is not None else 1.0)

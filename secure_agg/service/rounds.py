@@ -27,6 +27,7 @@ from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.identity import Roster
+from secure_agg.roles.epochs.pins import closing
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import AWAY_S, Post
 from secure_agg.service.wire import encode_model
@@ -141,6 +142,12 @@ class Rounds(threading.Thread):
         """Whether rounds go on by themselves: what ails them, if something does, may pass."""
         return self.is_alive() and not isinstance(self.failure, _LASTING)
 
+    @property
+    def _least(self) -> int:
+        """How many members there have to be."""
+        policy, members = self.home.trust.task(self.home.task).policy, len(self.rosters[0])
+        return 1 if self.is_done else policy.min_advertised if not policy.cohort_size else members // 2 + 1
+
     def _once(self) -> None:
         """Wait for members, show them what they have missed, and make a round."""
         self.rosters = tuple(self._epochs.rosters())
@@ -148,6 +155,9 @@ class Rounds(threading.Thread):
         ask = self._asking(self._model)
         self._coordinator.catch_up(names, ask)
         if self.is_done:
+            self._post.rest(_REST_S[0])
+        elif len(names) < self._least:
+            self._coordinator.change(Layers.of(self._model).floats(self._model), ask)
             self._post.rest(_REST_S[0])
         else:
             self._took(self._coordinator.round(Layers.of(self._model).floats(self._model), ask))
@@ -175,9 +185,15 @@ class Rounds(threading.Thread):
             raise
 
     def _gather(self) -> list[str]:
-        """Wait for members."""
-        roster, policy = self.rosters[0], self.home.trust.task(self.home.task).policy
-        least = 1 if self.is_done else policy.min_advertised if not policy.cohort_size else len(roster) // 2 + 1
+        """Wait for enough members for a round; where the next epoch lies ready, to close the one in force."""
+        roster, usual = self.rosters[0], self._least
+
+        def least() -> int:
+            if self.is_done or not self.home.proposal_path.exists():
+                return usual
+            voters, closers = closing(self.home.trust, self.home.task)
+            return min(usual, closers) if voters else usual
+
         found = self._post.gather(list(roster), least, 0.0 if self.is_done else self._timing.gather_s)
         self._monitor.there(self.home.task, len(found), len(roster), self.records)
         return found

@@ -27,6 +27,7 @@ from secure_agg.protocol.codec import model_digest
 from secure_agg.service import wire
 from secure_agg.service.app import STALL_S, Connection, Interface, Served
 from secure_agg.service.certificate import Certificate, given_certificate, own_certificate, server_context
+from secure_agg.service.desk import Desk
 from secure_agg.service.gate import Gate, Strangers
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import Post
@@ -151,7 +152,7 @@ async def serve(asked: Asked, homes: Sequence[ServerHome], ready: Callable[[Boun
         post = Post(loop, asked.timing.away_s)
         rounds = Rounds(home, post, monitor, asked.timing)
         gate = Gate(home.identity, home.task, lambda rounds=rounds: rounds.rosters, strangers)  # type: ignore[misc]
-        tasks[wire.place(home.task)] = Served(gate, post, rounds)
+        tasks[wire.place(home.task)] = Served(gate, post, rounds, Desk(home))
     members = sum(len(served.rounds.rosters[0]) for served in tasks.values())
     # All may come at once, each by a connection that looks at the certificate and one that goes on.
     entrance = Entrance(members, strangers=max(STRANGERS, 2 * members))

@@ -24,6 +24,7 @@ from secure_agg.arguments import checked
 from secure_agg.errors import (
     AlreadyReleased,
     LocalProtocolError,
+    MalformedMessage,
     OperatorLost,
     SecureAggError,
     TaskSpent,
@@ -36,9 +37,12 @@ from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.homes import tenants
 from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.proposals import approve
 from secure_agg.protocol.codec import Arrays
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.roles.epochs.change import Change
+from secure_agg.service.changes import Changes, Proposed
 from secure_agg.service.link import PATIENCE_S, Arrived, Link
 from secure_agg.service.wire import decode_model, most_model_bytes
 from secure_agg.tlog.receipt import Receipt
@@ -114,6 +118,7 @@ class Session:
         """Use ``connect``."""
         self._home, self._link, self._leave = home, link, leave
         self._participant = Participant(home, keeps_answers=True)
+        self._told = 0
         self._given: bytes | None = None  # digest of the record that was returned last
 
     def __repr__(self) -> str:
@@ -181,9 +186,54 @@ class Session:
             if time.monotonic() > ends:
                 raise OperatorLost(f"no result has come within {timeout:g} s", culprit=None)
             arrived = self._link.next()
+            self._tell()
             if arrived is not None and (result := self._take(arrived, work)) is not None:
                 self._given = result.record.digest()
                 return result
+
+    def _tell(self) -> None:
+        """Say once that there is something to look at, and again when there is more."""
+        if self._link.waiting > self._told:
+            _log.warning(
+                "%d proposals for the next epoch of %r lie open: 'secure-agg federation status' with --url shows them",
+                self._link.waiting, self._home.task,
+            )  # fmt: skip
+        self._told = self._link.waiting
+
+    # --- epochs -----------------------------------------------------------------------------------------------
+
+    def proposals(self) -> list[Proposed]:
+        """What is proposed for the task's next epoch; look at ``changes`` of each.
+
+        Raises:
+            VerificationError, RemoteProtocolError: the server shows what does not fit to what is pinned.
+            OperatorLost: the service does not answer.
+        """
+        return Changes(self._link, self._home).open()
+
+    def propose(self, change: Change) -> Proposed:
+        """Propose the next epoch. Nothing changes by that: owners approve it, this one too.
+
+        Raises:
+            ConfigError: the change can't be.
+            VerificationError, RemoteProtocolError, OperatorLost: see ``proposals``.
+        """
+        return Changes(self._link, self._home).propose(change)
+
+    def approve(self, proposed: Proposed) -> Proposed:
+        """Approve a proposal as this member's owner, who has looked at it: one for each epoch, and no other.
+
+        When enough have, members' nodes close the epoch in force before the next round, each by itself.
+
+        Returns:
+            The proposal with all signatures so far.
+
+        Raises:
+            AlreadyReleased: this owner has authorised another.
+            VerificationError, RemoteProtocolError, OperatorLost: see ``proposals``.
+        """
+        changes = Changes(self._link, self._home)
+        return changes.bring(approve(self._home, proposed.proposal, changes.trust).proposal)
 
     # --- payloads ---------------------------------------------------------------------------------------------
 
@@ -195,7 +245,10 @@ class Session:
                 return missed  # the request to join stays for the next contribution
             before = self._home.journal.key
             answer = self._answer(arrived, parcel, work)
-        except _PASSING as error:
+        except SecureAggError as error:
+            if not (isinstance(error, _PASSING) or _asks_to_close(arrived.data)):
+                self._refuse(arrived, error)
+                raise
             _log.warning("%s refuses: %s: %s", self._home.name, type(error).__name__, error)
             self._link.refuse(arrived.item, error)
             return None
@@ -291,6 +344,16 @@ def connect(url: str, home: str | Path, *, patience: float = PATIENCE_S) -> Sess
         opened.close()
         raise
     return Session(opened, link, leave)
+
+
+def _asks_to_close(payload: bytes) -> bool:
+    """Whether it was asked to close the epoch in force. A member that does not goes on in it: its owner has not
+    approved what is below the home's floor, or the server has shown what is no epoch, which would end nobody's part.
+    """
+    try:
+        return Parcel.from_bytes(payload).kind == parcels.CLOSE
+    except MalformedMessage:
+        return False
 
 
 def _ends(timeout: float | None) -> float:

@@ -44,6 +44,10 @@ MAX_GREETING: Final = 4096
 MAX_REASON: Final = 64
 """Most bytes of a refusal: the name of an error."""
 ITEM_BYTES: Final = 16
+MAX_LIST: Final = 1 << 24
+"""Most bytes of the list of what is proposed."""
+MAX_PLACE: Final = 1 << 10
+"""Most bytes of how far a party has come, who asks for epochs."""
 
 SCHEME: Final = "SecureAgg"
 """Of the header ``Authorization``."""
@@ -51,8 +55,9 @@ ITEM: Final = "secure-agg-item"
 MODEL: Final = "secure-agg-model"
 LEFT: Final = "secure-agg-seconds"
 AGAIN: Final = "secure-agg-counter"
+OPEN: Final = "secure-agg-proposals"
 """Headers of answers: which payload this is, the digest of the model that it is about, how many seconds are left to
-answer it; and the last counter, where a request's was not above it.
+answer it; the last counter, where a request's was not above it; how many proposals lie open, where some do.
 """
 
 _MAX_MODEL_HEADER: Final = 1 << 22
@@ -259,6 +264,50 @@ def reason(body: bytes) -> str:
     if not _REASON.fullmatch(text):
         raise MalformedMessage("a refusal is the name of an error", phase=REQUEST)
     return text
+
+
+# --- what is proposed -----------------------------------------------------------------------------------------
+
+
+class Shown(Wire, frozen=True):
+    """One proposal that lies open: who has brought it, and the digest of what it says."""
+
+    by: str
+    digest: bytes
+
+
+class Listed(Wire, frozen=True):
+    """All that lie open.
+
+    Attributes:
+        version: 1.
+        offers: one of a party at most, in the order of their digests.
+    """
+
+    version: int
+    offers: tuple[Shown, ...]
+
+
+def list_offers(offers: Mapping[bytes, str]) -> bytes:
+    """The answer to ``proposals``.
+
+    Args:
+        offers: who has brought each, by its digest.
+    """
+    return encode(Listed(VERSION, tuple(Shown(offers[digest], digest) for digest in sorted(offers))))
+
+
+def read_offers(data: bytes | memoryview) -> tuple[Shown, ...]:
+    """What a server says lies open.
+
+    Raises:
+        MalformedMessage: it is no such list.
+    """
+    said = decode(Listed, data, MAX_LIST, phase=REQUEST)
+    found = [offer.digest for offer in said.offers]
+    if said.version != VERSION or any(len(each) != DIGEST_BYTES for each in found) or found != sorted(set(found)):
+        raise MalformedMessage(f"a list of version {said.version} and {len(found)} proposals", phase=REQUEST)
+    return said.offers
 
 
 # --- models ---------------------------------------------------------------------------------------------------

@@ -83,7 +83,8 @@ class Coordinates:
         if policy.groups or policy.max_weight != 1 or policy.privacy or policy.norm or self.room < LEAST_ROOM:
             raise ConfigError(
                 "statistics need rounds of a policy without groups, norm bound or privacy, of max_weight 1 and 15 "
-                f"bits or more: these have {policy.bits} bits and weights up to {policy.max_weight}"
+                f"bits or more: these have {policy.bits} bits and weights up to {policy.max_weight}; 'secure-agg "
+                "federation init' makes homes for them with --any-model --bits 24 --max-weight 1"
             )
 
     @property

@@ -86,6 +86,20 @@ def build(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted((folder / "built").iterdir()))
 
 
+def check_whole(archive: Path) -> None:
+    """See that an archive of sources is the project: whoever has it can build, lint and test.
+
+    Raises:
+        SystemExit: a file of the commit is not in it.
+    """
+    with tarfile.open(archive) as tar:
+        packed = {name.partition("/")[2] for name in tar.getnames()}
+    if missing := [
+        name for name in run("git", "ls-tree", "-r", "--name-only", "HEAD").splitlines() if name not in packed
+    ]:
+        sys.exit(f"{len(missing)} files of the commit are not in {archive.name}: {', '.join(missing[:5])} …")
+
+
 def bill(target: Path) -> None:
     """The software bill of materials, with neither time nor serial number: the same from the same pins."""
     cyclonedx = Path(sys.executable).with_name("cyclonedx-py")
@@ -116,6 +130,7 @@ def main() -> int:
         if sums(list(twice[0])) != sums(list(twice[1])):
             sys.exit("two builds of one commit differ:\n" + sums(list(twice[0])) + sums(list(twice[1])))
         run(sys.executable, "-m", "twine", "check", "--strict", *twice[0])
+        check_whole(next(file for file in twice[0] if file.name.endswith(".tar.gz")))
         output.mkdir(parents=True, exist_ok=True)
         if old := [file.name for file in output.iterdir()]:
             sys.exit(f"{output} is not empty: {', '.join(sorted(old))}")

@@ -9,9 +9,14 @@ import sys
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from support.service.world import KILLED, NAMES, TASK, WEIGHTS, World, a_world, assert_is_mean, environment, update
 
 from secure_agg import Ledger
+from secure_agg.plugins.homes import proposals
+from secure_agg.plugins.homes.client import ClientHome
+from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.roles.epochs.change import Change
 
 SERVICE_PLACES = ("join:0:2", "step:0:1", "step:1:2", "step:2:1", "step:1:2", "recorded", "result:0:1")
 """In a life that goes on from a set that was signed, the first step is the consistency phase."""
@@ -37,11 +42,6 @@ def lives(places: tuple[str, ...], rounds: int) -> None:
             assert all(result.participants == NAMES for result in found)
         with Ledger(world.server / "rounds.db", read_only=True) as ledger:
             assert ledger.audit().verified == rounds
-
-
-@pytest.mark.slow
-def test_members_get_each_result_once_though_the_service_was_killed() -> None:
-    lives(("step:2:1", "recorded"), 2)
 
 
 @pytest.mark.long
@@ -81,8 +81,26 @@ def member_lives(places: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
-def test_a_member_that_was_killed_goes_on_in_the_round_that_it_was_in() -> None:
-    member_lives(("after:1", "before:2"))
+def test_a_round_ends_though_a_member_and_the_service_were_killed_in_it() -> None:
+    """The short form of the two below: the member after it has joined, the service when a set was being signed."""
+    with a_world() as world:
+        service = world.serve("--away-seconds", "60", killed="step:1:2")
+        with world.members(service.url, NAMES[:-1]) as wait:
+            member = killed_member(world, service.url, "after:1")
+            member.communicate(timeout=120)
+            assert member.returncode == -signal.SIGKILL, (world.folder / "dan.log").read_text()
+            member = killed_member(world, service.url, "")
+            assert service.ended() == -signal.SIGKILL, world.log()
+            service = world.serve("--away-seconds", "60", listen=service.ready["address"])
+            said, _ = member.communicate(timeout=120)
+            assert member.returncode == 0, (world.folder / "dan.log").read_text()
+            results = wait()
+        assert service.stop() == 0
+        document = json.loads(said)
+        assert (document["included"], document["rounds"]) == (True, [0])
+        assert {document["digest"]} == {found[0].record.digest().hex() for found in results.values()}
+        assert results["ann"][0].participants == NAMES
+        assert_is_mean(results["ann"][0])
 
 
 @pytest.mark.long
@@ -91,3 +109,26 @@ def test_a_member_goes_on_wherever_it_was_killed() -> None:
     member_lives(
         ("before:1", "after:1", "before:1", "after:1", "before:1", "after:1", "before:1", "after:1", "before:1")
     )
+
+
+@pytest.mark.long
+def test_an_epoch_begins_though_the_service_was_killed_while_members_closed_the_last() -> None:
+    """Whoever has closed for it says the same again; nobody closes for two."""
+    with a_world(NAMES, min_clients=2) as world:
+        with ServerHome.open(world.server) as home:
+            proposal = proposals.propose(home.trust, TASK, Change(policy=replace(world.policy, clip=0.5)))
+            approved = []
+            for name in NAMES:
+                with ClientHome.open(world.home(name)) as mine:
+                    approved.append(proposals.approve(mine, proposal).proposal)
+            proposals.submit(home, approved)
+        service = world.serve("--gather-seconds", "30", killed="close:0:2")
+        with world.members(service.url, NAMES, 1) as wait:
+            assert service.ended() == -signal.SIGKILL, world.log()
+            service = world.serve("--gather-seconds", "30", listen=service.ready["address"])
+            results = wait()
+        assert service.stop() == 0
+        assert {found[0].evidence.config.epoch for found in results.values()} == {1}
+        assert_is_mean(results["ann"][0])
+        with Ledger(world.server / "rounds.db", read_only=True) as ledger:
+            assert ledger.audit().epochs == 1

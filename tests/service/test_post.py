@@ -139,8 +139,8 @@ def test_rounds_wait_for_members_and_end_with_the_service(office: Office) -> Non
 
     def gather() -> None:
         try:
-            gathered.append(office.post.gather(["ann", "bob"], 1, 0.1))
-            office.post.gather(["cyd"], 1, 0.0)
+            gathered.append(office.post.gather(["ann", "bob"], lambda: 1, 0.1))
+            office.post.gather(["cyd"], lambda: 1, 0.0)
         except RoundAborted as error:
             gathered.append(error)
 

@@ -15,6 +15,7 @@ app.command(
     epilog=epilog(
         "secure-agg federation propose homes/server --join clinic-d=HEX --out next.epoch",
         "secure-agg federation propose rounds.db --clip 0.5 --out next.epoch",
+        "secure-agg federation propose home --leave clinic-b --url https://coordinator.example:8470",
         "secure-agg federation propose homes/server --restart second --model start.npz --out next.epoch",
     ),
 )(changing.propose)
@@ -22,6 +23,7 @@ app.command(
     "approve",
     epilog=epilog(
         "secure-agg federation approve next.epoch --home home",
+        "secure-agg federation approve DIGEST --home home --url https://coordinator.example:8470",
         "secure-agg federation approve next.epoch --name clinic-d --identity clinic-d.key --trust trust.json",
     ),
 )(changing.approve)
@@ -29,6 +31,7 @@ app.command(
     "status",
     epilog=epilog(
         "secure-agg federation status homes/server",
+        "secure-agg federation status home --url https://coordinator.example:8470",
         "secure-agg federation status homes/server a.epoch b.epoch --submit",
         "secure-agg federation status homes/server --epochs epochs.file",
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +14,17 @@ from rich.console import Console
 
 from secure_agg import files
 from secure_agg.beacon.recorded import BeaconFile
-from secure_agg.cli.epochs.sources import Source, followed, opened
+from secure_agg.cli.epochs import served
+from secure_agg.cli.epochs.served import UrlOption
+from secure_agg.cli.epochs.sources import Source, opened
 from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.fl.model_files import digest_argument
 from secure_agg.plugins.homes import proposals
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.folder import STORE_FILE
+from secure_agg.plugins.homes.offers import Offers
+from secure_agg.plugins.homes.proposals import Approval
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.identity import Identity, Roster
@@ -27,17 +33,25 @@ from secure_agg.roles.epochs.change import Change, differences, resized
 from secure_agg.roles.epochs.pins import authority, closing
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
+from secure_agg.service.changes import Changes
+from secure_agg.service.link import Party
 
 PlaceArgument = Annotated[
     Path, typer.Argument(metavar="HOME|LEDGER", help="A node's or the server's home, or a ledger's database file.")
 ]
-ProposalArgument = Annotated[Path, typer.Argument(metavar="PROPOSAL", help="File from 'propose'.")]
+ProposalArgument = Annotated[
+    str, typer.Argument(metavar="PROPOSAL", help="File from 'propose'; with --url its digest, from 'status'.")
+]
 TaskChoice = Annotated[str | None, typer.Option("--task", metavar="NAME", help="Of a ledger with several tasks.")]
 
 
 def propose(
     place: PlaceArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="New file for the proposal.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="New file for the proposal.")] = None,
+    url: UrlOption = None,
+    offer: Annotated[
+        bool, typer.Option("--offer", help="Lay it open in the server's home: members see it with 'status --url'.")
+    ] = False,
     join: Annotated[
         list[str] | None, typer.Option("--join", metavar="ID=HEX", help="A new member, with its public key.")
     ] = None,
@@ -75,8 +89,10 @@ def propose(
     """Propose the next epoch: who joins and leaves, other keys, other rules, or a new training.
 
     Nothing changes by this. Owners look at the file and 'approve' it, whoever has a new key does too, and 'status'
-    collects what they have signed.
+    collects what they have signed. With --url, of a member's home, it lies open at the service instead, which collects.
     """
+    if [out is not None, url is not None, offer].count(True) != 1:
+        raise ConfigError("a proposal goes to one place: --out FILE, --url URL of a service, or --offer at its home")
     if (restart is None) != (model is None):
         raise ConfigError("a new training has a name and a model: --restart NAME --model FILE")
     with opened(place, task) as source:
@@ -106,9 +122,20 @@ def propose(
             restart=None if restart is None or model is None else (restart, digest_argument(model)),
             beacon=None if beacon is None else BeaconFile.load(beacon).source,
         )
-        proposal = proposals.propose(source.trust, source.task, change)
-        files.create(out, proposal.to_bytes(), mode=0o644)
-        document = _document(source.trust, proposal) | {"file": str(out)}
+        if url is not None:
+            if source.client is None:
+                raise ConfigError("over a service a member proposes, by its home; at the server's it is --offer")
+            with served.asking(url, source.client) as there:
+                proposal, trust = there.propose(change).proposal, there.trust
+        else:
+            proposal, trust = proposals.propose(source.trust, source.task, change), source.trust
+        if offer:
+            if source.server is None:
+                raise ConfigError("--offer is for the server's home; a member proposes by --url")
+            Offers(source.server).put(source.server.name, proposal)
+        elif out is not None:
+            files.create(out, proposal.to_bytes(), mode=0o644)
+        document = _document(trust, proposal) | ({"file": str(out)} if out is not None else {})
     emit(document, as_json, lambda console: _show(console, document))
 
 
@@ -139,37 +166,59 @@ def approve(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="New file for it with your signatures; else in place.")
     ] = None,
+    url: UrlOption = None,
+    task: TaskChoice = None,
     as_json: JsonOption = False,
 ) -> None:
     """Approve a proposal: authorise it if that is yours to do, accept it for a new key, and have your node follow it.
 
-    An owner authorises one proposal for each epoch, and no other. Look at what it changes first: 'status' says it.
+    An owner authorises one proposal for each epoch, and no other. Look at what it changes first: 'status' says it. With
+    --url it is named by the digest that 'status' has shown: whatever the service sends then, nothing else is signed.
     """
-    found = proposals.read(proposal)
     if home is not None:
         if name is not None or trust is not None or epochs is not None:
             raise ConfigError("--home has name, key and pins: of --identity alone a new key is taken")
         with ClientHome.open(home) as mine:
             if identity is not None and mine.next_identity is None:
                 mine.await_key(Identity.load(mine.name, identity))
-            approval = proposals.approve(mine, found)
-            in_force = mine.trust
+            with _proposal(proposal, url, mine) as (found, changes):
+                in_force = changes.trust if changes is not None else mine.trust
+                approval = _given(proposals.approve(mine, found, in_force), changes)
     else:
         if name is None or identity is None or trust is None:
             raise ConfigError("without --home it takes --name, --identity and --trust")
-        in_force = followed(Trust.load(trust), found.says.task, epochs)
-        with AttemptStore(store_beside(identity)) as store:
-            approval = proposals.sign(store, [Identity.load(name, identity)], in_force, found)
-    if out is None:
-        files.replace(proposal, approval.proposal.to_bytes())
-    else:
+        who = served.outsider(name, identity, trust, task, epochs)
+        with _proposal(proposal, url, who) as (found, changes), AttemptStore(store_beside(identity)) as store:
+            in_force = changes.trust if changes is not None else who.trust
+            approval = _given(proposals.sign(store, [who.identity], in_force, found), changes)
+    if out is not None:
         files.create(out, approval.proposal.to_bytes(), mode=0o644)
+    elif url is None:
+        files.replace(Path(proposal), approval.proposal.to_bytes())
     document = _document(in_force, approval.proposal) | {
-        "file": str(out or proposal),
+        **({"file": str(out or proposal)} if out is not None or url is None else {}),
         "authorised": approval.authorised,
         "accepted": approval.accepted,
     }
     emit(document, as_json, lambda console: _show(console, document))
+
+
+@contextmanager
+def _proposal(named: str, url: str | None, party: Party) -> Iterator[tuple[EpochEvidence, Changes | None]]:
+    """A proposal from its file, or with a URL from the service that it lies open at."""
+    if url is None:
+        yield proposals.read(Path(named)), None
+        return
+    digest = served.digest_of(named)
+    with served.asking(url, party) as changes:
+        yield changes.find(digest).proposal, changes
+
+
+def _given(approval: Approval, changes: Changes | None) -> Approval:
+    """An approval, brought to the service that it is for; with all signatures that lie there."""
+    if changes is None:
+        return approval
+    return replace(approval, proposal=changes.bring(approval.proposal).proposal)
 
 
 def status(
@@ -188,10 +237,26 @@ def status(
         Path | None,
         typer.Option("--epochs", metavar="FILE", help="New file for all epochs so far, for 'join --epochs'."),
     ] = None,
+    url: UrlOption = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="ID", help="With --url and a trust file: your id.")
+    ] = None,
+    identity: Annotated[
+        Path | None, typer.Option("--identity", metavar="FILE", help="With --url and a trust file: your key.")
+    ] = None,
     task: TaskChoice = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which epoch is in force, and of a proposal what it changes and who has still to sign."""
+    """Show which epoch is in force, and of a proposal what it changes and who has still to sign.
+
+    With --url it is what a service has: the epochs since those of a member's home, or of a trust file, and what is
+    proposed for the next. All of it is checked against what is pinned here.
+    """
+    if url is not None:
+        if given or out is not None or submit:
+            raise ConfigError("--url shows what lies at the service: files, --out and --submit are without it")
+        _status_over(url, place, name, identity, task, epochs, as_json=as_json)
+        return
     with opened(place, task) as source:
         pins = source.trust.task(source.task)
         document: dict[str, Any] = {
@@ -202,7 +267,7 @@ def status(
             "epochs": _history(source),
         }
         if source.client is not None:
-            document["floor"] = dataclasses.asdict(source.client.epochs.floor)
+            document["floor"] = asdict(source.client.epochs.floor)
         if epochs is not None:
             if source.ledger is None:
                 raise ConfigError("a node's home has its own epochs: the server's, or the ledger, has them for others")
@@ -234,6 +299,44 @@ def status(
         show_fields(console, rows)
         if "proposal" in document:
             _show(console, document["proposal"])
+
+    emit(document, as_json, show)
+
+
+def _status_over(
+    url: str,
+    place: Path,
+    name: str | None,
+    identity: Path | None,
+    task: str | None,
+    epochs: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    with served.party_of(place, name, identity, task) as party, served.asking(url, party) as changes:
+        if epochs is not None:
+            if isinstance(party, ClientHome):
+                raise ConfigError("a home follows epochs by itself: --epochs is for whoever joins, of a trust file")
+            files.create(epochs, changes.steps.to_bytes(), mode=0o644)
+        pins = changes.trust.task(party.task)
+        document: dict[str, Any] = {
+            "task": party.task,
+            "epoch": pins.epoch,
+            "members": len(pins.roster),
+            "backend": pins.policy.backend,
+            "proposals": [served.document_of(proposed) for proposed in changes.open()],
+        } | ({"epochs_file": str(epochs)} if epochs is not None else {})
+
+    def show(console: Console) -> None:
+        rows = {
+            "task": document["task"],
+            "epoch": f"{document['epoch']}, in force",
+            "members": str(document["members"]),
+            "backend": document["backend"],
+        }
+        show_fields(console, rows if document["proposals"] else rows | {"proposals": "none"})
+        for proposed in document["proposals"]:
+            show_fields(console, served.rows_of(proposed))
 
     emit(document, as_json, show)
 

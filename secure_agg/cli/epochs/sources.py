@@ -44,7 +44,7 @@ def opened(place: Path, task: str | None) -> Iterator[Source]:
     """
     if (place / "server").is_dir() and (place / "clients").is_dir():
         place = place / "server"
-    if (place / SETTINGS_FILE).exists() and (place / TRUST_FILE).exists():
+    if is_client(place):
         with ClientHome.open(place) as client:
             yield Source(client.task, client.trust, client=client)
     elif (place / SETTINGS_FILE).exists():
@@ -67,6 +67,11 @@ def read_steps(path: Path) -> Steps:
         VerificationError: it is none.
     """
     return Steps.from_bytes(files.read(path, MAX_STEPS, "file of epochs"))
+
+
+def is_client(place: Path) -> bool:
+    """Whether a folder is a node's home."""
+    return (place / SETTINGS_FILE).exists() and (place / TRUST_FILE).exists()
 
 
 def followed(trust: Trust, task: str, path: Path | None) -> Trust:

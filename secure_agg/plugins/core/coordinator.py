@@ -241,6 +241,22 @@ class Coordinator:
             if not isinstance(answer, Exception):
                 self._told[task, name] = last.record.result_model
 
+    def change(self, model: Floats, ask: Ask) -> None:
+        """Between rounds, have members close the epoch in force where the next one lies ready: with too few for a
+        round there may be enough for that, and a change of the roster is what helps then.
+
+        Args:
+            model: that the task has come to.
+            ask: reaches them.
+        """
+        found = Unfinished(self._home, self._home.task).find(model_digest(model))
+        if found is not None:  # what can still be finished comes before a change
+            found[0].close()
+            return
+        last = self._last(self._home.task)
+        self._history.begin(model, last.record if last else None)
+        self._change(self.deadlines.timed(ask), model)
+
     def check_model(self, model: Floats) -> None:
         """Look at a model before anybody is asked to train from it.
 

@@ -52,11 +52,14 @@ def propose(trust: Trust, task: str, change: Change) -> EpochEvidence:
     return EpochEvidence(body=change.body(trust, task).to_bytes())
 
 
-def approve(home: ClientHome, proposal: EpochEvidence) -> Approval:
+def approve(home: ClientHome, proposal: EpochEvidence, trust: Trust | None = None) -> Approval:
     """Approve a proposal as the owner of a node's home, who has looked at what it changes.
 
     It is authorised, if members' owners do that; the home will follow it even where it is below its floor; and if a key
     waits in the home that it is to be rotated to, the epoch is accepted for that.
+
+    Args:
+        trust: what is in force, where the node was away and has not followed yet; by default as far as it has come.
 
     Raises:
         VerificationError, ConfigError: it can't follow the epoch that is in force here.
@@ -65,7 +68,7 @@ def approve(home: ClientHome, proposal: EpochEvidence) -> Approval:
     with home.locked():
         waiting = home.next_identity
         keys = [home.identity, *([waiting] if waiting is not None else [])]
-        approval = sign(home.store, keys, home.trust, proposal)
+        approval = sign(home.store, keys, trust or home.trust, proposal)
         home.epochs.approve(proposal.says)
     return approval
 

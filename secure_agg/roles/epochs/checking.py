@@ -25,6 +25,34 @@ from secure_agg.roles.epochs.pins import authority, closing, opened_by_members
 from secure_agg.roles.trust import Trust
 
 
+def check_signed(trust: Trust, evidence: EpochEvidence) -> None:
+    """Check a proposal as far as it has come: that it can follow, and each signature in it, but not their number.
+
+    Raises:
+        VerificationError: it does not follow, or somebody has signed who is not asked, or has not signed this.
+        ConfigError: its rounds could not be.
+    """
+    check_change(trust, evidence.says)
+    _check_authorisations(trust, evidence)
+    _check_accepted(trust, evidence)
+
+
+def _check_authorisations(trust: Trust, evidence: EpochEvidence) -> None:
+    body = evidence.says
+    voters, _ = authority(trust, body.task)
+    message = authorise_bytes(body.task, body.previous_epoch, body.digest)
+    _check_signatures(evidence.authorisations, voters, dict.fromkeys(voters, message), "authorise")
+
+
+def _check_accepted(trust: Trust, evidence: EpochEvidence) -> dict[str, bytes]:
+    """The signatures of new keys; returns whose they have to be."""
+    body = evidence.says
+    wanted = new_keys(trust, body)
+    messages = {name: accept_bytes(body.task, body.digest, name, key) for name, key in wanted.items()}
+    _check_signatures(evidence.acceptances, wanted, messages, "accept")
+    return wanted
+
+
 def check_authority(trust: Trust, evidence: EpochEvidence) -> None:
     """Check that enough of those who may authorise this epoch have.
 
@@ -33,8 +61,7 @@ def check_authority(trust: Trust, evidence: EpochEvidence) -> None:
     """
     body = evidence.says
     voters, least = authority(trust, body.task)
-    message = authorise_bytes(body.task, body.previous_epoch, body.digest)
-    _check_signatures(evidence.authorisations, voters, dict.fromkeys(voters, message), "authorise")
+    _check_authorisations(trust, evidence)
     if len(evidence.authorisations) < least:
         who = "administrators" if trust.task(body.task).threshold else "owners"
         raise VerificationError(
@@ -50,10 +77,7 @@ def check_acceptances(trust: Trust, evidence: EpochEvidence) -> None:
         VerificationError: one has not, or a signature does not verify.
         ConfigError: one party has two new keys.
     """
-    body = evidence.says
-    wanted = new_keys(trust, body)
-    messages = {name: accept_bytes(body.task, body.digest, name, key) for name, key in wanted.items()}
-    _check_signatures(evidence.acceptances, wanted, messages, "accept")
+    body, wanted = evidence.says, _check_accepted(trust, evidence)
     missing = sorted(set(wanted) - {item.name for item in evidence.acceptances})
     if missing:
         raise VerificationError(

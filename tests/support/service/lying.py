@@ -5,6 +5,8 @@
 * ``swapped``: the right digest with other arrays.
 * ``average``: a result whose sums are another's.
 * ``unrecorded``: a result that is in no ledger.
+* ``epoch``: it takes what lies ready for an epoch whoever has signed it, and shows another proposal than it was asked
+  for.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ import numpy as np
 from secure_agg.cli import main
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator
+from secure_agg.plugins.core.epochs import server
 from secure_agg.plugins.core.history import History
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Payload
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.roles.task import Task
 from secure_agg.service import rounds
+from secure_agg.service.desk import Desk
 from secure_agg.service.post import Post
 
 
@@ -81,11 +85,17 @@ def without_receipt(payload: bytes) -> bytes:
     return Parcel(parcels.RESULT, (message, damaged, *others)).to_bytes()
 
 
+def lie_about_epoch() -> None:
+    server.check_ready = lambda *_: None
+    Desk.proposal = lambda self, number: self._home.proposal_path.read_bytes()  # type: ignore[method-assign]
+
+
 LIES = {
     "clip": lie_about_clip,
     "model": lie_about_model,
     "swapped": lie_about_arrays,
     "average": lambda: tamper(parcels.RESULT, flipped),
+    "epoch": lie_about_epoch,
     "unrecorded": lambda: tamper(parcels.RESULT, without_receipt),
 }
 

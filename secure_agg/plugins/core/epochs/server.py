@@ -71,6 +71,11 @@ class Epochs:
             proposal = home.proposal()
             if proposal is None:
                 return None
+            if proposal.says.task == home.task and proposal.says.epoch <= trust.task(home.task).epoch:
+                # It has begun: this process, or the one before, has ended between its record and the file's removal,
+                # or somebody has laid it here again.
+                home.proposal_path.unlink(missing_ok=True)
+                return None
             check_ready(trust, proposal)
             check_goes_on(trust, proposal.says, self._generation(base_model))
         except SecureAggError as error:

@@ -1,0 +1,92 @@
+"""What a service answers about epochs: those that a party has missed, and what is proposed for the next.
+
+All of it is checked by whom it is for. A server decides neither what an epoch says, which is a digest that owners sign,
+nor when it begins: members' nodes close the one in force, as under a framework.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Final
+
+from secure_agg.errors import MalformedMessage
+from secure_agg.plugins.homes.offers import Offers
+from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.protocol.epoch import EpochEvidence
+from secure_agg.protocol.identity import Roster
+from secure_agg.roles.epochs.following import Where
+from secure_agg.service import wire
+from zk.transcript import DIGEST_BYTES
+
+DECIDES: Final = "decides"
+ACCEPTS: Final = "accepts"
+_COUNTED_S: Final = 2.0
+
+_log = logging.getLogger("secure_agg.service")
+
+
+class Desk:
+    """Of one task; for any thread."""
+
+    def __init__(self, home: ServerHome) -> None:
+        self._home, self._offers = home, Offers(home)
+        self._counted, self._at = 0, -math.inf
+
+    def guests(self) -> dict[str, list[Roster]]:
+        """Who may ask here and need be no member: ``DECIDES``, administrators; ``ACCEPTS``, whoever is to have a new
+        key. A proposal can give anybody's name a new key, so by such a one nothing is proposed.
+        """
+        return {DECIDES: [self._offers.deciding()], ACCEPTS: self._offers.accepting()}
+
+    def waiting(self) -> int:
+        """How many proposals lie open, as of some seconds ago: members are told, and look if they like."""
+        now = time.monotonic()
+        if now > self._at + _COUNTED_S:
+            self._counted, self._at = len(self._offers.open()), now
+        return self._counted
+
+    def epochs(self, where: bytes) -> bytes:
+        """The epochs since the one that a party has come to.
+
+        Raises:
+            MalformedMessage: it does not say which.
+        """
+        said = Where.from_bytes(where)
+        return self._home.ledger.steps(self._home.task, said.epoch, said.seen or None).to_bytes()
+
+    def proposals(self) -> bytes:
+        """The list of what lies open."""
+        return wire.list_offers({body: offer.by for body, offer in self._offers.open().items()})
+
+    def proposal(self, number: str) -> bytes:
+        """One of them, by its digest in hexadecimal.
+
+        Raises:
+            MalformedMessage: it is no digest.
+            WrongContext: nothing with this digest lies open.
+        """
+        try:
+            body = bytes.fromhex(number)
+        except ValueError:
+            body = b""
+        if len(body) != DIGEST_BYTES:
+            raise MalformedMessage("a proposal is named by its digest", phase=wire.REQUEST)
+        return self._offers.find(body).proposal.to_bytes()
+
+    def propose(self, name: str, data: bytes, *, decides: bool) -> None:
+        """Take in a proposal, or signatures of one, from a party that has been recognised.
+
+        Args:
+            decides: whether it was by a key that may propose.
+
+        Raises:
+            VerificationError, ConfigError, PolicyViolation: see ``Offers.put``.
+        """
+        offer = self._offers.put(name, EpochEvidence.from_bytes(data), decides=decides)
+        body = offer.proposal.says
+        _log.info(
+            "epoch %d of %r, %s…, is authorised by %d", body.epoch, body.task, body.digest.hex()[:16],
+            len(offer.proposal.authorisations), extra={"task": body.task, "member": name},
+        )  # fmt: skip
