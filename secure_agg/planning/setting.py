@@ -12,6 +12,7 @@ from mpc.ring import ELEMENT_BYTES
 from secure_agg import backends
 from secure_agg.backends.contract import Backend
 from secure_agg.errors import ConfigError
+from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.config import MAX_PARAMETERS, NO_DIGEST, PROTOCOL_VERSION, Option, Policy, RoundConfig
 from secure_agg.protocol.config.thresholds import MOST_DROPOUT, USUAL_DROPOUT
 from zk.transcript import DIGEST_BYTES
@@ -32,6 +33,8 @@ class Setting:
         max_weight: largest weight.
         options: of the backend.
         norm_bound: of every update; None where none is bounded.
+        privacy: differential privacy of the task's results; None where there is none.
+        min_clients: n_min, fewest clients whose sum is opened.
 
     Raises:
         ConfigError: out of range, insecure, or nobody would be left.
@@ -45,12 +48,16 @@ class Setting:
     max_weight: int = 1
     options: tuple[Option, ...] = ()
     norm_bound: float | None = None
+    privacy: Privacy | None = None
+    min_clients: int = 3
 
     def __post_init__(self) -> None:
         if not 1 <= self.parameters <= MAX_PARAMETERS:
             raise ConfigError(f"{self.parameters} parameters are outside [1, {MAX_PARAMETERS}]")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"a dropout of {self.dropout} is outside [0, 1)")
+        if self.privacy is not None:
+            self.kind.check_policy(self.policy)  # not every backend's rounds can have noise
         self.amounts("client")  # refuses what a round would refuse
         least = max(self.policy.min_clients, self.policy.quorum(self.clients))
         if self.survivors < least:
@@ -75,6 +82,8 @@ class Setting:
             dropout=min(max(self.dropout, USUAL_DROPOUT), MOST_DROPOUT),
             max_parameters=max(_USUAL_LIMIT, self.parameters),
             norm_bound=self.norm_bound,
+            privacy=self.privacy,
+            min_clients=self.min_clients,
         )
 
     @functools.cached_property
