@@ -1,7 +1,8 @@
 """Makes docs/vectors/: three small rounds with fixed identities and secrets, and intermediate values for implementers.
-By ``private_vectors`` those of a round with privacy, by ``screened_vectors`` those of a screened round, by
-``norm_vectors`` those of norm proofs, beside the tests, by ``tree_vectors`` those of a tree, by ``sparse_vectors``
-those of a sparse session, and by ``transport.vectors`` what clients of ``masking`` send.
+By ``grouped_vectors`` those of a round of groups, by ``private_vectors`` those of a round with privacy, by
+``screened_vectors`` those of a screened round, by ``norm_vectors`` those of norm proofs, beside the tests, by
+``tree_vectors`` those of a tree, by ``sparse_vectors`` those of a sparse session, and by ``transport.vectors`` what
+clients of ``masking`` send.
 
 ``make vectors`` writes the files anew. They only change when the protocol does.
 """
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+from conformance.groups import grouped_vectors
 from conformance.norm import norm_vectors
 from conformance.privacy import private_vectors
 from conformance.screening import screened_vectors
@@ -573,6 +575,7 @@ def main() -> None:
     (DIRECTORY / RENOUNCED_VECTORS).write_text(to_json(renounced_vectors(renounced)), "utf-8")
     norm_vectors.write()
     tree_vectors.write()
+    grouped_vectors.write()
     private_vectors.write()
     sparse_vectors.write()
     transport_vectors.write()

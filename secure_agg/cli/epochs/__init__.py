@@ -1,5 +1,5 @@
 """``secure-agg federation propose``, ``approve`` and ``status``: how a task's members, rules and operators change.
 
-* ``changing``: the commands. ``policies``: the policy that a proposal is for. ``sources``: what is in force, from a home
-  or a ledger.
+* ``changing``: the commands. ``policies``: the policy that a proposal is for. ``sources``: what is in force, from a
+  home or a ledger.
 """
