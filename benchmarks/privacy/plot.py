@@ -28,7 +28,7 @@ def draw(report: Report, path: Path) -> tuple[Path, Path]:
         "norm 10, 250 values, delta 1e-5; softmax regression, 20 rounds",
         "Left: squared error of a mean as a multiple of one trusted party's Gaussian noise, were all clients' counted "
         f"on; means of {_runs(report)}. Right: accuracy, medians of as many; dashed: without noise",
-        report.load,
+        report.loads,
         short_stamp(report.machine),
         exact=True,  # errors are no times: other work on the machine changes none of them
     )
