@@ -6,7 +6,6 @@ mean has the noise that a task's policy gives. The noise of the sum is drawn at 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.results import Row
-from secure_agg.errors import ConfigError
 from secure_agg.fl import datasets
+from secure_agg.planning.privacy import USELESS as USELESS_NOISE
+from secure_agg.planning.privacy import fewest_bits
 from secure_agg.privacy import skellam
 from secure_agg.privacy.asked import Privacy
 from secure_agg.privacy.mechanism import Mechanism
@@ -91,10 +91,8 @@ def _differences(model: Floats, features: Floats, labels: Any, task: Task) -> Fl
 
 def _coarsest(rule: PrivacyRule, size: int, clients: int) -> Mechanism:
     """The numbers of a round with as few bits as it has room in."""
-    for bits in range(6, MAX_BITS):
-        with contextlib.suppress(ConfigError):
-            return rule.mechanism_of(size, clients, (1 << (bits - 1)) - 1)
-    return rule.mechanism_of(size, clients, (1 << (MAX_BITS - 1)) - 1)
+    bits = fewest_bits(rule, size, clients) or MAX_BITS
+    return rule.mechanism_of(size, clients, (1 << (bits - 1)) - 1)
 
 
 def trained(task: Task, epsilon: float | None, seed: int) -> float:
@@ -158,7 +156,7 @@ def _noise(clients: int, size: int, epsilon: float, rounds: int) -> Row:
         raise AssertionError("the policy has privacy")
     made = _coarsest(rule, size, clients)
     found = made.noise(clients)
-    useless = "; training is useless: it is noise that moves the model" if found > 3 else ""
+    useless = "; training is useless: it is noise that moves the model" if found > USELESS_NOISE else ""
     return Row(
         key=f"noise.{clients}.{size}",
         name=name,

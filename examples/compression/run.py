@@ -35,6 +35,8 @@ WAYS = {
     "rotated, 2 bits": {"bits": 2, "clip_rule": "adaptive", "rotated": True},
     "a quarter, 8 bits, no residual": {"bits": 8, "clip_rule": "adaptive", "support": (1, 4)},
     "a quarter, 8 bits": {"bits": 8, "clip_rule": "adaptive", "support": (1, 4)},
+    "an eighth, 6 bits": {"bits": 6, "clip_rule": "adaptive", "support": (1, 8)},
+    "a sixth, 4 bits, rotated": {"bits": 4, "clip_rule": "adaptive", "support": (1, 6), "rotated": True},
     "a tenth, 8 bits": {"bits": 8, "clip_rule": "adaptive", "support": (1, 10)},
     "a tenth, 4 bits": {"bits": 4, "clip_rule": "adaptive", "support": (1, 10)},
     "a tenth, 2 bits": {"bits": 2, "clip_rule": "adaptive", "support": (1, 10)},
@@ -191,6 +193,7 @@ def main(arguments=None):
     options.add_argument("output", type=Path, help="folder for the figures, the table and the plot")
     options.add_argument("--rounds", type=int, default=60)
     options.add_argument("--seeds", type=int, default=4)
+    options.add_argument("--first-seed", type=int, default=0)
     options.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     asked = options.parse_args(arguments)
     extras.require("examples")
@@ -199,7 +202,7 @@ def main(arguments=None):
 
     figures = {}
     for name in asked.ways:
-        way, runs = WAYS[name], [run(name, WAYS[name], asked.rounds, seed) for seed in range(asked.seeds)]
+        way, runs = WAYS[name], [run(name, WAYS[name], asked.rounds, asked.first_seed + i) for i in range(asked.seeds)]
         figures[name] = {
             "bytes": runs[0][1],
             "accuracy": [curve[-1] for curve, _ in runs],

@@ -10,6 +10,14 @@ import typer
 from rich.console import Console
 
 from secure_agg import extras
+from secure_agg.cli.options import (
+    PrivacyDelta,
+    PrivacyEpsilon,
+    PrivacyHonest,
+    PrivacyNorm,
+    PrivacyRounds,
+    asked_privacy,
+)
 from secure_agg.cli.output import JsonOption, emit, plain, table
 from secure_agg.errors import ConfigError
 from secure_agg.planning.advice import Advice, Needs, advise
@@ -17,6 +25,7 @@ from secure_agg.planning.coefficients import Coefficients, shipped
 from secure_agg.planning.limits import remarks
 from secure_agg.planning.norms import MARGIN, propose
 from secure_agg.planning.prediction import Network, Prediction
+from secure_agg.planning.privacy import PrivacyCost
 from secure_agg.planning.words import seconds as _seconds
 from secure_agg.planning.words import size as _size
 
@@ -42,6 +51,18 @@ def plan(
     norm_bound: Annotated[
         float | None, typer.Option(metavar="B", help="Norm bound of every update, which clients prove.")
     ] = None,
+    privacy_epsilon: PrivacyEpsilon = None,
+    privacy_delta: PrivacyDelta = None,
+    privacy_norm: PrivacyNorm = None,
+    privacy_rounds: PrivacyRounds = None,
+    privacy_honest: PrivacyHonest = None,
+    privacy_done: Annotated[
+        int, typer.Option("--privacy-done", metavar="N", help="With it, how many of its rounds are done.")
+    ] = 0,
+    min_clients: Annotated[
+        int,
+        typer.Option(metavar="N", help="Fewest clients whose sum is opened; the more the less noise privacy takes."),
+    ] = 3,
     up_mbit: Annotated[float, typer.Option(metavar="MBIT", help="Upload of a client, Mbit/s.")] = 20.0,
     down_mbit: Annotated[float, typer.Option(metavar="MBIT", help="Download of a client, Mbit/s.")] = 100.0,
     server_gbit: Annotated[float, typer.Option(metavar="GBIT", help="A server's link, Gbit/s.")] = 1.0,
@@ -68,7 +89,10 @@ def plan(
     clip: Annotated[float, typer.Option(metavar="C", help="Of the values, for the norm bound.")] = 8.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict seconds, bytes and memory of each role in a round, and recommend a backend; and a norm bound."""
+    """Predict seconds, bytes and memory of each role in a round, and recommend a backend; and a norm bound.
+
+    With privacy it says what the rounds spend of the budget, and how much noise that leaves in a mean.
+    """
     if min(up_mbit, down_mbit, server_gbit) <= 0 or rtt_ms < 0:
         raise ConfigError("a link has a speed above 0, and a round trip takes no negative time")
     proposal = None
@@ -76,29 +100,79 @@ def plan(
         proposal = propose(squared_norm, margin=norm_margin, previous=previous_bound, clip=clip, parameters=parameters)
     elif previous_bound is not None:
         raise ConfigError("--previous-bound goes with --squared-norm: what is proposed follows from earlier rounds")
+    private = asked_privacy(privacy_epsilon, privacy_delta, privacy_norm, privacy_rounds, privacy_honest)
+    if private is None and privacy_done:
+        raise ConfigError("--privacy-done goes with --privacy-epsilon: without it no budget is spent")
     machine = _coefficients(calibrate, coefficients)
     network = Network(up_mbit, down_mbit, server_gbit, rtt_ms)
-    needs = Needs(parameters, clients, bits, dropout, servers, key_holder, post_quantum, robust, norm_bound)
+    needs = Needs(
+        parameters,
+        clients,
+        bits,
+        dropout,
+        servers,
+        key_holder,
+        post_quantum,
+        robust,
+        norm_bound,
+        private,
+        min_clients,
+    )
     advice = advise(needs, machine, network)
     chosen = backend or advice.backend
     candidate = next((one for one in advice.candidates if one.backend == chosen), None)
     if backend is not None and (candidate is None or candidate.prediction is None):
         raise ConfigError(candidate.refused if candidate else f"no plan is made for backend {backend!r}")
     found = candidate.prediction if candidate else None
+    cost = None
+    if private is not None and found is not None:
+        cost = PrivacyCost.of(
+            found.setting.policy, parameters, found.setting.survivors, rounds=private.rounds, done=privacy_done
+        )
 
     def show(console: Console) -> None:
         if found:
             _show_prediction(console, found, machine)
         _show_advice(console, advice, remarks(found) if found else [])
+        if cost:
+            console.print(f"\n[bold]privacy: {cost.use}[/]")
+            for reason in cost.reasons:
+                console.print(plain(f"  {reason}"))
         if proposal:
             console.print(f"\n[bold]proposed norm bound: {proposal.bound:.6g}[/]")
             for reason in proposal.reasons:
                 console.print(plain(f"  {reason}"))
 
     document = _document(advice, found, machine)
+    if cost:
+        document["privacy"] = _privacy(cost)
     if proposal:
         document["norm_bound"] = asdict(proposal) | {"reasons": list(proposal.reasons)}
     emit(document, as_json, show)
+
+
+def _privacy(cost: PrivacyCost) -> dict[str, Any]:
+    epsilon, delta = cost.budget
+    return {
+        "epsilon": epsilon,
+        "delta": delta,
+        "norm": cost.norm,
+        "rounds": cost.rounds,
+        "done": cost.done,
+        "honest": cost.made.honest,
+        "epsilon_now": cost.epsilon(cost.done),
+        "epsilon_next": cost.epsilon(min(cost.done + 1, cost.rounds)),
+        "epsilon_end": cost.epsilon(cost.rounds),
+        "noise_deviation": cost.deviation,
+        "noise_length": cost.noise,
+        "noise_length_of_one": cost.own,
+        "bits": cost.bits,
+        "fewest_bits": cost.fewest,
+        "use": cost.use,
+        "enough_clients": cost.enough_clients,
+        "enough_parameters": cost.enough_values,
+        "reasons": list(cost.reasons),
+    }
 
 
 def _coefficients(calibrate: Path | None, file: Path | None) -> Coefficients:

@@ -8,6 +8,7 @@
 * ``norms``: which norm bound to ask for, by what earlier rounds' sums say.
 * ``clips``: which clips groups need, by a secure histogram of what clients would give.
 * ``words``: seconds and bytes for people.
+* ``privacy``: what differential privacy spends of its budget, and how long the noise of a mean is.
 * ``limits``, ``advice``: what is refused or not known, and what to do, and which backend to choose.
 
 Nothing here knows a backend: each says itself what its costs grow with (``Backend.amounts``), and what one of that

@@ -12,7 +12,9 @@ from secure_agg.errors import ConfigError
 from secure_agg.planning.coefficients import Coefficients
 from secure_agg.planning.limits import USUAL_COHORT, corruption_borne, most_bits, most_clients
 from secure_agg.planning.prediction import Network, Prediction, predict
+from secure_agg.planning.privacy import fewest_bits
 from secure_agg.planning.setting import Setting
+from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.config import MAX_BITS, Option, Policy
 from secure_agg.protocol.config.norm import bits_for
 
@@ -37,6 +39,8 @@ class Needs:
         post_quantum: updates have to stay secret from a quantum computer that reads today's traffic later.
         robust: a sum is not enough: a norm that operators check, a trimmed mean or a median is needed.
         norm_bound: of every update, which every client proves; None where none is bounded.
+        privacy: differential privacy of the task's results; None where none is wanted.
+        min_clients: fewest whose sum is opened. The more the less noise privacy takes.
     """
 
     parameters: int
@@ -48,6 +52,8 @@ class Needs:
     post_quantum: bool = False
     robust: bool = False
     norm_bound: float | None = None
+    privacy: Privacy | None = None
+    min_clients: int = 3
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ def _candidate(
 ) -> Candidate:
     refused = ""
     try:
-        policy = Policy.default(cohort, backend=kind.name)
+        policy = Policy.default(cohort, backend=kind.name, privacy=needs.privacy, min_clients=needs.min_clients)
         seats, options = kind.seats(policy).count, tuple[Option, ...]()
         shared, held = (seats if kind.shares else 0), (seats if kind.keys else 0)
         refused = "; ".join(_objections(kind, needs, shared, held))
@@ -155,6 +161,8 @@ def _candidate(
             options = (Option("aggregators", min(needs.servers, _MOST_SERVERS)),)
         if needs.bits is None:
             bits = min(bits, kind.usual_bits(cohort))
+            if policy.privacy is not None:
+                bits = max(bits, fewest_bits(policy.privacy, needs.parameters, policy.max_clients) or bits)
         if needs.norm_bound is not None and any(rule.name == _SCREENING for rule in kind.options):
             options = (*options, Option(_SCREENING, 1))
         setting = Setting(
@@ -165,6 +173,8 @@ def _candidate(
             needs.dropout,
             options=options,
             norm_bound=needs.norm_bound,
+            privacy=needs.privacy,
+            min_clients=needs.min_clients,
         )
         return Candidate(kind.name, predict(setting, coefficients, network), refused)
     except ConfigError as error:

@@ -78,6 +78,8 @@ def remarks(found: Prediction) -> list[str]:
         said.append(f"Extrapolated: rounds with {chosen} may not have been measured.")
     if setting.norm_bound is not None and not any("sketches" in term.per for term in fitted.terms):
         said.append("Not counted: sketches and norm proofs, which no measured round had.")
+    if setting.privacy is not None:
+        said.append("Not counted: rotation and noise, which no measured round had; see `secure-agg bench privacy`.")
     if found.unknown:
         said.append(f"Not counted: no measured round had {', '.join(found.unknown)}.")
     header = header_bytes(found)

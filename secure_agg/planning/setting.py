@@ -15,6 +15,7 @@ from mpc.ring import ELEMENT_BYTES
 from secure_agg import backends
 from secure_agg.backends.contract import Backend
 from secure_agg.errors import ConfigError
+from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.config import (
     MAX_PARAMETERS,
     NO_DIGEST,
@@ -45,6 +46,8 @@ class Setting:
         norm_bound: of every update; None where none is bounded.
         own: the policy, where it is not the default one for so many clients: see ``of``.
         weight_limit: M; by default the policy's first, or its largest weight.
+        privacy: differential privacy of the task's results; None where there is none, or where the policy says it.
+        min_clients: n_min, fewest clients whose sum is opened.
 
     Raises:
         ConfigError: out of range, insecure, or nobody would be left.
@@ -60,6 +63,8 @@ class Setting:
     norm_bound: float | None = None
     own: Policy | None = None
     weight_limit: int | None = None
+    privacy: Privacy | None = None
+    min_clients: int = 3
 
     @staticmethod
     def of(
@@ -104,6 +109,8 @@ class Setting:
             raise ConfigError(f"{self.parameters} parameters are outside [1, {MAX_PARAMETERS}]")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"a dropout of {self.dropout} is outside [0, 1)")
+        if self.privacy is not None:
+            self.kind.check_policy(self.policy)  # not every backend's rounds can have noise
         self.amounts("client")  # refuses what a round would refuse
         least = max(self.policy.min_clients, self.policy.quorum(self.clients))
         if self.survivors < least:
@@ -130,6 +137,8 @@ class Setting:
             dropout=min(max(self.dropout, USUAL_DROPOUT), MOST_DROPOUT),
             max_parameters=max(_USUAL_LIMIT, self.parameters),
             norm_bound=self.norm_bound,
+            privacy=self.privacy,
+            min_clients=self.min_clients,
         )
 
     @functools.cached_property

@@ -22,6 +22,7 @@ Nothing is claimed for cohorts being drawn: who takes part is known.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping
 from decimal import ROUND_CEILING, Context, Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
 from fractions import Fraction
@@ -124,10 +125,27 @@ def calibrated(rounds: int, delta: int, epsilon: int) -> int:
     Raises:
         ConfigError: no ratio does.
     """
+    return calibrated_after({}, rounds, delta, epsilon)
+
+
+def calibrated_after(known: Mapping[int, int], rounds: int, delta: int, epsilon: int) -> int:
+    """The same for so many rounds more, after others that count against the budget too.
+
+    Args:
+        known: how many others there were, by their noise ratio in 1024ths.
+
+    Raises:
+        ConfigError: no ratio does.
+    """
     most = (1 << 32) - 1
-    if spent({most: rounds}, delta, epsilon) > epsilon:
+
+    def fits(ratio: int) -> bool:
+        return spent(Counter(known) + Counter({ratio: rounds}), delta, epsilon) <= epsilon
+
+    if not fits(most):
+        others = f", after {sum(known.values())} others," if known else ""
         raise ConfigError(
-            f"{rounds} rounds can't stay within epsilon = {epsilon / EPSILON_UNIT:g} at delta = "
+            f"{rounds} rounds{others} can't stay within epsilon = {epsilon / EPSILON_UNIT:g} at delta = "
             f"{delta / DELTA_UNIT:g}, however much noise there is: take fewer rounds or a larger epsilon"
         )
-    return most - _last(lambda less: spent({most - less: rounds}, delta, epsilon) <= epsilon, 0, most - 1)
+    return most - _last(lambda less: fits(most - less), 0, most - 1)

@@ -15,6 +15,12 @@ MECHANISMS: Final = (SKELLAM,)
 MOST_EPSILON: Final = 32
 """Above it nothing is protected that anybody would call private."""
 MOST_DELTA: Final = 0.004
+_USUAL: Final = {
+    "epsilon": "take 1 to 4, 8 at most",
+    "delta": "take 1e-05, or a tenth of one in the clients where they are more than 10,000",
+    "norm": "take about the L2 norm that honest updates have",
+    "honest": "take 1, which relies on all who are held to be honest, or less",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +48,7 @@ class Privacy:
         for name in ("epsilon", "delta", "norm", "honest"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-                raise ConfigError(f"privacy: {name} is {value!r}, not a number above 0")
+                raise ConfigError(f"privacy: {name} is {value!r}, not a number above 0: {_USUAL[name]}")
         if self.epsilon > MOST_EPSILON or round(self.epsilon * EPSILON_UNIT) < 1:
             raise ConfigError(
                 f"privacy: epsilon is {self.epsilon:g}, outside [1e-06, {MOST_EPSILON}]: above that nothing is "

@@ -114,17 +114,17 @@ def mechanism(*, padded: int, least_block: int, clients: int, honest: int, ratio
 
     low = ceil_root(4 * padded)
     least = made(low)
+    if least.variance > FRACTION * skellam.MOST_VARIANCE:
+        raise ConfigError(
+            f"noise of variance {least.variance // FRACTION} is above {skellam.MOST_VARIANCE}, the most that is drawn: "
+            "take more clients, a larger epsilon, fewer rounds or a smaller model"
+        )
     if least.half > half:
         bits = least.half.bit_length() + 1
         raise ConfigError(
             f"{(half.bit_length() + 1)} bits have no room for noise of deviation {least.deviation:.4g} steps in each "
             f"of {padded} coordinates, with {honest} honest clients: bits = {bits} would do, or more honest clients, a "
             "larger epsilon, fewer rounds or a smaller model"
-        )
-    if least.variance > FRACTION * skellam.MOST_VARIANCE:
-        raise ConfigError(
-            f"noise of variance {least.variance // FRACTION} is above {skellam.MOST_VARIANCE}, the most that is drawn: "
-            "take more clients, a larger epsilon, fewer rounds or a smaller model"
         )
     high = max(low, min(half, MOST_LENGTH))
     while low < high:

@@ -10,7 +10,7 @@ from support.commands import Run
 from support.plugin_rounds import Nodes
 
 from secure_agg.cli import exits
-from secure_agg.errors import TrustError
+from secure_agg.errors import ConfigError, TrustError
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.proposals import read
@@ -142,3 +142,70 @@ def test_a_floor_above_what_is_pinned_or_that_is_none_is_refused(run: Run, tmp_p
     for words in (("--floor", "bits=30"), ("--witness-age", -1), ("--usual", "--floor", "bits=9")):
         assert run("federation", "floor", home, *words).code == exits.USAGE
         assert (home / "home.json").read_bytes() == before
+
+
+def test_another_budget_counts_what_was_spent_and_says_what_it_leaves(run: Run, tmp_path: Path) -> None:
+    folder, out = tmp_path / "all", tmp_path / "next.epoch"
+    budget = ("--privacy-epsilon", 4, "--privacy-delta", 1e-5, "--privacy-norm", 1, "--privacy-rounds", 2)
+    clients = [word for name in NAMES for word in ("--client", name)]
+    run("federation", "init", folder, *clients, "--min-clients", 3, "--bits", 20, *budget)
+    model = [np.zeros(5)]
+    for _ in range(2):
+        model, _ = a_round(folder, model, *NAMES)
+    refused = run("federation", "propose", folder, "--privacy-rounds", 2, "--out", out)
+    assert refused.code == exits.USAGE
+    assert "which leaves no 2 more whose noise is of any use: epsilon = " in " ".join(refused.err.split())
+    at_home = run("federation", "propose", folder / "clients" / "north", "--privacy-epsilon", 6, "--out", out)
+    assert "a node's home does not know all rounds" in " ".join(at_home.err.split())
+    assert not out.exists()
+    words = ("--privacy-epsilon", 6, "--privacy-rounds", 2, "--out", out)
+    said = run("federation", "propose", folder, *words, "--json").document
+    assert said["changes"]["privacy"].startswith("epsilon = 4 at delta = 1e-05 for 2 rounds")
+    assert 3.9 < said["budget"]["epsilon_spent"] <= 4 < said["budget"]["epsilon"] == 6
+    assert said["budget"]["rounds_left"] == 2
+    copies = []
+    for name in NAMES:
+        copies.append(tmp_path / f"{name}.epoch")
+        home = folder / "clients" / name
+        own = run("federation", "approve", out, "--home", home, "--out", copies[-1], "--json").document
+        assert own["budget"]["epsilon_spent"] == said["budget"]["epsilon_spent"]
+    assert run("federation", "status", folder, *copies, "--submit").code == exits.OK
+    for _ in range(2):
+        model, participants = a_round(folder, model, *NAMES)
+        assert len(participants) == 4
+    with pytest.raises(ConfigError, match="the privacy budget is spent"):
+        a_round(folder, model, *NAMES)
+    trust = ("--trust", folder / "trust.json")
+    audit = run("ledger", "audit", folder / "server" / "rounds.db", *trust, "--json").document
+    assert audit["privacy"]["default"]["rounds"] == 4
+    assert 4 < audit["privacy"]["default"]["epsilon_spent"] <= 6
+
+
+def test_groups_are_changed_one_by_one_and_rounds_go_on_with_others(run: Run, tmp_path: Path) -> None:
+    folder, out = tmp_path / "all", tmp_path / "next.epoch"
+    clients = [word for name in NAMES for word in ("--client", name)]
+    run("federation", "init", folder, *clients, "--min-clients", 2, "--max-weight", 1, "--group", "model:bits=8,clip=1")
+    model, _ = a_round(folder, [np.zeros(5)], *NAMES)
+    for words, error in (
+        (("--drop-group", "nobody"), "there is 'metrics', 'model'"),
+        (("--group", "model:bits=99"), "outside"),
+        (("--group", "metrics:bits=14,clip=1"), "hold one of the name 'metrics'"),
+    ):
+        refused = run("federation", "propose", folder, *words, "--out", out)
+        assert refused.code == exits.USAGE
+        assert error in " ".join(refused.err.split())
+    changed = ("--group", "model:bits=4,clip=0.5,adaptive", "--group", "more:bits=10,clip=1,unweighted")
+    said = run("federation", "propose", folder, *changed, "--out", out, "--json").document["changes"]
+    assert said["group model"] == (
+        "8 bits, clip 1, weighted becomes 4 bits, clip 0.5 to begin with, adaptive, weighted"
+    )
+    assert said["group more"] == "none becomes 10 bits, clip 1, unweighted"
+    assert "options" not in said
+    for name in NAMES:
+        run("federation", "approve", out, "--home", folder / "clients" / name)
+    assert run("federation", "status", folder, out, "--submit").code == exits.OK
+    for _ in range(2):
+        model, participants = a_round(folder, model, *NAMES)
+        assert len(participants) == 4
+    shown = run("ledger", "audit", folder / "server" / "rounds.db", "--trust", folder / "trust.json", "--json").document
+    assert (shown["epochs"], shown["verified"]) == (1, 3)

@@ -123,3 +123,19 @@ def test_a_previous_bound_alone_proposes_nothing(capsys: pytest.CaptureFixture[s
     refused = Outcome(capsys, *SMALL, "--previous-bound", 5)
     assert refused.code == exits.USAGE
     assert "--squared-norm" in refused.err
+
+
+def test_privacy_says_what_is_spent_now_and_at_the_end_and_where_training_is_useless(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    budget = ("--privacy-epsilon", 4, "--privacy-delta", 1e-5, "--privacy-norm", 1, "--privacy-rounds", 100)
+    words = ("plan", "--parameters", 65_536, "--clients", 100, *budget, "--min-clients", 90, "--privacy-done", 30)
+    found = Outcome(capsys, *words, "--json").document["privacy"]
+    assert 0 < found["epsilon_now"] < found["epsilon_next"] < found["epsilon_end"] <= 4
+    assert (found["use"], round(found["noise_length"]), found["rounds"], found["done"]) == ("useless", 39, 100, 30)
+    said = " ".join(Outcome(capsys, *words).out.split())
+    assert "privacy: useless" in said
+    assert "Training is useless: it is noise that moves the model" in said
+    assert "privacy" not in Outcome(capsys, *SMALL, "--json").document
+    refused = Outcome(capsys, *SMALL, "--privacy-done", 3)
+    assert refused.code == exits.USAGE

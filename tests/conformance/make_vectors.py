@@ -1,8 +1,8 @@
 """Makes docs/vectors/: three small rounds with fixed identities and secrets, and intermediate values for implementers.
-By ``private_vectors`` those of a round with privacy, by ``screened_vectors`` those of a screened round, by
-``norm_vectors`` those of norm proofs, beside the tests, by ``tree_vectors`` those of a tree, by ``sparse_vectors``
-those of a sparse session, by ``transport.vectors`` what clients of ``masking`` send, and by ``epoch_vectors`` the
-epochs of a task.
+By ``grouped_vectors`` those of a round of groups, by ``private_vectors`` those of a round with privacy, by
+``screened_vectors`` those of a screened round, by ``norm_vectors`` those of norm proofs, beside the tests, by
+``tree_vectors`` those of a tree, by ``sparse_vectors`` those of a sparse session, by ``transport.vectors`` what
+clients of ``masking`` send, and by ``epoch_vectors`` the epochs of a task.
 
 ``make vectors`` writes the files anew. They only change when the protocol does.
 """
@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 from conformance.epochs import epoch_vectors
+from conformance.groups import grouped_vectors
 from conformance.norm import norm_vectors
 from conformance.privacy import private_vectors
 from conformance.screening import screened_vectors
@@ -575,6 +576,7 @@ def main() -> None:
     (DIRECTORY / RENOUNCED_VECTORS).write_text(to_json(renounced_vectors(renounced)), "utf-8")
     norm_vectors.write()
     tree_vectors.write()
+    grouped_vectors.write()
     private_vectors.write()
     sparse_vectors.write()
     transport_vectors.write()

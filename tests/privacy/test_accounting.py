@@ -179,6 +179,13 @@ def test_too_few_bits_are_refused_with_those_that_would_do() -> None:
     mechanism(**settings_, half=(1 << 14) - 1)
 
 
+def test_bits_are_not_named_as_a_cure_where_no_number_of_them_is_one() -> None:
+    settings_ = {"padded": 2**20, "least_block": 4096, "clients": 1000, "honest": 351, "ratio": 1 << 27}
+    for bits in (12, 19, 24):
+        with pytest.raises(ConfigError, match="is above 268435456, the most that is drawn: take more clients"):
+            mechanism(**settings_, half=(1 << bits - 1) - 1)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

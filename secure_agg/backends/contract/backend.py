@@ -194,8 +194,6 @@ class Backend(Habits):
             raise ConfigError(f"backend {self.name!r} can't be the {LEVEL_NAMES[place]} of a tree")
         if place != FLAT and policy.groups:
             raise ConfigError("a tree sums one vector of every client: what its edges agree on says nothing of groups")
-        if place != FLAT and policy.privacy:
-            raise ConfigError("a tree has no differential privacy: an edge's operator sees a sum of few clients' noise")
         if place != FLAT and policy.norm:
             raise ConfigError("no norm is bounded in a tree: each session has sketches of its own, which don't add up")
 

@@ -30,10 +30,33 @@ def groups_of(texts: Sequence[str]) -> tuple[Group, ...]:
     Raises:
         ConfigError: a text that is none, or settings of no group.
     """
-    found = [_group(text) for text in texts]
-    if found and all(group.name != METRICS for group in found):
-        found.append(_METRICS)
-    return tuple(found)
+    return with_metrics([_group(text) for text in texts])
+
+
+def regrouped(known: Sequence[Group], texts: Sequence[str], dropped: Sequence[str]) -> tuple[Group, ...]:
+    """Groups of which some are others: those that are named take the places of those of their names.
+
+    Args:
+        dropped: names of those that are to be there no more.
+
+    Raises:
+        ConfigError: see ``groups_of``; one that is dropped is not there, or none is left.
+    """
+    found = {group.name: group for group in known}
+    for name in dropped:
+        if found.pop(name, None) is None:
+            raise ConfigError(f"--drop-group {name!r}: there is {', '.join(map(repr, found)) or 'no group'}")
+    found |= {group.name: group for group in map(_group, texts)}
+    if not found:
+        raise ConfigError("no group is left: whoever wants none begins a task of its own")
+    return tuple(found[name] for name in sorted(found, key=str.encode))
+
+
+def with_metrics(groups: Sequence[Group]) -> tuple[Group, ...]:
+    """Groups of a federation, one for metrics among them; none where there are none."""
+    if groups and all(group.name != METRICS for group in groups):
+        return (*groups, _METRICS)
+    return tuple(groups)
 
 
 def _group(text: str) -> Group:

@@ -8,13 +8,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich.console import Console
 
 from secure_agg import files
 from secure_agg.beacon.recorded import BeaconFile
+from secure_agg.cli.commands.groups import GROUP_HELP
 from secure_agg.cli.epochs import served
+from secure_agg.cli.epochs.policies import budget_document, next_policy, past_of
 from secure_agg.cli.epochs.served import UrlOption
 from secure_agg.cli.epochs.sources import Source, opened
 from secure_agg.cli.output import JsonOption, emit, show_fields
@@ -25,11 +26,11 @@ from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.folder import STORE_FILE
 from secure_agg.plugins.homes.offers import Offers
 from secure_agg.plugins.homes.proposals import Approval
-from secure_agg.protocol.config import Policy
 from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.roles.epochs import checking
-from secure_agg.roles.epochs.change import Change, differences, resized
+from secure_agg.roles.epochs.budgets import Past, Renewal
+from secure_agg.roles.epochs.change import Change, differences
 from secure_agg.roles.epochs.pins import authority, closing
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
@@ -64,6 +65,37 @@ def propose(
     backend: Annotated[str | None, typer.Option(metavar="NAME", help="Another backend.")] = None,
     max_weight: Annotated[int | None, typer.Option(metavar="W", help="Another largest weight.")] = None,
     min_clients: Annotated[int | None, typer.Option(metavar="N", help="Fewest clients whose sum is opened.")] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group", metavar="NAME:…", help="Another group, or one in place of the one of its name; " + GROUP_HELP
+        ),
+    ] = None,
+    drop_group: Annotated[
+        list[str] | None, typer.Option("--drop-group", metavar="NAME", help="A group that is there no more.")
+    ] = None,
+    privacy_epsilon: Annotated[
+        float | None,
+        typer.Option(
+            "--privacy-epsilon", metavar="E", help="Another privacy budget; what was spent counts against it."
+        ),
+    ] = None,
+    privacy_delta: Annotated[
+        float | None, typer.Option("--privacy-delta", metavar="D", help="Another delta of the budget.")
+    ] = None,
+    privacy_norm: Annotated[
+        float | None, typer.Option("--privacy-norm", metavar="C", help="Another L2 norm that updates are brought to.")
+    ] = None,
+    privacy_rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--privacy-rounds", metavar="T", help="How many more rounds the budget is to last for; else as it was."
+        ),
+    ] = None,
+    privacy_honest: Annotated[
+        float | None,
+        typer.Option("--privacy-honest", metavar="SHARE", help="Another share of the honest who are counted on."),
+    ] = None,
     operator: Annotated[
         list[str] | None, typer.Option("--operator", metavar="ID=HEX", help="All operators from then on; one for each.")
     ] = None,
@@ -111,11 +143,18 @@ def propose(
             if value is not None
         }
         admins = _keys(administrator, "--administrator")
+        private = Renewal(
+            epsilon=privacy_epsilon,
+            delta=privacy_delta,
+            norm=privacy_norm,
+            rounds=privacy_rounds,
+            honest=privacy_honest,
+        )
         change = Change(
             join=joining,
             leave=leaving,
             rotate=_keys(rotate, "--rotate"),
-            policy=_policy(pins.policy, len(pins.roster), members, changes) if changes else None,
+            policy=next_policy(source, members, changes, group or [], drop_group or [], private),
             operators=Roster(_keys(operator, "--operator")) if operator else None,
             administrators=Roster(admins) if admins else None,
             threshold=(len(admins) // 2 + 1 if threshold is None else threshold) if admins else None,
@@ -135,7 +174,7 @@ def propose(
             Offers(source.server).put(source.server.name, proposal)
         elif out is not None:
             files.create(out, proposal.to_bytes(), mode=0o644)
-        document = _document(trust, proposal) | ({"file": str(out)} if out is not None else {})
+        document = _document(trust, proposal, past_of(source)) | ({"file": str(out)} if out is not None else {})
     emit(document, as_json, lambda console: _show(console, document))
 
 
@@ -184,18 +223,19 @@ def approve(
             with _proposal(proposal, url, mine) as (found, changes):
                 in_force = changes.trust if changes is not None else mine.trust
                 approval = _given(proposals.approve(mine, found, in_force), changes)
+                past = past_of(Source(mine.task, in_force, client=mine))
     else:
         if name is None or identity is None or trust is None:
             raise ConfigError("without --home it takes --name, --identity and --trust")
         who = served.outsider(name, identity, trust, task, epochs)
         with _proposal(proposal, url, who) as (found, changes), AttemptStore(store_beside(identity)) as store:
-            in_force = changes.trust if changes is not None else who.trust
+            in_force, past = changes.trust if changes is not None else who.trust, None
             approval = _given(proposals.sign(store, [who.identity], in_force, found), changes)
     if out is not None:
         files.create(out, approval.proposal.to_bytes(), mode=0o644)
     elif url is None:
         files.replace(Path(proposal), approval.proposal.to_bytes())
-    document = _document(in_force, approval.proposal) | {
+    document = _document(in_force, approval.proposal, past) | {
         **({"file": str(out or proposal)} if out is not None or url is None else {}),
         "authorised": approval.authorised,
         "accepted": approval.accepted,
@@ -281,7 +321,7 @@ def status(
                 if source.server is None:
                     raise ConfigError("a proposal is submitted to the server's home")
                 proposals.submit(source.server, [proposal])
-            document["proposal"] = _document(source.trust, proposal) | {"submitted": submit}
+            document["proposal"] = _document(source.trust, proposal, past_of(source)) | {"submitted": submit}
         elif out is not None or submit:
             raise ConfigError("--out and --submit are of a proposal: name its file")
 
@@ -362,8 +402,8 @@ def _history(source: Source) -> list[dict[str, Any]]:
     ]
 
 
-def _document(trust: Trust, proposal: EpochEvidence) -> dict[str, Any]:
-    """What a proposal changes, and what is missing."""
+def _document(trust: Trust, proposal: EpochEvidence, past: Past | None) -> dict[str, Any]:
+    """What a proposal changes, what is missing, and what is left of its budget after the rounds so far."""
     body = proposal.says
     now = trust.task(body.task).epoch
     if body.epoch != now + 1:
@@ -381,12 +421,14 @@ def _document(trust: Trust, proposal: EpochEvidence) -> dict[str, Any]:
         "to_authorise": missing["authorise"],
         "to_accept": missing["accept"],
         "to_close": closers,
-    }
+    } | ({"budget": budget_document(body.policy.privacy, past)} if body.policy.privacy and past else {})
 
 
 def _show(console: Console, document: dict[str, Any]) -> None:
     rows = {"task": document["task"], "epoch": f"{document['epoch']}, proposed", "digest": document["digest"]}
     rows |= dict(document["changes"]) or {"changes": "none"}
+    if "budget" in document:
+        rows["budget"] = document["budget"]["text"]
     rows["authorised"] = document["authority"]
     if document["to_accept"]:
         rows["to_accept"] = ", ".join(document["to_accept"])
@@ -394,10 +436,6 @@ def _show(console: Console, document: dict[str, Any]) -> None:
     if "file" in document:
         rows["file"] = document["file"]
     show_fields(console, rows)
-
-
-def _policy(policy: Policy, old: int, new: int, changes: dict[str, Any]) -> Policy:
-    return msgspec.structs.replace(resized(policy, old, new), **changes)
 
 
 def _keys(given: list[str] | None, option: str) -> dict[str, bytes]:

@@ -29,6 +29,7 @@ from secure_agg.protocol.config.groups import (
 from secure_agg.protocol.config.layout import Run
 from secure_agg.protocol.config.settings import (
     HALVES,
+    LEVEL,
     MAX_BITS,
     MAX_CLIENTS,
     MAX_OPTION,
@@ -219,6 +220,8 @@ class Policy(Wire, frozen=True, kw_only=True):
                 f"privacy counts every client alike, and weights up to {self.max_weight} would be summed without "
                 "noise: max_weight = 1, without a weight_scale, would do"
             )
+        if self.option(LEVEL, 0):
+            raise ConfigError("a tree has no differential privacy: an edge's operator sees a sum of few clients' noise")
         if self.buffer is not None:
             raise ConfigError(
                 "no buffered round has differential privacy: what its clients have spent isn't counted before they "

@@ -44,6 +44,8 @@ def free_bits(clients: int) -> int:
     return max(2, min(MAX_BITS, widest - (max(clients, 1) - 1).bit_length()))
 
 
+LEVEL: Final = "level"
+"""Option: where in a tree rounds are, see ``config.tree``."""
 HALVES: Final = "halves"
 """Option: every value is committed to as two numbers of half its bits, so that more of them can be summed."""
 

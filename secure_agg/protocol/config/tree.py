@@ -12,8 +12,8 @@ import msgspec
 
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.config.policy import Option, Policy
+from secure_agg.protocol.config.settings import LEVEL as LEVEL
 
-LEVEL: Final = "level"
 FLAT: Final = 0
 EDGE: Final = 1
 TOP: Final = 2

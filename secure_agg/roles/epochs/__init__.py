@@ -7,5 +7,6 @@ sums that were not opened, and sign nothing more in it. Every new key accepts.
 * ``pins``: what is in force, as trust and as a body. ``change``: a proposal, and what may not be one.
 * ``acts``: what one party signs, each once, durably. ``checking``: whether all of that makes an epoch.
 * ``following``: the next epoch, for whoever knows the one before. ``forks``: two successors of one.
-* ``floor``: below what an owner is asked by hand.
+* ``floor``: below what an owner is asked by hand. ``influence``: what of groups and norm bounds is below it.
+* ``budgets``: another privacy budget, which what was spent counts against. ``words``: options, for owners.
 """

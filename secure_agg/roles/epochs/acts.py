@@ -13,7 +13,7 @@ from secure_agg.protocol.messages import Signature, encode
 from secure_agg.protocol.renunciation import RENOUNCE, Renunciation
 from secure_agg.roles.epochs.change import check_ahead, check_change, new_keys
 from secure_agg.roles.epochs.checking import check_goes_on, check_ready, check_statement
-from secure_agg.roles.epochs.pins import authority, closing, opened_by_members, some_shapes
+from secure_agg.roles.epochs.pins import authority, closing, opened_by_members, some_shapes, without_privacy
 from secure_agg.roles.memory import bonds
 from secure_agg.roles.memory import epochs as memory
 from secure_agg.roles.memory.store import AttemptStore
@@ -124,7 +124,7 @@ def _renounce(store: AttemptStore, client: str, trust: Trust, statement: Renunci
         renounced=admitted,
         start_model=statement.start_model,
         base_model=statement.base_model,
-        policy=pins.policy,
+        policy=without_privacy(pins.policy),  # else no epoch could end a task whose budget is spent: it has no rounds
         cohort=pins.roster,
         shapes=some_shapes(pins.policy),
     )

@@ -21,6 +21,7 @@ from secure_agg.protocol.epoch.body import EPOCH_VERSION, named
 from secure_agg.protocol.habits import habits
 from secure_agg.protocol.identity import Roster
 from secure_agg.roles.epochs.pins import epoch_digest
+from secure_agg.roles.epochs.words import option_differences
 from secure_agg.roles.trust import TaskTrust, Trust
 
 
@@ -208,8 +209,10 @@ def differences(trust: Trust, body: EpochBody) -> dict[str, str]:
     }
     for field_name in Policy.__struct_fields__:
         before, after = getattr(pins.policy, field_name), getattr(body.policy, field_name)
-        if before != after:
-            said[field_name] = f"{_text(before)} becomes {_text(after)}"
+        if field_name == "options":
+            said |= dict(option_differences(pins.policy, body.policy))
+        elif before != after:
+            said[field_name] = f"{before} becomes {after}"
     for what, was, becomes in (
         ("quorum", trust.quorum or 0, body.quorum),
         ("threshold", pins.threshold, body.threshold),
@@ -233,9 +236,3 @@ def _beacon_text(source: BeaconSource | None) -> str:
         return "none"
     time = f"every {source.period} s from {source.genesis} on" if source.period else "keeping no time"
     return f"key {source.key.hex()}, {time}, pulse {source.first} and then each {source.step}th"
-
-
-def _text(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(f"{option.name}={option.value}" for option in value) or "none"
-    return str(value)

@@ -19,6 +19,7 @@ from secure_agg.protocol.config import Policy
 from secure_agg.protocol.config.privacy import most_honest
 from secure_agg.protocol.epoch import RESTART, EpochBody
 from secure_agg.protocol.privacy.claim import in_words
+from secure_agg.roles.epochs.influence import loosened
 from secure_agg.roles.trust import TaskTrust, Trust
 
 _DRAWN: Final = 0.75
@@ -128,6 +129,7 @@ class Floor:
             *_operators(known, body),
             *_witnesses(known, body),
             *_privacy(known, body),
+            *((True, text) for text in loosened(known.task(body.task).policy, policy)),
             (body.mode == RESTART, f"a new training begins from the model {body.base_model.hex()[:16]}…"),
         )
         found = [text for wrong, text in below if wrong]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
+
 from secure_agg import backends
 from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import TrustError
 from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
+from secure_agg.protocol.config.privacy import PRIVACY_OPTIONS
 from secure_agg.protocol.epoch import GENESIS, EpochBody, EpochEvidence, genesis, root_task
 from secure_agg.protocol.epoch.body import EPOCH_VERSION, named
 from secure_agg.protocol.identity import Roster
@@ -103,6 +106,12 @@ def opened_by_members(policy: Policy) -> bool:
 def some_shapes(policy: Policy) -> tuple[tuple[int, ...], ...]:
     """Of the smallest model that rounds of a policy can be of: for what does not depend on the model."""
     return ((1,),) * ((policy.norm.outside if policy.norm else 0) + 1)
+
+
+def without_privacy(policy: Policy) -> Policy:
+    """The same but for noise: for what does not depend on how many rounds a budget is for."""
+    options = tuple(option for option in policy.options if option.name not in PRIVACY_OPTIONS)
+    return msgspec.structs.replace(policy, options=options)
 
 
 def closing(trust: Trust, task: str) -> tuple[Roster, int]:

@@ -262,3 +262,62 @@ def decode(
     in_order = [said[group["name"]] for group in groups(config["policy"]) if group["name"] in said]
     average = np.array([value for array in range(len(config["shapes"])) for value in means[array]])
     return average, max((item["error_bound"] for item in in_order), default=-inf), in_order
+
+
+def fullness(bits: int) -> float:
+    """t."""
+    known = [(2, 1.0), (3, 1.5), (4, 2.5), (6, 3.0), (8, 4.0), (24, 8.0)]
+    for (low, a), (high, b) in pairwise(known):
+        if low <= bits <= high:
+            return a + (b - a) * (bits - low) / (high - low)
+    raise ValueError("no bits of a group")
+
+
+def encode(config: Config, arrays: list[np.ndarray], weight: int, secret: bytes, context: bytes) -> list[int]:
+    """x of one client."""
+    import conformance.independent_verifier as spec
+
+    key, stream, codes, within = spec.kdf(secret, "client/rounding", context), 0, [], {}
+    limit, least = int(config["weight_limit"]), spec.least_weight(config)
+    carried = min(max(weight, least), limit)
+
+    def rounded(values: list[float], group: Config, c: float) -> list[int]:
+        nonlocal stream
+        t: list[int] = []
+        while len(t) < len(values):
+            t += spec.words(key, stream, 2**16).tolist()
+            stream += 1
+        w, m = (carried, limit) if group["weighted"] else (1, 1)
+        grid = {"clip": c, "bits": group["bits"], "options": []}
+        return [spec.encode_value(value, w, m, word, grid) for value, word in zip(values, t, strict=False)]
+
+    for part in parts(config):
+        group, index = part.group, groups(config["policy"]).index(part.group)
+        chosen, first, sent = support(config, part, context), 0, []
+        for array, size in zip(part.arrays, part.sizes, strict=True):
+            flat = arrays[array].ravel().tolist()
+            sent.append([float(flat[i - first]) for i in chosen if first <= i < first + size])
+            first += size
+        if group["kind"] == "count":
+            codes += [int(value) for values in sent for value in values]
+        elif group["rotated"]:
+            x = [value for values in sent for value in values]
+            if group["clip_rule"] == "adaptive":
+                rms = sqrt(sum(value * value for value in x) / len(x))
+                within[index, part.arrays[0]] = fullness(group["bits"]) * rms <= part.clips[0]
+            x, turn, y, at = x + [0.0] * (part.size - len(x)), signs(part, context), [], 0
+            for block in blocks(part.sent):
+                turned = transform([turn[at + i] * x[at + i] for i in range(block)])  # type: ignore[misc]
+                y += [value / isqrt(block) for value in turned]
+                at += block
+            codes += rounded(y, group, part.clips[0])
+        else:
+            for array, values, c in zip(part.arrays, sent, part.clips, strict=True):
+                if group["clip_rule"] == "adaptive":
+                    largest = max(map(abs, values), default=0.0)
+                    rms = sqrt(sum(value * value for value in values) / max(1, len(values)))
+                    needed = min(largest, (group["bits"] + 2) * rms) if group["bits"] <= 4 else largest
+                    within[index, array] = needed <= c
+                codes += rounded(values, group, c)
+    bits = [int(within[at, members_of[0]]) for at, members_of in adaptive(config)]
+    return codes + spec.encode_weight(weight, config) + bits

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import conformance.independent_verifier as spec
+import msgspec
 import numpy as np
 from support.federation import identity
 
@@ -61,6 +63,84 @@ def play() -> tuple[Evidence, Trust]:
     return LocalRound(Aggregator(operator, config, roster), clients, updates()).run(), trust
 
 
+def refused(evidence: Evidence) -> dict[str, list[list[Any]]]:
+    """What is written over the evidence, at which byte: the sums are at its end, the limb behind the values."""
+    data, layout = evidence.to_bytes(), evidence.config.layout
+    sums = len(data) - 4 * layout.total
+
+    def moved(place: int, by: int) -> list[list[Any]]:
+        at = sums + 4 * place
+        value = int.from_bytes(data[at : at + 4], "little") + by
+        return [[at, value.to_bytes(4, "little").hex()]]
+
+    def option(name: str, value: int) -> list[list[Any]]:
+        """Another value of an option, where the configuration has it, in as many bytes."""
+        rule = evidence.config.policy.option(name, 0)
+        known, other = (msgspec.msgpack.encode([name, number])[1:] for number in (rule, value))
+        if len(known) != len(other):
+            raise AssertionError("another length")
+        return [[data.index(known), other.hex()]]
+
+    rule = evidence.config.policy.privacy
+    if rule is None:
+        raise AssertionError("the round has privacy")
+    return {
+        "another sum of a value": moved(0, 1),
+        "a sum of what is filled up": moved(layout.values - 1, -1),
+        "a limb with one client more": moved(layout.values, 1),
+        "less noise than was pinned": option("privacy_ratio", rule.ratio - 1),
+        "a larger budget": option("privacy_epsilon", rule.epsilon + 1),
+        "another delta": option("privacy_delta", rule.delta + 1),
+    }
+
+
+def refused_configurations(good: bytes) -> dict[str, str]:
+    """Each with something changed, in its encoding."""
+
+    def options(**values: int | None) -> Callable[[dict[str, Any]], object]:
+        def change(config: dict[str, Any]) -> None:
+            known = {item["name"]: item["value"] for item in config["policy"]["options"]} | values
+            config["policy"]["options"] = [
+                {"name": name, "value": value} for name, value in sorted(known.items()) if value is not None
+            ]
+
+        return change
+
+    def fields(**values: Any) -> Callable[[dict[str, Any]], object]:
+        return lambda config: config.update(values)
+
+    def policy(**values: Any) -> Callable[[dict[str, Any]], object]:
+        return lambda config: config["policy"].update(values)
+
+    changes: dict[str, Callable[[dict[str, Any]], object]] = {
+        "a round beyond the budget": fields(round=3),
+        "a weight": fields(weight_limit=2),
+        "weights": policy(max_weight=2),
+        "bits that have no room for the noise": policy(bits=4),
+        "no epsilon": options(privacy_epsilon=0),
+        "an epsilon above the most": options(privacy_epsilon=32 * 10**6 + 1),
+        "an epsilon that one round exceeds": options(privacy_epsilon=1000),
+        "no delta": options(privacy_delta=0),
+        "a delta of one in the clients": options(privacy_delta=4 * 10**9 + 1),
+        "noise of nobody": options(privacy_honest=0),
+        "noise of more than are known to be honest": options(privacy_honest=4),
+        "a mechanism that there is not": options(privacy_mechanism=2),
+        "no noise": options(privacy_ratio=0),
+        "so little noise that no round is within the budget": options(privacy_ratio=1),
+        "an option missing": options(privacy_delta=None),
+        "halves": options(halves=1),
+        "a buffer": options(buffer_honest=2),
+        "an edge of a tree": options(level=1),
+        "a norm bound": options(norm_steps=3),
+    }
+    found = {}
+    for what, change in changes.items():
+        config = spec.decode("RoundConfig", good, 1 << 20)
+        change(config)
+        found[what] = spec.encode("RoundConfig", config).hex()
+    return found
+
+
 def vectors(evidence: Evidence, trust: Trust) -> dict[str, Any]:
     """What an implementation has to come to."""
     config, record = evidence.config, verify(evidence, trust).record
@@ -82,6 +162,7 @@ def vectors(evidence: Evidence, trust: Trust) -> dict[str, Any]:
         "trust": TRUST,
         "sha256": hashlib.sha256(evidence.to_bytes()).hexdigest(),
         "context": config.context.hex(),
+        "config": config.to_bytes().hex(),
         "rotation_key": rotation_key(config.context, GROUP).hex(),
         "numbers": {
             "D": made.padded,
@@ -104,6 +185,8 @@ def vectors(evidence: Evidence, trust: Trust) -> dict[str, Any]:
             | {"spent": accounting.spent(rounds, 10**7, 4 * 10**6)}
             for rounds in SPENDING
         ],
+        "refused": refused(evidence),
+        "refused_configurations": refused_configurations(config.to_bytes()),
     }
 
 

@@ -94,35 +94,26 @@ def test_numbers_are_the_same_for_any_model(size: int) -> None:
     assert found.noise_limit == expected["A_z"]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"round": 3},
-        {"weight_limit": 2},
-        {"privacy_honest": 4},
-        {"privacy_mechanism": 2},
-        {"privacy_ratio": 1},
-        {"privacy_delta": 10**12},
-        {"privacy_epsilon": 0},
-        {"bits": 4},
-        {"max_weight": 2},
-    ],
-)
-def test_both_refuse_the_same_configurations(change: dict[str, int]) -> None:
-    fields = config()
-    policy = fields["policy"]
-    for name, value in change.items():
-        if name in policy:
-            policy[name] = value
-        elif name in fields:
-            fields[name] = value
-        else:
-            for item in policy["options"]:
-                item["value"] = value if item["name"] == name else item["value"]
+@pytest.mark.parametrize("what", VECTORS["refused"])
+def test_both_refuse_the_round_with_what_is_written_over(what: str) -> None:
+    spoiled = bytearray(EVIDENCE)
+    for place, text in VECTORS["refused"][what]:
+        spoiled[place : place + len(text) // 2] = bytes.fromhex(text)
+    assert bytes(spoiled) != EVIDENCE
+    assert len(spoiled) == len(EVIDENCE)
+    assert verdict(bytes(spoiled), TRUST) is None
+    assert verdict(bytes(spoiled)) is None
+
+
+@pytest.mark.parametrize("what", VECTORS["refused_configurations"])
+def test_both_refuse_the_same_configurations(what: str) -> None:
+    good, bad = (bytes.fromhex(text) for text in (VECTORS["config"], VECTORS["refused_configurations"][what]))
+    spec.check_config(spec.decode("RoundConfig", good, 1 << 20))
+    assert RoundConfig.from_bytes(good).to_bytes() == good
     with pytest.raises(ValueError, match=r"."):
-        spec.check_config(fields)
+        spec.check_config(spec.decode("RoundConfig", bad, 1 << 20))
     with pytest.raises(SecureAggError, match=r"."):
-        RoundConfig.from_bytes(spec.encode("RoundConfig", fields))
+        RoundConfig.from_bytes(bad)
 
 
 @pytest.mark.parametrize(
