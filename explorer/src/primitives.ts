@@ -9,7 +9,9 @@ import { KeyStream } from "./crypto/keystream.ts";
 import { fromElements } from "./crypto/ring.ts";
 import { checkConsistency, checkInclusion } from "./ledger/tree.ts";
 import { checkPulse, pulseNumber } from "./protocol/beacon.ts";
-import { modelDigest } from "./protocol/codec.ts";
+import { modelDigest } from "./protocol/codec/fixed_point.ts";
+import { clipAt, nextStep } from "./protocol/config/groups.ts";
+import { checkConfig } from "./protocol/config/limits.ts";
 import { lastOfEpoch, lastOfRound, pinnedForce, verifyEpoch } from "./protocol/epochs.ts";
 import { rebuildSecret } from "./protocol/faults/masks.ts";
 import { checkFollows } from "./protocol/kinds/buffer.ts";
@@ -18,7 +20,7 @@ import { checkId, draw, rosterDigest } from "./protocol/parties.ts";
 import { checkRenounced } from "./protocol/renunciation.ts";
 import { BeaconSource, Policy, RoundConfig } from "./protocol/records.ts";
 import { readTrust } from "./protocol/trust.ts";
-import { checkChains, readLeaf } from "./ledger/leaves.ts";
+import { checkBegins, checkChains, readLeaf } from "./ledger/leaves.ts";
 import { commit } from "./zk/commitment.ts";
 import { makeBound } from "./zk/norm/bound.ts";
 import { checkNormProof } from "./zk/norm/proof.ts";
@@ -98,6 +100,13 @@ export const primitives = {
     const counts = rounds.map(([ratio, count]) => [BigInt(ratio), BigInt(count)] as const);
     return spending(new Map(counts), BigInt(delta), BigInt(epsilon));
   },
+  config: ({ data }: { data: Bytes }) => checkConfig(decode(RoundConfig, data, 1 << 20, "the configuration")),
+  /** That a configuration goes on from a leaf of its task, or begins it. */
+  begins: ({ config, before }: { config: Bytes; before: Bytes | null }) =>
+    checkBegins(decode(RoundConfig, config, 1 << 20, "the configuration"), before && readLeaf(before, 0)),
+  clips: ({ steps }: { steps: number[] }) => steps.map(clipAt),
+  nextClips: ({ steps, n, within }: { steps: number[]; n: number; within: number }) =>
+    steps.map((k) => nextStep(k, n, within)),
   chains: ({ leaves }: { leaves: Bytes[] }) => checkChains(leaves.map(readLeaf)).size,
   follows: ({ policy, bases, before }: { policy: Bytes; bases: PlainBase[]; before: PlainBase[] | null }) => {
     const read = (items: PlainBase[]) => items.map((base) => ({ ...base, number: BigInt(base.number) }));

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,33 +135,3 @@ def test_a_policy_that_is_none_of_buffered_rounds_is_refused(core: Core, options
 
     said = core("evidence", evidence=rearranged(Buffered().play(*WHO).to_bytes(), altered))
     assert said["checks"][0]["state"] == "failed", said["checks"][0]
-
-
-@pytest.mark.slow
-def test_rounds_of_groups_are_shown_and_said_not_to_be_checked(core: Core, tmp_path: Path) -> None:
-    """Beside another task of the same ledger, which is checked."""
-    path = tmp_path / "rounds.db"
-    groups = [
-        secure_agg.Group(name="layers", bits=8, clip=1.0),
-        secure_agg.Group(name="seen", kind="count", bits=4, clip=0.0, weighted=False),
-    ]
-    updates = {name: [np.full(5, 0.25), np.arange(3.0)] for name in "abc"}
-    made = secure_agg.aggregate(
-        updates, groups=groups, grouping=["layers", "seen"], backend="plain", ledger=path, task="grouped"
-    )
-    secure_agg.aggregate({name: [np.arange(3.0)] for name in "abc"}, backend="plain", ledger=path, task="other")
-    site = publish(path, tmp_path / "public")
-    opened = core("open", files=site, trust=None, seen=None)
-    assert {check["state"] for check in opened["checks"]} <= {"passed", "skipped"}
-    shown = opened["leaves"][0]["record"]["groups"]
-    assert [group["name"] for group in shown] == ["layers", "seen"]
-    assert shown[0]["error_bound"] == next(iter(made.record.groups)).error_bound
-    states = [{check["state"] for check in core("round", index=index)["checks"]} for index in (0, 1)]
-    assert "unknown" in states[0]
-    assert "failed" not in states[0]
-    assert states[1] <= {"passed", "skipped"}
-    said = core(
-        "evidence", evidence=made.evidence.to_bytes(), trust=json.loads((site / "site.json").read_text())["trust"]
-    )
-    assert not said["good"]
-    assert said["checks"][0]["state"] == "unknown"

@@ -7,16 +7,16 @@ import type { Progress } from "../zk/commitment.ts";
 import { type Outcome, verifyEvidence } from "../protocol/evidence.ts";
 import { follow, type Force, lastOfEpoch, lastOfRound, pinnedForce, rootTask, verifyEpoch } from "../protocol/epochs.ts";
 import { checkBases, checkFollows } from "../protocol/kinds/buffer.ts";
-import { isBounded } from "../protocol/layout.ts";
-import { isZeros, readEvidence } from "../protocol/participants.ts";
+import { isBounded } from "../protocol/config/layout.ts";
+import { readEvidence } from "../protocol/participants.ts";
 import {
-  type Base, EdgeRecord, EpochBody, EpochEvidence, type RoundConfig, TreeHeader, Unsealed,
+  type Base, EdgeRecord, EpochBody, EpochEvidence, TreeHeader, Unsealed,
 } from "../protocol/records.ts";
 import { decode } from "../decoding/messagepack.ts";
 import { type Check, counted, Report, Stopped } from "../protocol/report.ts";
 import { isTree, type TreeOutcome, verifyTree } from "../protocol/trees.ts";
 import { checkRead, readTrust, type Trust } from "../protocol/trust.ts";
-import { checkChains, type EpochLeaf, type Leaf, readLeaf, type RoundLeaf } from "./leaves.ts";
+import { checkBegins, checkChains, type EpochLeaf, type Leaf, readLeaf, type RoundLeaf } from "./leaves.ts";
 import { checkCheckpoint, checkQuorum, type SignedCheckpoint } from "./note.ts";
 import { checkTiles, evidencePath, readEntries, type Source } from "./source.ts";
 import { Tree } from "./tree.ts";
@@ -294,15 +294,3 @@ export class Ledger {
     return this.#log;
   }
 }
-
-/** What a round's configuration says, and its record does not, where an epoch's record is before it. */
-function checkBegins(config: RoundConfig, before: Leaf | null): void {
-  if (before === null || before.kind !== "epoch") return;
-  const epoch = before.record;
-  require(config.generation >= epoch.generation, "the round is of a generation before its epoch's");
-  const renounced = config.generation !== epoch.generation || equal(config.renounced, epoch.renounced);
-  require(renounced, "the round goes on from another certificate than its epoch says");
-  const base = isZeros(epoch.base_model) || equal(config.base_model, epoch.base_model);
-  require(base, "the round trains from another model than its epoch says");
-}
-

@@ -5,8 +5,8 @@ import { decode, encode } from "../decoding/messagepack.ts";
 import { digest, frame, sha256 } from "../crypto/hash.ts";
 import { checkSignature } from "../crypto/keys.ts";
 import { checkSource } from "./beacon.ts";
-import { checkBackend, checkPolicy } from "./config.ts";
-import { isEncrypted, isShared, option, quorum } from "./layout.ts";
+import { checkBackend, checkPolicy } from "./config/limits.ts";
+import { isEncrypted, isShared, option, quorum } from "./config/layout.ts";
 import { checkId, checkOrder, checkRoster, type Member, rosterRoot, type Signature, sorted } from "./parties.ts";
 import { isZeros } from "./participants.ts";
 import {

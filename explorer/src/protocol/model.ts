@@ -2,7 +2,7 @@
 
 import { type Bytes, equal, hex, require } from "../decoding/bytes.ts";
 import type { NpyArray } from "../decoding/npy.ts";
-import { modelDigest } from "./codec.ts";
+import { modelDigest } from "./codec/fixed_point.ts";
 import { isZeros } from "./participants.ts";
 
 export interface OfRound {

@@ -4,7 +4,7 @@ import { type Bytes, equal, require, u64, utf8 } from "../decoding/bytes.ts";
 import { decode } from "../decoding/messagepack.ts";
 import { digest, frame } from "../crypto/hash.ts";
 import { checkId, checkSigners } from "./parties.ts";
-import { isShared, option } from "./layout.ts";
+import { isShared, option } from "./config/layout.ts";
 import { renouncersOfAll, renouncersOfSparse } from "./graph.ts";
 import { type Policy, type Renunciation, RenunciationCertificate, type RoundConfig } from "./records.ts";
 

@@ -6,7 +6,7 @@ import { digest, frame, sha256Bulk } from "../crypto/hash.ts";
 import { addTo, fromElements, N, toElements } from "../crypto/ring.ts";
 import type { Progress } from "../zk/commitment.ts";
 import { mustVerify, type Verified } from "./evidence.ts";
-import { option, quorum, rank } from "./layout.ts";
+import { option, quorum, rank } from "./config/layout.ts";
 import { checkId, checkOrder, checkSigners, rosterDigest } from "./parties.ts";
 import { MAX_CONFIG, readEvidence, type ReadEvidence } from "./participants.ts";
 import {

@@ -2,8 +2,9 @@
 
 import { hex } from "../decoding/bytes.ts";
 import type { Leaf } from "../ledger/leaves.ts";
-import { isPrivate, option } from "../protocol/layout.ts";
-import type { Base, GroupRecord, Policy, PrivateRecord } from "../protocol/records.ts";
+import { groupsOf } from "../protocol/config/groups.ts";
+import { isPrivate, option, step } from "../protocol/config/layout.ts";
+import type { Base, GroupRecord, Policy, RoundRecord } from "../protocol/records.ts";
 import { type Child, code, fields, h, link, table } from "./dom.ts";
 import { bytes, checklist, drop, mark, number, section, time } from "./parts.ts";
 import { roundPicture, treePicture } from "./pictures.ts";
@@ -120,19 +121,18 @@ function budget(policy: Policy): string {
 }
 
 /** What the record of a round with noise says of the budget. */
-function spentOf({ spent, epsilon, delta }: Partial<PrivateRecord>): string {
+function spentOf({ spent, epsilon, delta }: RoundRecord): string {
   if (spent === undefined || epsilon === undefined || delta === undefined) return "no noise is in this result";
   return `ε ${millionths(spent)} of ${millionths(epsilon)} is spent with this round, at δ ${delta / 10 ** 12}`;
 }
 
-function groupsOf(groups: readonly GroupRecord[]): HTMLElement {
+function groupsShown(groups: readonly GroupRecord[]): HTMLElement {
   const rows = groups.map((group) => [
     group.name, group.error_bound ? `less than ${group.error_bound}` : "exact counts", number(group.error_rms),
     group.next_clips.length,
   ]);
   const header = ["group", "error of any value of the mean", "root of the mean square", "clips that follow"];
-  return section("Groups", h("p", {}, "As the record says; this page does NOT check rounds of several groups."),
-    table("Groups", header, rows));
+  return section("Groups", table("Groups", header, rows));
 }
 
 /** Which models the updates of a buffered round are differences from. */
@@ -151,17 +151,32 @@ const CLAIMS: Readonly<Record<string, string>> = {
   attested: "attested: the operators' word alone",
 };
 
+/** What is sent of each group, and how. */
+function groupFields(policy: Policy): [string, Child][] {
+  return groupsOf(policy).map(({ name, kind, bits, clip, weighted, rotated, support: [num, den], clip_rule }) => {
+    const clipped = `clipped to ±${clip}${clip_rule === "adaptive" ? " at first, then as clients fit" : ""}`;
+    const said = [
+      `${bits} bits each`, kind === "count" ? "exact counts" : clipped, weighted ? "weighted" : "every client alike",
+      rotated && "rotated", num < den && `${num} of ${den} values are sent`,
+    ];
+    return [`group ${name}`, said.filter(Boolean).join(", ")];
+  });
+}
+
 function policyFields(policy: Policy): HTMLElement {
-  const options = policy.options.map((option) => `${option.name} = ${option.value}`).join(", ");
+  const options = policy.options.filter(({ value }) => typeof value === "bigint")
+    .map((option) => `${option.name} = ${option.value}`).join(", ");
   const weights = policy.weight_scale
     ? `up to ${number(policy.max_weight)}, limited to ${policy.weight_scale} times the last round's mean`
     : `up to ${number(policy.max_weight)}`;
   const bound = policy.options.find((option) => option.name === "norm_steps");
   return fields([
     ["backend", policy.backend], ["options", options || "none"],
-    ["values", `clipped to ±${policy.clip}, ${policy.bits} bits each`], ["weights", weights],
+    ...(groupsOf(policy).length ? groupFields(policy)
+      : [["values", `clipped to ±${policy.clip}, ${policy.bits} bits each`] as const]),
+    ["weights", weights],
     ["error of a mean", `at most ${policy.max_error}`],
-    ["norm bound", bound ? `${bound.value} steps of ${policy.clip / (2 ** (policy.bits - 1) - 1)}` : "none"],
+    ["norm bound", bound ? `${bound.value} steps of ${step(policy)}` : "none"],
     ["clients", `${policy.min_advertised} to ${policy.max_clients}, at least ${policy.min_clients} in a sum`],
     ["corrupt clients tolerated", number(policy.max_corrupt)],
     ["cohort", policy.cohort_size ? `${policy.cohort_size} drawn for each round` : "everybody"],
@@ -224,7 +239,7 @@ function round(state: State, actions: Actions, leaf: Leaf & { kind: "round" }): 
     shown?.edges && section("Edges", table("Edges", ["edge", "participants", "members", "record's evidence"],
       shown.edges.map((edge) => [edge.task, number(edge.participants), number(edge.cohort_size), bytes(edge.evidence)]))),
     shown && shown.bases.length > 0 && basesOf(shown),
-    said.groups !== undefined && groupsOf(said.groups),
+    said.groups !== undefined && groupsShown(said.groups),
     section("What the record says", fields([
       ["claim", CLAIMS[said.claim] ?? said.claim],
       ["participants", `${number(said.participants)} of ${number(said.cohort_size)}`],
@@ -306,7 +321,7 @@ export const about: View = () => [
       + "anything that is in range. Without your own trust file it does not say who they are, either. A log that nobody "
       + "witnesses can show you another history than others; this browser remembers the newest head that it has seen, "
       + "and refuses what does not begin with it."),
-    h("p", {}, "Not checked here: rounds of several groups, whose records it shows, encrypted inputs and the parameters of keys (backends bfv, ckks, paillier), the "
+    h("p", {}, "Not checked here: encrypted inputs and the parameters of keys (backends bfv, ckks, paillier), the "
       + "anchoring on a chain, and the instructions that clients were given. What this page does not know, such as a new "
       + "kind of option, is shown as unknown, and never as good.")),
 ];
