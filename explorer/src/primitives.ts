@@ -7,16 +7,18 @@ import { frame, kdf, root, rootOfHashes } from "./crypto/hash.ts";
 import { checkIdentity, isSignature } from "./crypto/keys.ts";
 import { KeyStream } from "./crypto/keystream.ts";
 import { fromElements } from "./crypto/ring.ts";
+import { Spending } from "./ledger/spending.ts";
 import { checkConsistency, checkInclusion } from "./ledger/tree.ts";
 import { checkPulse, pulseNumber } from "./protocol/beacon.ts";
 import { modelDigest } from "./protocol/codec/fixed_point.ts";
 import { clipAt, nextStep } from "./protocol/config/groups.ts";
 import { checkConfig } from "./protocol/config/limits.ts";
-import { lastOfEpoch, lastOfRound, pinnedForce, verifyEpoch } from "./protocol/epochs.ts";
+import { EPOCH_CHECKS, lastOfEpoch, lastOfRound, pinnedForce, verifyEpoch } from "./protocol/epochs.ts";
 import { rebuildSecret } from "./protocol/faults/masks.ts";
 import { checkFollows } from "./protocol/kinds/buffer.ts";
 import { spending } from "./protocol/kinds/privacy.ts";
 import { checkId, draw, rosterDigest } from "./protocol/parties.ts";
+import { Report } from "./protocol/report.ts";
 import { checkRenounced } from "./protocol/renunciation.ts";
 import { BeaconSource, Policy, RoundConfig } from "./protocol/records.ts";
 import { readTrust } from "./protocol/trust.ts";
@@ -93,7 +95,8 @@ export const primitives = {
     const leaf = last && readLeaf(last, 0);
     const before = leaf && (leaf.kind === "round" ? lastOfRound(leaf.record, leaf.digest)
       : lastOfEpoch(leaf.record, leaf.digest));
-    const made = await verifyEpoch(pinnedForce(pins, task, found), evidence, before);
+    const report = new Report(EPOCH_CHECKS);
+    const made = await report.whole(() => verifyEpoch(pinnedForce(pins, task, found), evidence, before, report));
     return { leaf: made.leaf, digest: hex(made.force.digest) };
   },
   spending: ({ rounds, delta, epsilon }: { rounds: [number, number][]; delta: number; epsilon: number }) => {
@@ -107,6 +110,14 @@ export const primitives = {
   clips: ({ steps }: { steps: number[] }) => steps.map(clipAt),
   nextClips: ({ steps, n, within }: { steps: number[]; n: number; within: number }) =>
     steps.map((k) => nextStep(k, n, within)),
+  /** Of rounds of one task, in order. */
+  spent: ({ rounds }: { rounds: { policy: Bytes; participants: string[] }[] }) => {
+    const all = new Spending();
+    rounds.forEach(({ policy, participants }, index) => {
+      all.add(index, "task", decode(Policy, policy, 1 << 20, "the policy"), participants);
+    });
+    return all.all();
+  },
   chains: ({ leaves }: { leaves: Bytes[] }) => checkChains(leaves.map(readLeaf)).size,
   follows: ({ policy, bases, before }: { policy: Bytes; bases: PlainBase[]; before: PlainBase[] | null }) => {
     const read = (items: PlainBase[]) => items.map((base) => ({ ...base, number: BigInt(base.number) }));

@@ -97,10 +97,35 @@ def test_a_ledger_of_rounds_with_noise_and_records_that_spend_too_much(core: Cor
     assert {check["state"] for check in opened["checks"]} <= {"passed", "skipped"}
     for index in (0, 1):
         assert {check["state"] for check in core("round", index=index)["checks"]} <= {"passed", "skipped"}
+    found = core("budgets")
+    assert [check["state"] for check in found["checks"]] == ["passed"]
+    (told,) = found["budgets"]
+    assert (told["task"], told["rounds"]) == ("default", 2)
+    assert dict(told["clients"]) == dict.fromkeys("abcd", made.record.spent)
     said = core("evidence", evidence=made.evidence.to_bytes())
     assert said["means"] == np.concatenate([array.ravel() for array in made.average]).tobytes()
     with Ledger(path, read_only=True) as log:
         first, second = (spec.decode("PrivateRecord", record.to_bytes(), 2**16) for record in log.records())
+
+    policy = spec.decode("RoundConfig", made.evidence.config.to_bytes(), 2**20)["policy"]
+
+    def spent(*ratios: int) -> tuple[str, dict[str, int]]:
+        """Rounds of another ratio each, as after epochs; Dan is in the first only."""
+        rounds = []
+        for i, ratio in enumerate(ratios):
+            options = [
+                item | {"value": ratio} if item["name"] == "privacy_ratio" else item for item in policy["options"]
+            ]
+            encoded = spec.encode("Policy", policy | {"options": options})
+            rounds.append({"policy": encoded, "participants": list("abcd"[: 3 if i else 4])})
+        found = core("spent", rounds=rounds)
+        return found["checks"][0]["state"], dict(found["budgets"][0]["clients"])
+
+    ratio = next(item["value"] for item in policy["options"] if item["name"] == "privacy_ratio")
+    state, clients = spent(ratio, 2 * ratio)
+    assert state == "passed"
+    assert first["spent"] == clients["d"] < clients["a"] == clients["b"] < made.record.spent
+    assert spent(ratio, ratio, ratio)[0] == "failed"
 
     def chain(spent: int, **changes: Any) -> int:
         leaves = [

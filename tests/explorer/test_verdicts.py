@@ -258,6 +258,15 @@ def test_a_published_ledger_with_epochs_is_followed(core: Core, tmp_path: Path) 
     assert states["epochs"] == states["chains"] == states["entries"] == "passed", found["checks"]
     rounds = [leaf["index"] for leaf in found["leaves"] if leaf["kind"] == "round"]
     assert len(rounds) == 3
+    told = [{check["number"]: check for check in checks} for _, checks in found["epochs"]]
+    assert [index for index, _ in found["epochs"]] == [1, 3, 4]
+    assert {check["state"] for checks in told for check in checks.values()} == {"passed"}
+    for checks, words in zip(
+        told, ("members new: new", "members with another key: m1", "members gone: m0"), strict=True
+    ):
+        assert words in checks["body"]["detail"]
+    assert told[0]["authorised"]["detail"].startswith("administrators admin0")
+    assert [checks["accepted"]["detail"] for checks in told] == ["new", "m1", "nobody has a new key"]
     for index in rounds:
         said = core("round", index=index)
         assert said["good"], [check for check in said["checks"] if check["state"] == "failed"]
@@ -267,6 +276,8 @@ def test_a_published_ledger_with_epochs_is_followed(core: Core, tmp_path: Path) 
     others["tasks"]["task"]["administrators"]["admin0"] = identity("another").public.hex()
     found = core("open", files=folder, trust=json.dumps(others), seen=None)
     assert {check["number"]: check["state"] for check in found["checks"]}["epochs"] == "failed"
+    ((_, checks),) = found["epochs"]
+    assert [check["state"] for check in checks] == ["failed", *["skipped"] * 4]  # it follows another first epoch
     # Of an epoch's evidence no byte is free.
     for leaf in found["leaves"]:
         if leaf["kind"] == "epoch":

@@ -100,10 +100,7 @@ export async function verifyEvidence(data: Bytes, options: Options = {}): Promis
 /** The same for a caller that refuses as one: of a tree's parts. */
 export async function mustVerify(data: Bytes, options: Options): Promise<Verified> {
   const report = new Report(CHECKS);
-  return run(data, options, report).catch((error: unknown) => {
-    if (error instanceof Stopped) require(false, report.failure);
-    throw error;
-  });
+  return report.whole(() => run(data, options, report));
 }
 
 async function run(data: Bytes, options: Options, report: Report): Promise<Verified> {
@@ -140,7 +137,7 @@ async function run(data: Bytes, options: Options, report: Report): Promise<Verif
   });
   if (trust === null) report.skip("1", "nothing of yours was compared: anybody could have made all of this up");
   else {
-    await report.check("1", (say) => {
+    await report.compare("1", (say) => {
       checkPins(config, cohort, trust, options.beacon ?? null, advertised.setup);
       say(options.pinnedBy ?? "pinned by you");
     });

@@ -1,6 +1,6 @@
 // A trust file, and whether a configuration is of what is pinned: docs/specification.md, sections 14 and 11, check 1.
 
-import { type Bytes, compareText, equal, NONE, require, unhex, Unknown } from "../decoding/bytes.ts";
+import { type Bytes, compareText, equal, hex, NONE, require, unhex, Unknown } from "../decoding/bytes.ts";
 import { type Json, parseJson } from "../decoding/json.ts";
 import { encode } from "../decoding/messagepack.ts";
 import { checkBeacon, checkSource } from "./beacon.ts";
@@ -208,6 +208,14 @@ export function checkRead(trust: Trust, task: string): void {
   if (reason !== undefined) throw new Unknown(reason);
 }
 
+/** That what has drawn something is what the verifier knows itself, where no beacon is pinned that vouches for it. */
+export function checkKnownBeacon(used: Bytes, known: Bytes | null): void {
+  if (used.length > 0 && known === null) {
+    throw new Unknown(`it was drawn by ${hex(used)}, and no beacon is pinned that vouches for that`);
+  }
+  require(equal(used, known ?? NONE), "another beacon than the verifier knows");
+}
+
 /** Check 1 of section 11; `beacon` is what the verifier knows itself. */
 export function checkPins(
   config: RoundConfig,
@@ -220,13 +228,6 @@ export function checkPins(
   const pins = trust.tasks.get(config.task);
   require(pins !== undefined, `task ${config.task} is not pinned`);
   require(equal(encode(Policy, config.policy), encode(Policy, pins.policy)), "another policy than pinned");
-  if (config.beacon.length > 0 && pins.beacon !== null) {
-    checkBeacon(pins.beacon, config);
-    require(beacon === null || equal(beacon, config.beacon), "another beacon than the verifier knows");
-  } else {
-    const same = config.beacon.length === 0 || (beacon !== null && equal(beacon, config.beacon));
-    require(same, "another beacon than the verifier knows, or one that it does not know");
-  }
   const drawn = draw(pins.roster, config.policy.cohort_size, config.beacon);
   require(sameMembers(cohort, drawn), "another cohort than pinned");
   require(equal(config.operators, rosterDigest(trust.operators)), "other operators than pinned");
@@ -236,4 +237,8 @@ export function checkPins(
     const all = setup.every((item) => equal(trust.operators.get(item.name) ?? NONE, item.identity));
     require(all, "an aggregator who is not pinned");
   }
+  if (config.beacon.length > 0 && pins.beacon !== null) {
+    checkBeacon(pins.beacon, config);
+    require(beacon === null || equal(beacon, config.beacon), "another beacon than the verifier knows");
+  } else if (config.beacon.length > 0) checkKnownBeacon(config.beacon, beacon);
 }
