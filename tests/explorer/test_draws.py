@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.beacons import rehearsal
 from support.explorer.browser import publish
-from support.explorer.core import Core
+from support.explorer.core import Core, in_node
 from support.trees import BEACON, Forestry
 
 import secure_agg
@@ -21,7 +21,7 @@ CHAIN = rehearsal(range(1, 65))
 
 @pytest.fixture(scope="module")
 def core() -> Iterator[Core]:
-    with Core() as running:
+    with in_node() as running:
         yield running
 
 

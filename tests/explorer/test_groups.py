@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conformance import independent_verifier as spec
 from support.explorer.browser import publish
-from support.explorer.core import Core, CoreRefused
+from support.explorer.core import Core, CoreRefused, in_node
 
 import secure_agg
 from secure_agg import Group
@@ -33,7 +33,7 @@ GROUPING: Final = ("count", "moving", "moving", "turned", "unweighted", "pinned"
 
 @pytest.fixture(scope="module")
 def core() -> Iterator[Core]:
-    with Core() as running:
+    with in_node() as running:
         yield running
 
 

@@ -12,7 +12,7 @@ from conformance import independent_verifier as spec
 from conformance.verdicts import by_product, rearranged
 from support.buffered import Buffered
 from support.explorer.browser import publish
-from support.explorer.core import Core, CoreRefused
+from support.explorer.core import Core, CoreRefused, in_node
 from support.federation import replace
 
 import secure_agg
@@ -25,7 +25,7 @@ WHO = ("c000", "c001", "c002")
 
 @pytest.fixture(scope="module")
 def core() -> Iterator[Core]:
-    with Core() as running:
+    with in_node() as running:
         yield running
 
 

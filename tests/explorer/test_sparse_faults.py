@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.explorer.core import Core
+from support.explorer.core import Core, in_node
 from support.federation import Federation, edit, replace
 from support.refusals import ME
 from support.screening.cheats import Screened, flip, flip_behind_self_mask
@@ -25,7 +25,7 @@ LIMIT = 1 << 24
 
 @pytest.fixture(scope="module")
 def core() -> Iterator[Core]:
-    with Core() as running:
+    with in_node() as running:
         yield running
 
 

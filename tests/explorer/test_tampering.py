@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.explorer.browser import make_ledger, publish
-from support.explorer.core import Core, CoreRefused
+from support.explorer.core import Core, CoreRefused, in_node
 
 import secure_agg
 from secure_agg.ledger.log import Ledger
@@ -18,7 +18,7 @@ from secure_agg.ledger.log import Ledger
 
 @pytest.fixture(scope="module")
 def core() -> Iterator[Core]:
-    with Core() as running:
+    with in_node() as running:
         yield running
 
 

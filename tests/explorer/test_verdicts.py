@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.epochs import Changing, newer
 from support.explorer.browser import publish
-from support.explorer.core import Core, CoreRefused
+from support.explorer.core import Core, CoreRefused, in_node
 from support.federation import Federation, identity
 
 import secure_agg
@@ -29,7 +29,7 @@ from zk import merkle
 
 @pytest.fixture(scope="module")
 def core() -> Iterator[Core]:
-    with Core() as running:
+    with in_node() as running:
         yield running
 
 
