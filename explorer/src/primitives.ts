@@ -1,9 +1,9 @@
 // Single steps, so that the specification's intermediate values can be put to what the page ships.
 
-import { type Bytes, hex, require, utf8 } from "./decoding/bytes.ts";
+import { type Bytes, hex, NONE, require, utf8, ZEROS } from "./decoding/bytes.ts";
 import { decode } from "./decoding/messagepack.ts";
 import { parseJson } from "./decoding/json.ts";
-import { frame, kdf, root, rootOfHashes } from "./crypto/hash.ts";
+import { digest, frame, kdf, root, rootOfHashes } from "./crypto/hash.ts";
 import { checkIdentity, isSignature } from "./crypto/keys.ts";
 import { KeyStream } from "./crypto/keystream.ts";
 import { fromElements } from "./crypto/ring.ts";
@@ -14,13 +14,15 @@ import { modelDigest } from "./protocol/codec/fixed_point.ts";
 import { clipAt, nextStep } from "./protocol/config/groups.ts";
 import { checkConfig } from "./protocol/config/limits.ts";
 import { EPOCH_CHECKS, lastOfEpoch, lastOfRound, pinnedForce, verifyEpoch } from "./protocol/epochs.ts";
-import { rebuildSecret } from "./protocol/faults/masks.ts";
+import { Masks, readSession, rebuildSecret } from "./protocol/faults/masks.ts";
+import { checkFailed } from "./protocol/faults/screening.ts";
 import { checkFollows } from "./protocol/kinds/buffer.ts";
 import { spending } from "./protocol/kinds/privacy.ts";
+import { checkShown, sessionOfRoll } from "./protocol/kinds/sparse.ts";
 import { checkId, draw, rosterDigest } from "./protocol/parties.ts";
 import { Report } from "./protocol/report.ts";
 import { checkRenounced } from "./protocol/renunciation.ts";
-import { BeaconSource, Policy, RoundConfig } from "./protocol/records.ts";
+import { BeaconSource, Policy, RoundConfig, Screening, Shown, SparseRoll } from "./protocol/records.ts";
 import { readTrust } from "./protocol/trust.ts";
 import { checkBegins, checkChains, readLeaf } from "./ledger/leaves.ts";
 import { commit } from "./zk/commitment.ts";
@@ -102,6 +104,25 @@ export const primitives = {
   spending: ({ rounds, delta, epsilon }: { rounds: [number, number][]; delta: number; epsilon: number }) => {
     const counts = rounds.map(([ratio, count]) => [BigInt(ratio), BigInt(count)] as const);
     return spending(new Map(counts), BigInt(delta), BigInt(epsilon));
+  },
+  /** Refused unless a sum of a screened session has failed; who advertised and what was listed are as in its messages. */
+  failed: async ({ config, advertised, screen, claim }: {
+    config: Bytes; advertised: Bytes; screen: Bytes; claim: Bytes;
+  }) => {
+    const round = decode(RoundConfig, config, 1 << 20, "the configuration");
+    const context = digest("round-config", config);
+    const proof = { format: "", kind: "", culprit: "", public: ZEROS, config, setup: NONE, exhibits: [] };
+    const found = { proof, config: round, context, aggregators: [] };
+    const masks = new Masks(found, await readSession(found, advertised));
+    const { inputs } = decode(Screening, screen, 1 << 30, "a list");
+    await checkFailed(masks, new Map(inputs.map((item) => [item.client, item.value])), claim);
+  },
+  /** Whose advertisements are shown of a sparse session, in a request of phase `choose-peers` or `share-keys`. */
+  shown: async ({ cohort, context, roll, shown }: {
+    cohort: [string, Bytes][]; context: Bytes; roll: Bytes; shown: Bytes;
+  }) => {
+    const session = sessionOfRoll(new Map(cohort), decode(SparseRoll, roll, 1 << 20, "the roll"), context);
+    return [...(await checkShown(session, decode(Shown, shown, 1 << 20, "what is shown"), context)).keys()];
   },
   config: ({ data }: { data: Bytes }) => checkConfig(decode(RoundConfig, data, 1 << 20, "the configuration")),
   /** That a configuration goes on from a leaf of its task, or begins it. */

@@ -138,7 +138,7 @@ async function twoScreenings(masks: Masks, first: Bytes, second: Bytes): Promise
 }
 
 /** Refused unless a sum that is said to have failed has. */
-async function checkFailed(masks: Masks, listed: ReadonlyMap<number, Bytes>, claim: Bytes): Promise<void> {
+export async function checkFailed(masks: Masks, listed: ReadonlyMap<number, Bytes>, claim: Bytes): Promise<void> {
   const { inputs, total } = decode(FailedSum, claim, LIMIT, "a failed sum");
   const { config } = masks.found;
   const { policy } = config;

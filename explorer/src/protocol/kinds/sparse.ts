@@ -111,6 +111,11 @@ export async function checkShown(
   return bodies;
 }
 
+export function sessionOfRoll(cohort: Map<string, Bytes>, roll: ShownSession["roll"], context: Bytes): ShownSession {
+  const names = present(roll.present, cohort);
+  return { cohort, roll, names, sid: digest("sparse-session", context, roll.present, roll.root) };
+}
+
 /** The session that an exhibit is of, and the advertisements that it shows. */
 export async function readExhibit(
   data: Bytes,
@@ -122,7 +127,6 @@ export async function readExhibit(
   const cohort = checkRoster(members);
   const same = cohort.size === config.cohort_size && equal(rosterRoot(cohort), config.cohort_root);
   require(same, "another cohort than the configuration's");
-  const names = present(roll.present, cohort);
-  const session = { cohort, roll, names, sid: digest("sparse-session", context, roll.present, roll.root) };
+  const session = sessionOfRoll(cohort, roll, context);
   return { ...session, bodies: await checkShown(session, shown, context) };
 }
