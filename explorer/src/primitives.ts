@@ -105,7 +105,7 @@ export const primitives = {
     const counts = rounds.map(([ratio, count]) => [BigInt(ratio), BigInt(count)] as const);
     return spending(new Map(counts), BigInt(delta), BigInt(epsilon));
   },
-  /** Refused unless a sum of a screened session has failed; who advertised and what was listed are as in its messages. */
+  /** Refused unless a sum of a screened session has failed; who advertised, and the list, are as in its messages. */
   failed: async ({ config, advertised, screen, claim }: {
     config: Bytes; advertised: Bytes; screen: Bytes; claim: Bytes;
   }) => {

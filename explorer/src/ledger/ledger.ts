@@ -134,7 +134,9 @@ export class Ledger {
       say(counted(all.length, "record"));
       return all;
     });
-    await report.check("tiles", async (say) => say(counted(await checkTiles(this.source, this.#tree), "hash", "hashes")));
+    await report.check("tiles", async (say) => {
+      say(counted(await checkTiles(this.source, this.#tree), "hash", "hashes"));
+    });
     const head = seen?.heads.find(([name]) => name === seenName(this.#log!, checkpoint.origin))?.[1] ?? null;
     const known = head !== null || seen?.key != null;
     if (!known) report.skip("seen", "this browser has not seen this log before");
@@ -222,7 +224,7 @@ export class Ledger {
   }
 
   /** Verify the evidence of a round's record, norm proofs and edges included. */
-  async round(index: number, progress: Progress, beacon: Bytes | null = null): Promise<(Outcome | TreeOutcome) & { encoded: Bytes | null }> {
+  async round(index: number, progress: Progress, beacon: Bytes | null = null): Promise<Outcome | TreeOutcome> {
     const leaf = this.leaves[index];
     require(leaf !== undefined && leaf.kind === "round", "there is no such round");
     const numbers: readonly (readonly [string, string])[] = [
@@ -234,7 +236,7 @@ export class Ledger {
     try {
       const { data, beside } = await report.check("content", () => this.#contents(leaf));
       const outcome = await this.#verify(leaf, data, beside, progress, beacon);
-      if (outcome.verified === null) return { ...outcome, checks: [...outcome.checks, ...report.close()], encoded: null };
+      if (outcome.verified === null) return { ...outcome, checks: [...outcome.checks, ...report.close()] };
       const { encoding, evidence, participants } = outcome.verified;
       const { bases } = participants;
       await report.check("record", () => require(equal(encoding!, leaf.data), "the evidence proves another record"));
@@ -245,10 +247,10 @@ export class Ledger {
         if (bases.length > 0) checkFollows(evidence.round.policy, bases, before && (await this.#basesOf(before)));
       });
       this.#spending.add(index, evidence.round.task, evidence.round.policy, participants.commitments.keys());
-      return { ...outcome, checks: [...outcome.checks, ...report.close()], encoded: data };
+      return { ...outcome, checks: [...outcome.checks, ...report.close()] };
     } catch (error) {
       if (!(error instanceof Stopped)) throw error;
-      return { checks: report.close(), verified: null, encoded: null };
+      return { checks: report.close(), verified: null };
     }
   }
 

@@ -41,7 +41,8 @@ export class Spending {
       if (this.#rounds.size === 0) report.skip("budgets", "no round here has noise in it");
       else {
         await report.check("budgets", (say) => {
-          for (const [index, round] of [...this.#rounds].sort(([a], [b]) => a - b)) this.#count(index, round, counts, budgets);
+          const inOrder = [...this.#rounds].sort(([a], [b]) => a - b);
+          for (const [index, round] of inOrder) this.#count(index, round, counts, budgets);
           say(counted(this.#rounds.size, "round"));
         });
       }
@@ -57,7 +58,7 @@ export class Spending {
     counts: Map<string, Map<string, Map<bigint, bigint>>>,
     budgets: Map<string, Budget>,
   ): void {
-    const [ratio, delta, epsilon] = ["privacy_ratio", "privacy_delta", "privacy_epsilon"].map((name) => option(policy, name, 0));
+    const [ratio, delta, epsilon] = ["ratio", "delta", "epsilon"].map((name) => option(policy, `privacy_${name}`, 0));
     const clients = counts.get(task) ?? new Map<string, Map<bigint, bigint>>();
     counts.set(task, clients);
     for (const name of participants) {
@@ -74,7 +75,7 @@ export class Spending {
     const rounds = (budgets.get(task)?.rounds ?? 0) + 1;
     budgets.set(task, { task, rounds, epsilon, delta, clients: spent });
     for (const [name, value] of spent) {
-      require(value <= epsilon, `with record ${index} rounds of task ${task} have spent more than the budget of ${name}`);
+      require(value <= epsilon, `by record ${index} rounds of task ${task} have spent more than the budget of ${name}`);
     }
   }
 }

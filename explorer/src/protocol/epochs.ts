@@ -218,7 +218,9 @@ export async function verifyEpoch(before: Force, data: Bytes, last: Last | null,
 function changesOf(old: EpochBody, body: EpochBody): string[] {
   const out = LISTS.flatMap(([list, one]) => {
     const [before, after] = [mapOf(old[list]), mapOf(body[list])];
-    const named = (what: string, names: readonly string[]) => (names.length ? [`${one} ${what}: ${names.join(", ")}`] : []);
+    const named = (what: string, names: readonly string[]): string[] => {
+      return names.length ? [`${one} ${what}: ${names.join(", ")}`] : [];
+    };
     const both = [...after.keys()].filter((name) => before.has(name));
     return [
       ...named("new", [...after.keys()].filter((name) => !before.has(name))),

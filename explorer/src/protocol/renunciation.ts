@@ -35,8 +35,8 @@ export function renouncers(policy: Policy, members: number): number {
 /**
  * That a certificate precedes a configuration.
  *
- * Returns what is to be said of it. `voters` null: whose the signatures are is not known here. `closure` is the digest of the certificate by which the
- * verifier has followed the task's epoch, null where it pins nothing.
+ * Returns what is to be said of it. `voters` null: whose the signatures are is not known here. `closure` is the digest
+ * of the certificate by which the verifier has followed the task's epoch, null where it pins nothing.
  */
 export async function checkRenounced(
   data: Bytes,

@@ -1,6 +1,8 @@
 // Evidence of a tree: docs/specification.md, section 19. `verifyTree` is the entry.
 
-import { type Bytes, compare, compareText, concat, equal, hex, NONE, pack, require, u64, unpack, utf8 } from "../decoding/bytes.ts";
+import {
+  type Bytes, compare, compareText, concat, equal, hex, NONE, pack, require, u64, unpack, utf8,
+} from "../decoding/bytes.ts";
 import { decode, encode, type Of } from "../decoding/messagepack.ts";
 import { digest, frame, sha256Bulk } from "../crypto/hash.ts";
 import { addTo, fromElements, N, toElements } from "../crypto/ring.ts";

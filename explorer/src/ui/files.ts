@@ -46,13 +46,14 @@ export async function checkFiles(
   const beside = [...of("unknown"), ...(trees.length ? of("evidence") : [])].map((file) => file.data);
   for (const file of tops) {
     out.push(await attempt(file.name, async () => {
-      const found = await client.ask("evidence", { evidence: file.data, trust, beside, beacon: state.beacon }, progress);
+      const args = { evidence: file.data, trust, beside, beacon: state.beacon };
+      const found = await client.ask("evidence", args, progress);
       proved.push(found);
       const standing = standingOf(found.checks);
       const said = standing === "unknown" ? UNKNOWN
         : trust ? "verified against your trust file." : "consistent in itself; nothing of yours was compared.";
-      const text = !found.read ? (standing === "unknown" ? `This evidence was ${UNKNOWN}` : "This evidence proves nothing.")
-        : `Evidence of round ${found.config.round} of task ${found.config.task}: ${said}`;
+      const nothing = standing === "unknown" ? `This evidence was ${UNKNOWN}` : "This evidence proves nothing.";
+      const text = found.read ? `Evidence of round ${found.config.round} of task ${found.config.task}: ${said}` : nothing;
       return { name: file.name, standing, text, checks: found.checks };
     }));
   }
@@ -86,7 +87,8 @@ const NO_KIND = "This page does not know what this file is: it was not checked."
 async function checkReceipt(
   client: Client, state: State, file: Dropped, proved: readonly Result<"evidence">[],
 ): Promise<FileState> {
-  const candidates: Bytes[] = proved.flatMap((found) => (found.good && found.read && found.encoding ? [found.encoding] : []));
+  const candidates: Bytes[] = [];
+  for (const found of proved) if (found.good && found.read && found.encoding) candidates.push(found.encoding);
   candidates.push(...(state.opened?.leaves ?? []).map((leaf) => leaf.data));
   if (candidates.length === 0) {
     return { name: file.name, standing: "unknown", text: "Drop it with the evidence that it is for.", checks: [] };

@@ -165,7 +165,7 @@ const actions: views.Actions = {
   },
 };
 
-/** What a reader says has drawn something: hexadecimal, with or without spaces; none where it is nothing of the kind. */
+/** What a reader says has drawn something, in hexadecimal, with or without spaces; null where it is no such text. */
 function knownBeacon(text: string): Uint8Array<ArrayBuffer> | null {
   const digits = text.replaceAll(/\s/g, "").toLowerCase();
   return /^([0-9a-f]{2}){1,64}$/.test(digits) ? unhex(digits) : null;

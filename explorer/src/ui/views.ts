@@ -215,7 +215,8 @@ function members(state: State, name: string, roster: ReadonlyMap<string, Uint8Ar
     member, `${counts.get(member) ?? 0} of ${rounds}`,
     ...(budget ? [`ε ${millionths(spent.get(member) ?? 0)} of ${millionths(budget.epsilon)}`] : []), bytes(key),
   ]);
-  const header = ["id", "in the sum of verified rounds", ...(budget ? ["spent of its privacy, at least"] : []), "identity key"];
+  const more = budget ? ["spent of its privacy, at least"] : [];
+  const header = ["id", "in the sum of verified rounds", ...more, "identity key"];
   return table("Members", header, rows);
 }
 

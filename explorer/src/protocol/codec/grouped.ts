@@ -109,7 +109,8 @@ export async function decodeGroups(
       while (place >= begin + part.sizes[array]) begin += part.sizes[array++];
       means[starts[part.arrays[array]] + place - begin] = found.means[i];
     }
-    const next_clips = of.flatMap((index, i) => (index === part.index ? [nextStep(clips[i], n, sums[within + i])] : []));
+    const own = clips.map((_, i) => i).filter((i) => of[i] === part.index);
+    const next_clips = own.map((i) => nextStep(clips[i], n, sums[within + i]));
     said.set(part.index, { ...found.said, next_clips });
   }
   const groups = groupsOf(policy).flatMap((_, index) => said.get(index) ?? []);

@@ -194,7 +194,8 @@ export function parts(config: RoundConfig): readonly Part[] {
   const found: Part[] = [];
   let start = 0;
   const ordered = groups.map((group, index) => ({ group, index }));
-  for (const { group, index } of [...ordered.filter((a) => a.group.weighted), ...ordered.filter((a) => !a.group.weighted)]) {
+  const weightedFirst = [true, false].flatMap((is) => ordered.filter(({ group }) => group.weighted === is));
+  for (const { group, index } of weightedFirst) {
     const arrays = grouping.flatMap((of, array) => (of === index ? [array] : []));
     if (arrays.length === 0) continue;
     const sizes = arrays.map((array) => Number(elementsOf(config.shapes[array])));

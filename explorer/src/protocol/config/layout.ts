@@ -47,7 +47,7 @@ export function digits(policy: Policy, top = coordinateTop(policy)): { base: num
   return { base, count };
 }
 
-/** Whether each coordinate is an element of what is committed to. */
+/** Whether each coordinate is an element of what is committed to, whichever groups a round has. */
 export function isUnpacked(policy: Policy): boolean {
   const groups = groupsOf(policy);
   const tops = [coordinateTop(policy), ...groups.map(topOf), ...(groups.some(isAdaptive) ? [1] : [])];
@@ -102,6 +102,11 @@ export function ranges(config: RoundConfig): Range[] {
 /** The most that a coordinate of a range can be of one client. */
 export function largest(policy: Policy, { top }: Range): number {
   return policy.backend === "crypten" ? 2 ** bitLength(top) - 1 : top;
+}
+
+/** Whether several coordinates are committed to as one element. */
+export function isPacked(config: RoundConfig): boolean {
+  return ranges(config).some(({ top }) => digits(config.policy, top).count > 1);
 }
 
 /** d + L + e, and the clips that adapt. */

@@ -10,7 +10,7 @@ import { boundOf, type Bound, sketchRandomness } from "../../zk/norm/bound.ts";
 import { commitSketch, sketch, sketchKey } from "../../zk/norm/sketch.ts";
 import { sparseDegree } from "../graph.ts";
 import {
-  covered, half, hashedElements, isBounded, isUnpacked, option, quorum, randomness, rank, sharedLength, values,
+  covered, half, hashedElements, isBounded, isPacked, option, quorum, randomness, rank, sharedLength, values,
 } from "../config/layout.ts";
 import { isSparse, readExhibit, type ShownSession } from "../kinds/sparse.ts";
 import { checkOrder } from "../parties.ts";
@@ -117,7 +117,7 @@ export class Masks {
   }
 
   get isLinear(): boolean {
-    return this.bound !== null && isUnpacked(this.found.config.policy);
+    return this.bound !== null && !isPacked(this.found.config);
   }
 
   /** The phase of a message that says something of a list, or of a failed sum. */

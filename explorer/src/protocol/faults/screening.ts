@@ -13,8 +13,8 @@ import { checkShown } from "../kinds/sparse.ts";
 import { checkRoster, rosterRoot } from "../parties.ts";
 import { checkRanges } from "../sums.ts";
 import {
-  Agreed, BoundedInput, Charges, Cohort, Countersigned, FailedSum, Header, HiddenInput, KeyShares, MaskedPart, Screening,
-  ShownCharges, SmallerSet,
+  Agreed, BoundedInput, Charges, Cohort, Countersigned, FailedSum, Header, HiddenInput, KeyShares, MaskedPart,
+  Screening, ShownCharges, SmallerSet,
 } from "../records.ts";
 import { type Case, isRefusal, LIMIT, readOrNull, refuses } from "./case.ts";
 import { keysOf, Masks, readSession, type Session } from "./masks.ts";

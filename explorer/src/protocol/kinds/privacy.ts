@@ -138,7 +138,8 @@ export function checkPrivatePolicy(policy: Policy): void {
   require(said.length === Object.keys(PRIVACY_OPTIONS).length, "some options of privacy are missing");
   for (const { name, value } of said) {
     const [least, most] = PRIVACY_OPTIONS[name];
-    require(typeof value === "bigint" && value >= BigInt(least) && value <= BigInt(most), `option ${name} is out of range`);
+    const fits = typeof value === "bigint" && value >= BigInt(least) && value <= BigInt(most);
+    require(fits, `option ${name} is out of range`);
   }
   require(policy.max_weight === 1 && policy.weight_scale === 0, "weights beside privacy");
   const others = policy.options.some((item) => ["norm_steps", "level", "groups", "buffer_honest"].includes(item.name));
