@@ -11,7 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
+from support.beacons import rehearsal
+from support.epochs import Changing
 from support.explorer.browser import MILLISECONDS, browser, make_ledger, publish, standing
+from support.federation import identity
 
 import secure_agg
 from secure_agg.explorer import PAGE
@@ -146,6 +149,55 @@ def make_ledger_again(ledger: Path, folder: Path) -> Path:
         updates = {name: [rng.normal(size=3)] for name in ("ada", "bob", "cyn", "Zoë")}
         secure_agg.aggregate(updates, ledger=path, backend="plain")
     return path
+
+
+def test_what_a_reader_knows_is_compared_and_what_rounds_have_spent_is_shown(tab: Any, tmp_path: Path) -> None:
+    """A question mark where no beacon is pinned, until the reader says what drew the cohort."""
+    path = tmp_path / "rounds.db"
+    updates = {f"c{i}": [np.full(3, i / 8)] for i in range(6)}
+    drawn: dict[str, Any] = {"sample": 4, "corruption_rate": 0.0, "beacon": rehearsal(range(1, 40))}
+    made = secure_agg.aggregate(updates, ledger=path, backend="plain", task="drawn", **drawn)
+    budget = secure_agg.Privacy(epsilon=8.0, delta=1e-5, norm=1.0, rounds=2)
+    spent = secure_agg.aggregate(updates, ledger=path, backend="plain", task="noise", privacy=budget).record.spent
+    pins = json.loads(Path(f"{path}.trust.json").read_text("utf-8"))
+    del pins["tasks"]["drawn"]["beacon"]
+    (tmp_path / "own.json").write_text(json.dumps(pins), "utf-8")
+    with opened(tab, publish(path, tmp_path / "public"), "#/record/0") as page:
+        assert standing(page) == "passed"  # by the log's own pins, which are not the reader's
+        page.goto(f"{page.url.split('#')[0]}#/")
+        choose(page, "Choose your trust file", tmp_path / "own.json")
+        page.wait_for_selector("body[data-pins=own]", timeout=MILLISECONDS)
+        assert standing(page) == "unknown"
+        page.goto(f"{page.url.split('#')[0]}#/record/0")
+        page.wait_for_selector("li[data-check='1'].unknown")
+        assert page.locator("li.failed").count() == 0
+        for said, state in (("00" * 48, "failed"), (made.evidence.config.beacon.hex().upper(), "passed")):
+            page.fill("#randomness", said)
+            page.keyboard.press("Enter")
+            page.wait_for_selector(f"body[data-standing={state}]", timeout=MILLISECONDS)
+        page.goto(f"{page.url.split('#')[0]}#/task/noise")
+        page.wait_for_selector("h2:has-text('Members')")
+        assert f"ε {spent / 10**6} of 8" in page.inner_text("main")
+
+
+@pytest.mark.long
+def test_an_epoch_has_a_list_of_its_own(tab: Any, tmp_path: Path) -> None:
+    task = Changing(tmp_path, 3, administrators=1, min_clients=2)
+    task.round()
+    task.change(join={"new": identity("new").public}, new={"new": identity("new")})
+    task.round()
+    task.ledger.close()
+    with opened(tab, publish(task.path, tmp_path / "public"), "#/record/1") as page:
+        assert standing(page) == "passed"
+        page.wait_for_selector("h2:has-text('Epoch 1 of task task')")
+        shown = page.get_by_role("list", name="Checks of this epoch")
+        assert shown.get_by_role("listitem").count() == 5
+        assert "members new: new" in shown.inner_text()
+        assert "administrators admin0; 1 of 1 are needed" in shown.inner_text()
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.locator("html").evaluate("e => e.scrollWidth") <= width
+        page.set_viewport_size({"width": 1280, "height": 720})
 
 
 def test_files_are_verified_offline_from_the_page_as_a_file(

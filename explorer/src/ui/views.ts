@@ -244,7 +244,8 @@ function round(state: State, actions: Actions, leaf: Leaf & { kind: "round" }): 
       found && found.standing === "running" ? h("p", {}, "Being verified ", bar(found)) : null,
       found?.error ? h("p", { class: "note bad" }, found.error) : null,
       found?.shown ? checklist("Checks of this round", found.shown.checks) : h("p", {}, "Not verified yet."),
-      isDrawn(found) && randomness(state.beacons.get(index), (text) => actions.beacon(index, text))),
+      (isDrawn(found) || state.beacons.has(index))
+        && randomness(state.beacons.get(index), (text) => actions.beacon(index, text))),
     shown && section("Who took part", roundPicture(shown),
       h("details", {}, h("summary", {}, `${shown.participants.length} participants by name`),
         h("ul", { class: "names" }, ...shown.participants.map((name) => h("li", {}, name))))),
