@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import conformance.groups.independent_groups as groups
+import msgspec
 import numpy as np
 import pytest
 from conformance import independent_verifier as spec
@@ -63,6 +64,20 @@ def test_rounds_of_groups_lead_to_the_product_s_record(core: Core, settings: dic
     assert said["good"], [check for check in said["checks"] if check["state"] == "failed"]
     assert said["encoding"] == made.record.to_bytes()
     assert said["means"] == flat(made.average)
+
+
+def test_a_bit_of_sums_weights_or_clips_that_is_another_is_refused(core: Core) -> None:
+    evidence = secure_agg.aggregate(updates(), groups=EVERY, grouping=GROUPING, backend="plain").evidence.to_bytes()
+    header, bulk = spec.unpack(evidence)
+    last = len(header) + 4 + 4 * spec.committed(spec.decode("RoundConfig", config_of(header), 1 << 20))
+    for place in (*range(4, len(header), len(header) // 12), *range(last - 80, last, 9), len(evidence) - len(bulk)):
+        flipped = evidence[:place] + bytes([evidence[place] ^ 1]) + evidence[place + 1 :]
+        assert core.verdict(flipped) is None, place
+
+
+def config_of(header: bytes) -> bytes:
+    found: bytes = msgspec.msgpack.decode(header)[1]
+    return found
 
 
 def test_a_norm_bound_is_of_the_weighted_groups(core: Core) -> None:

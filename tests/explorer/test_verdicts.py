@@ -279,12 +279,11 @@ def test_a_published_ledger_with_epochs_is_followed(core: Core, tmp_path: Path) 
     ((_, checks),) = found["epochs"]
     assert [check["state"] for check in checks] == ["failed", *["skipped"] * 4]  # it follows another first epoch
     # Of an epoch's evidence no byte is free.
-    for leaf in found["leaves"]:
-        if leaf["kind"] == "epoch":
-            name = leaf["record"]["evidence"].hex()
-            file = folder / "evidence" / name[:2] / f"{name}.evidence"
-            data = file.read_bytes()
-            file.write_bytes(data[:300] + bytes([data[300] ^ 1]) + data[301:])
-            found = core("open", files=folder, trust=own, seen=None)
-            assert {check["number"]: check["state"] for check in found["checks"]}["epochs"] == "failed"
-            file.write_bytes(data)
+    first, second = found["leaves"][:2]
+    name = second["record"]["evidence"].hex()
+    data = (folder / "evidence" / name[:2] / f"{name}.evidence").read_bytes()
+    given = {"trust": own, "task": "task", "last": first["data"]}
+    assert core("epochAfter", evidence=data, **given)["leaf"] == second["data"]
+    for place in range(0, len(data), len(data) // 40):
+        with pytest.raises(CoreRefused):
+            core("epochAfter", evidence=data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :], **given)
