@@ -37,6 +37,7 @@ def altered(text: str, change: Callable[[dict[str, Any]], object]) -> str:
     return json.dumps(pins)
 
 
+@pytest.mark.slow
 def test_cohorts_of_a_ledger_are_drawn_by_the_pinned_beacon_or_by_what_the_reader_knows(
     core: Core, tmp_path: Path
 ) -> None:

@@ -52,7 +52,7 @@ def document(name: str) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(scope="module", params=["node", "chromium"])
+@pytest.fixture(scope="module", params=["node", pytest.param("chromium", marks=pytest.mark.slow)])
 def core(request: pytest.FixtureRequest) -> Iterator[Core]:
     """In Node, and in a worker of the page in a browser."""
     if request.param == "node":

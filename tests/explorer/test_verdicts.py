@@ -241,6 +241,7 @@ def test_trees_grow_and_prove_as_ours_do(core: Core) -> None:
                     core("consistency", old=old, oldRoot=before, size=size, root=head, proof=wrong)
 
 
+@pytest.mark.slow
 def test_a_published_ledger_with_epochs_is_followed(core: Core, tmp_path: Path) -> None:
     """All kinds of epochs, and rounds under each: from the pins of the beginning, and not from others."""
     task = Changing(tmp_path, 5, administrators=3, min_clients=2)
