@@ -10,6 +10,7 @@ import { verifyFork, verifyReceipt } from "./ledger/receipt.ts";
 import { type Outcome, verifyEvidence } from "./protocol/evidence.ts";
 import { verifyFault } from "./protocol/faults/verify.ts";
 import { compareModel, type OfRound } from "./protocol/model.ts";
+import { isGood } from "./protocol/report.ts";
 import { isTree, type TreeOutcome, verifyTree } from "./protocol/trees.ts";
 import { readTrust, type Trust } from "./protocol/trust.ts";
 import type { Progress } from "./zk/commitment.ts";
@@ -37,12 +38,13 @@ function trustOf(text: string | null | undefined): Trust | null {
 
 /** Of an outcome what a page shows, and no more. */
 function shown({ checks, verified }: Outcome | TreeOutcome) {
-  if (verified === null) return { checks, good: false as const };
+  if (verified === null) return { checks, good: false, read: false as const };
   const { record, encoding, proofs, evidence, participants } = verified;
   const { round: config } = evidence;
   return {
     checks,
-    good: true as const,
+    good: isGood(checks),
+    read: true as const,
     record,
     encoding,
     proofs,
@@ -86,7 +88,8 @@ export const methods = {
     const origin = args.origin ?? trust?.origin ?? null;
     const found = await verifyReceipt(args.receipt, args.record, log, origin, witnesses, trust?.quorum ?? null);
     const { index, size, root, cosigned } = found;
-    return { origin: found.origin, index, size, root: hex(root), cosigned: [...cosigned] };
+    const compared = ledger?.isOne(log, found.origin) ? ledger.compare(size, root) : null;
+    return { origin: found.origin, index, size, root: hex(root), cosigned: [...cosigned], compared };
   },
 
   fork({ proof, log }: { proof: Bytes; log: Bytes }) {
@@ -111,13 +114,14 @@ export const methods = {
     };
   },
 
-  async round({ index }: { index: number }, progress: Progress) {
-    const found = await current().round(index, progress);
-    return shown(found);
+  /** `beacon` is what drew the round's cohort, or a tree's edges, as the reader knows it. */
+  async round({ index, beacon }: { index: number; beacon?: Bytes | null }, progress: Progress) {
+    return shown(await current().round(index, progress, beacon ?? null));
   },
 
-  epoch({ index }: { index: number }) {
-    return current().epoch(index);
+  /** What the rounds that were verified so far have spent together. */
+  budgets() {
+    return current().budgets();
   },
 
   path({ index }: { index: number }) {

@@ -1,24 +1,30 @@
 // Single steps, so that the specification's intermediate values can be put to what the page ships.
 
-import { type Bytes, hex, require, utf8 } from "./decoding/bytes.ts";
+import { type Bytes, hex, NONE, require, utf8, ZEROS } from "./decoding/bytes.ts";
 import { decode } from "./decoding/messagepack.ts";
 import { parseJson } from "./decoding/json.ts";
-import { frame, kdf, root, rootOfHashes } from "./crypto/hash.ts";
+import { digest, frame, kdf, root, rootOfHashes } from "./crypto/hash.ts";
 import { checkIdentity, isSignature } from "./crypto/keys.ts";
 import { KeyStream } from "./crypto/keystream.ts";
 import { fromElements } from "./crypto/ring.ts";
+import { Spending } from "./ledger/spending.ts";
 import { checkConsistency, checkInclusion } from "./ledger/tree.ts";
 import { checkPulse, pulseNumber } from "./protocol/beacon.ts";
-import { modelDigest } from "./protocol/codec.ts";
-import { lastOfEpoch, lastOfRound, pinnedForce, verifyEpoch } from "./protocol/epochs.ts";
-import { rebuildSecret } from "./protocol/faults/masks.ts";
+import { modelDigest } from "./protocol/codec/fixed_point.ts";
+import { clipAt, nextStep } from "./protocol/config/groups.ts";
+import { checkConfig } from "./protocol/config/limits.ts";
+import { EPOCH_CHECKS, lastOfEpoch, lastOfRound, pinnedForce, verifyEpoch } from "./protocol/epochs.ts";
+import { Masks, readSession, rebuildSecret } from "./protocol/faults/masks.ts";
+import { checkFailed } from "./protocol/faults/screening.ts";
 import { checkFollows } from "./protocol/kinds/buffer.ts";
 import { spending } from "./protocol/kinds/privacy.ts";
+import { checkShown, sessionOfRoll } from "./protocol/kinds/sparse.ts";
 import { checkId, draw, rosterDigest } from "./protocol/parties.ts";
+import { Report } from "./protocol/report.ts";
 import { checkRenounced } from "./protocol/renunciation.ts";
-import { BeaconSource, Policy, RoundConfig } from "./protocol/records.ts";
+import { BeaconSource, Policy, RoundConfig, Screening, Shown, SparseRoll } from "./protocol/records.ts";
 import { readTrust } from "./protocol/trust.ts";
-import { checkChains, readLeaf } from "./ledger/leaves.ts";
+import { checkBegins, checkChains, readLeaf } from "./ledger/leaves.ts";
 import { commit } from "./zk/commitment.ts";
 import { makeBound } from "./zk/norm/bound.ts";
 import { checkNormProof } from "./zk/norm/proof.ts";
@@ -91,12 +97,47 @@ export const primitives = {
     const leaf = last && readLeaf(last, 0);
     const before = leaf && (leaf.kind === "round" ? lastOfRound(leaf.record, leaf.digest)
       : lastOfEpoch(leaf.record, leaf.digest));
-    const made = await verifyEpoch(pinnedForce(pins, task, found), evidence, before);
+    const report = new Report(EPOCH_CHECKS);
+    const made = await report.whole(() => verifyEpoch(pinnedForce(pins, task, found), evidence, before, report));
     return { leaf: made.leaf, digest: hex(made.force.digest) };
   },
   spending: ({ rounds, delta, epsilon }: { rounds: [number, number][]; delta: number; epsilon: number }) => {
     const counts = rounds.map(([ratio, count]) => [BigInt(ratio), BigInt(count)] as const);
     return spending(new Map(counts), BigInt(delta), BigInt(epsilon));
+  },
+  /** Refused unless a sum of a screened session has failed; who advertised, and the list, are as in its messages. */
+  failed: async ({ config, advertised, screen, claim }: {
+    config: Bytes; advertised: Bytes; screen: Bytes; claim: Bytes;
+  }) => {
+    const round = decode(RoundConfig, config, 1 << 20, "the configuration");
+    const context = digest("round-config", config);
+    const proof = { format: "", kind: "", culprit: "", public: ZEROS, config, setup: NONE, exhibits: [] };
+    const found = { proof, config: round, context, aggregators: [] };
+    const masks = new Masks(found, await readSession(found, advertised));
+    const { inputs } = decode(Screening, screen, 1 << 30, "a list");
+    await checkFailed(masks, new Map(inputs.map((item) => [item.client, item.value])), claim);
+  },
+  /** Whose advertisements are shown of a sparse session, in a request of phase `choose-peers` or `share-keys`. */
+  shown: async ({ cohort, context, roll, shown }: {
+    cohort: [string, Bytes][]; context: Bytes; roll: Bytes; shown: Bytes;
+  }) => {
+    const session = sessionOfRoll(new Map(cohort), decode(SparseRoll, roll, 1 << 20, "the roll"), context);
+    return [...(await checkShown(session, decode(Shown, shown, 1 << 20, "what is shown"), context)).keys()];
+  },
+  config: ({ data }: { data: Bytes }) => checkConfig(decode(RoundConfig, data, 1 << 20, "the configuration")),
+  /** That a configuration goes on from a leaf of its task, or begins it. */
+  begins: ({ config, before }: { config: Bytes; before: Bytes | null }) =>
+    checkBegins(decode(RoundConfig, config, 1 << 20, "the configuration"), before && readLeaf(before, 0)),
+  clips: ({ steps }: { steps: number[] }) => steps.map(clipAt),
+  nextClips: ({ steps, n, within }: { steps: number[]; n: number; within: number }) =>
+    steps.map((k) => nextStep(k, n, within)),
+  /** Of rounds of one task, in order. */
+  spent: ({ rounds }: { rounds: { policy: Bytes; participants: string[] }[] }) => {
+    const all = new Spending();
+    rounds.forEach(({ policy, participants }, index) => {
+      all.add(index, "task", decode(Policy, policy, 1 << 20, "the policy"), participants);
+    });
+    return all.all();
   },
   chains: ({ leaves }: { leaves: Bytes[] }) => checkChains(leaves.map(readLeaf)).size,
   follows: ({ policy, bases, before }: { policy: Bytes; bases: PlainBase[]; before: PlainBase[] | null }) => {

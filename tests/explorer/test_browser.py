@@ -11,7 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
+from support.beacons import rehearsal
+from support.epochs import Changing
 from support.explorer.browser import MILLISECONDS, browser, make_ledger, publish, standing
+from support.federation import identity
 
 import secure_agg
 from secure_agg.explorer import PAGE
@@ -39,30 +42,31 @@ def site(ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return publish(ledger, tmp_path_factory.mktemp("site") / "public")
 
 
+@pytest.fixture(scope="module")
+def tab(chromium: Any) -> Any:
+    """One for all tests: a page of its own, in a process of its own, takes a second of a core."""
+    return chromium.new_context().new_page()
+
+
 @contextmanager
-def opened(chromium: Any, folder: Path, path: str = "") -> Iterator[Any]:
-    """A page that has seen nothing before, on what a folder publishes."""
-    context = chromium.new_context()
+def opened(tab: Any, folder: Path, path: str = "") -> Iterator[Any]:
+    """A page that has seen nothing before, on what a folder publishes: each server is another origin."""
     with SiteServer((folder,)) as server:
-        page = context.new_page()
-        page.goto(f"{server.url}{path}")
+        tab.goto(f"{server.url}{path}")
         try:
-            yield page
+            yield tab
         finally:
-            context.close()
+            tab.goto("about:blank")
 
 
 def choose(page: Any, label: str, *files: Path) -> None:
     page.get_by_label(label).first.set_input_files([str(file) for file in files])
 
 
-def test_a_ledger_is_consistent_by_itself_and_right_by_the_reader_s_pins(
-    chromium: Any, ledger: Path, site: Path
-) -> None:
-    with opened(chromium, site) as page:
-        hosts: list[str] = []
-        page.on("request", lambda request: hosts.append(request.url))
-        page.reload()
+def test_a_ledger_is_consistent_by_itself_and_right_by_the_reader_s_pins(tab: Any, ledger: Path, site: Path) -> None:
+    hosts: list[str] = []
+    tab.on("request", lambda request: hosts.append(request.url))
+    with opened(tab, site) as page:
         assert standing(page) == "passed"
         assert "Nothing of yours was compared" in page.inner_text("#status")
         choose(page, "Choose your trust file", Path(f"{ledger}.trust.json"))
@@ -72,11 +76,11 @@ def test_a_ledger_is_consistent_by_itself_and_right_by_the_reader_s_pins(
         assert page.locator("li[data-check=key]").inner_text().count("pinned by you") == 1
         assert page.locator("[data-state=failed], [data-state=unknown]").count() == 0
         own = page.url.split("/", 3)[2]
-        assert {url.split("/", 3)[2] for url in hosts if not url.startswith(("blob:", "data:"))} == {own}
+        assert {url.split("/", 3)[2] for url in hosts if not url.startswith(("blob:", "data:", "about:"))} == {own}
 
 
-def test_what_the_page_shows_is_what_the_ledger_holds(chromium: Any, ledger: Path, site: Path) -> None:
-    with opened(chromium, site) as page, Ledger(ledger, read_only=True) as log:
+def test_what_the_page_shows_is_what_the_ledger_holds(tab: Any, ledger: Path, site: Path) -> None:
+    with opened(tab, site) as page, Ledger(ledger, read_only=True) as log:
         assert standing(page) == "passed"
         for index, record in enumerate(log.records()):
             page.goto(f"{page.url.split('#')[0]}#/record/{index}")
@@ -94,7 +98,7 @@ def test_what_the_page_shows_is_what_the_ledger_holds(chromium: Any, ledger: Pat
 
 
 @pytest.mark.long
-def test_a_byte_changed_turns_the_page_red(chromium: Any, site: Path, tmp_path: Path) -> None:
+def test_a_byte_changed_turns_the_page_red(tab: Any, site: Path, tmp_path: Path) -> None:
     """In one file of each kind; of all files and many places `test_tampering` has the same, without a browser."""
     altered = tmp_path / "altered"
     shutil.copytree(site, altered)
@@ -111,35 +115,26 @@ def test_a_byte_changed_turns_the_page_red(chromium: Any, site: Path, tmp_path: 
         data = file.read_bytes()
         middle = len(data) // 2
         file.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
-        with opened(chromium, altered) as page:
+        with opened(tab, altered) as page:
             assert standing(page) == "failed", file.name
             assert "WRONG" in page.inner_text("#status")
         file.write_bytes(data)
     (altered / "site.json").unlink()
-    with opened(chromium, altered) as page:
+    with opened(tab, altered) as page:
         assert standing(page) == "unknown"  # no key of the log is known: nothing is checked, and nothing is green
 
 
-def test_another_history_than_was_seen_turns_red(chromium: Any, ledger: Path, site: Path, tmp_path: Path) -> None:
+def test_another_history_than_was_seen_turns_red(tab: Any, ledger: Path, site: Path, tmp_path: Path) -> None:
     """The log's own key signs both: only what the browser has kept shows it."""
-    longer = tmp_path / "longer"
-    shutil.copytree(site, longer)
-    context = chromium.new_context()
     folder = tmp_path / "served"
     shutil.copytree(site, folder)
-    with SiteServer((folder,)) as server:
-        page = context.new_page()
-        page.goto(server.url)
+    with opened(tab, folder) as page:
         assert standing(page) == "passed"
-        page.reload()
-        assert standing(page) == "passed"
-        assert "had been seen" in page.locator("li[data-check=seen]").inner_text()
         shutil.rmtree(folder)
         publish(make_ledger_again(ledger, tmp_path), folder)
         page.reload()
         assert standing(page) == "failed"
         assert "others than were seen" in page.locator("li[data-check=seen]").inner_text()
-    context.close()
 
 
 def make_ledger_again(ledger: Path, folder: Path) -> Path:
@@ -151,8 +146,58 @@ def make_ledger_again(ledger: Path, folder: Path) -> Path:
     Ledger(path, origin=origin).close()
     rng = np.random.default_rng(8)
     for _ in range(3):
-        secure_agg.aggregate({name: [rng.normal(size=3)] for name in ("ada", "bob", "cyn", "Zoë")}, ledger=path)
+        updates = {name: [rng.normal(size=3)] for name in ("ada", "bob", "cyn", "Zoë")}
+        secure_agg.aggregate(updates, ledger=path, backend="plain")
     return path
+
+
+def test_what_a_reader_knows_is_compared_and_what_rounds_have_spent_is_shown(tab: Any, tmp_path: Path) -> None:
+    """A question mark where no beacon is pinned, until the reader says what drew the cohort."""
+    path = tmp_path / "rounds.db"
+    updates = {f"c{i}": [np.full(3, i / 8)] for i in range(6)}
+    drawn: dict[str, Any] = {"sample": 4, "corruption_rate": 0.0, "beacon": rehearsal(range(1, 40))}
+    made = secure_agg.aggregate(updates, ledger=path, backend="plain", task="drawn", **drawn)
+    budget = secure_agg.Privacy(epsilon=8.0, delta=1e-5, norm=1.0, rounds=2)
+    spent = secure_agg.aggregate(updates, ledger=path, backend="plain", task="noise", privacy=budget).record.spent
+    pins = json.loads(Path(f"{path}.trust.json").read_text("utf-8"))
+    del pins["tasks"]["drawn"]["beacon"]
+    (tmp_path / "own.json").write_text(json.dumps(pins), "utf-8")
+    with opened(tab, publish(path, tmp_path / "public"), "#/record/0") as page:
+        assert standing(page) == "passed"  # by the log's own pins, which are not the reader's
+        page.goto(f"{page.url.split('#')[0]}#/")
+        choose(page, "Choose your trust file", tmp_path / "own.json")
+        page.wait_for_selector("body[data-pins=own]", timeout=MILLISECONDS)
+        assert standing(page) == "unknown"
+        page.goto(f"{page.url.split('#')[0]}#/record/0")
+        page.wait_for_selector("li[data-check='1'].unknown")
+        assert page.locator("li.failed").count() == 0
+        for said, state in (("00" * 48, "failed"), (made.evidence.config.beacon.hex().upper(), "passed")):
+            page.fill("#randomness", said)
+            page.keyboard.press("Enter")
+            page.wait_for_selector(f"body[data-standing={state}]", timeout=MILLISECONDS)
+        page.goto(f"{page.url.split('#')[0]}#/task/noise")
+        page.wait_for_selector("h2:has-text('Members')")
+        assert f"ε {spent / 10**6} of 8" in page.inner_text("main")
+
+
+@pytest.mark.long
+def test_an_epoch_has_a_list_of_its_own(tab: Any, tmp_path: Path) -> None:
+    task = Changing(tmp_path, 3, administrators=1, min_clients=2)
+    task.round()
+    task.change(join={"new": identity("new").public}, new={"new": identity("new")})
+    task.round()
+    task.ledger.close()
+    with opened(tab, publish(task.path, tmp_path / "public"), "#/record/1") as page:
+        assert standing(page) == "passed"
+        page.wait_for_selector("h2:has-text('Epoch 1 of task task')")
+        shown = page.get_by_role("list", name="Checks of this epoch")
+        assert shown.get_by_role("listitem").count() == 5
+        assert "members new: new" in shown.inner_text()
+        assert "administrators admin0; 1 of 1 are needed" in shown.inner_text()
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.locator("html").evaluate("e => e.scrollWidth") <= width
+        page.set_viewport_size({"width": 1280, "height": 720})
 
 
 def test_files_are_verified_offline_from_the_page_as_a_file(
@@ -202,13 +247,11 @@ def _mean(log: Ledger) -> list[Any]:
 
 
 @pytest.mark.long
-def test_a_round_of_a_million_values_is_verified_with_progress_while_the_page_answers(
-    chromium: Any, tmp_path: Path
-) -> None:
+def test_a_round_of_a_million_values_is_verified_with_progress_while_the_page_answers(tab: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(9)
     path = tmp_path / "rounds.db"
     secure_agg.aggregate({name: [rng.normal(size=1_000_000)] for name in "abc"}, ledger=path, backend="plain")
-    with opened(chromium, publish(path, tmp_path / "public"), "#/record/0") as page:
+    with opened(tab, publish(path, tmp_path / "public"), "#/record/0") as page:
         page.wait_for_selector("main progress[value]", timeout=MILLISECONDS)
         page.fill("#search", "a")
         assert "member of task default" in page.inner_text("#results")
@@ -217,8 +260,8 @@ def test_a_round_of_a_million_values_is_verified_with_progress_while_the_page_an
 
 
 @pytest.mark.long
-def test_it_has_landmarks_names_and_a_way_for_the_keyboard_at_every_width(chromium: Any, site: Path) -> None:
-    with opened(chromium, site) as page:
+def test_it_has_landmarks_names_and_a_way_for_the_keyboard_at_every_width(tab: Any, site: Path) -> None:
+    with opened(tab, site) as page:
         assert standing(page) == "passed"
         for landmark in ("banner", "search", "navigation", "main", "contentinfo"):
             assert page.get_by_role(landmark).count() == 1, landmark
@@ -240,9 +283,10 @@ def test_it_has_landmarks_names_and_a_way_for_the_keyboard_at_every_width(chromi
                     page.emulate_media(color_scheme=scheme)
                     wide = page.locator("html").evaluate("e => e.scrollWidth")
                     assert wide <= width, (path, width)
+        page.set_viewport_size({"width": 1280, "height": 720})
 
 
-def test_its_policy_lets_nothing_in(chromium: Any, site: Path, tmp_path: Path) -> None:
+def test_its_policy_lets_nothing_in(tab: Any, site: Path, tmp_path: Path) -> None:
     """What a ledger says becomes text, and the page runs and loads nothing that is not its own."""
     altered = tmp_path / "altered"
     shutil.copytree(site, altered)
@@ -251,7 +295,7 @@ def test_its_policy_lets_nothing_in(chromium: Any, site: Path, tmp_path: Path) -
     trust["tasks"]["<img src=x onerror=alert(1)>"] = trust["tasks"]["default"]
     document["trust"] = json.dumps(trust)
     (altered / "site.json").write_text(json.dumps(document), "utf-8")
-    with opened(chromium, altered, "#/participants") as page:
+    with opened(tab, altered, "#/participants") as page:
         assert standing(page) == "passed"
         assert page.locator("main img").count() == 0
         assert "<img src=x" in page.inner_text("main")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from conformance import independent_verifier as spec
 from conformance.verdicts import by_product, rearranged
 from support.buffered import Buffered
 from support.explorer.browser import publish
-from support.explorer.core import Core, CoreRefused
+from support.explorer.core import Core, CoreRefused, in_node
 from support.federation import replace
 
 import secure_agg
@@ -26,7 +25,7 @@ WHO = ("c000", "c001", "c002")
 
 @pytest.fixture(scope="module")
 def core() -> Iterator[Core]:
-    with Core() as running:
+    with in_node() as running:
         yield running
 
 
@@ -98,10 +97,35 @@ def test_a_ledger_of_rounds_with_noise_and_records_that_spend_too_much(core: Cor
     assert {check["state"] for check in opened["checks"]} <= {"passed", "skipped"}
     for index in (0, 1):
         assert {check["state"] for check in core("round", index=index)["checks"]} <= {"passed", "skipped"}
+    found = core("budgets")
+    assert [check["state"] for check in found["checks"]] == ["passed"]
+    (told,) = found["budgets"]
+    assert (told["task"], told["rounds"]) == ("default", 2)
+    assert dict(told["clients"]) == dict.fromkeys("abcd", made.record.spent)
     said = core("evidence", evidence=made.evidence.to_bytes())
     assert said["means"] == np.concatenate([array.ravel() for array in made.average]).tobytes()
     with Ledger(path, read_only=True) as log:
         first, second = (spec.decode("PrivateRecord", record.to_bytes(), 2**16) for record in log.records())
+
+    policy = spec.decode("RoundConfig", made.evidence.config.to_bytes(), 2**20)["policy"]
+
+    def spent(*ratios: int) -> tuple[str, dict[str, int]]:
+        """Rounds of another ratio each, as after epochs; Dan is in the first only."""
+        rounds = []
+        for i, ratio in enumerate(ratios):
+            options = [
+                item | {"value": ratio} if item["name"] == "privacy_ratio" else item for item in policy["options"]
+            ]
+            encoded = spec.encode("Policy", policy | {"options": options})
+            rounds.append({"policy": encoded, "participants": list("abcd"[: 3 if i else 4])})
+        found = core("spent", rounds=rounds)
+        return found["checks"][0]["state"], dict(found["budgets"][0]["clients"])
+
+    ratio = next(item["value"] for item in policy["options"] if item["name"] == "privacy_ratio")
+    state, clients = spent(ratio, 2 * ratio)
+    assert state == "passed"
+    assert first["spent"] == clients["d"] < clients["a"] == clients["b"] < made.record.spent
+    assert spent(ratio, ratio, ratio)[0] == "failed"
 
     def chain(spent: int, **changes: Any) -> int:
         leaves = [
@@ -136,33 +160,3 @@ def test_a_policy_that_is_none_of_buffered_rounds_is_refused(core: Core, options
 
     said = core("evidence", evidence=rearranged(Buffered().play(*WHO).to_bytes(), altered))
     assert said["checks"][0]["state"] == "failed", said["checks"][0]
-
-
-@pytest.mark.slow
-def test_rounds_of_groups_are_shown_and_said_not_to_be_checked(core: Core, tmp_path: Path) -> None:
-    """Beside another task of the same ledger, which is checked."""
-    path = tmp_path / "rounds.db"
-    groups = [
-        secure_agg.Group(name="layers", bits=8, clip=1.0),
-        secure_agg.Group(name="seen", kind="count", bits=4, clip=0.0, weighted=False),
-    ]
-    updates = {name: [np.full(5, 0.25), np.arange(3.0)] for name in "abc"}
-    made = secure_agg.aggregate(
-        updates, groups=groups, grouping=["layers", "seen"], backend="plain", ledger=path, task="grouped"
-    )
-    secure_agg.aggregate({name: [np.arange(3.0)] for name in "abc"}, backend="plain", ledger=path, task="other")
-    site = publish(path, tmp_path / "public")
-    opened = core("open", files=site, trust=None, seen=None)
-    assert {check["state"] for check in opened["checks"]} <= {"passed", "skipped"}
-    shown = opened["leaves"][0]["record"]["groups"]
-    assert [group["name"] for group in shown] == ["layers", "seen"]
-    assert shown[0]["error_bound"] == next(iter(made.record.groups)).error_bound
-    states = [{check["state"] for check in core("round", index=index)["checks"]} for index in (0, 1)]
-    assert "unknown" in states[0]
-    assert "failed" not in states[0]
-    assert states[1] <= {"passed", "skipped"}
-    said = core(
-        "evidence", evidence=made.evidence.to_bytes(), trust=json.loads((site / "site.json").read_text())["trust"]
-    )
-    assert not said["good"]
-    assert said["checks"][0]["state"] == "unknown"

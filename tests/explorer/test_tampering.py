@@ -7,22 +7,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.explorer.browser import make_ledger, publish
-from support.explorer.core import Core, CoreRefused
+from support.explorer.core import Core, CoreRefused, in_node
+
+import secure_agg
+from secure_agg.ledger.log import Ledger
 
 
 @pytest.fixture(scope="module")
 def core() -> Iterator[Core]:
-    with Core() as running:
+    with in_node() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, core: Core) -> Path:
+def ledger(tmp_path_factory: pytest.TempPathFactory, core: Core) -> Path:
     """Three rounds, one of them with norm proofs, and a proof of fault."""
-    folder = tmp_path_factory.mktemp("ledger")
-    return publish(make_ledger(folder), folder / "public")
+    return make_ledger(tmp_path_factory.mktemp("ledger"))
+
+
+@pytest.fixture(scope="module")
+def site(ledger: Path) -> Path:
+    return publish(ledger, ledger.parent / "public")
 
 
 BAD = {"failed", "unknown"}
@@ -87,3 +95,23 @@ def test_a_ledger_that_is_another_than_was_seen_is_refused(core: Core, site: Pat
     assert seen(4, root) == ("failed", "4 records were seen, and there are fewer now")
     assert seen(2, root)[0] == "failed"
     assert seen(3, root, "00" * 32) == ("failed", "the log at this address had another key before")
+
+
+def test_a_receipt_for_another_history_than_the_one_that_is_open_shows_two(
+    core: Core, ledger: Path, site: Path, tmp_path: Path
+) -> None:
+    """A log that shows one tree to a participant, and another one here: both under its key."""
+    opened = core("open", files=site, trust=None, seen=None)
+    with Ledger(ledger, read_only=True) as log:
+        record, receipt, origin = log.record(1).to_bytes(), log.receipt(1).to_bytes(), log.origin
+    said = core("receipt", receipt=receipt, record=record, log=opened["log"])
+    assert (said["index"], said["compared"]) == (1, True)
+    other = tmp_path / "rounds.db"
+    shutil.copytree(f"{ledger}.keys", f"{other}.keys")
+    Ledger(other, origin=origin).close()
+    updates = {name: [np.ones(2)] for name in ("ada", "bob", "cyn", "Zoë")}
+    made = [secure_agg.aggregate(updates, ledger=other, backend="plain", task=f"t{i}") for i in range(4)]
+    with pytest.raises(CoreRefused, match="two histories"):
+        core("receipt", receipt=made[0].receipt.to_bytes(), record=made[0].record.to_bytes(), log=opened["log"])
+    later = core("receipt", receipt=made[3].receipt.to_bytes(), record=made[3].record.to_bytes(), log=opened["log"])
+    assert later["compared"] is False  # of more records than are published: it says so

@@ -113,13 +113,6 @@ export function powerSums(y: Float64Array): Float64Array {
   return out;
 }
 
-/** A polynomial's value. */
-export function at(coefficients: ArrayLike<number>, x: number): number {
-  let total = 0;
-  for (let i = coefficients.length - 1; i >= 0; i--) total = add(mul(total, x), coefficients[i]);
-  return total;
-}
-
 /** 32-bit words, little endian, whatever the machine's order. */
 export function words(data: Bytes): Uint32Array<ArrayBuffer> {
   require(data.length % 4 === 0, "no whole number of words");

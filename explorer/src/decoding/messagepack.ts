@@ -245,32 +245,51 @@ function within(place: string, error: unknown): unknown {
   return error instanceof Refused ? new Refused(`${place}: ${error.message}`) : error;
 }
 
+type Fields = Readonly<Record<string, Kind<unknown>>>;
+type Values<F> = { [K in keyof F]: Of<F[K]> };
+
+/** Fields one after the other. */
+export function record<F extends Fields>(fields: F): Kind<Values<F>> {
+  return forms(fields, {}, []);
+}
+
 /**
+ * Records that have more fields behind where something is so: `tails` says which of `more`, in their order, each with
+ * another number of them. Who reads one compares that with what it has to be.
+ *
  * `grows`: later versions of the package may append fields to such records. One that has more is nothing that this page
  * can judge: unknown, and not wrong.
  */
-export function record<F extends Record<string, Kind<unknown>>>(
-  fields: F, grows = false,
-): Kind<{ [K in keyof F]: Of<F[K]> }> {
-  const entries = Object.entries(fields);
+export function forms<F extends Fields, M extends Fields>(
+  fields: F, more: M, tails: readonly (readonly (keyof M & string)[])[], grows = false,
+): Kind<Values<F> & Partial<Values<M>>> {
+  const all: Fields = { ...fields, ...more };
+  const own = Object.keys(fields);
+  const known = [own, ...tails.map((tail) => [...own, ...tail])];
   return {
     read: (r) => {
       const length = r.array();
-      if (grows && length > entries.length) throw new Unknown(`${length} fields, more than this page knows`);
-      require(length === entries.length, `${length} fields where there have to be ${entries.length}`);
+      const names = known.find((form) => form.length === length);
+      if (names === undefined) {
+        if (grows && length > own.length) throw new Unknown(`${length} fields, more than this page knows`);
+        throw new Refused(`${length} fields where there have to be ${known.map((form) => form.length).join(" or ")}`);
+      }
       const out: Record<string, unknown> = {};
-      for (const [name, kind] of entries) {
+      for (const name of names) {
         try {
-          out[name] = kind.read(r);
+          out[name] = all[name].read(r);
         } catch (error) {
           throw within(name, error);
         }
       }
-      return out as { [K in keyof F]: Of<F[K]> };
+      return out as Values<F> & Partial<Values<M>>;
     },
     write: (w, v) => {
-      w.array(entries.length);
-      for (const [name, kind] of entries) kind.write(w, v[name]);
+      const given = v as Record<string, unknown>;
+      const names = known.filter((form) => form.every((name) => given[name] !== undefined))
+        .reduce((a, b) => (b.length > a.length ? b : a));
+      w.array(names.length);
+      for (const name of names) all[name].write(w, given[name]);
     },
   };
 }

@@ -3,17 +3,13 @@
 import { type Bytes, equal, require, Unknown, ZEROS } from "../decoding/bytes.ts";
 import { decode, Reader } from "../decoding/messagepack.ts";
 import { digest } from "../crypto/hash.ts";
+import { checkClips } from "../protocol/config/groups.ts";
 import { rootTask } from "../protocol/epochs.ts";
-import {
-  BoundedRecord, EpochRecord, GroupedBoundedRecord, GroupedRecord, PrivateRecord, RoundRecord,
-} from "../protocol/records.ts";
+import { isZeros } from "../protocol/participants.ts";
+import { EpochRecord, type RoundConfig, RoundRecord } from "../protocol/records.ts";
 
 const MAX_RECORD = 65536;
 const EPOCH_FIELDS = 13;
-/** Records of rounds by how many fields they have, which differs for all kinds. */
-const KINDS = new Map<number, unknown>([
-  [21, RoundRecord], [22, GroupedRecord], [23, BoundedRecord], [24, GroupedBoundedRecord], [26, PrivateRecord],
-]);
 const CLAIMS = ["sum", "dp-sum", "attested"];
 
 export interface RoundLeaf {
@@ -21,7 +17,7 @@ export interface RoundLeaf {
   index: number;
   data: Bytes;
   digest: Bytes;
-  record: RoundRecord & Partial<BoundedRecord> & Partial<PrivateRecord> & Partial<GroupedRecord>;
+  record: RoundRecord;
 }
 
 export interface EpochLeaf {
@@ -41,16 +37,13 @@ export function readLeaf(data: Bytes, index: number): Leaf {
     if (record.format !== "secure-agg/epoch-record/1") throw new Unknown(`record ${index} has an unknown format`);
     return { kind: "epoch", index, data, digest: digest("epoch-record", data), record };
   }
-  const kind = KINDS.get(fields);
-  if (kind === undefined) {
-    throw new Unknown(`record ${index} has ${fields} fields, of a kind that is unknown to this page`);
-  }
-  const record = decode(kind as typeof RoundRecord, data, MAX_RECORD, `record ${index}`);
+  const record = decode(RoundRecord, data, MAX_RECORD, `record ${index}`);
   require(record.version === 2, `record ${index} is of another version`);
   if (!CLAIMS.includes(record.claim)) {
     throw new Unknown(`record ${index} makes the claim ${JSON.stringify(record.claim)}, which is unknown to this page`);
   }
-  require((record.claim === "dp-sum") === (kind === PrivateRecord), `record ${index} has fields of another claim`);
+  const isPrivate = record.mechanism !== undefined;
+  require((record.claim === "dp-sum") === isPrivate, `record ${index} has fields of another claim`);
   return { kind: "round", index, data, digest: digest("round-record", data), record };
 }
 
@@ -92,5 +85,17 @@ function checkLink(leaf: Leaf, previous: Leaf | null, renewed: boolean): void {
   require(equal(leaf.record.start_model, start), `${where} starts from another model than its task's last result`);
   const limit = previous.record.next_weight_limit;
   require(renewed || limit === 0 || limit === leaf.record.weight_limit, `${where} has another weight limit`);
+}
+
+/** What a round's configuration says, and its record does not, of the record before it. */
+export function checkBegins(config: RoundConfig, before: Leaf | null): void {
+  checkClips(config, before?.kind === "round" ? (before.record.groups ?? []).flatMap((group) => group.next_clips) : []);
+  if (before === null || before.kind !== "epoch") return;
+  const epoch = before.record;
+  require(config.generation >= epoch.generation, "the round is of a generation before its epoch's");
+  const renounced = config.generation !== epoch.generation || equal(config.renounced, epoch.renounced);
+  require(renounced, "the round goes on from another certificate than its epoch says");
+  const base = isZeros(epoch.base_model) || equal(config.base_model, epoch.base_model);
+  require(base, "the round trains from another model than its epoch says");
 }
 

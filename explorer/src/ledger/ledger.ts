@@ -5,19 +5,22 @@ import { parseJson } from "../decoding/json.ts";
 import { digest, sha256Bulk } from "../crypto/hash.ts";
 import type { Progress } from "../zk/commitment.ts";
 import { type Outcome, verifyEvidence } from "../protocol/evidence.ts";
-import { follow, type Force, lastOfEpoch, lastOfRound, pinnedForce, rootTask, verifyEpoch } from "../protocol/epochs.ts";
-import { checkBases, checkFollows } from "../protocol/kinds/buffer.ts";
-import { isBounded } from "../protocol/layout.ts";
-import { isZeros, readEvidence } from "../protocol/participants.ts";
 import {
-  type Base, EdgeRecord, EpochBody, EpochEvidence, type RoundConfig, TreeHeader, Unsealed,
+  EPOCH_CHECKS, follow, type Force, lastOfEpoch, lastOfRound, pinnedForce, rootTask, verifyEpoch,
+} from "../protocol/epochs.ts";
+import { checkBases, checkFollows } from "../protocol/kinds/buffer.ts";
+import { isBounded } from "../protocol/config/layout.ts";
+import { readEvidence } from "../protocol/participants.ts";
+import {
+  type Base, EdgeRecord, TreeHeader, Unsealed,
 } from "../protocol/records.ts";
 import { decode } from "../decoding/messagepack.ts";
 import { type Check, counted, Report, Stopped } from "../protocol/report.ts";
 import { isTree, type TreeOutcome, verifyTree } from "../protocol/trees.ts";
 import { checkRead, readTrust, type Trust } from "../protocol/trust.ts";
-import { checkChains, type EpochLeaf, type Leaf, readLeaf, type RoundLeaf } from "./leaves.ts";
+import { checkBegins, checkChains, type EpochLeaf, type Leaf, readLeaf, type RoundLeaf } from "./leaves.ts";
 import { checkCheckpoint, checkQuorum, type SignedCheckpoint } from "./note.ts";
+import { Spending } from "./spending.ts";
 import { checkTiles, evidencePath, readEntries, type Source } from "./source.ts";
 import { Tree } from "./tree.ts";
 
@@ -65,6 +68,7 @@ export interface Opened {
   checks: readonly Check[];
   checkpoint: SignedCheckpoint | null;
   leaves: Leaf[];
+  epochs: [number, readonly Check[]][];
   site: Site;
   trust: Trust | null;
   /** Whether the trust is the reader's own. */
@@ -73,12 +77,16 @@ export interface Opened {
 
 export class Ledger {
   leaves: Leaf[] = [];
+  /** Of each epoch that is followed, by its index, what was checked. */
+  epochs: [number, readonly Check[]][] = [];
   #tree = new Tree();
   #log: Bytes | null = null;
   /** By root task, pins from an index on. */
   #trusts = new Map<string, { from: number; trust: Trust }[]>();
   #trust: Trust | null = null;
   #own = false;
+  #checkpoint: SignedCheckpoint | null = null;
+  #spending = new Spending();
 
   constructor(readonly source: Source) {}
 
@@ -90,11 +98,11 @@ export class Ledger {
     this.#own = own !== null;
     this.#trust = own ?? (site.trust === null ? null : readTrust(site.trust));
     try {
-      checkpoint = await this.#openLog(report, own !== null, seen, progress);
+      checkpoint = this.#checkpoint = await this.#openLog(report, own !== null, seen, progress);
     } catch (error) {
       if (!(error instanceof Stopped)) throw error;
     }
-    const all = { leaves: this.leaves, site, trust: this.#trust, own: own !== null };
+    const all = { leaves: this.leaves, epochs: this.epochs, site, trust: this.#trust, own: own !== null };
     return { checks: report.close(), checkpoint, ...all };
   }
 
@@ -126,7 +134,9 @@ export class Ledger {
       say(counted(all.length, "record"));
       return all;
     });
-    await report.check("tiles", async (say) => say(counted(await checkTiles(this.source, this.#tree), "hash", "hashes")));
+    await report.check("tiles", async (say) => {
+      say(counted(await checkTiles(this.source, this.#tree), "hash", "hashes"));
+    });
     const head = seen?.heads.find(([name]) => name === seenName(this.#log!, checkpoint.origin))?.[1] ?? null;
     const known = head !== null || seen?.key != null;
     if (!known) report.skip("seen", "this browser has not seen this log before");
@@ -156,20 +166,28 @@ export class Ledger {
     let count = 0;
     for (const leaf of this.leaves) {
       if (leaf.kind !== "epoch") continue;
-      const { task } = leaf.record;
+      const { task, epoch } = leaf.record;
       const before = this.#pinsAt(task, leaf.index) ?? trust;
       checkRead(before, task);
       const pins = before.tasks.get(task);
       require(pins !== undefined, `task ${task} is not pinned`);
       const force = forces.get(task) ?? pinnedForce(trust, task, pins);
-      if (leaf.record.epoch <= force.body.epoch) continue; // before the epoch that is pinned
+      if (epoch <= force.body.epoch) continue; // before the epoch that is pinned
+      const report = new Report(EPOCH_CHECKS);
       const data = await this.content(leaf.record.evidence);
-      const found = await verifyEpoch(force, data, this.#lastBefore(leaf));
-      require(equal(found.leaf, leaf.data), `record ${leaf.index} is not what the epoch's evidence leads to`);
-      forces.set(task, found.force);
-      const list = this.#trusts.get(task) ?? [];
-      list.push({ from: leaf.index, trust: follow(before, found.force, found.closure) });
-      this.#trusts.set(task, list);
+      try {
+        const found = await verifyEpoch(force, data, this.#lastBefore(leaf), report);
+        await report.check("record", () => require(equal(found.leaf, leaf.data), "they lead to another record"));
+        forces.set(task, found.force);
+        const followed = this.#trusts.get(task) ?? [];
+        followed.push({ from: leaf.index, trust: follow(before, found.force, found.closure) });
+        this.#trusts.set(task, followed);
+      } catch (error) {
+        if (!(error instanceof Stopped)) throw error;
+        report.stop(`epoch ${epoch} of task ${task}`);
+      } finally {
+        this.epochs.push([leaf.index, report.close()]);
+      }
       count++;
     }
     say(counted(count, "epoch"));
@@ -206,7 +224,7 @@ export class Ledger {
   }
 
   /** Verify the evidence of a round's record, norm proofs and edges included. */
-  async round(index: number, progress: Progress): Promise<(Outcome | TreeOutcome) & { encoded: Bytes | null }> {
+  async round(index: number, progress: Progress, beacon: Bytes | null = null): Promise<Outcome | TreeOutcome> {
     const leaf = this.leaves[index];
     require(leaf !== undefined && leaf.kind === "round", "there is no such round");
     const numbers: readonly (readonly [string, string])[] = [
@@ -217,9 +235,10 @@ export class Ledger {
     const report = new Report(numbers);
     try {
       const { data, beside } = await report.check("content", () => this.#contents(leaf));
-      const outcome = await this.#verify(leaf, data, beside, progress);
-      if (outcome.verified === null) return { ...outcome, checks: [...outcome.checks, ...report.close()], encoded: null };
-      const { encoding, evidence, participants: { bases } } = outcome.verified;
+      const outcome = await this.#verify(leaf, data, beside, progress, beacon);
+      if (outcome.verified === null) return { ...outcome, checks: [...outcome.checks, ...report.close()] };
+      const { encoding, evidence, participants } = outcome.verified;
+      const { bases } = participants;
       await report.check("record", () => require(equal(encoding!, leaf.data), "the evidence proves another record"));
       await report.check("log", async () => {
         require(this.#log !== null && equal(evidence.round.log_key, this.#log), "the round was for another log");
@@ -227,10 +246,11 @@ export class Ledger {
         checkBegins(evidence.round, before);
         if (bases.length > 0) checkFollows(evidence.round.policy, bases, before && (await this.#basesOf(before)));
       });
-      return { ...outcome, checks: [...outcome.checks, ...report.close()], encoded: data };
+      this.#spending.add(index, evidence.round.task, evidence.round.policy, participants.commitments.keys());
+      return { ...outcome, checks: [...outcome.checks, ...report.close()] };
     } catch (error) {
       if (!(error instanceof Stopped)) throw error;
-      return { checks: report.close(), verified: null, encoded: null };
+      return { checks: report.close(), verified: null };
     }
   }
 
@@ -266,23 +286,30 @@ export class Ledger {
     return { data, beside };
   }
 
-  #verify(leaf: RoundLeaf, data: Bytes, beside: Bytes[], progress: Progress): Promise<Outcome | TreeOutcome> {
+  #verify(
+    leaf: RoundLeaf, data: Bytes, beside: Bytes[], progress: Progress, beacon: Bytes | null,
+  ): Promise<Outcome | TreeOutcome> {
     const trust = this.#pinsAt(leaf.record.task, leaf.index);
     const pinnedBy = this.#own ? undefined : BY_LOG;
-    if (isTree(data)) return verifyTree(data, beside, { trust, pinnedBy, beacon: null, progress });
-    return verifyEvidence(data, { trust, pinnedBy, proofs: beside, progress });
+    if (isTree(data)) return verifyTree(data, beside, { trust, pinnedBy, beacon, progress });
+    return verifyEvidence(data, { trust, pinnedBy, beacon, proofs: beside, progress });
   }
 
-  /** What an epoch's evidence says, for people. */
-  async epoch(index: number) {
-    const leaf = this.leaves[index];
-    require(leaf !== undefined && leaf.kind === "epoch", "there is no such epoch");
-    const evidence = decode(EpochEvidence, await this.content(leaf.record.evidence), 1 << 24, "the epoch's evidence");
-    const body = decode(EpochBody, evidence.body, 1 << 22, "the epoch");
-    return {
-      body, authorisations: evidence.authorisations.map((item) => item.name),
-      acceptances: evidence.acceptances.map((item) => item.name),
-    };
+  budgets() {
+    return this.#spending.all();
+  }
+
+  /** Whether it is the log with this key and name. */
+  isOne(log: Bytes, origin: string): boolean {
+    return this.#checkpoint?.origin === origin && this.#log !== null && equal(log, this.#log);
+  }
+
+  /** That another head of this log is of its own tree; false where that has more records than are published here. */
+  compare(size: bigint, root: Bytes): boolean {
+    if (size > BigInt(this.#tree.hashes.length)) return false;
+    const same = equal(this.#tree.root(Number(size)), root);
+    require(same, `the log has signed another tree of ${size} records than it publishes here: two histories`);
+    return true;
   }
 
   /** The path from a record up to the root, for its receipt and the picture of the tree. */
@@ -294,15 +321,3 @@ export class Ledger {
     return this.#log;
   }
 }
-
-/** What a round's configuration says, and its record does not, where an epoch's record is before it. */
-function checkBegins(config: RoundConfig, before: Leaf | null): void {
-  if (before === null || before.kind !== "epoch") return;
-  const epoch = before.record;
-  require(config.generation >= epoch.generation, "the round is of a generation before its epoch's");
-  const renounced = config.generation !== epoch.generation || equal(config.renounced, epoch.renounced);
-  require(renounced, "the round goes on from another certificate than its epoch says");
-  const base = isZeros(epoch.base_model) || equal(config.base_model, epoch.base_model);
-  require(base, "the round trains from another model than its epoch says");
-}
-

@@ -1,17 +1,18 @@
 // Epochs: docs/specification.md, section 18. `verifyEpoch` is the entry; `follow` makes pins of what it found.
 
 import { type Bytes, equal, NONE, require, u64, utf8, ZEROS } from "../decoding/bytes.ts";
-import { decode, encode } from "../decoding/messagepack.ts";
+import { decode, encode, list } from "../decoding/messagepack.ts";
 import { digest, frame, sha256 } from "../crypto/hash.ts";
 import { checkSignature } from "../crypto/keys.ts";
 import { checkSource } from "./beacon.ts";
-import { checkBackend, checkPolicy } from "./config.ts";
-import { isEncrypted, isShared, option, quorum } from "./layout.ts";
+import { checkBackend, checkPolicy } from "./config/limits.ts";
+import { isEncrypted, isShared, option, quorum } from "./config/layout.ts";
 import { checkId, checkOrder, checkRoster, type Member, rosterRoot, type Signature, sorted } from "./parties.ts";
 import { isZeros } from "./participants.ts";
 import {
-  BeaconSource, EpochBody, EpochEvidence, EpochRecord, RenunciationCertificate, type RoundRecord,
+  BeaconSource, EpochBody, EpochEvidence, EpochRecord, Option, type Policy, RenunciationCertificate, type RoundRecord,
 } from "./records.ts";
+import { counted, Report } from "./report.ts";
 import { renouncersOfAll, renouncersOfSparse } from "./graph.ts";
 import type { TaskPins, Trust } from "./trust.ts";
 
@@ -139,40 +140,61 @@ async function checkAll(
   return signatures.length;
 }
 
-/** The record that an epoch's evidence leads to, and what is in force then. */
-export async function verifyEpoch(before: Force, data: Bytes, last: Last | null) {
-  const evidence = decode(EpochEvidence, data, 1 << 24, "the epoch's evidence");
-  require(evidence.format === "secure-agg/epoch/1", "another format of epoch");
-  const body = decode(EpochBody, evidence.body, 1 << 22, "the epoch");
-  checkBody(body, before);
+export const EPOCH_CHECKS = [
+  ["body", "It is the task's next epoch, and its roster, policy and beacon are within all limits"],
+  ["authorised", "Enough of those who may change the task, in the epoch before, have authorised it"],
+  ["accepted", "Whoever has a new key in it has accepted that"],
+  ["closed", "Enough of the members before have closed their epoch: nothing of it can be opened any more"],
+  ["record", "The record in the ledger is what these signatures lead to, to the byte"],
+] as const;
+
+/** The record that an epoch's evidence leads to, and what is in force then. Its last check is the caller's. */
+export async function verifyEpoch(before: Force, data: Bytes, last: Last | null, report = new Report(EPOCH_CHECKS)) {
+  const old = before.body;
+  const { evidence, body } = await report.check("body", (say) => {
+    const read = decode(EpochEvidence, data, 1 << 24, "the epoch's evidence");
+    require(read.format === "secure-agg/epoch/1", "another format of epoch");
+    const found = decode(EpochBody, read.body, 1 << 22, "the epoch");
+    checkBody(found, before);
+    say(`${counted(found.roster.length, "member")}; ${changesOf(old, found).join("; ") || "nothing else is changed"}`);
+    return { evidence: read, body: found };
+  });
   const hashed = digest("epoch-body", evidence.body);
   const task = utf8(body.task);
 
-  const old = before.body;
-  const { policy } = old;
-  const size = old.roster.length;
-  const corrupt = policy.cohort_size ? Math.floor((size - 1) / 3) : policy.max_corrupt;
-  const byAdministrators = old.threshold > 0;
-  const who = byAdministrators ? old.administrators : old.roster;
-  const needed = byAdministrators ? old.threshold : Math.floor((size + corrupt) / 2) + 1;
-  const message = frame("epoch-authorise", task, before.digest, hashed);
-  const authority = new Map(who.map((member) => [member.name, { key: member.public, message }]));
-  const authorised = await checkAll(evidence.authorisations, authority, "the authorisation");
-  require(authorised >= needed, `too few have authorised it: ${authorised}, ${needed} are needed`);
+  await report.check("authorised", async (say) => {
+    const { policy } = old;
+    const size = old.roster.length;
+    const corrupt = policy.cohort_size ? Math.floor((size - 1) / 3) : policy.max_corrupt;
+    const byAdministrators = old.threshold > 0;
+    const who = byAdministrators ? old.administrators : old.roster;
+    const needed = byAdministrators ? old.threshold : Math.floor((size + corrupt) / 2) + 1;
+    const message = frame("epoch-authorise", task, before.digest, hashed);
+    const authority = new Map(who.map((member) => [member.name, { key: member.public, message }]));
+    const found = await checkAll(evidence.authorisations, authority, "the authorisation");
+    require(found >= needed, `too few have authorised it: ${found}, ${needed} are needed`);
+    const names = evidence.authorisations.map((item) => item.name).join(", ");
+    say(`${byAdministrators ? "administrators" : "members"} ${names}; ${needed} of ${who.length} are needed`);
+  });
 
-  const known = [...old.roster, ...old.operators, ...old.administrators];
-  const wanted = new Map<string, { key: Bytes; message: Bytes }>();
-  for (const { name, public: key } of [...body.roster, ...body.operators, ...body.administrators]) {
-    if (known.some((member) => member.name === name && equal(member.public, key))) continue;
-    require(equal(wanted.get(name)?.key ?? key, key), "two new keys of one name");
-    wanted.set(name, { key, message: frame("epoch-accept", task, hashed, utf8(name), key) });
-  }
-  const accepted = await checkAll(evidence.acceptances, wanted, "the acceptance");
-  require(accepted === wanted.size, "a new key has not accepted");
+  await report.check("accepted", async (say) => {
+    const known = [...old.roster, ...old.operators, ...old.administrators];
+    const wanted = new Map<string, { key: Bytes; message: Bytes }>();
+    for (const { name, public: key } of [...body.roster, ...body.operators, ...body.administrators]) {
+      if (known.some((member) => member.name === name && equal(member.public, key))) continue;
+      require(equal(wanted.get(name)?.key ?? key, key), "two new keys of one name");
+      wanted.set(name, { key, message: frame("epoch-accept", task, hashed, utf8(name), key) });
+    }
+    const accepted = await checkAll(evidence.acceptances, wanted, "the acceptance");
+    require(accepted === wanted.size, "a new key has not accepted");
+    say([...wanted.keys()].join(", ") || "nobody has a new key");
+  });
 
   const start = last?.startModel ?? ZEROS;
   const number = last?.next ?? 0n;
-  const closed = await checkClosure(before, evidence.closure, body, hashed, start, number, last?.generation ?? 0n);
+  const closed = await report.check("closed", (say) => {
+    return checkClosure(before, evidence.closure, body, hashed, start, number, last?.generation ?? 0n, say);
+  });
   const restarts = body.mode === "restart";
   const record: EpochRecord = {
     format: "secure-agg/epoch-record/1",
@@ -192,6 +214,41 @@ export async function verifyEpoch(before: Force, data: Bytes, last: Last | null)
   return { leaf: encode(EpochRecord, record), record, force: { body, digest: hashed }, closure: closed.renounced };
 }
 
+/** What an epoch changes, in words. */
+function changesOf(old: EpochBody, body: EpochBody): string[] {
+  const out = LISTS.flatMap(([list, one]) => {
+    const [before, after] = [mapOf(old[list]), mapOf(body[list])];
+    const named = (what: string, names: readonly string[]): string[] => {
+      return names.length ? [`${one} ${what}: ${names.join(", ")}`] : [];
+    };
+    const both = [...after.keys()].filter((name) => before.has(name));
+    return [
+      ...named("new", [...after.keys()].filter((name) => !before.has(name))),
+      ...named("gone", [...before.keys()].filter((name) => !after.has(name))),
+      ...named("with another key", both.filter((name) => !equal(before.get(name)!, after.get(name)!))),
+    ];
+  });
+  const fields = Object.keys(body.policy) as (keyof Policy)[];
+  const policy = fields.filter((name) => name !== "options" && body.policy[name] !== old.policy[name]);
+  const optioned = !equal(encode(list(Option), body.policy.options), encode(list(Option), old.policy.options));
+  const changed = [...policy, ...(optioned ? ["options"] : [])];
+  if (changed.length) out.push(`policy: ${changed.map((name) => `${name}${valueOf(old, body, name)}`).join(", ")}`);
+  if (old.threshold !== body.threshold) out.push(`threshold of administrators ${old.threshold} to ${body.threshold}`);
+  if (old.quorum !== body.quorum) out.push(`quorum of witnesses ${old.quorum} to ${body.quorum}`);
+  if (!equal(old.beacon, body.beacon)) out.push("another beacon");
+  if (body.mode === "restart") out.push(`a new training, ${body.name}`);
+  return out;
+}
+
+const LISTS = [
+  ["roster", "members"], ["operators", "operators"], ["witnesses", "witnesses"], ["administrators", "administrators"],
+] as const;
+
+function valueOf(old: EpochBody, body: EpochBody, name: string): string {
+  const field = name as keyof Policy;
+  return name === "options" ? "" : ` ${String(old.policy[field])} to ${String(body.policy[field])}`;
+}
+
 /** What the members of the epoch before have closed, and what the next goes on from. */
 async function checkClosure(
   before: Force,
@@ -201,11 +258,13 @@ async function checkClosure(
   start: Bytes,
   number: bigint,
   generation: bigint,
+  say: (detail: string) => void,
 ): Promise<{ generation: bigint; renounced: Bytes; base: Bytes }> {
   const { policy, roster, epoch } = before.body;
   const nothing = { generation: 0n, renounced: ZEROS, base: ZEROS };
   if (policy.cohort_size) {
     require(data.length === 0, "nobody closes for drawn cohorts");
+    say("cohorts are drawn: there is nothing to close");
     return nothing;
   }
   const certificate = decode(RenunciationCertificate, data, 1 << 24, "the closure");
@@ -233,6 +292,7 @@ async function checkClosure(
     enough = Math.max(enough, all);
   }
   require(found >= enough, `too few have closed the epoch before: ${found}, ${enough} are needed`);
+  say(`${found} of ${members.size} members, ${enough} are needed; from round ${number} on`);
   if (!byMembers || body.mode !== "continue") return { ...nothing, base: said.base_model };
   return { generation: said.generation + 1n, renounced: digest("renunciation", data), base: said.base_model };
 }

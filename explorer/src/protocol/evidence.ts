@@ -1,29 +1,26 @@
 // The check of evidence: docs/specification.md, section 11. `verifyEvidence` is the entry.
 
-import { type Bytes, equal, hex, require, unpack, utf8 } from "../decoding/bytes.ts";
+import { type Bytes, equal, hex, require, unpack } from "../decoding/bytes.ts";
 import { encode } from "../decoding/messagepack.ts";
-import { frame, sha256Bulk } from "../crypto/hash.ts";
-import { checkSignature } from "../crypto/keys.ts";
-import { fromElements, words } from "../crypto/ring.ts";
-import { commit, type Progress } from "../zk/commitment.ts";
-import { boundOf, normFactor, sketchElements, sketchRandomness } from "../zk/norm/bound.ts";
-import { checkNormProof } from "../zk/norm/proof.ts";
-import { checkSketchedSum } from "../zk/norm/sum.ts";
-import { decodeSum, type Decoded, modelDigest, packDigits } from "./codec.ts";
-import { checkConfig } from "./config.ts";
-import {
-  claimOf, committed, covered, digits, half, isAttested, isBounded, isEncrypted, isPrivate, isShared, kept, largest,
-  maskBits, option, rank, randomness, values,
-} from "./layout.ts";
-import { decodePrivate, privateFields } from "./kinds/privacy.ts";
-import { checkSigners } from "./parties.ts";
+import { sha256Bulk } from "../crypto/hash.ts";
+import { fromElements } from "../crypto/ring.ts";
+import type { Progress } from "../zk/commitment.ts";
+import { normFactor } from "../zk/norm/bound.ts";
+import { decodeSum, type Decoded, modelDigest } from "./codec/fixed_point.ts";
+import { decodeGroups } from "./codec/grouped.ts";
+import { decodePrivate } from "./codec/private.ts";
+import { isGrouped } from "./config/groups.ts";
+import { claimOf, isBounded, isEncrypted, isPrivate, isShared, option, step } from "./config/layout.ts";
+import { checkConfig } from "./config/limits.ts";
+import { privateFields } from "./kinds/privacy.ts";
 import {
   checkAdvertisements, checkAgreement, checkCohort, checkOpenings, isZeros, type Participants, readEvidence,
   type ReadEvidence,
 } from "./participants.ts";
-import { BoundedRecord, PrivateRecord, RoundRecord } from "./records.ts";
+import { type GroupRecord, RoundRecord } from "./records.ts";
 import { checkRenounced, renouncers } from "./renunciation.ts";
 import { type Check, counted, Report, Stopped } from "./report.ts";
+import { checkNorms, checkSums } from "./sums.ts";
 import { checkPins, type Trust } from "./trust.ts";
 
 export interface Options {
@@ -49,9 +46,6 @@ export interface Place {
   evidence?: Bytes;
 }
 
-/** A record with the fields of its kind. */
-export type AnyRecord = RoundRecord & Partial<BoundedRecord> & Partial<PrivateRecord>;
-
 export interface Verified {
   evidence: ReadEvidence;
   participants: Participants;
@@ -59,7 +53,7 @@ export interface Verified {
   claim: string;
   proofs: number;
   /** Missing for an edge of a tree. */
-  record?: AnyRecord;
+  record?: RoundRecord;
   encoding?: Bytes;
   means?: Float64Array<ArrayBuffer>;
 }
@@ -106,10 +100,7 @@ export async function verifyEvidence(data: Bytes, options: Options = {}): Promis
 /** The same for a caller that refuses as one: of a tree's parts. */
 export async function mustVerify(data: Bytes, options: Options): Promise<Verified> {
   const report = new Report(CHECKS);
-  return run(data, options, report).catch((error: unknown) => {
-    if (error instanceof Stopped) require(false, report.failure);
-    throw error;
-  });
+  return report.whole(() => run(data, options, report));
 }
 
 async function run(data: Bytes, options: Options, report: Report): Promise<Verified> {
@@ -146,7 +137,7 @@ async function run(data: Bytes, options: Options, report: Report): Promise<Verif
   });
   if (trust === null) report.skip("1", "nothing of yours was compared: anybody could have made all of this up");
   else {
-    await report.check("1", (say) => {
+    await report.compare("1", (say) => {
       checkPins(config, cohort, trust, options.beacon ?? null, advertised.setup);
       say(options.pinnedBy ?? "pinned by you");
     });
@@ -184,9 +175,7 @@ async function run(data: Bytes, options: Options, report: Report): Promise<Verif
     return base;
   }
   const decoded = await report.check("8", async (say) => {
-    const found = isPrivate(policy)
-      ? { ...(await decodePrivate(sums.x, sums.added, config, evidence.context)), ...UNWEIGHTED, weight: BigInt(sums.added) }
-      : decodeSum(sums.x, sums.added, config);
+    const found = await decode(sums.x, sums.added, evidence);
     const made = await modelDigest(config.shapes, found.means);
     require(equal(made, evidence.result_model), "another result than stated");
     say(`weights of ${found.weight} in all; result ${hex(made).slice(0, 16)}…`);
@@ -194,10 +183,17 @@ async function run(data: Bytes, options: Options, report: Report): Promise<Verif
   });
   const made = recordOf(evidence, participants, decoded, claim, total, clients, place);
   made.evidence = place?.evidence ?? (await sha256Bulk(data));
-  const kind = isBounded(policy) ? BoundedRecord : isPrivate(policy) ? PrivateRecord : RoundRecord;
-  const encoding = encode(kind as typeof RoundRecord, made);
+  const encoding = encode(RoundRecord, made);
   require(encoding.length <= 65536, "the record is too long");
   return { ...base, proofs, record: made, encoding, means: decoded.means };
+}
+
+type AnyDecoded = Decoded & { groups?: GroupRecord[] };
+
+/** By whichever codec the policy has. */
+function decode(x: Uint32Array, n: number, { round: config, context }: ReadEvidence): AnyDecoded | Promise<AnyDecoded> {
+  if (isPrivate(config.policy)) return decodePrivate(x, n, config, context);
+  return isGrouped(config.policy) ? decodeGroups(x, n, config, context) : decodeSum(x, n, config);
 }
 
 function checkEdge(evidence: ReadEvidence): void {
@@ -227,116 +223,23 @@ async function checkGeneration(
 }
 
 const NEVER = new Uint8Array(0);
-const UNWEIGHTED = { lowered: 0, raised: 0 };
-
-interface Sums {
-  x: Uint32Array;
-  noise: Uint32Array;
-  added: number;
-}
-
-/** 6 and 7. */
-async function checkSums(
-  evidence: ReadEvidence,
-  bulk: Bytes,
-  found: Participants,
-  clients: number,
-  total: Bytes,
-  report: Report,
-  progress?: Progress,
-): Promise<Sums> {
-  const { round: config } = evidence;
-  const { policy } = config;
-  const [count, width] = [committed(config), randomness(config)];
-  const [x, t, noise] = await report.check("6", (say) => {
-    const size = count + width + sketchRandomness(config);
-    require(bulk.length === 4 * size, "the sums have a wrong length");
-    const all = words(bulk);
-    const split = [all.subarray(0, count), all.subarray(count, count + width), all.subarray(count + width)] as const;
-    const most = [kept(policy, clients) * largest(policy), clients * (2 ** maskBits(policy) - 1)];
-    require(kept(policy, clients) >= 1, "nothing is left of the sum");
-    for (let i = 0; i < count; i++) require(split[0][i] <= most[0], "a sum is out of range");
-    for (let i = 0; i < width; i++) require(split[1][i] <= most[1], "a sum of the randomness is out of range");
-    say(`${size} sums`);
-    return split;
-  });
-  const added = kept(policy, clients);
-  await report.check("7", async (say) => {
-    if (isAttested(policy)) {
-      require(t.every((value) => value === 0), "randomness in a result that is no sum");
-      const signed = frame("attested", found.session, found.root, await sha256Bulk(bulk));
-      await checkSigners(evidence.attestation, found.signers, signed, found.signers.size, "attestation");
-      say("NOT a sum: all operators have signed this result, and nothing else vouches for it");
-      return;
-    }
-    require(evidence.attestation.length === 0, "a part that this backend has not");
-    const { base, count: packed } = digits(policy);
-    const hashed = packed === 1 ? x : packDigits(x, base, packed);
-    const made = await commit(hashed, t, rank(config), progress);
-    require(equal(made, total), "the sums do not open the sum of the commitments");
-    say(`${count + width} numbers hashed`);
-  });
-  return { x, noise, added };
-}
-
-/** 9; returns how many norm proofs were checked. */
-async function checkNorms(
-  evidence: ReadEvidence,
-  found: Participants,
-  sums: Sums,
-  report: Report,
-  proofs: readonly Bytes[],
-): Promise<number> {
-  const { round: config, context } = evidence;
-  if (!isBounded(config.policy)) {
-    for (const number of ["9", "9p"]) report.skip(number, "no norm is bounded in this round");
-    return 0;
-  }
-  const bound = boundOf(config.policy, config.weight_limit);
-  const sketches = evidence.openings.map((item) => item.sketch!);
-  await report.check("9", async () => {
-    await Promise.all(evidence.openings.map(async (item) => {
-      require(item.sketch!.length === 4 * sketchElements(bound), "a sketch of another length");
-      const signed = frame("sketch", found.session, utf8(item.name), item.sketch!, item.proof!);
-      await checkSignature(found.cohort.get(item.name)!, item.signature!, signed, `the sketch of ${item.name}`);
-    }));
-    const side = sums.x.subarray(values(config));
-    const h = half(config.policy);
-    await checkSketchedSum(bound, found.session, sketches, sums.x, covered(config), h, side, sums.noise);
-  });
-  const atHand = new Map(await Promise.all(proofs.map(async (proof) => [hex(await sha256Bulk(proof)), proof] as const)));
-  const wanted = evidence.openings.filter((item) => atHand.has(hex(item.proof!)));
-  if (wanted.length === 0) {
-    report.skip("9p", `none of ${evidence.openings.length} proofs is at hand: drop them on the page`);
-    return 0;
-  }
-  await report.check("9p", async (say) => {
-    for (const item of wanted) {
-      const { name, commitment } = item;
-      const statement = { context, session: found.session, name, commitment, sketch: item.sketch!, bound };
-      await checkNormProof(statement, atHand.get(hex(item.proof!))!);
-    }
-    say(`${wanted.length} of ${evidence.openings.length} proofs seen and checked`);
-  });
-  return wanted.length;
-}
 
 /** The record that is proved, but for the digest of its evidence. */
 function recordOf(
   evidence: ReadEvidence,
   found: Participants,
-  decoded: Decoded,
+  decoded: AnyDecoded,
   claim: string,
   total: Bytes,
   participants: number,
   place: Place | null,
-): AnyRecord {
+): RoundRecord {
   const { round: config, context } = evidence;
   const { policy } = config;
   const clients = place?.clients ?? participants;
   const scaled = BigInt(policy.weight_scale) * decoded.weight;
   const next = Number((scaled + BigInt(clients) - 1n) / BigInt(clients));
-  const made: AnyRecord = {
+  const made: RoundRecord = {
     version: 2,
     claim,
     task: config.task,
@@ -359,9 +262,11 @@ function recordOf(
     previous_record: config.previous_record,
     evidence: new Uint8Array(32),
   };
-  if (isPrivate(policy)) return { ...made, ...privateFields(config) };
-  if (!isBounded(policy)) return made;
-  const bound = option(policy, "norm_steps", 0) * (policy.clip / half(policy));
-  return { ...made, norm_bound: bound, norm_factor: normFactor(config) };
+  if (decoded.groups) made.groups = decoded.groups;
+  if (isPrivate(policy)) Object.assign(made, privateFields(config));
+  if (isBounded(policy)) {
+    const bound = option(policy, "norm_steps", 0) * step(policy);
+    Object.assign(made, { norm_bound: bound, norm_factor: normFactor(config) });
+  }
+  return made;
 }
-

@@ -2,7 +2,7 @@
 
 import { type Bytes, equal, hex, require } from "../decoding/bytes.ts";
 import type { NpyArray } from "../decoding/npy.ts";
-import { modelDigest } from "./codec.ts";
+import { modelDigest } from "./codec/fixed_point.ts";
 import { isZeros } from "./participants.ts";
 
 export interface OfRound {
@@ -14,6 +14,11 @@ export interface OfRound {
   start_model: Bytes;
   shapes: number[][];
   means: Float64Array<ArrayBuffer>;
+  /** Of the record; a buffered round's mean is moved by with its share of the weights. */
+  weight_sum: bigint;
+  participants: number;
+  weight_limit: number;
+  buffered: boolean;
 }
 
 const FLOATS = ["f2", "f4", "f8"];
@@ -41,9 +46,17 @@ export async function compareModel(
     const base = (await read(round.base)).filter((array) => FLOATS.includes(array.type));
     const bound = await modelDigest(base.map((array) => array.shape), joined(base));
     require(isZeros(round.base_model) || equal(bound, round.base_model), "the base model is another than the round's");
-    if (follows(arrays, base, round.means)) found.push("the base model moved by the round's mean, in its own types");
+    const share = shareOf(round);
+    const steps = share === 1 ? round.means : round.means.map((mean) => mean * share);
+    const moved = `the base model moved by the round's mean${share === 1 ? "" : `, times ${share}`}, in its own types`;
+    if (follows(arrays, base, steps)) found.push(moved);
   }
   return { digest: hex(digest), found };
+}
+
+/** W / (K·M) of a buffered round, docs/specification.md, section 20, *Step*. */
+function shareOf({ buffered, weight_sum, participants, weight_limit }: OfRound): number {
+  return buffered ? Number(weight_sum) / Number(BigInt(participants) * BigInt(weight_limit)) : 1;
 }
 
 function joined(arrays: readonly NpyArray[]): Float64Array<ArrayBuffer> {

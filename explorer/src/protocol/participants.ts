@@ -1,47 +1,42 @@
 // Who took part, checks 2 to 5 and 10 of section 11 in docs/specification.md: all that is public of them but the sum.
 
 import { type Bytes, equal, hex, NONE, require, u64, utf8, ZEROS } from "../decoding/bytes.ts";
-import { decode, encode, Reader } from "../decoding/messagepack.ts";
+import { decode, Reader } from "../decoding/messagepack.ts";
 import { digest, frame, root } from "../crypto/hash.ts";
 import { checkExchangeKey, checkSignature } from "../crypto/keys.ts";
 import { addTo, N, toElements } from "../crypto/ring.ts";
-import { checkSize } from "./config.ts";
-import { isBounded, isEncrypted, isShared, quorum, rank, vouchers } from "./layout.ts";
+import { checkSize } from "./config/limits.ts";
+import { isBounded, isEncrypted, isShared, quorum, rank, vouchers } from "./config/layout.ts";
 import { baseOf, checkBases } from "./kinds/buffer.ts";
 import { isSparse, sparseAgreement, sparseSession } from "./kinds/sparse.ts";
 import { checkOrder, checkRoster, checkSigners, rosterRoot } from "./parties.ts";
-import {
-  Advertisement, type Base, BoundedEvidence, Evidence, LaterBoundedEvidence, LaterEvidence, type Policy, RoundConfig,
-  SignedAdvertisement, type SketchedOpening,
-} from "./records.ts";
+import { Advertisement, type Base, Evidence, type Policy, RoundConfig } from "./records.ts";
 import { type Aggregator, checkSetup, hashesBytes, openShares } from "./shares.ts";
+import { sessionOf, signedAdvertisement } from "./signed.ts";
 
 export const MAX_CONFIG = 1 << 20;
 const MAX_HEADER = 2 ** 30;
 
-/** The header of evidence; of openings only those of a norm bound have the last three fields. */
-export interface ReadEvidence extends Omit<Evidence, "openings"> {
-  openings: (Evidence["openings"][number] & Partial<SketchedOpening>)[];
-  renounced?: Bytes;
+/** The header of evidence, and the configuration in it. */
+export interface ReadEvidence extends Evidence {
   round: RoundConfig;
   context: Bytes;
 }
 
-/** What the header has depends on the configuration in it, its second field. */
+/** What the header has depends on the configuration in it, its second field, which is therefore read first. */
 export function readEvidence(header: Bytes): ReadEvidence {
   require(header.length <= MAX_HEADER, "the evidence's header is too long");
   const reader = new Reader(header);
   reader.array();
   reader.integer();
-  const config = reader.bin();
-  const round = decode(RoundConfig, config, MAX_CONFIG, "the configuration");
-  const later = round.generation > 0n;
-  const kind = isBounded(round.policy)
-    ? later ? LaterBoundedEvidence : BoundedEvidence
-    : later ? LaterEvidence : Evidence;
-  const found = decode(kind as typeof Evidence, header, MAX_HEADER, "the evidence");
+  const round = decode(RoundConfig, reader.bin(), MAX_CONFIG, "the configuration");
+  const found = decode(Evidence, header, MAX_HEADER, "the evidence");
   require(found.version === 2, "another version of evidence");
-  return { ...found, round, context: digest("round-config", config) };
+  require((found.renounced !== undefined) === round.generation > 0n, "a certificate that is missing, or of nothing");
+  const bounded = isBounded(round.policy);
+  const same = found.openings.every((item) => (item.sketch !== undefined) === bounded);
+  require(same, "openings with sketches where no norm is bounded, or without");
+  return { ...found, round, context: digest("round-config", found.config) };
 }
 
 export interface Participants {
@@ -70,27 +65,25 @@ export function checkCohort(evidence: ReadEvidence): Map<string, Bytes> {
   return cohort;
 }
 
+/** Of `masking`: the mask key, behind the channel key. */
+export function maskKeyOf(part: Bytes): Bytes {
+  require(part.length === 64, "the backend's part has a wrong length");
+  const [channel, mask] = [part.slice(0, 32), part.slice(32)];
+  checkExchangeKey(channel);
+  checkExchangeKey(mask);
+  require(!equal(channel, mask), "channel and mask key are the same");
+  return mask;
+}
+
 /** The backend's part of an advertisement. */
 function checkPart(policy: Policy, part: Bytes): void {
   if (policy.backend === "masking") {
-    require(part.length === 64, "the backend's part has a wrong length");
-    checkExchangeKey(part.slice(0, 32));
-    checkExchangeKey(part.slice(32));
-    require(!equal(part.slice(0, 32), part.slice(32)), "channel and mask key are the same");
+    maskKeyOf(part);
   } else if (policy.backend === "additive") {
     require(part.length > 0 && part.length % 32 === 0, "the backend's part has a wrong length");
   } else {
     require(part.length === 0, "a part that this backend has not");
   }
-}
-
-export function signedAdvertisement(context: Bytes, name: string, body: Bytes): Bytes {
-  return frame("message", context, utf8("advertise"), utf8(name), NONE, body, NONE);
-}
-
-export function sessionOf(context: Bytes, items: readonly { name: string; body: Bytes; signature: Bytes }[]): Bytes {
-  const leaves = items.map((item) => encode(SignedAdvertisement, item));
-  return digest("session", context, u64(leaves.length), root(leaves));
 }
 
 /** 3; `planted` makes the sid of an edge in a tree. */

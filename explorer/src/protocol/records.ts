@@ -1,9 +1,41 @@
 // The records of docs/specification.md, with their fields in order. Whoever adds a field adds it here.
 
-import { bin, bin32, bin64, bool, float, int, intOrMore, list, num, type Of, record, str } from "../decoding/messagepack.ts";
+import {
+  bin, bin32, bin64, bool, float, forms, int, intOrMore, type Kind, list, num, type Of, record, str,
+} from "../decoding/messagepack.ts";
+import { require } from "../decoding/bytes.ts";
 
-export const Option = record({ name: str, value: intOrMore });
-export const Policy = record({
+export const Group = record({
+  name: str,
+  kind: str,
+  bits: num,
+  clip: float,
+  weighted: bool,
+  rotated: bool,
+  support: list(num),
+  clip_rule: str,
+});
+export type Group = Of<typeof Group>;
+const groups = list(Group);
+export interface Option {
+  name: string;
+  value: bigint | Group[];
+}
+/** A number, but of the one option that is a list. */
+export const Option: Kind<Option> = {
+  read: (r) => {
+    require(r.array() === 2, "an option has two fields");
+    const name = str.read(r);
+    return { name, value: name === "groups" ? groups.read(r) : intOrMore.read(r) };
+  },
+  write: (w, { name, value }) => {
+    w.array(2);
+    str.write(w, name);
+    if (typeof value === "bigint") int.write(w, value);
+    else groups.write(w, value);
+  },
+};
+const policyFields = {
   backend: str,
   options: list(Option),
   clip: float,
@@ -20,10 +52,11 @@ export const Policy = record({
   min_advertised: num,
   max_corrupt: num,
   max_parameters: num,
-}, true);
+};
+export const Policy = forms(policyFields, {}, [], true);
 export type Policy = Of<typeof Policy>;
 
-export const RoundConfig = record({
+const configFields = {
   protocol: str,
   task: str,
   round: int,
@@ -46,7 +79,11 @@ export const RoundConfig = record({
   log_key: bin,
   witnesses: bin32,
   setup: bin,
-}, true);
+};
+/** With groups, section 22, it has two more fields, and without them neither. */
+export const RoundConfig = forms(
+  configFields, { grouping: list(num), clips: list(num) }, [["grouping", "clips"]], true,
+);
 export type RoundConfig = Of<typeof RoundConfig>;
 
 // 6
@@ -86,10 +123,10 @@ export const DealtShares = record({ holders: list(num), shares: bin });
 
 // 9
 export const ChannelKey = record({ name: str, identity: bin32, channel: bin32, signature: bin64 });
-export const AggregatorSet = record({ members: list(ChannelKey) });
 export const Base = record({ number: int, record: bin32, model: bin32 });
 export type Base = Of<typeof Base>;
-export const BufferedSet = record({ members: list(ChannelKey), bases: list(Base) });
+/** With bases it is a BufferedSet, section 20. */
+export const AggregatorSet = forms({ members: list(ChannelKey) }, { bases: list(Base) }, [["bases"]]);
 export const ShareLetter = record({ ephemeral: bin32, key_hash: bin32, hashes: bin, sealed: bin });
 export const Revealed = record({ root: bin32, nonces: bin });
 export const PartialSum = record({ root: bin32 });
@@ -105,8 +142,14 @@ export const FaultProof = record({
 });
 
 // 11
-export const Opening = record({ name: str, commitment: bin, nonce: bin });
-const evidenceFields = {
+/** Where a norm is bounded it is a SketchedOpening, section 16. */
+export const Opening = forms(
+  { name: str, commitment: bin, nonce: bin },
+  { sketch: bin, proof: bin32, signature: bin64 },
+  [["sketch", "proof", "signature"]],
+);
+/** In later generations with the certificate that they go on from. */
+export const Evidence = forms({
   version: num,
   config: bin,
   cohort: list(CohortMember),
@@ -116,13 +159,14 @@ const evidenceFields = {
   setup: bin,
   attestation: list(Signature),
   result_model: bin32,
-};
-export const Evidence = record(evidenceFields, true);
+}, { renounced: bin }, [["renounced"]], true);
 export type Evidence = Of<typeof Evidence>;
-export const LaterEvidence = record({ ...evidenceFields, renounced: bin }, true);
 
 // 12
-const recordFields = {
+export const GroupRecord = record({ name: str, error_bound: float, error_rms: float, next_clips: list(num) });
+export type GroupRecord = Of<typeof GroupRecord>;
+/** What records of a round and of an edge begin with. */
+const whatIsProved = {
   version: num,
   claim: str,
   task: str,
@@ -134,6 +178,10 @@ const recordFields = {
   participants: num,
   participants_root: bin32,
   commitment_sum: bin,
+};
+/** With groups, section 22, a norm bound, section 16, both, or privacy, section 23, it has more fields. */
+export const RoundRecord = forms({
+  ...whatIsProved,
   weight_limit: num,
   weight_sum: int,
   weights_lowered: num,
@@ -144,36 +192,26 @@ const recordFields = {
   result_model: bin32,
   previous_record: bin32,
   evidence: bin32,
-};
-export const RoundRecord = record(recordFields);
+}, {
+  groups: list(GroupRecord),
+  norm_bound: float,
+  norm_factor: int,
+  mechanism: str,
+  epsilon: num,
+  delta: num,
+  spent: num,
+  privacy: bin32,
+}, [
+  ["groups"],
+  ["norm_bound", "norm_factor"],
+  ["groups", "norm_bound", "norm_factor"],
+  ["mechanism", "epsilon", "delta", "spent", "privacy"],
+], true);
 export type RoundRecord = Of<typeof RoundRecord>;
-export const BoundedRecord = record({ ...recordFields, norm_bound: float, norm_factor: int });
-export type BoundedRecord = Of<typeof BoundedRecord>;
-const privateFields = { mechanism: str, epsilon: num, delta: num, spent: num, privacy: bin32 };
-export const PrivateRecord = record({ ...recordFields, ...privateFields });
-export type PrivateRecord = Of<typeof PrivateRecord>;
-export const GroupRecord = record({ name: str, error_bound: float, error_rms: float, next_clips: list(num) });
-export type GroupRecord = Of<typeof GroupRecord>;
-const groupedFields = { ...recordFields, groups: list(GroupRecord) };
-export const GroupedRecord = record(groupedFields);
-export type GroupedRecord = Of<typeof GroupedRecord>;
-export const GroupedBoundedRecord = record({ ...groupedFields, norm_bound: float, norm_factor: int });
 export const ForkProof = record({ format: str, first: bin, second: bin, root: bin32, proof: list(bin32) });
 
 // 16
 export const BoundedInput = record({ sketch: bin, proof: bin, signature: bin, backend: bin });
-export const SketchedOpening = record({
-  name: str,
-  commitment: bin,
-  nonce: bin,
-  sketch: bin,
-  proof: bin32,
-  signature: bin64,
-});
-export type SketchedOpening = Of<typeof SketchedOpening>;
-export const BoundedEvidence = record({ ...evidenceFields, openings: list(SketchedOpening) }, true);
-const laterBounded = { ...evidenceFields, openings: list(SketchedOpening), renounced: bin };
-export const LaterBoundedEvidence = record(laterBounded, true);
 
 // 17
 export const Renunciation = record({
@@ -249,21 +287,7 @@ export const Forest = record({
   edges: list(EdgeSession),
 });
 export type Forest = Of<typeof Forest>;
-const edgeFields = {
-  version: num,
-  claim: str,
-  task: str,
-  round: int,
-  attempt: int,
-  context: bin32,
-  session: bin32,
-  cohort_size: num,
-  participants: num,
-  participants_root: bin32,
-  commitment_sum: bin,
-  evidence: bin32,
-};
-export const EdgeRecord = record(edgeFields);
+export const EdgeRecord = record({ ...whatIsProved, evidence: bin32 });
 export type EdgeRecord = Of<typeof EdgeRecord>;
 export const SealedEdge = record({ name: str, seal: bin32 });
 export const Roll = record({ forest: bin32, edges: list(SealedEdge) });
@@ -271,29 +295,23 @@ export const Unsealed = record({ record: bin, nonce: bin32, signatures: list(Sig
 export const ListedEdge = record({ name: str, unsealed: bin });
 export const TreeHeader = record({ tag: str, forest: bin, roll: Roll, edges: list(ListedEdge) });
 /** The shared part of all configurations of a tree, by its order in section 19. */
-export const Common = record({
-  protocol: str,
-  round: int,
-  attempt: int,
-  epoch: int,
-  generation: int,
-  draw: num,
-  start_model: bin32,
-  base_model: bin32,
-  previous_record: bin32,
-  renounced: bin32,
-  weight_limit: num,
-  shapes: list(list(num)),
-  log_key: bin,
-  witnesses: bin32,
-  clip: float,
-  bits: num,
-  commit_packed: bool,
-  max_error: float,
-  max_weight: num,
-  weight_scale: num,
-  weight_span: num,
-  first_weight: num,
-  max_clients: num,
-  max_parameters: num,
-});
+export const Common = record(pick(
+  { ...configFields, ...policyFields },
+  "protocol", "round", "attempt", "epoch", "generation", "draw", "start_model", "base_model", "previous_record",
+  "renounced", "weight_limit", "shapes", "log_key", "witnesses", "clip", "bits", "commit_packed", "max_error",
+  "max_weight", "weight_scale", "weight_span", "first_weight", "max_clients", "max_parameters",
+));
+
+function pick<F, K extends keyof F>(fields: F, ...names: K[]): Pick<F, K> {
+  return Object.fromEntries(names.map((name) => [name, fields[name]])) as Pick<F, K>;
+}
+
+// 21
+export const SparseRoll = record({ present: bin, root: bin32 });
+export const ShownAdvertisement = record({ position: num, body: bin, signature: bin64 });
+export const Shown = record({ advertisements: list(ShownAdvertisement), path: bin });
+export const SparseExhibit = record({ cohort: list(CohortMember), roll: SparseRoll, shown: Shown });
+export type SparseExhibit = Of<typeof SparseExhibit>;
+export const ShownCharges = record({ items: list(Charge), shown: Shown });
+export const SmallerSet = record({ root: bin32, path: bin, backend: bin });
+export const Countersigned = record({ signers: bin, signatures: bin, backend: bin });

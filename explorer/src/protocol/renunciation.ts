@@ -4,7 +4,7 @@ import { type Bytes, equal, require, u64, utf8 } from "../decoding/bytes.ts";
 import { decode } from "../decoding/messagepack.ts";
 import { digest, frame } from "../crypto/hash.ts";
 import { checkId, checkSigners } from "./parties.ts";
-import { isShared, option } from "./layout.ts";
+import { isShared, option } from "./config/layout.ts";
 import { renouncersOfAll, renouncersOfSparse } from "./graph.ts";
 import { type Policy, type Renunciation, RenunciationCertificate, type RoundConfig } from "./records.ts";
 
@@ -35,8 +35,8 @@ export function renouncers(policy: Policy, members: number): number {
 /**
  * That a certificate precedes a configuration.
  *
- * Returns what is to be said of it. `voters` null: whose the signatures are is not known here. `closure` is the digest of the certificate by which the
- * verifier has followed the task's epoch, null where it pins nothing.
+ * Returns what is to be said of it. `voters` null: whose the signatures are is not known here. `closure` is the digest
+ * of the certificate by which the verifier has followed the task's epoch, null where it pins nothing.
  */
 export async function checkRenounced(
   data: Bytes,

@@ -16,6 +16,11 @@ export function counted(count: number | bigint, one: string, many = `${one}s`): 
   return `${count} ${BigInt(count) === 1n ? one : many}`;
 }
 
+/** Whether nothing is wrong, and nothing is unknown. */
+export function isGood(checks: readonly Check[]): boolean {
+  return checks.every((check) => check.state === "passed" || check.state === "skipped");
+}
+
 /** Thrown after a check has failed and is in the report. */
 export class Stopped extends Error {}
 
@@ -48,6 +53,34 @@ export class Report {
       if (!(error instanceof Refused)) throw error;
       this.#add(number, error instanceof Unknown ? "unknown" : "failed", error.message);
       throw new Stopped(error.message);
+    }
+  }
+
+  /** A check that nothing else rests on: where it can't be made the others go on, and all of it stays unknown. */
+  async compare(number: string, run: (say: (detail: string) => void) => Promise<void> | void): Promise<void> {
+    try {
+      await this.check(number, run);
+    } catch (error) {
+      if (!(error instanceof Stopped) || this.checks[this.checks.length - 1].state !== "unknown") throw error;
+    }
+  }
+
+  /** Refuse, in a report above this one, what this one has stopped at. */
+  stop(what: string): never {
+    const words = `${what}: ${this.failure}`;
+    throw this.checks.some((check) => check.state === "failed") ? new Refused(words) : new Unknown(words);
+  }
+
+  /** For a caller that refuses as one what a report of parts has stopped at. */
+  async whole<T>(run: () => Promise<T>): Promise<T> {
+    try {
+      const value = await run();
+      if (this.failure) throw new Unknown(this.failure);
+      return value;
+    } catch (error) {
+      if (!(error instanceof Stopped)) throw error;
+      if (this.checks.some((check) => check.state === "failed")) throw new Refused(this.failure);
+      throw new Unknown(this.failure);
     }
   }
 

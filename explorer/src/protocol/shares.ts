@@ -5,9 +5,9 @@ import { decode } from "../decoding/messagepack.ts";
 import { digest, frame } from "../crypto/hash.ts";
 import { checkExchangeKey, checkSignature } from "../crypto/keys.ts";
 import { add, fromElements, inverse, mul, N, reduce, toElements } from "../crypto/ring.ts";
-import { aggregators, honest, rank, threshold } from "./layout.ts";
+import { aggregators, honest, rank, threshold } from "./config/layout.ts";
 import { checkRoster } from "./parties.ts";
-import { AggregatorSet, BufferedSet, OpenedShares, type Policy, type RoundConfig } from "./records.ts";
+import { AggregatorSet, OpenedShares, type Policy, type RoundConfig } from "./records.ts";
 
 export interface Aggregator {
   name: string;
@@ -18,8 +18,8 @@ export interface Aggregator {
 /** The aggregators of a round, in order. */
 export async function checkSetup(config: RoundConfig, setup: Bytes): Promise<Aggregator[]> {
   require(equal(config.setup, digest("setup", setup)), "another setup than the configuration's");
-  const kind = honest(config.policy) ? (BufferedSet as unknown as typeof AggregatorSet) : AggregatorSet;
-  const { members } = decode(kind, setup, 1 << 16, "the setup");
+  const { members, bases } = decode(AggregatorSet, setup, 1 << 16, "the setup");
+  require((bases !== undefined) === honest(config.policy) > 0, "bases where there are none, or none");
   require(members.length === aggregators(config.policy), "another number of aggregators");
   checkRoster(members.map((member) => ({ name: member.name, public: member.identity })));
   for (const member of members) checkExchangeKey(member.channel);

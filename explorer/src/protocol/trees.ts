@@ -1,19 +1,21 @@
 // Evidence of a tree: docs/specification.md, section 19. `verifyTree` is the entry.
 
-import { type Bytes, compare, compareText, concat, equal, hex, NONE, pack, require, u64, unpack, utf8 } from "../decoding/bytes.ts";
+import {
+  type Bytes, compare, compareText, concat, equal, hex, NONE, pack, require, u64, unpack, utf8,
+} from "../decoding/bytes.ts";
 import { decode, encode, type Of } from "../decoding/messagepack.ts";
 import { digest, frame, sha256Bulk } from "../crypto/hash.ts";
 import { addTo, fromElements, N, toElements } from "../crypto/ring.ts";
 import type { Progress } from "../zk/commitment.ts";
 import { mustVerify, type Verified } from "./evidence.ts";
-import { option, quorum, rank } from "./layout.ts";
+import { option, quorum, rank } from "./config/layout.ts";
 import { checkId, checkOrder, checkSigners, rosterDigest } from "./parties.ts";
 import { MAX_CONFIG, readEvidence, type ReadEvidence } from "./participants.ts";
 import {
   Common, EdgeRecord, Evidence, Forest, type Policy, Roll, type RoundConfig, TreeHeader, Unsealed,
 } from "./records.ts";
 import { type Check, Report, Stopped } from "./report.ts";
-import type { TaskPins, Trust } from "./trust.ts";
+import { checkKnownBeacon, type TaskPins, type Trust } from "./trust.ts";
 
 const TAG = "secure-agg/tree/1";
 const MAX_TREE = 2 ** 30;
@@ -173,10 +175,10 @@ async function run(data: Bytes, edges: readonly Bytes[], options: TreeOptions, r
   const root = digest("forest", header.forest);
   if (trust === null) report.skip("1", "nothing of yours was compared: anybody could have made all of this up");
   else {
-    await report.check("1", (say) => {
+    await report.compare("1", (say) => {
       say(options.pinnedBy ?? "pinned by you");
       checkPinnedTree(trust, task);
-      require(equal(forest.beacon, beacon ?? NONE), "another beacon than the verifier knows");
+      checkKnownBeacon(forest.beacon, beacon);
     });
   }
   const found = await report.check("top", async (say) => {
@@ -213,7 +215,7 @@ async function run(data: Bytes, edges: readonly Bytes[], options: TreeOptions, r
   else {
     await report.check("edges", async (say) => {
       for (const item of edges) {
-        const edge = await checkEdge(item, task, header.forest, listed, operators, trust, beacon ?? NONE);
+        const edge = await checkEdge(item, task, header.forest, listed, operators, trust, forest.beacon);
         require(!seen.has(edge.name), "a second evidence of one edge");
         seen.set(edge.name, edge);
       }
@@ -224,7 +226,7 @@ async function run(data: Bytes, edges: readonly Bytes[], options: TreeOptions, r
     });
   }
   await report.check("seals", async () => {
-    for (const [name, item] of listed) await checkSeal(name, item, header, forest, root, trust, beacon ?? NONE, seen);
+    for (const [name, item] of listed) await checkSeal(name, item, header, forest, root, trust, seen);
   });
   await report.check("sum", () => {
     const total = new Float64Array(rank(config) * N);
@@ -283,7 +285,6 @@ async function checkSeal(
   forest: Forest,
   root: Bytes,
   trust: Trust | null,
-  beacon: Bytes,
   seen: ReadonlyMap<string, Seen>,
 ): Promise<void> {
   const entry = forest.edges.find((edge) => edge.name === name);
@@ -299,7 +300,7 @@ async function checkSeal(
   const same = record.round === forest.round && record.attempt === forest.attempt
     && equal(record.context, entry.context) && equal(record.session, sid);
   require(same, "a record of another round");
-  const pins = trust && edgePins(trust, forest.task, name, beacon).tasks.get(record.task)!;
+  const pins = trust && edgePins(trust, forest.task, name, forest.beacon).tasks.get(record.task)!;
   const own = seen.get(name);
   const [keys, policy] = pins ? [pins.roster, pins.policy] : [own?.cohort, own?.policy];
   require(keys !== undefined && policy !== undefined, `nothing is pinned, and the evidence of ${name} is missing`);

@@ -1,13 +1,13 @@
 // A trust file, and whether a configuration is of what is pinned: docs/specification.md, sections 14 and 11, check 1.
 
-import { type Bytes, compareText, equal, NONE, require, unhex, Unknown } from "../decoding/bytes.ts";
+import { type Bytes, compareText, equal, hex, NONE, require, unhex, Unknown } from "../decoding/bytes.ts";
 import { type Json, parseJson } from "../decoding/json.ts";
 import { encode } from "../decoding/messagepack.ts";
 import { checkBeacon, checkSource } from "./beacon.ts";
-import { checkPolicy } from "./config.ts";
-import { isShared } from "./layout.ts";
+import { checkPolicy } from "./config/limits.ts";
+import { isShared } from "./config/layout.ts";
 import { checkId, checkRoster, draw, type Member, rosterDigest, sameMembers } from "./parties.ts";
-import { BeaconSource, Policy, type RoundConfig } from "./records.ts";
+import { BeaconSource, type Group, Policy, type RoundConfig } from "./records.ts";
 
 export interface TaskPins {
   policy: Policy;
@@ -68,6 +68,42 @@ function roster(value: Json | undefined, what: string): Map<string, Bytes> {
 const CLAIMS = ["sum", "dp-sum", "attested"];
 const FLOATS = ["clip", "max_error"];
 
+function flag(value: Json | undefined, what: string): boolean {
+  require(typeof value === "boolean", `${what} of the trust file is neither true nor false`);
+  return value;
+}
+
+function real(value: Json | undefined, what: string): number {
+  require(typeof value === "number" || typeof value === "bigint", `${what} of the trust file is no number`);
+  return Number(value);
+}
+
+function numberOf(name: string, value: Json): bigint {
+  if (typeof value === "object") throw new Unread(`the policy has ${name}, which this page does not check`);
+  return BigInt(integer(value, name));
+}
+
+function groups(value: Json): Group[] {
+  require(Array.isArray(value), "groups of the trust file are no list");
+  return value.map((item) => {
+    const fields = object(item, "a group");
+    known(fields, ["name", "kind", "bits", "clip", "weighted", "rotated", "support", "clip_rule"], [], "a group");
+    const of = (name: string) => fields.get(name);
+    const support = of("support");
+    require(Array.isArray(support), "a support of the trust file is no list");
+    return {
+      name: text(of("name"), "a group's name"),
+      kind: text(of("kind"), "a group's kind"),
+      bits: integer(of("bits"), "a group's bits"),
+      clip: real(of("clip"), "a group's clip"),
+      weighted: flag(of("weighted"), "weighted"),
+      rotated: flag(of("rotated"), "rotated"),
+      support: support.map((number) => integer(number, "a support")),
+      clip_rule: text(of("clip_rule"), "clip_rule"),
+    };
+  });
+}
+
 function policy(value: Json | undefined): Policy {
   const fields = object(value, "policy");
   const names = [
@@ -75,25 +111,15 @@ function policy(value: Json | undefined): Policy {
     "first_weight", "cohort_size", "max_clients", "min_clients", "min_advertised", "max_corrupt", "max_parameters",
   ];
   known(fields, names, [], "the policy of the trust file");
-  const packed = fields.get("commit_packed");
-  require(typeof packed === "boolean", "commit_packed of the trust file is neither true nor false");
-  const given = [...object(fields.get("options"), "options")];
-  for (const [name, item] of given) {
-    if (typeof item === "object") throw new Unread(`the policy has ${name}, which this page does not check`);
-  }
-  const options = given
-    .map(([name, item]) => ({ name, value: BigInt(integer(item, name)) }))
+  const options = [...object(fields.get("options"), "options")]
+    .map(([name, item]) => ({ name, value: name === "groups" ? groups(item) : numberOf(name, item) }))
     .sort((a, b) => compareText(a.name, b.name));
   const out: Record<string, unknown> = { backend: text(fields.get("backend"), "backend"), options };
-  out.commit_packed = packed;
+  out.commit_packed = flag(fields.get("commit_packed"), "commit_packed");
   for (const name of names) {
     const item = fields.get(name);
-    if (FLOATS.includes(name)) {
-      require(typeof item === "number" || typeof item === "bigint", `${name} of the trust file is no number`);
-      out[name] = Number(item);
-    } else if (!Object.hasOwn(out, name)) {
-      out[name] = integer(item, name);
-    }
+    if (FLOATS.includes(name)) out[name] = real(item, name);
+    else if (!Object.hasOwn(out, name)) out[name] = integer(item, name);
   }
   checkPolicy(out as Policy);
   return out as Policy;
@@ -182,6 +208,14 @@ export function checkRead(trust: Trust, task: string): void {
   if (reason !== undefined) throw new Unknown(reason);
 }
 
+/** That what has drawn something is what the verifier knows itself, where no beacon is pinned that vouches for it. */
+export function checkKnownBeacon(used: Bytes, known: Bytes | null): void {
+  if (used.length > 0 && known === null) {
+    throw new Unknown(`it was drawn by ${hex(used)}, and no beacon is pinned that vouches for that`);
+  }
+  require(equal(used, known ?? NONE), "another beacon than the verifier knows");
+}
+
 /** Check 1 of section 11; `beacon` is what the verifier knows itself. */
 export function checkPins(
   config: RoundConfig,
@@ -194,13 +228,6 @@ export function checkPins(
   const pins = trust.tasks.get(config.task);
   require(pins !== undefined, `task ${config.task} is not pinned`);
   require(equal(encode(Policy, config.policy), encode(Policy, pins.policy)), "another policy than pinned");
-  if (config.beacon.length > 0 && pins.beacon !== null) {
-    checkBeacon(pins.beacon, config);
-    require(beacon === null || equal(beacon, config.beacon), "another beacon than the verifier knows");
-  } else {
-    const same = config.beacon.length === 0 || (beacon !== null && equal(beacon, config.beacon));
-    require(same, "another beacon than the verifier knows, or one that it does not know");
-  }
   const drawn = draw(pins.roster, config.policy.cohort_size, config.beacon);
   require(sameMembers(cohort, drawn), "another cohort than pinned");
   require(equal(config.operators, rosterDigest(trust.operators)), "other operators than pinned");
@@ -210,4 +237,8 @@ export function checkPins(
     const all = setup.every((item) => equal(trust.operators.get(item.name) ?? NONE, item.identity));
     require(all, "an aggregator who is not pinned");
   }
+  if (config.beacon.length > 0 && pins.beacon !== null) {
+    checkBeacon(pins.beacon, config);
+    require(beacon === null || equal(beacon, config.beacon), "another beacon than the verifier knows");
+  } else if (config.beacon.length > 0) checkKnownBeacon(config.beacon, beacon);
 }

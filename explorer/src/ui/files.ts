@@ -46,13 +46,15 @@ export async function checkFiles(
   const beside = [...of("unknown"), ...(trees.length ? of("evidence") : [])].map((file) => file.data);
   for (const file of tops) {
     out.push(await attempt(file.name, async () => {
-      const found = await client.ask("evidence", { evidence: file.data, trust, beside }, progress);
+      const args = { evidence: file.data, trust, beside, beacon: state.beacon };
+      const found = await client.ask("evidence", args, progress);
       proved.push(found);
-      const text = found.good
-        ? `Evidence of round ${found.config.round} of task ${found.config.task}: `
-          + (trust ? "verified against your trust file." : "consistent in itself; nothing of yours was compared.")
-        : "This evidence proves nothing.";
-      return { name: file.name, standing: standingOf(found.checks), text, checks: found.checks };
+      const standing = standingOf(found.checks);
+      const said = standing === "unknown" ? UNKNOWN
+        : trust ? "verified against your trust file." : "consistent in itself; nothing of yours was compared.";
+      const nothing = standing === "unknown" ? `This evidence was ${UNKNOWN}` : "This evidence proves nothing.";
+      const text = found.read ? `Evidence of round ${found.config.round} of task ${found.config.task}: ${said}` : nothing;
+      return { name: file.name, standing, text, checks: found.checks };
     }));
   }
   for (const file of of("fault")) {
@@ -79,12 +81,14 @@ export async function checkFiles(
   return out;
 }
 
+const UNKNOWN = "not checked in full: look for the question marks.";
 const NO_KIND = "This page does not know what this file is: it was not checked.";
 
 async function checkReceipt(
   client: Client, state: State, file: Dropped, proved: readonly Result<"evidence">[],
 ): Promise<FileState> {
-  const candidates: Bytes[] = proved.flatMap((found) => (found.good && found.encoding ? [found.encoding] : []));
+  const candidates: Bytes[] = [];
+  for (const found of proved) if (found.good && found.read && found.encoding) candidates.push(found.encoding);
   candidates.push(...(state.opened?.leaves ?? []).map((leaf) => leaf.data));
   if (candidates.length === 0) {
     return { name: file.name, standing: "unknown", text: "Drop it with the evidence that it is for.", checks: [] };
@@ -95,7 +99,9 @@ async function checkReceipt(
       const args = { receipt: file.data, record, trust: state.trust ?? undefined, log: state.opened?.log ?? undefined };
       const found = await client.ask("receipt", args);
       const text = `The log ${found.origin} has signed a tree of ${found.size} records with this one at ${found.index}`
-        + (found.cosigned.length ? `, cosigned by ${found.cosigned.map(([name]) => name).join(", ")}.` : ".");
+        + (found.cosigned.length ? `, cosigned by ${found.cosigned.map(([name]) => name).join(", ")}.` : ".")
+        + (found.compared === null ? "" : found.compared ? " The tree that is open here begins with that one."
+          : " That is more than is published here, so that the two could not be compared.");
       return { name: file.name, standing: "passed", text, checks: [] };
     } catch (error) {
       why = error instanceof Error ? error.message : String(error);

@@ -1,6 +1,6 @@
 // The page: landmarks once, and the main part anew whenever something has changed.
 
-import { hex } from "../decoding/bytes.ts";
+import { hex, unhex } from "../decoding/bytes.ts";
 import { Client } from "./client.ts";
 import { h, link } from "./dom.ts";
 import { checkFiles, readFiles } from "./files.ts";
@@ -78,14 +78,17 @@ function show(): void {
     if (to === name) item.setAttribute("aria-current", "page");
     return h("li", {}, item);
   }));
-  // What is drawn anew keeps its open parts, its place, and its focus.
+  // What is drawn anew keeps its open parts, its place, its focus, and what was typed.
   const open = new Set([...main.querySelectorAll("details[open] > summary")].map((item) => item.textContent));
   const focused = [...main.querySelectorAll<HTMLElement>("a, button, input, summary, [tabindex]")];
+  const typed = path === shownPath ? main.querySelector<HTMLInputElement>("#randomness")?.value : undefined;
   const at = path === shownPath ? focused.indexOf(document.activeElement as HTMLElement) : -1;
   main.replaceChildren(h("div", {}, ...flat(view(state, actions, rest))));
   for (const item of main.querySelectorAll("details > summary")) {
     if (open.has(item.textContent)) (item.parentElement as HTMLDetailsElement).open = true;
   }
+  const again = main.querySelector<HTMLInputElement>("#randomness");
+  if (typed && again) again.value = typed;
   if (at >= 0) [...main.querySelectorAll<HTMLElement>("a, button, input, summary, [tabindex]")][at]?.focus();
   if (shownPath !== null && path !== shownPath) {
     main.focus();
@@ -123,7 +126,7 @@ const actions: views.Actions = {
   async model(index, files) {
     const round = state.rounds.get(index)?.shown;
     const leaf = state.opened?.leaves[index];
-    if (!round?.good || leaf?.kind !== "round" || !round.means) return;
+    if (!round?.read || leaf?.kind !== "round" || !round.means) return;
     const read = await Promise.all(files.map(async (file) => new Uint8Array(await file.arrayBuffer())));
     const { config, means } = round;
     for (const [i, file] of files.entries()) {
@@ -132,6 +135,8 @@ const actions: views.Actions = {
         const found = await client.ask("model", {
           file: read[i], base: read[1 - i] ?? null, result_model: leaf.record.result_model,
           base_model: config.base_model, start_model: config.start_model, shapes: config.shapes, means,
+          weight_sum: leaf.record.weight_sum, participants: leaf.record.participants,
+          weight_limit: leaf.record.weight_limit, buffered: round.bases.length > 0,
         });
         const text = found.found.length ? `It is ${found.found.join("; and ")}.`
           : `It is no model of this round: its digest is ${found.digest}.`;
@@ -143,6 +148,16 @@ const actions: views.Actions = {
     location.hash = "#/files";
     state.changed();
   },
+  async beacon(index, text) {
+    const known = knownBeacon(text);
+    if (index === null) state.beacon = known;
+    else {
+      if (known === null) state.beacons.delete(index);
+      else state.beacons.set(index, known);
+      await verifyRound(index);
+    }
+    state.changed();
+  },
   forgetTrust() {
     state.trust = null;
     memory.set("trust", null);
@@ -150,13 +165,19 @@ const actions: views.Actions = {
   },
 };
 
+/** What a reader says has drawn something, in hexadecimal, with or without spaces; null where it is no such text. */
+function knownBeacon(text: string): Uint8Array<ArrayBuffer> | null {
+  const digits = text.replaceAll(/\s/g, "").toLowerCase();
+  return /^([0-9a-f]{2}){1,64}$/.test(digits) ? unhex(digits) : null;
+}
+
 let source: { base: string } | { files: Map<string, Blob> } | null = null;
 let run = 0; // so that what a former opening still finds is nothing of this one
 
 async function reopen(): Promise<void> {
   if (source === null) return;
   const mine = ++run;
-  Object.assign(state, { opened: null, error: "", offline: "", faults: [], rounds: new Map() });
+  Object.assign(state, { opened: null, error: "", offline: "", faults: [], rounds: new Map(), budgets: null });
   state.changed();
   try {
     const opened = await client.ask("open", { ...source, trust: state.trust, seen: memory.seen(address) }, (done, all) => {
@@ -193,6 +214,10 @@ async function verifyAll(mine: number): Promise<void> {
     const looked = /^#\/record\/(\d+)$/.exec(location.hash)?.[1];
     await verifyRound(waiting.find((index) => String(index) === looked) ?? waiting[waiting.length - 1]);
   }
+  const budgets = await client.ask("budgets", undefined);
+  if (mine !== run) return;
+  state.budgets = budgets;
+  state.changed();
   for (const fault of state.faults) {
     if (mine !== run) return;
     try {
@@ -213,7 +238,7 @@ async function verifyRound(index: number): Promise<void> {
   round.standing = "running";
   state.changed();
   try {
-    const shown = await client.ask("round", { index }, (done, all) => {
+    const shown = await client.ask("round", { index, beacon: state.beacons.get(index) }, (done, all) => {
       Object.assign(round, { done, all });
       state.changed();
     });

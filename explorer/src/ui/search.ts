@@ -26,7 +26,7 @@ export function find(state: State, wanted: string): [string, string][] {
     else if (digest && hex(leaf.digest).startsWith(digest)) add(`record/${leaf.index}`, `record of ${name}, ${task}`);
     else if (hit) add(`record/${leaf.index}`, `${hit.replaceAll("_", " ")} of ${name}, ${task}`);
     const shown = state.rounds.get(leaf.index)?.shown;
-    if (shown?.good && shown.participants.some((participant) => participant.toLowerCase() === text)) {
+    if (shown?.read && shown.participants.some((participant) => participant.toLowerCase() === text)) {
       add(`record/${leaf.index}`, `${text} took part in ${name} of task ${task}`);
     }
   }

@@ -1,6 +1,7 @@
 // What the page knows, and who is told when that changes.
 
 import type { Check } from "../protocol/report.ts";
+import type { Bytes } from "../decoding/bytes.ts";
 import { Refusal, type Result } from "./client.ts";
 
 export type Opened = Result<"open">;
@@ -39,6 +40,11 @@ export class State {
   trust: string | null = null;
   rounds = new Map<number, RoundState>();
   faults: FaultState[] = [];
+  /** What rounds with noise have spent, once all were verified. */
+  budgets: Result<"budgets"> | null = null;
+  /** What drew the cohort of a round, by its index, as the reader knows it; and of what is dropped. */
+  beacons = new Map<number, Bytes>();
+  beacon: Bytes | null = null;
   files: FileState[] = [];
   #listeners: (() => void)[] = [];
   #told = false;
@@ -61,11 +67,11 @@ export class State {
   get standing(): Standing {
     if (this.error) return this.errorStanding;
     if (this.opened === null) return this.offline ? "waiting" : "running";
-    const checks = this.opened.checks.map((check) => check.state);
+    const checks = [...this.opened.checks, ...(this.budgets?.checks ?? [])].map((check) => check.state);
     const all = [...[...this.rounds.values()].map((round) => round.standing), ...this.faults.map((f) => f.standing)];
     if (checks.includes("failed") || all.includes("failed")) return "failed";
     if (checks.includes("unknown") || all.includes("unknown")) return "unknown";
-    if (all.includes("running") || all.includes("waiting")) return "running";
+    if (this.budgets === null || all.includes("running") || all.includes("waiting")) return "running";
     return "passed";
   }
 }

@@ -2,18 +2,21 @@
 
 import { hex } from "../decoding/bytes.ts";
 import type { Leaf } from "../ledger/leaves.ts";
-import { isPrivate, option } from "../protocol/layout.ts";
-import type { Base, GroupRecord, Policy, PrivateRecord } from "../protocol/records.ts";
+import { groupsOf } from "../protocol/config/groups.ts";
+import { isPrivate, option, step } from "../protocol/config/layout.ts";
+import type { Base, GroupRecord, Policy, RoundRecord } from "../protocol/records.ts";
 import { type Child, code, fields, h, link, table } from "./dom.ts";
 import { bytes, checklist, drop, mark, number, section, time } from "./parts.ts";
 import { roundPicture, treePicture } from "./pictures.ts";
-import type { RoundState, State } from "./state.ts";
+import { type RoundState, standingOf as standingOfChecks, type State } from "./state.ts";
 
 export interface Actions {
   files(files: File[]): void;
   folder(files: File[]): void;
   model(index: number, files: File[]): void;
   forgetTrust(): void;
+  /** What drew a round's cohort, or what is dropped, as the reader knows it. */
+  beacon(index: number | null, text: string): void;
 }
 
 export type View = (state: State, actions: Actions, rest: readonly string[]) => Child[];
@@ -25,8 +28,9 @@ function leafLink(leaf: Leaf): Child {
 
 function standingOf(state: State, leaf: Leaf): Child {
   if (leaf.kind === "epoch") {
-    const found = state.opened?.checks.find((check) => check.number === "epochs");
-    return found ? mark(found.state) : mark("waiting");
+    const own = state.opened?.epochs.find(([index]) => index === leaf.index)?.[1];
+    const all = state.opened?.checks.find((check) => check.number === "epochs");
+    return mark(own ? standingOfChecks(own) : all && all.state !== "passed" ? all.state : "skipped");
   }
   const round = state.rounds.get(leaf.index);
   return [mark(round?.standing ?? "waiting"), round?.standing === "running" && bar(round)];
@@ -66,7 +70,8 @@ export const overview: View = (state, actions) => {
   const rounds = opened.leaves.filter((leaf) => leaf.kind === "round").length;
   const passed = [...state.rounds.values()].filter((round) => round.standing === "passed").length;
   return [
-    section("The log", pinsLine(state, actions), checklist("Checks of the log", opened.checks)),
+    section("The log", pinsLine(state, actions),
+      checklist("Checks of the log", [...opened.checks, ...(state.budgets?.checks ?? [])])),
     section("Rounds", h("p", {}, `${rounds} rounds and ${opened.leaves.length - rounds} epochs of ${tasks.size} tasks; `
       + `the evidence of ${passed} rounds has been verified in this browser.`), records(state, opened.leaves, "Records")),
     section("The tree", treePicture(opened.leaves.length, null),
@@ -120,19 +125,18 @@ function budget(policy: Policy): string {
 }
 
 /** What the record of a round with noise says of the budget. */
-function spentOf({ spent, epsilon, delta }: Partial<PrivateRecord>): string {
+function spentOf({ spent, epsilon, delta }: RoundRecord): string {
   if (spent === undefined || epsilon === undefined || delta === undefined) return "no noise is in this result";
   return `ε ${millionths(spent)} of ${millionths(epsilon)} is spent with this round, at δ ${delta / 10 ** 12}`;
 }
 
-function groupsOf(groups: readonly GroupRecord[]): HTMLElement {
+function groupsShown(groups: readonly GroupRecord[]): HTMLElement {
   const rows = groups.map((group) => [
     group.name, group.error_bound ? `less than ${group.error_bound}` : "exact counts", number(group.error_rms),
     group.next_clips.length,
   ]);
   const header = ["group", "error of any value of the mean", "root of the mean square", "clips that follow"];
-  return section("Groups", h("p", {}, "As the record says; this page does NOT check rounds of several groups."),
-    table("Groups", header, rows));
+  return section("Groups", table("Groups", header, rows));
 }
 
 /** Which models the updates of a buffered round are differences from. */
@@ -151,17 +155,32 @@ const CLAIMS: Readonly<Record<string, string>> = {
   attested: "attested: the operators' word alone",
 };
 
+/** What is sent of each group, and how. */
+function groupFields(policy: Policy): [string, Child][] {
+  return groupsOf(policy).map(({ name, kind, bits, clip, weighted, rotated, support: [num, den], clip_rule }) => {
+    const clipped = `clipped to ±${clip}${clip_rule === "adaptive" ? " at first, then as clients fit" : ""}`;
+    const said = [
+      `${bits} bits each`, kind === "count" ? "exact counts" : clipped, weighted ? "weighted" : "every client alike",
+      rotated && "rotated", num < den && `${num} of ${den} values are sent`,
+    ];
+    return [`group ${name}`, said.filter(Boolean).join(", ")];
+  });
+}
+
 function policyFields(policy: Policy): HTMLElement {
-  const options = policy.options.map((option) => `${option.name} = ${option.value}`).join(", ");
+  const options = policy.options.filter(({ value }) => typeof value === "bigint")
+    .map((option) => `${option.name} = ${option.value}`).join(", ");
   const weights = policy.weight_scale
     ? `up to ${number(policy.max_weight)}, limited to ${policy.weight_scale} times the last round's mean`
     : `up to ${number(policy.max_weight)}`;
   const bound = policy.options.find((option) => option.name === "norm_steps");
   return fields([
     ["backend", policy.backend], ["options", options || "none"],
-    ["values", `clipped to ±${policy.clip}, ${policy.bits} bits each`], ["weights", weights],
+    ...(groupsOf(policy).length ? groupFields(policy)
+      : [["values", `clipped to ±${policy.clip}, ${policy.bits} bits each`] as const]),
+    ["weights", weights],
     ["error of a mean", `at most ${policy.max_error}`],
-    ["norm bound", bound ? `${bound.value} steps of ${policy.clip / (2 ** (policy.bits - 1) - 1)}` : "none"],
+    ["norm bound", bound ? `${bound.value} steps of ${step(policy)}` : "none"],
     ["clients", `${policy.min_advertised} to ${policy.max_clients}, at least ${policy.min_clients} in a sum`],
     ["corrupt clients tolerated", number(policy.max_corrupt)],
     ["cohort", policy.cohort_size ? `${policy.cohort_size} drawn for each round` : "everybody"],
@@ -186,12 +205,19 @@ function members(state: State, name: string, roster: ReadonlyMap<string, Uint8Ar
   const counts = new Map<string, number>();
   let rounds = 0;
   for (const [index, { shown }] of state.rounds) {
-    if (state.opened?.leaves[index].record.task !== name || !shown?.good) continue;
+    if (state.opened?.leaves[index].record.task !== name || !shown?.read) continue;
     rounds++;
     for (const participant of shown.participants) counts.set(participant, (counts.get(participant) ?? 0) + 1);
   }
-  const rows = [...roster].map(([member, key]) => [member, `${counts.get(member) ?? 0} of ${rounds}`, bytes(key)]);
-  return table("Members", ["id", "in the sum of verified rounds", "identity key"], rows);
+  const budget = state.budgets?.budgets.find((item) => item.task === name);
+  const spent = new Map(budget?.clients);
+  const rows = [...roster].map(([member, key]) => [
+    member, `${counts.get(member) ?? 0} of ${rounds}`,
+    ...(budget ? [`ε ${millionths(spent.get(member) ?? 0)} of ${millionths(budget.epsilon)}`] : []), bytes(key),
+  ]);
+  const more = budget ? ["spent of its privacy, at least"] : [];
+  const header = ["id", "in the sum of verified rounds", ...more, "identity key"];
+  return table("Members", header, rows);
 }
 
 export const participants: View = (state) => {
@@ -210,21 +236,23 @@ export const record: View = (state, actions, [place = ""]) => {
 function round(state: State, actions: Actions, leaf: Leaf & { kind: "round" }): Child[] {
   const { record: said, index } = leaf;
   const found = state.rounds.get(index);
-  const shown = found?.shown?.good ? found.shown : null;
+  const shown = found?.shown?.read ? found.shown : null;
   const bound = said.norm_bound === undefined ? "none"
     : `${said.norm_bound}; corrupt participants together at most ${Number(said.norm_factor) / 100} times as much each`;
   return [
     section(`Round ${said.round} of task ${said.task}`,
       found && found.standing === "running" ? h("p", {}, "Being verified ", bar(found)) : null,
       found?.error ? h("p", { class: "note bad" }, found.error) : null,
-      found?.shown ? checklist("Checks of this round", found.shown.checks) : h("p", {}, "Not verified yet.")),
+      found?.shown ? checklist("Checks of this round", found.shown.checks) : h("p", {}, "Not verified yet."),
+      (isDrawn(found) || state.beacons.has(index))
+        && randomness(state.beacons.get(index), (text) => actions.beacon(index, text))),
     shown && section("Who took part", roundPicture(shown),
       h("details", {}, h("summary", {}, `${shown.participants.length} participants by name`),
         h("ul", { class: "names" }, ...shown.participants.map((name) => h("li", {}, name))))),
     shown?.edges && section("Edges", table("Edges", ["edge", "participants", "members", "record's evidence"],
       shown.edges.map((edge) => [edge.task, number(edge.participants), number(edge.cohort_size), bytes(edge.evidence)]))),
     shown && shown.bases.length > 0 && basesOf(shown),
-    said.groups !== undefined && groupsOf(said.groups),
+    said.groups !== undefined && groupsShown(said.groups),
     section("What the record says", fields([
       ["claim", CLAIMS[said.claim] ?? said.claim],
       ["participants", `${number(said.participants)} of ${number(said.cohort_size)}`],
@@ -245,11 +273,30 @@ function round(state: State, actions: Actions, leaf: Leaf & { kind: "round" }): 
   ];
 }
 
+/** Whether it is not known here what drew who took part. */
+function isDrawn(found: RoundState | undefined): boolean {
+  return found?.shown?.checks.some((check) => check.number === "1" && check.state === "unknown") ?? false;
+}
+
+/** Where the reader says what has drawn a cohort, or a tree's edges. */
+function randomness(known: Uint8Array | null | undefined, said: (text: string) => void): HTMLElement {
+  const input = h("input", { type: "text", id: "randomness", autocomplete: "off", spellcheck: "false",
+    value: known ? hex(known) : "" });
+  return h("form", { class: "known", submit: (event) => {
+    event.preventDefault();
+    said(input.value);
+  } }, h("label", { for: "randomness" }, "What drew it, as you know it, in hexadecimal"), input,
+  h("button", { type: "submit" }, "Compare"));
+}
+
 function epoch(state: State, leaf: Leaf & { kind: "epoch" }): Child[] {
   const { record: said } = leaf;
-  const found = state.opened?.checks.find((check) => check.number === "epochs");
+  const all = state.opened?.checks.find((check) => check.number === "epochs");
+  const own = state.opened?.epochs.find(([index]) => index === leaf.index)?.[1];
   return [
-    section(`Epoch ${said.epoch} of task ${said.task}`, found ? checklist("Check of all epochs", [found]) : null),
+    section(`Epoch ${said.epoch} of task ${said.task}`,
+      own ? checklist("Checks of this epoch", own) : all && checklist("Check of all epochs", [all]),
+      !own && all?.state === "passed" && h("p", {}, "Your trust file pins a later epoch: this one was not checked.")),
     section("What the record says", fields([
       ["rounds before it", number(said.rounds)], ["generation", number(said.generation)],
       ["follows the epoch", bytes(said.previous_epoch)], ["body", bytes(said.body)],
@@ -285,7 +332,10 @@ export const files: View = (state, actions) => [
   section("Check files", pinsLine(state, actions),
     h("p", {}, "Evidence, norm proofs, edges, receipts, proofs of fault or of two histories, your trust file. Drop what "
       + "belongs together at once. All of it is checked here, offline."),
-    drop("Choose files, or drop them anywhere on this page", (chosen) => actions.files(chosen))),
+    drop("Choose files, or drop them anywhere on this page", (chosen) => actions.files(chosen)),
+    h("details", {}, h("summary", {}, "Cohorts that were drawn"),
+      h("p", {}, "Where your trust file pins no beacon: what drew the cohort of the evidence that you drop next."),
+      randomness(state.beacon, (text) => actions.beacon(null, text)))),
   ...state.files.map((file) => section(file.name,
     h("p", { class: `note ${file.standing === "passed" ? "good" : file.standing === "failed" ? "bad" : "warn"}` },
       mark(file.standing), file.text),
@@ -306,7 +356,7 @@ export const about: View = () => [
       + "anything that is in range. Without your own trust file it does not say who they are, either. A log that nobody "
       + "witnesses can show you another history than others; this browser remembers the newest head that it has seen, "
       + "and refuses what does not begin with it."),
-    h("p", {}, "Not checked here: rounds of several groups, whose records it shows, encrypted inputs and the parameters of keys (backends bfv, ckks, paillier), the "
+    h("p", {}, "Not checked here: encrypted inputs and the parameters of keys (backends bfv, ckks, paillier), the "
       + "anchoring on a chain, and the instructions that clients were given. What this page does not know, such as a new "
       + "kind of option, is shown as unknown, and never as good.")),
 ];

@@ -1,4 +1,4 @@
-"""The page's own checks, run by Node: the worker's script as it lies in the built page, asked by lines of JSON."""
+"""The page's own checks, run by Node or Chromium: the worker's script as it lies in the built page."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import functools
 import json
 import shutil
 import subprocess
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import pytest
 
 from secure_agg.explorer import PAGE
 
 HARNESS: Final = Path(__file__).with_name("harness.mjs")
+SPELLING: Final = Path(__file__).with_name("spelling.js")
 LEAST_NODE: Final = 20
 
 
@@ -36,29 +37,11 @@ def why_no_node() -> str:
 
 
 class Core:
-    """A Node process with the page's core in it; ``close`` ends it."""
+    """The page's core, which runs wherever ``ask`` says: one line of JSON in, one out."""
 
-    def __init__(self, page: Path = PAGE) -> None:
-        """``page`` is the built page."""
-        if reason := why_no_node():
-            pytest.skip(reason)
-        self._process = subprocess.Popen(
-            [shutil.which("node") or "node", "--no-warnings", str(HARNESS), str(page)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
+    def __init__(self, ask: Callable[[str], str]) -> None:
+        """``ask`` sends a request, and returns the answer."""
+        self._ask = ask
 
     def __call__(self, method: str, **arguments: Any) -> Any:
         """What a method returns.
@@ -66,12 +49,8 @@ class Core:
         Raises:
             CoreRefused: it refuses.
         """
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("there is no process")
         line = json.dumps({"method": method, "args": _plain(arguments)})
-        self._process.stdin.write(line.encode() + b"\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline(), object_hook=_revived)
+        answer = json.loads(self._ask(line), object_hook=_revived)
         if "error" in answer:
             if not answer["refused"]:
                 raise RuntimeError(answer["error"])
@@ -99,6 +78,52 @@ class Core:
         except CoreRefused:
             return None
         return culprit
+
+
+@contextmanager
+def in_node(page: Path = PAGE) -> Iterator[Core]:
+    """The core of a built page in a Node process of its own."""
+    if reason := why_no_node():
+        pytest.skip(reason)
+    command = [shutil.which("node") or "node", "--no-warnings", str(HARNESS), str(page)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        stdin, stdout = process.stdin, process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("there is no process")
+
+        def ask(line: str) -> str:
+            stdin.write(line.encode() + b"\n")
+            stdin.flush()
+            return stdout.readline().decode()
+
+        yield Core(ask)  # leaving the block closes the pipes, and the process ends
+
+
+@contextmanager
+def in_chromium(running: Any, page: Path = PAGE) -> Iterator[Core]:
+    """The same in a worker of the page itself, opened as a file in a browser that runs."""
+    context = running.new_context()
+    tab = context.new_page()
+    tab.goto(page.as_uri())
+    tab.evaluate(SPELLING.read_text("utf-8"))
+    tab.evaluate(_IN_A_WORKER)
+    try:
+        yield Core(lambda line: str(tab.evaluate("line => globalThis.ask(line)", line)))
+    finally:
+        context.close()
+
+
+_IN_A_WORKER: Final = """() => {
+    const source = document.getElementById("core").textContent;
+    const worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+    const { plain, revive } = globalThis.spelling;
+    let answered;
+    worker.onmessage = ({ data }) => { if (!("progress" in data)) answered(JSON.stringify(plain(data))); };
+    globalThis.ask = (line) => new Promise((resolve) => {
+        answered = resolve;
+        worker.postMessage({ id: 1, ...JSON.parse(line, revive) });
+    });
+}"""
 
 
 def _plain(value: Any) -> Any:

@@ -7,16 +7,17 @@ import { checkIdentity, checkSignature } from "../../crypto/keys.ts";
 import { N, toElements } from "../../crypto/ring.ts";
 import { boundOf, sketchElements } from "../../zk/norm/bound.ts";
 import { checkNormProof } from "../../zk/norm/proof.ts";
-import { checkBackend } from "../config.ts";
-import { isBounded, isShared, rank } from "../layout.ts";
+import { checkBackend } from "../config/limits.ts";
+import { isBounded, isShared, rank } from "../config/layout.ts";
+import { isSparse, readExhibit } from "../kinds/sparse.ts";
 import { checkId, checkOrder } from "../parties.ts";
-import { sessionOf } from "../participants.ts";
 import {
   AdvertisementList, BoundedInput, EdgeRecord, FaultProof, HiddenInput, Opening, Roll, SignedAdvertisement, SignedEpoch,
   Unsealed,
 } from "../records.ts";
 import { openShares } from "../shares.ts";
-import { advertisementOf, type Case, LIMIT, messageOf, notSparse, refuses, shown } from "./case.ts";
+import { sessionOf } from "../signed.ts";
+import { advertisementOf, type Case, LIMIT, messageOf, refuses, shown } from "./case.ts";
 
 export async function twoAdvertisements(found: Case): Promise<void> {
   const bodies: Bytes[] = [];
@@ -33,9 +34,9 @@ export async function badNormProof(found: Case): Promise<void> {
   const { config, context, proof } = found;
   checkBackend(config.policy, config);
   require(isBounded(config.policy), "no norm is bounded");
-  notSparse(config);
-  const items = decode(AdvertisementList, listed, LIMIT, "the advertisements").advertisements;
-  const session = sessionOf(context, items);
+  const session = isSparse(config)
+    ? (await readExhibit(listed, config, context)).sid
+    : sessionOf(context, decode(AdvertisementList, listed, LIMIT, "the advertisements").advertisements);
   require(unpack(data)[1].length === 0, "a message with its bulk");
   const { header } = await messageOf(found, data, "masked-input", session, true);
   const body = decode(HiddenInput, header.body, LIMIT, "an input");

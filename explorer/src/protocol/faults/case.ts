@@ -4,13 +4,15 @@ import { type Bytes, equal, NONE, Refused, require, Unknown, unpack, utf8 } from
 import { decode, type Kind, type Of } from "../../decoding/messagepack.ts";
 import { digest, frame, sha256Bulk } from "../../crypto/hash.ts";
 import { checkIdentity, checkSignature } from "../../crypto/keys.ts";
-import { checkBackend, checkLimits } from "../config.ts";
+import { N } from "../../crypto/ring.ts";
+import { boundOf, sketchElements, sketchRandomness } from "../../zk/norm/bound.ts";
+import { checkBackend, checkLimits } from "../config/limits.ts";
 import { checkBases } from "../kinds/buffer.ts";
-import { isSparse } from "../kinds/sparse.ts";
-import { isBounded } from "../layout.ts";
-import { MAX_CONFIG, signedAdvertisement } from "../participants.ts";
+import { isBounded, option, rank, sharedLength } from "../config/layout.ts";
+import { MAX_CONFIG } from "../participants.ts";
 import { Advertisement, FaultProof, Header, RoundConfig, SignedAdvertisement } from "../records.ts";
 import { type Aggregator, checkSetup } from "../shares.ts";
+import { signedAdvertisement } from "../signed.ts";
 
 export const LIMIT = 2 ** 34;
 const MORE = 147456; // bytes that a header may have more where a norm is bounded
@@ -42,11 +44,6 @@ export async function readCase(data: Bytes): Promise<Case> {
     checkBases(config, proof.setup);
   }
   return { proof, config, context: digest("round-config", proof.config), aggregators };
-}
-
-/** Sparse sessions have a SparseExhibit in place of the list of advertisements, which this page does not read. */
-export function notSparse(config: RoundConfig): void {
-  if (isSparse(config)) throw new Unknown("proofs of fault of sparse sessions are unknown to this page");
 }
 
 export function shown(found: Case, count: number): readonly Bytes[] {
@@ -85,6 +82,21 @@ export interface Message {
   bulk: Bytes;
 }
 
+/** Bytes of a header; in a round whose sums are shown where they have failed, requests have more. */
+function headerLimit(config: RoundConfig, without: boolean): number {
+  const { policy, cohort_size: size } = config;
+  let limit = (64 + size) * 1024;
+  if (isBounded(policy)) {
+    limit += MORE;
+    if (option(policy, "screening", 0)) {
+      const bound = boundOf(policy, config.weight_limit);
+      const total = 4 * (sharedLength(config) + sketchRandomness(config));
+      limit += (64 + size) * 1024 + MORE + total + size * (256 + 4 * (rank(config) * N + sketchElements(bound)));
+    }
+  }
+  return without ? limit + (1 << 22) : limit;
+}
+
 /** A message of the culprit; `without` its bulk where that was left out of the exhibit. */
 export async function messageOf(
   found: Case,
@@ -94,8 +106,7 @@ export async function messageOf(
   without = false,
 ): Promise<Message> {
   const [encoded, bulk] = unpack(data);
-  const limit = (64 + found.config.cohort_size) * 1024 + (isBounded(found.config.policy) ? MORE : 0);
-  const header = decode(Header, encoded, without ? limit + (1 << 22) : limit, "a message");
+  const header = decode(Header, encoded, headerLimit(found.config, without), "a message");
   require(header.version === 1, "another version of message");
   require(equal(header.session, session) && header.phase === phase, "a message of another round or phase");
   require(header.sender === found.proof.culprit, "a message of somebody else");

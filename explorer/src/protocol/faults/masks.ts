@@ -3,7 +3,6 @@
 import { type Bytes, equal, require, unpack, utf8 } from "../../decoding/bytes.ts";
 import { decode } from "../../decoding/messagepack.ts";
 import { digest, kdf } from "../../crypto/hash.ts";
-import { checkExchangeKey } from "../../crypto/keys.ts";
 import { KeyStream } from "../../crypto/keystream.ts";
 import { add, inverse, mul, N, reduce, toElements } from "../../crypto/ring.ts";
 import { commitElements } from "../../zk/commitment.ts";
@@ -11,12 +10,14 @@ import { boundOf, type Bound, sketchRandomness } from "../../zk/norm/bound.ts";
 import { commitSketch, sketch, sketchKey } from "../../zk/norm/sketch.ts";
 import { sparseDegree } from "../graph.ts";
 import {
-  covered, digits, half, hashedElements, isBounded, option, quorum, randomness, rank, sharedLength, values,
-} from "../layout.ts";
+  covered, half, hashedElements, isBounded, isPacked, option, quorum, randomness, rank, sharedLength, values,
+} from "../config/layout.ts";
+import { isSparse, readExhibit, type ShownSession } from "../kinds/sparse.ts";
 import { checkOrder } from "../parties.ts";
-import { sessionOf } from "../participants.ts";
+import { maskKeyOf } from "../participants.ts";
 import { Advertisement, AdvertisementList, DealtShares, Header, KeyShares, Report } from "../records.ts";
-import { type Case, isRefusal, LIMIT, messageOf, notSparse, readOrNull } from "./case.ts";
+import { sessionOf } from "../signed.ts";
+import { type Case, isRefusal, LIMIT, messageOf, readOrNull } from "./case.ts";
 
 const ROWS = 5;
 
@@ -34,30 +35,61 @@ export interface Said {
   peers: number[];
 }
 
+/** A session as a proof shows it: who is in it, and the mask keys of all, or in a sparse one of some. */
+export interface Session {
+  sid: Bytes;
+  names: string[];
+  keys: Map<string, Bytes>;
+  /** In a sparse session, in which more may be shown. */
+  shown: ShownSession | null;
+}
+
+/** The mask keys of what was advertised. */
+export function keysOf(bodies: Iterable<readonly [string, Bytes]>): Map<string, Bytes> {
+  return new Map([...bodies].map(([name, body]) => {
+    return [name, maskKeyOf(decode(Advertisement, body, 1024, "an advertisement").backend)];
+  }));
+}
+
+/** The session that a proof's first exhibit is of. */
+export async function readSession({ config, context }: Case, data: Bytes): Promise<Session> {
+  require([1, 2].includes(option(config.policy, "screening", 0)), "nothing is screened in this round");
+  if (isSparse(config)) {
+    const { bodies, ...shown } = await readExhibit(data, config, context);
+    return { sid: shown.sid, names: shown.names, keys: keysOf(bodies), shown };
+  }
+  const limit = (64 + config.cohort_size) * 1024;
+  const items = decode(AdvertisementList, data, limit, "the advertisements").advertisements;
+  const names = items.map((item) => item.name);
+  checkOrder(names, "advertisements");
+  require(items.length <= config.cohort_size, "more clients than the cohort has");
+  const keys = keysOf(items.map((item) => [item.name, item.body]));
+  return { sid: sessionOf(context, items), names, keys, shown: null };
+}
+
 export class Masks {
-  readonly names: string[];
+  readonly names: readonly string[];
   readonly sid: Bytes;
-  readonly keys: Bytes[];
   readonly bound: Bound | null;
 
-  constructor(readonly found: Case, list: Bytes) {
+  constructor(readonly found: Case, readonly session: Session) {
     const { config } = found;
-    require([1, 2].includes(option(config.policy, "screening", 0)), "nothing is screened in this round");
-    notSparse(config);
-    const limit = (64 + config.cohort_size) * 1024;
-    const items = decode(AdvertisementList, list, limit, "the advertisements").advertisements;
-    this.names = items.map((item) => item.name);
-    checkOrder(this.names, "advertisements");
-    require(items.length <= config.cohort_size, "more clients than the cohort has");
-    this.sid = sessionOf(found.context, items);
-    this.keys = items.map((item) => {
-      const part = decode(Advertisement, item.body, 1024, "an advertisement").backend;
-      require(part.length === 64 && !equal(part.slice(0, 32), part.slice(32)), "no two keys");
-      checkExchangeKey(part.slice(0, 32));
-      checkExchangeKey(part.slice(32));
-      return part.slice(32);
-    });
+    [this.names, this.sid] = [session.names, session.sid];
     this.bound = isBounded(config.policy) ? boundOf(config.policy, config.weight_limit) : null;
+  }
+
+  /** The mask key of the culprit. */
+  get key(): Bytes {
+    const found = this.session.keys.get(this.found.proof.culprit);
+    require(found !== undefined, "the culprit's advertisement is not shown");
+    return found;
+  }
+
+  /** Whose mask key it is. */
+  owner(key: Bytes): number {
+    const found = [...this.session.keys].find(([, known]) => equal(known, key));
+    require(found !== undefined, "a key that nobody advertised who is shown");
+    return this.names.indexOf(found[0]);
   }
 
   /** The culprit's index. */
@@ -85,7 +117,7 @@ export class Masks {
   }
 
   get isLinear(): boolean {
-    return this.bound !== null && digits(this.found.config.policy).count === 1;
+    return this.bound !== null && !isPacked(this.found.config);
   }
 
   /** The phase of a message that says something of a list, or of a failed sum. */

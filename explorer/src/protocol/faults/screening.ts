@@ -1,20 +1,23 @@
 // Proofs of fault of a screened round: docs/specification.md, section 7.
 
 import { type Bytes, equal, require, unpack, utf8 } from "../../decoding/bytes.ts";
-import { decode } from "../../decoding/messagepack.ts";
+import { decode, type Kind, type Of } from "../../decoding/messagepack.ts";
 import { digest, kdf } from "../../crypto/hash.ts";
 import { agreement, exchangePublic } from "../../crypto/keys.ts";
 import { add, addTo, N, sub, toElements } from "../../crypto/ring.ts";
 import { commitElements } from "../../zk/commitment.ts";
 import { sketchElements } from "../../zk/norm/bound.ts";
 import { commitSketch, sketch, sketchKey } from "../../zk/norm/sketch.ts";
-import { covered, half, hashedElements, largest, maskBits, randomness, rank } from "../layout.ts";
+import { covered, half, hashedElements, maskBits, randomness, rank } from "../config/layout.ts";
+import { checkShown } from "../kinds/sparse.ts";
 import { checkRoster, rosterRoot } from "../parties.ts";
+import { checkRanges } from "../sums.ts";
 import {
-  Agreed, BoundedInput, Charges, Cohort, FailedSum, Header, HiddenInput, KeyShares, MaskedPart, Screening,
+  Agreed, BoundedInput, Charges, Cohort, Countersigned, FailedSum, Header, HiddenInput, KeyShares, MaskedPart,
+  Screening, ShownCharges, SmallerSet,
 } from "../records.ts";
 import { type Case, isRefusal, LIMIT, readOrNull, refuses } from "./case.ts";
-import { Masks } from "./masks.ts";
+import { keysOf, Masks, readSession, type Session } from "./masks.ts";
 
 type Checker = (masks: Masks, ...exhibits: Bytes[]) => Promise<void>;
 
@@ -83,9 +86,8 @@ async function badLostEdge(masks: Masks, reported: Bytes, secret: Bytes): Promis
   const said = await masks.report(reported);
   require(secret.length === 32, "the secret has a wrong length");
   require((secret[0] & 7) === 0 && (secret[31] & 0xc0) === 0x40, "the secret is not in its one spelling");
-  const { agreed, own } = agreement(secret, masks.keys[masks.me]);
-  const peer = masks.keys.findIndex((key) => equal(key, own));
-  require(peer >= 0, "a secret of nobody's key");
+  const { agreed, own } = agreement(secret, masks.key);
+  const peer = masks.owner(own);
   if (said === null) return;
   const at = said.peers.indexOf(peer);
   require(at >= 0, "it said nothing of this mask");
@@ -102,7 +104,7 @@ async function badSeedShares(masks: Masks, dealt: Bytes, shown: Bytes, reported:
 
 async function badKeyShares(masks: Masks, dealt: Bytes, shown: Bytes): Promise<void> {
   const secret = await masks.rebuilt(dealt, shown, "mask-key");
-  const right = secret !== null && equal(exchangePublic(secret), masks.keys[masks.me]);
+  const right = secret !== null && equal(exchangePublic(secret), masks.key);
   require(!right, "the shares rebuild the key");
 }
 
@@ -110,7 +112,19 @@ async function badKeyShares(masks: Masks, dealt: Bytes, shown: Bytes): Promise<v
 async function shownIn(masks: Masks, data: Bytes, phase: string): Promise<Bytes> {
   require(!masks.names.includes(masks.found.proof.culprit), "a client shows nothing");
   const { body } = (await masks.message(data, phase)).header;
-  return phase === "screen" ? body : decode(Agreed, body, LIMIT, "what was shown").backend;
+  if (phase === "screen") return body;
+  const agreed: typeof Agreed | typeof Countersigned = masks.session.shown ? Countersigned : Agreed;
+  return decode<{ backend: Bytes }>(agreed as Kind<{ backend: Bytes }>, body, LIMIT, "what was shown").backend;
+}
+
+/** Charges, and the session in which they have to be proved: in a sparse one only what is shown with them speaks. */
+async function chargesIn(masks: Masks, data: Bytes): Promise<{ items: Of<typeof Charges>["items"]; session: Session }> {
+  const { session, found } = masks;
+  if (session.shown === null) return { ...decode(Charges, data, LIMIT, "the charges"), session };
+  const { backend } = decode(SmallerSet, data, LIMIT, "the set without those charged");
+  const { items, shown } = decode(ShownCharges, backend, LIMIT, "the charges");
+  const bodies = await checkShown(session.shown, shown, found.context);
+  return { items, session: { ...session, keys: keysOf(bodies) } };
 }
 
 async function twoScreenings(masks: Masks, first: Bytes, second: Bytes): Promise<void> {
@@ -124,7 +138,7 @@ async function twoScreenings(masks: Masks, first: Bytes, second: Bytes): Promise
 }
 
 /** Refused unless a sum that is said to have failed has. */
-async function checkFailed(masks: Masks, listed: ReadonlyMap<number, Bytes>, claim: Bytes): Promise<void> {
+export async function checkFailed(masks: Masks, listed: ReadonlyMap<number, Bytes>, claim: Bytes): Promise<void> {
   const { inputs, total } = decode(FailedSum, claim, LIMIT, "a failed sum");
   const { config } = masks.found;
   const { policy } = config;
@@ -144,7 +158,7 @@ async function checkFailed(masks: Masks, listed: ReadonlyMap<number, Bytes>, cla
   const [count, width] = [hashedElements(config), randomness(config)];
   const [x, t, noise] = [all.subarray(0, count), all.subarray(count, count + width), all.subarray(count + width)];
   const most = (values: Float64Array): number => values.reduce((a, b) => Math.max(a, b), 0);
-  require(most(x) <= n * largest(policy), "X is out of range");
+  checkRanges(x, n, config);
   require(most(t) <= n * (2 ** maskBits(policy) - 1), "T is out of range");
   require(most(noise) <= 3 * n, "T' is out of range");
   const made = await commitElements(x, t, k);
@@ -179,13 +193,14 @@ async function falseCharge(masks: Masks, cohort: Bytes, request: Bytes): Promise
   require(known, "nobody is charged in this phase");
   const charges = await shownIn(masks, request, phase);
   const wrong = await refuses(async () => {
-    for (const item of decode(Charges, charges, LIMIT, "the charges").items) {
+    const { items, session } = await chargesIn(masks, charges);
+    for (const item of items) {
       const name = masks.names[item.culprit];
       require(name !== undefined && Object.hasOwn(OF_CLIENTS, item.kind), "a charge against nobody, or of no kind");
       const [count, checker] = OF_CLIENTS[item.kind];
       require(item.exhibits.length === count, "another number of exhibits");
       const proof = { ...found.proof, kind: item.kind, culprit: name, public: members.get(name)! };
-      await checker(new Masks({ ...found, proof }, found.proof.exhibits[0]), ...item.exhibits);
+      await checker(new Masks({ ...found, proof }, session), ...item.exhibits);
     }
   });
   require(wrong, "every charge is proved");
@@ -212,7 +227,7 @@ export async function checkScreening(found: Case): Promise<void> {
   require(SCREENING_KINDS.includes(kind), "this backend has no such fault");
   const [count, checker] = OF_CLIENTS[kind] ?? OF_AGGREGATORS[kind];
   require(exhibits.length === count + 1, "another number of exhibits");
-  const masks = new Masks(found, exhibits[0]);
+  const masks = new Masks(found, await readSession(found, exhibits[0]));
   if (Object.hasOwn(OF_CLIENTS, kind)) require(masks.me >= 0, "no client");
   await checker(masks, ...exhibits.slice(1));
 }

@@ -2,8 +2,8 @@
 
 import { type Bytes, equal, hex, require, ZEROS } from "../../decoding/bytes.ts";
 import { decode } from "../../decoding/messagepack.ts";
-import { aggregators, honest, option } from "../layout.ts";
-import { type Base, BufferedSet, type Policy, type RoundConfig } from "../records.ts";
+import { aggregators, honest, option } from "../config/layout.ts";
+import { AggregatorSet, type Base, type Policy, type RoundConfig } from "../records.ts";
 
 export const BUFFER_OPTIONS: Readonly<Record<string, readonly [number, number]>> = {
   buffer_honest: [2, 2 ** 32 - 1],
@@ -32,7 +32,7 @@ export function checkBuffered(config: RoundConfig): void {
 /** The bases in a setup, oldest first; none where rounds are not buffered. */
 export function checkBases(config: RoundConfig, setup: Bytes): Base[] {
   if (honest(config.policy) === 0) return [];
-  const { bases } = decode(BufferedSet, setup, 1 << 16, "the setup");
+  const { bases = [] } = decode(AggregatorSet, setup, 1 << 16, "the setup");
   require(bases.length > 0, "there is no base");
   const last = bases[bases.length - 1];
   const staleness = BigInt(option(config.policy, "buffer_staleness", 0));

@@ -1,10 +1,11 @@
 // Differential privacy: docs/specification.md, section 23. Integers, and fractions of 2^256 where there are logarithms.
 
-import { type Bytes, bitLength, require, u64, utf8 } from "../../decoding/bytes.ts";
+import { type Bytes, bitLength, require, u64 } from "../../decoding/bytes.ts";
 import { digest } from "../../crypto/hash.ts";
-import { KeyStream } from "../../crypto/keystream.ts";
-import { blocksOf, half, isPrivate, isShared, modelSize, option, paddedSize, PRIVACY_OPTIONS, quorum } from "../layout.ts";
-import type { Policy, PrivateRecord, RoundConfig } from "../records.ts";
+import { blocksOf, paddedSize } from "../config/blocks.ts";
+import { floorRoot } from "../config/integers.ts";
+import { half, isPrivate, isShared, modelSize, option, PRIVACY_OPTIONS, quorum } from "../config/layout.ts";
+import type { Policy, RoundConfig, RoundRecord } from "../records.ts";
 
 const BITS = 256n;
 const ONE = 1n << BITS;
@@ -17,17 +18,6 @@ function smaller(a: bigint, b: bigint): bigint {
 
 function up(a: bigint, b: bigint): bigint {
   return (a + b - 1n) / b;
-}
-
-/** ⌊√x⌋. */
-function floorRoot(x: bigint): bigint {
-  if (x < 2n) return x;
-  let found = 1n << BigInt((bitLength(x) + 1) >> 1);
-  for (;;) {
-    const next = (found + x / found) >> 1n;
-    if (next >= found) return found;
-    found = next;
-  }
 }
 
 function root(x: bigint): bigint {
@@ -148,11 +138,12 @@ export function checkPrivatePolicy(policy: Policy): void {
   require(said.length === Object.keys(PRIVACY_OPTIONS).length, "some options of privacy are missing");
   for (const { name, value } of said) {
     const [least, most] = PRIVACY_OPTIONS[name];
-    require(value >= BigInt(least) && value <= BigInt(most), `option ${name} is out of range`);
+    const fits = typeof value === "bigint" && value >= BigInt(least) && value <= BigInt(most);
+    require(fits, `option ${name} is out of range`);
   }
   require(policy.max_weight === 1 && policy.weight_scale === 0, "weights beside privacy");
-  const others = policy.options.some((item) => ["norm_steps", "level"].includes(item.name));
-  require(!others && option(policy, "halves", 0) === 0, "a norm bound, a tree or halves beside privacy");
+  const others = policy.options.some((item) => ["norm_steps", "level", "groups", "buffer_honest"].includes(item.name));
+  require(!others && option(policy, "halves", 0) === 0, "a norm bound, a tree, groups, bases or halves beside privacy");
   const delta = BigInt(option(policy, "privacy_delta", 0));
   require(delta * BigInt(policy.max_clients) < 10n ** 12n, "delta is no less than one in the clients");
   checkHonest(policy, policy.max_clients);
@@ -183,60 +174,6 @@ export function checkPrivate(config: RoundConfig): void {
   numbers(config);
 }
 
-/** The Walsh-Hadamard transform in natural order, in place; integers, exact below 2^53. */
-function hadamard(data: Float64Array): void {
-  for (let step = 1; step < data.length; step *= 2) {
-    for (let first = 0; first < data.length; first += 2 * step) {
-      for (let i = first; i < first + step; i++) {
-        const [a, b] = [data[i], data[i + step]];
-        data[i] = a + b;
-        data[i + step] = a - b;
-      }
-    }
-  }
-}
-
-const STREAM = 1 << 16; // words of the rotation's key in one stream
-
-/** Whether a coordinate changes its sign, as one bit each. */
-async function signsOf(context: Bytes, count: number): Promise<Uint32Array> {
-  const key = new KeyStream(digest("rotation", context, utf8("values")));
-  const out = new Uint32Array(Math.ceil(count / 32));
-  for (let s = 0; STREAM * s < out.length; s++) {
-    out.set(await key.words(s, Math.min(STREAM, out.length - STREAM * s)), STREAM * s);
-  }
-  return out;
-}
-
-/** The means of n clients' summed values, and the error bound of rounding. */
-export async function decodePrivate(
-  sums: ArrayLike<number>,
-  n: number,
-  config: RoundConfig,
-  context: Bytes,
-): Promise<{ means: Float64Array<ArrayBuffer>; error: number }> {
-  const { policy } = config;
-  const found = numbers(config);
-  const [size, all, h] = [modelSize(config), Number(found.D), half(policy)];
-  require(sums.length === all + 1 && sums[all] === n, "the weights are not 1 each");
-  const signs = await signsOf(context, all);
-  const unit = policy.clip / Number(found.L * BigInt(n));
-  const means = new Float64Array(size);
-  let start = 0;
-  for (const block of blocksOf(size)) {
-    const part = new Float64Array(block);
-    for (let i = 0; i < block; i++) part[i] = sums[start + i] - n * h;
-    hadamard(part);
-    const factor = unit / Math.sqrt(block);
-    for (let i = 0, at = start; i < block && at < size; i++, at++) {
-      const changed = ((signs[at >>> 5] >>> (at & 31)) & 1) === 1;
-      means[at] = (changed ? 0 - part[i] : part[i]) * factor; // 0 − 0 is 0, and −0 is another double
-    }
-    start += block;
-  }
-  return { means, error: (Math.sqrt(Math.min(4096, all)) * policy.clip) / Number(found.L) };
-}
-
 function float64(value: number): Bytes {
   const out = new Uint8Array(8);
   new DataView(out.buffer).setFloat64(0, value, true);
@@ -246,7 +183,7 @@ function float64(value: number): Bytes {
 /** What a record has after the fields of any. */
 export function privateFields(
   config: RoundConfig,
-): Pick<PrivateRecord, "mechanism" | "epsilon" | "delta" | "spent" | "privacy"> {
+): Pick<RoundRecord, "mechanism" | "epsilon" | "delta" | "spent" | "privacy"> {
   const { policy } = config;
   const of = (name: string) => option(policy, name, 0);
   const { D, L, squared, V, quantised, noise } = numbers(config);

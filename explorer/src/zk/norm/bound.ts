@@ -2,7 +2,7 @@
 
 import { type Bytes, bitLength, concat, require, u64 } from "../../decoding/bytes.ts";
 import { P } from "../../crypto/ring.ts";
-import { counts, leastWeight, limbs, option } from "../../protocol/layout.ts";
+import { counts, leastWeight, limbs, option } from "../../protocol/config/layout.ts";
 import type { Policy, RoundConfig } from "../../protocol/records.ts";
 
 export const SKETCHED = 16384; // values in a block of the sketch

@@ -4,7 +4,7 @@ import { type Bytes, concat, equal, require, utf8 } from "../../decoding/bytes.t
 import { digest, leafHash, nodeHash } from "../../crypto/hash.ts";
 import { KeyStream } from "../../crypto/keystream.ts";
 import {
-  add, at, dot, fromElements, interpolate, inverse, mul, N, power, powerSums, reduce, sub, toElements, ZETA,
+  add, dot, fromElements, interpolate, inverse, mul, N, power, powerSums, reduce, sub, toElements, transform, ZETA,
 } from "../../crypto/ring.ts";
 import { type Bound, encodeBound, sketchElements } from "./bound.ts";
 import { sketchKey, sketchMatrix } from "./sketch.ts";
@@ -129,6 +129,31 @@ function polynomialsOf(data: Bytes, length: number): Float64Array[] {
   return Array.from({ length: PARTS }, (_, a) => flat.slice(a * length, (a + 1) * length));
 }
 
+/** Values of polynomials at columns: of the 512 that are 2^k·ζ_t for one k by one transform, when one is asked for. */
+class Columns {
+  #found = new Map<Float64Array, Float64Array[]>();
+
+  value(polynomial: Float64Array, column: number): number {
+    const [k, t] = [Math.floor(column / N), column % N];
+    const found = this.#found.get(polynomial) ?? [];
+    this.#found.set(polynomial, found);
+    return (found[k] ??= valuesOn(polynomial, power(2, k + 1)))[t];
+  }
+}
+
+/** At all shift·ζ_t. Since ζ_t^512 = −1 coefficients 512 apart are of one power, with the other sign. */
+function valuesOn(coefficients: Float64Array, shift: number): Float64Array {
+  const out = new Float64Array(N);
+  let scale = 1;
+  for (let i = 0; i < coefficients.length; i++) {
+    const term = mul(coefficients[i], scale);
+    out[i % N] = Math.floor(i / N) % 2 === 0 ? add(out[i % N], term) : sub(out[i % N], term);
+    scale = mul(scale, shift);
+  }
+  transform(out);
+  return out;
+}
+
 /** Refused unless the proof is one of the statement. */
 export async function checkNormProof(statement: NormStatement, proof: Bytes): Promise<void> {
   const { bound } = statement;
@@ -156,28 +181,30 @@ export async function checkNormProof(statement: NormStatement, proof: Bytes): Pr
   const weights: Weights[] = [];
   for (let a = 0; a < PARTS; a++) weights.push(await weigh(bound, target, chi[a]));
   const inverseOfN = inverse(N);
+  const onColumns = new Columns();
 
   const known = new Map<number, Bytes>();
   opened.forEach((column, q) => {
     const x = mul(power(2, Math.floor(column / N) + 1), ZETA[column % N]);
+    const at = (polynomial: Float64Array): number => onColumns.value(polynomial, column);
     const f = columns.subarray(q * bound.rows, (q + 1) * bound.rows);
     const grouped = groups(bound, f);
     const high = sub(bitsOf(f, 2 * bound.J + bound.kappa, 11), 1024);
     const square = sub(mul(high, high), mul(f[bound.rows - 1], f[bound.rows - 1]));
     const vanishing = add(power(x, N), 1);
     const leaf = [...f];
-    for (let a = 0; a < PARTS; a++) leaf.push(sub(at(combination[a], x), dot(gamma[a], f)));
+    for (let a = 0; a < PARTS; a++) leaf.push(sub(at(combination[a]), dot(gamma[a], f)));
     for (let a = 0; a < PARTS; a++) {
       const { polynomials, tau, z } = weights[a];
       const constant = add(mul(z, inverseOfN), sub(sum[a][N - 1], sum[a][2 * N - 1]));
-      const value = add(mul(at(sum[a], x), x), constant);
-      const linear = dot(polynomials.map((polynomial) => at(polynomial, x)), grouped);
+      const value = add(mul(at(sum[a]), x), constant);
+      const linear = dot(polynomials.map(at), grouped);
       leaf.push(sub(sub(value, linear), mul(tau, square)));
     }
     for (let a = 0; a < PARTS; a++) {
       let squares = 0;
       for (let r = 0; r < bound.rows - 1; r++) squares = add(squares, mul(delta[a][r], sub(mul(f[r], f[r]), f[r])));
-      leaf.push(sub(mul(at(bits[a], x), vanishing), squares));
+      leaf.push(sub(mul(at(bits[a]), vanishing), squares));
     }
     known.set(column, leafHash(concat(fromElements(leaf), salts.subarray(SALT * q, SALT * (q + 1)))));
   });

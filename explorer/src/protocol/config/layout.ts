@@ -1,16 +1,24 @@
 // What follows from a configuration: docs/specification.md, section 3. Nothing here checks anything.
 
-import { bitLength } from "../decoding/bytes.ts";
-import { N } from "../crypto/ring.ts";
-import type { Policy, RoundConfig } from "./records.ts";
+import { bitLength } from "../../decoding/bytes.ts";
+import { N } from "../../crypto/ring.ts";
+import { elementsOf, paddedSize } from "./blocks.ts";
+import { groupsOf, halfOf, isAdaptive, isGrouped, mainGroup, parts, topOf } from "./groups.ts";
+import type { Policy, RoundConfig } from "../records.ts";
 
 export function option(policy: Policy, name: string, missing: number): number {
   const found = policy.options.find((item) => item.name === name);
   return found ? Number(found.value) : missing;
 }
 
+/** H; of the main group where there are several. */
 export function half(policy: Policy): number {
-  return 2 ** (policy.bits - 1) - 1;
+  return isGrouped(policy) ? halfOf(mainGroup(policy)) : 2 ** (policy.bits - 1) - 1;
+}
+
+/** c / H, what norms are counted in. */
+export function step(policy: Policy): number {
+  return (isGrouped(policy) ? mainGroup(policy).clip : policy.clip) / half(policy);
 }
 
 export function isHalved(policy: Policy): boolean {
@@ -21,7 +29,9 @@ export function coordinateBits(policy: Policy): number {
   return isHalved(policy) ? Math.ceil(policy.bits / 2) : policy.bits;
 }
 
+/** Q of sections 3 and 5. */
 export function coordinateTop(policy: Policy): number {
+  if (isGrouped(policy)) return Math.max(2 ** policy.bits - 2, ...groupsOf(policy).map(topOf));
   return isHalved(policy) ? 2 ** coordinateBits(policy) - 1 : 2 * half(policy);
 }
 
@@ -29,12 +39,19 @@ export function maskBits(policy: Policy): number {
   return Math.max(coordinateBits(policy), policy.max_clients <= 2 ** 15 ? 10 : 8);
 }
 
-/** B, and m: how many values are committed to as one element. */
-export function digits(policy: Policy): { base: number; count: number } {
-  const base = policy.max_clients * coordinateTop(policy) + 1;
+/** B of coordinates up to `top`, and m: how many of them are committed to as one element. */
+export function digits(policy: Policy, top = coordinateTop(policy)): { base: number; count: number } {
+  const base = policy.max_clients * top + 1;
   let count = 1;
   while (policy.commit_packed && base ** (count + 1) <= 2 ** 27) count++;
   return { base, count };
+}
+
+/** Whether each coordinate is an element of what is committed to, whichever groups a round has. */
+export function isUnpacked(policy: Policy): boolean {
+  const groups = groupsOf(policy);
+  const tops = [coordinateTop(policy), ...groups.map(topOf), ...(groups.some(isAdaptive) ? [1] : [])];
+  return tops.every((top) => digits(policy, top).count === 1);
 }
 
 export function limbs(policy: Policy): number {
@@ -50,15 +67,6 @@ export function leastWeight(policy: Policy, limit: number): number {
   return policy.weight_scale ? Math.ceil(limit / policy.weight_span) : 1;
 }
 
-/** The most that a coordinate of one client can be. */
-export function largest(policy: Policy): number {
-  return coordinateTop(policy) + (policy.backend === "crypten" ? 1 : 0);
-}
-
-export function elementsOf(shape: readonly number[]): bigint {
-  return shape.reduce((product, side) => product * BigInt(side), 1n);
-}
-
 /** Elements of all arrays; below 2^32 once the configuration is checked. */
 export function modelSize(config: RoundConfig): number {
   return Number(config.shapes.reduce((sum, shape) => sum + elementsOf(shape), 0n));
@@ -66,18 +74,50 @@ export function modelSize(config: RoundConfig): number {
 
 /** d: values that are sent; D of section 23 with privacy. */
 export function values(config: RoundConfig): number {
+  if (isGrouped(config.policy)) return parts(config).reduce((sum, part) => sum + part.length, 0);
   return isPrivate(config.policy) ? paddedSize(modelSize(config)) : modelSize(config);
 }
 
-/** d + L + e. */
-export function committed(config: RoundConfig): number {
-  const { policy } = config;
-  return values(config) * (isHalved(policy) ? 2 : 1) + limbs(policy) + counts(policy);
+/** Neighbours in x with one most. */
+export interface Range {
+  length: number;
+  /** The most that one client's is; with `crypten` the parties check bits alone. */
+  top: number;
 }
 
-/** Elements that values, limbs and counts are committed to as. */
+/** All of x, in order. */
+export function ranges(config: RoundConfig): Range[] {
+  const { policy } = config;
+  const beside = limbs(policy) + counts(policy);
+  const found = isGrouped(policy)
+    ? [
+      ...parts(config).map((part) => ({ length: part.length, top: topOf(part.group) })),
+      { length: beside, top: coordinateTop(policy) },
+      { length: config.clips?.length ?? 0, top: 1 },
+    ]
+    : [{ length: values(config) * (isHalved(policy) ? 2 : 1) + beside, top: coordinateTop(policy) }];
+  return found.filter((range) => range.length > 0);
+}
+
+/** The most that a coordinate of a range can be of one client. */
+export function largest(policy: Policy, { top }: Range): number {
+  return policy.backend === "crypten" ? 2 ** bitLength(top) - 1 : top;
+}
+
+/** Whether several coordinates are committed to as one element. */
+export function isPacked(config: RoundConfig): boolean {
+  return ranges(config).some(({ top }) => digits(config.policy, top).count > 1);
+}
+
+/** d + L + e, and the clips that adapt. */
+export function committed(config: RoundConfig): number {
+  return ranges(config).reduce((sum, range) => sum + range.length, 0);
+}
+
+/** Elements that x is committed to as. */
 export function hashedElements(config: RoundConfig): number {
-  return Math.ceil(committed(config) / digits(config.policy).count);
+  const { policy } = config;
+  return ranges(config).reduce((sum, { length, top }) => sum + Math.ceil(length / digits(policy, top).count), 0);
 }
 
 /** k, or 0 where no rank is enough. */
@@ -85,8 +125,10 @@ export function rank(config: RoundConfig): 0 | 3 | 4 {
   const { policy } = config;
   let width = maskBits(policy) + bitLength(policy.max_clients - 1);
   if (width > 27) return 0;
-  const { base, count } = digits(policy);
-  if (count > 1) width = Math.max(width, bitLength(base ** count - 1));
+  for (const { top } of ranges(config)) {
+    const { base, count } = digits(policy, top);
+    if (count > 1) width = Math.max(width, bitLength(base ** count - 1));
+  }
   const columns = N * (Math.ceil(hashedElements(config) / N) + 5);
   if (width <= 24 || (width === 25 && columns <= 2 ** 27)) return 3;
   return width <= 27 ? 4 : 0;
@@ -119,20 +161,6 @@ export const PRIVACY_OPTIONS: Readonly<Record<string, readonly [number, number]>
 
 export function isPrivate(policy: Policy): boolean {
   return policy.options.some((item) => Object.hasOwn(PRIVACY_OPTIONS, item.name));
-}
-
-/** The blocks that so many values are rotated in. */
-export function blocksOf(size: number): number[] {
-  const found: number[] = [];
-  let left = size;
-  for (const block of [4096, 1024, 256, 64]) for (; left >= block; left -= block) found.push(block);
-  if (left > 0) found.push(64);
-  return found;
-}
-
-/** Values of all blocks, each of which is a multiple of 64. */
-export function paddedSize(size: number): number {
-  return 64 * Math.ceil(size / 64);
 }
 
 /** What the result of a round claims to be. */
@@ -181,8 +209,11 @@ export function sharedLength(config: RoundConfig): number {
   return hashedElements(config) + randomness(config);
 }
 
-/** Values whose norm is bounded: all but those of the last arrays. */
+/** Values whose norm is bounded: all but those of the last arrays, or of weighted groups. */
 export function covered(config: RoundConfig): number {
+  if (isGrouped(config.policy)) {
+    return parts(config).filter((part) => part.group.weighted).reduce((sum, part) => sum + part.length, 0);
+  }
   const inside = Math.max(0, config.shapes.length - option(config.policy, "norm_outside", 0));
   return Number(config.shapes.slice(0, inside).reduce((sum, shape) => sum + elementsOf(shape), 0n));
 }

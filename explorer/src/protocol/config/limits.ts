@@ -1,18 +1,20 @@
-// The limits of a configuration: docs/specification.md, sections 3, 9, 10, 16, 19, 20 and 23.
+// The limits of a configuration: docs/specification.md, sections 3, 9, 10, 16, 19, 20, 22 and 23.
 //
 // A backend, or an option, that is not in the tables below is nothing that this page knows how to check: `Unknown`.
 
-import { hex, require, Unknown, ZEROS } from "../decoding/bytes.ts";
-import { PROTOCOL } from "../crypto/hash.ts";
-import { boundOf } from "../zk/norm/bound.ts";
+import { hex, require, Unknown, ZEROS } from "../../decoding/bytes.ts";
+import { PROTOCOL } from "../../crypto/hash.ts";
+import { boundOf } from "../../zk/norm/bound.ts";
+import { elementsOf } from "./blocks.ts";
+import { checkGrouping, checkGroups, checkOneGrid, groupsOf, isAdaptive, isGrouped, worstError } from "./groups.ts";
 import {
-  aggregators, digits, elementsOf, half, isAttested, isShared, option, randomness, rank,
-  PRIVACY_OPTIONS, sharedLength, threshold, values, committed,
+  aggregators, committed, half, isAttested, isShared, isUnpacked, option, PRIVACY_OPTIONS, randomness, rank,
+  sharedLength, step, threshold, values,
 } from "./layout.ts";
-import { BUFFER_OPTIONS, checkBuffered, checkCorrupt } from "./kinds/buffer.ts";
-import { checkPrivate, checkPrivatePolicy } from "./kinds/privacy.ts";
-import { checkId, checkOrder } from "./parties.ts";
-import type { Policy, RoundConfig } from "./records.ts";
+import { BUFFER_OPTIONS, checkBuffered, checkCorrupt } from "../kinds/buffer.ts";
+import { checkPrivate, checkPrivatePolicy } from "../kinds/privacy.ts";
+import { checkId, checkOrder } from "../parties.ts";
+import type { Policy, RoundConfig } from "../records.ts";
 
 type Range = readonly [number, number];
 const ANY: Range = [0, 2 ** 32 - 1];
@@ -34,6 +36,8 @@ const NORM_OPTIONS: Readonly<Record<string, Range>> = {
   norm_outside: [0, 8],
   norm_steps: [1, 2 ** 32 - 1],
 };
+/** Of every backend, and no number. */
+const GROUPS: Readonly<Record<string, Range>> = { groups: ANY };
 const LEVELS: Readonly<Record<string, Range>> = { masking: [1, 2], plain: [1, 2], additive: [2, 2] };
 
 function knownOptions(backend: string): Readonly<Record<string, Range>> {
@@ -41,6 +45,7 @@ function knownOptions(backend: string): Readonly<Record<string, Range>> {
   if (own === undefined) throw new Unknown(`backend ${JSON.stringify(backend)} is unknown to this page`);
   return {
     ...own,
+    ...GROUPS,
     ...(isShared({ backend } as Policy) ? {} : NORM_OPTIONS),
     ...(backend === "crypten" ? {} : PRIVACY_OPTIONS),
     ...(["masking", "plain", "additive"].includes(backend) ? { halves: [0, 1] as Range } : {}),
@@ -64,6 +69,7 @@ export function checkLimits(config: RoundConfig): void {
   const renounced = hex(config.renounced) !== hex(ZEROS);
   require(renounced === config.generation > 0n, "renounced does not go with the generation");
   checkPolicy(policy);
+  checkGrouping(config);
   checkBuffered(config);
   const scale = policy.weight_scale;
   if (scale) {
@@ -72,7 +78,8 @@ export function checkLimits(config: RoundConfig): void {
   }
   require(config.weight_limit >= 1 && config.weight_limit <= policy.max_weight, "weight_limit out of range");
   const spread = scale ? Math.min(policy.weight_span, policy.max_weight) : config.weight_limit;
-  require((policy.clip / half(policy)) * spread <= policy.max_error, "the means could be too far off");
+  const worst = isGrouped(policy) ? worstError(policy, spread) : step(policy) * spread;
+  require(worst <= policy.max_error, "the means could be too far off");
   const { min_advertised: least, max_clients: most, cohort_size: drawn } = policy;
   require(config.cohort_size >= least && config.cohort_size <= most, "cohort_size is out of range");
   require(config.shapes.length > 0, "no array");
@@ -90,6 +97,8 @@ export function checkLimits(config: RoundConfig): void {
   checkPrivate(config);
   if (option(policy, "norm_steps", 0)) {
     require(policy.bits >= 3 && !option(policy, "halves", 0), "too few bits for a norm bound, or halves with one");
+    checkOneGrid(policy);
+    require(!isGrouped(policy) || option(policy, "norm_outside", 0) === 0, "norm_outside beside groups");
     boundOf(policy, config.weight_limit);
     boundOf(policy, scale ? policy.max_weight : 1);
   }
@@ -100,7 +109,9 @@ export function checkPolicy(policy: Policy): void {
   checkId(policy.backend);
   require(policy.max_parameters >= 1 && policy.max_parameters <= 2 ** 32, "max_parameters out of range");
   checkOrder(policy.options.map((item) => item.name), "options");
-  require(policy.options.every((item) => item.value < 2n ** 32n), "an option is out of range");
+  const inRange = policy.options.every(({ value }) => typeof value !== "bigint" || value < 2n ** 32n);
+  require(inRange, "an option is out of range");
+  checkGroups(policy);
   require(policy.bits >= (option(policy, "halves", 0) ? 4 : 2) && policy.bits <= 24, "bits out of range");
   require(policy.clip >= 1e-30 && policy.clip <= 1e30, "clip out of range");
   require(policy.max_error > 0 && policy.max_error < Infinity, "max_error out of range");
@@ -131,6 +142,7 @@ export function checkBackend(policy: Policy, config?: RoundConfig): void {
     if (!Object.hasOwn(known, item.name)) {
       throw new Unknown(`option ${JSON.stringify(item.name)} of backend ${policy.backend} is unknown to this page`);
     }
+    if (typeof item.value !== "bigint") continue; // groups, which are checked with the policy
     const [least, most] = known[item.name];
     require(item.value >= BigInt(least) && item.value <= BigInt(most), `option ${item.name} is out of range`);
   }
@@ -138,7 +150,7 @@ export function checkBackend(policy: Policy, config?: RoundConfig): void {
     require(option(policy, "transport", 0) === 0, "words of several values are not screened");
   }
   if (policy.backend === "masking" && option(policy, "screening", 0) === 2) {
-    require(option(policy, "norm_steps", 0) > 0 && digits(policy).count === 1, "no sketches that can be tested");
+    require(option(policy, "norm_steps", 0) > 0 && isUnpacked(policy), "no sketches that can be tested");
   }
   if (policy.backend === "additive") require(threshold(policy) <= aggregators(policy), "the threshold is too large");
   if (policy.backend === "crypten") checkFunction(policy);
@@ -162,8 +174,10 @@ function checkFunction(policy: Policy): void {
   const [chosen, bound, trim] = ["function", "norm_bound_milli", "trim"].map((name) => option(policy, name, 0));
   require(policy.max_clients <= 64, "too many clients");
   require(policy.weight_scale === 0, "these functions keep weights");
+  require(!groupsOf(policy).some(isAdaptive), "clips that adapt, which parties can't count");
   if (chosen === 0) {
-    require((bound / 1000 / (policy.clip / half(policy))) ** 2 >= 1, "no norm bound, or one below a step");
+    checkOneGrid(policy);
+    require((bound / 1000 / step(policy)) ** 2 >= 1, "no norm bound, or one below a step");
   } else {
     require(bound === 0, "a norm bound for another function");
     require(policy.max_weight === 1, "an order statistic has no weights");

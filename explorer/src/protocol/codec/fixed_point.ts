@@ -1,9 +1,11 @@
 // From sums to means: docs/specification.md, section 4. Bit for bit: operations are in the order in which they stand.
 
-import { type Bytes, concat, require, u64 } from "../decoding/bytes.ts";
-import { digest, sha256Bulk } from "../crypto/hash.ts";
-import { coordinateBits, counts, half, isHalved, leastWeight, limbs, values } from "./layout.ts";
-import type { RoundConfig } from "./records.ts";
+import { type Bytes, concat, require, u64 } from "../../decoding/bytes.ts";
+import { digest, sha256Bulk } from "../../crypto/hash.ts";
+import {
+  coordinateBits, counts, digits, half, hashedElements, isHalved, leastWeight, limbs, ranges, values,
+} from "../config/layout.ts";
+import type { RoundConfig } from "../records.ts";
 
 export interface Decoded {
   means: Float64Array<ArrayBuffer>;
@@ -13,11 +15,14 @@ export interface Decoded {
   error: number;
 }
 
-/** The means of n clients' summed values, their weights, and the error bound. `sums` are X. */
-export function decodeSum(sums: ArrayLike<number>, n: number, config: RoundConfig): Decoded {
+/** The summed weights and counts, which begin at `first` in the sums. */
+export function weightsOf(
+  sums: ArrayLike<number>,
+  first: number,
+  n: number,
+  config: RoundConfig,
+): Pick<Decoded, "weight" | "lowered" | "raised"> {
   const { policy, weight_limit: limit } = config;
-  const [h, size] = [half(policy), values(config)];
-  const first = size * (isHalved(policy) ? 2 : 1);
   const bits = coordinateBits(policy);
   let weight = 0n;
   for (let i = 0; i < limbs(policy); i++) weight += BigInt(sums[first + i]) << BigInt((bits - 1) * i);
@@ -28,7 +33,16 @@ export function decodeSum(sums: ArrayLike<number>, n: number, config: RoundConfi
     counted[i] = sums[first + limbs(policy) + i];
     require(counted[i] <= n, "more weights were limited than there are");
   }
-  const scaled = BigInt(h) * weight;
+  return { weight, lowered: counted[0], raised: counted[1] };
+}
+
+/** The means of n clients' summed values, their weights, and the error bound. `sums` are X. */
+export function decodeSum(sums: ArrayLike<number>, n: number, config: RoundConfig): Decoded {
+  const { policy, weight_limit: limit } = config;
+  const [h, size] = [half(policy), values(config)];
+  const bits = coordinateBits(policy);
+  const weights = weightsOf(sums, size * (isHalved(policy) ? 2 : 1), n, config);
+  const scaled = BigInt(h) * weights.weight;
   const factor = (policy.clip * limit) / Number(scaled);
   const means = new Float64Array(size);
   let most = 0;
@@ -40,7 +54,7 @@ export function decodeSum(sums: ArrayLike<number>, n: number, config: RoundConfi
   }
   require(BigInt(limit) * (BigInt(most) - BigInt(n)) <= scaled, "a mean is out of range");
   const error = (policy.clip * Number(BigInt(n) * BigInt(limit))) / Number(scaled);
-  return { means, weight, lowered: counted[0], raised: counted[1], error };
+  return { ...weights, means, error };
 }
 
 function littleEndianFloats(data: Float64Array<ArrayBuffer>): Bytes {
@@ -60,13 +74,17 @@ export async function modelDigest(
   return digest("model", u64(shapes.length), concat(...sides), hashed);
 }
 
-/** The elements that values, limbs and counts are committed to as. */
-export function packDigits(x: ArrayLike<number>, base: number, count: number): Float64Array {
-  const out = new Float64Array(Math.ceil(x.length / count));
-  for (let i = 0; i < out.length; i++) {
-    let value = 0;
-    for (let k = count - 1; k >= 0; k--) value = value * base + (i * count + k < x.length ? x[i * count + k] : 0);
-    out[i] = value;
+/** The elements that x is committed to as, one range after the other. */
+export function packDigits(x: ArrayLike<number>, config: RoundConfig): Float64Array {
+  const out = new Float64Array(hashedElements(config));
+  let [from, to] = [0, 0];
+  for (const { length, top } of ranges(config)) {
+    const { base, count } = digits(config.policy, top);
+    for (const end = from + length; from < end; to++) {
+      const next = Math.min(from + count, end);
+      for (let i = next - 1; i >= from; i--) out[to] = out[to] * base + x[i];
+      from = next;
+    }
   }
   return out;
 }
