@@ -75,13 +75,16 @@ def _amounts(axes: Any, found: Timeline) -> None:
     pictures.dress(axes, grid="")
     pictures.dress(other, grid="")
     other.spines["right"].set_visible(True)
-    for at, offset, color, values, text in (
-        (axes, -0.2, ORANGE, [phase.seconds for phase in found.phases], lambda value: f"{value:.2f} s"),
-        (other, 0.2, BLUE, [phase.received for phase in found.phases], lambda value: f"{value / _KILO:,.1f} kB"),
+    seconds = [phase.seconds for phase in found.phases]
+    kilos = [None if phase.received is None else phase.received / _KILO for phase in found.phases]
+    for at, offset, color, values, form in (
+        (axes, -0.2, ORANGE, seconds, "{:.2f} s"),
+        (other, 0.2, BLUE, kilos, "{:,.1f} kB"),
     ):
         heights = [value or 0 for value in values]
         bars = at.bar([place + offset for place in range(len(values))], heights, width=0.36, color=color)
-        at.bar_label(bars, ["" if value is None else text(value) for value in values], fontsize=7, padding=2)
+        labels = ["" if value is None else form.format(value) for value in values]
+        at.bar_label(bars, labels, fontsize=7, padding=2)
         at.set_ylim(0, 1.25 * max(*heights, 1e-3))
     axes.set_ylabel("seconds", color=INK)
     other.set_ylabel("bytes from all clients", color=INK)
