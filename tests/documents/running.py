@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import psutil
 from documents.blocks import Command, blocks
 from support.source_tree import ROOT
 
-SECONDS: Final = 180
+SECONDS: Final = 900
 _PORT: Final = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+|(?<=http\.server )\d+")
 
 
@@ -51,10 +52,19 @@ def run(document: Path, folder: Path) -> None:
         except subprocess.TimeoutExpired:
             pass  # what was not printed is missed below
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(shell.pid, signal.SIGKILL)
-            shell.wait()
+            _end(shell)
     _compare(document, steps, log.read_text("utf-8", errors="replace"))
+
+
+def _end(shell: subprocess.Popen[bytes]) -> None:
+    """Kill what a shell has left, and itself if it still runs; those too that have begun a session of their own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for each in psutil.Process(shell.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(shell.pid, signal.SIGKILL)
+    shell.wait()
 
 
 def _script(document: Path, folder: Path) -> tuple[list[tuple[Command, int, int]], str]:
@@ -80,6 +90,7 @@ def _script(document: Path, folder: Path) -> tuple[list[tuple[Command, int, int]
                 steps.append((command, block.line, block.code if last else 0))
         else:
             raise ValueError(f"{document.name}, line {block.line}: this is neither console nor a file")
+    lines.append("kill $(jobs -p) 2> /dev/null; wait")  # servers end their own children first
     return steps, "\n".join(lines) + "\n"
 
 
