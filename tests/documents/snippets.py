@@ -17,7 +17,7 @@ RUN: Final[dict[tuple[str, str], str]] = {
     ("docs/buffered.md", "import numpy as np"): "",
     ("docs/numbers.md", "from secure_agg import Group, aggregate"): (
         "import numpy as np\n"
-        "one = [np.full(4, 0.05), np.full(2, 0.01), np.ones(3), np.full(4, 0.2), np.array([3, 7])]\n"
+        "one = [np.full(4, 0.05), np.full(2, 0.01), np.ones(3), np.full(4, 0.2), np.array([3.0, 7.0])]\n"
         "updates, examples = {name: one for name in 'abcd'}, dict.fromkeys('abcd', 5)"
     ),
     ("docs/statistics.md", "from secure_agg import stats"): (
@@ -28,11 +28,8 @@ RUN: Final[dict[tuple[str, str], str]] = {
         "    return {'age': age, 'bmi': rng.uniform(18, 40, n), 'sex': list(rng.choice(['f', 'm'], n)),\n"
         "        'died': (rng.random(n) < age / 120).astype(float), 'weeks': rng.integers(1, 53, n).astype(float),\n"
         "        'arm': list(rng.choice(['a', 'b'], n))}\n"
-        "frame, polars_frame = pandas.DataFrame(table(300, 1)), polars.DataFrame(table(300, 2))\n"
-        "third = table(300, 3)\n"
-        "class Rest(dict):\n"
-        "    pass\n"
-        "array, texts = third['age'], third['sex']"
+        "frame, polars_frame = pandas.DataFrame(table(4000, 1)), polars.DataFrame(table(4000, 2))\n"
+        "columns = table(4000, 3)"
     ),
 }
 """By the document and a block's first line: what comes before it. These blocks are run."""
