@@ -19,7 +19,7 @@ HALLS: Final = {
     "secure_agg/roles": 14,  # a party each, and what all of them go through
     "secure_agg/protocol": 15,  # one for each thing that parties say
     "tests/backends": 14,  # a file for each way of hiding, and what they share
-    "tests/cli": 20,  # a file for each command, and for what all commands keep to
+    "tests/cli": 19,  # a file for each command, and for what all commands keep to
     "tests/plugins": 14,  # a file for each promise to a framework, and what frameworks share
     "tests/local": 15,  # a file for each thing that one call of aggregate does
     "tests/mpc": 14,  # a file for each module of mpc and of mpc.paillier
