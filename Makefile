@@ -11,8 +11,7 @@ FAST := tests/house tests/mpc tests/zk tests/protocol tests/groups tests/tlog te
 .DEFAULT_GOAL := help
 .PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil container-lint install-base \
 	install-matrix release vectors nvflare-example flower-example service-example auditor-example notebook-example examples \
-	large-models bench clean \
-	explorer explorer-modules explorer-pictures
+	large-models bench clean explorer explorer-modules explorer-pictures docs
 
 help: ## Show this.
 	@echo 'make TARGET; each sets up .venv first where it needs one. PYTHON=… names another Python.'
@@ -41,6 +40,9 @@ lint: setup ## Format, lint and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: setup ## The site of the documents in build/site; a broken link is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lock: setup ## Write down in constraints.txt what .venv is made of, all of it, after something was brought up to date.
 	$(BIN)/python tests/installs/lock.py

@@ -23,6 +23,7 @@ What is below imports nothing of what is above it; ARCHITECTURE.md has the pictu
 * ``executing``: where work on long vectors is done: in this process, in several, on a Ray cluster.
 * ``privacy``: noise for differential privacy, and what rounds of it spend.
 * ``arguments``: types of what callers give. ``files``, ``formats``: files written whole, and what a file is.
+* ``pictures``: how pictures look.
 * ``admission``: who has to go when more come than there is room for.
 * ``errors``: every exception. ``extras``: optional packages. ``installed``: what is registered by name.
 * ``locks``: locks between processes.

@@ -31,6 +31,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
         "prometheus_client": "prometheus-client",
     },
     "stats": {"narwhals": "narwhals"},
+    "plots": {"matplotlib": "matplotlib"},
     "examples": {
         "mlxtend": "mlxtend",
         "statsmodels": "statsmodels",

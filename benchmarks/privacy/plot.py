@@ -8,9 +8,10 @@ from typing import Any, Final
 from benchmarks.report import palette
 from benchmarks.report.canvas import Canvas, Caption, logarithmic
 from benchmarks.results import Report, Row, short_stamp
+from secure_agg.pictures import BLUE, GREEN, PINK, VERMILION
 
 _SIZE: Final = (12.0, 4.4)
-_COLORS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+_COLORS: Final = (BLUE, VERMILION, GREEN, PINK)
 
 
 def draw(report: Report, path: Path) -> tuple[Path, Path]:

@@ -1,7 +1,7 @@
 """Which colour means what, the same in every picture: a colour is a backend, a light tone its second figure.
 
 What is no backend is grey: text and lines, plain FedAvg and local training (by their strokes), and others' libraries.
-The seven hues can be told apart by those who see fewer colours (Okabe and Ito); markers say the same without colour.
+The hues are those of ``secure_agg.pictures``; markers say the same without colour.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-INK: Final = "#767676"
-"""Text and lines: a grey that stands out from white and from black."""
-WARNING: Final = "#d03b2f"
-"""What must not be overlooked; readable on both as well."""
+from secure_agg.pictures import BLUE, GREEN, INK, OLIVE, ORANGE, PINK, SKY, VERMILION, WARNING, light
+
+__all__ = ["INK", "OTHERS", "PLAIN_STROKE", "TRAINING_STROKE", "WARNING", "color", "light", "marker", "on"]
+
 OTHERS: Final = "#a6a6a6"
 """Other people's libraries, used in their usual way."""
 PLAIN_STROKE: Final = "--"
@@ -20,17 +20,16 @@ PLAIN_STROKE: Final = "--"
 TRAINING_STROKE: Final = ":"
 """Of the line for local training."""
 _BACKENDS: Final = {
-    "masking": ("#0072b2", "o"),
-    "additive": ("#e69f00", "s"),
-    "bfv": ("#009e73", "D"),
-    "ckks": ("#cc79a7", "^"),
-    "paillier": ("#56b4e9", "v"),
-    "crypten": ("#d55e00", "P"),
-    "plain": ("#b8a900", "X"),
+    "masking": (BLUE, "o"),
+    "additive": (ORANGE, "s"),
+    "bfv": (GREEN, "D"),
+    "ckks": (PINK, "^"),
+    "paillier": (SKY, "v"),
+    "crypten": (VERMILION, "P"),
+    "plain": (OLIVE, "X"),
 }
 _SPARE: Final = (("#8c564b", "*"), ("#7b4fb5", "h"), ("#3f5f7f", "<"), ("#6b8e23", ">"))
 """For backends of other packages: chosen by the name alone, so that it is the same in every picture too."""
-_LIGHT: Final = 0.6
 _DARK_GROUND: Final = 0.45
 
 
@@ -46,11 +45,6 @@ def marker(backend: str) -> str:
 
 def _style(backend: str) -> tuple[str, str]:
     return _BACKENDS.get(backend) or _SPARE[zlib.crc32(backend.encode()) % len(_SPARE)]
-
-
-def light(full: str) -> str:
-    """The light tone of a colour, opaque: what is drawn on it is readable on any page."""
-    return "#" + "".join(f"{round(part + (255 - part) * _LIGHT):02x}" for part in _parts(full))
 
 
 def on(ground: str) -> str:

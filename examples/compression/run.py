@@ -10,12 +10,11 @@ import logging
 import warnings
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from sklearn.datasets import load_digits
 
 import secure_agg
-from secure_agg import Group, Policy, RoundConfig, extras
+from secure_agg import Group, Policy, RoundConfig, extras, pictures
 from secure_agg.fl.partitions import by_labels
 from secure_agg.protocol.codec import FixedPoint, residual_of, with_residual
 from secure_agg.protocol.identity import Identity, Roster
@@ -175,17 +174,16 @@ def table(figures):
 
 
 def plot(figures, path):
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 4.8), layout="constrained")
+    figure = pictures.begin(8, 4.8)
+    axes = figure.subplots()
+    pictures.dress(axes)
     for name, found in figures.items():
         axes.errorbar(found["bytes"], np.mean(found["accuracy"]), np.std(found["accuracy"]), fmt="o", label=name)
     axes.set_xscale("log")
     axes.set_xlabel("bytes per parameter, of ten clients")
     axes.set_ylabel("accuracy on 360 held-out digits")
     axes.legend(fontsize=7, ncols=2)
-    figure.savefig(path, dpi=110)
+    pictures.save(figure, path)
 
 
 def main(arguments=None):

@@ -8,10 +8,9 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 
-from secure_agg import aggregate, backends, extras
+from secure_agg import aggregate, backends, extras, pictures
 from secure_agg.fl.algorithms.evaluation import Evaluation
 from secure_agg.fl.algorithms.named import NAMES, create
 from secure_agg.fl.algorithms.training import Client, Compared, plain_mean, secure_mean, train
@@ -93,10 +92,9 @@ def weighted(name):
 
 
 def plot(figures, path):
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    figure = pictures.begin(11, 4.2)
+    left, right = figure.subplots(1, 2)
+    pictures.dress(left, right)
     for name, curve in figures["distance"].items():
         left.semilogy(range(1, len(curve) + 1), curve, label=name)
     left.set_xlabel("round")
@@ -106,7 +104,7 @@ def plot(figures, path):
     right.barh(names, [max(figures["share_of_bound"][name].values()) for name in names])
     right.axvline(1.0, color="black", linestyle=":")
     right.set_xlabel("largest |secure − plain|, as a share of the record's bound")
-    figure.savefig(path, dpi=110)
+    pictures.save(figure, path)
 
 
 def main(arguments=None):

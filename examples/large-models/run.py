@@ -15,12 +15,11 @@ import resource
 import time
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from torch import nn
 
-from secure_agg import extras
+from secure_agg import extras, pictures
 from secure_agg.fl import datasets
 from secure_agg.fl.algorithms.algorithm import State
 from secure_agg.fl.algorithms.named import create
@@ -241,10 +240,9 @@ def adapter(rounds, pretraining=300, rank=4, libraries=("matplotlib", "statsmode
 
 
 def plot(figures, path):
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, sides = pyplot.subplots(1, len(figures), figsize=(5.5 * len(figures), 4.2), layout="constrained")
+    figure = pictures.begin(5.5 * len(figures), 4.2)
+    sides = figure.subplots(1, len(figures))
+    pictures.dress(*np.atleast_1d(sides))
     for side, (name, found) in zip(np.atleast_1d(sides), figures.items(), strict=True):
         quality = [found["before"]] if "before" in found else []
         quality += [each["quality"] for each in found["rounds"]]
@@ -252,7 +250,7 @@ def plot(figures, path):
         side.set_title(f"{name}: {found['rounds'][0]['parameters']:,} parameters in each round")
         side.set_xlabel("round")
         side.set_ylabel("held-out accuracy" if name == "full" else "held-out nats per character")
-    figure.savefig(path, dpi=110)
+    pictures.save(figure, path)
 
 
 def main(arguments=None):

@@ -8,10 +8,9 @@ import functools
 import json
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 
-from secure_agg import extras
+from secure_agg import extras, pictures
 from secure_agg.fl import datasets
 from secure_agg.fl.algorithms.named import NAMES, create
 from secure_agg.fl.algorithms.training import Client, Compared, plain_mean, secure_mean, train
@@ -114,10 +113,9 @@ def run(name, skew, rounds, seed, average):
 
 
 def plot(figures, path):
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, sides = pyplot.subplots(1, len(SKEWS), figsize=(11, 4.2), sharey=True, layout="constrained")
+    figure = pictures.begin(11, 4.2)
+    sides = figure.subplots(1, len(SKEWS), sharey=True)
+    pictures.dress(*sides)
     for side, skew in zip(sides, SKEWS, strict=True):
         for name, found in figures[skew]["algorithms"].items():
             (line,) = side.plot(range(1, len(found["secure"]) + 1), found["secure"], label=name, linewidth=1.4)
@@ -129,7 +127,7 @@ def plot(figures, path):
         side.xaxis.get_major_locator().set_params(integer=True)
     sides[0].set_ylabel("accuracy on 1,000 held-out digits\n(secure: lines, plain: dots below them)")
     sides[-1].legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    pictures.save(figure, path)
 
 
 def main(arguments=None):

@@ -8,10 +8,9 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 
-from secure_agg import extras
+from secure_agg import extras, pictures
 from secure_agg.fl.algorithms.named import create
 from secure_agg.fl.algorithms.training import Compared, plain_mean, secure_mean
 from secure_agg.fl.layers import Layers
@@ -91,10 +90,9 @@ def run(rounds, lags, own, average):
 
 
 def plot(figures, path):
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    figure = pictures.begin(11, 4.2)
+    left, right = figure.subplots(1, 2)
+    pictures.dress(left, right)
     for label, curve in figures["loss"].items():
         left.plot(range(1, len(curve) + 1), curve, label=label)
     left.set_xlabel("round")
@@ -103,7 +101,7 @@ def plot(figures, path):
     names = sorted(figures["levels"], key=figures["levels"].get)
     right.barh(names, [100 * np.sqrt(np.exp(figures["levels"][name])) for name in names])
     right.set_xlabel("own level: monthly volatility of quiet times, %")
-    figure.savefig(path, dpi=110)
+    pictures.save(figure, path)
 
 
 def main(arguments=None):

@@ -8,10 +8,9 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 
-from secure_agg import extras
+from secure_agg import extras, pictures
 from secure_agg.fl.algorithms.named import create
 from secure_agg.fl.algorithms.scaffold import Scaffold
 from secure_agg.fl.algorithms.training import Client, Compared, plain_mean, secure_mean, train
@@ -60,10 +59,9 @@ def client(durations, ended, features):
 
 
 def plot(figures, path):
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    figure = pictures.begin(11, 4.2)
+    left, right = figure.subplots(1, 2)
+    pictures.dress(left, right)
     for name, curve in figures["distance"].items():
         left.semilogy(range(1, len(curve) + 1), curve, label=name)
     left.set_xlabel("round")
@@ -77,7 +75,7 @@ def plot(figures, path):
     right.set_xlabel("years")
     right.set_ylabel("governments still there, by the secure model")
     right.legend()
-    figure.savefig(path, dpi=110)
+    pictures.save(figure, path)
 
 
 def main(arguments=None):

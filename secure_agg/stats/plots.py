@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from secure_agg import extras
+from secure_agg import pictures
 from secure_agg.errors import ConfigError
 from secure_agg.stats.results import Histogram, Statistic, Survival
 
@@ -15,16 +15,12 @@ def plot(result: Statistic, path: Path) -> None:
     Raises:
         ConfigError: it is neither, or matplotlib is missing.
     """
-    if not extras.is_there("matplotlib"):
-        raise ConfigError(f"matplotlib is not installed: {extras.command('examples')}")
+    pictures.check(path)
     if not isinstance(result, Histogram | Survival):
         raise ConfigError(f"a {type(result).__name__} has no picture: histograms and survival curves have one")
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise ConfigError(f"{path} is no name of a picture: .png, .svg or .pdf")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = pictures.begin(7, 4.5)
     axes = figure.add_subplot()
+    pictures.dress(axes)
     if isinstance(result, Histogram):
         axes.stairs(result.counts, result.edges, fill=True)
         axes.set_ylabel("records")
@@ -36,4 +32,4 @@ def plot(result: Statistic, path: Path) -> None:
         axes.set(xlabel="time", ylabel="survival", ylim=(0, 1.02))
         if len(result.curves) > 1:
             axes.legend()
-    figure.savefig(path)
+    pictures.save(figure, path)

@@ -28,6 +28,7 @@ LAYERS: Final = (
     ("secure_agg.beacon", "secure_agg.tlog"),
     ("secure_agg.protocol",),
     ("secure_agg.executing", "secure_agg.privacy"),
+    ("secure_agg.pictures",),
     ("secure_agg.admission", "secure_agg.arguments", "secure_agg.extras", "secure_agg.files", "secure_agg.formats"),
     ("secure_agg.installed", "secure_agg.locks", "secure_agg._version"),
     ("secure_agg.errors",),

@@ -211,6 +211,16 @@ def stats() -> None:
     check(importlib.util.find_spec("narwhals") is not None, "narwhals is missing")
 
 
+def plots() -> None:
+    """A picture."""
+    from secure_agg import pictures
+
+    figure = pictures.begin(2, 2)
+    pictures.dress(figure.add_subplot())
+    pictures.save(figure, Path("picture.svg"))
+    check(Path("picture.svg").read_text().startswith("<?xml"), "no picture")
+
+
 def docs() -> None:
     """The builder of documents starts."""
     done = subprocess.run([sys.executable, "-m", "mkdocs", "--version"], capture_output=True, text=True, check=False)
@@ -254,6 +264,7 @@ TESTS: Final[dict[str, tuple[Callable[[], None], ...]]] = {
     "demo": (demo,),
     "service": (service,),
     "stats": (stats,),
+    "plots": (plots,),
     "examples": (examples,),
     "docs": (docs,),
     "release": (release,),

@@ -36,6 +36,7 @@ from secure_agg.executing import Processes
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.core.instructions import Instructions
+from secure_agg.plugins.core.metrics import MAX_METRICS
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.training import Trained
@@ -81,6 +82,19 @@ def test_a_round_moves_the_model_by_the_weighted_mean(world: World) -> None:
         "log",
     }
     assert [name for kind, _, name in nodes.log if kind == "result"] == sorted(NAMES)
+
+
+def test_an_app_names_its_metrics_as_it_likes_and_reports_as_many_as_there_is_room_for(world: World) -> None:
+    """Nodes add one of their own, whose name is somewhere among the app's."""
+    start = model()
+    nodes = world.nodes(start)
+    nodes.metrics = {
+        name: {f"{'azt'[place % 3]}{place:02}": place / 4 for place in range(MAX_METRICS)} for name in NAMES
+    }
+    outcome = world.coordinator.round(start, nodes)
+    assert nodes.errors == []
+    assert outcome.participants == tuple(sorted(NAMES))
+    assert {name: outcome.metrics[name] for name in nodes.metrics["south"]} == pytest.approx(nodes.metrics["south"])
 
 
 def test_rounds_follow_each_other_and_the_ledger_audits(world: World) -> None:

@@ -5,41 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from secure_agg import pictures
 from secure_agg.cli.costs import Costs, milliseconds
 from secure_agg.cli.demo.experiment import Experiment
+from secure_agg.pictures import BLUE, GREEN, INK, ORANGE, WARNING
 
-_SECURE: Final = "#0b6e99"
-_PLAIN: Final = "#f28e2b"
-_HOLDER: Final = "#59a14f"
-_CENTRALISED: Final = "#7a7a7a"
-_LOST: Final = "#b3261e"
-_GRID: Final = "#dddddd"
+_SECURE: Final = BLUE
+_PLAIN: Final = ORANGE
+_HOLDER: Final = GREEN
+_CENTRALISED: Final = INK
+_LOST: Final = WARNING
 _KILO: Final = 1e3
 
 
 def draw(experiment: Experiment, costs: Costs, backend: str, path: Path) -> None:
     """Write the picture as PNG, 1800 × 720 pixels."""
-    # Without pyplot: no display is looked for, and nothing of the caller's matplotlib is changed.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     federation = experiment.federation
-    figure.suptitle(
+    figure = pictures.begin(
+        15,
+        6,
         f"Federated training on {federation.name}: {len(federation.clients)} clients, "
         f"{experiment.parameters:,} parameters, backend {backend}",
-        fontsize=14,
-        fontweight="bold",
     )
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.35, 1.0, 0.75))
+    pictures.dress(left)
+    pictures.dress(middle, grid="x")
+    pictures.dress(right, grid="y")
     _accuracy(left, experiment)
     _seconds(middle, costs)
     _bytes(right, costs)
-    for axes in (left, middle, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_axisbelow(True)
-    figure.savefig(path)
+    pictures.save(figure, path)
 
 
 def _accuracy(axes: Any, experiment: Experiment) -> None:
@@ -84,7 +79,6 @@ def _accuracy(axes: Any, experiment: Experiment) -> None:
     axes.set_ylabel("accuracy [%]")
     axes.set_xticks(list(numbers))
     axes.set_ylim(None, 101)
-    axes.grid(color=_GRID)
     axes.legend(loc="center right", bbox_to_anchor=(1.0, 0.58), frameon=True, framealpha=1.0)
 
 
@@ -109,7 +103,6 @@ def _seconds(axes: Any, costs: Costs) -> None:
     axes.set_xlim(0, 1.15 * widest)
     axes.set_title("Time per phase of one round")
     axes.set_xlabel("milliseconds, median over rounds")
-    axes.grid(axis="x", color=_GRID)
     axes.legend(loc="upper right", frameon=True, framealpha=1.0)
 
 
@@ -125,5 +118,4 @@ def _bytes(axes: Any, costs: Costs) -> None:
     axes.set_xticks(range(len(kinds)), [labels[kind] for kind in kinds])
     axes.set_title("Data per client and round")
     axes.set_ylabel("kilobytes, median over rounds")
-    axes.grid(axis="y", color=_GRID)
     axes.legend(loc="upper left", frameon=True, framealpha=1.0)

@@ -5,41 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from secure_agg import pictures
 from secure_agg.cli.demo.poison import BACKEND, HIDDEN, HONEST, MEDIAN, NORM, PLAIN, TITLES, TRIMMED, Poisoning
+from secure_agg.pictures import BLUE, GREEN, INK, ORANGE, WARNING
 
 _STYLES: Final[dict[str, dict[str, Any]]] = {
-    HONEST: {"color": "#7a7a7a", "lw": 6, "alpha": 0.4},
-    PLAIN: {"color": "#b3261e", "lw": 2, "marker": "X", "ms": 7, "mec": "white"},
-    NORM: {"color": "#0b6e99", "lw": 1.8, "marker": "o", "ms": 4.5},
-    TRIMMED: {"color": "#f28e2b", "lw": 1.8, "marker": "s", "ms": 4.5},
-    MEDIAN: {"color": "#59a14f", "lw": 1.8, "marker": "^", "ms": 5},
-    HIDDEN: {"color": "#0b6e99", "lw": 1.5, "ls": (0, (2, 2)), "marker": "o", "ms": 3.5},
+    HONEST: {"color": INK, "lw": 6, "alpha": 0.4},
+    PLAIN: {"color": WARNING, "lw": 2, "marker": "X", "ms": 7, "mec": "white"},
+    NORM: {"color": BLUE, "lw": 1.8, "marker": "o", "ms": 4.5},
+    TRIMMED: {"color": ORANGE, "lw": 1.8, "marker": "s", "ms": 4.5},
+    MEDIAN: {"color": GREEN, "lw": 1.8, "marker": "^", "ms": 5},
+    HIDDEN: {"color": BLUE, "lw": 1.5, "ls": (0, (2, 2)), "marker": "o", "ms": 3.5},
 }
-_GRID: Final = "#dddddd"
 
 
 def draw(found: Poisoning, path: Path) -> None:
     """Write the picture as PNG, 1800 × 720 pixels."""
-    # Without pyplot: no display is looked for, and nothing of the caller's matplotlib is changed.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(
+    figure = pictures.begin(
+        15,
+        6,
         f"{found.attacker} poisons: {found.federation.name}, {len(found.federation.clients)} clients, "
         f"{found.parameters:,} parameters, backend {BACKEND}",
-        fontsize=14,
-        fontweight="bold",
     )
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1.0))
+    pictures.dress(left, right)
     _accuracy(left, found)
     _norms(right, found)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_axisbelow(True)
-        axes.grid(color=_GRID)
-    figure.savefig(path)
+    pictures.save(figure, path)
 
 
 def _accuracy(axes: Any, found: Poisoning) -> None:

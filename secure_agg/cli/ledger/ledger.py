@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 from rich.console import Console
 
@@ -15,10 +18,13 @@ from secure_agg.cli.ledger.fsck import fsck_ledger
 from secure_agg.cli.ledger.publish import export_ledger
 from secure_agg.cli.ledger.receipts import show_checkpoint, write_receipt
 from secure_agg.cli.ledger.rounds import RoundArgument, TaskOption, find_round
+from secure_agg.cli.ledger.timeline import Timeline, timeline
+from secure_agg.cli.ledger.timeline_chart import draw
 from secure_agg.cli.ledger.witnesses import cosign_ledger, run_witness, verify_fork
 from secure_agg.cli.options import LedgerArgument
 from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table, utc
 from secure_agg.ledger.log import Ledger
+from secure_agg.pictures import check as check_picture
 from secure_agg.protocol.epoch import EpochRecord
 from secure_agg.protocol.evidence import RoundRecord
 
@@ -139,15 +145,37 @@ def list_records(ledger: LedgerArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command(
-    "show", epilog=epilog("secure-agg ledger show rounds.db", "secure-agg ledger show rounds.db 3 --task tumours")
+    "show",
+    epilog=epilog(
+        "secure-agg ledger show rounds.db",
+        "secure-agg ledger show rounds.db 3 --task tumours",
+        "secure-agg ledger show rounds.db 3 --plot round.svg --log serve.log",
+    ),
 )
 def show_record(
     ledger: LedgerArgument,
     place: RoundArgument = None,
     task: TaskOption = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw who was there in which phase: PNG, SVG or PDF by its name."),
+    ] = None,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--log",
+            metavar="FILE",
+            help="What whoever led the round has logged (serve, Flower, NVFlare): seconds, bytes, who was lost when.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one round: who took part, what it started from, what came out, and where its evidence lies."""
+    """Show one round: who took part, what it started from, what came out, and where its evidence lies.
+
+    With --plot or --log also its timeline: in which phase members fell silent.
+    """
+    if plot:
+        check_picture(plot)
     with Ledger(ledger, read_only=True) as log:
         *_, index = find_round(log, place, task)
         record = log.record(index)
@@ -155,6 +183,12 @@ def show_record(
         path, key, time = log.evidence_path(record), log.verifier_key, log.time_of(index)
     document = round_document(record, evidence) | {"index": index, "key": str(key), "evidence_file": str(path)}
     document |= {"checkpoint": time_document(time)}
+    found = timeline(evidence, log_file) if plot or log_file else None
+    if found:
+        document |= {"timeline": found.document()}
+    if found and plot:
+        draw(found, f"Round {record.round} of {record.task}, backend {evidence.config.policy.backend}", plot)
+        document |= {"plot": str(plot)}
 
     def show(console: Console) -> None:
         show_fields(
@@ -162,9 +196,25 @@ def show_record(
             {"index": str(index)}
             | round_fields(record, evidence)
             | {"previous_record": record.previous_record.hex(), "evidence_file": str(path), "key": str(key)}
-            | time_fields(time),
+            | time_fields(time)
+            | _timeline_fields(found)
+            | ({"plot": str(plot)} if plot else {}),
         )
         command = f"secure-agg verify {path} --trust {ledger}.trust.json"
         console.print("check it with", plain(command), soft_wrap=True)
 
     emit(document, as_json, show)
+
+
+def _timeline_fields(found: Timeline | None) -> dict[str, str]:
+    """Who fell silent when, and what each phase took, as far as it is known."""
+    if found is None:
+        return {}
+    silent = found.document()["silent"]
+    fields = {"silent": ", ".join(f"{name} in {phase}" for name, phase in silent.items()) or "nobody that is known"}
+    for phase in found.phases:
+        said = [] if phase.answered is None else [f"{phase.answered} answered"]
+        if phase.seconds is not None and phase.received is not None:
+            said.append(f"{phase.seconds:.2f} s, {phase.received:,} bytes")
+        fields[f"phase {phase.name}"] = ", ".join(said) or "not recorded"
+    return fields

@@ -325,6 +325,6 @@ class Attempt:
 
 def _metric_names(data: bytes | memoryview, culprit: str) -> tuple[str, ...]:
     names = decode(MetricNames, data, _MAX_NAMES, phase=ADVERTISE, culprit=culprit).names
-    if len(names) > MAX_METRICS or list(names) != sorted(set(names)) or not all(map(str.isprintable, names)):
+    if len(names) > MAX_METRICS + 1 or list(names) != sorted(set(names)) or not all(map(str.isprintable, names)):
         raise MalformedMessage("these are no names of metrics, in order", phase=ADVERTISE, culprit=culprit)
     return names
