@@ -28,7 +28,7 @@ from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
 from secure_agg.plugins.core.history import last_model
 from secure_agg.plugins.core.phases import Late, one_line
-from secure_agg.plugins.flower import given, records, strategies, wire
+from secure_agg.plugins.flower import given, records, simulation, strategies, wire
 from secure_agg.plugins.flower.asking import GONE, NodeAsk, WithoutMod, answer_of, message_to
 from secure_agg.plugins.flower.exchange import Reply, exchange
 from secure_agg.plugins.flower.logs import logger, relay
@@ -53,22 +53,26 @@ class SecureGrid(Grid):
         self,
         grid: Grid,
         strategy: Strategy,
-        home: str | PathLike[str],
+        home: str | PathLike[str] | None = None,
         *,
         phase_s: float | None = None,
         custom_strategy: bool = False,
+        simulated: Mapping[str, Any] | None = None,
         executor: Executor | str = HERE,
     ) -> None:
         """
         Args:
             grid: Flower's own.
             strategy: the app's; from now on it waits for as many nodes as the pinned policy needs.
-            home: the server's folder: identity, pins, ledger.
+            home: the server's folder: identity, pins, ledger. In Flower's simulation homes are made for the run, under
+                the policy of this one, if it is there.
             phase_s: seconds that nodes have to answer in each phase after training, of which Flower itself takes a
                 few, at least: three times as long as the slowest message of the run so far. None for what is
                 configured in the home. To train they have the strategy's ``timeout``.
             custom_strategy: the strategy overrides ``aggregate_train``, and works on one reply that holds the mean. If
                 it makes a model of its own of that, only nodes follow whose homes take any.
+            simulated: in a simulation, what ``Policy.default`` is to be told in place of the policy of ``home``:
+                ``{"clip": 2.0}``. It counts nowhere else.
             executor: does the aggregator's work on long vectors: its name, see ``secure_agg.executing``, or an executor
                 that the app closes.
 
@@ -77,9 +81,12 @@ class SecureGrid(Grid):
                 is pinned, ``home`` is missing, or no server's, or nobody can answer in ``phase_s``.
         """
         relay()
+        strategies.check(strategy, custom=custom_strategy)
+        if simulation.is_simulated(grid):
+            like = Path(home) if home else None
+            home = simulation.server_home(grid, strategy, like, simulated, strategies.optimizer(strategy))
         if not isinstance(home, (str, PathLike)) or not str(home):
             raise ConfigError(f"home={home!r} names no folder: 'secure-agg federation init' makes the server's home")
-        strategies.check(strategy, custom=custom_strategy)
         server = ServerHome.open(Path(home))
         pinned = server.trust.task(server.task)
         strategies.settle(strategy, server.optimizer, checked=server.checks_model)

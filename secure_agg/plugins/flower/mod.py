@@ -20,7 +20,7 @@ from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core.metrics import scalars
 from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.training import Trained
-from secure_agg.plugins.flower import given, records, wire
+from secure_agg.plugins.flower import given, records, simulation, wire
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.homes import tenants
 from secure_agg.plugins.homes.client import ClientHome
@@ -120,9 +120,12 @@ def own_arrays(context: Context) -> Own:
 
 def _home(context: Context) -> Path:
     path = context.node_config.get(HOME)
-    if not isinstance(path, str):
+    if isinstance(path, str):
+        return Path(path)
+    found = simulation.client_home(context)
+    if found is None:
         raise ConfigError(f"this node's configuration names no home: start it with --node-config '{HOME}=\"/path\"'")
-    return Path(path)
+    return found
 
 
 def _reply(message: Message, payload: bytes) -> Message:
