@@ -18,6 +18,7 @@ LAYERS: Final = (
     ("benchmarks",),
     ("secure_agg.__main__",),
     ("secure_agg.cli",),
+    ("secure_agg.plugins.flower",),
     ("secure_agg.service",),
     ("secure_agg.plugins",),
     ("secure_agg.fl", "secure_agg.planning", "secure_agg.stats", "secure_agg.transport"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from flwr.app import Message, RecordDict
@@ -40,6 +40,7 @@ class NodeAsk:
         content: what the app is given, with the payload that joins.
         pattern: type and group of the messages are its own.
         timeout: seconds to train.
+        elsewhere: those that have answered the message under way by another way, and are not waited for in this one.
     """
 
     grid: Grid
@@ -47,6 +48,7 @@ class NodeAsk:
     content: RecordDict
     pattern: Message
     timeout: float
+    elsewhere: set[str] = field(default_factory=set)
 
     def __call__(
         self, kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float
@@ -62,14 +64,15 @@ class NodeAsk:
                 late.add(name)
             else:
                 yield name, ConnectionError("it is not connected, or did not answer in time before")
-        for name, reply in exchange(self.grid, messages, deadline_s):
+        for name, reply in exchange(self.grid, messages, deadline_s, lambda: late <= self.elsewhere):
             late.discard(name)
             try:
                 yield name, answer_of(reply, most[name])
             except SecureAggError as error:
                 yield name, error
+        late -= self.elsewhere
         for name in late:
-            del self.nodes[name]
+            self.nodes.pop(name, None)
         for name in in_id_order(late):
             yield name, Late(deadline_s)  # who trains has had the strategy's time, which only this knows
 

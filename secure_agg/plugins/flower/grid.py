@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +28,18 @@ from secure_agg.executing import HERE, Executor, executor_of
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
 from secure_agg.plugins.core.history import last_model
-from secure_agg.plugins.core.phases import Late, one_line
+from secure_agg.plugins.core.phases import Ask, Late, one_line
 from secure_agg.plugins.flower import given, records, simulation, strategies, wire
 from secure_agg.plugins.flower.asking import GONE, NodeAsk, WithoutMod, answer_of, message_to
+from secure_agg.plugins.flower.channel import AWAY_S, ChannelAsk
 from secure_agg.plugins.flower.exchange import Reply, exchange
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.epoch.body import EVALUATION
+
+if TYPE_CHECKING:
+    from secure_agg.service.beside import Beside
 
 _TRAIN: Final = "train"
 _EVALUATE: Final = "evaluate"
@@ -58,6 +63,7 @@ class SecureGrid(Grid):
         phase_s: float | None = None,
         custom_strategy: bool = False,
         simulated: Mapping[str, Any] | None = None,
+        channel: str | None = None,
         executor: Executor | str = HERE,
     ) -> None:
         """
@@ -73,12 +79,15 @@ class SecureGrid(Grid):
                 it makes a model of its own of that, only nodes follow whose homes take any.
             simulated: in a simulation, what ``Policy.default`` is to be told in place of the policy of ``home``:
                 ``{"clip": 2.0}``. It counts nowhere else.
+            channel: ``HOST:PORT`` where nodes with a channel of their own answer all of a round within one message of
+                Flower's, see ``channel``; port 0 for a free one. None for none. It needs the extra ``service``.
             executor: does the aggregator's work on long vectors: its name, see ``secure_agg.executing``, or an executor
                 that the app closes.
 
         Raises:
-            ConfigError: the strategy needs more than the mean, weighs by another metric or has another optimizer than
-                is pinned, ``home`` is missing, or no server's, or nobody can answer in ``phase_s``.
+            ConfigError: nobody can listen at ``channel``; the strategy needs more than the mean, weighs by another
+                metric or has another optimizer than is pinned, ``home`` is missing, or no server's, or nobody can
+                answer in ``phase_s``.
         """
         relay()
         strategies.check(strategy, custom=custom_strategy)
@@ -110,6 +119,7 @@ class SecureGrid(Grid):
         self._replaced: set[int] = set()
         self._dtypes: dict[str, np.dtype[Any]] = {}
         self._evaluates = server.task + EVALUATION in server.trust.tasks
+        self._beside = None if channel is None else _beside(server, channel)
         logger.info(
             "secure rounds of task %r with backend %r: %d members, of whom at least %d join and %d are averaged; they "
             "have %g s to answer in a phase, and more where messages are slow",
@@ -131,6 +141,16 @@ class SecureGrid(Grid):
         """
         found = last_model(self._home)
         return None if found is None else records.to_record(found[1])
+
+    @property
+    def channel(self) -> str | None:
+        """``HOST:PORT`` where the channel listens, None where there is none."""
+        return None if self._beside is None else self._beside.address
+
+    def close(self) -> None:
+        """End the channel; harmless where there is none. It ends with the process too."""
+        if self._beside is not None:
+            self._beside.close()
 
     # --- what Flower's grid does as before -------------------------------------------------------------------
 
@@ -235,13 +255,27 @@ class SecureGrid(Grid):
         around = self._coordinator.surroundings(members)
         instructions = given.instructions(batch[0], content, self._weight_key, around).digest
         run = self._coordinator.round if trains else self._coordinator.evaluate
-        outcome = run(model, ask, instructions)
+        with self._channelled(ask) as way:
+            outcome = run(model, way, instructions)
         reply = RecordDict({"metrics": self._metrics(outcome)})
         if trains:
             trained = layers.restore(named, outcome.model)
             self._keep(trained)
             reply[key] = records.to_record(trained)
         return Message(reply, reply_to=batch[0]), len(outcome.participants)
+
+    @contextmanager
+    def _channelled(self, ask: NodeAsk) -> Iterator[Ask]:
+        """The way to the nodes in one round: over the channel where there is one."""
+        if self._beside is None:
+            yield ask
+            return
+        self._beside.refresh()
+        way = ChannelAsk(ask, self._beside)
+        try:
+            yield way
+        finally:
+            way.release()
 
     def _keep(self, model: Named) -> None:
         """The round stands, whatever becomes of this copy of its model: the chain has it too."""
@@ -339,3 +373,11 @@ class SecureGrid(Grid):
             del self._members[kind, old]
             self._replaced.add(old)
         self._members[kind, node] = member
+
+
+def _beside(server: ServerHome, listen: str) -> Beside:
+    from secure_agg.service.beside import Beside  # whose packages only those need who have a channel
+
+    beside = Beside(server, listen, AWAY_S)
+    logger.info("nodes with a channel of their own answer at https://%s", beside.address)
+    return beside

@@ -21,6 +21,7 @@ from secure_agg.plugins.core.metrics import scalars
 from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.flower import given, records, simulation, wire
+from secure_agg.plugins.flower.channel import CHANNEL, held
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.homes import tenants
 from secure_agg.plugins.homes.client import ClientHome
@@ -81,7 +82,8 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
                 "other, two nodes have one home; give each its own", home.path, other, context.node_id,
             )  # fmt: skip
         around = given.surroundings(context)
-        participant = Participant(home, around)
+        # Who may be asked again by another way repeats what it has answered.
+        participant = Participant(home, around, keeps_answers=CHANNEL in context.node_config)
         if not content:
             return _reply(message, participant.handle(payload))
         named = records.to_arrays(_only(content.array_records, "message has", "array record"))
@@ -94,7 +96,8 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
                 reply = _call(call_next, asked, own)
             return _trained(reply, layers if category == _TRAIN else None, weight_key)
 
-        return _reply(message, participant.handle(payload, layers.floats(named), run_app, instructions))
+        answer = participant.handle(payload, layers.floats(named), run_app, instructions)
+        return _reply(message, held(home, context, participant, answer))
 
 
 def _nameless(error: Exception) -> SecureAggError:
