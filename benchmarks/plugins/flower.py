@@ -77,7 +77,7 @@ def _app(updates: dict[int, Update], mods: list[Any]) -> ClientApp:
     @app.train(mods=mods)
     def train(message: Message, context: Context) -> Message:
         model = message.content.array_records["arrays"]["values"].numpy()
-        arrays = ArrayRecord({"values": Array(model + updates[context.node_id])})
+        arrays = ArrayRecord({"values": Array(model + updates[int(context.node_config["number"])])})
         metrics = MetricRecord({"num-examples": _WEIGHT})
         return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
 
@@ -125,9 +125,11 @@ def _measured(options: PluginOptions, folder: Path) -> dict[str, _Costs]:
     }
     exact = np.asarray(np.mean(list(updates.values()), axis=0, dtype=np.float64))
     homes = {node: str(folder / "federation" / "clients" / name) for node, name in zip(updates, names, strict=True)}
-    plain = Nodes({node: (_app(updates, []), {}) for node in updates})
+    plain = Nodes({node: (_app(updates, []), {"number": node}) for node in updates})
     secagg = plugins_secagg.nodes(updates, _WEIGHT)
-    secure = Nodes({node: (_app(updates, [secure_mod]), {"secure-agg-home": home}) for node, home in homes.items()})
+    secure = Nodes(
+        {node: (_app(updates, [secure_mod]), {"number": node, "secure-agg-home": home}) for node, home in homes.items()}
+    )
     strategy = FedAvg(fraction_evaluate=0.0)
     ours = _Stock(SecureGrid(secure, strategy, folder / "federation" / "server"), strategy, options.params)
     stock = _Stock(plain, FedAvg(fraction_evaluate=0.0), options.params)
