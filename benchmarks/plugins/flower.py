@@ -53,7 +53,7 @@ class _Costs:
 
     def measure(self, nodes: Nodes, one_round: Callable[[], Update], exact: npt.NDArray[np.float64]) -> None:
         """One round; ``exact`` is the mean that it should come to."""
-        meter = nodes.meter = Meter()
+        meter = nodes.meter = Meter(helpers=False)  # looking for them would cost more than some messages
         nodes.carrying_s, processor = 0.0, time.process_time()
         means: list[Update] = []
         self.wall.append(timed(lambda: means.append(one_round())))

@@ -38,6 +38,8 @@ class NodeAsk:
         grid: Flower's own.
         nodes: by roster id. Those that let a deadline pass are taken out: a dead node would cost one in each phase.
         content: what the app is given, with the payload that joins.
+        bare: the same without the model, for nodes that have it; None where all are sent it.
+        has_model: whether a member has it.
         pattern: type and group of the messages are its own.
         timeout: seconds to train.
         elsewhere: those that have answered the message under way by another way, and are not waited for in this one.
@@ -48,6 +50,8 @@ class NodeAsk:
     content: RecordDict
     pattern: Message
     timeout: float
+    bare: RecordDict | None = None
+    has_model: Callable[[str], bool] = lambda name: False
     elsewhere: set[str] = field(default_factory=set)
 
     def __call__(
@@ -77,7 +81,9 @@ class NodeAsk:
             yield name, Late(deadline_s)  # who trains has had the strategy's time, which only this knows
 
     def _make(self, name: str, payload: Payload, deadline_s: float, *, joins: bool) -> Callable[[], Message]:
-        content = self.content if joins else RecordDict()
+        content = RecordDict()
+        if joins:
+            content = self.bare if self.bare is not None and self.has_model(name) else self.content
         return lambda: message_to(wire.put(content, payload()), self.nodes[name], self.pattern, deadline_s)()
 
 

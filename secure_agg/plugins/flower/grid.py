@@ -36,6 +36,7 @@ from secure_agg.plugins.flower.exchange import Reply, exchange
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.epoch.body import EVALUATION
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class SecureGrid(Grid):
         )
         self._members: dict[tuple[str, int], str] = {}
         self._replaced: set[int] = set()
+        self._sends_model = False
         self._dtypes: dict[str, np.dtype[Any]] = {}
         self._evaluates = server.task + EVALUATION in server.trust.tasks
         self._beside = None if channel is None else _beside(server, channel)
@@ -222,12 +224,14 @@ class SecureGrid(Grid):
             except SecureAggError as error:
                 logger.error("%s: %s: %s; the model stays as it was", *kinds, type(error).__name__, error)
                 tries += 1
+                self._sends_model = True  # nothing is left that a node could lack
                 if trains:
                     self._coordinator.check_hope(error, more=tries < _TRIES)
                 if not trains or self._coordinator.verified:
                     return []
                 logger.warning("no round of this run is verified yet, so this one is tried once more")
             else:
+                self._sends_model = False
                 logger.info("%d results are in the one that the strategy receives now: their mean", count)
                 return [reply]
 
@@ -251,7 +255,11 @@ class SecureGrid(Grid):
         nodes = sorted({*sent, *self._grid.get_node_ids()}) if self._draws else sent
         members = self._identify(batch[0], nodes, trains=trains)
         content = given.as_it_arrives(content)
-        ask = NodeAsk(self._grid, members, content, batch[0], _LONGEST_S if timeout is None else timeout)
+        limit = _LONGEST_S if timeout is None else timeout
+        bare, digest = self._bare(content, key, layers), model_digest(model)
+        ask = NodeAsk(
+            self._grid, members, content, batch[0], limit, bare, lambda name: self._coordinator.has_model(name, digest)
+        )
         around = self._coordinator.surroundings(members)
         instructions = given.instructions(batch[0], content, self._weight_key, around).digest
         run = self._coordinator.round if trains else self._coordinator.evaluate
@@ -263,6 +271,13 @@ class SecureGrid(Grid):
             self._keep(trained)
             reply[key] = records.to_record(trained)
         return Message(reply, reply_to=batch[0]), len(outcome.participants)
+
+    def _bare(self, content: RecordDict, key: str, layers: Layers) -> RecordDict | None:
+        """The content without the model, for nodes that have computed it; None before they have, or after a failure."""
+        if self._sends_model or not self._coordinator.verified:
+            return None
+        record = records.without(content.array_records[key], layers.averaged)
+        return None if record is None else RecordDict({**content, key: record})
 
     @contextmanager
     def _channelled(self, ask: NodeAsk) -> Iterator[Ask]:
