@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -15,7 +14,7 @@ from flwr.app import Message
 from flwr.serverapp.strategy import FedAvg
 from support.flower_nodes import Fleet, Model, Seen, app_of, flower_log, members, model_of, record, start
 
-from benchmarks.plugins.nodes import App, Nodes
+from benchmarks.plugins.nodes import Apart, App
 from secure_agg.errors import OperatorLost, RunStopped
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
@@ -30,40 +29,18 @@ from secure_agg.service import link
 NAMES = ("m0", "m1", "m2")
 
 
-class Apart(Nodes):
-    """Nodes that work while the server goes on, as processes do; what each was sent is counted by its kind."""
+class Counting(Apart):
+    """What each node was sent is counted by its kind."""
 
     def __init__(self, apps: Any) -> None:
         super().__init__(apps)
         self.sent: dict[int, list[str]] = {node: [] for node in apps}
-        self._lock, self._threads = threading.Lock(), list[threading.Thread]()
 
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        return [self._push(message) for message in messages]
-
-    def _push(self, message: Message) -> str:
+    def push(self, message: Message) -> str:
         payload, _ = wire.take(message.content)
-        name, node = f"message-{next(self._ids)}", message.metadata.dst_node_id
         assert payload is not None
-        self.sent[node].append(Parcel.from_bytes(payload).kind)
-        received, _ = self._carried(message)
-        received.metadata.__dict__["_message_id"] = name
-
-        def work() -> None:
-            reply = self.nodes[node].app(received, self.nodes[node].context)
-            if reply is not None:
-                with self._lock:
-                    self._replies[name], _ = self._carried(reply)
-
-        self._threads.append(threading.Thread(target=work, daemon=True))
-        self._threads[-1].start()
-        return name
-
-    def settle(self) -> None:
-        """Wait until no node holds a message any more."""
-        for thread in self._threads:
-            thread.join(30)
-            assert not thread.is_alive(), "a node holds a message that nobody will answer"
+        self.sent[message.metadata.dst_node_id].append(Parcel.from_bytes(payload).kind)
+        return super().push(message)
 
 
 class World:
@@ -74,14 +51,14 @@ class World:
         chosen = Policy.default(len(names), **({"clip": 4.0, "max_weight": 64} | policy))
         federation.make(self.home, names, chosen, task="flower")
         self.names, self.app = names, app or app_of()
-        self.nodes = Apart({})
+        self.nodes = Counting({})
 
     @contextmanager
     def grid(
         self, url: Callable[[str], str | None] = lambda address: f"https://{address}", *, only: Iterable[str] = NAMES
     ) -> Iterator[tuple[SecureGrid, FedAvg]]:
         strategy = FedAvg(fraction_evaluate=0.0)
-        self.nodes = Apart(
+        self.nodes = Counting(
             {
                 100 + number: (self.app, {"partition-id": number, "secure-agg-home": str(self.home / "clients" / name)})
                 for number, name in enumerate(self.names)
@@ -94,7 +71,7 @@ class World:
                 self.nodes.nodes[100 + number].context.node_config[channel.CHANNEL] = found
         with closing(grid):
             yield grid, strategy
-            self.nodes.settle()
+            assert self.nodes.settle(30), "a node holds a message that nobody will answer"
 
     def rounds(self) -> int:
         with ServerHome.open(self.home / "server") as home:
