@@ -56,7 +56,10 @@ def without(record: ArrayRecord, names: Iterable[str]) -> ArrayRecord | None:
     left = dict(record)
     for name in names:
         array = record[name]
-        if Array(_read(name, array)).data != array.data:
+        found = _read(name, array)
+        # As homes keep it: in C order, and in this machine's byte order.
+        own = np.ascontiguousarray(found, dtype=found.dtype.newbyteorder("=")).reshape(found.shape)
+        if Array(own).data != array.data:
             return None
         left[name] = Array(array.dtype, tuple(array.shape), array.stype, b"")
     return ArrayRecord(left)

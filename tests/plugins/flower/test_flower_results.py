@@ -16,6 +16,7 @@ from secure_agg.errors import RunStopped, StoreError
 from secure_agg.fl.model_files import read_model, start_digest
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.kept import keep
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.messages import peek
@@ -211,3 +212,43 @@ def test_the_log_says_what_the_one_result_is(tmp_path: Path) -> None:
         fleet.run()
     place = log.index("aggregate_train: Received 1 results and 0 failures")
     assert log[place - 1] == "3 results are in the one that the strategy receives now: their mean"
+
+
+# --- a model that nodes have computed themselves ------------------------------------------------------------------
+
+
+def test_a_model_is_sent_once_and_computed_by_every_node_from_then_on(tmp_path: Path) -> None:
+    sent: list[dict[str, int]] = []
+    app = app_of()
+
+    def watched(message: Message, context: Context) -> Message:
+        for found in message.content.array_records.values():
+            if "layer" in found:
+                sent.append({name: len(array.data) for name, array in found.items()})
+        return app(message, context)
+
+    fleet = Fleet.make(tmp_path, members(3, watched))
+    fleet.run(FedAvg(), rounds=2)
+    first, later = sent[:3], sent[3:]
+    assert all(min(sizes.values()) > 0 for sizes in first)
+    assert len(later) == 3 * 3, "an evaluation, another round, and its evaluation"
+    assert all(sizes["layer"] == sizes["bias"] == 0 < sizes["batches"] for sizes in later)
+
+
+def test_a_node_whose_model_was_changed_on_its_disk_refuses_and_the_others_go_on(tmp_path: Path) -> None:
+    fleet = Fleet.make(tmp_path, members(4, app_of()))
+    strategy = quiet()
+    grid = fleet.secure(strategy)
+    result = strategy.start(grid, record(start()), num_rounds=1, timeout=2.0)
+    with ClientHome.open(fleet.folder / "clients" / "m0") as home:
+        model = [array + 1 for array in home.chain.model()]
+        for slot in home.chain._slots:
+            if slot.key is not None:
+                facts = slot.facts()
+                slot.begin(slot.key, {"model": model, "first": [], "second": []}, facts)
+    with flower_log() as log:
+        strategy.start(grid, result.arrays, num_rounds=1, timeout=2.0)
+    assert any("m0 is out of the round" in line and "WrongContext" in line for line in log)
+    with ServerHome.open(fleet.folder / "server") as server:
+        taken = [server.ledger.evidence(entry).participants for entry in server.ledger.records()]
+    assert taken == [("m0", "m1", "m2", "m3"), ("m1", "m2", "m3")]
