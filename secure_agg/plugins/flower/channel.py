@@ -27,6 +27,7 @@ from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.phases import Payload, Refusal, answer_limit, one_line
 from secure_agg.plugins.flower.asking import NodeAsk
 from secure_agg.plugins.homes.client import ClientHome
+from zk.transcript import digest
 
 if TYPE_CHECKING:
     from secure_agg.service.beside import Beside
@@ -50,14 +51,15 @@ Answered = tuple[str, bytes | memoryview | Exception]
 # --- a node ---------------------------------------------------------------------------------------------------
 
 
-def held(home: ClientHome, context: Context, participant: Participant, answer: bytes) -> bytes:
+def held(home: ClientHome, context: Context, participant: Participant, payload: bytes, answer: bytes) -> bytes:
     """See a round to its end over the channel, if this node has one.
 
     Args:
         home: this node's.
         context: names the channel in its ``node_config``.
         participant: has made ``answer``.
-        answer: to the message that this node holds.
+        payload: of the message that this node holds.
+        answer: to that.
 
     Returns:
         What to reply to Flower: that this node has answered already, or the answer, where the channel is no way.
@@ -72,7 +74,11 @@ def held(home: ClientHome, context: Context, participant: Participant, answer: b
 
     link = Link(url, home, patience_s=PATIENCE_S)
     try:
-        return Parcel(parcels.HELD, (b"",)).to_bytes() if _answer_all(link, participant, answer) else answer
+        return (
+            Parcel(parcels.HELD, (b"",)).to_bytes()
+            if _answer_all(link, participant, _mark(payload), answer)
+            else answer
+        )
     except (OperatorLost, RemoteProtocolError) as error:
         _log.warning("%s: the round goes on by Flower's messages, without the channel: %s", home.name, one_line(error))
         return answer
@@ -80,7 +86,12 @@ def held(home: ClientHome, context: Context, participant: Participant, answer: b
         link.close()
 
 
-def _answer_all(link: Link, participant: Participant, answer: bytes) -> bool:
+def _mark(payload: bytes) -> bytes:
+    """What a request to join is known by: a node may still hold that of an earlier round."""
+    return digest("held", bytes(Parcel.from_bytes(payload).parts[0]))
+
+
+def _answer_all(link: Link, participant: Participant, mark: bytes, answer: bytes) -> bool:
     """Answer what is asked until the round is over; whether the first answer was taken."""
     taken, idle = False, 0
     while idle < _MOST_IDLE:
@@ -93,6 +104,8 @@ def _answer_all(link: Link, participant: Participant, answer: bytes) -> bool:
         parcel, idle = Parcel.from_bytes(arrived.data), 0
         if parcel.kind == parcels.HELD:
             (wanted,) = parcel.expect(parcels.HELD, 1)
+            if len(wanted) and wanted != mark:
+                return taken  # another round has begun, for which another process of this node has trained
             taken = link.answer(arrived.item, answer if len(wanted) else b"") or taken
             if not len(wanted):
                 return taken
@@ -143,8 +156,7 @@ class ChannelAsk:
         """Both ways at once; of each node the first answer counts."""
         pending, done = {name for name, _ in requests}, self._flower.elsewhere
         done.clear()
-        wanted = Parcel(parcels.HELD, (b"answer",)).to_bytes()
-        held = [(name, Payload(lambda: wanted, answer_limit(payload))) for name, payload in requests]
+        held = [(name, _wanted(payload)) for name, payload in requests]
         ways = _Ways()
         ways.begin("channel", self._post.asking(None, lambda: not pending)(parcels.JOIN, held, deadline_s))
         ways.begin("flower", self._flower(parcels.JOIN, requests, deadline_s))
@@ -187,6 +199,11 @@ class ChannelAsk:
         _log.warning("%s is lost on the channel: it is asked by Flower's messages", name)
         self._there.discard(name)
         ways.begin("flower", self._flower(kind, [(name, payload)], deadline_s))
+
+
+def _wanted(payload: Payload) -> Payload:
+    """Asks for the answer to a payload that a node holds."""
+    return Payload(lambda: Parcel(parcels.HELD, (_mark(payload()),)).to_bytes(), answer_limit(payload))
 
 
 class _Ways:

@@ -105,7 +105,7 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
             return _trained(reply, layers if category == _TRAIN else None, weight_key)
 
         answer = participant.handle(payload, layers.floats(named), run_app, instructions, own)
-        return _reply(message, held(home, context, participant, answer))
+        return _reply(message, held(home, context, participant, payload, answer))
 
 
 def _whole(home: ClientHome, content: RecordDict) -> tuple[RecordDict, bytes | None]:

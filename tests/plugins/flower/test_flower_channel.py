@@ -19,6 +19,7 @@ from secure_agg.errors import OperatorLost, RunStopped
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.participant import Participant
+from secure_agg.plugins.core.phases import Payload
 from secure_agg.plugins.flower import SecureGrid, channel, wire
 from secure_agg.plugins.flower import grid as grid_module
 from secure_agg.plugins.homes import federation
@@ -176,6 +177,31 @@ def test_nodes_are_let_go_when_a_round_comes_to_nothing(tmp_path: Path, monkeypa
     world = World(tmp_path)
     with world.grid() as (grid, strategy), pytest.raises(RunStopped):
         trained(grid, strategy)
+
+
+def test_who_holds_the_message_of_another_round_keeps_its_answer_to_itself() -> None:
+    class Asking:
+        """A channel that asks for the answer to one message, and then says that the round is over."""
+
+        def __init__(self, payload: bytes) -> None:
+            asked = [channel._wanted(Payload(lambda: payload))(), Parcel(parcels.HELD, (b"",)).to_bytes()]
+            self.waiting, self.answers = [link.Arrived("0" * 32, data, None) for data in asked], list[bytes]()
+
+        def next(self) -> link.Arrived:
+            return self.waiting.pop(0)
+
+        def answer(self, item: str, payload: bytes) -> bool:
+            self.answers.append(payload)
+            return True
+
+    def taken(held: bytes, asked: bytes) -> tuple[bool, list[bytes]]:
+        asking = Asking(asked)
+        found = channel._answer_all(asking, None, channel._mark(held), b"joined")  # type: ignore[arg-type]
+        return found, asking.answers
+
+    one, other = (Parcel(parcels.JOIN, (text, b"", b"")).to_bytes() for text in (b"round 1", b"round 2"))
+    assert taken(one, one) == (True, [b"joined", b""])
+    assert taken(one, other) == (False, [])
 
 
 def test_a_node_says_nothing_to_a_channel_that_its_operator_has_not_named(
