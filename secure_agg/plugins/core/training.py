@@ -84,7 +84,7 @@ def update_of(trained: Trained, config: RoundConfig, model: Floats, *, trains: b
     arrays: list[npt.NDArray[Any]] = []
     if trains:
         step = difference(trained.arrays, model)
-        metrics[CLIPPED] = _clipped(step, config)
+        metrics = dict(sorted({**metrics, CLIPPED: _clipped(step, config)}.items()))  # as names have to come
         arrays = [*step, signs(trained.arrays, sign_slots(model, MAX_SIGNS), MAX_SIGNS)]
     codec = MetricCodec(config.policy, config.weight_limit)
     coordinates = codec.encode(metrics, trained.weight, secrets.token_bytes(KEY_BYTES))

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, Context, Message
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 from support.flower_nodes import Fleet, Model, Seen, app_of, flower_log, meddle, members, model_of, record, start
 
@@ -16,6 +17,7 @@ from secure_agg.errors import RunStopped, StoreError
 from secure_agg.fl.model_files import read_model, start_digest
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.flower import secure_mod
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.kept import keep
 from secure_agg.plugins.homes.server import ServerHome
@@ -252,3 +254,16 @@ def test_a_node_whose_model_was_changed_on_its_disk_refuses_and_the_others_go_on
     with ServerHome.open(fleet.folder / "server") as server:
         taken = [server.ledger.evidence(entry).participants for entry in server.ledger.records()]
     assert taken == [("m0", "m1", "m2", "m3"), ("m1", "m2", "m3")]
+
+
+@pytest.mark.parametrize("name", ["accuracy", "secure", "train_loss", "zeta"])
+def test_a_metric_may_have_any_name_before_or_after_our_own(name: str, tmp_path: Path) -> None:
+    app = ClientApp()
+
+    @app.train(mods=[secure_mod])
+    def train(message: Message, context: Context) -> Message:
+        metrics = MetricRecord({"num-examples": 10, name: 2.5})
+        return Message(RecordDict({"arrays": message.content["arrays"], "metrics": metrics}), reply_to=message)
+
+    result = Fleet.make(tmp_path, members(3, app)).run()
+    assert result.train_metrics_clientapp[1][name] == pytest.approx(2.5, abs=1e-3)
