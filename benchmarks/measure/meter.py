@@ -60,6 +60,7 @@ class Meter:
         at_once: how many operators compute at a time. One, unless they need one another: then what is read while they
             do is shared out in equal parts.
         beside: see ``Beside``.
+        helpers: whether calls may have helper processes, which are looked for after each.
         calls: in the order in which they ended.
         sent: bytes by role, party and phase of the message.
         aside: seconds that ``beside`` took.
@@ -68,6 +69,7 @@ class Meter:
     memory: bool = False
     at_once: int = 1
     beside: Beside | None = None
+    helpers: bool = True
     calls: list[Call] = field(default_factory=list)
     sent: dict[tuple[str, str, str], int] = field(default_factory=lambda: defaultdict(int))
     aside: float = 0.0
@@ -115,7 +117,7 @@ class Meter:
                 grown = max(0, memory.peak() - before)
                 memory.trim()
                 kept = memory.status_bytes("VmRSS") - before - sizes(answer)
-            helpers_s, started = self._helpers() if wall >= _LONG_S else (0.0, 0)
+            helpers_s, started = self._helpers() if self.helpers and wall >= _LONG_S else (0.0, 0)
             self.calls.append(
                 Call(
                     role=role,

@@ -25,7 +25,7 @@ from flwr.serverapp.strategy import FedAvg
 from benchmarks.measure.cells import AGGREGATOR, CLIENT
 from benchmarks.measure.meter import Meter
 from benchmarks.plugins import secagg as plugins_secagg
-from benchmarks.plugins.nodes import Nodes
+from benchmarks.plugins.nodes import Apart, Nodes
 from benchmarks.plugins.options import BITS, PluginOptions
 from benchmarks.results import Row, Target
 from benchmarks.timing import Samples, timed
@@ -36,10 +36,13 @@ from secure_agg.protocol.config import Policy
 _CLIP: Final = 8.0
 _WEIGHT: Final = 100
 _FIRST_NODE: Final = 100
-_OURS, _PEER, _PLAIN = "ours", "secagg", "plain"
+_OURS, _PEER, _PLAIN, _CHANNEL = "ours", "secagg", "plain", "channel"
 _SECAGG: Final = "Flower's SecAgg+"
 _BYTES_FACTOR: Final = 1.9
 _OVERHEAD: Final = 1.5
+_DOWN: Final = 1.1
+_FEW, _CPU_AT_9, _CPU_AT_20 = 16, 1.0, 0.5
+"""At most this share of SecAgg+'s processor time up to so many clients, and for more: 9 and 20 neighbours are asked."""
 
 Update = npt.NDArray[np.float32]
 
@@ -53,7 +56,7 @@ class _Costs:
 
     def measure(self, nodes: Nodes, one_round: Callable[[], Update], exact: npt.NDArray[np.float64]) -> None:
         """One round; ``exact`` is the mean that it should come to."""
-        meter = nodes.meter = Meter()
+        meter = nodes.meter = Meter(helpers=False)  # looking for them would cost more than some messages
         nodes.carrying_s, processor = 0.0, time.process_time()
         means: list[Update] = []
         self.wall.append(timed(lambda: means.append(one_round())))
@@ -62,7 +65,8 @@ class _Costs:
         self.client.append(clients / len(nodes.nodes))
         self.server.append(self.wall[-1] - clients - nodes.carrying_s)
         self.up, self.down = (
-            max(size for (role, *_), size in meter.sent.items() if role == sender) for sender in (CLIENT, AGGREGATOR)
+            max((size for (role, *_), size in meter.sent.items() if role == sender), default=0)
+            for sender in (CLIENT, AGGREGATOR)
         )
         self.error = max(self.error, float(np.abs(means[0] - exact).max()))
 
@@ -77,7 +81,7 @@ def _app(updates: dict[int, Update], mods: list[Any]) -> ClientApp:
     @app.train(mods=mods)
     def train(message: Message, context: Context) -> Message:
         model = message.content.array_records["arrays"]["values"].numpy()
-        arrays = ArrayRecord({"values": Array(model + updates[context.node_id])})
+        arrays = ArrayRecord({"values": Array(model + updates[int(context.node_config["number"])])})
         metrics = MetricRecord({"num-examples": _WEIGHT})
         return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
 
@@ -124,17 +128,33 @@ def _measured(options: PluginOptions, folder: Path) -> dict[str, _Costs]:
         for number in range(options.clients)
     }
     exact = np.asarray(np.mean(list(updates.values()), axis=0, dtype=np.float64))
+    federation.make(folder / "channel", names, policy, task="benchmark")
+    others = {node: str(folder / "channel" / "clients" / name) for node, name in zip(updates, names, strict=True)}
     homes = {node: str(folder / "federation" / "clients" / name) for node, name in zip(updates, names, strict=True)}
-    plain = Nodes({node: (_app(updates, []), {}) for node in updates})
+    plain = Nodes({node: (_app(updates, []), {"number": node}) for node in updates})
     secagg = plugins_secagg.nodes(updates, _WEIGHT)
-    secure = Nodes({node: (_app(updates, [secure_mod]), {"secure-agg-home": home}) for node, home in homes.items()})
+    secure = Nodes(
+        {node: (_app(updates, [secure_mod]), {"number": node, "secure-agg-home": home}) for node, home in homes.items()}
+    )
     strategy = FedAvg(fraction_evaluate=0.0)
     ours = _Stock(SecureGrid(secure, strategy, folder / "federation" / "server"), strategy, options.params)
     stock = _Stock(plain, FedAvg(fraction_evaluate=0.0), options.params)
     start = np.zeros(options.params, dtype=np.float32)
+    held = Apart(
+        {
+            node: (_app(updates, [secure_mod]), {"number": node, "secure-agg-home": home})
+            for node, home in others.items()
+        }
+    )
+    beside = FedAvg(fraction_evaluate=0.0)
+    channel = SecureGrid(held, beside, folder / "channel" / "server", channel="127.0.0.1:0")
+    for node in held.nodes.values():
+        node.context.node_config["secure-agg-channel"] = f"https://{channel.channel}"
+    channelled = _Stock(channel, beside, options.params)
     threshold = (policy.min_advertised + policy.max_corrupt) // 2 + 1
     kinds: dict[str, tuple[Nodes, Callable[[], Update]]] = {
         _OURS: (secure, ours.run),
+        _CHANNEL: (held, channelled.run),
         _PEER: (
             secagg,
             lambda: plugins_secagg.one_round(secagg, start, threshold=threshold, max_weight=_WEIGHT, clip=_CLIP),
@@ -145,6 +165,8 @@ def _measured(options: PluginOptions, folder: Path) -> dict[str, _Costs]:
     for _ in range(1 + options.repeat):
         for kind, (nodes, one_round) in kinds.items():
             costs[kind].measure(nodes, one_round, exact)
+            held.settle(60.0)
+    channel.close()
     return costs
 
 
@@ -185,13 +207,22 @@ def rows(options: PluginOptions) -> list[Row]:
             )
         )
 
+    most = _CPU_AT_20 if options.clients > _FEW else _CPU_AT_9
     return [
-        beside("round.cpu", "Flower: a verified round, processor time", "cpu", Target("speedup", 5.0)),
+        Row.timed(
+            "flower.channel.cpu",
+            "Flower: a verified round over a channel, processor time",
+            costs[_CHANNEL].seconds("cpu"),
+            peer=(_SECAGG, peer.seconds("cpu")),
+            targets=(Target("ratio", most),),
+            note=f"{setting}; with HTTPS, which theirs is without",
+        ),
+        beside("round.cpu", "Flower: a verified round, processor time", "cpu", Target("ratio", most)),
         beside("round", "Flower: a verified round, all clients one after another", "wall"),
         beside("client", "Flower: one client", "client"),
         beside("server", "Flower: the server", "server"),
         sizes("up", "Flower: bytes from a client", ours.up, peer.up, Target("ratio", 1 / _BYTES_FACTOR)),
-        sizes("down", "Flower: bytes to a client", ours.down, peer.down),
+        sizes("down", "Flower: bytes to a client", ours.down, peer.down, Target("ratio", _DOWN)),
         Row.timed(
             "flower.overhead",
             f"Flower: a round in which clients train {options.train_s:g} s",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -127,6 +128,42 @@ class Nodes(Grid):
         arrived = cast(Message, inflate_object_from_contents(whole, contents))
         self.carrying_s += time.perf_counter() - started
         return arrived, size
+
+
+class Apart(Nodes):
+    """Nodes that work while the server goes on, as processes do, each message in a thread of its own."""
+
+    def __init__(self, apps: Mapping[int, tuple[App, UserConfig]]) -> None:
+        super().__init__(apps)
+        self._lock, self._threads = threading.Lock(), list[threading.Thread]()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Hand each message to its node's app, and don't wait for it."""
+        return [self.push(message) for message in messages]
+
+    def push(self, message: Message) -> str:
+        """Hand one message to its node's app."""
+        name, node = f"message-{next(self._ids)}", self.nodes[message.metadata.dst_node_id]
+        received, _ = self._carried(message)
+        received.metadata.__dict__["_message_id"] = name
+
+        def work() -> None:
+            reply = _run(node, received)
+            if reply is not None:
+                with self._lock:
+                    self._replies[name], _ = self._carried(reply)
+
+        self._threads.append(threading.Thread(target=work, daemon=True))
+        self._threads[-1].start()
+        return name
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until no node holds a message any more; whether that is so."""
+        for thread in self._threads:
+            thread.join(seconds)
+        left = [thread for thread in self._threads if thread.is_alive()]
+        self._threads = left
+        return not left
 
 
 def _run(node: Node, message: Message) -> Message | None:

@@ -12,7 +12,7 @@ from secure_agg.plugins.nvflare import configure, secure  # ours
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("workspace", type=Path, help="the simulator's; sites find their homes in 'federation' there")
+    options.add_argument("workspace", type=Path, help="the simulator's; sites find homes in 'federation' there, if any")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--export", type=Path, help="write the job to this folder instead of running it")
     asked = options.parse_args()
@@ -29,7 +29,9 @@ def main() -> None:
     if asked.export:
         recipe.export(str(asked.export))
         return
-    configure(asked.workspace / "digits" / "local", asked.workspace / "federation")  # ours: what owners of sites do
+    homes = asked.workspace / "federation"
+    if homes.exists():  # else the simulator is given homes that live for this run
+        configure(asked.workspace / "digits" / "local", homes)  # ours: what owners of sites do
     recipe.execute(SimEnv(num_clients=4, workspace_root=str(asked.workspace)))
 
 

@@ -11,6 +11,7 @@ The server's side:
 * ``gate``: whose request it is, and how many. ``post``: payloads that wait for members, and their answers.
 * ``desk``: epochs, and what is proposed for the next one.
 * ``rounds``: makes a task's rounds. ``app``: the HTTP interface. ``server``: the process.
+* ``beside``: all of this but the rounds, in the process of a framework's server.
 * ``monitor``: metrics and health. ``logs``: JSON lines.
 
 A member's side:

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from secure_agg.errors import (
     BadSignature,
@@ -33,7 +33,7 @@ from secure_agg.service.desk import ACCEPTS, DECIDES, Desk
 from secure_agg.service.gate import Admitted, Gate
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import IN_MEMORY, Files, Item, Post, spooled
-from secure_agg.service.rounds import Rounds
+from secure_agg.service.rounds import Handed
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -74,13 +74,25 @@ class _TooSlow(MalformedMessage):
     """A body that does not come."""
 
 
+class Leading(Protocol):
+    """What requests see of whoever makes a task's rounds: see ``Rounds``."""
+
+    @property
+    def handed(self) -> Handed | None:
+        """The model that the round under way is over, if members have it from here."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether rounds can go on."""
+
+
 @dataclass(frozen=True)
 class Served:
     """One task, as requests see it."""
 
     gate: Gate
     post: Post
-    rounds: Rounds
+    rounds: Leading
     desk: Desk
 
 

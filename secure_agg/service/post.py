@@ -59,6 +59,7 @@ class Item:
         asked: since when it waits.
         fetched: whether the member has it.
         answers: where the answer goes.
+        patient: whether a member that is not there is waited for all the same.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Item:
     asked: float
     fetched: bool = False
     over: bool = False
+    patient: bool = False
 
     @property
     def left_s(self) -> float:
@@ -134,24 +136,45 @@ class Post:
 
     # --- the round's thread -----------------------------------------------------------------------------------
 
-    def asking(self, model: bytes) -> Ask:
-        """An ``Ask`` of rounds over this model."""
+    def asking(self, model: bytes | None, enough: Callable[[], bool] | None = None) -> Ask:
+        """An ``Ask`` of rounds over this model; None where members have it from elsewhere.
+
+        Args:
+            model: digest.
+            enough: whether no more answers are wanted, where members may also answer another way: who is not there is
+                waited for until then. None where this is the only way.
+        """
 
         def ask(
             kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float
         ) -> Iterator[tuple[str, bytes | Exception]]:
-            return self._ask(kind, requests, deadline_s, model)
+            return self._ask(kind, requests, deadline_s, model, enough)
 
         return ask
 
     def _ask(
-        self, kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float, model: bytes
+        self,
+        kind: str,
+        requests: Sequence[tuple[str, Payload]],
+        deadline_s: float,
+        model: bytes | None,
+        enough: Callable[[], bool] | None,
     ) -> Iterator[tuple[str, bytes | Exception]]:
         now = time.monotonic()
         ends = now + deadline_s
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         items = [
-            Item(secrets.token_hex(ITEM_BYTES), name, kind, payload, model, ends, answers, now)
+            Item(
+                secrets.token_hex(ITEM_BYTES),
+                name,
+                kind,
+                payload,
+                model,
+                ends,
+                answers,
+                now,
+                patient=enough is not None,
+            )
             for name, payload in requests
         ]
         self._loop.call_soon_threadsafe(self._put, items)
@@ -163,7 +186,7 @@ class Post:
                 try:
                     name, answer = answers.get(timeout=min(_LOOK_S, max(0.0, ends - time.monotonic())))
                 except queue.Empty:
-                    if time.monotonic() >= ends:
+                    if time.monotonic() >= ends or (enough is not None and enough()):
                         return
                     for member in [name for name, item in awaited.items() if self._is_gone(item)]:
                         del awaited[member]
@@ -183,6 +206,8 @@ class Post:
 
     def _is_gone(self, item: Item) -> bool:
         """Whether a member is not waited for any more, though there is time."""
+        if item.patient:
+            return False
         box, now = self._boxes.get(item.member), time.monotonic()
         connected = box is not None and box.connections > 0
         since = max(item.asked, box.lost if box is not None else -math.inf)

@@ -148,27 +148,29 @@ async def serve(asked: Asked, homes: Sequence[ServerHome], ready: Callable[[Boun
         certificate = own_certificate(homes[0])
     monitor, strangers = Monitor(), Strangers()
     tasks: dict[str, Served] = {}
+    leading: list[Rounds] = []
     for home in homes:
         post = Post(loop, asked.timing.away_s)
         rounds = Rounds(home, post, monitor, asked.timing)
         gate = Gate(home.identity, home.task, lambda rounds=rounds: rounds.rosters, strangers)  # type: ignore[misc]
         tasks[wire.place(home.task)] = Served(gate, post, rounds, Desk(home))
-    members = sum(len(served.rounds.rosters[0]) for served in tasks.values())
+        leading.append(rounds)
+    members = sum(len(rounds.rosters[0]) for rounds in leading)
     # All may come at once, each by a connection that looks at the certificate and one that goes on.
     entrance = Entrance(members, strangers=max(STRANGERS, 2 * members))
     interface = Interface(tasks, certificate.der, monitor, entrance.recognise, entrance.whence)
-    inner = _server(interface.app(), entrance.inner.removeprefix("unix:"), certificate)
+    inner = inner_server(interface.app(), entrance.inner.removeprefix("unix:"), certificate)
     watched = _monitor(interface, monitor, asked.monitor)
     running = [asyncio.ensure_future(server._serve()) for server in (inner, *watched)]
     try:
-        await _started(inner, *watched)
+        await started(inner, *watched)
         host, port = wire.address(asked.listen)
         try:
             port = await entrance.open(host, port)
         except OSError as error:
             raise ConfigError(f"{asked.listen} can't be listened on: {error.strerror or error}") from None
-        for served in tasks.values():
-            served.rounds.start()
+        for rounds in leading:
+            rounds.start()
         where = _bound(watched[0]) if watched else None
         ready(Bound(wire.shown(host, port), where, certificate.fingerprint, tuple(home.task for home in homes)))
         waiting = asyncio.ensure_future(stopped.wait())
@@ -182,12 +184,13 @@ async def serve(asked: Asked, homes: Sequence[ServerHome], ready: Callable[[Boun
             server.should_exit = True
         await asyncio.gather(*running, return_exceptions=True)
         await entrance.close()
-        for served in tasks.values():
-            if served.rounds.is_alive():
-                await asyncio.to_thread(served.rounds.join, STALL_S)
+        for rounds in leading:
+            if rounds.is_alive():
+                await asyncio.to_thread(rounds.join, STALL_S)
 
 
-def _server(app: Any, path: str, certificate: Certificate) -> uvicorn.Server:
+def inner_server(app: Any, path: str, certificate: Certificate) -> uvicorn.Server:
+    """What answers requests behind the entrance, over a socket's path."""
     import uvicorn
 
     config = uvicorn.Config(_Stalling(app), uds=path, http=_protocol(), **_COMMON)
@@ -267,7 +270,8 @@ def _monitor(interface: Interface, monitor: Monitor, address: str | None) -> lis
     return [uvicorn.Server(uvicorn.Config(Starlette(routes=routes), host=host, port=port, http="h11", **_COMMON))]
 
 
-async def _started(*servers: uvicorn.Server) -> None:
+async def started(*servers: uvicorn.Server) -> None:
+    """Wait until these servers answer."""
     while not all(server.started or server.should_exit for server in servers):
         await asyncio.sleep(0.01)
 

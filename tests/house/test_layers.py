@@ -18,6 +18,7 @@ LAYERS: Final = (
     ("benchmarks",),
     ("secure_agg.__main__",),
     ("secure_agg.cli",),
+    ("secure_agg.plugins.flower",),
     ("secure_agg.preflight", "secure_agg.service"),
     ("secure_agg.plugins",),
     ("secure_agg.fl", "secure_agg.planning", "secure_agg.stats", "secure_agg.transport"),
@@ -39,6 +40,7 @@ LAYERS: Final = (
 
 PLUGIN_LAYERS: Final = (
     ("secure_agg.plugins.flower", "secure_agg.plugins.nvflare"),
+    ("secure_agg.plugins.homes.simulated",),  # has a federation made for one run
     ("secure_agg.plugins.homes.federation",),  # makes the homes of all parties at once, for every framework
     ("secure_agg.plugins.core",),
     ("secure_agg.plugins.homes",),

@@ -5,14 +5,18 @@ Flower starts a process for every message of every node, so that nodes and round
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
-from support.flower_engine import APP, Engine
+from support.flower_engine import APP, Engine, free_port
 
 from secure_agg import Ledger, Trust
 from secure_agg.plugins.homes import federation
@@ -99,3 +103,33 @@ def test_the_engine_reports_a_failed_run(tmp_path: Path) -> None:
         pytest.raises(AssertionError, match=r"has failed|is finished:failed"),
     ):
         engine.run({"nodes": 0, "home": str(tmp_path)}, timeout_s=60)
+
+
+@pytest.mark.flower_long
+def test_flwr_run_in_simulation_needs_nothing_made_by_hand(tmp_path: Path) -> None:
+    """Flower's own engine, with Ray: it takes both cores for a minute, and fails where they are not to be had."""
+    home = tmp_path / "flwr"
+    environment = {
+        **os.environ,
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(free_port()),
+        "FLWR_LOCAL_CONTROL_API_PORT": str(free_port()),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    config = f'nodes=3 rounds=1 out="{tmp_path / "model.npz"}"'
+    command = ["flwr", "run", str(APP), "--stream", "--federation-config", "num-supernodes=3", "--run-config", config]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    finally:
+        for process in psutil.process_iter(["cmdline"]):  # Flower leaves a SuperLink behind, for the next run
+            if any(str(home) in word for word in process.info["cmdline"] or ()):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+    assert done.stdout.count("SIMULATION: the keys of the server and of all 3 members") == 1, done.stdout
+    (folder,) = (home / "secure-agg-simulation").glob("run-*")
+    with Ledger(folder / "server" / "rounds.db", read_only=True) as ledger:
+        assert ledger.audit(trust=Trust.load(folder / "trust.json")).size == 1, done.stdout
+    assert (tmp_path / "model.npz").exists()

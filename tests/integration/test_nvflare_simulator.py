@@ -82,13 +82,14 @@ def app() -> ModuleType:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which two jobs have run side by side, each with sites of its own.
 
-    ``killed``: an exported job, one of whose sites is killed. ``example``: the example as it is.
+    ``killed``: an exported job, one of whose sites is killed. ``example``: the example as it is, for which nobody has
+    made homes.
     """
     root = tmp_path_factory.mktemp("jobs")
     script = root / "client.py"
     script.write_text(KILLED + CLIENT.read_text())
-    for job in ("killed", "example"):
-        federation.make(root / job / "federation", SITES, POLICY, task="digits")
+    federation.make(root / "killed" / "federation", SITES, POLICY, task="digits")
+    (root / "example").mkdir()
     recipe = NumpyFedAvgRecipe(
         name="digits", model=initial(), min_clients=3, num_rounds=ROUNDS, train_script=str(script)
     )
@@ -119,9 +120,11 @@ def weights(app: ModuleType, rounds: list[tuple[str, ...]]) -> np.ndarray:
 
 def participants(job: Path) -> list[tuple[str, ...]]:
     """Who took part in each round, after an audit of the whole ledger against what everybody has pinned."""
-    with Ledger(job / "federation" / "server" / "rounds.db") as ledger:
+    made = [job / "federation", *(job / "secure-agg-simulation").glob("run-*")]
+    (homes,) = [path for path in made if path.exists()]
+    with Ledger(homes / "server" / "rounds.db") as ledger:
         names = [ledger.evidence(record).participants for record in ledger.records()]
-        assert ledger.audit(Trust.load(job / "federation" / "trust.json")).verified == len(names)
+        assert ledger.audit(Trust.load(homes / "trust.json")).verified == len(names)
     return names
 
 
@@ -144,6 +147,11 @@ def test_a_job_goes_on_without_a_site_that_is_killed_in_a_round(ran: Path, app: 
 def test_the_example_comes_to_plain_fedavg(ran: Path, app: ModuleType) -> None:
     assert participants(ran / "example") == [SITES, SITES]
     check_model(ran / "example", app)
+
+
+def test_the_simulator_says_once_what_homes_are_worth_that_it_was_given(ran: Path) -> None:
+    said = (ran / "example.log").read_text()
+    assert said.count("SIMULATION: the keys of the server and of all 4 members were made for this run") == 1
 
 
 def test_every_phase_and_every_loss_is_in_the_frameworks_own_log(ran: Path) -> None:

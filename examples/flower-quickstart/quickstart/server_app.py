@@ -14,9 +14,10 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Train for some rounds."""
     strategy = FedAvg()
-    secure = SecureGrid(grid, strategy, home=context.run_config["home"])
+    config = context.run_config
+    secure = SecureGrid(grid, strategy, home=config["home"], channel=config["channel"] or None)
     strategy.start(
         grid=secure,
         initial_arrays=secure.last_model() or ArrayRecord(first_model()),
-        num_rounds=context.run_config["num-server-rounds"],
+        num_rounds=config["num-server-rounds"],
     )

@@ -267,6 +267,10 @@ class Coordinator:
         if last is None or last.evidence.config.base_model != model_digest(model):  # else its outcome stands
             self._history.check(model, last.record if last else None)
 
+    def has_model(self, name: str, model: bytes) -> bool:
+        """Whether a member has computed the model with this digest itself, so that it need not be sent."""
+        return self._home.checks_model and self._history.has_model(name, model)
+
     def check_hope(self, error: SecureAggError, *, more: bool) -> None:
         """Decide, when a round that trains has come to nothing, if the run may go on.
 
@@ -319,9 +323,9 @@ class Coordinator:
     # --- one attempt ------------------------------------------------------------------------------------------
 
     def _round(self, task: str, model: Floats, ask: Ask, instructions: bytes, *, trains: bool) -> Outcome:
-        self._lost = None
+        self._lost, digest = None, model_digest(model)
         last = self._last(task)
-        if last is not None and last.evidence.config.base_model == model_digest(model):
+        if last is not None and last.evidence.config.base_model == digest:
             _log.warning("round %d of %r, from this model, is in the ledger: it stands", last.record.round, task)
             verified = Auditor(self._epochs.trust_at(last.evidence.config.epoch)).verify(last.evidence)
             return self._outcome(model, last, verified, {}, trains=trains)
@@ -330,7 +334,7 @@ class Coordinator:
         ask = self.deadlines.timed(ask)
         leading = self._leading(task)
         unfinished = Unfinished(self._home, task)
-        found = unfinished.find(model_digest(model), self._executor)
+        found = unfinished.find(digest, self._executor)
         if found is not None:
             log, resumed = found
             config = resumed.config
@@ -353,7 +357,7 @@ class Coordinator:
             self._change(ask, model)
             self._history.restart(model)
             leading = self._leading(task)
-        base = self._configure(leading, model, instructions, trains=trains)
+        base = self._configure(leading, model, digest, instructions, trains=trains)
         try:
             return self._lead(leading, base, model, ask, last, None, trains=trains)
         except SecureAggError:
@@ -486,8 +490,9 @@ class Coordinator:
             identify = (self.challenge, self.identify)
             self._history.teach(list(cohort), last, ask, lambda: self.deadlines.phase_s, identify, joins=trains)
 
-    def _configure(self, leading: Task, model: Floats, instructions: bytes, *, trains: bool) -> RoundConfig:
-        base = model_digest(model)
+    def _configure(
+        self, leading: Task, model: Floats, base: bytes, instructions: bytes, *, trains: bool
+    ) -> RoundConfig:
         number, shapes = self._number(leading, base), round_shapes(leading.policy, model, trains=trains)
         grouping = round_grouping(leading.policy, model, trains=trains)
         draw = self._draw(leading, number)

@@ -240,6 +240,11 @@ class History:
         known = self._known.get(name)
         return known is not None and known.rounds == len(self._up_to(last))
 
+    def has_model(self, name: str, digest: bytes) -> bool:
+        """Whether a node has a model on its own disk: it has verified all results, and they have led to this one."""
+        last = self._home.ledger.last(self._home.task)
+        return last is not None and self.is_up_to_date(name, last) and self.model == digest
+
     def teach(
         self,
         names: Sequence[str],

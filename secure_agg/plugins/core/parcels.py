@@ -31,6 +31,10 @@ ANSWER: Final = "answer"
 VERIFIED: Final = "verified"
 LEARN: Final = "learn"
 """A result that a node has missed, and with the first one the model that it started from."""
+HELD: Final = "held"
+"""Over a channel beside a framework's messages: the server asks for the answer to the message that a node holds, or
+says that the round is over; a node says in its reply that it has answered there.
+"""
 KNOWN: Final = "known"
 EPOCH: Final = "epoch"
 """Epochs that a node has to follow; without any it says how far it has come."""

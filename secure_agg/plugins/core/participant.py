@@ -110,6 +110,7 @@ class Participant:
         model: Floats = (),
         train: Callable[[], Trained] | None = None,
         instructions: Instructions | None = None,
+        digest: bytes | None = None,
     ) -> bytes:
         """Answer one payload.
 
@@ -152,7 +153,8 @@ class Participant:
                 if len(evidence):
                     with self._home.locked():
                         self._learn(self._evidence(evidence), receipt)
-                return self._join(Received.of(_bounded(request, _MAX_FIRST), MAX_CONFIG), model, train, instructions)
+                received = Received.of(_bounded(request, _MAX_FIRST), MAX_CONFIG)
+                return self._join(received, model, train, instructions, digest or model_digest(model))
             case parcels.STEP:
                 with self._home.locked():
                     return self._step(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS))
@@ -197,12 +199,16 @@ class Participant:
     # --- joining ----------------------------------------------------------------------------------------------
 
     def _join(
-        self, request: Received, model: Floats, train: Callable[[], Trained], instructions: Instructions | None
+        self,
+        request: Received,
+        model: Floats,
+        train: Callable[[], Trained],
+        instructions: Instructions | None,
+        base: bytes,
     ) -> bytes:
         """Check the round and the model, train, and commit to what it came to."""
         home, journal = self._home, self._home.journal
         client = Client(home.identity, home.trust, store=home.store)
-        base = model_digest(model)
         given = instructions.digest if instructions else NO_DIGEST
         with home.locked():
             try:

@@ -5,9 +5,10 @@ On the client, ``@app.train(mods=[secure_mod])`` and ``@app.evaluate(mods=[secur
 
 * ``mod``: the client's side. ``grid``: the server's; ``strategies`` says which strategies keep their meaning.
 * ``exchange``: messages to many nodes at once, until a deadline. ``asking``: what is in their replies.
+* ``channel``: a way beside Flower's messages, so that a round takes one of them.
 * ``wire``: payloads in Flower's messages.
 * ``records``: models as arrays. ``given``: what an app is given, as one digest.
-* ``logs``: our lines in Flower's log.
+* ``logs``: our lines in Flower's log. ``simulation``: homes where Flower simulates all nodes on one machine.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from flwr.app import Message, RecordDict
@@ -38,8 +38,11 @@ class NodeAsk:
         grid: Flower's own.
         nodes: by roster id. Those that let a deadline pass are taken out: a dead node would cost one in each phase.
         content: what the app is given, with the payload that joins.
+        bare: the same without the model, for nodes that have it; None where all are sent it.
+        has_model: whether a member has it.
         pattern: type and group of the messages are its own.
         timeout: seconds to train.
+        elsewhere: those that have answered the message under way by another way, and are not waited for in this one.
     """
 
     grid: Grid
@@ -47,6 +50,9 @@ class NodeAsk:
     content: RecordDict
     pattern: Message
     timeout: float
+    bare: RecordDict | None = None
+    has_model: Callable[[str], bool] = lambda name: False
+    elsewhere: set[str] = field(default_factory=set)
 
     def __call__(
         self, kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float
@@ -62,19 +68,22 @@ class NodeAsk:
                 late.add(name)
             else:
                 yield name, ConnectionError("it is not connected, or did not answer in time before")
-        for name, reply in exchange(self.grid, messages, deadline_s):
+        for name, reply in exchange(self.grid, messages, deadline_s, lambda: late <= self.elsewhere):
             late.discard(name)
             try:
                 yield name, answer_of(reply, most[name])
             except SecureAggError as error:
                 yield name, error
+        late -= self.elsewhere
         for name in late:
-            del self.nodes[name]
+            self.nodes.pop(name, None)
         for name in in_id_order(late):
             yield name, Late(deadline_s)  # who trains has had the strategy's time, which only this knows
 
     def _make(self, name: str, payload: Payload, deadline_s: float, *, joins: bool) -> Callable[[], Message]:
-        content = self.content if joins else RecordDict()
+        content = RecordDict()
+        if joins:
+            content = self.bare if self.bare is not None and self.has_model(name) else self.content
         return lambda: message_to(wire.put(content, payload()), self.nodes[name], self.pattern, deadline_s)()
 
 

@@ -25,7 +25,10 @@ Reply = Message | Exception
 
 
 def exchange(
-    grid: Grid, messages: Sequence[tuple[str, Callable[[], Message]]], deadline_s: float
+    grid: Grid,
+    messages: Sequence[tuple[str, Callable[[], Message]]],
+    deadline_s: float,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, Reply]]:
     """Send one message to each of several peers.
 
@@ -33,6 +36,7 @@ def exchange(
         grid: Flower's own.
         messages: by the peer's name; each is made when it is sent.
         deadline_s: seconds from when the last message was sent until whoever has not replied is given up.
+        enough: whether no more replies are wanted; asked while none comes.
 
     Yields:
         Name and reply, as they come. An exception where the message could not be sent or the reply not be fetched.
@@ -78,10 +82,16 @@ def exchange(
         end = time.monotonic() + deadline_s
         for name in unsent:
             yield name, ConnectionError("the SuperLink has not taken the message: the node is gone")
-        for _ in range(len(messages) - len(unsent)):
+        awaited = len(messages) - len(unsent)
+        while awaited:
+            left = end - time.monotonic()
             try:
-                yield arrived.get(timeout=max(0.0, end - time.monotonic()))
+                reply = arrived.get(timeout=max(0.0, min(left, _POLL_S)))
             except queue.Empty:
-                return
+                if left <= 0 or enough():
+                    return
+                continue
+            awaited -= 1
+            yield reply
     finally:
         over.set()

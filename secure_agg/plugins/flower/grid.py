@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +28,19 @@ from secure_agg.executing import HERE, Executor, executor_of
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
 from secure_agg.plugins.core.history import last_model
-from secure_agg.plugins.core.phases import Late, one_line
-from secure_agg.plugins.flower import given, records, strategies, wire
+from secure_agg.plugins.core.phases import Ask, Late, one_line
+from secure_agg.plugins.flower import given, records, simulation, strategies, wire
 from secure_agg.plugins.flower.asking import GONE, NodeAsk, WithoutMod, answer_of, message_to
+from secure_agg.plugins.flower.channel import AWAY_S, ChannelAsk
 from secure_agg.plugins.flower.exchange import Reply, exchange
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.epoch.body import EVALUATION
+
+if TYPE_CHECKING:
+    from secure_agg.service.beside import Beside
 
 _TRAIN: Final = "train"
 _EVALUATE: Final = "evaluate"
@@ -53,33 +59,44 @@ class SecureGrid(Grid):
         self,
         grid: Grid,
         strategy: Strategy,
-        home: str | PathLike[str],
+        home: str | PathLike[str] | None = None,
         *,
         phase_s: float | None = None,
         custom_strategy: bool = False,
+        simulated: Mapping[str, Any] | None = None,
+        channel: str | None = None,
         executor: Executor | str = HERE,
     ) -> None:
         """
         Args:
             grid: Flower's own.
             strategy: the app's; from now on it waits for as many nodes as the pinned policy needs.
-            home: the server's folder: identity, pins, ledger.
+            home: the server's folder: identity, pins, ledger. In Flower's simulation homes are made for the run, under
+                the policy of this one, if it is there.
             phase_s: seconds that nodes have to answer in each phase after training, of which Flower itself takes a
                 few, at least: three times as long as the slowest message of the run so far. None for what is
                 configured in the home. To train they have the strategy's ``timeout``.
             custom_strategy: the strategy overrides ``aggregate_train``, and works on one reply that holds the mean. If
                 it makes a model of its own of that, only nodes follow whose homes take any.
+            simulated: in a simulation, what ``Policy.default`` is to be told in place of the policy of ``home``:
+                ``{"clip": 2.0}``. It counts nowhere else.
+            channel: ``HOST:PORT`` where nodes with a channel of their own answer all of a round within one message of
+                Flower's, see ``channel``; port 0 for a free one. None for none. It needs the extra ``service``.
             executor: does the aggregator's work on long vectors: its name, see ``secure_agg.executing``, or an executor
                 that the app closes.
 
         Raises:
-            ConfigError: the strategy needs more than the mean, weighs by another metric or has another optimizer than
-                is pinned, ``home`` is missing, or no server's, or nobody can answer in ``phase_s``.
+            ConfigError: nobody can listen at ``channel``; the strategy needs more than the mean, weighs by another
+                metric or has another optimizer than is pinned, ``home`` is missing, or no server's, or nobody can
+                answer in ``phase_s``.
         """
         relay()
+        strategies.check(strategy, custom=custom_strategy)
+        if simulation.is_simulated(grid):
+            like = Path(home) if home else None
+            home = simulation.server_home(grid, strategy, like, simulated, strategies.optimizer(strategy))
         if not isinstance(home, (str, PathLike)) or not str(home):
             raise ConfigError(f"home={home!r} names no folder: 'secure-agg federation init' makes the server's home")
-        strategies.check(strategy, custom=custom_strategy)
         server = ServerHome.open(Path(home))
         pinned = server.trust.task(server.task)
         strategies.settle(strategy, server.optimizer, checked=server.checks_model)
@@ -101,8 +118,10 @@ class SecureGrid(Grid):
         )
         self._members: dict[tuple[str, int], str] = {}
         self._replaced: set[int] = set()
+        self._sends_model = False
         self._dtypes: dict[str, np.dtype[Any]] = {}
         self._evaluates = server.task + EVALUATION in server.trust.tasks
+        self._beside = None if channel is None else _beside(server, channel)
         logger.info(
             "secure rounds of task %r with backend %r: %d members, of whom at least %d join and %d are averaged; they "
             "have %g s to answer in a phase, and more where messages are slow",
@@ -124,6 +143,16 @@ class SecureGrid(Grid):
         """
         found = last_model(self._home)
         return None if found is None else records.to_record(found[1])
+
+    @property
+    def channel(self) -> str | None:
+        """``HOST:PORT`` where the channel listens, None where there is none."""
+        return None if self._beside is None else self._beside.address
+
+    def close(self) -> None:
+        """End the channel; harmless where there is none. It ends with the process too."""
+        if self._beside is not None:
+            self._beside.close()
 
     # --- what Flower's grid does as before -------------------------------------------------------------------
 
@@ -195,12 +224,14 @@ class SecureGrid(Grid):
             except SecureAggError as error:
                 logger.error("%s: %s: %s; the model stays as it was", *kinds, type(error).__name__, error)
                 tries += 1
+                self._sends_model = True  # nothing is left that a node could lack
                 if trains:
                     self._coordinator.check_hope(error, more=tries < _TRIES)
                 if not trains or self._coordinator.verified:
                     return []
                 logger.warning("no round of this run is verified yet, so this one is tried once more")
             else:
+                self._sends_model = False
                 logger.info("%d results are in the one that the strategy receives now: their mean", count)
                 return [reply]
 
@@ -224,17 +255,42 @@ class SecureGrid(Grid):
         nodes = sorted({*sent, *self._grid.get_node_ids()}) if self._draws else sent
         members = self._identify(batch[0], nodes, trains=trains)
         content = given.as_it_arrives(content)
-        ask = NodeAsk(self._grid, members, content, batch[0], _LONGEST_S if timeout is None else timeout)
+        limit = _LONGEST_S if timeout is None else timeout
+        bare, digest = self._bare(content, key, layers), model_digest(model)
+        ask = NodeAsk(
+            self._grid, members, content, batch[0], limit, bare, lambda name: self._coordinator.has_model(name, digest)
+        )
         around = self._coordinator.surroundings(members)
         instructions = given.instructions(batch[0], content, self._weight_key, around).digest
         run = self._coordinator.round if trains else self._coordinator.evaluate
-        outcome = run(model, ask, instructions)
+        with self._channelled(ask) as way:
+            outcome = run(model, way, instructions)
         reply = RecordDict({"metrics": self._metrics(outcome)})
         if trains:
             trained = layers.restore(named, outcome.model)
             self._keep(trained)
             reply[key] = records.to_record(trained)
         return Message(reply, reply_to=batch[0]), len(outcome.participants)
+
+    def _bare(self, content: RecordDict, key: str, layers: Layers) -> RecordDict | None:
+        """The content without the model, for nodes that have computed it; None before they have, or after a failure."""
+        if self._sends_model or not self._coordinator.verified:
+            return None
+        record = records.without(content.array_records[key], layers.averaged)
+        return None if record is None else RecordDict({**content, key: record})
+
+    @contextmanager
+    def _channelled(self, ask: NodeAsk) -> Iterator[Ask]:
+        """The way to the nodes in one round: over the channel where there is one."""
+        if self._beside is None:
+            yield ask
+            return
+        self._beside.refresh()
+        way = ChannelAsk(ask, self._beside)
+        try:
+            yield way
+        finally:
+            way.release()
 
     def _keep(self, model: Named) -> None:
         """The round stands, whatever becomes of this copy of its model: the chain has it too."""
@@ -332,3 +388,11 @@ class SecureGrid(Grid):
             del self._members[kind, old]
             self._replaced.add(old)
         self._members[kind, node] = member
+
+
+def _beside(server: ServerHome, listen: str) -> Beside:
+    from secure_agg.service.beside import Beside  # whose packages only those need who have a channel
+
+    beside = Beside(server, listen, AWAY_S)
+    logger.info("nodes with a channel of their own answer at https://%s", beside.address)
+    return beside

@@ -15,12 +15,20 @@ from typing import Final, TypeVar
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
-from secure_agg.errors import ConfigError, MalformedMessage, PolicyViolation, SecureAggError, UpdateError
+from secure_agg.errors import (
+    AnotherModel,
+    ConfigError,
+    MalformedMessage,
+    PolicyViolation,
+    SecureAggError,
+    UpdateError,
+)
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core.metrics import scalars
 from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.training import Trained
-from secure_agg.plugins.flower import given, records, wire
+from secure_agg.plugins.flower import given, records, simulation, wire
+from secure_agg.plugins.flower.channel import CHANNEL, held
 from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.homes import tenants
 from secure_agg.plugins.homes.client import ClientHome
@@ -81,20 +89,44 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
                 "other, two nodes have one home; give each its own", home.path, other, context.node_id,
             )  # fmt: skip
         around = given.surroundings(context)
-        participant = Participant(home, around)
+        # Who may be asked again by another way repeats what it has answered.
+        participant = Participant(home, around, keeps_answers=CHANNEL in context.node_config)
         if not content:
             return _reply(message, participant.handle(payload))
+        content, own = _whole(home, content)
         named = records.to_arrays(_only(content.array_records, "message has", "array record"))
         layers = Layers.of(named)
         weight_key = given.WEIGHT_KEY if home.weight_key is None else home.weight_key
         instructions = given.instructions(message, content, weight_key, around)
 
         def run_app() -> Trained:
-            with given.handed_over(message, content, context, home.name) as (asked, own):
-                reply = _call(call_next, asked, own)
+            with given.handed_over(message, content, context, home.name) as (asked, around_it):
+                reply = _call(call_next, asked, around_it)
             return _trained(reply, layers if category == _TRAIN else None, weight_key)
 
-        return _reply(message, participant.handle(payload, layers.floats(named), run_app, instructions))
+        answer = participant.handle(payload, layers.floats(named), run_app, instructions, own)
+        return _reply(message, held(home, context, participant, payload, answer))
+
+
+def _whole(home: ClientHome, content: RecordDict) -> tuple[RecordDict, bytes | None]:
+    """What a message is about, with the model from this node's own disk where the server has left it out.
+
+    Returns:
+        The content, and the digest of that model; None where it has come with the message.
+
+    Raises:
+        AnotherModel: it is left out, and this node has none.
+        MalformedMessage: it is left out, and this node's is of other arrays.
+    """
+    (key, record), *more = content.array_records.items() or [("", None)]
+    if more or record is None or not records.is_without(record):
+        return content, None
+    with home.locked():
+        link = home.chain.link if home.checks_model else None
+        if link is None:
+            raise AnotherModel("the model is left out of a message, and this node has computed none")
+        model = home.chain.model()
+    return RecordDict({**content, key: records.filled(record, model)}), link.model
 
 
 def _nameless(error: Exception) -> SecureAggError:
@@ -120,9 +152,12 @@ def own_arrays(context: Context) -> Own:
 
 def _home(context: Context) -> Path:
     path = context.node_config.get(HOME)
-    if not isinstance(path, str):
+    if isinstance(path, str):
+        return Path(path)
+    found = simulation.client_home(context)
+    if found is None:
         raise ConfigError(f"this node's configuration names no home: start it with --node-config '{HOME}=\"/path\"'")
-    return Path(path)
+    return found
 
 
 def _reply(message: Message, payload: bytes) -> Message:

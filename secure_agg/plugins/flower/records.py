@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -47,6 +47,44 @@ def to_record(named: Mapping[str, npt.NDArray[Any]]) -> ArrayRecord:
     for name, array in named.items():
         record[name] = Array(array)
     return record
+
+
+def without(record: ArrayRecord, names: Iterable[str]) -> ArrayRecord | None:
+    """A record that says of these arrays what they are and not what is in them; None where ``filled`` would not come to
+    the same bytes again.
+    """
+    left = dict(record)
+    for name in names:
+        array = record[name]
+        found = _read(name, array)
+        # As homes keep it: in C order, and in this machine's byte order.
+        own = np.ascontiguousarray(found, dtype=found.dtype.newbyteorder("=")).reshape(found.shape)
+        if Array(own).data != array.data:
+            return None
+        left[name] = Array(array.dtype, tuple(array.shape), array.stype, b"")
+    return ArrayRecord(left)
+
+
+def is_without(record: ArrayRecord) -> bool:
+    """Whether arrays are left out, as ``without`` does: a file of numpy's is never empty."""
+    return any(not array.data for array in record.values())
+
+
+def filled(record: ArrayRecord, arrays: Sequence[npt.NDArray[Any]]) -> ArrayRecord:
+    """The record from which ``without`` has left out these arrays, in its order.
+
+    Raises:
+        MalformedMessage: they are others.
+    """
+    whole, rest = dict(record), list(arrays)
+    for name, array in record.items():
+        if not array.data:
+            if not rest or (str(rest[0].dtype), rest[0].shape) != (array.dtype, tuple(array.shape)):
+                raise MalformedMessage(f"array {name!r} of the model that is left out is none of this node's")
+            whole[name] = Array(rest.pop(0))
+    if rest:
+        raise MalformedMessage(f"{len(rest)} arrays of this node's model are not among those that are left out")
+    return ArrayRecord(whole)
 
 
 def _read(name: str, array: Array) -> npt.NDArray[Any]:

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from secure_agg import files, locks
@@ -27,13 +28,18 @@ _PATIENCE_S: Final = 2.0
 _POLL_S: Final = 0.05
 
 
+def held_file(home: Path) -> Path:
+    """The file that is locked while a home has a node or server that uses it."""
+    return home / _HELD
+
+
 def hold(home: Home) -> Callable[[], None]:
     """Be the one node, or server, that uses this home, until what this returns is called or the process ends.
 
     Raises:
         ConfigError: another node uses it; names its process.
     """
-    path = home.path / _HELD
+    path = held_file(home.path)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

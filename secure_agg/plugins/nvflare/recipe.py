@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.workflows.fedavg import FedAvg
 from nvflare.fuel.utils.class_utils import get_component_init_parameters
-from nvflare.recipe.spec import Recipe
+from nvflare.recipe.spec import ExecEnv, Recipe
 
 from secure_agg.errors import ConfigError
 from secure_agg.executing import HERE
-from secure_agg.plugins.nvflare import wire
+from secure_agg.plugins.nvflare import simulation, wire
 from secure_agg.plugins.nvflare.controller import SecureFedAvg
 from secure_agg.plugins.nvflare.filters import SecureTaskData, SecureTaskResult
 
@@ -21,7 +22,14 @@ _TASKS: Final = (wire.TRAIN, AppConstants.TASK_VALIDATION, AppConstants.TASK_SUB
 R = TypeVar("R", bound=Recipe)
 
 
-def secure(recipe: R, *, train_timeout: float = 3600.0, phase_timeout: float | None = None, executor: str = HERE) -> R:
+def secure(
+    recipe: R,
+    *,
+    train_timeout: float = 3600.0,
+    phase_timeout: float | None = None,
+    executor: str = HERE,
+    simulated: Mapping[str, Any] | None = None,
+) -> R:
     """Make a FedAvg recipe's job secure and verified; call it once, before the recipe is run or exported.
 
     Its controller becomes ``SecureFedAvg``, its clients get the two filters, and experiment tracking, which would send
@@ -32,6 +40,8 @@ def secure(recipe: R, *, train_timeout: float = 3600.0, phase_timeout: float | N
         train_timeout: see ``SecureFedAvg``.
         phase_timeout: see ``SecureFedAvg``.
         executor: see ``SecureFedAvg``.
+        simulated: what ``Policy.default`` is to be told where NVFlare's simulator runs the recipe and nobody has made
+            homes: they are made for the run then. ``{"clip": 2.0}``; it counts nowhere else.
 
     Returns:
         The same recipe.
@@ -51,6 +61,13 @@ def secure(recipe: R, *, train_timeout: float = 3600.0, phase_timeout: float | N
     recipe.add_client_input_filter(SecureTaskData(), tasks=list(_TASKS))
     recipe.add_client_output_filter(SecureTaskResult(), tasks=list(_TASKS))
     job.convert_to_fed_event.events_to_convert = []
+    ready = recipe.process_env
+
+    def process_env(env: ExecEnv) -> None:
+        ready(env)
+        simulation.prepare(env, job.name, simulated)
+
+    recipe.process_env = process_env  # which NVFlare calls with the environment that a job is for
     job.set_app_packages([*job.job.app_packages, "secure_agg"])  # installed at each site, not sent along
     return recipe
 

@@ -56,6 +56,12 @@ def configure(local: Path, home: Path) -> None:
     _write(local / _SITE, {_HOME: str(home.resolve())})
 
 
+def configured_home(local: Path) -> Path | None:
+    """What ``configure`` has written into a folder ``local``; None where it has not."""
+    home = (_read(local / _SITE) or {}).get(_HOME)
+    return Path(home) if isinstance(home, str) and home else None
+
+
 def client_home(fl_ctx: FLContext) -> Path:
     """The home of the site that this process works for.
 
@@ -85,11 +91,11 @@ def server_home(fl_ctx: FLContext) -> Path:
 def _home(fl_ctx: FLContext) -> Path:
     """What the workspace names: a home, or in a simulator, whose sites share one configuration, the folder of all."""
     workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT) or fl_ctx.get_engine().get_workspace()
-    path = Path(workspace.get_site_config_dir()) / _SITE
-    home = (_read(path) or {}).get(_HOME)
-    if not isinstance(home, str) or not home:
-        raise ConfigError(f"{path} names no home: secure_agg.plugins.nvflare.configure(local, home) writes it")
-    return Path(home)
+    local = Path(workspace.get_site_config_dir())
+    home = configured_home(local)
+    if home is None:
+        raise ConfigError(f"{local / _SITE} names no home: secure_agg.plugins.nvflare.configure(local, home) writes it")
+    return home
 
 
 def _privacy() -> dict[str, Any]:

@@ -37,7 +37,7 @@ MAX_DRAWN_ROUNDS: Final = 1 << 16
 
 
 @checked_class
-class RoundConfig(Wire, frozen=True, kw_only=True):
+class RoundConfig(Wire, frozen=True, kw_only=True, dict=True):  # a dict for what is computed once
     """One attempt at one round. Its digest, ``context``, is bound into every key, signature and proof.
 
     Attributes:
@@ -178,7 +178,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True):
         if self.policy.groups:
             raise ConfigError("the policy has groups: a configuration says which arrays are in which")
 
-    @property
+    @functools.cached_property
     def layout(self) -> Layout:
         """The layout of a client's vector."""
         policy = self.policy

@@ -18,6 +18,7 @@ durable store, by each of the two:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from mpc.framing import frame, integer
 from secure_agg.errors import AlreadyReleased, PolicyViolation, TaskSpent, WrongContext
@@ -33,6 +34,9 @@ from secure_agg.protocol.tree.record import VOUCH
 from secure_agg.roles.memory import epochs, spending
 from secure_agg.roles.memory.attempt import end_attempt
 from secure_agg.roles.memory.store import AttemptStore, Scope
+
+_ASKED: Final = ("admitted", "renounced", "signed", "input")
+"""What a client has bound itself to that may keep it out of a round."""
 
 
 class Bonds:
@@ -90,11 +94,14 @@ class Bonds:
         """
         self.check_open()
         self._check_used()
-        generation, get = self._config.generation, self._store.get
+        generation = self._config.generation
+        numbered = [*((what, generation) for what in _ASKED), ("admitted", generation + 1)]
+        names = [_bond(what, model, number) for model in self._models for what, number in numbered]
+        standing = self._store.standing(self._scope, names)
         for model in self._models:
 
             def bound(what: str, number: int = generation, model: str = model) -> bytes | None:
-                return get(self._scope, _bond(what, model, number))
+                return standing.get(_bond(what, model, number))
 
             of = "from this start model" if model == self._start else "over differences from this very model"
             if bound("admitted", generation + 1) is not None:

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -95,6 +95,16 @@ class AttemptStore:
         with self._lock, typed():
             row = self._db.execute(_SELECT, (_key(scope), name)).fetchone()
         return None if row is None else bytes(row[0])
+
+    def standing(self, scope: Scope, names: Sequence[str]) -> dict[str, bytes]:
+        """The values that stand under these names, by name: all as they are at one moment."""
+        places = ", ".join("?" * len(names))
+        with self._lock, typed():
+            rows = self._db.execute(
+                f"SELECT name, value FROM pins WHERE scope = ? AND name IN ({places})",  # noqa: S608 - question marks
+                (_key(scope), *names),
+            ).fetchall()
+        return {name: bytes(value) for name, value in rows}
 
     def put(self, scope: Scope, name: str, value: bytes) -> bytes:
         """Write ``value`` unless one stands; return the one that stands, which is durable."""

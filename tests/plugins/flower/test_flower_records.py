@@ -124,3 +124,38 @@ def test_bytes_that_are_not_what_they_claim_are_refused_by_name(array: Any, mess
     record["layer"] = array
     with pytest.raises(MalformedMessage, match=f"array 'layer' .*{message}"):
         records.to_arrays(record)
+
+
+# --- models that a node has computed itself -----------------------------------------------------------------------
+
+
+def test_what_is_left_out_of_a_record_comes_back_to_the_byte() -> None:
+    model = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(5), "b": np.array(-0.0)}
+    record = records.to_record(model)
+    bare = records.without(record, ["w", "b"])
+    assert bare is not None
+    assert records.is_without(bare)
+    assert not records.is_without(record)
+    assert [len(array.data) > 0 for array in bare.values()] == [False, True, False]
+    whole = records.filled(bare, [model["w"], model["b"]])
+    assert list(whole) == list(record)
+    assert all(whole[name].data == record[name].data for name in record)
+
+
+@pytest.mark.parametrize(
+    "other", [np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)), np.arange(3, dtype=">f4")]
+)
+def test_arrays_that_would_come_back_as_other_bytes_are_not_left_out(other: np.ndarray) -> None:
+    """A home keeps a model in C order and in the machine's own byte order."""
+    assert records.without(records.to_record({"w": other}), ["w"]) is None
+
+
+@pytest.mark.parametrize(
+    "own",
+    [[], [np.zeros((3, 2), np.float32)], [np.zeros((2, 3))], [np.zeros((2, 3), np.float32), np.zeros(1)]],
+)
+def test_a_model_of_other_arrays_does_not_take_their_place(own: list[np.ndarray]) -> None:
+    bare = records.without(records.to_record({"w": np.zeros((2, 3), np.float32)}), ["w"])
+    assert bare is not None
+    with pytest.raises(MalformedMessage, match="left out"):
+        records.filled(bare, own)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, Context, Message
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 from support.flower_nodes import Fleet, Model, Seen, app_of, flower_log, meddle, members, model_of, record, start
 
@@ -16,6 +17,8 @@ from secure_agg.errors import RunStopped, StoreError
 from secure_agg.fl.model_files import read_model, start_digest
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.flower import secure_mod
+from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.kept import keep
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.messages import peek
@@ -211,3 +214,56 @@ def test_the_log_says_what_the_one_result_is(tmp_path: Path) -> None:
         fleet.run()
     place = log.index("aggregate_train: Received 1 results and 0 failures")
     assert log[place - 1] == "3 results are in the one that the strategy receives now: their mean"
+
+
+# --- a model that nodes have computed themselves ------------------------------------------------------------------
+
+
+def test_a_model_is_sent_once_and_computed_by_every_node_from_then_on(tmp_path: Path) -> None:
+    sent: list[dict[str, int]] = []
+    app = app_of()
+
+    def watched(message: Message, context: Context) -> Message:
+        for found in message.content.array_records.values():
+            if "layer" in found:
+                sent.append({name: len(array.data) for name, array in found.items()})
+        return app(message, context)
+
+    fleet = Fleet.make(tmp_path, members(3, watched))
+    fleet.run(FedAvg(), rounds=2)
+    first, later = sent[:3], sent[3:]
+    assert all(min(sizes.values()) > 0 for sizes in first)
+    assert len(later) == 3 * 3, "an evaluation, another round, and its evaluation"
+    assert all(sizes["layer"] == sizes["bias"] == 0 < sizes["batches"] for sizes in later)
+
+
+def test_a_node_whose_model_was_changed_on_its_disk_refuses_and_the_others_go_on(tmp_path: Path) -> None:
+    fleet = Fleet.make(tmp_path, members(4, app_of()))
+    strategy = quiet()
+    grid = fleet.secure(strategy)
+    result = strategy.start(grid, record(start()), num_rounds=1, timeout=2.0)
+    with ClientHome.open(fleet.folder / "clients" / "m0") as home:
+        model = [array + 1 for array in home.chain.model()]
+        for slot in home.chain._slots:
+            if slot.key is not None:
+                facts = slot.facts()
+                slot.begin(slot.key, {"model": model, "first": [], "second": []}, facts)
+    with flower_log() as log:
+        strategy.start(grid, result.arrays, num_rounds=1, timeout=2.0)
+    assert any("m0 is out of the round" in line and "WrongContext" in line for line in log)
+    with ServerHome.open(fleet.folder / "server") as server:
+        taken = [server.ledger.evidence(entry).participants for entry in server.ledger.records()]
+    assert taken == [("m0", "m1", "m2", "m3"), ("m1", "m2", "m3")]
+
+
+@pytest.mark.parametrize("name", ["accuracy", "secure", "train_loss", "zeta"])
+def test_a_metric_may_have_any_name_before_or_after_our_own(name: str, tmp_path: Path) -> None:
+    app = ClientApp()
+
+    @app.train(mods=[secure_mod])
+    def train(message: Message, context: Context) -> Message:
+        metrics = MetricRecord({"num-examples": 10, name: 2.5})
+        return Message(RecordDict({"arrays": message.content["arrays"], "metrics": metrics}), reply_to=message)
+
+    result = Fleet.make(tmp_path, members(3, app)).run()
+    assert result.train_metrics_clientapp[1][name] == pytest.approx(2.5, abs=1e-3)

@@ -21,7 +21,7 @@ def main(grid: Grid, context: Context) -> None:
         time.sleep(0.2)
     strategy = FedAvg(fraction_evaluate=float(config["evaluates"]))
     result = strategy.start(
-        grid=SecureGrid(grid, strategy, config["home"], phase_s=config["phase-s"]),
+        grid=SecureGrid(grid, strategy, config["home"], phase_s=config["phase-s"], channel=config["channel"] or None),
         initial_arrays=ArrayRecord({name: Array(array) for name, array in task.start(config["size"]).items()}),
         num_rounds=config["rounds"],
         timeout=config["timeout-s"],

@@ -1,0 +1,44 @@
+"""NVFlare's simulator: homes that are made for a run where nobody has made others."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from nvflare.recipe.sim_env import SimEnv
+from nvflare.recipe.spec import ExecEnv
+
+from secure_agg.plugins.homes import simulated
+from secure_agg.plugins.nvflare.site import configure, configured_home
+
+_FOLDER: Final = "secure-agg-simulation"
+_LOCAL: Final = "local"
+
+
+def prepare(env: ExecEnv, job: str, policy: Mapping[str, Any] | None) -> Path | None:
+    """Make the homes of all sites, and configure the simulator's workspace to use them.
+
+    Args:
+        env: where the job is about to run. Only NVFlare's simulator is given homes: a site of any other environment has
+            an owner.
+        job: its name.
+        policy: what ``Policy.default`` is to be told; None for the usual policy.
+
+    Returns:
+        The federation's folder; None where the workspace names another already, or sites are no simulated ones.
+
+    Raises:
+        ConfigError: fewer than two sites, the policy does not fit, or the disk refuses.
+    """
+    if not isinstance(env, SimEnv):
+        return None
+    root, local = Path(env.workspace_root) / _FOLDER, Path(env.workspace_root) / job / _LOCAL
+    before = configured_home(local)
+    if before is not None and root.resolve() not in before.parents:
+        return None
+    names = env.clients or [f"site-{number + 1}" for number in range(env.num_clients)]
+    folder = simulated.make(root, f"run-{secrets.token_hex(8)}", names, policy=policy)
+    configure(local, folder)
+    return folder
