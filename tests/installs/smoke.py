@@ -167,7 +167,7 @@ def nvflare() -> None:
 def demo() -> None:
     """Two rounds of it, and one with poison."""
     succeeds("demo", "--rounds", 2, "--output", HERE / "demo")
-    check(any((HERE / "demo").glob("*.png")), "the demo left no plot")
+    check(any((HERE / "demo").rglob("*.png")), "the demo left no plot")
     succeeds("demo", "--poison", "--rounds", 1, "--output", HERE / "poison")
 
 
