@@ -100,7 +100,7 @@ def he() -> None:
 
 def paillier() -> None:
     """One key holder and a short modulus."""
-    sums("paillier", modulus_bits=2048)
+    sums("paillier", options={"modulus_bits": 2048})
 
 
 def mpc() -> None:
@@ -128,7 +128,7 @@ def operators() -> None:
             return request
 
     ours, other = OperatorKeys.generate("server"), OperatorKeys.generate("operator")
-    pinned = Roster.of([ours.identity, other.identity])
+    pinned = Roster({each.identity.name: each.identity.public for each in (ours, other)})
 
     async def talk() -> None:
         server = OperatorServer(Echo(), other, [ours.card()], pinned)
@@ -167,7 +167,7 @@ def nvflare() -> None:
 def demo() -> None:
     """Two rounds of it, and one with poison."""
     succeeds("demo", "--rounds", 2, "--output", HERE / "demo")
-    check(any((HERE / "demo").glob("*.png")), "the demo left no plot")
+    check(any((HERE / "demo").rglob("*.png")), "the demo left no plot")
     succeeds("demo", "--poison", "--rounds", 1, "--output", HERE / "poison")
 
 
