@@ -15,7 +15,7 @@ from secure_agg.cli.commands.groups import GROUP_HELP, groups_of
 from secure_agg.cli.documents import privacy_document
 from secure_agg.cli.epilog import epilog
 from secure_agg.cli.epochs import floors
-from secure_agg.cli.epochs.sources import followed, read_steps
+from secure_agg.cli.epochs.sources import followed
 from secure_agg.cli.options import (
     PrivacyDelta,
     PrivacyEpsilon,
@@ -42,6 +42,7 @@ from secure_agg.protocol.config.presets import PRESETS, preset
 from secure_agg.protocol.habits import USUAL
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.epochs.floor import Floor
+from secure_agg.roles.epochs.following import Steps
 from secure_agg.roles.trust import Trust
 
 app = typer.Typer(
@@ -383,7 +384,7 @@ def join(
     """Make a client's home from its own key and the pins it has been given; the key is copied into it."""
     optimizer = _optimizer(server_optimizer, server_learning_rate, server_momentum, server_second_momentum, server_tau)
     start = digest_argument(start_model) if start_model is not None else None
-    pins, steps = Trust.load(trust), read_steps(epochs) if epochs is not None else None
+    pins, steps = Trust.load(trust), Steps.load(epochs) if epochs is not None else None
     joined = (followed(pins, task, epochs) if epochs is not None else pins).task(task)
     with ClientHome.create(
         folder,

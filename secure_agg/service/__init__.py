@@ -9,13 +9,12 @@ is no party of its own: what it could alter is signed inside, and checked by who
 The server's side:
 
 * ``gate``: whose request it is, and how many. ``post``: payloads that wait for members, and their answers.
-* ``desk``: epochs, and what is proposed for the next one.
+* ``epochs``: what is proposed for the next one; both sides.
 * ``rounds``: makes a task's rounds. ``app``: the HTTP interface. ``server``: the process.
 * ``beside``: all of this but the rounds, in the process of a framework's server.
 * ``monitor``: metrics and health. ``logs``: JSON lines.
 
 A member's side:
 
-* ``link``: requests, and trying again. ``session``: contributions, and verified results. ``changes``: what is proposed
-  for the next epoch, and what this party signs of it.
+* ``link``: requests, and trying again. ``session``: contributions, and verified results.
 """

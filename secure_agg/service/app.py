@@ -29,7 +29,7 @@ from secure_agg.errors import (
 )
 from secure_agg.protocol.epoch.evidence import MAX_EVIDENCE
 from secure_agg.service import wire
-from secure_agg.service.desk import ACCEPTS, DECIDES, Desk
+from secure_agg.service.epochs.desk import ACCEPTS, DECIDES, Desk
 from secure_agg.service.gate import Admitted, Gate
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import IN_MEMORY, Files, Item, Post, spooled

@@ -20,7 +20,7 @@ from secure_agg.protocol.identity import Roster
 from secure_agg.service import wire
 from secure_agg.service.app import Interface, Served
 from secure_agg.service.certificate import Certificate, own_certificate
-from secure_agg.service.desk import Desk
+from secure_agg.service.epochs.desk import Desk
 from secure_agg.service.gate import Gate, Strangers
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import AWAY_S, Post

@@ -27,7 +27,7 @@ from secure_agg.protocol.codec import model_digest
 from secure_agg.service import wire
 from secure_agg.service.app import STALL_S, Connection, Interface, Served
 from secure_agg.service.certificate import Certificate, given_certificate, own_certificate, server_context
-from secure_agg.service.desk import Desk
+from secure_agg.service.epochs.desk import Desk
 from secure_agg.service.gate import Gate, Strangers
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import Post

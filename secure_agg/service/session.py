@@ -42,7 +42,7 @@ from secure_agg.protocol.codec import Arrays
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.roles.epochs.change import Change
-from secure_agg.service.changes import Changes, Proposed
+from secure_agg.service.epochs.changes import Changes, Proposed
 from secure_agg.service.link import PATIENCE_S, Arrived, Link
 from secure_agg.service.wire import decode_model, most_model_bytes
 from secure_agg.tlog.receipt import Receipt

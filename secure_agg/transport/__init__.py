@@ -9,7 +9,8 @@ the transport adds that nobody else can talk to an operator, and that a process 
 * ``channel``: addresses, limits, and what gRPC is told.
 * ``entrance``: the door of the port, where strangers wait; ``secure_agg.admission`` says who has to go when it is full.
 * ``server``: one role behind a port. ``client``: connections to several.
-* ``blocking``: the same for code without an event loop. ``epochs``: brings operators to the epoch in force.
+* ``blocking``: the same for code without an event loop. ``epochs``: brings operators to the epoch in force;
+  ``following`` is an operator that goes on by itself.
 * ``share_holders``: what is particular to share holders; ``key_holders``: to key holders.
 * ``processes``: starts operators on this machine and ends them in every case.
 """

@@ -57,7 +57,7 @@ class Role(Protocol):
 
 
 class FollowingRole(Role, Protocol):
-    """A role that goes from epoch to epoch of its task, see ``plugins.homes.operators``."""
+    """A role that goes from epoch to epoch of its task, see ``transport.following``."""
 
     def follow(self, request: bytes, /) -> bytes:
         """Answer a ``Following`` with a ``Where``, or raise a ``SecureAggError``."""

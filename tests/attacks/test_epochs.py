@@ -28,7 +28,6 @@ from secure_agg.errors import (
 from secure_agg.ledger.faults import FaultFolder
 from secure_agg.local.rounds import LocalRound
 from secure_agg.plugins.core.epochs import node
-from secure_agg.plugins.homes.epochs import FollowedEpochs
 from secure_agg.protocol.certificate import setup_digest
 from secure_agg.protocol.config import NO_DIGEST, Option, Policy
 from secure_agg.protocol.epoch import EpochBody, EpochEvidence, EpochRecord, authorise_bytes
@@ -48,6 +47,7 @@ from secure_agg.roles.epochs.pins import authority, closing, epoch_digest, under
 from secure_agg.roles.keyholder import KeyHolder
 from secure_agg.roles.memory import bonds
 from secure_agg.roles.memory.bonds import Bonds
+from secure_agg.roles.memory.followed import FollowedEpochs
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.operators import OperatorRole
 from secure_agg.roles.renouncing import Renouncing, renounce_as_client

@@ -34,7 +34,7 @@ from secure_agg.roles.epochs.change import Change, differences
 from secure_agg.roles.epochs.pins import authority, closing
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
-from secure_agg.service.changes import Changes
+from secure_agg.service.epochs.changes import Changes
 from secure_agg.service.link import Party
 
 PlaceArgument = Annotated[

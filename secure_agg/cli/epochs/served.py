@@ -15,7 +15,7 @@ from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.epoch import root_task
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.trust import Trust
-from secure_agg.service.changes import Changes, Outsider, Proposed
+from secure_agg.service.epochs.changes import Changes, Outsider, Proposed
 from secure_agg.service.link import Link, Party
 from zk.transcript import DIGEST_BYTES
 

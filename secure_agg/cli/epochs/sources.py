@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from secure_agg import files
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
 from secure_agg.plugins.homes.folder import SETTINGS_FILE
 from secure_agg.plugins.homes.server import ServerHome
-from secure_agg.roles.epochs.following import MAX_STEPS, Place, Steps, follow
+from secure_agg.roles.epochs.following import Place, Steps, follow
 from secure_agg.roles.trust import Trust
 
 
@@ -59,16 +58,6 @@ def opened(place: Path, task: str | None) -> Iterator[Source]:
             yield Source(name, ledger.in_force(name), ledger)
 
 
-def read_steps(path: Path) -> Steps:
-    """A file from ``status --epochs``.
-
-    Raises:
-        ConfigError: it can't be read.
-        VerificationError: it is none.
-    """
-    return Steps.from_bytes(files.read(path, MAX_STEPS, "file of epochs"))
-
-
 def is_client(place: Path) -> bool:
     """Whether a folder is a node's home."""
     return (place / SETTINGS_FILE).exists() and (place / TRUST_FILE).exists()
@@ -81,6 +70,6 @@ def followed(trust: Trust, task: str, path: Path | None) -> Trust:
         VerificationError: they do not follow from what is pinned.
     """
     place = Place(trust)
-    for step in read_steps(path).steps if path is not None else ():
+    for step in Steps.load(path).steps if path is not None else ():
         place, _ = follow(place, task, step)
     return place.trust

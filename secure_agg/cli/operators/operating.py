@@ -15,17 +15,17 @@ import typer
 from rich.console import Console
 
 from secure_agg import files
-from secure_agg.cli.epochs.sources import read_steps
 from secure_agg.cli.logs import log_to_stderr
 from secure_agg.cli.output import emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.local import keystore
-from secure_agg.plugins.homes.operators import FollowingOperator
 from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.roles.epochs.following import Steps
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
 from secure_agg.transport import keyfile
 from secure_agg.transport.credentials import OperatorCard, OperatorKeys
+from secure_agg.transport.following import FollowingOperator
 from secure_agg.transport.share_holders import share_holder_card
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def serve(
                 pins,
                 attempts,
                 lambda in_force: build(keys, in_force, attempts, words),
-                steps=None if epochs is None else read_steps(epochs),
+                steps=None if epochs is None else Steps.load(epochs),
                 joining=joining,
             )
             known = following.trust.operators

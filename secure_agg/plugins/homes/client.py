@@ -22,7 +22,6 @@ from secure_agg import files
 from secure_agg.errors import ConfigError
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
 from secure_agg.plugins.homes.chain import Chain
-from secure_agg.plugins.homes.epochs import FollowedEpochs
 from secure_agg.plugins.homes.folder import (
     IDENTITY_FILE,
     SETTINGS_FILE,
@@ -40,6 +39,7 @@ from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.identity import Identity
 from secure_agg.roles.epochs.floor import Floor
 from secure_agg.roles.epochs.following import Steps
+from secure_agg.roles.memory.followed import FollowedEpochs
 from secure_agg.roles.trust import Trust
 from zk.transcript import digest
 

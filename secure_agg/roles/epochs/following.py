@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from secure_agg import files
 from secure_agg.arguments import checked_class
 from secure_agg.errors import ConfigError, MalformedMessage, VerificationError
 from secure_agg.protocol.config import NO_DIGEST
@@ -68,6 +70,16 @@ class Steps(Wire, frozen=True, tag=_TAG):
             return decode(Steps, data, MAX_STEPS)
         except MalformedMessage as error:
             raise VerificationError(f"these are no epochs to follow: {error}") from error
+
+    @staticmethod
+    def load(path: Path) -> Steps:
+        """A file from ``secure-agg federation status --epochs``.
+
+        Raises:
+            ConfigError: it can't be read.
+            VerificationError: see ``from_bytes``.
+        """
+        return Steps.from_bytes(files.read(path, MAX_STEPS, "file of epochs"))
 
 
 class Where(Wire, frozen=True):

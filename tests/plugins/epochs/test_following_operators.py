@@ -18,7 +18,6 @@ from support.operators import ANYWHERE, COORDINATOR, OPERATOR, OTHER, ROSTER, fa
 
 from secure_agg.errors import ConfigError, MalformedMessage, StoreError, TrustError, VerificationError
 from secure_agg.ledger.log import Ledger
-from secure_agg.plugins.homes.operators import FollowingOperator
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import decode, encode
 from secure_agg.roles.epochs.following import Steps, Where
@@ -29,6 +28,7 @@ from secure_agg.transport.channel import Endpoint, Following
 from secure_agg.transport.client import Operators
 from secure_agg.transport.credentials import OperatorKeys
 from secure_agg.transport.epochs import bring
+from secure_agg.transport.following import FollowingOperator
 from secure_agg.transport.server import OperatorServer
 
 HOLDER = identity("holder")

@@ -28,7 +28,7 @@ from secure_agg.plugins.core.phases import Payload
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.roles.task import Task
 from secure_agg.service import rounds
-from secure_agg.service.desk import Desk
+from secure_agg.service.epochs.desk import Desk
 from secure_agg.service.post import Post
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from secure_agg.errors import SecureAggError, TrustError
-from secure_agg.plugins.homes.epochs import FollowedEpochs
 from secure_agg.protocol.epoch import EpochEvidence, root_task
 from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import decode, encode
 from secure_agg.roles.epochs.following import MAX_STEPS, Steps
 from secure_agg.roles.epochs.pins import governed
+from secure_agg.roles.memory.followed import FollowedEpochs
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
 from secure_agg.transport.channel import Following

@@ -28,7 +28,7 @@ from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.checkpoint import Checkpoint
 
-_log = logging.getLogger("secure_agg.plugins")
+_log = logging.getLogger("secure_agg.roles")
 
 _CHECKPOINT: Final = "checkpoint"
 _SHOWN: Final = "shown"
