@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -40,5 +41,7 @@ def prepare(env: ExecEnv, job: str, policy: Mapping[str, Any] | None) -> Path | 
         return None
     names = env.clients or [f"site-{number + 1}" for number in range(env.num_clients)]
     folder = simulated.make(root, f"run-{secrets.token_hex(8)}", names, policy=policy)
+    # A script that executes a recipe has no log of its own yet, so the library's lines go nowhere.
+    sys.stderr.write((folder / simulated.NOTICE_FILE).read_text("utf-8"))
     configure(local, folder)
     return folder

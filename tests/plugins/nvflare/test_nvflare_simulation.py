@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from nvflare.app_common.np.recipes.fedavg import NumpyFedAvgRecipe
 from nvflare.job_config.api import FedJob
 from nvflare.recipe import SimEnv
@@ -48,9 +49,12 @@ def prepared(env: ExecEnv, folder: Path) -> Path | None:
     return configured_home(folder / "job" / "local")
 
 
-def test_each_run_of_the_simulator_has_homes_of_its_own_for_all_of_its_sites(tmp_path: Path) -> None:
+def test_each_run_of_the_simulator_has_homes_of_its_own_for_all_of_its_sites(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = prepared(SimEnv(num_clients=3, workspace_root=str(tmp_path)), tmp_path)
     second = prepared(SimEnv(clients=["north", "south"], workspace_root=str(tmp_path)), tmp_path)
+    assert capsys.readouterr().err.count("SIMULATION: ") == 2, "once for each"
     assert first is not None
     assert second is not None
     assert sorted(path.name for path in (first / "clients").iterdir()) == ["site-1", "site-2", "site-3"]
