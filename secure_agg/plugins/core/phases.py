@@ -22,7 +22,7 @@ from secure_agg.errors import (
     UnknownSender,
 )
 from secure_agg.plugins.core import parcels
-from secure_agg.plugins.core.metrics import MAX_METRICS
+from secure_agg.plugins.core.metrics import CLIPPED, MAX_METRICS
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.training import MetricNames
 from secure_agg.protocol.identity import in_id_order
@@ -325,6 +325,7 @@ class Attempt:
 
 def _metric_names(data: bytes | memoryview, culprit: str) -> tuple[str, ...]:
     names = decode(MetricNames, data, _MAX_NAMES, phase=ADVERTISE, culprit=culprit).names
-    if len(names) > MAX_METRICS + 1 or list(names) != sorted(set(names)) or not all(map(str.isprintable, names)):
+    of_the_app = set(names) - {CLIPPED}  # which comes beside as many as an app may have
+    if len(of_the_app) > MAX_METRICS or list(names) != sorted(set(names)) or not all(map(str.isprintable, names)):
         raise MalformedMessage("these are no names of metrics, in order", phase=ADVERTISE, culprit=culprit)
     return names
