@@ -195,7 +195,6 @@ def main(arguments=None):
     options.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     asked = options.parse_args(arguments)
     extras.require("examples")
-    logging.getLogger("secure_agg").setLevel(logging.ERROR)
     asked.output.mkdir(parents=True, exist_ok=True)
 
     figures = {}
@@ -215,4 +214,5 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
+    logging.getLogger("secure_agg").setLevel(logging.ERROR)
     main()

@@ -52,8 +52,10 @@ REFUSED: Final = ("ledger", "show", "LEDGER", "größe", "0")
 
 # Starts a process for each command of ours by a fork: what its streams are was decided when this one started.
 RUNNER: Final = """
-import json, os, sys
+import importlib, json, os, sys
 from secure_agg.cli import main
+for command in ("backends", "verify.verify", "ledger.ledger"):  # imported once, and not by every child
+    importlib.import_module(f"secure_agg.cli.{command}")
 for number, arguments in enumerate(json.load(sys.stdin)):
     if not (child := os.fork()):
         for descriptor in (1, 2):
