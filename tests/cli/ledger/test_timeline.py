@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Final
 
@@ -143,6 +144,27 @@ def test_logs_that_say_nothing_of_the_round_are_refused(ledger: Path, tmp_path: 
         timeline(evidence_of(ledger, 1), path)
     with pytest.raises(ConfigError, match="can't be read"):
         timeline(evidence_of(ledger, 0), tmp_path / "none")
+
+
+def test_a_log_that_somebody_has_made_up_ends_nothing_and_takes_no_time(ledger: Path, tmp_path: Path) -> None:
+    evidence, log = evidence_of(ledger, 0), tmp_path / "log"
+    digits = "9" * 5000
+    bad = (
+        '{"message": ' + "[" * 100_000,
+        said(0, "advertise", 7, 7, 1.0).replace("round 0", f"round {digits}"),
+        said(0, "advertise", 7, 7, 1.0).replace("7 of 7", f"{digits} of 7"),
+        said(0, "advertise", 7, 7, 1.0).replace("1.00", f"{digits}.0"),
+        said(0, "advertise", 7, 7, 1.0).replace("4321", digits),
+        ":" * 100_000 + " is out of a round",
+    )
+    began = time.process_time()
+    for line in bad:
+        log.write_text(line)
+        with pytest.raises(ConfigError, match="has no phase of round 0"):
+            timeline(evidence, log)
+    assert time.process_time() < began + 2  # a name that was looked for from each of its characters took half a minute
+    log.write_text("\n".join([*bad, *log_lines()]))
+    assert timeline(evidence, log).silent_since("cyd") is not None
 
 
 def test_rounds_that_operators_sign_have_a_timeline_too(ledger: Path) -> None:
