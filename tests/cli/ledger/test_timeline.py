@@ -15,7 +15,8 @@ from support.plugin_rounds import a_world, model
 
 import secure_agg
 from secure_agg.cli import exits
-from secure_agg.cli.ledger.timeline import SILENT, THERE, UNKNOWN, Timeline, timeline
+from secure_agg.cli.ledger.timeline import SILENT, THERE, UNKNOWN, PhaseOfRound, Timeline, timeline
+from secure_agg.cli.ledger.timeline_chart import draw
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.core.parcels import STEP
@@ -195,6 +196,12 @@ def test_the_command_draws_it(ledger: Path, tmp_path: Path, run: Run) -> None:
     assert (
         json.loads(run("ledger", "show", ledger, 1, "--task", "flowers", "--json").out).keys() & {"timeline"} == set()
     )
+
+
+def test_a_name_is_drawn_as_it_is_and_not_as_a_formula(tmp_path: Path) -> None:
+    name, drawing = r"$\bad{$", tmp_path / "a.svg"
+    draw(Timeline((PhaseOfRound("advertise", 1),), {name: (THERE,)}), f"of {name}", drawing)
+    assert drawing.read_text("utf-8").count(name) == 2
 
 
 def test_another_kind_of_file_is_refused_before_anything(ledger: Path, tmp_path: Path, run: Run) -> None:
