@@ -77,6 +77,23 @@ def test_an_epoch_does_not_begin_a_budget_anew(task: Changing) -> None:
         audit.add(config, task.members)
 
 
+def test_a_smaller_budget_does_not_make_a_sound_log_look_like_a_false_one(task: Changing) -> None:
+    """Whoever has spent more takes part no more; rounds of others, who follow the rules, were refused for it."""
+    audit, before = Spending(), next_config(task)
+    for _ in range(2):
+        audit.add(before, task.members)
+    policy = task.trust.task(TASK).policy
+    rule = policy.privacy
+    assert rule is not None
+    smaller = with_option(with_option(policy, "privacy_epsilon", 3_000_000), "privacy_ratio", 4 * rule.ratio)
+    task.change(policy=smaller)
+    config = next_config(task)
+    audit.add(config, ["newcomer", "another"])
+    assert audit.spent > audit.epsilon  # of those who were in the rounds before
+    with pytest.raises(VerificationError, match="above its budget of 3"):
+        audit.add(config, ["newcomer", *task.members[:1]])
+
+
 def test_a_larger_budget_goes_on_from_what_was_spent(task: Changing) -> None:
     """Owners have agreed on it; naively its rounds would have the noise of a task that begins with it."""
     for _ in range(2):
