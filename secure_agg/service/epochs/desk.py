@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Final
 
-from secure_agg.errors import MalformedMessage
+from secure_agg.errors import MalformedMessage, SecureAggError
 from secure_agg.plugins.homes.offers import Offers
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.epoch import EpochEvidence
@@ -47,8 +47,11 @@ class Desk:
         """
         if time.monotonic() > self._at + _COUNTED_S and self._counting.acquire(blocking=False):
             try:
-                self._counted, self._at = len(self._offers.open()), time.monotonic()
+                self._counted = len(self._offers.open())
+            except SecureAggError as error:  # rounds go on without proposals
+                _log.error("proposals can't be counted: %s", error.args[0], extra={"task": self._home.task})
             finally:
+                self._at = time.monotonic()
                 self._counting.release()
         return self._counted
 

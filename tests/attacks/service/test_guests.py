@@ -148,3 +148,9 @@ def test_polls_do_not_wait_until_proposals_are_counted(tmp_path: Path) -> None:
             let.set()
         assert first.result(10) == 2
     assert desk.waiting() == 2
+
+
+def test_a_folder_of_proposals_that_can_not_be_read_ends_no_poll(tmp_path: Path) -> None:
+    (tmp_path / "offers").write_text("no folder")
+    home: Any = SimpleNamespace(path=tmp_path, task="t")
+    assert Desk(home).waiting() == 0
