@@ -57,7 +57,7 @@ def begin(width: float, height: float, title: str = "") -> Any:
     figure = Figure(figsize=(width, height), dpi=_DOTS, layout="constrained")
     FigureCanvasAgg(figure)
     if title:
-        figure.suptitle(title, fontsize=13, fontweight="bold")
+        figure.suptitle(plain(title), fontsize=13, fontweight="bold")
     return figure
 
 
@@ -92,6 +92,13 @@ def save(figure: Any, path: Path) -> None:
     nothing = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "secure-agg"}):
         figure.savefig(path, metadata=nothing[path.suffix])
+
+
+def plain(text: str) -> str:
+    """Somebody's name as it is, on a picture: matplotlib would read what is between two ``$`` as a formula, and stop at
+    one that is none.
+    """
+    return text.replace("$", r"\$")
 
 
 def light(full: str) -> str:

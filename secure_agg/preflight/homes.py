@@ -15,15 +15,18 @@ from typing import Any, Final
 from secure_agg import files, formats
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.log import Ledger
+from secure_agg.ledger.reader import LedgerReader
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
 from secure_agg.plugins.homes.folder import IDENTITY_FILE, SETTINGS_FILE
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.preflight.settings import read_settings
 from secure_agg.preflight.subject import Party, Pins, Subject
+from secure_agg.privacy import accounting
 from secure_agg.protocol.claims import DP_SUM
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.config.tree import FLAT, level
+from secure_agg.protocol.epoch import EpochRecord, root_task
 from secure_agg.protocol.epoch.body import EVALUATION
 from secure_agg.roles.memory.spending import signed
 from secure_agg.roles.trust import Trust
@@ -145,22 +148,39 @@ def _of_ledger(path: Path, task: str | None) -> Subject:
         return _with_records(ledger, of_trust(ledger.in_force(subject.task or ""), subject.task))
 
 
-def _with_records(ledger: Ledger, subject: Subject) -> Subject:
-    """With what the task's records tell: its model's size, and what was spent, at the noise that is in force; clients
-    may have signed more.
+def _with_records(ledger: LedgerReader, subject: Subject) -> Subject:
+    """With what the task's records tell: its model's size, and what was spent, each round at the noise of its epoch;
+    clients may have signed more.
     """
-    task, rule = subject.task or "", subject.policy.privacy
+    task = subject.task or ""
     last = ledger.last(task)
     if last is None:
         return subject
-    rounds = sum(one.task == task and one.claim == DP_SUM for one in ledger.records())
+    spent = _spent(ledger, task) if subject.policy.privacy is not None else {}
     config = ledger.evidence(last).config if level(subject.policy) == FLAT else None
     return replace(
         subject,
         parameters=None if config is None else config.model_size,
-        spent={rule.ratio: rounds} if rule is not None and rounds else {},
-        spent_by="the rounds in the ledger, or more" if rule is not None and rounds else "",
+        spent=spent,
+        spent_by="the rounds in the ledger, or more" if spent else "",
     )
+
+
+def _spent(ledger: LedgerReader, task: str) -> dict[int, int]:
+    """Rounds with privacy of a task and of what is evaluated of it, which is paid for by the same budget, by their
+    noise ratio: of the policy in force when each was made.
+    """
+    root = root_task(task)
+    rule, found = ledger.trust.task(root).policy.privacy, Counter[int]()
+    for index in range(len(ledger)):
+        record = ledger.entry(index)
+        if root_task(record.task) != root:
+            continue
+        if isinstance(record, EpochRecord):
+            rule = ledger.epoch(index)[1].says.policy.privacy
+        elif record.claim == DP_SUM and rule is not None:
+            found[rule.ratio] += 1
+    return dict(found)
 
 
 def _of_federation(path: Path, task: str | None) -> Subject:
@@ -178,12 +198,18 @@ def _of_federation(path: Path, task: str | None) -> Subject:
             raise ConfigError(f"{folder} pins another policy, roster or ledger than the server's home in {path}")
         keys += 1
         checks = bool(checks and own.party is not None and own.party.checks_model)
-        if Counter(own.spent).total() > Counter(spent).total():
+        if _cost(subject.policy, own.spent) > _cost(subject.policy, spent):
             spent, named = dict(own.spent), own.spent_by
     party = subject.party
     if party is not None:
         party = replace(party, kind="federation", keys_together=keys, checks_model=checks)
     return replace(subject, spent=spent, spent_by=named or subject.spent_by, party=party)
+
+
+def _cost(policy: Policy, spent: Mapping[int, int]) -> int:
+    """ε of these rounds, by the budget in force: fewer may have spent more, where they had less noise."""
+    rule = policy.privacy
+    return accounting.spent(spent, rule.delta, rule.epsilon) if rule is not None else 0
 
 
 def _party(kind: str, home: ClientHome | ServerHome) -> Party:

@@ -88,7 +88,8 @@ def read_settings(text: str, where: str) -> tuple[Subject, dict[str, float]]:
         document = tomllib.loads(text)
         groups = [_array(Group, group) for group in document.pop("groups", [])]
         found = msgspec.convert({**document, "groups": groups}, ready(_File))
-    except (tomllib.TOMLDecodeError, ValueError, TypeError, AttributeError) as error:
+        limits = flat(found.limits)
+    except (tomllib.TOMLDecodeError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{where} holds no settings of a policy: {error}") from None
     named = {name: value for name in _Policy.__struct_fields__ if (value := getattr(found.policy, name)) is not UNSET}
     policy = policy_of(
@@ -97,7 +98,7 @@ def read_settings(text: str, where: str) -> tuple[Subject, dict[str, float]]:
     subject = Subject(
         policy=policy, clients=found.clients, parameters=found.parameters, rounds=found.rounds, lost=found.lost
     )
-    return subject, check_limits(flat(found.limits))
+    return subject, check_limits(limits)
 
 
 def policy_of(

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from secure_agg.errors import (
     BadSignature,
@@ -48,8 +48,14 @@ LEAST_RATE: Final = 1 << 14
 """Bytes a second, at least."""
 _AT_ONCE: Final = 4
 """Payloads that are made at once: each may be as large as the model."""
+_ASKED_AT_ONCE: Final = 1
+"""Requests about epochs that are worked on at once. A proposal may have thousands of keys, so a party that asks over
+and over keeps others waiting who ask too, and no round.
+"""
 _PIECE: Final = 1 << 18
 _NO_BODY: Final = hashlib.sha256(b"").digest()
+
+_Made = TypeVar("_Made")
 
 _log = logging.getLogger("secure_agg.service")
 
@@ -117,7 +123,7 @@ class Interface:
         """
         self._whence = whence
         self._tasks, self._certificate, self._monitor, self._recognise = tasks, certificate, monitor, recognise
-        self._making = asyncio.Semaphore(_AT_ONCE)
+        self._making, self._asked = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_ASKED_AT_ONCE)
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -254,24 +260,28 @@ class Interface:
 
     async def _epochs(self, request: Request) -> Response:
         served, _, _, body = await self._signed(request, wire.MAX_PLACE)
-        return await self._said(served.desk.epochs, body)
+        with body:
+            return await self._said(served.desk.epochs, body.read())
 
     async def _proposals(self, request: Request) -> Response:
-        served, _, _, _ = await self._signed(request, 0)
-        return await self._said(served.desk.proposals)
+        served, _, _, body = await self._signed(request, 0)
+        with body:
+            return await self._said(served.desk.proposals)
 
     async def _proposal(self, request: Request) -> Response:
-        served, _, _, _ = await self._signed(request, 0)
-        return await self._said(served.desk.proposal, request.path_params["digest"])
+        served, _, _, body = await self._signed(request, 0)
+        with body:
+            return await self._said(served.desk.proposal, request.path_params["digest"])
 
     async def _propose(self, request: Request) -> Response:
         from starlette.responses import Response
 
         served, name, decides, body = await self._signed(request, MAX_EVIDENCE, newest=True)
-        await asyncio.to_thread(served.desk.propose, name, body, decides=decides)
+        with body:
+            await self._in_turn(lambda: served.desk.propose(name, body.read(), decides=decides))
         return Response(status_code=204)
 
-    async def _signed(self, request: Request, most: int, *, newest: bool = False) -> tuple[Served, str, bool, bytes]:
+    async def _signed(self, request: Request, most: int, *, newest: bool = False) -> tuple[Served, str, bool, Files]:
         """A request of anybody who has a say in the task: whose, whether by a key that decides, and its body of at most
         so many bytes.
         """
@@ -280,22 +290,26 @@ class Interface:
             member, digest = self._admit(request, served, most, newest=newest)
             name = member.name
         except (UnknownSender, BadSignature):
-            guests = await asyncio.to_thread(served.desk.guests)
+            guests = await self._in_turn(served.desk.guests)
             digest = wire.read_digest(request.headers.get("content-digest", "")) if _length(request) else _NO_BODY
             signed = request.headers.get("authorization", ""), _path(request), digest
+            address = self._whence(_connection(request).name)
             try:
-                name = served.gate.admit_guest(*signed, DECIDES, guests[DECIDES])
+                name = served.gate.admit_guest(*signed, guests[DECIDES], address=address)
             except (UnknownSender, BadSignature):
-                name, decides = served.gate.admit_guest(*signed, ACCEPTS, guests[ACCEPTS]), False
-        with await _body(request, most, digest) as file:
-            return served, name, decides, file.read()
+                name, decides = served.gate.admit_guest(*signed, guests[ACCEPTS], address=address), False
+        return served, name, decides, await _body(request, most, digest)
 
     async def _said(self, make: Callable[..., bytes], *given: object) -> Response:
         from starlette.responses import Response
 
-        async with self._making:
-            made = await asyncio.to_thread(make, *given)
+        made = await self._in_turn(lambda: make(*given))
         return Response(made, media_type="application/octet-stream")
+
+    async def _in_turn(self, work: Callable[[], _Made]) -> _Made:
+        """What a desk does, one request after the other; threads and turns of what rounds ask for are others."""
+        async with self._asked:
+            return await asyncio.to_thread(work)
 
     async def _health(self, request: Request) -> Response:
         from starlette.responses import JSONResponse

@@ -127,7 +127,7 @@ class Gate:
         self._last: dict[tuple[str, bytes], int] = {}
         self._buckets: dict[tuple[str, bytes], Bucket] = {}
         self._reached: dict[str, int] = {}  # the newest epoch by whose key a member has signed
-        self._guests: dict[tuple[str, str], int] = {}
+        self._guests: dict[tuple[str, bytes], int] = {}  # by name and key: anybody may propose a key for any name
 
     def greet(self, nonce: bytes, certificate: bytes, address: str = "") -> bytes:
         """Say who this server is, to whoever asks, from this address.
@@ -201,12 +201,14 @@ class Gate:
             )  # fmt: skip
         return Admitted(said.name, place == 0)
 
-    def admit_guest(self, authorization: str, path: str, body: bytes, kind: str, rosters: Sequence[Roster]) -> str:
-        """Whose request this is, who is no member and has a say in what is proposed. It counts as a stranger's.
+    def admit_guest(
+        self, authorization: str, path: str, body: bytes, rosters: Sequence[Roster], *, address: str = ""
+    ) -> str:
+        """Whose request this is, who is no member and has a say in what is proposed. It counts as a stranger's, and
+        its counter is the key's: whoever proposes a key of its own for somebody's name takes no counter from them.
 
         Args:
-            authorization, path, body: see ``admit``.
-            kind: of guests, for each of which names are names of their own.
+            authorization, path, body, address: see ``admit``.
             rosters: of who may be admitted.
 
         Raises:
@@ -215,13 +217,14 @@ class Gate:
             TooManyRequests: strangers ask too much.
         """
         said = wire.claim(authorization)
-        self._strangers.take()
-        wire.check_request(said, self._greeted, self._task, path, body, rosters)
-        last = self._guests.pop((kind, said.name), -1)
-        self._guests[kind, said.name] = max(last, said.counter)
-        if said.counter <= last:
+        self._strangers.take(address)
+        place = wire.check_request(said, self._greeted, self._task, path, body, rosters)
+        who = said.name, rosters[place][said.name]
+        last = self._guests.pop(who, -1)
+        self._guests[who] = max(last, said.counter)
+        if said.counter <= last:  # whoever sends it again need not be who has signed it
             raise RequestRepeated(
-                f"a request with counter {said.counter}, not above {last}", last, phase=wire.REQUEST, culprit=said.name
+                f"a request with counter {said.counter}, not above {last}", last, phase=wire.REQUEST, culprit=None
             )
         while len(self._guests) > MOST_GUESTS:  # who is forgotten could at most have something repeated
             del self._guests[next(iter(self._guests))]

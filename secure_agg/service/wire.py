@@ -305,6 +305,11 @@ def read_offers(data: bytes | memoryview) -> tuple[Shown, ...]:
     """
     said = decode(Listed, data, MAX_LIST, phase=REQUEST)
     found = [offer.digest for offer in said.offers]
+    try:
+        for offer in said.offers:
+            check_id(offer.by)
+    except ConfigError as error:
+        raise MalformedMessage(f"a list of proposals by nobody: {error.args[0]}", phase=REQUEST) from error
     if said.version != VERSION or any(len(each) != DIGEST_BYTES for each in found) or found != sorted(set(found)):
         raise MalformedMessage(f"a list of version {said.version} and {len(found)} proposals", phase=REQUEST)
     return said.offers

@@ -27,7 +27,7 @@ def plot(result: Statistic, path: Path) -> None:
     else:
         for group, curve in result.curves.items():
             times, survival = [0.0, *curve.times], [1.0, *curve.survival]
-            (line,) = axes.plot(times, survival, drawstyle="steps-post", label=group)
+            (line,) = axes.plot(times, survival, drawstyle="steps-post", label=pictures.plain(group))
             axes.fill_between(curve.times, curve.lower, curve.upper, step="post", alpha=0.2, color=line.get_color())
         axes.set(xlabel="time", ylabel="survival", ylim=(0, 1.02))
         if len(result.curves) > 1:

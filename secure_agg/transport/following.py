@@ -2,8 +2,9 @@
 
 Whoever runs it pins what was in force when the task began, or later, and touches nothing after that. Every epoch since
 is shown to it by the coordinator, and it checks each under the one before, in the ledger that it has pinned. It lies in
-the operator's folder, and what it was is in its store, so it is never led back. An operator's owner is not asked: it
-gives no data, and the members' nodes have looked at their own floors before they closed the epoch before.
+the operator's folder, and what it was is in its store, so it is never led back: with that store and another folder it
+serves nothing until it has been shown again what it had followed. An operator's owner is not asked: it gives no data,
+and the members' nodes have looked at their own floors before they closed the epoch before.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class FollowingOperator:
             body = EpochEvidence.from_bytes(step.evidence).says
             self._of(body.task).follow(Steps((step,)))
         self._role: Role | SecureAggError
-        if joining:
+        if joining or any(followed.is_led_back for followed in self._followed.values()):
             self._begin()
         else:
             self._role = build(self.trust)
@@ -156,6 +157,12 @@ class FollowingOperator:
     def _begin(self) -> None:
         """The role of the epoch that is in force now; followed it is, whether this operator has a part in it or not."""
         try:
+            for followed in self._followed.values():
+                if followed.is_led_back:
+                    raise TrustError(
+                        f"epoch {followed.number + 1} of task {followed.task!r} was followed here before, and is not "
+                        "in this folder: the coordinator has to show it again"
+                    )
             self._role = self._build(self.trust)
         except SecureAggError as error:
             _log.warning("in the epoch in force this operator serves nothing: %s", error)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from support.epochs import SHAPES, TASK, Changing
+from support.federation import identity
 
 from secure_agg import Group, Policy, Privacy
 from secure_agg.errors import BudgetSpent, ConfigError, SecureAggError, TrustError, VerificationError
@@ -76,6 +77,23 @@ def test_an_epoch_does_not_begin_a_budget_anew(task: Changing) -> None:
         audit.add(config, task.members)
 
 
+def test_a_smaller_budget_does_not_make_a_sound_log_look_like_a_false_one(task: Changing) -> None:
+    """Whoever has spent more takes part no more; rounds of others, who follow the rules, were refused for it."""
+    audit, before = Spending(), next_config(task)
+    for _ in range(2):
+        audit.add(before, task.members)
+    policy = task.trust.task(TASK).policy
+    rule = policy.privacy
+    assert rule is not None
+    smaller = with_option(with_option(policy, "privacy_epsilon", 3_000_000), "privacy_ratio", 4 * rule.ratio)
+    task.change(policy=smaller)
+    config = next_config(task)
+    audit.add(config, ["newcomer", "another"])
+    assert audit.spent > audit.epsilon  # of those who were in the rounds before
+    with pytest.raises(VerificationError, match="above its budget of 3"):
+        audit.add(config, ["newcomer", *task.members[:1]])
+
+
 def test_a_larger_budget_goes_on_from_what_was_spent(task: Changing) -> None:
     """Owners have agreed on it; naively its rounds would have the noise of a task that begins with it."""
     for _ in range(2):
@@ -121,6 +139,29 @@ def test_a_majority_that_wants_less_privacy_is_below_the_floor(
     with pytest.raises(TrustError, match=said):
         floor.check(known, task.body(policy=with_option(seen, *change)))
     floor.check(known, task.body(policy=with_option(seen, "privacy_ratio", rule.ratio + 1)))
+
+
+def test_where_operators_sign_more_members_are_no_more_noise(tmp_path: Path) -> None:
+    """Sums have as few clients as before; counted as a share of a quorum that nobody signs, more could be relied on."""
+    budget = Privacy(epsilon=4.0, delta=1e-5, norm=1.0, rounds=2, honest=0.5)
+    made = Changing(tmp_path, 12, backend="additive", min_clients=5, dropout=0.5, privacy=budget)
+    seen = made.trust.task(TASK).policy
+    rule = seen.privacy
+    assert rule is not None
+    most = seen.min_clients - seen.max_corrupt
+    joining = {f"n{number}": identity(f"n{number}").public for number in range(6)}
+    change = {"max_clients": 18, "min_advertised": seen.min_advertised, "max_corrupt": seen.max_corrupt}
+    wider = msgspec.structs.replace(with_option(seen, "privacy_honest", rule.honest + 1), **change)
+    naive = (
+        rule.honest / (seen.quorum(12) - seen.max_corrupt),
+        (rule.honest + 1) / (wider.quorum(18) - wider.max_corrupt),
+    )
+    assert rule.honest + 1 <= most
+    assert naive[1] <= naive[0]
+    floor = dataclasses.replace(Floor.of(seen, 12), corrupt=0.0)
+    with pytest.raises(TrustError, match="of the honest are relied on for noise"):
+        floor.check(made.trust, made.body(policy=wider, join=joining))
+    made.ledger.close()
 
 
 def test_a_proposal_that_what_was_spent_leaves_nothing_of_is_refused_with_what_would_do(task: Changing) -> None:

@@ -127,6 +127,17 @@ def test_a_ledger_of_rounds_with_noise_and_records_that_spend_too_much(core: Cor
     assert first["spent"] == clients["d"] < clients["a"] == clients["b"] < made.record.spent
     assert spent(ratio, ratio, ratio)[0] == "failed"
 
+    # Under a smaller budget others may go on, and who has spent more before may not.
+    smaller = {"privacy_epsilon": first["spent"] - 1, "privacy_ratio": 16 * ratio}
+    options = [item | {"value": smaller.get(item["name"], item["value"])} for item in policy["options"]]
+    later = spec.encode("Policy", policy | {"options": options})
+    for names, state in ((["x", "y"], "passed"), (["x", "d"], "failed")):
+        rounds = [
+            {"policy": spec.encode("Policy", policy), "participants": list("abcd")},
+            {"policy": later, "participants": names},
+        ]
+        assert core("spent", rounds=rounds)["checks"][0]["state"] == state
+
     def chain(spent: int, **changes: Any) -> int:
         leaves = [
             spec.encode("PrivateRecord", first),

@@ -7,8 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from support.epochs import TASK, Changing
 
 from secure_agg import Policy, Privacy, Trust, aggregate, check
 from secure_agg.errors import ConfigError
@@ -16,6 +18,10 @@ from secure_agg.plugins.homes import federation, kept
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.preflight.unprotected import gaps
+from secure_agg.privacy import accounting
+from secure_agg.protocol.config import Option
+from secure_agg.protocol.config.privacy import RATIO
+from secure_agg.roles.epochs.budgets import Past, Renewal, renewed
 from secure_agg.roles.memory.spending import spend
 
 NAMES = ("ann", "bob", "cyd", "dan", "eve")
@@ -112,6 +118,43 @@ def test_a_ledger_tells_its_models_size_and_what_was_spent(tmp_path: Path) -> No
     assert report.figures["rounds"].value == rule.rounds - 1
 
 
+def test_rounds_before_an_epoch_are_counted_at_the_noise_that_they_had(tmp_path: Path) -> None:
+    """A larger budget with more noise for its rounds: those before had less, and spent more than the new ones do."""
+    task = Changing(tmp_path, 5, privacy=Privacy(epsilon=4, delta=1e-5, norm=1.0, rounds=2))
+    before = task.trust.task(TASK).policy
+    task.round()
+    policy = renewed(before, 5, Past.of([(0, before)], 1), Renewal(epsilon=4.5, rounds=4))
+    task.change(policy=policy)
+    task.round()
+    task.ledger.close()
+    old, new = before.privacy, policy.privacy
+    assert old is not None
+    assert new is not None
+    assert old.ratio < new.ratio
+    found = check(task.path)
+    assert dict(found.subject.spent) == {old.ratio: 1, new.ratio: 1}
+    naive = accounting.spent({new.ratio: 2}, new.delta, new.epsilon)
+    assert found.measured.epsilon_now is not None
+    assert naive < found.measured.epsilon_now
+    assert found.figures["rounds"].value == Past(2, found.subject.spent).left(new)
+
+
+def test_of_a_federation_whoever_has_spent_most_counts_and_not_whoever_was_in_most_rounds(tmp_path: Path) -> None:
+    policy = Policy.default(5, privacy=PRIVATE)
+    rule = policy.privacy
+    assert rule is not None
+    quiet = tuple(Option(one.name, 50 * rule.ratio if one.name == RATIO else one.value) for one in policy.options)
+    federation.make(tmp_path / "homes", NAMES, policy)
+    for name, under, rounds in (("ann", policy, 2), ("bob", msgspec.structs.replace(policy, options=quiet), 3)):
+        with ClientHome.open(tmp_path / "homes" / "clients" / name) as home:
+            for number in range(rounds):
+                config: Any = SimpleNamespace(policy=under, task="default", epoch=0, round=number, attempt=0)
+                spend(home.store, name, config, phase="consistency")
+    report = check(tmp_path / "homes")
+    assert report.measured.epsilon_now == rule.spent(2)
+    assert "'ann'" in report.subject.spent_by
+
+
 @pytest.mark.usefixtures("quick_scrypt")
 def test_operators_have_homes_too(tmp_path: Path) -> None:
     federation.make(tmp_path / "homes", NAMES, Policy.default(5, backend="additive"))
@@ -138,6 +181,9 @@ def test_what_is_none_of_these_is_refused(folder: Path, tmp_path: Path) -> None:
         ("json", b"{}", "holds no policy"),
         ("typed", b'clients = 5\n[policy]\nclip = "x"', "holds no settings"),
         ("limit", b"clients = 5\n[limits]\nspeed = 1", "no limit 'speed'"),
+        ("deep", b"clients = 5\nx = " + b"[" * 5000 + b"]" * 5000, "holds no settings"),
+        ("far", b"clients = 5\n[limits." + b".".join([b"a"] * 3000) + b"]\nb = 1", "holds no settings"),
+        ("many", b"clients = 1" + b"0" * 400, "clients is 10"),
         ("group", b'clients = 5\n[[groups]]\nname = "a"\ncolour = 1', "no setting 'colour'"),
     ):
         (tmp_path / name).write_bytes(data)

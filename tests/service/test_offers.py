@@ -12,7 +12,7 @@ from support.service.world import NAMES, TASK, World, a_world
 
 from secure_agg.errors import PolicyViolation, RequestRepeated, UnknownSender, VerificationError, WrongContext
 from secure_agg.plugins.core.epochs.server import Epochs
-from secure_agg.plugins.homes import proposals
+from secure_agg.plugins.homes import offers, proposals
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.offers import Offers
 from secure_agg.plugins.homes.server import ServerHome
@@ -112,6 +112,19 @@ def test_a_key_that_a_proposal_names_takes_nobodys_place(there: Open) -> None:
     assert there.offers.find(mine.says.digest).by == "bob"
 
 
+def test_whom_a_proposal_names_is_worked_out_once(there: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strangers are looked up there: six thousand names took a second for each of their requests."""
+    there.offers.put("ann", there.proposal(join={EVE.name: EVE.public}))
+    assert there.offers.accepting() == [Roster({EVE.name: EVE.public})]
+
+    def again(*_: object) -> dict[str, bytes]:
+        raise AssertionError("worked out anew for a stranger's request")
+
+    monkeypatch.setattr(offers, "new_keys", again)
+    monkeypatch.setattr(EpochEvidence, "says", property(again))
+    assert there.offers.accepting() == [Roster({EVE.name: EVE.public})]
+
+
 def test_what_is_damaged_or_over_is_removed(there: Open) -> None:
     there.offers.put("ann", there.clip(0.5))
     (path,) = (there.world.server / "offers").glob("*.offer")
@@ -147,7 +160,7 @@ def test_a_guest_is_known_by_its_key_and_asks_each_time_anew() -> None:
 
     def ask(who: Identity, counter: int) -> str:
         header = wire.authorize(who, to, "t", "/p", counter, nothing)
-        return door.admit_guest(header, "/p", nothing, "accepts", rosters)
+        return door.admit_guest(header, "/p", nothing, rosters)
 
     assert ask(EVE, 7) == "eve"
     with pytest.raises(RequestRepeated):
@@ -158,7 +171,7 @@ def test_a_guest_is_known_by_its_key_and_asks_each_time_anew() -> None:
     with pytest.raises(UnknownSender):
         ask(Identity.generate("mal"), 1)
     for number in range(gate.MOST_GUESTS + 5):  # of names that change nothing is kept without end
-        door._guests["accepts", str(number)] = 1
+        door._guests["eve", bytes([*number.to_bytes(4, "big")])] = 1
     ask(EVE, 10)
     assert len(door._guests) <= gate.MOST_GUESTS
 
@@ -166,6 +179,7 @@ def test_a_guest_is_known_by_its_key_and_asks_each_time_anew() -> None:
 def test_a_list_of_proposals_has_one_form() -> None:
     data = wire.list_offers({b"b" * 32: "bob", b"a" * 32: "ann"})
     assert [shown.by for shown in wire.read_offers(data)] == ["ann", "bob"]
-    for bad in (data[:-1], data + b"\0", wire.list_offers({b"short": "ann"}), b""):
+    strange = wire.list_offers({b"a" * 32: "ann\x1b[2J"})  # a name goes to terminals
+    for bad in (data[:-1], data + b"\0", wire.list_offers({b"short": "ann"}), strange, b""):
         with pytest.raises(Exception, match=r"Listed|proposals"):
             wire.read_offers(bad)

@@ -24,12 +24,15 @@ SILENT: Final = "silent"
 UNKNOWN: Final = "unknown"
 _MOST: Final = 64 << 20
 """Bytes of a log that are read, at most."""
+# A log is anybody's file: numbers have as many digits as they can have, and no name is looked for from each of its
+# characters anew, so that a line of megabytes is read once.
 _PHASE: Final = re.compile(
-    r"round (?P<round>\d+) of (?P<task>'[^']*'|\"[^\"]*\"), phase (?P<phase>[\w-]+): (?P<answered>\d+) of \d+ "
-    r"clients in (?P<seconds>\d+\.\d+) s, (?P<bytes>\d+) bytes"
+    r"round (?P<round>[0-9]{1,19}) of (?P<task>'[^']*'|\"[^\"]*\"), phase (?P<phase>[\w-]+): "
+    r"(?P<answered>[0-9]{1,9}) of [0-9]{1,9} clients in (?P<seconds>[0-9]{1,9}\.[0-9]{1,9}) s, "
+    r"(?P<bytes>[0-9]{1,18}) bytes"
 )
 _LOST: Final = re.compile(
-    r"(?:^|[\s:])(?P<member>\S+) is out of the round in phase (?P<phase>[\w-]+):"
+    r"(?<!\S)(?P<member>\S+) is out of the round in phase (?P<phase>[\w-]+):"
     r"|an answer of (?P<refused>\S+) was refused:"
 )
 
@@ -183,7 +186,7 @@ def _messages(lines: Iterable[str]) -> Iterable[str]:
         if line.startswith("{"):
             try:
                 document = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(document, dict) and isinstance(document.get("message"), str):
                 yield document["message"]

@@ -51,7 +51,7 @@ def _members(axes: Any, found: Timeline, names: list[str]) -> None:
         if SILENT in states:
             axes.plot(states.index(SILENT), row, "X", color=WARNING, ms=8, mec="white")
     left_out = len(found.members) - len(names)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_yticks(range(len(names)), [pictures.plain(name) for name in names], fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(-0.55, len(found.phases) - 0.45)
     labels = [f"{phase.name}\n{_count(phase.answered)} of {len(found.members)}" for phase in found.phases]

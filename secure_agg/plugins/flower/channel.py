@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -176,7 +177,10 @@ class ChannelAsk:
             pending.clear()
 
     def _further(self, kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float) -> Iterator[Answered]:
-        """Those that are there by the channel, and all others, and who is lost there, by Flower."""
+        """Those that are there by the channel, and all others, and who is lost there, by Flower: all within the phase's
+        time, or whoever comes and goes would have it twice.
+        """
+        ends = time.monotonic() + deadline_s
         there = {name: payload for name, payload in requests if name in self._there}
         others = [(name, payload) for name, payload in requests if name not in there]
         self._flower.elsewhere.clear()
@@ -188,17 +192,18 @@ class ChannelAsk:
         for way, name, answer in ways:
             if way == "channel":
                 if isinstance(answer, Exception) and not isinstance(answer, Refusal):
-                    self._lost(kind, name, there[name], deadline_s, ways)
+                    self._lost(kind, name, there[name], ends - time.monotonic(), ways)
                     continue
                 if isinstance(answer, Refusal) or kind == parcels.RESULT:
                     self._there.discard(name)  # it holds its message no longer
             yield name, answer
 
-    def _lost(self, kind: str, name: str, payload: Payload, deadline_s: float, ways: _Ways) -> None:
-        """Ask a node by Flower that the channel has lost."""
+    def _lost(self, kind: str, name: str, payload: Payload, left_s: float, ways: _Ways) -> None:
+        """Ask a node by Flower that the channel has lost, for as long as there is."""
         _log.warning("%s is lost on the channel: it is asked by Flower's messages", name)
         self._there.discard(name)
-        ways.begin("flower", self._flower(kind, [(name, payload)], deadline_s))
+        if left_s > 0:
+            ways.begin("flower", self._flower(kind, [(name, payload)], left_s))
 
 
 def _wanted(payload: Payload) -> Payload:

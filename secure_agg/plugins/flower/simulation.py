@@ -79,7 +79,8 @@ def client_home(context: Context) -> Path | None:
     """The home of a simulated node; None where this is none.
 
     Raises:
-        ConfigError: it is one, and its home is not on this machine, or was made for another number of nodes.
+        ConfigError: it is one, and its home is not on this machine, was made for another number of nodes, or lies where
+            others can put one.
     """
     place, count = context.node_config.get(PARTITION_ID_KEY), context.node_config.get(NUM_PARTITIONS_KEY)
     if not isinstance(place, int) or not isinstance(count, int) or not _in_an_actor():
@@ -90,6 +91,7 @@ def client_home(context: Context) -> Path | None:
             f"this simulated node finds no homes in {clients}: the ServerApp makes them, on its own machine. Simulate "
             "on one machine, or have FLWR_HOME in a folder that all of them share"
         )
+    simulated.check_own(_root())
     found = sum(1 for _ in clients.iterdir())
     if found != count:
         raise ConfigError(f"homes were made for {found} simulated nodes, and there are {count}")

@@ -49,10 +49,21 @@ class Offer:
     Attributes:
         by: id of who has brought it.
         proposal: with the signatures so far, each of which was checked.
+        body: digest of what it says, and
+        accepting: who is to have a new key by it, under that key: both worked out once, since strangers who ask are
+            looked up here, and a proposal may name thousands.
     """
 
     by: str
     proposal: EpochEvidence
+    body: bytes
+    accepting: Roster
+
+    @staticmethod
+    def of(by: str, proposal: EpochEvidence, trust: Trust) -> Offer:
+        """One whose signatures were checked, under what is in force."""
+        says = proposal.says
+        return Offer(by, proposal, says.digest, Roster(new_keys(trust, says)))
 
 
 class Offers:
@@ -96,11 +107,7 @@ class Offers:
         Raises:
             StoreError: the disk fails.
         """
-        trust, found = self._home.trust, []
-        for offer in self.open().values():
-            with contextlib.suppress(ConfigError):  # of a key that two have in it
-                found.append(Roster(new_keys(trust, offer.proposal.says)))
-        return found
+        return [offer.accepting for offer in self.open().values()]
 
     def put(self, by: str, proposal: EpochEvidence, *, decides: bool = True) -> Offer:
         """Bring a proposal, or signatures of one that lies here.
@@ -130,7 +137,7 @@ class Offers:
             if here is None:
                 self._check_new(trust, by if decides else "", known)
             merged = checking.merged([*([here.proposal] if here else []), proposal])
-            offer = Offer(here.by if here else by, merged)
+            offer = Offer.of(here.by if here else by, merged, trust)
             if here is None or merged != here.proposal:
                 self._keep(offer)
             with contextlib.suppress(VerificationError):  # until enough have signed
@@ -153,7 +160,7 @@ class Offers:
             signed = {item.name for item in (*offer.proposal.authorisations, *offer.proposal.acceptances)}
             if offer.by == by and signed - {by}:
                 raise PolicyViolation(
-                    f"{by!r} has proposed {offer.proposal.says.digest.hex()[:16]}…, which others have signed: it stays "
+                    f"{by!r} has proposed {offer.body.hex()[:16]}…, which others have signed: it stays "
                     "until another epoch begins",
                     culprit=by,
                 )
@@ -180,7 +187,7 @@ class Offers:
                 with files.failing(path, StoreError):
                     path.unlink(missing_ok=True)
             else:
-                found[offer.proposal.says.digest] = offer
+                found[offer.body] = offer
         return found
 
     def _load(self, path: Path, trust: Trust) -> Offer:
@@ -200,8 +207,9 @@ class Offers:
         with files.failing(path, StoreError):
             data = path.read_bytes()
         kept = decode(_Kept, data, _MAX_FILE)
-        offer = Offer(kept.by, EpochEvidence.from_bytes(kept.proposal))
-        checking.check_signed(trust, offer.proposal)
+        proposal = EpochEvidence.from_bytes(kept.proposal)
+        checking.check_signed(trust, proposal)
+        offer = Offer.of(kept.by, proposal, trust)
         self._read[path] = seen, offer
         return offer
 

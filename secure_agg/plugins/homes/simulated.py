@@ -66,11 +66,13 @@ def make(
         The federation's folder: ``server`` and ``clients/<name>`` in it.
 
     Raises:
-        ConfigError: fewer than two members, the policy does not fit, or the disk refuses.
+        ConfigError: fewer than two members, the policy does not fit, ``root`` is not this user's alone, or the disk
+            refuses.
     """
     folder = root / run
     with files.failing(root):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_own(root)
     with locked_by(root / "lock"):
         if folder.exists():
             return folder
@@ -89,6 +91,21 @@ def make(
         files.create(folder / NOTICE_FILE, notice.encode() + b"\n")
     _log.warning("%s", notice)
     return folder
+
+
+def check_own(root: Path) -> None:
+    """Refuse the folder of all simulations where it is not this user's alone. Its place is known, and may be below one
+    that everybody writes to: whoever has made it before could put homes of its own in place of those that are made.
+
+    Raises:
+        ConfigError: it is another's, or others can write to it.
+    """
+    with files.failing(root):
+        link, about = root.lstat(), root.stat()
+    if {link.st_uid, about.st_uid} != {os.geteuid()}:
+        raise ConfigError(f"{root} is another user's: simulations are made in a folder of one's own")
+    if about.st_mode & 0o022:
+        raise ConfigError(f"others can write to the folder {root}: chmod 700 it")
 
 
 def warning(folder: Path, names: Sequence[str]) -> str:

@@ -320,6 +320,7 @@ class Policy(Wire, frozen=True, kw_only=True):
             ConfigError: a setting is out of range, or a drawn cohort is too small to be safe; names the smallest that
                 is.
         """
+        clients = whole("clients", clients, 0, MAX_CLIENTS)
         min_clients = whole("min_clients", min_clients, 2, MAX_CLIENTS)
         cohort_size = whole("cohort_size", cohort_size, 0, MAX_CLIENTS)
         clip, max_weight = real("clip", clip), whole("max_weight", max_weight, 1, MAX_WEIGHT)

@@ -31,7 +31,8 @@ class Spending:
     clients: dict[str, Counter[int]] = field(default_factory=dict)
 
     def add(self, config: RoundConfig, participants: Iterable[str]) -> None:
-        """Count a round that was verified.
+        """Count a round that was verified. Its budget binds those who are in it, and nobody else: who has spent more
+        under an earlier one signs no more, and others may go on under a smaller.
 
         Raises:
             VerificationError: a client's budget would be exceeded, which no client that follows the rules signs.
@@ -40,18 +41,23 @@ class Spending:
         if rule is None:
             return
         self.rounds, self.epsilon, self.delta = self.rounds + 1, rule.epsilon, rule.delta
-        for name in participants:
-            self.clients.setdefault(name, Counter())[rule.ratio] += 1
-        if self.spent > rule.epsilon:
+        counted = [self.clients.setdefault(name, Counter()) for name in participants]
+        for rounds in counted:
+            rounds[rule.ratio] += 1
+        spent = self._most(counted)
+        if spent > rule.epsilon:
             raise VerificationError(
-                f"rounds of task {config.task!r} have spent epsilon = {in_words(self.spent)} of some client, above its "
+                f"rounds of task {config.task!r} have spent epsilon = {in_words(spent)} of some client, above its "
                 f"budget of {in_words(rule.epsilon)}"
             )
 
     @property
     def spent(self) -> int:
         """ε in millionths, of whoever has spent most."""
-        kinds = {tuple(sorted(found.items())) for found in self.clients.values()}
+        return self._most(self.clients.values())
+
+    def _most(self, clients: Iterable[Counter[int]]) -> int:
+        kinds = {tuple(sorted(found.items())) for found in clients}  # of clients with the same it is computed once
         return max((accounting.spent(dict(kind), self.delta, self.epsilon) for kind in kinds), default=0)
 
     @property

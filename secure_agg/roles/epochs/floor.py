@@ -16,8 +16,9 @@ from secure_agg.arguments import checked_class
 from secure_agg.beacon.source import BeaconSource
 from secure_agg.errors import ConfigError, TrustError
 from secure_agg.protocol.config import Policy
-from secure_agg.protocol.config.privacy import most_honest
+from secure_agg.protocol.config.privacy import PrivacyRule, most_honest
 from secure_agg.protocol.epoch import RESTART, EpochBody
+from secure_agg.protocol.habits import habits
 from secure_agg.protocol.privacy.claim import in_words
 from secure_agg.roles.epochs.influence import loosened
 from secure_agg.roles.trust import TaskTrust, Trust
@@ -165,13 +166,8 @@ def _privacy(known: Trust, body: EpochBody) -> tuple[tuple[bool, str], ...]:
         return ()
     if has is None:
         return ((True, "updates are summed without noise, and had differential privacy"),)
-    share, known_share = (
-        rule.honest / most_honest(policy.min_clients, policy.quorum(members), policy.max_corrupt)
-        for rule, policy, members in (
-            (has, body.policy, body.policy.cohort_size or len(body.members)),
-            (had, before.policy, before.policy.cohort_size or len(before.roster)),
-        )
-    )
+    share = _relied_on(has, body.policy, len(body.members))
+    known_share = _relied_on(had, before.policy, len(before.roster))
     return (
         (
             has.epsilon > had.epsilon,
@@ -183,6 +179,14 @@ def _privacy(known: Trust, body: EpochBody) -> tuple[tuple[bool, str], ...]:
             f"{share:.3g} of the honest are relied on for noise, and it was {known_share:.3g}",
         ),
     )
+
+
+def _relied_on(rule: PrivacyRule, policy: Policy, members: int) -> float:
+    """Of the honest in every sum, the share whose noise is counted on. Where operators sign the set there is no quorum
+    of clients in it, and a larger roster makes no sum larger.
+    """
+    quorum = policy.quorum(policy.cohort_size or members) if habits(policy.backend).clients_sign else 0
+    return rule.honest / max(1, most_honest(policy.min_clients, quorum, policy.max_corrupt))
 
 
 def _witnesses(known: Trust, body: EpochBody) -> tuple[tuple[bool, str], ...]:

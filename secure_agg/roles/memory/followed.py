@@ -114,6 +114,13 @@ class FollowedEpochs:
         return self.first.task(self.task).epoch + len(self._records)
 
     @property
+    def is_led_back(self) -> bool:
+        """Whether the epoch after the one in force was followed before, as the store has it: the folder is another one
+        since, or has lost its files.
+        """
+        return self._store.get((self._name, self.task, "epochs"), f"epoch {self.number + 1}") is not None
+
+    @property
     def history(self) -> tuple[tuple[EpochRecord, EpochBody], ...]:
         """All that were followed, in order."""
         return tuple(zip(self._records, self._bodies, strict=True))

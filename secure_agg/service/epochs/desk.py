@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from typing import Final
 
-from secure_agg.errors import MalformedMessage
+from secure_agg.errors import MalformedMessage, SecureAggError
 from secure_agg.plugins.homes.offers import Offers
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.epoch import EpochEvidence
@@ -32,7 +33,7 @@ class Desk:
 
     def __init__(self, home: ServerHome) -> None:
         self._home, self._offers = home, Offers(home)
-        self._counted, self._at = 0, -math.inf
+        self._counted, self._at, self._counting = 0, -math.inf, threading.Lock()
 
     def guests(self) -> dict[str, list[Roster]]:
         """Who may ask here and need be no member: ``DECIDES``, administrators; ``ACCEPTS``, whoever is to have a new
@@ -41,10 +42,17 @@ class Desk:
         return {DECIDES: [self._offers.deciding()], ACCEPTS: self._offers.accepting()}
 
     def waiting(self) -> int:
-        """How many proposals lie open, as of some seconds ago: members are told, and look if they like."""
-        now = time.monotonic()
-        if now > self._at + _COUNTED_S:
-            self._counted, self._at = len(self._offers.open()), now
+        """How many proposals lie open, as of some seconds ago: members are told, and look if they like. Every poll asks
+        for it, so one looks at a time, and nobody waits for that one: a proposal of thousands of keys takes seconds.
+        """
+        if time.monotonic() > self._at + _COUNTED_S and self._counting.acquire(blocking=False):
+            try:
+                self._counted = len(self._offers.open())
+            except SecureAggError as error:  # rounds go on without proposals
+                _log.error("proposals can't be counted: %s", error.args[0], extra={"task": self._home.task})
+            finally:
+                self._at = time.monotonic()
+                self._counting.release()
         return self._counted
 
     def epochs(self, where: bytes) -> bytes:

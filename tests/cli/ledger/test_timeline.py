@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,8 @@ from support.plugin_rounds import a_world, model
 
 import secure_agg
 from secure_agg.cli import exits
-from secure_agg.cli.ledger.timeline import SILENT, THERE, UNKNOWN, Timeline, timeline
+from secure_agg.cli.ledger.timeline import SILENT, THERE, UNKNOWN, PhaseOfRound, Timeline, timeline
+from secure_agg.cli.ledger.timeline_chart import draw
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.core.parcels import STEP
@@ -145,6 +147,27 @@ def test_logs_that_say_nothing_of_the_round_are_refused(ledger: Path, tmp_path: 
         timeline(evidence_of(ledger, 0), tmp_path / "none")
 
 
+def test_a_log_that_somebody_has_made_up_ends_nothing_and_takes_no_time(ledger: Path, tmp_path: Path) -> None:
+    evidence, log = evidence_of(ledger, 0), tmp_path / "log"
+    digits = "9" * 5000
+    bad = (
+        '{"message": ' + "[" * 100_000,
+        said(0, "advertise", 7, 7, 1.0).replace("round 0", f"round {digits}"),
+        said(0, "advertise", 7, 7, 1.0).replace("7 of 7", f"{digits} of 7"),
+        said(0, "advertise", 7, 7, 1.0).replace("1.00", f"{digits}.0"),
+        said(0, "advertise", 7, 7, 1.0).replace("4321", digits),
+        ":" * 100_000 + " is out of a round",
+    )
+    began = time.process_time()
+    for line in bad:
+        log.write_text(line)
+        with pytest.raises(ConfigError, match="has no phase of round 0"):
+            timeline(evidence, log)
+    assert time.process_time() < began + 2  # a name that was looked for from each of its characters took half a minute
+    log.write_text("\n".join([*bad, *log_lines()]))
+    assert timeline(evidence, log).silent_since("cyd") is not None
+
+
 def test_rounds_that_operators_sign_have_a_timeline_too(ledger: Path) -> None:
     found = timeline(evidence_of(ledger, 2))
     assert set(in_words(found).values()) == {"t" * len(found.phases)}
@@ -173,6 +196,12 @@ def test_the_command_draws_it(ledger: Path, tmp_path: Path, run: Run) -> None:
     assert (
         json.loads(run("ledger", "show", ledger, 1, "--task", "flowers", "--json").out).keys() & {"timeline"} == set()
     )
+
+
+def test_a_name_is_drawn_as_it_is_and_not_as_a_formula(tmp_path: Path) -> None:
+    name, drawing = r"$\bad{$", tmp_path / "a.svg"
+    draw(Timeline((PhaseOfRound("advertise", 1),), {name: (THERE,)}), f"of {name}", drawing)
+    assert drawing.read_text("utf-8").count(name) == 2
 
 
 def test_another_kind_of_file_is_refused_before_anything(ledger: Path, tmp_path: Path, run: Run) -> None:

@@ -134,6 +134,19 @@ def test_it_is_not_started_with_files_or_a_store_of_another_past(task: Changing,
         made(folder, task, AttemptStore())
 
 
+def test_a_new_folder_with_the_old_store_leads_nobody_back(task: Changing, tmp_path: Path) -> None:
+    """As after a key was made anew: the folder has no epochs, and what is pinned first is an epoch that is over."""
+    store = AttemptStore()
+    first = made(tmp_path / "before", task, store, some(task, 1, 1)).trust
+    made(tmp_path / "before", task, store, some(task, 2, 2))
+    again = FollowingOperator(tmp_path / "new", HOLDER.name, first, store, Role)
+    with pytest.raises(TrustError, match="epoch 2 of task 'task' was followed here before"):
+        again.receive(b"")
+    assert shown(again, None).epoch == 1
+    assert shown(again, some(task, 2, 2)).epoch == 2
+    assert again.receive(b"") == b"\2"
+
+
 def test_tasks_whose_operators_become_others_are_for_processes_of_their_own(task: Changing, tmp_path: Path) -> None:
     pins = replace(task.genesis, tasks={**task.genesis.tasks, "other": task.genesis.tasks[TASK]})
     with pytest.raises(TrustError, match="serves each in a process of its own"):

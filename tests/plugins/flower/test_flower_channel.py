@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,37 @@ def test_a_node_whose_connection_is_lost_is_asked_by_flower_for_what_it_has_not_
         last = home.ledger.last("flower")
         assert last is not None
         assert home.ledger.evidence(last).participants == NAMES
+
+
+def test_who_goes_late_has_the_rest_of_the_phase_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that stayed on the channel until just before the deadline had everybody wait for it once more."""
+    now, asked = [0.0], list[tuple[str, float]]()
+    monkeypatch.setattr(channel, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    went: list[float] = []
+
+    def post(kind: str, requests: Any, deadline_s: float) -> Iterator[Any]:
+        for name, _ in requests:
+            if kind == parcels.JOIN:
+                yield name, b"joined"
+            else:
+                now[0] += went.pop()
+                yield name, OperatorLost("it is gone", culprit=name)
+
+    def flower(kind: str, requests: Any, deadline_s: float) -> Iterator[Any]:
+        asked.extend((kind, deadline_s) for _ in requests)
+        if kind == parcels.STEP:
+            yield from ((name, b"answered") for name, _ in requests)
+
+    flower.elsewhere = set()  # type: ignore[attr-defined]
+    beside: Any = SimpleNamespace(post=SimpleNamespace(asking=lambda *_: post))
+    way = channel.ChannelAsk(flower, beside)  # type: ignore[arg-type]
+    request = [("m0", Payload(Parcel(parcels.JOIN, (b"", b"", b"")).to_bytes))]
+    for gone_after, left in ((20.0, [("step", 40.0)]), (61.0, [])):
+        assert list(way(parcels.JOIN, request, 60.0)) == [("m0", b"joined")]
+        asked.clear()
+        went.append(gone_after)
+        assert list(way(parcels.STEP, request, 60.0)) == [("m0", b"answered") for _ in left]
+        assert asked == left
 
 
 def test_nodes_are_let_go_when_a_round_comes_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

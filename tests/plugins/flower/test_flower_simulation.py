@@ -191,6 +191,10 @@ def test_homes_of_another_number_of_nodes_or_machine_are_refused(home: Path) -> 
     with pytest.raises(ConfigError, match="finds no homes"):
         simulation.client_home(asked)
     simulated.make(home / "secure-agg-simulation", "run-7", ["node-0", "node-1", "node-2"])
+    (home / "secure-agg-simulation").chmod(0o777)
+    with pytest.raises(ConfigError, match="others can write"):
+        simulation.client_home(asked)
+    (home / "secure-agg-simulation").chmod(0o700)
     with pytest.raises(ConfigError, match="made for 3 simulated nodes, and there are 4"):
         simulation.client_home(asked)
 
