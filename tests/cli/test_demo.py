@@ -39,8 +39,9 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[in
         ("breast-cancer", "masking", 3),
         ("digits", "masking", 3),
         ("digits", "plain", 3),
-        *(("breast-cancer", backend, 2) for backend in ("bfv", "ckks", "paillier")),
-        *(("digits", backend, 2) for backend in ("bfv", "ckks", "paillier")),
+        *(("breast-cancer", backend, 2) for backend in ("bfv", "ckks")),
+        pytest.param("breast-cancer", "paillier", 2, marks=pytest.mark.long),
+        *(pytest.param("digits", backend, 2, marks=pytest.mark.long) for backend in ("bfv", "ckks", "paillier")),
     ],
 )
 def test_secure_training_is_as_good_as_plain(

@@ -19,7 +19,7 @@ SCRIPT = ROOT / "examples" / "regions" / "regions.py"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [None, "west"])
+@pytest.mark.parametrize("lost", [pytest.param(None, marks=pytest.mark.long), "west"])
 def test_regions_as_processes_end_with_the_mean_of_the_hospitals_that_stayed(tmp_path: Path, lost: str | None) -> None:
     folder = tmp_path / "regions"
     command = [sys.executable, str(SCRIPT), "run", str(folder), "--rounds", "1", *(["--lose", lost] if lost else [])]

@@ -49,7 +49,7 @@ def test_screened_rounds_take_their_masks_off_by_workers(pool: Pool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [1, 4, 9])
+@pytest.mark.parametrize("first", [4, pytest.param(1, marks=pytest.mark.long), pytest.param(9, marks=pytest.mark.long)])
 def test_workers_that_are_killed_lose_no_client_and_no_shard(first: int, pool: Pool) -> None:
     """Before the join, between the phases, and in the work of the aggregator."""
     killing = Killing(pool, before=range(first, 40, 6))

@@ -288,7 +288,7 @@ def test_vectors_that_are_committed_to_in_digits_are_screened_in_them(changes: d
     assert (played.check_sum(), played.named) == (others("c002"), {"c002": "bad-self-mask"})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_a_sparse_graph_cheats_are_named_alike() -> None:
     options = ON | {"complete_up_to": 100}
     federation = Federation(110, shapes=((4,),), options=options, policy_changes={"bits": 12})

@@ -60,7 +60,7 @@ def check(played: Screened) -> None:
     ("bend", "kind", "disputed"),
     [
         (sketch_another, "bad-input", False),
-        (sketch_another_behind_self_mask, "bad-self-mask", False),
+        pytest.param(sketch_another_behind_self_mask, "bad-self-mask", False, marks=pytest.mark.long),
         (sketch_another_behind_edge(4), "bad-edge", True),
     ],
 )
@@ -124,6 +124,7 @@ def test_where_values_are_packed_sketches_are_not_linear_and_nobody_is_named() -
     assert (played.named, AGAIN in played.phases) == ({}, False)
 
 
+@pytest.mark.long
 def test_cheats_of_the_first_list_and_of_the_second_are_taken_out_one_after_the_other() -> None:
     cheats: dict[str, tuple[Bend, ...]] = {"c003": (flip_behind_self_mask,), "c008": (sketch_another,)}
     played = Screened(federation(10), cheats)
@@ -164,6 +165,7 @@ def test_where_sketches_are_tested_at_once_nothing_is_opened_before_and_silence_
     check(played)
 
 
+@pytest.mark.long
 def test_where_sketches_are_tested_at_once_the_other_cheats_are_named_as_ever() -> None:
     cheats: dict[str, tuple[Bend, ...]] = {"c003": (flip_behind_self_mask,), "c008": (lie_of_edge(5),)}
     played = Screened(federation(10, screening=2), cheats)

@@ -235,6 +235,7 @@ def test_a_process_that_is_started_counts() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is reset through Linux's /proc")
+@pytest.mark.long
 def test_memory_is_measured_for_every_backend() -> None:
     import multiprocessing
 
