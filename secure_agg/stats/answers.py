@@ -142,10 +142,21 @@ class Given:
 
     What the model has come to is taken back by the next answers, in whole steps, the same at all sites: so it never
     grows, and adding to it and subtracting it again rounds off less than the codec can notice.
+
+    Answers to one question after the other may be the same, and would lead to the very model that they began with. A
+    round from the model of the last one is that round, to whoever leads it, and nobody would be asked again. So where
+    the model has this question's mark already, an answer leaves one step more of it.
     """
 
-    def __init__(self, form: Coordinates, update: Floats) -> None:
+    def __init__(self, form: Coordinates, update: Floats, *, first: bool = True) -> None:
+        """
+        Args:
+            form: of the answer.
+            update: the part, from ``Coordinates.update_of``.
+            first: whether the answer begins with it.
+        """
         self._form, self._update = form, update
+        self._mark = _marks(form.question)[0] if first else None
         self._back: Floats | None = None
 
     def steps(self, model: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
@@ -159,6 +170,8 @@ class Given:
         self._back = -np.rint(np.concatenate([array.reshape(-1) for array in model]) / self._form.step)
         if float(np.abs(self._back).max()) > self._form.room + 1:
             raise ConfigError("the model is none that answers have led to: begin with zeros in float64")
+        if self._mark is not None and self._back[0] == -self._mark:
+            self._back[0] += 1
         whole = self._back * self._form.step
         part = self._update[:size]
         whole[: part.size] = (np.rint(part / self._form.step) + self._back[: part.size]) * self._form.step

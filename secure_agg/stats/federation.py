@@ -165,7 +165,7 @@ class MemberFederation:
         found, rounds = np.zeros(0), list[Round]()
         sites: tuple[str, ...] = ()
         while found.size < update.size:
-            given = Given(form, update[found.size :])
+            given = Given(form, update[found.size :], first=not found.size)
             result = self._session.contribute(given.steps)
             if rounds and sites != result.participants:
                 raise VerificationError("sites were not the same in all rounds of one answer: ask again")
