@@ -132,8 +132,10 @@ def test_a_site_without_a_table_answers_nothing(tmp_path: Path, caplog: pytest.L
 def test_questions_that_are_none_are_refused_before_a_job_is_made_and_before_a_site_is_asked(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="question 'all' asks for 'select': one of count"):
         StatisticsRecipe("job", {"all": {"function": "select"}})
-    with running(tmp_path, {"average": {"function": "mean", "column": "age"}}) as world:
-        with pytest.raises(ConfigError, match="not in the words of mean"):
+    with pytest.raises(ConfigError, match=r"question 'all' is not in the words of mean: .*'lower'"):
+        StatisticsRecipe("job", {"all": {"function": "mean", "column": "age"}})
+    with running(tmp_path, {"all": MEAN | {"lower": 200}}) as world:
+        with pytest.raises(ConfigError, match=r"the range of column 'age' is \[200, 128\]"):
             world.run()
         assert world.network.engine.threads == []
 

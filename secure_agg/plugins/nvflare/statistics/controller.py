@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -28,13 +29,18 @@ def check_questions(questions: Mapping[str, Mapping[str, Any]]) -> None:
     """Look at questions before a job is made of them.
 
     Raises:
-        ConfigError: one names no function of ``secure_agg.stats``.
+        ConfigError: one names no function of ``secure_agg.stats``, or is not in its words.
     """
     for name, asked in questions.items():
         if asked.get(FUNCTION) not in FUNCTIONS:
             raise ConfigError(
                 f"question {name!r} asks for {asked.get(FUNCTION)!r}: one of {', '.join(FUNCTIONS)} is wanted"
             )
+        words = {key: value for key, value in asked.items() if key != FUNCTION}
+        try:
+            inspect.signature(getattr(stats, asked[FUNCTION])).bind(None, **words)
+        except TypeError as error:
+            raise ConfigError(f"question {name!r} is not in the words of {asked[FUNCTION]}: {error}") from None
 
 
 class AskQuestions(SecureFedAvg):
@@ -48,7 +54,7 @@ class AskQuestions(SecureFedAvg):
         phase_timeout, executor: see ``SecureFedAvg``.
 
     Raises:
-        ConfigError: a question names no function.
+        ConfigError: see ``check_questions``.
     """
 
     def __init__(
@@ -91,8 +97,6 @@ class AskQuestions(SecureFedAvg):
             words = {key: value for key, value in asked.items() if key != FUNCTION}
             try:
                 found[name] = getattr(stats, asked[FUNCTION])(federation, **words)
-            except TypeError as error:
-                raise ConfigError(f"question {name!r} is not in the words of {asked[FUNCTION]}: {error}") from error
             except ConfigError:
                 raise
             except SecureAggError as error:

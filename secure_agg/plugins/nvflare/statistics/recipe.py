@@ -52,7 +52,7 @@ class StatisticsRecipe(Recipe):  # type: ignore[misc]  # nvflare has no types
             tables: in that case, a folder with a CSV file for each site, ``site-1.csv``.
 
         Raises:
-            ConfigError: a question names no function.
+            ConfigError: see ``check_questions``.
         """
         job = FedJob(name=name, min_clients=min_clients)
         asking = controller or AskQuestions(
