@@ -90,7 +90,7 @@ def test_a_node_answers_from_the_table_that_its_operator_has_named(tmp_path: Pat
         file.write_text("age\n" + "\n".join(map(str, ages)) + "\n")
         node = fleet.grid.nodes[100 + number]
         node.app, node.context.node_config["secure-agg-table"] = answering(), str(file)
-    assert stats.count(federation_of(fleet)).value == POOLED.size
+    assert stats.count(federation_of(fleet, values=128)).value == POOLED.size
 
 
 @pytest.mark.parametrize(
