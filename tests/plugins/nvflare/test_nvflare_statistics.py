@@ -35,7 +35,7 @@ AGES = {
 POOLED = np.concatenate(list(AGES.values()))
 RULES = 'min_count = 5\nfunctions = ["mean", "quantile"]\n[columns.age]\nlower = 0\nupper = 128\n'
 MEAN = {"function": "mean", "column": "age", "lower": 0, "upper": 128}
-MEDIAN = {"function": "quantile", "column": "age", "q": 0.5, "lower": 0, "upper": 128, "bins": 16, "rounds": 1}
+MEDIAN = {"function": "quantile", "column": "age", "q": 0.5, "lower": 0, "upper": 128, "bins": 4, "rounds": 1}
 
 
 class Asking(Straight, AskQuestions):

@@ -18,6 +18,6 @@ def main(grid: Grid, context: Context) -> None:
     config = context.run_config
     nodes = GridFederation(grid, config["home"], phase_s=config["phase-s"], timeout=config["timeout-s"])
     count = stats.count(nodes)
-    middle = stats.quantile(nodes, "age", 0.5, 0, 128, bins=16, rounds=1)
+    middle = stats.quantile(nodes, "age", 0.5, 0, 128, bins=4, rounds=1)
     found = {"count": count.value, "median": middle.value, "error": middle.error, "sites": middle.participants}
     Path(config["out"]).write_text(json.dumps(found))
