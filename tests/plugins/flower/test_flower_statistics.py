@@ -15,6 +15,7 @@ from secure_agg import Trust, stats, verify
 from secure_agg.errors import ConfigError, TooFewClients
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.flower import GridFederation, answer_question, secure_mod
+from secure_agg.plugins.homes import federation
 
 AGES = {f"m{place}": np.random.default_rng(place).integers(20, 100, 40 + place) for place in range(3)}
 POOLED = np.concatenate(list(AGES.values()))
@@ -32,10 +33,17 @@ def answering(table: Any = None) -> ClientApp:
     return app
 
 
-def fleet_of(folder: Path, *, rules: str | None = RULES, any_model: bool = True, **policy: Any) -> Fleet:
+def fleet_of(
+    folder: Path,
+    *,
+    rules: str | None = RULES,
+    any_model: bool = True,
+    parameters: int | None = None,
+    **policy: Any,
+) -> Fleet:
     apps = {name: answering({"age": ages}) for name, ages in AGES.items()}
     settings = {"bits": 24, "max_weight": 1, "clip": 1.0, "min_clients": 3} | policy
-    fleet = Fleet.make(folder, apps, rules={"checks_model": not any_model}, **settings)
+    fleet = Fleet.make(folder, apps, rules={"checks_model": not any_model}, parameters=parameters, **settings)
     for name in fleet.names if rules is not None else ():
         (fleet.folder / "clients" / name / "statistics.toml").write_text(rules or "")
     return fleet
@@ -91,6 +99,15 @@ def test_a_node_answers_from_the_table_that_its_operator_has_named(tmp_path: Pat
         node = fleet.grid.nodes[100 + number]
         node.app, node.context.node_config["secure-agg-table"] = answering(), str(file)
     assert stats.count(federation_of(fleet, values=128)).value == POOLED.size
+
+
+@pytest.mark.long
+def test_a_backend_with_a_key_for_one_size_is_asked_in_vectors_of_that_size(tmp_path: Path) -> None:
+    fleet = fleet_of(tmp_path, backend="bfv", parameters=128)
+    with federation.operators(fleet.folder):
+        nodes = federation_of(fleet, values=128)
+        assert stats.count(nodes).value == POOLED.size
+        assert stats.mean(nodes, "age", 0, 128).value == pytest.approx(POOLED.mean(), rel=1e-9)
 
 
 @pytest.mark.parametrize(
