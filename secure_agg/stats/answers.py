@@ -137,6 +137,59 @@ def _marks(question: Question) -> list[int]:
     return [(number >> (_MARK_BITS * place)) & ((1 << _MARK_BITS) - 1) for place in range(_MARKS)]
 
 
+class Given:
+    """A part of an answer as differences from a model that moves by every result.
+
+    What the model has come to is taken back by the next answers, in whole steps, the same at all sites: so it never
+    grows, and adding to it and subtracting it again rounds off less than the codec can notice.
+
+    Answers to one question after the other may be the same, and would lead to the very model that they began with. A
+    round from the model of the last one is that round, to whoever leads it, and nobody would be asked again. So where
+    the model has this question's mark already, an answer leaves one step more of it.
+    """
+
+    def __init__(self, form: Coordinates, update: Floats, *, first: bool = True) -> None:
+        """
+        Args:
+            form: of the answer.
+            update: the part, from ``Coordinates.update_of``.
+            first: whether the answer begins with it.
+        """
+        self._form, self._update = form, update
+        self._mark = _marks(form.question)[0] if first else None
+        self._back: Floats | None = None
+
+    def steps(self, model: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """
+        Raises:
+            ConfigError: the model is not of float64, or was moved by something else than answers.
+        """
+        size = sum(array.size for array in model)
+        if not size or any(array.dtype != np.float64 for array in model):
+            raise ConfigError("statistics need a model of zeros in float64, and homes that take any model")
+        self._back = -np.rint(np.concatenate([array.reshape(-1) for array in model]) / self._form.step)
+        if float(np.abs(self._back).max()) > self._form.room + 1:
+            raise ConfigError("the model is none that answers have led to: begin with zeros in float64")
+        if self._mark is not None and self._back[0] == -self._mark:
+            self._back[0] += 1
+        whole = self._back * self._form.step
+        part = self._update[:size]
+        whole[: part.size] = (np.rint(part / self._form.step) + self._back[: part.size]) * self._form.step
+        bounds = np.cumsum([array.size for array in model])[:-1]
+        return [piece.reshape(array.shape) for piece, array in zip(np.split(whole, bounds), model, strict=True)]
+
+    def mean(self, average: Sequence[npt.NDArray[Any]]) -> Floats:
+        """The mean of the answers.
+
+        Raises:
+            VerificationError: this site has given no answer to the round.
+        """
+        flat = np.concatenate([np.asarray(array, dtype=np.float64).reshape(-1) for array in average])
+        if self._back is None or self._back.size != flat.size:
+            raise VerificationError("this round is of something that was asked before: ask again")
+        return flat - self._back * self._form.step
+
+
 @dataclass(frozen=True)
 class Shares:
     """How an answer is carried with differential privacy: each field divided by its bound, in floats that a client

@@ -17,7 +17,7 @@ from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.codec.private import PrivateCodec
 from secure_agg.protocol.config import Group, Policy
 from secure_agg.protocol.evidence import Evidence, RoundRecord
-from secure_agg.stats.answers import Coordinates, Round, Shares, Total
+from secure_agg.stats.answers import Coordinates, Given, Round, Shares, Total
 from secure_agg.stats.query_log import QueryLog
 from secure_agg.stats.question import Question
 from secure_agg.stats.rules import Rules
@@ -165,7 +165,7 @@ class MemberFederation:
         found, rounds = np.zeros(0), list[Round]()
         sites: tuple[str, ...] = ()
         while found.size < update.size:
-            given = _Given(form, update[found.size :])
+            given = Given(form, update[found.size :], first=not found.size)
             result = self._session.contribute(given.steps)
             if rounds and sites != result.participants:
                 raise VerificationError("sites were not the same in all rounds of one answer: ask again")
@@ -175,46 +175,6 @@ class MemberFederation:
             found = np.concatenate([found, given.mean(result.average)])
             rounds.append(Round(result.evidence, result.record, result.receipt))
         return Total(form.total_of(found[: update.size], len(sites)), (), sites, tuple(rounds))
-
-
-class _Given:
-    """A part of an answer as differences from a model that moves by every result.
-
-    What the model has come to is taken back by the next answers, in whole steps, the same at all sites: so it never
-    grows, and adding to it and subtracting it again rounds off less than the codec can notice.
-    """
-
-    def __init__(self, form: Coordinates, update: npt.NDArray[np.float64]) -> None:
-        self._form, self._update = form, update
-        self._back: npt.NDArray[np.float64] | None = None
-
-    def steps(self, model: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """
-        Raises:
-            ConfigError: the model is not of float64, or was moved by something else than answers.
-        """
-        size = sum(array.size for array in model)
-        if not size or any(array.dtype != np.float64 for array in model):
-            raise ConfigError("statistics need a model of zeros in float64, and homes that take any model")
-        self._back = -np.rint(np.concatenate([array.reshape(-1) for array in model]) / self._form.step)
-        if float(np.abs(self._back).max()) > self._form.room + 1:
-            raise ConfigError("the model is none that answers have led to: begin with zeros in float64")
-        whole = self._back * self._form.step
-        part = self._update[:size]
-        whole[: part.size] = (np.rint(part / self._form.step) + self._back[: part.size]) * self._form.step
-        bounds = np.cumsum([array.size for array in model])[:-1]
-        return [piece.reshape(array.shape) for piece, array in zip(np.split(whole, bounds), model, strict=True)]
-
-    def mean(self, average: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
-        """The mean of the answers.
-
-        Raises:
-            VerificationError: this site has given no answer to the round.
-        """
-        flat = np.concatenate([np.asarray(array, dtype=np.float64).reshape(-1) for array in average])
-        if self._back is None or self._back.size != flat.size:
-            raise VerificationError("this round is of something that was asked before: ask again")
-        return flat - self._back * self._form.step
 
 
 def site_of(table: Any, rules: Path | None = None, log: Path | None = None) -> Site:

@@ -40,6 +40,7 @@ LAYERS: Final = (
 
 PLUGIN_LAYERS: Final = (
     ("secure_agg.plugins.flower", "secure_agg.plugins.nvflare"),
+    ("secure_agg.plugins.statistics",),  # questions and answers as rounds of any framework
     ("secure_agg.plugins.homes.simulated",),  # has a federation made for one run
     ("secure_agg.plugins.homes.federation",),  # makes the homes of all parties at once, for every framework
     ("secure_agg.plugins.core",),

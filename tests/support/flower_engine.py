@@ -117,19 +117,27 @@ class Engine:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
 
-    def run(self, config: Mapping[str, object], *, timeout_s: float, watch: Callable[[str], None] | None = None) -> str:
+    def run(
+        self,
+        config: Mapping[str, object],
+        *,
+        timeout_s: float,
+        watch: Callable[[str], None] | None = None,
+        app: Path = APP,
+    ) -> str:
         """Run the app to its end, and return its log.
 
         Args:
             config: the run's, beside what the app itself sets.
             timeout_s: of the whole run.
             watch: is given the log whenever it has grown.
+            app: its folder.
 
         Raises:
             AssertionError: the run has failed, or takes too long; with the log.
         """
         values = " ".join(f"{key}={json.dumps(value)}" for key, value in config.items())
-        process = self._start("run", "flwr", "run", str(APP), "here", "--stream", "--run-config", values)
+        process = self._start("run", "flwr", "run", str(app), "here", "--stream", "--run-config", values)
         end = time.monotonic() + timeout_s
         while process.poll() is None:
             if time.monotonic() > end:

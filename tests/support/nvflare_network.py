@@ -31,7 +31,8 @@ from nvflare.private.privacy_manager import Scope
 
 from secure_agg.plugins.nvflare import SecureFedAvg, SecureTaskData, SecureTaskResult, configure
 
-Train = Callable[[str, FLModel], FLModel]
+Train = Callable[[str, FLModel], FLModel | Shareable]
+"""A script's work, or what an executor replies."""
 Tamper = Callable[[str, Shareable], Shareable]
 
 nvflare_fobs_initialize()
@@ -132,7 +133,8 @@ class Site:
         try:
             data = self.filtered(Scope.TASK_DATA_FILTERS_NAME, FilterKey.IN, task, data)
             code = ReturnCode.TASK_RESULT_FILTER_ERROR
-            result = FLModelUtils.to_shareable(self.train(self.name, FLModelUtils.from_shareable(data)))
+            trained = self.train(self.name, FLModelUtils.from_shareable(data))
+            result = FLModelUtils.to_shareable(trained) if isinstance(trained, FLModel) else trained
             result = self.filtered(Scope.TASK_RESULT_FILTERS_NAME, FilterKey.OUT, task, result)
         except Exception as error:
             self.errors.append(error)
@@ -184,8 +186,8 @@ class ServerEngine(ServerEngineSpec):  # type: ignore[misc]
 ServerEngine.__abstractmethods__ = frozenset()
 
 
-class Controller(SecureFedAvg):
-    """Ours, with tasks that go straight to the sites."""
+class Straight:
+    """Of a controller: tasks go straight to the sites."""
 
     def broadcast_model(self, data: FLModel, task_name: str, targets: list[str], **_: Any) -> None:
         self._standing = len(targets)
@@ -209,16 +211,20 @@ class Controller(SecureFedAvg):
     def cancel_all_tasks(self, *_: Any) -> None: ...
 
 
+class Controller(Straight, SecureFedAvg):
+    """Ours, as it is."""
+
+
 class Network:
     """A server and its sites over the homes of one federation."""
 
-    def __init__(self, root: Path, federation: Path, train: Train) -> None:
+    def __init__(self, root: Path, federation: Path, train: Train, controller: SecureFedAvg | None = None) -> None:
         for folder in ("startup", "local"):
             (root / "server" / folder).mkdir(parents=True)
         configure(root / "server" / "local", federation / "server")
         self._root, self._federation, self._train = root, federation, train
         self.engine = ServerEngine(Workspace(str(root / "server"), "server"))
-        self.controller = Controller(persistor_id="", train_timeout=60.0, phase_timeout=60.0)
+        self.controller = controller or Controller(persistor_id="", train_timeout=60.0, phase_timeout=60.0)
         self.controller.abort_signal = Signal()
         self.controller.current_round = 0
         with self.engine.new_context() as fl_ctx:

@@ -54,7 +54,7 @@ from secure_agg.protocol.codec import Arrays, model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.config.round_config import MAX_DRAWS
 from secure_agg.protocol.epoch.body import EVALUATION
-from secure_agg.protocol.evidence import RoundRecord
+from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.roles.aggregator import Aggregator
@@ -86,7 +86,7 @@ class Outcome:
         metrics: weighted means by name; NaN where a participant's was not finite. Empty where the outcome was taken
             from the ledger by another process than led the round: names are not in it.
         participants: ids, in id order.
-        record, receipt: of the ledger.
+        record, receipt: of the ledger. evidence: what proves it.
         stats: seconds (``…_s``) and bytes from the nodes (``…_bytes``) by phase.
     """
 
@@ -97,6 +97,7 @@ class Outcome:
     participants: tuple[str, ...]
     record: RoundRecord
     receipt: Receipt
+    evidence: Evidence
     stats: dict[str, float]
 
 
@@ -476,6 +477,7 @@ class Coordinator:
             participants=last.evidence.participants,
             record=last.record,
             receipt=last.receipt,
+            evidence=last.evidence,
             stats=stats,
         )
 

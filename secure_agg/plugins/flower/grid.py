@@ -145,6 +145,11 @@ class SecureGrid(Grid):
         return None if found is None else records.to_record(found[1])
 
     @property
+    def home(self) -> ServerHome:
+        """The server's home."""
+        return self._home
+
+    @property
     def channel(self) -> str | None:
         """``HOST:PORT`` where the channel listens, None where there is none."""
         return None if self._beside is None else self._beside.address
@@ -218,7 +223,7 @@ class SecureGrid(Grid):
         trains, tries = _TRAIN in categories, 0
         while True:
             try:
-                reply, count = self._round(batch, trains=trains, timeout=timeout)
+                reply, outcome = self._round(batch, trains=trains, timeout=timeout)
             except (ConfigError, RunStopped):
                 raise
             except SecureAggError as error:
@@ -232,11 +237,21 @@ class SecureGrid(Grid):
                 logger.warning("no round of this run is verified yet, so this one is tried once more")
             else:
                 self._sends_model = False
-                logger.info("%d results are in the one that the strategy receives now: their mean", count)
+                logger.info(
+                    "%d results are in the one that the strategy receives now: their mean", len(outcome.participants)
+                )
                 return [reply]
 
-    def _round(self, batch: Sequence[Message], *, trains: bool, timeout: float | None) -> tuple[Message, int]:
-        """The one reply of a verified round, and the number of nodes that are in it."""
+    def train(self, messages: Iterable[Message], *, timeout: float | None = None) -> Outcome:
+        """Make one attempt at a secure round of what a strategy has configured to train, and return all of it.
+
+        Raises:
+            SecureAggError: it came to nothing.
+        """
+        return self._round(list(messages), trains=True, timeout=timeout)[1]
+
+    def _round(self, batch: Sequence[Message], *, trains: bool, timeout: float | None) -> tuple[Message, Outcome]:
+        """The one reply of a verified round, and what it has come to."""
         content = batch[0].content
         arrays = content.array_records
         if len(arrays) != 1:
@@ -270,7 +285,7 @@ class SecureGrid(Grid):
             trained = layers.restore(named, outcome.model)
             self._keep(trained)
             reply[key] = records.to_record(trained)
-        return Message(reply, reply_to=batch[0]), len(outcome.participants)
+        return Message(reply, reply_to=batch[0]), outcome
 
     def _bare(self, content: RecordDict, key: str, layers: Layers) -> RecordDict | None:
         """The content without the model, for nodes that have computed it; None before they have, or after a failure."""

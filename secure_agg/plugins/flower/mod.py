@@ -81,7 +81,7 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
     category = kind.partition(".")[0]
     if category not in (_TRAIN, _EVALUATE):
         raise PolicyViolation(f"a {kind!r} message asks for something else than to train or evaluate")
-    with closing(ClientHome.open(_home(context))) as home:
+    with closing(ClientHome.open(home_of(context))) as home:
         other = tenants.use(home, context.run_id, context.node_id)
         if other is not None:
             logger.error(
@@ -147,10 +147,15 @@ def own_arrays(context: Context) -> Own:
         ConfigError: the node names no home.
         StoreError: its disk fails.
     """
-    return Own(_home(context))
+    return Own(home_of(context))
 
 
-def _home(context: Context) -> Path:
+def home_of(context: Context) -> Path:
+    """The folder that a node's operator has named, or that a simulated node is lent.
+
+    Raises:
+        ConfigError: the node names no home.
+    """
     path = context.node_config.get(HOME)
     if isinstance(path, str):
         return Path(path)

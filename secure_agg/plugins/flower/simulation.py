@@ -41,7 +41,13 @@ def is_simulated(grid: Grid) -> bool:
 
 
 def server_home(
-    grid: Grid, strategy: Strategy, like: Path | None, policy: Mapping[str, Any] | None, optimizer: ServerOptimizer
+    grid: Grid,
+    strategy: Strategy,
+    like: Path | None,
+    policy: Mapping[str, Any] | None,
+    optimizer: ServerOptimizer,
+    *,
+    checks_model: bool = True,
 ) -> Path:
     """Make the homes of a simulated run, of which this is the server's.
 
@@ -50,6 +56,7 @@ def server_home(
         strategy: the app's.
         like, policy: see ``simulated.make``.
         optimizer: what the strategy makes of the mean.
+        checks_model: whether nodes do; see ``ClientHome``.
 
     Raises:
         ConfigError: too few nodes are simulated; says how to have more. Or see ``simulated.make``.
@@ -65,6 +72,7 @@ def server_home(
             policy=policy,
             optimizer=optimizer,
             weight_key=weight_key,
+            checks_model=checks_model,
         )
     except ConfigError as error:
         raise ConfigError(f"{error}; 'flwr run . --federation-config num-supernodes=4' simulates four") from error

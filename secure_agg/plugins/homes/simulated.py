@@ -51,6 +51,7 @@ def make(
     start_model: bytes | None = None,
     optimizer: ServerOptimizer = PLAIN,
     weight_key: str | None = None,
+    checks_model: bool = True,
 ) -> Path:
     """Make the homes of a simulated run, unless they are there; and remove those of old ones.
 
@@ -60,7 +61,7 @@ def make(
         names: of the members.
         like: a server's home that is meant to be used with real nodes; where it is there, its policy is simulated.
         policy: what ``Policy.default`` is to be told beside; counts more than ``like``.
-        start_model, optimizer, weight_key: see ``ClientHome``.
+        start_model, optimizer, weight_key, checks_model: see ``ClientHome``.
 
     Returns:
         The federation's folder: ``server`` and ``clients/<name>`` in it.
@@ -86,6 +87,7 @@ def make(
             start_model=start_model,
             optimizer=optimizer,
             weight_key=weight_key,
+            checks_model=checks_model,
         )
         notice = warning(folder, names)
         files.create(folder / NOTICE_FILE, notice.encode() + b"\n")

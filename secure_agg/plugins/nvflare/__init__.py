@@ -4,7 +4,7 @@ What is pinned, roster, policy and keys, comes from each site's own configuratio
 decides none of it.
 
 * ``recipe``: the one line. ``controller``: the server's side. ``site``: a site's configuration.
-  ``simulation``: homes for NVFlare's simulator.
+  ``simulation``: homes for NVFlare's simulator. ``statistics``: jobs that ask questions, and train nothing.
 * ``filters``, ``session``: a node's side. ``peers``: the server's way to the nodes. ``wire``: payloads in messages.
 * ``models``: models as arrays. ``given``: what an app is given, as one digest.
 """

@@ -19,7 +19,15 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.workflows.fedavg import FedAvg
 
-from secure_agg.errors import ConfigError, MalformedMessage, RoundAborted, RunStopped, SecureAggError, StoreError
+from secure_agg.errors import (
+    ConfigError,
+    LocalProtocolError,
+    MalformedMessage,
+    RoundAborted,
+    RunStopped,
+    SecureAggError,
+    StoreError,
+)
 from secure_agg.executing import HERE, executor_of
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core import parcels
@@ -92,6 +100,17 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
             self._home.close()
             self._workers.close()
 
+    @property
+    def home(self) -> ServerHome:
+        """The server's home, from the start of the job on.
+
+        Raises:
+            LocalProtocolError: the job has not started.
+        """
+        if self._home is None:
+            raise LocalProtocolError("a controller has its home once its job has started")
+        return self._home
+
     def sample_clients(self, num_clients: int | None = None) -> list[str]:
         """All sites: who takes part in a round is pinned in the roster, and a sum over few of many hides less."""
         sites: list[str] = super().sample_clients(None)
@@ -114,14 +133,9 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         """
         named = models.named(model)
         layers = Layers.of(named)
-        self._coordinator.check_model(layers.floats(named))
-        if self._home is not None:
-            kept.keep_first(self._home, named)
-        self._peers.identify(sites)
+        self._begin(model, sites)
         try:
-            around = self._coordinator.surroundings(self._peers.members)
-            told = given.instructions(given.as_it_arrives(model), self._weight_key, around)
-            outcome = self._coordinator.round(layers.floats(named), self._ask(model), told.digest)
+            outcome = self._attempt(model)
         except (ConfigError, RunStopped):
             raise
         except SecureAggError as error:
@@ -133,6 +147,29 @@ class SecureFedAvg(FedAvg):  # type: ignore[misc]  # nvflare has no types
         trained = layers.restore(named, outcome.model)
         self._keep(trained)
         return self._result(trained, outcome)
+
+    def train(self, model: FLModel, sites: Sequence[str]) -> Outcome:
+        """Make one attempt at a secure round from a model, and return all that it has come to.
+
+        Raises:
+            SecureAggError: it came to nothing.
+        """
+        self._begin(model, sites)
+        return self._attempt(model)
+
+    def _begin(self, model: FLModel, sites: Sequence[str]) -> None:
+        """Look at the model, and at who is there, before anybody is asked to join."""
+        named = models.named(model)
+        self._coordinator.check_model(Layers.of(named).floats(named))
+        if self._home is not None:
+            kept.keep_first(self._home, named)
+        self._peers.identify(sites)
+
+    def _attempt(self, model: FLModel) -> Outcome:
+        named = models.named(model)
+        around = self._coordinator.surroundings(self._peers.members)
+        told = given.instructions(given.as_it_arrives(model), self._weight_key, around)
+        return self._coordinator.round(Layers.of(named).floats(named), self._ask(model), told.digest)
 
     def _keep(self, model: Mapping[str, Any]) -> None:
         """The round stands, whatever becomes of this copy of its model: the chain has it too."""

@@ -19,6 +19,9 @@ from secure_agg.plugins.nvflare.filters import SecureTaskData, SecureTaskResult
 _TASKS: Final = (wire.TRAIN, AppConstants.TASK_VALIDATION, AppConstants.TASK_SUBMIT_MODEL)
 """Tasks of recipes whose results say something about one site; all but the first are refused."""
 
+PACKAGE: Final = "secure_agg"
+"""Installed at each site, and not sent along with a job."""
+
 R = TypeVar("R", bound=Recipe)
 
 
@@ -68,7 +71,7 @@ def secure(
         simulation.prepare(env, job.name, simulated)
 
     recipe.process_env = process_env  # which NVFlare calls with the environment that a job is for
-    job.set_app_packages([*job.job.app_packages, "secure_agg"])  # installed at each site, not sent along
+    job.set_app_packages([*job.job.app_packages, PACKAGE])
     return recipe
 
 

@@ -18,7 +18,14 @@ _FOLDER: Final = "secure-agg-simulation"
 _LOCAL: Final = "local"
 
 
-def prepare(env: ExecEnv, job: str, policy: Mapping[str, Any] | None) -> Path | None:
+def prepare(
+    env: ExecEnv,
+    job: str,
+    policy: Mapping[str, Any] | None,
+    *,
+    checks_model: bool = True,
+    table: Path | None = None,
+) -> Path | None:
     """Make the homes of all sites, and configure the simulator's workspace to use them.
 
     Args:
@@ -26,6 +33,8 @@ def prepare(env: ExecEnv, job: str, policy: Mapping[str, Any] | None) -> Path | 
             an owner.
         job: its name.
         policy: what ``Policy.default`` is to be told; None for the usual policy.
+        checks_model: whether sites do; see ``ClientHome``.
+        table: see ``configure``.
 
     Returns:
         The federation's folder; None where the workspace names another already, or sites are no simulated ones.
@@ -40,8 +49,8 @@ def prepare(env: ExecEnv, job: str, policy: Mapping[str, Any] | None) -> Path | 
     if before is not None and root.resolve() not in before.parents:
         return None
     names = env.clients or [f"site-{number + 1}" for number in range(env.num_clients)]
-    folder = simulated.make(root, f"run-{secrets.token_hex(8)}", names, policy=policy)
+    folder = simulated.make(root, f"run-{secrets.token_hex(8)}", names, policy=policy, checks_model=checks_model)
     # A script that executes a recipe has no log of its own yet, so the library's lines go nowhere.
     sys.stderr.write((folder / simulated.NOTICE_FILE).read_text("utf-8"))
-    configure(local, folder)
+    configure(local, folder, table)
     return folder

@@ -18,7 +18,7 @@ from secure_agg import files
 from secure_agg.errors import ConfigError
 
 _SITE: Final = "secure-agg.json"
-"""In ``local``; names the home. NVFlare sends what it finds in ``resources.json`` to the server."""
+"""In ``local``; names the home, and the table. NVFlare sends what it finds in ``resources.json`` to the server."""
 
 _PACKAGE: Final = "secure_agg.plugins.nvflare."
 _ALLOWED: Final = "class_allow_list"
@@ -26,9 +26,10 @@ _RESOURCES: Final = "resources.json"
 _SCOPE: Final = "secure-agg"
 _CLIENTS: Final = "clients"
 _HOME: Final = "home"
+_TABLE: Final = "table"
 
 
-def configure(local: Path, home: Path) -> None:
+def configure(local: Path, home: Path, table: Path | None = None) -> None:
     """Write a site's configuration.
 
     ``secure-agg.json`` names the home. ``resources.json`` lets jobs name this plug-in's classes, and keeps the site's
@@ -38,6 +39,8 @@ def configure(local: Path, home: Path) -> None:
     Args:
         local: folder ``local`` of the site's workspace (of the simulator's, for all of its sites).
         home: the site's home; or a folder that ``secure-agg federation init`` has made, for a simulation.
+        table: a CSV file with the site's records, where it answers questions of statistics; for a simulation a folder
+            with one for each site, ``site-1.csv``.
 
     Raises:
         ConfigError: there are privacy scopes already; the filters have to be added to them by hand.
@@ -53,7 +56,8 @@ def configure(local: Path, home: Path) -> None:
         raise ConfigError(f"{privacy} has scopes of its own: add the filters of secure_agg.plugins.nvflare to each")
     _write(local / _RESOURCES, resources)
     _write(privacy, _privacy())
-    _write(local / _SITE, {_HOME: str(home.resolve())})
+    own = {_HOME: str(home.resolve())} | ({} if table is None else {_TABLE: str(table.resolve())})
+    _write(local / _SITE, own)
 
 
 def configured_home(local: Path) -> Path | None:
@@ -78,6 +82,23 @@ def client_home(fl_ctx: FLContext) -> Path:
     return own
 
 
+def client_table(fl_ctx: FLContext) -> Path | None:
+    """The records of the site that this process works for; None where ``configure`` was told none.
+
+    Raises:
+        ConfigError: the site has no name that a file can have.
+    """
+    found = (_read(_local(fl_ctx) / _SITE) or {}).get(_TABLE)
+    if not isinstance(found, str) or not found:
+        return None
+    if not Path(found).is_dir():
+        return Path(found)
+    own = Path(found) / f"{fl_ctx.get_identity_name()}.csv"
+    if own.resolve().parent != Path(found).resolve():
+        raise ConfigError(f"site {fl_ctx.get_identity_name()!r} has no name that a file can have")
+    return own
+
+
 def server_home(fl_ctx: FLContext) -> Path:
     """The server's home.
 
@@ -90,12 +111,16 @@ def server_home(fl_ctx: FLContext) -> Path:
 
 def _home(fl_ctx: FLContext) -> Path:
     """What the workspace names: a home, or in a simulator, whose sites share one configuration, the folder of all."""
-    workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT) or fl_ctx.get_engine().get_workspace()
-    local = Path(workspace.get_site_config_dir())
+    local = _local(fl_ctx)
     home = configured_home(local)
     if home is None:
         raise ConfigError(f"{local / _SITE} names no home: secure_agg.plugins.nvflare.configure(local, home) writes it")
     return home
+
+
+def _local(fl_ctx: FLContext) -> Path:
+    workspace = fl_ctx.get_prop(FLContextKey.WORKSPACE_OBJECT) or fl_ctx.get_engine().get_workspace()
+    return Path(workspace.get_site_config_dir())
 
 
 def _privacy() -> dict[str, Any]:

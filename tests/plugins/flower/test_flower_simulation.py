@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -24,13 +25,15 @@ from flwr.supercore.telemetry import EventType
 from support.flower_nodes import app_of, flower_log, record, start
 
 from benchmarks.plugins.nodes import Nodes
+from secure_agg import stats
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.log import Ledger
-from secure_agg.plugins.flower import SecureGrid, simulation
+from secure_agg.plugins.flower import GridFederation, SecureGrid, answer_question, secure_mod, simulation
 from secure_agg.plugins.homes import federation, simulated, tenants
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import Policy
 from secure_agg.roles.trust import Trust
+from secure_agg.stats.results import Number
 
 RAY = "flwr.server.superlink.fleet.vce.backend.raybackend"
 
@@ -104,6 +107,26 @@ def test_flowers_default_of_two_nodes_runs_and_the_warning_says_what_two_learn(h
     with flower_log() as log:
         assert simulate(2).arrays
     assert any("each reads the other's update" in line for line in log)
+
+
+def test_a_server_app_asks_simulated_nodes_questions_that_need_neither_homes_nor_rules(home: Path) -> None:
+    found: list[Number] = []
+    server, client = ServerApp(), ClientApp()
+
+    @server.main()
+    def main(grid: Grid, context: Context) -> None:
+        found.append(stats.mean(GridFederation(grid, timeout=30.0), "age", 0, 128))
+
+    @client.train(mods=[secure_mod])
+    def train(message: Message, context: Context) -> Message:
+        place = int(context.node_config["partition-id"])
+        return answer_question(message, context, {"age": np.arange(8.0) + place})
+
+    _run_simulation(3, EventType.PING, client_app=client, server_app=server)
+    (mean,) = found
+    assert (mean.value, mean.records, len(mean.participants)) == (4.5, 24, 3)
+    (folder,) = runs(home)
+    assert sorted(path.name for path in (folder / "clients").glob("*/statistics.log")) == ["statistics.log"] * 3
 
 
 class Some(Nodes):
