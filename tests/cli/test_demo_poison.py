@@ -31,7 +31,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 @crypten
-@pytest.mark.parametrize(("dataset", "rounds", "floor"), [pytest.param("breast-cancer", 3, 0.85, marks=pytest.mark.long), ("digits", 2, 0.7)])
+@pytest.mark.parametrize(
+    ("dataset", "rounds", "floor"), [pytest.param("breast-cancer", 3, 0.85, marks=pytest.mark.long), ("digits", 2, 0.7)]
+)
 def test_poison_wrecks_the_plain_mean_and_nothing_else(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, dataset: str, rounds: int, floor: float
 ) -> None:
