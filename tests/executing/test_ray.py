@@ -81,7 +81,8 @@ def test_the_cluster_is_of_this_machine_and_wants_a_token(pool: Ray) -> None:
     assert "InvalidAuthToken" in stranger.stderr
 
 
-@pytest.mark.parametrize("named", ["127.0.0.1:9", pytest.param("ray://127.0.0.1:9", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("named", ["127.0.0.1:9", "ray://127.0.0.1:9"])
 def test_a_cluster_that_something_else_names_is_not_joined(named: str) -> None:
     """Without an address it is one's own: another one's owner would be handed all secrets."""
     code = "from secure_agg.executing import Ray\nwith Ray(1) as pool: print(pool.host(dict).call('__len__'))"

@@ -49,6 +49,7 @@ def test_targets_stay_with_the_sizes_that_they_are_stated_for(tmp_path: Path, mo
 @pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for peer in PEERS for name in peer.needs), reason="a peer is not installed"
 )
+@pytest.mark.long
 def test_every_peer_is_measured_beside_ours_in_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.he.paillier.VALUES", 2)
     report = run(tmp_path)

@@ -62,6 +62,7 @@ def cells(measured: Report) -> dict[Setting, Cell]:
     return {cell.setting: cell for cell in measured.cells}
 
 
+@pytest.mark.long
 def test_every_cell_is_in_the_file_with_every_role_and_phase(measured: Report, cells: dict[Setting, Cell]) -> None:
     lost = [dataclasses.replace(BASE, backend=name, lost=25) for name in ("masking", "bfv")]
     assert list(cells) == [BASE, dataclasses.replace(BASE, backend="bfv"), *lost]
@@ -78,6 +79,7 @@ def test_every_cell_is_in_the_file_with_every_role_and_phase(measured: Report, c
         assert all(len(cost.processor) == 2 and min(cost.processor) >= 0 for cost in cell.costs)
 
 
+@pytest.mark.long
 def test_what_roles_take_fits_into_the_whole_rounds_that_pyperf_times(cells: dict[Setting, Cell]) -> None:
     cell = cells[BASE]
     for place, whole in enumerate(cell.rounds):
@@ -85,6 +87,7 @@ def test_what_roles_take_fits_into_the_whole_rounds_that_pyperf_times(cells: dic
         assert COHORT * cell.samples(CLIENT)[place] + cell.samples(AGGREGATOR)[place] - after < whole
 
 
+@pytest.mark.long
 def test_bytes_are_those_of_the_wire_format_and_none_is_lost_on_the_way(cells: dict[Setting, Cell]) -> None:
     cell = cells[BASE]
     masked = carrier(federation(BASE).config).size
@@ -97,17 +100,20 @@ def test_bytes_are_those_of_the_wire_format_and_none_is_lost_on_the_way(cells: d
         assert sent == received
 
 
+@pytest.mark.long
 def test_averages_are_as_exact_as_the_codec_promises_and_not_more(cells: dict[Setting, Cell]) -> None:
     for cell in cells.values():
         assert 0 < cell.error <= cell.bound
 
 
+@pytest.mark.long
 def test_a_client_that_is_lost_is_lost_before_its_input(cells: dict[Setting, Cell]) -> None:
     with_all, without = (cells[dataclasses.replace(BASE, lost=lost)].of(AGGREGATOR) for lost in (0, 25))
     taken = [next(cost.received for cost in costs if cost.phase == "masked-input") for costs in (with_all, without)]
     assert taken[0] / taken[1] == pytest.approx(4 / 3)
 
 
+@pytest.mark.long
 def test_averaging_and_local_training_are_measured_after_each_round_beside_a_load(cells: dict[Setting, Cell]) -> None:
     for cell in cells.values():
         assert [len(cost.seconds) for cost in cell.plain] == [2, 2, 2]
@@ -128,6 +134,7 @@ def test_local_training_is_of_a_model_as_large_and_learns(params: int, kept: int
     assert training.accuracy > before + 0.05
 
 
+@pytest.mark.long
 def test_verification_is_a_part_of_the_whole(cells: dict[Setting, Cell]) -> None:
     for cell in cells.values():
         for role in (CLIENT, AGGREGATOR):
@@ -136,6 +143,7 @@ def test_verification_is_a_part_of_the_whole(cells: dict[Setting, Cell]) -> None
 
 
 @NEEDS_PROC
+@pytest.mark.long
 def test_memory_is_metered_for_every_role(cells: dict[Setting, Cell]) -> None:
     for cell in cells.values():
         assert all(cell.memory(role) is not None for role in cell.roles)
@@ -158,6 +166,7 @@ def test_an_array_that_a_step_makes_shows_in_its_peak() -> None:
     assert max(idle.grown, idle.kept) < 1_000_000
 
 
+@pytest.mark.long
 def test_the_machines_limits_are_part_of_the_run(measured: Report) -> None:
     limits = [row for row in measured.rows if row.key.startswith("machine.")]
     names = {"keystream", "add", "sha256", "fsync"} | (
@@ -167,6 +176,7 @@ def test_the_machines_limits_are_part_of_the_run(measured: Report) -> None:
     assert all(row.median > 0 and row.derived for row in limits)
 
 
+@pytest.mark.long
 def test_a_second_run_measures_no_cell_again(file: Path, measured: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(setting: Setting, repeat: int) -> Cell:
         raise AssertionError(f"{setting} was there")
@@ -192,6 +202,7 @@ def without_processes(monkeypatch: pytest.MonkeyPatch, known: Cell, fail_at: int
     return asked
 
 
+@pytest.mark.long
 def test_a_run_that_is_cut_off_goes_on_where_it_was(
     tmp_path: Path, cells: dict[Setting, Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +220,7 @@ def test_a_run_that_is_cut_off_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize("changed", ["source", "repeat"])
+@pytest.mark.long
 def test_cells_of_other_code_or_another_effort_are_measured_anew(
     changed: str, tmp_path: Path, cells: dict[Setting, Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +272,7 @@ def test_a_round_with_a_norm_bound_is_a_cell_like_others(norms: str, clients: in
     assert row[:4] == ("masking", norms, "500", str(clients))
 
 
+@pytest.mark.long
 def test_what_is_left_out_is_reported_with_its_reason(
     tmp_path: Path, cells: dict[Setting, Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +332,7 @@ def test_an_unknown_backend_names_those_that_there_are() -> None:
         dataclasses.replace(MATRIX, backends=("none",))
 
 
+@pytest.mark.long
 def test_the_stamp_names_no_machine_and_no_path(file: Path) -> None:
     stamp = json.loads(file.read_text())["machine"]
     assert {"cpu", "cores", "platform", "python", "numpy", "pyperf", "secure-agg", "source"} <= set(stamp)

@@ -147,7 +147,7 @@ def test_cells_of_many_have_names_and_targets_of_their_own() -> None:
     assert any(clients == 10_000 for way, clients, _ in simulated.CELLS if way == simulated.TREE)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_suite_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "TARGET", (200, 10_000))
     file = tmp_path / "scale.json"
