@@ -103,6 +103,7 @@ def test_the_same_results_give_the_same_page(page: str, folder: Path) -> None:
     assert again.read_text(encoding="utf-8") == page
 
 
+@pytest.mark.long
 def test_growth_is_drawn_only_where_an_axis_has_several_values() -> None:
     names = {picture.name for picture in plots.pictures(CELLS)}
     assert names == {"overhead", "breakdown", "verification", "traffic", "growth-params", "growth-clients"}

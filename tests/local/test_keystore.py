@@ -126,7 +126,9 @@ def rewrite(path: Path, **changes: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.long) if kind == "committee" else kind for kind in KINDS]
+)
 def test_a_loaded_key_opens_a_real_round(kind: str, tmp_path: Path) -> None:
     task = task_of(kind)
     paths = task.save(tmp_path)

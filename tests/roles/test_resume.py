@@ -139,7 +139,14 @@ def played(name: str, folder: Path | None, silent: Mapping[str, str] | None = No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in CASES if name != "crypten"])  # its parties need one process
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long) if name in ("committee", "sparse masking") else name
+        for name in CASES
+        if name != "crypten"  # its parties need one process
+    ],
+)
 def test_a_client_may_be_another_process_for_every_message(name: str, tmp_path: Path) -> None:
     living, _ = played(name, None)
     tape, dying = played(name, tmp_path)

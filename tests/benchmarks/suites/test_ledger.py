@@ -36,6 +36,7 @@ def test_every_append_that_is_measured_is_one(tmp_path: Path) -> None:
     assert rows["ledger.append"].samples == 2
 
 
+@pytest.mark.long
 def test_the_suite_runs_and_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "ledger" in SUITES
     assert main(["ledger", "--leaves", "3000", "--repeat", "1", "--gas", "3", "--directory", str(tmp_path)]) == 0
