@@ -110,7 +110,6 @@ class Participant:
         model: Floats = (),
         train: Callable[[], Trained] | None = None,
         instructions: Instructions | None = None,
-        digest: bytes | None = None,
     ) -> bytes:
         """Answer one payload.
 
@@ -154,7 +153,7 @@ class Participant:
                     with self._home.locked():
                         self._learn(self._evidence(evidence), receipt)
                 received = Received.of(_bounded(request, _MAX_FIRST), MAX_CONFIG)
-                return self._join(received, model, train, instructions, digest or model_digest(model))
+                return self._join(received, model, train, instructions)
             case parcels.STEP:
                 with self._home.locked():
                     return self._step(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS))
@@ -204,9 +203,9 @@ class Participant:
         model: Floats,
         train: Callable[[], Trained],
         instructions: Instructions | None,
-        base: bytes,
     ) -> bytes:
         """Check the round and the model, train, and commit to what it came to."""
+        base = model_digest(model)
         home, journal = self._home, self._home.journal
         client = Client(home.identity, home.trust, store=home.store)
         given = instructions.digest if instructions else NO_DIGEST

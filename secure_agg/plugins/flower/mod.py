@@ -93,26 +93,24 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
         participant = Participant(home, around, keeps_answers=CHANNEL in context.node_config)
         if not content:
             return _reply(message, participant.handle(payload))
-        content, own = _whole(home, content)
+        content = _whole(home, content)
         named = records.to_arrays(_only(content.array_records, "message has", "array record"))
         layers = Layers.of(named)
         weight_key = given.WEIGHT_KEY if home.weight_key is None else home.weight_key
         instructions = given.instructions(message, content, weight_key, around)
 
         def run_app() -> Trained:
-            with given.handed_over(message, content, context, home.name) as (asked, around_it):
-                reply = _call(call_next, asked, around_it)
+            with given.handed_over(message, content, context, home.name) as (asked, own):
+                reply = _call(call_next, asked, own)
             return _trained(reply, layers if category == _TRAIN else None, weight_key)
 
-        answer = participant.handle(payload, layers.floats(named), run_app, instructions, own)
+        answer = participant.handle(payload, layers.floats(named), run_app, instructions)
         return _reply(message, held(home, context, participant, payload, answer))
 
 
-def _whole(home: ClientHome, content: RecordDict) -> tuple[RecordDict, bytes | None]:
-    """What a message is about, with the model from this node's own disk where the server has left it out.
-
-    Returns:
-        The content, and the digest of that model; None where it has come with the message.
+def _whole(home: ClientHome, content: RecordDict) -> RecordDict:
+    """What a message is about, with the model from this node's own disk where the server has left it out. What comes of
+    that is digested like any model: a server may leave out some arrays and send others of its own beside them.
 
     Raises:
         AnotherModel: it is left out, and this node has none.
@@ -120,13 +118,12 @@ def _whole(home: ClientHome, content: RecordDict) -> tuple[RecordDict, bytes | N
     """
     (key, record), *more = content.array_records.items() or [("", None)]
     if more or record is None or not records.is_without(record):
-        return content, None
+        return content
     with home.locked():
-        link = home.chain.link if home.checks_model else None
-        if link is None:
+        if not home.checks_model or home.chain.link is None:
             raise AnotherModel("the model is left out of a message, and this node has computed none")
         model = home.chain.model()
-    return RecordDict({**content, key: records.filled(record, model)}), link.model
+    return RecordDict({**content, key: records.filled(record, model)})
 
 
 def _nameless(error: Exception) -> SecureAggError:

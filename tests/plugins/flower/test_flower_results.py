@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 from support.flower_nodes import Fleet, Model, Seen, app_of, flower_log, meddle, members, model_of, record, start
 
 from secure_agg.errors import RunStopped, StoreError
 from secure_agg.fl.model_files import read_model, start_digest
-from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core import coordinator, parcels
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.flower import secure_mod
+from secure_agg.plugins.core.training import round_shapes
+from secure_agg.plugins.flower import given, records, secure_mod
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.kept import keep
 from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.protocol.config import Policy
 from secure_agg.protocol.messages import peek
+
+CRAFTED = np.full(3, 7, np.float32)
 
 
 def quiet(**options: Any) -> FedAvg:
@@ -235,6 +239,42 @@ def test_a_model_is_sent_once_and_computed_by_every_node_from_then_on(tmp_path: 
     assert all(min(sizes.values()) > 0 for sizes in first)
     assert len(later) == 3 * 3, "an evaluation, another round, and its evaluation"
     assert all(sizes["layer"] == sizes["bias"] == 0 < sizes["batches"] for sizes in later)
+
+
+def test_nothing_rides_beside_a_model_that_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that leaves out what nodes have, and sends an array of its own choice with it, to all of them alike."""
+    trained, app, digested = list[set[str]](), ClientApp(), given.instructions
+
+    def as_it_was_told(message: Message, content: RecordDict, *more: Any) -> Any:  # the server binds the round to that
+        kept = {key: found for key, found in content.items() if key != "arrays"}
+        return digested(message, RecordDict(kept), *more)
+
+    def with_it(policy: Policy, model: Sequence[Any], *, trains: bool) -> Any:  # and has room for it
+        return round_shapes(policy, [*model, *([CRAFTED] if trained else [])], trains=trains)
+
+    monkeypatch.setattr(given, "instructions", as_it_was_told)
+    monkeypatch.setattr(coordinator, "round_shapes", with_it)
+
+    @app.train(mods=[secure_mod])
+    def train(message: Message, context: Context) -> Message:
+        arrays = message.content.array_records["arrays"]
+        trained.append(set(arrays))
+        named = {name: array.copy() for name, array in records.to_arrays(arrays).items()}
+        for array in named.values():
+            array += np.array(array.dtype.kind == "f", array.dtype)
+        found = {"arrays": records.to_record(named)}
+        return Message(RecordDict(found | {"metrics": MetricRecord({"num-examples": 10})}), reply_to=message)
+
+    def between(message: Message, context: Context) -> Message:
+        for found in message.content.array_records.values():
+            if "layer" in found and not found["layer"].data:
+                found["crafted"] = Array(CRAFTED)
+        return app(message, context)
+
+    fleet = Fleet.make(tmp_path, members(3, between))
+    fleet.run(FedAvg(fraction_evaluate=0.0), rounds=2)
+    assert trained
+    assert not any("crafted" in names for names in trained), "an app was given what leads to no verified model"
 
 
 def test_a_node_whose_model_was_changed_on_its_disk_refuses_and_the_others_go_on(tmp_path: Path) -> None:
