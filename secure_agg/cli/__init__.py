@@ -1,13 +1,11 @@
 """The command line, ``secure-agg``: results on stdout, people's progress on stderr, ``--json`` everywhere.
 
-* ``app``: puts the commands together. ``options``: arguments that several of them take.
-* ``completion``: completion in shells. ``epilog``: what every help ends with. ``logs``: the library's log.
-* ``streams``: what stands behind stdout and stderr. ``progress``: how far a command is.
-* ``output``: writes. ``documents``: records and trust as JSON. ``exits``: exceptions as exit codes.
-* ``demo``, ``verify``, ``ledger``, ``operators``, ``epochs``, ``preflight``, ``service``, ``stats``: commands in
-  folders, each with its own map. ``commands``: commands that are imported when they run.
-* ``backends``, ``beacon``, ``bench``, ``federation``, ``keygen``, ``plan``: a command each, or a group in one file.
-* ``costs``: what protection cost, which ``demo`` shows.
+* ``app``: puts the commands together. ``later``: a command that is imported when it runs, so that the command line
+  starts as fast as what it was asked for.
+* ``terminal``: what all commands share: options, help, results, progress, logs, and exit codes.
+* ``demo``, ``verify``, ``ledger``, ``federation``, ``operators``, ``epochs``, ``preflight``, ``service``, ``stats``:
+  commands in folders, each with its own map.
+* ``backends``, ``beacon``, ``bench``, ``completion``, ``keygen``, ``plan``: a command each, or a group in one file.
 """
 
 from secure_agg.cli.app import main

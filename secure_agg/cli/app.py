@@ -11,12 +11,12 @@ import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from secure_agg._version import __version__
-from secure_agg.cli import exits, streams
-from secure_agg.cli.commands.later import Later, group_of
 from secure_agg.cli.completion import VARIABLE
-from secure_agg.cli.epilog import epilog
-from secure_agg.cli.exits import JSON_FLAG
-from secure_agg.cli.logs import log_to_stderr
+from secure_agg.cli.later import Later, group_of
+from secure_agg.cli.terminal import exits, streams
+from secure_agg.cli.terminal.epilog import epilog
+from secure_agg.cli.terminal.exits import JSON_FLAG
+from secure_agg.cli.terminal.logs import log_to_stderr
 
 _COMMANDS: Final = (
     Later(
@@ -135,7 +135,7 @@ _COMMANDS: Final = (
     ),
     Later(
         "federation",
-        "secure_agg.cli.commands.federation:FEDERATION",
+        "secure_agg.cli.federation.whole:FEDERATION",
         "Set up what the plug-ins for Flower and NVFlare work from.",
     ),
     Later("trust", "secure_agg.cli.service.trust:app", "Look at what is pinned, before anything is believed by it."),

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from secure_agg import backends
 from secure_agg.backends.contract import Backend
-from secure_agg.cli.output import JsonOption, emit, plain, show_fields
+from secure_agg.cli.terminal.output import JsonOption, emit, plain, show_fields
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.config.norm import factor
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from secure_agg.beacon.pulse import SCHEME
 from secure_agg.beacon.recorded import BeaconFile, find, record
 from secure_agg.beacon.source import BeaconSource, quicknet
-from secure_agg.cli.epilog import epilog
-from secure_agg.cli.output import JsonOption, emit, show_fields, utc
+from secure_agg.cli.terminal.epilog import epilog
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields, utc
 from secure_agg.errors import ConfigError
 from secure_agg.local.pulses import places
 

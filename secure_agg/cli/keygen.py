@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.identity import Identity
 

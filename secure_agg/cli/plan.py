@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from secure_agg import extras
-from secure_agg.cli.options import (
+from secure_agg.cli.terminal.options import (
     PrivacyDelta,
     PrivacyEpsilon,
     PrivacyHonest,
@@ -18,7 +18,7 @@ from secure_agg.cli.options import (
     PrivacyRounds,
     asked_privacy,
 )
-from secure_agg.cli.output import JsonOption, emit, plain, table
+from secure_agg.cli.terminal.output import JsonOption, emit, plain, table
 from secure_agg.errors import ConfigError
 from secure_agg.planning.advice import Advice, Needs, advise
 from secure_agg.planning.coefficients import Coefficients, shipped

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from support.federation import Federation, Tape
-from support.plugin_rounds import NAMES, WEIGHTS, a_world, model
+from support.frameworks.plugin_rounds import NAMES, WEIGHTS, a_world, model
 
 from secure_agg import backends
 from secure_agg.errors import AlreadyReleased, RoundAborted, TaskSpent, TooFewClients, Unattributed

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-import support.mutations as mutations
-import support.native_worker as native_worker
+import support.native.mutations as mutations
+import support.native.native_worker as native_worker
 
 SHORT: Final = 60
 """Samples for each target in every run of the tests."""
@@ -33,7 +33,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "support.native_worker"],
+            [sys.executable, "-m", "support.native.native_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path)},

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.additive_round import (
+from support.federation import Federation, channel, forge, header_of, identity
+from support.shares.additive_round import (
     A1,
     A2,
     A3,
@@ -29,7 +30,6 @@ from support.additive_round import (
     plus,
     share_of,
 )
-from support.federation import Federation, channel, forge, header_of, identity
 
 import secure_agg
 from mpc.ring import P, Vector, from_bytes

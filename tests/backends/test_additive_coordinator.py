@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from support.additive_round import (
+from support.federation import bulk_of, edit, forge, header_of, identity, replace
+from support.shares.additive_round import (
     A1,
     A2,
     A3,
@@ -30,7 +31,6 @@ from support.additive_round import (
     refused,
     statement_of,
 )
-from support.federation import bulk_of, edit, forge, header_of, identity, replace
 
 from secure_agg.backends.additive import faults, rules
 from secure_agg.backends.additive.wire import Reveals

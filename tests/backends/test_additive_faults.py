@@ -12,7 +12,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 import pytest
-from support.additive_round import (
+from support.federation import Federation, Tape, bulk_of, channel, edit, forge, header_of, identity, replace
+from support.shares.additive_round import (
     A1,
     A2,
     A3,
@@ -40,7 +41,6 @@ from support.additive_round import (
     statement_of,
     unit,
 )
-from support.federation import Federation, Tape, bulk_of, channel, edit, forge, header_of, identity, replace
 
 from mpc.ring import Vector, from_bytes
 from mpc.vector_shares import weighted_sum

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.crypten_round import (
+from support.federation import Federation, assert_is_mean, identity, on_grid
+from support.shares.crypten_round import (
     MEDIAN,
     NORM,
     PARTIES,
@@ -31,7 +32,6 @@ from support.crypten_round import (
     sharing,
     value_at,
 )
-from support.federation import Federation, assert_is_mean, identity, on_grid
 
 import secure_agg
 from mpc.ring import P

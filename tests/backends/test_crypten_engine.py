@@ -39,7 +39,7 @@ from secure_agg.backends.crypten.engine.randomness import JobKeys, Stream
 from secure_agg.errors import ConfigError, LocalProtocolError, MalformedMessage, RoundAborted
 
 TEST_DATA = np.random.default_rng(20240)
-RECORDER = Path(__file__).parents[1] / "support" / "crypten_recorder.py"
+RECORDER = Path(__file__).parents[1] / "support" / "shares" / "crypten_recorder.py"
 
 
 def split(values: npt.ArrayLike, parties: int) -> list[Words]:

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from support.crypten_round import (
+from support.federation import forge, header_of, replace
+from support.shares.crypten_round import (
     A1,
     A2,
     A3,
@@ -27,7 +28,6 @@ from support.crypten_round import (
     sharing,
     value_at,
 )
-from support.federation import forge, header_of, replace
 
 from secure_agg.backends.crypten import compute
 from secure_agg.backends.crypten.wire import Candidates, Verdicts

@@ -11,7 +11,7 @@ from support.commands import Run
 from secure_agg.beacon.pulse import Pulse
 from secure_agg.beacon.recorded import BeaconFile
 from secure_agg.beacon.source import quicknet
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import ServerHome
 

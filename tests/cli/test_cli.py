@@ -14,8 +14,8 @@ from support.commands import Run
 
 import secure_agg
 from secure_agg import Identity, errors, extras
-from secure_agg.cli import exits
 from secure_agg.cli.demo import experiment, tamper
+from secure_agg.cli.terminal import exits
 
 VECTORS = Path(__file__).parents[2] / "docs" / "vectors"
 CLIENTS = ("ann", "bob", "cyd", "dan")

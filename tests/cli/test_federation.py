@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.commands import Run
-from support.hand_made import make_record
-from support.logs import append
+from support.records.hand_made import make_record
+from support.records.logs import append
 
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 from secure_agg.fl.model_files import read_model, start_digest
 from secure_agg.fl.server_optimizers import ServerOptimizer
 from secure_agg.ledger.database import NewLeaf

@@ -13,8 +13,9 @@ import pytest
 import typer
 from support.commands import every_command
 
-from secure_agg.cli import exits, main
+from secure_agg.cli import main
 from secure_agg.cli.app import app
+from secure_agg.cli.terminal import exits
 
 ROOT: Any = every_command()
 

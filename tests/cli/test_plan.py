@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from secure_agg.cli import exits, main
+from secure_agg.cli import main
+from secure_agg.cli.terminal import exits
 from secure_agg.planning.coefficients import Coefficients, shipped
 
 SMALL = ("plan", "--parameters", "100000", "--clients", "20")

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import secure_agg
-from secure_agg.cli import exits, main
-from secure_agg.cli.progress import PAUSE_S, Lines
+from secure_agg.cli import main
+from secure_agg.cli.terminal import exits
+from secure_agg.cli.terminal.progress import PAUSE_S, Lines
 
 ENCODINGS: Final = ("ascii", "latin-1", "cp1252", "utf-8")
 

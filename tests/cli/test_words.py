@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import secure_agg
-from secure_agg.cli import exits, main, output
+from secure_agg.cli import main
+from secure_agg.cli.terminal import exits, output
 
 VECTORS: Final = Path(__file__).parents[2] / "docs" / "vectors"
 PINNED: Final = ("--trust", "{db}.trust.json")

@@ -26,9 +26,9 @@ from conformance.screening import screened_vectors
 from conformance.sparse import sparse_vectors
 from conformance.transport import vectors as transport_vectors
 from conformance.trees import tree_vectors
-from support.additive_round import open_letter, reseal, share_of
 from support.beacons import QUICKNET_PULSES, SECRET, rehearsal
 from support.federation import bulk_of, channel, header_of, identity
+from support.shares.additive_round import open_letter, reseal, share_of
 
 from mpc import shamir
 from mpc.framing import frame

@@ -25,7 +25,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.additive_round import (
+from support.federation import Federation, Tape, bulk_of, edit, forge, header_of, identity
+from support.federation import replace as changed
+from support.shares.additive_round import (
     A1,
     A2,
     A3,
@@ -38,11 +40,9 @@ from support.additive_round import (
     open_letter,
     reseal,
 )
-from support.additive_round import federation as additive
-from support.additive_round import proof as proof_of
-from support.federation import Federation, Tape, bulk_of, edit, forge, header_of, identity
-from support.federation import replace as changed
-from support.forged_shares import FF, public
+from support.shares.additive_round import federation as additive
+from support.shares.additive_round import proof as proof_of
+from support.shares.forged_shares import FF, public
 
 from secure_agg.backends.additive.wire import Revealed, ShareLetter
 from secure_agg.errors import RemoteProtocolError

@@ -18,10 +18,10 @@ import pytest
 from conformance.verdicts import flat, played, rearranged, verdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.additive_round import A1, A2, ALL_OF_3, CHEAT, TWO_OF_4, only, play
-from support.additive_round import federation as additive
 from support.federation import identity
-from support.forged_shares import FF, SIZE, Shared, channel_key
+from support.shares.additive_round import A1, A2, ALL_OF_3, CHEAT, TWO_OF_4, only, play
+from support.shares.additive_round import federation as additive
+from support.shares.forged_shares import FF, SIZE, Shared, channel_key
 
 import secure_agg
 from secure_agg.backends.additive import rules as additive_rules

@@ -9,8 +9,8 @@ from typing import Any
 import conformance.independent_faults as spec_faults
 import conformance.independent_verifier as spec
 import numpy as np
-from support.additive_round import Play, play
-from support.additive_round import federation as additive
+from support.shares.additive_round import Play, play
+from support.shares.additive_round import federation as additive
 
 import secure_agg
 from secure_agg.errors import SecureAggError

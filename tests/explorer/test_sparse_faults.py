@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from support.explorer.core import Core, in_node
 from support.federation import Federation, edit, replace
+from support.norms.cheats import Screened, flip, flip_behind_self_mask
 from support.refusals import ME
-from support.screening.cheats import Screened, flip, flip_behind_self_mask
 
 from secure_agg.backends.masking import faults
 from secure_agg.backends.masking.wire import Charge, ShownCharges

@@ -7,9 +7,19 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from support.plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, a_world, introduce, model, updates, weighted_mean
+from support.frameworks.plugin_rounds import (
+    METRICS,
+    NAMES,
+    WEIGHTS,
+    Nodes,
+    a_world,
+    introduce,
+    model,
+    updates,
+    weighted_mean,
+)
 
-from secure_agg.cli.commands.groups import groups_of
+from secure_agg.cli.federation.groups import groups_of
 from secure_agg.errors import ConfigError, PolicyViolation, TooFewClients
 from secure_agg.plugins.core.metrics import metrics_group
 from secure_agg.plugins.homes import proposals

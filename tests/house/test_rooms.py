@@ -14,16 +14,13 @@ from secure_agg import backends
 
 MOST_FILES: Final = 13
 HALLS: Final = {
-    "secure_agg/cli": 17,  # a module for each command, and what commands share
     "secure_agg/plugins/core": 14,  # what both sides of a round do, whatever the framework
     "secure_agg/roles": 14,  # a party each, and what all of them go through
     "secure_agg/protocol": 15,  # one for each thing that parties say
     "tests/backends": 14,  # a file for each way of hiding, and what they share
-    "tests/cli": 19,  # a file for each command, and for what all commands keep to
     "tests/plugins": 14,  # a file for each promise to a framework, and what frameworks share
     "tests/local": 15,  # a file for each thing that one call of aggregate does
     "tests/mpc": 14,  # a file for each module of mpc and of mpc.paillier
-    "tests/support": 31,  # helpers of all tests, each of which is looked for by its name
 }
 """Folders that may have more files than others."""
 

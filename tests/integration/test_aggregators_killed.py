@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from support.federation import Federation, assert_is_mean
-from support.operators import keys_of
+from support.operating.operators import keys_of
 
 from secure_agg.errors import OperatorLost
 from secure_agg.local.rounds import LocalRound

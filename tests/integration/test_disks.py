@@ -17,7 +17,8 @@ import pytest
 
 import secure_agg
 from secure_agg import AttemptStore, Identity, Ledger, Policy, SecureAggError, Trust
-from secure_agg.cli import exits, main
+from secure_agg.cli import main
+from secure_agg.cli.terminal import exits
 from secure_agg.errors import ConfigError, LedgerError, StoreError
 from secure_agg.fl.model_files import write_model
 from secure_agg.planning.coefficients import shipped

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from support.beacons import rehearsal
-from support.plugin_rounds import Nodes
+from support.frameworks.plugin_rounds import Nodes
 
 from secure_agg.errors import SecureAggError, TooFewClients
 from secure_agg.plugins.core.coordinator import Coordinator

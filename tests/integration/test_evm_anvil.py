@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.anchoring import (
+from support.chains.anchoring import (
     ACCOUNTS,
     BOND,
     PUBLISHER,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.serverapp.strategy import FedAvg
-from support.flower_nodes import Fleet, app_of, flower_log, members, model_of, record, start
+from support.frameworks.flower_nodes import Fleet, app_of, flower_log, members, model_of, record, start
 
 from secure_agg.plugins.homes import federation
 from secure_agg.protocol.config import Option

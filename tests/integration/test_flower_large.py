@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from support.flower_engine import Engine
+from support.frameworks.flower_engine import Engine
 
 from secure_agg import Ledger
 from secure_agg.plugins.homes import federation

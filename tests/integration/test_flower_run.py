@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from support.flower_engine import APP, Engine, free_port
+from support.frameworks.flower_engine import APP, Engine, free_port
 
 from secure_agg import Ledger, Trust
 from secure_agg.plugins.homes import federation

@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 from support.federation import Federation, assert_is_mean
-from support.operators import keys_of
-from support.plugin_rounds import WEIGHTS, a_world, model, updates, weighted_mean
+from support.frameworks.plugin_rounds import WEIGHTS, a_world, model, updates, weighted_mean
+from support.operating.operators import keys_of
 from support.source_tree import ROOT
 
 from secure_agg.errors import OperatorLost, TooFewClients
@@ -31,7 +31,7 @@ def test_another_process_finishes_what_a_killed_server_has_begun(place: int, lat
     with a_world() as world:
         world.server.close()
         environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-        script = ROOT / "tests" / "support" / "killed_round.py"
+        script = ROOT / "tests" / "support" / "operating" / "killed_round.py"
         ended = subprocess.run(
             [sys.executable, str(script), str(world.folder), str(place), "2"], env=environment, check=False,
             capture_output=True,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.federation import Federation
-from support.operators import ANYWHERE, COORDINATOR, OPERATOR, ROSTER, fails, keys_of, operators, running
+from support.operating.operators import ANYWHERE, COORDINATOR, OPERATOR, ROSTER, fails, keys_of, operators, running
 
 from secure_agg.errors import (
     AlreadyReleased,
@@ -41,7 +41,7 @@ class Process:
     """``operator_process.py`` on a port of its own."""
 
     def __init__(self, folder: Path, address: str = ANYWHERE) -> None:
-        program = Path(__file__).parents[1] / "support" / "operator_process.py"
+        program = Path(__file__).parents[1] / "support" / "operating" / "operator_process.py"
         files = (folder / "operator.key", folder / "peer.card", folder / "trust.json")
         self.process = subprocess.Popen(
             [sys.executable, str(program), *map(str, files), address], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -232,7 +232,7 @@ PARENT = """
 import sys, threading
 sys.path.insert(0, sys.argv[1])
 from support.federation import Federation
-from support.operators import keys_of
+from support.operating.operators import keys_of
 from secure_agg.transport.processes import aggregator_processes
 federation = Federation(4, backend="additive")
 keys = [keys_of(name, share_holder=True) for name in federation.share_holder_names[:2]]

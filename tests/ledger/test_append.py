@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.hand_made import add, evidence_of, fill, make_record
+from support.records.hand_made import add, evidence_of, fill, make_record
 
 import secure_agg
 from secure_agg.errors import LedgerDamaged, LedgerError, LedgerRefused, VerificationError

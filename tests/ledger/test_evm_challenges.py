@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import support.py_evm as py_evm
+import support.chains.py_evm as py_evm
 from py_arkworks_bls12381 import G1Point
-from support.anchoring import (
+from support.chains.anchoring import (
     BOND,
     PUBLISHER,
     RESPONSE,
@@ -24,8 +24,8 @@ from support.anchoring import (
     round_of,
     transact,
 )
+from support.chains.kzg_checks import small, unpack
 from support.federation import replace
-from support.kzg_checks import small, unpack
 from vyper.compiler import compile_code
 from web3 import Web3
 from web3.exceptions import ContractLogicError

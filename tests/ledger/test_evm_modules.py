@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import support.py_evm as py_evm
+import support.chains.py_evm as py_evm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.anchoring import PUBLISHER
-from support.kzg_checks import evaluate, scalars_for, small, unpack
+from support.chains.anchoring import PUBLISHER
+from support.chains.kzg_checks import evaluate, scalars_for, small, unpack
 from vyper.compiler import compile_code
 from vyper.compiler.input_bundle import FilesystemInputBundle
 from web3.exceptions import ContractLogicError

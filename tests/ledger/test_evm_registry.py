@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import support.py_evm as py_evm
+import support.chains.py_evm as py_evm
 from eth.vm.forks.cancun import CancunVM
-from support.anchoring import (
+from support.chains.anchoring import (
     BOND,
     LOG_KEY,
     PUBLISHER,
@@ -28,8 +28,8 @@ from support.anchoring import (
     synthetic,
     transact,
 )
+from support.chains.kzg_checks import holds, unpack
 from support.federation import Federation, Tape, replace
-from support.kzg_checks import holds, unpack
 from web3 import Web3
 
 import secure_agg

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.screening.cheats import flip
+from support.norms.cheats import flip
 
 import secure_agg
 from secure_agg import FaultProof, Ledger, Trust

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.hand_made import evidence_of, fill, make_record, sha256
+from support.records.hand_made import evidence_of, fill, make_record, sha256
 
 import secure_agg
 from secure_agg import Identity, Ledger

@@ -12,10 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import support.logs as logs
+import support.records.logs as logs
 from hypothesis import given
 from hypothesis import strategies as st
-from support.logs import ORIGIN, Log, seed, sign_text
+from support.records.logs import ORIGIN, Log, seed, sign_text
 
 from secure_agg.cli import main
 from secure_agg.errors import ConfigError, LedgerDamaged, VerificationError

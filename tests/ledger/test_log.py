@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.hand_made import add, fill, make_record, sha256
+from support.records.hand_made import add, fill, make_record, sha256
 
 from secure_agg.errors import (
     ConfigError,
@@ -296,7 +296,7 @@ def test_one_writer_at_a_time_checks_and_extends_a_chain(path: Path, monkeypatch
 
 WRITER = """
 import sys
-from support.hand_made import add, make_record
+from support.records.hand_made import add, make_record
 from secure_agg.errors import LedgerRefused
 from secure_agg.ledger.log import Ledger
 path, task = sys.argv[1:]

@@ -21,10 +21,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import support.logs as logs
+import support.records.logs as logs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.logs import ORIGIN, Log, seed, sign_text
+from support.records.logs import ORIGIN, Log, seed, sign_text
 
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, VerificationError
 from secure_agg.ledger.witness import server as witness_server

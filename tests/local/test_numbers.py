@@ -134,7 +134,7 @@ def test_with_a_weight_scale_weights_are_limited_and_counted_not_named(
 
 
 def test_another_weight_limit_than_the_last_record_gives_is_refused(ledger: Path) -> None:
-    from support.hand_made import make_record
+    from support.records.hand_made import make_record
 
     from secure_agg.ledger.chain import check_link
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from flwr.app import Message
 from flwr.serverapp.strategy import FedAvg
-from support.flower_nodes import Fleet, Seen, app_of, flower_log, members, record, start
+from support.frameworks.flower_nodes import Fleet, Seen, app_of, flower_log, members, record, start
 
 from benchmarks.plugins.nodes import Node
 from secure_agg.errors import ConfigError, RemoteProtocolError

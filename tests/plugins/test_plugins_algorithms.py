@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fl.algorithms.quadratics import Quadratic, some
-from support.plugin_rounds import NAMES, Nodes, World, a_world
+from support.frameworks.plugin_rounds import NAMES, Nodes, World, a_world
 
 from secure_agg.errors import AnotherModel, StoreError, TooFewClients, UpdateError
 from secure_agg.fl.algorithms.algorithm import Algorithm

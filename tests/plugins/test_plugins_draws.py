@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.beacons import rehearsal
-from support.plugin_rounds import Nodes
+from support.frameworks.plugin_rounds import Nodes
 
 from secure_agg.beacon.source import quicknet
 from secure_agg.errors import ConfigError, PulseMissing, RunStopped, TooFewClients

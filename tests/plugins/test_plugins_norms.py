@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.plugin_rounds import METRICS, NAMES, WEIGHTS, a_world, introduce, model, updates, weighted_mean
+from support.frameworks.plugin_rounds import METRICS, NAMES, WEIGHTS, a_world, introduce, model, updates, weighted_mean
 
 from secure_agg import FaultProof
 from secure_agg.errors import TooFewClients

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from support.plugin_rounds import NAMES, Nodes, World, a_world, model, updates
+from support.frameworks.plugin_rounds import NAMES, Nodes, World, a_world, model, updates
 
 from secure_agg.plugins.core.parcels import JOIN
 from secure_agg.plugins.core.participant import Participant

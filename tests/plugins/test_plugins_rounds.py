@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.plugin_rounds import (
+from support.frameworks.plugin_rounds import (
     METRICS,
     NAMES,
     WEIGHTS,

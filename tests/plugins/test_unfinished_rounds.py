@@ -7,7 +7,17 @@ import shutil
 
 import numpy as np
 import pytest
-from support.plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, World, a_world, model, updates, weighted_mean
+from support.frameworks.plugin_rounds import (
+    METRICS,
+    NAMES,
+    WEIGHTS,
+    Nodes,
+    World,
+    a_world,
+    model,
+    updates,
+    weighted_mean,
+)
 
 from secure_agg.errors import RoundAborted, SecureAggError, TooFewClients
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome

@@ -10,8 +10,8 @@ import pytest
 from support.commands import Run, running
 from support.source_tree import ROOT
 
-from secure_agg.cli import exits, output
 from secure_agg.cli.preflight.check import _source
+from secure_agg.cli.terminal import exits, output
 from secure_agg.preflight import records
 from secure_agg.preflight.figures import KINDS
 from secure_agg.preflight.report import check

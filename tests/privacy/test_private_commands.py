@@ -10,7 +10,7 @@ from support.commands import Run, running
 
 import secure_agg
 from secure_agg import Privacy, Trust
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 
 BUDGET = ("--privacy-epsilon", "4", "--privacy-delta", "1e-5", "--privacy-norm", "2", "--privacy-rounds", "10")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.plugin_rounds import NAMES, a_world, introduce, model, updates
+from support.frameworks.plugin_rounds import NAMES, a_world, introduce, model, updates
 
 from secure_agg import Privacy
 from secure_agg.errors import ConfigError

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import support.mutations as mutations
+import support.native.mutations as mutations
 from support.federation import Federation, Tape, bulk_of, forge, identity, names
-from support.plugin_rounds import World, a_world, model
+from support.frameworks.plugin_rounds import World, a_world, model
 
 from mpc import ring
 from secure_agg import backends

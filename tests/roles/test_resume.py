@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 import pytest
-from support.additive_round import flipped
 from support.federation import Federation, Tape, edit, edit_first, forge, identity, replace
 from support.refusals import ME, without
+from support.shares.additive_round import flipped
 
 from secure_agg.backends.masking.wire import Edges
 from secure_agg.errors import (

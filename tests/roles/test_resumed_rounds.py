@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.federation import Federation, Tape, assert_is_mean, identity
-from support.screening.cheats import Bend, Screened, flip_behind_self_mask, lie_of_edge
+from support.norms.cheats import Bend, Screened, flip_behind_self_mask, lie_of_edge
 
 from secure_agg import backends
 from secure_agg.errors import ConfigError, OperatorLost, RemoteProtocolError, StoreError, TooFewClients

@@ -12,7 +12,7 @@ from support.commands import Run, running
 from support.service.world import NAMES, TASK, a_world, assert_is_mean
 
 from secure_agg import RoundResult
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 from secure_agg.errors import AlreadyReleased
 from secure_agg.plugins.homes import proposals
 from secure_agg.plugins.homes.client import ClientHome

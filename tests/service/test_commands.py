@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.commands import Run, running
 
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from support.commands import running
 from support.service.world import Service, environment
 
 from secure_agg import connect, stats
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 from secure_agg.ledger.log import Ledger
 
 NORTH, SOUTH = [31, 44, 58, 60, 73, 75], [28, 35, 51, 66, 80, 82]

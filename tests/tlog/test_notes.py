@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.logs import sign_text
+from support.records.logs import sign_text
 
 from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.protocol.identity import Identity

@@ -11,8 +11,8 @@ import conformance.independent_verifier as spec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.hand_made import fill, make_record
-from support.logs import sign_text
+from support.records.hand_made import fill, make_record
+from support.records.logs import sign_text
 
 from secure_agg.errors import (
     ConfigError,

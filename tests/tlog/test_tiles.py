@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import support.logs as logs
+import support.records.logs as logs
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.operators import ANYWHERE, COORDINATOR, OPERATOR, ROSTER, operators, running
+from support.operating.operators import ANYWHERE, COORDINATOR, OPERATOR, ROSTER, operators, running
 
 from secure_agg.admission import Admission, neighbourhood
 from secure_agg.errors import ConfigError
@@ -86,7 +86,7 @@ def process(tmp_path: Path) -> Iterator[tuple[Endpoint, int]]:
     keyfile.save(tmp_path / "operator.key", OPERATOR, "test")
     (tmp_path / "peer.card").write_bytes(COORDINATOR.card().to_bytes())
     Trust(operators=ROSTER).save(tmp_path / "trust.json")
-    program = Path(__file__).parents[1] / "support" / "operator_process.py"
+    program = Path(__file__).parents[1] / "support" / "operating" / "operator_process.py"
     files = (tmp_path / "operator.key", tmp_path / "peer.card", tmp_path / "trust.json")
     started = subprocess.Popen(
         [sys.executable, str(program), *map(str, files), ANYWHERE], stdin=subprocess.PIPE, stdout=subprocess.PIPE

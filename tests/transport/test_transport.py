@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from support.operators import ANYWHERE, COORDINATOR, OPERATOR, OTHER, ROSTER, fails, operators, running
+from support.operating.operators import ANYWHERE, COORDINATOR, OPERATOR, OTHER, ROSTER, fails, operators, running
 
 from secure_agg import errors
 from secure_agg.errors import (

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from py_arkworks_bls12381 import GT, G1Point, G2Point, Scalar
-from support.kzg_checks import add, compressed, evaluate, opens, scalars_for, small, trusted_setup, unpack
+from support.chains.kzg_checks import add, compressed, evaluate, opens, scalars_for, small, trusted_setup, unpack
 
 from mpc.ntt import N
 from mpc.ring import P

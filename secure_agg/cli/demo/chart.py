@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from secure_agg import pictures
-from secure_agg.cli.costs import Costs, milliseconds
+from secure_agg.cli.demo.costs import Costs, milliseconds
 from secure_agg.cli.demo.experiment import Experiment
 from secure_agg.pictures import BLUE, GREEN, INK, ORANGE, WARNING
 

@@ -17,16 +17,16 @@ from rich.console import Console
 
 from secure_agg import extras, files
 from secure_agg.backends import load as load_backend
-from secure_agg.cli import exits
-from secure_agg.cli.costs import costs
 from secure_agg.cli.demo import chart, experiment, influence, poison, poison_chart, tamper
+from secure_agg.cli.demo.costs import costs
 from secure_agg.cli.demo.influence_report import document_of as influence_document
 from secure_agg.cli.demo.influence_report import show_influence
 from secure_agg.cli.demo.poison_report import document_of as poison_document
 from secure_agg.cli.demo.poison_report import show_poisoning
 from secure_agg.cli.demo.report import document_of, show_tampering, show_training, tampering_document
-from secure_agg.cli.output import JsonOption, emit
-from secure_agg.cli.progress import progress
+from secure_agg.cli.terminal import exits
+from secure_agg.cli.terminal.output import JsonOption, emit
+from secure_agg.cli.terminal.progress import progress
 from secure_agg.errors import ConfigError
 from secure_agg.executing import HERE, Executor, executor_of
 from secure_agg.executing.named import NAMES as EXECUTORS

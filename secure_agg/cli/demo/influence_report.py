@@ -10,7 +10,7 @@ from rich.console import Console
 
 from secure_agg.cli.demo import poison
 from secure_agg.cli.demo.influence import ATTACKER, ATTACKS, BOOST, CLIP, FLIPPED, FUNCTIONS, Influence, Outcome
-from secure_agg.cli.output import plain, show_fields, table
+from secure_agg.cli.terminal.output import plain, show_fields, table
 
 
 def document_of(found: Influence, backend: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from secure_agg.cli.demo.experiment import CLIP
 from secure_agg.cli.demo.poison import BACKEND, BOOST, HIDDEN, MARGIN, NORM, SECURE, TITLES, PoisonedRound, Poisoning
-from secure_agg.cli.output import plain, show_fields, table
+from secure_agg.cli.terminal.output import plain, show_fields, table
 from secure_agg.protocol.claims import ATTESTED, SUM
 
 

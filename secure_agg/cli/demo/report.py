@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from secure_agg.cli.costs import Costs, milliseconds
+from secure_agg.cli.demo.costs import Costs, milliseconds
 from secure_agg.cli.demo.experiment import CLIP, Experiment
 from secure_agg.cli.demo.tamper import TamperedRound
-from secure_agg.cli.output import plain, show_fields, table
+from secure_agg.cli.terminal.output import plain, show_fields, table
 from secure_agg.ledger.audit import AuditReport
 
 _NAMES = {"secure": "secure FedAvg", "plain": "plain FedAvg", "centralised": "centralised"}

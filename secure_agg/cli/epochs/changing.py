@@ -13,12 +13,12 @@ from rich.console import Console
 
 from secure_agg import files
 from secure_agg.beacon.recorded import BeaconFile
-from secure_agg.cli.commands.groups import GROUP_HELP
 from secure_agg.cli.epochs import served
 from secure_agg.cli.epochs.policies import budget_document, next_policy, past_of
 from secure_agg.cli.epochs.served import UrlOption
 from secure_agg.cli.epochs.sources import Source, opened
-from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.federation.groups import GROUP_HELP
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.fl.model_files import digest_argument
 from secure_agg.plugins.homes import proposals

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from secure_agg import backends
-from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.roles.epochs.floor import Floor

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from secure_agg.cli.commands.groups import regrouped, with_metrics
 from secure_agg.cli.epochs.sources import Source
+from secure_agg.cli.federation.groups import regrouped, with_metrics
 from secure_agg.errors import ConfigError
 from secure_agg.plugins.core.metrics import metrics_group
 from secure_agg.privacy.accounting import BEYOND, EPSILON_UNIT

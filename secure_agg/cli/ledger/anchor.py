@@ -15,9 +15,9 @@ from rich.console import Console
 
 from secure_agg import extras
 from secure_agg.cli.ledger.rounds import TaskOption, index_of, only_task
-from secure_agg.cli.options import LedgerArgument
-from secure_agg.cli.output import JsonOption, emit, show_fields
-from secure_agg.cli.progress import progress
+from secure_agg.cli.terminal.options import LedgerArgument
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.progress import progress
 from secure_agg.errors import ConfigError, TrustError
 from secure_agg.ledger.log import Ledger
 

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 
 from secure_agg import files
-from secure_agg.cli.documents import in_order
-from secure_agg.cli.options import AcceptAttestedOption, PolicyOption, TrustOption, accepted
-from secure_agg.cli.output import JsonOption, emit, show_fields
-from secure_agg.cli.progress import progress
+from secure_agg.cli.terminal.documents import in_order
+from secure_agg.cli.terminal.options import AcceptAttestedOption, PolicyOption, TrustOption, accepted
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.progress import progress
 from secure_agg.errors import ConfigError, LedgerDamaged, LedgerError, VerificationError
 from secure_agg.ledger.audit import AuditReport, audit
 from secure_agg.ledger.log import Ledger

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from secure_agg import extras, files
 from secure_agg.cli.ledger.anchor import KeyFileOption, RpcOption, account
-from secure_agg.cli.options import TrustOption
-from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.options import TrustOption
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError, LedgerRefused, VerificationError
 from secure_agg.ledger.evidence_store import MAX_EVIDENCE
 from secure_agg.protocol.evidence import Evidence

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from secure_agg import files
-from secure_agg.cli.documents import finding_document, finding_fields
-from secure_agg.cli.options import AcceptAttestedOption, BeaconOption, TrustOption, accepted, randomness
-from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.documents import finding_document, finding_fields
+from secure_agg.cli.terminal.options import AcceptAttestedOption, BeaconOption, TrustOption, accepted, randomness
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.evidence_store import MAX_EVIDENCE
 from secure_agg.protocol.claims import VERIFIED, Finding

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from secure_agg import explorer
-from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.explorer.serving import SiteServer
 from secure_agg.explorer.site import write_site

@@ -7,10 +7,10 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from secure_agg.cli import exits
-from secure_agg.cli.options import LedgerArgument
-from secure_agg.cli.output import JsonOption, emit, plain
-from secure_agg.cli.progress import progress
+from secure_agg.cli.terminal import exits
+from secure_agg.cli.terminal.options import LedgerArgument
+from secure_agg.cli.terminal.output import JsonOption, emit, plain
+from secure_agg.cli.terminal.progress import progress
 from secure_agg.ledger.fsck.fsck import fsck
 from secure_agg.ledger.fsck.report import FsckReport, Kind
 

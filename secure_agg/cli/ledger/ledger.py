@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from secure_agg.cli.documents import record_document, round_document, round_fields, time_document, time_fields
-from secure_agg.cli.epilog import epilog
 from secure_agg.cli.ledger.anchor import anchor_ledger
 from secure_agg.cli.ledger.audit import audit_ledger
 from secure_agg.cli.ledger.dispute import dispute_round
@@ -21,8 +19,10 @@ from secure_agg.cli.ledger.rounds import RoundArgument, TaskOption, find_round
 from secure_agg.cli.ledger.timeline import Timeline, timeline
 from secure_agg.cli.ledger.timeline_chart import draw
 from secure_agg.cli.ledger.witnesses import cosign_ledger, run_witness, verify_fork
-from secure_agg.cli.options import LedgerArgument
-from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table, utc
+from secure_agg.cli.terminal.documents import record_document, round_document, round_fields, time_document, time_fields
+from secure_agg.cli.terminal.epilog import epilog
+from secure_agg.cli.terminal.options import LedgerArgument
+from secure_agg.cli.terminal.output import JsonOption, emit, plain, show_fields, table, utc
 from secure_agg.ledger.log import Ledger
 from secure_agg.pictures import check as check_picture
 from secure_agg.protocol.epoch import EpochRecord

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from secure_agg.cli.options import LedgerArgument
-from secure_agg.cli.output import JsonOption, emit, show_fields
-from secure_agg.cli.progress import progress
+from secure_agg.cli.terminal.options import LedgerArgument
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.progress import progress
 from secure_agg.explorer.site import INDEX, write_site
 from secure_agg.ledger.log import Ledger
 

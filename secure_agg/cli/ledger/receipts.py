@@ -10,9 +10,9 @@ from rich.console import Console
 
 from secure_agg import files
 from secure_agg.cli.ledger.rounds import RoundArgument, TaskOption, find_round
-from secure_agg.cli.options import LedgerArgument, PolicyOption
-from secure_agg.cli.output import JsonOption, emit, show_fields, utc
-from secure_agg.cli.streams import write_bytes
+from secure_agg.cli.terminal.options import LedgerArgument, PolicyOption
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields, utc
+from secure_agg.cli.terminal.streams import write_bytes
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.log import Ledger
 from secure_agg.protocol.evidence import RoundRecord

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from secure_agg import files
-from secure_agg.cli import exits
-from secure_agg.cli.options import LedgerArgument
-from secure_agg.cli.output import JsonOption, emit, plain, show_fields, table
+from secure_agg.cli.terminal import exits
+from secure_agg.cli.terminal.options import LedgerArgument
+from secure_agg.cli.terminal.output import JsonOption, emit, plain, show_fields, table
 from secure_agg.errors import ConfigError, LedgerError
 from secure_agg.ledger.log import Ledger
 from secure_agg.ledger.witness.fork import MAX_FORK_PROOF, ForkProof

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from secure_agg.cli.epilog import epilog
 from secure_agg.cli.operators import operating
-from secure_agg.cli.output import JsonOption
+from secure_agg.cli.terminal.epilog import epilog
+from secure_agg.cli.terminal.output import JsonOption
 from secure_agg.transport.share_holders import build_share_holder
 
 app = typer.Typer(

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from secure_agg import files
-from secure_agg.cli.epilog import epilog
 from secure_agg.cli.operators import operating
-from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.epilog import epilog
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.local import keystore
 from secure_agg.local.dealing import check_holders, deal

@@ -15,8 +15,8 @@ import typer
 from rich.console import Console
 
 from secure_agg import files
-from secure_agg.cli.logs import log_to_stderr
-from secure_agg.cli.output import emit, show_fields
+from secure_agg.cli.terminal.logs import log_to_stderr
+from secure_agg.cli.terminal.output import emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.local import keystore
 from secure_agg.protocol.identity import Identity, Roster

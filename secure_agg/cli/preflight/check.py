@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from secure_agg.cli import exits
-from secure_agg.cli.documents import privacy_document
-from secure_agg.cli.output import JsonOption, emit
 from secure_agg.cli.preflight.shown import show
+from secure_agg.cli.terminal import exits
+from secure_agg.cli.terminal.documents import privacy_document
+from secure_agg.cli.terminal.output import JsonOption, emit
 from secure_agg.errors import ConfigError
 from secure_agg.planning.coefficients import Coefficients
 from secure_agg.preflight import records

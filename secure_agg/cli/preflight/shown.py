@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from secure_agg.cli.output import label, plain, show_fields, table
+from secure_agg.cli.terminal.output import label, plain, show_fields, table
 from secure_agg.planning import words
 from secure_agg.preflight.figures import ROLES, said
 from secure_agg.preflight.report import Report

@@ -15,8 +15,8 @@ import typer
 from rich.console import Console
 
 from secure_agg import files
-from secure_agg.cli.logs import log_to_stderr
-from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.logs import log_to_stderr
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError, UpdateError
 from secure_agg.fl.model_files import read_model, write_npz
 from secure_agg.service.link import PATIENCE_S

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from secure_agg.cli.logs import log_to_stderr
+from secure_agg.cli.terminal.logs import log_to_stderr
 from secure_agg.service.logs import json_lines
 from secure_agg.service.post import AWAY_S
 from secure_agg.service.rounds import GATHER_S, TRAIN_S, Timing

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from secure_agg.cli.epilog import epilog
-from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.epilog import epilog
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import TrustError
 from secure_agg.plugins.homes.client import TRUST_FILE
 from secure_agg.roles.trust import Trust

@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 
 from secure_agg import stats
-from secure_agg.cli.logs import log_to_stderr
-from secure_agg.cli.output import JsonOption, emit, show_fields
 from secure_agg.cli.stats.sites import Sites
+from secure_agg.cli.terminal.logs import log_to_stderr
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.stats.question import FUNCTIONS
 from secure_agg.stats.results import Statistic, said

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from secure_agg.cli.documents import finding_document, finding_fields
-from secure_agg.cli.output import emit, show_fields
+from secure_agg.cli.terminal.documents import finding_document, finding_fields
+from secure_agg.cli.terminal.output import emit, show_fields
 from secure_agg.protocol.claims import CONSISTENT, VERIFIED, Finding
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.epoch import Authorised

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import numpy.typing as npt
 import typer
 
-from secure_agg.cli.epilog import epilog
-from secure_agg.cli.output import JsonOption, emit, plain
+from secure_agg.cli.terminal.epilog import epilog
+from secure_agg.cli.terminal.output import JsonOption, emit, plain
 from secure_agg.errors import ConfigError, UpdateError
 from secure_agg.fl.layers import Layers
 from secure_agg.fl.model_files import read_model, write_model

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from secure_agg.cli.documents import (
+from secure_agg.cli.ledger.anchor import ContractOption, chain_fields, check_chain, require_both
+from secure_agg.cli.ledger.receipts import check_receipt, receipt_fields
+from secure_agg.cli.terminal.documents import (
     bases_document,
     bases_text,
     finding_document,
@@ -18,9 +20,7 @@ from secure_agg.cli.documents import (
     round_document,
     round_fields,
 )
-from secure_agg.cli.ledger.anchor import ContractOption, chain_fields, check_chain, require_both
-from secure_agg.cli.ledger.receipts import check_receipt, receipt_fields
-from secure_agg.cli.options import (
+from secure_agg.cli.terminal.options import (
     AcceptAttestedOption,
     BeaconOption,
     PolicyOption,
@@ -29,7 +29,7 @@ from secure_agg.cli.options import (
     accepted,
     randomness,
 )
-from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.cli.verify.fault import verify_fault
 from secure_agg.cli.verify.model import BaseOption, ExportOption, ModelOption, compare_model, export_mean, model_fields
 from secure_agg.cli.verify.tree import refuse_for_trees, tree_document, tree_finding, verify_a_tree

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from conformance.norm import independent_norm as independent
-from support.norm_case import BOUND, CENTRE, SECRET, SID, Client, client, stated
-from support.norm_forger import forge
+from support.norms.norm_case import BOUND, CENTRE, SECRET, SID, Client, client, stated
+from support.norms.norm_forger import forge
 
 from mpc.ntt import N
 from mpc.ring import P

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.federation import Federation, Tape, bulk_of, edit, forge, header_of, identity, replace
-from support.refusals import ME
-from support.screening.cheats import (
+from support.norms.cheats import (
     Bend,
     Screened,
     cancel_with,
@@ -26,6 +25,7 @@ from support.screening.cheats import (
     shifted,
     side_of,
 )
+from support.refusals import ME
 
 from secure_agg.backends.masking import judge, screened
 from secure_agg.backends.masking.rules import plan

@@ -9,7 +9,7 @@ import pytest
 from conformance.independent_faults import verify_fault
 from conformance.independent_verifier import verify as verify_independently
 from support.federation import Federation
-from support.screening.cheats import (
+from support.norms.cheats import (
     LIMIT,
     Bend,
     Screened,

@@ -12,8 +12,7 @@ from conformance.independent_verifier import verify as verify_independently
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.federation import Federation, Tape, edit, replace
-from support.refusals import ME
-from support.screening.cheats import (
+from support.norms.cheats import (
     LIMIT,
     Bend,
     Screened,
@@ -28,6 +27,7 @@ from support.screening.cheats import (
     sketch_another_behind_edge,
     sketch_another_behind_self_mask,
 )
+from support.refusals import ME
 
 from secure_agg.backends.masking import screening
 from secure_agg.backends.masking.wire import FailedSum

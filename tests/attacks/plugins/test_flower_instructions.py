@@ -12,7 +12,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
-from support.flower_nodes import Fleet, app_of, flower_log, members, model_of, record, start
+from support.frameworks.flower_nodes import Fleet, app_of, flower_log, members, model_of, record, start
 
 from benchmarks.plugins.nodes import App
 from secure_agg.errors import ConfigError, PolicyViolation, RunStopped

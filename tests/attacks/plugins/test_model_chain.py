@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.plugin_rounds import NAMES, Nodes, World, a_world, introduce, model
+from support.frameworks.plugin_rounds import NAMES, Nodes, World, a_world, introduce, model
 
 from secure_agg.errors import AnotherModel, MalformedMessage, SecureAggError, StoreError, TooFewClients
 from secure_agg.fl.server_optimizers import NAMES as OPTIMIZERS

@@ -19,7 +19,7 @@ from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.private.privacy_manager import Scope
-from support.nvflare_network import Network, carried
+from support.frameworks.nvflare_network import Network, carried
 
 from secure_agg.errors import MalformedMessage, PolicyViolation, SecureAggError, UpdateError
 from secure_agg.fl.layers import Layers

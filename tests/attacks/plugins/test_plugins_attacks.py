@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from support.plugin_rounds import METRICS, NAMES, WEIGHTS, Model, Nodes, World, a_world, model, updates
+from support.frameworks.plugin_rounds import METRICS, NAMES, WEIGHTS, Model, Nodes, World, a_world, model, updates
 
 from secure_agg.errors import (
     AlreadyReleased,

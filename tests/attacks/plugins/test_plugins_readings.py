@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, World, a_world, model, updates
+from support.frameworks.plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, World, a_world, model, updates
 
 from secure_agg.errors import PolicyViolation, TooFewClients, UpdateError
 from secure_agg.plugins.core.coordinator import Coordinator

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.additive_round import (
+from support.federation import bulk_of, channel, edit, forge, header_of, identity, replace
+from support.shares.additive_round import (
     A1,
     A2,
     A3,
@@ -42,7 +43,6 @@ from support.additive_round import (
     share_of,
     unit,
 )
-from support.federation import bulk_of, channel, edit, forge, header_of, identity, replace
 
 from mpc.keys import KeyPair
 from mpc.ring import P, Vector, byte_view

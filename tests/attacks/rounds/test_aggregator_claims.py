@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from conformance.independent_faults import verify_fault
 from support.federation import Federation, Tape, edit, identity, replace
+from support.norms.cheats import LIMIT, Bend, Screened, flip_behind_self_mask, sketch_another
 from support.refusals import ME
-from support.screening.cheats import LIMIT, Bend, Screened, flip_behind_self_mask, sketch_another
 
 from secure_agg.backends.masking import faults, rules, screened, screening
 from secure_agg.backends.masking.wire import (

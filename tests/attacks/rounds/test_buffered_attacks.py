@@ -255,7 +255,7 @@ class Elsewhere(AdditiveClient):
 
 
 def test_an_update_from_another_model_than_the_bases_counts_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    from support.additive_round import cheating
+    from support.shares.additive_round import cheating
 
     where = Buffered()
     cheating(monkeypatch, Elsewhere, "c002")

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from support.commands import Run, running
-from support.crypten_round import federation, play
 from support.federation import identity
+from support.shares.crypten_round import federation, play
 
 import secure_agg
 from mpc.ring import Vector
 from secure_agg import Ledger, TaskTrust, Trust
 from secure_agg.backends.crypten import compute
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 from secure_agg.errors import ClaimRefused, ConfigError, TrustError, VerificationError
 from secure_agg.ledger.audit import audit
 from secure_agg.ledger.publish.fetch import open_prefix

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.additive_round import only
-from support.crypten_round import (
+from support.federation import bulk_of, channel, edit, forge, header_of, identity, replace
+from support.shares.additive_round import only
+from support.shares.crypten_round import (
     A1,
     A2,
     A3,
@@ -24,7 +25,6 @@ from support.crypten_round import (
     reseal,
     sharing,
 )
-from support.federation import bulk_of, channel, edit, forge, header_of, identity, replace
 
 from mpc.ring import P, Vector, byte_view, from_bytes
 from mpc.words import words_from_bytes, words_to_bytes

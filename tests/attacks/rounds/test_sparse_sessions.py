@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conformance.independent_faults import verify_fault
 from support.federation import Federation, Tape, assert_is_mean, edit, forge, header_of, identity, replace
-from support.screening.cheats import (
+from support.norms.cheats import (
     Bend,
     Screened,
     deal_bad_keys,

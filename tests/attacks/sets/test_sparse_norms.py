@@ -11,8 +11,7 @@ import pytest
 from conformance.independent_faults import verify_fault
 from conformance.independent_verifier import verify as verify_independently
 from support.federation import Federation, edit, identity, replace
-from support.refusals import ME
-from support.screening.cheats import (
+from support.norms.cheats import (
     LIMIT,
     Bend,
     Screened,
@@ -20,6 +19,7 @@ from support.screening.cheats import (
     sketch_another_behind_edge,
     sketch_another_behind_self_mask,
 )
+from support.refusals import ME
 
 from secure_agg.backends.masking import screening
 from secure_agg.backends.masking.wire import FailedSum

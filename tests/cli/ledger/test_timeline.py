@@ -11,12 +11,12 @@ from typing import Final
 import numpy as np
 import pytest
 from support.commands import Run
-from support.plugin_rounds import a_world, model
+from support.frameworks.plugin_rounds import a_world, model
 
 import secure_agg
-from secure_agg.cli import exits
 from secure_agg.cli.ledger.timeline import SILENT, THERE, UNKNOWN, PhaseOfRound, Timeline, timeline
 from secure_agg.cli.ledger.timeline_chart import draw
+from secure_agg.cli.terminal import exits
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.core.parcels import STEP

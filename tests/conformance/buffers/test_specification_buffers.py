@@ -14,9 +14,9 @@ import conformance.independent_verifier as spec
 import numpy as np
 import pytest
 from conformance.verdicts import fault_verdict, rearranged, verdict
-from support.additive_round import A1, Crooked, cheating, open_letter, plus, reseal, unit
 from support.buffered import Buffered, model
 from support.federation import Tape, header_of, replace
+from support.shares.additive_round import A1, Crooked, cheating, open_letter, plus, reseal, unit
 
 from mpc.ring import Vector
 from secure_agg import AttemptStore

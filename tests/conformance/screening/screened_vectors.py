@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 from support.federation import Federation, header_of, identity, replace
-from support.screening.cheats import Screened, sketch_another
+from support.norms.cheats import Screened, sketch_another
 
 from mpc.ring import P, from_bytes, to_bytes
 from secure_agg.backends.masking import screening

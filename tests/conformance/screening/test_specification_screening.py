@@ -17,9 +17,8 @@ import conformance.screening.screened_vectors as screened_vectors
 import numpy as np
 import pytest
 from conformance.verdicts import fault_verdict
-from support.additive_round import flipped
 from support.federation import Federation, edit, header_of, identity, replace
-from support.screening.cheats import (
+from support.norms.cheats import (
     Bend,
     Screened,
     deal_bad_keys,
@@ -29,6 +28,7 @@ from support.screening.cheats import (
     flip_behind_self_mask,
     lie_of_edge,
 )
+from support.shares.additive_round import flipped
 
 from mpc import graph
 from secure_agg.backends.masking import claims, faults, screening

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from support.changing.homes import audited, join, submit
 from support.federation import identity
-from support.flower_engine import APP, Engine
+from support.frameworks.flower_engine import APP, Engine
 
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from support.changing.homes import audited, submit
-from support.plugin_rounds import Nodes
+from support.frameworks.plugin_rounds import Nodes
 
 from secure_agg import files
 from secure_agg.errors import TrustError

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.flower_engine import Engine
+from support.frameworks.flower_engine import Engine
 
 from secure_agg import Ledger, Trust
 from secure_agg.plugins.homes import federation
 from secure_agg.protocol.config import Policy
 
-ASKED = Path(__file__).parents[2] / "support" / "flower_statistics"
+ASKED = Path(__file__).parents[2] / "support" / "frameworks" / "flower_statistics"
 AGES = {name: np.random.default_rng(place).integers(20, 100, 40) for place, name in enumerate(("north", "south"))}
 
 

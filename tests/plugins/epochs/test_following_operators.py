@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from support.epochs import TASK, Changing
 from support.federation import identity
-from support.operators import ANYWHERE, COORDINATOR, OPERATOR, OTHER, ROSTER, fails, operators, running
+from support.operating.operators import ANYWHERE, COORDINATOR, OPERATOR, OTHER, ROSTER, fails, operators, running
 
 from secure_agg.errors import ConfigError, MalformedMessage, StoreError, TrustError, VerificationError
 from secure_agg.ledger.log import Ledger

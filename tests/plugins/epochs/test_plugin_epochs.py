@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.epochs import newer
 from support.federation import identity
-from support.plugin_rounds import METRICS, NAMES, Nodes, World, a_world, introduce, model
+from support.frameworks.plugin_rounds import METRICS, NAMES, Nodes, World, a_world, introduce, model
 
 from secure_agg.errors import ConfigError, SecureAggError, VerificationError
 from secure_agg.fl.algorithms.named import create

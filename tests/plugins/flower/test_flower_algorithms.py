@@ -10,7 +10,7 @@ from fl.algorithms.quadratics import some
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAdam, FedAvg
-from support.flower_nodes import Fleet, Model, members, model_of, record
+from support.frameworks.flower_nodes import Fleet, Model, members, model_of, record
 
 from secure_agg.errors import ConfigError
 from secure_agg.fl.algorithms.named import create

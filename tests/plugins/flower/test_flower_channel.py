@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flwr.app import Message
 from flwr.serverapp.strategy import FedAvg
-from support.flower_nodes import Fleet, Model, Seen, app_of, flower_log, members, model_of, record, start
+from support.frameworks.flower_nodes import Fleet, Model, Seen, app_of, flower_log, members, model_of, record, start
 
 from benchmarks.plugins.nodes import Apart, App
 from secure_agg.errors import OperatorLost, RunStopped

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flwr.serverapp.strategy import FedAvg
 from support.beacons import rehearsal
-from support.flower_nodes import Fleet, Seen, app_of, model_of
+from support.frameworks.flower_nodes import Fleet, Seen, app_of, model_of
 
 from secure_agg.errors import ConfigError
 from secure_agg.ledger.log import Ledger

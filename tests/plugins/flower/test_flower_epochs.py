@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 from support.changing.homes import audited, join, submit
 from support.federation import identity
-from support.flower_nodes import Fleet, app_of, examples, members, model_of, start, step
+from support.frameworks.flower_nodes import Fleet, app_of, examples, members, model_of, start, step
 
 from benchmarks.plugins.nodes import App
 from secure_agg.plugins.core import parcels

@@ -16,7 +16,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from support.federation import bulk_of
-from support.flower_nodes import Fleet, Seen, app_of, flower_log, meddle, members, record, start
+from support.frameworks.flower_nodes import Fleet, Seen, app_of, flower_log, meddle, members, record, start
 
 from benchmarks.plugins.nodes import App, Nodes
 from secure_agg.errors import ConfigError, MalformedMessage

@@ -12,7 +12,18 @@ import pytest
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
 from support.federation import bulk_of, edit, edit_first, forge, replace
-from support.flower_nodes import Fleet, Seen, app_of, flower_log, meddle, members, model_of, record, silent_from, start
+from support.frameworks.flower_nodes import (
+    Fleet,
+    Seen,
+    app_of,
+    flower_log,
+    meddle,
+    members,
+    model_of,
+    record,
+    silent_from,
+    start,
+)
 
 from benchmarks.plugins.nodes import App, Node
 from secure_agg.errors import RunStopped

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.serverapp.strategy import FedAvg
-from support.flower_nodes import TASK, Fleet, app_of, members, model_of, start, step
+from support.frameworks.flower_nodes import TASK, Fleet, app_of, members, model_of, start, step
 
 from secure_agg import Privacy
 from secure_agg.errors import ConfigError

@@ -11,7 +11,18 @@ import pytest
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
-from support.flower_nodes import Fleet, Model, Seen, app_of, flower_log, meddle, members, model_of, record, start
+from support.frameworks.flower_nodes import (
+    Fleet,
+    Model,
+    Seen,
+    app_of,
+    flower_log,
+    meddle,
+    members,
+    model_of,
+    record,
+    start,
+)
 
 from secure_agg.errors import RunStopped, StoreError
 from secure_agg.fl.model_files import read_model, start_digest

@@ -22,7 +22,7 @@ from flwr.serverapp.strategy import FedAvg, FedAvgM, Result
 from flwr.simulation.run_simulation import _run_simulation
 from flwr.supercore.run import Run
 from flwr.supercore.telemetry import EventType
-from support.flower_nodes import app_of, flower_log, record, start
+from support.frameworks.flower_nodes import app_of, flower_log, record, start
 
 from benchmarks.plugins.nodes import Nodes
 from secure_agg import stats

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
-from support.flower_nodes import Fleet, app_of
+from support.frameworks.flower_nodes import Fleet, app_of
 
 from secure_agg import Trust, stats, verify
 from secure_agg.errors import ConfigError, TooFewClients

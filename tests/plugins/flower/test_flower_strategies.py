@@ -25,7 +25,7 @@ from flwr.serverapp.strategy import (
     QFedAvg,
     Strategy,
 )
-from support.flower_nodes import Fleet, Seen, app_of, flower_log, members, model_of, record, start
+from support.frameworks.flower_nodes import Fleet, Seen, app_of, flower_log, members, model_of, record, start
 
 from secure_agg.errors import ConfigError, RunStopped
 from secure_agg.fl.model_files import start_digest

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from nvflare.app_common.abstract.fl_model import FLModel
 from support.beacons import rehearsal
-from support.nvflare_network import Network
+from support.frameworks.nvflare_network import Network
 
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.homes import federation

@@ -9,7 +9,7 @@ import numpy as np
 from nvflare.app_common.abstract.fl_model import FLModel
 from support.changing.homes import audited, join, submit
 from support.federation import identity
-from support.nvflare_network import Network
+from support.frameworks.nvflare_network import Network
 
 from secure_agg.plugins.homes import federation
 from secure_agg.protocol.config import Policy

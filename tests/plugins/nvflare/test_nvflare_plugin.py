@@ -23,7 +23,7 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.app_common.widgets.convert_to_fed_event import ConvertToFedEvent
 from nvflare.app_common.workflows.fedavg import FedAvg
 from nvflare.private.privacy_manager import Scope
-from support.nvflare_network import Network
+from support.frameworks.nvflare_network import Network
 
 from secure_agg.errors import (
     AnotherModel,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nvflare.app_common.abstract.fl_model import FLModel
-from support.nvflare_network import Network
+from support.frameworks.nvflare_network import Network
 
 from secure_agg import Privacy
 from secure_agg.plugins.homes import federation

@@ -16,7 +16,7 @@ from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.recipe import SimEnv
-from support.nvflare_network import Network, Straight
+from support.frameworks.nvflare_network import Network, Straight
 
 from secure_agg import Trust, stats, verify
 from secure_agg.errors import ConfigError, TooFewClients

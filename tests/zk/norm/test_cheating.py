@@ -9,8 +9,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
-from support.norm_case import BITS, BOUND, CENTRE, SECRET, SID, Client, client, entries, stated
-from support.norm_forger import forge
+from support.norms.norm_case import BITS, BOUND, CENTRE, SECRET, SID, Client, client, entries, stated
+from support.norms.norm_forger import forge
 
 from mpc.keystream import KeyStream
 from mpc.ntt import N

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.norm_case import BOUND, CENTRE, CONTEXT, SECRET, SID, Client, client, stated
+from support.norms.norm_case import BOUND, CENTRE, CONTEXT, SECRET, SID, Client, client, stated
 
 from mpc.ring import P
 from zk.commitment import Commitment
@@ -326,7 +326,7 @@ def test_a_proof_without_numba_is_the_proof_with_it() -> None:
     code = (
         "import hashlib, sys\n"
         "sys.modules['numba'] = None\n"
-        "from support.norm_case import SECRET, client\n"
+        "from support.norms.norm_case import SECRET, client\n"
         "from zk.norm.prover import prove\n"
         "from zk.norm.verifier import verify\n"
         "made = client('alice', 700)\n"

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
-from support.norm_case import SID, entries
+from support.norms.norm_case import SID, entries
 
 from mpc.ring import Vector
 from zk.norm import sketch as module

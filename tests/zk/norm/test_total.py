@@ -8,7 +8,7 @@ from functools import cache, reduce
 
 import numpy as np
 import pytest
-from support.norm_case import BOUND, CENTRE, SID, Client, client
+from support.norms.norm_case import BOUND, CENTRE, SID, Client, client
 
 from zk.norm import total
 from zk.norm.commitment import SketchCommitment

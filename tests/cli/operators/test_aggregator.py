@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.commands import Run, running
 
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust

@@ -10,7 +10,7 @@ from support.commands import Run
 
 import secure_agg
 from secure_agg import Ledger
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 
 
 def test_verify_and_audit_say_how_many_proofs_they_have_seen(run: Run, tmp_path: Path) -> None:

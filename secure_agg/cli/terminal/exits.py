@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import typer
 
-from secure_agg.cli.streams import OutputLost
+from secure_agg.cli.terminal.streams import OutputLost
 from secure_agg.errors import (
     ConfigError,
     LedgerDamaged,

@@ -6,9 +6,9 @@ from typing import Final
 
 import typer
 
-from secure_agg.cli.epilog import epilog
 from secure_agg.cli.epochs import changing, floors
-from secure_agg.cli.federation import app
+from secure_agg.cli.federation.homes import app
+from secure_agg.cli.terminal.epilog import epilog
 
 app.command(
     "propose",

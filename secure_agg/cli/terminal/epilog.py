@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 
 
 def epilog(*examples: str, codes: bool = True) -> str:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import support.py_evm as py_evm
-from support.anchoring import PUBLISHER, WATCHER, Chain
+import support.chains.py_evm as py_evm
+from support.chains.anchoring import PUBLISHER, WATCHER, Chain
 from support.commands import Run
 
 import secure_agg
 from secure_agg import extras
-from secure_agg.cli import exits
 from secure_agg.cli.ledger import anchor
+from secure_agg.cli.terminal import exits
 from secure_agg.ledger.evm import node, registry
 
 URL = "http://127.0.0.1:8545"

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from support.plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, model, updates
+from support.frameworks.plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, model, updates
 
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.core.phases import Payload

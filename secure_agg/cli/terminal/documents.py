@@ -6,7 +6,7 @@ from collections.abc import Collection
 from fractions import Fraction
 from typing import Any, Final
 
-from secure_agg.cli.output import utc
+from secure_agg.cli.terminal.output import utc
 from secure_agg.ledger.checkpoint_time import CheckpointTime
 from secure_agg.privacy.accounting import BEYOND, DELTA_UNIT, EPSILON_UNIT
 from secure_agg.privacy.mechanism import RATIO_UNIT

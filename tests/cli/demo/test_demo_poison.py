@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from secure_agg import Ledger, extras
-from secure_agg.cli import exits, main
+from secure_agg.cli import main
 from secure_agg.cli.demo import poison
 from secure_agg.cli.demo.experiment import CLIP, training_for
+from secure_agg.cli.terminal import exits
 from secure_agg.fl import datasets
 
 pytest.importorskip("torch")

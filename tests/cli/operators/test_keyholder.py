@@ -20,7 +20,7 @@ from support.paillier import P, Q
 from support.source_tree import ROOT
 
 from mpc.paillier import threshold as threshold_paillier
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 from secure_agg.local import keystore
 from secure_agg.local.rounds import LocalRound
 from secure_agg.protocol.certificate import KeyCertificate, setup_digest

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from support.chains.kzg_checks import small, unpack
 from support.federation import Federation, Tape, replace
-from support.kzg_checks import small, unpack
 from web3 import Web3
 
 from mpc.ring import P

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from support.anchoring import Chain
+from support.chains.anchoring import Chain
 
 from benchmarks.ledger.gas import in_process_chain
 

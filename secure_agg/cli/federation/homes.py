@@ -11,12 +11,12 @@ from msgspec import to_builtins
 from rich.console import Console
 
 from secure_agg.beacon.recorded import BeaconFile
-from secure_agg.cli.commands.groups import GROUP_HELP, groups_of
-from secure_agg.cli.documents import privacy_document
-from secure_agg.cli.epilog import epilog
 from secure_agg.cli.epochs import floors
 from secure_agg.cli.epochs.sources import followed
-from secure_agg.cli.options import (
+from secure_agg.cli.federation.groups import GROUP_HELP, groups_of
+from secure_agg.cli.terminal.documents import privacy_document
+from secure_agg.cli.terminal.epilog import epilog
+from secure_agg.cli.terminal.options import (
     PrivacyDelta,
     PrivacyEpsilon,
     PrivacyHonest,
@@ -24,7 +24,7 @@ from secure_agg.cli.options import (
     PrivacyRounds,
     asked_privacy,
 )
-from secure_agg.cli.output import JsonOption, emit, show_fields
+from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.fl.model_files import digest_argument, read_model, start_digest, write_model
 from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer

@@ -11,7 +11,7 @@ from support.commands import Run, running
 from support.federation import Federation, Tape, edit, header_of, identity, replace
 
 from secure_agg.backends.additive.wire import Collected
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 from secure_agg.protocol.messages import Acceptance, encode
 from secure_agg.roles.trust import Trust
 

@@ -16,7 +16,7 @@ import pytest
 from support.commands import Outcome, Run
 
 import secure_agg
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 from secure_agg.ledger.log import Ledger
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.tlog.checkpoint import Checkpoint

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.hand_made import make_record
+from support.records.hand_made import make_record
 
 from secure_agg.ledger.database import NewLeaf
 from secure_agg.ledger.log import Ledger

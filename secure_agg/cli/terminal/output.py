@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from secure_agg.cli.exits import JSON_FLAG
+from secure_agg.cli.terminal.exits import JSON_FLAG
 
 JsonOption = Annotated[bool, typer.Option(JSON_FLAG, help="Print the result as JSON, and nothing else, on stdout.")]
 

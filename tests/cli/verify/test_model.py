@@ -13,7 +13,7 @@ from support.federation import Federation
 
 import secure_agg
 from secure_agg import BufferedTask
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 from secure_agg.fl.algorithms.buffered import Models
 from secure_agg.fl.layers import apply
 from secure_agg.fl.model_files import read_model

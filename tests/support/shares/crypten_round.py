@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from support.additive_round import Alter, Play, Post, as_written
 from support.federation import Federation, assert_is_mean, bulk_of, channel, forge, header_of, identity, replace
+from support.shares.additive_round import Alter, Play, Post, as_written
 
 from mpc.ring import Vector
 from mpc.words import Words

@@ -10,7 +10,7 @@ from support.commands import Run
 
 import secure_agg
 from secure_agg import Ledger
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 
 REGIONS = {"north": ["a", "b", "c"], "south": ["d", "e", "f"], "west": ["g", "h", "i"]}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.commands import Run
-from support.plugin_rounds import Nodes
+from support.frameworks.plugin_rounds import Nodes
 
-from secure_agg.cli import exits
+from secure_agg.cli.terminal import exits
 from secure_agg.errors import ConfigError, TrustError
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.homes.client import ClientHome
