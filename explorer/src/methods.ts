@@ -1,9 +1,10 @@
 // The calls that the worker answers. Arguments and results are data that can be cloned: no functions, no classes.
 
-import { type Bytes, fromUtf8, hex, require } from "./decoding/bytes.ts";
+import { type Bytes, concat, equal, fromUtf8, hex, require, utf8 } from "./decoding/bytes.ts";
 import { readNpy, readNpz } from "./decoding/npy.ts";
 import { sha256Bulk } from "./crypto/hash.ts";
 import { dropped, served } from "./ledger/source.ts";
+import { followSteps } from "./ledger/following.ts";
 import { Ledger, type Seen, seenName } from "./ledger/ledger.ts";
 import { readLeaf } from "./ledger/leaves.ts";
 import { verifyFork, verifyReceipt } from "./ledger/receipt.ts";
@@ -92,6 +93,12 @@ export const methods = {
     return { origin: found.origin, index, size, root: hex(root), cosigned: [...cosigned], compared };
   },
 
+  /** Epochs that somebody shows, from what a trust file pins. */
+  async steps({ steps, trust }: { steps: Bytes; trust: string }) {
+    const { task, epoch, digest, head } = await followSteps(steps, readTrust(trust));
+    return { task, epoch, digest: hex(digest), origin: head.origin, size: head.size, root: hex(head.root) };
+  },
+
   fork({ proof, log }: { proof: Bytes; log: Bytes }) {
     return verifyFork(proof, log);
   },
@@ -150,6 +157,8 @@ export const methods = {
   },
 };
 
+const STEPS = concat(new Uint8Array([0x92, 0xb8]), utf8("secure-agg/epoch-steps/1"));
+
 /** The encodings of records begin with their number of fields; texts with what they say. */
 function kindOf(data: Bytes): string {
   const head = data.slice(0, 32);
@@ -167,6 +176,7 @@ function kindOf(data: Bytes): string {
   if (isTree(data)) return "tree";
   if (head[0] === 0x97 && head[1] === 0xb2) return "fault";
   if (head[0] === 0x95 && head[1] === 0xb1) return "fork";
+  if (equal(data.slice(0, STEPS.length), STEPS)) return "steps";
   if (head[0] === 0xdc || head[0] === 0x9d) return "record";
   if (data.length > 8 && (head[4] === 0x99 || head[4] === 0x9a) && head[5] === 2) return "evidence";
   return "unknown";

@@ -87,19 +87,24 @@ export const primitives = {
   commitSketch: async ({ bound, v, side, s }: {
     bound: [number, number, number, number, number, number, number]; v: number[]; side: number[]; s: number[];
   }) => fromElements(await commitSketch(makeBound(...bound), v, side, s)),
-  /** An epoch under a trust file's pins, after a leaf of its task. */
-  epochAfter: async ({ trust, task, evidence, last }: {
-    trust: string; task: string; evidence: Bytes; last: Bytes | null;
+  /** The last of some epochs under a trust file's pins, each after a leaf of its task. */
+  epochAfter: async ({ trust, task, epochs }: {
+    trust: string; task: string; epochs: { evidence: Bytes; last: Bytes | null }[];
   }) => {
     const pins = readTrust(trust);
     const found = pins.tasks.get(task);
     require(found !== undefined, "the task is not pinned");
-    const leaf = last && readLeaf(last, 0);
-    const before = leaf && (leaf.kind === "round" ? lastOfRound(leaf.record, leaf.digest)
-      : lastOfEpoch(leaf.record, leaf.digest));
-    const report = new Report(EPOCH_CHECKS);
-    const made = await report.whole(() => verifyEpoch(pinnedForce(pins, task, found), evidence, before, report));
-    return { leaf: made.leaf, digest: hex(made.force.digest) };
+    let force = pinnedForce(pins, task, found);
+    let record = NONE;
+    for (const { evidence, last } of epochs) {
+      const leaf = last && readLeaf(last, 0);
+      const before = leaf && (leaf.kind === "round" ? lastOfRound(leaf.record, leaf.digest)
+        : lastOfEpoch(leaf.record, leaf.digest));
+      const report = new Report(EPOCH_CHECKS);
+      const made = await report.whole(() => verifyEpoch(force, evidence, before, report));
+      [force, record] = [made.force, made.leaf];
+    }
+    return { leaf: record, digest: hex(force.digest) };
   },
   spending: ({ rounds, delta, epsilon }: { rounds: [number, number][]; delta: number; epsilon: number }) => {
     const counts = rounds.map(([ratio, count]) => [BigInt(ratio), BigInt(count)] as const);

@@ -1,6 +1,6 @@
 """Every vector of docs/vectors, the good ones and those that are refused, through the checks that the page ships.
 
-But for what only clients compute, and nobody verifies: `transport.json`, encodings and draws of noise.
+But for what only clients compute, and nobody verifies: see `test_catalogue`.
 """
 
 from __future__ import annotations
@@ -286,6 +286,62 @@ def test_a_round_with_noise_its_spending_and_what_is_refused(core: Core) -> None
 
             said = core("evidence", evidence=rearranged(evidence, altered))
             assert said["checks"][0]["state"] == "failed", (name, value)
+
+
+def test_a_round_of_groups_and_what_is_refused(core: Core) -> None:
+    found = document("grouped.json")
+    evidence, trust = data(found["evidence"]), text(found["trust"])
+    said = core("evidence", evidence=evidence, trust=trust)
+    assert (said["good"], said["encoding"].hex()) == (True, found["record"])
+    assert said["means"] == np.array([float.fromhex(value) for value in found["average"]]).tobytes()
+    assert [k for group in said["record"]["groups"] for k in group["next_clips"]] == found["next_clips"]
+    for what, places in found["refused"].items():
+        assert core.verdict(screened_vectors.written_over(evidence, places), trust) is None, what
+    core("config", data=bytes.fromhex(found["config"]))
+    for config in found["refused_configurations"].values():
+        with pytest.raises(CoreRefused):
+            core("config", data=bytes.fromhex(config))
+
+
+# --- epochs --------------------------------------------------------------------------------------------------
+
+
+def test_every_epoch_leads_to_its_leaf_and_what_is_none_is_refused(core: Core) -> None:
+    found = document("epochs.json")
+    trust, shown = text(found["trust"]), msgspec.msgpack.decode(data(found["steps"]))[1]
+    epochs = [
+        {"evidence": step[1], "last": epoch["last"] and bytes.fromhex(epoch["last"])}
+        for step, epoch in zip(shown, found["epochs"], strict=True)
+    ]
+    for count, epoch in enumerate(found["epochs"], start=1):
+        said = core("epochAfter", trust=trust, task=found["task"], epochs=epochs[:count])
+        assert (said["leaf"].hex(), said["digest"]) == (epoch["record"], epoch["body"])
+    for wrong in found["refused"]:
+        before, last = epochs[: wrong["epoch"] - 1], epochs[wrong["epoch"] - 1]["last"]
+        tried = [*before, {"evidence": bytes.fromhex(wrong["evidence"]), "last": last}]
+        with pytest.raises(CoreRefused) as caught:
+            core("epochAfter", trust=trust, task=found["task"], epochs=tried)
+        assert "unknown to this page" not in str(caught.value), wrong["why"]
+
+
+def test_steps_are_followed_and_no_others(core: Core) -> None:
+    found = document("epochs.json")
+    trust = text(found["trust"])
+    tag, shown = msgspec.msgpack.decode(data(found["steps"]))
+    said = core("steps", steps=data(found["steps"]), trust=trust)
+    assert (said["epoch"], said["digest"]) == (len(shown), found["epochs"][-1]["body"])
+    for wrong in found["refused_steps"]:
+        tried = [*shown[: wrong["epoch"] - 1], msgspec.msgpack.decode(bytes.fromhex(wrong["step"]))]
+        with pytest.raises(CoreRefused):
+            core("steps", steps=msgspec.msgpack.encode([tag, tried]), trust=trust)
+
+
+def test_two_successors_of_one_epoch_convict_who_authorised_them(core: Core) -> None:
+    found = document("epochs.json")
+    proof = FaultProof.from_bytes(data(found["fault"]))
+    assert core.convicts(data(found["fault"])) == proof.culprit
+    for why, other in found["no_faults"].items():
+        assert core.convicts(bytes.fromhex(other)) is None, why
 
 
 # --- draws ---------------------------------------------------------------------------------------------------

@@ -283,8 +283,13 @@ def test_a_published_ledger_with_epochs_is_followed(core: Core, tmp_path: Path) 
     first, second = found["leaves"][:2]
     name = second["record"]["evidence"].hex()
     data = (folder / "evidence" / name[:2] / f"{name}.evidence").read_bytes()
-    given = {"trust": own, "task": "task", "last": first["data"]}
-    assert core("epochAfter", evidence=data, **given)["leaf"] == second["data"]
+
+    def after(evidence: bytes) -> bytes:
+        epochs = [{"evidence": evidence, "last": first["data"]}]
+        leaf: bytes = core("epochAfter", trust=own, task="task", epochs=epochs)["leaf"]
+        return leaf
+
+    assert after(data) == second["data"]
     for place in range(0, len(data), len(data) // 40):
         with pytest.raises(CoreRefused):
-            core("epochAfter", evidence=data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :], **given)
+            after(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])

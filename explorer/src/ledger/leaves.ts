@@ -50,6 +50,7 @@ export function readLeaf(data: Bytes, index: number): Leaf {
 /** That every record follows its task's last; returns for each task its leaves in order. */
 export function checkChains(leaves: readonly Leaf[]): Map<string, Leaf[]> {
   const chains = new Map<string, Leaf[]>();
+  const epochs = new Map<string, EpochLeaf>(); // the newest of each task
   const renewed = new Set<string>(); // tasks that are evaluated under the epochs of another, which has begun one
   for (const leaf of leaves) {
     const { task } = leaf.record;
@@ -58,10 +59,21 @@ export function checkChains(leaves: readonly Leaf[]): Map<string, Leaf[]> {
     chains.set(task, [...chain, leaf]);
     renewed.delete(task);
     if (leaf.kind === "epoch") {
+      checkNext(leaf, epochs.get(task) ?? null);
+      epochs.set(task, leaf);
       for (const name of chains.keys()) if (name !== task && rootTask(name) === task) renewed.add(name);
     }
   }
   return chains;
+}
+
+/** Epochs of a task are counted from 1, each says which it follows, and none is left out or there again. */
+function checkNext(leaf: EpochLeaf, before: EpochLeaf | null): void {
+  const { record, index } = leaf;
+  require(rootTask(record.task) === record.task, `record ${index} is an epoch of a task that has none of its own`);
+  require(record.epoch === (before?.record.epoch ?? 0n) + 1n, `record ${index} is not its task's next epoch`);
+  const follows = before === null || equal(record.previous_epoch, before.record.body);
+  require(follows, `record ${index} follows another epoch than its task's last`);
 }
 
 function checkLink(leaf: Leaf, previous: Leaf | null, renewed: boolean): void {

@@ -172,7 +172,11 @@ export class Ledger {
       const pins = before.tasks.get(task);
       require(pins !== undefined, `task ${task} is not pinned`);
       const force = forces.get(task) ?? pinnedForce(trust, task, pins);
-      if (epoch <= force.body.epoch) continue; // before the epoch that is pinned
+      if (epoch <= force.body.epoch) { // what was in force then is not known: only which epoch it has led to
+        const led = epoch < force.body.epoch || equal(leaf.record.body, force.digest);
+        require(led, `epoch ${epoch} of task ${task} is another than the pinned one`);
+        continue;
+      }
       const report = new Report(EPOCH_CHECKS);
       const data = await this.content(leaf.record.evidence);
       try {

@@ -6,7 +6,7 @@ import { digest, frame, sha256 } from "../crypto/hash.ts";
 import { checkSignature } from "../crypto/keys.ts";
 import { checkSource } from "./beacon.ts";
 import { checkBackend, checkPolicy } from "./config/limits.ts";
-import { isEncrypted, isShared, option, quorum } from "./config/layout.ts";
+import { honest, isEncrypted, isShared, option, quorum } from "./config/layout.ts";
 import { checkId, checkOrder, checkRoster, type Member, rosterRoot, type Signature, sorted } from "./parties.ts";
 import { isZeros } from "./participants.ts";
 import {
@@ -108,6 +108,9 @@ function checkBody(body: EpochBody, before: Force): void {
   const least = count ? Math.floor(count / 2) + 1 : 0;
   require(body.threshold >= least && body.threshold <= count, "a threshold of half or less");
   const { policy } = body;
+  for (const of of [before.body.policy, policy]) {
+    require(option(of, "level", 0) === 0 && honest(of) === 0, "a tree, or a buffered task, is pinned once");
+  }
   checkPolicy(policy);
   checkBackend(policy);
   const [drawn, size] = [policy.cohort_size, body.roster.length];
@@ -249,6 +252,12 @@ function valueOf(old: EpochBody, body: EpochBody, name: string): string {
   return name === "options" ? "" : ` ${String(old.policy[field])} to ${String(body.policy[field])}`;
 }
 
+export function readClosure(data: Bytes) {
+  const certificate = decode(RenunciationCertificate, data, 1 << 24, "the closure");
+  require(certificate.version === 1, "another version of certificate");
+  return certificate;
+}
+
 /** What the members of the epoch before have closed, and what the next goes on from. */
 async function checkClosure(
   before: Force,
@@ -267,8 +276,7 @@ async function checkClosure(
     say("cohorts are drawn: there is nothing to close");
     return nothing;
   }
-  const certificate = decode(RenunciationCertificate, data, 1 << 24, "the closure");
-  require(certificate.version === 1, "another version of certificate");
+  const certificate = readClosure(data);
   const said = certificate.statement;
   const members = mapOf(roster);
   const root = rosterRoot(members);
@@ -292,6 +300,8 @@ async function checkClosure(
     enough = Math.max(enough, all);
   }
   require(found >= enough, `too few have closed the epoch before: ${found}, ${enough} are needed`);
+  const lost = !byMembers && body.mode === "continue" && said.generation > 0n;
+  require(!lost, "a later generation goes on, which nobody can close for all");
   say(`${found} of ${members.size} members, ${enough} are needed; from round ${number} on`);
   if (!byMembers || body.mode !== "continue") return { ...nothing, base: said.base_model };
   return { generation: said.generation + 1n, renounced: digest("renunciation", data), base: said.base_model };

@@ -270,6 +270,9 @@ export const EpochRecord = record({
   evidence: bin32,
 });
 export type EpochRecord = Of<typeof EpochRecord>;
+export const Step = record({ record: bin, evidence: bin, receipt: bin, consistency: list(bin32) });
+export type Step = Of<typeof Step>;
+export const EpochSteps = record({ format: str, steps: list(Step) });
 export const SignedEpoch = record({ task: str, previous_epoch: bin32, body: bin32, signature: bin64 });
 export const BeaconSource = record({ scheme: str, key: bin, first: int, step: int, genesis: int, period: int });
 export type BeaconSource = Of<typeof BeaconSource>;

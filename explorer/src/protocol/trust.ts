@@ -227,6 +227,9 @@ export function checkPins(
   checkRead(trust, config.task);
   const pins = trust.tasks.get(config.task);
   require(pins !== undefined, `task ${config.task} is not pinned`);
+  const inForce = pins.epoch?.number ?? 0n;
+  if (config.epoch < inForce) throw new Unknown(`a round of epoch ${config.epoch}: what is pinned is that of ${inForce}`);
+  require(config.epoch === inForce, `a round of epoch ${config.epoch}: what is pinned is in force in ${inForce}`);
   require(equal(encode(Policy, config.policy), encode(Policy, pins.policy)), "another policy than pinned");
   const drawn = draw(pins.roster, config.policy.cohort_size, config.beacon);
   require(sameMembers(cohort, drawn), "another cohort than pinned");

@@ -66,6 +66,15 @@ export async function checkFiles(
       return { name: file.name, standing: "passed", text, checks: [] };
     }));
   }
+  for (const file of of("steps")) {
+    out.push(await attempt(file.name, async () => {
+      if (trust === null) return { name: file.name, standing: "unknown", text: NO_PINS, checks: [] };
+      const found = await client.ask("steps", { steps: file.data, trust });
+      const text = `Task ${found.task} has come to epoch ${found.epoch}, whose digest is ${found.digest}: each epoch was `
+        + `authorised, accepted and closed under the one before, in the log ${found.origin}, of ${found.size} records.`;
+      return { name: file.name, standing: "passed", text, checks: [] };
+    }));
+  }
   for (const file of of("receipt")) out.push(await attempt(file.name, () => checkReceipt(client, state, file, proved)));
   for (const file of of("fork")) {
     out.push(await attempt(file.name, async () => {
@@ -82,6 +91,7 @@ export async function checkFiles(
 }
 
 const UNKNOWN = "not checked in full: look for the question marks.";
+const NO_PINS = "Epochs are followed from what your trust file pins: choose it first.";
 const NO_KIND = "This page does not know what this file is: it was not checked.";
 
 async function checkReceipt(
