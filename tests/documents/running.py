@@ -1,24 +1,41 @@
-"""A document's commands, run one after the other in one shell, in a folder that is made for it."""
+"""A document's blocks, run one after the other in one shell, in a folder that is made for it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import psutil
-from documents.blocks import Command, blocks
+from documents.blocks import RUNNABLE, Block, Command, blocks, commands
+from documents.scenes import Scene
 from support.source_tree import ROOT
+
+from secure_agg.errors import SecureAggWarning
 
 SECONDS: Final = 900
 _PORT: Final = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+|(?<=http\.server )\d+")
+_SHOWN: Final = ("text", "diff", "ini", "toml", "json", "yaml")
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A command, the line that it stands in, and how it should end."""
+
+    command: Command
+    line: int
+    code: int
 
 
 def run(document: Path, folder: Path) -> None:
@@ -32,9 +49,110 @@ def run(document: Path, folder: Path) -> None:
 
     Raises:
         AssertionError: a command ended otherwise, printed something else, or did not end in time: names it.
-        ValueError: a block that is neither console, nor a file, nor marked.
+        ValueError: a block that is neither run, nor a file, nor shown as text, nor marked.
     """
-    steps, script = _script(document, folder)
+    _run(document, _Script(document.name, folder, blocks(document)), folder)
+
+
+def play(scene: Scene, folder: Path) -> None:
+    """Run the blocks of a scene as ``run`` does those of a document.
+
+    Raises:
+        AssertionError, ValueError: as ``run`` does.
+    """
+    shown = [each for each in scene.blocks() if not each.skipped]
+    with scene.world(folder) if scene.world else contextlib.nullcontext({}) as more:
+        names = {**scene.names, **more}
+        if {each.language for each in shown if each.language in RUNNABLE and not each.title} == {"python"}:
+            return _here(scene, shown, names, folder)
+        return _run(scene.path, _Script(scene.document, folder, shown, scene, names), folder)
+
+
+def _here(scene: Scene, shown: list[Block], names: Mapping[str, str], folder: Path) -> None:
+    """Blocks of Python, in this process."""
+    space: dict[str, object] = {"__name__": "snippet"}
+    before = scene.given.get("", "")
+    with contextlib.chdir(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore", SecureAggWarning)
+        for block in shown:
+            if block.title:
+                Path(block.title).write_text(_named(block.text, names))
+            elif block.language == "python":
+                given = before + "\n" + scene.given.get(block.first, "")
+                exec(compile(_named(given, names), f"before line {block.line} of {scene.document}", "exec"), space)  # noqa: S102
+                lines = "\n" * block.line  # errors tell the document's line
+                exec(compile(lines + _named(block.text, names), scene.document, "exec"), space)  # noqa: S102
+                before = ""
+
+
+def _named(text: str, names: Mapping[str, str]) -> str:
+    for old, new in names.items():
+        text = text.replace(old, new)
+    return text
+
+
+class _Script:
+    """The shell's input, and what is expected of each step.
+
+    Attributes:
+        steps: all that is run, in order.
+        lines: what the shell reads.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, shown: list[Block], scene: Scene | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.steps: list[_Step] = []
+        self.lines: list[str] = []
+        self._folder, self._names, self._ports = folder, names or {}, dict[str, str]()
+        scene = scene or Scene(name)
+        if any("examples/" in each.text for each in shown):
+            shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+        self._console(self._here(scene.before), 0, 0)
+        for block in shown:
+            if block.skipped or (block.language in _SHOWN and not block.title):
+                continue
+            self._console(self._here(scene.steps.get(block.first, "")), block.line, 0)
+            self._block(name, replace(block, text=self._here(block.text)), scene.given, block.first)
+        self._console(self._here(scene.after), 0, 0)
+        self.lines.append("kill $(jobs -p) 2> /dev/null; wait")  # servers end their own children first
+
+    def _block(self, name: str, block: Block, given: Mapping[str, str], first: str) -> None:
+        if block.title:
+            self._file(block.title, block.text)
+        elif block.language == "console":
+            self._console(block.text, block.line, block.code)
+        elif block.language == "python":
+            path = f".line-{block.line}.py"
+            before = self._here("\n".join([given.get("", ""), given.get(first, "")]))
+            self._file(path, f"{before}\n{block.text}")
+            self._step(f"python -W ignore {path}", Command(block.text, ()), block.line, block.code)
+        elif block.language in RUNNABLE:
+            self._step(block.text, Command(block.text, ()), block.line, block.code)
+        else:
+            raise ValueError(f"{name}, line {block.line}: this is neither run nor a file")
+
+    def _console(self, text: str, line: int, code: int) -> None:
+        shown = commands(text, line)
+        for command in shown:
+            self._step(command.text, command, line, code if command is shown[-1] else 0)
+
+    def _step(self, typed: str, command: Command, line: int, code: int) -> None:
+        place = len(self.steps)
+        self.lines += [f"echo; echo '@@ {place}'", typed, f'ended=$?; echo; echo "@@ {place} $ended"']
+        self.steps.append(_Step(command, line, code))
+
+    def _file(self, path: str, text: str) -> None:
+        place = shlex.quote(str(self._folder / path))
+        self.lines.append(f"mkdir -p $(dirname {place}); cat > {place} <<'END OF FILE'\n{text}END OF FILE")
+
+    def _here(self, text: str) -> str:
+        """As it is called on this machine."""
+        return _PORT.sub(lambda at: self._ports.setdefault(at[0], _free()), _named(text, self._names))
+
+
+def _run(document: Path, script: _Script, folder: Path) -> None:
     log = folder.parent / f"{folder.name}.log"
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -48,12 +166,12 @@ def run(document: Path, folder: Path) -> None:
             start_new_session=True,
         )  # fmt: skip
         try:
-            shell.communicate(script.encode(), timeout=SECONDS)
+            shell.communicate(("\n".join(script.lines) + "\n").encode(), timeout=SECONDS)
         except subprocess.TimeoutExpired:
             pass  # what was not printed is missed below
         finally:
             _end(shell)
-    _compare(document, steps, log.read_text("utf-8", errors="replace"))
+    _compare(document, script.steps, log.read_text("utf-8", errors="replace"))
 
 
 def _end(shell: subprocess.Popen[bytes]) -> None:
@@ -67,33 +185,6 @@ def _end(shell: subprocess.Popen[bytes]) -> None:
     shell.wait()
 
 
-def _script(document: Path, folder: Path) -> tuple[list[tuple[Command, int, int]], str]:
-    """What is run, each with its line and how it should end; and the shell's input."""
-    steps: list[tuple[Command, int, int]] = []
-    lines = []
-    ports: dict[str, str] = {}
-    if "examples/" in document.read_text("utf-8"):
-        shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    for block in blocks(document):
-        text = _PORT.sub(lambda at: ports.setdefault(at[0], _free()), block.text)
-        if block.skipped or (block.language in ("text", "diff") and not block.title):
-            continue
-        if block.title:
-            path = folder / block.title
-            lines.append(f"mkdir -p {path.parent}; cat > {path} <<'END OF FILE'\n{text}END OF FILE")
-        elif block.language == "console":
-            shown = block.commands()
-            for place, command in enumerate(shown):
-                last = place == len(shown) - 1
-                typed = _PORT.sub(lambda at: ports[at[0]], command.text)
-                lines += [f"echo; echo '@@ {len(steps)}'", typed, f'ended=$?; echo; echo "@@ {len(steps)} $ended"']
-                steps.append((command, block.line, block.code if last else 0))
-        else:
-            raise ValueError(f"{document.name}, line {block.line}: this is neither console nor a file")
-    lines.append("kill $(jobs -p) 2> /dev/null; wait")  # servers end their own children first
-    return steps, "\n".join(lines) + "\n"
-
-
 def _free() -> str:
     """A port that nobody has."""
     with socket.socket() as found:
@@ -101,13 +192,13 @@ def _free() -> str:
         return str(found.getsockname()[1])
 
 
-def _compare(document: Path, steps: list[tuple[Command, int, int]], log: str) -> None:
-    for place, (command, line, code) in enumerate(steps):
-        where = f"{document.name}, line {line}: {command.text}"
+def _compare(document: Path, steps: list[_Step], log: str) -> None:
+    for place, step in enumerate(steps):
+        where = f"{document.name}, line {step.line}: {step.command.text}"
         found = re.search(rf"^@@ {place}\n(.*?)^@@ {place} (\d+)$", log, re.DOTALL | re.MULTILINE)
         assert found, f"{where}\nhas not ended\n{log[-3000:]}"
-        assert int(found[2]) == code, f"{where}\nended with {found[2]}\n{found[1]}"
+        assert int(found[2]) == step.code, f"{where}\nended with {found[2]}\n{found[1]}"
         printed = iter(found[1].splitlines())
-        for expected in command.output:
+        for expected in step.command.output:
             pattern = re.compile(".*".join(re.escape(part) for part in expected.rstrip().split("…")))
             assert any(pattern.fullmatch(each.rstrip()) for each in printed), f"{where}\n{expected}\nin\n{found[1]}"

@@ -1,18 +1,18 @@
-"""What documents show is run: tutorials as they stand, in real processes; of the rest each block says why not."""
+"""What documents show is run: tutorials as they stand, in real processes; guides in scenes made for them."""
 
 from __future__ import annotations
 
-import warnings
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 from documents.blocks import DOCUMENTS, RUNNABLE, Block, blocks
-from documents.running import run
-from documents.snippets import EXAMPLES, NOT_RUN, RUN
+from documents.running import play, run
+from documents.scenes import Scene, every_scene
+from documents.snippets import EXAMPLES, NOT_RUN
 from support.source_tree import ROOT
-
-from secure_agg.errors import SecureAggWarning
 
 TUTORIALS: Final = ROOT / "docs" / "tutorials"
 SHORT: Final = ("first-round",)
@@ -78,6 +78,37 @@ def test_marks_and_files_of_blocks(tmp_path: Path) -> None:
         blocks(document)
 
 
+def test_a_scene_surrounds_blocks_and_finds_what_is_not_so(tmp_path: Path) -> None:
+    document = tmp_path / "some.md"
+    document.write_text(
+        "# Some\n\n```console\n# a remark\n$ echo $FROM there.example\nhome here\n```\n\n"
+        "```python\nopen('made', 'w').write(str(number + 1))\n```\n\n"
+        "```sh\ntest -e made # so\n```\n\n## Other\n\n```console\n$ false\n```\n"
+    )
+    scene = Scene(
+        str(document),
+        ("Some",),
+        before="$ FROM=nowhere",
+        steps={"# a remark": "$ FROM=home"},
+        given={"": "number = 2", "open('made', 'w').write(str(number + 1))": "number += 3"},
+        after="$ cat made; echo\n6",
+        names={"there.example": "here"},
+    )
+    for place, (each, fault) in enumerate(
+        (
+            (scene, ""),
+            (replace(scene, sections=("Some", "Other")), "ended with 1"),
+            (replace(scene, before="$ cd nowhere"), "cd nowhere"),
+            (replace(scene, given={"": "number = 3"}), "6\nin"),
+            (replace(scene, steps={"gone": "$ true"}), "gone"),
+        )
+    ):
+        work = tmp_path / f"work-{place}"
+        work.mkdir()
+        with pytest.raises((AssertionError, ValueError), match=fault) if fault else contextlib.nullcontext():
+            play(each, work)
+
+
 def _snippets() -> list[tuple[str, Block]]:
     """All blocks that could be run, of everything but tutorials."""
     return [
@@ -89,25 +120,36 @@ def _snippets() -> list[tuple[str, Block]]:
     ]
 
 
-def test_of_every_block_that_is_not_run_it_is_said_why() -> None:
+def test_every_block_is_run_or_says_why_not() -> None:
     unsaid = [
-        f"{name}, line {block.line}: {block.text.splitlines()[0]}"
+        f"{name}, line {block.line}: {block.first}"
         for name, block in _snippets()
         if not block.skipped
-        and (name, block.text.splitlines()[0]) not in RUN
+        and not any(scene.document == name and scene.takes(block) for scene in every_scene())
         and not NOT_RUN.get(name, EXAMPLES if name.startswith("examples/") else "")
     ]
-    assert unsaid == [], "put the reason before it: <!-- not run: … -->"
+    assert unsaid == [], "give it a scene in tests/documents/scenes, or the reason before it: <!-- not run: … -->"
 
 
-@pytest.mark.parametrize(("document", "first"), RUN, ids=lambda value: value[:20])
-def test_a_snippet_runs_as_it_stands(
-    document: str, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (text,) = [block.text for name, block in _snippets() if (name, block.text.splitlines()[0]) == (document, first)]
-    monkeypatch.chdir(tmp_path)
-    space: dict[str, object] = {"__name__": "snippet"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SecureAggWarning)
-        exec(compile(RUN[document, first], "before", "exec"), space)  # noqa: S102
-        exec(compile(text, document, "exec"), space)  # noqa: S102
+def test_no_block_is_in_two_scenes_and_another_test_is_there() -> None:
+    for name, block in _snippets():
+        assert sum(scene.document == name and scene.takes(block) for scene in every_scene()) <= 1, (name, block.first)
+    for scene in every_scene():
+        assert scene.blocks()
+        assert not scene.by or Path(scene.document).name in (ROOT / scene.by).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [
+        pytest.param(scene, id=str(scene), marks=[pytest.mark.long] if scene.long else [])
+        for scene in every_scene()
+        if not scene.by
+    ],
+)
+def test_a_guide_does_what_it_says(scene: Scene, tmp_path: Path) -> None:
+    for each in scene.needs:
+        pytest.importorskip(each)
+    work = tmp_path / "work"
+    work.mkdir()
+    play(scene, work)

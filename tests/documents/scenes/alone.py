@@ -1,0 +1,43 @@
+"""Guides that need nothing but Python, in one process."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from documents.scenes import Scene
+
+SCENES: Final = (
+    Scene(
+        "README.md",
+        ("A first result",),
+        given={
+            "": """
+import numpy as np
+arrays_a, arrays_b, arrays_c = ([np.full((2, 3), i / 4), np.full(5, -i / 4)] for i in range(3))
+"""
+        },
+    ),
+    Scene(
+        "docs/algorithms.md",
+        ("In a loop of one's own",),
+        given={
+            "": """
+import numpy as np, secure_agg
+clients, rounds, model = ('a', 'b', 'c', 'd'), 2, [np.zeros(6)]
+gradient = {name: lambda model: [model[0] - 0.1] for name in clients}
+"""
+        },
+    ),
+    Scene("docs/buffered.md"),
+    Scene(
+        "docs/numbers.md",
+        ("Groups",),
+        given={
+            "": """
+import numpy as np
+one = [np.full(4, 0.05), np.full(2, 0.01), np.ones(3), np.full(4, 0.2), np.array([3.0, 7.0])]
+updates, examples = {name: one for name in 'abcd'}, dict.fromkeys('abcd', 5)
+"""
+        },
+    ),
+)
