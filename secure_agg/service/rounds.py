@@ -26,6 +26,7 @@ from secure_agg.plugins.core.phases import Ask, Payload, Refusal, one_line
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.codec import model_digest
+from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.identity import Roster
 from secure_agg.roles.epochs.pins import closing
 from secure_agg.service.monitor import Monitor
@@ -160,7 +161,26 @@ class Rounds(threading.Thread):
             self._coordinator.change(Layers.of(self._model).floats(self._model), ask)
             self._post.rest(_REST_S[0])
         else:
-            self._took(self._coordinator.round(Layers.of(self._model).floats(self._model), ask))
+            about = self._about(names, ask)
+            self._took(self._coordinator.round(Layers.of(self._model).floats(self._model), ask, about))
+
+    def _about(self, names: Sequence[str], ask: Ask) -> bytes:
+        """What most of the members that are there want a round of, where the model does not say: see
+        ``Session.contribute``. The others will not join it.
+        """
+        if self.home.checks_model or self.home.trust.task(self.home.task).policy.privacy is None:
+            return NO_DIGEST
+        payload = Payload(self._coordinator.challenge)
+        heard = []
+        for name, answer in ask(
+            parcels.HELLO, [(name, payload) for name in names], self._coordinator.deadlines.phase_s
+        ):
+            try:
+                if not isinstance(answer, Exception) and self._coordinator.identify(answer) == name:
+                    heard.append(name)
+            except SecureAggError as error:
+                _log.warning("%s has not said what it is there for: %s", name, one_line(error))
+        return self._coordinator.surroundings(heard)
 
     def _failed(self, error: Exception) -> None:
         """A round has come to nothing, or something that no round should end with has happened: both are logged."""

@@ -32,6 +32,7 @@ from secure_agg.errors import (
 )
 from secure_agg.fl.layers import Floats
 from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.training import Trained
@@ -92,6 +93,7 @@ class _Work:
     update: Update
     weight: int
     metrics: Mapping[str, float]
+    about: Instructions | None
 
     def trained(self, model: Floats) -> Trained:
         """The update as a model that was trained.
@@ -152,12 +154,18 @@ class Session:
         with self._home.locked():
             return self._home.chain.model() if self._home.checks_model and self._home.chain.link else []
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Ids of all members that this one has pinned."""
+        return tuple(self._home.trust.task(self._home.task).roster)
+
     def contribute(
         self,
         update: Update,
         weight: int = 1,
         metrics: Mapping[str, float] | None = None,
         *,
+        about: str = "",
         timeout: float | None = None,
     ) -> RoundResult:
         """Take part in the next round, and wait until its result is verified.
@@ -170,6 +178,9 @@ class Session:
                 checked before, and returns them. It may be called again for another attempt.
             weight: how much they count, 1 to what the policy allows; nobody else learns of it.
             metrics: scalars of which everybody learns the weighted mean, 16 at most.
+            about: what this is a part of, where members have to agree on it and the model does not say: each tells the
+                server its digest, a round is of what most have said, and its evidence names it. Only in homes that take
+                any model, with differential privacy.
             timeout: seconds after which no more is waited; None waits for ever.
 
         Returns:
@@ -177,10 +188,13 @@ class Session:
 
         Raises:
             UpdateError: update, weight or a metric is unfit; nothing was sent.
+            WrongContext: the round is about something else.
+            BudgetSpent: with privacy, nothing is left of this member's budget; ``update`` was not called.
             VerificationError, RemoteProtocolError: the server has said what does not fit to what is pinned.
             OperatorLost: the service does not answer; or no result has come within ``timeout``.
         """
-        work, ends = _Work(update, weight, dict(metrics or {})), _ends(timeout)
+        said = Instructions.of(about=about) if about else None
+        work, ends = _Work(update, weight, dict(metrics or {}), said), _ends(timeout)
         self._link.until = ends
         while True:
             if time.monotonic() > ends:
@@ -278,11 +292,11 @@ class Session:
 
     def _answer(self, arrived: Arrived, parcel: Parcel, work: _Work) -> bytes:
         if parcel.kind != parcels.JOIN:
-            return self._participant.handle(arrived.data)
+            return self._participant.handle(arrived.data, instructions=work.about)
         if arrived.model is None:
             raise LocalProtocolError("a request to join came without a model")
         model = self._model(arrived.model)
-        return self._participant.handle(arrived.data, model, lambda: work.trained(model))
+        return self._participant.handle(arrived.data, model, lambda: work.trained(model), work.about)
 
     def _model(self, digest: bytes) -> list[npt.NDArray[Any]]:
         """The model that a round is over: this home's own, or the server's, which the participant checks."""

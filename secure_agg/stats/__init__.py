@@ -4,7 +4,7 @@
     stats.mean(federation, "age", 0, 120, where=[("sex", "==", "f")]).value
 
 * ``functions``: the statistics. ``results``: what they return, with what is stated of errors. ``plots``: pictures.
-* ``federation``: who carries questions to sites, and sums back. ``answers``: as which vectors; ``digits``: exactly.
+* ``federation``: who carries questions to sites, and sums back. ``answers``: as which vectors, exact or with noise.
 * ``question``: what is asked. ``site``: a site's half, pure functions. ``tables``: data frames of any kind.
 * ``rules``: what a site's owner allows. ``query_log``: what it has told before.
 * ``analysis``: the analyst's half, pure functions too, of each statistic in ``analyses``.
@@ -27,7 +27,7 @@ from secure_agg.stats.functions import (
 )
 from secure_agg.stats.plots import plot
 from secure_agg.stats.query_log import QueryLog
-from secure_agg.stats.rules import ColumnRule, Rules
+from secure_agg.stats.rules import ColumnRule, PrivacyLimit, Rules
 from secure_agg.stats.site import Site
 from secure_agg.stats.tables import Table
 
@@ -36,6 +36,7 @@ __all__ = [
     "Federation",
     "LocalFederation",
     "MemberFederation",
+    "PrivacyLimit",
     "QueryLog",
     "Rules",
     "Site",

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable
 from typing import Any, Final, TypeVar
 
 from secure_agg.errors import ConfigError
-from secure_agg.stats.answers import Total
+from secure_agg.stats.answers.totals import Total
 from secure_agg.stats.federation import Federation
 from secure_agg.stats.question import COMMON, Column, Condition, Question
 
@@ -55,15 +55,18 @@ def weights(name: str | None, most: int) -> Column | None:
 
 
 def common(*totals: Total) -> dict[str, Any]:
-    """What a result has of the totals it is made of: the last one's counts, and all proofs."""
+    """What a result has of the totals it is made of: the last one's counts, and all proofs. With noise nothing is said
+    of what sites have held back or dropped.
+    """
     last = totals[-1]
     records, weight, _, missing, outside = last.values[:COMMON]
+    said = not last.noise
     return {
         "records": records,
         "weight": weight,
-        "uncertain": int(max(total.values[2] for total in totals)),
-        "missing": int(missing),
-        "outside": int(outside),
+        "uncertain": int(max(total.values[2] for total in totals)) if said else None,
+        "missing": int(missing) if said else None,
+        "outside": int(outside) if said else None,
         "participants": last.participants,
         "rounds": tuple(proof for total in totals for proof in total.rounds),
     }

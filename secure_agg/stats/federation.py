@@ -13,11 +13,12 @@ import numpy.typing as npt
 from secure_agg.errors import ConfigError, QueryRefused, VerificationError
 from secure_agg.ledger.log import Ledger
 from secure_agg.local.aggregate import aggregate
+from secure_agg.privacy.accounting import EPSILON_UNIT
 from secure_agg.privacy.asked import Privacy
-from secure_agg.protocol.codec.private import PrivateCodec
 from secure_agg.protocol.config import Group, Policy
 from secure_agg.protocol.evidence import Evidence, RoundRecord
-from secure_agg.stats.answers import Coordinates, Given, Round, Shares, Total
+from secure_agg.stats.answers.forms import Form, form_of
+from secure_agg.stats.answers.totals import Round, Total
 from secure_agg.stats.query_log import QueryLog
 from secure_agg.stats.question import Question
 from secure_agg.stats.rules import Rules
@@ -28,6 +29,8 @@ from secure_agg.tlog.receipt import Receipt
 _BITS: Final = 24
 _CLIP: Final = float(Group(name="answers", bits=_BITS).half)
 """A step is 1 then: integers are their own encodings."""
+_OF_POLICIES: Final = ("backend", "bits", "dropout", "max_clients")
+"""Options of ``aggregate`` that decide on noise, and on the room for it."""
 
 
 class Federation(Protocol):
@@ -59,8 +62,8 @@ class LocalFederation:
         Args:
             sites: by their ids: data frames, mappings of arrays, ``Table``, or ``Site`` where one has rules of its own.
             rules: of the sites that have none; by default ``Rules()``, with a minimum of 5 records.
-            privacy: of all that is ever asked of this task, in the units of ``answers.Shares``; needs a ledger, which
-                keeps the account.
+            privacy: of all that is ever asked of this task; needs a ledger, which keeps the account. Its ``norm`` is a
+                unit that no answer depends on. By default what the ledger has pinned for the task, or none.
             ledger: a path or an open ledger that rounds are appended to.
             task: name of the rounds' task.
             min_clients: fewest sites whose sum is opened.
@@ -73,40 +76,72 @@ class LocalFederation:
             raise ConfigError(f"{len(sites)} sites are fewer than min_clients, {min_clients}")
         if privacy is not None and ledger is None:
             raise ConfigError("privacy needs a ledger: without one every question would have the whole budget")
-        if privacy is None:
-            options = {"bits": _BITS, "clip": _CLIP, "max_weight": 1, "max_error": 1.0} | options
         self._sites = {
             name: site if isinstance(site, Site) else Site(Table.of(site), rules or Rules())
             for name, site in sites.items()
         }
-        self._privacy = privacy
-        self._asked = {"ledger": ledger, "task": task, "min_clients": min_clients, "privacy": privacy} | options
+        self._privacy, self._ledger, self._task = privacy, ledger, task
+        self._min_clients, self._options = min_clients, options
 
     def total(self, question: Question) -> Total:
         """See ``Federation``.
 
         Raises:
             QueryRefused: a site does not answer; nothing was sent by any.
+            ConfigError: with privacy, nothing is left of the budget, or the question has no answer with noise: no site
+                was asked.
         """
-        form = Shares(question) if self._privacy else Coordinates(question, _local_policy())
+        policy, settings = self._policy()
+        form = form_of(question, policy, len(self._sites))
         answers = {}
         for name, site in self._sites.items():
             try:
-                answers[name] = site.answer(question)
+                answers[name] = form.answer(site)
             except QueryRefused as refused:
                 raise QueryRefused(f"site {name!r} does not answer: {refused.args[0]}") from None
-        result = aggregate({name: [form.update_of(values)] for name, values in answers.items()}, **self._asked)
-        proof = Round(result.evidence, result.record, result.receipt)
-        mean, count = result.average[0], len(result.participants)
-        if isinstance(form, Shares):
-            noise = PrivateCodec(result.evidence.config).deviation(count)
-            values, deviations = form.total_of(mean, noise, count)
-            return Total(values, deviations, result.participants, (proof,))
-        return Total(form.total_of(mean, count), (), result.participants, (proof,))
+        result = aggregate(
+            {name: [values] for name, values in answers.items()},
+            ledger=self._ledger,
+            task=self._task,
+            **(settings | self._options),
+        )
+        return form.total(result.average[0], (Round(result.evidence, result.record, result.receipt),))
+
+    def _policy(self) -> tuple[Policy, dict[str, Any]]:
+        """Of the next round, as far as answers depend on it, and what ``aggregate`` is told of it.
+
+        Raises:
+            ConfigError: there is to be noise, and nothing is left of the budget, or no policy has so much.
+        """
+        pinned, number = self._pinned()
+        private = pinned if pinned is not None and pinned.privacy is not None else None
+        if private is None and self._privacy is None:
+            exact = {"bits": _BITS, "clip": _CLIP, "max_weight": 1, "max_error": 1.0}
+            return Policy.default(3, bits=_BITS, clip=_CLIP), exact | {"min_clients": self._min_clients}
+        if private is None:
+            known = {name: self._options[name] for name in _OF_POLICIES if name in self._options}
+            private = Policy.default(len(self._sites), privacy=self._privacy, min_clients=self._min_clients, **known)
+        rule = private.privacy
+        if rule is not None and number >= rule.rounds:
+            raise ConfigError(
+                f"the privacy budget is spent: epsilon = {rule.epsilon / EPSILON_UNIT:g} is for {rule.rounds} rounds, "
+                f"and there were {number}: no site is asked"
+            )
+        return private, {"privacy": self._privacy, "min_clients": private.min_clients}
+
+    def _pinned(self) -> tuple[Policy | None, int]:
+        """What the ledger has pinned of the task, and the number of its next round."""
+        if isinstance(self._ledger, Ledger):
+            return _of_task(self._ledger, self._task)
+        if self._ledger is None or not Path(self._ledger).exists():
+            return None, 0
+        with Ledger(self._ledger, read_only=True) as ledger:
+            return _of_task(ledger, self._task)
 
 
-def _local_policy() -> Policy:
-    return Policy.default(3, bits=_BITS, clip=_CLIP)
+def _of_task(ledger: Ledger, task: str) -> tuple[Policy | None, int]:
+    pins, last = ledger.trust.tasks.get(task), ledger.last(task)
+    return (pins.policy if pins else None), (last.round + 1 if last else 0)
 
 
 class Contributed(Protocol):
@@ -133,8 +168,12 @@ class Contributing(Protocol):
 
     @property
     def policy(self) -> Policy: ...
+    @property
+    def members(self) -> tuple[str, ...]: ...
 
-    def contribute(self, update: Callable[[list[npt.NDArray[Any]]], list[npt.NDArray[Any]]]) -> Contributed: ...
+    def contribute(
+        self, update: Callable[[list[npt.NDArray[Any]]], list[npt.NDArray[Any]]], *, about: str = ""
+    ) -> Contributed: ...
 
 
 class MemberFederation:
@@ -142,7 +181,8 @@ class MemberFederation:
     each comes to the same results, and nobody is an analyst above the others.
 
     A vector of the federation's model is as long as its start model says, for example ``numpy.zeros(4096)``; a longer
-    answer goes in several rounds, all with the same participants.
+    answer goes in several rounds, all with the same participants. With privacy it goes in one, of members that have
+    all signed which question it is of: noise would hide that one of them answers another.
     """
 
     def __init__(self, session: Contributing, site: Site) -> None:
@@ -158,23 +198,49 @@ class MemberFederation:
 
         Raises:
             QueryRefused: this site does not answer: nothing was sent.
+            BudgetSpent: nothing is left of this site's privacy budget; no data was looked at.
+            WrongContext: with privacy, most other sites ask another question.
             VerificationError: the sites did not all ask this question, or were not the same in all rounds of it.
         """
-        form = Coordinates(question, self._session.policy, shared=True)
-        update = form.update_of(self._site.answer(question))
+        form = form_of(question, self._session.policy, len(self._session.members), shared=True)
+        self._site.rules.check(question, self._session.policy.privacy)
+        if form.is_noisy:
+            return self._in_one_round(form, question)
+        update = form.answer(self._site)
         found, rounds = np.zeros(0), list[Round]()
         sites: tuple[str, ...] = ()
         while found.size < update.size:
-            given = Given(form, update[found.size :], first=not found.size)
+            given = form.given(update[found.size :], first=not found.size)
             result = self._session.contribute(given.steps)
             if rounds and sites != result.participants:
                 raise VerificationError("sites were not the same in all rounds of one answer: ask again")
-            if result.weight != len(result.participants) or not result.included:
-                raise VerificationError("this site is not in the round, or another had a weight above 1: ask again")
-            sites = result.participants
+            sites = _counted(result)
             found = np.concatenate([found, given.mean(result.average)])
             rounds.append(Round(result.evidence, result.record, result.receipt))
-        return Total(form.total_of(found[: update.size], len(sites)), (), sites, tuple(rounds))
+        return form.total(found[: update.size], tuple(rounds))
+
+    def _in_one_round(self, form: Form, question: Question) -> Total:
+        """The answer is computed when a round has asked for it that this site's budget is enough for."""
+
+        def steps(model: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+            form.given(np.zeros(form.size)).steps(model)  # before any data is looked at
+            return form.given(form.answer(self._site)).steps(model)
+
+        result = self._session.contribute(steps, about=question.digest().hex())
+        _counted(result)
+        found = form.given(np.zeros(form.size)).mean(result.average)[: form.size]
+        return form.total(found, (Round(result.evidence, result.record, result.receipt),))
+
+
+def _counted(result: Contributed) -> tuple[str, ...]:
+    """Whose answers a round has summed.
+
+    Raises:
+        VerificationError: not this site's, or one that counts more than once.
+    """
+    if result.weight != len(result.participants) or not result.included:
+        raise VerificationError("this site is not in the round, or another had a weight above 1: ask again")
+    return result.participants
 
 
 def site_of(table: Any, rules: Path | None = None, log: Path | None = None) -> Site:

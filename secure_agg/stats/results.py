@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from secure_agg.stats.answers import Round
+from secure_agg.privacy.accounting import EPSILON_UNIT
+from secure_agg.protocol.evidence import PrivateRecord
+from secure_agg.stats.answers.totals import Round
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,10 +27,12 @@ class Statistic:
             what was held back are not.
         uncertain: by how many records any count may be off, cumulative ones too, since sites hold back, or move, cells
             of fewer than their minimum: the sum of what each site's minimum allows, whether or not it holds any back. 0
-            where all sites have a minimum of 1.
+            where all sites have a minimum of 1. None where there is noise: then nothing is said of minimums.
         missing, outside: records dropped for a missing value, and dropped or limited for one out of range; off by at
-            most ``uncertain``, as a site says nothing of fewer than its minimum.
-        noise: standard deviation of the noise in the value; 0 where there is none.
+            most ``uncertain``, as a site says nothing of fewer than its minimum. None where there is noise.
+        noise: standard deviation of the noise in the value, or in each count, to first order, where all sites add
+            theirs; infinite where there is too much for that. Of a quantile how far the value may be off, beyond
+            ``error``, if ranks are off by one standard deviation. 0 where there is none.
         participants: ids of the sites.
         rounds: what proves each sum that this was computed from.
     """
@@ -36,9 +40,9 @@ class Statistic:
     records: float
     weight: float
     error: float = 0.0
-    uncertain: int = 0
-    missing: int = 0
-    outside: int = 0
+    uncertain: int | None = 0
+    missing: int | None = 0
+    outside: int | None = 0
     noise: float = 0.0
     participants: tuple[str, ...] = ()
     rounds: tuple[Round, ...] = ()
@@ -66,7 +70,8 @@ class Contingency(Statistic):
     Attributes:
         counts: (levels of the first, of the second).
         levels: of both.
-        chi2, degrees, p: the test, over rows and columns that are not empty; NaN where fewer than two are.
+        chi2, degrees, p: the test, over rows and columns that are not empty; NaN where fewer than two are, and of
+            counts with noise, which the test would take for dependence.
     """
 
     counts: Floats
@@ -157,8 +162,14 @@ class LogRank(Statistic):
 
 
 def said(result: Statistic) -> dict[str, Any]:
-    """A result as JSON has it, without its proofs; NaN and infinity are None."""
-    return {name: _plain(getattr(result, name)) for name in result.__dataclass_fields__ if name not in ("rounds",)}
+    """A result as JSON has it, without its proofs; NaN and infinity are None. Where there is noise, with ``spent``: ε
+    of this result and all before it, and ``budget``, ε of the task.
+    """
+    found = {name: _plain(getattr(result, name)) for name in result.__dataclass_fields__ if name not in ("rounds",)}
+    last = result.rounds[-1].record if result.rounds else None
+    if isinstance(last, PrivateRecord):
+        found |= {"spent": last.spent / EPSILON_UNIT, "budget": last.epsilon / EPSILON_UNIT}
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,9 @@ The rules are a TOML file at the site. Nobody else sets them, and no question ca
     [columns.sex]
     levels = ["f", "m"]
     filter = true                    # conditions may name it
+
+    [privacy]
+    epsilon = 4.0                    # only with noise, of a task whose budget is at most this
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ import msgspec
 
 from secure_agg import files
 from secure_agg.errors import ConfigError, QueryRefused
+from secure_agg.privacy.accounting import DELTA_UNIT, EPSILON_UNIT
+from secure_agg.privacy.asked import MOST_DELTA
+from secure_agg.protocol.config.privacy import PrivacyRule
 from secure_agg.stats.question import FUNCTIONS, Column, Question
 
 DEFAULT_MIN_COUNT: Final = 5
@@ -62,6 +68,37 @@ class ColumnRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return not (self.lower is self.upper is self.step is None)
 
 
+class PrivacyLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an owner lets a whole task tell: nothing is answered without noise, or for a larger budget.
+
+    Attributes:
+        epsilon, delta: of the budget, at most.
+    """
+
+    epsilon: float
+    delta: float = MOST_DELTA
+
+    def __post_init__(self) -> None:
+        if not (0 < self.epsilon < math.inf and 0 < self.delta < 1):
+            raise ConfigError(f"privacy of epsilon = {self.epsilon:g}, delta = {self.delta:g}: both are above 0")
+
+    def check(self, rule: PrivacyRule | None) -> None:
+        """
+        Raises:
+            QueryRefused: rounds are without noise, or of a larger budget.
+        """
+        if rule is None:
+            raise QueryRefused(
+                "this site's owner allows answers with differential privacy only: these rounds have none"
+            )
+        epsilon, delta = rule.epsilon / EPSILON_UNIT, rule.delta / DELTA_UNIT
+        if epsilon > self.epsilon or delta > self.delta:
+            raise QueryRefused(
+                f"this site's owner allows a budget of epsilon = {self.epsilon:g}, delta = {self.delta:g}, and the "
+                f"task's is {epsilon:g}, {delta:g}"
+            )
+
+
 class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a site answers.
 
@@ -71,12 +108,14 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             more questions are answered. None for any number.
         functions: that are answered; None for all.
         columns: by name; None for any column, in conditions too.
+        privacy: the largest budget of a task whose rounds are answered; None for any, and for rounds without noise.
     """
 
     min_count: int = DEFAULT_MIN_COUNT
     max_refusals: int | None = None
     functions: tuple[str, ...] | None = None
     columns: Mapping[str, ColumnRule] | None = None
+    privacy: PrivacyLimit | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_count <= 1 << 20:
@@ -97,11 +136,17 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise ConfigError(f"{path} holds no rules of statistics: {error}") from None
 
-    def check(self, question: Question) -> None:
-        """
+    def check(self, question: Question, privacy: PrivacyRule | None = None) -> None:
+        """What question and rounds alone decide; no data is looked at.
+
+        Args:
+            privacy: of the rounds that the answer goes in; None where it is exact.
+
         Raises:
             QueryRefused: names what the owner has not allowed.
         """
+        if self.privacy is not None:
+            self.privacy.check(privacy)
         if self.functions is not None and question.function not in self.functions:
             raise QueryRefused(f"this site's owner does not allow {question.function}")
         if self.columns is None:

@@ -8,6 +8,9 @@ whether there are any, and so, one question after the other, what each of them h
 A sum can single out a few records without any condition: those that are limited to the range, or those where a column,
 or the weights, are not what they are nearly everywhere. Such records are a set as well, and of fewer than m nothing is
 answered.
+
+With differential privacy a site refuses by its owner's rules alone, and keeps no log: whether it answers would tell of
+its records without noise, and what any number of answers tell is bounded by the budget.
 """
 
 from __future__ import annotations
@@ -22,11 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_agg.errors import LocalProtocolError, QueryRefused
+from secure_agg.protocol.config.privacy import PrivacyRule
 from secure_agg.stats.query_log import Fitting, Mask, QueryLog, is_few
 from secure_agg.stats.question import (
     BINNED,
     COMMON,
     LIKELIHOOD_BITS,
+    MAX_RECORDS,
     MOMENTS,
     RESOLUTION_BITS,
     SURVIVAL,
@@ -74,15 +79,20 @@ class Site:
     rules: Rules = field(default_factory=Rules)
     log: QueryLog = field(default_factory=QueryLog)
 
-    def answer(self, question: Question) -> tuple[int, ...]:
-        """The integers of an answer, remembered before they are returned.
+    def answer(self, question: Question, privacy: PrivacyRule | None = None) -> tuple[int, ...]:
+        """The integers of an answer, remembered before they are returned unless they will have noise.
+
+        Args:
+            privacy: of the rounds that it goes in; None where it is exact.
 
         Raises:
             QueryRefused: the owner does not allow it; beside an earlier answer it would tell of few records; or a value
                 is missing or out of range, and the question does not say that this may be.
             ConfigError: there is no such column, or it holds something else.
         """
-        self.rules.check(question)
+        self.rules.check(question, privacy)
+        if privacy is not None:
+            return answer(question, self.table, self.rules, privacy).values
         self.log.check_refusals(self.rules.max_refusals)
         least = self.rules.min_count
 
@@ -100,20 +110,22 @@ class Site:
         return found.values
 
 
-def answer(question: Question, table: Table, rules: Rules) -> Answer:
+def answer(question: Question, table: Table, rules: Rules, privacy: PrivacyRule | None = None) -> Answer:
     """What one site answers, from its own records alone: the same question and records give the same integers.
+
+    With privacy there may be more records than the question allows for: see ``answers.noisy``.
 
     Raises:
         QueryRefused, ConfigError: as ``Site.answer``, but for the log.
     """
-    rules.check(question)
+    rules.check(question, privacy)
     least = rules.min_count
     scope = _Scope.of(question, table, least)
     kept, count = scope.kept, int(scope.kept.sum())
-    if count > question.records:
-        raise QueryRefused(f"this site has more than the {question.records} records that the question allows for")
+    if count > (most := question.records if privacy is None else MAX_RECORDS):
+        raise QueryRefused(f"this site has more than the {most} records that the question allows for")
     weights = _weights(question, table, kept)
-    sets = [kept, *_singled_out(question, table, kept, least)]
+    sets = [kept, *(() if privacy else _singled_out(question, table, kept, least))]
     if question.function in MOMENTS:
         body = [] if question.function == "count" else _moments(question, table, kept, weights)
     elif question.function == "logistic_regression":

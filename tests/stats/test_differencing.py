@@ -14,8 +14,8 @@ from support.tabular.sums import OpenFederation
 from secure_agg import stats
 from secure_agg.errors import ConfigError, QueryRefused, StoreError, VerificationError
 from secure_agg.stats import QueryLog, Rules, Site, Table, site_of
-from secure_agg.stats.answers import Coordinates
-from secure_agg.stats.digits import Digits
+from secure_agg.stats.answers.digits import Digits
+from secure_agg.stats.answers.exact import Coordinates
 from secure_agg.stats.question import Column, Field, Question
 from secure_agg.stats.site import answer, release
 

@@ -8,7 +8,7 @@ import pytest
 
 from secure_agg import stats
 from secure_agg.protocol.config import Policy
-from secure_agg.stats.answers import Coordinates, Given
+from secure_agg.stats.answers.exact import Coordinates, Given
 from secure_agg.stats.question import Question
 
 POLICY = Policy.default(3, bits=24, max_weight=1)

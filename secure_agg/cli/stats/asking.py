@@ -16,9 +16,10 @@ from rich.console import Console
 from secure_agg import stats
 from secure_agg.cli.stats.sites import Sites
 from secure_agg.cli.terminal.logs import log_to_stderr
+from secure_agg.cli.terminal.options import PrivacyDelta, PrivacyEpsilon, PrivacyHonest, PrivacyRounds, asked_privacy
 from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
-from secure_agg.stats.question import FUNCTIONS
+from secure_agg.stats.question import DEFAULT_RECORDS, FUNCTIONS
 from secure_agg.stats.results import Statistic, said
 from secure_agg.stats.rules import Rules, column_of
 
@@ -134,6 +135,9 @@ def ask(
         Path | None,
         typer.Option("--rules", metavar="FILE", help="What owners allow, TOML: columns, functions, minimum."),
     ] = None,
+    records: Annotated[
+        int, typer.Option("--records", min=1, metavar="N", help="No site has more; noise is in proportion to it.")
+    ] = DEFAULT_RECORDS,
     min_count: Annotated[
         int | None, typer.Option("--min-count", min=1, metavar="N", help="Fewest records of a cell; 5 by default.")
     ] = None,
@@ -148,6 +152,10 @@ def ask(
         Path | None, typer.Option("--ledger", metavar="FILE", help="Rounds in this process are appended to it.")
     ] = None,
     task: Annotated[str, typer.Option("--task", metavar="NAME", help="Of these rounds.")] = "statistics",
+    privacy_epsilon: PrivacyEpsilon = None,
+    privacy_delta: PrivacyDelta = None,
+    privacy_rounds: PrivacyRounds = None,
+    privacy_honest: PrivacyHonest = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Picture of a histogram or of curves: png, svg, pdf.")
     ] = None,
@@ -155,16 +163,22 @@ def ask(
 ) -> None:
     """A statistic of all sites' records together: nobody sees a site's share of it.
 
-    Several files are several sites in this process, three at least; with --url and --home each site asks by itself.
+    Several files are several sites in this process, three at least; with --url and --home each site asks by itself. A
+    privacy budget is of all questions in the ledger's task; with --url the home has it, and the options say its limit.
     """
     if function not in FUNCTIONS:
         raise ConfigError(f"there is no function {function!r}: take one of {', '.join(FUNCTIONS)}")
-    sites = Sites(files, url, home, rules, log, min_count, ledger, task)
+    norm = None if privacy_epsilon is None else 1.0  # a unit that no answer depends on
+    privacy = asked_privacy(privacy_epsilon, privacy_delta, norm, privacy_rounds, privacy_honest)
+    if url is not None and (privacy_rounds is not None or privacy_honest is not None):
+        raise ConfigError("for how many rounds a budget is, and on whom it relies, members' homes have pinned")
+    sites = Sites(files, url, home, rules, log, min_count, ledger, task, privacy)
     words = {
         "where": [_condition(text) for text in where or ()],
         "missing": missing,
         "outside": outside,
         "weights": weights,
+        "records": records,
     }
     asked = _Asked(
         function=function,

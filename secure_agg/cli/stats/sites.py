@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secure_agg.errors import ConfigError
+from secure_agg.privacy.asked import Privacy
 from secure_agg.service.session import connect
-from secure_agg.stats import Federation, LocalFederation, MemberFederation, Rules, Table, site_of
+from secure_agg.stats import Federation, LocalFederation, MemberFederation, PrivacyLimit, Rules, Table, site_of
 from secure_agg.stats.rules import DEFAULT_MIN_COUNT
 
 
@@ -23,6 +24,7 @@ class Sites:
         rules, log: files of the owner's.
         min_count: where there is no file of rules.
         ledger, task: where rounds in this process are appended.
+        privacy: of these rounds; with ``url`` the largest budget that the home may have pinned.
     """
 
     files: Sequence[Path]
@@ -33,6 +35,7 @@ class Sites:
     min_count: int | None
     ledger: Path | None
     task: str
+    privacy: Privacy | None = None
 
     @property
     def owner(self) -> Rules:
@@ -64,6 +67,8 @@ class Sites:
                 raise ConfigError("a member answers by its owner's rules: name their file by --rules")
             site = site_of(tables[0], self.rules, self.log or self.home / "statistics.log")
             with connect(self.url, self.home) as session:
+                if self.privacy is not None:
+                    PrivacyLimit(epsilon=self.privacy.epsilon, delta=self.privacy.delta).check(session.policy.privacy)
                 yield MemberFederation(session, site)
             return
         if self.log is not None:
@@ -76,5 +81,6 @@ class Sites:
             rules=self.owner,
             ledger=self.ledger,
             task=self.task,
-            min_clients=min(3, max(2, len(tables))),
+            min_clients=len(tables) if self.privacy else min(3, max(2, len(tables))),
+            privacy=self.privacy,
         )

@@ -119,7 +119,8 @@ class Participant:
             train: called for a payload ``join`` after the model and the last result have been checked; not called where
                 this attempt's update is there already. Other payloads may be handled meanwhile.
             instructions: what ``train`` is given beside the model, as this node has received it; with a payload
-                ``join``. None where that is nothing.
+                ``join``. None where that is nothing. With a payload ``hello`` what it will take part for, where that is
+                its own choice: told in the place of its surroundings.
 
         Returns:
             The payload to send back.
@@ -133,7 +134,10 @@ class Participant:
                 (challenge,) = parcel.expect(parcels.HELLO, 1)
                 try:
                     answer = hello.answer_challenge(
-                        self._home.identity, self._home.trust.operators, challenge, self._surroundings
+                        self._home.identity,
+                        self._home.trust.operators,
+                        challenge,
+                        instructions.digest if instructions else self._surroundings,
                     )
                 except (UnknownSender, BadSignature):
                     _log.error("home %s pins another server: is it of another federation?", self._home.path)

@@ -18,9 +18,12 @@ import numpy.typing as npt
 from secure_agg.errors import ConfigError, MalformedMessage
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.simulated import NOTICE_FILE
-from secure_agg.stats.answers import Coordinates, Given
-from secure_agg.stats.federation import site_of
+from secure_agg.stats.answers.forms import form_of
+from secure_agg.stats.query_log import QueryLog
 from secure_agg.stats.question import Question
+from secure_agg.stats.rules import Rules
+from secure_agg.stats.site import Site
+from secure_agg.stats.tables import Table
 
 RULES_FILE: Final = "statistics.toml"
 LOG_FILE: Final = "statistics.log"
@@ -50,7 +53,7 @@ def answered(
 
     Args:
         path: the node's home.
-        table: its records, see ``Table.of``; called once the question is one that can be answered in this round.
+        table: its records, see ``Table.of``; called once the question is one that owner and round allow.
         text: the question, as it was sent.
         model: that was handed out.
 
@@ -61,21 +64,22 @@ def answered(
     """
     question = question_of(text)
     with ClientHome.open(path) as home:
-        policy = home.trust.task(home.task).policy
-    form = Coordinates(question, policy, shared=True)
+        pins = home.trust.task(home.task)
+    form = form_of(question, pins.policy, len(pins.roster), shared=True)
     if sum(array.size for array in model) < form.size:
         raise ConfigError(f"an answer is {form.size} values, and the model that was handed out is smaller")
     rules = _rules(path)
-    Given(form, np.zeros(form.size)).steps(model)  # before the log has an answer that could not be sent
-    update = form.update_of(site_of(table(), rules, path / LOG_FILE).answer(question))
-    steps = Given(form, update).steps(model)
+    rules.check(question, pins.policy.privacy)
+    form.given(np.zeros(form.size)).steps(model)  # before the log has an answer that could not be sent
+    site = Site(Table.of(table()), rules, QueryLog(path / LOG_FILE))
+    steps = form.given(form.answer(site)).steps(model)
     return [np.add(array, step, dtype=np.float64) for array, step in zip(model, steps, strict=True)]
 
 
-def _rules(path: Path) -> Path | None:
+def _rules(path: Path) -> Rules:
     rules = path / RULES_FILE
     if rules.exists():
-        return rules
+        return Rules.load(rules)
     if (path.parent.parent / NOTICE_FILE).is_file():
-        return None
+        return Rules()
     raise ConfigError(f"this site answers no questions: its owner has written no rules into {rules}")

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.plugins.core.coordinator import Outcome
 from secure_agg.plugins.homes.server import ServerHome
-from secure_agg.stats.answers import Coordinates, Given, Round, Total
+from secure_agg.stats.answers.forms import Form, form_of
+from secure_agg.stats.answers.totals import Round, Total
 from secure_agg.stats.question import Question
 
 ANSWERS: Final = "answers"
@@ -57,23 +58,23 @@ class NodeFederation:
         """See ``secure_agg.stats.Federation``. Which site has refused, and why, is in that site's own log.
 
         Raises:
-            ConfigError: the policy carries no answers, or the answer is longer than ``values``.
+            ConfigError: the policy carries no answer to this question, or it is longer than ``values``; nobody was
+                asked. With privacy also: nothing is left of the budget.
             VerificationError: nodes were not all asked this question.
             SecureAggError: the round came to nothing, as where more sites refuse than may be missing.
         """
-        form = Coordinates(question, self._home.trust.task(self._home.task).policy, shared=True)
+        pins = self._home.trust.task(self._home.task)
+        form = form_of(question, pins.policy, len(pins.roster), shared=True)
         model = self._model(form)
         outcome = self._carry({ANSWERS: model}, {QUESTION: msgspec.json.encode(question).decode()})
-        sites = outcome.participants
-        if outcome.weight != len(sites):
+        if outcome.weight != len(outcome.participants):
             raise VerificationError("a site had another weight than 1: ask again")
-        given = Given(form, np.zeros(form.size))
+        given = form.given(np.zeros(form.size))
         given.steps([model])
         found = given.mean(outcome.average)[: form.size]
-        proof = Round(outcome.evidence, outcome.record, outcome.receipt)
-        return Total(form.total_of(found, len(sites)), (), sites, (proof,))
+        return form.total(found, (Round(outcome.evidence, outcome.record, outcome.receipt),))
 
-    def _model(self, form: Coordinates) -> npt.NDArray[np.float64]:
+    def _model(self, form: Form) -> npt.NDArray[np.float64]:
         size = form.size + _DRAWN if self._values is None else self._values
         if size < form.size + _DRAWN:
             raise ConfigError(f"an answer to this is {form.size + _DRAWN} values, above {size}: ask for fewer cells")

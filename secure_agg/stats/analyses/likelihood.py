@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from secure_agg.stats.analysis import Analysis, common
-from secure_agg.stats.answers import Total
+from secure_agg.stats.answers.totals import Total
 from secure_agg.stats.question import COMMON, LIKELIHOOD_BITS, RESOLUTION_BITS, Question
 from secure_agg.stats.results import Floats, Regression
 

@@ -12,8 +12,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from secure_agg.stats.analyses import centred
 from secure_agg.stats.analysis import EPSILON, Analysis, common
-from secure_agg.stats.answers import Total
+from secure_agg.stats.answers.totals import Total
 from secure_agg.stats.question import COMMON, Question
 from secure_agg.stats.results import Correlation, Number, Regression
 
@@ -21,15 +22,16 @@ from secure_agg.stats.results import Correlation, Number, Regression
 def counting(question: Question) -> Analysis[Number]:
     """How many records, by weight."""
     total = yield question
-    return Number(value=float(total.values[1]), noise=_noise(total, 1), **common(total))
+    return Number(value=float(total.values[1]), noise=total.noise, **common(total))
 
 
 def summing(question: Question) -> Analysis[Number]:
     """Σ w·x."""
     total, unit = (yield question), question.columns[0].unit
+    if total.noise:
+        return centred.sum_of(question, total)
     value = float(Fraction(total.values[COMMON]) * Fraction(unit))
-    noise = _noise(total, COMMON) * unit
-    return Number(value=value, error=_of_sum(total, unit, value), noise=noise, **common(total))
+    return Number(value=value, error=_of_sum(total, unit, value), **common(total))
 
 
 def averaging(question: Question) -> Analysis[Number]:
@@ -37,10 +39,11 @@ def averaging(question: Question) -> Analysis[Number]:
     total, unit = (yield question), question.columns[0].unit
     weight = total.values[1]
     if weight <= 0:
-        return Number(value=math.nan, **common(total))
+        return Number(value=math.nan, noise=math.inf if total.noise else 0.0, **common(total))
+    if total.noise:
+        return centred.mean_of(question, total)
     value = float(Fraction(total.values[COMMON]) / Fraction(weight) * Fraction(unit))
-    noise = math.hypot(_noise(total, COMMON) * unit, value * _noise(total, 1)) / float(weight)
-    return Number(value=value, error=unit / 2 + abs(value) * EPSILON, noise=noise, **common(total))
+    return Number(value=value, error=unit / 2 + abs(value) * EPSILON, **common(total))
 
 
 def varying(question: Question, ddof: int) -> Analysis[Number]:
@@ -48,20 +51,14 @@ def varying(question: Question, ddof: int) -> Analysis[Number]:
     total, unit = (yield question), question.columns[0].unit
     weight, first, second = (Fraction(total.values[place]) for place in (1, COMMON, COMMON + 1))
     if weight <= ddof or weight <= 0:
-        return Number(value=math.nan, **common(total))
+        return Number(value=math.nan, noise=math.inf if total.noise else 0.0, **common(total))
+    if total.noise:
+        return centred.variance_of(question, total, ddof)
     exact = (second - first * first / weight) / (weight - ddof) * Fraction(unit) ** 2
     value = max(float(exact), 0.0)
-    share, mean = float(weight / (weight - ddof)), float(first / weight) * unit
+    share = float(weight / (weight - ddof))
     error = share * (math.sqrt(value) * unit + unit * unit / 4) + value * EPSILON
-    noise = 0.0
-    if total.deviations:
-        parts = (
-            _noise(total, COMMON + 1) * unit**2,
-            2 * mean * _noise(total, COMMON) * unit,
-            _noise(total, 1) * mean**2,
-        )
-        noise = share * math.hypot(*parts) / float(weight)
-    return Number(value=value, error=error, noise=noise, **common(total))
+    return Number(value=value, error=error, **common(total))
 
 
 def correlating(question: Question) -> Analysis[Correlation]:
@@ -148,10 +145,6 @@ def _scatter(total: Total, columns: int) -> list[list[Fraction]]:
     for one, other in itertools.combinations_with_replacement(range(columns), 2):
         found[one][other] = found[other][one] = weight * Fraction(next(seconds)) - firsts[one] * firsts[other]
     return found
-
-
-def _noise(total: Total, place: int) -> float:
-    return total.deviations[place] if total.deviations else 0.0
 
 
 def _of_sum(total: Total, unit: float, value: float) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 
 from secure_agg.stats.analyses.tabulated import counts_of
 from secure_agg.stats.analysis import Analysis, chi2_sf, common
-from secure_agg.stats.answers import Total
+from secure_agg.stats.answers.totals import Total
 from secure_agg.stats.question import COMMON, Question
 from secure_agg.stats.results import Curve, Floats, LogRank, Survival
 

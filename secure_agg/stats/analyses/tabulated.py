@@ -7,8 +7,9 @@ import math
 import msgspec
 import numpy as np
 
+from secure_agg.stats.analyses import ranks
 from secure_agg.stats.analysis import Analysis, chi2_sf, common
-from secure_agg.stats.answers import Total
+from secure_agg.stats.answers.totals import Total
 from secure_agg.stats.question import COMMON, Column, Condition, Question
 from secure_agg.stats.results import Contingency, Floats, Histogram, Number
 
@@ -21,9 +22,8 @@ def counts_of(total: Total, start: int = COMMON) -> Floats:
 def binning(question: Question) -> Analysis[Histogram]:
     """Counts by bins that were announced."""
     total = yield question
-    noise = total.deviations[COMMON] if total.deviations else 0.0
     edges = np.array(question.edges)
-    return Histogram(counts=counts_of(total), edges=edges, noise=noise, **common(total))
+    return Histogram(counts=counts_of(total), edges=edges, noise=total.noise, **common(total))
 
 
 def narrowing(question: Question, q: float, bins: int, rounds: int, step: float | None) -> Analysis[Number]:
@@ -32,9 +32,10 @@ def narrowing(question: Question, q: float, bins: int, rounds: int, step: float 
     The quantile is the least value up to which q of the weight lies, as numpy's ``inverted_cdf``. The value returned is
     the middle of the last bin, and the error half its width.
     """
-    totals, below = list[Total](), 0.0
+    totals, below, before = list[Total](), 0.0, 0.0
     target = math.nan
     low, high = question.edges[0], question.edges[-1]
+    between: list[tuple[float, float]] = []
     for number in range(rounds):
         total = yield question
         totals.append(total)
@@ -42,22 +43,26 @@ def narrowing(question: Question, q: float, bins: int, rounds: int, step: float 
         if number == 0:
             whole = float(counts.sum())
             if whole <= 0:
-                return Number(value=math.nan, **common(total))
+                return Number(value=math.nan, noise=math.inf if total.noise else 0.0, **common(total))
             target = max(q * whole, min(1.0, whole))
-            reached = np.cumsum(counts)
+            spread = ranks.deviations(counts.size, total.noise, q)
         else:
             # Of a range in the middle of the data only what lies in it is counted.
-            reached = below + np.cumsum(counts)
-        place = min(int(np.searchsorted(reached, target - 1e-9 * max(target, 1.0))), counts.size - 1)
-        below = float(reached[place] - counts[place])
+            spread = np.hypot(before, ranks.deviations(counts.size, total.noise, 0.0))
+        reached = below + np.cumsum(counts)
+        place = ranks.place_of(reached, target)
+        if total.noise:
+            first, last = ranks.open_between(reached, target, spread)
+            between.append((question.edges[first], question.edges[last + 1]))
+        below, before = float(reached[place] - counts[place]), float(spread[place])
         low, high = question.edges[place], question.edges[place + 1]
         edges = edges_within(low, high, bins, step)
         if len(edges) < 3 or number + 1 == rounds:
             break
         question = _narrowed(question, edges)
-    first = common(totals[0]) | {"uncertain": common(*totals)["uncertain"], "rounds": common(*totals)["rounds"]}
-    noise = totals[0].deviations[COMMON] if totals[0].deviations else 0.0
-    return Number(value=(low + high) / 2, error=(high - low) / 2, noise=noise, **first)
+    first_of = common(totals[0]) | {name: common(*totals)[name] for name in ("uncertain", "rounds")}
+    value, error = (low + high) / 2, (high - low) / 2
+    return Number(value=value, error=error, noise=ranks.stated(value, error, between), **first_of)
 
 
 def edges_within(low: float, high: float, bins: int, step: float | None) -> tuple[float, ...]:
@@ -89,11 +94,11 @@ def crossing(question: Question) -> Analysis[Contingency]:
     total = yield question
     one, other = (column.levels for column in question.columns)
     counts = counts_of(total).reshape(len(one), len(other))
-    chi2, degrees = _pearson(np.clip(counts, 0, None))
-    noise = total.deviations[COMMON] if total.deviations else 0.0
+    # The test takes counts for exact: noise would be taken for dependence.
+    chi2, degrees = (math.nan, 0) if total.noise else _pearson(counts)
     p = chi2_sf(chi2, degrees) if degrees else math.nan
     return Contingency(
-        counts=counts, levels=(one, other), chi2=chi2, degrees=degrees, p=p, noise=noise, **common(total)
+        counts=counts, levels=(one, other), chi2=chi2, degrees=degrees, p=p, noise=total.noise, **common(total)
     )
 
 

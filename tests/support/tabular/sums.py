@@ -9,7 +9,8 @@ import numpy as np
 
 from secure_agg.protocol.config import Policy
 from secure_agg.stats import Rules, Site, Table
-from secure_agg.stats.answers import Coordinates, Total
+from secure_agg.stats.answers.exact import Coordinates
+from secure_agg.stats.answers.totals import Total
 from secure_agg.stats.question import Question
 
 
@@ -26,7 +27,7 @@ class OpenFederation:
         self.asked.append(question)
         form = Coordinates(question, self.policy)
         updates = [form.update_of(site.answer(question)) for site in self.sites.values()]
-        return Total(form.total_of(np.mean(updates, axis=0), len(updates)), (), tuple(self.sites), ())
+        return Total(form.total_of(np.mean(updates, axis=0), len(updates)), tuple(self.sites), ())
 
 
 def parts(frame: Any, sites: int = 3) -> dict[str, Any]:

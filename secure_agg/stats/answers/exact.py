@@ -1,8 +1,6 @@
-"""Answers as the vectors that rounds sum, and sums back: what site and analyst share, whoever carries rounds.
+"""An answer as exact integers, in the coordinates of a round whose sum is exact.
 
-``update_of`` is the end of a site's half, ``total_of`` the beginning of the analyst's. Between them is any round over
-float vectors of which everybody learns the verified mean: ``aggregate``, a session of the service, an app under Flower
-or NVFlare. Beside an answer lie digits of its question's digest, which only add up if all sites were asked the same.
+Beside an answer lie digits of its question's digest, which only add up if all sites were asked the same.
 """
 
 from __future__ import annotations
@@ -16,12 +14,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from secure_agg.errors import ConfigError, UpdateError, VerificationError
+from secure_agg.errors import ConfigError, VerificationError
 from secure_agg.protocol.config import Policy
-from secure_agg.protocol.evidence import Evidence, RoundRecord
-from secure_agg.stats.digits import LEAST_ROOM, Digits
-from secure_agg.stats.question import COMMON, MOMENTS, Question
-from secure_agg.tlog.receipt import Receipt
+from secure_agg.stats.answers.digits import LEAST_ROOM, Digits
+from secure_agg.stats.answers.totals import Round, Total
+from secure_agg.stats.question import Question
+from secure_agg.stats.site import Site
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,38 +28,6 @@ _MARKS: Final = 6
 """Coordinates with 12 bits each of the question's digest."""
 _INEXACT: Final = 1 << 16
 """The room where a step is no power of two: see ``plugins.core.metrics``, whose digits are encoded exactly up to it."""
-PRIVATE: Final = (*MOMENTS[:4], "histogram", "quantile", "contingency")
-"""Functions that noise leaves a meaning: sums of one round."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """What proves one sum.
-
-    Attributes:
-        evidence: for ``secure_agg.verify``. record: of the ledger. receipt: of the ledger, None where there is none.
-    """
-
-    evidence: Evidence
-    record: RoundRecord
-    receipt: Receipt | None
-
-
-@dataclass(frozen=True)
-class Total:
-    """The sums of all sites' answers to one question.
-
-    Attributes:
-        values: of the question's fields, in order: exact integers, or floats with noise.
-        deviations: of the noise in each, its standard deviation; empty where sums are exact.
-        participants: ids of the sites whose answers are in.
-        rounds: what proves it.
-    """
-
-    values: tuple[int | float, ...]
-    deviations: tuple[float, ...]
-    participants: tuple[str, ...]
-    rounds: tuple[Round, ...]
 
 
 @dataclass(frozen=True)
@@ -119,6 +85,32 @@ class Coordinates:
         digits = self._digits.encode(values, secrets.token_bytes(32) if key is None else key)
         whole = np.concatenate([np.array(_marks(self.question), dtype=np.int64), digits])
         return np.clip(whole * self.step, -self.policy.clip, self.policy.clip)
+
+    @property
+    def is_noisy(self) -> bool:
+        """Never: these sums are exact."""
+        return False
+
+    def answer(self, site: Site) -> Floats:
+        """A site's answer.
+
+        Raises:
+            QueryRefused, ConfigError: see ``Site.answer``.
+        """
+        return self.update_of(site.answer(self.question))
+
+    def given(self, update: Floats, *, first: bool = True) -> Given:
+        """A part of an answer, as differences from a model."""
+        return Given(self, update, first=first)
+
+    def total(self, mean: npt.NDArray[Any], rounds: tuple[Round, ...]) -> Total:
+        """The sums that such rounds prove.
+
+        Raises:
+            VerificationError: see ``total_of``.
+        """
+        sites = rounds[-1].evidence.participants
+        return Total(self.total_of(mean, len(sites)), sites, rounds)
 
     def total_of(self, mean: npt.NDArray[Any], sites: int) -> tuple[int, ...]:
         """The sums of the fields, from a verified mean of so many sites.
@@ -188,40 +180,3 @@ class Given:
         if self._back is None or self._back.size != flat.size:
             raise VerificationError("this round is of something that was asked before: ask again")
         return flat - self._back * self._form.step
-
-
-@dataclass(frozen=True)
-class Shares:
-    """How an answer is carried with differential privacy: each field divided by its bound, in floats that a client
-    brings to the policy's norm and adds noise to. Counts of what was held back or dropped are not sent.
-
-    Attributes:
-        question: that is answered, by one round.
-    """
-
-    question: Question
-
-    def __post_init__(self) -> None:
-        if self.question.function not in PRIVATE:
-            raise ConfigError(
-                f"{self.question.function} has no form with differential privacy: noise in its sums would leave it "
-                f"without a meaning. These have one: {', '.join(PRIVATE)}"
-            )
-
-    def update_of(self, values: Sequence[int]) -> Floats:
-        """(fields − 3,) float64 in [−1, 1]."""
-        if len(values) != len(self.question.fields):
-            raise UpdateError("an answer with other fields than its question's")
-        return np.array([value / field.most for value, field in self._sent(values)], dtype=np.float64)
-
-    def _sent(self, values: Sequence[Any]) -> list[tuple[Any, Any]]:
-        pairs = list(zip(values, self.question.fields, strict=True))
-        return pairs[:2] + pairs[COMMON:]
-
-    def total_of(self, mean: Floats, deviation: float, sites: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Sums of the fields, and the standard deviations of the noise in them."""
-        mosts = [field.most for _, field in self._sent(self.question.fields)]
-        sums = [float(value) * sites * most for value, most in zip(mean, mosts, strict=True)]
-        noise = [deviation * sites * most for most in mosts]
-        gap = [0.0] * (COMMON - 2)
-        return tuple(sums[:2] + gap + sums[2:]), tuple(noise[:2] + gap + noise[2:])
