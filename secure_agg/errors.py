@@ -5,7 +5,8 @@
     SecureAggError                  .phase, .culprit where they are known
     ├── ConfigError                 a setting is refused before anything starts   (also a ValueError)
     │   ├── FileExists              a new file is asked for where there is one    (also a FileExistsError)
-    │   └── LimitBroken             what a policy bears or costs is beyond a limit that was set for it
+    │   ├── LimitBroken             what a policy bears or costs is beyond a limit that was set for it
+    │   └── MissingExtra            packages of an extra are not installed: names it (also a ModuleNotFoundError)
     ├── UpdateError                 a client's own update or weight is unfit      (also a ValueError)
     │   ├── NormRefused             its norm is above the round's bound, and the policy has it stay out
     │   └── QueryRefused            a question of statistics that this site's owner does not allow
@@ -99,6 +100,18 @@ class FileExists(ConfigError, FileExistsError):
 
 class LimitBroken(ConfigError):
     """What a policy bears, costs or bounds is beyond a limit that somebody has set for it, or can't be known."""
+
+
+class MissingExtra(ConfigError, ModuleNotFoundError):
+    """Packages that only some need are not installed; the message has the command that installs them.
+
+    Attributes:
+        extra: of this package, that brings them.
+    """
+
+    def __init__(self, message: str, *, extra: str) -> None:
+        super().__init__(message)
+        self.extra = extra
 
 
 class UpdateError(SecureAggError, ValueError):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Final
 
-from secure_agg.errors import ConfigError
+from secure_agg.errors import MissingExtra
 
 EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "fast": {"numba": "numba"},
@@ -62,10 +62,10 @@ def require(extra: str) -> None:
     """Refuse to start without the packages of an extra.
 
     Raises:
-        ConfigError: names what is missing and the command that installs it.
+        MissingExtra: names what is missing and the command that installs it.
     """
     missing = [package for module, package in EXTRAS[extra].items() if not is_there(module)]
     if missing:
         names = " and ".join([", ".join(missing[:-1]), missing[-1]]) if len(missing) > 1 else missing[0]
         verb = "are" if len(missing) > 1 else "is"
-        raise ConfigError(f"{names} {verb} not installed: {command(extra)}")
+        raise MissingExtra(f"{names} {verb} not installed: {command(extra)}", extra=extra)

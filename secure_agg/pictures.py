@@ -36,10 +36,9 @@ def check(path: Path) -> None:
     """Say before any work is done whether a picture can be drawn into a file.
 
     Raises:
-        ConfigError: matplotlib is missing, or the name is none of a picture.
+        ConfigError: matplotlib is missing (``MissingExtra``), or the name is none of a picture.
     """
-    if not extras.is_there("matplotlib"):
-        raise ConfigError(f"matplotlib is not installed: {extras.command('plots')}")
+    extras.require("plots")
     if path.suffix not in FORMS:
         raise ConfigError(f"{path} is no name of a picture: {', '.join(FORMS)}")
 
@@ -50,7 +49,11 @@ def begin(width: float, height: float, title: str = "") -> Any:
     Args:
         width, height: in inches, of 120 dots.
         title: above all axes.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
     """
+    extras.require("plots")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -11,8 +11,12 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final
 
+from mpc.optional import Optional
+
 if TYPE_CHECKING:
-    from py_arkworks_bls12381 import G1Point, G2Point
+    import py_arkworks_bls12381 as curve
+else:
+    curve = Optional("py_arkworks_bls12381", "beacon")
 
 KEY_BYTES: Final = 96
 SIGNATURE_BYTES: Final = 48
@@ -28,7 +32,7 @@ class BlsError(ValueError):
 
 
 @functools.lru_cache(maxsize=64)
-def check_key(key: bytes) -> G2Point:
+def check_key(key: bytes) -> curve.G2Point:
     """The point of a public key.
 
     Args:
@@ -37,16 +41,14 @@ def check_key(key: bytes) -> G2Point:
     Raises:
         BlsError: wrong length, not canonical, not on the curve, outside of the subgroup, or the point at infinity.
     """
-    from py_arkworks_bls12381 import G2Point
-
     if len(key) != KEY_BYTES:
         raise BlsError(f"a key has {KEY_BYTES} bytes, not {len(key)}")
     try:
-        point = G2Point.from_compressed_bytes(key)
+        point = curve.G2Point.from_compressed_bytes(key)
     except ValueError:
         raise BlsError("a key is no point of the group") from None
     # Some other spellings are decoded too; under the key at infinity one signature fits all messages.
-    if bytes(point.to_compressed_bytes()) != key or point == G2Point.identity():
+    if bytes(point.to_compressed_bytes()) != key or point == curve.G2Point.identity():
         raise BlsError("a key is not canonical, or the point at infinity")
     return point
 
@@ -63,18 +65,16 @@ def verify(key: bytes, message: bytes, signature: bytes) -> None:
         BlsError: the signature has another length, is not canonical, not on the curve, outside of the subgroup or the
             point at infinity, or is not of this message under this key.
     """
-    from py_arkworks_bls12381 import GT, G1Point, G2Point
-
     public = check_key(key)
     if len(signature) != SIGNATURE_BYTES:
         raise BlsError(f"a signature has {SIGNATURE_BYTES} bytes, not {len(signature)}")
     try:
-        point = G1Point.from_compressed_bytes(signature)
+        point = curve.G1Point.from_compressed_bytes(signature)
     except ValueError:
         raise BlsError("a signature is no point of the group") from None
-    if bytes(point.to_compressed_bytes()) != signature or point == G1Point.identity():
+    if bytes(point.to_compressed_bytes()) != signature or point == curve.G1Point.identity():
         raise BlsError("a signature is not canonical, or the point at infinity")
-    if not GT.pairing_check([point, -_hashed(message)], [G2Point(), public]):
+    if not curve.GT.pairing_check([point, -_hashed(message)], [curve.G2Point(), public]):
         raise BlsError("a signature does not verify under the key")
 
 
@@ -87,9 +87,7 @@ def public_key(secret: bytes) -> bytes:
     Raises:
         BlsError: another length, or a multiple of the order.
     """
-    from py_arkworks_bls12381 import G2Point, Scalar
-
-    return bytes((G2Point() * Scalar(_scalar(secret))).to_compressed_bytes())
+    return bytes((curve.G2Point() * curve.Scalar(_scalar(secret))).to_compressed_bytes())
 
 
 def sign(secret: bytes, message: bytes) -> bytes:
@@ -98,15 +96,11 @@ def sign(secret: bytes, message: bytes) -> bytes:
     Raises:
         BlsError: see ``public_key``.
     """
-    from py_arkworks_bls12381 import Scalar
-
-    return bytes((_hashed(message) * Scalar(_scalar(secret))).to_compressed_bytes())
+    return bytes((_hashed(message) * curve.Scalar(_scalar(secret))).to_compressed_bytes())
 
 
-def _hashed(message: bytes) -> G1Point:
-    from py_arkworks_bls12381 import G1Point
-
-    return G1Point.hash_to_curve(message, SUITE)
+def _hashed(message: bytes) -> curve.G1Point:
+    return curve.G1Point.hash_to_curve(message, SUITE)
 
 
 def _scalar(secret: bytes) -> int:

@@ -20,9 +20,14 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from importlib import resources
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from py_arkworks_bls12381 import G1Point, Scalar
+from mpc.optional import Optional
+
+if TYPE_CHECKING:
+    import py_arkworks_bls12381 as curve
+else:
+    curve = Optional("py_arkworks_bls12381", "evm")
 
 MODULUS: Final = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 """r, the order of the groups: coefficients, points of evaluation and values are below it."""
@@ -40,7 +45,7 @@ class KzgError(ValueError):
 
 
 @functools.cache
-def powers() -> tuple[G1Point, ...]:
+def powers() -> tuple[curve.G1Point, ...]:
     """[τ^0]G1 … [τ^341]G1. The file's last two lines, which nothing here needs, are [τ^0]G2 and [τ^1]G2.
 
     Raises:
@@ -51,7 +56,7 @@ def powers() -> tuple[G1Point, ...]:
         raise KzgError(f"zk/{_POWERS} is not the file of this package: install it again")
     lines = data.decode().splitlines()[:MAX_COEFFICIENTS]
     # Each is checked to lie in its group, as if the digest were not there.
-    return tuple(G1Point.from_compressed_bytes(bytes.fromhex(line)) for line in lines)
+    return tuple(curve.G1Point.from_compressed_bytes(bytes.fromhex(line)) for line in lines)
 
 
 def commit(coefficients: Sequence[int]) -> bytes:
@@ -96,14 +101,14 @@ def open_at(coefficients: Sequence[int], point: int) -> tuple[int, bytes]:
     return value, _commit(quotient[:0:-1]).to_compressed_bytes()
 
 
-def _commit(coefficients: Sequence[int]) -> G1Point:
+def _commit(coefficients: Sequence[int]) -> curve.G1Point:
     if len(coefficients) > MAX_COEFFICIENTS:
         raise KzgError(f"{len(coefficients)} coefficients, the package has powers for {MAX_COEFFICIENTS}")
     scalars = [_scalar(coefficient) for coefficient in coefficients]
-    return G1Point.multiexp_unchecked(list(powers()[: len(scalars)]), scalars)
+    return curve.G1Point.multiexp_unchecked(list(powers()[: len(scalars)]), scalars)
 
 
-def _scalar(value: int) -> Scalar:
+def _scalar(value: int) -> curve.Scalar:
     if not 0 <= value < MODULUS:
         raise KzgError(f"{value} is not in [0, r)")
-    return Scalar.from_be_bytes(value.to_bytes(32, "big"))
+    return curve.Scalar.from_be_bytes(value.to_bytes(32, "big"))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import gmpy2
     from gmpy2 import mpz
 else:
-    gmpy2 = Optional("gmpy2")
+    gmpy2 = Optional("gmpy2", "paillier")
 
 CHALLENGE_BYTES: Final = 16
 _CHALLENGE_BITS: Final = 8 * CHALLENGE_BYTES

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
+from mpc.optional import MissingPackage
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _lock = threading.RLock()  # a kernel that calls another prepares it while it is being prepared
@@ -59,16 +61,18 @@ class Kernel(Generic[_P, _R]):
         """The form that this process uses; a kernel with a fixed signature is then compiled.
 
         Raises:
-            ModuleNotFoundError: the kernel has no form without numba, and there is no numba.
+            MissingPackage: the kernel has no form without numba, and there is no numba.
         """
         with _lock:
             if self._ready is None:
-                if self.or_else is not None and not numba_is_there():
-                    self._ready = self.or_else
-                else:
+                if numba_is_there():
                     from mpc.kernels.kernel_files import compile_kept
 
                     self._ready = compile_kept(self)
+                elif self.or_else is not None:
+                    self._ready = self.or_else
+                else:
+                    raise MissingPackage("numba", "fast")
             return self._ready
 
 

@@ -10,7 +10,9 @@ import logging
 import threading
 from typing import Any, Final
 
-from numba.core import event
+from mpc.optional import Optional
+
+event: Any = Optional("numba.core.event", "fast")
 
 PATIENCE_S: Final = 1.5
 """A compilation that takes longer is announced, while it lasts."""

@@ -26,8 +26,8 @@ from mpc import parallel
 from mpc.kernels.compiled import Instruction, compiled
 from mpc.optional import Optional
 
-ir: Any = Optional("llvmlite.ir")
-types: Any = Optional("numba.types")
+ir: Any = Optional("llvmlite.ir", "paillier")
+types: Any = Optional("numba.types", "paillier")
 
 LIMB_BITS: Final = 64
 WINDOW_BITS: Final = 8

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import gmpy2
     from gmpy2 import mpz
 else:
-    gmpy2 = Optional("gmpy2")
+    gmpy2 = Optional("gmpy2", "paillier")
 
 MIN_BITS: Final = 2048
 DEFAULT_BITS: Final = 3072

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import gmpy2
     from gmpy2 import mpz
 else:
-    gmpy2 = Optional("gmpy2")
+    gmpy2 = Optional("gmpy2", "paillier")
 
 MAX_MEMBERS: Final = 64
 """Δ = ℓ! lengthens every exponent: 64! has 296 bits, beside 2 · bits of a share."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import gmpy2
     from gmpy2 import mpz
 else:
-    gmpy2 = Optional("gmpy2")
+    gmpy2 = Optional("gmpy2", "paillier")
 
 SMALL: Final = 1 << 16
 _LEAST_ROUGH: Final = 256

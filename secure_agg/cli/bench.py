@@ -11,7 +11,7 @@ from typing import Final
 import typer
 
 from secure_agg import extras
-from secure_agg.errors import ConfigError
+from secure_agg.errors import ConfigError, MissingExtra
 
 CHECKOUT: Final = Path(__file__).parents[2]
 
@@ -27,7 +27,7 @@ def bench(context: typer.Context) -> None:
     try:
         run = import_module("benchmarks.__main__").main
     except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is not installed: {extras.command('bench')}") from error
+        raise MissingExtra(f"{error.name} is not installed: {extras.command('bench')}", extra="bench") from error
     code = run(list(context.args))
     if code:
         raise typer.Exit(code)

@@ -30,7 +30,7 @@ from secure_agg.errors import ExecutorError, WorkerLost
 from secure_agg.executing.executor import LEAST, check_workers
 from secure_agg.executing.pool import Desk, Pool, Worker
 
-ray: Any = Optional("ray")
+ray: Any = Optional("ray", "ray")
 _starting = threading.Lock()
 _ENVIRONMENT: Final = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # elsewhere than on Linux that is how it is anyway

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from secure_agg import files
-from secure_agg.errors import ConfigError, UpdateError
+from secure_agg.errors import ConfigError, MissingExtra, UpdateError
 from secure_agg.extras import command
 from secure_agg.fl.layers import Layers
 from secure_agg.protocol.codec import model_digest
@@ -202,4 +202,4 @@ def _torch(path: Path) -> Any:
     try:
         return importlib.import_module("torch")
     except ImportError:
-        raise ConfigError(f"{path} needs PyTorch: {command('demo')}") from None
+        raise MissingExtra(f"{path} needs PyTorch: {command('demo')}", extra="demo") from None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import grpc
     import grpc.aio
 else:
-    grpc = Optional("grpc")  # ``grpc.aio`` is there with it
+    grpc = Optional("grpc", "operators")  # ``grpc.aio`` is there with it
 
 __all__ = [
     "CALLS",

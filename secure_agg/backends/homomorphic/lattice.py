@@ -45,7 +45,7 @@ from secure_agg.protocol.refusal import LIBRARY_ERRORS
 if TYPE_CHECKING:
     import tenseal as ts
 else:
-    ts = Optional("tenseal")
+    ts = Optional("tenseal", "he")
 
 __all__ = [
     "Accumulator",

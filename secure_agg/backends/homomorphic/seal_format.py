@@ -39,7 +39,7 @@ from secure_agg.errors import MalformedMessage
 if TYPE_CHECKING:
     import zstandard
 else:
-    zstandard = Optional("zstandard")
+    zstandard = Optional("zstandard", "he")
 
 HEADER: Final = struct.Struct("<HBBBBHQ")  # magic, header size, version major and minor, compression, 0, length
 _MAGIC: Final = 0xA15E

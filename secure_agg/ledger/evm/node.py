@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from secure_agg import extras
+
+extras.require("evm")
 _RECURSION: Final = sys.getrecursionlimit()
 
 from eth_account.signers.local import LocalAccount  # noqa: E402

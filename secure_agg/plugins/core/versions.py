@@ -6,7 +6,7 @@ import importlib.metadata
 import re
 
 from secure_agg import extras
-from secure_agg.errors import ConfigError
+from secure_agg.errors import ConfigError, MissingExtra
 
 
 def require(package: str, supported: str, extra: str) -> None:
@@ -19,6 +19,7 @@ def require(package: str, supported: str, extra: str) -> None:
         extra: of this package, that brings it.
 
     Raises:
+        MissingExtra: it is missing.
         ConfigError: with the version that is there and the command that installs one that works.
     """
     bounds = re.fullmatch(r">=([0-9.]+),<([0-9.]+)", supported)
@@ -27,7 +28,7 @@ def require(package: str, supported: str, extra: str) -> None:
     try:
         found = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        raise ConfigError(f"{package} is not installed: {extras.command(extra)}") from None
+        raise MissingExtra(f"{package} is not installed: {extras.command(extra)}", extra=extra) from None
     if not _numbers(bounds[1]) <= _numbers(found) < _numbers(bounds[2]):
         raise ConfigError(
             f"{package} {found} is not supported, {supported} is: run  pip install '{package}{supported}'"

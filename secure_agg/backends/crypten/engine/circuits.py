@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
+from mpc.optional import Optional
 from secure_agg.backends.crypten.engine.randomness import Words
 
+torch: Any = Optional("torch", "mpc")
 Plane = Any
 """A ``BinarySharedTensor``; CrypTen has no types."""
 

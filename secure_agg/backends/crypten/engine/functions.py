@@ -34,8 +34,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-import torch
 
+from mpc.optional import Optional
 from secure_agg.backends.crypten.engine import circuits
 from secure_agg.backends.crypten.engine.circuits import Plane, public
 from secure_agg.backends.crypten.engine.jobs import (
@@ -51,6 +51,8 @@ from secure_agg.backends.crypten.engine.jobs import (
 from secure_agg.backends.crypten.engine.kernels import WORD, add_subset_sums, from_planes, to_planes
 from secure_agg.backends.crypten.engine.provider import KeyStreamProvider
 from secure_agg.backends.crypten.engine.randomness import JobKeys, Words
+
+torch: Any = Optional("torch", "mpc")
 
 CHUNK_WORDS: Final = 1 << 19
 """Words of client data worked on at a time (4 MiB)."""

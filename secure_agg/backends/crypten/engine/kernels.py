@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from mpc.kernels.compiled import compiled
+from secure_agg import extras
 from secure_agg.backends.crypten.engine.randomness import Words
 
 WORD = 64
@@ -64,6 +65,7 @@ def _add_subset_sums(values: Words, coins: Words, sums: Words) -> None:
                 sums[row, i] += value & (zero - ((coin >> np.uint64(i)) & one))
 
 
+extras.require("mpc")
 for _kernel in (_to_planes, _from_planes, _add_subset_sums):
     _kernel.prepare()
 

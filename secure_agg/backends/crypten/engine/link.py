@@ -15,11 +15,13 @@ from datetime import timedelta
 from typing import Any, Final
 
 import numpy as np
-import torch
-import torch.distributed as dist
 
 from mpc.keystream import KEY_BYTES
+from mpc.optional import Optional
 from secure_agg.backends.crypten.engine.randomness import JobKeys, Stream, Words, combine_coins
+
+torch: Any = Optional("torch", "mpc")
+dist: Any = Optional("torch.distributed", "mpc")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from secure_agg import extras
 from secure_agg.backends.crypten.engine.randomness import JobKeys, Stream
-from secure_agg.errors import ConfigError, LocalProtocolError
+from secure_agg.errors import ConfigError, LocalProtocolError, MissingExtra
 
 VERSION: Final = "0.4.1"
 _INSTALL: Final = f"{extras.command('mpc')}, and  pip install --no-deps crypten=={VERSION}"
@@ -32,11 +32,12 @@ def require() -> None:
     """Refuse to start processes that couldn't load CrypTen; imports nothing.
 
     Raises:
-        ConfigError: CrypTen or what it needs is missing, or it is of another version.
+        MissingExtra: CrypTen or what it needs is missing.
+        ConfigError: it is of another version.
     """
     missing = [name for name in (*extras.EXTRAS["mpc"], "crypten") if not extras.is_there(name)]
     if missing:
-        raise ConfigError(f"{', '.join(missing)} can't be imported: {_INSTALL}")
+        raise MissingExtra(f"{', '.join(missing)} can't be imported: {_INSTALL}", extra="mpc")
     if (found := metadata.version("crypten")) != VERSION:
         raise ConfigError(f"CrypTen {found} is installed, not {VERSION}: {_INSTALL}")
 

@@ -15,14 +15,16 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import torch
 
+from mpc.optional import Optional
 from secure_agg.backends.crypten.engine import link
 from secure_agg.backends.crypten.engine.jobs import MAX_BITS, MAX_WORDS
 from secure_agg.backends.crypten.engine.kernels import from_planes, words_for
 from secure_agg.backends.crypten.engine.link import Place
 from secure_agg.backends.crypten.engine.randomness import Stream, Words
 from secure_agg.errors import LocalProtocolError, MalformedMessage
+
+torch: Any = Optional("torch", "mpc")
 
 
 class Kind(IntEnum):
