@@ -72,16 +72,16 @@ flower-long: setup ## Flower with 25 million parameters, every backend and more 
 	$(BIN)/python -m pytest tests -m flower_long
 
 install-base: ## The base install in an empty environment; a minute.
-	$(PYTHON) tests/installs/matrix.py base
+	$(PYTHON) tests/installs/matrix.py base --python $(PYTHON)
 
-install-matrix: ## The same for the base install, every extra alone and the development install.
-	$(PYTHON) tests/installs/matrix.py
+install-matrix: ## The same for every extra, on each Python that is here; EXTRAS=… PYTHONS=… only some, UV=uv is faster.
+	$(PYTHON) tests/installs/matrix.py $(EXTRAS) $(if $(PYTHONS),--python $(PYTHONS)) $(if $(UV),--uv $(UV))
 
 release: setup ## Wheel, sources, bill of materials and checksums of the last commit in dist/; KEY=… signs them.
 	rm -rf dist
 	$(BIN)/python tests/installs/release.py $(if $(KEY),--key $(KEY))
 	$(PYTHON) tests/installs/matrix.py base --package dist/*.whl
-	$(PYTHON) tests/installs/matrix.py base --package dist/*.tar.gz
+	$(PYTHON) tests/installs/matrix.py base --package dist/*.tar.gz --python $(PYTHON)
 
 anvil: ## A local Ethereum node from npm, for the tests that ask one; they are skipped without it.
 	npm install --prefix build/anvil --no-audit --no-fund --ignore-scripts --silent @foundry-rs/anvil@1.7.1

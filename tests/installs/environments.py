@@ -21,13 +21,13 @@ _ENDED_BY: Final = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 """Variables that would let another environment in."""
 
 
-def run(*command: str | Path, cwd: Path | None = None) -> None:
-    """Run a command, with its output hidden unless it fails.
+def run(*command: str | Path, cwd: Path | None = None, **variables: str) -> None:
+    """Run a command, with its output hidden unless it fails, and these variables beside the environment's.
 
     Raises:
         subprocess.CalledProcessError: it fails; ``stderr`` has all that it said.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _ENDED_BY}
+    environment = {name: value for name, value in os.environ.items() if name not in _ENDED_BY} | variables
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise subprocess.CalledProcessError(

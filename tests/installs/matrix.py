@@ -73,7 +73,10 @@ def attempt(name: str, package: Path, interpreter: Interpreter, installer: Insta
         installer.install(environment, "--no-deps", CRYPTEN)
     empty = folder / "elsewhere"
     empty.mkdir()
-    run(environment, "-W", "error::RuntimeWarning", Path(__file__).with_name("smoke.py"), name, CHECKOUT, cwd=empty)
+    smoke = Path(__file__).with_name("smoke.py")
+    # The next environment lies in the same place: what it has of the same files is not compiled to byte code again.
+    kept = {"PYTHONPYCACHEPREFIX": str(folder.with_name("bytecode"))}
+    run(environment, "-W", "error::RuntimeWarning", smoke, name, CHECKOUT, cwd=empty, **kept)
 
 
 def measured(name: str, package: Path, interpreter: Interpreter, installer: Installer, folder: Path) -> Outcome:
@@ -130,7 +133,7 @@ def main() -> int:
             package = package or build_wheel(builder, folder)  # one wheel is for every Python
             installer = Installer(arguments.uv, builder)
             for name in names:
-                outcome = measured(name, package, interpreter, installer, folder / name)
+                outcome = measured(name, package, interpreter, installer, folder / "tried")
                 outcomes[name, interpreter.release] = outcome
                 sys.stdout.write(f"{interpreter.release:<8} {name:<10} {outcome}\n")
                 if outcome.error:

@@ -1,6 +1,7 @@
 """What a round is.
 
-* ``policy``: what everybody pins of a task. ``round_config``: one attempt at one round; its digest binds everything.
+* ``policy``: what everybody pins of a task. ``terms``: what it says, and what follows from that.
+  ``round_config``: one attempt at one round; its digest binds everything.
 * ``thresholds``: how many clients a round needs, and how many may be corrupt.
 * ``presets``: settings for usual federations.
 * ``norm``: a norm bound, as options of a policy. ``privacy``: differential privacy, likewise; ``tree``: where in a tree
@@ -13,7 +14,7 @@
 
 from secure_agg.protocol.config.groups import Group
 from secure_agg.protocol.config.layout import Layout, Part, Run
-from secure_agg.protocol.config.policy import Option, Policy
+from secure_agg.protocol.config.policy import Policy
 from secure_agg.protocol.config.round_config import PROTOCOL_VERSION, GroupedConfig, RoundConfig
 from secure_agg.protocol.config.settings import (
     HALVES,
@@ -25,6 +26,7 @@ from secure_agg.protocol.config.settings import (
     check_arrays_fit,
     free_bits,
 )
+from secure_agg.protocol.config.terms import Option
 
 __all__ = [
     "HALVES",

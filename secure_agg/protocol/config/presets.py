@@ -12,8 +12,9 @@ import msgspec
 
 from secure_agg.errors import ConfigError
 from secure_agg.protocol.config.buffer import BUFFER_HONEST, BUFFER_STALENESS
-from secure_agg.protocol.config.policy import Option, Policy
+from secure_agg.protocol.config.policy import Policy
 from secure_agg.protocol.config.settings import MAX_CLIENTS, whole
+from secure_agg.protocol.config.terms import Option
 from secure_agg.protocol.habits import USUAL_BUFFERED
 
 

@@ -11,8 +11,9 @@ from typing import Final
 import msgspec
 
 from secure_agg.errors import ConfigError
-from secure_agg.protocol.config.policy import Option, Policy
+from secure_agg.protocol.config.policy import Policy
 from secure_agg.protocol.config.settings import LEVEL as LEVEL
+from secure_agg.protocol.config.terms import Option
 
 FLAT: Final = 0
 EDGE: Final = 1
