@@ -12,7 +12,8 @@ import { checkConsistency, checkInclusion } from "./ledger/tree.ts";
 import { checkPulse, pulseNumber } from "./protocol/beacon.ts";
 import { modelDigest } from "./protocol/codec/fixed_point.ts";
 import { clipAt, nextStep } from "./protocol/config/groups.ts";
-import { checkConfig } from "./protocol/config/limits.ts";
+import { checkBackend, checkConfig, checkPolicy } from "./protocol/config/limits.ts";
+import { checkPaillierKey } from "./protocol/encryption/paillier.ts";
 import { EPOCH_CHECKS, lastOfEpoch, lastOfRound, pinnedForce, verifyEpoch } from "./protocol/epochs.ts";
 import { Masks, readSession, rebuildSecret } from "./protocol/faults/masks.ts";
 import { checkFailed } from "./protocol/faults/screening.ts";
@@ -130,6 +131,14 @@ export const primitives = {
     return [...(await checkShown(session, decode(Shown, shown, 1 << 20, "what is shown"), context)).keys()];
   },
   config: ({ data }: { data: Bytes }) => checkConfig(decode(RoundConfig, data, 1 << 20, "the configuration")),
+  /** That a policy's backend is as it says, with the ring that it names. */
+  policy: ({ data }: { data: Bytes }) => {
+    const policy = decode(Policy, data, 1 << 20, "the policy");
+    checkPolicy(policy);
+    checkBackend(policy);
+  },
+  paillierKey: ({ key, policy, signers }: { key: Bytes; policy: Bytes; signers: string[] }) =>
+    checkPaillierKey(key, decode(Policy, policy, 1 << 20, "the policy"), signers),
   /** That a configuration goes on from a leaf of its task, or begins it. */
   begins: ({ config, before }: { config: Bytes; before: Bytes | null }) =>
     checkBegins(decode(RoundConfig, config, 1 << 20, "the configuration"), before && readLeaf(before, 0)),

@@ -238,6 +238,29 @@ def test_files_are_verified_offline_from_the_page_as_a_file(
     context.close()
 
 
+@pytest.mark.long
+def test_a_trust_file_in_a_bundle_or_beside_another_is_not_the_reader_s(
+    tab: Any, ledger: Path, site: Path, tmp_path: Path
+) -> None:
+    """Whoever gives a reader evidence may put pins of their own beside it: green would say nothing then."""
+    own, theirs = Path(f"{ledger}.trust.json"), tmp_path / "theirs.json"
+    pins = json.loads(own.read_text("utf-8"))
+    pins["operators"] = {}
+    theirs.write_text(json.dumps(pins), "utf-8")
+    evidence = next((site / "evidence").rglob("*.evidence"))
+    with opened(tab, site, "#/files") as page:
+        choose(page, "Choose files, or drop them", evidence, theirs)
+        page.wait_for_selector("text=was NOT taken for yours", timeout=MILLISECONDS)
+        assert page.locator("body[data-pins=own]").count() == 0
+        choose(page, "Choose files, or drop them", own)
+        page.wait_for_selector("body[data-pins=own]", timeout=MILLISECONDS)
+        choose(page, "Choose files, or drop them", theirs)
+        page.wait_for_selector("text=another one is remembered", timeout=MILLISECONDS)
+        assert standing(page) == "passed"
+        page.click("text=Forget it")
+        page.wait_for_selector("body[data-pins=none]", timeout=MILLISECONDS)
+
+
 def sections(page: Any) -> list[Any]:
     return [item for item in page.locator("main section").all() if item.locator("p.note").count()]
 

@@ -12,17 +12,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from support.federation import Federation, Tape, assert_is_mean, bulk_of, forge, header_of, identity, names
+from support.renouncing import asked, following, renouncing
 
 from secure_agg.errors import AlreadyReleased, BadSignature, SecureAggError, TaskSpent, TooFewClients, VerificationError
-from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import Evidence, Opened
 from secure_agg.protocol.messages import decode, write
 from secure_agg.protocol.renunciation import RenunciationCertificate, first_bulk
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.memory.store import AttemptStore
-from secure_agg.roles.renouncing import Renouncing, renounce_as_client
-from secure_agg.roles.task import Task
+from secure_agg.roles.renouncing import renounce_as_client
 
 CASES: Mapping[str, tuple[str, Mapping[str, int], int, str]] = {
     "plain": ("plain", {}, 10, "consistency"),
@@ -40,42 +39,6 @@ NAMES = names(10)
 def federation(name: str) -> Federation:
     backend, options, clients, _ = CASES[name]
     return Federation(clients, backend=backend, options=options, policy_changes={"bits": 8})
-
-
-def renouncing(where: Federation, config: RoundConfig, renounced: bytes = b"") -> Renouncing:
-    return Renouncing(
-        where.operator, config, where.roster, where.trust.operators, setup=where.setup, renounced=renounced
-    )
-
-
-def asked(
-    where: Federation, asking: Renouncing, names: Sequence[str] | None = None, tape: Tape | None = None
-) -> dict[str, SecureAggError]:
-    """Ask some, or all, to renounce; what they refuse with, by id."""
-    refused: dict[str, SecureAggError] = {}
-    for name, request in asking.requests():
-        if names is not None and name not in names:
-            continue
-        try:
-            if asking.renouncers.operators:
-                holders = tape.local.holders if tape else where.staff()
-                asking.receive(holders[name].receive(request))
-            else:
-                asking.receive(renounce_as_client(identity(name), where.trust, where.stores[name], request))
-        except SecureAggError as error:
-            refused[name] = error
-    return refused
-
-
-def following(where: Federation, certificate: RenunciationCertificate, **changes: object) -> Tape:
-    """A round of the next generation."""
-    config = where.config(renounced=certificate, attempt=1, **changes)
-    tape = Tape(where, where.round())
-    tape.local.aggregator = Task(where.task, where.trust).lead(
-        where.operator, config, where.setup, renounced=certificate
-    )
-    tape.open(tape.aggregator.start())
-    return tape
 
 
 def check(where: Federation, evidence: Evidence) -> None:

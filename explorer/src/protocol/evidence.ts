@@ -12,6 +12,7 @@ import { decodePrivate } from "./codec/private.ts";
 import { isGrouped } from "./config/groups.ts";
 import { claimOf, isBounded, isEncrypted, isPrivate, isShared, option, step } from "./config/layout.ts";
 import { checkConfig } from "./config/limits.ts";
+import { checkKey, holdersOf, renouncingHolders } from "./encryption/certificate.ts";
 import { privateFields } from "./kinds/privacy.ts";
 import {
   checkAdvertisements, checkAgreement, checkCohort, checkOpenings, isZeros, type Participants, readEvidence,
@@ -155,6 +156,7 @@ async function run(data: Bytes, options: Options, report: Report): Promise<Verif
     return made;
   });
   const participants = { cohort, ...advertised, ...opened, root: participantsRoot };
+  if (isEncrypted(policy)) await checkKey(evidence, trust, options.proofs ?? [], report);
   await checkGeneration(evidence, participants, trust, report);
 
   const clients = opened.commitments.size;
@@ -211,8 +213,10 @@ async function checkGeneration(
   if (renounced === undefined) return report.skip("10", "the first generation: there is nothing to go on from");
   await report.check("10", async (say) => {
     if (isEncrypted(config.policy)) {
-      // How many of which key holders: the setup is of a form that this page does not read.
-      say(await checkRenounced(renounced, config, null, 1));
+      const holders = holdersOf(evidence.setup, trust);
+      const closure = trust?.tasks.get(config.task)?.epoch?.closure ?? null;
+      const least = renouncingHolders(config.policy);
+      say(await checkRenounced(renounced, config, holders, least, trust && (closure ?? NEVER)));
       return;
     }
     const voters = isShared(config.policy) ? found.signers : found.cohort;

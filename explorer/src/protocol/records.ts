@@ -121,6 +121,12 @@ export const CohortMember = record({ name: str, public: bin32 });
 export const Cohort = record({ members: list(CohortMember) });
 export const DealtShares = record({ holders: list(num), shares: bin });
 
+// 8
+export const KeyCertificate = record({ backend: str, task: str, public: bin, holders: list(Signature) });
+export const PaillierPublic = record({
+  modulus: bin, threshold: num, members: list(str), base: bin, verification: list(bin),
+});
+
 // 9
 export const ChannelKey = record({ name: str, identity: bin32, channel: bin32, signature: bin64 });
 export const Base = record({ number: int, record: bin32, model: bin32 });

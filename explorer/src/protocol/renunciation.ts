@@ -66,7 +66,7 @@ export async function checkRenounced(
     return closure === null ? "NOT its signatures: they are of the epoch before" : "the closure that this epoch began with";
   }
   require(found.signatures.length >= least && least > 0, "too few have renounced");
-  if (voters === null) return "the certificate fits; key holders' signatures on it are NOT checked here";
+  if (voters === null) return "the certificate fits; NOT its signatures, since no key holder is pinned";
   await checkSigners(found.signatures, voters, signedRenunciation(statement), least, "renunciation");
   return `${found.signatures.length} of at least ${least} signatures`;
 }

@@ -33,6 +33,11 @@ export class Report {
     this.#planned = planned.map(([number, title]) => [number, title]);
   }
 
+  /** A check that not every report has, before those that were not reached yet. */
+  plan(number: string, title: string): void {
+    this.#planned.unshift([number, title]);
+  }
+
   #take(number: string): string {
     const index = this.#planned.findIndex(([planned]) => planned === number);
     return this.#planned.splice(index, 1)[0][1];

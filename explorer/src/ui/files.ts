@@ -60,9 +60,7 @@ export async function checkFiles(
   for (const file of of("fault")) {
     out.push(await attempt(file.name, async () => {
       const found = await client.ask("fault", { proof: file.data, trust });
-      const who = found.pinned ? found.culprit : `the key ${hex(found.public)}, named ${found.culprit} here,`;
-      const text = `Proof of fault ${found.kind}: ${who} has broken the protocol in task ${found.task}`
-        + (found.round === null ? "." : `, round ${found.round}.`);
+      const text = `Proof of fault ${faultText(found, trust !== null)}.`;
       return { name: file.name, standing: "passed", text, checks: [] };
     }));
   }
@@ -90,6 +88,14 @@ export async function checkFiles(
   return out;
 }
 
+/** Whom a proof of fault accuses: a key, unless it is pinned whose that is; `own` where the reader has pinned it. */
+export function faultText(found: Result<"fault">, own: boolean): string {
+  const who = found.pinned ? found.culprit : `the key ${hex(found.public)}, named ${found.culprit} here,`;
+  return `${found.kind}: ${who} has broken the protocol in task ${found.task}`
+    + (found.round === null ? "" : `, round ${found.round}`)
+    + (found.pinned && !own ? "; whose key it is, only the log itself says" : "");
+}
+
 const UNKNOWN = "not checked in full: look for the question marks.";
 const NO_PINS = "Epochs are followed from what your trust file pins: choose it first.";
 const NO_KIND = "This page does not know what this file is: it was not checked.";
@@ -109,6 +115,7 @@ async function checkReceipt(
       const args = { receipt: file.data, record, trust: state.trust ?? undefined, log: state.opened?.log ?? undefined };
       const found = await client.ask("receipt", args);
       const text = `The log ${found.origin} has signed a tree of ${found.size} records with this one at ${found.index}`
+        + (state.trust === null ? ", by the key that it publishes itself" : "")
         + (found.cosigned.length ? `, cosigned by ${found.cosigned.map(([name]) => name).join(", ")}.` : ".")
         + (found.compared === null ? "" : found.compared ? " The tree that is open here begins with that one."
           : " That is more than is published here, so that the two could not be compared.");

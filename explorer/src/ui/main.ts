@@ -3,7 +3,7 @@
 import { hex, unhex } from "../decoding/bytes.ts";
 import { Client } from "./client.ts";
 import { h, link } from "./dom.ts";
-import { checkFiles, readFiles } from "./files.ts";
+import { checkFiles, faultText, readFiles } from "./files.ts";
 import * as memory from "./memory.ts";
 import { mark } from "./parts.ts";
 import { find } from "./search.ts";
@@ -24,6 +24,10 @@ const SAID: Readonly<Record<Standing, string>> = {
 };
 
 const CONSISTENT = "Consistent in itself. Nothing of yours was compared: choose your trust file.";
+
+// What is in a bundle that somebody else has put together says nothing of whom the reader trusts.
+const NOT_ALONE = "This trust file was NOT taken for yours, since it came with other files. If it is, choose it alone.";
+const NOT_ONLY = "This trust file was NOT taken: another one is remembered as yours. If it is out of date, forget it first.";
 
 const state = new State();
 const client = new Client(document.getElementById("core")!.textContent!);
@@ -71,7 +75,8 @@ function show(): void {
   document.body.dataset.standing = standing;
   document.body.dataset.pins = state.opened?.own ? "own" : "none";
   const origin = state.opened?.checkpoint?.origin;
-  title.textContent = origin ? `Ledger ${origin}` : "Ledger";
+  // An origin is the log's own text, and may run from right to left: it changes nothing beside it.
+  title.replaceChildren("Ledger", ...(origin ? [" ", h("bdi", {}, origin)] : []));
   document.title = `${said.replace(/[.:].*/, "")} – ${title.textContent}`;
   menu.replaceChildren(...MENU.map(([to, words]) => {
     const item = link(to, words);
@@ -104,14 +109,19 @@ function flat(children: ReturnType<views.View>): Node[] {
 const actions: views.Actions = {
   async files(files) {
     const dropped = await readFiles(client, files);
-    const trust = dropped.find((file) => file.kind === "trust");
-    if (trust !== undefined) {
-      state.trust = new TextDecoder().decode(trust.data);
-      memory.set("trust", state.trust);
-      if (state.opened !== null || state.error) await reopen();
-      else state.files.unshift({ name: trust.name, standing: "passed", text: "Your trust file is taken.", checks: [] });
-    }
     const found = await checkFiles(client, state, dropped.filter((file) => file.kind !== "trust"), () => undefined);
+    for (const trust of dropped.filter((file) => file.kind === "trust")) {
+      const text = new TextDecoder().decode(trust.data);
+      const refusal = dropped.length > 1 ? NOT_ALONE : state.trust !== null && state.trust !== text ? NOT_ONLY : "";
+      if (refusal) {
+        found.push({ name: trust.name, standing: "unknown", text: refusal, checks: [] });
+        continue;
+      }
+      state.trust = text;
+      memory.set("trust", text);
+      if (state.opened !== null || state.error) await reopen();
+      else found.push({ name: trust.name, standing: "passed", text: "Your trust file is taken.", checks: [] });
+    }
     state.files = [...found, ...state.files];
     if (found.length > 0) location.hash = "#/files";
     state.changed();
@@ -161,6 +171,7 @@ const actions: views.Actions = {
   forgetTrust() {
     state.trust = null;
     memory.set("trust", null);
+    state.changed();
     void reopen();
   },
 };
@@ -223,8 +234,7 @@ async function verifyAll(mine: number): Promise<void> {
     try {
       const found = await client.ask("faultAt", { hash: fault.hash, trust: state.trust ?? state.opened?.site.trust });
       fault.standing = "passed";
-      fault.text = `${found.kind}: ${found.culprit} has broken the protocol in task ${found.task}`
-        + (found.round === null ? "" : `, round ${found.round}`);
+      fault.text = faultText(found, state.trust !== null);
     } catch (error) {
       fault.standing = standingOfError(error);
       fault.text = `It proves nothing: ${error instanceof Error ? error.message : String(error)}`;

@@ -356,7 +356,8 @@ export const about: View = () => [
       + "anything that is in range. Without your own trust file it does not say who they are, either. A log that nobody "
       + "witnesses can show you another history than others; this browser remembers the newest head that it has seen, "
       + "and refuses what does not begin with it."),
-    h("p", {}, "Not checked here: encrypted inputs and the parameters of keys (backends bfv, ckks, paillier), the "
-      + "anchoring on a chain, and the instructions that clients were given. What this page does not know, such as a new "
-      + "kind of option, is shown as unknown, and never as good.")),
+    h("p", {}, "Not checked here: ciphertexts of the backends bfv, ckks and paillier, which are in no evidence (that each "
+      + "is its client's, key holders check); keys of bfv and ckks themselves, whose compression browsers don't expand; "
+      + "the anchoring on a chain, which this page may not ask; and the instructions that clients were given. What this "
+      + "page does not know, such as a new kind of option, is shown as unknown, and never as good.")),
 ];

@@ -180,6 +180,12 @@ export function isEncrypted(policy: Policy): boolean {
   return ["bfv", "ckks", "paillier"].includes(policy.backend);
 }
 
+/** How many hold the key, and how many of them open a sum. */
+export function committee(policy: Policy): { holders: number; needed: number } {
+  const holders = option(policy, "holders", 1);
+  return { holders, needed: option(policy, "threshold", holders === 1 ? 1 : Math.floor((holders + 1) / 2) + 1) };
+}
+
 export function aggregators(policy: Policy): number {
   return option(policy, "aggregators", 3);
 }

@@ -8,18 +8,18 @@ import { boundOf } from "../../zk/norm/bound.ts";
 import { elementsOf } from "./blocks.ts";
 import { checkGrouping, checkGroups, checkOneGrid, groupsOf, isAdaptive, isGrouped, worstError } from "./groups.ts";
 import {
-  aggregators, committed, half, isAttested, isShared, isUnpacked, option, PRIVACY_OPTIONS, randomness, rank,
+  aggregators, committed, committee, half, isAttested, isShared, isUnpacked, option, PRIVACY_OPTIONS, randomness, rank,
   sharedLength, step, threshold, values,
 } from "./layout.ts";
 import { BUFFER_OPTIONS, checkBuffered, checkCorrupt } from "../kinds/buffer.ts";
 import { checkPrivate, checkPrivatePolicy } from "../kinds/privacy.ts";
+import { checkRing } from "../encryption/rings.ts";
 import { checkId, checkOrder } from "../parties.ts";
 import type { Policy, RoundConfig } from "../records.ts";
 
 type Range = readonly [number, number];
 const ANY: Range = [0, 2 ** 32 - 1];
 
-// Which ring it is, and whether it is one, matters to who encrypts: this page does not check it.
 const RING_OPTIONS: Readonly<Record<string, Range>> = { degree: [4096, 16384], primes: ANY, more_primes: ANY };
 
 const OPTIONS: Readonly<Record<string, Readonly<Record<string, Range>>>> = {
@@ -155,6 +155,7 @@ export function checkBackend(policy: Policy, config?: RoundConfig): void {
   if (policy.backend === "additive") require(threshold(policy) <= aggregators(policy), "the threshold is too large");
   if (policy.backend === "crypten") checkFunction(policy);
   if (policy.backend === "paillier") checkCommittee(policy);
+  if (policy.backend === "bfv" || policy.backend === "ckks") checkRing(policy);
   if (config === undefined) return;
   if (option(policy, "level", 0)) {
     require(config.epoch === 0n && config.generation === 0n, "a tree has one epoch and one generation");
@@ -165,8 +166,7 @@ export function checkBackend(policy: Policy, config?: RoundConfig): void {
 
 function checkCommittee(policy: Policy): void {
   require(option(policy, "modulus_bits", 3072) % 128 === 0, "modulus_bits out of range");
-  const holders = option(policy, "holders", 1);
-  const needed = option(policy, "threshold", holders === 1 ? 1 : Math.floor((holders + 1) / 2) + 1);
+  const { holders, needed } = committee(policy);
   require(needed <= holders && (holders === 1 || 2 * needed - holders > 1), "the committee's threshold is out of range");
 }
 
