@@ -50,6 +50,7 @@ def homes(folder: Path) -> Iterator[Mapping[str, str]]:
 
 
 SCENES: Final = (
+    Scene("docs/algorithms.md", ("In frameworks",), by="tests/plugins/flower/test_flower_algorithms.py"),
     Scene(
         "docs/flower.md",
         ("In simulation",),
