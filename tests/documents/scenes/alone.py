@@ -40,4 +40,20 @@ updates, examples = {name: one for name in 'abcd'}, dict.fromkeys('abcd', 5)
 """
         },
     ),
+    Scene(
+        "docs/numbers.md",
+        ("A part of the values",),
+        given={
+            "": """
+from secure_agg import Group
+from support.federation import Federation
+four = Federation(4, policy_changes={'groups': [Group(name='model', bits=16, clip=4.0, support=(1, 2))]})
+name, residual, config = four.names[0], [], four.config()
+update = four.updates[name]
+def play(config, given):
+    four.updates[name] = given
+    return four.round().run()
+"""
+        },
+    ),
 )
