@@ -20,6 +20,7 @@
     │       ├── DuplicateMessage    a second message, key, commitment or share from one party
     │       │   └── RequestRepeated a request to a service that was made before: says which counter is free
     │       ├── TooManyRequests     a service answers fewer: says how long to wait
+    │       ├── RequestRefused      a service refuses what it was asked: says why, by the name of its error
     │       ├── BadSignature
     │       ├── BadKey              low order, reflected, or it fails its confirmation
     │       ├── BadCommitment       a commitment that does not open its hash, or is not one
@@ -184,6 +185,21 @@ class TooManyRequests(RemoteProtocolError):
     ) -> None:
         super().__init__(message, phase=phase, culprit=culprit)
         self.seconds = seconds
+
+
+class RequestRefused(RemoteProtocolError):
+    """A service refuses a request, and the same again would be refused too. It is the service's word: nobody is named.
+
+    Attributes:
+        error: name of the class with which the service has refused, as it says; empty where it was not told.
+        status: of its answer, 400 to 499; 0 likewise.
+    """
+
+    def __init__(
+        self, message: str, error: str = "", status: int = 0, *, phase: str | None = None, culprit: str | None = None
+    ) -> None:
+        super().__init__(message, phase=phase, culprit=culprit)
+        self.error, self.status = error, status
 
 
 class BadSignature(RemoteProtocolError):

@@ -27,7 +27,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "service": {
         "uvicorn": "uvicorn",
         "starlette": "starlette",
-        "httpx": "httpx",
+        "httpcore": "httpcore",
         "prometheus_client": "prometheus-client",
     },
     "stats": {"narwhals": "narwhals"},

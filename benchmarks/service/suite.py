@@ -31,7 +31,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> Report:
     if min(arguments.members) < 3 or min(arguments.rounds, arguments.params, arguments.processes) < 1:
         raise UsageError("--members is at least 3; --rounds, --params and --processes at least 1")
-    if not installed("uvicorn") or not installed("httpx"):
+    if not installed("uvicorn") or not installed("httpcore"):
         raise UsageError("the extra 'service' is not installed")
     stamp, progress = machine(), Console(stderr=True)
     rows: list[Row] = []

@@ -18,6 +18,7 @@ from secure_agg.ledger.released import check_released
 from secure_agg.ledger.tables import Tables
 from secure_agg.protocol.epoch import EpochEvidence, EpochRecord, Record, root_task
 from secure_agg.protocol.evidence import Evidence, RoundRecord
+from secure_agg.protocol.messages import encode
 from secure_agg.protocol.tree.evidence import TreeEvidence
 from secure_agg.roles.epochs.following import Step, Steps
 from secure_agg.roles.epochs.pins import under
@@ -255,21 +256,25 @@ class LedgerReader:
             return b""
         return self.epoch(found[-1])[1].closure
 
-    def steps(self, task: str, since: int = 0, seen: int | None = None) -> Steps:
+    def steps(self, task: str, since: int = 0, seen: int | None = None, most: int | None = None) -> Steps:
         """The epochs of a task, for whoever follows them: see ``roles.epochs.following``.
 
         Args:
             since: number of the epoch that the follower is in.
             seen: size of the checkpoint that it has seen last, None for none.
+            most: bytes; as many epochs as fit, and one at least. None for all.
         """
-        found = []
+        found, room = list[Step](), most
         for index in self.epochs(task)[since:]:
             record, evidence = self.epoch(index)
             receipt = self.receipt(index, policy=self._for_receipts())
             size = receipt.checkpoint.size
             proof = self.consistency(seen, size) if seen is not None and seen < size else ()
             seen = max(size, seen or 0)
-            found.append(Step(record.to_bytes(), evidence.to_bytes(), receipt.to_bytes(), proof))
+            step = Step(record.to_bytes(), evidence.to_bytes(), receipt.to_bytes(), proof)
+            if room is not None and (room := room - len(encode(step))) < 0 and found:
+                break
+            found.append(step)
         return Steps(tuple(found))
 
     def _for_receipts(self) -> WitnessPolicy | None:

@@ -74,7 +74,7 @@ def check_id(name: str) -> str:
     return name
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1 << 15)  # more than a roster has, or none of it would be there the next time
 def check_public_key(raw: bytes) -> bytes:
     """Return ``raw`` if it is the canonical encoding of a point that is not of small order.
 

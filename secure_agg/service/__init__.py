@@ -10,11 +10,12 @@ The server's side:
 
 * ``gate``: whose request it is, and how many. ``post``: payloads that wait for members, and their answers.
 * ``epochs``: what is proposed for the next one; both sides.
-* ``rounds``: makes a task's rounds. ``app``: the HTTP interface. ``server``: the process.
+* ``rounds``: makes a task's rounds. ``interface``: HTTP. ``server``: the process.
 * ``beside``: all of this but the rounds, in the process of a framework's server.
 * ``monitor``: metrics and health. ``logs``: JSON lines.
 
 A member's side:
 
 * ``link``: requests, and trying again. ``session``: contributions, and verified results.
+* ``bounds``: how long what a member is sent can be. ``paced``: connections whose answers have to come at some speed.
 """

@@ -18,10 +18,10 @@ from secure_agg.plugins.core.epochs.server import Epochs
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.identity import Roster
 from secure_agg.service import wire
-from secure_agg.service.app import Interface, Served
 from secure_agg.service.certificate import Certificate, own_certificate
 from secure_agg.service.epochs.desk import Desk
 from secure_agg.service.gate import Gate, Strangers
+from secure_agg.service.interface.app import Interface, Served
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import AWAY_S, Post
 from secure_agg.service.rounds import Handed

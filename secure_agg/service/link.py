@@ -15,33 +15,29 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from secure_agg import extras
 from secure_agg.errors import ConfigError, MalformedMessage, OperatorLost, WrongContext
-from secure_agg.plugins.core.parcels import MAX_PAYLOAD
 from secure_agg.plugins.core.phases import one_line
-from secure_agg.protocol.epoch.evidence import MAX_EVIDENCE
 from secure_agg.protocol.identity import Identity
-from secure_agg.roles.epochs.following import MAX_STEPS
+from secure_agg.roles.epochs.following import MAX_STEP_ANSWER
 from secure_agg.roles.trust import Trust
 from secure_agg.service import wire
 from secure_agg.service.certificate import client_context, shown_certificate
+from secure_agg.service.interface.refusals import MAX_REFUSAL, read_refusal
 from secure_agg.service.wire import Greeted
 
 if TYPE_CHECKING:
-    import httpx
+    import httpcore
+
+    from secure_agg.service.paced import Pace
 
 PATIENCE_S: Final = 600.0
 """How long a service that does not answer is asked again."""
-CONNECT_S: Final = 10.0
-ANSWER_S: Final = 60.0
-"""Seconds without a byte after which a connection is given up: a poll is answered within 25."""
-_LEAST_RATE: Final = 1 << 14
-"""Bytes of an answer a second, beside ``ANSWER_S``: whoever sends one now and then would never be given up."""
 _REST_S: Final = (0.1, 5.0)
-_MAX_TEXT: Final = 1 << 12
 _PIECE: Final = 1 << 18
 _ALIVE: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -129,7 +125,8 @@ class Link:
         self._base = f"https://{found['host']}:{self._port}"
         self._party, self._patience_s, self._clock = party, patience_s, clock
         self._place = f"/v1/{wire.place(party.task)}"
-        self._client: httpx.Client | None = None
+        self._client: httpcore.ConnectionPool | None = None
+        self._pace: Pace | None = None
         self._to: Greeted | None = None
         self._counter = 0
         self.until = math.inf
@@ -147,14 +144,17 @@ class Link:
 
     # --- what a session asks for ------------------------------------------------------------------------------
 
-    def next(self) -> Arrived | None:
+    def next(self, most: int) -> Arrived | None:
         """What this member has to answer; None where it is nothing for a while.
+
+        Args:
+            most: bytes that it can have, see ``bounds``.
 
         Raises:
             OperatorLost: the service does not answer, for longer than patience lasts.
             RemoteProtocolError: it is another's, or does not keep to the protocol.
         """
-        status, headers, body = self._ask("next", MAX_PAYLOAD)
+        status, headers, body = self._ask("next", most)
         said = headers.get(wire.OPEN, "0")
         self.waiting = int(said) if re.fullmatch(r"[0-9]{1,6}", said) else 0
         if status == 204:
@@ -187,41 +187,42 @@ class Link:
         return self._ask("model", most)[2]
 
     def epochs(self, where: bytes) -> bytes:
-        """The epochs since ``where``, which says how far this party has come, encoded.
+        """The epochs since ``where``, which says how far this party has come, encoded; as many as are sent at once.
 
         Raises:
             OperatorLost, RemoteProtocolError: see ``next``.
         """
-        return self._ask("epochs", MAX_STEPS, where)[2]
+        return self._ask("epochs", MAX_STEP_ANSWER, where)[2]
 
-    def proposals(self) -> bytes:
-        """The list of what is proposed, encoded.
+    def proposals(self, most: int) -> bytes:
+        """The list of what is proposed, encoded, of at most so many bytes.
 
         Raises:
             OperatorLost, RemoteProtocolError: see ``next``.
         """
-        return self._ask("proposals", wire.MAX_LIST)[2]
+        return self._ask("proposals", most)[2]
 
-    def proposal(self, digest: bytes) -> bytes:
-        """What the service has under a proposal's digest, encoded.
+    def proposal(self, digest: bytes, most: int) -> bytes:
+        """What the service has under a proposal's digest, encoded, of at most so many bytes.
 
         Raises:
             WrongContext: nothing.
             OperatorLost, RemoteProtocolError: see ``next``.
         """
-        return self._ask(f"proposal/{digest.hex()}", MAX_EVIDENCE)[2]
+        return self._ask(f"proposal/{digest.hex()}", most)[2]
 
     def propose(self, proposal: bytes) -> None:
         """Bring a proposal, or signatures of one.
 
         Raises:
-            OperatorLost, RemoteProtocolError: see ``next``; the service says why it refuses.
+            RequestRefused: the service says why.
+            OperatorLost, RemoteProtocolError: see ``next``.
         """
-        self._ask("propose", _MAX_TEXT, proposal)
+        self._ask("propose", 0, proposal)
 
     def _told(self, what: str, body: bytes) -> bool:
         try:
-            self._ask(what, _MAX_TEXT, body)
+            self._ask(what, 0, body)
         except WrongContext as error:
             _log.info("an answer has come too late: %s", one_line(error))
             return False
@@ -246,7 +247,7 @@ class Link:
                 rest = min(2 * rest, _REST_S[1])
 
     def _once(self, path: str, most: int, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        import httpx
+        from secure_agg.service import paced
 
         try:
             client, to = self._connected()
@@ -259,44 +260,60 @@ class Link:
                 "content-length": str(len(body)),
                 **({"content-digest": wire.written_digest(sha256)} if body else {}),
             }
-            content = (body[start : start + _PIECE] for start in range(0, len(body), _PIECE)) if body else b""
-            with client.stream("POST", self._base + path, headers=headers, content=content) as answer:
-                if answer.status_code not in (200, 204):
-                    self._refused(answer, to)
-                return answer.status_code, answer.headers, _read(answer, most)
-        except (httpx.TransportError, OSError) as error:
+            with self._request(client, path, headers, body, most) as answer:
+                found = _headers(answer)
+                if answer.status not in (200, 204):
+                    self._refused(answer.status, found, _read(answer, found, MAX_REFUSAL), path, to)
+                return answer.status, found, _read(answer, found, most)
+        except paced.LOST as error:
             self.close()
             raise _Again(f"{type(error).__name__}: {one_line(error)}") from None
 
-    def _refused(self, answer: httpx.Response, to: Greeted) -> NoReturn:
+    def _request(
+        self, client: httpcore.ConnectionPool, path: str, headers: Mapping[str, str], body: bytes, most: int
+    ) -> AbstractContextManager[httpcore.Response]:
+        from secure_agg.service import paced
+
+        if self._pace is not None:
+            self._pace.begin(max(most, MAX_REFUSAL), self.until + paced.ANSWER_S)
+        content = (body[start : start + _PIECE] for start in range(0, len(body), _PIECE)) if body else b""
+        return client.stream(
+            "POST",
+            self._base + path,
+            headers=[(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
+            content=content,
+            extensions={"timeout": paced.TIMEOUTS},
+        )
+
+    def _refused(self, status: int, headers: Mapping[str, str], body: bytes, path: str, to: Greeted) -> NoReturn:
         """Say what a refusal means.
 
         Raises:
             _Again: it passes, or is of another process than this link knows.
             WrongContext: what was answered is not asked any more.
-            MalformedMessage: any other.
+            RequestRefused: any other.
         """
-        status, text = answer.status_code, one_line(_read(answer, _MAX_TEXT).decode("utf-8", "replace"))
+        refused = read_refusal(status, body, path.removeprefix(self._place).lstrip("/").partition("/")[0])
         if status == 401:  # the server may be another process since
             self.close()
             if self._connected()[1] != to:
                 raise _Again("the service was started anew")
         elif status == 409:
             with contextlib.suppress(ValueError):
-                self._counter = max(self._counter, min(int(answer.headers.get(wire.AGAIN, "")), (1 << 62)))
+                self._counter = max(self._counter, min(int(headers.get(wire.AGAIN, "")), (1 << 62)))
             raise _Again("the clock of this machine was set back")
         elif status == 410:
-            raise WrongContext(text, phase=wire.REQUEST)
+            raise WrongContext(str(refused.args[0]), phase=wire.REQUEST)
         elif status == 429:
             with contextlib.suppress(ValueError):
-                raise _Again("too many requests", min(60.0, float(answer.headers.get("retry-after", "1"))))
+                raise _Again("too many requests", min(60.0, float(headers.get("retry-after", "1"))))
         elif status >= 500 or status == 408:
-            raise _Again(f"status {status}")
-        raise MalformedMessage(f"the service refuses: {status} {text}", phase=wire.REQUEST, culprit=to.server)
+            raise _Again(str(refused.args[0]))
+        raise refused
 
     # --- who stands behind it ---------------------------------------------------------------------------------
 
-    def _connected(self) -> tuple[httpx.Client, Greeted]:
+    def _connected(self) -> tuple[httpcore.ConnectionPool, Greeted]:
         """A connection to the pinned server.
 
         Raises:
@@ -304,28 +321,23 @@ class Link:
         """
         if self._client is not None and self._to is not None:
             return self._client, self._to
-        import httpx
+        from secure_agg.service import paced
 
-        certificate = shown_certificate(self._host, self._port, CONNECT_S)
+        certificate = shown_certificate(self._host, self._port, paced.CONNECT_S)
         # One connection, which stays open while this member trains: by it the service sees that it is there.
-        transport = httpx.HTTPTransport(
-            verify=client_context(certificate),
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None),
-            socket_options=_ALIVE,
-            trust_env=False,
-        )
-        timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
-        client = httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
+        self._pace = paced.Pace()
+        client = paced.connection(client_context(certificate), self._pace, _ALIVE)
         try:
             nonce = secrets.token_bytes(wire.NONCE_BYTES)
-            with client.stream("POST", f"{self._base}{self._place}/hello", content=nonce) as answer:
-                greeting = _read(answer, wire.MAX_GREETING)
-                if answer.status_code == 429 or answer.status_code >= 500:
-                    raise _Again(f"status {answer.status_code}", 1.0)
-                if answer.status_code == 403:
+            size = {"content-length": str(len(nonce))}
+            with self._request(client, f"{self._place}/hello", size, nonce, wire.MAX_GREETING) as answer:
+                greeting = _read(answer, _headers(answer), wire.MAX_GREETING)
+                if answer.status == 429 or answer.status >= 500:
+                    raise _Again(f"status {answer.status}", 1.0)
+                if answer.status == 403:
                     raise WrongContext(f"{self._base} coordinates no task {self._party.task!r}", phase=wire.GREETING)
-                if answer.status_code != 200:
-                    raise MalformedMessage(f"a greeting of status {answer.status_code}", phase=wire.GREETING)
+                if answer.status != 200:
+                    raise MalformedMessage(f"a greeting of status {answer.status}", phase=wire.GREETING)
             to = wire.check_greeting(greeting, nonce, self._party.task, certificate, self._party.trust.operators)
         except BaseException:
             client.close()
@@ -335,24 +347,25 @@ class Link:
         return client, to
 
 
-def _read(answer: httpx.Response, most: int) -> bytes:
+def _headers(answer: httpcore.Response) -> dict[str, str]:
+    """By name, in lower case; of two with one name the last."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
+
+
+def _read(answer: httpcore.Response, headers: Mapping[str, str], most: int) -> bytes:
     """The body of an answer, of at most so many bytes.
 
     Raises:
         MalformedMessage: it is longer, or encoded.
-        _Again: it comes too slowly.
     """
-    began = time.monotonic()
-    length = answer.headers.get("content-length", "")
-    if answer.headers.get("content-encoding"):
+    length = headers.get("content-length", "")
+    if headers.get("content-encoding"):
         raise MalformedMessage("an answer is encoded in a way that was not asked for", phase=wire.REQUEST)
-    if length.isdecimal() and int(length) > most:
-        raise MalformedMessage(f"an answer of {length} bytes, above {most}", phase=wire.REQUEST)
+    if length.isascii() and length.isdecimal() and int(length[:20]) > most:
+        raise MalformedMessage(f"an answer of {length[:20]} bytes, above {most}", phase=wire.REQUEST)
     data = bytearray()
-    for piece in answer.iter_raw():  # as it comes: with a size whole pieces would be waited for
+    for piece in answer.iter_stream():
         data += piece
         if len(data) > most:
             raise MalformedMessage(f"an answer of more than {most} bytes", phase=wire.REQUEST)
-        if time.monotonic() > began + ANSWER_S + len(data) / _LEAST_RATE:
-            raise _Again(f"{len(data)} bytes of an answer have come so far")
     return bytes(data)

@@ -25,10 +25,11 @@ from secure_agg.plugins.homes import kept, tenants
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.codec import model_digest
 from secure_agg.service import wire
-from secure_agg.service.app import STALL_S, Connection, Interface, Served
 from secure_agg.service.certificate import Certificate, given_certificate, own_certificate, server_context
 from secure_agg.service.epochs.desk import Desk
 from secure_agg.service.gate import Gate, Strangers
+from secure_agg.service.interface.app import Connection, Interface, Served
+from secure_agg.service.interface.bodies import STALL_S
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import Post
 from secure_agg.service.rounds import Rounds, Timing

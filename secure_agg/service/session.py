@@ -43,6 +43,7 @@ from secure_agg.protocol.codec import Arrays
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.roles.epochs.change import Change
+from secure_agg.service import bounds
 from secure_agg.service.epochs.changes import Changes, Proposed
 from secure_agg.service.link import PATIENCE_S, Arrived, Link
 from secure_agg.service.wire import decode_model, most_model_bytes
@@ -199,7 +200,7 @@ class Session:
         while True:
             if time.monotonic() > ends:
                 raise OperatorLost(f"no result has come within {timeout:g} s", culprit=None)
-            arrived = self._link.next()
+            arrived = self._link.next(bounds.payload_bytes(self._home, self._participant))
             self._tell()
             if arrived is not None and (result := self._take(arrived, work)) is not None:
                 self._given = result.record.digest()
@@ -304,7 +305,8 @@ class Session:
             link = self._home.chain.link if self._home.checks_model else None
             if link is not None and link.model == digest:
                 return self._home.chain.model()
-        most = self._home.trust.task(self._home.task).policy.max_parameters
+        self._participant.check_base(digest)
+        most = bounds.elements(self._home)
         return decode_model(self._link.model(most_model_bytes(most)), digest, most)
 
     @property

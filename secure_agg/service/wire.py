@@ -44,8 +44,8 @@ MAX_GREETING: Final = 4096
 MAX_REASON: Final = 64
 """Most bytes of a refusal: the name of an error."""
 ITEM_BYTES: Final = 16
-MAX_LIST: Final = 1 << 24
-"""Most bytes of the list of what is proposed."""
+_OFFER_BYTES: Final = 512
+"""Most bytes of one entry of the list of what is proposed."""
 MAX_PLACE: Final = 1 << 10
 """Most bytes of how far a party has come, who asks for epochs."""
 
@@ -254,6 +254,11 @@ def check_request(said: Claim, to: Greeted, task: str, path: str, body: bytes, r
     raise BadSignature("a signature does not verify under a key of its member", phase=REQUEST)
 
 
+def is_reason(text: str) -> bool:
+    """Whether a text is the name of an error, as far as its letters go."""
+    return _REASON.fullmatch(text) is not None
+
+
 def reason(body: bytes) -> str:
     """The name of an error, as a member has sent it.
 
@@ -261,7 +266,7 @@ def reason(body: bytes) -> str:
         MalformedMessage: it is none.
     """
     text = body.decode("ascii", "replace")
-    if not _REASON.fullmatch(text):
+    if not is_reason(text):
         raise MalformedMessage("a refusal is the name of an error", phase=REQUEST)
     return text
 
@@ -297,13 +302,23 @@ def list_offers(offers: Mapping[bytes, str]) -> bytes:
     return encode(Listed(VERSION, tuple(Shown(offers[digest], digest) for digest in sorted(offers))))
 
 
-def read_offers(data: bytes | memoryview) -> tuple[Shown, ...]:
+def list_limit(parties: int) -> int:
+    """Most bytes of the list of what so many parties can have proposed."""
+    return _OFFER_BYTES * (1 + parties)
+
+
+def read_offers(data: bytes | memoryview, parties: int) -> tuple[Shown, ...]:
     """What a server says lies open.
 
+    Args:
+        parties: that may have proposed something, of whom each has one.
+
     Raises:
-        MalformedMessage: it is no such list.
+        MalformedMessage: it is no such list, or longer.
     """
-    said = decode(Listed, data, MAX_LIST, phase=REQUEST)
+    said = decode(Listed, data, list_limit(parties), phase=REQUEST)
+    if len(said.offers) > parties:
+        raise MalformedMessage(f"a list of {len(said.offers)} proposals by {parties} parties", phase=REQUEST)
     found = [offer.digest for offer in said.offers]
     try:
         for offer in said.offers:

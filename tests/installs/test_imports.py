@@ -15,7 +15,7 @@ import secure_agg
 
 INIT: Final = Path(secure_agg.__file__)
 EXTRAS: Final = {
-    *("attr", "crypten", "dp_accounting", "flwr", "gmpy2", "grpc", "httpx", "matplotlib", "narwhals", "numba"),
+    *("attr", "crypten", "dp_accounting", "flwr", "gmpy2", "grpc", "httpcore", "matplotlib", "narwhals", "numba"),
     *("nvflare", "pandas", "prometheus_client", "ray", "scipy", "sklearn", "starlette", "tenseal", "torch", "uvicorn"),
     *("web3", "zstandard"),
 }

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from secure_agg.errors import MalformedMessage
-from secure_agg.service import app
+from secure_agg.service.interface import bodies
 from secure_agg.service.post import IN_MEMORY
 
 
@@ -31,7 +31,7 @@ class Coming:
 
 def taken(request: Any, most: int, digest: bytes | None = None) -> bytes:
     async def read() -> bytes:
-        with await app._body(request, most, digest) as file:
+        with await bodies.body_of(request, most, digest) as file:
             return file.read()
 
     return asyncio.run(read())
@@ -68,6 +68,6 @@ def test_another_body_than_was_signed_is_refused() -> None:
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "STALL_S", 0.05)
+    monkeypatch.setattr(bodies, "STALL_S", 0.05)
     with pytest.raises(MalformedMessage, match="does not come"):
         taken(Coming(b"abc", None, length="4"), 9)

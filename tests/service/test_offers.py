@@ -10,18 +10,28 @@ import msgspec
 import pytest
 from support.service.world import NAMES, TASK, World, a_world
 
-from secure_agg.errors import PolicyViolation, RequestRepeated, UnknownSender, VerificationError, WrongContext
+from secure_agg.errors import (
+    MalformedMessage,
+    PolicyViolation,
+    RequestRepeated,
+    TooManyRequests,
+    UnknownSender,
+    VerificationError,
+    WrongContext,
+)
 from secure_agg.plugins.core.epochs.server import Epochs
 from secure_agg.plugins.homes import offers, proposals
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.offers import Offers
 from secure_agg.plugins.homes.server import ServerHome
-from secure_agg.protocol.epoch import EpochEvidence
+from secure_agg.protocol.epoch import EpochBody, EpochEvidence, body
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.protocol.messages import Signature
+from secure_agg.roles.epochs import checking
 from secure_agg.roles.epochs.change import Change
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.service import gate, wire
+from secure_agg.service.epochs.desk import OF_PROPOSALS, Desk
 from secure_agg.service.gate import Gate, Strangers
 
 EVE = Identity.generate("eve")
@@ -178,8 +188,43 @@ def test_a_guest_is_known_by_its_key_and_asks_each_time_anew() -> None:
 
 def test_a_list_of_proposals_has_one_form() -> None:
     data = wire.list_offers({b"b" * 32: "bob", b"a" * 32: "ann"})
-    assert [shown.by for shown in wire.read_offers(data)] == ["ann", "bob"]
+    assert [shown.by for shown in wire.read_offers(data, 2)] == ["ann", "bob"]
     strange = wire.list_offers({b"a" * 32: "ann\x1b[2J"})  # a name goes to terminals
+    with pytest.raises(MalformedMessage, match="2 proposals by 1 parties"):  # each has one, whoever serves them
+        wire.read_offers(data, 1)
     for bad in (data[:-1], data + b"\0", wire.list_offers({b"short": "ann"}), strange, b""):
         with pytest.raises(Exception, match=r"Listed|proposals"):
-            wire.read_offers(bad)
+            wire.read_offers(bad, 2)
+
+
+def test_a_proposal_of_thousands_of_keys_is_refused_before_one_is_looked_at(
+    there: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty thousand have cost a core for minutes. How long a proposal can be follows from what is in force."""
+    says = msgspec.msgpack.decode(there.clip(0.5).body)
+    says[EpochBody.__struct_fields__.index("roster")] = [[f"m{n:05d}", bytes(32)] for n in range(10_000)]
+    data = msgspec.msgpack.encode(["secure-agg/epoch/1", msgspec.msgpack.encode(says), [], [], b""])
+    desk = Desk(there.home)
+    assert len(data) < desk.most  # signatures have room: it is the body that has none
+    known = body._roster
+    monkeypatch.setattr(body, "_roster", lambda all_of: known(all_of) if len(all_of) < 9 else pytest.fail("looked at"))
+    with pytest.raises(VerificationError, match="above"):
+        desk.propose("ann", data, decides=True)
+
+
+def test_a_large_proposal_is_hashed_once_and_not_for_each_key(there: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    joins = there.proposal(join={f"m{n}": Identity.generate(f"m{n}").public for n in range(60)})
+    count, encode = [0], EpochBody.to_bytes
+    monkeypatch.setattr(EpochBody, "to_bytes", lambda self: (count.__setitem__(0, count[0] + 1), encode(self))[1])
+    checking.check_signed(there.home.trust, joins)
+    assert count[0] < 10
+
+
+def test_a_party_brings_few_proposals_at_a_time(there: Open) -> None:
+    desk = Desk(there.home)
+    for _ in range(OF_PROPOSALS[1]):
+        desk.count("ann")
+    with pytest.raises(TooManyRequests) as caught:
+        desk.count("ann")
+    assert 0 < caught.value.seconds <= 1 / OF_PROPOSALS[0]
+    desk.count("bob")

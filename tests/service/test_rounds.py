@@ -120,4 +120,4 @@ def test_a_service_that_is_away_is_asked_again_until_patience_is_over(monkeypatc
     with a_world(THREE) as world, ClientHome.open(world.home("ann")) as home:
         link = Link("https://127.0.0.1:1", home, patience_s=0.01)
         with pytest.raises(OperatorLost, match=r"has not answered for 0.01 s: ConnectionRefusedError"):
-            link.next()
+            link.next(0)

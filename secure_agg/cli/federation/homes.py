@@ -26,6 +26,7 @@ from secure_agg.cli.terminal.options import (
 )
 from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
+from secure_agg.fl.layers import Layers
 from secure_agg.fl.model_files import digest_argument, read_model, start_digest, write_model
 from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer
 from secure_agg.local.asked import sample_size
@@ -308,6 +309,7 @@ def init(
         pulses=pulses or (),
         floor=floors.floor_of(floor, Floor.of(policy, len(keys) + len(clients or ()))),
         witness_age_s=witness_age,
+        start_elements=_elements(start_model),
     )
     with ServerHome.open(folder / "server") as home:
         places = home.places()
@@ -398,6 +400,7 @@ def join(
         epochs=steps,
         floor=floors.floor_of(floor, Floor.of(joined.policy, len(joined.roster))),
         witness_age_s=witness_age,
+        start_elements=_elements(start_model),
     ) as home:
         document: dict[str, Any] = {
             "name": home.name,
@@ -511,3 +514,11 @@ def _keys(given: list[str]) -> dict[str, bytes]:
             raise ConfigError(f"client {name!r} is named twice")
         keys[name] = raw
     return keys
+
+
+def _elements(start_model: str | None) -> int | None:
+    """How many elements the first model has that are averaged, where its file was given."""
+    if start_model is None or not Path(start_model).is_file():
+        return None
+    model = read_model(start_model)
+    return sum(array.size for array in Layers.of(model).floats(model))

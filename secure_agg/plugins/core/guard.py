@@ -73,8 +73,18 @@ class Guard:
                 "one makes the sum show single records. 'secure-agg federation join --start-model' pins it",
                 config.base_model.hex()[:16],
             )
-        elif expected != config.base_model:
-            raise AnotherModel(self._another(config.base_model, expected, rounds))
+        self.check_base(config.base_model)
+
+    def check_base(self, model: bytes) -> None:
+        """Refuse a model that is not the one that this node's have come to, by its digest.
+
+        Raises:
+            AnotherModel: see ``check``.
+        """
+        link = self._home.chain.link if self._home.checks_model else None
+        expected = self._expected(link) if self._home.checks_model else None
+        if expected not in (None, model):
+            raise AnotherModel(self._another(model, expected or b"", link.rounds if link else 0))
 
     def begin(self, config: RoundConfig, model: Floats) -> None:
         """Keep the first model that this node joins a round with."""

@@ -71,7 +71,7 @@ from secure_agg.roles.memory.attempt import Attempt, end_attempt
 from secure_agg.roles.renouncing import renounce_as_client
 from secure_agg.tlog.receipt import Receipt
 
-_MAX_FIRST: Final = 4 + MAX_CONFIG + MAX_SETUP.stop
+MAX_FIRST: Final = 4 + MAX_CONFIG + MAX_SETUP.stop
 """Most bytes of a round's first request."""
 _MEMBER: Final = 1 << 16
 """Most bytes of evidence about one member of the cohort."""
@@ -156,7 +156,7 @@ class Participant:
                 if len(evidence):
                     with self._home.locked():
                         self._learn(self._evidence(evidence), receipt)
-                received = Received.of(_bounded(request, _MAX_FIRST), MAX_CONFIG)
+                received = Received.of(_bounded(request, MAX_FIRST), MAX_CONFIG)
                 return self._join(received, model, train, instructions)
             case parcels.STEP:
                 with self._home.locked():
@@ -164,7 +164,7 @@ class Participant:
             case parcels.RENOUNCE:
                 (request,) = parcel.expect(parcels.RENOUNCE, 1)
                 with self._home.locked():
-                    return self._renounce(_bounded(request, _MAX_FIRST))
+                    return self._renounce(_bounded(request, MAX_FIRST))
             case parcels.RESULT:
                 message, receipt, *acceptances = parcel.expect(parcels.RESULT, 2, parcels.MAX_PARTS)
                 with self._home.locked():
@@ -181,6 +181,25 @@ class Participant:
                     return Parcel(parcels.CLOSED, (encode(node.close(self._home, proposal, statement)),)).to_bytes()
             case other:
                 raise MalformedMessage(f"a node answers no payload {other!r}")
+
+    @property
+    def request_limit(self) -> int:
+        """Most bytes of the next request of the round that this node is in.
+
+        Raises:
+            LocalProtocolError: it is in none.
+        """
+        with self._home.locked():
+            return 4 + self._resumed()[1].request_limit
+
+    def check_base(self, model: bytes) -> None:
+        """Refuse a model that this node does not work on, by its digest, before anybody sends it.
+
+        Raises:
+            AnotherModel: it is another than this node's results lead to, or than is pinned.
+        """
+        with self._home.locked(), stamping(RemoteProtocolError, phase=ADVERTISE):
+            self._guard.check_base(model)
 
     @property
     def _members(self) -> int:

@@ -77,7 +77,7 @@ def held(home: ClientHome, context: Context, participant: Participant, payload: 
     try:
         return (
             Parcel(parcels.HELD, (b"",)).to_bytes()
-            if _answer_all(link, participant, _mark(payload), answer)
+            if _answer_all(link, home, participant, _mark(payload), answer)
             else answer
         )
     except (OperatorLost, RemoteProtocolError) as error:
@@ -92,11 +92,13 @@ def _mark(payload: bytes) -> bytes:
     return digest("held", bytes(Parcel.from_bytes(payload).parts[0]))
 
 
-def _answer_all(link: Link, participant: Participant, mark: bytes, answer: bytes) -> bool:
+def _answer_all(link: Link, home: ClientHome, participant: Participant, mark: bytes, answer: bytes) -> bool:
     """Answer what is asked until the round is over; whether the first answer was taken."""
+    from secure_agg.service.bounds import payload_bytes
+
     taken, idle = False, 0
     while idle < _MOST_IDLE:
-        arrived = link.next()
+        arrived = link.next(payload_bytes(home, participant))
         if arrived is None:
             if not taken:
                 return False  # too late for the round, or it does not ask here

@@ -29,7 +29,7 @@ from secure_agg.protocol.messages import Wire, decode, encode
 _SLOTS: Final = ("a", "b")
 _TYPES: Final[dict[np.dtype[Any], str]] = {np.dtype("<f2"): "f2", np.dtype("<f4"): "f4", np.dtype("<f8"): "f8"}
 _MAX_KNOWN: Final = 64
-_MAX_TYPES: Final = 1 << 20
+MAX_TYPES: Final = 1 << 20
 
 
 class Known(Wire, frozen=True):
@@ -75,7 +75,7 @@ def decode_arrays(
     Raises:
         MalformedMessage: another number of arrays or elements, or a type that is not averaged.
     """
-    names = decode(_Types, types, _MAX_TYPES).types
+    names = decode(_Types, types, MAX_TYPES).types
     dtypes: dict[str, np.dtype[Any]] = {name: dtype for dtype, name in _TYPES.items()}
     if len(names) != len(shapes) or not set(names) <= set(dtypes):
         raise MalformedMessage(f"{len(names)} types are not those of {len(shapes)} arrays of floats")
@@ -159,6 +159,15 @@ class Chain:
             StoreError: there is none, or it can't be read.
         """
         return self._slot().arrays("model")
+
+    @property
+    def elements(self) -> int:
+        """How many elements the model of the newest link has.
+
+        Raises:
+            StoreError: see ``model``.
+        """
+        return self._slot().elements("model")
 
     def start(self, model: Floats) -> None:
         """Begin with this model, in place of one that nothing has followed from.

@@ -69,10 +69,12 @@ class _ClientSettings(Settings, frozen=True, forbid_unknown_fields=True, tag="se
     Attributes:
         floor: below what its owner approves epochs by hand; None for the usual one.
         witness_age_s: most seconds since the newest cosignature under an epoch; None for any.
+        start_elements: see ``ClientHome``.
     """
 
     floor: FloorSettings | None = None
     witness_age_s: float | None = None
+    start_elements: int | None = None
 
 
 class ClientHome(Home):
@@ -85,6 +87,7 @@ class ClientHome(Home):
         chain: of the task's models, as far as this node has come.
         own: what its app keeps of rounds that count.
         residual: what these have not taken of its updates, where groups have a support.
+        start_elements: how many elements the task's first model has; None where that is not known.
         others: see ``Home``.
     """
 
@@ -92,7 +95,7 @@ class ClientHome(Home):
         """Use ``open`` or ``create``."""
         super().__init__(path, settings, identity)
         floor = self.floor = None if settings.floor is None else Floor(**msgspec.structs.asdict(settings.floor))
-        self._witness_age_s = settings.witness_age_s
+        self._witness_age_s, self.start_elements = settings.witness_age_s, settings.start_elements
         try:
             self.epochs = FollowedEpochs(path / "epochs", trust, self.name, self.task, self.store, floor)
         except BaseException:
@@ -152,6 +155,7 @@ class ClientHome(Home):
         floor: Floor | None = None,
         witness_age_s: float | None = None,
         epochs: Steps | None = None,
+        start_elements: int | None = None,
     ) -> ClientHome:
         """Make a home.
 
@@ -160,7 +164,7 @@ class ClientHome(Home):
             identity: the client's, under which the task's roster has it.
             trust: what it pins; with the ledger's key, or it could not tell whether a result is recorded.
             task: it takes part in.
-            checks_model, start_model, optimizer, weight_key: see ``ClientHome``.
+            checks_model, start_model, optimizer, weight_key, start_elements: see ``ClientHome``.
             floor, witness_age_s: see ``FollowedEpochs``; by default the usual floor, and any age.
             epochs: to follow at once, for whoever joins in one of them: its owner has looked at the last of them.
 
@@ -179,7 +183,7 @@ class ClientHome(Home):
         pinned = None if start_model is None else start_model.hex()
         least = _floor_settings(floor)
         settings = _ClientSettings(
-            identity.name, task, checks_model, pinned, optimizer, weight_key, least, witness_age_s
+            identity.name, task, checks_model, pinned, optimizer, weight_key, least, witness_age_s, start_elements
         )
         with new_folder(Path(path), settings, identity) as folder:
             trust.save(folder / TRUST_FILE)

@@ -73,6 +73,7 @@ def make(
     pulses: Sequence[str] = (),
     floor: Floor | None = None,
     witness_age_s: float | None = None,
+    start_elements: int | None = None,
 ) -> Trust:
     """Make the homes of a federation, with keys of their own and each other's pinned.
 
@@ -87,7 +88,7 @@ def make(
         client_keys: public keys of further members, by id, who make their homes themselves.
         parameters: elements of the model that are averaged, without the metrics'; for a homomorphic backend only.
         checks_model, start_model, optimizer, weight_key: see ``ClientHome``.
-        floor, witness_age_s: of all homes that are made, see ``ClientHome``.
+        floor, witness_age_s, start_elements: of all clients' homes that are made, see ``ClientHome``.
         phase_s: see ``ServerHome``.
         beacon: that draws the cohorts, where the policy has them drawn. Its pulses, if it has any, go to the server.
         pulses: see ``ServerHome``.
@@ -155,7 +156,12 @@ def make(
         trust.save(folder / TRUST_FILE)
         for name, member in members.items():
             own = folder / "clients" / name
-            ClientHome.create(own, member, trust, task, floor=floor, witness_age_s=witness_age_s, **rules).close()
+            rules_of_clients = rules | {
+                "floor": floor,
+                "witness_age_s": witness_age_s,
+                "start_elements": start_elements,
+            }
+            ClientHome.create(own, member, trust, task, **rules_of_clients).close()
         for keys in operators:
             own = folder / "operators" / keys.name
             own.mkdir(mode=0o700, parents=True)

@@ -151,6 +151,21 @@ class Journal:
                 room -= found[-1].size
         return found
 
+    def elements(self, name: str) -> int:
+        """How many elements the arrays of a name have together; they are not read.
+
+        Raises:
+            StoreError: see ``arrays``.
+        """
+        path, found = self._attempt / _file_name(name), 0
+        with _typed(path), path.open("rb") as file:
+            end = os.fstat(file.fileno()).st_size
+            while file.tell() < end:
+                shape, dtype = _read_head(file, end, self._max_parameters - found)
+                found += math.prod(shape)
+                file.seek(math.prod(shape) * dtype.itemsize, os.SEEK_CUR)
+        return found
+
     def drop(self, name: str) -> None:
         """Delete arrays that are not needed any more; harmless when they are gone."""
         path = self._attempt / _file_name(name)
@@ -253,6 +268,16 @@ def _read_array(file: IO[bytes], end: int, room: int) -> npt.NDArray[Any]:
     """The next array, of at most ``room`` elements.
 
     Raises:
+        ValueError: see ``_read_head``.
+    """
+    shape, dtype = _read_head(file, end, room)
+    return np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
+
+
+def _read_head(file: IO[bytes], end: int, room: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the next array, of at most ``room`` elements, which lie behind.
+
+    Raises:
         ValueError: not what ``_write_arrays`` writes.
     """
     if np.lib.format.read_magic(file) != (1, 0):
@@ -261,7 +286,7 @@ def _read_array(file: IO[bytes], end: int, room: int) -> npt.NDArray[Any]:
     count = math.prod(shape)
     if dtype not in _DTYPES or fortran or count > room or count * dtype.itemsize > end - file.tell():
         raise ValueError(f"an array of {dtype} and shape {shape} does not belong there")
-    return np.fromfile(file, dtype, count).reshape(shape)
+    return shape, dtype
 
 
 def _writing(path: Path) -> AbstractContextManager[IO[bytes]]:

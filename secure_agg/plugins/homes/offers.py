@@ -27,7 +27,7 @@ from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import Wire, decode, encode
 from secure_agg.roles.epochs import checking
 from secure_agg.roles.epochs.change import new_keys
-from secure_agg.roles.epochs.pins import authority, epoch_digest
+from secure_agg.roles.epochs.pins import authority, epoch_digest, most_proposed
 from secure_agg.roles.trust import Trust
 from zk.transcript import digest
 
@@ -97,6 +97,11 @@ class Offers:
             raise WrongContext(f"no proposal {body.hex()[:16]}… lies open")
         return found
 
+    @property
+    def most(self) -> int:
+        """Most bytes of the body of a proposal that lies here."""
+        return most_proposed(self._home.trust, self._home.task)
+
     def deciding(self) -> Roster:
         """Who may authorise the next epoch, under the keys that they have now."""
         return authority(self._home.trust, self._home.task)[0]
@@ -121,13 +126,18 @@ class Offers:
             What lies here now.
 
         Raises:
-            VerificationError, ConfigError: it can't follow the epoch in force, or a signature in it is nobody's who is
-                asked for one.
+            VerificationError, ConfigError: it is too large, can't follow the epoch in force, or a signature in it is
+                nobody's who is asked for one.
             PolicyViolation: it is new, and ``by`` has no say in what is proposed; or others have signed the last one
                 that it brought.
             StoreError: the disk fails.
         """
-        trust, body = self._home.trust, proposal.says
+        trust = self._home.trust
+        if len(proposal.body) > (most := self.most):
+            raise VerificationError(
+                f"a proposal of {len(proposal.body)} bytes, above {most}: one of so many new keys goes by files"
+            )
+        body = proposal.says
         if body.task != self._home.task or proposal.closure:
             raise VerificationError(f"no proposal of task {self._home.task!r}: it is of another, or closed already")
         checking.check_signed(trust, proposal)

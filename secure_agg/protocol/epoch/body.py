@@ -209,7 +209,7 @@ def named(roster: Roster) -> tuple[Named, ...]:
     return tuple(Named(name, public) for name, public in roster.items())
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)  # each may be of thousands
 def _roster(parties: tuple[Named, ...]) -> Roster:
     return Roster({party.name: party.public for party in parties})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Final
 
@@ -48,6 +49,12 @@ class Authorised(Wire, frozen=True):
         return authorise_bytes(self.task, self.previous_epoch, self.body)
 
 
+@functools.lru_cache(maxsize=4)
+def _body(data: bytes) -> EpochBody:
+    """A body, decoded once for all who ask: it may name thousands of keys, each of which is checked."""
+    return EpochBody.from_bytes(data)
+
+
 @checked_class
 class EpochEvidence(Wire, frozen=True, kw_only=True, tag=_TAG):
     """All that an epoch is checked by, apart from the epoch before; and a proposal, while signatures are missing.
@@ -84,15 +91,21 @@ class EpochEvidence(Wire, frozen=True, kw_only=True, tag=_TAG):
         return _TAG.encode() in bytes(data[: len(_TAG) + 8])
 
     @staticmethod
-    def from_bytes(data: bytes | memoryview) -> EpochEvidence:
+    def from_bytes(data: bytes | memoryview, most_body: int = MAX_BODY) -> EpochEvidence:
         """Decode strictly; check nothing else but that the body is one.
 
+        Args:
+            most_body: bytes that it may have, known before any key in it is looked at. The whole may have four times as
+                many.
+
         Raises:
-            VerificationError: not canonical, or above 16 MiB.
+            VerificationError: not canonical, or longer.
         """
         try:
-            found = decode(EpochEvidence, data, MAX_EVIDENCE)
-            EpochBody.from_bytes(found.body)
+            found = decode(EpochEvidence, data, 4 * most_body)
+            if len(found.body) > most_body:
+                raise MalformedMessage(f"a body of {len(found.body)} bytes, above {most_body}")
+            _body(found.body)
         except MalformedMessage as error:
             raise VerificationError(f"this is no epoch: {error}") from error
         return found
@@ -100,7 +113,7 @@ class EpochEvidence(Wire, frozen=True, kw_only=True, tag=_TAG):
     @property
     def says(self) -> EpochBody:
         """The body, decoded."""
-        return EpochBody.from_bytes(self.body)
+        return _body(self.body)
 
     @property
     def closed_by(self) -> bytes:

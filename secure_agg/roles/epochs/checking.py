@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -41,15 +41,19 @@ def _check_authorisations(trust: Trust, evidence: EpochEvidence) -> None:
     body = evidence.says
     voters, _ = authority(trust, body.task)
     message = authorise_bytes(body.task, body.previous_epoch, body.digest)
-    _check_signatures(evidence.authorisations, voters, dict.fromkeys(voters, message), "authorise")
+    _check_signatures(evidence.authorisations, voters, lambda _: message, "authorise")
 
 
 def _check_accepted(trust: Trust, evidence: EpochEvidence) -> dict[str, bytes]:
     """The signatures of new keys; returns whose they have to be."""
     body = evidence.says
     wanted = new_keys(trust, body)
-    messages = {name: accept_bytes(body.task, body.digest, name, key) for name, key in wanted.items()}
-    _check_signatures(evidence.acceptances, wanted, messages, "accept")
+    said = body.digest  # of all keys: for each of thousands anew it would take hours
+
+    def message(name: str) -> bytes:
+        return accept_bytes(body.task, said, name, wanted[name])
+
+    _check_signatures(evidence.acceptances, wanted, message, "accept")
     return wanted
 
 
@@ -86,7 +90,7 @@ def check_acceptances(trust: Trust, evidence: EpochEvidence) -> None:
 
 
 def _check_signatures(
-    signatures: Sequence[Signature], voters: Mapping[str, bytes], messages: Mapping[str, bytes], what: str
+    signatures: Sequence[Signature], voters: Mapping[str, bytes], message: Callable[[str], bytes], what: str
 ) -> None:
     if not is_id_order([item.name for item in signatures]):
         raise VerificationError(f"signatures that {what} an epoch are not in id order, each once")
@@ -94,7 +98,7 @@ def _check_signatures(
         if item.name not in voters:
             raise VerificationError(f"{item.name!r} can't {what} this epoch")
         try:
-            verify_signature(voters[item.name], item.signature, messages[item.name], phase="", culprit=None)
+            verify_signature(voters[item.name], item.signature, message(item.name), phase="", culprit=None)
         except BadSignature as error:  # whoever has put it there is not known
             raise VerificationError(f"{item.name!r} did not {what} this epoch: {error.args[0]}") from error
 

@@ -27,6 +27,8 @@ from secure_agg.tlog.proof import check_consistency
 from secure_agg.tlog.receipt import MAX_RECEIPT, Receipt
 
 MAX_STEP: Final = MAX_EVIDENCE + MAX_RECORD + MAX_RECEIPT + (1 << 12)
+MAX_STEP_ANSWER: Final = MAX_EVIDENCE + (1 << 19)
+"""Most bytes of steps that are sent at once: any one fits. Who is further behind asks again."""
 MAX_STEPS: Final = 1 << 28
 """Most bytes of a file of steps."""
 _MAX_WHERE: Final = 1 << 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import msgspec
 
@@ -12,7 +13,7 @@ from secure_agg.errors import TrustError
 from secure_agg.protocol.config import NO_DIGEST, Policy, RoundConfig
 from secure_agg.protocol.config.privacy import PRIVACY_OPTIONS
 from secure_agg.protocol.epoch import GENESIS, EpochBody, EpochEvidence, genesis, root_task
-from secure_agg.protocol.epoch.body import EPOCH_VERSION, named
+from secure_agg.protocol.epoch.body import EPOCH_VERSION, MAX_BODY, named
 from secure_agg.protocol.identity import Roster
 from secure_agg.roles.trust import TaskTrust, Trust
 
@@ -82,6 +83,19 @@ def under(trust: Trust, evidence: EpochEvidence) -> Trust:
 def governed(trust: Trust, task: str) -> tuple[str, ...]:
     """The pinned tasks that are under the epochs of this one, itself among them."""
     return tuple(name for name in trust.tasks if root_task(name) == task)
+
+
+MOST_MORE: Final = 1 << 18
+"""Bytes that a body which is proposed over a service may have more than what is in force: some 5,000 new keys."""
+
+
+def most_proposed(trust: Trust, task: str) -> int:
+    """Most bytes of a body that is proposed over a service. A larger one goes by files, between people who know why.
+
+    Its evidence may have four times as many, see ``EpochEvidence.from_bytes``.
+    """
+    root = root_task(task)
+    return min(MAX_BODY, len(_first(trust, root, trust.task(root)).to_bytes()) + MOST_MORE)
 
 
 def authority(trust: Trust, task: str) -> tuple[Roster, int]:

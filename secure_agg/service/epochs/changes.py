@@ -17,8 +17,8 @@ from secure_agg.protocol.identity import Identity
 from secure_agg.protocol.messages import encode
 from secure_agg.roles.epochs import checking
 from secure_agg.roles.epochs.change import Change, differences
-from secure_agg.roles.epochs.following import Place, Steps, Where, follow
-from secure_agg.roles.epochs.pins import authority, epoch_digest
+from secure_agg.roles.epochs.following import Place, Step, Steps, Where, follow
+from secure_agg.roles.epochs.pins import authority, epoch_digest, most_proposed
 from secure_agg.roles.trust import Trust
 from secure_agg.service import wire
 from secure_agg.service.link import Link, Party
@@ -92,12 +92,18 @@ class Changes:
         self._link, self._task, self._name = link, party.task, party.name
         known = party.epochs if isinstance(party, ClientHome) else None
         place = Place(party.trust, known.newest if known else None, known.seen if known else None)
+        steps = list[Step]()
+        while found := self._following(place):
+            for step in found:
+                place, _ = follow(place, self._task, step)
+            steps += found
+        self.steps, self.trust = Steps(tuple(steps)), place.trust
+
+    def _following(self, place: Place) -> tuple[Step, ...]:
+        """The next epochs after what this party has come to, as many as are sent at once."""
         number = place.trust.task(self._task).epoch
         where = Where(number, epoch_digest(place.trust, self._task), place.checkpoint.size if place.checkpoint else 0)
-        self.steps = Steps.from_bytes(link.epochs(encode(where)))
-        for step in self.steps.steps:
-            place, _ = follow(place, self._task, step)
-        self.trust = place.trust
+        return Steps.from_bytes(self._link.epochs(encode(where))).steps
 
     def open(self) -> list[Proposed]:
         """All that lie open.
@@ -107,7 +113,7 @@ class Changes:
             VerificationError: one is another than the service says, or a signature in it is none.
         """
         found = []
-        for shown in wire.read_offers(self._link.proposals()):
+        for shown in self._shown():
             try:
                 found.append(self._read(shown.by, shown.digest))
             except WrongContext:  # it was replaced meanwhile
@@ -121,7 +127,7 @@ class Changes:
             WrongContext: none has it.
             OperatorLost, RemoteProtocolError, VerificationError: see ``open``.
         """
-        by = {shown.digest: shown.by for shown in wire.read_offers(self._link.proposals())}
+        by = {shown.digest: shown.by for shown in self._shown()}
         if digest not in by:
             raise WrongContext(f"no proposal {digest.hex()[:16]}… lies open", phase=wire.REQUEST)
         return self._read(by[digest], digest)
@@ -147,8 +153,15 @@ class Changes:
         except WrongContext:  # the epoch has begun by now
             return self.look_at(proposal, self._name)
 
+    def _shown(self) -> tuple[wire.Shown, ...]:
+        """What the service says lies open: one of each party that may propose, at most."""
+        pins = self.trust.task(self._task)
+        parties = len(pins.roster) + len(pins.administrators) + len(self.trust.operators)
+        return wire.read_offers(self._link.proposals(wire.list_limit(parties)), parties)
+
     def _read(self, by: str, digest: bytes) -> Proposed:
-        proposal = EpochEvidence.from_bytes(self._link.proposal(digest))
+        most = most_proposed(self.trust, self._task)
+        proposal = EpochEvidence.from_bytes(self._link.proposal(digest, 4 * most), most)
         body = proposal.says
         if body.digest != digest or body.task != self._task:
             raise VerificationError(

@@ -12,17 +12,21 @@ import threading
 import time
 from typing import Final
 
-from secure_agg.errors import MalformedMessage, SecureAggError
+from secure_agg.errors import MalformedMessage, SecureAggError, TooManyRequests
 from secure_agg.plugins.homes.offers import Offers
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.identity import Roster
-from secure_agg.roles.epochs.following import Where
+from secure_agg.roles.epochs.following import MAX_STEP_ANSWER, Where
 from secure_agg.service import wire
+from secure_agg.service.gate import Bucket
 from zk.transcript import DIGEST_BYTES
 
 DECIDES: Final = "decides"
 ACCEPTS: Final = "accepts"
+OF_PROPOSALS: Final = (0.2, 10)
+"""Proposals, or signatures of one, of a party a second, in the long run and at once: each may cost a second of work."""
+_MOST_PARTIES: Final = 1024
 _COUNTED_S: Final = 2.0
 
 _log = logging.getLogger("secure_agg.service")
@@ -34,6 +38,7 @@ class Desk:
     def __init__(self, home: ServerHome) -> None:
         self._home, self._offers = home, Offers(home)
         self._counted, self._at, self._counting = 0, -math.inf, threading.Lock()
+        self._bringing: dict[str, Bucket] = {}  # the last used at the end
 
     def guests(self) -> dict[str, list[Roster]]:
         """Who may ask here and need be no member: ``DECIDES``, administrators; ``ACCEPTS``, whoever is to have a new
@@ -56,13 +61,13 @@ class Desk:
         return self._counted
 
     def epochs(self, where: bytes) -> bytes:
-        """The epochs since the one that a party has come to.
+        """The epochs since the one that a party has come to, as many as are sent at once.
 
         Raises:
             MalformedMessage: it does not say which.
         """
         said = Where.from_bytes(where)
-        return self._home.ledger.steps(self._home.task, said.epoch, said.seen or None).to_bytes()
+        return self._home.ledger.steps(self._home.task, said.epoch, said.seen or None, MAX_STEP_ANSWER).to_bytes()
 
     def proposals(self) -> bytes:
         """The list of what lies open."""
@@ -83,6 +88,26 @@ class Desk:
             raise MalformedMessage("a proposal is named by its digest", phase=wire.REQUEST)
         return self._offers.find(body).proposal.to_bytes()
 
+    @property
+    def most(self) -> int:
+        """Most bytes of a proposal that is brought here, with its signatures."""
+        return 4 * self._offers.most
+
+    def count(self, name: str) -> None:
+        """Count a proposal of a party that has been recognised. For one thread.
+
+        Raises:
+            TooManyRequests: it brings too many.
+        """
+        bucket = self._bringing[name] = self._bringing.pop(name, Bucket(*OF_PROPOSALS))
+        if len(self._bringing) > _MOST_PARTIES:
+            del self._bringing[next(iter(self._bringing))]
+        if wait := bucket.take():
+            raise TooManyRequests(
+                f"{name!r} brings more than {60 * OF_PROPOSALS[0]:g} proposals a minute", wait, phase=wire.REQUEST,
+                culprit=name,
+            )  # fmt: skip
+
     def propose(self, name: str, data: bytes, *, decides: bool) -> None:
         """Take in a proposal, or signatures of one, from a party that has been recognised.
 
@@ -92,7 +117,7 @@ class Desk:
         Raises:
             VerificationError, ConfigError, PolicyViolation: see ``Offers.put``.
         """
-        offer = self._offers.put(name, EpochEvidence.from_bytes(data), decides=decides)
+        offer = self._offers.put(name, EpochEvidence.from_bytes(data, self._offers.most), decides=decides)
         body = offer.proposal.says
         _log.info(
             "epoch %d of %r, %s…, is authorised by %d", body.epoch, body.task, body.digest.hex()[:16],

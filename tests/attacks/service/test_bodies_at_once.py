@@ -16,9 +16,10 @@ import httpx
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.phases import Payload
 from secure_agg.protocol.identity import Identity, Roster
-from secure_agg.service import app, wire
-from secure_agg.service.app import Interface
+from secure_agg.service import wire
 from secure_agg.service.gate import Gate, Strangers
+from secure_agg.service.interface import bodies
+from secure_agg.service.interface.app import Interface
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import Item, Post
 
@@ -28,8 +29,8 @@ SIZE = 4096
 def test_a_later_answer_of_a_member_ends_the_one_before(monkeypatch: Any) -> None:
     """A body may take its time. Of eight at once, one over each connection of the member's, seven are let go of."""
     files: list[Any] = []
-    spooled = app.spooled
-    monkeypatch.setattr(app, "spooled", lambda: files.append(spooled()) or files[-1])
+    spooled = bodies.spooled
+    monkeypatch.setattr(bodies, "spooled", lambda: files.append(spooled()) or files[-1])
     statuses, open_files = asyncio.run(flood(8, files))
     assert open_files == 1
     assert statuses == [410] * 7 + [204]

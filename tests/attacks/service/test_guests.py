@@ -17,9 +17,9 @@ import pytest
 from secure_agg.errors import RequestRepeated
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.service import wire
-from secure_agg.service.app import Connection, Interface
 from secure_agg.service.epochs.desk import ACCEPTS, DECIDES, Desk
 from secure_agg.service.gate import OF_STRANGERS, Gate, Strangers
+from secure_agg.service.interface.app import Connection, Interface
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import Post
 

@@ -18,8 +18,8 @@ from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.phases import Payload
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.service import wire
-from secure_agg.service.app import Interface
 from secure_agg.service.gate import OF_MEMBER, Gate, Strangers
+from secure_agg.service.interface.app import Interface
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import Item, Post
 

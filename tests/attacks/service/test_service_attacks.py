@@ -34,7 +34,7 @@ from secure_agg.errors import (
 )
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.identity import Identity, Roster
-from secure_agg.service import link, wire
+from secure_agg.service import wire
 from secure_agg.service.certificate import client_context, shown_certificate
 from secure_agg.service.gate import Gate, Strangers
 from secure_agg.transport.credentials import new_certificate
@@ -242,23 +242,6 @@ def test_whoever_answers_in_the_servers_place_makes_nobody_the_culprit() -> None
         with pytest.raises(SecureAggError) as caught:
             wire.check_greeting(answer, nonce, TASK, b"certificate", operators)
         assert caught.value.culprit is None
-
-
-def test_an_answer_that_comes_byte_by_byte_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever stands in between, and need not be the server, would keep a member for ever."""
-    now = [0.0]
-    monkeypatch.setattr(link.time, "monotonic", lambda: now[0])
-
-    def dribbling(seconds: float) -> Iterator[bytes]:
-        for _ in range(4000):
-            now[0] += seconds
-            yield b"x" * 10
-
-    assert len(link._read(httpx.Response(200, content=dribbling(0.001)), 1 << 20)) == 40000
-    now[0] = 0.0
-    with pytest.raises(link._Again):
-        link._read(httpx.Response(200, content=dribbling(link.ANSWER_S - 1)), 1 << 20)
-    assert now[0] < 3 * link.ANSWER_S
 
 
 def test_a_time_limit_is_shorter_than_patience(tmp_path: Path) -> None:

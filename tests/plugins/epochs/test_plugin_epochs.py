@@ -15,6 +15,7 @@ from support.frameworks.plugin_rounds import METRICS, NAMES, Nodes, World, a_wor
 from secure_agg.errors import ConfigError, SecureAggError, VerificationError
 from secure_agg.fl.algorithms.named import create
 from secure_agg.plugins.core.coordinator import Coordinator
+from secure_agg.plugins.core.epochs import server
 from secure_agg.plugins.homes import proposals
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import model_digest
@@ -153,7 +154,11 @@ def test_a_new_training_begins_from_a_named_model_in_the_same_homes(world: World
     assert (report.epochs, report.verified) == (1, 5)
 
 
-def test_a_node_that_was_away_follows_every_epoch_that_it_has_missed(world: World) -> None:
+def test_a_node_that_was_away_follows_every_epoch_that_it_has_missed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what it has missed does not fit into one payload."""
+    monkeypatch.setattr(server, "MAX_STEP_ANSWER", 1)
     run = Run(world)
     run.round()
     run.approved(Change(policy=msgspec.structs.replace(world.policy, clip=0.75)))

@@ -19,7 +19,7 @@ from secure_agg.protocol.identity import Roster
 from secure_agg.protocol.messages import Signature, decode, encode
 from secure_agg.protocol.renunciation import Renouncers, RenunciationCertificate, check_renounced
 from secure_agg.roles.epochs.checking import check_goes_on, check_ready, ends
-from secure_agg.roles.epochs.following import Where
+from secure_agg.roles.epochs.following import MAX_STEP_ANSWER, Steps, Where
 from secure_agg.roles.epochs.pins import closing, under
 from secure_agg.roles.trust import Trust
 
@@ -142,15 +142,18 @@ class Epochs:
             return
         nothing = Parcel(parcels.EPOCH, ()).to_bytes()
         self._hear(ask, [(name, Payload(lambda: nothing)) for name in behind], phase_s)
-        late = [name for name in behind if (known := self._where.get(name)) is not None and known.epoch < number]
 
-        def payload(name: str) -> Payload:
-            known = self._where[name]
-            steps = ledger.steps(task, known.epoch, known.seen or None)
-            return Payload(lambda: Parcel(parcels.EPOCH, (steps.to_bytes(),)).to_bytes())
-
-        if late:
-            self._hear(ask, [(name, payload(name)) for name in late], phase_s)
+        due = dict.fromkeys(behind, 0)
+        while True:  # whoever has followed all that it was sent, and is not there yet, is sent more
+            late = {
+                name: ledger.steps(task, known.epoch, known.seen or None, MAX_STEP_ANSWER)
+                for name, least in due.items()
+                if (known := self._where.get(name)) is not None and least <= known.epoch < number
+            }
+            if not late:
+                return
+            due = {name: self._where[name].epoch + len(steps.steps) for name, steps in late.items()}
+            self._hear(ask, [(name, _shown(steps)) for name, steps in late.items()], phase_s)
 
     def _hear(self, ask: Ask, requests: Sequence[tuple[str, Payload]], phase_s: Callable[[], float]) -> None:
         for name, answer in ask(parcels.EPOCH, requests, phase_s()):
@@ -161,3 +164,7 @@ class Epochs:
                 self._where[name] = Where.from_bytes(said)
             except Exception as error:
                 _log.warning("%s does not follow the task's epochs: %s", name, one_line(error))
+
+
+def _shown(steps: Steps) -> Payload:
+    return Payload(lambda: Parcel(parcels.EPOCH, (steps.to_bytes(),)).to_bytes())

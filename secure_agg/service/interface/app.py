@@ -1,14 +1,13 @@
-"""The HTTP interface of a service: what section 24 of docs/specification.md says, and nothing else.
+"""Requests by path: what section 24 of docs/specification.md says, and nothing else.
 
 Of a request everything is checked that can be before its body is read: who signs it, whether it is asked for, and how
-long it is. A body has to come at some speed, and its sender is not waited for for ever.
+long it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 import math
 import time
@@ -18,21 +17,18 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from secure_agg.errors import (
     BadSignature,
-    LedgerError,
     MalformedMessage,
-    RequestRepeated,
     SecureAggError,
-    StoreError,
-    TooManyRequests,
     UnknownSender,
     WrongContext,
 )
-from secure_agg.protocol.epoch.evidence import MAX_EVIDENCE
 from secure_agg.service import wire
 from secure_agg.service.epochs.desk import ACCEPTS, DECIDES, Desk
 from secure_agg.service.gate import Admitted, Gate
+from secure_agg.service.interface.bodies import PIECE, body_of, length_of, made, pieces, small_body
+from secure_agg.service.interface.refusals import refusal
 from secure_agg.service.monitor import Monitor
-from secure_agg.service.post import IN_MEMORY, Files, Item, Post, spooled
+from secure_agg.service.post import Files, Post
 from secure_agg.service.rounds import Handed
 
 if TYPE_CHECKING:
@@ -42,42 +38,17 @@ if TYPE_CHECKING:
 
 POLL_S: Final = 25.0
 """Seconds that a poll waits for something to answer."""
-STALL_S: Final = 30.0
-"""Seconds that a body may take beside what its length takes at ``LEAST_RATE``, and a client to read a piece."""
-LEAST_RATE: Final = 1 << 14
-"""Bytes a second, at least."""
 _AT_ONCE: Final = 4
 """Payloads that are made at once: each may be as large as the model."""
 _ASKED_AT_ONCE: Final = 1
 """Requests about epochs that are worked on at once. A proposal may have thousands of keys, so a party that asks over
 and over keeps others waiting who ask too, and no round.
 """
-_PIECE: Final = 1 << 18
 _NO_BODY: Final = hashlib.sha256(b"").digest()
 
 _Made = TypeVar("_Made")
 
 _log = logging.getLogger("secure_agg.service")
-
-_STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
-    (TooManyRequests, 429),
-    (RequestRepeated, 409),
-    (WrongContext, 410),
-    (UnknownSender, 403),
-    (BadSignature, 401),
-    (MalformedMessage, 400),
-    (StoreError, 503),
-    (LedgerError, 503),
-    (SecureAggError, 400),
-)
-
-
-class _TooLong(MalformedMessage):
-    """A body that is longer than what is asked for."""
-
-
-class _TooSlow(MalformedMessage):
-    """A body that does not come."""
 
 
 class Leading(Protocol):
@@ -162,7 +133,7 @@ class Interface:
                 response = await answer(request)
             except SecureAggError as error:
                 self._monitor.turned_away(error)
-                response = _refused(error)
+                response = refusal(error)
                 _log.warning(
                     "a request was refused: %s", error.args[0],
                     extra={"route": name, "status": response.status_code, "error": type(error).__name__},
@@ -184,7 +155,7 @@ class Interface:
         from starlette.responses import Response
 
         served = self._served(request)
-        body = await _small(request, wire.NONCE_BYTES)
+        body = await small_body(request, wire.NONCE_BYTES)
         if len(body) != wire.NONCE_BYTES:
             raise MalformedMessage(f"a nonce of {len(body)} bytes, not {wire.NONCE_BYTES}", phase=wire.GREETING)
         greeting = served.gate.greet(body, self._certificate, self._whence(_connection(request).name))
@@ -201,7 +172,7 @@ class Interface:
         if item is None:
             return Response(status_code=204, headers=told)
         async with self._making:
-            file, size = await asyncio.to_thread(_made, item)
+            file, size = await asyncio.to_thread(made, item)
         headers = {
             wire.ITEM: item.id,
             wire.LEFT: str(math.ceil(item.left_s)),
@@ -209,7 +180,7 @@ class Interface:
             **told,
             **({wire.MODEL: item.model.hex()} if item.model is not None else {}),
         }
-        return StreamingResponse(_pieces(file), headers=headers, media_type="application/octet-stream")
+        return StreamingResponse(pieces(file), headers=headers, media_type="application/octet-stream")
 
     async def _model(self, request: Request) -> Response:
         from starlette.responses import StreamingResponse
@@ -223,14 +194,14 @@ class Interface:
             raise WrongContext("no model is handed out", phase=wire.REQUEST)
         digest, head, elements = handed
 
-        async def pieces() -> AsyncIterator[bytes]:
+        async def parts() -> AsyncIterator[bytes]:
             yield head
             view = memoryview(elements)
-            for start in range(0, len(view), _PIECE):
-                yield bytes(view[start : start + _PIECE])
+            for start in range(0, len(view), PIECE):
+                yield bytes(view[start : start + PIECE])
 
         headers = {wire.MODEL: digest.hex(), "content-length": str(len(head) + len(elements))}
-        return StreamingResponse(pieces(), headers=headers, media_type="application/octet-stream")
+        return StreamingResponse(parts(), headers=headers, media_type="application/octet-stream")
 
     async def _answer(self, request: Request) -> Response:
         from starlette.responses import Response
@@ -238,7 +209,7 @@ class Interface:
         served = self._served(request)
         member, digest = self._admit(request, served, None)
         item = served.post.item(member.name, request.path_params["item"], in_rounds=member.is_current)
-        file = await served.post.taking(member.name, _body(request, item.limit, digest))
+        file = await served.post.taking(member.name, body_of(request, item.limit, digest, item.left_s))
         try:
             item = served.post.item(member.name, item.id, in_rounds=member.is_current)  # it may be over by now
         except WrongContext:
@@ -253,7 +224,7 @@ class Interface:
         served = self._served(request)
         member, digest = self._admit(request, served, wire.MAX_REASON)
         item = served.post.item(member.name, request.path_params["item"], in_rounds=member.is_current)
-        with await _body(request, wire.MAX_REASON, digest) as file:
+        with await body_of(request, wire.MAX_REASON, digest) as file:
             said = wire.reason(file.read())
         served.post.answer(item, said)
         return Response(status_code=204)
@@ -276,8 +247,9 @@ class Interface:
     async def _propose(self, request: Request) -> Response:
         from starlette.responses import Response
 
-        served, name, decides, body = await self._signed(request, MAX_EVIDENCE, newest=True)
+        served, name, decides, body = await self._signed(request, self._served(request).desk.most, newest=True)
         with body:
+            served.desk.count(name)
             await self._in_turn(lambda: served.desk.propose(name, body.read(), decides=decides))
         return Response(status_code=204)
 
@@ -291,14 +263,14 @@ class Interface:
             name = member.name
         except (UnknownSender, BadSignature):
             guests = await self._in_turn(served.desk.guests)
-            digest = wire.read_digest(request.headers.get("content-digest", "")) if _length(request) else _NO_BODY
+            digest = wire.read_digest(request.headers.get("content-digest", "")) if length_of(request) else _NO_BODY
             signed = request.headers.get("authorization", ""), _path(request), digest
             address = self._whence(_connection(request).name)
             try:
                 name = served.gate.admit_guest(*signed, guests[DECIDES], address=address)
             except (UnknownSender, BadSignature):
                 name, decides = served.gate.admit_guest(*signed, guests[ACCEPTS], address=address), False
-        return served, name, decides, await _body(request, most, digest)
+        return served, name, decides, await body_of(request, most, digest)
 
     async def _said(self, make: Callable[..., bytes], *given: object) -> Response:
         from starlette.responses import Response
@@ -340,9 +312,7 @@ class Interface:
             most: bytes that the body may have; 0 for none at all, None where that is not known yet.
             newest: see ``Gate.admit``.
         """
-        length = _length(request)
-        if most is not None and length > most:
-            raise _TooLong(f"a body of {length} bytes, above {most}", phase=wire.REQUEST)
+        length = length_of(request, most)
         digest = wire.read_digest(request.headers.get("content-digest", "")) if length else _NO_BODY
         connection = _connection(request)
         authorization = request.headers.get("authorization", "")
@@ -387,92 +357,3 @@ def _path(request: Request) -> str:
     """The path as it was sent. That of ``request.url`` is pieced together with what a header says of the host."""
     raw = request.scope.get("raw_path") or request.scope["path"].encode()
     return bytes(raw).partition(b"?")[0].decode("latin-1")
-
-
-def _refused(error: SecureAggError) -> Response:
-    """A refusal, after which the connection is closed: what else is on its way is not read."""
-    from starlette.responses import Response
-
-    status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    if isinstance(error, _TooLong):
-        status = 413
-    elif isinstance(error, _TooSlow):
-        status = 408
-    headers = {"connection": "close"}
-    if isinstance(error, TooManyRequests):
-        headers["retry-after"] = str(max(1, math.ceil(error.seconds)))
-    if isinstance(error, RequestRepeated):
-        headers[wire.AGAIN] = str(error.last)
-    kind = type(error) if type(error) not in (_TooLong, _TooSlow) else MalformedMessage
-    document = {"error": kind.__name__, "message": str(error.args[0])}
-    return Response(json.dumps(document), status_code=status, headers=headers, media_type="application/json")
-
-
-def _length(request: Request) -> int:
-    """What a request says of its body's length.
-
-    Raises:
-        MalformedMessage: nothing, or no number.
-    """
-    text = request.headers.get("content-length", "")
-    if "transfer-encoding" in request.headers or not text.isascii() or not text.isdecimal() or len(text) > 15:
-        raise MalformedMessage("a request has to say how long its body is", phase=wire.REQUEST)
-    return int(text)
-
-
-async def _small(request: Request, most: int) -> bytes:
-    length = _length(request)
-    if length > most:
-        raise _TooLong(f"a body of {length} bytes, above {most}", phase=wire.REQUEST)
-    with await _body(request, most, None) as file:
-        return file.read()
-
-
-async def _body(request: Request, most: int, digest: bytes | None) -> Files:
-    """Take in a body: at its beginning, on disk where it is long.
-
-    Args:
-        most: bytes.
-        digest: that it has to have; None for any.
-
-    Raises:
-        MalformedMessage: it is longer, another, or does not come in time.
-    """
-    length = _length(request)
-    if length > most:
-        raise _TooLong(f"a body of {length} bytes, above {most}", phase=wire.REQUEST)
-    file, hashed = spooled(), hashlib.sha256()
-    try:
-        async with asyncio.timeout(STALL_S + length / LEAST_RATE):
-            async for piece in request.stream():
-                hashed.update(piece)
-                if length > IN_MEMORY:
-                    await asyncio.to_thread(file.write, piece)
-                else:
-                    file.write(piece)
-        if file.tell() != length or (digest is not None and hashed.digest() != digest):
-            raise MalformedMessage("a body is not the one that was signed", phase=wire.REQUEST)
-        file.seek(0)
-    except TimeoutError:
-        file.close()
-        raise _TooSlow(f"a body of {length} bytes does not come", phase=wire.REQUEST) from None
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _made(item: Item) -> tuple[Files, int]:
-    """A payload in a file, at its beginning, and its length."""
-    data, file = item.payload(), spooled()
-    file.write(data)
-    file.seek(0)
-    return file, len(data)
-
-
-async def _pieces(file: Files) -> AsyncIterator[bytes]:
-    try:
-        while piece := file.read(_PIECE):
-            yield piece
-    finally:
-        file.close()
