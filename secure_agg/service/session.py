@@ -35,7 +35,7 @@ from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.participant import Participant
-from secure_agg.plugins.core.training import Trained
+from secure_agg.plugins.core.training import Trained, mean_of
 from secure_agg.plugins.homes import tenants
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.proposals import approve
@@ -43,6 +43,7 @@ from secure_agg.protocol.codec import Arrays
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.roles.epochs.change import Change
+from secure_agg.roles.memory import spending
 from secure_agg.service import bounds
 from secure_agg.service.epochs.changes import Changes, Proposed
 from secure_agg.service.link import PATIENCE_S, Arrived, Link
@@ -159,6 +160,17 @@ class Session:
     def members(self) -> tuple[str, ...]:
         """Ids of all members that this one has pinned."""
         return tuple(self._home.trust.task(self._home.task).roster)
+
+    def check_budget(self) -> None:
+        """Refuse, where rounds have differential privacy, what this member's budget is not enough for any more.
+
+        Raises:
+            BudgetSpent: another round would take it over.
+        """
+        home = self._home
+        rule = self.policy.privacy
+        if rule is not None:
+            spending.check_left(home.store, home.name, home.task, rule)
 
     def contribute(
         self,
@@ -322,7 +334,7 @@ class Session:
         if heard is None or heard[1].record.digest() == self._given or heard[1].record.task != self._home.task:
             return None
         evidence, verified, receipt = heard
-        *average, _, _ = verified.average
+        average, _ = mean_of(verified)
         return RoundResult(
             round=verified.record.round,
             average=average,

@@ -171,6 +171,7 @@ class Contributing(Protocol):
     @property
     def members(self) -> tuple[str, ...]: ...
 
+    def check_budget(self) -> None: ...
     def contribute(
         self, update: Callable[[list[npt.NDArray[Any]]], list[npt.NDArray[Any]]], *, about: str = ""
     ) -> Contributed: ...
@@ -204,6 +205,7 @@ class MemberFederation:
         """
         form = form_of(question, self._session.policy, len(self._session.members), shared=True)
         self._site.rules.check(question, self._session.policy.privacy)
+        self._session.check_budget()
         if form.is_noisy:
             return self._in_one_round(form, question)
         update = form.answer(self._site)

@@ -15,7 +15,7 @@ from support.service.world import NAMES, TASK, World
 
 from secure_agg import Ledger, Privacy, Trust, connect, stats, verify
 from secure_agg.cli import main
-from secure_agg.errors import ConfigError, QueryRefused
+from secure_agg.errors import BudgetSpent, ConfigError, QueryRefused, WrongContext
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import Policy
@@ -96,9 +96,9 @@ def test_the_command_asks_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
 class Statistics(World):
     """A federation whose model is for answers: zeros, and homes that take any."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, **policy: Any) -> None:
         self.folder, self.names = folder, NAMES[:3]
-        self.policy = Policy.default(3, bits=24, clip=1.0)
+        self.policy = Policy.default(3, **{"bits": 24, "clip": 1.0} | policy)
         np.savez(folder.parent / "start.npz", answers=np.zeros(size))
         federation.make(folder, self.names, self.policy, task=TASK, parameters=size, checks_model=False)
         self.server = folder / "server"
@@ -136,3 +136,41 @@ def test_members_of_a_service_come_to_the_same_exact_results_each_by_itself(tmp_
         assert (histogram.counts == np.histogram(FRAME["T"], np.arange(0, 129))[0]).all()
         assert [proof.record.round for proof in (*variance.rounds, *histogram.rounds, *total.rounds)] == [0, 1, 2, 3]
         assert total.value == FRAME["T"][FRAME["group"] == "control"].sum()
+
+
+@pytest.mark.slow
+def test_members_of_a_service_have_the_same_noisy_results_and_none_who_asks_something_else(tmp_path: Path) -> None:
+    """Noise would hide that a member answers another question: what it asks is in what it signs."""
+    budget = Privacy(epsilon=24.0, delta=1e-5, norm=1.0, rounds=2)
+    world = Statistics(tmp_path / "homes", 16, privacy=budget, min_clients=3)
+    words: Any = {"missing": "drop", "outside": "clip", "records": 64}
+    found: dict[str, Any] = {}
+    refused: list[Exception] = []
+
+    def ask(name: str, part: Any, url: str) -> None:
+        with connect(url, world.home(name), patience=300) as session:
+            sites = MemberFederation(session, Site(Table.of(part), Rules(min_count=1)))
+            if name == world.names[0]:
+                try:
+                    stats.mean(sites, "T", 0, 64, **words)
+                except WrongContext as error:
+                    refused.append(error)
+            found[name] = [stats.mean(sites, "T", 0, 128, **words), stats.count(sites, records=64)]
+            with pytest.raises(BudgetSpent, match="number 3"):
+                stats.count(sites, records=64)
+
+    with world.served("--rounds", "2") as service:
+        threads = [
+            threading.Thread(target=ask, args=(name, part, service.url), daemon=True)
+            for name, part in zip(world.names, PARTS.values(), strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+    assert sorted(found) == sorted(world.names), world.log()
+    assert len(refused) == 1
+    assert len({(mean.value, count.value, count.noise) for mean, count in found.values()}) == 1
+    mean, count = found[world.names[0]]
+    assert abs(count.value - len(FRAME)) <= 8 * count.noise
+    assert [proof.record.claim for proof in (*mean.rounds, *count.rounds)] == ["dp-sum", "dp-sum"]

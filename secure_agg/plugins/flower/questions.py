@@ -64,6 +64,11 @@ class GridFederation(NodeFederation):
         self._asked = itertools.count(1)
         super().__init__(self._grid.home, self._round, values)
 
+    @property
+    def channel(self) -> str | None:
+        """``HOST:PORT`` where the channel listens, None where there is none."""
+        return self._grid.channel
+
     def close(self) -> None:
         """End the channel; harmless where there is none."""
         self._grid.close()

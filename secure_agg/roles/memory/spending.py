@@ -40,8 +40,16 @@ def check_budget(store: AttemptStore, client: str, config: RoundConfig, *, phase
     rule = config.policy.privacy
     if rule is None or store.get(_scope(client, config.task), _name(config)) is not None:
         return
-    known = signed(store, client, config.task)
-    _refuse(known + Counter({rule.ratio: 1}), client, config, rule, phase)
+    check_left(store, client, config.task, rule, phase=phase)
+
+
+def check_left(store: AttemptStore, client: str, task: str, rule: PrivacyRule, *, phase: str = ADVERTISE) -> None:
+    """Refuse whatever would take one more round than this client's budget is for, before there is a round.
+
+    Raises:
+        BudgetSpent: see ``check_budget``.
+    """
+    _refuse(signed(store, client, task) + Counter({rule.ratio: 1}), client, task, rule, phase)
 
 
 def spend(store: AttemptStore, client: str, config: RoundConfig, *, phase: str) -> None:
@@ -55,15 +63,15 @@ def spend(store: AttemptStore, client: str, config: RoundConfig, *, phase: str) 
         return
     check_budget(store, client, config, phase=phase)
     store.pin(_scope(client, config.task), _name(config), integer(rule.ratio), phase=phase)
-    _refuse(signed(store, client, config.task), client, config, rule, phase)
+    _refuse(signed(store, client, config.task), client, config.task, rule, phase)
 
 
-def _refuse(rounds: Counter[int], client: str, config: RoundConfig, rule: PrivacyRule, phase: str) -> None:
+def _refuse(rounds: Counter[int], client: str, task: str, rule: PrivacyRule, phase: str) -> None:
     spent = accounting.spent(rounds, rule.delta, rule.epsilon)
     if spent > rule.epsilon:
         raise BudgetSpent(
             f"{client!r} would have spent epsilon = {in_words(spent)} of {in_words(rule.epsilon)} in task "
-            f"{config.task!r} with this signature, which is number {rounds.total()}: it takes part in no more rounds "
+            f"{task!r} with this signature, which is number {rounds.total()}: it takes part in no more rounds "
             "of it before all members have agreed on another budget",
             phase=phase,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from support.frameworks.flower_nodes import Fleet, app_of
 
-from secure_agg import Trust, stats, verify
+from benchmarks.plugins.nodes import Apart
+from secure_agg import Privacy, Trust, stats, verify
 from secure_agg.errors import ConfigError, TooFewClients
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.flower import GridFederation, answer_question, secure_mod
+from secure_agg.plugins.flower.channel import CHANNEL
 from secure_agg.plugins.homes import federation
 
 AGES = {f"m{place}": np.random.default_rng(place).integers(20, 100, 40 + place) for place in range(3)}
@@ -150,3 +153,44 @@ def test_homes_that_are_not_made_for_statistics_are_refused_before_anybody_is_as
     fixed = federation_of(fleet_of(tmp_path / "fixed"), values=64)
     with pytest.raises(ConfigError, match="above 64: ask for fewer cells"):
         stats.quantile(fixed, "age", 0.5, 0, 128)
+
+
+BUDGET = Privacy(epsilon=24.0, delta=1e-5, norm=1.0, rounds=2)
+NOISY: Any = {"missing": "drop", "outside": "clip", "records": 64}
+
+
+def test_with_a_budget_answers_have_noise_that_is_stated_and_the_budget_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = fleet_of(tmp_path, privacy=BUDGET)
+    nodes = federation_of(fleet)
+    with pytest.raises(ConfigError, match="linear_regression has no form with differential privacy"):
+        stats.linear_regression(nodes, "age", ["bmi"], {"age": (0, 128), "bmi": (0, 80)})
+    with pytest.raises(ConfigError, match="say missing='drop'"):
+        stats.mean(nodes, "age", 0, 128, records=64)
+    mean = stats.mean(nodes, "age", 0, 128, **NOISY)
+    assert mean.noise > 0  # infinite, where the count is within its own noise
+    assert abs(mean.value - POOLED.mean()) <= 8 * mean.noise
+    (proof,) = mean.rounds
+    assert verify(proof.evidence, Trust.load(fleet.folder / "trust.json")).record == proof.record
+    assert (proof.record.claim, proof.record.round) == ("dp-sum", 0)
+    count = stats.count(nodes, records=64)
+    assert 0 < count.noise < 64
+    assert abs(count.value - POOLED.size) < 8 * count.noise
+    with pytest.raises(ConfigError, match="budget is spent"):
+        stats.count(nodes, records=64)
+    assert fleet.aborts() == []
+    for name in fleet.names:  # nothing was told that a log would compare
+        assert not (fleet.folder / "clients" / name / "statistics.log").exists()
+
+
+def test_nodes_with_a_channel_answer_a_question_within_one_message(tmp_path: Path) -> None:
+    fleet = fleet_of(tmp_path)
+    apart = Apart({name: (node.app, node.context.node_config) for name, node in fleet.grid.nodes.items()})
+    nodes = GridFederation(apart, fleet.folder / "server", phase_s=20.0, timeout=20.0, channel="127.0.0.1:0")
+    with closing(nodes):
+        for node in apart.nodes.values():
+            node.context.node_config[CHANNEL] = f"https://{nodes.channel}"
+        assert stats.mean(nodes, "age", 0, 128).value == pytest.approx(POOLED.mean(), rel=1e-9)
+        assert stats.count(nodes, records=4096).value == POOLED.size
+        assert apart.settle(30), "a node holds a message that nobody will answer"

@@ -18,7 +18,7 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.recipe import SimEnv
 from support.frameworks.nvflare_network import Network, Straight
 
-from secure_agg import Trust, stats, verify
+from secure_agg import Privacy, Trust, stats, verify
 from secure_agg.errors import ConfigError, TooFewClients
 from secure_agg.ledger.log import Ledger
 from secure_agg.plugins.homes import federation
@@ -45,9 +45,11 @@ class Asking(Straight, AskQuestions):
 class World:
     """Three sites with tables, rules and executors of their own."""
 
-    def __init__(self, folder: Path, questions: Mapping[str, Any], *, rules: str | None = RULES) -> None:
+    def __init__(
+        self, folder: Path, questions: Mapping[str, Any], *, rules: str | None = RULES, **changes: Any
+    ) -> None:
         self.folder = folder / "federation"
-        policy = Policy.default(3, bits=24, max_weight=1, clip=1.0, min_clients=3)
+        policy = Policy.default(3, **{"bits": 24, "max_weight": 1, "clip": 1.0, "min_clients": 3} | changes)
         federation.make(self.folder, list(AGES), policy, task="statistics", checks_model=False)
         self.controller = Asking(questions, train_timeout=60.0, phase_timeout=60.0)
         self.network = Network(folder / "sites", self.folder, self.answer, self.controller)
@@ -99,6 +101,20 @@ def test_a_controller_of_the_jobs_own_asks_what_depends_on_earlier_results(tmp_p
     (proof,) = mean.rounds
     assert verify(proof.evidence, Trust.load(world.folder / "trust.json")).record == proof.record
     assert spread.value > mean.value
+
+
+def test_with_a_budget_answers_have_noise_and_a_question_beyond_it_ends_before_a_site_is_asked(tmp_path: Path) -> None:
+    noisy = {"missing": "drop", "outside": "clip", "records": 64}
+    budget = Privacy(epsilon=24.0, delta=1e-5, norm=1.0, rounds=2)
+    with running(tmp_path, {"average": MEAN | noisy, "again": MEAN | noisy}, privacy=budget) as world:
+        found = world.run()
+        for result in found.values():
+            noise = result["noise"]  # none, where the count is within its own noise
+            assert noise is None or abs(result["value"] - POOLED.mean()) <= 8 * noise
+        assert found["average"]["spent"] < found["again"]["spent"] <= found["again"]["budget"] == 24.0
+        with pytest.raises(ConfigError, match="budget is spent"):
+            stats.mean(world.controller.federation, "age", 0, 128, **noisy)
+    assert world.codes == [ReturnCode.OK] * 6
 
 
 def test_a_question_that_owners_do_not_allow_has_no_result_and_the_next_one_has(
