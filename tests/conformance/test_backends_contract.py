@@ -214,8 +214,8 @@ def rounds(draw: st.DrawFn) -> dict[str, Any]:
     "backend", [pytest.param(name, marks=LATER if name == "committee" else ()) for name in ALL if CASES[name].examples]
 )
 def test_the_average_is_bit_equal_to_numpys_exact_sum(backend: str) -> None:
-    """Not with a bounded norm, which is in proportion to clip and bits, that are drawn here. A committee takes seconds to
-    open a vector, and opens those of the tests below.
+    """Not with a bounded norm, which is in proportion to clip and bits, that are drawn here. A committee takes seconds
+    to open a vector, and opens those of the tests below.
     """
     tested = CASES[backend]
 
