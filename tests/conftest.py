@@ -41,8 +41,19 @@ def _work_in_memory() -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 
 
+def _do_without_what_is_unwanted() -> None:
+    """Let this process and those it starts not find what ``support/unwanted`` stands before."""
+    place = str(Path(__file__).parent / "support" / "unwanted")
+    if place not in sys.path:
+        sys.path.insert(0, place)
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if place not in known:
+        os.environ["PYTHONPATH"] = os.pathsep.join([place, *filter(None, known)])
+
+
 _keep_bytecode()
 _work_in_memory()
+_do_without_what_is_unwanted()
 
 
 def _processes_first(item: pytest.Item) -> int:

@@ -25,11 +25,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("torch")
-pytest.importorskip("omegaconf", reason="CrypTen's own requirements aren't installed")
-
 from mpc.ring import P
 from mpc.words import Words
+from secure_agg import extras
 from secure_agg.backends.crypten.engine import Layout, NormBound, Parties, Range, launcher, nursery
 from secure_agg.backends.crypten.engine.channel import Channel, ChannelClosed
 from secure_agg.backends.crypten.engine.jobs import Done, JobHeader, Ping, Pong, Ready, read_answer, read_order
@@ -38,8 +36,12 @@ from secure_agg.backends.crypten.engine.party import _unpack
 from secure_agg.backends.crypten.engine.randomness import JobKeys, Stream
 from secure_agg.errors import ConfigError, LocalProtocolError, MalformedMessage, RoundAborted
 
+# Looked for and not imported: who only collects these tests has no use for PyTorch.
+pytestmark = pytest.mark.skipif(
+    not all(map(extras.is_there, ("torch", "omegaconf"))), reason="CrypTen's requirements aren't installed"
+)
+
 TEST_DATA = np.random.default_rng(20240)
-RECORDER = Path(__file__).parents[1] / "support" / "shares" / "crypten_recorder.py"
 
 
 def split(values: npt.ArrayLike, parties: int) -> list[Words]:
@@ -456,7 +458,6 @@ def test_a_missing_or_other_crypten_is_refused_with_the_mend(monkeypatch: pytest
 
 
 def test_nothing_is_started_without_crypten(monkeypatch: pytest.MonkeyPatch) -> None:
-    from secure_agg import extras
     from secure_agg.backends.crypten.engine import loader
 
     parties = Parties(2)
@@ -509,16 +510,23 @@ def started(channel: socket.socket, log: IO[bytes], *arguments: str) -> nursery.
 
 
 class RecordedParties(Parties):
-    """Parties that write down what they exchange."""
+    """Parties that write down what they exchange: copies of another process than others are."""
 
-    def __init__(self, parties: int, records: Path) -> None:
+    def __init__(self, parties: int, records: Path, patch: pytest.MonkeyPatch) -> None:
         super().__init__(parties)
         self._records = records
+        patch.setenv("RECORDS", str(records))
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        patch.setattr(nursery, "__name__", "support.shares.crypten_recorder")
+        self._nursery = nursery.Nursery()
+        patch.undo()
 
     def _begin(self, place: nursery.Begin, channel: socket.socket, log: IO[bytes]) -> nursery.Child:
-        places = ("--rank", str(place.rank), "--parties", str(place.parties), "--rendezvous", place.rendezvous)
-        ends = ("--timeout", str(place.timeout), "--channel", str(channel.fileno()))
-        return started(channel, log, str(RECORDER), str(self._records), *places, *ends)
+        return self._nursery.begin(place, channel, log)
+
+    def close(self) -> None:
+        super().close()
+        self._nursery.close()
 
     def take(self, rank: int) -> list[tuple[str, str, Words]]:
         """What a process has written down since the last call: operation, what, data."""
@@ -530,7 +538,7 @@ class RecordedParties(Parties):
         return taken
 
 
-def test_nothing_but_the_stated_values_is_revealed(tmp_path: Path) -> None:
+def test_nothing_but_the_stated_values_is_revealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     length = 100
     layout = Layout((Range(length, 8),))
     data = [np.zeros((4, length), np.uint64), random_values(4, 8, length).astype(np.uint64)]
@@ -539,7 +547,7 @@ def test_nothing_but_the_stated_values_is_revealed(tmp_path: Path) -> None:
     inner: dict[str, list[list[Words]]] = {"sum": [], "median": []}
     requests: dict[str, list[list[Words]]] = {"sum": [], "median": []}
     keys: list[bytes] = []
-    with RecordedParties(3, tmp_path) as parties:
+    with RecordedParties(3, tmp_path, monkeypatch) as parties:
         for matrix in (data[0], data[0], data[1]):
             for name in inner:
                 shares = split_words(matrix, 3)

@@ -176,6 +176,23 @@ def played(request: pytest.FixtureRequest) -> tuple[Case, Tape, Evidence]:
     return found, tape, tape.finish()
 
 
+class Kept(NamedTuple):
+    """Two rounds of a case in a ledger; in the second one client falls silent."""
+
+    case: Case
+    path: Path
+    results: tuple[Result, Result]
+
+
+@pytest.fixture(scope="module", params=ALL)
+def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    case, path = CASES[request.param], tmp_path_factory.mktemp("kept") / "rounds.db"
+    first = secure_agg.aggregate(updates_of(4), ledger=path, **case.settings)
+    silent = {"c003": case.left_out_at}
+    second = secure_agg.aggregate(updates_of(4, seed=1), ledger=path, dropouts=silent, **case.settings)
+    return Kept(case, path, (first, second))
+
+
 def updates_of(n: int, *, shapes: tuple[tuple[int, ...], ...] = ((2, 3), (5,)), seed: int = 0) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     return {name: [rng.normal(size=shape).astype(np.float32) for shape in shapes] for name in names(n)}
@@ -210,11 +227,14 @@ def rounds(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("backend", ALL)
+@pytest.mark.parametrize(
+    "backend", [pytest.param(name, marks=LATER if name == "committee" else ()) for name in ALL if CASES[name].examples]
+)
 def test_the_average_is_bit_equal_to_numpys_exact_sum(backend: str) -> None:
+    """Not with a bounded norm, which is in proportion to clip and bits, that are drawn here. A committee takes seconds
+    to open a vector, and opens those of the tests below.
+    """
     tested = CASES[backend]
-    if tested.norm_bound:
-        pytest.skip("a norm bound is in proportion to clip and bits, which are drawn here")
 
     @settings(max_examples=tested.examples, suppress_health_check=[HealthCheck.too_slow], database=None)
     @given(rounds())
@@ -257,8 +277,8 @@ def test_a_model_of_several_ciphertexts_is_summed_exactly(case: Case) -> None:
 
 @pytest.mark.parametrize(("case", "phase"), SILENT, indirect=["case"])
 def test_one_client_may_fall_silent_at_any_phase(case: Case, phase: str) -> None:
-    if case is CASES["committee"] and phase != "masked-input":
-        pytest.skip("as with one key holder")
+    if case is CASES["committee"]:
+        pytest.skip("as with one key holder, and in a ledger")
     updates = updates_of(case.clients)
     weights = {name: 1 + i for i, name in enumerate(updates)}
     result = secure_agg.aggregate(updates, weights=weights, dropouts={"c003": phase}, **case.settings)
@@ -359,23 +379,26 @@ def test_every_client_gets_a_receipt_for_its_input_and_the_checked_result(played
     assert all(np.array_equal(got, want) for got, want in zip(verified.average, average, strict=True))
 
 
-def test_rounds_follow_each_other_in_a_ledger_and_pass_its_audit(case: Case, tmp_path: Path) -> None:
-    path = tmp_path / "rounds.db"
-    first = secure_agg.aggregate(updates_of(4), ledger=path, **case.settings)
-    second = secure_agg.aggregate(
-        updates_of(4, seed=1), ledger=path, dropouts={"c003": "masked-input"}, **case.settings
-    )
+def test_rounds_follow_each_other_in_a_ledger_and_pass_its_audit(kept: Kept) -> None:
+    first, second = kept.results
     assert second.record.previous_record == first.record.digest()
     assert (first.record.round, second.record.round) == (0, 1)
-    with Ledger(path, read_only=True) as ledger:
+    with Ledger(kept.path, read_only=True) as ledger:
         assert ledger.audit().size == 2
         for result in (first, second):
             assert result.receipt is not None
             Receipt.from_bytes(result.receipt.to_bytes()).verify(result.record.to_bytes(), ledger.verifier_key)
 
 
-def test_stats_are_flat_and_complete(case: Case) -> None:
-    stats = secure_agg.aggregate(updates_of(3), **case.settings).stats
+def test_rounds_in_a_ledger_are_exact_also_without_a_client_that_falls_silent(kept: Kept) -> None:
+    for seed, (result, silent) in enumerate(zip(kept.results, (None, kept.case.left_out_at), strict=True)):
+        updates = updates_of(4, seed=seed)
+        assert result.participants == tuple(name for name in updates if name != "c003" or silent is None)
+        assert_exact(result, updates, dict.fromkeys(updates, 1))
+
+
+def test_stats_are_flat_and_complete(kept: Kept) -> None:
+    case, stats = kept.case, kept.results[0].stats
     wanted = {"client.encode_s", "client.commit_s", "client.protect_s", "aggregator.total_s", "verify_s"}
     wanted |= {"client.upload_bytes", "client.download_bytes", "client.result_bytes"}
     wanted |= {f"aggregator.{phase}_s" for phase in case.phases}

@@ -1,4 +1,4 @@
-"""A party of the crypten engine that writes down all it exchanges with other processes; run by ``test_crypten_engine``.
+"""A nursery of the crypten engine whose parties write down all they exchange; run by ``test_crypten_engine``.
 
 Every record is a file ``NUMBER-OPERATION-WHAT.npy`` in the folder ``recorded-RANK``: what came out of a collective
 operation, or went through a message. WHAT is ``output`` while the engine opens an output, else ``inner``.
@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from secure_agg.backends.crypten.engine import party
+from secure_agg.backends.crypten.engine import nursery, party
+from secure_agg.backends.crypten.engine.channel import Channel
+
+RECORDS: Final = "RECORDS"
+"""The variable that names the folder."""
 
 _numbers = itertools.count()
+_folder: Path
 _what = "inner"
 
 
@@ -38,7 +42,7 @@ def record(folder: Path, operation: str, tensors: list[Any]) -> None:
     os.replace(folder / f".{name}", folder / name)
 
 
-def _recording(folder: Path, name: str) -> Callable[..., Any]:
+def _recording(name: str) -> Callable[..., Any]:
     original = getattr(dist, name)
 
     def operation(tensor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -48,7 +52,7 @@ def _recording(folder: Path, name: str) -> Callable[..., Any]:
         if name.startswith("i"):
             result.wait()
         tensors = tensor if isinstance(tensor, list) else [tensor]
-        record(folder, name, [t.clone() for t in tensors] if before else tensors)
+        record(_folder, name, [t.clone() for t in tensors] if before else tensors)
         return _Finished()
 
     return operation
@@ -66,16 +70,21 @@ def _marked(function: Callable[..., Any]) -> Callable[..., Any]:
     return output
 
 
-def main() -> None:
-    """The folder is the first argument; the others are the party's own."""
-    parent = Path(sys.argv.pop(1))
-    folder = parent / f"recorded-{sys.argv[sys.argv.index('--rank') + 1]}"
+def _place(folder: Path) -> None:
+    """Where this process's own records go, once it is a party."""
+    global _folder
+    _folder = folder
     folder.mkdir()
+
+
+def main() -> NoReturn:
+    """The records' folder is in the environment; the argument is the nursery's own."""
+    parent = Path(os.environ[RECORDS])
     for name in (
         *("all_reduce", "reduce", "all_gather", "gather", "broadcast", "scatter"),
         *("send", "recv", "isend", "irecv"),
     ):
-        setattr(dist, name, _recording(folder, name))
+        setattr(dist, name, _recording(name))
     from secure_agg.backends.crypten.engine import loader
 
     loader.load()
@@ -83,7 +92,14 @@ def main() -> None:
 
     for name in ("_disclose", "_disclose_bits"):
         setattr(functions, name, _marked(getattr(functions, name)))
-    party.main()
+    serve = party.serve
+
+    def recorded(channel: Channel, rank: int, *rest: Any) -> NoReturn:
+        _place(parent / f"recorded-{rank}")
+        serve(channel, rank, *rest)
+
+    party.serve = recorded
+    nursery.main()
 
 
 if __name__ == "__main__":
