@@ -22,11 +22,17 @@ def frame(label: str, *parts: bytes | memoryview) -> bytes:
     """Return ``PROTOCOL``, the label and the parts, each preceded by its length (8 bytes, little endian)."""
     pieces: list[bytes | memoryview] = [_opening(label)]
     for part in parts:
-        size = len(part) if isinstance(part, bytes) else memoryview(part).nbytes
-        pieces += (integer(size), part)
+        size = len(part) if type(part) is bytes else memoryview(part).nbytes
+        pieces.append(_LENGTHS[size] if size < _SHORT else integer(size))
+        pieces.append(part)
     return b"".join(pieces)
 
 
 def integer(value: int) -> bytes:
     """An unsigned integer as 8 bytes, little endian, for use as a part of a frame."""
     return value.to_bytes(8, "little")
+
+
+_SHORT = 1 << 10
+_LENGTHS = tuple(map(integer, range(_SHORT)))
+"""Of nearly all parts there are: a round frames thousands."""

@@ -6,9 +6,9 @@ Micciancio, Peikert and Rosen 2008; hiding as in Baum, Damgård, Lyubashevsky, O
 It is linear over every vector modulo p, and binding on short vectors only: never conclude more from the
     hash of a long vector than a linear relation.
 
-The matrix is public and made on the fly from a fixed label, so there is no set-up and nothing to store. It
-is drawn in the transform domain, where a product in R is pointwise, and the commitment stays there: element
-    (r, t) of C is
+The matrix is public and made on the fly from a fixed label, so there is no set-up and nothing to store; a process keeps
+its beginning. It is drawn in the transform domain, where a product in R is pointwise, and the commitment stays there:
+element (r, t) of C is
 
     sum over j of  a_j[r, t] · block_j(ζ_t)   modulo p,
 
@@ -126,6 +126,27 @@ def _accumulate(
             total[i] = min(z, z - _REDUCE)
 
 
+_matrix: dict[tuple[int, int], Vector] = {}
+_KEPT: Final = 1 << 25
+"""Most bytes of the matrix's first groups that a process keeps: what is public, and the same for every vector. Reading
+is several times as fast as drawing; beyond, groups are drawn each time.
+"""
+
+
+def _drawn(stream: KeyStream, rank: int, group: int, scratch: Vector) -> Vector:
+    """One group of the matrix of a rank: kept, or in ``scratch``."""
+    if (group + 1) * scratch.nbytes > _KEPT:
+        stream.residues(group, scratch)
+        return scratch
+    found = _matrix.get((rank, group))
+    if found is None:
+        found = np.empty_like(scratch)
+        stream.residues(group, found)
+        found.flags.writeable = False
+        _matrix[rank, group] = found
+    return found
+
+
 def _add_lanes(sums: npt.NDArray[np.uint64]) -> Vector:
     """Entry r · 512 + t is the sum over the lanes of ``sums[r, t, lane]`` modulo p."""
     total: npt.NDArray[np.uint64] = (sums % _P64).sum(axis=-1, dtype=np.uint64) % _P64
@@ -219,8 +240,8 @@ def _hash(x: Vector, s: Vector, groups: int, first: int, rank: int) -> Vector:
         blocks = np.empty((N, LANES), dtype=np.uint32)
         sums = np.zeros((rank, N, LANES), dtype=np.uint64)
         for group in range(start, stop):
-            stream.residues(first + group, matrix)
-            _accumulate(x, s, group * LANES, matrix, blocks, sums)
+            drawn = _drawn(stream, rank, first + group, matrix)
+            _accumulate(x, s, group * LANES, drawn, blocks, sums)
         return _add_lanes(sums)
 
     parts = parallel.map_ranges(work, groups, minimum=4)

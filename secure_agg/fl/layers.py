@@ -286,6 +286,8 @@ def apply(
                 if at_zero:
                     total[total < 0] = 0.0
                 part[:] = total
+            if np.isfinite(part).all():
+                continue
             over = np.isinf(part) & np.isfinite(start)
             if over.any():
                 part[over] = np.copysign(limit, total[over])

@@ -63,6 +63,12 @@ def check_id(name: str) -> str:
     """
     if not isinstance(name, str):
         raise ConfigError(f"an id is a string, not {type(name).__name__}")
+    return _check_text(name)
+
+
+@functools.lru_cache(maxsize=4096)
+def _check_text(name: str) -> str:
+    """Once for each: a round's few names are met thousands of times."""
     encoded = name.encode("utf-8", "surrogatepass")
     if not 1 <= len(encoded) <= MAX_ID_BYTES:
         raise ConfigError(f"an id has 1 to {MAX_ID_BYTES} bytes, not {len(encoded)}")

@@ -99,10 +99,20 @@ class Participant:
         self._keeps_answers = keeps_answers
         self.heard: tuple[Evidence, Verified, Receipt] | None = None
         self._clients: dict[Key, Client] = {}  # one at most: that of the attempt under way, while this object lives
+        self._answered: tuple[str, ...] = ()  # by it
         self._guard = Guard(home, (home.task, home.task + EVALUATION))
 
     def __repr__(self) -> str:
         return f"Participant({self._home.name!r})"
+
+    @property
+    def held_bytes(self) -> int:
+        """Of updates that are to be hidden yet and are in memory meanwhile."""
+        return sum(client.held_bytes for client in self._clients.values())
+
+    def step_out(self) -> None:
+        """Forget what is in memory of the attempt under way: it is found on the disk again."""
+        self._clients = {}
 
     def handle(
         self,
@@ -110,6 +120,8 @@ class Participant:
         model: Floats = (),
         train: Callable[[], Trained] | None = None,
         instructions: Instructions | None = None,
+        *,
+        base: bytes | None = None,
     ) -> bytes:
         """Answer one payload.
 
@@ -121,6 +133,7 @@ class Participant:
             instructions: what ``train`` is given beside the model, as this node has received it; with a payload
                 ``join``. None where that is nothing. With a payload ``hello`` what it will take part for, where that is
                 its own choice: told in the place of its surroundings.
+            base: digest of ``model``, where it is known: of all of it, and of nothing beside it.
 
         Returns:
             The payload to send back.
@@ -157,7 +170,7 @@ class Participant:
                     with self._home.locked():
                         self._learn(self._evidence(evidence), receipt)
                 received = Received.of(_bounded(request, MAX_FIRST), MAX_CONFIG)
-                return self._join(received, model, train, instructions)
+                return self._join(received, model, train, instructions, base or model_digest(model))
             case parcels.STEP:
                 with self._home.locked():
                     return self._step(parcel.expect(parcels.STEP, 1, parcels.MAX_PARTS))
@@ -226,9 +239,9 @@ class Participant:
         model: Floats,
         train: Callable[[], Trained],
         instructions: Instructions | None,
+        base: bytes,
     ) -> bytes:
         """Check the round and the model, train, and commit to what it came to."""
-        base = model_digest(model)
         home, journal = self._home, self._home.journal
         client = Client(home.identity, home.trust, store=home.store)
         given = instructions.digest if instructions else NO_DIGEST
@@ -257,8 +270,7 @@ class Participant:
             answer = client.join(
                 request, journal.arrays("update"), facts["weight"], base_model=base, instructions=given
             )
-            journal.add_request(bytes(request.data))
-            self._clients = {_key(config): client}
+            self._goes_on(client, _key(config), request)
         tell_losses(home.name, config, client.encoded)
         letters = [envelope.data for envelope in client.outbox]
         made = Parcel(parcels.JOINED, (answer, encode(MetricNames(tuple(facts["metrics"]))), *letters)).to_bytes()
@@ -375,11 +387,18 @@ class Participant:
         requests = journal.requests()
         if key is None or not requests:
             raise LocalProtocolError("this node has joined no round")
-        if key not in self._clients:
+        if key not in self._clients or self._answered != requests.names:  # another process has gone on
             client = Client(home.identity, home.trust, store=home.store)
             client.resume(requests, lambda: journal.arrays("update"), journal.facts()["weight"])
-            self._clients = {key: client}
+            self._clients, self._answered = {key: client}, requests.names
         return key, self._clients[key]
+
+    def _goes_on(self, client: Client, key: Key, request: Received) -> None:
+        """Write down what a client has answered, so that another process finds it, and this one sees what others have
+        answered since.
+        """
+        self._home.journal.add_request(bytes(request.data))
+        self._clients, self._answered = {key: client}, self._home.journal.requests().names
 
     def _step(self, messages: Sequence[bytes | memoryview]) -> bytes:
         key, client = self._resumed()
@@ -396,7 +415,7 @@ class Participant:
         made = Parcel(parcels.ANSWER, (answer,)).to_bytes()
         if client.phases_answered != before:  # else it came again
             self._keep(request.data, made)  # before what it was made of goes
-            self._home.journal.add_request(bytes(request.data))
+            self._goes_on(client, key, request)
         if client.hidden:
             self._home.journal.drop("update")
         return made

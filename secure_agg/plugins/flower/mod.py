@@ -8,9 +8,8 @@ which its operator names with ``--node-config 'secure-agg-home="…"'``; the run
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
@@ -25,7 +24,7 @@ from secure_agg.errors import (
 )
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core.metrics import scalars
-from secure_agg.plugins.core.participant import Participant
+from secure_agg.plugins.core.standing import at_home
 from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.flower import given, records, simulation, wire
 from secure_agg.plugins.flower.channel import CHANNEL, held
@@ -81,19 +80,19 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
     category = kind.partition(".")[0]
     if category not in (_TRAIN, _EVALUATE):
         raise PolicyViolation(f"a {kind!r} message asks for something else than to train or evaluate")
-    with closing(ClientHome.open(home_of(context))) as home:
+    around = given.surroundings(context)
+    # Who may be asked again by another way repeats what it has answered.
+    keeps_answers = CHANNEL in context.node_config
+    with at_home(home_of(context), around, keeps_answers=keeps_answers) as (home, participant):
         other = tenants.use(home, context.run_id, context.node_id)
         if other is not None:
             logger.error(
                 "home %s was used in this run by node %d, and is now by node %d: unless one was restarted as the "
                 "other, two nodes have one home; give each its own", home.path, other, context.node_id,
             )  # fmt: skip
-        around = given.surroundings(context)
-        # Who may be asked again by another way repeats what it has answered.
-        participant = Participant(home, around, keeps_answers=CHANNEL in context.node_config)
         if not content:
             return _reply(message, participant.handle(payload))
-        content = _whole(home, content)
+        content, own = _whole(home, content)
         named = records.to_arrays(_only(content.array_records, "message has", "array record"))
         layers = Layers.of(named)
         weight_key = given.WEIGHT_KEY if home.weight_key is None else home.weight_key
@@ -104,13 +103,28 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
                 reply = _call(call_next, asked, own)
             return _trained(reply, layers if category == _TRAIN else None, weight_key)
 
-        answer = participant.handle(payload, layers.floats(named), run_app, instructions)
+        floats, base = layers.floats(named), None
+        if own is not None and own.names == layers.averaged:  # and nothing of the server's beside them
+            base = own.digest
+        answer = participant.handle(payload, floats, run_app, instructions, base=base)
         return _reply(message, held(home, context, participant, payload, answer))
 
 
-def _whole(home: ClientHome, content: RecordDict) -> RecordDict:
-    """What a message is about, with the model from this node's own disk where the server has left it out. What comes of
-    that is digested like any model: a server may leave out some arrays and send others of its own beside them.
+class _Own(NamedTuple):
+    """What of a message's model is from this node's own disk.
+
+    Attributes:
+        names: of the arrays that the server has left out, in their order.
+        digest: of these arrays, as it was computed when they were.
+    """
+
+    names: tuple[str, ...]
+    digest: bytes
+
+
+def _whole(home: ClientHome, content: RecordDict) -> tuple[RecordDict, _Own | None]:
+    """What a message is about, with the model from this node's own disk where the server has left it out. A server may
+    leave out some arrays and send others of its own beside them: such a model is digested like any.
 
     Raises:
         AnotherModel: it is left out, and this node has none.
@@ -118,12 +132,14 @@ def _whole(home: ClientHome, content: RecordDict) -> RecordDict:
     """
     (key, record), *more = content.array_records.items() or [("", None)]
     if more or record is None or not records.is_without(record):
-        return content
+        return content, None
     with home.locked():
-        if not home.checks_model or home.chain.link is None:
+        link = home.chain.link if home.checks_model else None
+        if link is None:
             raise AnotherModel("the model is left out of a message, and this node has computed none")
         model = home.chain.model()
-    return RecordDict({**content, key: records.filled(record, model)})
+    own = _Own(records.left_out(record), link.model)
+    return RecordDict({**content, key: records.filled(record, model)}), own
 
 
 def _nameless(error: Exception) -> SecureAggError:

@@ -67,7 +67,12 @@ def without(record: ArrayRecord, names: Iterable[str]) -> ArrayRecord | None:
 
 def is_without(record: ArrayRecord) -> bool:
     """Whether arrays are left out, as ``without`` does: a file of numpy's is never empty."""
-    return any(not array.data for array in record.values())
+    return bool(left_out(record))
+
+
+def left_out(record: ArrayRecord) -> tuple[str, ...]:
+    """Names of the arrays that are left out, in their order."""
+    return tuple(name for name, array in record.items() if not array.data)
 
 
 def filled(record: ArrayRecord, arrays: Sequence[npt.NDArray[Any]]) -> ArrayRecord:

@@ -50,6 +50,11 @@ class Requests(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self._paths)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each is known by: its place and its digest."""
+        return tuple(path.name for path in self._paths)
+
     @overload
     def __getitem__(self, place: int) -> bytes: ...
     @overload

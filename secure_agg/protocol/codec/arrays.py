@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc.framing import integer
+from mpc.keystream import CHUNK
 from secure_agg.errors import UpdateError
 from zk.transcript import digest
 
@@ -55,5 +56,8 @@ def model_digest(arrays: Sequence[npt.NDArray[Any]]) -> bytes:
     shapes = b"".join(integer(array.ndim) + b"".join(map(integer, array.shape)) for array in arrays)
     data = hashlib.sha256()
     for array in arrays:
-        data.update(np.ascontiguousarray(array, dtype="<f8").data)
+        flat = np.ascontiguousarray(array).reshape(-1)
+        step = flat.size if flat.dtype == "<f8" else CHUNK  # what is converted stays in a core's cache
+        for start in range(0, flat.size, max(1, step)):
+            data.update(flat[start : start + step].astype("<f8", copy=False).data)
     return digest("model", integer(len(arrays)), shapes, data.digest())

@@ -141,8 +141,10 @@ def _means(
     start: int, stop: int, sums: npt.NDArray[Any], centre: int, unit: float
 ) -> tuple[int, npt.NDArray[np.float64]]:
     """The same of the values [start, stop) of X."""
-    centred = sums.astype(np.int64) - centre
-    worst = max(int(centred.max()), -int(centred.min()))
-    mean = centred.astype(np.float64)
-    mean *= unit
+    worst, mean = 0, np.empty(sums.size)
+    for place in range(0, sums.size, CHUNK):  # what stays in a core's cache is gone through once
+        centred = sums[place : place + CHUNK].astype(np.int64)
+        centred -= centre
+        worst = max(worst, int(centred.max()), -int(centred.min()))
+        np.multiply(centred, unit, out=mean[place : place + CHUNK])
     return worst, mean

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from mpc.ring import Vector
+from mpc.ring import ELEMENT_BYTES, Vector
 from secure_agg.arguments import checked_class
 from secure_agg.backends.contract import ClientSide, Joining, commitment_hash
 from secure_agg.errors import (
@@ -122,6 +122,12 @@ class Client:
         """
         joined = self._joined
         return joined is not None and joined.vector is None and joined.entry.backend.keys is None
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the vector that is to be hidden yet: most that this client holds of it."""
+        joined = self._joined
+        return 0 if joined is None or joined.vector is None else joined.entry.config.layout.total * ELEMENT_BYTES
 
     @property
     def phases_answered(self) -> int:

@@ -1,0 +1,132 @@
+"""Nodes between two messages that come to one process, as in a simulation: open, and still in their rounds.
+
+A node that is met by a new process for every message, as Flower's SuperNodes do it, opens its home each time and is
+taken through what the round has brought before. Where the process goes on, its home stays open and its participant
+alive, unless something has changed that they were made of: every file that opening reads is read again and compared by
+its bytes, and what another process has answered meanwhile shows in the journal, see ``Participant``. Nothing is shared
+between homes, and what a node may sign is decided by its attempt store, whether it stands here or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from mpc.framing import frame, integer
+from secure_agg.plugins.core.participant import Participant
+from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
+from secure_agg.plugins.homes.folder import IDENTITY_FILE, SETTINGS_FILE, STORE_FILE
+
+_MOST: Final = 64
+"""Homes that stay open."""
+_MOST_BYTES: Final = 1 << 28
+"""Of updates that they hold; whose would be more takes its own from its disk again."""
+_READ: Final = (SETTINGS_FILE, IDENTITY_FILE, TRUST_FILE)
+
+
+class _Node(NamedTuple):
+    """One that stands.
+
+    Attributes:
+        process: that it was opened in; its connection to the store is no other's.
+        made_of: digest of what it was made of.
+    """
+
+    process: int
+    made_of: bytes
+    home: ClientHome
+    participant: Participant
+
+
+_nodes: dict[Path, _Node] = {}
+_lock: Final = threading.Lock()
+
+
+@contextmanager
+def at_home(path: Path, surroundings: bytes, *, keeps_answers: bool) -> Iterator[tuple[ClientHome, Participant]]:
+    """A home and its participant, for one message. Whoever comes to the same home meanwhile has a pair of its own.
+
+    Args:
+        path: of the home.
+        surroundings, keeps_answers: see ``Participant``.
+
+    Raises:
+        ConfigError, StoreError: see ``ClientHome.open``.
+    """
+    path = path.absolute()
+    made_of = _made_of(path, surroundings, keeps_answers)
+    node = _taken(path, made_of)
+    if node is None:
+        home = ClientHome.open(path)
+        node = _Node(os.getpid(), made_of, home, Participant(home, surroundings, keeps_answers=keeps_answers))
+    try:
+        yield node.home, node.participant
+    except BaseException:  # whatever it has come to, the next message begins with what is on the disk
+        node.home.close()
+        raise
+    _leave(path, node)
+
+
+def forget() -> None:
+    """Close all that stand: what comes next finds them as a new process would."""
+    with _lock:
+        for node in _nodes.values():
+            _close(node)
+        _nodes.clear()
+
+
+def _taken(path: Path, made_of: bytes) -> _Node | None:
+    with _lock:
+        node = _nodes.pop(path, None)
+    if node is not None and (node.process, node.made_of) != (os.getpid(), made_of):
+        _close(node)
+        return None
+    return node
+
+
+def _leave(path: Path, node: _Node) -> None:
+    node.participant.heard = None
+    with _lock:
+        if path in _nodes:  # another message has come to this home meanwhile
+            _close(node)
+            return
+        if sum(other.participant.held_bytes for other in (node, *_nodes.values())) > _MOST_BYTES:
+            node.participant.step_out()
+        while len(_nodes) >= _MOST:
+            _close(_nodes.pop(next(iter(_nodes))))
+        _nodes[path] = node
+
+
+def _close(node: _Node) -> None:
+    if node.process == os.getpid():
+        node.home.close()
+
+
+def _made_of(path: Path, surroundings: bytes, keeps_answers: bool) -> bytes:
+    """Digest of all that a home is made of in memory, with the modes that opening looks at, and of which file its store
+    is: the contents of that are asked for each time.
+    """
+    parts = [surroundings, integer(int(keeps_answers)), _stated(path), _stated(path / STORE_FILE)]
+    for file in (*(path / name for name in _READ), *sorted((path / "epochs").glob("*.epoch"))):
+        parts += (file.name.encode(), _stated(file), _content(file))
+    return hashlib.sha256(frame("standing", *parts)).digest()
+
+
+def _stated(path: Path) -> bytes:
+    try:
+        found = path.stat()
+    except OSError:
+        return b""
+    return frame("file", *map(integer, (found.st_dev, found.st_ino, found.st_mode, found.st_uid)))
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""  # opening says what is wrong
