@@ -86,7 +86,15 @@ $ sed -i 's/num-server-rounds = 3/num-server-rounds = 1/' examples/flower-quicks
     training("large-models", {"--threads 2": "--threads 2 --rounds 1 --width 64 --pretraining 2"}),
     training("mnist-skew", {"--rounds 12": "--rounds 1 --algorithms FedNova"}),
     example("notebook", needs=("nbclient",)),
-    example("nvflare-quickstart", before="$ cd examples/nvflare-quickstart", needs=("nvflare", "sklearn")),
+    example(
+        "nvflare-quickstart",
+        before="$ cd examples/nvflare-quickstart",
+        after="""\
+$ secure-agg ledger audit again/federation/server/rounds.db --trust again/federation/trust.json
+valid: 5 rounds verified from scratch
+""",
+        needs=("nvflare", "sklearn"),
+    ),
     example("regions", steps={"python regions.py run build/regions --rounds 3": "$ cd examples/regions"}),
     training("returns", {"run.py OUT": "run.py OUT --rounds 1"}),
     example("service"),
