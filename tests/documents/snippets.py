@@ -10,5 +10,3 @@ NOT_RUN: Final[dict[str, str]] = {
     "docs/statistics.md": "hosts that are named for examples, and --url: tests/stats has a service",
 }
 """Documents whose other blocks are not run, with the reason. A new document says it before each block."""
-
-EXAMPLES: Final = "the examples themselves, which have tests, or run for minutes"

@@ -7,16 +7,7 @@ from typing import Final
 from documents.scenes import Scene
 
 SCENES: Final = (
-    Scene(
-        "README.md",
-        ("A first result",),
-        given={
-            "": """
-import numpy as np
-arrays_a, arrays_b, arrays_c = ([np.full((2, 3), i / 4), np.full(5, -i / 4)] for i in range(3))
-"""
-        },
-    ),
+    Scene("README.md", ("A first result",), by="tests/installs/test_readme.py"),
     Scene(
         "docs/algorithms.md",
         ("In a loop of one's own",),

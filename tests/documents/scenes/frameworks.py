@@ -31,9 +31,11 @@ $ for home in $OTHERS; do secure-agg federation approve next.epoch --home $home;
 """What owners do besides the one whom a guide speaks to."""
 CLOSED: Final = """\
 $ secure-agg serve --home federation/server --listen 127.0.0.1:8470 --model start.npy --rounds 1 > serve.log 2>&1 &
+$ server=$! clients=
 $ for home in $OWN $OTHERS; do secure-agg client https://127.0.0.1:8470 --home $home --update start.npy \\
-    --out $home.out > $home.log 2>&1 & done
-$ wait
+    --out $home.out > $home.log 2>&1 & clients="$clients $!"; done
+$ wait $clients && kill $server
+$ wait $server || true
 """
 """A round of the homes, in which the epoch before is closed; without a framework, since it is the same there."""
 PROPOSED: Final = (

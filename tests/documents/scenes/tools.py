@@ -64,6 +64,7 @@ $ test -f public/site.json
 """,
         long=True,
     ),
+    Scene("docs/numbers.md", ("In a federation",), long=True),
     Scene(
         "docs/privacy.md",
         given={
