@@ -37,6 +37,7 @@ HANDSHAKE_S: Final = 10.0
 _DESCRIPTORS: Final = 3  # of a connection: here, towards gRPC, and gRPC's
 _OTHERS: Final = 128  # descriptors that the process has for everything else
 _LEAST_STRANGERS: Final = 16
+_LEAST_OF_PEER: Final = 2  # that it has, and one that it has lost
 _BACKLOG: Final = 1024
 _AT_ONCE: Final = 16  # connections accepted in a turn of the event loop
 _BUFFER: Final = 1 << 20
@@ -49,14 +50,16 @@ _LONGEST_PATH: Final = 90  # a socket's name has 108 bytes at most, on some syst
 _log = logging.getLogger("secure_agg.transport")
 
 
-def _strangers(peers: int, wished: int = STRANGERS) -> int:
-    """How many strangers there is room for, under the limit on open files, which is raised where that is allowed."""
+def _places(peers: int, wished: int = STRANGERS) -> tuple[int, int]:
+    """For how many strangers, and connections of peers, there is room under the limit on open files, which is raised
+    where that is allowed. Where it does not do for ``OF_ONE_PEER`` each, peers share what there is.
+    """
     try:
         resource: Any = importlib.import_module("resource")
     except ImportError:
         raise ConfigError("this system has no limits on open files (getrlimit): operators run on Linux") from None
-    fixed = _OTHERS + _DESCRIPTORS * OF_ONE_PEER * peers
-    wanted = fixed + _DESCRIPTORS * wished
+    most = OF_ONE_PEER * peers
+    wanted = _OTHERS + _DESCRIPTORS * (most + wished)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -64,11 +67,13 @@ def _strangers(peers: int, wished: int = STRANGERS) -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return wished
-    room = int(soft - fixed) // _DESCRIPTORS
-    if room < _LEAST_STRANGERS:
-        raise ConfigError(f"this process may have {soft} open files, an operator of {peers} peers needs {wanted}")
-    return room
+        return wished, most
+    room, least = int(soft - _OTHERS) // _DESCRIPTORS, _LEAST_OF_PEER * peers
+    if room < least + _LEAST_STRANGERS:
+        needed = _OTHERS + _DESCRIPTORS * (least + _LEAST_STRANGERS)
+        raise ConfigError(f"this process may have {soft} open files, an operator of {peers} peers needs {needed}")
+    known = min(most, max(least, room - wished))
+    return room - known, known
 
 
 class _Inside(asyncio.Protocol):
@@ -183,7 +188,9 @@ class Entrance:
         Raises:
             ConfigError: the process may open too few files, or no socket has room in the folder for temporary files.
         """
-        self._strangers: Admission[_Outside] = Admission(_strangers(peers, strangers))
+        for_strangers, for_peers = _places(peers, strangers)
+        self._strangers: Admission[_Outside] = Admission(for_strangers)
+        self._peers: Admission[_Outside] = Admission(max(1, for_peers))
         self._patience = patience
         self._folder = _folder_for_sockets()
         self._listeners: list[socket.socket] = []
@@ -245,6 +252,8 @@ class Entrance:
         if len(known) > OF_ONE_PEER:
             _log.warning("%s has more than %d connections: the oldest is closed", peer, OF_ONE_PEER)
             known.pop(0).transport.abort()
+        if (pushed := self._peers.admit(found, f"peer {peer}")) is not None:
+            pushed.transport.abort()  # of the peer with most of them
 
     def whence(self, connection: str) -> str:
         """The address that a connection comes from, which is named as for ``recognise``; empty where it has ended."""
@@ -335,6 +344,7 @@ class Entrance:
     def left(self, connection: _Outside) -> None:
         """A connection has ended."""
         self._forget(connection)
+        self._peers.leave(connection)
         if connection.peer is not None:
             known = self._known.get(connection.peer, [])
             if connection in known:

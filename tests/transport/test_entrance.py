@@ -208,8 +208,42 @@ def test_a_process_that_may_open_next_to_no_files_says_so(monkeypatch: pytest.Mo
     with pytest.raises(ConfigError, match="64 open files"):
         Entrance(1)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (300, 300))
-    assert entrance._strangers(1) < entrance.STRANGERS
+    assert entrance._places(1)[0] < entrance.STRANGERS
     assert HANDSHAKE_S < 60
+
+
+def test_thousands_of_peers_share_what_files_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service of 2,000 members did not start where 20,000 files are the limit: that is not eight lines for each."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (20_000, 20_000))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    strangers, known = entrance._places(2000, 4000)
+    assert known >= 2 * 2000
+    assert 128 + 3 * (strangers + known) <= 20_000
+
+    class Line:
+        is_over = False
+
+        def abort(self) -> None:
+            self.is_over = True
+
+    async def test() -> None:
+        door = Entrance(2000)
+        door._peers.places = 4
+        lines = []
+        for number, peer in enumerate(["ann", "ann", "ann", "bob", "cyd", "dan"]):
+            one = entrance._Outside(door)
+            one.transport = lines.append(Line()) or lines[-1]  # type: ignore[assignment, func-returns-value]
+            door._open[str(number)] = one
+            door.recognise(f"x/{number}", peer)
+            for line, other in zip(lines, list(door._open.values()), strict=True):
+                if line.is_over and not other.gone:
+                    other.connection_lost(None)
+        assert [line.is_over for line in lines] == [True, True, False, False, False, False]
+        door._timers.clear()
+        door._known.clear()
+        await door.close()
+
+    asyncio.run(test())
 
 
 def test_a_long_path_to_temporary_files_is_no_obstacle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
