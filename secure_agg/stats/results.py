@@ -31,8 +31,8 @@ class Statistic:
         missing, outside: records dropped for a missing value, and dropped or limited for one out of range; off by at
             most ``uncertain``, as a site says nothing of fewer than its minimum. None where there is noise.
         noise: standard deviation of the noise in the value, or in each count, to first order, where all sites add
-            theirs; infinite where there is too much for that. Of a quantile how far the value may be off, beyond
-            ``error``, if ranks are off by one standard deviation. 0 where there is none.
+            theirs; infinite where there is too much for that. Of a quantile how far the value is off, beyond
+            ``error``, where ranks are off by one standard deviation. 0 where there is none.
         participants: ids of the sites.
         rounds: what proves each sum that this was computed from.
     """

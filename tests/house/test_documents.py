@@ -59,7 +59,7 @@ def test_decisions_are_numbered_without_gaps_and_indexed() -> None:
         assert path.name.startswith(f"{number:04}-")
         assert title.startswith(f"# {number}. ")
         assert f"[{title[2:]}]({path.name})" in index
-    assert index.count("](00") == len(files)
+    assert index.count("](0") == len(files)
 
 
 def test_sections_of_the_specification_are_numbered_and_exist() -> None:

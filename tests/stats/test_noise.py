@@ -181,10 +181,13 @@ def test_counts_that_fall_by_noise_have_a_place_and_what_is_open_around_it() -> 
     reached = np.array([10.0, 8.0, 30.0, 28.0, 60.0])
     assert ranks.place_of(reached, 20.0) == 2
     assert ranks.place_of(np.array([1.0, 2.0, 3.0]), 9.0) == 2
-    assert ranks.open_between(reached, 29.0, np.full(5, 5.0)) == (2, 4)
+    edges = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    assert ranks.blur(edges, 0.0, np.array([10.0, 20.0, 30.0, 40.0, 50.0]), 25.0, 5.0) == pytest.approx(0.5)
+    assert ranks.blur(edges, 0.0, np.array([10.0, 20.0, 20.0, 20.0, 50.0]), 20.0, 1.0) == pytest.approx(
+        1.0667, abs=1e-4
+    )
+    assert ranks.blur(edges, 0.0, reached, 29.0, 500.0) == 2.5
     assert ranks.deviations(4, 1.0, 0.0).tolist() == pytest.approx(np.sqrt([1, 2, 3, 4]).tolist())
-    assert ranks.stated(5.0, 1.0, [(4.0, 9.0)]) == 3.0
-    assert ranks.stated(5.0, 1.0, []) == 0.0
 
 
 def test_rules_of_privacy_are_a_table_of_the_owners_file(tmp_path: Any) -> None:

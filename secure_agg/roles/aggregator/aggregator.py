@@ -16,6 +16,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import numpy as np
+from secure_agg.roles.asking import Asking, Gathered
+from secure_agg.roles.hearing import Hearing
 
 from mpc.ring import Vector
 from secure_agg import backends
@@ -65,9 +67,7 @@ from secure_agg.protocol.refusal import refusing
 from secure_agg.protocol.renunciation import RenunciationCertificate
 from secure_agg.protocol.requests import Requests, in_order
 from secure_agg.protocol.session import Session
-from secure_agg.roles.asking import Asking, Gathered
 from secure_agg.roles.auditor import Auditor, Verified
-from secure_agg.roles.hearing import Hearing
 from secure_agg.roles.memory.rounds import CLOSED, REOPENED, SUMMED, Begun, RoundLog
 from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch

@@ -1,8 +1,8 @@
-"""Where among counts a quantile lies, and which edges noise leaves open."""
+"""Where among counts a quantile lies, and what noise leaves open."""
 
 from __future__ import annotations
 
-import math
+from typing import Literal
 
 import numpy as np
 
@@ -16,8 +16,12 @@ def place_of(reached: Floats, target: float) -> int:
         reached: how many lie up to the end of each bin. With noise it may fall: it is then taken between the least
             sequence that does not fall and is nowhere below it, and the largest that is nowhere above.
     """
-    rising = (np.maximum.accumulate(reached) + np.minimum.accumulate(reached[::-1])[::-1]) / 2
-    return min(int(np.searchsorted(rising, target - 1e-9 * max(target, 1.0))), reached.size - 1)
+    return min(int(np.searchsorted(_rising(reached), target - 1e-9 * max(target, 1.0))), reached.size - 1)
+
+
+def _rising(reached: Floats) -> Floats:
+    found: Floats = (np.maximum.accumulate(reached) + np.minimum.accumulate(reached[::-1])[::-1]) / 2
+    return found
 
 
 def deviations(bins: int, noise: float, q: float) -> Floats:
@@ -27,13 +31,21 @@ def deviations(bins: int, noise: float, q: float) -> Floats:
     return found
 
 
-def open_between(reached: Floats, target: float, spread: Floats) -> tuple[int, int]:
-    """The first and the last bin in which the target lies if what is reached is off by one standard deviation."""
-    first = place_of(reached + spread, target)
-    return min(first, last := place_of(reached - spread, target)), max(first, last)
+def blur(edges: Floats, below: float, reached: Floats, target: float, spread: float) -> float:
+    """Half of the range in which a target lies if what is reached is off by so much, records spread evenly in a bin.
 
+    Args:
+        edges: of the bins.
+        below: what is reached at the first edge.
+        reached: at the others.
+        target, spread: and by how much.
+    """
+    rising = np.concatenate([[below], _rising(reached)])
 
-def stated(value: float, error: float, between: list[tuple[float, float]]) -> float:
-    """How far the ends of any of these ranges are from a value, beyond its error; 0 where there are none."""
-    far = max((max(value - low, high - value) for low, high in between), default=0.0)
-    return max(0.0, far - error) if math.isfinite(value) else 0.0
+    def at(wanted: float, side: Literal["left", "right"]) -> float:
+        place = int(np.clip(np.searchsorted(rising, wanted, side=side), 1, rising.size - 1))
+        low, high = float(rising[place - 1]), float(rising[place])
+        share = (wanted - low) / (high - low) if high > low else float(side == "right")
+        return float(edges[place - 1] + np.clip(share, 0.0, 1.0) * (edges[place] - edges[place - 1]))
+
+    return max(0.0, at(target + spread, "right") - at(target - spread, "left")) / 2

@@ -35,7 +35,7 @@ def narrowing(question: Question, q: float, bins: int, rounds: int, step: float 
     totals, below, before = list[Total](), 0.0, 0.0
     target = math.nan
     low, high = question.edges[0], question.edges[-1]
-    between: list[tuple[float, float]] = []
+    noise = 0.0
     for number in range(rounds):
         total = yield question
         totals.append(total)
@@ -52,8 +52,8 @@ def narrowing(question: Question, q: float, bins: int, rounds: int, step: float 
         reached = below + np.cumsum(counts)
         place = ranks.place_of(reached, target)
         if total.noise:
-            first, last = ranks.open_between(reached, target, spread)
-            between.append((question.edges[first], question.edges[last + 1]))
+            open_here = ranks.blur(np.array(question.edges), below, reached, target, float(spread[place]))
+            noise = max(noise, open_here)
         below, before = float(reached[place] - counts[place]), float(spread[place])
         low, high = question.edges[place], question.edges[place + 1]
         edges = edges_within(low, high, bins, step)
@@ -61,8 +61,7 @@ def narrowing(question: Question, q: float, bins: int, rounds: int, step: float 
             break
         question = _narrowed(question, edges)
     first_of = common(totals[0]) | {name: common(*totals)[name] for name in ("uncertain", "rounds")}
-    value, error = (low + high) / 2, (high - low) / 2
-    return Number(value=value, error=error, noise=ranks.stated(value, error, between), **first_of)
+    return Number(value=(low + high) / 2, error=(high - low) / 2, noise=noise, **first_of)
 
 
 def edges_within(low: float, high: float, bins: int, step: float | None) -> tuple[float, ...]:

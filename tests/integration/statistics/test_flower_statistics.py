@@ -1,43 +1,45 @@
-"""Flower's own processes: a ServerApp asks questions of statistics, and each node answers from its operator's table."""
+"""The example in Flower's own processes: a ServerApp asks, and each node answers from its operator's table."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from support.frameworks.flower_engine import Engine
+from lifelines.datasets import load_waltons
+from support.frameworks.flower_engine import Engine, free_port
+from support.source_tree import ROOT
 
 from secure_agg import Ledger, Trust
 from secure_agg.plugins.homes import federation
 from secure_agg.protocol.config import Policy
 
-ASKED = Path(__file__).parents[2] / "support" / "frameworks" / "flower_statistics"
-AGES = {name: np.random.default_rng(place).integers(20, 100, 40) for place, name in enumerate(("north", "south"))}
+EXAMPLE = ROOT / "examples" / "flower-statistics"
+NAMES = ("north", "south")
 
 
 @pytest.mark.flower_long
-def test_a_run_ends_with_what_numpy_has_of_all_records(tmp_path: Path) -> None:
+def test_the_example_ends_with_what_pandas_has_of_all_records_over_a_channel(tmp_path: Path) -> None:
+    flies, homes = load_waltons(), tmp_path / "federation"
     policy = Policy.default(2, clip=1.0, bits=24, max_weight=1, min_clients=2)
-    federation.make(tmp_path / "federation", list(AGES), policy, task="statistics", checks_model=False)
-    nodes: dict[str, dict[str, object]] = {}
-    for name, ages in AGES.items():
-        home, table = tmp_path / "federation" / "clients" / name, tmp_path / f"{name}.csv"
-        (home / "statistics.toml").write_text("[columns.age]\nlower = 0\nupper = 128\n")
-        table.write_text("age\n" + "\n".join(map(str, ages)) + "\n")
-        nodes[name] = {"secure-agg-home": str(home), "secure-agg-table": str(table)}
-    config = {
-        "home": str(tmp_path / "federation" / "server"),
-        "out": str(tmp_path / "found.json"),
-        "phase-s": 90.0,  # each node's first messages start Python there: a minute on a loaded machine
-        "timeout-s": 180.0,
-    }
+    # Each node's first messages start Python there: a minute on a loaded machine.
+    federation.make(homes, list(NAMES), policy, task="statistics", checks_model=False, phase_s=90.0)
+    channel, nodes = f"127.0.0.1:{free_port()}", dict[str, dict[str, object]]()
+    for place, name in enumerate(NAMES):
+        home, table = homes / "clients" / name, tmp_path / f"{name}.csv"
+        (home / "statistics.toml").write_text("min_count = 3\n[columns.T]\nlower = 0\nupper = 128\n[columns.E]\n")
+        with (home / "statistics.toml").open("a") as rules:
+            rules.write('[columns.group]\nlevels = ["control", "miR-137"]\n')
+        flies.iloc[place::2].to_csv(table, index=False)
+        nodes[name] = {
+            "secure-agg-home": str(home), "secure-agg-table": str(table), "secure-agg-channel": f"https://{channel}"
+        }  # fmt: skip
+    config = {"home": str(homes / "server"), "out": str(tmp_path / "found.json"), "channel": channel}
     with Engine(tmp_path / "engine", nodes) as engine:
-        engine.run(config, app=ASKED, timeout_s=900)
+        log = engine.run(config, app=EXAMPLE, timeout_s=900)
     found = json.loads((tmp_path / "found.json").read_text())
-    pooled = np.concatenate(list(AGES.values()))
-    assert (found["count"], found["sites"]) == (pooled.size, list(AGES))
-    assert abs(found["median"] - np.quantile(pooled, 0.5, method="inverted_cdf")) <= found["error"]
-    with Ledger(tmp_path / "federation" / "server" / "rounds.db", read_only=True) as ledger:
-        assert ledger.audit(trust=Trust.load(tmp_path / "federation" / "trust.json")).size == 2
+    assert (found["flies"], found["sites"]) == (len(flies), list(NAMES)), log
+    assert found["mean_days"] == pytest.approx(flies["T"].mean(), abs=1e-9)
+    assert found["median_survival"]["control"] > found["median_survival"]["miR-137"]
+    with Ledger(homes / "server" / "rounds.db", read_only=True) as ledger:
+        assert ledger.audit(trust=Trust.load(homes / "trust.json")).size == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from lifelines.datasets import load_waltons
 from support.frameworks.flower_nodes import Fleet, app_of
+from support.source_tree import ROOT
 
 from benchmarks.plugins.nodes import Apart
 from secure_agg import Privacy, Trust, stats, verify
@@ -194,3 +197,25 @@ def test_nodes_with_a_channel_answer_a_question_within_one_message(tmp_path: Pat
         assert stats.mean(nodes, "age", 0, 128).value == pytest.approx(POOLED.mean(), rel=1e-9)
         assert stats.count(nodes, records=4096).value == POOLED.size
         assert apart.settle(30), "a node holds a message that nobody will answer"
+
+
+def example(module: str) -> Any:
+    """A module of the example's app."""
+    path = ROOT / "examples" / "flower-statistics" / "flies" / f"{module}.py"
+    spec = importlib.util.spec_from_file_location(f"flies_{module}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def test_the_example_finds_what_pandas_has_of_all_flies(tmp_path: Path) -> None:
+    fleet, flies = fleet_of(tmp_path, rules="min_count = 3\n"), load_waltons()
+    for number, node in enumerate(fleet.grid.nodes.values()):
+        node.app = example("client_app").app
+        node.context.node_config |= {"partition-id": number, "num-partitions": 3}
+    found = example("server_app").ask(federation_of(fleet))
+    assert found["flies"] == len(flies)
+    assert found["mean_days"] == pytest.approx(flies["T"].mean(), abs=1e-9)
+    assert found["median_survival"]["control"] > found["median_survival"]["miR-137"]

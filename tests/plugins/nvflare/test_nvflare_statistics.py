@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from lifelines.datasets import load_waltons
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -17,6 +20,7 @@ from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.recipe import SimEnv
 from support.frameworks.nvflare_network import Network, Straight
+from support.source_tree import ROOT
 
 from secure_agg import Privacy, Trust, stats, verify
 from secure_agg.errors import ConfigError, TooFewClients
@@ -26,6 +30,7 @@ from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.plugins.nvflare import configure
 from secure_agg.plugins.nvflare.site import configured_home
 from secure_agg.plugins.nvflare.statistics import AnswerQuestions, AskQuestions, StatisticsRecipe
+from secure_agg.plugins.nvflare.statistics.controller import check_questions
 from secure_agg.protocol.config import Policy
 
 AGES = {
@@ -173,3 +178,21 @@ def test_the_simulator_is_given_homes_and_a_table_for_each_site(tmp_path: Path) 
     with ServerHome.open(folder / "server") as home:
         assert (home.checks_model, home.trust.task(home.task).policy.max_weight) == (False, 1)
     assert json.loads((local / "secure-agg.json").read_text())["table"] == str(tables.resolve())
+
+
+def test_the_example_asks_for_what_pandas_has_of_all_flies(tmp_path: Path) -> None:
+    path = ROOT / "examples" / "nvflare-statistics" / "job.py"
+    spec = importlib.util.spec_from_file_location("job_of_statistics", path)
+    assert spec is not None
+    assert spec.loader is not None
+    job = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(job)
+    lived = load_waltons()["T"]
+    job.write_tables(tmp_path / "tables")
+    with running(tmp_path, job.QUESTIONS, rules="min_count = 3\n") as world:
+        for name, table in zip(AGES, sorted((tmp_path / "tables").iterdir()), strict=True):
+            shutil.copy(table, tmp_path / f"{name}.csv")
+        found = world.run()
+    assert abs(found["mean"]["value"] - lived.mean()) <= found["mean"]["error"]
+    assert abs(found["median"]["value"] - lived.median()) <= found["median"]["uncertain"]
+    check_questions(job.NOISY)

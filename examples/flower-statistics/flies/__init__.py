@@ -1,0 +1,1 @@
+"""flies: a Flower app that asks laboratories for statistics."""

@@ -1,1 +1,0 @@
-"""A Flower app for tests that asks, and answers."""
