@@ -11,7 +11,8 @@ import pytest
 
 import secure_agg
 from secure_agg.local import rounds
-from secure_agg.protocol import evidence, messages
+from secure_agg.protocol import messages
+from secure_agg.protocol.evidence import bundle
 from secure_agg.protocol.messages import Header
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor
@@ -23,7 +24,7 @@ CLIENTS = 3
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """What has been done so far."""
     done: Counter[str] = Counter()
-    decode, encode, verify = messages.decode, evidence.encode, Auditor.verify
+    decode, encode, verify = messages.decode, bundle.encode, Auditor.verify
 
     def decoding(kind: Any, *given: Any, **named: Any) -> Any:
         done["messages parsed"] += kind is Header
@@ -38,7 +39,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return verify(*given, **named)
 
     monkeypatch.setattr(messages, "decode", decoding)
-    monkeypatch.setattr(evidence, "encode", encoding)
+    monkeypatch.setattr(bundle, "encode", encoding)
     monkeypatch.setattr(Auditor, "verify", verifying)
     return done
 

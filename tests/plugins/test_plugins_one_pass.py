@@ -14,7 +14,8 @@ from support.frameworks.plugin_rounds import NAMES, Nodes, World, a_world, model
 from secure_agg.plugins.core.parcels import JOIN
 from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.homes.client import ClientHome
-from secure_agg.protocol import evidence, messages
+from secure_agg.protocol import messages
+from secure_agg.protocol.evidence import bundle
 from secure_agg.protocol.messages import Header
 
 
@@ -39,7 +40,7 @@ class Lasting(Nodes):
 
 def test_a_round_inside_a_framework_parses_each_message_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     done: Counter[str] = Counter()
-    decode, pack, encode = messages.decode, messages.pack, evidence.encode
+    decode, pack, encode = messages.decode, messages.pack, bundle.encode
 
     def decoding(kind: Any, *given: Any, **named: Any) -> Any:
         done["parsed"] += kind is Header
@@ -60,7 +61,7 @@ def test_a_round_inside_a_framework_parses_each_message_once(world: World, monke
         )
         monkeypatch.setattr(messages, "decode", decoding)
         monkeypatch.setattr(messages, "pack", packing)
-        monkeypatch.setattr(evidence, "encode", encoding)
+        monkeypatch.setattr(bundle, "encode", encoding)
         outcome = world.coordinator.round(model(), nodes)
     assert outcome.participants == tuple(sorted(NAMES))
     again = 2 * len(NAMES)  # a node's receipt is in each of the three payloads that it gets from then on

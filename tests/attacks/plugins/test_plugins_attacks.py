@@ -312,7 +312,8 @@ def test_what_is_too_large_is_refused_before_it_is_copied_or_decoded(
             raise AssertionError("it was copied")
 
     large = (40 << 20).to_bytes(4, "little") + bytes(40 << 20)
-    monkeypatch.setattr("secure_agg.protocol.evidence.decode", lambda *_, **__: pytest.fail("it was decoded"))
+    monkeypatch.setattr("secure_agg.protocol.evidence.bundle.decode", lambda *_, **__: pytest.fail("it was decoded"))
+    monkeypatch.setattr("secure_agg.protocol.evidence.record.decode", lambda *_, **__: pytest.fail("it was decoded"))
     with ClientHome.open(world.homes["north"]) as home:
         participant = Participant(home)
         for parcel in (
