@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
-from support.flower_nodes import TASK, Fleet
+from support.frameworks.flower_nodes import TASK, Fleet
 
 from secure_agg import Policy, Privacy, stats
 from secure_agg.errors import TooFewClients

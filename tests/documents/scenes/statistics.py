@@ -28,7 +28,7 @@ with open('north.csv') as file:
 """
 _FLEET: Final = """
 from pathlib import Path
-from support.flower_nodes import Fleet
+from support.frameworks.flower_nodes import Fleet
 fleet = Fleet.make(Path.cwd(), dict.fromkeys(['a', 'b', 'c'], client_app), rules={'checks_model': False},
     bits=24, max_weight=1, clip=1.0, min_clients=3)
 """
