@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.plugin_rounds import NAMES, Nodes, World, a_world, model, updates
+from support.frameworks.plugin_rounds import NAMES, Nodes, World, a_world, model, updates
 
 from secure_agg.errors import ConfigError, LocalProtocolError, MalformedMessage
 from secure_agg.plugins.core import parcels, standing
