@@ -29,7 +29,7 @@ from secure_agg.protocol.norm.checks import check_opening, check_proof
 from secure_agg.protocol.norm.wire import BoundedInput, SketchedOpening, proof_digest
 from secure_agg.protocol.requests import in_order
 from secure_agg.protocol.sparse.opening import exhibit
-from secure_agg.roles.asking import Gathered
+from secure_agg.roles.aggregator.asking import Gathered
 from secure_agg.roles.participants import check_advertisement, open_commitment
 from secure_agg.roles.stopwatch import Stopwatch
 
