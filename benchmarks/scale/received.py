@@ -37,7 +37,7 @@ from secure_agg.protocol.messages import (
     encode,
     signed_bytes,
 )
-from secure_agg.roles.asking import Asking, Gathered
+from secure_agg.roles.aggregator.asking import Asking, Gathered
 from secure_agg.roles.participants import open_session
 from secure_agg.roles.stopwatch import Stopwatch
 from zk.transcript import DIGEST_BYTES

@@ -1,7 +1,7 @@
 """The parties of a round: state machines without I/O, bytes in and bytes out.
 
-* ``client``: commits, hides, signs one set, believes a result once it has checked it. ``aggregator``: leads a round;
-  ``asking`` makes its requests, ``hearing`` takes the answers.
+* ``client``: commits, hides, signs one set, believes a result once it has checked it. ``aggregator``: leads a round,
+  asks and takes the answers.
 * ``driver``: a whole round, for whoever leads one; ``task``: what its configuration follows from.
 * ``keyholder``, ``shareholder``: operators beside the aggregator; ``operators`` is how an aggregator asks them.
 * ``renouncing``: how a generation of a round is given up, by clients or operators.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from secure_agg.roles.asking import Gathered
-
 from secure_agg.backends.contract import AggregatorSide, Phase, PhaseKind, Said
 from secure_agg.errors import DuplicateMessage, LocalProtocolError, MalformedMessage, UnknownSender
 from secure_agg.protocol.config import RoundConfig
@@ -31,6 +29,7 @@ from secure_agg.protocol.norm.checks import check_opening, check_proof
 from secure_agg.protocol.norm.wire import BoundedInput, SketchedOpening, proof_digest
 from secure_agg.protocol.requests import in_order
 from secure_agg.protocol.sparse.opening import exhibit
+from secure_agg.roles.aggregator.asking import Gathered
 from secure_agg.roles.participants import check_advertisement, open_commitment
 from secure_agg.roles.stopwatch import Stopwatch
 

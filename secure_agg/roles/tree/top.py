@@ -48,7 +48,7 @@ from secure_agg.protocol.tree.evidence import TreeEvidence, roll_of
 from secure_agg.protocol.tree.forest import FOREST_VERSION, EdgeSession, Forest, common
 from secure_agg.protocol.tree.record import ENROL, SEAL, UNSEAL, Roll, SealedEdge, Unsealed
 from secure_agg.roles.aggregator import Aggregator
-from secure_agg.roles.hearing import Hearing
+from secure_agg.roles.aggregator.hearing import Hearing
 from secure_agg.roles.tree.auditor import TreeAuditor, VerifiedTree, check_edge
 from secure_agg.roles.tree.faults import opened_by, read_unsealed, wrong_commitment, wrong_seal
 from secure_agg.roles.tree.operator import tree_session
