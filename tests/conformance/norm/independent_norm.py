@@ -11,11 +11,10 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 PROTOCOL = "secure-agg/2"
 P = 2**31 - 10239
@@ -61,19 +60,23 @@ def kdf(secret: bytes, label: str, *context: bytes) -> bytes:
     return hmac.digest(extracted, frame(label, *context) + b"\1", "sha256")
 
 
+def encryptor(key: bytes, number: int) -> CipherContext:
+    return Cipher(algorithms.AES(key), modes.CTR(number.to_bytes(8, "big") + bytes(8))).encryptor()
+
+
 def stream(key: bytes, number: int) -> Iterator[bytes]:
     """The stream, 4 bytes at a time."""
-    encryptor = Cipher(algorithms.AES(key), modes.CTR(number.to_bytes(8, "big") + bytes(8))).encryptor()
+    source = encryptor(key, number)
     while True:
-        block = encryptor.update(bytes(4096))
+        block = source.update(bytes(4096))
         for i in range(0, len(block), 4):
             yield block[i : i + 4]
 
 
 def words(key: bytes, number: int) -> Iterator[int]:
-    encryptor = Cipher(algorithms.AES(key), modes.CTR(number.to_bytes(8, "big") + bytes(8))).encryptor()
+    source = encryptor(key, number)
     while True:
-        yield from struct.unpack("<16384I", encryptor.update(bytes(65536)))
+        yield from struct.unpack("<4096I", source.update(bytes(16384)))
 
 
 def residues(key: bytes, number: int, count: int) -> list[int]:
@@ -119,8 +122,8 @@ def raised(points: Sequence[int], count: int) -> Integers:
 
 
 def dots(a: npt.ArrayLike, b: Integers) -> Integers:
-    """Each row of ``a`` times each of ``b`` modulo p, (rows of a, rows of b): values of polynomials, of coefficients and
-    powers. Elements in halves of 16 bits: a sum of 2^15 products is below 2^63.
+    """Each row of ``a`` times each of ``b`` modulo p, (rows of a, rows of b): of coefficients and powers, values.
+    Elements are cut in halves of 16 bits: a sum of 2^15 products is below 2^63.
     """
     rows, halves = np.asarray(a, np.int64), (b >> 16, b & 0xFFFF)
     high, low = (rows @ half.T for half in halves)
@@ -288,7 +291,7 @@ def sketch(key: bytes, e: Sequence[int]) -> list[int]:
 
 
 def read(key: bytes, number: int, count: int) -> Integers:
-    return np.array(list(islice(words(key, number), count)), np.int64)
+    return np.frombuffer(encryptor(key, number).update(bytes(4 * count)), "<u4").astype(np.int64)
 
 
 @cache
