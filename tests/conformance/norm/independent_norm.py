@@ -1,17 +1,20 @@
 """A second implementation of section 16 of docs/specification.md, prover and verifier, written from that file alone.
 
-Plain integers throughout, no array library: polynomials are evaluated at many points by halving, else as they stand. It
-shares nothing with the product: no module of `mpc`, `zk` or `secure_agg` is imported. It takes some seconds a proof.
+Plain integers, and arrays of them where many are multiplied: polynomials are evaluated at many points by halving, else
+term by term. It shares nothing with the product: no module of `mpc`, `zk` or `secure_agg` is imported.
 Everything that it refuses is a `ValueError`.
 """
 
 import hashlib
 import hmac
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 PROTOCOL = "secure-agg/2"
 P = 2**31 - 10239
@@ -23,6 +26,8 @@ BLOCK = 16384
 ROW_DEGREE = N + QUERIES
 SUM_DEGREE = 2 * ROW_DEGREE - 1
 BITS_DEGREE = SUM_DEGREE - N
+
+Integers = npt.NDArray[np.int64]
 
 
 def require(condition: bool, reason: str) -> None:
@@ -55,17 +60,23 @@ def kdf(secret: bytes, label: str, *context: bytes) -> bytes:
     return hmac.digest(extracted, frame(label, *context) + b"\1", "sha256")
 
 
+def encryptor(key: bytes, number: int) -> CipherContext:
+    return Cipher(algorithms.AES(key), modes.CTR(number.to_bytes(8, "big") + bytes(8))).encryptor()
+
+
 def stream(key: bytes, number: int) -> Iterator[bytes]:
     """The stream, 4 bytes at a time."""
-    encryptor = Cipher(algorithms.AES(key), modes.CTR(number.to_bytes(8, "big") + bytes(8))).encryptor()
+    source = encryptor(key, number)
     while True:
-        block = encryptor.update(bytes(4096))
+        block = source.update(bytes(4096))
         for i in range(0, len(block), 4):
             yield block[i : i + 4]
 
 
 def words(key: bytes, number: int) -> Iterator[int]:
-    return (int.from_bytes(word, "little") for word in stream(key, number))
+    source = encryptor(key, number)
+    while True:
+        yield from struct.unpack("<4096I", source.update(bytes(16384)))
 
 
 def residues(key: bytes, number: int, count: int) -> list[int]:
@@ -101,13 +112,29 @@ def zetas() -> list[int]:
     return [pow(PSI, 2 * r + 1, P) for r in ORDER]
 
 
+def raised(points: Sequence[int], count: int) -> Integers:
+    """x^0, x^1, …, so many, of each point x: (points, count)."""
+    x = np.array(points, np.int64)
+    out = np.ones((len(points), count), np.int64)
+    for i in range(1, count):
+        out[:, i] = out[:, i - 1] * x % P
+    return out
+
+
+def dots(a: npt.ArrayLike, b: Integers) -> Integers:
+    """Each row of ``a`` times each of ``b`` modulo p, (rows of a, rows of b): of coefficients and powers, values.
+    Elements are cut in halves of 16 bits: a sum of 2^15 products is below 2^63.
+    """
+    rows, halves = np.asarray(a, np.int64), (b >> 16, b & 0xFFFF)
+    high, low = (rows @ half.T for half in halves)
+    found: Integers = ((high % P << 16) + low) % P
+    return found
+
+
 @cache
 def powers(x: int) -> list[int]:
     """x^0 … x^511."""
-    out = [1]
-    for _ in range(N - 1):
-        out.append(out[-1] * x % P)
-    return out
+    return raised([x], N)[0].tolist()
 
 
 def at_powers(f: Sequence[int], root: int) -> list[int]:
@@ -139,13 +166,6 @@ def power_sums(y: Sequence[int]) -> list[int]:
 
 def point(column: int) -> int:
     return pow(2, column // N + 1, P) * zetas()[column % N] % P
-
-
-def at(coefficients: Sequence[int], x: int) -> int:
-    total = 0
-    for c in reversed(coefficients):
-        total = (total * x + c) % P
-    return total
 
 
 def dot(a: Sequence[int], b: Sequence[int]) -> int:
@@ -246,36 +266,32 @@ def sketch_key(sid: bytes) -> bytes:
 
 
 def sketch(key: bytes, e: Sequence[int]) -> list[int]:
-    v = []
-    blocks = [list(e[first : first + BLOCK]) for first in range(0, len(e), BLOCK)]
-    for block in blocks:
-        block += [0] * (BLOCK - len(block))
+    v: list[int] = []
+    padded = np.zeros(-(-len(e) // BLOCK) * BLOCK, np.int64)
+    padded[: len(e)] = e
+    blocks = padded.reshape(-1, BLOCK)
+    rows = np.arange(32)[:, None]
     for g in range(4):
         random = [read(key, 4 * (m + 1) + g, 32768 + 64) for m in range(-(-len(blocks) // 4))]
         of_rows = read(key, g, 131072)
         for c in range(16):
-            y = [0] * BLOCK
+            y = np.zeros((32, 512), np.int64)  # of k in 0 … 16383, k // 512 and k % 512
             for b, block in enumerate(blocks):
                 m, q = divmod(b, 4)
                 r = random[m][32768 + 4 * c + q] % BLOCK
-                turned = block[r:] + block[:r]
+                turned = np.concatenate([block[r:], block[:r]]).reshape(32, 512)
                 for u in range(4):
                     signs = random[m][(4 * c + u) * 512 : (4 * c + u + 1) * 512]
                     for j in range(8):
-                        first = 512 * (8 * u + j)
-                        for k, word in enumerate(signs, first):
-                            if turned[k]:
-                                y[k] += -turned[k] if word >> 4 * j + q & 1 else turned[k]
-            there = [(k // 512, k % 512, value) for k, value in enumerate(y) if value]
+                        y[8 * u + j] += turned[8 * u + j] * (1 - 2 * (signs >> 4 * j + q & 1))
             for i in range(8):
                 plus, minus = (of_rows[((8 * c + i) * 2 + h) * 512 :][:512] for h in range(2))
-                v.append(sum(((plus[at] >> t & 1) - (minus[at] >> t & 1)) * value for t, at, value in there))
+                v.append(int((((plus >> rows & 1) - (minus >> rows & 1)) * y).sum()))
     return v
 
 
-def read(key: bytes, number: int, count: int) -> list[int]:
-    source = words(key, number)
-    return [next(source) for _ in range(count)]
+def read(key: bytes, number: int, count: int) -> Integers:
+    return np.frombuffer(encryptor(key, number).update(bytes(4 * count)), "<u4").astype(np.int64)
 
 
 @cache
@@ -452,26 +468,23 @@ def verify(statement: Statement, proof: bytes) -> None:
     columns = [flat[q * bound.rows : (q + 1) * bound.rows] for q in range(QUERIES)]
     challenge = first_challenge(statement, root)
     opened = opened_columns(challenge.key, b"".join(pieces[1:4]))
-    masks: list[list[int]] = [[] for _ in opened]
-    sums, bits = [], []
+    x, f = raised([point(column) for column in opened], SUM_DEGREE), np.array(columns, np.int64)
+    high = (sum(f[:, 2 * bound.J + bound.kappa + k] << k for k in range(11)) - 1024) % P
+    of_range, of_numbers = (high * high - f[:, -1] * f[:, -1]) % P, numbers(bound, f)
+    masks = (dots(polynomials[0], x[:, :ROW_DEGREE]) - dots(challenge.gamma, f)) % P
+    squares = dots(challenge.delta, f[:, :-1] * (f[:, :-1] - 1) % P)
+    bits = (dots(polynomials[2], x[:, :BITS_DEGREE]) * (x[:, N] + 1) - squares) % P
+    sums = np.zeros_like(masks)
     for a in range(PARTS):
         _, tau, Z = weights(statement, root, a)
         tail = polynomials[1][a]
         c0 = (Z * pow(N, -1, P) + tail[N - 1] - tail[2 * N - 1]) % P
-        W_polynomials = distinct_polynomials(statement, root, a)
-        sums.append([])
-        bits.append([])
-        for q, column in enumerate(opened):
-            x, f = point(column), columns[q]
-            high = (sum(f[2 * bound.J + bound.kappa + k] << k for k in range(11)) - 1024) % P
-            masks[q].append((at(polynomials[0][a], x) - dot(challenge.gamma[a], f)) % P)
-            linear = weighted(bound, W_polynomials, x, f)
-            sums[a].append((at([c0, *tail], x) - linear - tau * (high * high - f[-1] * f[-1])) % P)
-            squares = dot(challenge.delta[a], [u * u - u for u in f[:-1]])
-            bits[a].append((at(polynomials[2][a], x) * (pow(x, N, P) + 1) - squares) % P)
+        of_weights = dots(distinct_polynomials(statement, root, a), x[:, :N])
+        linear = (of_weights * of_numbers % P).sum(axis=0)
+        sums[a] = (dots([[c0, *tail]], x)[0] - linear - tau * of_range) % P
     known = {}
     for q, column in enumerate(opened):
-        values = [*columns[q], *masks[q], *(part[q] for part in sums), *(part[q] for part in bits)]
+        values = [*columns[q], *(value for parts in (masks, sums, bits) for value in parts[:, q].tolist())]
         known[column] = leaf(values, pieces[5][16 * q : 16 * (q + 1)])
     for _ in range(12):
         for i in missing(sorted(known)):
@@ -490,12 +503,11 @@ def distinct_polynomials(statement: Statement, root: bytes, a: int) -> list[list
     return [interpolated(W[r]) for r in firsts]
 
 
-def weighted(bound: Bound, W_polynomials: Sequence[Sequence[int]], x: int, f: Sequence[int]) -> int:
-    """Σ W_r(x) f_r(x)."""
-    grouped = [f[2 * j] + 2 * f[2 * j + 1] for j in range(bound.J)]
-    grouped.append(sum(f[2 * bound.J + k] << k for k in range(bound.beta)))
-    grouped += f[-2:]
-    return dot([at(polynomial, x) for polynomial in W_polynomials], grouped)
+def numbers(bound: Bound, f: Integers) -> Integers:
+    """Of rows that are bits of one number, the number: (rows of distinct weights, columns)."""
+    of_bits = [f[:, 2 * j] + 2 * f[:, 2 * j + 1] for j in range(bound.J)]
+    of_sketch = sum((f[:, 2 * bound.J + k] << k) % P for k in range(bound.beta))
+    return np.stack([*of_bits, of_sketch, f[:, -2], f[:, -1]]) % P
 
 
 # ------------------------------------------------------------------------------------------------------ the prover
