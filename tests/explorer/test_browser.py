@@ -309,6 +309,42 @@ def test_it_has_landmarks_names_and_a_way_for_the_keyboard_at_every_width(tab: A
         page.set_viewport_size({"width": 1280, "height": 720})
 
 
+@pytest.mark.long
+def test_it_is_read_aloud_once_keeps_the_order_of_the_keyboard_and_has_no_need_of_its_colours(
+    tab: Any, site: Path
+) -> None:
+    with opened(tab, site) as page:
+        assert standing(page) == "passed"
+        # What is said of all of it is written anew, and so read aloud, only when it is something else.
+        page.evaluate("""() => {
+            globalThis.told = 0;
+            new MutationObserver(() => { globalThis.told++; }).observe(document.getElementById("status"),
+                { childList: true, subtree: true, characterData: true });
+        }""")
+        for path in ("tasks", "record/0", ""):
+            page.goto(f"{page.url.split('#')[0]}#/{path}")
+            page.wait_for_selector("main h2")
+        assert page.evaluate("() => globalThis.told") == 0
+        # Nothing is reached before what stands before it.
+        assert page.locator("[tabindex]:not([tabindex='0']):not([tabindex='-1'])").count() == 0
+        page.reload()
+        assert standing(page) == "passed"
+        order: list[int] = []
+        for _ in range(12):
+            page.keyboard.press("Tab")
+            order.append(page.evaluate("() => [...document.querySelectorAll('*')].indexOf(document.activeElement)"))
+        assert order == sorted(set(order))
+        page.emulate_media(forced_colors="active")
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        current = page.locator("nav a[aria-current]")
+        assert current.evaluate("e => getComputedStyle(e).borderTopWidth") == "3px"
+        assert page.locator(".mark.passed").first.inner_text().strip() != ""
+        page.emulate_media(forced_colors="none")
+        page.set_viewport_size({"width": 1280, "height": 720})
+
+
 def test_its_policy_lets_nothing_in(tab: Any, site: Path, tmp_path: Path) -> None:
     """What a ledger says becomes text, and the page runs and loads nothing that is not its own."""
     altered = tmp_path / "altered"

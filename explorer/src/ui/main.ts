@@ -71,7 +71,9 @@ function show(): void {
   const view = Object.hasOwn(VIEWS, name) ? VIEWS[name] : views.overview;
   const { standing } = state;
   const said = standing === "passed" && !state.opened?.own ? CONSISTENT : SAID[standing];
-  status.replaceChildren(mark(standing), said);
+  // It is read aloud whenever it is written: only when it says something else.
+  if (status.dataset.said !== said) status.replaceChildren(mark(standing), said);
+  status.dataset.said = said;
   document.body.dataset.standing = standing;
   document.body.dataset.pins = state.opened?.own ? "own" : "none";
   const origin = state.opened?.checkpoint?.origin;
