@@ -120,3 +120,13 @@ def test_a_system_without_locks_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setitem(sys.modules, "fcntl", None)
     with (tmp_path / "file").open("w") as file, pytest.raises(ConfigError, match="flock"):
         locks.hold(file.fileno())
+
+
+def test_the_table_of_what_was_tried_has_every_extra_and_every_python() -> None:
+    text = (ROOT / "docs" / "install.md").read_text("utf-8").partition("## Tried")[2]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    (_, *heads), _, *found = rows
+    pythons = [re.sub(r"Python (3\.\d+)\.\d+", r"\1", head) for head in heads]
+    assert pythons == [line.split(" :: ")[2] for line in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    assert sorted(name for name, *_ in found) == sorted(["base", *OPTIONAL])
+    assert all(len(cells) == len(heads) and all(cells) for _, *cells in found)
