@@ -56,6 +56,7 @@ class LedgerReader:
         self._released = place.released
         self._tables = tables
         self._claims = claims
+        self._parsed: tuple[bytes, Trust] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -102,7 +103,10 @@ class LedgerReader:
         Raises:
             ConfigError: the file is missing or does not parse.
         """
-        return Trust.load(self.trust_path)
+        said, parsed = Trust.read(self.trust_path), self._parsed
+        if parsed is None or parsed[0] != said:  # a round asks dozens of times
+            self._parsed = parsed = said, Trust.of_file(said, self.trust_path)
+        return parsed[1]
 
     def head(self) -> SignedHead:
         """The newest signed head."""

@@ -352,9 +352,30 @@ class Trust:
         Raises:
             ConfigError: see ``from_json``; also for a file that is missing or above 64 MiB.
         """
+        return Trust.of_file(Trust.read(path), path)
+
+    @staticmethod
+    def read(path: str | Path) -> bytes:
+        """A trust file's bytes.
+
+        Raises:
+            ConfigError: it is missing or above 64 MiB.
+        """
         data = files.read(Path(path), _MAX_BYTES, "trust file")
         if len(data) > _MAX_BYTES:
             raise ConfigError(f"trust file {path} is above {_MAX_BYTES} bytes")
+        return data
+
+    @staticmethod
+    def of_file(data: bytes, path: str | Path) -> Trust:
+        """What a trust file's bytes say.
+
+        Args:
+            path: of the file, for an error.
+
+        Raises:
+            ConfigError: see ``from_json``; or it is no text.
+        """
         try:
             return Trust.from_json(data.decode("utf-8"))
         except UnicodeDecodeError as error:

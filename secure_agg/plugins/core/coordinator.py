@@ -264,9 +264,9 @@ class Coordinator:
         Raises:
             RunStopped: every node would refuse it; says how to go on.
         """
-        last = self._last(self._home.task)
-        if last is None or last.evidence.config.base_model != model_digest(model):  # else its outcome stands
-            self._history.check(model, last.record if last else None)
+        last, digest = self._last(self._home.task), model_digest(model)
+        if last is None or last.evidence.config.base_model != digest:  # else its outcome stands
+            self._history.check(digest, last.record if last else None)
 
     def has_model(self, name: str, model: bytes) -> bool:
         """Whether a member has computed the model with this digest itself, so that it need not be sent."""
@@ -356,7 +356,7 @@ class Coordinator:
                     raise
         if trains and found is None:  # what can still be finished comes before a change
             self._change(ask, model)
-            self._history.restart(model)
+            self._history.restart(model, digest)
             leading = self._leading(task)
         base = self._configure(leading, model, digest, instructions, trains=trains)
         try:

@@ -102,13 +102,13 @@ class History:
 
     # --- models -----------------------------------------------------------------------------------------------
 
-    def check(self, model: Floats, last: RoundRecord | None) -> None:
-        """Refuse a model that every node would refuse.
+    def check(self, digest: bytes, last: RoundRecord | None) -> None:
+        """Refuse a model that every node would refuse, by its digest.
 
         Raises:
             RunStopped: it is not the model that the task's results lead to, or not the pinned first one; says what is.
         """
-        home, digest = self._home, model_digest(model)
+        home = self._home
         if not home.checks_model or self._begins(digest):
             return
         if last is None:
@@ -151,9 +151,9 @@ class History:
                 return True
         return proposal is not None and proposal.says.base_model == digest
 
-    def restart(self, model: Floats) -> None:
-        """Go on to a model that a new training begins from, and keep it for nodes that were away."""
-        home, digest = self._home, model_digest(model)
+    def restart(self, model: Floats, digest: bytes) -> None:
+        """Go on to a model that a new training begins from, by its digest, and keep it for nodes that were away."""
+        home = self._home
         if not home.checks_model or home.ledger.last(home.task) is None or not self._begins(digest):
             return
         with home.locked():

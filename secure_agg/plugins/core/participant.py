@@ -110,6 +110,10 @@ class Participant:
         """Of updates that are to be hidden yet and are in memory meanwhile."""
         return sum(client.held_bytes for client in self._clients.values())
 
+    def rest(self) -> None:
+        """Forget what nobody asks for between two messages: the last result, with its evidence."""
+        self.heard = None
+
     def step_out(self) -> None:
         """Forget what is in memory of the attempt under way: it is found on the disk again."""
         self._clients = {}

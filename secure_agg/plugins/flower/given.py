@@ -15,6 +15,7 @@ says it does not.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -115,6 +116,8 @@ def _values(record: ArrayRecord | ConfigRecord | MetricRecord) -> dict[str, Any]
 
 def _app() -> list[tuple[str, dict[str, bytes]]]:
     """Folder and code of the app that Flower has installed and put on this process's path: one, or none in a test."""
-    apps = get_flwr_home() / APP_DIR
-    found = [path for path in map(Path, sys.path) if path.parent == apps]
+    apps = os.fspath(get_flwr_home() / APP_DIR)
+    found = [
+        path for path in map(Path, (each for each in sys.path if each.startswith(apps))) if str(path.parent) == apps
+    ]
     return [(path.name, files(path, lambda file: file.suffix in _CODE)) for path in found]

@@ -24,7 +24,7 @@ from secure_agg.errors import (
 )
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core.metrics import scalars
-from secure_agg.plugins.core.standing import at_home
+from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.flower import given, records, simulation, wire
 from secure_agg.plugins.flower.channel import CHANNEL, held
@@ -32,6 +32,7 @@ from secure_agg.plugins.flower.logs import logger, relay
 from secure_agg.plugins.homes import tenants
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.own import Own
+from secure_agg.plugins.homes.standing import at_home
 
 HOME: Final = "secure-agg-home"
 """Key of the node's own configuration: the folder that holds its identity and pins."""
@@ -83,7 +84,12 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
     around = given.surroundings(context)
     # Who may be asked again by another way repeats what it has answered.
     keeps_answers = CHANNEL in context.node_config
-    with at_home(home_of(context), around, keeps_answers=keeps_answers) as (home, participant):
+
+    def participating(home: ClientHome) -> Participant:
+        return Participant(home, around, keeps_answers=keeps_answers)
+
+    said = around + bytes([keeps_answers])
+    with at_home(home_of(context), said, participating) as (home, participant):
         other = tenants.use(home, context.run_id, context.node_id)
         if other is not None:
             logger.error(

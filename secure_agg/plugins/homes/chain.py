@@ -143,10 +143,10 @@ class Chain:
         Raises:
             StoreError: it can't be read, or is of another task or optimizer.
         """
-        slot = self._newest()
-        if slot is None:
+        found = [standing for slot in self._slots if (standing := slot.standing()) is not None]
+        if not found:
             return None
-        (task, rounds, _), facts = slot.key or ("", 0, 0), slot.facts()
+        (task, rounds, _), facts = max(found, key=lambda standing: standing[0][1])
         if task != self._task or facts["optimizer"] != msgspec.to_builtins(self._optimizer):
             raise StoreError(f"the chain of models is of task {task!r} under another server optimizer than is pinned")
         record = bytes.fromhex(facts["record"])

@@ -98,10 +98,19 @@ class Journal:
         Raises:
             StoreError: it can't be read.
         """
+        found = self.standing()
+        return None if found is None else found[0]
+
+    def standing(self) -> tuple[Key, dict[str, Any]] | None:
+        """The attempt that this is about and its facts, read once; None where there is none.
+
+        Raises:
+            StoreError: it can't be read.
+        """
         if not self._attempt.exists():
             return None
         document = self._document()
-        return (document["task"], document["round"], document["attempt"])
+        return (document["task"], document["round"], document["attempt"]), document["facts"]
 
     def begin(self, key: Key, arrays: Mapping[str, Sequence[npt.NDArray[Any]]], facts: Mapping[str, Any]) -> None:
         """Forget the last attempt and write down the beginning of this one, all of it or nothing.

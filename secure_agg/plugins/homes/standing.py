@@ -1,4 +1,4 @@
-"""Nodes between two messages that come to one process, as in a simulation: open, and still in their rounds.
+"""Nodes' homes between two messages that come to one process, as in a simulation: open, with who lives there.
 
 A node that is met by a new process for every message, as Flower's SuperNodes do it, opens its home each time and is
 taken through what the round has brought before. Where the process goes on, its home stays open and its participant
@@ -12,13 +12,12 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from mpc.framing import frame, integer
-from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.homes.client import TRUST_FILE, ClientHome
 from secure_agg.plugins.homes.folder import IDENTITY_FILE, SETTINGS_FILE, STORE_FILE
 
@@ -27,6 +26,23 @@ _MOST: Final = 64
 _MOST_BYTES: Final = 1 << 28
 """Of updates that they hold; whose would be more takes its own from its disk again."""
 _READ: Final = (SETTINGS_FILE, IDENTITY_FILE, TRUST_FILE)
+
+
+class Lodger(Protocol):
+    """Who lives in a home: its participant."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Of updates, in memory."""
+
+    def step_out(self) -> None:
+        """Forget what is in memory of the attempt under way."""
+
+    def rest(self) -> None:
+        """Forget what nobody asks for again."""
+
+
+_L = TypeVar("_L", bound=Lodger)
 
 
 class _Node(NamedTuple):
@@ -40,7 +56,7 @@ class _Node(NamedTuple):
     process: int
     made_of: bytes
     home: ClientHome
-    participant: Participant
+    lodger: Any
 
 
 _nodes: dict[Path, _Node] = {}
@@ -48,24 +64,25 @@ _lock: Final = threading.Lock()
 
 
 @contextmanager
-def at_home(path: Path, surroundings: bytes, *, keeps_answers: bool) -> Iterator[tuple[ClientHome, Participant]]:
-    """A home and its participant, for one message. Whoever comes to the same home meanwhile has a pair of its own.
+def at_home(path: Path, said: bytes, lodger: Callable[[ClientHome], _L]) -> Iterator[tuple[ClientHome, _L]]:
+    """A home and who lives there, for one message. Whoever comes to the same home meanwhile has a pair of its own.
 
     Args:
         path: of the home.
-        surroundings, keeps_answers: see ``Participant``.
+        said: all that ``lodger`` depends on beside the home.
+        lodger: makes who lives there; always of one kind.
 
     Raises:
         ConfigError, StoreError: see ``ClientHome.open``.
     """
     path = path.absolute()
-    made_of = _made_of(path, surroundings, keeps_answers)
+    made_of = _made_of(path, said)
     node = _taken(path, made_of)
     if node is None:
         home = ClientHome.open(path)
-        node = _Node(os.getpid(), made_of, home, Participant(home, surroundings, keeps_answers=keeps_answers))
+        node = _Node(os.getpid(), made_of, home, lodger(home))
     try:
-        yield node.home, node.participant
+        yield node.home, node.lodger
     except BaseException:  # whatever it has come to, the next message begins with what is on the disk
         node.home.close()
         raise
@@ -90,13 +107,13 @@ def _taken(path: Path, made_of: bytes) -> _Node | None:
 
 
 def _leave(path: Path, node: _Node) -> None:
-    node.participant.heard = None
+    node.lodger.rest()
     with _lock:
         if path in _nodes:  # another message has come to this home meanwhile
             _close(node)
             return
-        if sum(other.participant.held_bytes for other in (node, *_nodes.values())) > _MOST_BYTES:
-            node.participant.step_out()
+        if sum(other.lodger.held_bytes for other in (node, *_nodes.values())) > _MOST_BYTES:
+            node.lodger.step_out()
         while len(_nodes) >= _MOST:
             _close(_nodes.pop(next(iter(_nodes))))
         _nodes[path] = node
@@ -107,11 +124,11 @@ def _close(node: _Node) -> None:
         node.home.close()
 
 
-def _made_of(path: Path, surroundings: bytes, keeps_answers: bool) -> bytes:
+def _made_of(path: Path, said: bytes) -> bytes:
     """Digest of all that a home is made of in memory, with the modes that opening looks at, and of which file its store
     is: the contents of that are asked for each time.
     """
-    parts = [surroundings, integer(int(keeps_answers)), _stated(path), _stated(path / STORE_FILE)]
+    parts = [said, _stated(path), _stated(path / STORE_FILE)]
     for file in (*(path / name for name in _READ), *sorted((path / "epochs").glob("*.epoch"))):
         parts += (file.name.encode(), _stated(file), _content(file))
     return hashlib.sha256(frame("standing", *parts)).digest()

@@ -13,7 +13,9 @@ import pytest
 from support.frameworks.plugin_rounds import NAMES, Nodes, World, a_world, model, updates
 
 from secure_agg.errors import ConfigError, LocalProtocolError, MalformedMessage
-from secure_agg.plugins.core import parcels, standing
+from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.participant import Participant
+from secure_agg.plugins.homes import standing
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.config import NO_DIGEST
 
@@ -50,7 +52,7 @@ class Stand(Nodes):
         place = self.asked[name] = self.asked.get(name, -1) + 1
         if self.elsewhere(place):
             return super().answer(name, kind, payload)
-        with standing.at_home(self.homes[name], NO_DIGEST, keeps_answers=False) as (_, participant):
+        with standing.at_home(self.homes[name], NO_DIGEST, Participant) as (_, participant):
             if kind != parcels.JOIN:
                 return participant.handle(payload)
             at = self.model
@@ -85,11 +87,11 @@ def test_updates_beyond_what_may_be_held_are_taken_from_the_disk(world: World, m
     monkeypatch.setattr(standing, "_MOST", 2)
     played(world)
     assert len(standing._nodes) == 2
-    assert not any(node.participant.held_bytes for node in standing._nodes.values())
+    assert not any(node.lodger.held_bytes for node in standing._nodes.values())
 
 
 def met(home: Path, said: bytes = NO_DIGEST) -> ClientHome:
-    with standing.at_home(home, said, keeps_answers=False) as (found, _):
+    with standing.at_home(home, said, Participant) as (found, _):
         return found
 
 
@@ -131,7 +133,7 @@ def test_a_refused_message_leaves_nothing_standing(world: World) -> None:
     first = met(home)
     with (
         pytest.raises(MalformedMessage),
-        standing.at_home(home, NO_DIGEST, keeps_answers=False) as (_, participant),
+        standing.at_home(home, NO_DIGEST, Participant) as (_, participant),
     ):
         participant.handle(b"nonsense")
     assert met(home) is not first
@@ -140,8 +142,8 @@ def test_a_refused_message_leaves_nothing_standing(world: World) -> None:
 def test_two_messages_at_once_have_a_pair_each(world: World) -> None:
     home = world.homes["north"]
     with (
-        standing.at_home(home, NO_DIGEST, keeps_answers=False) as (one, _),
-        standing.at_home(home, NO_DIGEST, keeps_answers=False) as (other, _),
+        standing.at_home(home, NO_DIGEST, Participant) as (one, _),
+        standing.at_home(home, NO_DIGEST, Participant) as (other, _),
     ):
         assert one is not other
     assert met(home) is other
@@ -171,6 +173,6 @@ def test_a_round_that_another_process_has_ended_is_over_for_who_stands(world: Wo
     assert nodes.errors == []
     with (
         pytest.raises(LocalProtocolError, match="joined no round"),
-        standing.at_home(world.homes["north"], NO_DIGEST, keeps_answers=False) as (_, participant),
+        standing.at_home(world.homes["north"], NO_DIGEST, Participant) as (_, participant),
     ):
         participant.handle(seen["first"])
