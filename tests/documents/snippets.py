@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 NOT_RUN: Final[dict[str, str]] = {
-    "ARCHITECTURE.md": "quotes the sources, which a test compares",
-    "CONTRIBUTING.md": "set-up itself, and the tests themselves",
     "README.md": "whole targets of make; the tests run all that is in them",
     "docs/algorithms.md": "parts of an app: tests/plugins has whole ones",
     "docs/backends.md": "needs keys that somebody has: tests/local does it with some",
@@ -17,7 +15,6 @@ NOT_RUN: Final[dict[str, str]] = {
     "docs/numbers.md": "parts of a client's loop, and homes that tests/cli makes",
     "docs/nvflare.md": "needs a workspace: the tutorial has a simulator's",
     "docs/privacy.md": "a hundred clients: tests/local has fewer",
-    "docs/statistics.md": "hosts that are named for examples, and --url: tests/stats has a service",
 }
 """Documents whose other blocks are not run, with the reason. A new document says it before each block."""
 

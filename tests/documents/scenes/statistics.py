@@ -26,11 +26,15 @@ import csv
 with open('north.csv') as file:
     frame = {'age': [float(row['age']) for row in csv.DictReader(file)]}
 """
-_FLEET: Final = """
+_UNDER_FLOWER: Final = """
 from pathlib import Path
 from support.flower_nodes import Fleet
 fleet = Fleet.make(Path.cwd(), dict.fromkeys(['a', 'b', 'c'], client_app), rules={'checks_model': False},
     bits=24, max_weight=1, clip=1.0, min_clients=3)
+for name in fleet.names:
+    (fleet.folder / 'clients' / name / 'statistics.toml').write_text('[columns.age]\\nlower = 0\\nupper = 110\\n')
+server_app(fleet.grid, None)
+assert (fleet.folder / 'server' / 'rounds.db').exists()
 """
 
 
@@ -78,4 +82,14 @@ SCENES: Final = (
         needs=("uvicorn",),
         long=True,
     ),
+    Scene(
+        "docs/statistics.md",
+        ("Flower",),
+        given={"": "frame = {'age': [float(20 + record % 70) for record in range(60)]}"},
+        names={"/srv/statistics": "federation"},
+        after=_UNDER_FLOWER,
+        needs=("flwr",),
+        long=True,
+    ),
+    Scene("docs/statistics.md", ("NVFlare",), world=_simulated, needs=("nvflare",), long=True),
 )
