@@ -59,7 +59,7 @@ def _simulated(folder: Path) -> Iterator[Mapping[str, str]]:
 
 
 _REST: Final = """
-$ for site in south west; do secure-agg stats FUNCTION $site.csv --column age --range age=0:110 \\
+$ for site in south west; do secure-agg stats mean $site.csv --column age --range age=0:110 \\
     --url https://127.0.0.1:8470 --home homes/clients/$site --rules mine.toml & done
 """
 
@@ -72,10 +72,8 @@ SCENES: Final = (
         world=_tables,
         names={"serve --home homes/server": "serve --home homes/server --listen 127.0.0.1:8470"},
         steps={
-            "$ secure-agg stats mean north.csv --column age --range age=0:110 --url https://127.0.0.1:8470 \\": (
-                _REST.replace("FUNCTION", "mean")
-            ),
-            "from pathlib import Path": "$ wait %2 %3\n" + _REST.replace("FUNCTION", "quantile"),
+            "$ secure-agg stats mean north.csv --column age --range age=0:110 --url https://127.0.0.1:8470 \\": _REST,
+            "from pathlib import Path": "$ wait %2 %3\n" + _REST,
         },
         given={"": _READ},
         after="$ wait %2 %3",
