@@ -41,6 +41,20 @@ SUITES: Final[dict[str, Suite]] = {
 """Every suite by its name on the command line, in the order in which ``all`` runs them."""
 
 
+def parsed_by() -> argparse.ArgumentParser:
+    """What every suite's options are read by."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure secure-agg on this machine.")
+    choices = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
+    for name, suite in SUITES.items():
+        options = choices.add_parser(name, help=suite.summary, description=suite.summary)
+        suite.add_arguments(options)
+        options.add_argument("--json", type=Path, metavar="FILE", help="also write everything to FILE, as JSON")
+    fit.add_arguments(choices.add_parser("fit", help=fit.SUMMARY, description=fit.SUMMARY))
+    add_all(choices.add_parser("all", help="every suite, one file each", description="Every suite, one file each."))
+    publish.add_arguments(choices.add_parser("report", help=publish.SUMMARY, description=publish.DESCRIPTION))
+    return parser
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one suite or all, print tables, write JSON files; or write pages about what was measured.
 
@@ -54,15 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     Raises:
         SystemExit: with status 2, options that are malformed or contradict each other.
     """
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure secure-agg on this machine.")
-    choices = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
-    for name, suite in SUITES.items():
-        options = choices.add_parser(name, help=suite.summary, description=suite.summary)
-        suite.add_arguments(options)
-        options.add_argument("--json", type=Path, metavar="FILE", help="also write everything to FILE, as JSON")
-    fit.add_arguments(choices.add_parser("fit", help=fit.SUMMARY, description=fit.SUMMARY))
-    add_all(choices.add_parser("all", help="every suite, one file each", description="Every suite, one file each."))
-    publish.add_arguments(choices.add_parser("report", help=publish.SUMMARY, description=publish.DESCRIPTION))
+    parser = parsed_by()
     arguments = parser.parse_args(argv)
     try:
         if arguments.suite == "report":

@@ -7,6 +7,7 @@ script for instance, is named and not linked.
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import re
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mkdocs.exceptions import ConfigurationError
 from mkdocs.structure.files import File, Files
 
 if TYPE_CHECKING:
@@ -47,7 +49,13 @@ _UNLISTED: Final = "Guides"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put into the menu what is a page and is not named in it: decisions, documents, and whatever is new."""
+    """Put into the menu what is a page and is not named in it: decisions, documents, and whatever is new.
+
+    Raises:
+        ConfigurationError: a strict build that is quiet: mkdocs counts only the warnings that it says.
+    """
+    if config.strict and not logging.getLogger("mkdocs").isEnabledFor(logging.WARNING):
+        raise ConfigurationError("a strict build that is quiet would find nothing: leave out --quiet")
     folders: dict[str, Any] = {title: below for entry in config.nav or () for title, below in entry.items()}
     decisions = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
     folders["Decisions"] = ["decisions/README.md", *(f"decisions/{path.name}" for path in decisions)]

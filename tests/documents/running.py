@@ -105,7 +105,7 @@ class _Script:
         self.lines: list[str] = []
         self._folder, self._names = folder, {**scene.names, **up}
         self._ports = {port: port for name in up.values() for port in _PORT.findall(name)}
-        if any("examples/" in each.text for each in shown):
+        if any("examples/" in each.text for each in shown) and not (folder / "examples").exists():
             shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
         self._console(self._here(scene.before), 0, 0)
         for block in shown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,6 @@ import pytest
 from documents.blocks import DOCUMENTS, RUNNABLE, Block, blocks
 from documents.running import play, run
 from documents.scenes import Scene, every_scene
-from documents.snippets import EXAMPLES, NOT_RUN
 from support.source_tree import ROOT
 
 TUTORIALS: Final = ROOT / "docs" / "tutorials"
@@ -124,11 +124,38 @@ def test_every_block_is_run_or_says_why_not() -> None:
     unsaid = [
         f"{name}, line {block.line}: {block.first}"
         for name, block in _snippets()
-        if not block.skipped
-        and not any(scene.document == name and scene.takes(block) for scene in every_scene())
-        and not NOT_RUN.get(name, EXAMPLES if name.startswith("examples/") else "")
+        if not block.skipped and not any(scene.document == name and scene.takes(block) for scene in every_scene())
     ]
     assert unsaid == [], "give it a scene in tests/documents/scenes, or the reason before it: <!-- not run: … -->"
+
+
+def test_all_code_is_in_blocks() -> None:
+    """What is only indented nobody would run: formulas are, in the specification."""
+    for document in DOCUMENTS:
+        text = re.sub(r"^```.*?^```$", "```", document.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+        assert re.findall(r"^[ \t]+```.*", text, re.MULTILINE) == [], document.name
+        assert document.name == "specification.md" or re.findall(r"\n\n(    .*)", text) == [], document.name
+
+
+def test_lines_that_a_document_adds_to_an_app_are_in_it() -> None:
+    """A block of ``diff`` says in a remark which file it is about: of an example, or of the repository."""
+    found = []
+    for document in DOCUMENTS:
+        for block in (each for each in blocks(document) if each.language == "diff"):
+            assert re.match(r" # \S+\.py$", block.first), f"{document.name}, line {block.line}: names no file"
+            for line in block.text.splitlines():
+                if at := re.match(r" # (\S+\.py)$", line):
+                    (held,) = [
+                        path.read_text("utf-8") for path in (ROOT / at[1], *_of_examples(at[1])) if path.exists()
+                    ]
+                elif line.startswith("+"):
+                    assert line[1:].strip() in held, f"{document.name}, line {block.line}: {line}"
+                    found.append(line)
+    assert len(found) > 15
+
+
+def _of_examples(path: str) -> list[Path]:
+    return sorted((ROOT / "examples").glob(f"*/{path}"))
 
 
 def test_no_block_is_in_two_scenes_and_another_test_is_there() -> None:

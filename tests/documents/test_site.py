@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 import click
 import pytest
@@ -42,7 +45,7 @@ _SEEN: Final = """() => [...document.querySelectorAll("article *")].filter(eleme
 
 def build(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", *map(str, arguments)],
+        [sys.executable, "-m", "mkdocs", "build", *map(str, arguments)],
         cwd=ROOT,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
@@ -53,34 +56,62 @@ def build(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
+    folder = tmp_path_factory.mktemp("site").resolve()
     done = build("--site-dir", folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
-class Loaded(HTMLParser):
-    """What a browser fetches for a page."""
+class Parsed(HTMLParser):
+    """What a browser fetches for a page, where the page leads, and its parts that can be led to."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.addresses: list[str] = []
+        self.loaded: list[str] = []
+        self.leads: list[str] = []
+        self.parts: set[str] = set()
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         of = dict(attrs)
+        self.parts.add(of.get("id") or "")
         if tag in ("script", "img", "iframe", "source", "video"):
-            self.addresses.append(of.get("src") or "")
+            self.loaded.append(of.get("src") or "")
         elif tag == "link" and of.get("rel") != "canonical":
-            self.addresses.append(of.get("href") or "")
+            self.loaded.append(of.get("href") or "")
+        elif tag == "a":
+            self.leads.append(of.get("href") or "")
 
 
-def test_nothing_comes_from_another_host(site: Path) -> None:
-    pages = {path.relative_to(site).as_posix(): Loaded(path.read_text("utf-8")).addresses for path in _pages(site)}
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Parsed]:
+    return {path: Parsed(path.read_text("utf-8")) for path in _pages(site)}
+
+
+def test_nothing_comes_from_another_host(site: Path, pages: dict[Path, Parsed]) -> None:
     assert len(pages) > 100
-    assert [(page, each) for page, found in pages.items() for each in found if re.match(r"(\w+:)?//", each)] == []
+    assert [(page.name, each) for page, found in pages.items() for each in found.loaded if _elsewhere(each)] == []
     styles = [path.read_text("utf-8") for path in site.rglob("*.css")]
     assert [found for text in styles for found in re.findall(r"url\(['\"]?(?:https?:)?//[^)]*", text)] == []
+
+
+def test_everything_that_a_page_loads_or_leads_to_is_there(site: Path, pages: dict[Path, Parsed]) -> None:
+    """Also what no Markdown says: menus, and pages that are made."""
+    lost = []
+    for page, found in pages.items():
+        for each in filter(None, {*found.loaded, *found.leads}):
+            way, _, part = each.partition("#")
+            if _elsewhere(each):
+                continue
+            there = page if not way else site / unquote(way)[1:] if way[0] == "/" else page.parent / unquote(way)
+            there = there.resolve()
+            if not there.is_file() or (part and there in pages and unquote(part) not in pages[there].parts):
+                lost.append((page.name, each))
+    assert lost == []
+
+
+def _elsewhere(address: str) -> bool:
+    return re.match(r"(\w+:)?//|mailto:|data:", address) is not None
 
 
 def test_every_command_and_every_public_name_has_its_place(site: Path) -> None:
@@ -94,20 +125,67 @@ def test_every_command_and_every_public_name_has_its_place(site: Path) -> None:
     assert [name for name in public if f'id="{homes[name]}"' not in names] == []
 
 
-def test_a_broken_link_ends_the_build(tmp_path: Path) -> None:
-    docs = tmp_path / "docs"
-    docs.mkdir()
-    settings = f"INHERIT: {ROOT / 'mkdocs.yml'}\nplugins: []\nhooks: []\nnav: [index.md]\nextra_css: []\n"
-    (tmp_path / "mkdocs.yml").write_text(settings)
-    for text, faults in (
-        ("# One\n\n[there](#one)\n", ()),
-        ("# One\n\n[gone](gone.md), [no such part](#two), ![no picture](none.svg)\n", ("gone.md", "#two", "none.svg")),
-    ):
-        (docs / "index.md").write_text(text)
-        done = build("--config-file", tmp_path / "mkdocs.yml", "--site-dir", tmp_path / "site")
-        said = done.stdout + done.stderr
-        assert (done.returncode == 0) == (not faults), said
-        assert [fault for fault in faults if fault not in said] == []
+FAULTS: Final = {
+    "none": ("[there](#one), [here](more/two.md#two), ![seen](seen.svg)", ""),
+    "a link": ("[gone](gone.md)", "gone.md"),
+    "a link by reference": ("[gone][there]\n\n[there]: more/gone.md", "more/gone.md"),
+    "a part of the page": ("[no such part](#two)", "#two"),
+    "a part of another page": ("[no such part](more/two.md#one)", "more/two.md#one"),
+    "a picture": ("![none](none.svg)", "none.svg"),
+    "a page in no menu": ("[lost](more/lost.md)", "more/lost.md"),
+    "a page that the menu alone has": ("Nothing.", "more/none.md"),
+    "a fault, and nothing is said of it": ("[gone](gone.md)", "leave out --quiet"),
+}
+"""What a page says, and what of it ends the build."""
+_EACH: Final = """
+import sys
+from mkdocs.__main__ import cli
+for at in range(int(sys.argv[1])):
+    quiet = ["--quiet"] if at == int(sys.argv[1]) - 1 else []
+    try:
+        ended = cli(["build", *quiet, "-f", f"{at}/mkdocs.yml"], standalone_mode=False)
+    except SystemExit as error:
+        ended = error.code
+    except Exception as error:
+        ended = error
+        print(error, file=sys.stderr)
+    print(f"@@ {at} {ended or 'built'}", file=sys.stderr, flush=True)
+"""
+"""Many builds in one process: most of a small one's time is to begin."""
+
+
+def test_each_fault_ends_the_build_alone(tmp_path: Path) -> None:
+    for at, (name, (text, _)) in enumerate(FAULTS.items()):
+        docs = tmp_path / str(at) / "docs"
+        shutil.copytree(ROOT / "docs" / "site", docs / "site", ignore=shutil.ignore_patterns("__pycache__"))
+        pages = {"index": f"# One\n\n{text}\n", "more/two": "# Two\n", "decisions/README": "# Decisions\n"}
+        if name == "a page in no menu":
+            pages["more/lost"] = "# Lost\n"
+        for page, held in pages.items():
+            (docs / f"{page}.md").parent.mkdir(exist_ok=True)
+            (docs / f"{page}.md").write_text(held)
+        (docs / "seen.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+        menu = ["more/two.md", *(["more/none.md"] if name == "a page that the menu alone has" else [])]
+        settings = {
+            "INHERIT": str(ROOT / "mkdocs.yml"),
+            "plugins": [],
+            "hooks": ["docs/site/hooks.py"],
+            "nav": [{"Start": "index.md"}, {"Guides": menu}],
+        }
+        (tmp_path / str(at) / "mkdocs.yml").write_text(json.dumps(settings))
+    done = subprocess.run(
+        [sys.executable, "-c", _EACH, str(len(FAULTS))],
+        cwd=tmp_path,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = re.split(r"^@@ \d+ (.*)\n", done.stderr, flags=re.MULTILINE)
+    ended = dict(zip(FAULTS, zip(said[::2], said[1::2], strict=False), strict=True))
+    for name, (_, fault) in FAULTS.items():
+        assert (ended[name][1] == "built") == (not fault), (name, ended[name])
+        assert fault in ended[name][0], (name, ended[name])
 
 
 def test_it_can_be_read_on_a_phone_and_searched_from_a_folder(site: Path) -> None:

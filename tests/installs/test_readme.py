@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,8 @@ import click
 import numpy as np
 import pytest
 from support.commands import every_command
+
+from benchmarks.__main__ import parsed_by
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -79,6 +83,19 @@ def test_every_command_and_option_that_is_shown_exists(shown: str, words: list[s
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         for option in re.findall(r"--[a-z][a-z-]*", " ".join(rest)):
             assert option in known | {"--help"}, shown
+
+
+def test_every_benchmark_that_is_shown_takes_its_options() -> None:
+    """As far as it can be typed: what stands for several commands is left out, and what has changed in the past."""
+    today = [document for document in DOCUMENTS if document.name != "CHANGELOG.md"]
+    text = re.sub(r"\\?\n\s*", " ", "\n".join(document.read_text("utf-8") for document in today))
+    text = re.sub(r"<!--.*?-->", "", text)
+    shown = set(re.findall(r"(?:-m benchmarks|secure-agg bench|`bench) ([a-z][^`|&\n…\[$]*?)(?= *[`&$])", text))
+    assert len(shown) > 20
+    for words in sorted(shown):
+        parsed_by().parse_args(shlex.split(words))
+    for module in set(re.findall(r"-m (benchmarks\.[\w.]+)", text)):
+        assert importlib.util.find_spec(module), module
 
 
 def test_every_command_is_in_the_list_of_commands() -> None:

@@ -52,7 +52,9 @@ class Scene:
     by: str = ""
 
     def __str__(self) -> str:
-        return "-".join([Path(self.document).stem, *self.sections[:1]]).lower().replace(" ", "-")
+        path = Path(self.document)
+        name = path.parent.name if len(path.parts) > 1 and path.stem == "README" else path.stem
+        return "-".join([name, *self.sections[:1]]).lower().replace(" ", "-")
 
     @property
     def path(self) -> Path:

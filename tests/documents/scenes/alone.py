@@ -7,16 +7,7 @@ from typing import Final
 from documents.scenes import Scene
 
 SCENES: Final = (
-    Scene(
-        "README.md",
-        ("A first result",),
-        given={
-            "": """
-import numpy as np
-arrays_a, arrays_b, arrays_c = ([np.full((2, 3), i / 4), np.full(5, -i / 4)] for i in range(3))
-"""
-        },
-    ),
+    Scene("README.md", ("A first result",), by="tests/installs/test_readme.py"),
     Scene(
         "docs/algorithms.md",
         ("In a loop of one's own",),
@@ -38,6 +29,22 @@ gradient = {name: lambda model: [model[0] - 0.1] for name in clients}
 import numpy as np
 one = [np.full(4, 0.05), np.full(2, 0.01), np.ones(3), np.full(4, 0.2), np.array([3.0, 7.0])]
 updates, examples = {name: one for name in 'abcd'}, dict.fromkeys('abcd', 5)
+"""
+        },
+    ),
+    Scene(
+        "docs/numbers.md",
+        ("A part of the values",),
+        given={
+            "": """
+from secure_agg import Group
+from support.federation import Federation
+four = Federation(4, policy_changes={'groups': [Group(name='model', bits=16, clip=4.0, support=(1, 2))]})
+name, residual, config = four.names[0], [], four.config()
+update = four.updates[name]
+def play(config, given):
+    four.updates[name] = given
+    return four.round().run()
 """
         },
     ),

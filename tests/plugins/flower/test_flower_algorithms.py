@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from documents.blocks import blocks
 from fl.algorithms.quadratics import some
-from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAdam, FedAvg
-from support.flower_nodes import Fleet, Model, members, model_of, record
+from support.flower_nodes import Fleet, Model, model_of
+from support.source_tree import ROOT
 
 from secure_agg.errors import ConfigError
 from secure_agg.fl.algorithms.named import create
 from secure_agg.fl.algorithms.training import train
 from secure_agg.fl.model_files import start_digest
-from secure_agg.plugins.flower import own_arrays, secure_mod
 
 PARTS = some(3, seed=31)
 STEPS = (2, 5, 3)
@@ -28,21 +29,20 @@ ALGORITHMS = {
 }
 
 
-def app_of(name: str) -> ClientApp:
-    app, algorithm = ClientApp(), ALGORITHMS[name]
+(APP,) = (each.text for each in blocks(ROOT / "docs" / "algorithms.md") if each.section == "In frameworks")
+"""The app that the guide shows."""
 
-    @app.train(mods=[secure_mod])
-    def training(message: Message, context: Context) -> Message:
-        place = int(context.node_config["partition-id"])
-        names, shared = algorithm.unnamed(model_of(message.content["arrays"]))
-        own = own_arrays(context)
-        done = algorithm.local(shared, own.arrays(), PARTS[place].gradient, STEPS[place])
-        own.propose(done.own)
-        arrays = record(algorithm.named(names, done.moved(shared)))
-        metrics = MetricRecord({"num-examples": WEIGHTS[place] if algorithm.weighted else 1})
-        return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
 
-    return app
+def apps_of(name: str) -> dict[str, ClientApp]:
+    """The guide's app at each node, over what it leaves to the reader."""
+    apps = {}
+    for place, (part, steps, weight) in enumerate(zip(PARTS, STEPS, WEIGHTS, strict=True)):
+        algorithm = ALGORITHMS[name]
+        space: dict[str, Any] = {"algorithm": algorithm, "gradient": part.gradient, "steps": steps}
+        space["examples"] = weight if algorithm.weighted else 1
+        exec(compile(APP, "docs/algorithms.md", "exec"), space)  # noqa: S102
+        apps[f"m{place}"] = space["app"]
+    return apps
 
 
 def begin(name: str) -> Model:
@@ -55,7 +55,7 @@ def test_an_app_ends_where_a_plain_training_ends(name: str, tmp_path: Path) -> N
     algorithm, start = ALGORITHMS[name], begin(name)
     rules = {"optimizer": algorithm.server, "start_model": start_digest(start)}
     limit = WEIGHTS[0] if algorithm.weighted else 1
-    fleet = Fleet.make(tmp_path, members(3, app_of(name)), rules=rules, clip=8.0, bits=22, max_weight=limit)
+    fleet = Fleet.make(tmp_path, apps_of(name), rules=rules, clip=8.0, bits=22, max_weight=limit)
     found = fleet.run(FedAvg(fraction_evaluate=0.0), rounds=3, model=start)
     assert not fleet.aborts()
     clients = {
@@ -71,6 +71,6 @@ def test_an_app_ends_where_a_plain_training_ends(name: str, tmp_path: Path) -> N
 
 def test_a_strategy_with_a_step_of_its_own_does_not_carry_them(tmp_path: Path) -> None:
     rules = {"optimizer": ALGORITHMS["FedNova"].server}
-    fleet = Fleet.make(tmp_path, members(3, app_of("FedNova")), rules=rules)
+    fleet = Fleet.make(tmp_path, apps_of("FedNova"), rules=rules)
     with pytest.raises(ConfigError, match="would refuse this strategy's"):
         fleet.secure(FedAdam(fraction_evaluate=0.0))
