@@ -87,7 +87,7 @@ def commands(text: str, line: int) -> list[Command]:
             outputs.append([])
         elif found and not outputs[-1] and _goes_on("\n".join(found[-1])):
             found[-1].append(each)
-        elif each.startswith("# "):
+        elif each.startswith("# ") or not (found or each):
             continue
         elif found:
             outputs[-1].append(each)

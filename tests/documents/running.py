@@ -51,7 +51,7 @@ def run(document: Path, folder: Path) -> None:
         AssertionError: a command ended otherwise, printed something else, or did not end in time: names it.
         ValueError: a block that is neither run, nor a file, nor shown as text, nor marked.
     """
-    _run(document, _Script(document.name, folder, blocks(document)), folder)
+    _run(document, _Script(folder, blocks(document), Scene(document.name), {}), folder)
 
 
 def play(scene: Scene, folder: Path) -> None:
@@ -61,11 +61,10 @@ def play(scene: Scene, folder: Path) -> None:
         AssertionError, ValueError: as ``run`` does.
     """
     shown = [each for each in scene.blocks() if not each.skipped]
-    with scene.world(folder) if scene.world else contextlib.nullcontext({}) as more:
-        names = {**scene.names, **more}
+    with scene.world(folder) if scene.world else contextlib.nullcontext({}) as up:
         if {each.language for each in shown if each.language in RUNNABLE and not each.title} == {"python"}:
-            return _here(scene, shown, names, folder)
-        return _run(scene.path, _Script(scene.document, folder, shown, scene, names), folder)
+            return _here(scene, shown, {**scene.names, **up}, folder)
+        return _run(scene.path, _Script(folder, shown, scene, up), folder)
 
 
 def _here(scene: Scene, shown: list[Block], names: Mapping[str, str], folder: Path) -> None:
@@ -83,6 +82,7 @@ def _here(scene: Scene, shown: list[Block], names: Mapping[str, str], folder: Pa
                 lines = "\n" * block.line  # errors tell the document's line
                 exec(compile(lines + _named(block.text, names), scene.document, "exec"), space)  # noqa: S102
                 before = ""
+        exec(compile(_named(scene.after, names), f"after {scene.document}", "exec"), space)  # noqa: S102
 
 
 def _named(text: str, names: Mapping[str, str]) -> str:
@@ -99,14 +99,12 @@ class _Script:
         lines: what the shell reads.
     """
 
-    def __init__(
-        self, name: str, folder: Path, shown: list[Block], scene: Scene | None = None,
-        names: Mapping[str, str] | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, folder: Path, shown: list[Block], scene: Scene, up: Mapping[str, str]) -> None:
+        """``up``: names of what runs already, whose ports are left as they are."""
         self.steps: list[_Step] = []
         self.lines: list[str] = []
-        self._folder, self._names, self._ports = folder, names or {}, dict[str, str]()
-        scene = scene or Scene(name)
+        self._folder, self._names = folder, {**scene.names, **up}
+        self._ports = {port: port for name in up.values() for port in _PORT.findall(name)}
         if any("examples/" in each.text for each in shown) and not (folder / "examples").exists():
             shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
         self._console(self._here(scene.before), 0, 0)
@@ -114,24 +112,24 @@ class _Script:
             if block.skipped or (block.language in _SHOWN and not block.title):
                 continue
             self._console(self._here(scene.steps.get(block.first, "")), block.line, 0)
-            self._block(name, replace(block, text=self._here(block.text)), scene.given, block.first)
+            self._block(scene, replace(block, text=self._here(block.text)), block.first)
         self._console(self._here(scene.after), 0, 0)
         self.lines.append("kill $(jobs -p) 2> /dev/null; wait")  # servers end their own children first
 
-    def _block(self, name: str, block: Block, given: Mapping[str, str], first: str) -> None:
+    def _block(self, scene: Scene, block: Block, first: str) -> None:
         if block.title:
             self._file(block.title, block.text)
         elif block.language == "console":
             self._console(block.text, block.line, block.code)
         elif block.language == "python":
             path = f".line-{block.line}.py"
-            before = self._here("\n".join([given.get("", ""), given.get(first, "")]))
+            before = self._here("\n".join([scene.given.get("", ""), scene.given.get(first, "")]))
             self._file(path, f"{before}\n{block.text}")
             self._step(f"python -W ignore {path}", Command(block.text, ()), block.line, block.code)
         elif block.language in RUNNABLE:
             self._step(block.text, Command(block.text, ()), block.line, block.code)
         else:
-            raise ValueError(f"{name}, line {block.line}: this is neither run nor a file")
+            raise ValueError(f"{scene.document}, line {block.line}: this is neither run nor a file")
 
     def _console(self, text: str, line: int, code: int) -> None:
         shown = commands(text, line)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import collections
 import json
 import os
-import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,40 +25,18 @@ from support.anchoring import (
     anchored,
     round_of,
 )
+from support.chains.anvil import anvil
 
 import secure_agg
 from secure_agg.errors import LedgerRefused, VerificationError
 from secure_agg.ledger.evm.node import connect
 from secure_agg.ledger.evm.registry import Registry
 
-INSTALLED = Path(__file__).parents[2] / "build" / "anvil" / "node_modules" / "@foundry-rs"
-
-
-def find_anvil() -> str | None:
-    """What ``make anvil`` has installed from npm, or one that is on the path."""
-    found = sorted(INSTALLED.glob("anvil-*/bin/anvil*"))
-    return str(found[0]) if found else shutil.which("anvil")
-
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A node on a free port of the loopback interface, which it chooses itself."""
-    program = find_anvil()
-    if program is None:
-        pytest.skip("anvil is not installed: run  make anvil  (needs npm)")
-    command = [program, "--host", "127.0.0.1", "--port", "0", "--hardfork", "prague"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as node:
-        lines = iter(node.stdout or ())
-        ready = next((line for line in lines if line.startswith("Listening on ")), "")
-        # It logs every request, and would wait for ever once nobody reads that.
-        reader = threading.Thread(target=collections.deque, args=(lines, 0))
-        reader.start()
-        try:
-            assert ready, "anvil has ended before it listened"
-            yield f"http://{ready.split()[-1]}"
-        finally:
-            node.terminate()
-            reader.join()
+    with anvil() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

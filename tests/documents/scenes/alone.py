@@ -20,6 +20,7 @@ gradient = {name: lambda model: [model[0] - 0.1] for name in clients}
         },
     ),
     Scene("docs/buffered.md"),
+    Scene("docs/executors.md", ("Many cores, many machines",), long=True),
     Scene(
         "docs/numbers.md",
         ("Groups",),

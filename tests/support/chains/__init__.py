@@ -1,0 +1,1 @@
+"""Chains for the anchor that are processes of their own: ``anvil``."""
