@@ -14,7 +14,6 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("workspace", type=Path, help="the simulator's; sites find homes in 'federation' there, if any")
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--export", type=Path, help="write the job to this folder instead of running it")
     asked = options.parse_args()
 
     recipe = NumpyFedAvgRecipe(
@@ -26,9 +25,6 @@ def main() -> None:
     )
     secure(recipe)  # ours
 
-    if asked.export:
-        recipe.export(str(asked.export))
-        return
     homes = asked.workspace / "federation"
     if homes.exists():  # else the simulator is given homes that live for this run
         configure(asked.workspace / "digits" / "local", homes)  # ours: what owners of sites do

@@ -37,6 +37,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from mpc.kernels.compiled import Instruction, Kernel
 
 _DIGEST: Final = 32
@@ -155,7 +157,9 @@ def _stamp(kernel: Kernel[Any, Any]) -> bytes:
         value = kernel.loop.__globals__.get(name)  # the compiler puts other kernels and constants into the code
         if isinstance(value, Kernel):
             stamp.update(_stamp(value))
-        elif isinstance(value, int | float) or hasattr(value, "dtype"):
+        elif isinstance(value, np.ndarray | np.generic):
+            stamp.update(repr((value.dtype.str, value.shape, value.tobytes())).encode())
+        elif isinstance(value, int | float):
             stamp.update(repr(value).encode())
     return stamp.digest()
 

@@ -82,6 +82,7 @@ def _here(scene: Scene, shown: list[Block], names: Mapping[str, str], folder: Pa
                 lines = "\n" * block.line  # errors tell the document's line
                 exec(compile(lines + _named(block.text, names), scene.document, "exec"), space)  # noqa: S102
                 before = ""
+        exec(compile(_named(scene.after, names), f"after {scene.document}", "exec"), space)  # noqa: S102
 
 
 def _named(text: str, names: Mapping[str, str]) -> str:

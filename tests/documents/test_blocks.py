@@ -12,7 +12,6 @@ import pytest
 from documents.blocks import DOCUMENTS, RUNNABLE, Block, blocks
 from documents.running import play, run
 from documents.scenes import Scene, every_scene
-from documents.snippets import NOT_RUN
 from support.source_tree import ROOT
 
 TUTORIALS: Final = ROOT / "docs" / "tutorials"
@@ -125,9 +124,7 @@ def test_every_block_is_run_or_says_why_not() -> None:
     unsaid = [
         f"{name}, line {block.line}: {block.first}"
         for name, block in _snippets()
-        if not block.skipped
-        and not any(scene.document == name and scene.takes(block) for scene in every_scene())
-        and not NOT_RUN.get(name)
+        if not block.skipped and not any(scene.document == name and scene.takes(block) for scene in every_scene())
     ]
     assert unsaid == [], "give it a scene in tests/documents/scenes, or the reason before it: <!-- not run: … -->"
 

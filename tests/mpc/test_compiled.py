@@ -236,6 +236,16 @@ def test_the_next_process_reads_what_was_compiled(place: Place) -> None:
     assert len(place.files) == 1
 
 
+def test_what_was_compiled_serves_wherever_numpy_is_imported_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One environment has several paths, by links: each compiled all kernels anew, over those of the other."""
+    before = kernel_files._stamp(commitment._accumulate)
+    monkeypatch.setattr(np.__spec__, "origin", "/elsewhere/numpy/__init__.py")
+    assert "/elsewhere" in repr(np)
+    assert kernel_files._stamp(commitment._accumulate) == before
+    monkeypatch.setitem(commitment._accumulate.loop.__globals__, "_REDUCE", np.uint64(1))
+    assert kernel_files._stamp(commitment._accumulate) != before
+
+
 @pytest.mark.slow
 def test_reading_what_was_compiled_imports_no_compiler() -> None:
     """Processes that live for one message, as Flower's, call a few kernels: the rest of numba would take a second."""

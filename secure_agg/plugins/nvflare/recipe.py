@@ -64,13 +64,22 @@ def secure(
     recipe.add_client_input_filter(SecureTaskData(), tasks=list(_TASKS))
     recipe.add_client_output_filter(SecureTaskResult(), tasks=list(_TASKS))
     job.convert_to_fed_event.events_to_convert = []
-    ready = recipe.process_env
+    ready, exported, exporting = recipe.process_env, recipe.export, False
 
     def process_env(env: ExecEnv) -> None:
         ready(env)
-        simulation.prepare(env, job.name, simulated)
+        if not exporting:
+            simulation.prepare(env, job.name, simulated)
 
-    recipe.process_env = process_env  # which NVFlare calls with the environment that a job is for
+    def export(*given: Any, **more: Any) -> None:
+        nonlocal exporting
+        exporting = True  # what is exported runs elsewhere, whatever environment its script names
+        try:
+            exported(*given, **more)
+        finally:
+            exporting = False
+
+    recipe.process_env, recipe.export = process_env, export  # NVFlare calls them with the environment a job is for
     job.set_app_packages([*job.job.app_packages, PACKAGE])
     return recipe
 

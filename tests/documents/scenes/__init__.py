@@ -30,7 +30,8 @@ class Scene:
         before: commands of a shell before all blocks. One that fails ends the scene, as in ``steps`` and ``after``.
         steps: by a block's first line, commands of a shell before it.
         given: by a block's first line, Python before it; by ``""`` before every block of Python.
-        after: commands of a shell after all blocks: what the document promises and does not show.
+        after: after all blocks, in the shell, or in Python where all blocks are: what the document promises and does
+            not show.
         names: what is called otherwise here, such as hosts: text to text, in all blocks and steps.
         world: makes in the folder what has to be there and keeps up what has to run; yields more ``names``.
         needs: modules without which the scene is skipped.

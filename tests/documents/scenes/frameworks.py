@@ -119,7 +119,9 @@ $ WARD_D=$(secure-agg keygen ward-d --out ward-d.key | sed -n 's/^public *//p')
         world=homes,
         steps={
             "$ secure-agg federation status federation/server next.epoch --submit": APPROVED,
-            "$ secure-agg federation status federation/server --epochs epochs": CLOSED.replace(".out", ".more"),
+            "$ secure-agg federation status federation/server --epochs epochs": CLOSED.replace(".out", ".more").replace(
+                "--rounds 1", "--rounds 2"
+            ),
         },
         given={"": "import numpy as np; from flwr.app import ArrayRecord; initial_arrays = ArrayRecord([np.zeros(6)])"},
         after="""\

@@ -107,7 +107,7 @@ $ for clinic in ann bob cyd dan; do
         },
         steps={
             "import numpy as np": """
-$ for again in 1 2 3 4 5 6; do ray health-check --address 127.0.0.1:6379 && break; done
+$ timeout 300 grep -q -m 1 'runtime started' <(tail -f -n +1 ray.log)
 """
         },
         world=_short,

@@ -26,11 +26,15 @@ import csv
 with open('north.csv') as file:
     frame = {'age': [float(row['age']) for row in csv.DictReader(file)]}
 """
-_FLEET: Final = """
+_UNDER_FLOWER: Final = """
 from pathlib import Path
 from support.frameworks.flower_nodes import Fleet
 fleet = Fleet.make(Path.cwd(), dict.fromkeys(['a', 'b', 'c'], client_app), rules={'checks_model': False},
     bits=24, max_weight=1, clip=1.0, min_clients=3)
+for name in fleet.names:
+    (fleet.folder / 'clients' / name / 'statistics.toml').write_text('[columns.age]\\nlower = 0\\nupper = 110\\n')
+server_app(fleet.grid, None)
+assert (fleet.folder / 'server' / 'rounds.db').exists()
 """
 
 
@@ -55,7 +59,7 @@ def _simulated(folder: Path) -> Iterator[Mapping[str, str]]:
 
 
 _REST: Final = """
-$ for site in south west; do secure-agg stats FUNCTION $site.csv --column age --range age=0:110 \\
+$ for site in south west; do secure-agg stats mean $site.csv --column age --range age=0:110 \\
     --url https://127.0.0.1:8470 --home homes/clients/$site --rules mine.toml & done
 """
 
@@ -68,14 +72,22 @@ SCENES: Final = (
         world=_tables,
         names={"serve --home homes/server": "serve --home homes/server --listen 127.0.0.1:8470"},
         steps={
-            "$ secure-agg stats mean north.csv --column age --range age=0:110 --url https://127.0.0.1:8470 \\": (
-                _REST.replace("FUNCTION", "mean")
-            ),
-            "from pathlib import Path": "$ wait %2 %3\n" + _REST.replace("FUNCTION", "quantile"),
+            "$ secure-agg stats mean north.csv --column age --range age=0:110 --url https://127.0.0.1:8470 \\": _REST,
+            "from pathlib import Path": "$ wait %2 %3\n" + _REST,
         },
         given={"": _READ},
         after="$ wait %2 %3",
         needs=("uvicorn",),
         long=True,
     ),
+    Scene(
+        "docs/statistics.md",
+        ("Flower",),
+        given={"": "frame = {'age': [float(20 + record % 70) for record in range(60)]}"},
+        names={"/srv/statistics": "federation"},
+        after=_UNDER_FLOWER,
+        needs=("flwr",),
+        long=True,
+    ),
+    Scene("docs/statistics.md", ("NVFlare",), world=_simulated, needs=("nvflare",), long=True),
 )

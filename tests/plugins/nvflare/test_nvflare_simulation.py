@@ -38,14 +38,18 @@ class Elsewhere(ExecEnv):
         return None
 
 
-def prepared(env: ExecEnv, folder: Path) -> Path | None:
-    """The homes of a job that is about to run, as its workspace names them."""
+def secured(folder: Path) -> NumpyFedAvgRecipe:
     script = folder / "client.py"
     script.touch()
     recipe = NumpyFedAvgRecipe(
         name="job", model=np.zeros(3).tolist(), min_clients=3, num_rounds=1, train_script=str(script)
     )
-    secure(recipe, simulated={"clip": 2.0}).process_env(env)
+    return secure(recipe, simulated={"clip": 2.0})
+
+
+def prepared(env: ExecEnv, folder: Path) -> Path | None:
+    """The homes of a job that is about to run, as its workspace names them."""
+    secured(folder).process_env(env)
     return configured_home(folder / "job" / "local")
 
 
@@ -71,3 +75,15 @@ def test_homes_that_an_owner_has_configured_stay(tmp_path: Path) -> None:
 
 def test_no_other_environment_is_given_homes(tmp_path: Path) -> None:
     assert prepared(Elsewhere(tmp_path), tmp_path) is None
+
+
+def test_what_is_exported_is_not_simulated_whatever_its_script_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = secured(tmp_path)
+    recipe.export(str(tmp_path / "jobs"), env=SimEnv(num_clients=3, workspace_root=str(tmp_path)))
+    assert (tmp_path / "jobs" / "job" / "meta.json").exists()
+    assert configured_home(tmp_path / "job" / "local") is None
+    assert "SIMULATION" not in capsys.readouterr().err
+    recipe.process_env(SimEnv(num_clients=3, workspace_root=str(tmp_path)))
+    assert configured_home(tmp_path / "job" / "local") is not None
