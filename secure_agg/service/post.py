@@ -19,10 +19,11 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
-from secure_agg.errors import RemoteProtocolError, RoundAborted, WrongContext
+from secure_agg.errors import RemoteProtocolError, RoundAborted, TooManyRequests, WrongContext
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.phases import Ask, Payload, Refusal, answer_limit
 from secure_agg.protocol.identity import in_id_order
+from secure_agg.service.gate import Bucket
 from secure_agg.service.wire import ITEM_BYTES, REQUEST
 
 IN_MEMORY: Final = 1 << 20
@@ -32,6 +33,10 @@ AWAY_S: Final = 10.0
 TRAINING: Final = 6
 _POLLING_S: Final = 5.0
 """A member that has nothing to answer and does not ask again within this time is busy with something else."""
+OF_FETCHING: Final = (0.2, 10)
+"""How often a member may fetch one payload, by second in the long run and at once: it may be as large as the model, and
+who has it and asks again has lost its connection or its process.
+"""
 _LOOK_S: Final = 0.5
 _IN_ROUNDS: Final = frozenset({parcels.JOIN, parcels.STEP, parcels.RESULT, parcels.RENOUNCE, parcels.CLOSE})
 """Kinds of payloads that are waited for while a member is connected; others while it asks for something to answer."""
@@ -60,6 +65,7 @@ class Item:
         fetched: whether the member has it.
         answers: where the answer goes.
         patient: whether a member that is not there is waited for all the same.
+        fetching: how often the member may have it; each time it is made anew.
     """
 
     id: str
@@ -73,6 +79,7 @@ class Item:
     fetched: bool = False
     over: bool = False
     patient: bool = False
+    fetching: Bucket = field(default_factory=lambda: Bucket(*OF_FETCHING))
 
     @property
     def left_s(self) -> float:
@@ -289,6 +296,9 @@ class Post:
             member: by its name.
             wait_s: how long to wait.
             in_rounds: whether it may take part in rounds; else it is only told what came before.
+
+        Raises:
+            TooManyRequests: it has fetched this one again and again.
         """
         box = self._boxes.setdefault(member, _Box())
         for event in box.polls:
@@ -304,6 +314,8 @@ class Post:
                     return None
             if mine not in box.polls or (item := box.open_to(in_rounds=in_rounds)) is None:
                 return None
+            if wait := item.fetching.take():
+                raise TooManyRequests(f"{member!r} has fetched what it is asked", wait, phase=REQUEST, culprit=member)
             item.fetched = True
             return item
         finally:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -42,6 +43,10 @@ GRACE_S: Final = 3
 """Seconds that requests have to end when the service is told to."""
 _KEEP_ALIVE_S: Final = 86400
 """Members stay connected while they train; who is none has some seconds, see ``transport.entrance``."""
+TLS_BUFFER: Final = 1 << 16
+"""Bytes that asyncio keeps for reading of each TLS connection, for as long as it lasts. Its own default is four times
+as many, which is most of what a member costs that only waits.
+"""
 _HEAD: Final = 1 << 14
 """Most bytes of a request's head."""
 
@@ -194,6 +199,8 @@ def inner_server(app: Any, path: str, certificate: Certificate) -> uvicorn.Serve
     """What answers requests behind the entrance, over a socket's path."""
     import uvicorn
 
+    # It is the same for all connections of a process, and no parameter of anything.
+    SSLProtocol.max_size = min(SSLProtocol.max_size, TLS_BUFFER)
     config = uvicorn.Config(_Stalling(app), uds=path, http=_protocol(), **_COMMON)
     config.load()
     config.ssl = server_context(certificate)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.service.world import a_world
 
 from secure_agg.errors import MalformedMessage
+from secure_agg.plugins.homes.server import ServerHome
+from secure_agg.service import server
+from secure_agg.service.certificate import own_certificate
 from secure_agg.service.interface import bodies
 from secure_agg.service.post import IN_MEMORY
 
@@ -65,6 +71,18 @@ def test_a_body_that_is_unfit_is_refused(request_: Any, most: int, why: str) -> 
 def test_another_body_than_was_signed_is_refused() -> None:
     with pytest.raises(MalformedMessage, match="not the one that was signed"):
         taken(Coming(b"abc"), 9, hashlib.sha256(b"abd").digest())
+
+
+def test_a_body_is_waited_for_no_longer_than_it_is_wanted() -> None:
+    with pytest.raises(MalformedMessage, match="does not come"):
+        asyncio.run(bodies.body_of(Coming(b"abc", None, length="4"), 9, None, 0.01))  # type: ignore[arg-type]
+
+
+def test_a_connection_keeps_a_small_buffer(tmp_path: Path) -> None:
+    """Of 320 kB that each of 2,000 members took 256 were asyncio's, for reading; a record of TLS has 16."""
+    with a_world(max_weight=8) as world, ServerHome.open(world.server) as home:
+        server.inner_server(None, str(tmp_path / "socket"), own_certificate(home))
+    assert SSLProtocol.max_size <= server.TLS_BUFFER
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

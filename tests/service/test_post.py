@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from secure_agg.errors import RoundAborted, WrongContext
+from secure_agg.errors import RoundAborted, TooManyRequests, WrongContext
 from secure_agg.plugins.core.phases import Payload, Refusal
-from secure_agg.service.post import Gone, Item, Post, spooled
+from secure_agg.service.post import OF_FETCHING, Gone, Item, Post, spooled
 
 _T = TypeVar("_T")
 MODEL = bytes(32)
@@ -90,6 +90,19 @@ def test_each_member_gets_its_own_payload_and_answers_once(office: Office) -> No
     assert first == b"x" * (2 << 20)
     assert isinstance(second, Refusal)
     assert (second.error, second.culprit) == ("TaskSpent", "bob")
+
+
+def test_a_payload_is_not_made_again_and_again_for_who_has_it(office: Office) -> None:
+    """It may be as large as the model, and a member may ask fifty times a second, over eight connections."""
+    _, thread = office.ask("step", ["ann", "bob"])
+    for _ in range(OF_FETCHING[1]):
+        item = office.fetch("ann")
+    with pytest.raises(TooManyRequests) as caught:
+        office.fetch("ann")
+    assert 0 < caught.value.seconds <= 1 / OF_FETCHING[0]
+    office.answer(item, b"")  # it is still asked
+    office.answer(office.fetch("bob"), b"")
+    thread.join(20)
 
 
 def test_who_never_comes_is_not_waited_for(office: Office) -> None:

@@ -16,7 +16,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from flwr.app import Context
@@ -71,13 +71,14 @@ def held(home: ClientHome, context: Context, participant: Participant, payload: 
     url = context.node_config.get(CHANNEL)
     if not isinstance(url, str):
         return answer
-    from secure_agg.service.link import Link  # which only a node with a channel needs
+    from secure_agg.service.bounds import payload_bytes  # which only a node with a channel needs
+    from secure_agg.service.link import Link
 
     link = Link(url, home, patience_s=PATIENCE_S)
     try:
         return (
             Parcel(parcels.HELD, (b"",)).to_bytes()
-            if _answer_all(link, home, participant, _mark(payload), answer)
+            if _answer_all(link, participant, _mark(payload), answer, lambda: payload_bytes(home, participant))
             else answer
         )
     except (OperatorLost, RemoteProtocolError) as error:
@@ -92,13 +93,15 @@ def _mark(payload: bytes) -> bytes:
     return digest("held", bytes(Parcel.from_bytes(payload).parts[0]))
 
 
-def _answer_all(link: Link, home: ClientHome, participant: Participant, mark: bytes, answer: bytes) -> bool:
-    """Answer what is asked until the round is over; whether the first answer was taken."""
-    from secure_agg.service.bounds import payload_bytes
+def _answer_all(link: Link, participant: Participant, mark: bytes, answer: bytes, most: Callable[[], int]) -> bool:
+    """Answer what is asked until the round is over; whether the first answer was taken.
 
+    Args:
+        most: bytes that the next payload can have.
+    """
     taken, idle = False, 0
     while idle < _MOST_IDLE:
-        arrived = link.next(payload_bytes(home, participant))
+        arrived = link.next(most())
         if arrived is None:
             if not taken:
                 return False  # too late for the round, or it does not ask here

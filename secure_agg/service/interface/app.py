@@ -24,7 +24,7 @@ from secure_agg.errors import (
 )
 from secure_agg.service import wire
 from secure_agg.service.epochs.desk import ACCEPTS, DECIDES, Desk
-from secure_agg.service.gate import Admitted, Gate
+from secure_agg.service.gate import Admitted, Bucket, Gate
 from secure_agg.service.interface.bodies import PIECE, body_of, length_of, made, pieces, small_body
 from secure_agg.service.interface.refusals import refusal
 from secure_agg.service.monitor import Monitor
@@ -44,6 +44,8 @@ _ASKED_AT_ONCE: Final = 1
 """Requests about epochs that are worked on at once. A proposal may have thousands of keys, so a party that asks over
 and over keeps others waiting who ask too, and no round.
 """
+_LINES: Final = (5.0, 200)
+"""Lines about refusals a second, in the long run and at once."""
 _NO_BODY: Final = hashlib.sha256(b"").digest()
 
 _Made = TypeVar("_Made")
@@ -92,7 +94,7 @@ class Interface:
             recognise: is told of each connection that a member's request has come over, by its name, and the member.
             whence: the address that a connection comes from, by its name.
         """
-        self._whence = whence
+        self._whence, self._lines = whence, Bucket(*_LINES)
         self._tasks, self._certificate, self._monitor, self._recognise = tasks, certificate, monitor, recognise
         self._making, self._asked = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_ASKED_AT_ONCE)
 
@@ -134,7 +136,9 @@ class Interface:
             except SecureAggError as error:
                 self._monitor.turned_away(error)
                 response = refusal(error)
-                _log.warning(
+                # What refusals are made of is in the metrics; whoever asks for thousands fills no disk with lines.
+                _log.log(
+                    logging.DEBUG if self._lines.take() else logging.WARNING,
                     "a request was refused: %s", error.args[0],
                     extra={"route": name, "status": response.status_code, "error": type(error).__name__},
                 )  # fmt: skip
@@ -247,15 +251,17 @@ class Interface:
     async def _propose(self, request: Request) -> Response:
         from starlette.responses import Response
 
-        served, name, decides, body = await self._signed(request, self._served(request).desk.most, newest=True)
+        served, name, decides, body = await self._signed(request, None, newest=True)
         with body:
             served.desk.count(name)
             await self._in_turn(lambda: served.desk.propose(name, body.read(), decides=decides))
         return Response(status_code=204)
 
-    async def _signed(self, request: Request, most: int, *, newest: bool = False) -> tuple[Served, str, bool, Files]:
+    async def _signed(
+        self, request: Request, most: int | None, *, newest: bool = False
+    ) -> tuple[Served, str, bool, Files]:
         """A request of anybody who has a say in the task: whose, whether by a key that decides, and its body of at most
-        so many bytes.
+        so many bytes; None for as many as a proposal can have, which is looked up for no stranger.
         """
         served, decides = self._served(request), True
         try:
@@ -270,6 +276,8 @@ class Interface:
                 name = served.gate.admit_guest(*signed, guests[DECIDES], address=address)
             except (UnknownSender, BadSignature):
                 name, decides = served.gate.admit_guest(*signed, guests[ACCEPTS], address=address), False
+        if most is None:
+            most = await self._in_turn(lambda: served.desk.most)
         return served, name, decides, await body_of(request, most, digest)
 
     async def _said(self, make: Callable[..., bytes], *given: object) -> Response:
@@ -322,7 +330,8 @@ class Interface:
         if not known:
             connection.known, connection.lost = True, lambda: served.post.lost(member.name)
             served.post.connected(member.name)
-            self._recognise(connection.name, member.name)
+            # A name is its task's: in another it may be somebody else's, whose connections are others.
+            self._recognise(connection.name, f"{request.path_params['task']}/{member.name}")
         return member, digest
 
 

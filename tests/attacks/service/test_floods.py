@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import socket
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx
+import pytest
 
 from secure_agg.errors import TooManyRequests
 from secure_agg.protocol.identity import Identity, Roster
 from secure_agg.service import wire
 from secure_agg.service.gate import OF_STRANGERS, Gate, Strangers
+from secure_agg.service.interface import app
 from secure_agg.service.interface.app import Connection, Interface
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import Post
@@ -29,11 +32,11 @@ def test_greetings_without_end_from_one_address_keep_no_other_out() -> None:
         strangers = Strangers(lambda: 0.0)
         gate = Gate(Identity.generate("s"), "t", lambda: (Roster({}),), strangers)
         served: Any = SimpleNamespace(gate=gate, post=Post(asyncio.get_running_loop()))
-        app = Interface({wire.place("t"): served}, b"c", Monitor(), lambda *_: None, ADDRESSES.__getitem__).app()
+        served_app = Interface({wire.place("t"): served}, b"c", Monitor(), lambda *_: None, ADDRESSES.__getitem__).app()
 
         async def named(scope: Any, receive: Any, send: Any) -> None:
             name = dict(scope["headers"])[b"x-connection"].decode()
-            await app({**scope, "state": {"connection": Connection(name)}}, receive, send)
+            await served_app({**scope, "state": {"connection": Connection(name)}}, receive, send)
 
         with contextlib.suppress(TooManyRequests):
             for _ in range(OF_STRANGERS[1]):
@@ -64,3 +67,41 @@ def test_the_door_knows_where_a_connection_comes_from() -> None:
             await entrance.close()
 
     assert asyncio.run(found()) == ("127.0.0.9", "")
+
+
+def test_members_of_two_tasks_with_one_name_have_connections_of_their_own() -> None:
+    """Whoever takes a name in one task that somebody has in another had that one's connections closed."""
+    names: list[str] = []
+
+    async def asked() -> None:
+        tasks, gates = {}, {}
+        members = {task: Identity.generate("ann") for task in ("a", "b")}
+        for task, ann in members.items():
+            roster = Roster({"ann": ann.public})
+            gates[task] = Gate(Identity.generate("s"), task, lambda roster=roster: (roster,), Strangers())
+            post = Post(asyncio.get_running_loop())
+            post.close()
+            desk: Any = SimpleNamespace(waiting=lambda: 0)
+            tasks[wire.place(task)] = cast(Any, SimpleNamespace(gate=gates[task], post=post, desk=desk))
+        served_app = Interface(tasks, b"c", Monitor(), lambda _, name: names.append(name)).app()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(served_app), base_url="http://s") as client:
+            for task, ann in members.items():
+                path = f"/v1/{wire.place(task)}/next"
+                signed = wire.authorize(ann, gates[task]._greeted, task, path, 1, hashlib.sha256(b"").digest())
+                assert (await client.post(path, headers={"authorization": signed})).status_code == 204
+
+    asyncio.run(asked())
+    assert len(names) == len(set(names)) == 2
+
+
+def test_refusals_without_end_fill_no_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Each of a stranger's requests was a line, and connections cost little."""
+    monkeypatch.setattr(app, "_LINES", (1e-6, 3))
+
+    async def asked() -> set[int]:
+        inner = Interface({}, b"c", Monitor(), lambda *_: None).app()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(inner), base_url="http://s") as client:
+            return {(await client.post(f"/v1/{'0' * 32}/hello", content=bytes(32))).status_code for _ in range(9)}
+
+    assert asyncio.run(asked()) == {403}
+    assert caplog.text.count("a request was refused") == 3

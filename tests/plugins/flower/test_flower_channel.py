@@ -219,7 +219,7 @@ def test_who_holds_the_message_of_another_round_keeps_its_answer_to_itself() -> 
             asked = [channel._wanted(Payload(lambda: payload))(), Parcel(parcels.HELD, (b"",)).to_bytes()]
             self.waiting, self.answers = [link.Arrived("0" * 32, data, None) for data in asked], list[bytes]()
 
-        def next(self) -> link.Arrived:
+        def next(self, most: int) -> link.Arrived:
             return self.waiting.pop(0)
 
         def answer(self, item: str, payload: bytes) -> bool:
@@ -228,7 +228,7 @@ def test_who_holds_the_message_of_another_round_keeps_its_answer_to_itself() -> 
 
     def taken(held: bytes, asked: bytes) -> tuple[bool, list[bytes]]:
         asking = Asking(asked)
-        found = channel._answer_all(asking, None, channel._mark(held), b"joined")  # type: ignore[arg-type]
+        found = channel._answer_all(asking, None, channel._mark(held), b"joined", lambda: 1000)  # type: ignore[arg-type]
         return found, asking.answers
 
     one, other = (Parcel(parcels.JOIN, (text, b"", b"")).to_bytes() for text in (b"round 1", b"round 2"))
