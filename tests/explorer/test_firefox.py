@@ -61,11 +61,11 @@ def test_a_round_of_a_million_values(tab: FirefoxTab, tmp_path: Path) -> None:
     assert shown(tab, publish(path, tmp_path / "public")) == "passed"
 
 
-def test_it_fits_into_narrow_and_wide_windows_without_a_scrollbar(tab: FirefoxTab, site: Path) -> None:
+def test_it_fits_into_narrow_and_wide_windows_without_scrolling_sideways(tab: FirefoxTab, site: Path) -> None:
     with SiteServer((site,)) as server:
         tab.goto(f"{server.url}#/record/0")
         assert tab.standing() == "passed"
         for width in (360, 768, 1440):
             tab.resize(width, 800)
-            assert tab.evaluate("() => document.documentElement.scrollWidth") == width
+            assert tab.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
         tab.goto("about:blank")
