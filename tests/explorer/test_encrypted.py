@@ -179,9 +179,12 @@ def test_a_key_of_paillier_is_one_to_the_page_as_to_the_product(
     where, data = Federation(4, backend="paillier", options=options), made()
     policy, names = where.trust.task(where.task).policy, HOLDERS[: options.get("holders", 1)]
 
+    keyed = backends.load("paillier").keys
+    assert keyed is not None
+
     def is_taken() -> bool:
         try:
-            backends.load("paillier").keys.check_key(where.config(), data, names)
+            keyed.check_key(where.config(), data, names)
         except SecureAggError:
             return False
         return True

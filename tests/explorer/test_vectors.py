@@ -19,7 +19,8 @@ from conformance.norm import norm_vectors
 from conformance.screening import screened_vectors
 from conformance.verdicts import by_product, rearranged
 from support.explorer.browser import browser
-from support.explorer.core import Core, CoreRefused, in_chromium, in_node
+from support.explorer.core import Core, CoreRefused, in_chromium, in_node, in_tab
+from support.explorer.firefox import firefox_tab
 
 from mpc.ring import P
 from secure_agg.beacon.source import quicknet
@@ -52,12 +53,21 @@ def document(name: str) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(scope="module", params=["node", pytest.param("chromium", marks=pytest.mark.slow)])
+BROWSERS: Final = (
+    pytest.param("chromium", marks=pytest.mark.slow),
+    pytest.param("firefox", marks=[pytest.mark.slow, pytest.mark.long]),
+)
+
+
+@pytest.fixture(scope="module", params=["node", *BROWSERS])
 def core(request: pytest.FixtureRequest) -> Iterator[Core]:
-    """In Node, and in a worker of the page in a browser."""
+    """In Node, and in a worker of the page in two browsers."""
     if request.param == "node":
         with in_node() as running:
             yield running
+    elif request.param == "firefox":
+        with firefox_tab() as tab:
+            yield in_tab(tab)
     else:
         with browser() as chromium, in_chromium(chromium) as running:
             yield running

@@ -99,16 +99,20 @@ def in_node(page: Path = PAGE) -> Iterator[Core]:
         yield Core(ask)  # leaving the block closes the pipes, and the process ends
 
 
-@contextmanager
-def in_chromium(running: Any, page: Path = PAGE) -> Iterator[Core]:
-    """The same in a worker of the page itself, opened as a file in a browser that runs."""
-    context = running.new_context()
-    tab = context.new_page()
+def in_tab(tab: Any, page: Path = PAGE) -> Core:
+    """The same in a worker of the page itself, opened as a file in a browser's tab."""
     tab.goto(page.as_uri())
     tab.evaluate(SPELLING.read_text("utf-8"))
     tab.evaluate(_IN_A_WORKER)
+    return Core(lambda line: str(tab.evaluate("line => globalThis.ask(line)", line)))
+
+
+@contextmanager
+def in_chromium(running: Any, page: Path = PAGE) -> Iterator[Core]:
+    """In a tab of a Chromium that runs."""
+    context = running.new_context()
     try:
-        yield Core(lambda line: str(tab.evaluate("line => globalThis.ask(line)", line)))
+        yield in_tab(context.new_page(), page)
     finally:
         context.close()
 
