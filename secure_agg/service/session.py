@@ -23,6 +23,7 @@ import numpy.typing as npt
 from secure_agg.arguments import checked
 from secure_agg.errors import (
     AlreadyReleased,
+    ConfigError,
     LocalProtocolError,
     MalformedMessage,
     OperatorLost,
@@ -200,12 +201,15 @@ class Session:
             The result, of a round that may have gone on without this member: see ``included``.
 
         Raises:
+            ConfigError: no round of this home is about anything.
             UpdateError: update, weight or a metric is unfit; nothing was sent.
             WrongContext: the round is about something else.
             BudgetSpent: with privacy, nothing is left of this member's budget; ``update`` was not called.
             VerificationError, RemoteProtocolError: the server has said what does not fit to what is pinned.
             OperatorLost: the service does not answer; or no result has come within ``timeout``.
         """
+        if about and (self._home.checks_model or self.policy.privacy is None):
+            raise ConfigError("rounds are about something only in homes that take any model, with differential privacy")
         said = Instructions.of(about=about) if about else None
         work, ends = _Work(update, weight, dict(metrics or {}), said), _ends(timeout)
         self._link.until = ends
