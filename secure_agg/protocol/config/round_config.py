@@ -239,7 +239,7 @@ class RoundConfig(Wire, frozen=True, kw_only=True, dict=True):  # a dict for wha
         """What is proved of every client's vector; None where nothing is."""
         return self.policy.norm_bound(self.weight_limit)
 
-    @property
+    @functools.cached_property
     def commitment(self) -> parameters.Parameters:
         """The commitment's parameters, estimated at 128 bits or more."""
         return self._parameters(self.layout)
