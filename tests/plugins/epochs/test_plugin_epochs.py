@@ -21,6 +21,7 @@ from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.messages import encode
 from secure_agg.roles.epochs.change import Change
 from secure_agg.roles.memory.store import AttemptStore
 
@@ -170,6 +171,9 @@ def test_a_node_that_was_away_follows_every_epoch_that_it_has_missed(
     assert "west" in run.round().participants
     with ClientHome.open(world.homes["west"]) as home:
         assert home.epochs.number == 2
+    whole = world.server.ledger.steps("task")
+    most = sum(len(encode(step)) for step in whole.steps)  # what frames them has to fit too
+    assert len(world.server.ledger.steps("task", most=most).to_bytes()) <= most < len(whole.to_bytes())
 
 
 def test_an_epoch_below_the_floor_is_closed_and_followed_by_those_only_whose_owners_approve(world: World) -> None:
