@@ -11,6 +11,7 @@ import pytest
 from support.service.world import NAMES, TASK, World, a_world
 
 from secure_agg.errors import (
+    ConfigError,
     MalformedMessage,
     PolicyViolation,
     RequestRepeated,
@@ -218,6 +219,17 @@ def test_a_large_proposal_is_hashed_once_and_not_for_each_key(there: Open, monke
     monkeypatch.setattr(EpochBody, "to_bytes", lambda self: (count.__setitem__(0, count[0] + 1), encode(self))[1])
     checking.check_signed(there.home.trust, joins)
     assert count[0] < 10
+
+
+def test_what_is_wrong_with_a_proposal_is_told_from_a_file_of_the_service_s_own(there: Open) -> None:
+    """Of the first whoever brings it is told why; of the second nothing, and to ask again."""
+    desk, fit = Desk(there.home), there.clip(0.5)
+    drawn = msgspec.structs.replace(fit, body=msgspec.structs.replace(fit.says, beacon=b"none").to_bytes())
+    with pytest.raises(VerificationError, match="epoch 1"):
+        desk.propose("ann", drawn.to_bytes(), decides=True)
+    there.home.ledger.trust_path.write_text("{")
+    with pytest.raises(ConfigError, match="trust file"):
+        desk.propose("ann", fit.to_bytes(), decides=True)
 
 
 def test_a_party_brings_few_proposals_at_a_time(there: Open) -> None:

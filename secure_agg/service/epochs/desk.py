@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Final
 
-from secure_agg.errors import MalformedMessage, SecureAggError, TooManyRequests
+from secure_agg.errors import ConfigError, MalformedMessage, SecureAggError, TooManyRequests, VerificationError
 from secure_agg.plugins.homes.offers import Offers
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.epoch import EpochEvidence
@@ -115,9 +115,14 @@ class Desk:
             decides: whether it was by a key that may propose.
 
         Raises:
-            VerificationError, ConfigError, PolicyViolation: see ``Offers.put``.
+            VerificationError, PolicyViolation: see ``Offers.put``.
+            ConfigError: a file of this service's own can't be read.
         """
-        offer = self._offers.put(name, EpochEvidence.from_bytes(data, self._offers.most), decides=decides)
+        most = self._offers.most
+        try:
+            offer = self._offers.put(name, EpochEvidence.from_bytes(data, most), decides=decides)
+        except ConfigError as error:  # of what was brought: a ``ConfigError`` of ours is about this service's files
+            raise VerificationError(str(error.args[0])) from error
         body = offer.proposal.says
         _log.info(
             "epoch %d of %r, %s…, is authorised by %d", body.epoch, body.task, body.digest.hex()[:16],
