@@ -142,7 +142,7 @@ def _drawn(stream: KeyStream, rank: int, group: int, scratch: Vector) -> Vector:
         return scratch
     found = _matrix.get((rank, group))
     if found is None:
-        found = np.empty_like(scratch)  # not read-only: the kernel would be compiled for that once more
+        found = np.empty_like(scratch)
         stream.residues(group, found)
         _matrix[rank, group] = found
     return found
