@@ -128,8 +128,8 @@ def _accumulate(
 
 _matrix: dict[tuple[int, int], Vector] = {}
 _KEPT: Final = 1 << 25
-"""Most bytes of the matrix's first groups that a process keeps: what is public, and the same for every vector. Reading
-is several times as fast as drawing; beyond, groups are drawn each time.
+"""Most bytes of the first groups that a process keeps of a rank's matrix: what is public, and the same for every
+vector. Reading is several times as fast as drawing; beyond, groups are drawn each time.
 """
 
 

@@ -20,7 +20,7 @@ from secure_agg.protocol.epoch import EpochEvidence, EpochRecord, Record, root_t
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.protocol.messages import encode
 from secure_agg.protocol.tree.evidence import TreeEvidence
-from secure_agg.roles.epochs.following import Step, Steps
+from secure_agg.roles.epochs.following import STEPS_FRAME, Step, Steps
 from secure_agg.roles.epochs.pins import under
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.cosignature import timestamp
@@ -268,7 +268,7 @@ class LedgerReader:
             seen: size of the checkpoint that it has seen last, None for none.
             most: bytes; as many epochs as fit, and one at least. None for all.
         """
-        found, room = list[Step](), most
+        found, room = list[Step](), None if most is None else most - STEPS_FRAME
         for index in self.epochs(task)[since:]:
             record, evidence = self.epoch(index)
             receipt = self.receipt(index, policy=self._for_receipts())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from mpc.ring import ELEMENT_BYTES
-from secure_agg.errors import LocalProtocolError
+from secure_agg.errors import SecureAggError, StoreError
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.participant import MAX_FIRST, Participant
 from secure_agg.plugins.homes.chain import MAX_TYPES
@@ -56,7 +56,9 @@ def payload_bytes(home: ClientHome, participant: Participant) -> int:
     result = public_limit(members) + vector_bytes(most) + MAX_RECEIPT
     try:
         request = participant.request_limit
-    except LocalProtocolError:  # it is in no round
+    except StoreError:
+        raise
+    except SecureAggError:  # it is in no round, or in one that it can't go on with, as of an epoch before
         request = 0
     return parcels.FRAME + max(
         MAX_FIRST + result,  # a request to join, with the last result

@@ -92,11 +92,13 @@ class Admitted(NamedTuple):
     """Whose request it is.
 
     Attributes:
-        name: of the member.
-        is_current: whether it is signed by the key that the member has in the epoch in force.
+        name: of the member, or of who has a say in what is proposed.
+        key: that has signed it. What is counted is a key's: anybody may propose a key of its own for any name.
+        is_current: whether that is the one which the member has in the epoch in force.
     """
 
     name: str
+    key: bytes
     is_current: bool
 
 
@@ -199,11 +201,11 @@ class Gate:
                 f"{said.name!r} sends more than {OF_MEMBER[0]:g} requests a second", wait,
                 phase=wire.REQUEST, culprit=said.name,
             )  # fmt: skip
-        return Admitted(said.name, place == 0)
+        return Admitted(*who, place == 0)
 
     def admit_guest(
         self, authorization: str, path: str, body: bytes, rosters: Sequence[Roster], *, address: str = ""
-    ) -> str:
+    ) -> Admitted:
         """Whose request this is, who is no member and has a say in what is proposed. It counts as a stranger's, and
         its counter is the key's: whoever proposes a key of its own for somebody's name takes no counter from them.
 
@@ -228,4 +230,4 @@ class Gate:
             )
         while len(self._guests) > MOST_GUESTS:  # who is forgotten could at most have something repeated
             del self._guests[next(iter(self._guests))]
-        return said.name
+        return Admitted(*who, False)

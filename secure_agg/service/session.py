@@ -272,9 +272,11 @@ class Session:
         """Answer a payload; the result that this member has waited for, if it was that."""
         try:
             parcel = Parcel.from_bytes(arrived.data)
-            if parcel.kind == parcels.JOIN and (missed := self._missed(parcel)) is not None:
-                return missed  # the request to join stays for the next contribution
             before = self._home.journal.key
+            if parcel.kind == parcels.JOIN and len(parcel.expect(parcels.JOIN, 3)[1]):
+                parcel = self._learned(parcel)
+                if before is not None and self._heard_key == before and (missed := self._result()) is not None:
+                    return missed  # the request to join stays for the next contribution
             answer = self._answer(arrived, parcel, work)
         except SecureAggError as error:
             if not (isinstance(error, _PASSING) or _asks_to_close(arrived.data)):
@@ -298,14 +300,13 @@ class Session:
         except SecureAggError as lost:
             _log.warning("the service has not heard that %s refuses: %s", self._home.name, lost)
 
-    def _missed(self, join: Parcel) -> RoundResult | None:
-        """The result of a round that this member was in and has not been told of, where a request to join shows it."""
-        _, evidence, receipt = join.expect(parcels.JOIN, 3)
-        before = self._home.journal.key
-        if before is None or not len(evidence):
-            return None
+    def _learned(self, join: Parcel) -> Parcel:
+        """A request to join without the result that it shows, which this member has verified then: by that it knows
+        which model is joined from.
+        """
+        request, evidence, receipt = join.parts
         self._participant.handle(Parcel(parcels.LEARN, (evidence, receipt)).to_bytes())
-        return self._result() if self._heard_key == before else None
+        return Parcel(parcels.JOIN, (request, b"", b""))
 
     def _answer(self, arrived: Arrived, parcel: Parcel, work: _Work) -> bytes:
         if parcel.kind != parcels.JOIN:
@@ -313,7 +314,7 @@ class Session:
         if arrived.model is None:
             raise LocalProtocolError("a request to join came without a model")
         model = self._model(arrived.model)
-        return self._participant.handle(arrived.data, model, lambda: work.trained(model), work.about)
+        return self._participant.handle(parcel.to_bytes(), model, lambda: work.trained(model), work.about)
 
     def _model(self, digest: bytes) -> list[npt.NDArray[Any]]:
         """The model that a round is over: this home's own, or the server's, which the participant checks."""

@@ -11,6 +11,7 @@ import pytest
 from support.service.world import NAMES, TASK, World, a_world
 
 from secure_agg.errors import (
+    ConfigError,
     MalformedMessage,
     PolicyViolation,
     RequestRepeated,
@@ -32,7 +33,7 @@ from secure_agg.roles.epochs.change import Change
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.service import gate, wire
 from secure_agg.service.epochs.desk import OF_PROPOSALS, Desk
-from secure_agg.service.gate import Gate, Strangers
+from secure_agg.service.gate import Admitted, Gate, Strangers
 
 EVE = Identity.generate("eve")
 
@@ -170,7 +171,7 @@ def test_a_guest_is_known_by_its_key_and_asks_each_time_anew() -> None:
 
     def ask(who: Identity, counter: int) -> str:
         header = wire.authorize(who, to, "t", "/p", counter, nothing)
-        return door.admit_guest(header, "/p", nothing, rosters)
+        return door.admit_guest(header, "/p", nothing, rosters).name
 
     assert ask(EVE, 7) == "eve"
     with pytest.raises(RequestRepeated):
@@ -220,11 +221,24 @@ def test_a_large_proposal_is_hashed_once_and_not_for_each_key(there: Open, monke
     assert count[0] < 10
 
 
-def test_a_party_brings_few_proposals_at_a_time(there: Open) -> None:
-    desk = Desk(there.home)
+def test_what_is_wrong_with_a_proposal_is_told_from_a_file_of_the_service_s_own(there: Open) -> None:
+    """Of the first whoever brings it is told why; of the second nothing, and to ask again."""
+    desk, fit = Desk(there.home), there.clip(0.5)
+    drawn = msgspec.structs.replace(fit, body=msgspec.structs.replace(fit.says, beacon=b"none").to_bytes())
+    with pytest.raises(VerificationError, match="epoch 1"):
+        desk.propose("ann", drawn.to_bytes(), decides=True)
+    there.home.ledger.trust_path.write_text("{")
+    with pytest.raises(ConfigError, match="trust file"):
+        desk.propose("ann", fit.to_bytes(), decides=True)
+
+
+def test_a_key_brings_few_proposals_at_a_time_and_uses_up_none_of_its_names_other_key(there: Open) -> None:
+    """Anybody who may propose can propose a key of its own for ann's name: it kept ann from signing anything."""
+    desk, key, proposed = Desk(there.home), bytes(32), bytes([1] * 32)
     for _ in range(OF_PROPOSALS[1]):
-        desk.count("ann")
+        desk.count(Admitted("ann", proposed, False))
     with pytest.raises(TooManyRequests) as caught:
-        desk.count("ann")
+        desk.count(Admitted("ann", proposed, False))
     assert 0 < caught.value.seconds <= 1 / OF_PROPOSALS[0]
-    desk.count("bob")
+    assert caught.value.culprit is None
+    desk.count(Admitted("ann", key, True))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.framing import frame
+from mpc.kernels.compiled import numba_is_there
 from mpc.keystream import KeyStream
 from mpc.ntt import PSI, bit_reverse
 from mpc.ring import P, Vector
@@ -124,6 +125,17 @@ def test_one_coordinate_commits_to_its_column_in_plain_integers() -> None:
         int(a) * pow(PSI, (2 * bit_reverse(t) + 1) * 77, P) % P for r in range(3) for t, a in enumerate(matrix(3, 1)[r])
     ]
     assert elements == expected
+
+
+def test_what_is_kept_of_the_matrix_and_what_is_drawn_commit_alike_by_one_machine_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, s = draw(3 * 8192, 5), randomness(3)
+    kept = commit(x, s, 3)
+    monkeypatch.setattr(commitment, "_KEPT", 3 * 8192 * 4)  # one group
+    assert commit(x, s, 3) == kept
+    if numba_is_there():  # an array that is read-only is another type to it: seconds of compiling, in a round
+        assert len({str(types[3]) for types in commitment._accumulate._ready.signatures}) == 1
 
 
 def test_ranks_have_matrices_of_their_own() -> None:

@@ -205,6 +205,7 @@ class Participant:
 
         Raises:
             LocalProtocolError: it is in none.
+            SecureAggError: in one that it can't go on with, see ``Client.resume``.
         """
         with self._home.locked():
             return 4 + self._resumed()[1].request_limit

@@ -117,7 +117,6 @@ def _values(record: ArrayRecord | ConfigRecord | MetricRecord) -> dict[str, Any]
 def _app() -> list[tuple[str, dict[str, bytes]]]:
     """Folder and code of the app that Flower has installed and put on this process's path: one, or none in a test."""
     apps = os.fspath(get_flwr_home() / APP_DIR)
-    found = [
-        path for path in map(Path, (each for each in sys.path if each.startswith(apps))) if str(path.parent) == apps
-    ]
+    texts = (each for each in sys.path if isinstance(each, str))  # Python imports from no other entries
+    found = [path for path in map(Path, (text for text in texts if text.startswith(apps))) if str(path.parent) == apps]
     return [(path.name, files(path, lambda file: file.suffix in _CODE)) for path in found]

@@ -98,7 +98,7 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
             )  # fmt: skip
         if not content:
             return _reply(message, participant.handle(payload))
-        content, own = _whole(home, content)
+        content, left_out = _whole(home, content)
         named = records.to_arrays(_only(content.array_records, "message has", "array record"))
         layers = Layers.of(named)
         weight_key = given.WEIGHT_KEY if home.weight_key is None else home.weight_key
@@ -110,13 +110,13 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
             return _trained(reply, layers if category == _TRAIN else None, weight_key)
 
         floats, base = layers.floats(named), None
-        if own is not None and own.names == layers.averaged:  # and nothing of the server's beside them
-            base = own.digest
+        if left_out is not None and left_out.names == layers.averaged:  # and nothing of the server's beside them
+            base = left_out.digest
         answer = participant.handle(payload, floats, run_app, instructions, base=base)
         return _reply(message, held(home, context, participant, payload, answer))
 
 
-class _Own(NamedTuple):
+class _LeftOut(NamedTuple):
     """What of a message's model is from this node's own disk.
 
     Attributes:
@@ -128,7 +128,7 @@ class _Own(NamedTuple):
     digest: bytes
 
 
-def _whole(home: ClientHome, content: RecordDict) -> tuple[RecordDict, _Own | None]:
+def _whole(home: ClientHome, content: RecordDict) -> tuple[RecordDict, _LeftOut | None]:
     """What a message is about, with the model from this node's own disk where the server has left it out. A server may
     leave out some arrays and send others of its own beside them: such a model is digested like any.
 
@@ -144,8 +144,8 @@ def _whole(home: ClientHome, content: RecordDict) -> tuple[RecordDict, _Own | No
         if link is None:
             raise AnotherModel("the model is left out of a message, and this node has computed none")
         model = home.chain.model()
-    own = _Own(records.left_out(record), link.model)
-    return RecordDict({**content, key: records.filled(record, model)}), own
+    left_out = _LeftOut(records.left_out(record), link.model)
+    return RecordDict({**content, key: records.filled(record, model)}), left_out
 
 
 def _nameless(error: Exception) -> SecureAggError:

@@ -181,7 +181,11 @@ class Offers:
     def _locked(self) -> Iterator[None]:
         with files.failing(self._folder, StoreError):
             self._folder.mkdir(mode=0o700, exist_ok=True)
-        with locked_by(self._folder / _LOCK):
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked_by(self._folder / _LOCK))
+            except ConfigError as error:
+                raise StoreError(str(error.args[0])) from error
             yield
 
     def _offers(self, trust: Trust) -> dict[bytes, Offer]:

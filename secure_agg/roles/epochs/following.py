@@ -31,6 +31,8 @@ MAX_STEP_ANSWER: Final = MAX_EVIDENCE + (1 << 19)
 """Most bytes of steps that are sent at once: any one fits. Who is further behind asks again."""
 MAX_STEPS: Final = 1 << 28
 """Most bytes of a file of steps."""
+STEPS_FRAME: Final = 64
+"""Most bytes of an encoding of steps beside theirs: its tag, and how many they are."""
 _MAX_WHERE: Final = 1 << 10
 _TAG: Final = "secure-agg/epoch-steps/1"
 

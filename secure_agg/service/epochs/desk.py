@@ -12,20 +12,20 @@ import threading
 import time
 from typing import Final
 
-from secure_agg.errors import MalformedMessage, SecureAggError, TooManyRequests
+from secure_agg.errors import ConfigError, MalformedMessage, SecureAggError, TooManyRequests, VerificationError
 from secure_agg.plugins.homes.offers import Offers
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.identity import Roster
 from secure_agg.roles.epochs.following import MAX_STEP_ANSWER, Where
 from secure_agg.service import wire
-from secure_agg.service.gate import Bucket
+from secure_agg.service.gate import Admitted, Bucket
 from zk.transcript import DIGEST_BYTES
 
 DECIDES: Final = "decides"
 ACCEPTS: Final = "accepts"
 OF_PROPOSALS: Final = (0.2, 10)
-"""Proposals, or signatures of one, of a party a second, in the long run and at once: each may cost a second of work."""
+"""Proposals, or signatures of one, of a key a second, in the long run and at once: each may cost a second of work."""
 _MOST_PARTIES: Final = 1024
 _COUNTED_S: Final = 2.0
 
@@ -38,7 +38,7 @@ class Desk:
     def __init__(self, home: ServerHome) -> None:
         self._home, self._offers = home, Offers(home)
         self._counted, self._at, self._counting = 0, -math.inf, threading.Lock()
-        self._bringing: dict[str, Bucket] = {}  # the last used at the end
+        self._bringing: dict[tuple[str, bytes], Bucket] = {}  # by name and key, the last used at the end
 
     def guests(self) -> dict[str, list[Roster]]:
         """Who may ask here and need be no member: ``DECIDES``, administrators; ``ACCEPTS``, whoever is to have a new
@@ -93,20 +93,19 @@ class Desk:
         """Most bytes of a proposal that is brought here, with its signatures."""
         return 4 * self._offers.most
 
-    def count(self, name: str) -> None:
+    def count(self, who: Admitted) -> None:
         """Count a proposal of a party that has been recognised. For one thread.
 
         Raises:
             TooManyRequests: it brings too many.
         """
-        bucket = self._bringing[name] = self._bringing.pop(name, Bucket(*OF_PROPOSALS))
+        bucket = self._bringing[who[:2]] = self._bringing.pop(who[:2], Bucket(*OF_PROPOSALS))
         if len(self._bringing) > _MOST_PARTIES:
             del self._bringing[next(iter(self._bringing))]
         if wait := bucket.take():
-            raise TooManyRequests(
-                f"{name!r} brings more than {60 * OF_PROPOSALS[0]:g} proposals a minute", wait, phase=wire.REQUEST,
-                culprit=name,
-            )  # fmt: skip
+            raise TooManyRequests(  # by a key that somebody may have proposed for another's name
+                f"one key brings more than {60 * OF_PROPOSALS[0]:g} proposals a minute", wait, phase=wire.REQUEST
+            )
 
     def propose(self, name: str, data: bytes, *, decides: bool) -> None:
         """Take in a proposal, or signatures of one, from a party that has been recognised.
@@ -115,9 +114,14 @@ class Desk:
             decides: whether it was by a key that may propose.
 
         Raises:
-            VerificationError, ConfigError, PolicyViolation: see ``Offers.put``.
+            VerificationError, PolicyViolation: see ``Offers.put``.
+            ConfigError: a file of this service's own can't be read.
         """
-        offer = self._offers.put(name, EpochEvidence.from_bytes(data, self._offers.most), decides=decides)
+        most = self._offers.most
+        try:
+            offer = self._offers.put(name, EpochEvidence.from_bytes(data, most), decides=decides)
+        except ConfigError as error:  # of what was brought: a ``ConfigError`` of ours is about this service's files
+            raise VerificationError(str(error.args[0])) from error
         body = offer.proposal.says
         _log.info(
             "epoch %d of %r, %s…, is authorised by %d", body.epoch, body.task, body.digest.hex()[:16],

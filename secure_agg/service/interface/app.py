@@ -251,34 +251,33 @@ class Interface:
     async def _propose(self, request: Request) -> Response:
         from starlette.responses import Response
 
-        served, name, decides, body = await self._signed(request, None, newest=True)
+        served, who, decides, body = await self._signed(request, None, newest=True)
         with body:
-            served.desk.count(name)
-            await self._in_turn(lambda: served.desk.propose(name, body.read(), decides=decides))
+            served.desk.count(who)
+            await self._in_turn(lambda: served.desk.propose(who.name, body.read(), decides=decides))
         return Response(status_code=204)
 
     async def _signed(
         self, request: Request, most: int | None, *, newest: bool = False
-    ) -> tuple[Served, str, bool, Files]:
+    ) -> tuple[Served, Admitted, bool, Files]:
         """A request of anybody who has a say in the task: whose, whether by a key that decides, and its body of at most
         so many bytes; None for as many as a proposal can have, which is looked up for no stranger.
         """
         served, decides = self._served(request), True
         try:
-            member, digest = self._admit(request, served, most, newest=newest)
-            name = member.name
+            who, digest = self._admit(request, served, most, newest=newest)
         except (UnknownSender, BadSignature):
             guests = await self._in_turn(served.desk.guests)
             digest = wire.read_digest(request.headers.get("content-digest", "")) if length_of(request) else _NO_BODY
             signed = request.headers.get("authorization", ""), _path(request), digest
             address = self._whence(_connection(request).name)
             try:
-                name = served.gate.admit_guest(*signed, guests[DECIDES], address=address)
+                who = served.gate.admit_guest(*signed, guests[DECIDES], address=address)
             except (UnknownSender, BadSignature):
-                name, decides = served.gate.admit_guest(*signed, guests[ACCEPTS], address=address), False
+                who, decides = served.gate.admit_guest(*signed, guests[ACCEPTS], address=address), False
         if most is None:
             most = await self._in_turn(lambda: served.desk.most)
-        return served, name, decides, await body_of(request, most, digest)
+        return served, who, decides, await body_of(request, most, digest)
 
     async def _said(self, make: Callable[..., bytes], *given: object) -> Response:
         from starlette.responses import Response

@@ -14,6 +14,7 @@ import msgspec
 from secure_agg import errors
 from secure_agg.errors import (
     BadSignature,
+    ConfigError,
     LedgerError,
     MalformedMessage,
     RequestRefused,
@@ -55,10 +56,11 @@ _STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
     (MalformedMessage, 400),
     (StoreError, 503),
     (LedgerError, 503),
+    (ConfigError, 503),
     (SecureAggError, 400),
 )
-_OWN: Final = (StoreError, LedgerError)
-"""What is about the service's own disks, with their paths. In words it is in its own log."""
+_OWN: Final = (StoreError, LedgerError, ConfigError)
+"""What is about the service's own disks and files, with their paths. In words it is in its own log."""
 
 
 def refusal(error: SecureAggError) -> Response:

@@ -13,6 +13,7 @@ from support.service.world import a_world, start_model
 
 from secure_agg.errors import (
     BadSignature,
+    ConfigError,
     LedgerDamaged,
     LocalProtocolError,
     MalformedMessage,
@@ -168,6 +169,7 @@ def test_an_answer_is_refused_by_the_length_that_it_says_and_by_that_it_has() ->
         (TooLong("a body of 9 bytes, above 2"), 413, "MalformedMessage: a body of 9 bytes, above 2"),
         (BadSignature("another's"), 401, "BadSignature: another's"),
         (StoreError("/srv/secret/place is full"), 503, "StoreError: the service's own log says why"),
+        (ConfigError("/srv/secret/trust.json is no JSON"), 503, "ConfigError: the service's own log says why"),
         (LedgerDamaged("/srv/secret/place is damaged"), 503, "LedgerDamaged: the service's own log says why"),
         (MalformedMessage("\x1b[2J" + "€" * 5000), 400, "MalformedMessage:"),
     ],

@@ -45,7 +45,9 @@ class Federation:
         return wire.authorize(member, self.to, "t", f"{PLACE}/{what}", self.counter, NOTHING)
 
     def admit(self, member: Identity, counter: int | None = None) -> tuple[str, bool]:
-        return self.gate.admit(self.signed(member, "next", counter), f"{PLACE}/next", NOTHING, known=True)
+        found = self.gate.admit(self.signed(member, "next", counter), f"{PLACE}/next", NOTHING, known=True)
+        assert found.key == member.public
+        return found.name, found.is_current
 
 
 def test_a_replaced_key_is_good_until_its_successor_is_used_and_uses_nothing_of_it_up() -> None:

@@ -16,13 +16,16 @@ from secure_agg.errors import ConfigError, SecureAggError, VerificationError
 from secure_agg.fl.algorithms.named import create
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.core.epochs import server
+from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.homes import proposals
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.epoch import EpochEvidence
 from secure_agg.protocol.identity import Identity
+from secure_agg.protocol.messages import encode
 from secure_agg.roles.epochs.change import Change
 from secure_agg.roles.memory.store import AttemptStore
+from secure_agg.service import bounds
 
 NEW = identity("centre")
 
@@ -170,6 +173,20 @@ def test_a_node_that_was_away_follows_every_epoch_that_it_has_missed(
     assert "west" in run.round().participants
     with ClientHome.open(world.homes["west"]) as home:
         assert home.epochs.number == 2
+    whole = world.server.ledger.steps("task")
+    most = sum(len(encode(step)) for step in whole.steps)  # what frames them has to fit too
+    assert len(world.server.ledger.steps("task", most=most).to_bytes()) <= most < len(whole.to_bytes())
+
+
+def test_a_round_that_was_left_in_an_earlier_epoch_keeps_nobody_from_what_comes(world: World) -> None:
+    """Its request is of another roster by now; a session asks how long what comes can be before it hears of it."""
+    run = Run(world)
+    run.round(silent={"west": ("step", 0)})
+    run.approved(Change(policy=msgspec.structs.replace(world.policy, clip=0.75)), away="west")
+    run.round(silent={"west": ("learn", 0)})
+    with ClientHome.open(world.homes["west"]) as home:
+        assert (home.epochs.number, home.journal.key) == (1, ("task", 0, 0))
+        assert bounds.payload_bytes(home, Participant(home)) > 1 << 20
 
 
 def test_an_epoch_below_the_floor_is_closed_and_followed_by_those_only_whose_owners_approve(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 import tomllib
@@ -22,7 +23,7 @@ from benchmarks.plugins.nodes import App, Nodes
 from secure_agg.errors import ConfigError, MalformedMessage
 from secure_agg.plugins.core import parcels, versions
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.flower import secure_mod, wire
+from secure_agg.plugins.flower import given, secure_mod, wire
 from secure_agg.plugins.flower.exchange import exchange
 
 PATIENT = "patient 4711"
@@ -50,6 +51,14 @@ def refusal(app: App, kind: str = "train") -> str:
     grid = Nodes({100: (app, {"partition-id": 0})})
     (reply,) = grid.send_and_receive([train_message(kind=kind)])
     return reply.error.reason if reply.has_error() else ""
+
+
+def test_an_entry_of_pythons_path_that_python_does_not_read_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apps add folders as paths, and Python ignores what is no text."""
+    context = Context(run_id=1, node_id=2, node_config={}, state=RecordDict(), run_config={})
+    before = given.surroundings(context)
+    monkeypatch.setattr(sys, "path", [*sys.path, Path("beside")])
+    assert given.surroundings(context) == before
 
 
 # --- what leaves a node -----------------------------------------------------------------------------------------
