@@ -134,7 +134,9 @@ is several times as fast as drawing; beyond, groups are drawn each time.
 
 
 def _drawn(stream: KeyStream, rank: int, group: int, scratch: Vector) -> Vector:
-    """One group of the matrix of a rank: kept, or in ``scratch``."""
+    """One group of the matrix of a rank, for reading: kept, or in ``scratch``. An array that can't be written would be
+    another type to numba, and the kernel be compiled once more.
+    """
     if (group + 1) * scratch.nbytes > _KEPT:
         stream.residues(group, scratch)
         return scratch
@@ -142,7 +144,6 @@ def _drawn(stream: KeyStream, rank: int, group: int, scratch: Vector) -> Vector:
     if found is None:
         found = np.empty_like(scratch)
         stream.residues(group, found)
-        found.flags.writeable = False
         _matrix[rank, group] = found
     return found
 

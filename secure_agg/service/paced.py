@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import httpcore
-
+from secure_agg import extras
 from secure_agg.errors import MalformedMessage
 from secure_agg.service import wire
+
+extras.require("service")
+
+import httpcore  # noqa: E402  # after what is said where it is missing
 
 CONNECT_S: Final = 10.0
 ANSWER_S: Final = 60.0

@@ -32,6 +32,7 @@ MODULES: Final[Mapping[str, str]] = {
     "secure_agg.ledger.evm.registry": "evm",
     "secure_agg.plugins.flower": "flower",
     "secure_agg.plugins.nvflare": "nvflare",
+    "secure_agg.service.paced": "service",
 }
 """Extra by module. All that is not below one of these is imported with the base install."""
 

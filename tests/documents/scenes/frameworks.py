@@ -32,7 +32,7 @@ $ for home in $OTHERS; do secure-agg federation approve next.epoch --home $home;
 CLOSED: Final = """\
 $ secure-agg serve --home federation/server --listen 127.0.0.1:8470 --model start.npy --rounds 1 > serve.log 2>&1 &
 $ server=$! clients=
-$ for home in $OWN $OTHERS; do secure-agg client https://127.0.0.1:8470 --home $home --update start.npy \\
+$ for home in $OWN $OTHERS; do secure-agg client https://127.0.0.1:8470 --home $home --update update.npy \\
     --out $home.out > $home.log 2>&1 & clients="$clients $!"; done
 $ wait $clients && kill $server
 $ wait $server || true
@@ -106,7 +106,7 @@ valid: 1 round verified from scratch
         "docs/flower.md",
         ("Going on, and ends", "The first model and those that follow"),
         before="""\
-$ python -c "import numpy; numpy.save('start.npy', numpy.zeros(6))"
+$ python -c "import numpy; numpy.save('start.npy', numpy.zeros(6)); numpy.save('update.npy', numpy.full(6, 0.5))"
 $ secure-agg federation init federation --client ward-a --client ward-b --client ward-c --client ward-e --clip 2.0
 $ cp -r federation/clients/ward-* srv
 $ OWN=srv/ward-a OTHERS="srv/ward-b srv/ward-e srv/ward-c"
@@ -136,6 +136,7 @@ valid: 2 rounds verified from scratch
         before=f"""\
 $ cp {NVFLARE}/client.py .
 $ python -c "import numpy; numpy.save('start.npy', numpy.zeros((65, 10)))"
+$ python -c "import numpy; numpy.save('update.npy', numpy.full((65, 10), 0.5))"
 $ key() {{ secure-agg keygen $1 --out $1.key | sed -n 's/^public *//p'; }}
 """,
         names={"keygen site-1 --out site-1.key": "keygen site-1 --out site-1.key | tee site-1.public"},
