@@ -142,8 +142,13 @@ def check_participants(
     openings: Sequence[Opening],
     agreement: Sequence[Signature],
     setup: bytes = b"",
+    seen: Session | None = None,
 ) -> Participants:
     """Check everything public about who took part: what an auditor checks of a result, and a key holder before it.
+
+    Args:
+        seen: a session that the caller has opened itself. Where it is of these very advertisements they are not
+            checked once more, nor is a quorum that was checked in it.
 
     Raises:
         ConfigError: an unfit id or key in the cohort.
@@ -155,7 +160,10 @@ def check_participants(
     cohort = Roster({member.name: member.public for member in members})
     if (len(cohort), cohort.root()) != (config.cohort_size, config.cohort_root):
         raise PolicyViolation("the cohort is not the one that the configuration names")
-    session = open_session(config, cohort, advertisements, setup)
+    if seen is not None and not setup and _is_of(seen, config, cohort, advertisements):
+        session = seen
+    else:
+        session = open_session(config, cohort, advertisements, setup)
 
     names = [opening.name for opening in openings]
     if not is_id_order(names):
@@ -177,5 +185,21 @@ def check_participants(
     statement = rule.statement(session, {opening.name: opening.commitment for opening in openings})
     rule.check_statement(session, statement)
     agreed = rule.agreed(session, statement)
-    rule.check_quorum(session, agreed, agreement)
+    signatures = tuple(agreement)
+    session.once("quorum", (agreed.message, signatures), lambda: rule.check_quorum(session, agreed, signatures))
     return Participants(session, tuple(openings), tuple(commitments), agreed.root, tuple(sketches))
+
+
+def _is_of(seen: Session, config: RoundConfig, cohort: Roster, advertisements: Sequence[SignedAdvertisement]) -> bool:
+    """Whether ``open_session`` has made this session of the same, signatures included; not asked of one that follows
+    from anything besides, or that was opened without seeing everybody.
+    """
+    return (
+        seen.near is None
+        and not seen.signers
+        and not seen.bases
+        and level(config.policy) != EDGE
+        and seen.config == config
+        and [seen.advertisements.get(name) for name in seen.members] == list(advertisements)
+        and seen.keys == {name: cohort.get(name) for name in seen.members}
+    )

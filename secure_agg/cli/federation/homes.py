@@ -1,4 +1,4 @@
-"""``secure-agg federation``: the homes that Flower's and NVFlare's nodes and servers work from."""
+"""``secure-agg federation init``: the homes that Flower's and NVFlare's nodes and servers work from."""
 
 from __future__ import annotations
 
@@ -7,15 +7,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from msgspec import to_builtins
 from rich.console import Console
 
 from secure_agg.beacon.recorded import BeaconFile
 from secure_agg.cli.epochs import floors
-from secure_agg.cli.epochs.sources import followed
 from secure_agg.cli.federation.groups import GROUP_HELP, groups_of
+from secure_agg.cli.federation.models import (
+    AnyOption,
+    MomentumOption,
+    OptimizerOption,
+    RateOption,
+    SecondOption,
+    StartOption,
+    TaskOption,
+    TauOption,
+    WeightOption,
+    elements,
+    models,
+    optimizer_of,
+    shown,
+)
 from secure_agg.cli.terminal.documents import privacy_document
-from secure_agg.cli.terminal.epilog import epilog
 from secure_agg.cli.terminal.options import (
     PrivacyDelta,
     PrivacyEpsilon,
@@ -26,85 +38,21 @@ from secure_agg.cli.terminal.options import (
 )
 from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
-from secure_agg.fl.layers import Layers
-from secure_agg.fl.model_files import digest_argument, read_model, start_digest, write_model
-from secure_agg.fl.server_optimizers import NAMES, PLAIN, ServerOptimizer
+from secure_agg.fl.model_files import digest_argument, read_model
+from secure_agg.fl.server_optimizers import PLAIN
 from secure_agg.local.asked import sample_size
-from secure_agg.plugins.core.history import last_model
 from secure_agg.plugins.core.metrics import metrics_group
 from secure_agg.plugins.core.training import OUTSIDE
 from secure_agg.plugins.homes import federation, kept
-from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import PHASE_S, ServerHome
 from secure_agg.preflight.words import norm_claim, price
 from secure_agg.protocol.config import Option, Policy
 from secure_agg.protocol.config.norm import SCALE
 from secure_agg.protocol.config.presets import PRESETS, preset
 from secure_agg.protocol.habits import USUAL
-from secure_agg.protocol.identity import Identity
 from secure_agg.roles.epochs.floor import Floor
-from secure_agg.roles.epochs.following import Steps
-from secure_agg.roles.trust import Trust
-
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Set up what the plug-ins for Flower and NVFlare work from.",
-    epilog=epilog("secure-agg federation init homes --client clinic-a --client clinic-b --client clinic-c"),
-)
-
-TaskOption = Annotated[str, typer.Option("--task", metavar="NAME", help="Id of the training task.")]
-StartOption = Annotated[
-    str | None,
-    typer.Option(
-        "--start-model",
-        metavar="FILE|DIGEST",
-        help="Pin the first model: a file (npz, npy, safetensors, PyTorch's state dict) or its digest, see "
-        "secure_agg.fl.model_files. Without it the first model is the server's choice.",
-    ),
-]
-OptimizerOption = Annotated[
-    str,
-    typer.Option(
-        "--server-optimizer",
-        metavar="NAME",
-        help=f"By what every node computes the next model too: {', '.join(NAMES)}. Its settings are those of Flower's "
-        "strategies by default.",
-    ),
-]
-RateOption = Annotated[float | None, typer.Option("--server-learning-rate", metavar="ETA", help="Its learning rate.")]
-MomentumOption = Annotated[float | None, typer.Option("--server-momentum", metavar="B", help="Its momentum, beta 1.")]
-SecondOption = Annotated[
-    float | None, typer.Option("--server-second-momentum", metavar="B", help="Its second momentum, beta 2.")
-]
-TauOption = Annotated[float | None, typer.Option("--server-tau", metavar="T", help="Its adaptivity, tau.")]
-AnyOption = Annotated[
-    bool,
-    typer.Option(
-        "--any-model",
-        help="DANGEROUS: train on and evaluate whatever model the server hands out. A crafted one makes the sum show "
-        "single records of this node's data.",
-    ),
-]
-WeightOption = Annotated[
-    str | None,
-    typer.Option(
-        "--weight-key",
-        metavar="NAME",
-        help="Name under which the app reports its number of examples, the same at all nodes and the server. By "
-        "default Flower's 'num-examples', NVFlare's 'NUM_STEPS_CURRENT_ROUND'.",
-    ),
-]
 
 
-@app.command(
-    "init",
-    epilog=epilog(
-        "secure-agg federation init homes --client clinic-a --client clinic-b --client clinic-c",
-        "secure-agg federation init homes --client-key clinic-a=HEX --client-key clinic-b=HEX --min-clients 2",
-        "secure-agg federation init homes --client a --client b --client c --client d --client e --sample 3 "
-        "--corruption-rate 0 --beacon beacon --pulses https://api.drand.sh/HASH",
-    ),
-)
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for all homes.")],
     clients: Annotated[
@@ -260,7 +208,9 @@ def init(
     DIR/trust.json, compares it with what was agreed, and makes its home with 'join'.
     """
     keys = _keys(client_keys or [])
-    optimizer = _optimizer(server_optimizer, server_learning_rate, server_momentum, server_second_momentum, server_tau)
+    optimizer = optimizer_of(
+        server_optimizer, server_learning_rate, server_momentum, server_second_momentum, server_tau
+    )
     start = digest_argument(start_model) if start_model is not None else None
     private = asked_privacy(privacy_epsilon, privacy_delta, privacy_norm, privacy_rounds, privacy_honest)
     if private is not None and max_weight not in (None, 1):
@@ -309,7 +259,7 @@ def init(
         pulses=pulses or (),
         floor=floors.floor_of(floor, Floor.of(policy, len(keys) + len(clients or ()))),
         witness_age_s=witness_age,
-        start_elements=_elements(start_model),
+        start_elements=elements(start_model),
     )
     with ServerHome.open(folder / "server") as home:
         places = home.places()
@@ -332,7 +282,7 @@ def init(
         "max_corrupt": policy.max_corrupt,
         "min_advertised": policy.min_advertised,
         "bearable": float(policy.bearable(len(trust.task(task).roster))),
-    } | _models(start, optimizer, any_model=any_model)
+    } | models(start, optimizer, any_model=any_model)
     if policy.privacy is not None:
         document["privacy"] = privacy_document(policy.privacy, policy.clip)
 
@@ -345,7 +295,7 @@ def init(
             "trust": f"{document['trust']}, the pins for everybody",
             "server": f"{document['server']}, the home to name in the server's configuration",
         }
-        rows |= _shown(start, optimizer, any_model=any_model)
+        rows |= shown(start, optimizer, any_model=any_model)
         rows |= {f"client {name}": f"{path}, to name in its node's" for name, path in document["clients"].items()}
         if keys:
             rows["joining"] = f"{', '.join(keys)}: each makes its home with 'secure-agg federation join'"
@@ -353,131 +303,6 @@ def init(
         show_fields(console, rows)
 
     emit(document, as_json, show)
-
-
-@app.command(
-    "join",
-    epilog=epilog("secure-agg federation join home --name clinic-a --identity clinic-a.key --trust trust.json"),
-)
-def join(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the home.")],
-    name: Annotated[str, typer.Option("--name", metavar="ID", help="Id of the client, as it is in the roster.")],
-    identity: Annotated[Path, typer.Option("--identity", metavar="FILE", help="Its key, from 'secure-agg keygen'.")],
-    trust: Annotated[
-        Path, typer.Option("--trust", metavar="FILE", help="What it pins: look at roster, policy and keys first.")
-    ],
-    task: TaskOption = "default",
-    start_model: StartOption = None,
-    server_optimizer: OptimizerOption = PLAIN.name,
-    server_learning_rate: RateOption = None,
-    server_momentum: MomentumOption = None,
-    server_second_momentum: SecondOption = None,
-    server_tau: TauOption = None,
-    any_model: AnyOption = False,
-    weight_key: WeightOption = None,
-    epochs: Annotated[
-        Path | None,
-        typer.Option("--epochs", metavar="FILE", help="Epochs since those pins, for whoever joins in one of them."),
-    ] = None,
-    floor: floors.FloorOption = None,
-    witness_age: floors.AgeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make a client's home from its own key and the pins it has been given; the key is copied into it."""
-    optimizer = _optimizer(server_optimizer, server_learning_rate, server_momentum, server_second_momentum, server_tau)
-    start = digest_argument(start_model) if start_model is not None else None
-    pins, steps = Trust.load(trust), Steps.load(epochs) if epochs is not None else None
-    joined = (followed(pins, task, epochs) if epochs is not None else pins).task(task)
-    with ClientHome.create(
-        folder,
-        Identity.load(name, identity),
-        pins,
-        task,
-        checks_model=not any_model,
-        start_model=start,
-        optimizer=optimizer,
-        weight_key=weight_key,
-        epochs=steps,
-        floor=floors.floor_of(floor, Floor.of(joined.policy, len(joined.roster))),
-        witness_age_s=witness_age,
-        start_elements=_elements(start_model),
-    ) as home:
-        document: dict[str, Any] = {
-            "name": home.name,
-            "task": home.task,
-            "home": str(folder),
-            "public": home.identity.public.hex(),
-            "bearable": float(home.trust.task(task).policy.bearable(len(home.trust.task(task).roster))),
-        } | _models(start, optimizer, any_model=any_model)
-
-    def show(console: Console) -> None:
-        pins = home.trust.task(task)
-        rows = {
-            "name": name,
-            "task": task,
-            "home": f"{folder}, to name in its node's configuration",
-            "bearable": price(pins.policy, len(pins.roster)),
-        }
-        show_fields(console, rows | _shown(start, optimizer, any_model=any_model))
-
-    emit(document, as_json, show)
-
-
-@app.command("model", epilog=epilog("secure-agg federation model homes/server --out model.npz"))
-def model(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The server's home, or the folder of all homes.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FILE",
-            help="Write it there, under a new name: .npz; .npy if it is one array; .pt for PyTorch's state dict.",
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the last verified model of a server's task, and write it to a file: what the next run has to start from."""
-    server = folder / "server"
-    with ServerHome.open(server if server.is_dir() and (folder / "clients").is_dir() else folder) as home:
-        task, found = home.task, last_model(home)
-    if found is None:
-        raise ConfigError(f"task {task!r} has no verified round yet: it begins with its first model")
-    record, named = found
-    if out is not None:
-        write_model(out, named)
-    document: dict[str, Any] = {
-        "task": task,
-        "round": record.round,
-        "digest": start_digest(named).hex(),
-        "arrays": len(named),
-        "file": str(out) if out is not None else None,
-    }
-
-    def show(console: Console) -> None:
-        rows = {
-            "task": task,
-            "round": f"{record.round}, the last verified one",
-            "digest": document["digest"],
-            "arrays": str(len(named)),
-            "file": str(out) if out is not None else "not written: --out FILE writes it",
-        }
-        show_fields(console, rows)
-
-    emit(document, as_json, show)
-
-
-def _models(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool) -> dict[str, Any]:
-    """What a home says of models, for a program."""
-    pinned = None if any_model or start is None else start.hex()
-    return {"start_model": pinned, "server_optimizer": to_builtins(optimizer), "any_model": any_model}
-
-
-def _shown(start: bytes | None, optimizer: ServerOptimizer, *, any_model: bool) -> dict[str, str]:
-    """The same for people: what is not pinned is said."""
-    if any_model:
-        return {"any_model": "ANY: whatever the server hands out; a crafted model makes the sum show single records"}
-    free = "not pinned: the first model is the server's choice, --start-model pins it"
-    return {"start_model": start.hex() if start else free, "server_optimizer": f"{optimizer}, at each node"}
 
 
 def _options(given: list[str]) -> tuple[Option, ...]:
@@ -491,12 +316,6 @@ def _options(given: list[str]) -> tuple[Option, ...]:
             raise ConfigError(f"option {name!r} is given twice")
         settings[name] = int(text)
     return Option.list(settings)
-
-
-def _optimizer(
-    name: str, rate: float | None, momentum: float | None, second: float | None, tau: float | None
-) -> ServerOptimizer:
-    return ServerOptimizer.create(name, learning_rate=rate, momentum=momentum, second=second, tau=tau)
 
 
 def _keys(given: list[str]) -> dict[str, bytes]:
@@ -514,11 +333,3 @@ def _keys(given: list[str]) -> dict[str, bytes]:
             raise ConfigError(f"client {name!r} is named twice")
         keys[name] = raw
     return keys
-
-
-def _elements(start_model: str | None) -> int | None:
-    """How many elements the first model has that are averaged, where its file was given."""
-    if start_model is None or not Path(start_model).is_file():
-        return None
-    model = read_model(start_model)
-    return sum(array.size for array in Layers.of(model).floats(model))

@@ -7,9 +7,29 @@ from typing import Final
 import typer
 
 from secure_agg.cli.epochs import changing, floors
-from secure_agg.cli.federation.homes import app
+from secure_agg.cli.federation import homes, joining, last_model
 from secure_agg.cli.terminal.epilog import epilog
 
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Set up what the plug-ins for Flower and NVFlare work from.",
+    epilog=epilog("secure-agg federation init homes --client clinic-a --client clinic-b --client clinic-c"),
+)
+
+app.command(
+    "init",
+    epilog=epilog(
+        "secure-agg federation init homes --client clinic-a --client clinic-b --client clinic-c",
+        "secure-agg federation init homes --client-key clinic-a=HEX --client-key clinic-b=HEX --min-clients 2",
+        "secure-agg federation init homes --client a --client b --client c --client d --client e --sample 3 "
+        "--corruption-rate 0 --beacon beacon --pulses https://api.drand.sh/HASH",
+    ),
+)(homes.init)
+app.command(
+    "join",
+    epilog=epilog("secure-agg federation join home --name clinic-a --identity clinic-a.key --trust trust.json"),
+)(joining.join)
+app.command("model", epilog=epilog("secure-agg federation model homes/server --out model.npz"))(last_model.model)
 app.command(
     "propose",
     epilog=epilog(

@@ -45,7 +45,7 @@ from secure_agg.protocol.messages import (
 from secure_agg.protocol.norm.checks import check_proof
 from secure_agg.protocol.norm.wire import SketchedOpening
 from secure_agg.protocol.renunciation import RenunciationCertificate
-from secure_agg.protocol.session import Participants
+from secure_agg.protocol.session import Participants, Session
 from secure_agg.roles.auditor.sums import Verified, based_on, check_attested, check_sum, record_of
 from secure_agg.roles.faults import check_common, check_two_epochs
 from secure_agg.roles.participants import check_participants
@@ -72,7 +72,14 @@ class Auditor:
         self.trust, self._executor = trust, executor
         self._claims = None if claims is None else check_claims(claims)
 
-    def verify(self, evidence: Evidence, *, beacon: bytes | None = None, proved: Collection[Opening] = ()) -> Verified:
+    def verify(
+        self,
+        evidence: Evidence,
+        *,
+        beacon: bytes | None = None,
+        proved: Collection[Opening] = (),
+        seen: Session | None = None,
+    ) -> Verified:
         """Check everything about a round that can be checked from public data.
 
         Args:
@@ -80,6 +87,8 @@ class Auditor:
                 pinned that draws.
             proved: openings whose norm proofs the caller has itself checked, in this very session: an aggregator has,
                 before it took the inputs. Where those proofs are at hand they count without being checked again.
+            seen: a session that the caller has itself opened: what was checked to open it is not checked again if the
+                evidence has the same, signature by signature.
 
         Raises:
             TrustError: the evidence contradicts what is pinned.
@@ -93,7 +102,7 @@ class Auditor:
                 f"this is the evidence of the {LEVEL_NAMES[level(config.policy)]} of a tree: what is verified is the "
                 "tree's evidence"
             )
-        pinned, claim, participants = self.examine(evidence, beacon=beacon)
+        pinned, claim, participants = self.examine(evidence, beacon=beacon, seen=seen)
         if claim in PROVED:
             if evidence.attestation:
                 raise VerificationError("a sum is proved, not attested")
@@ -121,7 +130,9 @@ class Auditor:
         shares = backends.load(config.policy.backend).shares if config.policy.buffer else None
         return shares.share_holders(config, evidence.setup).bases if shares else ()
 
-    def examine(self, evidence: Evidence, *, beacon: bytes | None = None) -> tuple[frozenset[str], str, Participants]:
+    def examine(
+        self, evidence: Evidence, *, beacon: bytes | None = None, seen: Session | None = None
+    ) -> tuple[frozenset[str], str, Participants]:
         """Check who took part, and nothing of the sum: of a round on any level of a tree.
 
         Returns:
@@ -147,6 +158,7 @@ class Auditor:
                 evidence.openings,
                 evidence.agreement,
                 evidence.setup,
+                seen,
             )
             self._check_renounced(backend, evidence)
         except (RemoteProtocolError, RoundAborted) as error:

@@ -351,7 +351,14 @@ class Client:
         entry = joined.entry
         with self.timings("verify"), refusing(RESULT, entry.operator):
             verified = read_result(
-                result, self.identity.name, entry.operator, entry.config, joined.sid, self.trust, self._shared
+                result,
+                self.identity.name,
+                entry.operator,
+                entry.config,
+                joined.sid,
+                self.trust,
+                self._shared,
+                joined.session,
             )
         joined.check_result(verified)
         if receipt is not None:

@@ -6,6 +6,7 @@ from secure_agg.errors import VerificationError
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import Evidence, evidence_limit
 from secure_agg.protocol.messages import RESULT, Incoming, Received, header_limit, read
+from secure_agg.protocol.session import Session
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.client.shared import SharedChecks
 from secure_agg.roles.trust import Trust
@@ -19,6 +20,7 @@ def read_result(
     session: bytes,
     trust: Trust,
     shared: SharedChecks | None,
+    seen: Session | None = None,
 ) -> Verified:
     """Decode the message and check the evidence.
 
@@ -29,6 +31,7 @@ def read_result(
         session: sid as the client knows it; empty if the client fell out before it was fixed.
         trust: what the client has pinned.
         shared: see ``Client``.
+        seen: the session that the client has opened, if it has: see ``Auditor.verify``.
 
     Raises:
         VerificationError: the result is not what was committed to, or is of another round, attempt or session.
@@ -51,7 +54,7 @@ def read_result(
         evidence = Evidence.from_bytes(message.bulk, digest=message.header.bulk_digest)
         if evidence.config != config:
             raise VerificationError("the result is of another round or attempt", phase=RESULT)
-        verified = Auditor(trust).verify(evidence, beacon=config.beacon or None)
+        verified = Auditor(trust).verify(evidence, beacon=config.beacon or None, seen=seen)
         if shared is not None:
             for array in verified.average:  # what several hold nobody changes
                 array.flags.writeable = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from support.federation import Federation, Tape, edit, edit_first, forge, header_of, identity, replace
@@ -28,6 +30,8 @@ from secure_agg.errors import (
     WrongContext,
     WrongPhase,
 )
+from secure_agg.protocol import agreement, messages
+from secure_agg.protocol import identity as identity_module
 from secure_agg.protocol.codec import FixedPoint
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.messages import Acceptance, AdvertisementList, Agreed, Signature, Statement, decode, encode
@@ -541,6 +545,31 @@ def test_a_client_refuses_a_result_that_is_not_what_was_committed_to() -> None:
     with pytest.raises(SecureAggError):
         tape.client("c000").finish(foreign)
     assert tape.client("c000").finish(honest["c000"]).record == tape.aggregator.verified.record
+
+
+@pytest.mark.parametrize("kind", ["advertisements", "agreement"])
+def test_only_the_very_signatures_that_a_client_has_seen_are_not_checked_again(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that knows a session by its id, or a quorum by what is signed, would keep evidence that convinces nobody
+    else: the session is the honest one, and the altered signature nobody's.
+    """
+    federation = Federation(5)
+    tape = Tape.start(federation)
+    evidence = tape.finish()
+    client = tape.client("c000")
+    honest = next(envelope.data for envelope in tape.aggregator.results() if envelope.recipient == "c000")
+    first, *others = getattr(evidence, kind)
+    altered = replace(first, signature=first.signature[:-1] + bytes([first.signature[-1] ^ 1]))
+    lie = dataclasses.replace(evidence, **{kind: (altered, *others)})
+    with pytest.raises(VerificationError, match="signature"):
+        client.finish(forge(honest, ME, bulk=lie.to_bytes()))
+    checked = []
+    real = identity_module.verify_signature
+    for module in (messages, agreement):
+        monkeypatch.setattr(module, "verify_signature", lambda *args, **named: checked.append(real(*args, **named)))
+    assert client.finish(honest).record == tape.aggregator.verified.record
+    assert len(checked) == 1, "the result's own"
 
 
 def test_an_exclusion_after_acceptance_can_be_shown() -> None:
