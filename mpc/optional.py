@@ -21,6 +21,10 @@ class MissingPackage(ModuleNotFoundError):
         super().__init__(f"{name} is not installed: extra {extra!r} of secure-agg brings it", name=name)
         self.extra = extra
 
+    def __reduce__(self) -> tuple[type[MissingPackage], tuple[str, str]]:
+        """How another process, in which it was raised, says it to this one."""
+        return type(self), (str(self.name), self.extra)
+
 
 class Optional:
     """Stands for a module until it is used: ``gmpy2: Any = Optional("gmpy2", "paillier")``.

@@ -107,10 +107,11 @@ class MissingExtra(ConfigError, ModuleNotFoundError):
     """Packages that only some need are not installed; the message has the command that installs them.
 
     Attributes:
-        extra: of this package, that brings them.
+        extra: of this package, that brings them. It has a default, as all attributes of errors do that are made anew
+            from their message alone: what comes back from another process is.
     """
 
-    def __init__(self, message: str, *, extra: str) -> None:
+    def __init__(self, message: str, *, extra: str = "") -> None:
         super().__init__(message)
         self.extra = extra
 

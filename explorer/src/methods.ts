@@ -135,11 +135,12 @@ export const methods = {
     return current().path(index);
   },
 
-  async faultAt({ hash, trust }: { hash: string; trust?: string | null }) {
+  /** A proof of fault that is published beside the ledger, by what is pinned of its round's epoch. */
+  async faultAt({ hash }: { hash: string }) {
     const data = await current().source(`faults/${hash}.fault`);
     require(data !== null, "the proof of fault is not published here");
     require(hex(await sha256Bulk(data)) === hash, "the proof of fault is another than its name says");
-    return verifyFault(data, trustOf(trust));
+    return verifyFault(data, current().trust, null, (task, epoch) => current().pinnedIn(task, epoch));
   },
 
   /** What a file is, by its content: its name says nothing. */

@@ -185,7 +185,9 @@ class Session:
         """Take part in the next round, and wait until its result is verified.
 
         A round that comes to nothing is tried again with the same ``update``. Where an earlier process has begun one
-        with this home, that one is seen to its end first, with what was contributed to it then.
+        with this home, that one is seen to its end first, with what was contributed to it then; its result is returned,
+        unless it was about something else: then the next round's is. A home that takes any model takes no result of a
+        round that it has not joined, or has seen to its end.
 
         Args:
             update: differences from the model, arrays of its shapes; or a function that is given the model, which was
@@ -220,7 +222,9 @@ class Session:
             self._tell()
             if arrived is not None and (result := self._take(arrived, work)) is not None:
                 self._given = result.record.digest()
-                return result
+                if said is None or result.evidence.config.instructions == said.digest:
+                    return result
+                _log.warning("round %d was about something that was asked before", result.round)
 
     def _tell(self) -> None:
         """Say once that there is something to look at, and again when there is more."""
@@ -289,7 +293,11 @@ class Session:
             self._refuse(arrived, error)
             raise
         self._link.answer(arrived.item, answer)
-        if parcel.kind == parcels.RESULT or (parcel.kind == parcels.LEARN and self._heard_key == before):
+        mine = before is not None and self._heard_key == before
+        # Where no result follows from another, one that was shown before would be taken for this contribution's.
+        if (parcel.kind in (parcels.RESULT, parcels.LEARN) and mine) or (
+            parcel.kind == parcels.RESULT and self._home.checks_model
+        ):
             return self._result()
         return None
 

@@ -113,17 +113,20 @@ class Site:
 def answer(question: Question, table: Table, rules: Rules, privacy: PrivacyRule | None = None) -> Answer:
     """What one site answers, from its own records alone: the same question and records give the same integers.
 
-    With privacy there may be more records than the question allows for: see ``answers.noisy``.
+    With privacy there may be more records than the question allows for, see ``answers.noisy``, and text in a column of
+    numbers is a missing value.
 
     Raises:
         QueryRefused, ConfigError: as ``Site.answer``, but for the log.
     """
     rules.check(question, privacy)
     least = rules.min_count
+    if privacy is not None:
+        table = table.lenient()
     scope = _Scope.of(question, table, least)
     kept, count = scope.kept, int(scope.kept.sum())
-    if count > (most := question.records if privacy is None else MAX_RECORDS):
-        raise QueryRefused(f"this site has more than the {most} records that the question allows for")
+    if privacy is None and count > question.records:
+        raise QueryRefused(f"this site has more than the {question.records} records that the question allows for")
     weights = _weights(question, table, kept)
     sets = [kept, *(() if privacy else _singled_out(question, table, kept, least))]
     if question.function in MOMENTS:
@@ -317,10 +320,12 @@ def rounded(column: Column, table: Table, kept: Mask) -> Integers:
 
 
 def exact_dot(left: Integers, right: Integers) -> int:
-    """Σ left · right, exactly, of integers of less than 2^62 in size."""
+    """Σ left · right, exactly, of integers of less than 2^62 in size, however many."""
     total = 0
-    for (one, a), (two, b) in itertools.product(enumerate(_limbs(left)), enumerate(_limbs(right))):
-        total += int(np.dot(a, b)) << (_LIMB * (one + two))
+    for start in range(0, left.size, MAX_RECORDS):
+        some = slice(start, start + MAX_RECORDS)
+        for (one, a), (two, b) in itertools.product(enumerate(_limbs(left[some])), enumerate(_limbs(right[some]))):
+            total += int(np.dot(a, b)) << (_LIMB * (one + two))
     return total
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ MAX_CSV_BYTES: Final = 1 << 30
 
 class Table:
     """One site's records, by columns of one length."""
+
+    is_lenient = False
+    """Whether text is a missing value where numbers are asked for, and no error."""
 
     def __init__(self, columns: Mapping[str, Any]) -> None:
         """
@@ -75,6 +79,12 @@ class Table:
                 raise ConfigError(f"record {number} of {path} has {len(row)} cells for {len(names)} names")
         return cls({name: _parsed([row[place] for row in rows]) for place, name in enumerate(names)})
 
+    def lenient(self) -> Table:
+        """The same records, where no record's text decides whether numbers can be had of the others."""
+        found = copy(self)
+        found.is_lenient = True
+        return found
+
     def column(self, name: str) -> Cells:
         """
         Raises:
@@ -87,12 +97,14 @@ class Table:
     def numbers(self, name: str) -> npt.NDArray[np.float64]:
         """
         Raises:
-            ConfigError: no such column, or it is none of numbers.
+            ConfigError: no such column; or it is none of numbers, and this table is not lenient.
         """
         found = self.column(name)
-        if found.dtype == object:
+        if found.dtype != object:
+            return found
+        if not self.is_lenient:
             raise ConfigError(f"column {name!r} holds text, and numbers are asked for")
-        return found
+        return np.array([_number(cell) for cell in found], np.float64)
 
     def texts(self, name: str) -> Sequence[str | None]:
         """A column as levels: whole numbers without a fraction, None where missing."""
@@ -119,6 +131,13 @@ def _column(name: object, values: Any) -> Cells:
     if made.ndim != 1:
         raise ConfigError(f"column {name!r} has {made.ndim} dimensions, not one")
     return made
+
+
+def _number(cell: str | None) -> float:
+    try:
+        return math.nan if cell is None else float(cell)
+    except ValueError:
+        return math.nan
 
 
 def _parsed(cells: list[str]) -> Cells:

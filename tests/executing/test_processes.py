@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pickle
 import select
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 from support.workers import work
 from support.workers.work import Counter
 
+from mpc.optional import MissingPackage
+from secure_agg import errors
 from secure_agg.errors import ConfigError, ExecutorError, LocalProtocolError, VerificationError, WorkerLost
 from secure_agg.executing import IN_PROCESS, InProcess, Processes, Ray, Shard, carrying, executor_of
 from secure_agg.executing import pool as pools
@@ -26,6 +29,22 @@ CONTEXT = b"c" * 32
 
 def shards(count: int, *arguments: object) -> list[Shard]:
     return [Shard(CONTEXT, 10 * i, 10 * i + 10, arguments) for i in range(count)]
+
+
+def failures() -> list[Exception]:
+    """One of every class of errors, and the one for packages that are not there."""
+    classes = [
+        found for found in vars(errors).values() if isinstance(found, type) and issubclass(found, errors.SecureAggError)
+    ]
+    return [*(each("it is not so") for each in classes), errors.MissingExtra("no", extra="fast"),
+            MissingPackage("numba", "fast")]  # fmt: skip
+
+
+@pytest.mark.parametrize("failure", failures(), ids=lambda failure: type(failure).__name__)
+def test_every_error_comes_back_from_a_worker_as_what_it_was(failure: Exception) -> None:
+    """Naively one that can't be made anew from its message is a TypeError about itself, where work was asked for."""
+    found = pickle.loads(pickle.dumps(failure))  # noqa: S301  # as a worker and its process hand it over
+    assert (type(found), found.args, vars(found)) == (type(failure), failure.args, vars(failure))
 
 
 @pytest.fixture(scope="module")

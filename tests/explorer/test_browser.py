@@ -239,20 +239,27 @@ def test_files_are_verified_offline_from_the_page_as_a_file(
 
 
 @pytest.mark.long
-def test_a_trust_file_in_a_bundle_or_beside_another_is_not_the_reader_s(
+def test_a_trust_file_among_files_to_be_checked_is_not_the_reader_s(
     tab: Any, ledger: Path, site: Path, tmp_path: Path
 ) -> None:
-    """Whoever gives a reader evidence may put pins of their own beside it: green would say nothing then."""
-    own, theirs = Path(f"{ledger}.trust.json"), tmp_path / "theirs.json"
+    """Whoever gives a reader evidence may put pins of their own beside it, or in its place: what a file is its content
+    says, and not its name. Green would say nothing then.
+    """
+    own, theirs = Path(f"{ledger}.trust.json"), tmp_path / "round.evidence"
     pins = json.loads(own.read_text("utf-8"))
     pins["operators"] = {}
     theirs.write_text(json.dumps(pins), "utf-8")
     evidence = next((site / "evidence").rglob("*.evidence"))
+    for given in ([evidence, theirs], [theirs]):
+        with opened(tab, site, "#/files") as page:
+            choose(page, "Choose files, or drop them", *given)
+            page.wait_for_selector("text=was NOT taken for yours", timeout=MILLISECONDS)
+            assert standing(page) == "passed"
+            assert page.locator("body[data-pins=own]").count() == 0
     with opened(tab, site, "#/files") as page:
-        choose(page, "Choose files, or drop them", evidence, theirs)
-        page.wait_for_selector("text=was NOT taken for yours", timeout=MILLISECONDS)
-        assert page.locator("body[data-pins=own]").count() == 0
-        choose(page, "Choose files, or drop them", own)
+        choose(page, "Choose your trust file", evidence)
+        page.wait_for_selector("text=NOT one trust file", timeout=MILLISECONDS)
+        choose(page, "Choose your trust file", own)
         page.wait_for_selector("body[data-pins=own]", timeout=MILLISECONDS)
         choose(page, "Choose files, or drop them", theirs)
         page.wait_for_selector("text=another one is remembered", timeout=MILLISECONDS)

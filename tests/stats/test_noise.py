@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,29 @@ def test_a_site_refuses_nothing_by_what_it_holds() -> None:
     noisy = Site(site.table, site.rules)
     Shares(near[0], POLICY, 8).answer(noisy)
     assert len(noisy.log) == 0
+
+
+def test_one_record_of_text_does_not_decide_whether_a_column_of_numbers_is_answered(tmp_path: Path) -> None:
+    """Naively its column is one of text: whether there is such a record shows, without noise, in who answers."""
+    plain, odd = tmp_path / "plain.csv", tmp_path / "odd.csv"
+    plain.write_text("age\n" + "30\n" * 9 + "20\n", "utf-8")
+    odd.write_text("age\n" + "30\n" * 9 + "not said\n", "utf-8")
+    old = (Condition("age", ">=", 25.0),)
+    for asked in (question("mean"), question("histogram"), question("count", columns=(), where=old)):
+        found = [Shares(asked, POLICY, 8).answer(Site(Table.read_csv(path))) for path in (plain, odd)]
+        assert np.linalg.norm(found[0] - found[1]) <= POLICY.clip / 12 * 2
+        with pytest.raises(ConfigError, match="column 'age' holds text"):
+            Coordinates(asked, Policy.default(3, bits=24)).answer(Site(Table.read_csv(odd)))
+
+
+def test_nor_does_the_number_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as a question may ever allow for are summed at a time: naively a site with more refuses."""
+    monkeypatch.setattr("secure_agg.stats.site.MAX_RECORDS", 7)
+    ages = np.random.default_rng(SEED).uniform(16, 48, 40)
+    values = Site(Table.of({"age": ages})).answer(question("variance"), POLICY.privacy)
+    scaled = [int(value) for value in np.rint(ages / AGE.unit)]
+    assert values[:2] == (40, 40)
+    assert values[-2:] == (sum(scaled), sum(value**2 for value in scaled))
 
 
 class Untouched(Table):

@@ -11,16 +11,25 @@ import numpy as np
 import pytest
 from lifelines import KaplanMeierFitter
 from lifelines.datasets import load_waltons
+from support.federation import identity
 from support.service.world import NAMES, TASK, World
 
 from secure_agg import Ledger, Privacy, Trust, connect, stats, verify
 from secure_agg.cli import main
-from secure_agg.errors import BudgetSpent, ConfigError, QueryRefused, WrongContext
+from secure_agg.errors import BudgetSpent, ConfigError, OperatorLost, QueryRefused, WrongContext
+from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.instructions import Instructions
+from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.homes import federation
+from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import Policy
+from secure_agg.protocol.messages import RESULT, write
+from secure_agg.service.link import Arrived
 from secure_agg.service.server import begin
+from secure_agg.service.session import Session
 from secure_agg.stats import LocalFederation, MemberFederation, Rules, Site, Table
+from secure_agg.stats.question import Question
 
 FRAME: Any = load_waltons()
 PARTS = {f"lab-{place}": FRAME.iloc[place::3] for place in range(3)}
@@ -136,6 +145,51 @@ def test_members_of_a_service_come_to_the_same_exact_results_each_by_itself(tmp_
         assert (histogram.counts == np.histogram(FRAME["T"], np.arange(0, 129))[0]).all()
         assert [proof.record.round for proof in (*variance.rounds, *histogram.rounds, *total.rounds)] == [0, 1, 2, 3]
         assert total.value == FRAME["T"][FRAME["group"] == "control"].sum()
+    # Naively a server that hands out a model which differs by two questions' marks has one answered by another's sums.
+    shown = [proof for part in found[world.names[0]] for proof in part.rounds]
+    assert answers_by_replay(world.home(world.names[0]), shown, "") is None
+
+
+class Replaying:
+    """What a service sends that answers with results which it has shown before: as one that is over, or was missed."""
+
+    waiting = 0
+
+    def __init__(self, shown: list[Any]) -> None:
+        results = [
+            Parcel(
+                parcels.RESULT,
+                (write(identity("m"), bytes(32), RESULT, "", b"", proof.evidence.to_bytes()), proof.receipt.to_bytes()),
+            )
+            for proof in shown
+        ]
+        missed = [Parcel(parcels.LEARN, (proof.evidence.to_bytes(), proof.receipt.to_bytes())) for proof in shown]
+        self.left = [Arrived(str(place), parcel.to_bytes(), None) for place, parcel in enumerate((*results, *missed))]
+
+    def next(self, limit: int) -> Arrived:
+        if not self.left:
+            raise OperatorLost("all was shown")
+        return self.left.pop(0)
+
+    def answer(self, item: str, data: bytes) -> bool:
+        return Parcel.from_bytes(data).kind in (parcels.VERIFIED, parcels.KNOWN)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def answers_by_replay(home: Path, shown: list[Any], question: str) -> Any:
+    """What a contribution to a question comes to with a service that only replays; None where to nothing."""
+
+    def update(model: Any) -> Any:
+        raise AssertionError("nobody has asked for it")
+
+    opened = ClientHome.open(home)
+    with Session(opened, Replaying(shown), lambda: None) as session:  # type: ignore[arg-type]
+        try:
+            return session.contribute(update, about=question)
+        except OperatorLost:
+            return None
 
 
 @pytest.mark.slow
@@ -173,4 +227,10 @@ def test_members_of_a_service_have_the_same_noisy_results_and_none_who_asks_some
     assert len({(mean.value, count.value, count.noise) for mean, count in found.values()}) == 1
     mean, count = found[world.names[0]]
     assert abs(count.value - len(FRAME)) <= 8 * count.noise
-    assert [proof.record.claim for proof in (*mean.rounds, *count.rounds)] == ["dp-sum", "dp-sum"]
+    shown = [*mean.rounds, *count.rounds]
+    assert [proof.record.claim for proof in shown] == ["dp-sum", "dp-sum"]
+    # Naively the result of whatever was asked before is taken for that of another question, or of the same asked anew.
+    again = Question(function="count", records=64).digest().hex()
+    assert Instructions.of(about=again).digest == shown[1].evidence.config.instructions
+    for question in ("another", again):
+        assert answers_by_replay(world.home(world.names[0]), shown, question) is None

@@ -207,7 +207,18 @@ export class Ledger {
   /** What is pinned of a task at a record. */
   #pinsAt(task: string, index: number): Trust | null {
     const list = this.#trusts.get(rootTask(task)) ?? [];
-    const found = [...list].reverse().find((item) => item.from < index)?.trust ?? this.#trust;
+    return this.#pinsOf(task, [...list].reverse().find((item) => item.from < index)?.trust ?? this.#trust);
+  }
+
+  /** What is pinned of a task in an epoch; what the reader has pinned where the ledger has none of that number. */
+  pinnedIn(task: string, epoch: bigint): Trust | null {
+    const root = rootTask(task);
+    const followed = (this.#trusts.get(root) ?? []).map((item) => item.trust);
+    const found = followed.find((trust) => trust.tasks.get(root)?.epoch?.number === epoch);
+    return this.#pinsOf(task, found ?? this.#trust);
+  }
+
+  #pinsOf(task: string, found: Trust | null): Trust | null {
     if (found === null || rootTask(task) === task) return found;
     const root = found.tasks.get(rootTask(task));
     if (root === undefined || found === this.#trust) return found;
@@ -323,5 +334,10 @@ export class Ledger {
 
   get log(): Bytes | null {
     return this.#log;
+  }
+
+  /** The reader's pins, or else what the log publishes of itself. */
+  get trust(): Trust | null {
+    return this.#trust;
   }
 }

@@ -7,7 +7,7 @@ import { checkFiles, faultText, readFiles } from "./files.ts";
 import * as memory from "./memory.ts";
 import { mark } from "./parts.ts";
 import { find } from "./search.ts";
-import { type Standing, standingOf, standingOfError, State } from "./state.ts";
+import { type FileState, type Standing, standingOf, standingOfError, State } from "./state.ts";
 import * as views from "./views.ts";
 
 const VIEWS: Readonly<Record<string, views.View>> = { ...views, "": views.overview };
@@ -25,8 +25,11 @@ const SAID: Readonly<Record<Standing, string>> = {
 
 const CONSISTENT = "Consistent in itself. Nothing of yours was compared: choose your trust file.";
 
-// What is in a bundle that somebody else has put together says nothing of whom the reader trusts.
-const NOT_ALONE = "This trust file was NOT taken for yours, since it came with other files. If it is, choose it alone.";
+// What a file is its content says, and not its name: what somebody else calls evidence may be a trust file, and whom the
+// reader trusts is for nobody else to say.
+const NOT_CHOSEN = "This trust file was NOT taken for yours, since it came as a file to be checked. If it is, choose it "
+  + "where your trust file is asked for.";
+const NOT_ONE = "This is NOT one trust file.";
 const NOT_ONLY = "This trust file was NOT taken: another one is remembered as yours. If it is out of date, forget it first.";
 
 const state = new State();
@@ -108,25 +111,37 @@ function flat(children: ReturnType<views.View>): Node[] {
   return children.flatMap((child) => (child instanceof Node ? [child] : Array.isArray(child) ? flat(child) : []));
 }
 
+/** Show what has come of files. */
+function tell(found: FileState[]): void {
+  state.files = [...found, ...state.files];
+  if (found.length > 0) location.hash = "#/files";
+  state.changed();
+}
+
 const actions: views.Actions = {
   async files(files) {
     const dropped = await readFiles(client, files);
     const found = await checkFiles(client, state, dropped.filter((file) => file.kind !== "trust"), () => undefined);
-    for (const trust of dropped.filter((file) => file.kind === "trust")) {
-      const text = new TextDecoder().decode(trust.data);
-      const refusal = dropped.length > 1 ? NOT_ALONE : state.trust !== null && state.trust !== text ? NOT_ONLY : "";
-      if (refusal) {
-        found.push({ name: trust.name, standing: "unknown", text: refusal, checks: [] });
-        continue;
-      }
-      state.trust = text;
-      memory.set("trust", text);
-      if (state.opened !== null || state.error) await reopen();
-      else found.push({ name: trust.name, standing: "passed", text: "Your trust file is taken.", checks: [] });
+    for (const { name } of dropped.filter((file) => file.kind === "trust")) {
+      const text = state.trust === null ? NOT_CHOSEN : NOT_ONLY;
+      found.push({ name, standing: "unknown", text, checks: [] });
     }
-    state.files = [...found, ...state.files];
-    if (found.length > 0) location.hash = "#/files";
-    state.changed();
+    tell(found);
+  },
+  async trust(files) {
+    if (files.length === 0) return;
+    const [{ name, data, kind }, ...more] = await readFiles(client, files);
+    const text = new TextDecoder().decode(data);
+    const refusal = kind !== "trust" || more.length > 0 ? NOT_ONE
+      : state.trust !== null && state.trust !== text ? NOT_ONLY : "";
+    if (refusal) {
+      tell([{ name, standing: "unknown", text: refusal, checks: [] }]);
+      return;
+    }
+    state.trust = text;
+    memory.set("trust", text);
+    if (state.opened !== null || state.error) await reopen();
+    else tell([{ name, standing: "passed", text: "Your trust file is taken.", checks: [] }]);
   },
   async folder(files) {
     const paths = new Map<string, Blob>();
@@ -234,7 +249,7 @@ async function verifyAll(mine: number): Promise<void> {
   for (const fault of state.faults) {
     if (mine !== run) return;
     try {
-      const found = await client.ask("faultAt", { hash: fault.hash, trust: state.trust ?? state.opened?.site.trust });
+      const found = await client.ask("faultAt", { hash: fault.hash });
       fault.standing = "passed";
       fault.text = faultText(found, state.trust !== null);
     } catch (error) {

@@ -12,6 +12,7 @@ import { type RoundState, standingOf as standingOfChecks, type State } from "./s
 
 export interface Actions {
   files(files: File[]): void;
+  trust(files: File[]): void;
   folder(files: File[]): void;
   model(index: number, files: File[]): void;
   forgetTrust(): void;
@@ -60,7 +61,7 @@ function pinsLine(state: State, actions: Actions): Child {
       h("button", { type: "button", click: () => actions.forgetTrust() }, "Forget it"))
     : h("p", { class: "note warn" }, "Keys and rosters are those that the log itself publishes. That shows that all of "
       + "it fits together, and not who these parties are: for that, choose your own trust file. ",
-      drop("Choose your trust file", (files) => actions.files(files)));
+      drop("Choose your trust file", (files) => actions.trust(files)));
 }
 
 export const overview: View = (state, actions) => {
@@ -330,7 +331,7 @@ export const faults: View = (state) => [
 
 export const files: View = (state, actions) => [
   section("Check files", pinsLine(state, actions),
-    h("p", {}, "Evidence, norm proofs, edges, receipts, proofs of fault or of two histories, your trust file. Drop what "
+    h("p", {}, "Evidence, norm proofs, edges, receipts, epochs to follow, proofs of fault or of two histories. Drop what "
       + "belongs together at once. All of it is checked here, offline."),
     drop("Choose files, or drop them anywhere on this page", (chosen) => actions.files(chosen)),
     h("details", {}, h("summary", {}, "Cohorts that were drawn"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import conformance.epochs.independent_epochs as epochs
 import pytest
 from conformance import independent_verifier as spec
 from support.epochs import Changing
-from support.explorer.browser import publish
+from support.explorer.browser import publish, two_advertisements
 from support.explorer.core import Core, in_node
 from support.explorer.lying import leaves_of, lie
 from support.federation import identity
@@ -32,12 +33,14 @@ class Published:
         leaves: its records.
         own: a reader's pins, of the task's beginning.
         rounds: evidence of the two rounds.
+        faults: of each round a proof that a member has advertised twice in it.
     """
 
     path: Path
     leaves: tuple[bytes, ...]
     own: dict[str, Any]
     rounds: tuple[bytes, ...]
+    faults: tuple[bytes, ...]
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +56,13 @@ def published(tmp_path_factory: pytest.TempPathFactory, core: Core) -> Published
     task.change(administrators=Roster({"new": identity("new").public}), threshold=1, new={"new": identity("new")})
     task.round()
     task.ledger.close()
-    with Ledger(task.path, read_only=True) as log:
-        rounds = tuple(log.evidence(record).to_bytes() for record in log.records())
-    return Published(task.path, tuple(leaves_of(task.path)), json.loads(task.genesis.to_json()), rounds)
+    with Ledger(task.path) as log:
+        evidence = [log.evidence(record) for record in log.records()]
+        faults = [two_advertisements(identity("m0"), found.config) for found in evidence]
+        log.faults.keep(faults)
+    own, leaves = json.loads(task.genesis.to_json()), tuple(leaves_of(task.path))
+    rounds = tuple(found.to_bytes() for found in evidence)
+    return Published(task.path, leaves, own, rounds, tuple(proof.to_bytes() for proof in faults))
 
 
 def opened(core: Core, published: Published, folder: Path, leaves: Sequence[bytes], own: dict[str, Any]) -> Any:
@@ -129,6 +136,21 @@ def test_a_round_is_of_the_epoch_whose_pins_it_is_compared_with(core: Core, publ
     assert standing(first, published.own) == standing(second, later) == "passed"
     assert standing(second, published.own) == "failed"
     assert standing(first, later) == "unknown"  # what was pinned then this reader does not know
+
+
+def test_a_fault_is_compared_with_what_was_in_force_in_its_round(
+    core: Core, published: Published, tmp_path: Path
+) -> None:
+    """Whichever epoch the reader has pinned: of one that is over only keys are known, as auditors have it."""
+    for place, own in enumerate((published.own, pinned_from_epoch_1(published))):
+        opened(core, published, tmp_path / str(place), published.leaves, own)
+        for proof in published.faults:
+            found = core("faultAt", hash=hashlib.sha256(proof).hexdigest())
+            assert (found["culprit"], found["pinned"]) == ("m0", True)
+    later = pinned_from_epoch_1(published)
+    assert core.convicts(published.faults[0], json.dumps(later)) == "m0"
+    later["tasks"]["task"]["roster"]["m0"] = identity("another").public.hex()
+    assert core.convicts(published.faults[0], json.dumps(later)) is None
 
 
 def test_nothing_that_a_log_publishes_stands_in_for_what_a_reader_pins(

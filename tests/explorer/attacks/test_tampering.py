@@ -45,7 +45,7 @@ def states(core: Core, folder: Path) -> set[str]:
     found = {check["state"] for check in opened["checks"]}
     for name in opened["site"]["faults"]:
         try:
-            core("faultAt", hash=name, trust=opened["site"]["trust"])
+            core("faultAt", hash=name)
         except CoreRefused:
             found.add("failed")
     for leaf in opened["leaves"]:

@@ -15,8 +15,9 @@ import pytest
 import secure_agg
 from secure_agg.explorer.site import write_site
 from secure_agg.ledger.log import Ledger
+from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.fault import FaultProof
-from secure_agg.protocol.identity import KeyDirectory
+from secure_agg.protocol.identity import Identity, KeyDirectory
 from secure_agg.protocol.messages import ADVERTISE, Advertisement, encode, write
 
 NAMES: Final = ("ada", "bob", "cyn", "Zoë")
@@ -78,19 +79,23 @@ def make_ledger(folder: Path) -> Path:
         bob = KeyDirectory(log.keys).find("client", "bob")
         if bob is None:
             raise LookupError("Bob's key is not where it was")
-        exhibits = [
-            write(bob, config.context, ADVERTISE, "", encode(Advertisement(bytes([i]) * 32, bytes(64)))) for i in (1, 2)
-        ]
-        proof = FaultProof(
-            kind="two-advertisements",
-            culprit="bob",
-            public=bob.public,
-            config=config.to_bytes(),
-            setup=b"",
-            exhibits=tuple(exhibits),
-        )
-        log.faults.keep([proof])
+        log.faults.keep([two_advertisements(bob, config)])
     return path
+
+
+def two_advertisements(member: Identity, config: RoundConfig) -> FaultProof:
+    """A proof that a member of `masking` has advertised twice in a round."""
+    exhibits = [
+        write(member, config.context, ADVERTISE, "", encode(Advertisement(bytes([i]) * 32, bytes(64)))) for i in (1, 2)
+    ]
+    return FaultProof(
+        kind="two-advertisements",
+        culprit=member.name,
+        public=member.public,
+        config=config.to_bytes(),
+        setup=b"",
+        exhibits=tuple(exhibits),
+    )
 
 
 def publish(path: Path, folder: Path) -> Path:

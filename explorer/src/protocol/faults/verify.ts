@@ -4,7 +4,7 @@ import { type Bytes, equal, NONE, require, Unknown } from "../../decoding/bytes.
 import { decode } from "../../decoding/messagepack.ts";
 import { draw, rosterRoot } from "../parties.ts";
 import { FaultProof } from "../records.ts";
-import { checkPins, type Trust } from "../trust.ts";
+import { checkPins, checkRead, type Trust } from "../trust.ts";
 import { badPartialSum, badReveal, badShare, badShares, twoCommitments, twoSets } from "./additive.ts";
 import { badNormProof, checkTwoEpochs, edgeCommitment, edgeSeal, twoAdvertisements } from "./any.ts";
 import { type Case, LIMIT, readCase } from "./case.ts";
@@ -35,8 +35,13 @@ export interface Conviction {
   pinned: boolean;
 }
 
-/** Who is proved to have broken the protocol; refused where nobody is. */
-export async function verifyFault(data: Bytes, trust: Trust | null = null, beacon: Bytes | null = null): Promise<Conviction> {
+/** What is pinned of a task in an epoch, by whoever has followed its epochs. */
+export type Pinned = (task: string, epoch: bigint) => Trust | null;
+
+/** Who is proved to have broken the protocol; refused where nobody is. `pinned` is for what `trust` is not about. */
+export async function verifyFault(
+  data: Bytes, trust: Trust | null = null, beacon: Bytes | null = null, pinned: Pinned = () => trust,
+): Promise<Conviction> {
   const { kind, culprit, public: key } = decode(FaultProof, data, LIMIT, "the proof of fault");
   if (kind === "two-epochs") {
     const found = await checkTwoEpochs(data);
@@ -51,7 +56,8 @@ export async function verifyFault(data: Bytes, trust: Trust | null = null, beaco
   const all = [...Object.keys(OF_ALL), ...Object.keys(OF_ADDITIVE), ...SCREENING_KINDS];
   if (!all.includes(kind)) throw new Unknown(`a fault of kind ${JSON.stringify(kind)} is unknown to this page`);
   const found = await readCase(data);
-  if (trust !== null) checkFaultPins(found, trust, beacon);
+  const pins = pinned(found.config.task, found.config.epoch);
+  if (pins !== null) checkFaultPins(found, pins, beacon);
   if (Object.hasOwn(OF_ALL, kind)) await OF_ALL[kind](found);
   else if (found.config.policy.backend === "masking") await checkScreening(found);
   else {
@@ -59,17 +65,24 @@ export async function verifyFault(data: Bytes, trust: Trust | null = null, beaco
     await OF_ADDITIVE[kind](found);
   }
   const { task, round } = found.config;
-  return { kind, culprit, public: key, task, round, pinned: trust !== null };
+  return { kind, culprit, public: key, task, round, pinned: pins !== null };
 }
 
-/** The round is one that the verifier has pinned, and the culprit's key as well. */
+/**
+ * The round is one that the verifier has pinned, and the culprit's key as well. Of an epoch that is over nothing is
+ * pinned any more: there the key, if it is still in force, is all that has to be known.
+ */
 function checkFaultPins(found: Case, trust: Trust, beacon: Bytes | null): void {
   const { config, proof } = found;
+  checkRead(trust, config.task);
   const pins = trust.tasks.get(config.task);
   require(pins !== undefined, "the task is not pinned");
-  const cohort = draw(pins.roster, config.policy.cohort_size, config.beacon);
-  checkPins(config, cohort, trust, beacon);
-  require(equal(rosterRoot(cohort), config.cohort_root), "another cohort than pinned");
-  const known = [cohort.get(proof.culprit) ?? NONE, trust.operators.get(proof.culprit) ?? NONE];
+  let clients = pins.roster;
+  if (config.epoch >= (pins.epoch?.number ?? 0n)) {
+    clients = draw(pins.roster, config.policy.cohort_size, config.beacon);
+    checkPins(config, clients, trust, beacon);
+    require(equal(rosterRoot(clients), config.cohort_root), "another cohort than pinned");
+  }
+  const known = [clients.get(proof.culprit) ?? NONE, trust.operators.get(proof.culprit) ?? NONE];
   require(known.some((key) => equal(key, proof.public)), "another key than pinned");
 }
