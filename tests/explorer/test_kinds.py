@@ -48,7 +48,7 @@ def test_buffered_rounds_and_bases_that_are_refused(core: Core, monkeypatch: pyt
         with monkeypatch.context() as patch:
             patch.setattr("secure_agg.backends.contract.setup.check_bases", lambda *_, **__: None)
             patch.setattr("secure_agg.roles.client.invitation.choose_base", lambda _s, _c, _t, bases, _m: bases[-1])
-            patch.setattr("secure_agg.roles.auditor.based_on", lambda _: {})
+            patch.setattr("secure_agg.roles.auditor.auditor.based_on", lambda _: {})
             other = Buffered()
             other.go_on(other.play(*WHO))
             return other.play(*WHO, bases=bases)

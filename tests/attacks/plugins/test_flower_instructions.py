@@ -375,7 +375,12 @@ def replies_of(app: App, heard: list[str]) -> App:
 
 @pytest.mark.parametrize(
     ("weight", "value", "secret"),
-    [(777, 0.0, "777"), (3, np.nan, "NaN|index|layer"), (2.5, 0.0, "whole number"), (0, 0.0, "weight|whole")],
+    [
+        (987654321, 0.0, "987654321"),
+        (3, np.nan, "NaN|index|layer"),
+        (2.5, 0.0, "whole number"),
+        (0, 0.0, "weight|whole"),
+    ],
 )
 def test_what_is_wrong_with_an_update_stays_on_the_node(weight: Any, value: float, secret: str, tmp_path: Path) -> None:
     app = ClientApp()

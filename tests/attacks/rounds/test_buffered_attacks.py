@@ -266,7 +266,7 @@ def test_an_update_from_another_model_than_the_bases_counts_nowhere(monkeypatch:
     where = Buffered()
     with monkeypatch.context() as blind:
         blind.setattr(rules, "check_base", lambda *_, **__: None)
-        blind.setattr("secure_agg.roles.auditor.based_on", lambda _: {})
+        blind.setattr("secure_agg.roles.auditor.auditor.based_on", lambda _: {})
         evidence = where.play(*where.names)
     with pytest.raises(VerificationError, match="'c002'"):
         Auditor(where.trust).verify(evidence)

@@ -115,7 +115,7 @@ def looking_away(patch: pytest.MonkeyPatch) -> None:
     """Nobody checks bases any more."""
     patch.setattr("secure_agg.backends.contract.setup.check_bases", lambda *_, **__: None)
     patch.setattr("secure_agg.roles.client.invitation.choose_base", lambda _s, _c, _t, bases, _m: bases[-1])
-    patch.setattr("secure_agg.roles.auditor.based_on", lambda _: {})
+    patch.setattr("secure_agg.roles.auditor.auditor.based_on", lambda _: {})
 
 
 LISTS: dict[str, Callable[[Bases], Bases]] = {
