@@ -145,17 +145,17 @@ def test_lines_that_a_document_adds_to_an_app_are_in_it() -> None:
             assert re.match(r" # \S+\.py$", block.first), f"{document.name}, line {block.line}: names no file"
             for line in block.text.splitlines():
                 if at := re.match(r" # (\S+\.py)$", line):
-                    (held,) = [
-                        path.read_text("utf-8") for path in (ROOT / at[1], *_of_examples(at[1])) if path.exists()
-                    ]
+                    (held,) = [path.read_text("utf-8") for path in _called(at[1], document.parent)]
                 elif line.startswith("+"):
                     assert line[1:].strip() in held, f"{document.name}, line {block.line}: {line}"
                     found.append(line)
     assert len(found) > 15
 
 
-def _of_examples(path: str) -> list[Path]:
-    return sorted((ROOT / "examples").glob(f"*/{path}"))
+def _called(path: str, folder: Path) -> list[Path]:
+    """A document's own file, beside it, or else those of the repository and of examples."""
+    own = folder / path
+    return [own] if own.exists() else [*ROOT.glob(path), *(ROOT / "examples").glob(f"*/{path}")]
 
 
 def test_no_block_is_in_two_scenes_and_another_test_is_there() -> None:
