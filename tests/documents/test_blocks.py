@@ -138,25 +138,24 @@ def test_all_code_is_in_blocks() -> None:
 
 
 def test_lines_that_a_document_adds_to_an_app_are_in_it() -> None:
-    """A block of ``diff`` says in a remark which file it is about: beside the document, of the repository, or of the one
-    example that has such a file.
-    """
+    """A block of ``diff`` says in a remark which file it is about: of an example, or of the repository."""
     found = []
     for document in DOCUMENTS:
         for block in (each for each in blocks(document) if each.language == "diff"):
             assert re.match(r" # \S+\.py$", block.first), f"{document.name}, line {block.line}: names no file"
             for line in block.text.splitlines():
                 if at := re.match(r" # (\S+\.py)$", line):
-                    beside = [path for path in (document.parent / at[1], ROOT / at[1]) if path.exists()]
-                    (held,) = [path.read_text("utf-8") for path in beside or _of_examples(at[1])]
+                    (held,) = [path.read_text("utf-8") for path in _called(at[1], document.parent)]
                 elif line.startswith("+"):
                     assert line[1:].strip() in held, f"{document.name}, line {block.line}: {line}"
                     found.append(line)
     assert len(found) > 15
 
 
-def _of_examples(path: str) -> list[Path]:
-    return sorted((ROOT / "examples").glob(f"*/{path}"))
+def _called(path: str, folder: Path) -> list[Path]:
+    """A document's own file, beside it, or else those of the repository and of examples."""
+    own = folder / path
+    return [own] if own.exists() else [*ROOT.glob(path), *(ROOT / "examples").glob(f"*/{path}")]
 
 
 def test_no_block_is_in_two_scenes_and_another_test_is_there() -> None:

@@ -75,11 +75,11 @@ def at_home(path: Path, said: bytes, lodger: Callable[[ClientHome], _L]) -> Iter
     Raises:
         ConfigError, StoreError: see ``ClientHome.open``.
     """
-    path = path.absolute()
+    named, path = path, path.absolute()
     made_of = _made_of(path, said)
     node = _taken(path, made_of)
     if node is None:
-        home = ClientHome.open(path)
+        home = ClientHome.open(named)  # which says of a relative path where it begins
         node = _Node(os.getpid(), made_of, home, lodger(home))
     try:
         yield node.home, node.lodger

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from documents.scenes import Scene
+from documents.scenes.frameworks import plain_link
 from support.source_tree import ROOT
 
 FILES: Final = ("Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "MANIFEST.in")
@@ -61,6 +62,17 @@ def training(name: str, shorter: Mapping[str, str]) -> Scene:
     return example(name, names=shorter, after=f"$ test -s OUT/{name}.json -a -s OUT/{name}.png", needs=needs)
 
 
+NODES: Final = """\
+$ free() { python -c "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"; }
+$ node() { flower-supernode --host 127.0.0.1 --port $(free) "$@" > node.$RANDOM.log 2>&1; }
+$ cd examples/flower-statistics
+"""
+OTHERS: Final = """\
+$ for lab in north south; do cp federation/clients/east/statistics.toml federation/clients/$lab;
+    node --insecure --superlink 127.0.0.1:9092 --node-config \\
+    "secure-agg-home=\\"$PWD/federation/clients/$lab\\" secure-agg-table=\\"$PWD/$lab.csv\\"" & done
+"""
+
 SCENES: Final = (
     Scene(
         "README.md",
@@ -82,6 +94,22 @@ $ sed -i 's/num-server-rounds = 3/num-server-rounds = 1/' examples/flower-quicks
 """,
         needs=("flwr", "torch", "sklearn"),
     ),
+    example(
+        "flower-statistics",
+        "In simulation",
+        before=SET_UP + plain_link("--simulation"),
+        names={" 'flwr[simulation]'": ""},  # pins a Ray; whichever is here does
+        needs=("flwr", "ray", "lifelines"),
+    ),
+    example(
+        "flower-statistics",
+        "With processes",
+        before=SET_UP + plain_link() + NODES,
+        # A node's first messages start Python there: a minute on a loaded machine.
+        names={"$ flower-supernode": "$ node", "--min-clients 3": "--min-clients 3 --phase-seconds 200"},
+        steps={'$ flwr run . --stream --run-config "home=\\"$PWD/federation/server\\""': OTHERS},
+        needs=("flwr", "lifelines"),
+    ),
     training("health-insurance", {"run.py OUT": "run.py OUT --rounds 1 --backends additive plain"}),
     training("large-models", {"--threads 2": "--threads 2 --rounds 1 --width 64 --pretraining 2"}),
     training("mnist-skew", {"--rounds 12": "--rounds 1 --algorithms FedNova"}),
@@ -94,6 +122,11 @@ $ secure-agg ledger audit again/federation/server/rounds.db --trust again/federa
 valid: 5 rounds verified from scratch
 """,
         needs=("nvflare", "sklearn"),
+    ),
+    example(
+        "nvflare-statistics",
+        after="$ find private -name statistics.json | xargs grep -c noise\n1",
+        needs=("nvflare", "lifelines"),
     ),
     example("regions", steps={"python regions.py run build/regions --rounds 3": "$ cd examples/regions"}),
     training("returns", {"run.py OUT": "run.py OUT --rounds 1"}),

@@ -44,6 +44,18 @@ PROPOSED: Final = (
 FIRST_NODE: Final = "$ flower-supernode --superlink link.example:9092 --root-certificates ca.pem \\"
 
 
+def plain_link(options: str = "") -> str:
+    """A SuperLink without TLS, and ``flwr`` told where it is."""
+    return f"""\
+$ export FLWR_HOME=$PWD/flwr FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
+$ export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1
+$ mkdir flwr && printf '[superlink]\\ndefault = "here"\\n\\n[superlink.here]\\naddress = "%s"\\ninsecure = true\\n' \\
+    127.0.0.1:9092 > flwr/config.toml
+$ flower-superlink --insecure {options} --host 127.0.0.1 --port 9092 > link.log 2>&1 &
+$ until flwr ls here > /dev/null 2>&1; do kill -0 $! || break; done
+"""
+
+
 @contextmanager
 def homes(folder: Path) -> Iterator[Mapping[str, str]]:
     """Where homes lie on machines of one's own is below the folder here."""
@@ -56,14 +68,7 @@ SCENES: Final = (
     Scene(
         "docs/flower.md",
         ("In simulation",),
-        before="""\
-$ export FLWR_HOME=$PWD/flwr FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
-$ export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1
-$ mkdir flwr && printf '[superlink]\\ndefault = "here"\\n\\n[superlink.here]\\naddress = "%s"\\ninsecure = true\\n' \\
-    127.0.0.1:9092 > flwr/config.toml
-$ flower-superlink --insecure --simulation --host 127.0.0.1 --port 9092 > link.log 2>&1 &
-$ until flwr ls here > /dev/null 2>&1; do kill -0 $! || break; done
-""",
+        before=plain_link("--simulation"),
         after="""\
 $ secure-agg ledger audit $FLWR_HOME/secure-agg-simulation/*/server/rounds.db
 valid: 3 rounds verified from scratch

@@ -38,8 +38,8 @@ assert (fleet.folder / 'server' / 'rounds.db').exists()
 """
 
 
-def _table(path: Path, place: int) -> None:
-    ages = [(17 * record + place) % 90 + 20 for record in range(60)]
+def _table(path: Path, place: int, records: int = 60) -> None:
+    ages = [(17 * record + place) % 90 + 20 for record in range(records)]
     path.write_text("age\n" + "".join(f"{age}\n" for age in ages))
 
 
@@ -58,10 +58,29 @@ def _simulated(folder: Path) -> Iterator[Mapping[str, str]]:
     yield {}
 
 
+@contextlib.contextmanager
+def _forty(folder: Path) -> Iterator[Mapping[str, str]]:
+    (folder / "tables").mkdir()
+    for place in range(40):
+        _table(folder / "tables" / f"site-{place}.csv", place, 200)
+    yield {}
+
+
+@contextlib.contextmanager
+def _long_tables(folder: Path) -> Iterator[Mapping[str, str]]:
+    for place, name in enumerate(_SITES):
+        _table(folder / f"{name}.csv", place, 200)
+    yield {}
+
+
 _REST: Final = """
 $ for site in south west; do secure-agg stats mean $site.csv --column age --range age=0:110 \\
     --url https://127.0.0.1:8470 --home homes/clients/$site --rules mine.toml & done
 """
+_SERVE: Final = {"serve --home homes/server": "serve --home homes/server --listen 127.0.0.1:8470"}
+_NOISY_REST: Final = _REST.replace("mine.toml", "noisy.toml").replace(
+    "=0:110 ", "=0:110 --missing drop --outside clip --records 200 "
+)
 
 SCENES: Final = (
     Scene("docs/statistics.md", ("Statistics without a model",), given={"": _FRAMES}, needs=("pandas", "polars")),
@@ -70,7 +89,7 @@ SCENES: Final = (
         "docs/statistics.md",
         ("What a site lets out", "Members of a service"),
         world=_tables,
-        names={"serve --home homes/server": "serve --home homes/server --listen 127.0.0.1:8470"},
+        names=_SERVE,
         steps={
             "$ secure-agg stats mean north.csv --column age --range age=0:110 --url https://127.0.0.1:8470 \\": _REST,
             "from pathlib import Path": "$ wait %2 %3\n" + _REST,
@@ -90,4 +109,18 @@ SCENES: Final = (
         long=True,
     ),
     Scene("docs/statistics.md", ("NVFlare",), world=_simulated, needs=("nvflare",), long=True),
+    Scene("docs/statistics.md", ("Noise in one process",), world=_forty, long=True),
+    Scene(
+        "docs/statistics.md",
+        ("Noise at members",),
+        world=_long_tables,
+        names=_SERVE,
+        steps={
+            "$ secure-agg stats mean north.csv --column age --range age=0:110 --missing drop --outside clip "
+            "--records 200 \\": _NOISY_REST
+        },
+        after="$ wait %2 %3",
+        needs=("uvicorn",),
+        long=True,
+    ),
 )
