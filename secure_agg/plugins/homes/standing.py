@@ -79,7 +79,8 @@ def at_home(path: Path, said: bytes, lodger: Callable[[ClientHome], _L]) -> Iter
     made_of = _made_of(path, said)
     node = _taken(path, made_of)
     if node is None:
-        home = ClientHome.open(named)  # which says of a relative path where it begins
+        # An error is to say where a relative path begins; a home that stands is to outlive a change of folder.
+        home = ClientHome.open(path if path.exists() else named)
         node = _Node(os.getpid(), made_of, home, lodger(home))
     try:
         yield node.home, node.lodger
