@@ -111,8 +111,8 @@ class MissingExtra(ConfigError, ModuleNotFoundError):
             from their message alone: what comes back from another process is.
     """
 
-    def __init__(self, message: str, *, extra: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, extra: str = "", phase: str | None = None, culprit: str | None = None) -> None:
+        super().__init__(message, phase=phase, culprit=culprit)
         self.extra = extra
 
 

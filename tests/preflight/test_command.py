@@ -99,7 +99,7 @@ def test_the_table_in_the_document_is_what_the_command_writes(run: Run) -> None:
 
 
 def test_the_settings_in_the_document_are_some(run: Run, tmp_path: Path) -> None:
-    block = re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)[0]
+    block = re.findall(r"```toml[^\n]*\n(.*?)```", DOCUMENT, re.DOTALL)[0]
     (tmp_path / "policy.toml").write_text(block)
     document = run(tmp_path / "policy.toml", "--json").document
     assert document["fits"], document["broken"]

@@ -575,4 +575,4 @@ def test_without_grpcio_the_error_says_what_to_install() -> None:
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert found.stdout == "imported\n"
-    assert "ConfigError: grpcio is not installed: run  pip install '.[operators]'" in found.stderr
+    assert "MissingExtra: grpcio is not installed: run  pip install '.[operators]'" in found.stderr
