@@ -25,6 +25,12 @@ def ask(nodes: stats.Federation) -> dict[str, object]:
     }
 
 
+def ask_one(nodes: stats.Federation) -> dict[str, object]:
+    """One question. Curves beside it would tell of fewer records than simulated owners' rules let out, which are 5."""
+    mean = stats.mean(nodes, "T", 0, 128)
+    return {"flies": mean.records, "mean_days": mean.value, "sites": mean.participants}
+
+
 def ask_with_noise(nodes: stats.Federation) -> dict[str, object]:
     """One question of a task that has a privacy budget: no laboratory has more than 64 flies."""
     mean = stats.mean(nodes, "T", 0, 128, missing="drop", outside="clip", records=64)
@@ -38,7 +44,8 @@ def main(grid: Grid, context: Context) -> None:
     if config["epsilon"]:  # counts where nodes are simulated; elsewhere homes have a budget or have none
         simulated["privacy"] = Privacy(epsilon=config["epsilon"], delta=1e-5, norm=1.0)
     nodes = GridFederation(grid, config["home"], simulated=simulated, channel=config["channel"] or None)
-    found = json.dumps(ask_with_noise(nodes) if config["epsilon"] else ask(nodes), indent=1)
+    questions = ask_with_noise if config["epsilon"] else ask if Path(config["home"]).is_dir() else ask_one
+    found = json.dumps(questions(nodes), indent=1)
     print(found)
     if config["out"]:
         Path(config["out"]).write_text(found)
