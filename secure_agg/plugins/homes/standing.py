@@ -81,7 +81,11 @@ def at_home(path: Path, said: bytes, lodger: Callable[[ClientHome], _L]) -> Iter
     if node is None:
         # An error is to say where a relative path begins; a home that stands is to outlive a change of folder.
         home = ClientHome.open(path if path.exists() else named)
-        node = _Node(os.getpid(), made_of, home, lodger(home))
+        try:
+            node = _Node(os.getpid(), made_of, home, lodger(home))
+        except BaseException:
+            home.close()
+            raise
     try:
         yield node.home, node.lodger
     except BaseException:  # whatever it has come to, the next message begins with what is on the disk
