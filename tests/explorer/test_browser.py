@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from support.beacons import rehearsal
 from support.epochs import Changing
-from support.explorer.browser import MILLISECONDS, browser, make_ledger, publish, standing
+from support.explorer.browser import MILLISECONDS, browser, make_ledger, publish, standing, visit, wait_for_view
 from support.federation import identity
 
 import secure_agg
@@ -83,16 +83,17 @@ def test_what_the_page_shows_is_what_the_ledger_holds(tab: Any, ledger: Path, si
     with opened(tab, site) as page, Ledger(ledger, read_only=True) as log:
         assert standing(page) == "passed"
         for index, record in enumerate(log.records()):
-            page.goto(f"{page.url.split('#')[0]}#/record/{index}")
+            visit(page, f"record/{index}")
             page.wait_for_selector("h2:has-text('Who took part')", timeout=MILLISECONDS)
             text = page.inner_text("main")
             assert record.result_model.hex() in text
             assert f"{record.participants} of {record.cohort_size}" in text
         page.click("text=Faults")
+        wait_for_view(page, "faults")
         assert "two-advertisements: bob has broken the protocol" in page.inner_text("main")
         page.fill("#search", record.digest().hex()[:12])
         page.click("#results a")
-        assert page.url.endswith("#/record/2")
+        wait_for_view(page, "record/2")
         page.fill("#search", "cyn")
         assert "cyn" in page.inner_text("#results")
 
@@ -164,18 +165,18 @@ def test_what_a_reader_knows_is_compared_and_what_rounds_have_spent_is_shown(tab
     (tmp_path / "own.json").write_text(json.dumps(pins), "utf-8")
     with opened(tab, publish(path, tmp_path / "public"), "#/record/0") as page:
         assert standing(page) == "passed"  # by the log's own pins, which are not the reader's
-        page.goto(f"{page.url.split('#')[0]}#/")
+        visit(page, "")
         choose(page, "Choose your trust file", tmp_path / "own.json")
         page.wait_for_selector("body[data-pins=own]", timeout=MILLISECONDS)
         assert standing(page) == "unknown"
-        page.goto(f"{page.url.split('#')[0]}#/record/0")
+        visit(page, "record/0")
         page.wait_for_selector("li[data-check='1'].unknown")
         assert page.locator("li.failed").count() == 0
         for said, state in (("00" * 48, "failed"), (made.evidence.config.beacon.hex().upper(), "passed")):
             page.fill("#randomness", said)
             page.keyboard.press("Enter")
             page.wait_for_selector(f"body[data-standing={state}]", timeout=MILLISECONDS)
-        page.goto(f"{page.url.split('#')[0]}#/task/noise")
+        visit(page, "task/noise")
         page.wait_for_selector("h2:has-text('Members')")
         assert f"ε {spent / 10**6} of 8" in page.inner_text("main")
 
@@ -228,10 +229,10 @@ def test_files_are_verified_offline_from_the_page_as_a_file(
     assert "bob has broken the protocol" in text[fault.name]
     assert "proves nothing" in text[spoiled.name]
     # The folder of a whole ledger, without a server.
-    page.goto(f"file://{page_file}#/")
+    visit(page, "")
     page.get_by_label("Choose a folder").set_input_files(str(site))
     assert standing(page) == "passed"
-    page.goto(f"file://{page_file}#/record/1")
+    visit(page, "record/1")
     page.wait_for_selector("h2:has-text('Is this the model')")
     choose(page, "Choose model files", tmp_path / "model.npz")
     page.wait_for_selector("text=the round's mean, rounded to the file's types", timeout=MILLISECONDS)
@@ -301,7 +302,7 @@ def test_it_has_landmarks_names_and_a_way_for_the_keyboard_at_every_width(tab: A
         page.keyboard.press("Enter")
         assert page.locator("main:focus").count() == 1
         for path in ("", "tasks", "participants", "witnesses", "faults", "files", "about", "record/1", "task/default"):
-            page.goto(f"{page.url.split('#')[0]}#/{path}")
+            visit(page, path)
             page.wait_for_selector("main h2")
             nameless = [item for item in page.locator("input").all() if not item.evaluate("e => e.labels.length")]
             assert nameless == []
@@ -329,7 +330,7 @@ def test_it_is_read_aloud_once_keeps_the_order_of_the_keyboard_and_has_no_need_o
                 { childList: true, subtree: true, characterData: true });
         }""")
         for path in ("tasks", "record/0", ""):
-            page.goto(f"{page.url.split('#')[0]}#/{path}")
+            visit(page, path)
             page.wait_for_selector("main h2")
         assert page.evaluate("() => globalThis.told") == 0
         # Nothing is reached before what stands before it.

@@ -105,6 +105,7 @@ function show(): void {
     window.scrollTo(0, 0);
   }
   shownPath = path;
+  document.body.dataset.path = path; // what is drawn, which the address may be ahead of
 }
 
 function flat(children: ReturnType<views.View>): Node[] {

@@ -66,6 +66,16 @@ def standing(page: Any) -> str:
     return found
 
 
+def visit(page: Any, path: str) -> None:
+    """Show another view, and wait until it is drawn: its address is there before."""
+    page.goto(f"{page.url.split('#')[0]}#/{path}")
+    wait_for_view(page, path)
+
+
+def wait_for_view(page: Any, path: str) -> None:
+    page.wait_for_selector(f'body[data-path="{path}"]', timeout=MILLISECONDS)
+
+
 def make_ledger(folder: Path) -> Path:
     """Three rounds, the last with a norm bound, and a proof that Bob has advertised twice."""
     rng = np.random.default_rng(7)
