@@ -20,7 +20,7 @@ ROUNDS: Final = (
     "round", "additive", "bounded", "grouped", "private", "renounced", "screened", "sparse", "tree",
 )  # fmt: skip
 FAULTS: Final = {"additive.fault": "additive", "screened.fault": "screened", "epochs.fault": "epochs"}
-"""By whose pins: without any a name in a proof is whatever somebody has written there, beside the key that is proved."""
+"""By whose pins: without any, the name in a proof is whatever somebody has written beside the key that is proved."""
 
 
 @pytest.fixture(scope="module")
