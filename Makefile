@@ -63,6 +63,7 @@ test-long: setup ## What takes long and seldom changes: whole suites of benchmar
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
 
 crash: setup ## The ledger after kills, failing calls and power cuts; some minutes.
+	CRASH_SEED="$${CRASH_SEED:-$$($(BIN)/python -c "import secrets; print(secrets.randbits(32))")}" \
 	$(BIN)/python -m pytest tests/ledger/crash -m "crash or not crash"
 
 fuzz: setup ## Thousands of damaged samples before SEAL, GMP and zstd; some minutes.

@@ -6,17 +6,20 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from mpc import parallel
 from secure_agg.local import keystore
 
-# A failure prints the blob that replays it; kernels compile on first use, so no deadline.
-settings.register_profile("secure-agg", print_blob=True, deadline=None, derandomize=False)
+# A failure prints the blob that replays it; kernels compile on first use, and machines are busy: no deadline.
+settings.register_profile(
+    "secure-agg", print_blob=True, deadline=None, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("secure-agg")
 
 
@@ -85,3 +88,12 @@ def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     count: int = request.param
     monkeypatch.setattr(parallel, "cores", lambda: count)
     return count
+
+
+@pytest.fixture
+def seeded(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Lets all that a test draws follow from a seed and its name: for what depends on luck, see ``support.chance``."""
+    from support.chance import seeds  # brings the roles, which not every run of a few tests needs
+
+    with seeds.seeded(request.node.nodeid):
+        yield

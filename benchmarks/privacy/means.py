@@ -9,13 +9,14 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.federation import identity
 from benchmarks.results import Row
 from mpc.keystream import derive_key
 from secure_agg.errors import ConfigError
 from secure_agg.privacy.asked import Privacy
 from secure_agg.protocol.codec import PrivateCodec
 from secure_agg.protocol.config import Policy, RoundConfig
-from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.identity import Roster
 
 DELTA: Final = 1e-5
 NORM: Final = 10.0
@@ -77,7 +78,7 @@ def rows(
         missing: what there is no room for, and why, by its key.
     """
     for n in clients:
-        roster = Roster({f"c{i:05}": Identity.generate(f"c{i:05}").public for i in range(n)})
+        roster = Roster({f"c{i:05}": identity(f"c{i:05}").public for i in range(n)})  # whose keys say what is drawn
         for width in bits:
             for epsilon in epsilons:
                 key, name = f"means.{n}.{width}.{epsilon:g}", f"mean of {n:,}, {width} bits, epsilon {epsilon:g}"

@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import warnings
@@ -20,6 +19,7 @@ from typing import Final
 import psutil
 from documents.blocks import RUNNABLE, Block, Command, blocks, commands
 from documents.scenes import Scene
+from support.chance.ports import free_port
 from support.source_tree import ROOT
 
 from secure_agg.errors import SecureAggWarning
@@ -147,7 +147,9 @@ class _Script:
 
     def _here(self, text: str) -> str:
         """As it is called on this machine."""
-        return _PORT.sub(lambda at: self._ports.setdefault(at[0], _free()), _named(text, self._names))
+        text = _named(text, self._names)
+        self._ports |= {port: str(free_port()) for port in set(_PORT.findall(text)) - self._ports.keys()}
+        return _PORT.sub(lambda at: self._ports[at[0]], text)
 
 
 def _run(document: Path, script: _Script, folder: Path) -> None:
@@ -181,13 +183,6 @@ def _end(shell: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(shell.pid, signal.SIGKILL)
     shell.wait()
-
-
-def _free() -> str:
-    """A port that nobody has."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
 
 
 def _compare(document: Path, steps: list[_Step], log: str) -> None:

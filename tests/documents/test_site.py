@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import click
 import pytest
 from support.commands import every_command
-from support.explorer.browser import browser
+from support.explorer.browser import browser, new_page
 from support.source_tree import ROOT
 
 import secure_agg
@@ -199,7 +199,7 @@ def test_every_page_can_be_read_on_a_phone(site: Path) -> None:
 
 def _look(site: Path, pages: Iterator[str] | list[str] | tuple[str, ...]) -> None:
     with browser() as running:
-        page = running.new_page(viewport=PHONE)
+        page = new_page(running, viewport=PHONE)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         for name in pages:

@@ -167,7 +167,7 @@ def test_workers_end_with_whoever_started_them() -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             file = os.pidfd_open(pid)
-            ended, _, _ = select.select([file], [], [], 30)
+            ended, _, _ = select.select([file], [], [], 120)
             os.close(file)
             assert ended
 

@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 from support.beacons import rehearsal
 from support.epochs import Changing
-from support.explorer.browser import MILLISECONDS, browser, make_ledger, publish, standing, visit, wait_for_view
+from support.explorer.browser import (
+    MILLISECONDS,
+    browser,
+    make_ledger,
+    new_page,
+    publish,
+    standing,
+    visit,
+    wait_for_view,
+)
 from support.federation import identity
 
 import secure_agg
@@ -45,7 +54,7 @@ def site(ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tab(chromium: Any) -> Any:
     """One for all tests: a page of its own, in a process of its own, takes a second of a core."""
-    return chromium.new_context().new_page()
+    return new_page(chromium)
 
 
 @contextmanager
@@ -216,8 +225,7 @@ def test_files_are_verified_offline_from_the_page_as_a_file(
     data = evidence.read_bytes()
     spoiled.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     np.savez(tmp_path / "model.npz", *result)
-    context = chromium.new_context(offline=True)
-    page = context.new_page()
+    page = new_page(chromium, offline=True)
     page.goto(f"file://{page_file}#/files")
     choose(page, "Choose your trust file", Path(f"{ledger}.trust.json"))
     page.wait_for_selector("text=Your trust file is taken")
@@ -236,7 +244,7 @@ def test_files_are_verified_offline_from_the_page_as_a_file(
     page.wait_for_selector("h2:has-text('Is this the model')")
     choose(page, "Choose model files", tmp_path / "model.npz")
     page.wait_for_selector("text=the round's mean, rounded to the file's types", timeout=MILLISECONDS)
-    context.close()
+    page.context.close()
 
 
 @pytest.mark.long

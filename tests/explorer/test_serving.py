@@ -46,7 +46,7 @@ def server(site: Path) -> Iterator[SiteServer]:
 
 
 def ask(server: SiteServer, path: str, host: str | None = None, method: str = "GET") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(*server.authority.split(":"), timeout=10)  # type: ignore[arg-type]
+    connection = http.client.HTTPConnection(*server.authority.split(":"), timeout=120)  # type: ignore[arg-type]
     connection.request(method, path, headers={"Host": server.authority if host is None else host})
     answer = connection.getresponse()
     try:
@@ -150,14 +150,14 @@ def test_explore_serves_the_package_s_own_page_until_it_is_stopped(ledger: Path,
         document = json.loads(text)
         host, port = document["url"].removeprefix("http://").rstrip("/").split(":")
         for path, expected in (("/", explorer.PAGE.read_bytes()), ("/checkpoint", (site / "checkpoint").read_bytes())):
-            connection = http.client.HTTPConnection(host, int(port), timeout=30)
+            connection = http.client.HTTPConnection(host, int(port), timeout=120)
             connection.request("GET", path)
             assert connection.getresponse().read() == expected
             connection.close()
         name = next((site / "evidence").rglob("*.evidence"))
-        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        connection = http.client.HTTPConnection(host, int(port), timeout=120)
         connection.request("GET", f"/{name.relative_to(site)}")
         assert connection.getresponse().read() == name.read_bytes()
         connection.close()
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(120) == 0

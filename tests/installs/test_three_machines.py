@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.frameworks.flower_engine import APP, free_port
+from support.chance.ports import free_port
+from support.frameworks.flower_engine import APP
 from support.guides.machines import Block, Machines, blocks
 from support.source_tree import ROOT
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from support.frameworks.flower_engine import APP, Engine, free_port
+from support.chance.ports import free_port
+from support.frameworks.flower_engine import APP, Engine
 
 from secure_agg import Ledger, Trust
 from secure_agg.plugins.homes import federation

@@ -31,7 +31,7 @@ ROUNDS = 3
 PHASES = 4
 """In which a client of the masking backend answers after it has joined."""
 POLICY = Policy.default(4, clip=1.0, bits=20, max_weight=1000)
-LIMIT_S = 120
+LIMIT_S = 600
 
 KILLED = f"""
 import os, signal

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.chance.ports import held
 from support.federation import Federation
 from support.operating.operators import ANYWHERE, COORDINATOR, OPERATOR, ROSTER, fails, keys_of, operators, running
 
@@ -48,7 +49,7 @@ class Process:
         )
         self.endpoint = Endpoint(self.line(), OPERATOR.card())
 
-    def line(self, timeout: float = 30.0) -> str:
+    def line(self, timeout: float = 120.0) -> str:
         """The next line that it says."""
         assert self.process.stdout is not None
         assert select.select([self.process.stdout], [], [], timeout)[0], "it says nothing"
@@ -81,13 +82,13 @@ async def said(process: Process, line: str) -> None:
 
 def test_a_process_killed_in_the_middle_of_a_call_is_noticed_at_once(process: Process) -> None:
     async def test() -> None:
-        async with operators(process.endpoint, deadline=50.0) as asked:
+        async with operators(process.endpoint, deadline=300.0) as asked:
             call = asyncio.create_task(asked.call("aggregator-1", b"hang", phase="collect"))
             await said(process, "received b'hang'")
             killed = time.monotonic()
             process.process.kill()
             lost = await fails(call, OperatorLost, "the process is gone")
-            assert time.monotonic() - killed < 2
+            assert time.monotonic() - killed < 60, "long before the deadline"
             assert (lost.phase, lost.culprit) == ("collect", "aggregator-1")
             await fails(asked.call("aggregator-1", b"x"), OperatorLost)
 
@@ -101,7 +102,7 @@ def test_a_stopped_process_is_lost_at_the_deadline_and_found_again_when_it_goes_
             os.kill(process.process.pid, signal.SIGSTOP)
             started = time.monotonic()
             lost = await fails(asked.call("aggregator-1", b"x", deadline=1.0), OperatorLost, "within 1 s")
-            assert 0.9 < time.monotonic() - started < 3
+            assert 0.9 < time.monotonic() - started < 60, "at this call's deadline, and not at the usual one"
             assert lost.culprit == "aggregator-1"
             os.kill(process.process.pid, signal.SIGCONT)
             await asked.connect()
@@ -114,8 +115,9 @@ def test_a_restarted_process_is_found_again_on_the_same_port(place: Path, proces
         async with operators(process.endpoint) as asked:
             assert await asked.call("aggregator-1", b"before") == b"before"
             process.end()
-            await fails(asked.call("aggregator-1", b"between"), OperatorLost)
-            again = await asyncio.to_thread(Process, place, process.endpoint.address)
+            with held(process.endpoint.address):
+                await fails(asked.call("aggregator-1", b"between"), OperatorLost)
+                again = await asyncio.to_thread(Process, place, process.endpoint.address)
             try:
                 assert again.endpoint.address == process.endpoint.address
                 await asked.connect()
@@ -144,7 +146,7 @@ def test_a_process_ends_in_good_order_by(process: Process, how: str) -> None:
         process.process.stdin.close()
         process.process.stdin = None
     assert process.line() == "stopped"
-    assert process.process.wait(10) == 0
+    assert process.process.wait(120) == 0
 
 
 def test_an_operator_that_never_comes_up_is_lost() -> None:
@@ -209,12 +211,13 @@ def test_a_round_over_three_real_aggregators_and_the_loss_of_one() -> None:
 
             first = running_ones["aggregator-1"]
             first.kill()
-            begin = federation.aggregator().start()[0]
-            with pytest.raises(OperatorLost) as caught:
-                remote["aggregator-1"].receive(begin.data)
-            assert caught.value.culprit == "aggregator-1"
+            with held(first.endpoint.address):
+                begin = federation.aggregator().start()[0]
+                with pytest.raises(OperatorLost) as caught:
+                    remote["aggregator-1"].receive(begin.data)
+                assert caught.value.culprit == "aggregator-1"
 
-            first.restart()
+                first.restart()
             assert first.endpoint == endpoints[0]
             again = federation.aggregator(attempt=1).start()[0]
             assert again.recipient == "aggregator-1"
@@ -262,7 +265,7 @@ def test_no_aggregator_outlives_the_process_that_started_it(tmp_path: Path) -> N
             os.sched_yield()
         parent.kill()
         for handle in handles:
-            assert select.select([handle], [], [], 20)[0], "it is still there"
+            assert select.select([handle], [], [], 120)[0], "it is still there"
     finally:
         parent.kill()
         parent.communicate()

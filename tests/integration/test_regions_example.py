@@ -24,7 +24,7 @@ def test_regions_as_processes_end_with_the_mean_of_the_hospitals_that_stayed(tmp
     folder = tmp_path / "regions"
     command = [sys.executable, str(SCRIPT), "run", str(folder), "--rounds", "1", *(["--lose", lost] if lost else [])]
     done = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240, check=False
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     spec = importlib.util.spec_from_file_location("regions", SCRIPT)

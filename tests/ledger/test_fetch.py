@@ -46,7 +46,7 @@ def serving(reply: Callable[[str], tuple[int, dict[str, str], bytes]]) -> Iterat
 
 
 def fetched(reply: Callable[[str], tuple[int, dict[str, str], bytes]], limit: int = 1000) -> bytes | None:
-    with serving(reply) as url, closing(WebClient(url, seconds=5)) as client:
+    with serving(reply) as url, closing(WebClient(url, seconds=120)) as client:
         return client.get("a/file", limit)
 
 
@@ -98,7 +98,7 @@ def test_an_odd_answer_is_an_error(status: int, headers: dict[str, str], body: b
 def test_an_answer_that_ends_early_is_an_error() -> None:
     with (
         short_server(b"four", 5) as url,
-        closing(WebClient(url, seconds=5)) as client,
+        closing(WebClient(url, seconds=120)) as client,
         pytest.raises(LedgerError, match="ends 1 bytes early"),
     ):
         client.get("file", 100)
@@ -132,7 +132,7 @@ def odd_server(sent: bytes) -> Iterator[str]:
 def test_an_error_quotes_no_control_character_and_little_of_a_stranger(head: bytes) -> None:
     with (
         odd_server(head + b"\r\n\r\n") as url,
-        closing(WebClient(url, seconds=5)) as client,
+        closing(WebClient(url, seconds=120)) as client,
         pytest.raises(LedgerError) as caught,
     ):
         client.get("file", 0)

@@ -329,7 +329,7 @@ def test_processes_that_append_at_once_make_one_chain(path: Path, storage_audit:
         )
         for i in range(2)
     ]
-    refused = [int(writer.communicate(timeout=120)[0]) for writer in writers]
+    refused = [int(writer.communicate(timeout=600)[0]) for writer in writers]
     assert sum(refused) == 5  # each contested round was appended by exactly one of the two
     with Ledger(path, read_only=True) as ledger:
         assert ledger.audit().tasks == {"task 0": 5, "task 1": 5, "contested": 5}

@@ -297,10 +297,10 @@ def test_masked_arrays_are_refused_with_the_client_s_name() -> None:
 
 
 def test_too_many_arrays_are_the_caller_s_mistake_and_cost_nothing() -> None:
-    one, start = np.full(1, 0.5, np.float32), time.monotonic()
+    one, start = np.full(1, 0.5, np.float32), time.process_time()
     with pytest.raises(ConfigError, match="600000 arrays is above 524288"):
         secure_agg.aggregate(same(*[one] * 600_000), backend="plain")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     deep = np.full((1,) * 30, 0.5, np.float32)
     with pytest.raises(ConfigError, match="shapes of 40000 arrays"):
         secure_agg.aggregate(same(*[deep] * 40_000), backend="plain")

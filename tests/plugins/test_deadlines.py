@@ -141,7 +141,7 @@ def test_a_node_that_is_late_is_not_said_to_lack_the_mod(tmp_path: Path) -> None
 
     fleet = Fleet.make(tmp_path, members(3, busy))
     strategy = FedAvg()
-    grid = fleet.secure(strategy, phase_s=0.2)
+    grid = fleet.secure(strategy, phase_s=1.0)
     with flower_log() as log:
         first = strategy.start(grid, record(start()), num_rounds=1, timeout=2.0)
     assert sum("did not answer within" in line for line in log) == 3
@@ -190,7 +190,7 @@ def test_a_node_that_took_another_number_is_no_second_one(tmp_path: Path) -> Non
     app = app_of()
     fleet = Fleet.make(tmp_path, members(3, app))
     strategy = quiet()
-    grid = fleet.secure(strategy, phase_s=0.2)
+    grid = fleet.secure(strategy, phase_s=1.0)
     first = strategy.start(grid, record(start()), num_rounds=1, timeout=2.0)
     old = fleet.grid.nodes[102]
     old.app = lambda message, context: None

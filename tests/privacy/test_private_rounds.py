@@ -14,7 +14,8 @@ from secure_agg.errors import ConfigError
 from secure_agg.protocol.evidence import PrivateRecord, RoundRecord
 
 BUDGET = Privacy(epsilon=6.0, delta=1e-5, norm=1.0, rounds=2)
-SHAPES = ((20, 10), (15,))
+SHAPES = ((100, 20), (15,))
+"""So many that the deviation of their noise is off by more than a tenth in no run."""
 
 
 def updates(n: int = 8) -> dict[str, list[Any]]:
@@ -45,7 +46,7 @@ def test_a_round_gives_the_mean_with_noise_and_says_what_it_has_spent(backend: s
     assert record.spent == rule.spent(1) < record.epsilon
     error = np.concatenate([array.ravel() for array in result.average]) - clipped_mean(given)
     deviation = made.deviation / made.length / np.sqrt(8)
-    assert 0.8 < np.sqrt(np.mean(error**2)) / deviation < 1.2
+    assert 0.88 < np.sqrt(np.mean(error**2)) / deviation < 1.12
     assert result.stats["scaled_clients"] == 8
     verified = secure_agg.verify(result.evidence)
     assert verified.record == record

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from support.federation import identity
 
 from mpc.keystream import derive_key
-from secure_agg import Identity, Policy, Privacy, Roster, RoundConfig
+from secure_agg import Policy, Privacy, Roster, RoundConfig
 from secure_agg.errors import ConfigError, UpdateError, VerificationError
 from secure_agg.privacy import skellam
 from secure_agg.privacy.skellam import FRACTION
@@ -29,7 +30,7 @@ BUDGET = Privacy(epsilon=4.0, delta=1e-5, norm=2.0, rounds=2)
 
 @functools.cache
 def members(n: int) -> Roster:
-    return Roster({f"c{i:03}": Identity.generate(f"c{i:03}").public for i in range(n)})
+    return Roster({f"c{i:03}": identity(f"c{i:03}").public for i in range(n)})
 
 
 @functools.cache

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from support.federation import identity
 
 from secure_agg.errors import UpdateError
 from secure_agg.protocol.codec import FixedPoint, keeps_residual, residual_of, with_residual
 from secure_agg.protocol.config import Group, Policy, RoundConfig
 from secure_agg.protocol.config.groups import clip_of
-from secure_agg.protocol.identity import Identity, Roster
+from secure_agg.protocol.identity import Roster
 
-ROSTER = Roster({name: Identity.generate(name).public for name in "abc"})
+ROSTER = Roster({name: identity(name).public for name in "abc"})
 SHAPES = ((20, 3), (41,))
 
 

@@ -19,7 +19,7 @@ from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.roles.epochs.change import Change
 
-QUICK = ("--gather-seconds", "30", "--away-seconds", "0.5")
+QUICK = ("--gather-seconds", "30", "--away-seconds", "2")
 """A round begins when all are there, and does not wait for a member that has no home yet."""
 
 
@@ -77,7 +77,7 @@ def test_a_member_joins_by_what_owners_sign_at_the_service(
 def test_members_that_are_gone_for_good_are_taken_out_by_too_few_for_a_round(run: Run) -> None:
     """Five of seven are there, and six begin a round: those that run and wait change the roster meanwhile."""
     names, there = tuple("abcdefg"), tuple("abcde")
-    with a_world(names, min_clients=2) as world, world.served("--rounds", "1", "--away-seconds", "0.2") as service:
+    with a_world(names, min_clients=2) as world, world.served("--rounds", "1", "--away-seconds", "2") as service:
 
         def contribute(name: str) -> RoundResult:
             with world.session(service.url, name, patience=300) as session:

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from support.chance.ports import free_port
 from support.service.world import KILLED, NAMES, TASK, WEIGHTS, World, a_world, assert_is_mean, environment, update
 
 from secure_agg import Ledger
@@ -25,8 +26,8 @@ SERVICE_PLACES = ("join:0:2", "step:0:1", "step:1:2", "step:2:1", "step:1:2", "r
 def lives(places: tuple[str, ...], rounds: int) -> None:
     """One life of the service after the other; members go on through all of them."""
     with a_world() as world:
-        service = world.serve("--away-seconds", "60", killed=places[0])
-        listen = service.ready["address"]
+        listen = f"127.0.0.1:{free_port()}"
+        service = world.serve("--away-seconds", "60", listen=listen, killed=places[0])
         with world.members(service.url, NAMES, rounds) as wait:
             for place in (*places[1:], ""):
                 assert service.ended() == -signal.SIGKILL, world.log()
@@ -66,10 +67,10 @@ def member_lives(places: tuple[str, ...]) -> None:
         with world.members(service.url, NAMES[:-1]) as wait:
             for place in places:
                 member = killed_member(world, service.url, place)
-                member.communicate(timeout=120)
+                member.communicate(timeout=600)
                 assert member.returncode == -signal.SIGKILL, (world.folder / "dan.log").read_text()
             member = killed_member(world, service.url, "")
-            said, _ = member.communicate(timeout=120)
+            said, _ = member.communicate(timeout=600)
             assert member.returncode == 0, (world.folder / "dan.log").read_text()
             results = wait()
         document = json.loads(said)
@@ -84,15 +85,16 @@ def member_lives(places: tuple[str, ...]) -> None:
 def test_a_round_ends_though_a_member_and_the_service_were_killed_in_it() -> None:
     """The short form of the two below: the member after it has joined, the service when a set was being signed."""
     with a_world() as world:
-        service = world.serve("--away-seconds", "60", killed="step:1:2")
+        listen = f"127.0.0.1:{free_port()}"
+        service = world.serve("--away-seconds", "60", listen=listen, killed="step:1:2")
         with world.members(service.url, NAMES[:-1]) as wait:
             member = killed_member(world, service.url, "after:1")
-            member.communicate(timeout=120)
+            member.communicate(timeout=600)
             assert member.returncode == -signal.SIGKILL, (world.folder / "dan.log").read_text()
             member = killed_member(world, service.url, "")
             assert service.ended() == -signal.SIGKILL, world.log()
-            service = world.serve("--away-seconds", "60", listen=service.ready["address"])
-            said, _ = member.communicate(timeout=120)
+            service = world.serve("--away-seconds", "60", listen=listen)
+            said, _ = member.communicate(timeout=600)
             assert member.returncode == 0, (world.folder / "dan.log").read_text()
             results = wait()
         assert service.stop() == 0
@@ -122,10 +124,11 @@ def test_an_epoch_begins_though_the_service_was_killed_while_members_closed_the_
                 with ClientHome.open(world.home(name)) as mine:
                     approved.append(proposals.approve(mine, proposal).proposal)
             proposals.submit(home, approved)
-        service = world.serve("--gather-seconds", "30", killed="close:0:2")
+        listen = f"127.0.0.1:{free_port()}"
+        service = world.serve("--gather-seconds", "30", listen=listen, killed="close:0:2")
         with world.members(service.url, NAMES, 1) as wait:
             assert service.ended() == -signal.SIGKILL, world.log()
-            service = world.serve("--gather-seconds", "30", listen=service.ready["address"])
+            service = world.serve("--gather-seconds", "30", listen=listen)
             results = wait()
         assert service.stop() == 0
         assert {found[0].evidence.config.epoch for found in results.values()} == {1}

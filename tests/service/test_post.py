@@ -27,7 +27,7 @@ class Office:
         self.post = Post(self.loop, away_s)
 
     def do(self, work: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(120)
 
     def call(self, work: Callable[..., _T], *given: Any) -> _T:
         async def run() -> _T:
@@ -38,7 +38,7 @@ class Office:
     def close(self) -> None:
         self.post.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(20)
+        self._thread.join(120)
         self.loop.close()
 
     def ask(self, kind: str, names: list[str], deadline_s: float = 20.0) -> tuple[list[Any], threading.Thread]:
@@ -85,7 +85,7 @@ def test_each_member_gets_its_own_payload_and_answers_once(office: Office) -> No
     with pytest.raises(WrongContext):
         office.call(office.post.item, "ann", items["bob"].id)
     office.call(office.post.answer, items["bob"], "TaskSpent")
-    thread.join(20)
+    thread.join(120)
     (_, first), (_, second) = found
     assert first == b"x" * (2 << 20)
     assert isinstance(second, Refusal)
@@ -102,35 +102,35 @@ def test_a_payload_is_not_made_again_and_again_for_who_has_it(office: Office) ->
     assert 0 < caught.value.seconds <= 1 / OF_FETCHING[0]
     office.answer(item, b"")  # it is still asked
     office.answer(office.fetch("bob"), b"")
-    thread.join(20)
+    thread.join(120)
 
 
 def test_who_never_comes_is_not_waited_for(office: Office) -> None:
     found, thread = office.ask("step", ["ann"])
-    thread.join(20)
+    thread.join(120)
     assert [(name, type(error)) for name, error in found] == [("ann", Gone)]
 
 
 def test_who_is_connected_is_waited_for_until_the_deadline(office: Office) -> None:
     office.call(office.post.connected, "ann")
     found, thread = office.ask("step", ["ann"], 1.2)
-    thread.join(20)
+    thread.join(120)
     assert found == []
     found, thread = office.ask("step", ["ann"])
     office.call(office.post.lost, "ann")
-    thread.join(20)
+    thread.join(120)
     assert [type(error) for _, error in found] == [Gone]
 
 
 def test_a_later_payload_takes_the_place_of_one_that_is_late(office: Office) -> None:
     office.call(office.post.connected, "ann")
     _, first = office.ask("step", ["ann"], 0.0)
-    first.join(20)
+    first.join(120)
     found, thread = office.ask("result", ["ann"])
     item = office.fetch("ann")
     assert (item.kind, item.model) == ("result", MODEL)
     office.answer(item, b"done")
-    thread.join(20)
+    thread.join(120)
     assert found == [("ann", b"done")]
 
 
@@ -139,12 +139,12 @@ def test_a_later_poll_ends_an_earlier_one(office: Office) -> None:
     while not office.post.present(["ann"]):
         pass
     late = asyncio.run_coroutine_threadsafe(office.post.next("ann", 20), office.loop)
-    assert early.result(20) is None
+    assert early.result(120) is None
     _, thread = office.ask("step", ["ann"])
-    item = late.result(20)
+    item = late.result(120)
     assert item is not None
     office.answer(item, b"")
-    thread.join(20)
+    thread.join(120)
 
 
 def test_rounds_wait_for_members_and_end_with_the_service(office: Office) -> None:
@@ -166,8 +166,8 @@ def test_rounds_wait_for_members_and_end_with_the_service(office: Office) -> Non
     while not gathered:
         pass
     office.post.close()
-    thread.join(20)
-    asking.join(20)
+    thread.join(120)
+    asking.join(120)
     assert gathered[0] == ["ann"]
     assert isinstance(gathered[1], RoundAborted)
     assert isinstance(found[0], RoundAborted)

@@ -52,7 +52,7 @@ def test_two_members_ask_one_question_and_each_has_the_mean(tmp_path: Path, caps
         site = stats.site_of({"age": np.array(SOUTH)}, rules, tmp_path / "south.log")
         with connect(service.url, homes / "clients" / "south") as session:
             south = stats.mean(stats.MemberFederation(session, site), "age", 0, 128)
-        said, log = north.communicate(timeout=120)
+        said, log = north.communicate(timeout=600)
     finally:
         service.stop()
     assert north.returncode == exits.OK, log.decode()

@@ -55,10 +55,10 @@ def test_answers_are_as_far_from_the_plain_ones_as_their_noise_says() -> None:
 
 def test_the_noise_that_is_stated_is_the_noise_that_there_is() -> None:
     edges, off = np.arange(16, 49), list[float]()
-    for seed in range(3):
+    for seed in range(24):
         found = stats.histogram(federation(seed), "age", edges, **WORDS)
         off += ((found.counts - np.histogram(FRAME["age"], edges)[0]) / found.noise).tolist()
-    assert 0.8 < np.sqrt(np.mean(np.square(off))) < 1.25
+    assert 0.82 < np.sqrt(np.mean(np.square(off))) < 1.2  # of 768 numbers it is off by 2.5 %
 
 
 def question(function: str, **changes: Any) -> Question:

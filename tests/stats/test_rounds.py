@@ -138,7 +138,7 @@ def test_members_of_a_service_come_to_the_same_exact_results_each_by_itself(tmp_
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(120)
+            thread.join(600)
     assert sorted(found) == sorted(world.names)
     for variance, histogram, total in found.values():
         assert variance.value == pytest.approx(FRAME["T"].var(), abs=variance.error)
@@ -221,7 +221,7 @@ def test_members_of_a_service_have_the_same_noisy_results_and_none_who_asks_some
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(120)
+            thread.join(600)
     assert sorted(found) == sorted(world.names), world.log()
     assert len(refused) == 1
     assert len({(mean.value, count.value, count.noise) for mean, count in found.values()}) == 1

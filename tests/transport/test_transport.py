@@ -325,7 +325,7 @@ def test_a_peer_without_a_certificate_or_without_tls_is_refused() -> None:
             ):
                 async with raw:
                     error = await fails(
-                        raw.unary_unary("/secure_agg.Operator/Receive")(b"x", timeout=5), grpc.aio.AioRpcError
+                        raw.unary_unary("/secure_agg.Operator/Receive")(b"x", timeout=120), grpc.aio.AioRpcError
                     )
                     assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert role.heard == []
@@ -346,8 +346,8 @@ def test_a_server_with_another_certificate_is_not_told_anything(impostor: Operat
             operators(Endpoint(endpoint.address, OPERATOR.card())) as asked,
         ):
             started = time.monotonic()
-            error = await fails(asked.connect(), BadKey, "not the certificate of the card")
-            assert (error.culprit, time.monotonic() - started < 5) == ("aggregator-1", True)
+            error = await fails(asked.connect(300.0), BadKey, "not the certificate of the card")
+            assert (error.culprit, time.monotonic() - started < 60) == ("aggregator-1", True)
             await fails(asked.call("aggregator-1", b"secret"), BadKey)
         assert role.heard == []
 
@@ -433,7 +433,7 @@ def test_an_operator_takes_in_a_few_messages_at_once_however_many_connections_th
             self.released = threading.Event()
 
         def receive(self, request: bytes, /) -> bytes:
-            self.released.wait(30)
+            self.released.wait(120)
             return super().receive(request)
 
     async def test() -> None:
@@ -491,6 +491,7 @@ def test_what_a_role_did_not_foresee_stays_in_its_own_log(caplog: pytest.LogCapt
     assert "a secret" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_slow_role_costs_its_caller_the_deadline_and_answers_pings_meanwhile() -> None:
     class Slow(Echo):
         def __init__(self) -> None:
@@ -499,16 +500,16 @@ def test_a_slow_role_costs_its_caller_the_deadline_and_answers_pings_meanwhile()
 
         def receive(self, request: bytes, /) -> bytes:
             self.begun.set()
-            self.released.wait(30)
+            self.released.wait(120)
             return super().receive(request)
 
     async def test() -> None:
         role = Slow()
         async with listening(role) as endpoint, operators(endpoint) as asked:
-            call = asyncio.create_task(asked.call("aggregator-1", b"first", phase="collect", deadline=0.5))
-            assert await asyncio.to_thread(role.begun.wait, 10)
+            call = asyncio.create_task(asked.call("aggregator-1", b"first", phase="collect", deadline=2.0))
+            assert await asyncio.to_thread(role.begun.wait, 120)
             await asked.ping("aggregator-1")
-            lost = await fails(call, OperatorLost, "no answer within 0.5 s")
+            lost = await fails(call, OperatorLost, "no answer within 2 s")
             assert (lost.phase, lost.culprit) == ("collect", "aggregator-1")
             role.released.set()
             assert await asked.call("aggregator-1", b"second") == b"second"

@@ -53,7 +53,7 @@ class Watched:
         (self.fleet.folder / "clients" / name / "statistics.toml").write_text(text)
 
     def count(self) -> float:
-        nodes = GridFederation(self.fleet.grid, self.server, phase_s=30.0, timeout=5.0)
+        nodes = GridFederation(self.fleet.grid, self.server, phase_s=30.0, timeout=60.0)
         return stats.count(nodes, records=64).value
 
     def spent(self, name: str) -> int:

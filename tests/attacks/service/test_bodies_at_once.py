@@ -71,7 +71,7 @@ async def flood(many: int, files: list[Any]) -> tuple[list[int], int]:
         for number in range(many):
             asked.append(asyncio.ensure_future(answer(number)))
             await going[number].wait()
-        await asyncio.wait(asked[:-1], timeout=1)
+        await asyncio.wait(asked[:-1], timeout=60)
         left = sum(not file.closed for file in files)
         release.set()
         last = await asked[-1]

@@ -98,7 +98,7 @@ def test_what_is_proposed_leaves_threads_to_rounds() -> None:
 
     def slowly() -> bytes:
         working.release()
-        let.wait(60)
+        let.wait(300)
         return wire.list_offers({})
 
     service, path = Service(SimpleNamespace(proposals=slowly), ann), path_of("proposals")
@@ -120,7 +120,7 @@ def test_what_is_proposed_leaves_threads_to_rounds() -> None:
                     await asyncio.sleep(0)
                 for _ in range(100):  # the others are as far as they come
                     await asyncio.sleep(0)
-                await asyncio.wait_for(asyncio.to_thread(int), 10)  # as a round's payload is made
+                await asyncio.wait_for(asyncio.to_thread(int), 120)  # as a round's payload is made
             finally:
                 let.set()
             return [answer.status_code for answer in await asyncio.gather(*asking)]
@@ -135,18 +135,18 @@ def test_polls_do_not_wait_until_proposals_are_counted(tmp_path: Path) -> None:
 
     def opened() -> dict[bytes, Any]:
         counting.set()
-        let.wait(60)
+        let.wait(300)
         return {b"a": None, b"b": None}
 
     desk._offers.open = opened  # type: ignore[method-assign]
     with ThreadPoolExecutor(2) as pool:
         try:
             first = pool.submit(desk.waiting)
-            assert counting.wait(60)
-            assert pool.submit(desk.waiting).result(10) == 0
+            assert counting.wait(120)
+            assert pool.submit(desk.waiting).result(120) == 0
         finally:
             let.set()
-        assert first.result(10) == 2
+        assert first.result(120) == 2
     assert desk.waiting() == 2
 
 

@@ -62,7 +62,7 @@ class Attacker:
         host, _, port = service.ready["address"].rpartition(":")
         self.address = host, int(port)
         self.certificate = shown_certificate(*self.address, 10)
-        self.client = httpx.Client(verify=client_context(self.certificate), base_url=service.url, timeout=30)
+        self.client = httpx.Client(verify=client_context(self.certificate), base_url=service.url, timeout=120)
         nonce = secrets.token_bytes(32)
         answer = self.client.post(f"{PLACE}/hello", content=nonce).content
         with ClientHome.open(world.home("bob")) as home:
@@ -283,7 +283,7 @@ def test_a_connection_goes_on_with_the_certificate_that_was_signed_and_no_other(
                 else:
                     with pytest.raises(ssl.SSLCertVerificationError):
                         context.wrap_socket(plain)
-        thread.join(20)
+        thread.join(300)
 
 
 LIES = {
@@ -308,7 +308,7 @@ def test_a_server_that_lies_is_refused(lie: str) -> None:
         def member(name: str) -> None:
             with world.session(service.url, name) as session:
                 try:
-                    session.contribute(update(name), WEIGHTS[name], timeout=100)
+                    session.contribute(update(name), WEIGHTS[name], timeout=250)
                 except SecureAggError as error:
                     errors[name] = error
 
@@ -316,14 +316,14 @@ def test_a_server_that_lies_is_refused(lie: str) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(120)
+            thread.join(300)
         assert set(errors) == set(names), world.log()
         assert all(isinstance(error, LIES[lie]) for error in errors.values()), errors
 
 
 def test_two_services_have_no_log_in_common(world: World, service: Service) -> None:
     command = [sys.executable, "-m", "secure_agg", "serve", "--home", str(world.server), "--listen", "127.0.0.1:0"]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2
     assert f"in use by process {service.ready['pid']}" in done.stderr
     assert done.stdout == ""

@@ -129,6 +129,7 @@ def test_very_many_are_drawn_from_or_dealt_into_edges(way: str, clients: int, fo
     assert measured["cpu"] > 0
 
 
+@pytest.mark.usefixtures("seeded")  # who chooses whom says how many hashes each is shown
 def test_bytes_of_a_client_are_those_that_a_round_sends_it() -> None:
     """Of a cohort whose peers are chosen; what is random has the same size."""
     local = support.Federation(30, shapes=((1,),), options={"complete_up_to": 0}).round()

@@ -23,7 +23,7 @@ from secure_agg.protocol.config import Policy
 NAMES = ("site-1", "site-2", "site-3")
 NEW = identity("site-4")
 START = np.linspace(-1, 1, 12).reshape(3, 4)
-LIMIT_S = 180
+LIMIT_S = 600
 
 SCRIPT = """
 import sys

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from support.chance.ports import held
 from support.changing.homes import audited, submit
 from support.frameworks.plugin_rounds import Nodes
 
@@ -50,7 +51,8 @@ def test_processes_follow_what_members_have_closed_also_after_a_restart(backend:
         submit(folder, Change(policy=clipped))
         some = next(iter(processes.values()))
         some.kill()
-        some.restart()  # it goes on from the first of two, which lies in its folder
+        with held(some.endpoint.address):
+            some.restart()  # it goes on from the first of two, which lies in its folder
         outcome = a_round(home, folder, outcome.model)
         assert (outcome.record.round, home.trust.task("task").epoch) == (2, 2)
         assert audited(folder) == (2, [{*NAMES}, {*NAMES[:3]}, {*NAMES[:3]}])

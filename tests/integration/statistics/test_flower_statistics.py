@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from lifelines.datasets import load_waltons
-from support.frameworks.flower_engine import Engine, free_port
+from support.chance.ports import free_port
+from support.frameworks.flower_engine import Engine
 from support.source_tree import ROOT
 
 from secure_agg import Ledger, Trust

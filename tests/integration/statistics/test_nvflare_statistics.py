@@ -17,7 +17,7 @@ from secure_agg.ledger.log import Ledger
 from secure_agg.roles.trust import Trust
 
 SITES = ["site-1", "site-2", "site-3"]
-LIMIT_S = 240
+LIMIT_S = 600
 
 
 def run(work: Path, *options: str) -> dict[str, Any]:

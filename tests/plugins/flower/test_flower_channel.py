@@ -141,7 +141,7 @@ def test_another_servers_channel_gets_no_payload(tmp_path: Path) -> None:
 def test_a_node_whose_connection_is_lost_is_asked_by_flower_for_what_it_has_not_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grid_module, "AWAY_S", 0.5)
+    monkeypatch.setattr(grid_module, "AWAY_S", 2.0)
     answer, lost = link.Link.answer, []
 
     def losing(self: link.Link, item: str, payload: bytes) -> bool:

@@ -20,7 +20,7 @@ BUDGET = Privacy(epsilon=8.0, delta=1e-5, norm=2.0, rounds=2)
 def test_an_app_trains_with_noise_until_its_budget_is_spent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fleet = Fleet.make(tmp_path, members(4, app_of()), privacy=BUDGET, bits=20, min_clients=4)
     with caplog.at_level(logging.WARNING, "secure_agg"):
-        found = model_of(fleet.run(rounds=1).arrays)
+        found = model_of(fleet.run(rounds=1, model=start(1000)).arrays)
     assert any("summed without noise: count, loss" in text for text in caplog.messages)
     with ServerHome.open(fleet.folder / "server") as home:
         record = home.ledger.last(TASK)
@@ -28,7 +28,7 @@ def test_an_app_trains_with_noise_until_its_budget_is_spent(tmp_path: Path, capl
         made = home.ledger.evidence(record).config.mechanism
     assert record.claim == "dp-sum"
     assert made is not None
-    old, moves = start(), []
+    old, moves = start(1000), []
     for place in range(4):  # each counts alike, whatever its examples
         new = step(old, place)
         flat = np.concatenate([(new[name] - old[name]).ravel() for name in ("layer", "bias")])
@@ -36,7 +36,7 @@ def test_an_app_trains_with_noise_until_its_budget_is_spent(tmp_path: Path, capl
     flat = np.concatenate([(found[name] - old[name]).ravel() for name in ("layer", "bias")])
     noise = flat - np.mean(moves, axis=0)
     deviation = BUDGET.norm * made.deviation / (made.length * 2)
-    assert 0.7 < np.sqrt(np.mean(noise**2)) / deviation < 1.3
+    assert 0.83 < np.sqrt(np.mean(noise**2)) / deviation < 1.17
     assert found["batches"] == old["batches"]
     last = model_of(fleet.run(rounds=1, model=found).arrays)
     with ServerHome.open(fleet.folder / "server") as home:

@@ -123,12 +123,13 @@ def test_a_run_goes_on_from_what_an_app_has_saved_of_the_one_before(tmp_path: Pa
     assert not fleet.aborts()
 
 
+@pytest.mark.slow
 def test_there_is_no_last_model_before_the_first_round(tmp_path: Path) -> None:
     fleet = Fleet.make(tmp_path, members(3, app_of()))
     assert fleet.secure(quiet()).last_model() is None
     strategy, silent = quiet(), lambda message, context: None
     fleet.grid.nodes[100].app = silent
-    fleet.stops(phase_s=0.2)
+    fleet.stops(phase_s=1.0)
     assert fleet.secure(strategy).last_model() is None
 
 
@@ -179,13 +180,14 @@ def test_one_node_with_another_model_stops_nobody(tmp_path: Path) -> None:
 # --- runs that come to nothing ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_without_a_verified_round_ends_by_an_error(tmp_path: Path) -> None:
     fleet = Fleet.make(tmp_path, members(3, app_of()))
     fleet.grid.nodes[102].app = lambda message, context: None
     path = tmp_path / "model.npz"
     path.write_bytes(b"what was there before")
     with pytest.raises(RunStopped, match="no round of this run is verified"):
-        app_that_saves(fleet, path, record(start()), phase_s=0.2)
+        app_that_saves(fleet, path, record(start()), phase_s=1.0)
     assert path.read_bytes() == b"what was there before"
 
 
@@ -201,13 +203,14 @@ def test_a_first_round_may_fail_once(tmp_path: Path) -> None:
 
     fleet = Fleet.make(tmp_path, members(2, app_of()) | {"m2": meddle(app_of(), down=once)})
     with flower_log() as log:
-        result = fleet.run(phase_s=0.5)
+        result = fleet.run(phase_s=1.0)
     assert result.arrays
     assert len(fleet.aborts()) == 1
     assert any("is tried once more" in line for line in log)
     assert any("m2 is out of the round in phase share-keys: it did not answer within" in line for line in log)
 
 
+@pytest.mark.slow
 def test_a_run_that_loses_its_nodes_ends_with_the_last_verified_model(tmp_path: Path) -> None:
     calls = [0]
 
@@ -216,7 +219,7 @@ def test_a_run_that_loses_its_nodes_ends_with_the_last_verified_model(tmp_path: 
         return app_of()(message, context) if calls[0] <= 7 else None  # after hello and one round
 
     fleet = Fleet.make(tmp_path, members(2, app_of()) | {"m2": dies})
-    result = fleet.run(rounds=3, phase_s=0.5)
+    result = fleet.run(rounds=3, phase_s=1.0)
     last = fleet.secure(quiet()).last_model()
     assert last is not None
     assert same(model_of(result.arrays) | {"batches": start()["batches"]}, model_of(last))

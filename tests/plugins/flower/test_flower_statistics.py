@@ -56,7 +56,7 @@ def fleet_of(
 
 
 def federation_of(fleet: Fleet, **options: Any) -> GridFederation:
-    return GridFederation(fleet.grid, fleet.folder / "server", phase_s=30.0, timeout=5.0, **options)
+    return GridFederation(fleet.grid, fleet.folder / "server", phase_s=30.0, timeout=60.0, **options)
 
 
 def test_a_server_app_has_what_numpy_has_of_all_records_with_evidence_and_receipts(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def chromium() -> str | None:
 
 @contextmanager
 def browser() -> Iterator[Any]:
-    """One that runs; its pages are made by ``page``."""
+    """One that runs; its pages are made by ``new_page``."""
     if reason := why_no_browser():
         pytest.skip(reason)
     from playwright.sync_api import sync_playwright
@@ -52,11 +52,18 @@ def browser() -> Iterator[Any]:
     with sync_playwright() as driver:
         # No sandbox: tests may run as root, in a container; they open nothing but their own pages.
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        running = driver.chromium.launch(executable_path=chromium(), args=arguments)
+        running = driver.chromium.launch(executable_path=chromium(), args=arguments, timeout=MILLISECONDS)
         try:
             yield running
         finally:
             running.close()
+
+
+def new_page(running: Any, **options: Any) -> Any:
+    """A page of a context of its own, which waits for whatever it is to wait for as long as a busy machine takes."""
+    context = running.new_context(**options)
+    context.set_default_timeout(MILLISECONDS)
+    return context.new_page()
 
 
 def standing(page: Any) -> str:

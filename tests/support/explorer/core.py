@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from support.explorer.browser import new_page
 
 from secure_agg.explorer import PAGE
 
@@ -110,11 +111,11 @@ def in_tab(tab: Any, page: Path = PAGE) -> Core:
 @contextmanager
 def in_chromium(running: Any, page: Path = PAGE) -> Iterator[Core]:
     """In a tab of a Chromium that runs."""
-    context = running.new_context()
+    tab = new_page(running)
     try:
-        yield in_tab(context.new_page(), page)
+        yield in_tab(tab, page)
     finally:
-        context.close()
+        tab.context.close()
 
 
 _IN_A_WORKER: Final = """() => {

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support.explorer.browser import browser, make_ledger, publish, standing
+from support.explorer.browser import browser, make_ledger, new_page, publish, standing
 
 from secure_agg.explorer.serving import SiteServer
 
@@ -19,7 +19,7 @@ def main(target: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary, browser() as running:
         folder = publish(path := make_ledger(Path(temporary)), Path(temporary) / "public")
         with SiteServer((folder,)) as server:
-            page = running.new_page(viewport=WIDE)
+            page = new_page(running, viewport=WIDE)
             page.goto(server.url)
             standing(page)
             page.get_by_label("Choose your trust file").first.set_input_files(f"{path}.trust.json")
@@ -34,7 +34,7 @@ def main(target: Path) -> None:
             evidence = min((folder / "evidence").rglob("*.evidence"), key=lambda file: file.stat().st_size)
             data = evidence.read_bytes()
             evidence.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-            page = running.new_page(viewport={"width": 1100, "height": 760})
+            page = new_page(running, viewport={"width": 1100, "height": 760})
             page.goto(server.url)
             standing(page)
             page.locator("section:has(h2:text-is('Rounds'))").scroll_into_view_if_needed()

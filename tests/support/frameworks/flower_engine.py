@@ -16,17 +16,11 @@ from types import TracebackType
 from typing import Self
 
 import psutil
+from support.chance.ports import free_port
 
 APP = Path(__file__).with_name("flower_app")
 _START_S = 60.0
 _BIN = Path(sys.executable).parent
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Engine:

@@ -22,7 +22,7 @@ _E = TypeVar("_E", bound=Exception)
 
 
 def operators(*endpoints: Endpoint, keys: OperatorKeys = COORDINATOR, **changes: Any) -> Operators:
-    return Operators(keys, endpoints, ROSTER, **{"deadline": 20.0} | changes)
+    return Operators(keys, endpoints, ROSTER, **{"deadline": 120.0} | changes)
 
 
 async def fails(call: Awaitable[object], kind: type[_E], match: str | None = None) -> _E:
@@ -33,7 +33,7 @@ async def fails(call: Awaitable[object], kind: type[_E], match: str | None = Non
 
 def running(test: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(test(), 60)
+        await asyncio.wait_for(test(), 600)
 
     asyncio.run(bounded())
 

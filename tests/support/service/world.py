@@ -157,7 +157,7 @@ class World:
         path = self.folder / "service.log"
         return path.read_text() if path.exists() else ""
 
-    def session(self, url: str, name: str, patience: float = 5.0) -> Session:
+    def session(self, url: str, name: str, patience: float = 60.0) -> Session:
         return secure_agg.connect(url, self.home(name), patience=patience)
 
 

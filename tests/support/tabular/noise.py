@@ -1,4 +1,6 @@
-"""A federation for tests of statistics with noise: the codec of private rounds, with keys from a seed, and no round."""
+"""A federation for tests of statistics with noise: the codec of private rounds without the rounds. All that it draws
+follows from a seed, as the keys of its sites do from their names.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from support.federation import identity
 
 from mpc.keystream import derive_key
-from secure_agg import Identity, Policy, Privacy, Roster, RoundConfig
+from secure_agg import Policy, Privacy, Roster, RoundConfig
 from secure_agg.protocol.codec import PrivateCodec
 from secure_agg.stats import Rules, Site, Table
 from secure_agg.stats.answers.noisy import Shares
@@ -20,7 +23,7 @@ from secure_agg.stats.question import Question
 
 @functools.cache
 def roster(sites: int) -> Roster:
-    return Roster({f"s{place:03}": Identity.generate(f"s{place:03}").public for place in range(sites)})
+    return Roster({f"s{place:03}": identity(f"s{place:03}").public for place in range(sites)})
 
 
 class NoisyFederation:

@@ -1,0 +1,1 @@
+"""What tests would otherwise leave to chance: ``seeds`` of what is drawn, ``ports`` that stay theirs."""
