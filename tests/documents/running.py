@@ -26,6 +26,7 @@ from secure_agg.errors import SecureAggWarning
 
 SECONDS: Final = 900
 _PORT: Final = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+|(?<=http\.server )\d+")
+_PORTS: Final = 4
 _SHOWN: Final = ("text", "diff", "ini", "toml", "json", "yaml")
 
 
@@ -41,7 +42,8 @@ class _Step:
 def run(document: Path, folder: Path) -> None:
     """Run all that a document shows, and compare how each command ends and what it prints.
 
-    Ports are replaced by free ones; ``examples`` is a copy of ours. Whatever still runs at the end is killed.
+    Ports are replaced by free ones, and a few more are named by ``PORTS``; ``examples`` is a copy of ours. Whatever
+    still runs at the end is killed.
 
     Args:
         document: Markdown, see ``blocks``.
@@ -159,6 +161,7 @@ def _run(document: Path, script: _Script, folder: Path) -> None:
         "PYTHONPATH": str(ROOT),
         "HOME": str(folder.parent),
         "NO_COLOR": "1",
+        "PORTS": " ".join(str(free_port()) for _ in range(_PORTS)),
     }
     with log.open("wb") as out:
         shell = subprocess.Popen(
