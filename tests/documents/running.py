@@ -24,9 +24,11 @@ from support.source_tree import ROOT
 
 from secure_agg.errors import SecureAggWarning
 
-SECONDS: Final = 900
+SECONDS: Final = 1800
 _PORT: Final = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+|(?<=http\.server )\d+")
 _PORTS: Final = 4
+_PATIENT: Final = {"federation init federation ": "federation init federation --phase-seconds 600 "}
+"""Under Flower every message starts a process, which takes a busy machine a minute or more."""
 _SHOWN: Final = ("text", "diff", "ini", "toml", "json", "yaml")
 
 
@@ -105,7 +107,7 @@ class _Script:
         """``up``: names of what runs already, whose ports are left as they are."""
         self.steps: list[_Step] = []
         self.lines: list[str] = []
-        self._folder, self._names = folder, {**scene.names, **up}
+        self._folder, self._names = folder, {**_PATIENT, **scene.names, **up}
         self._ports = {port: port for name in up.values() for port in _PORT.findall(name)}
         if any("examples/" in each.text for each in shown) and not (folder / "examples").exists():
             shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))

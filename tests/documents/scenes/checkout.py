@@ -83,7 +83,10 @@ SCENES: Final = (
     example(
         "flower-quickstart",
         before=SET_UP
-        + "$ sed -i 's/num-server-rounds = 3/num-server-rounds = 1/' examples/flower-quickstart/pyproject.toml\n",
+        + """\
+$ sed -i 's/num-server-rounds = 3/num-server-rounds = 1/' examples/flower-quickstart/pyproject.toml
+$ sed -i 's/federation init /&--phase-seconds 600 /' examples/flower-quickstart/run.sh
+""",
         needs=("flwr", "torch", "sklearn"),
     ),
     example(
@@ -97,8 +100,7 @@ SCENES: Final = (
         "flower-statistics",
         "With processes",
         before=SET_UP + plain_link() + NODE + "$ cd examples/flower-statistics\n",
-        # A node's first messages start Python there: a minute on a loaded machine.
-        names={"$ flower-supernode": "$ node", "--min-clients 3": "--min-clients 3 --phase-seconds 200"},
+        names={"$ flower-supernode": "$ node"},
         steps={'$ flwr run . --stream --run-config "home=\\"$PWD/federation/server\\""': OTHERS},
         needs=("flwr", "lifelines"),
     ),
