@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support import leftovers
 
 from mpc import parallel
 from secure_agg.local import keystore
@@ -57,6 +58,7 @@ def _do_without_what_is_unwanted() -> None:
 _keep_bytecode()
 _work_in_memory()
 _do_without_what_is_unwanted()
+leftovers.end_with_this_process()
 
 
 def _processes_first(item: pytest.Item) -> int:

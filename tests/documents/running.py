@@ -24,8 +24,11 @@ from support.source_tree import ROOT
 
 from secure_agg.errors import SecureAggWarning
 
-SECONDS: Final = 900
+SECONDS: Final = 1800
 _PORT: Final = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=--port )\d+|(?<=http\.server )\d+")
+_PORTS: Final = 4
+_PATIENT: Final = {"federation init federation ": "federation init federation --phase-seconds 600 "}
+"""Under Flower every message starts a process, which takes a busy machine a minute or more."""
 _SHOWN: Final = ("text", "diff", "ini", "toml", "json", "yaml")
 
 
@@ -41,7 +44,8 @@ class _Step:
 def run(document: Path, folder: Path) -> None:
     """Run all that a document shows, and compare how each command ends and what it prints.
 
-    Ports are replaced by free ones; ``examples`` is a copy of ours. Whatever still runs at the end is killed.
+    Ports are replaced by free ones, and a few more are named by ``PORTS``; ``examples`` is a copy of ours. Whatever
+    still runs at the end is killed.
 
     Args:
         document: Markdown, see ``blocks``.
@@ -103,7 +107,7 @@ class _Script:
         """``up``: names of what runs already, whose ports are left as they are."""
         self.steps: list[_Step] = []
         self.lines: list[str] = []
-        self._folder, self._names = folder, {**scene.names, **up}
+        self._folder, self._names = folder, {**_PATIENT, **scene.names, **up}
         self._ports = {port: port for name in up.values() for port in _PORT.findall(name)}
         if any("examples/" in each.text for each in shown) and not (folder / "examples").exists():
             shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
@@ -159,6 +163,7 @@ def _run(document: Path, script: _Script, folder: Path) -> None:
         "PYTHONPATH": str(ROOT),
         "HOME": str(folder.parent),
         "NO_COLOR": "1",
+        "PORTS": " ".join(str(free_port()) for _ in range(_PORTS)),
     }
     with log.open("wb") as out:
         shell = subprocess.Popen(

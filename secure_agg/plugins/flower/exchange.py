@@ -72,16 +72,21 @@ def exchange(
     for _ in range(threads):
         threading.Thread(target=pull, daemon=True).start()
     try:
-        unsent = []
+        unsent: list[tuple[str, Exception]] = []
         for name, make in messages:
-            sent = list(grid.push_messages([make()]))
+            message = make()
+            try:
+                sent = list(grid.push_messages([message]))
+            except Exception as error:  # a SuperLink that is busy, or loses a part: one peer's message, not the round's
+                unsent.append((name, error))
+                continue
             if sent and sent[0]:
                 waiting.put((name, sent[0]))
             else:
-                unsent.append(name)
+                gone = ConnectionError("the SuperLink has not taken the message: the node is gone")
+                unsent.append((name, gone))
         end = time.monotonic() + deadline_s
-        for name in unsent:
-            yield name, ConnectionError("the SuperLink has not taken the message: the node is gone")
+        yield from unsent
         awaited = len(messages) - len(unsent)
         while awaited:
             left = end - time.monotonic()

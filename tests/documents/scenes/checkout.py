@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from documents.scenes import Scene
-from documents.scenes.frameworks import plain_link
+from documents.scenes.frameworks import NODE, plain_link
 from support.source_tree import ROOT
 
 FILES: Final = ("Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "MANIFEST.in")
@@ -62,11 +62,6 @@ def training(name: str, shorter: Mapping[str, str]) -> Scene:
     return example(name, names=shorter, after=f"$ test -s OUT/{name}.json -a -s OUT/{name}.png", needs=needs)
 
 
-NODES: Final = """\
-$ free() { python -c "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"; }
-$ node() { flower-supernode --host 127.0.0.1 --port $(free) "$@" > node.$RANDOM.log 2>&1; }
-$ cd examples/flower-statistics
-"""
 OTHERS: Final = """\
 $ for lab in north south; do cp federation/clients/east/statistics.toml federation/clients/$lab;
     node --insecure --superlink 127.0.0.1:9092 --node-config \\
@@ -89,8 +84,8 @@ SCENES: Final = (
         "flower-quickstart",
         before=SET_UP
         + """\
-$ export PORT=$(python -c "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])")
 $ sed -i 's/num-server-rounds = 3/num-server-rounds = 1/' examples/flower-quickstart/pyproject.toml
+$ sed -i 's/federation init /&--phase-seconds 600 /' examples/flower-quickstart/run.sh
 """,
         needs=("flwr", "torch", "sklearn"),
     ),
@@ -104,9 +99,8 @@ $ sed -i 's/num-server-rounds = 3/num-server-rounds = 1/' examples/flower-quicks
     example(
         "flower-statistics",
         "With processes",
-        before=SET_UP + plain_link() + NODES,
-        # A node's first messages start Python there: a minute on a loaded machine.
-        names={"$ flower-supernode": "$ node", "--min-clients 3": "--min-clients 3 --phase-seconds 200"},
+        before=SET_UP + plain_link() + NODE + "$ cd examples/flower-statistics\n",
+        names={"$ flower-supernode": "$ node"},
         steps={'$ flwr run . --stream --run-config "home=\\"$PWD/federation/server\\""': OTHERS},
         needs=("flwr", "lifelines"),
     ),

@@ -44,6 +44,13 @@ PROPOSED: Final = (
 FIRST_NODE: Final = "$ flower-supernode --superlink link.example:9092 --root-certificates ca.pem \\"
 
 
+NODE: Final = """\
+$ node() { for port in $PORTS; do mkdir .port-$port 2> /dev/null && break; done; \\
+    flower-supernode --host 127.0.0.1 --port $port "$@" > node.$port.log 2>&1; }
+"""
+"""A SuperNode, whose own processes find it by one of the scene's ports; whoever makes a folder first has it."""
+
+
 def plain_link(options: str = "") -> str:
     """A SuperLink without TLS, and ``flwr`` told where it is."""
     return f"""\
@@ -79,23 +86,18 @@ valid: 3 rounds verified from scratch
     Scene(
         "docs/flower.md",
         ("Homes", "One message a round"),
-        before=LINK
-        + f"""\
-$ cp -r {FLOWER} app
-$ free() {{ python -c "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"; }}
-$ node() {{ flower-supernode --host 127.0.0.1 --port $(free) "$@" > node.$RANDOM.log 2>&1 & }}
-""",
+        before=LINK + NODE + f'$ cp -r {FLOWER} app\n$ started() {{ node "$@" & }}\n',
         names={
             "link.example:9092": "127.0.0.1:9092",
             "server.example:8471": "127.0.0.1:8471",
-            "$ flower-supernode": "$ node",
+            "$ flower-supernode": "$ started",
             """ward-a"'""": """ward-a" partition-id=0 num-partitions=3'""",
             """8471"'""": """8471" partition-id=1 num-partitions=3'""",
         },
         steps={FIRST_NODE: "$ for ward in a b c; do ln -sfn $PWD/federation/clients/ward-$ward srv/ward-$ward; done"},
         world=homes,
         after="""\
-$ node --superlink link.example:9092 --root-certificates ca.pem \\
+$ started --superlink link.example:9092 --root-certificates ca.pem \\
     --node-config 'secure-agg-home="/srv/ward-c" partition-id=2 num-partitions=3'
 $ flwr run app here --stream --run-config \\
     "num-server-rounds=1 home=\\"$PWD/federation/server\\" channel=\\"127.0.0.1:8471\\"" > run.log 2>&1

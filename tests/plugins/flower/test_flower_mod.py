@@ -265,6 +265,26 @@ def test_a_node_that_is_gone_is_told_apart() -> None:
     assert isinstance(reply, ConnectionError)
 
 
+def test_a_message_that_can_not_be_sent_costs_its_node_and_no_other() -> None:
+    """Flower raises where its SuperLink loses a part of a message that is on its way."""
+
+    class Losing(Nodes):
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            batch = list(messages)
+            if batch[0].metadata.dst_node_id == 101:
+                raise RuntimeError("an object is not stored")
+            return super().push_messages(batch)
+
+    grid = Losing({node: (echo, {}) for node in (100, 101, 102)})
+    messages = [
+        (str(node), lambda node=node: Message(RecordDict(), dst_node_id=node, message_type="train"))
+        for node in (100, 101, 102)
+    ]
+    replies = dict(exchange(grid, messages, 60.0))
+    assert isinstance(replies.pop("101"), RuntimeError)
+    assert {name: isinstance(reply, Message) for name, reply in replies.items()} == {"100": True, "102": True}
+
+
 # --- versions ---------------------------------------------------------------------------------------------------
 
 
