@@ -59,6 +59,19 @@ def test_a_round_over_the_service_is_the_mean_and_metrics_say_so() -> None:
 
 
 @pytest.mark.slow
+def test_a_service_of_so_many_rounds_ends_when_they_are_made_if_it_is_told_to() -> None:
+    """It went on for ever, which no script that has asked for one round awaits."""
+    with a_world(THREE) as world:
+        for round in range(2):  # and again where they are there already
+            service = world.serve("--rounds", "1", "--end-seconds", "0")
+            if not round:
+                with world.members(service.url, THREE) as wait:
+                    assert_is_mean(wait()["ann"][0])
+            assert service.ended(60) == 0
+        assert world.log().count("is verified, over 3 members") == 1
+
+
+@pytest.mark.slow
 def test_an_update_that_is_unfit_is_refused_here_and_its_member_is_left_out() -> None:
     with a_world(NAMES, dropout=0.5) as world, world.served("--rounds", "1") as service:
         found: list[Exception] = []

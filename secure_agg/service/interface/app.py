@@ -106,7 +106,7 @@ class Interface:
         def route(path: str, name: str, method: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:
             return Route(path, self._answering(name, answer), methods=[method])
 
-        return Starlette(
+        made = Starlette(
             routes=[
                 route("/v1/{task}/hello", "hello", "POST", self._hello),
                 route("/v1/{task}/next", "next", "POST", self._next),
@@ -121,6 +121,8 @@ class Interface:
             ],
             exception_handlers={404: _nothing_here, 405: _nothing_here},
         )
+        made.router.redirect_slashes = False  # a path with one more is none, and closes its connection
+        return made
 
     def _answering(
         self, name: str, answer: Callable[[Request], Awaitable[Response]]
@@ -196,6 +198,7 @@ class Interface:
         handed = served.rounds.handed
         if handed is None:
             raise WrongContext("no model is handed out", phase=wire.REQUEST)
+        served.post.fetch_model(member.name)
         digest, head, elements = handed
 
         async def parts() -> AsyncIterator[bytes]:

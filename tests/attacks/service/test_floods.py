@@ -19,7 +19,7 @@ from secure_agg.service.gate import OF_STRANGERS, Gate, Strangers
 from secure_agg.service.interface import app
 from secure_agg.service.interface.app import Connection, Interface
 from secure_agg.service.monitor import Monitor
-from secure_agg.service.post import Post
+from secure_agg.service.post import OF_FETCHING, Post
 from secure_agg.transport.entrance import Entrance
 
 ADDRESSES = {"flood": "192.0.2.1", "clinic": "198.51.100.7"}
@@ -92,6 +92,29 @@ def test_members_of_two_tasks_with_one_name_have_connections_of_their_own() -> N
 
     asyncio.run(asked())
     assert len(names) == len(set(names)) == 2
+
+
+def test_a_member_does_not_fetch_the_model_over_and_over() -> None:
+    """It could have had fifty a second, each as long as the model, of a service that other tasks wait for."""
+    ann = Identity.generate("ann")
+
+    async def asked() -> list[int]:
+        gate = Gate(Identity.generate("s"), "t", lambda: (Roster({"ann": ann.public}),), Strangers())
+        post, path = Post(asyncio.get_running_loop()), f"/v1/{wire.place('t')}/model"
+        rounds = SimpleNamespace(handed=(bytes(32), b"head", b"elements"))
+        served: Any = SimpleNamespace(gate=gate, post=post, rounds=rounds)
+        served_app = Interface({wire.place("t"): served}, b"c", Monitor(), lambda *_: None).app()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(served_app), base_url="http://s") as client:
+            return [
+                (await client.post(path, headers={"authorization": signed})).status_code
+                for signed in (
+                    wire.authorize(ann, gate._greeted, "t", path, counter, hashlib.sha256(b"").digest())
+                    for counter in range(1, OF_FETCHING[1] + 2)
+                )
+            ]
+
+    *first, last = asyncio.run(asked())
+    assert (set(first), last) == ({200}, 429)
 
 
 def test_refusals_without_end_fill_no_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
