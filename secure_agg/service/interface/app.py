@@ -26,7 +26,7 @@ from secure_agg.service import wire
 from secure_agg.service.epochs.desk import ACCEPTS, DECIDES, Desk
 from secure_agg.service.gate import Admitted, Bucket, Gate
 from secure_agg.service.interface.bodies import PIECE, body_of, length_of, made, pieces, small_body
-from secure_agg.service.interface.refusals import refusal
+from secure_agg.service.interface.refusals import kind_of, refusal
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import Files, Post
 from secure_agg.service.rounds import Handed
@@ -136,12 +136,12 @@ class Interface:
             try:
                 response = await answer(request)
             except SecureAggError as error:
-                self._monitor.turned_away(error)
+                self._monitor.turned_away(kind_of(error))
                 response = refusal(error)
                 # What refusals are made of is in the metrics; whoever asks for thousands fills no disk with lines.
                 _log.log(
                     logging.DEBUG if self._lines.take() else logging.WARNING,
-                    "a request was refused: %s", error.args[0],
+                    "a request was refused: %s, %d %s: %s", name, response.status_code, kind_of(error), error.args[0],
                     extra={"route": name, "status": response.status_code, "error": type(error).__name__},
                 )  # fmt: skip
             except ClientDisconnect:

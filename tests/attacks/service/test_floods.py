@@ -117,6 +117,24 @@ def test_a_member_does_not_fetch_the_model_over_and_over() -> None:
     assert (set(first), last) == ({200}, 429)
 
 
+def test_why_a_request_was_refused_is_counted_by_the_name_that_its_sender_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Bodies that are too long, or do not come, were counted as ``other``."""
+    monitor = Monitor()
+
+    async def asked() -> httpx.Response:
+        served = {wire.place("t"): cast(Any, SimpleNamespace())}
+        inner = Interface(served, b"c", monitor, lambda *_: None).app()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(inner), base_url="http://s") as client:
+            return await client.post(f"/v1/{wire.place('t')}/hello", content=bytes(99))
+
+    answer = asyncio.run(asked())
+    assert (answer.status_code, answer.json()["error"]) == (413, "MalformedMessage")
+    assert 'secure_agg_http_refused_total{error="MalformedMessage"} 1.0' in monitor.text().decode()
+    assert "a request was refused: hello, 413 MalformedMessage: a body of 99 bytes, above 32" in caplog.text
+
+
 def test_refusals_without_end_fill_no_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Each of a stranger's requests was a line, and connections cost little."""
     monkeypatch.setattr(app, "_LINES", (1e-6, 3))
