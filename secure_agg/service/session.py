@@ -227,8 +227,13 @@ class Session:
         while True:
             if time.monotonic() > ends:
                 raise OperatorLost(f"no result has come within {timeout:g} s", culprit=None)
-            with self._saying():
-                arrived = self._link.next(bounds.payload_bytes(self._home, self._participant, self._max_parameters))
+            try:
+                with self._saying():
+                    arrived = self._link.next(bounds.payload_bytes(self._home, self._participant, self._max_parameters))
+            except OperatorLost:
+                if timeout is None or time.monotonic() <= ends:
+                    raise
+                continue
             self._tell()
             if arrived is not None and (result := self._take(arrived, work)) is not None:
                 self._given = result.record.digest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -53,8 +54,11 @@ def test_a_round_over_the_service_is_the_mean_and_metrics_say_so() -> None:
             link._counter, link._clock = 0, lambda: 0
             assert not link.refuse(nothing, ValueError())
             # A member that comes back, and has nothing to contribute: it waits no longer than it says.
-            with pytest.raises(OperatorLost, match="no result has come within"):
-                session.contribute(update("ann"), timeout=0.0)
+            for timeout in (0.0, 1.0):
+                began = time.monotonic()
+                with pytest.raises(OperatorLost, match=f"no result has come within {timeout:g} s"):
+                    session.contribute(update("ann"), timeout=timeout)
+                assert time.monotonic() < began + 20  # the service would have answered after 25
         assert service.stop() == 0
 
 
