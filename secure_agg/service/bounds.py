@@ -28,21 +28,33 @@ _PER_ELEMENT: Final = 3
 """Coordinates of one element, at most: two halves, and a count where its clip is adaptive."""
 
 
-def elements(home: ClientHome) -> int:
+UNSAID: Final = 1 << 26
+"""Elements of a model whose size its home does not say, at most, unless its owner says more: 512 MiB as float64. Where
+nobody has chosen a policy allows sixteen times as many, and a pinned service may be malicious.
+"""
+
+
+def known_elements(home: ClientHome) -> int | None:
     """How many elements the model of the next payload can have: those of the model that this member has come to, or of
-    the first one, if its owner has pinned that. Otherwise, and before a new training's, as many as the policy allows.
+    the first one, if its owner has pinned its file. None where that is not known: before a new training, where a digest
+    is all that is pinned, and where any model is taken.
     """
-    most = home.trust.task(home.task).policy.max_parameters
     if not home.checks_model:
-        return most
+        return None
     with home.locked():
         link = home.chain.link
         record, model = (link.record, link.model) if link else (NO_DIGEST, None)
         if home.epochs.after(record).restarted not in (None, model):
-            return most
+            return None
         if link is not None and (link.rounds or link.model == home.start_model):
-            return min(most, home.chain.elements)
-        return min(most, home.start_elements or most)
+            return home.chain.elements
+        return home.start_elements
+
+
+def elements(home: ClientHome, unsaid: int = UNSAID) -> int:
+    """The same, never more than the policy allows; ``unsaid`` where it is not known."""
+    found = known_elements(home)
+    return min(home.trust.task(home.task).policy.max_parameters, unsaid if found is None else found)
 
 
 def vector_bytes(elements: int) -> int:
@@ -50,9 +62,9 @@ def vector_bytes(elements: int) -> int:
     return ELEMENT_BYTES * (_PER_ELEMENT * elements + _BESIDE)
 
 
-def payload_bytes(home: ClientHome, participant: Participant) -> int:
-    """Most bytes of a payload that this member can be asked to answer now."""
-    members, most = home.epochs.most_members, elements(home)
+def payload_bytes(home: ClientHome, participant: Participant, unsaid: int = UNSAID) -> int:
+    """Most bytes of a payload that this member can be asked to answer now; ``unsaid``: see ``elements``."""
+    members, most = home.epochs.most_members, elements(home, unsaid)
     result = public_limit(members) + vector_bytes(most) + MAX_RECEIPT
     try:
         request = participant.request_limit

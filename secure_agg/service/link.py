@@ -84,6 +84,10 @@ class Arrived:
     model: bytes | None
 
 
+class AnswerTooLong(MalformedMessage):
+    """An answer of more bytes than what was asked for can have."""
+
+
 class _Again(Exception):
     """A request has to be made again, after ``seconds``."""
 
@@ -275,7 +279,9 @@ class Link:
         from secure_agg.service import paced
 
         if self._pace is not None:
-            self._pace.begin(max(most, MAX_REFUSAL), self.until + paced.ANSWER_S)
+            # Who waits for nothing any more leaves a poll; what it has begun to send it sends to the end.
+            grace = 0.0 if path == f"{self._place}/next" else paced.ANSWER_S
+            self._pace.begin(max(most, MAX_REFUSAL), self.until + grace)
         content = (body[start : start + _PIECE] for start in range(0, len(body), _PIECE)) if body else b""
         return client.stream(
             "POST",
@@ -362,10 +368,10 @@ def _read(answer: httpcore.Response, headers: Mapping[str, str], most: int) -> b
     if headers.get("content-encoding"):
         raise MalformedMessage("an answer is encoded in a way that was not asked for", phase=wire.REQUEST)
     if length.isascii() and length.isdecimal() and int(length[:20]) > most:
-        raise MalformedMessage(f"an answer of {length[:20]} bytes, above {most}", phase=wire.REQUEST)
+        raise AnswerTooLong(f"an answer of {length[:20]} bytes, above {most}", phase=wire.REQUEST)
     data = bytearray()
     for piece in answer.iter_stream():
         data += piece
         if len(data) > most:
-            raise MalformedMessage(f"an answer of more than {most} bytes", phase=wire.REQUEST)
+            raise AnswerTooLong(f"an answer of more than {most} bytes", phase=wire.REQUEST)
     return bytes(data)

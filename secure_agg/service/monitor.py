@@ -91,9 +91,9 @@ class Monitor:
         """A request was answered; ``route`` is one of the service's own."""
         self._requests.labels(route, str(status)).inc()
 
-    def turned_away(self, error: Exception) -> None:
-        """A request was refused."""
-        self._refused.labels(error_label(type(error).__name__)).inc()
+    def turned_away(self, error: str) -> None:
+        """A request was refused, with an error of this name."""
+        self._refused.labels(error_label(error)).inc()
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""

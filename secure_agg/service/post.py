@@ -34,8 +34,8 @@ TRAINING: Final = 6
 _POLLING_S: Final = 5.0
 """A member that has nothing to answer and does not ask again within this time is busy with something else."""
 OF_FETCHING: Final = (0.2, 10)
-"""How often a member may fetch one payload, by second in the long run and at once: it may be as large as the model, and
-who has it and asks again has lost its connection or its process.
+"""How often a member may fetch one payload, and the model that goes with it, by second in the long run and at once: it
+may be as large as the model, and who has it and asks again has lost its connection or its process.
 """
 _LOOK_S: Final = 0.5
 _IN_ROUNDS: Final = frozenset({parcels.JOIN, parcels.STEP, parcels.RESULT, parcels.RENOUNCE, parcels.CLOSE})
@@ -66,6 +66,7 @@ class Item:
         answers: where the answer goes.
         patient: whether a member that is not there is waited for all the same.
         fetching: how often the member may have it; each time it is made anew.
+        modelling: how often it may have the model that goes with it.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Item:
     over: bool = False
     patient: bool = False
     fetching: Bucket = field(default_factory=lambda: Bucket(*OF_FETCHING))
+    modelling: Bucket = field(default_factory=lambda: Bucket(*OF_FETCHING))
 
     @property
     def left_s(self) -> float:
@@ -100,6 +102,7 @@ class _Box:
     seen: float = -math.inf
     connections: int = 0
     lost: float = -math.inf
+    modelling: Bucket = field(default_factory=lambda: Bucket(*OF_FETCHING))
 
     @property
     def live(self) -> Item | None:
@@ -354,6 +357,16 @@ class Post:
         if found is None or not secrets.compare_digest(found.id.encode(), number.encode("utf-8", "replace")):
             raise WrongContext("an answer to what is not asked any more", phase=REQUEST)
         return found
+
+    def fetch_model(self, member: str) -> None:
+        """Count that a member fetches the model: for what it has to answer, or for nothing.
+
+        Raises:
+            TooManyRequests: it has fetched it again and again.
+        """
+        box = self._boxes.setdefault(member, _Box())
+        if wait := (box.live or box).modelling.take():
+            raise TooManyRequests(f"{member!r} has fetched the model", wait, phase=REQUEST, culprit=member)
 
     async def taking(self, member: str, body: Coroutine[Any, Any, Files]) -> Files:
         """Take in what a member answers, which is as long as its update, and one at a time: a later one, of a member

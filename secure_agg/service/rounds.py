@@ -78,6 +78,7 @@ class Rounds(threading.Thread):
         home: the server's.
         handed: the model that the round under way is over.
         failure: the last round's error, None where it was verified.
+        done: set once the task has all results that it is to have.
         rosters: members by epoch, newest first.
     """
 
@@ -90,6 +91,7 @@ class Rounds(threading.Thread):
         self.home = home
         self.handed: Handed | None = None
         self.failure: Exception | None = None
+        self.done = threading.Event()
         self._post, self._monitor, self._timing = post, monitor, timing
         self._coordinator = Coordinator(home, phase_s=timing.phase_s, train_s=timing.train_s)
         self._epochs = Epochs(home)
@@ -152,6 +154,8 @@ class Rounds(threading.Thread):
     def _once(self) -> None:
         """Wait for members, show them what they have missed, and make a round."""
         self.rosters = tuple(self._epochs.rosters())
+        if self.is_done:
+            self.done.set()
         names = self._gather()
         ask = self._asking(self._model)
         self._coordinator.catch_up(names, ask)

@@ -15,6 +15,7 @@ from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,8 +50,12 @@ as many, which is most of what a member costs that only waits.
 """
 _HEAD: Final = 1 << 14
 """Most bytes of a request's head."""
+_TOO_LONG: Final = 431
+_LOOK_S: Final = 0.25
 
 _log = logging.getLogger("secure_agg.service")
+_http_log = logging.getLogger("secure_agg.service.http")
+_http_log.setLevel(logging.ERROR)  # a line for everything that is no HTTP would be a line for each packet of a stranger
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Asked:
         model: file of the model that a task begins with, where its home has none yet; for one home only.
         certificate, key: files in PEM; None for the home's own.
         timing: of all tasks.
+        end_s: how many seconds after all tasks have their results it is over; None for never. Who was away hears of the
+            last result meanwhile.
     """
 
     homes: Sequence[Path]
@@ -73,6 +80,7 @@ class Asked:
     certificate: Path | None = None
     key: Path | None = None
     timing: Timing = field(default_factory=Timing)
+    end_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,8 @@ def opened(asked: Asked) -> Iterator[list[ServerHome]]:
         raise ConfigError("name the homes of the tasks by --home; --model is of a single one")
     if (asked.certificate is None) != (asked.key is None):
         raise ConfigError("--certificate and --key go together")
+    if asked.end_s is not None and asked.timing.rounds is None:
+        raise ConfigError("--end-seconds is from the last of --rounds N results on: say how many")
     with ExitStack() as stack:
         homes = [stack.enter_context(ServerHome.open(path)) for path in asked.homes]
         for home in homes:
@@ -134,7 +144,7 @@ def begin(home: ServerHome, path: Path) -> None:
 
 
 async def serve(asked: Asked, homes: Sequence[ServerHome], ready: Callable[[Bound], None]) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT, or as long as ``end_s`` says.
 
     Args:
         asked: what.
@@ -179,9 +189,12 @@ async def serve(asked: Asked, homes: Sequence[ServerHome], ready: Callable[[Boun
             rounds.start()
         where = _bound(watched[0]) if watched else None
         ready(Bound(wire.shown(host, port), where, certificate.fingerprint, tuple(home.task for home in homes)))
-        waiting = asyncio.ensure_future(stopped.wait())
-        await asyncio.wait([waiting, *running], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
+        over: list[asyncio.Future[Any]] = [asyncio.ensure_future(stopped.wait())]
+        if asked.end_s is not None:
+            over.append(asyncio.ensure_future(_done(leading, asked.end_s)))
+        await asyncio.wait([*over, *running], return_when=asyncio.FIRST_COMPLETED)
+        for waiting in over:
+            waiting.cancel()
     finally:
         entrance.shut()
         for served in tasks.values():
@@ -195,13 +208,21 @@ async def serve(asked: Asked, homes: Sequence[ServerHome], ready: Callable[[Boun
                 await asyncio.to_thread(rounds.join, STALL_S)
 
 
+async def _done(leading: Sequence[Rounds], end_s: float) -> None:
+    """Wait until all tasks have their results, and so much longer."""
+    while not all(rounds.done.is_set() for rounds in leading):
+        await asyncio.sleep(_LOOK_S)
+    _log.info("all rounds are made: the service ends in %g s", end_s)
+    await asyncio.sleep(end_s)
+
+
 def inner_server(app: Any, path: str, certificate: Certificate) -> uvicorn.Server:
     """What answers requests behind the entrance, over a socket's path."""
     import uvicorn
 
     # It is the same for all connections of a process, and no parameter of anything.
     SSLProtocol.max_size = min(SSLProtocol.max_size, TLS_BUFFER)
-    config = uvicorn.Config(_Stalling(app), uds=path, http=_protocol(), **_COMMON)
+    config = uvicorn.Config(_Bounded(app), uds=path, http=_protocol(), **_COMMON)
     config.load()
     config.ssl = server_context(certificate)
     return uvicorn.Server(config)
@@ -226,6 +247,10 @@ def _protocol() -> type[Any]:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Protocol(H11Protocol):
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            self.logger = _http_log
+
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             name = transport.get_extra_info("peername")
@@ -239,19 +264,24 @@ def _protocol() -> type[Any]:
     return Protocol
 
 
-class _Stalling:
-    """Ends answers that are not read."""
+class _Bounded:
+    """Refuses heads that are too long, and ends answers that are not read."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import Response
+
         async def sending(message: Any) -> None:
             async with asyncio.timeout(STALL_S):
                 await send(message)
 
+        # h11 counts what is not whole yet: a head that comes at once would be as long as what is read at once.
+        head = sum(map(len, (scope["raw_path"], scope["query_string"], *chain.from_iterable(scope["headers"]))))
+        app = self._app if head <= _HEAD else Response(status_code=_TOO_LONG, headers={"connection": "close"})
         with contextlib.suppress(TimeoutError):
-            await self._app(scope, receive, sending)
+            await app(scope, receive, sending)
 
 
 def _monitor(interface: Interface, monitor: Monitor, address: str | None) -> list[uvicorn.Server]:

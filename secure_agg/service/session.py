@@ -10,9 +10,10 @@ process was killed, and computes each model itself; this module only carries its
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -36,18 +37,19 @@ from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.instructions import Instructions
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.participant import Participant
-from secure_agg.plugins.core.training import Trained, mean_of
+from secure_agg.plugins.core.training import Trained, mean_of, metrics_of
 from secure_agg.plugins.homes import tenants
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.proposals import approve
 from secure_agg.protocol.codec import Arrays
-from secure_agg.protocol.config import Policy
+from secure_agg.protocol.config import MAX_PARAMETERS, Policy
+from secure_agg.protocol.config.settings import within
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.roles.epochs.change import Change
 from secure_agg.roles.memory import spending
 from secure_agg.service import bounds
 from secure_agg.service.epochs.changes import Changes, Proposed
-from secure_agg.service.link import PATIENCE_S, Arrived, Link
+from secure_agg.service.link import PATIENCE_S, AnswerTooLong, Arrived, Link
 from secure_agg.service.wire import decode_model, most_model_bytes
 from secure_agg.tlog.receipt import Receipt
 
@@ -71,6 +73,9 @@ class RoundResult:
         average: weighted mean of the participants' updates, float64.
         model: that the result leads to; empty where the home takes any model, and so computes none.
         weight: sum of the participants' weights.
+        metrics: weighted means of the metrics that were contributed, by name; NaN where somebody's was not finite. One
+            of this library's own, ``secure-agg-clipped``, says which part of the updates' values was cut off, where any
+            was. Empty with privacy, and where this member has contributed nothing to the round.
         participants: ids, in id order.
         included: whether this member is one of them.
         record: of the ledger.
@@ -82,6 +87,7 @@ class RoundResult:
     average: Arrays
     model: list[npt.NDArray[Any]]
     weight: int
+    metrics: dict[str, float]
     participants: tuple[str, ...]
     included: bool
     record: RoundRecord
@@ -119,9 +125,11 @@ class _Work:
 class Session:
     """One member, for as long as its process takes part. Not for several threads."""
 
-    def __init__(self, home: ClientHome, link: Link, leave: Callable[[], None]) -> None:
+    def __init__(
+        self, home: ClientHome, link: Link, leave: Callable[[], None], max_parameters: int = bounds.UNSAID
+    ) -> None:
         """Use ``connect``."""
-        self._home, self._link, self._leave = home, link, leave
+        self._home, self._link, self._leave, self._max_parameters = home, link, leave, max_parameters
         self._participant = Participant(home, keeps_answers=True)
         self._told = 0
         self._given: bytes | None = None  # digest of the record that was returned last
@@ -193,7 +201,8 @@ class Session:
             update: differences from the model, arrays of its shapes; or a function that is given the model, which was
                 checked before, and returns them. It may be called again for another attempt.
             weight: how much they count, 1 to what the policy allows; nobody else learns of it.
-            metrics: scalars of which everybody learns the weighted mean, 16 at most.
+            metrics: scalars of which everybody learns the weighted mean, 16 at most. Everybody has to give those of the
+                same names: the sums know none.
             about: what this is a part of, where members have to agree on it and the model does not say: each tells the
                 server its digest, a round is of what most have said, and its evidence names it. Only in homes that take
                 any model, with differential privacy.
@@ -218,7 +227,13 @@ class Session:
         while True:
             if time.monotonic() > ends:
                 raise OperatorLost(f"no result has come within {timeout:g} s", culprit=None)
-            arrived = self._link.next(bounds.payload_bytes(self._home, self._participant))
+            try:
+                with self._saying():
+                    arrived = self._link.next(bounds.payload_bytes(self._home, self._participant, self._max_parameters))
+            except OperatorLost:
+                if timeout is None or time.monotonic() <= ends:
+                    raise
+                continue
             self._tell()
             if arrived is not None and (result := self._take(arrived, work)) is not None:
                 self._given = result.record.digest()
@@ -276,10 +291,11 @@ class Session:
         """Answer a payload; the result that this member has waited for, if it was that."""
         try:
             parcel = Parcel.from_bytes(arrived.data)
-            before = self._home.journal.key
+            before, facts = self._home.journal.standing() or (None, {})
             if parcel.kind == parcels.JOIN and len(parcel.expect(parcels.JOIN, 3)[1]):
                 parcel = self._learned(parcel)
-                if before is not None and self._heard_key == before and (missed := self._result()) is not None:
+                mine = before is not None and self._heard_key == before
+                if mine and (missed := self._result(facts)) is not None:
                     return missed  # the request to join stays for the next contribution
             answer = self._answer(arrived, parcel, work)
         except SecureAggError as error:
@@ -298,7 +314,7 @@ class Session:
         if (parcel.kind in (parcels.RESULT, parcels.LEARN) and mine) or (
             parcel.kind == parcels.RESULT and self._home.checks_model
         ):
-            return self._result()
+            return self._result(facts if mine else {})
         return None
 
     def _refuse(self, arrived: Arrived, error: Exception) -> None:
@@ -331,8 +347,24 @@ class Session:
             if link is not None and link.model == digest:
                 return self._home.chain.model()
         self._participant.check_base(digest)
-        most = bounds.elements(self._home)
-        return decode_model(self._link.model(most_model_bytes(most)), digest, most)
+        most = bounds.elements(self._home, self._max_parameters)
+        with self._saying():
+            return decode_model(self._link.model(most_model_bytes(most)), digest, most)
+
+    @contextlib.contextmanager
+    def _saying(self) -> Iterator[None]:
+        """Where the model's size is not known, what is too long for a guess may be none too long: say what to do."""
+        try:
+            yield
+        except AnswerTooLong as error:
+            if bounds.known_elements(self._home) is not None:
+                raise
+            raise MalformedMessage(
+                f"{error.args[0]}: {self._home.path} does not say how large its model is, so one of "
+                f"{bounds.elements(self._home, self._max_parameters):,} parameters is taken at most; "
+                "give max_parameters= (--max-parameters), or make the home with the first model's file",
+                phase=error.phase,
+            ) from None
 
     @property
     def _heard_key(self) -> tuple[str, int, int] | None:
@@ -342,7 +374,8 @@ class Session:
         config = heard[0].config
         return config.task, config.round, config.attempt
 
-    def _result(self) -> RoundResult | None:
+    def _result(self, facts: Mapping[str, Any]) -> RoundResult | None:
+        """What was heard last, if that was not returned; ``facts`` of the journal, if it is of this round."""
         heard = self._participant.heard
         if heard is None or heard[1].record.digest() == self._given or heard[1].record.task != self._home.task:
             return None
@@ -353,6 +386,7 @@ class Session:
             average=average,
             model=self.model,
             weight=verified.record.weight_sum,
+            metrics=metrics_of(evidence.config, verified, facts["metrics"]) if facts else {},
             participants=evidence.participants,
             included=self._home.name in evidence.participants,
             record=verified.record,
@@ -362,21 +396,27 @@ class Session:
 
 
 @checked
-def connect(url: str, home: str | Path, *, patience: float = PATIENCE_S) -> Session:
+def connect(
+    url: str, home: str | Path, *, patience: float = PATIENCE_S, max_parameters: int = bounds.UNSAID
+) -> Session:
     """Take part in a task's rounds by a service.
 
     Args:
         url: ``https://HOST:PORT`` of the service.
         home: folder that ``secure-agg federation join`` has made, with this member's key and pins.
         patience: seconds that a service which does not answer is asked again.
+        max_parameters: how many the model may have where the home does not say so: it takes any model, or pins the
+            first one by nothing but a digest. A service fills no more memory than such a model's rounds take.
 
     Returns:
         A session; close it, or use it in a ``with`` statement.
 
     Raises:
-        ConfigError: no home, or in use by another process; no URL; a package of the extra ``service`` is missing.
+        ConfigError: no home, or in use by another process; no URL; a package of the extra ``service`` is missing; or
+            ``max_parameters`` is out of range.
         StoreError: the home can't be read.
     """
+    within("max_parameters", max_parameters, 1, MAX_PARAMETERS)
     opened = ClientHome.open(home)
     try:
         link = Link(url, opened, patience_s=patience)
@@ -384,7 +424,7 @@ def connect(url: str, home: str | Path, *, patience: float = PATIENCE_S) -> Sess
     except BaseException:
         opened.close()
         raise
-    return Session(opened, link, leave)
+    return Session(opened, link, leave, max_parameters)
 
 
 def _asks_to_close(payload: bytes) -> bool:

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import math
 import os
 import shutil
 import socket
@@ -200,6 +201,7 @@ class Entrance:
         self._timers: dict[_Outside, asyncio.TimerHandle] = {}
         self._count = self._pushed_out = 0
         self._said_at = -_SAY_AGAIN_S
+        self._said_of: dict[str, float] = {}  # of peers, who are pinned
 
     @property
     def inner(self) -> str:
@@ -250,7 +252,9 @@ class Entrance:
         known = self._known.setdefault(peer, [])
         known.append(found)
         if len(known) > OF_ONE_PEER:
-            _log.warning("%s has more than %d connections: the oldest is closed", peer, OF_ONE_PEER)
+            if (now := asyncio.get_running_loop().time()) > self._said_of.get(peer, -math.inf) + _SAY_AGAIN_S:
+                self._said_of[peer] = now
+                _log.warning("%s has more than %d connections: the oldest is closed", peer, OF_ONE_PEER)
             known.pop(0).transport.abort()
         if (pushed := self._peers.admit(found, f"peer {peer}")) is not None:
             pushed.transport.abort()  # of the peer with most of them

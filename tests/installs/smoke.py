@@ -258,6 +258,7 @@ def release() -> None:
     for module in ("build", "twine"):
         done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=False)
         check(done.returncode == 0, done.stderr)
+    check(importlib.util.find_spec("setuptools") is not None, "what builds the package is not here")
 
 
 def bench() -> None:

@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 import secure_agg
 from secure_agg import backends, extras, locks
@@ -53,6 +55,18 @@ def test_an_extra_brings_what_it_is_known_by(extra: str) -> None:
 def test_all_brings_every_extra_and_the_development_install_all() -> None:
     for extra in extras.EXTRAS:
         assert distributions(extra) <= distributions("all") <= distributions("dev")
+
+
+def test_the_ray_that_flower_simulates_with_is_one_that_the_executor_works_with() -> None:
+    """Nobody could have both: Flower's simulation pins one, and the extra wanted a later one."""
+    pinned = [
+        str(found.specifier).removeprefix("==")
+        for found in map(Requirement, metadata.requires("flwr") or ())
+        if found.name == "ray" and (found.marker is None or found.marker.evaluate({"extra": "simulation"}))
+    ]
+    (ours,) = map(Requirement, OPTIONAL["ray"])
+    assert pinned
+    assert all(ours.specifier.contains(version) for version in pinned)
 
 
 def test_the_base_install_brings_no_heavy_package() -> None:

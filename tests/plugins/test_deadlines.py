@@ -230,7 +230,7 @@ def test_a_home_remembers_the_node_of_a_run(tmp_path: Path) -> None:
     [
         ("nowhere", "is no home: No such file"),
         (".", "the folder of a whole federation, and the server's home is one of those in it"),
-        ("clients/m0", "not as in the server's home"),
+        ("clients/m0", "is a node's home, and it has to be the server's"),
         ("clients", r"is no home: its home\.json can't be read"),
     ],
 )
@@ -253,7 +253,7 @@ def test_no_home_of_the_server_is_told_when_the_grid_is_made(home: Any, tmp_path
         ("{all}/nowhere", "is no home: No such file"),
         ("nowhere", r"nowhere \(in /"),
         ("{all}", "the folder of a whole federation, and a node's home is one of those in it"),
-        ("{all}/server", "not as in a node's home"),
+        ("{all}/server", "is the server's home, and it has to be a node's"),
         ("{other}/clients/m3", "pins another server: is it of another federation?"),
         (None, "names no home"),
     ],

@@ -171,3 +171,16 @@ def test_rounds_wait_for_members_and_end_with_the_service(office: Office) -> Non
     assert gathered[0] == ["ann"]
     assert isinstance(gathered[1], RoundAborted)
     assert isinstance(found[0], RoundAborted)
+
+
+def test_a_model_is_fetched_for_each_payload_and_not_for_ever(office: Office) -> None:
+    """Ten at once for what a member has to answer; the next payload, a moment later, has ten of its own."""
+    for _ in range(2):
+        _, thread = office.ask("join", ["ann"])
+        item = office.fetch("ann")
+        for _ in range(OF_FETCHING[1]):
+            office.call(office.post.fetch_model, "ann")
+        with pytest.raises(TooManyRequests, match="'ann' has fetched the model"):
+            office.call(office.post.fetch_model, "ann")
+        office.answer(item, b"")
+        thread.join(20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -53,9 +54,25 @@ def test_a_round_over_the_service_is_the_mean_and_metrics_say_so() -> None:
             link._counter, link._clock = 0, lambda: 0
             assert not link.refuse(nothing, ValueError())
             # A member that comes back, and has nothing to contribute: it waits no longer than it says.
-            with pytest.raises(OperatorLost, match="no result has come within"):
-                session.contribute(update("ann"), timeout=0.0)
+            for timeout in (0.0, 1.0):
+                began = time.monotonic()
+                with pytest.raises(OperatorLost, match=f"no result has come within {timeout:g} s"):
+                    session.contribute(update("ann"), timeout=timeout)
+                assert time.monotonic() < began + 20  # the service would have answered after 25
         assert service.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_service_of_so_many_rounds_ends_when_they_are_made_if_it_is_told_to() -> None:
+    """It went on for ever, which no script that has asked for one round awaits."""
+    with a_world(THREE) as world:
+        for round in range(2):  # and again where they are there already
+            service = world.serve("--rounds", "1", "--end-seconds", "0")
+            if not round:
+                with world.members(service.url, THREE) as wait:
+                    assert_is_mean(wait()["ann"][0])
+            assert service.ended(60) == 0
+        assert world.log().count("is verified, over 3 members") == 1
 
 
 @pytest.mark.slow

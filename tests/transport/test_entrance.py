@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.operating.operators import ANYWHERE, COORDINATOR, OPERATOR, ROSTER, operators, running
@@ -245,6 +246,24 @@ def test_thousands_of_peers_share_what_files_there_are(monkeypatch: pytest.Monke
         await door.close()
 
     asyncio.run(test())
+
+
+def test_a_peer_that_opens_connections_without_end_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Each beyond the eighth was a line."""
+
+    async def test() -> None:
+        door = Entrance(1)
+        for number in range(3 * OF_ONE_PEER):
+            one = entrance._Outside(door)
+            one.transport = SimpleNamespace(abort=lambda: None)  # type: ignore[assignment]
+            door._open[str(number)] = one
+            door.recognise(f"x/{number}", "ann")
+        door._timers.clear()
+        door._known.clear()
+        await door.close()
+
+    asyncio.run(test())
+    assert caplog.text.count("ann has more than 8 connections") == 1
 
 
 def test_a_long_path_to_temporary_files_is_no_obstacle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from secure_agg.cli.terminal.logs import log_to_stderr
 from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError, UpdateError
 from secure_agg.fl.model_files import read_model, write_npz
+from secure_agg.service.bounds import UNSAID
 from secure_agg.service.link import PATIENCE_S
 from secure_agg.service.session import RoundResult, Session, connect
 
@@ -52,6 +53,14 @@ def client(
         float,
         typer.Option("--patience", min=0, metavar="S", help="Seconds that a service which is away is asked again."),
     ] = PATIENCE_S,
+    max_parameters: Annotated[
+        int,
+        typer.Option(
+            "--max-parameters",
+            metavar="N",
+            help="How many the model may have where the home does not say so, against a service that fills memory.",
+        ),
+    ] = UNSAID,
     as_json: JsonOption = False,
 ) -> None:
     """Take part in a task's rounds: contribute an update, and wait for the verified mean.
@@ -63,7 +72,7 @@ def client(
     given: Arrays | Callable[[Arrays], Arrays]
     given = list(read_model(update).values()) if update is not None else lambda model: _run(command or "", model)
     results: list[RoundResult] = []
-    with log_to_stderr(), connect(url, home, patience=patience) as session:
+    with log_to_stderr(), connect(url, home, patience=patience, max_parameters=max_parameters) as session:
         for _ in range(rounds):
             results.append(session.contribute(given, weight, timeout=timeout))
         if out is not None:

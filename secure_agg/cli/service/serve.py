@@ -33,7 +33,19 @@ def serve(
     rounds: Annotated[
         int | None,
         typer.Option(
-            "--rounds", min=1, metavar="N", help="Make rounds until a task has N results; by default for ever."
+            "--rounds",
+            min=1,
+            metavar="N",
+            help="Make rounds until a task has N results, and go on serving the last one; by default for ever.",
+        ),
+    ] = None,
+    end_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--end-seconds",
+            min=0,
+            metavar="S",
+            help="With --rounds: end S seconds after the last result, in which members that were away can fetch it.",
         ),
     ] = None,
     train_seconds: Annotated[
@@ -74,7 +86,7 @@ def serve(
         bool, typer.Option("--log-json", help="Log as JSON, a line each, without anything secret.")
     ] = False,
 ) -> None:
-    """Coordinate tasks over HTTPS, until SIGTERM.
+    """Coordinate tasks over HTTPS, until SIGTERM, or with --end-seconds until all rounds are made.
 
     Members connect with 'secure-agg client' or secure_agg.connect. A line of JSON on stdout says where, once requests
     are answered. A server that was killed goes on where it was when it is started again.
@@ -87,6 +99,7 @@ def serve(
         certificate,
         key,
         Timing(rounds, train_seconds, gather_seconds, away_seconds, phase_seconds),
+        end_seconds,
     )
     with json_lines() if log_json else log_to_stderr(), opened(asked) as found:
         asyncio.run(run(asked, found, _ready))

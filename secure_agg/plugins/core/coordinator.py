@@ -43,10 +43,10 @@ from secure_agg.plugins.core.aborts import AbortJournal
 from secure_agg.plugins.core.deadlines import Deadlines
 from secure_agg.plugins.core.epochs.server import Epochs
 from secure_agg.plugins.core.history import Entry, History, entry, way_on
-from secure_agg.plugins.core.metrics import CLIPPED, MetricCodec
+from secure_agg.plugins.core.metrics import CLIPPED
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Ask, Attempt, Payload, one_line
-from secure_agg.plugins.core.training import round_grouping, round_shapes
+from secure_agg.plugins.core.training import metrics_of, round_grouping, round_shapes
 from secure_agg.plugins.core.unfinished import Unfinished
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.claims import finding_of
@@ -599,13 +599,8 @@ class Coordinator:
         if len(given) != 1:
             _log.warning("the clients' metrics have different names, so their means mean nothing: %s", sorted(given))
             return {}
-        codec = MetricCodec(config.policy, config.weight_limit)
-        means = codec.decode(
-            verified.average[-1], given.pop(), verified.record.weight_sum, verified.record.participants
-        )
-        share = means.pop(CLIPPED, 0.0)
-        if share:
-            means[CLIPPED] = share
+        means = metrics_of(config, verified, given.pop())
+        if share := means.get(CLIPPED):
             _log.warning(
                 "round %d of %r: %.3g%% of the values of updates were clipped to ±%g: take a larger clip",
                 config.round, config.task, 100 * share, config.policy.clip,

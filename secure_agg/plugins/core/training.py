@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -127,6 +127,22 @@ def mean_of(verified: Verified) -> tuple[Arrays, npt.NDArray[np.float64] | None]
         return verified.average, None
     *mean, signs_mean, _ = verified.average
     return mean, signs_mean
+
+
+def metrics_of(config: RoundConfig, verified: Verified, names: Sequence[str]) -> dict[str, float]:
+    """Of the mean of a round the weighted means of its metrics, ``CLIPPED`` only where something was; nothing with
+    privacy, since their sums would have no noise.
+
+    Args:
+        config: of the round.
+        verified: its result.
+        names: of the metrics, in the order in which every client has encoded them.
+    """
+    if config.policy.privacy is not None:
+        return {}
+    codec = MetricCodec(config.policy, config.weight_limit)
+    means = codec.decode(verified.average[-1], names, verified.record.weight_sum, verified.record.participants)
+    return {name: value for name, value in means.items() if name != CLIPPED or value}
 
 
 @functools.lru_cache(maxsize=64)

@@ -126,7 +126,22 @@ def read_settings(path: Path, kind: type[_S], whose: str) -> _S:
     try:
         return msgspec.json.decode(data, type=ready(kind))
     except msgspec.MsgspecError as error:
+        if (other := _whose(data)) not in ("", whose):
+            raise ConfigError(f"{path} is {other} home, and it has to be {whose}") from None
         raise ConfigError(f"{path / SETTINGS_FILE}: not as in {whose} home: {error}") from None
+
+
+class _Format(msgspec.Struct):
+    format: str
+
+
+def _whose(data: bytes) -> str:
+    """Whose home a ``home.json`` says that it is of; empty where it says nothing that is known."""
+    try:
+        kind = msgspec.json.decode(data, type=ready(_Format)).format.partition("/")[0]
+    except msgspec.MsgspecError:
+        return ""
+    return {"secure-agg-client": "a node's", "secure-agg-server": "the server's"}.get(kind, "")
 
 
 def read_digest(path: Path, text: str | None) -> bytes | None:

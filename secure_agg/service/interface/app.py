@@ -26,7 +26,7 @@ from secure_agg.service import wire
 from secure_agg.service.epochs.desk import ACCEPTS, DECIDES, Desk
 from secure_agg.service.gate import Admitted, Bucket, Gate
 from secure_agg.service.interface.bodies import PIECE, body_of, length_of, made, pieces, small_body
-from secure_agg.service.interface.refusals import refusal
+from secure_agg.service.interface.refusals import kind_of, refusal
 from secure_agg.service.monitor import Monitor
 from secure_agg.service.post import Files, Post
 from secure_agg.service.rounds import Handed
@@ -106,7 +106,7 @@ class Interface:
         def route(path: str, name: str, method: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:
             return Route(path, self._answering(name, answer), methods=[method])
 
-        return Starlette(
+        made = Starlette(
             routes=[
                 route("/v1/{task}/hello", "hello", "POST", self._hello),
                 route("/v1/{task}/next", "next", "POST", self._next),
@@ -121,6 +121,8 @@ class Interface:
             ],
             exception_handlers={404: _nothing_here, 405: _nothing_here},
         )
+        made.router.redirect_slashes = False  # a path with one more is none, and closes its connection
+        return made
 
     def _answering(
         self, name: str, answer: Callable[[Request], Awaitable[Response]]
@@ -134,12 +136,12 @@ class Interface:
             try:
                 response = await answer(request)
             except SecureAggError as error:
-                self._monitor.turned_away(error)
+                self._monitor.turned_away(kind_of(error))
                 response = refusal(error)
                 # What refusals are made of is in the metrics; whoever asks for thousands fills no disk with lines.
                 _log.log(
                     logging.DEBUG if self._lines.take() else logging.WARNING,
-                    "a request was refused: %s", error.args[0],
+                    "a request was refused: %s, %d %s: %s", name, response.status_code, kind_of(error), error.args[0],
                     extra={"route": name, "status": response.status_code, "error": type(error).__name__},
                 )  # fmt: skip
             except ClientDisconnect:
@@ -196,6 +198,7 @@ class Interface:
         handed = served.rounds.handed
         if handed is None:
             raise WrongContext("no model is handed out", phase=wire.REQUEST)
+        served.post.fetch_model(member.name)
         digest, head, elements = handed
 
         async def parts() -> AsyncIterator[bytes]:

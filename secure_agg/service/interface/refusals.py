@@ -74,11 +74,11 @@ def refusal(error: SecureAggError) -> Response:
     if isinstance(error, RequestRepeated):
         headers[wire.AGAIN] = str(error.last)
     words = "the service's own log says why" if isinstance(error, _OWN) else str(error.args[0])
-    document = {"error": _kind(error), "message": one_line(words, _MAX_WORDS)}
+    document = {"error": kind_of(error), "message": one_line(words, _MAX_WORDS)}
     return Response(json.dumps(document), status_code=status, headers=headers, media_type="application/json")
 
 
-def _kind(error: SecureAggError) -> str:
+def kind_of(error: SecureAggError) -> str:
     """Name of the nearest class that callers know."""
     kinds = (kind.__name__ for kind in type(error).__mro__ if vars(errors).get(kind.__name__) is kind)
     return next(kinds, SecureAggError.__name__)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpcore
 import pytest
@@ -27,6 +28,7 @@ from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.service import bounds, link, paced
 from secure_agg.service.interface.bodies import TooLong
 from secure_agg.service.interface.refusals import MAX_REFUSAL, read_refusal, refusal
+from secure_agg.service.session import Session, connect
 
 MOST = 1 << 10
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n"
@@ -153,6 +155,25 @@ def test_what_a_member_is_sent_can_be_as_long_as_its_pins_say() -> None:
         home.chain.start(list(start_model().values()))
         assert bounds.elements(home) == 10
         assert bounds.payload_bytes(home, participant) < 64 << 20 < before
+
+
+def test_a_member_that_does_not_know_its_models_size_takes_no_more_than_a_gibibyte_or_what_it_says() -> None:
+    """Whoever pinned a digest, or takes any model, took what a policy allows by default: 20 GB."""
+    for rules in ({}, {"checks_model": False, "start_model": None}):
+        with a_world(rules=rules) as world, ClientHome.open(world.home("ann")) as home:
+            participant = Participant(home)
+            assert bounds.payload_bytes(home, participant) < 1.5 * (1 << 30)
+            assert bounds.elements(home, 10) == 10
+            assert bounds.elements(home, 1 << 40) == world.policy.max_parameters
+            with pytest.raises(ConfigError, match="max_parameters is 0"):
+                connect("https://127.0.0.1:1", world.home("bob"), max_parameters=0)
+
+            def sent(most: int) -> bytes:
+                return link._read(httpcore.Response(200, content=[bytes(most + 1)]), {}, most)
+
+            session = Session(home, cast(Any, SimpleNamespace(next=sent)), lambda: None, 10)
+            with pytest.raises(MalformedMessage, match="one of 10 parameters is taken at most; give max_parameters="):
+                session.contribute(list(start_model().values()))
 
 
 def test_an_answer_is_refused_by_the_length_that_it_says_and_by_that_it_has() -> None:

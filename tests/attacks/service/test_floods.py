@@ -19,7 +19,7 @@ from secure_agg.service.gate import OF_STRANGERS, Gate, Strangers
 from secure_agg.service.interface import app
 from secure_agg.service.interface.app import Connection, Interface
 from secure_agg.service.monitor import Monitor
-from secure_agg.service.post import Post
+from secure_agg.service.post import OF_FETCHING, Post
 from secure_agg.transport.entrance import Entrance
 
 ADDRESSES = {"flood": "192.0.2.1", "clinic": "198.51.100.7"}
@@ -92,6 +92,47 @@ def test_members_of_two_tasks_with_one_name_have_connections_of_their_own() -> N
 
     asyncio.run(asked())
     assert len(names) == len(set(names)) == 2
+
+
+def test_a_member_does_not_fetch_the_model_over_and_over() -> None:
+    """It could have had fifty a second, each as long as the model, of a service that other tasks wait for."""
+    ann = Identity.generate("ann")
+
+    async def asked() -> list[int]:
+        gate = Gate(Identity.generate("s"), "t", lambda: (Roster({"ann": ann.public}),), Strangers())
+        post, path = Post(asyncio.get_running_loop()), f"/v1/{wire.place('t')}/model"
+        rounds = SimpleNamespace(handed=(bytes(32), b"head", b"elements"))
+        served: Any = SimpleNamespace(gate=gate, post=post, rounds=rounds)
+        served_app = Interface({wire.place("t"): served}, b"c", Monitor(), lambda *_: None).app()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(served_app), base_url="http://s") as client:
+            return [
+                (await client.post(path, headers={"authorization": signed})).status_code
+                for signed in (
+                    wire.authorize(ann, gate._greeted, "t", path, counter, hashlib.sha256(b"").digest())
+                    for counter in range(1, OF_FETCHING[1] + 2)
+                )
+            ]
+
+    *first, last = asyncio.run(asked())
+    assert (set(first), last) == ({200}, 429)
+
+
+def test_why_a_request_was_refused_is_counted_by_the_name_that_its_sender_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Bodies that are too long, or do not come, were counted as ``other``."""
+    monitor = Monitor()
+
+    async def asked() -> httpx.Response:
+        served = {wire.place("t"): cast(Any, SimpleNamespace())}
+        inner = Interface(served, b"c", monitor, lambda *_: None).app()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(inner), base_url="http://s") as client:
+            return await client.post(f"/v1/{wire.place('t')}/hello", content=bytes(99))
+
+    answer = asyncio.run(asked())
+    assert (answer.status_code, answer.json()["error"]) == (413, "MalformedMessage")
+    assert 'secure_agg_http_refused_total{error="MalformedMessage"} 1.0' in monitor.text().decode()
+    assert "a request was refused: hello, 413 MalformedMessage: a body of 99 bytes, above 32" in caplog.text
 
 
 def test_refusals_without_end_fill_no_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

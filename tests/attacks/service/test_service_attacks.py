@@ -174,7 +174,16 @@ def test_what_a_header_says_of_the_host_is_in_no_path(attacker: Attacker) -> Non
         assert said(attacker, ("\r\n".join(lines) + "\r\n\r\n").encode()).startswith(b"HTTP/1.1 " + status)
 
 
-@pytest.mark.parametrize("what", ["GET /health", "GET /nothing", "TRACE /health", f"GET {PLACE}/next"])
+def test_a_head_that_is_too_long_is_refused_though_it_comes_at_once(attacker: Attacker) -> None:
+    """h11 bounds what is not whole yet; a whole one of 40,000 bytes was taken."""
+    signed = attacker.headers(attacker.bob, "next")["authorization"]
+    head = f"POST {PLACE}/next HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nauthorization: {signed}\r\nx: "
+    assert said(attacker, head.encode() + b"a" * 40000 + b"\r\n\r\n").startswith((b"HTTP/1.1 431", b"HTTP/1.1 400"))
+
+
+@pytest.mark.parametrize(
+    "what", ["GET /health", "GET /nothing", "GET /health/", "TRACE /health", f"GET {PLACE}/next", f"POST {PLACE}/next/"]
+)
 def test_what_nobody_has_signed_is_answered_once_in_a_connection(attacker: Attacker, what: str) -> None:
     """A thousand a second would fit into one, and there are 128 for strangers."""
     answers = said(attacker, f"{what} HTTP/1.1\r\nhost: x\r\n\r\n".encode() * 50)
@@ -191,6 +200,14 @@ def said(attacker: Attacker, data: bytes) -> bytes:
             while piece := connection.recv(1 << 16):
                 found += piece
     return found
+
+
+def test_what_is_no_http_fills_no_log(world: World, attacker: Attacker) -> None:
+    """Each such connection was a line beside the service's own, in no JSON, and each upgrade two."""
+    before = world.log()
+    said(attacker, b"\0" * 100 + b"\r\n\r\n")
+    said(attacker, b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+    assert world.log() == before
 
 
 def test_silent_connections_do_not_keep_members_out(world: World, service: Service, attacker: Attacker) -> None:
