@@ -65,7 +65,7 @@ def test_with_privacy_results_have_noise_that_is_said_and_a_budget_that_ends(tmp
     budget = Privacy(epsilon=8, delta=1e-3, norm=1.5, rounds=1)
     sites = LocalFederation(many, rules=Rules(min_count=1), privacy=budget, ledger=tmp_path / "p.db", min_clients=7)
     with pytest.raises(ConfigError, match="no form with differential privacy"):
-        stats.kaplan_meier(sites, "T", "E", np.arange(1, 80))
+        stats.logistic_regression(sites, "E", ["T"], {"T": (0, 80)})
     found = stats.count(sites, records=32)
     assert 0 < found.noise < 163
     assert abs(found.value - len(FRAME)) < 8 * found.noise
@@ -100,6 +100,36 @@ def test_the_command_asks_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert command(capsys, "mean", *files, "--column", "group")[0] == 2
     assert command(capsys, "mean", *files, "--column", "T", "--where", "T~3")[0] == 2
     assert command(capsys, "median", *files, "--column", "T")[0] == 2
+    assert command(capsys, "quantile", files[0], "--column", "T")[0] == 2
+
+
+def test_what_was_asked_for_is_shown_first_and_every_number_says_what_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Naively a matrix is a row of numbers, curves have no times, and a mean stands below all that is beside it."""
+    files = [str(tmp_path / f"{name}.csv") for name in PARTS]
+    for name, path in zip(PARTS, files, strict=True):
+        PARTS[name].to_csv(path, index=False)
+
+    def shown(*words: str) -> list[str]:
+        with pytest.raises(SystemExit):
+            main(["stats", *words, "--min-count", "1"])
+        return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+    assert shown("mean", *files, "--column", "T", "--range", "T=0:128")[:2] == [
+        "function mean",
+        f"value {FRAME['T'].mean():.10g}",
+    ]
+    found = shown("correlation", *files, "--column", "T", "--column", "E", "--range", "T=0:128", "--range", "E=0:1")
+    assert found[1].startswith("T, E ")
+    assert float(found[1].removeprefix("T, E ")) == pytest.approx(FRAME["T"].corr(FRAME["E"]))
+    assert not any(line.startswith("noises") for line in found)
+    found = shown("kaplan_meier", *files, "--column", "T", "--column", "E", "--edges", "20:80:20")
+    assert found[1] == "times 20 40 60 80"
+    assert len(found[2].removeprefix("survival all ").split()) == 4
+    with pytest.raises(SystemExit):
+        main(["stats", "quantile", files[0], "--column", "T"])
+    assert "of fewer than 3 sites each would know" in capsys.readouterr().err
 
 
 class Statistics(World):
