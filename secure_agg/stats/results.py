@@ -58,10 +58,11 @@ class Number(Statistic):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Histogram(Statistic):
-    """``counts`` of the bins between ``edges``, weighted where records are."""
+    """``counts`` of the bins between ``edges``, weighted where records are, of ``column``."""
 
     counts: Floats
     edges: Floats
+    column: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

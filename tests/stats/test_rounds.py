@@ -14,7 +14,7 @@ from lifelines.datasets import load_waltons
 from support.federation import identity
 from support.service.world import NAMES, TASK, World
 
-from secure_agg import Ledger, Privacy, Trust, connect, stats, verify
+from secure_agg import Ledger, Privacy, Trust, connect, pictures, stats, verify
 from secure_agg.cli import main
 from secure_agg.errors import BudgetSpent, ConfigError, OperatorLost, QueryRefused, WrongContext
 from secure_agg.plugins.core import parcels
@@ -28,8 +28,9 @@ from secure_agg.protocol.messages import RESULT, write
 from secure_agg.service.link import Arrived
 from secure_agg.service.server import begin
 from secure_agg.service.session import Session
-from secure_agg.stats import LocalFederation, MemberFederation, Rules, Site, Table
+from secure_agg.stats import LocalFederation, MemberFederation, Rules, Site, Table, plots
 from secure_agg.stats.question import Question
+from secure_agg.stats.results import Curve, Histogram
 
 FRAME: Any = load_waltons()
 PARTS = {f"lab-{place}": FRAME.iloc[place::3] for place in range(3)}
@@ -124,12 +125,38 @@ def test_what_was_asked_for_is_shown_first_and_every_number_says_what_it_is(
     assert found[1].startswith("T, E ")
     assert float(found[1].removeprefix("T, E ")) == pytest.approx(FRAME["T"].corr(FRAME["E"]))
     assert not any(line.startswith("noises") for line in found)
+    sides = ("--column", "E", "--column", "group", "--levels", "E=0,1", "--levels", "group=control,miR-137")
+    cells = shown("contingency", *files, *sides)[1:5]
+    assert cells[3] == f"1, miR-137 {((FRAME['E'] == 1) & (FRAME['group'] == 'miR-137')).sum()}"
     found = shown("kaplan_meier", *files, "--column", "T", "--column", "E", "--edges", "20:80:20")
     assert found[1] == "times 20 40 60 80"
     assert len(found[2].removeprefix("survival all ").split()) == 4
     with pytest.raises(SystemExit):
         main(["stats", "quantile", files[0], "--column", "T"])
     assert "of fewer than 3 sites each would know" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["stats", "mean", *files, "--column", "age"])
+    assert "has no column 'age'; it has 'T', 'E', 'group'" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_pictures_name_their_column_show_noise_and_leave_out_what_is_not_known(tmp_path: Path) -> None:
+    """Naively a curve goes on as a line where noise leaves nothing known, and its last step is the picture's edge."""
+    times = np.array([5.0, 10.0, 20.0])
+    values = np.array([0.9, 0.5, 0.5])
+    curve = Curve(
+        times=times, survival=values, lower=values, upper=values, at_risk=values, events=values, censored=values,
+        median=10.0, noise=np.array([0.1, 0.1, np.inf]),
+    )  # fmt: skip
+    axes = pictures.begin(3, 2).add_subplot()
+    plots._draw(axes, "all", curve)
+    drawn = axes.get_lines()[0].get_xydata()
+    assert drawn.tolist() == [[0, 1], [5, 0.9], [10, 0.5], [10.4, 0.5]]
+    for noise in (0.0, 3.0):
+        bins = Histogram(counts=values, edges=np.arange(4.0), column="T", records=2, weight=2, noise=noise)
+        stats.plot(bins, tmp_path / "bins.svg")
+        text = (tmp_path / "bins.svg").read_text("utf-8")
+        assert ">T<" in text
+        assert ("LineCollection" in text) == bool(noise)
 
 
 class Statistics(World):

@@ -212,6 +212,12 @@ def _show(console: Console, document: Mapping[str, Any]) -> None:
             pairs = itertools.combinations(range(len(names)), 2)
             what = "" if key == "matrix" else "noise "
             rows |= {f"{what}{names[one]}, {names[other]}": _text(value[one][other]) for one, other in pairs}
+        elif key == "counts" and isinstance(value[0], list):
+            one, other = document["levels"]
+            cells = itertools.product(range(len(one)), range(len(other)))
+            rows |= {f"{one[row]}, {other[column]}": _text(value[row][column]) for row, column in cells}
+        elif key == "noise" and value is None:
+            rows[key] = "too much to say anything of the value"
         elif key == "curves":
             rows |= _curves(value, bool(document["noise"]))
         elif isinstance(value, dict):
