@@ -40,7 +40,7 @@ def _lines(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
     rows = [(f"`{_usage(each)}`", _text(getattr(each, "help", None))) for each in arguments]
     rows += [(_names(each), _text(each.help) + _usual(each)) for each in options]
     if rows:
-        yield "| | |\n|---|---|"
+        yield "| what is given | |\n|---|---|"
         yield from (f"| {left} | {right} |" for left, right in rows)
         yield ""
     examples = re.findall(r"^- `(secure-agg .*)`$", command.epilog or "", re.MULTILINE)
@@ -67,4 +67,5 @@ def _usual(option: click.Option) -> str:
 
 
 def _text(said: str | None) -> str:
-    return " ".join((said or "").split()).replace("|", "\\|").replace("<", "&lt;")
+    plain = " ".join((said or "").split()).replace("|", "\\|").replace("<", "&lt;")
+    return plain if "`" in plain else re.sub(r"(?<![\w-])--[a-z][a-z-]*", r"`\g<0>`", plain)

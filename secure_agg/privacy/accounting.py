@@ -143,9 +143,13 @@ def calibrated_after(known: Mapping[int, int], rounds: int, delta: int, epsilon:
         return spent(Counter(known) + Counter({ratio: rounds}), delta, epsilon) <= epsilon
 
     if not fits(most):
-        others = f", after {sum(known.values())} others," if known else ""
+        before = sum(known.values())
+        others = f", after {before} others," if known else ""
+        with localcontext(_EXACT):
+            left = _conversions(delta, epsilon, before + rounds) is not None
+        mend = "a larger epsilon" if left else "a smaller epsilon, or a larger delta: limits to the noise need more"
         raise ConfigError(
             f"{rounds} rounds{others} can't stay within epsilon = {epsilon / EPSILON_UNIT:g} at delta = "
-            f"{delta / DELTA_UNIT:g}, however much noise there is: take fewer rounds or a larger epsilon"
+            f"{delta / DELTA_UNIT:g}, however much noise there is: take fewer rounds or {mend}"
         )
     return most - _last(lambda less: fits(most - less), 0, most - 1)

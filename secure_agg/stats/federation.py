@@ -88,8 +88,8 @@ class LocalFederation:
 
         Raises:
             QueryRefused: a site does not answer; nothing was sent by any.
-            ConfigError: with privacy, nothing is left of the budget, or the question has no answer with noise: no site
-                was asked.
+            ConfigError: a site has no such column, or it holds something else; nothing was sent by any. Or with
+                privacy, nothing is left of the budget, or the question has no answer with noise: no site was asked.
         """
         policy, settings = self._policy()
         form = form_of(question, policy, len(self._sites))
@@ -99,6 +99,8 @@ class LocalFederation:
                 answers[name] = form.answer(site)
             except QueryRefused as refused:
                 raise QueryRefused(f"site {name!r} does not answer: {refused.args[0]}") from None
+            except ConfigError as wrong:
+                raise ConfigError(f"site {name!r} can't answer: {wrong.args[0]}") from None
         result = aggregate(
             {name: [values] for name, values in answers.items()},
             ledger=self._ledger,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class Statistic:
             most ``uncertain``, as a site says nothing of fewer than its minimum. None where there is noise.
         noise: standard deviation of the noise in the value, or in each count, to first order, where all sites add
             theirs; infinite where there is too much for that. Of a quantile how far the value is off, beyond
-            ``error``, where ranks are off by one standard deviation. 0 where there is none.
+            ``error``, where ranks are off by one standard deviation. Of several coefficients the largest. 0 where there
+            is none.
         participants: ids of the sites.
         rounds: what proves each sum that this was computed from.
     """
@@ -57,10 +58,11 @@ class Number(Statistic):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Histogram(Statistic):
-    """``counts`` of the bins between ``edges``, weighted where records are."""
+    """``counts`` of the bins between ``edges``, weighted where records are, of ``column``."""
 
     counts: Floats
     edges: Floats
+    column: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,10 +85,15 @@ class Contingency(Statistic):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Correlation(Statistic):
-    """Pearson's coefficients: ``matrix``, symmetric, NaN for a column that does not vary; ``columns`` by name."""
+    """Pearson's coefficients: ``matrix``, symmetric, NaN for a column that does not vary; ``columns`` by name.
+
+    Attributes:
+        noises: standard deviation of the noise in each coefficient; all 0 where there is none.
+    """
 
     matrix: Floats
     columns: tuple[str, ...]
+    noises: Floats
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +101,8 @@ class Regression(Statistic):
     """Coefficients by name, ``intercept`` first.
 
     Attributes:
-        coefficients, standard_errors: by name.
+        coefficients, standard_errors: by name; an error of records and, where there is some, of noise together.
+        noises: standard deviation of the noise in each coefficient; none where there is none.
         r_squared: of a linear regression; NaN of a logistic one.
         log_likelihood: of a logistic regression at the coefficients; NaN of a linear one.
         iterations: rounds.
@@ -103,6 +111,7 @@ class Regression(Statistic):
 
     coefficients: dict[str, float]
     standard_errors: dict[str, float]
+    noises: dict[str, float] = field(default_factory=dict)
     r_squared: float = float("nan")
     log_likelihood: float = float("nan")
     iterations: int = 1
@@ -116,8 +125,11 @@ class Curve:
     Attributes:
         times, survival: S(t), constant from each time to the next.
         lower, upper: of a confidence interval of 95 %, exponential Greenwood; NaN where S is 0 or nothing is known.
+            Where there is noise a plain one, with that of records and of noise together.
         at_risk: just before each time. events, censored: at each.
         median: the first time with S ≤ 1/2; infinite where there is none.
+        noise: standard deviation of the noise in S(t); infinite from where too few are at risk on, and S goes on as it
+            was.
     """
 
     times: Floats
@@ -128,6 +140,7 @@ class Curve:
     events: Floats
     censored: Floats
     median: float
+    noise: Floats
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,11 +149,12 @@ class Survival(Statistic):
 
     Attributes:
         curves: by group.
-        off_grid: records whose duration is none of the times and counts at the next: 0 if the curves are exact.
+        off_grid: records whose duration is none of the times and counts at the next: 0 if the curves are exact. None
+            where there is noise: nothing is said of it then.
     """
 
     curves: dict[str, Curve]
-    off_grid: int
+    off_grid: int | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,7 +162,8 @@ class LogRank(Statistic):
     """The log-rank test that groups survive alike.
 
     Attributes:
-        chi2, degrees, p: of the test.
+        chi2, degrees, p: of the test. Where counts have noise it is part of what they may differ by: p holds, and small
+            differences are not seen.
         observed, expected: events by group.
         off_grid: see ``Survival``.
     """
@@ -158,14 +173,16 @@ class LogRank(Statistic):
     p: float
     observed: dict[str, float]
     expected: dict[str, float]
-    off_grid: int
+    off_grid: int | None
 
 
 def said(result: Statistic) -> dict[str, Any]:
-    """A result as JSON has it, without its proofs; NaN and infinity are None. Where there is noise, with ``spent``: ε
-    of this result and all before it, and ``budget``, ε of the task.
+    """A result as JSON has it, what was asked for first, without its proofs; NaN and infinity are None. Where there is
+    noise, with ``spent``: ε of this result and all before it, and ``budget``, ε of the task.
     """
-    found = {name: _plain(getattr(result, name)) for name in result.__dataclass_fields__ if name not in ("rounds",)}
+    common = Statistic.__dataclass_fields__
+    names = sorted(result.__dataclass_fields__, key=lambda name: name in common)
+    found = {name: _plain(getattr(result, name)) for name in names if name != "rounds"}
     last = result.rounds[-1].record if result.rounds else None
     if isinstance(last, PrivateRecord):
         found |= {"spent": last.spent / EPSILON_UNIT, "budget": last.epsilon / EPSILON_UNIT}

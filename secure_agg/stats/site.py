@@ -137,7 +137,7 @@ def answer(question: Question, table: Table, rules: Rules, privacy: PrivacyRule 
         if float(np.abs(_chances(question, table, kept) - above).sum()) < least:  # so steep that it is a condition
             sets.append(_spread(kept, above))
     else:
-        cells, ordered = _cells(question, table, kept)
+        cells, ordered = _cells(question, table, kept, privacy is not None)
         landing = release(np.bincount(cells, minlength=question.cells), least, ordered)[cells]
         inside = landing >= 0
         counts = [0] * question.cells
@@ -392,8 +392,12 @@ def _derivatives(question: Question, table: Table, kept: Mask, weights: Integers
     return found
 
 
-def _cells(question: Question, table: Table, kept: Mask) -> tuple[Integers, int]:
-    """For each kept record its cell, and how many cells are in an order together; 0 for none."""
+def _cells(question: Question, table: Table, kept: Mask, lenient: bool) -> tuple[Integers, int]:
+    """For each kept record its cell, and how many cells are in an order together; 0 for none.
+
+    Whoever lives beyond the last time, where durations are limited to it, is censored there. ``lenient``: an event that
+    is neither 0 nor 1 is the nearer of the two, and no reason to refuse.
+    """
     if question.function == "contingency":
         found = np.zeros(int(kept.sum()), dtype=np.int64)
         for column in question.columns:
@@ -405,8 +409,11 @@ def _cells(question: Question, table: Table, kept: Mask) -> tuple[Integers, int]
         return np.minimum(bins, edges.size - 2), edges.size - 1
     times = np.minimum(np.searchsorted(edges, values, side="left"), edges.size - 1)
     event = table.numbers(question.columns[1].name)[kept]
+    if lenient:
+        event = np.where(event >= 0.5, 1.0, 0.0)
     if not np.isin(event, (0.0, 1.0)).all():
         raise QueryRefused("an event is 1, and a record that is censored has 0; here is something else")
+    event = np.where(table.numbers(question.columns[0].name)[kept] > edges[-1], 0.0, event)
     group = _codes(question.columns[2], table, kept) if len(question.columns) > 2 else np.zeros(times.size, np.int64)
     return (2 * group + (event == 0)) * edges.size + times, edges.size
 

@@ -19,6 +19,8 @@ from secure_agg.files import failing
 Cells = npt.NDArray[Any]
 """A column: float64, where NaN is missing, or objects that are text or None."""
 MAX_CSV_BYTES: Final = 1 << 30
+_SHOWN: Final = 32
+"""Names of columns that an error lists, at most."""
 
 
 class Table:
@@ -91,7 +93,8 @@ class Table:
             ConfigError: there is no such column.
         """
         if name not in self.columns:
-            raise ConfigError(f"this site has no column {name!r}")
+            some = ", ".join(map(repr, list(self.columns)[:_SHOWN])) + (" …" if len(self.columns) > _SHOWN else "")
+            raise ConfigError(f"this site has no column {name!r}; it has {some or 'none'}")
         return self.columns[name]
 
     def numbers(self, name: str) -> npt.NDArray[np.float64]:

@@ -30,6 +30,7 @@ LOOKED_AT: Final = (
     "tutorials/first-round.html",
     "explanation/round.html",
     "reference/command-line.html",
+    "statistics.html",
     "specification.html",
     "performance.html",
 )
@@ -41,6 +42,21 @@ _SEEN: Final = """() => [...document.querySelectorAll("article *")].filter(eleme
   return true;
 }).map(element => element.outerHTML.slice(0, 100))"""
 """What reaches beyond the screen, and is in no box that scrolls."""
+_CUT: Final = r"""() => {
+  const cut = [], range = document.createRange();
+  for (const element of document.querySelectorAll("article td code, article .whole")) {
+    const texts = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    for (let node; (node = texts.nextNode());) {
+      for (const word of node.data.matchAll(element.matches(".whole") ? /.+/g : /[\w.]+/g)) {
+        range.setStart(node, word.index);
+        range.setEnd(node, word.index + word[0].length);
+        if (new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1) cut.push(word[0]);
+      }
+    }
+  }
+  return cut;
+}"""
+"""Names of options, and words of code in tables, that are cut in two."""
 
 
 def build(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -206,6 +222,7 @@ def _look(site: Path, pages: Iterator[str] | list[str] | tuple[str, ...]) -> Non
             page.goto((site / name).as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], name
             assert page.evaluate(_SEEN) == [], name
+            assert page.evaluate(_CUT) == [], name
         page.goto((site / "index.html").as_uri())
         page.click("label[for=__search]")
         page.locator("input[name=query]").press_sequentially("renounce")

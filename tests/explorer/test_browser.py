@@ -134,6 +134,23 @@ def test_a_byte_changed_turns_the_page_red(tab: Any, site: Path, tmp_path: Path)
         assert standing(page) == "unknown"  # no key of the log is known: nothing is checked, and nothing is green
 
 
+def test_what_is_not_checked_is_said_with_the_command_that_does(tab: Any, site: Path) -> None:
+    """Of each round in its own list; of all on the page about the page, in one column on a phone."""
+    with opened(tab, site, "#/record/0") as page:
+        page.wait_for_selector("li[data-check=chain].skipped", timeout=MILLISECONDS)
+        assert "--chain URL --contract ADDRESS does" in page.locator("li[data-check=chain]").inner_text()
+        page.set_viewport_size({"width": 360, "height": 740})
+        page.goto(f"{page.url.split('#')[0]}#/about")
+        page.wait_for_selector("code.command")
+        shown = page.get_by_role("region", name="Not checked here")
+        for word in ("anchors", "ciphertexts", "secure-agg keyholder serve", "secure-agg ledger audit"):
+            assert word in shown.inner_text()
+        lefts = "e => Math.round(e.getBoundingClientRect().left)"
+        assert len({code.evaluate(lefts) for code in shown.locator("code").all()}) == 1
+        assert all(cell.inner_text().strip() for cell in shown.locator("tbody td").all())
+        page.set_viewport_size({"width": 1280, "height": 720})
+
+
 def test_another_history_than_was_seen_turns_red(tab: Any, ledger: Path, site: Path, tmp_path: Path) -> None:
     """The log's own key signs both: only what the browser has kept shows it."""
     folder = tmp_path / "served"

@@ -71,6 +71,9 @@ def test_key_holders_signatures_on_key_and_renunciation(core: Core) -> None:
     assert "4 signatures" in said["key"][1]
     assert "3 of 4 open together" in said["key"][1]
     assert "at least 3" in said["10"][1]
+    assert said["opened"][0] == said["chain"][0] == "skipped"  # what is left open is said, with what checks it
+    assert "secure-agg keyholder serve" in said["opened"][1]
+    assert "secure-agg verify FILE.evidence --trust TRUST.json --chain" in said["chain"][1]
     without = states(core, data, None)
     assert "NOT the signatures" in without["key"][1]
     assert "NOT its signatures" in without["10"][1]

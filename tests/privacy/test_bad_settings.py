@@ -37,7 +37,8 @@ def with_options(made: Policy, **values: int) -> Policy:
         ({"delta": 0.0}, {"delta": 1e-5}, r"delta is 0\.0, not a number above 0: take 1e-05"),
         ({"rounds": 0}, {"rounds": 1}, "rounds is 0, not a number of rounds from 1 to 1048576"),
         ({"honest": 0.0}, {"honest": 1.0}, r"honest is 0\.0, not a number above 0: take 1"),
-        ({"epsilon": 25.0, "rounds": 1 << 20, "delta": 1e-9}, {"rounds": 2}, "take fewer rounds or a larger epsilon"),
+        ({"epsilon": 25.0, "rounds": 1 << 20, "delta": 1e-9}, {"rounds": 2}, "take fewer rounds or a smaller epsilon"),
+        ({"epsilon": 0.01}, {"epsilon": 1.0}, "take fewer rounds or a larger epsilon"),
     ],
 )
 def test_what_is_asked_for(bad: dict[str, float], good: dict[str, float], said: str) -> None:

@@ -17,7 +17,7 @@ from secure_agg.stats import PrivacyLimit, Rules, Site, Table
 from secure_agg.stats.analyses import ranks
 from secure_agg.stats.answers.exact import Coordinates
 from secure_agg.stats.answers.noisy import Shares
-from secure_agg.stats.question import Column, Condition, Question
+from secure_agg.stats.question import SURVIVAL, Column, Condition, Question
 
 FRAME: Any = load_rossi()  # 432 men after prison
 BUDGET = Privacy(epsilon=8.0, delta=1e-5, norm=1.0)
@@ -62,17 +62,26 @@ def test_the_noise_that_is_stated_is_the_noise_that_there_is() -> None:
 
 
 def question(function: str, **changes: Any) -> Question:
-    columns = {"count": (), "contingency": (Column(name="x", levels=("a",)), Column(name="y", levels=("b", "c")))}
+    other, event = Column(name="w", lower=0, upper=4), Column(name="event")
+    columns = {
+        "count": (),
+        "contingency": (Column(name="x", levels=("a",)), Column(name="y", levels=("b", "c"))),
+        "correlation": (AGE, other),
+        "linear_regression": (AGE, other),
+        "kaplan_meier": (Column(name="age", upper=48), event),
+        "log_rank": (Column(name="age", upper=48), event, Column(name="y", levels=("b", "c"))),
+    }
     words = {"missing": "drop", "outside": "drop", "records": 12, "columns": columns.get(function, (AGE,))}
-    if function in ("histogram", "quantile"):
+    if function in ("histogram", "quantile", "kaplan_meier", "log_rank"):
         words["edges"] = (16.0, 20.0, 48.0)
     return Question(**({"function": function} | words | changes))
 
 
 FUNCTIONS = ("count", "sum", "mean", "variance", "histogram", "quantile", "contingency")
+SEVERAL = ("correlation", "linear_regression", "kaplan_meier", "log_rank")
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", [*FUNCTIONS, *SEVERAL])
 def test_no_sites_vector_is_longer_than_the_norm_whatever_it_holds(function: str) -> None:
     """Naively an answer is divided by what the question says a site has at most: it says one record, and a site with
     many counts as that many sites, above noise that is made for one.
@@ -83,16 +92,18 @@ def test_no_sites_vector_is_longer_than_the_norm_whatever_it_holds(function: str
         table = {
             "age": rng.choice([rng.uniform(-1e3, 1e3), 16.0, 48.0, 16.1, np.nan], size),
             "x": rng.choice(["a", "z"], size), "y": rng.choice(["b", "c"], size), "w": rng.integers(0, 9, size),
+            "event": rng.choice([0.0, 1.0, 0.5, 7.0], size),
         }  # fmt: skip
-        weights = Column(name="w", lower=0, upper=4) if case % 2 else None
+        weighted = case % 2 and function not in SURVIVAL
+        weights = Column(name="w", lower=0, upper=4) if weighted else None
         asked = question(function, weights=weights, records=int(rng.integers(1, 30)))
         vector = Shares(asked, POLICY, 8).answer(Site(Table.of(table), Rules(min_count=1)))
         assert np.linalg.norm(vector) <= POLICY.clip * (1 + 1e-12)
 
 
 def test_the_norm_is_used_up_by_the_most_that_a_site_may_hold_and_no_answer_depends_on_its_unit() -> None:
-    table = {"age": np.full(12, 48.0), "x": ["a"] * 12, "y": ["c"] * 12}
-    for function in FUNCTIONS:
+    table = {"age": np.full(12, 48.0), "x": ["a"] * 12, "y": ["c"] * 12, "w": np.full(12, 4), "event": np.ones(12)}
+    for function in (*FUNCTIONS, *SEVERAL):
         for norm in (0.01, 1.0, 50.0):
             policy = Policy.default(8, privacy=Privacy(epsilon=8.0, delta=1e-5, norm=norm), min_clients=8, bits=20)
             form = Shares(question(function), policy, 8)
@@ -116,19 +127,21 @@ def test_a_smaller_sensitivity_than_a_sites_records_have_buys_no_signal() -> Non
 def test_a_site_refuses_nothing_by_what_it_holds() -> None:
     """Exactly, each of these is a refusal, which tells of the records without noise."""
     ages = np.concatenate([np.arange(20.0, 60.0), [np.nan, 99.0, 16.5]])
-    site = Site(Table.of({"age": ages, "flag": ages == 16.5}), Rules(min_count=5))
+    odd = np.where(ages == 16.5, 0.5, 1.0)  # an event that is neither
+    site = Site(Table.of({"age": ages, "flag": ages == 16.5, "event": odd}), Rules(min_count=5))
     policy = Policy.default(3, bits=24)
     narrow = question("mean", records=8, outside="clip")
     single = question("sum", columns=(Column(name="flag"),), records=64)
     near = [question("count", where=(Condition("age", "<", edge),), records=64) for edge in (16.6, 60.0, 99.0, 100.0)]
+    odd_event = question("kaplan_meier", records=64)
     refused = 0
-    for asked in (narrow, single, *near):
+    for asked in (narrow, single, odd_event, *near):
         try:
             Coordinates(asked, policy).answer(site)
         except QueryRefused:
             refused += 1
         Shares(asked, POLICY, 8).answer(site)
-    assert refused >= 3
+    assert refused >= 4
     noisy = Site(site.table, site.rules)
     Shares(near[0], POLICY, 8).answer(noisy)
     assert len(noisy.log) == 0
@@ -170,7 +183,10 @@ class Untouched(Table):
 @pytest.mark.parametrize(
     ("ask", "said"),
     [
-        (lambda: question("correlation", columns=(AGE, Column(name="x"))), "correlation has no form with differential"),
+        (
+            lambda: question("logistic_regression", columns=(Column(name="x"), AGE), point=(0.0, 0.0)),
+            "one round which way",
+        ),
         (lambda: question("mean", missing="refuse"), "say missing='drop'"),
         (lambda: question("mean", outside="refuse"), "say outside='clip' or outside='drop'"),
         (lambda: question("contingency", outside="clip"), "say outside='drop' where"),

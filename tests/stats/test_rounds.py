@@ -14,7 +14,7 @@ from lifelines.datasets import load_waltons
 from support.federation import identity
 from support.service.world import NAMES, TASK, World
 
-from secure_agg import Ledger, Privacy, Trust, connect, stats, verify
+from secure_agg import Ledger, Privacy, Trust, connect, pictures, stats, verify
 from secure_agg.cli import main
 from secure_agg.errors import BudgetSpent, ConfigError, OperatorLost, QueryRefused, WrongContext
 from secure_agg.plugins.core import parcels
@@ -28,8 +28,9 @@ from secure_agg.protocol.messages import RESULT, write
 from secure_agg.service.link import Arrived
 from secure_agg.service.server import begin
 from secure_agg.service.session import Session
-from secure_agg.stats import LocalFederation, MemberFederation, Rules, Site, Table
+from secure_agg.stats import LocalFederation, MemberFederation, Rules, Site, Table, plots
 from secure_agg.stats.question import Question
+from secure_agg.stats.results import Curve, Histogram
 
 FRAME: Any = load_waltons()
 PARTS = {f"lab-{place}": FRAME.iloc[place::3] for place in range(3)}
@@ -65,7 +66,7 @@ def test_with_privacy_results_have_noise_that_is_said_and_a_budget_that_ends(tmp
     budget = Privacy(epsilon=8, delta=1e-3, norm=1.5, rounds=1)
     sites = LocalFederation(many, rules=Rules(min_count=1), privacy=budget, ledger=tmp_path / "p.db", min_clients=7)
     with pytest.raises(ConfigError, match="no form with differential privacy"):
-        stats.kaplan_meier(sites, "T", "E", np.arange(1, 80))
+        stats.logistic_regression(sites, "E", ["T"], {"T": (0, 80)})
     found = stats.count(sites, records=32)
     assert 0 < found.noise < 163
     assert abs(found.value - len(FRAME)) < 8 * found.noise
@@ -100,6 +101,62 @@ def test_the_command_asks_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert command(capsys, "mean", *files, "--column", "group")[0] == 2
     assert command(capsys, "mean", *files, "--column", "T", "--where", "T~3")[0] == 2
     assert command(capsys, "median", *files, "--column", "T")[0] == 2
+    assert command(capsys, "quantile", files[0], "--column", "T")[0] == 2
+
+
+def test_what_was_asked_for_is_shown_first_and_every_number_says_what_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Naively a matrix is a row of numbers, curves have no times, and a mean stands below all that is beside it."""
+    files = [str(tmp_path / f"{name}.csv") for name in PARTS]
+    for name, path in zip(PARTS, files, strict=True):
+        PARTS[name].to_csv(path, index=False)
+
+    def shown(*words: str) -> list[str]:
+        with pytest.raises(SystemExit):
+            main(["stats", *words, "--min-count", "1"])
+        return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+    assert shown("mean", *files, "--column", "T", "--range", "T=0:128")[:2] == [
+        "function mean",
+        f"value {FRAME['T'].mean():.10g}",
+    ]
+    found = shown("correlation", *files, "--column", "T", "--column", "E", "--range", "T=0:128", "--range", "E=0:1")
+    assert found[1].startswith("T, E ")
+    assert float(found[1].removeprefix("T, E ")) == pytest.approx(FRAME["T"].corr(FRAME["E"]))
+    assert not any(line.startswith("noises") for line in found)
+    sides = ("--column", "E", "--column", "group", "--levels", "E=0,1", "--levels", "group=control,miR-137")
+    cells = shown("contingency", *files, *sides)[1:5]
+    assert cells[3] == f"1, miR-137 {((FRAME['E'] == 1) & (FRAME['group'] == 'miR-137')).sum()}"
+    found = shown("kaplan_meier", *files, "--column", "T", "--column", "E", "--edges", "20:80:20")
+    assert found[1] == "times 20 40 60 80"
+    assert len(found[2].removeprefix("survival all ").split()) == 4
+    with pytest.raises(SystemExit):
+        main(["stats", "quantile", files[0], "--column", "T"])
+    assert "of fewer than 3 sites each would know" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["stats", "mean", *files, "--column", "age"])
+    assert "has no column 'age'; it has 'T', 'E', 'group'" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_pictures_name_their_column_show_noise_and_leave_out_what_is_not_known(tmp_path: Path) -> None:
+    """Naively a curve goes on as a line where noise leaves nothing known, and its last step is the picture's edge."""
+    times = np.array([5.0, 10.0, 20.0])
+    values = np.array([0.9, 0.5, 0.5])
+    curve = Curve(
+        times=times, survival=values, lower=values, upper=values, at_risk=values, events=values, censored=values,
+        median=10.0, noise=np.array([0.1, 0.1, np.inf]),
+    )  # fmt: skip
+    axes = pictures.begin(3, 2).add_subplot()
+    plots._draw(axes, "all", curve)
+    drawn = axes.get_lines()[0].get_xydata()
+    assert drawn.tolist() == [[0, 1], [5, 0.9], [10, 0.5], [10.4, 0.5]]
+    for noise in (0.0, 3.0):
+        bins = Histogram(counts=values, edges=np.arange(4.0), column="T", records=2, weight=2, noise=noise)
+        stats.plot(bins, tmp_path / "bins.svg")
+        text = (tmp_path / "bins.svg").read_text("utf-8")
+        assert ">T<" in text
+        assert ("LineCollection" in text) == bool(noise)
 
 
 class Statistics(World):

@@ -187,6 +187,15 @@ def test_durations_that_are_none_of_the_times_are_counted_and_said() -> None:
     assert found.curves["all"].events.sum() == WALTONS["E"].sum()
 
 
+def test_whoever_lives_beyond_the_last_time_is_censored_there() -> None:
+    """Naively a duration that is limited to the last time counts as an event of that time."""
+    times, frame = np.arange(1, 51), WALTONS.assign(group="all")
+    found = stats.kaplan_meier(OpenFederation(parts(frame)), "T", "E", times, outside="clip")
+    fitter = KaplanMeierFitter().fit(WALTONS["T"], WALTONS["E"], timeline=times)
+    assert np.allclose(found.curves["all"].survival, fitter.survival_function_.iloc[:, 0], atol=1e-12)
+    assert found.outside == (WALTONS["T"] > 50).sum() > 0
+
+
 def test_weights_count_a_record_so_often() -> None:
     frame = DIABETES.assign(often=np.arange(len(DIABETES)) % 4)
     again = frame.loc[frame.index.repeat(frame["often"])]

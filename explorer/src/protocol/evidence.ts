@@ -91,10 +91,23 @@ export async function verifyEvidence(data: Bytes, options: Options = {}): Promis
   const report = new Report(CHECKS);
   try {
     const verified = await run(data, options, report);
+    leave(verified, report);
     return { checks: report.close(), verified };
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
     return { checks: report.close(), verified: null };
+  }
+}
+
+/** What nobody can check here, with the command that does. */
+function leave({ evidence, claim }: Verified, report: Report): void {
+  if (isEncrypted(evidence.round.policy)) {
+    report.leave("opened", "The ciphertexts that were opened are those which clients had fixed",
+      "they are in no evidence: each key holder checks it before it opens the sum (secure-agg keyholder serve)");
+  }
+  if (claim === "sum") {
+    report.leave("chain", "What a contract on a chain holds of this round, if it is anchored there", "this page may ask no "
+      + "other host: secure-agg verify FILE.evidence --trust TRUST.json --chain URL --contract ADDRESS does");
   }
 }
 

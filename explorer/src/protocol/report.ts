@@ -93,6 +93,11 @@ export class Report {
     this.#add(number, "skipped", why);
   }
 
+  /** What this page checks of nothing, and who does. */
+  leave(number: string, title: string, why: string): void {
+    this.checks.push({ number, title, state: "skipped", detail: why });
+  }
+
   /** Whatever has not been reached was not checked. */
   close(): readonly Check[] {
     for (const [number] of [...this.#planned]) this.skip(number, "not reached: a check before it failed");

@@ -54,7 +54,7 @@ export function table(caption: string, head: readonly string[], rows: readonly (
       h("tbody", {}, ...rows.map((row) => h("tr", {}, ...cells(row))))));
 }
 
-/** A digest: in full for copying and for search, short on narrow screens by the style. */
+/** A digest: in full for copying, for search and where the pointer rests, short in tables by the style. */
 export function code(text: string): HTMLElement {
-  return h("code", {}, text);
+  return h("code", { title: text }, text);
 }

@@ -150,6 +150,11 @@ function basesOf(shown: { bases: readonly Base[]; based: readonly (readonly [str
     table("Bases", ["results before it", "updates from it", "model", "of the record"], rows));
 }
 
+/** A command, which is read in full and copied. */
+function cmd(text: string): HTMLElement {
+  return h("code", { class: "command" }, text);
+}
+
 const CLAIMS: Readonly<Record<string, string>> = {
   sum: "sum: what the evidence has to prove",
   "dp-sum": "dp-sum: a sum, which the evidence has to prove, of updates with noise in them",
@@ -176,7 +181,7 @@ function policyFields(policy: Policy): HTMLElement {
     : `up to ${number(policy.max_weight)}`;
   const bound = policy.options.find((option) => option.name === "norm_steps");
   return fields([
-    ["backend", policy.backend], ["options", options || "none"],
+    ["backend", policy.backend], ["options, as they are signed", options || "none"],
     ...(groupsOf(policy).length ? groupFields(policy)
       : [["values", `clipped to ±${policy.clip}, ${policy.bits} bits each`] as const]),
     ["weights", weights],
@@ -357,8 +362,17 @@ export const about: View = () => [
       + "anything that is in range. Without your own trust file it does not say who they are, either. A log that nobody "
       + "witnesses can show you another history than others; this browser remembers the newest head that it has seen, "
       + "and refuses what does not begin with it."),
-    h("p", {}, "Not checked here: ciphertexts of the backends bfv, ckks and paillier, which are in no evidence (that each "
-      + "is its client's, key holders check); keys of bfv and ckks themselves, whose compression browsers don't expand; "
-      + "the anchoring on a chain, which this page may not ask; and the instructions that clients were given. What this "
-      + "page does not know, such as a new kind of option, is shown as unknown, and never as good.")),
+    h("p", {}, "What this page does not know, such as a new kind of option, is shown as unknown, and never as good.")),
+  section("What is not checked here, and what checks it", table("Not checked here", ["what", "why", "what checks it"], [
+    ["anchors on a chain", "this page may ask no other host",
+      cmd("secure-agg verify FILE.evidence --trust TRUST.json --chain URL --contract ADDRESS")],
+    ["ciphertexts of bfv, ckks and paillier", "they are in no evidence",
+      ["each key holder, before it opens a sum: ", cmd("secure-agg keyholder serve")]],
+    ["keys of bfv and ckks", "browsers don't expand their compression", "each client, before it encrypts"],
+    ["the instructions that clients were given", "evidence has their digest alone", "each client, before it signs"],
+    ["how noise was drawn", "nobody sees it", "nobody: the budget counts on enough who draw it honestly"],
+    ["other formats of models, and optimisers", "this page reads .npy and .npz",
+      cmd("secure-agg verify FILE.evidence --trust TRUST.json --model MODEL")],
+    ["all of the ledger once more, without a browser", "a second opinion", cmd("secure-agg ledger audit --from URL --trust TRUST.json")],
+  ])),
 ];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -204,15 +205,37 @@ def ask(
 def _show(console: Console, document: Mapping[str, Any]) -> None:
     rows: dict[str, str] = {}
     for key, value in document.items():
-        if isinstance(value, dict) and key != "curves":
-            rows |= {f"{key} {name}": _text(each) for name, each in value.items()}
+        if key == "noises" and not document["noise"]:
+            continue
+        if key in ("matrix", "noises") and isinstance(value, list):
+            names = document["columns"]
+            pairs = itertools.combinations(range(len(names)), 2)
+            what = "" if key == "matrix" else "noise "
+            rows |= {f"{what}{names[one]}, {names[other]}": _text(value[one][other]) for one, other in pairs}
+        elif key == "counts" and isinstance(value[0], list):
+            one, other = document["levels"]
+            cells = itertools.product(range(len(one)), range(len(other)))
+            rows |= {f"{one[row]}, {other[column]}": _text(value[row][column]) for row, column in cells}
+        elif key == "noise" and value is None:
+            rows[key] = "too much to say anything of the value"
         elif key == "curves":
-            for name, curve in value.items():
-                rows[f"median {name}"] = _text(curve["median"])
-                rows[f"survival {name}"] = _text(curve["survival"])
+            rows |= _curves(value, bool(document["noise"]))
+        elif isinstance(value, dict):
+            rows |= {f"{key} {name}": _text(each) for name, each in value.items()}
         else:
             rows[key] = _text(value)
     show_fields(console, rows)
+
+
+def _curves(curves: Mapping[str, Any], noisy: bool) -> dict[str, str]:
+    """All curves have the same times."""
+    rows = {"times": _text(next(iter(curves.values()))["times"])}
+    for name, curve in curves.items():
+        rows[f"survival {name}"] = _text(curve["survival"])
+        if noisy:
+            rows[f"noise {name}"] = _text(curve["noise"])
+        rows[f"median {name}"] = _text(curve["median"])
+    return rows
 
 
 def _text(value: Any) -> str:

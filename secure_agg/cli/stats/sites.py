@@ -6,12 +6,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from secure_agg.errors import ConfigError
 from secure_agg.privacy.asked import Privacy
 from secure_agg.service.session import connect
 from secure_agg.stats import Federation, LocalFederation, MemberFederation, PrivacyLimit, Rules, Table, site_of
 from secure_agg.stats.rules import DEFAULT_MIN_COUNT
+
+_LEAST: Final = 3
+"""Sites in one process: of two each knows the other's part."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,12 @@ class Sites:
             return
         if self.log is not None:
             raise ConfigError("--log is of one site: with --url")
+        if len(tables) < _LEAST:
+            raise ConfigError(
+                f"{len(tables)} of the sites' tables: without --url each file is a site of its own, and of fewer than "
+                f"{_LEAST} sites each would know another's sums. Name {_LEAST} files or more; or, to ask together with "
+                "others who have theirs, --url and --home"
+            )
         names = [path.stem for path in self.files]
         if len(set(names)) != len(names):
             raise ConfigError(f"sites have different names, those of their files: {', '.join(names)}")
@@ -81,6 +91,6 @@ class Sites:
             rules=self.owner,
             ledger=self.ledger,
             task=self.task,
-            min_clients=len(tables) if self.privacy else min(3, max(2, len(tables))),
+            min_clients=len(tables) if self.privacy else _LEAST,
             privacy=self.privacy,
         )

@@ -64,6 +64,8 @@ def varying(question: Question, ddof: int) -> Analysis[Number]:
 def correlating(question: Question) -> Analysis[Correlation]:
     """Pearson's coefficients of all pairs of columns."""
     total = yield question
+    if total.noise:
+        return centred.correlation_of(question, total)
     scatter = _scatter(total, len(question.columns))
     units = np.array([column.unit for column in question.columns])
     spread = np.array([float(scatter[place][place]) for place in range(len(units))])
@@ -76,12 +78,15 @@ def correlating(question: Question) -> Analysis[Correlation]:
     # An error of half a unit is so large a part of a column's standard deviation, n·sd being √spread.
     parts = sorted((weight / math.sqrt(each) for each in spread if each > 0), reverse=True)[:2]
     names = tuple(column.name for column in question.columns)
-    return Correlation(matrix=matrix, columns=names, error=sum(parts) + 8 * EPSILON, **common(total))
+    error = sum(parts) + 8 * EPSILON
+    return Correlation(matrix=matrix, columns=names, noises=np.zeros_like(matrix), error=error, **common(total))
 
 
 def fitting(question: Question) -> Analysis[Regression]:
     """Ordinary least squares, with an intercept: the first column by the others."""
     total = yield question
+    if total.noise:
+        return centred.regression_of(question, total)
     names = ["intercept", *(column.name for column in question.columns[1:])]
     units = [Fraction(column.unit) for column in question.columns]
     weight, scatter = Fraction(total.values[1]), _scatter(total, len(units))

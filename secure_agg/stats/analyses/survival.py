@@ -11,7 +11,9 @@ from statistics import NormalDist
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
+from secure_agg.stats.analyses import blurred
 from secure_agg.stats.analyses.tabulated import counts_of
 from secure_agg.stats.analysis import Analysis, chi2_sf, common
 from secure_agg.stats.answers.totals import Total
@@ -26,28 +28,41 @@ def living(question: Question) -> Analysis[Survival]:
     total = yield question
     times = np.array(question.edges)
     curves = {
-        group: _curve(times, events, censored)
+        group: blurred.curve_of(times, events, censored, total.noise)
+        if total.noise
+        else _curve(times, events, censored)
         for group, (events, censored) in zip(question.groups, _tables(question, total), strict=True)
     }
-    return Survival(curves=curves, off_grid=int(total.values[COMMON]), **common(total))
+    return Survival(curves=curves, off_grid=_off_grid(total), noise=total.noise, **common(total))
 
 
 def comparing(question: Question) -> Analysis[LogRank]:
-    """The log-rank test (Mantel, 1966), over groups that have records."""
+    """The log-rank test (Mantel, 1966), over groups that have records; with noise, which hides who has none, over
+    all."""
     total = yield question
     tables = np.array(_tables(question, total))
     events, censored = tables[:, 0], tables[:, 1]
+    if total.noise:
+        observed, awaited, spread = blurred.excess_of(events, censored, total.noise)
+        return _tested(question, total, observed, awaited, spread, np.arange(observed.size))
     at_risk = _at_risk(events, censored)
     dying, risk = events.sum(0), at_risk.sum(0)
     some = risk > 0
     expected = at_risk[:, some] * (dying[some] / risk[some])
-    excess = events.sum(1) - expected.sum(1)
-    spread = np.zeros((excess.size, excess.size))
+    spread = np.zeros((len(question.groups), len(question.groups)))
     for d, n, each in zip(dying[some], risk[some], at_risk[:, some].T, strict=True):
         if n > 1:
             part = each / n
             spread += d * (n - d) / (n - 1) * (np.diag(part) - np.outer(part, part))
     filled = np.flatnonzero((events + censored).sum(1) > 0)
+    return _tested(question, total, events.sum(1), expected.sum(1), spread, filled)
+
+
+def _tested(
+    question: Question, total: Total, observed: Floats, expected: Floats, spread: Floats, filled: npt.NDArray[np.int64]
+) -> LogRank:
+    """The test, by how observed less expected events of the groups that are filled vary together."""
+    excess = observed - expected
     chi2, degrees = math.nan, max(filled.size - 1, 0)
     used = filled[:-1]
     if degrees and np.linalg.matrix_rank(spread[np.ix_(used, used)]) == degrees:
@@ -56,11 +71,16 @@ def comparing(question: Question) -> Analysis[LogRank]:
         chi2=chi2,
         degrees=degrees,
         p=chi2_sf(chi2, degrees) if degrees else math.nan,
-        observed=dict(zip(question.groups, events.sum(1).tolist(), strict=True)),
-        expected=dict(zip(question.groups, expected.sum(1).tolist(), strict=True)),
-        off_grid=int(total.values[COMMON]),
+        observed=dict(zip(question.groups, observed.tolist(), strict=True)),
+        expected=dict(zip(question.groups, expected.tolist(), strict=True)),
+        off_grid=_off_grid(total),
+        noise=total.noise,
         **common(total),
     )
+
+
+def _off_grid(total: Total) -> int | None:
+    return None if total.noise else int(total.values[COMMON])
 
 
 def _tables(question: Question, total: Total) -> Floats:
@@ -100,4 +120,5 @@ def _curve(times: Floats, events: Floats, censored: Floats) -> Curve:
         events=events,
         censored=censored,
         median=float(times[below[0]]) if below.size else math.inf,
+        noise=np.zeros(times.size),
     )

@@ -23,7 +23,8 @@ def binning(question: Question) -> Analysis[Histogram]:
     """Counts by bins that were announced."""
     total = yield question
     edges = np.array(question.edges)
-    return Histogram(counts=counts_of(total), edges=edges, noise=total.noise, **common(total))
+    column = question.columns[0].name
+    return Histogram(counts=counts_of(total), edges=edges, column=column, noise=total.noise, **common(total))
 
 
 def narrowing(question: Question, q: float, bins: int, rounds: int, step: float | None) -> Analysis[Number]:

@@ -4,13 +4,15 @@ With W the largest weight that a site can have, ``records`` times the largest of
 
     count                           Σw/W
     sum, mean                       Σw/W, Σw·u/W                u = (x − middle of the range) / (half of the range)
-    variance                        Σw/W, Σw·u/W, Σw·u²/W
-    histogram, quantile, contingency   of each cell Σw/W
+    variance, correlation,          Σw/W, of each column Σw·u/W, of each pair of columns, one with itself too, Σw·u·u'/W
+      linear_regression
+    histogram, quantile, contingency, kaplan_meier, log_rank    of each cell Σw/W
 
-and, where records have weights, how many they are over ``records``. One record of weight w adds at most w/W times (1,
-u, u²) with |u| ≤ 1, or w/W to one cell. So whatever a site's data are, its vector's L2 norm is at most the *reach*: the
-root of 1, 2, 3 or 1, with 1 more for weights. That is the sensitivity: a question decides on it, and no data. A site
-whose records are more than it was said that there may be shortens its own vector to it.
+and, where records have weights, how many they are over ``records``. One record of weight w adds at most w/W times
+values none of which is above 1 in size, as |u| ≤ 1; or w/W to one cell. So whatever a site's data are, its vector's L2
+norm is at most the *reach*: the root of how many values there are, or 1 of cells, with 1 more under the root for
+weights. That is the sensitivity: a question decides on it, and no data. A site whose records are more than it was said
+that there may be shortens its own vector to it.
 
 All are multiplied by clip/reach, so that the policy's norm is used up exactly: it is a unit, and costs nothing. The
 codec of rounds with privacy bounds the norm once more, as an exact integer, before it adds noise.
@@ -18,6 +20,7 @@ codec of rounds with privacy bounds the norm once more, as an exact integer, bef
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Sequence
@@ -33,14 +36,12 @@ from secure_agg.protocol.codec.private import PrivateCodec
 from secure_agg.protocol.config import Policy
 from secure_agg.protocol.config.privacy import PrivacyRule
 from secure_agg.stats.answers.totals import Round, Total
-from secure_agg.stats.question import BINNED, COMMON, Question
+from secure_agg.stats.question import BINNED, COMMON, MOMENTS, SURVIVAL, Question
 from secure_agg.stats.site import Site
 
 Floats = npt.NDArray[np.float64]
 
-_MOMENTS: Final = {"count": 1, "sum": 2, "mean": 2, "variance": 3}
-"""Values of each; as many as the square of their norm is at most."""
-PRIVATE: Final = (*_MOMENTS, *BINNED, "contingency")
+PRIVATE: Final = (*MOMENTS, *BINNED, "contingency", *SURVIVAL)
 """Functions that noise leaves a meaning: sums of one round."""
 
 _log = logging.getLogger("secure_agg.stats")
@@ -70,8 +71,9 @@ class Shares:
         asked = self.question
         if asked.function not in PRIVATE:
             raise ConfigError(
-                f"{asked.function} has no form with differential privacy: noise in its sums would leave it "
-                f"without a meaning. These have one: {', '.join(PRIVATE)}"
+                f"{asked.function} has no form with differential privacy: each of its steps would spend of the budget, "
+                f"and go by the noise of all before. These have one: {', '.join(PRIVATE)}; a linear_regression of an "
+                "outcome of 0 and 1 tells in one round which way its chance goes with a column"
             )
         self._check_refusals()
         whole = self.sites * self.most
@@ -121,12 +123,19 @@ class Shares:
     @property
     def size(self) -> int:
         """Values of an answer."""
-        return (self.question.weights is not None) + _MOMENTS.get(self.question.function, self.question.cells)
+        return (self.question.weights is not None) + (self._moments or self.question.cells)
+
+    @property
+    def _moments(self) -> int:
+        """How many sums of products there are with that of weights; 0 of cells."""
+        if self.question.function not in MOMENTS:
+            return 0
+        return 1 + len(self.question.fields) - COMMON
 
     @property
     def reach(self) -> float:
         """The largest L2 norm of a site's vector, whatever its data are, before the policy's norm is its unit."""
-        return math.sqrt((self.question.weights is not None) + _MOMENTS.get(self.question.function, 1))
+        return math.sqrt((self.question.weights is not None) + (self._moments or 1))
 
     @property
     def step(self) -> float:
@@ -167,10 +176,10 @@ class Shares:
         if len(values) != len(asked.fields):
             raise UpdateError("an answer with other fields than its question's")
         found = [Fraction(values[0], asked.records)] if asked.weights else []
-        if asked.function in _MOMENTS:
+        if self._moments:
             found += [moment / self.most for moment in self._centred(values)]
         else:
-            found += [Fraction(value, self.most) for value in values[COMMON:]]
+            found += [Fraction(value, self.most) for value in values[len(values) - asked.cells :]]
         vector = np.array([float(value) for value in found])
         norm = float(np.linalg.norm(vector))
         if norm > self.reach * (1 + 1e-9):
@@ -178,18 +187,19 @@ class Shares:
         return vector * (self.policy.clip / max(norm, self.reach))
 
     def _centred(self, values: Sequence[int]) -> list[Fraction]:
-        """Σw, and as far as the function needs them Σw·u and Σw·u²."""
-        weight = Fraction(values[1])
-        found = [weight]
-        if len(values) > COMMON:
-            column = self.question.columns[0]
-            unit, low, high = (Fraction(value) for value in (column.unit, column.lower, column.upper))
-            middle, half = (low + high) / 2, (high - low) / 2
-            first = values[COMMON] * unit
-            found.append((first - middle * weight) / half)
-            if len(values) > COMMON + 1:
-                second = values[COMMON + 1] * unit**2
-                found.append((second - 2 * middle * first + middle**2 * weight) / half**2)
+        """Σw, and as far as the function needs them Σw·u of each column and Σw·u·u' of each pair."""
+        weight, columns = Fraction(values[1]), self.question.columns if self._moments > 1 else ()
+        rest = iter(values[COMMON:])
+        spans = [(Fraction(column.lower), Fraction(column.upper)) for column in columns]
+        middles, halves = [(low + high) / 2 for low, high in spans], [(high - low) / 2 for low, high in spans]
+        units = [Fraction(column.unit) for column in columns]
+        firsts = [next(rest) * unit for unit in units]
+        found = [weight, *((f - m * weight) / h for f, m, h in zip(firsts, middles, halves, strict=True))]
+        pairs = itertools.combinations_with_replacement(range(len(columns)), 2)
+        for value, (one, other) in zip(rest, pairs, strict=False):  # sum and mean have none
+            second = value * units[one] * units[other]
+            second -= middles[one] * firsts[other] + middles[other] * firsts[one]
+            found.append((second + middles[one] * middles[other] * weight) / (halves[one] * halves[other]))
         return found
 
     def given(self, update: Floats, *, first: bool = True) -> Added:
@@ -197,9 +207,9 @@ class Shares:
         return Added(update)
 
     def total(self, mean: npt.NDArray[Any], rounds: tuple[Round, ...]) -> Total:
-        """The sums that a round proves: Σw, or without one of its own the sum of cells; then Σw·u and Σw·u², or cells.
+        """The sums that a round proves: Σw, or without one of its own the sum of cells; then the others, or cells.
 
-        What sites have held back or dropped is not among them: those values are 0.
+        What sites have held back, moved or dropped is not among them: those values are 0.
         """
         (proof,) = rounds
         sites = proof.evidence.participants
@@ -207,10 +217,11 @@ class Shares:
         sums = [float(value) * unit for value in mean]
         records = [sums.pop(0) * self.question.records] if self.question.weights else []
         body = [value * self.most for value in sums]
-        if self.question.function in _MOMENTS:
+        if self._moments:
             weight, *body = body
         else:
             weight = math.fsum(body)
+            body = [*[0.0] * (len(self.question.fields) - COMMON - len(body)), *body]
         noise = PrivateCodec(proof.evidence.config).deviation(len(sites)) * unit * self.most
         gap = [0.0] * (COMMON - 2)
         return Total((*(records or [weight]), weight, *gap, *body), sites, rounds, noise)

@@ -167,8 +167,8 @@ def test_with_a_budget_answers_have_noise_that_is_stated_and_the_budget_ends(
 ) -> None:
     fleet = fleet_of(tmp_path, privacy=BUDGET)
     nodes = federation_of(fleet)
-    with pytest.raises(ConfigError, match="linear_regression has no form with differential privacy"):
-        stats.linear_regression(nodes, "age", ["bmi"], {"age": (0, 128), "bmi": (0, 80)})
+    with pytest.raises(ConfigError, match="logistic_regression has no form with differential privacy"):
+        stats.logistic_regression(nodes, "died", ["bmi"], {"bmi": (0, 80)})
     with pytest.raises(ConfigError, match="say missing='drop'"):
         stats.mean(nodes, "age", 0, 128, records=64)
     mean = stats.mean(nodes, "age", 0, 128, **NOISY)
