@@ -13,9 +13,11 @@ from typing import Final
 import pytest
 from hypothesis import HealthCheck, settings
 from support import leftovers
+from support.operating.nursery import Nursery
 
 from mpc import parallel
 from secure_agg.local import keystore
+from secure_agg.transport import processes
 
 # A failure prints the blob that replays it; kernels compile on first use, and machines are busy: no deadline.
 settings.register_profile(
@@ -82,6 +84,20 @@ def quick_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Key files under a thousandth of the work, for what is not about their passphrases and starts no process."""
     monkeypatch.setattr(keystore, "_COST", 1 << 10)
     monkeypatch.setattr(keystore, "_COSTS", (1 << 10,))
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Of operators' processes, made where one is wanted."""
+    made = Nursery()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def quick_operators(nursery: Nursery, quick_scrypt: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators' processes as forks of one, for what is not about how they start and end."""
+    monkeypatch.setattr(processes, "subprocess", nursery)
 
 
 @pytest.fixture(params=[1, 2, 3])

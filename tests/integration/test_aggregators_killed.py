@@ -17,6 +17,8 @@ from secure_agg.transport.blocking import connected
 from secure_agg.transport.client import Operators
 from secure_agg.transport.processes import OperatorProcess, aggregator_processes
 
+pytestmark = pytest.mark.usefixtures("quick_operators")
+
 
 @contextmanager
 def running(federation: Federation) -> Iterator[tuple[LocalRound, dict[str, OperatorProcess]]]:

@@ -19,6 +19,8 @@ from secure_agg.protocol.config import Policy, RoundConfig
 from secure_agg.protocol.messages import write
 from secure_agg.roles.task import Task
 
+pytestmark = pytest.mark.usefixtures("quick_operators")
+
 NAMES = tuple(f"site-{i}" for i in range(6))
 CHAIN = rehearsal(range(1, 65))
 POLICY = Policy.default(6, backend="additive", cohort_size=4, corruption_rate=0.0, clip=1.0, bits=16, max_weight=4)

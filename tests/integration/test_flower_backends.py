@@ -12,6 +12,8 @@ from support.frameworks.flower_nodes import Fleet, app_of, flower_log, members, 
 from secure_agg.plugins.homes import federation
 from secure_agg.protocol.config import Option
 
+pytestmark = pytest.mark.usefixtures("quick_operators")
+
 VALUES = sum(array.size for name, array in start().items() if name != "batches")
 LONG = pytest.mark.flower_long
 

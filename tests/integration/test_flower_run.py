@@ -1,6 +1,7 @@
 """Flower's own processes: a SuperLink and its SuperNodes train, and one of them is killed in the second round.
 
-Flower starts a process for every message of every node, so that nodes and rounds are what such a run takes.
+Flower starts a process for every message of every node, so that nodes and rounds are what such a run takes. In the
+short one these are forks of a process that has imported Flower; in the long ones they are as Flower starts them.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def test_a_run_survives_a_killed_node_and_ends_with_the_model_of_plain_fedavg(
     federation.make(tmp_path / "federation", names, policy, task="linear")
     homes = tmp_path / "federation" / "clients"
     nodes = {name: {"partition-id": number, "secure-agg-home": str(homes / name)} for number, name in enumerate(names)}
-    with Engine(tmp_path / "engine", nodes) as engine:
+    with Engine(tmp_path / "engine", nodes, warm=rounds == 1) as engine:
 
         def kill_in_the_second_round(log: str) -> None:
             if killed in nodes and re.search(rf"round 1 of 'linear', phase advertise: {members} of {members}", log):

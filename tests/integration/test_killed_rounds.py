@@ -25,6 +25,8 @@ from secure_agg.transport.blocking import connected
 from secure_agg.transport.client import Operators
 from secure_agg.transport.processes import aggregator_processes
 
+pytestmark = pytest.mark.usefixtures("quick_operators")
+
 
 @pytest.mark.parametrize(("place", "late"), [(1, False), (2, True), (3, True)])
 def test_another_process_finishes_what_a_killed_server_has_begun(place: int, late: bool) -> None:

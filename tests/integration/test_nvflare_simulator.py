@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from secure_agg.protocol.config import Policy
 from secure_agg.roles.trust import Trust
 
 CLIENT = Path(__file__).parents[2] / "examples" / "nvflare-quickstart" / "client.py"
+WITHOUT_TORCH = Path(__file__).parents[1] / "support" / "frameworks" / "without_torch"
 SITES = tuple(f"site-{number}" for number in range(1, 5))
 ROUNDS = 3
 PHASES = 4
@@ -50,8 +52,10 @@ Participant._step = dying
 @contextmanager
 def running(workspace: Path, *command: str | Path) -> Iterator[subprocess.Popen[bytes]]:
     """A command whose processes are gone afterwards, those too that the simulator puts into sessions of their own."""
+    paths = filter(None, (str(WITHOUT_TORCH), os.environ.get("PYTHONPATH")))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     with (workspace.parent / f"{workspace.name}.log").open("wb") as output:
-        process = subprocess.Popen(command, cwd=CLIENT.parent, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=CLIENT.parent, stdout=output, stderr=output, env=environment)
         try:
             yield process
         finally:
@@ -93,7 +97,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = NumpyFedAvgRecipe(
         name="digits", model=initial(), min_clients=3, num_rounds=ROUNDS, train_script=str(script)
     )
-    secure(recipe, train_timeout=60.0, phase_timeout=10.0).export(str(root / "exported"))
+    secure(recipe, train_timeout=60.0, phase_timeout=5.0).export(str(root / "exported"))
     workspace = root / "killed" / "digits"
     configure(workspace / "local", root / "killed" / "federation")
     nvflare = Path(sys.executable).with_name("nvflare")

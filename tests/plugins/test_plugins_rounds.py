@@ -161,6 +161,7 @@ def test_an_evaluation_sums_metrics_and_nothing_else(world: World) -> None:
 
 
 @pytest.mark.parametrize("backend", ["plain", "additive", "bfv"])
+@pytest.mark.usefixtures("quick_operators")
 def test_other_backends(backend: str) -> None:
     start = model()
     with a_world(backend=backend) as made, federation.operators(made.folder):

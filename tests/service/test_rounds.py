@@ -99,6 +99,7 @@ def test_an_update_that_is_unfit_is_refused_here_and_its_member_is_left_out() ->
 
 @pytest.mark.long
 @pytest.mark.parametrize("backend", ["additive", "bfv"])
+@pytest.mark.usefixtures("quick_operators")
 def test_share_holders_and_key_holders_are_processes_of_their_own(backend: str) -> None:
     with a_world(THREE, backend=backend, bits=8) as world, federation.operators(world.folder):
         with world.served("--rounds", "2") as service, world.members(service.url, THREE, 2) as wait:

@@ -43,6 +43,7 @@ def test_a_round_begins_with_as_many_as_can_end_it(backend: str, options: dict[s
     assert backends.load(backend).seats(policy_of(backend, **options)).needed == needed
 
 
+@pytest.mark.usefixtures("quick_operators")
 def test_a_round_begins_without_an_aggregator_that_can_be_missed_and_not_without_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,8 @@ from secure_agg.transport.credentials import OperatorKeys
 from secure_agg.transport.processes import Start, operator_processes
 from secure_agg.transport.share_holders import share_holder_card
 
+pytestmark = pytest.mark.usefixtures("quick_operators")
+
 NAMES = ("north", "east", "south", "west")
 
 

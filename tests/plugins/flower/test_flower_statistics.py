@@ -108,6 +108,7 @@ def test_a_node_answers_from_the_table_that_its_operator_has_named(tmp_path: Pat
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("quick_operators")
 def test_a_backend_with_a_key_for_one_size_is_asked_in_vectors_of_that_size(tmp_path: Path) -> None:
     fleet = fleet_of(tmp_path, backend="bfv", parameters=128)
     with federation.operators(fleet.folder):

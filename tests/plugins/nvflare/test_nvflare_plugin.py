@@ -144,6 +144,7 @@ def test_rounds_move_the_model_by_the_weighted_mean(tmp_path: Path, training: An
     assert made.aborts() == []
 
 
+@pytest.mark.usefixtures("quick_operators")
 def test_a_key_holder_is_a_process_of_its_own(tmp_path: Path) -> None:
     policy = Policy.default(4, backend="bfv", clip=1.0, bits=20, max_weight=16)
     made = World(tmp_path, names=(), policy=policy, parameters=13)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Self
 
 import psutil
 from support.chance.ports import free_port
+from support.frameworks import flower_warm
 
 APP = Path(__file__).with_name("flower_app")
 _START_S = 60.0
@@ -30,9 +33,11 @@ class Engine:
         folder: of all logs: ``superlink.log``, ``<node>.log``, ``run.log``.
     """
 
-    def __init__(self, folder: Path, nodes: Mapping[str, Mapping[str, object]]) -> None:
-        """``nodes``: the node's own configuration, by a name for its log."""
+    def __init__(self, folder: Path, nodes: Mapping[str, Mapping[str, object]], *, warm: bool = False) -> None:
+        """``nodes``: the node's own configuration, by a name for its log. ``warm``: processes are forks of one."""
         self.folder = folder
+        self._warm = warm
+        self._sockets = Path(tempfile.mkdtemp())  # a socket's path is short
         self._nodes = nodes
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._port = free_port()
@@ -52,8 +57,10 @@ class Engine:
             "PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}",
         }
         try:
+            if self._warm:
+                self._warm_up()
             self._start("superlink", "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(self._port))
-            self._await_superlink()
+            self._await("superlink", self._listens)
             for name, config in self._nodes.items():
                 self.start_node(name, config)
         except BaseException:
@@ -69,6 +76,7 @@ class Engine:
     def _end(self) -> None:
         for name in list(self._processes):
             self.kill(name)
+        shutil.rmtree(self._sockets)
 
     def _start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -83,14 +91,23 @@ class Engine:
             )
         return self._processes[name]
 
-    def _await_superlink(self) -> None:
+    def _warm_up(self) -> None:
+        """Let Flower's commands be forks of one process, which has imported what they need."""
+        programs, address = self.folder / "bin", self._sockets / "warm"
+        flower_warm.write_commands(programs, address)
+        self._start("warm", sys.executable, flower_warm.__file__, str(address))
+        self._await("warm", address.exists)
+        self._environment["PATH"] = f"{programs}{os.pathsep}{self._environment['PATH']}"
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+
+    def _await(self, name: str, is_ready: Callable[[], bool]) -> None:
         end = time.monotonic() + _START_S
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
-                    return
-            if time.monotonic() > end or self._processes["superlink"].poll() is not None:
-                raise AssertionError(f"no SuperLink listens:\n{self.log('superlink')}")
+        while not is_ready():
+            if time.monotonic() > end or self._processes[name].poll() is not None:
+                raise AssertionError(f"no {name} listens:\n{self.log(name)}")
             time.sleep(0.1)
 
     def start_node(self, name: str, config: Mapping[str, object]) -> None:
@@ -104,6 +121,8 @@ class Engine:
     def kill(self, name: str) -> None:
         """End a process and all that it has started, as a power cut would."""
         process = self._processes.pop(name)
+        if process.poll() is not None:
+            return
         family = psutil.Process(process.pid).children(recursive=True)  # some lead groups of their own
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
