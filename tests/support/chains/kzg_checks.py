@@ -51,7 +51,11 @@ def add(points: Sequence[bytes]) -> bytes:
 
 
 def evaluate(coefficients: Sequence[int], point: int) -> int:
-    return sum(coefficient * pow(point, j, R) for j, coefficient in enumerate(coefficients)) % R
+    """f(z), by its definition, as a sum over z's powers."""
+    total, power = 0, 1
+    for coefficient in coefficients:
+        total, power = total + coefficient * power, power * point % R
+    return total % R
 
 
 def opens(commitment: bytes, z: int, y: int, proof: bytes) -> bool:
