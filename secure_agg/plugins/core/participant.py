@@ -66,7 +66,7 @@ from secure_agg.protocol.messages import (
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.epochs.following import Steps
-from secure_agg.roles.memory import bonds
+from secure_agg.roles.memory import results
 from secure_agg.roles.memory.attempt import Attempt, end_attempt
 from secure_agg.roles.renouncing import renounce_as_client
 from secure_agg.tlog.receipt import Receipt
@@ -324,7 +324,7 @@ class Participant:
         policy, due = config.policy, config.policy.first_weight or config.policy.max_weight
         if policy.weight_scale and config.previous_record != NO_DIGEST:
             home = self._home
-            after = bonds.weight_limit_after(home.store, home.name, config.task, config.previous_record)
+            after = results.weight_limit_after(home.store, home.name, config.task, config.previous_record)
             if after is None:
                 raise PolicyViolation("the round follows from a result that this node has not verified")
             due = min(after or due, policy.max_weight)  # an evaluation's may be of the epoch before
@@ -342,9 +342,9 @@ class Participant:
         home, due = self._home, first_clips(config.policy.groups, config.grouping)
         if config.previous_record != NO_DIGEST:
             after = home.store, home.name, config.task, config.previous_record
-            if due and bonds.weight_limit_after(*after) is None:
+            if due and results.weight_limit_after(*after) is None:
                 raise PolicyViolation("the round's clips follow from a result that this node has not verified")
-            due = bonds.clips_after(*after) or due
+            due = results.clips_after(*after) or due
         if config.clips != due:
             raise PolicyViolation("the round's adaptive clips do not follow from the result before it")
 
@@ -500,7 +500,7 @@ class Participant:
         home.epochs.saw(home.trust.verify_receipt(verified.record, shown).checkpoint)
         model = decode_arrays(start[0], start[1], model_shapes(evidence.config)) if len(start) == 2 else None
         self._expect(evidence.config, verified, model)
-        bonds.learn_result(home.store, home.name, verified.record)
+        results.learn_result(home.store, home.name, verified.record)
         self.heard = evidence, verified, shown
         return verified
 
