@@ -30,11 +30,11 @@ from secure_agg.errors import (
     WrongPhase,
 )
 from secure_agg.plugins.core import parcels
-from secure_agg.plugins.core.aborts import AbortJournal
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.phases import Payload
+from secure_agg.plugins.core.server.aborts import AbortJournal
 from secure_agg.plugins.core.training import MetricNames, Trained, round_shapes
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import model_digest
