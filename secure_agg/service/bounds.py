@@ -10,7 +10,8 @@ from typing import Final
 from mpc.ring import ELEMENT_BYTES
 from secure_agg.errors import SecureAggError, StoreError
 from secure_agg.plugins.core import parcels
-from secure_agg.plugins.core.participant import MAX_FIRST, Participant
+from secure_agg.plugins.core.node.intake import MAX_FIRST
+from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.homes.chain import MAX_TYPES
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.config import NO_DIGEST

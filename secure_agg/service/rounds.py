@@ -21,8 +21,8 @@ from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
 from secure_agg.plugins.core.epochs.server import Epochs
-from secure_agg.plugins.core.history import last_model
 from secure_agg.plugins.core.phases import Ask, Payload, Refusal, one_line
+from secure_agg.plugins.core.server.history import last_model
 from secure_agg.plugins.homes import kept
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.codec import model_digest

@@ -45,8 +45,8 @@ from secure_agg.roles.epochs.following import Place, Step, follow
 from secure_agg.roles.epochs.forks import two_epochs
 from secure_agg.roles.epochs.pins import authority, closing, epoch_digest, under
 from secure_agg.roles.keyholder import KeyHolder
-from secure_agg.roles.memory import bonds
-from secure_agg.roles.memory.bonds import Bonds
+from secure_agg.roles.memory import bonds, results
+from secure_agg.roles.memory.convictions import Convictions
 from secure_agg.roles.memory.followed import FollowedEpochs
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.operators import OperatorRole
@@ -481,7 +481,7 @@ def meets(task: Changing, who: str, name: str, public: bytes) -> bool:
     """Whether a member takes part in a session in which somebody has this key."""
     config = Task(TASK, task.trust, None).next_round(SHAPES)
     try:
-        Bonds(task.store(task.keys[who]), who, config).check_members({name: public}, phase="")
+        Convictions(task.store(task.keys[who]), who, config).check_members({name: public}, phase="")
     except PolicyViolation:
         return False
     return True
@@ -700,10 +700,10 @@ def test_a_start_model_that_only_the_log_has_named_is_not_known(tmp_path: Path) 
     )  # fmt: skip
     store = AttemptStore()
     bonds.learn_epoch(store, "m0", record, b"")
-    assert not bonds.is_known(store, "m0", TASK, record.start_model)
+    assert not results.is_known(store, "m0", TASK, record.start_model)
     restart = msgspec.structs.replace(record, start_model=start_of(record.body))
     bonds.learn_epoch(store, "m0", restart, b"")
-    assert bonds.is_known(store, "m0", TASK, restart.start_model)
+    assert results.is_known(store, "m0", TASK, restart.start_model)
 
 
 def test_a_receipt_of_another_history_does_not_become_what_the_next_epoch_has_to_begin_with(

@@ -26,7 +26,7 @@ from secure_agg.protocol.config import Policy
 from secure_agg.protocol.messages import HiddenInput, decode, encode
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
-from secure_agg.roles.memory.bonds import learn_result
+from secure_agg.roles.memory.results import learn_result
 from secure_agg.roles.memory.store import AttemptStore
 
 

@@ -58,7 +58,7 @@ def test_a_node_refuses_clips_that_do_not_follow(monkeypatch: pytest.MonkeyPatch
         at = made.coordinator.round(model(), made.nodes(model())).model
         nodes = made.nodes(at)
         with monkeypatch.context() as patch:
-            patch.setattr("secure_agg.roles.memory.bonds.clips_after", lambda *_: (6001, 6000))
+            patch.setattr("secure_agg.roles.memory.results.clips_after", lambda *_: (6001, 6000))
             with pytest.raises(TooFewClients):
                 made.coordinator.round(at, nodes)
         assert any(isinstance(error, PolicyViolation) for _, error in nodes.errors)

@@ -14,7 +14,6 @@ from secure_agg import backends
 
 MOST_FILES: Final = 13
 HALLS: Final = {
-    "secure_agg/plugins/core": 14,  # what both sides of a round do, whatever the framework
     "secure_agg/roles": 14,  # a party each, and what all of them go through
     "secure_agg/protocol": 15,  # one for each thing that parties say
     "tests/backends": 14,  # a file for each way of hiding, and what they share

@@ -17,8 +17,9 @@ from support.frameworks.flower_nodes import Fleet, Seen, app_of, flower_log, mem
 
 from benchmarks.plugins.nodes import Node
 from secure_agg.errors import ConfigError, RemoteProtocolError
-from secure_agg.plugins.core import deadlines, parcels
-from secure_agg.plugins.core.deadlines import LONGEST_S, Deadlines
+from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.server import deadlines
+from secure_agg.plugins.core.server.deadlines import LONGEST_S, Deadlines
 from secure_agg.plugins.flower import grid as grid_module
 from secure_agg.plugins.homes import federation, tenants
 from secure_agg.plugins.homes.client import ClientHome

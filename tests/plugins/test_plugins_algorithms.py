@@ -17,7 +17,7 @@ from secure_agg.fl.algorithms.algorithm import Algorithm
 from secure_agg.fl.algorithms.named import create
 from secure_agg.fl.algorithms.replay import METRICS, replay
 from secure_agg.fl.algorithms.training import Client, train
-from secure_agg.plugins.core.history import entry
+from secure_agg.plugins.core.server.history import entry
 from secure_agg.plugins.core.training import Trained
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.journal import Journal

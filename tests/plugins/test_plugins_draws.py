@@ -16,6 +16,7 @@ from support.frameworks.plugin_rounds import Nodes
 from secure_agg.beacon.source import quicknet
 from secure_agg.errors import ConfigError, PulseMissing, RunStopped, TooFewClients
 from secure_agg.plugins.core.coordinator import Coordinator
+from secure_agg.plugins.core.server.numbering import Numbering
 from secure_agg.plugins.homes import federation
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.plugins.homes.server import ServerHome
@@ -127,7 +128,7 @@ def test_the_round_is_over_when_all_its_draws_are_dead(world: World) -> None:
     trust = world.server.trust
     later = replace(trust.task("task"), epoch=1, epoch_digest=bytes(31) + b"\x01")
     leading = Task("task", replace(trust, tasks={"task": later}))
-    assert world.coordinator._draw(leading, 0).draw == 0
+    assert Numbering(world.server).draw(leading, 0).draw == 0
 
 
 def test_another_process_goes_on_with_the_draw_that_is_due(world: World) -> None:

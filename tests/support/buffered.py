@@ -20,7 +20,7 @@ from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.memory.bases import learn_base
-from secure_agg.roles.memory.bonds import learn_result
+from secure_agg.roles.memory.results import learn_result
 from secure_agg.roles.task import Task
 from secure_agg.roles.trust import TaskTrust, Trust
 

@@ -22,7 +22,7 @@ from secure_agg.roles.client.client import Client
 from secure_agg.roles.epochs import acts, checking
 from secure_agg.roles.epochs.change import Change, new_keys
 from secure_agg.roles.epochs.following import Place, follow
-from secure_agg.roles.memory import bonds
+from secure_agg.roles.memory import bonds, results
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.task import Task
 from secure_agg.roles.trust import TaskTrust, Trust
@@ -105,7 +105,7 @@ class Changing:
         appended = self.ledger.append(evidence)
         local.deliver()
         for name in self.members:
-            bonds.learn_result(self.store(self.keys[name]), name, appended.verified.record)
+            results.learn_result(self.store(self.keys[name]), name, appended.verified.record)
         return appended
 
     # --- epochs -------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from secure_agg.cli.epochs import floors
 from secure_agg.cli.federation.groups import GROUP_HELP, groups_of
 from secure_agg.cli.federation.models import (
     AnyOption,
+    Models,
     MomentumOption,
     OptimizerOption,
     RateOption,
@@ -22,10 +23,6 @@ from secure_agg.cli.federation.models import (
     TaskOption,
     TauOption,
     WeightOption,
-    elements,
-    models,
-    optimizer_of,
-    shown,
 )
 from secure_agg.cli.terminal.documents import privacy_document
 from secure_agg.cli.terminal.options import (
@@ -38,7 +35,7 @@ from secure_agg.cli.terminal.options import (
 )
 from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
-from secure_agg.fl.model_files import digest_argument, read_model
+from secure_agg.fl.model_files import read_model
 from secure_agg.fl.server_optimizers import PLAIN
 from secure_agg.local.asked import sample_size
 from secure_agg.plugins.core.metrics import metrics_group
@@ -208,10 +205,16 @@ def init(
     DIR/trust.json, compares it with what was agreed, and makes its home with 'join'.
     """
     keys = _keys(client_keys or [])
-    optimizer = optimizer_of(
-        server_optimizer, server_learning_rate, server_momentum, server_second_momentum, server_tau
+    models = Models.asked(
+        start_model,
+        server_optimizer,
+        server_learning_rate,
+        server_momentum,
+        server_second_momentum,
+        server_tau,
+        any_model,
+        weight_key,
     )
-    start = digest_argument(start_model) if start_model is not None else None
     private = asked_privacy(privacy_epsilon, privacy_delta, privacy_norm, privacy_rounds, privacy_honest)
     if private is not None and max_weight not in (None, 1):
         raise ConfigError(f"privacy counts every client alike: --max-weight {max_weight} and weights exclude it")
@@ -250,21 +253,17 @@ def init(
         task=task,
         client_keys=keys,
         parameters=parameters,
-        checks_model=not any_model,
-        start_model=start,
-        optimizer=optimizer,
-        weight_key=weight_key,
         phase_s=phase_seconds,
         beacon=BeaconFile.load(beacon) if beacon is not None else None,
         pulses=pulses or (),
         floor=floors.floor_of(floor, Floor.of(policy, len(keys) + len(clients or ()))),
         witness_age_s=witness_age,
-        start_elements=elements(start_model),
+        **models.pinned,
     )
     with ServerHome.open(folder / "server") as home:
         places = home.places()
-        if start_model is not None and Path(start_model).is_file():
-            kept.keep_first(home, read_model(start_model))  # the first round finds it there
+        if models.file is not None:
+            kept.keep_first(home, read_model(models.file))  # the first round finds it there
     commands = {
         name: ["secure-agg", *federation.serve_command(folder / "operators" / name), "--listen", place.address]
         for name, place in places.items()
@@ -282,7 +281,7 @@ def init(
         "max_corrupt": policy.max_corrupt,
         "min_advertised": policy.min_advertised,
         "bearable": float(policy.bearable(len(trust.task(task).roster))),
-    } | models(start, optimizer, any_model=any_model)
+    } | models.document
     if policy.privacy is not None:
         document["privacy"] = privacy_document(policy.privacy, policy.clip)
 
@@ -295,7 +294,7 @@ def init(
             "trust": f"{document['trust']}, the pins for everybody",
             "server": f"{document['server']}, the home to name in the server's configuration",
         }
-        rows |= shown(start, optimizer, any_model=any_model)
+        rows |= models.shown
         rows |= {f"client {name}": f"{path}, to name in its node's" for name, path in document["clients"].items()}
         if keys:
             rows["joining"] = f"{', '.join(keys)}: each makes its home with 'secure-agg federation join'"

@@ -12,6 +12,7 @@ from secure_agg.cli.epochs import floors
 from secure_agg.cli.epochs.sources import followed
 from secure_agg.cli.federation.models import (
     AnyOption,
+    Models,
     MomentumOption,
     OptimizerOption,
     RateOption,
@@ -20,13 +21,8 @@ from secure_agg.cli.federation.models import (
     TaskOption,
     TauOption,
     WeightOption,
-    elements,
-    models,
-    optimizer_of,
-    shown,
 )
 from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
-from secure_agg.fl.model_files import digest_argument
 from secure_agg.fl.server_optimizers import PLAIN
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.preflight.words import price
@@ -61,10 +57,16 @@ def join(
     as_json: JsonOption = False,
 ) -> None:
     """Make a client's home from its own key and the pins it has been given; the key is copied into it."""
-    optimizer = optimizer_of(
-        server_optimizer, server_learning_rate, server_momentum, server_second_momentum, server_tau
+    models = Models.asked(
+        start_model,
+        server_optimizer,
+        server_learning_rate,
+        server_momentum,
+        server_second_momentum,
+        server_tau,
+        any_model,
+        weight_key,
     )
-    start = digest_argument(start_model) if start_model is not None else None
     pins, steps = Trust.load(trust), Steps.load(epochs) if epochs is not None else None
     joined = (followed(pins, task, epochs) if epochs is not None else pins).task(task)
     with ClientHome.create(
@@ -72,14 +74,10 @@ def join(
         Identity.load(name, identity),
         pins,
         task,
-        checks_model=not any_model,
-        start_model=start,
-        optimizer=optimizer,
-        weight_key=weight_key,
         epochs=steps,
         floor=floors.floor_of(floor, Floor.of(joined.policy, len(joined.roster))),
         witness_age_s=witness_age,
-        start_elements=elements(start_model),
+        **models.pinned,
     ) as home:
         document: dict[str, Any] = {
             "name": home.name,
@@ -87,7 +85,7 @@ def join(
             "home": str(folder),
             "public": home.identity.public.hex(),
             "bearable": float(home.trust.task(task).policy.bearable(len(home.trust.task(task).roster))),
-        } | models(start, optimizer, any_model=any_model)
+        } | models.document
 
     def show(console: Console) -> None:
         pins = home.trust.task(task)
@@ -97,6 +95,6 @@ def join(
             "home": f"{folder}, to name in its node's configuration",
             "bearable": price(pins.policy, len(pins.roster)),
         }
-        show_fields(console, rows | shown(start, optimizer, any_model=any_model))
+        show_fields(console, rows | models.shown)
 
     emit(document, as_json, show)

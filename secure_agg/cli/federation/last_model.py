@@ -11,7 +11,7 @@ from rich.console import Console
 from secure_agg.cli.terminal.output import JsonOption, emit, show_fields
 from secure_agg.errors import ConfigError
 from secure_agg.fl.model_files import start_digest, write_model
-from secure_agg.plugins.core.history import last_model
+from secure_agg.plugins.core.server.history import last_model
 from secure_agg.plugins.homes.server import ServerHome
 
 

@@ -32,7 +32,7 @@ from secure_agg.protocol.config.buffer import Base, BufferRule, follow_bases
 from secure_agg.protocol.evidence import Evidence, RoundRecord
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.roles.memory.bases import learn_base
-from secure_agg.roles.memory.bonds import learn_result
+from secure_agg.roles.memory.results import learn_result
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
 from secure_agg.tlog.receipt import Receipt

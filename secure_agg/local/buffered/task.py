@@ -32,7 +32,8 @@ from secure_agg.protocol.identity import Identity
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.memory.bases import learn_base
-from secure_agg.roles.memory.bonds import Bonds, learn_result
+from secure_agg.roles.memory.bonds import Bonds
+from secure_agg.roles.memory.results import learn_result
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
 

@@ -27,8 +27,8 @@ from secure_agg.errors import ConfigError, DuplicateMessage, RunStopped, SecureA
 from secure_agg.executing import HERE, Executor, executor_of
 from secure_agg.fl.layers import Layers
 from secure_agg.plugins.core.coordinator import Coordinator, Outcome
-from secure_agg.plugins.core.history import last_model
 from secure_agg.plugins.core.phases import Ask, Late, one_line
+from secure_agg.plugins.core.server.history import last_model
 from secure_agg.plugins.flower import given, records, simulation, strategies, wire
 from secure_agg.plugins.flower.asking import GONE, NodeAsk, WithoutMod, answer_of, message_to
 from secure_agg.plugins.flower.channel import AWAY_S, ChannelAsk

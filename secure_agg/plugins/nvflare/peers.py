@@ -15,8 +15,8 @@ from nvflare.apis.shareable import Shareable
 from secure_agg.errors import DuplicateMessage
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator
-from secure_agg.plugins.core.deadlines import TIMES
 from secure_agg.plugins.core.phases import Late, Payload, answer_limit, one_line
+from secure_agg.plugins.core.server.deadlines import TIMES
 from secure_agg.plugins.nvflare import wire
 
 _log = logging.getLogger("secure_agg.plugins")

@@ -47,7 +47,8 @@ from secure_agg.roles.client.invitation import Entry, Invitation
 from secure_agg.roles.client.joined import Joined, seal_letters
 from secure_agg.roles.client.result import read_result
 from secure_agg.roles.client.shared import SharedChecks
-from secure_agg.roles.memory.bonds import Bonds, learn_result
+from secure_agg.roles.memory.convictions import Convictions
+from secure_agg.roles.memory.results import learn_result
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.stopwatch import Stopwatch
 from secure_agg.roles.trust import Trust
@@ -251,8 +252,8 @@ class Client:
         invitation = Invitation.read(request, self.identity, self.trust)
         entry = invitation.accept(self.identity, self.trust, self._store, beacon, base_model)
         entry.bonds.check_start(start_model)
-        entry.bonds.check_base(base_model)
-        entry.bonds.check_instructions(instructions)
+        entry.check_base(base_model)
+        entry.check_instructions(instructions)
         entry.attempt.check_open()
         return entry
 
@@ -384,11 +385,11 @@ class Client:
         if not proof.config:
             raise VerificationError(f"a proof of kind {proof.kind!r} is about no round: it keeps nobody out of any")
         culprit = Auditor(self.trust).verify_fault(proof, beacon=beacon)
-        bonds = Bonds(self._store, self.identity.name, decode(RoundConfig, proof.config, len(proof.config)))
+        convictions = Convictions(self._store, self.identity.name, decode(RoundConfig, proof.config, len(proof.config)))
         if proof.public == self.trust.operators.get(culprit):
-            bonds.convict_operator(proof)
+            convictions.convict_operator(proof)
         else:
-            bonds.convict(proof)
+            convictions.convict(proof)
         return culprit
 
     def abandon(self) -> None:

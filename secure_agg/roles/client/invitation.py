@@ -17,6 +17,7 @@ from secure_agg.protocol.renunciation import RenunciationCertificate, split_firs
 from secure_agg.roles.memory.attempt import Attempt
 from secure_agg.roles.memory.bases import choose_base
 from secure_agg.roles.memory.bonds import Bonds
+from secure_agg.roles.memory.convictions import Convictions
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.trust import Trust
 
@@ -31,6 +32,7 @@ class Entry:
         cohort: G.
         backend: of the round.
         bonds: what the client is bound to in the task.
+        convictions: of others in the round, as far as this client knows of any.
         attempt: its record of this attempt.
         base: in a buffered round the model that the client has trained from.
     """
@@ -41,6 +43,7 @@ class Entry:
     cohort: Roster
     backend: Backend
     bonds: Bonds
+    convictions: Convictions
     attempt: Attempt
     base: Base | None = None
 
@@ -50,6 +53,55 @@ class Entry:
         if self.base is not None:
             side.start_from(self.base.model)
         return side
+
+    def check_base(self, base_model: bytes | None) -> None:
+        """The round is bound to the very arrays that this client trained from: clients that were shown different
+        models are in no round together.
+
+        Args:
+            base_model: digest of those arrays, if the update is a difference from them.
+
+        Raises:
+            WrongContext: the round names another model, or none.
+            PolicyViolation: the round names one, and nobody but the aggregator says that it is this one.
+        """
+        if self.base is not None:  # it was found among the round's bases
+            return
+        named = self.config.base_model
+        if base_model is None:
+            if named != NO_DIGEST:
+                raise PolicyViolation(
+                    "the round's updates are differences from a model: say which was trained from", phase=ADVERTISE
+                )
+        elif base_model != named:
+            what = "another model" if named != NO_DIGEST else "no model"
+            raise WrongContext(
+                f"the round's updates are differences from {what}, this client's from the one it was shown",
+                phase=ADVERTISE,
+            )
+
+    def check_instructions(self, instructions: bytes | None) -> None:
+        """The round is bound to all that this client was given beside the model: clients that were told different
+        things are in no round together.
+
+        What a set may be signed for does not depend on it: new instructions for an old model are no new model.
+
+        Args:
+            instructions: digest of what this client was given, if it was given anything.
+
+        Raises:
+            WrongContext: the round names other instructions, or none.
+            PolicyViolation: the round names some, and nobody but the aggregator says that it is these.
+        """
+        named = self.config.instructions
+        if instructions is None:
+            if named != NO_DIGEST:
+                raise PolicyViolation(
+                    "the round is bound to instructions: say which this client was given", phase=ADVERTISE
+                )
+        elif instructions != named:
+            what = "other instructions" if named != NO_DIGEST else "no instructions"
+            raise WrongContext(f"the round is bound to {what} than this client was given", phase=ADVERTISE)
 
 
 @dataclass(frozen=True)
@@ -138,9 +190,10 @@ class Invitation:
             if self.config.generation and renouncers:
                 certificate = RenunciationCertificate.from_bytes(self.renounced)
                 bonds.admit(certificate, renouncers, checked=trust.has_checked(certificate, self.config.task))
-        bonds.check_operator(self.operator, trust.operators[self.operator], phase=ADVERTISE)
+        convictions = Convictions(store, identity.name, self.config)
+        convictions.check_operator(self.operator, trust.operators[self.operator], phase=ADVERTISE)
         bonds.check_unspent()
-        return Entry(self.operator, self.config, self.setup, cohort, backend, bonds, attempt, base)
+        return Entry(self.operator, self.config, self.setup, cohort, backend, bonds, convictions, attempt, base)
 
     def _check(self, identity: Identity, trust: Trust, beacon: bytes | None) -> tuple[Roster, Backend]:
         config = self.config

@@ -156,7 +156,7 @@ class Joined:
     def _take(self, received: Received, *, answered: bool) -> bytes | None:
         header = received.header
         if not answered:
-            self.entry.bonds.check_operator(self.entry.operator, self._operator_key, phase=header.phase)
+            self.entry.convictions.check_operator(self.entry.operator, self._operator_key, phase=header.phase)
         if header.phase == RECEIPT:
             self._take_receipt(received)
             return None
@@ -195,7 +195,7 @@ class Joined:
             for proof in side.accuse(entry.cohort, operator, public, kept, phase, bytes(received.data)):
                 with contextlib.suppress(VerificationError):
                     entry.backend.check_fault(proof, entry.config)
-                    entry.bonds.convict_operator(proof)
+                    entry.convictions.convict_operator(proof)
                     self.faults.append(proof)
 
     def _read(self, received: Received, phase: str, session: bytes, sender: str) -> Message:
@@ -290,7 +290,7 @@ class Joined:
             config, self.entry.cohort, message.body, self.limit, self._shared, sparse=sparse
         )
         if not answered:  # whom this very round has convicted was in it
-            self.entry.bonds.check_members(session.keys, phase=phase)
+            self.entry.convictions.check_members(session.keys, phase=phase)
         if session.sid != message.header.session:
             raise WrongContext("the session id is not that of these advertisements", phase=phase)
         mine = session.advertisements.get(self._identity.name)
@@ -404,7 +404,7 @@ class Joined:
         with self._timings(phase.name):
             names, part = self._own_side().excise(phase.name, body)
         for proof in self._own_side().faults:
-            self.entry.bonds.convict(proof)
+            self.entry.convictions.convict(proof)
         if self._identity.name not in names:
             raise PolicyViolation("this client itself is to be taken out of the set", phase=phase.name)
         agreed = smaller(names)

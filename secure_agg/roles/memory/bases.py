@@ -1,14 +1,17 @@
-"""The models that a client knows by its own computation from recorded results: the bases of buffered rounds."""
+"""The models that a client knows by its own computation from recorded results: the bases of buffered rounds, and which
+of them it has used.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from secure_agg.errors import AlreadyReleased, AnotherModel, PolicyViolation, WrongContext
+from secure_agg.errors import AlreadyReleased, AnotherModel, PolicyViolation, TaskSpent, WrongContext
 from secure_agg.protocol.config.buffer import Base, Bases, base_of, name_bases
 from secure_agg.protocol.messages import ADVERTISE, decode, encode
-from secure_agg.roles.memory.bonds import learn_model
-from secure_agg.roles.memory.store import AttemptStore, Scope
+from secure_agg.roles.memory.results import learn_model
+from secure_agg.roles.memory.store import AttemptStore, Scope, task_scope
 
 _MAX: Final = 256
 _NAME: Final = "base "
@@ -85,8 +88,61 @@ def choose_base(store: AttemptStore, client: str, task: str, bases: Bases, model
     return chosen
 
 
+class BaseUse:
+    """The one use of one base: a client gives one update from each, and none after one from a later."""
+
+    def __init__(self, store: AttemptStore, client: str, task: str, number: int, newest: int, place: bytes) -> None:
+        """
+        Args:
+            task: that the client is bound in.
+            number: of the base that its update is a difference from.
+            newest: number of the round's newest base.
+            place: where the update goes.
+        """
+        self._store, self._client, self._scope = store, client, task_scope(client, task)
+        self._number, self._newest, self._place = number, newest, place
+
+    @property
+    def values(self) -> Mapping[str, bytes]:
+        """What stands in the scope of the task once the update is given, by name."""
+        return {_use(self._number): self._place}
+
+    def check(self) -> None:
+        """Refuse a base that was used elsewhere, or comes before one that was.
+
+        Raises:
+            TaskSpent: it was, or does; says which base would do.
+        """
+        for name, said in self.later().items():
+            if self._store.get(self._scope, name) is not None:
+                raise TaskSpent(said, phase=ADVERTISE)
+        number = self._number
+        if self._store.get(self._scope, _use(number)) not in (None, self._place):
+            raise TaskSpent(
+                f"{self._client!r} has given its update from base {number} in another round: each base is used once, "
+                f"base {number + 1} would do" + (", once there is one" if number == self._newest else ""),
+                phase=ADVERTISE,
+            )
+
+    def later(self) -> dict[str, str]:
+        """Names in the scope of the task of uses of later bases, with what one means."""
+        used = self._number
+        # Another process over this store may have gone on since the round was looked at.
+        bound = (int(name.rpartition(" ")[2]) for name in self._store.names(self._scope, _use("")))
+        later = {*range(used + 1, self._newest + 2), *(number for number in bound if number > used)}
+        return {
+            _use(number): f"{self._client!r} has given an update from base {number}, and this one is from base {used}: "
+            f"bases are used in increasing order, base {number + 1} would do"
+            for number in sorted(later)
+        }
+
+
 def _name(number: int) -> str:
     return f"{_NAME}{number:0{_DIGITS}}"
+
+
+def _use(number: int | str) -> str:
+    return f"update from base {number}"
 
 
 def _scope(client: str, task: str) -> Scope:

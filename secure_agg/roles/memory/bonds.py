@@ -10,8 +10,7 @@ durable store, by each of the two:
 * when it signs a set, to one attempt of one *generation*, and to that set.
 * when it releases what opens a sum, or renounces: to the one and never to the other. What was released is repeated in
   the same bytes; who has renounced signs and releases nothing in that generation any more.
-* in a buffered round, to the one of its bases that the vector is a difference from: each is used once, and none after a
-  later one.
+* in a buffered round, with its input, to the one of its bases that the vector is a difference from: ``BaseUse``.
 * to the generations that certificates of renunciation have admitted it to; those before are over for it.
 """
 
@@ -21,19 +20,17 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mpc.framing import frame, integer
-from secure_agg.errors import AlreadyReleased, PolicyViolation, TaskSpent, WrongContext
+from secure_agg.errors import PolicyViolation, TaskSpent, WrongContext
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.protocol.config.buffer import Base
 from secure_agg.protocol.config.tree import EDGE, level, tree_task
 from secure_agg.protocol.epoch import EpochRecord, root_task
-from secure_agg.protocol.evidence import RoundRecord
-from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import ADVERTISE
 from secure_agg.protocol.renunciation import RENOUNCE, Renouncers, Renunciation, RenunciationCertificate
-from secure_agg.protocol.tree.record import VOUCH
-from secure_agg.roles.memory import epochs, spending
+from secure_agg.roles.memory import epochs, results, spending
 from secure_agg.roles.memory.attempt import end_attempt
-from secure_agg.roles.memory.store import AttemptStore, Scope
+from secure_agg.roles.memory.bases import BaseUse
+from secure_agg.roles.memory.store import AttemptStore, task_scope
 
 _ASKED: Final = ("admitted", "renounced", "signed", "input")
 """What a client has bound itself to that may keep it out of a round."""
@@ -59,7 +56,8 @@ class Bonds:
             newest: number of the round's newest base.
         """
         self._store, self._client, self._config = store, client, config
-        self._scope = _scope(client, tree_task(config.task, config.policy))
+        self._task = tree_task(config.task, config.policy)
+        self._scope = task_scope(client, self._task)
         self._attempt = integer(config.round) + integer(config.attempt)
         self._place = frame("place", integer(config.epoch), integer(config.round), integer(config.draw), seats)
         if level(config.policy) == EDGE:  # another edge, or another draw into edges, is another cohort
@@ -67,10 +65,10 @@ class Bonds:
         self._start = f"start model {config.start_model.hex()}"
         model = base.model if base is not None else config.base_model
         self._base = f"base model {model.hex()}" if model != NO_DIGEST else None
-        self._used, self._newest = base, newest
+        self._use = BaseUse(store, client, self._task, base.number, newest, self._place) if base is not None else None
         # Where the arrays are known to follow from a verified result, they are what a signature is for: an evaluation
         # that came to nothing leaves its task's start model as it was, and the next is of another model all the same.
-        self._chained = bool(self._base) and store.get(self._scope, _model(model)) is not None
+        self._chained = bool(self._base) and results.has_computed(store, client, self._task, model)
 
     @property
     def _models(self) -> Iterator[str]:
@@ -93,7 +91,8 @@ class Bonds:
             BudgetSpent: its privacy budget has no room for one more round.
         """
         self.check_open()
-        self._check_used()
+        if self._use is not None:
+            self._use.check()
         generation = self._config.generation
         numbered = [*((what, generation) for what in _ASKED), ("admitted", generation + 1)]
         names = [_bond(what, model, number) for model in self._models for what, number in numbered]
@@ -124,36 +123,6 @@ class Bonds:
                 raise self._spent(f"{self._client!r} has given its update in another round, draw or epoch {of}")
         spending.check_budget(self._store, self._client, self._config)
 
-    def _check_used(self) -> None:
-        """Refuse a base of a buffered round that was used elsewhere, or comes before one that was."""
-        for name, said in self._later().items():
-            if self._store.get(self._scope, name) is not None:
-                raise self._spent(said)
-        if self._used is None:
-            return
-        number = self._used.number
-        if self._store.get(self._scope, _used(number)) not in (None, self._place):
-            raise self._spent(
-                f"{self._client!r} has given its update from base {number} in another round: each base is used once, "
-                f"base {number + 1} would do" + (", once there is one" if number == self._newest else "")
-            )
-
-    def _later(self) -> dict[str, str]:
-        """Uses of bases after this update's, with what one means."""
-        if self._used is None:
-            return {}
-        used = self._used.number
-        # Another process over this store may have gone on since the round was looked at.
-        bound = (int(name.rpartition(" ")[2]) for name in self._store.names(self._scope, _used("")))
-        later = {*range(used + 1, self._newest + 2), *(number for number in bound if number > used)}
-        return {
-            _used(
-                number
-            ): f"{self._client!r} has given an update from base {number}, and this one is from base {used}: "
-            f"bases are used in increasing order, base {number + 1} would do"
-            for number in sorted(later)
-        }
-
     @staticmethod
     def _spent(text: str) -> TaskSpent:
         return TaskSpent(text, phase=ADVERTISE)
@@ -176,47 +145,6 @@ class Bonds:
                 phase=ADVERTISE,
             )
 
-    def check_members(self, keys: Mapping[str, bytes], *, phase: str) -> None:
-        """Refuse to take part with somebody who is proved to have broken the protocol in this task.
-
-        Args:
-            keys: of all members, by id. Whoever has another than the one that was convicted is somebody else: a key
-                that was stolen is rotated in an epoch.
-
-        Raises:
-            PolicyViolation: says whom; who has let that client in may not know it.
-        """
-        convicted = frozenset(self._store.names(self._scope, _fault("")))
-        for name, public in keys.items() if convicted else ():
-            found = self._store.get(self._scope, _fault(name)) if _fault(name) in convicted else None
-            if found is not None and FaultProof.from_bytes(found).public == public:
-                raise PolicyViolation(
-                    f"{name!r} is proved to have broken the protocol in this task: {self._client!r} takes part in no "
-                    "round of it with that client",
-                    phase=phase,
-                )
-
-    def check_operator(self, name: str, public: bytes, *, phase: str) -> None:
-        """Refuse an operator that is proved to have broken the protocol, in whichever task.
-
-        Raises:
-            PolicyViolation: it is.
-        """
-        if self._store.get(_operators(self._client), _fault(public.hex())) is not None:
-            raise PolicyViolation(
-                f"{name!r} is proved to have broken the protocol: {self._client!r} answers it no more",
-                phase=phase,
-                culprit=name,
-            )
-
-    def convict(self, proof: FaultProof) -> None:
-        """Remember, durably, what was proved of a client and has been checked."""
-        self._store.put(self._scope, _fault(proof.culprit), proof.to_bytes())
-
-    def convict_operator(self, proof: FaultProof) -> None:
-        """The same of an operator, whose key is convicted in every task."""
-        self._store.put(_operators(self._client), _fault(proof.public.hex()), proof.to_bytes())
-
     def check_start(self, start_model: bytes | None) -> None:
         """The model an aggregator names is believed only until this client has signed: afterwards a new name for an
         old model would let it sum the same updates twice.
@@ -231,7 +159,7 @@ class Bonds:
         named = self._config.start_model
         if start_model not in (None, named):
             raise WrongContext("the round starts from another model than this client trained from", phase=ADVERTISE)
-        known = start_model is not None or self._store.get(self._scope, _result(named)) is not None
+        known = start_model is not None or results.is_known(self._store, self._client, self._task, named)
         again = self._store.get(self._scope, self._start) is not None
         again = again or bool(self._store.names(self._scope, f"input {self._start} "))
         if not (known or again) and self._store.get(self._scope, "signed") is not None:
@@ -239,55 +167,6 @@ class Bonds:
                 "the round starts from a model that is no result this client has verified: say which it trained from",
                 phase=ADVERTISE,
             )
-
-    def check_base(self, base_model: bytes | None) -> None:
-        """The round is bound to the very arrays that this client trained from: clients that were shown different
-        models are in no round together.
-
-        Args:
-            base_model: digest of those arrays, if the update is a difference from them.
-
-        Raises:
-            WrongContext: the round names another model, or none.
-            PolicyViolation: the round names one, and nobody but the aggregator says that it is this one.
-        """
-        if self._used is not None:  # it was found among the round's bases
-            return
-        named = self._config.base_model
-        if base_model is None:
-            if named != NO_DIGEST:
-                raise PolicyViolation(
-                    "the round's updates are differences from a model: say which was trained from", phase=ADVERTISE
-                )
-        elif base_model != named:
-            what = "another model" if named != NO_DIGEST else "no model"
-            raise WrongContext(
-                f"the round's updates are differences from {what}, this client's from the one it was shown",
-                phase=ADVERTISE,
-            )
-
-    def check_instructions(self, instructions: bytes | None) -> None:
-        """The round is bound to all that this client was given beside the model: clients that were told different
-        things are in no round together.
-
-        What a set may be signed for does not depend on it: new instructions for an old model are no new model.
-
-        Args:
-            instructions: digest of what this client was given, if it was given anything.
-
-        Raises:
-            WrongContext: the round names other instructions, or none.
-            PolicyViolation: the round names some, and nobody but the aggregator says that it is these.
-        """
-        named = self._config.instructions
-        if instructions is None:
-            if named != NO_DIGEST:
-                raise PolicyViolation(
-                    "the round is bound to instructions: say which this client was given", phase=ADVERTISE
-                )
-        elif instructions != named:
-            what = "other instructions" if named != NO_DIGEST else "no instructions"
-            raise WrongContext(f"the round is bound to {what} than this client was given", phase=ADVERTISE)
 
     def give(self, *, phase: str) -> None:
         """Bind to the place that this client's hidden vector goes to, durably, before it leaves.
@@ -297,8 +176,10 @@ class Bonds:
             AlreadyReleased: it was given elsewhere, or renounced, meanwhile.
         """
         self.check_unspent()
-        also = {_used(self._used.number): self._place} if self._used is not None else {}
-        self._bind("input", self._place, self._over() | self._later(), phase, also)
+        if self._use is None:
+            self._bind("input", self._place, self._over(), phase)
+        else:
+            self._bind("input", self._place, self._over() | self._use.later(), phase, self._use.values)
 
     def sign(self, statement: bytes, *, phase: str) -> None:
         """Bind to the set that is about to be signed, durably.
@@ -394,50 +275,9 @@ class Bonds:
         self._bind("admitted", certificate.digest(), {}, RENOUNCE)
 
 
-def enter_edge(store: AttemptStore, client: str, config: RoundConfig, *, phase: str) -> None:
-    """Bind to one edge of a tree in one attempt at its round, durably: whoever were in two would be summed twice.
-
-    Args:
-        config: of the edge's round.
-
-    Raises:
-        AlreadyReleased: this client is in another edge, or in another configuration of this one.
-    """
-    name = f"edge of {config.round}.{config.attempt}"
-    store.pin(_scope(client, tree_task(config.task, config.policy)), name, config.context, phase=phase)
-
-
-def vouch(store: AttemptStore, client: str, config: RoundConfig, record: bytes) -> None:
-    """Bind to the record of an edge's round that is about to be signed, durably: one for each round of the tree.
-
-    Args:
-        record: digest.
-
-    Raises:
-        AlreadyReleased: another was signed in this round.
-    """
-    value = integer(config.attempt) + record
-    if store.put(_scope(client, tree_task(config.task, config.policy)), f"edge record {config.round}", value) != value:
-        raise AlreadyReleased("this client has signed another record of its edge in this round", phase=VOUCH)
-
-
-def learn_result(store: AttemptStore, client: str, record: RoundRecord) -> None:
-    """Remember a result that this client has verified: a model that its next round may start from.
-
-    Args:
-        record: of a round of which the client has checked the evidence, and the ledger's receipt where it pins a
-            ledger; also of one it had no part in.
-    """
-    scope = _scope(client, record.task)
-    store.put(scope, _limit(record.digest()), integer(record.next_weight_limit))
-    if record.next_clips:
-        store.put(scope, _clips(record.digest()), b"".join(map(integer, record.next_clips)))
-    store.put(scope, _result(record.result_model), b"1")
-
-
 def admitted(store: AttemptStore, client: str, statement: Renunciation) -> bytes:
     """Digest of the certificate that has admitted this client to the generation of a statement; zeros for none."""
-    scope = _scope(client, statement.task)
+    scope = task_scope(client, statement.task)
     for model in _models_of(statement):
         found = store.get(scope, _bond("admitted", model, statement.generation))
         if found is not None:
@@ -447,7 +287,7 @@ def admitted(store: AttemptStore, client: str, statement: Renunciation) -> bytes
 
 def gave_input(store: AttemptStore, client: str, task: str, model: bytes) -> bool:
     """Whether this client has given an update that is a difference from these arrays, in any round of the task."""
-    scope, base = _scope(client, task), f"base model {model.hex()}"
+    scope, base = task_scope(client, task), f"base model {model.hex()}"
     return store.get(scope, base) is not None or bool(store.names(scope, f"input {base} "))
 
 
@@ -459,13 +299,10 @@ def learn_epoch(store: AttemptStore, client: str, record: EpochRecord, closure: 
         record: of the epoch, checked.
         closure: the certificate, encoded; empty for none.
     """
-    scope = _scope(client, record.task)
-    store.put(scope, _limit(record.digest()), integer(record.next_weight_limit))
-    if closure or record.restarts:  # else nobody but the log says from where the task goes on
-        store.put(scope, _result(record.start_model), b"1")
+    results.learn_start(store, client, record, known=bool(closure) or record.restarts)
     if not record.generation:
         return
-    said = RenunciationCertificate.from_bytes(closure).statement
+    scope, said = task_scope(client, record.task), RenunciationCertificate.from_bytes(closure).statement
     for model in _models_of(said):
         given = store.get(scope, _bond("input", model, said.generation))
         if given in (None, _placed(said, NO_DIGEST)):  # else it was given where nobody has closed anything
@@ -483,83 +320,11 @@ def _placed(said: Renunciation, seats: bytes) -> bytes:
     return frame("place", integer(said.epoch), integer(said.round), integer(said.draw), seats)
 
 
-def is_known(store: AttemptStore, client: str, task: str, model: bytes) -> bool:
-    """Whether rounds may start from this digest: of a result that this client has verified, or an epoch it follows."""
-    return store.get(_scope(client, task), _result(model)) is not None
-
-
-def weight_limit_after(store: AttemptStore, client: str, task: str, record: bytes) -> int | None:
-    """What a result that this client has verified says of the weights of the round that follows.
-
-    Args:
-        record: digest of the result's record.
-
-    Returns:
-        Its ``next_weight_limit``; None where this client has verified no such result.
-    """
-    found = store.get(_scope(client, task), _limit(record))
-    return None if found is None else int.from_bytes(found, "little")
-
-
-def clips_after(store: AttemptStore, client: str, task: str, record: bytes) -> tuple[int, ...]:
-    """k of the adaptive clips of the round that follows a result which this client has verified; empty of none.
-
-    Args:
-        record: digest of the result's record.
-    """
-    found = store.get(_scope(client, task), _clips(record)) or b""
-    size = len(integer(0))
-    return tuple(int.from_bytes(found[at : at + size], "little") for at in range(0, len(found), size))
-
-
-def learn_model(store: AttemptStore, client: str, task: str, model: bytes) -> None:
-    """Remember arrays that follow from a result that this client has verified, by its own computation: a signature over
-    differences from them, or an evaluation of them, is for them alone.
-
-    Args:
-        task: whose rounds may name them as base model.
-        model: their digest.
-    """
-    store.put(_scope(client, task), _model(model), b"1")
-
-
 def has_signed(store: AttemptStore, client: str, task: str) -> bool:
     """Whether this client has signed a set in any round of the task."""
-    return store.get(_scope(client, task), "signed") is not None
+    return store.get(task_scope(client, task), "signed") is not None
 
 
 def _bond(what: str, model: str, generation: int) -> str:
     """Signatures of the first generation stand under the model itself, as earlier releases have written them."""
     return model if (what, generation) == ("signed", 0) else f"{what} {model} generation {generation}"
-
-
-def _used(number: int | str) -> str:
-    return f"update from base {number}"
-
-
-def _scope(client: str, task: str) -> Scope:
-    return client, task, "task"
-
-
-def _operators(client: str) -> Scope:
-    return client, "operators"
-
-
-def _fault(culprit: str) -> str:
-    return f"fault of {culprit}"
-
-
-def _limit(record: bytes) -> str:
-    return f"weight limit after {record.hex()}"
-
-
-def _clips(record: bytes) -> str:
-    return f"clips after {record.hex()}"
-
-
-def _result(model: bytes) -> str:
-    return f"result {model.hex()}"
-
-
-def _model(model: bytes) -> str:
-    return f"model {model.hex()}"

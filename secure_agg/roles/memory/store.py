@@ -29,6 +29,11 @@ _SCHEMA: Final = (
 _SELECT: Final = "SELECT value FROM pins WHERE scope = ? AND name = ?"
 
 
+def task_scope(client: str, task: str) -> Scope:
+    """What a client is bound to, and remembers, in a task, whichever the round. In a tree it is the tree's task."""
+    return client, task, "task"
+
+
 @checked_class
 class AttemptStore:
     """Write-once values on SQLite; each write is on disk before the call returns. Safe to share between

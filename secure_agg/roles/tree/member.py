@@ -28,7 +28,8 @@ from secure_agg.protocol.refusal import refusing
 from secure_agg.protocol.tree.evidence import TreeEvidence, tree_limit
 from secure_agg.protocol.tree.record import VOUCH, EdgeRecord
 from secure_agg.roles.client.client import Client
-from secure_agg.roles.memory.bonds import enter_edge, learn_result, vouch
+from secure_agg.roles.memory.edges import enter_edge, vouch
+from secure_agg.roles.memory.results import learn_result
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.tree.auditor import CheckedEdge, TreeAuditor, VerifiedTree, check_edge
 from secure_agg.roles.tree.pins import TreeTrust

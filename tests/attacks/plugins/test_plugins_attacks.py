@@ -30,11 +30,13 @@ from secure_agg.errors import (
     WrongPhase,
 )
 from secure_agg.plugins.core import parcels
-from secure_agg.plugins.core.aborts import AbortJournal
 from secure_agg.plugins.core.coordinator import Coordinator
+from secure_agg.plugins.core.node.guard import Guard
+from secure_agg.plugins.core.node.under_way import UnderWay
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.phases import Payload
+from secure_agg.plugins.core.server.aborts import AbortJournal
 from secure_agg.plugins.core.training import MetricNames, Trained, round_shapes
 from secure_agg.plugins.homes.client import ClientHome
 from secure_agg.protocol.codec import model_digest
@@ -206,9 +208,9 @@ def test_an_evaluation_in_between_ends_the_attempt_that_it_takes_the_place_of(wo
     assert secret(world, "north") is secret(world, "north", task="task-evaluation") is None
 
 
-@pytest.mark.parametrize("moment", ["_expect", "_end_last"])
+@pytest.mark.parametrize(("part", "moment"), [(Guard, "learn"), (UnderWay, "end")])
 def test_a_crash_while_a_result_is_taken_leaves_nothing_undone(
-    world: World, monkeypatch: pytest.MonkeyPatch, moment: str
+    world: World, monkeypatch: pytest.MonkeyPatch, part: type, moment: str
 ) -> None:
     kept: list[bytes] = []
 
@@ -216,7 +218,7 @@ def test_a_crash_while_a_result_is_taken_leaves_nothing_undone(
         if (kind, name) == ("result", "north"):
             kept.append(payload)
             with monkeypatch.context() as patch:
-                patch.setattr(Participant, moment, crash)
+                patch.setattr(part, moment, crash)
                 with pytest.raises(StoreError):
                     nodes.answer(name, kind, payload)
         return payload

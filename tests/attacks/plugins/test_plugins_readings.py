@@ -11,6 +11,7 @@ from support.frameworks.plugin_rounds import METRICS, NAMES, WEIGHTS, Nodes, Wor
 
 from secure_agg.errors import PolicyViolation, TooFewClients, UpdateError
 from secure_agg.plugins.core.coordinator import Coordinator
+from secure_agg.plugins.core.server.numbering import Numbering
 from secure_agg.protocol.codec import FixedPoint
 from secure_agg.protocol.config import RoundConfig
 
@@ -26,12 +27,12 @@ def world() -> Iterator[World]:
 
 def limited(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     """A server that limits the weights of its next attempts as it likes."""
-    honest = Coordinator._configure
+    honest = Numbering.configure
 
     def configure(*args: Any, **options: Any) -> RoundConfig:
         return msgspec.structs.replace(honest(*args, **options), weight_limit=limit)
 
-    monkeypatch.setattr(Coordinator, "_configure", configure)
+    monkeypatch.setattr(Numbering, "configure", configure)
 
 
 def by_halves(most: int, refuses: Callable[[int], bool]) -> int:

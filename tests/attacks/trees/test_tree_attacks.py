@@ -52,7 +52,8 @@ from secure_agg.protocol.tree.forest import Forest
 from secure_agg.protocol.tree.record import EdgeRecord, Unsealed, seal_of
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.epochs.change import Change
-from secure_agg.roles.memory.bonds import Bonds, vouch
+from secure_agg.roles.memory.bonds import Bonds
+from secure_agg.roles.memory.edges import vouch
 from secure_agg.roles.memory.store import AttemptStore
 from secure_agg.roles.renouncing import Renouncing, renounce_as_client
 from secure_agg.roles.tree.auditor import TreeAuditor, check_edge, verify_tree

@@ -16,7 +16,8 @@ from secure_agg.protocol.codec import model_digest
 from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.auditor import Auditor
 from secure_agg.roles.memory.bases import learn_base
-from secure_agg.roles.memory.bonds import Bonds, learn_result
+from secure_agg.roles.memory.bonds import Bonds
+from secure_agg.roles.memory.results import learn_result
 from secure_agg.roles.memory.rounds import RoundLog
 
 

@@ -18,8 +18,8 @@ from support.frameworks.flower_nodes import Fleet, Model, Seen, app_of, flower_l
 from benchmarks.plugins.nodes import Apart, App
 from secure_agg.errors import OperatorLost, RunStopped
 from secure_agg.plugins.core import parcels
+from secure_agg.plugins.core.node.under_way import UnderWay
 from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.core.phases import Payload
 from secure_agg.plugins.flower import SecureGrid, channel, wire
 from secure_agg.plugins.flower import grid as grid_module
@@ -198,14 +198,14 @@ def test_who_goes_late_has_the_rest_of_the_phase_and_no_other(monkeypatch: pytes
 
 
 def test_nodes_are_let_go_when_a_round_comes_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Participant._step
+    step = UnderWay.step
 
-    def refusing(self: Participant, messages: Any) -> bytes:
+    def refusing(self: UnderWay, messages: Any) -> bytes:
         if self._home.name != "m2":
             raise OSError("the disk is gone")
         return step(self, messages)
 
-    monkeypatch.setattr(Participant, "_step", refusing)
+    monkeypatch.setattr(UnderWay, "step", refusing)
     world = World(tmp_path)
     with world.grid() as (grid, strategy), pytest.raises(RunStopped):
         trained(grid, strategy)

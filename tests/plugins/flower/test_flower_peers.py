@@ -28,8 +28,8 @@ from support.frameworks.flower_nodes import (
 from benchmarks.plugins.nodes import App, Node
 from secure_agg.errors import RunStopped
 from secure_agg.plugins.core import parcels
-from secure_agg.plugins.core.history import History
 from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.core.server.history import History
 from secure_agg.plugins.flower import wire
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.identity import Identity

@@ -26,8 +26,9 @@ from support.frameworks.flower_nodes import (
 
 from secure_agg.errors import RunStopped, StoreError
 from secure_agg.fl.model_files import read_model, start_digest
-from secure_agg.plugins.core import coordinator, parcels
+from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.core.server import numbering
 from secure_agg.plugins.core.training import round_shapes
 from secure_agg.plugins.flower import given, records, secure_mod
 from secure_agg.plugins.homes.client import ClientHome
@@ -267,7 +268,7 @@ def test_nothing_rides_beside_a_model_that_is_left_out(tmp_path: Path, monkeypat
         return round_shapes(policy, [*model, *([CRAFTED] if trained else [])], trains=trains)
 
     monkeypatch.setattr(given, "instructions", as_it_was_told)
-    monkeypatch.setattr(coordinator, "round_shapes", with_it)
+    monkeypatch.setattr(numbering, "round_shapes", with_it)
 
     @app.train(mods=[secure_mod])
     def train(message: Message, context: Context) -> Message:

@@ -30,7 +30,7 @@ from support.frameworks.flower_nodes import Fleet, Seen, app_of, flower_log, mem
 from secure_agg.errors import ConfigError, RunStopped
 from secure_agg.fl.model_files import start_digest
 from secure_agg.fl.server_optimizers import PLAIN, ServerOptimizer
-from secure_agg.plugins.core.history import History
+from secure_agg.plugins.core.server.history import History
 from secure_agg.plugins.flower import strategies
 from secure_agg.plugins.homes import federation
 from secure_agg.protocol.config import Policy

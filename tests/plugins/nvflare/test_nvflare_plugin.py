@@ -39,8 +39,8 @@ from secure_agg.fl.algorithms.named import create
 from secure_agg.fl.model_files import start_digest
 from secure_agg.fl.server_optimizers import ServerOptimizer
 from secure_agg.plugins.core import parcels
-from secure_agg.plugins.core.history import History, last_model
 from secure_agg.plugins.core.parcels import Parcel
+from secure_agg.plugins.core.server.history import History, last_model
 from secure_agg.plugins.homes import federation, tenants
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.plugins.nvflare import configure, controller, secure, wire

@@ -22,9 +22,9 @@ from secure_agg.cli import main
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.coordinator import Coordinator
 from secure_agg.plugins.core.epochs import server
-from secure_agg.plugins.core.history import History
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Payload
+from secure_agg.plugins.core.server.history import History
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.roles.task import Task
 from secure_agg.service import rounds

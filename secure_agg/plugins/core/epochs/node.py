@@ -11,7 +11,7 @@ from secure_agg.protocol.epoch.body import MAX_BODY
 from secure_agg.protocol.messages import Signature, decode
 from secure_agg.protocol.renunciation import RENOUNCE, Renunciation
 from secure_agg.roles.epochs import acts
-from secure_agg.roles.memory import bonds
+from secure_agg.roles.memory import results
 
 if TYPE_CHECKING:
     from secure_agg.plugins.homes.client import ClientHome
@@ -44,7 +44,7 @@ def _check_place(home: ClientHome, said: Renunciation) -> None:
             f"the epoch is to end before round {said.round}, over the model {said.base_model.hex()[:16]}…, and this "
             f"node has come to {base.hex()[:16]}…, after round {link.last}"
         )
-    if not bonds.is_known(home.store, home.name, home.task, said.start_model):
+    if not results.is_known(home.store, home.name, home.task, said.start_model):
         raise AnotherModel("the epoch is to end after a result that this node has not verified")
 
 

@@ -11,7 +11,7 @@ from secure_agg.errors import MalformedMessage, SecureAggError
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.parcels import Parcel
 from secure_agg.plugins.core.phases import Ask, Payload, one_line
-from secure_agg.plugins.core.unfinished import Unfinished
+from secure_agg.plugins.core.server.unfinished import Unfinished
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.epoch import EpochEvidence, EpochRecord

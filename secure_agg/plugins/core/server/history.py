@@ -1,36 +1,28 @@
-"""The server's side of the chain of models: where the task has come to, and what which node lacks of it.
+"""The server's side of the chain of models: where the task has come to.
 
-Everything comes from the ledger: a server that died between a record and its own next model computes that again, and a
-node that was away is shown each result that it has missed, in order, and verifies it like the last one.
+Everything comes from the ledger: a server that died between a record and its own next model computes that again.
 """
 
 from __future__ import annotations
 
-import bisect
 import logging
 import shlex
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from secure_agg.errors import MalformedMessage, RunStopped, SecureAggError, StoreError, UpdateError
+from secure_agg.errors import RunStopped, StoreError, UpdateError
 from secure_agg.fl.layers import Floats, Layers, apply
 from secure_agg.fl.server_optimizers import PLAIN
 from secure_agg.ledger.log import Ledger
-from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.epochs.server import trust_at
-from secure_agg.plugins.core.parcels import Parcel
-from secure_agg.plugins.core.phases import Ask, Late, Payload, one_line
 from secure_agg.plugins.core.training import mean_of
 from secure_agg.plugins.homes import kept
-from secure_agg.plugins.homes.chain import Known, encode_arrays
 from secure_agg.plugins.homes.server import ServerHome
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST
 from secure_agg.protocol.epoch import RESTART, EpochRecord
 from secure_agg.protocol.evidence import Evidence, RoundRecord
-from secure_agg.protocol.identity import in_id_order
 from secure_agg.roles.auditor import Auditor, Verified
 from secure_agg.tlog.receipt import Receipt
 
@@ -97,10 +89,7 @@ class History:
 
     def __init__(self, home: ServerHome) -> None:
         self._home = home
-        self._known: dict[str, Known] = {}
         self._results: tuple[RoundRecord | None, tuple[int, ...]] = None, ()
-
-    # --- models -----------------------------------------------------------------------------------------------
 
     def check(self, digest: bytes, last: RoundRecord | None) -> None:
         """Refuse a model that every node would refuse, by its digest.
@@ -191,7 +180,7 @@ class History:
                 raise StoreError(f"{home.path} has lost the models before round {last.round}, or their moments")
         return apply(model, *mean_of(verified))
 
-    def _up_to(self, last: RoundRecord) -> tuple[int, ...]:
+    def results_up_to(self, last: RoundRecord) -> tuple[int, ...]:
         """Where the task's results are in the ledger, in order; ``last`` is the newest."""
         if self._results[0] != last:
             self._results = last, self._home.ledger.indexes(self._home.task)
@@ -201,7 +190,7 @@ class History:
         """Go on to the last result, from where the chain was left."""
         chain, start = self._home.models()
         link = chain.link
-        for index in self._up_to(last)[link.rounds if link else 0 :]:
+        for index in self.results_up_to(last)[link.rounds if link else 0 :]:
             at = entry(self._home.ledger, index)
             base = at.evidence.config.base_model
             if (link is None or not link.rounds) and (link is None or link.model != base):
@@ -222,135 +211,3 @@ class History:
             mean, signs = mean_of(done)
             chain.advance(at.record, mean, signs, len(trust.task(self._home.task).roster))
             link = chain.link
-
-    # --- nodes ------------------------------------------------------------------------------------------------
-
-    def heard(self, name: str, parts: Sequence[bytes | memoryview]) -> None:
-        """Note how far a node says it has come; nothing where it says nothing."""
-        self._known.pop(name, None)
-        if parts:
-            self._known[name] = Known.from_bytes(parts[0])
-
-    def took(self, name: str, record: RoundRecord) -> None:
-        """Note that a node that was in this round has verified its result."""
-        self._known[name] = Known(len(self._up_to(record)), b"")
-
-    def is_up_to_date(self, name: str, last: RoundRecord) -> bool:
-        """Whether a node needs no results any more."""
-        known = self._known.get(name)
-        return known is not None and known.rounds == len(self._up_to(last))
-
-    def has_model(self, name: str, digest: bytes) -> bool:
-        """Whether a node has a model on its own disk: it has verified all results, and they have led to this one."""
-        last = self._home.ledger.last(self._home.task)
-        return last is not None and self.is_up_to_date(name, last) and self.model == digest
-
-    def teach(
-        self,
-        names: Sequence[str],
-        last: RoundRecord,
-        ask: Ask,
-        phase_s: Callable[[], float],
-        identify: tuple[Callable[[], bytes], Callable[[bytes | memoryview], str]],
-        *,
-        joins: bool,
-    ) -> None:
-        """Show nodes the results that they have missed.
-
-        Args:
-            names: of the cohort.
-            last: newest record of the task that trains.
-            ask: reaches the nodes.
-            phase_s: how long they have to answer a payload.
-            identify: makes the challenge, and takes an answer to it.
-            joins: a round of the task that trains follows: the last result goes with the request to join.
-        """
-        if not self._home.checks_model:
-            return
-        challenge, check = identify
-        behind = [name for name in names if not self.is_up_to_date(name, last)]
-        if not behind:
-            return
-        for name, answer in _answers(ask, parcels.HELLO, [(name, Payload(challenge)) for name in behind], phase_s()):
-            try:
-                check(answer)
-            except SecureAggError as error:
-                _log.warning("%s does not say how far it has come: %s", name, one_line(error))
-        results = self._up_to(last)
-        begins = self._trainings(results)
-        for number, index in enumerate(results):
-            begun = begins.get(number)
-            pupils = [
-                name
-                for name in behind
-                if (known := self._known.get(name)) is not None
-                and max(known.rounds, 0) <= number
-                and (not joins or number < len(results) - 1 or (begun is not None and known.model != begun))
-            ]
-            if pupils:
-                self._show(entry(self._home.ledger, index), pupils, begun, ask, phase_s)
-
-    def _trainings(self, results: Sequence[int]) -> dict[int, bytes]:
-        """The results that models of their own were the beginning of: the first, and the first of each new training."""
-        ledger = self._home.ledger
-        found = {0: entry(ledger, results[0]).evidence.config.base_model}
-        for index in ledger.epochs(self._home.task):
-            body = ledger.epoch(index)[1].says
-            number = bisect.bisect(results, index)
-            if body.mode == RESTART and number < len(results):
-                found[number] = body.base_model
-        return found
-
-    def _show(
-        self, missed: Entry, pupils: Sequence[str], begun: bytes | None, ask: Ask, phase_s: Callable[[], float]
-    ) -> None:
-        """``begun``: digest of the model that a training has begun with, with the first result that it has led to."""
-        parts = (missed.evidence.to_bytes(), missed.receipt.to_bytes())
-
-        def payload(name: str) -> Payload:
-            first = (begun,) if begun is not None and self._known[name].model != begun else ()
-            return Payload(
-                lambda: Parcel(parcels.LEARN, (*parts, *(p for d in first for p in self._start(d)))).to_bytes()
-            )
-
-        requests = [(name, payload(name)) for name in pupils]
-        left = set(pupils)
-        for name, answer in _answers(ask, parcels.LEARN, requests, phase_s()):
-            try:
-                self.heard(name, Parcel.from_bytes(answer).expect(parcels.KNOWN, 0, 1))
-                left.discard(name)
-            except MalformedMessage as error:
-                _log.warning("%s does not say what it has taken in: %s", name, one_line(error))
-        for name in left:  # whoever has not taken this one in can't take in the next
-            self._known.pop(name, None)
-        _log.info(
-            "%d nodes have been shown round %d, which they had missed", len(pupils) - len(left), missed.record.round
-        )
-
-    def _start(self, digest: bytes) -> tuple[bytes, bytes]:
-        with self._home.locked():
-            _, start = self._home.models()
-            if start.key is None or start.facts()["digest"] != digest.hex():
-                start = self._home.training(digest)
-            if start.key is None:
-                raise StoreError(f"{self._home.path} has no longer the model that the task has started from")
-            return encode_arrays(start.arrays("model"))
-
-
-def _answers(
-    ask: Ask, kind: str, requests: Sequence[tuple[str, Payload]], deadline_s: float
-) -> Iterator[tuple[str, bytes | memoryview]]:
-    """The first answer of each who was asked and gives one."""
-    pending = {name for name, _ in requests}
-    for name, answer in ask(kind, requests, deadline_s) if requests else ():
-        if name not in pending:
-            continue
-        pending.discard(name)
-        if isinstance(answer, Exception):
-            _log.warning("%s has not answered a %r: %s", name, kind, one_line(answer))
-        else:
-            yield name, answer
-        if not pending:
-            return
-    for name in in_id_order(pending) if requests else ():
-        _log.warning("%s has not answered a %r: %s", name, kind, Late(deadline_s))

@@ -17,7 +17,7 @@ from secure_agg.plugins.homes.chain import Known, Link
 from secure_agg.protocol.codec import model_digest
 from secure_agg.protocol.config import NO_DIGEST, RoundConfig
 from secure_agg.roles.auditor import Verified
-from secure_agg.roles.memory import bonds
+from secure_agg.roles.memory import bonds, results
 
 if TYPE_CHECKING:
     from secure_agg.plugins.homes.client import ClientHome
@@ -145,7 +145,7 @@ class Guard:
         if (link := home.chain.link) is not None:
             for task in self._tasks:
                 if task != home.task:
-                    bonds.learn_model(home.store, home.name, task, link.model)
+                    results.learn_model(home.store, home.name, task, link.model)
 
     def _expected(self, link: Link | None) -> bytes | None:
         """Digest of the only model that this node takes; None where it has bound itself to none yet."""
