@@ -7,7 +7,7 @@ from typing import Final
 from documents.scenes import Scene
 
 SCENES: Final = (
-    Scene("README.md", ("A first result",), by="tests/installs/test_readme.py"),
+    Scene("README.md", ("A first result",), by="tests/documents/test_readme.py"),
     Scene(
         "docs/algorithms.md",
         ("In a loop of one's own",),

@@ -92,5 +92,5 @@ $ for clinic in ann bob cyd dan; do
         needs=("ray",),
         long=True,
     ),
-    Scene("docs/three-machines.md", by="tests/installs/test_three_machines.py"),
+    Scene("docs/three-machines.md", by="tests/documents/test_three_machines.py"),
 )
