@@ -143,7 +143,7 @@ def operators() -> None:
         server = OperatorServer(Echo(), other, [ours.card()], pinned)
         address = await server.start("127.0.0.1:0")
         async with Operators(ours, [Endpoint(address, other.card())], pinned) as connected:
-            await connected.connect(30)
+            await connected.connect(120)
         await server.stop(0)
 
     asyncio.run(talk())

@@ -66,14 +66,14 @@ class World:
                 for number, name in enumerate(self.names)
             }
         )
-        grid = SecureGrid(self.nodes, strategy, self.home / "server", phase_s=20.0, channel="127.0.0.1:0")
+        grid = SecureGrid(self.nodes, strategy, self.home / "server", phase_s=60.0, channel="127.0.0.1:0")
         assert grid.channel is not None
         for number, name in enumerate(self.names):
             if name in only and (found := url(grid.channel)):
                 self.nodes.nodes[100 + number].context.node_config[channel.CHANNEL] = found
         with closing(grid):
             yield grid, strategy
-            assert self.nodes.settle(30), "a node holds a message that nobody will answer"
+            assert self.nodes.settle(120), "a node holds a message that nobody will answer"
 
     def rounds(self) -> int:
         with ServerHome.open(self.home / "server") as home:
@@ -85,7 +85,7 @@ class World:
 
 def trained(grid: SecureGrid, strategy: FedAvg, rounds: int = 1) -> Model:
     model = grid.last_model() or record(start())
-    return model_of(strategy.start(grid, model, num_rounds=rounds, timeout=20.0).arrays)
+    return model_of(strategy.start(grid, model, num_rounds=rounds, timeout=120.0).arrays)
 
 
 def test_each_node_is_sent_one_message_a_round_and_the_model_is_the_same(tmp_path: Path) -> None:

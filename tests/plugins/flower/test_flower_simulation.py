@@ -80,7 +80,7 @@ def simulate(nodes: int) -> Result:
     def main(grid: Grid, context: Context) -> None:
         strategy = FedAvg()
         secure = SecureGrid(grid, strategy)
-        results.append(strategy.start(secure, secure.last_model() or record(start()), num_rounds=1, timeout=30.0))
+        results.append(strategy.start(secure, secure.last_model() or record(start()), num_rounds=1, timeout=120.0))
 
     _run_simulation(nodes, EventType.PING, client_app=app_of(), server_app=server)
     return results[0]
@@ -115,7 +115,7 @@ def test_a_server_app_asks_simulated_nodes_questions_that_need_neither_homes_nor
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
-        found.append(stats.mean(GridFederation(grid, timeout=30.0), "age", 0, 128))
+        found.append(stats.mean(GridFederation(grid, timeout=120.0), "age", 0, 128))
 
     @client.train(mods=[secure_mod])
     def train(message: Message, context: Context) -> Message:

@@ -191,13 +191,13 @@ def test_with_a_budget_answers_have_noise_that_is_stated_and_the_budget_ends(
 def test_nodes_with_a_channel_answer_a_question_within_one_message(tmp_path: Path) -> None:
     fleet = fleet_of(tmp_path)
     apart = Apart({name: (node.app, node.context.node_config) for name, node in fleet.grid.nodes.items()})
-    nodes = GridFederation(apart, fleet.folder / "server", phase_s=20.0, timeout=20.0, channel="127.0.0.1:0")
+    nodes = GridFederation(apart, fleet.folder / "server", phase_s=60.0, timeout=120.0, channel="127.0.0.1:0")
     with closing(nodes):
         for node in apart.nodes.values():
             node.context.node_config[CHANNEL] = f"https://{nodes.channel}"
         assert stats.mean(nodes, "age", 0, 128).value == pytest.approx(POOLED.mean(), rel=1e-9)
         assert stats.count(nodes, records=4096).value == POOLED.size
-        assert apart.settle(30), "a node holds a message that nobody will answer"
+        assert apart.settle(120), "a node holds a message that nobody will answer"
 
 
 def example(module: str) -> Any:
