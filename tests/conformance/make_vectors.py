@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +24,7 @@ from conformance.screening import screened_vectors
 from conformance.sparse import sparse_vectors
 from conformance.transport import vectors as transport_vectors
 from conformance.trees import tree_vectors
+from conformance.vector_files import DIRECTORY, constant, to_json, write_round
 from support.beacons import QUICKNET_PULSES, SECRET, rehearsal
 from support.federation import bulk_of, channel, header_of, identity
 from support.shares.additive_round import open_letter, reseal, share_of
@@ -59,7 +58,6 @@ from secure_agg.tlog.note import VerifierKey
 from secure_agg.tlog.receipt import Receipt
 from zk import commitment, merkle
 
-DIRECTORY: Final = Path(__file__).parents[2] / "docs" / "vectors"
 EVIDENCE: Final = "round.evidence"
 TRUST: Final = "round.trust.json"
 VECTORS: Final = "vectors.json"
@@ -99,11 +97,6 @@ class Round:
     trust: Trust
     verified: Verified
     receipt: Receipt
-
-
-def constant(name: str) -> Callable[[int], bytes]:
-    """The attempt secret of a client."""
-    return lambda size: hashlib.sha256(b"entropy of " + name.encode()).digest()[:size]
 
 
 def play() -> Round:
@@ -469,11 +462,6 @@ def made_hash(evidence: Evidence, name: str) -> bytes:
     return commitment_hash(evidence.config, name, opening.commitment, opening.nonce)
 
 
-def to_json(values: dict[str, Any]) -> str:
-    """The text of vectors.json."""
-    return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
-
-
 def beacon_vectors() -> dict[str, Any]:
     """Which pulses draw which cohorts, by a chain whose key is known; pulses of quicknet; and what is none."""
     chain = rehearsal(range(5, 250), step=3)
@@ -554,20 +542,15 @@ def main() -> None:
     """Write the files."""
     made = play()
     DIRECTORY.mkdir(exist_ok=True)
-    (DIRECTORY / EVIDENCE).write_bytes(made.evidence.to_bytes())
-    (DIRECTORY / TRUST).write_text(made.trust.to_json(), "utf-8")
-    (DIRECTORY / VECTORS).write_text(to_json(vectors(made)), "utf-8")
+    write_round(made.evidence, made.trust, (EVIDENCE, TRUST, VECTORS), vectors(made))
     shared = play_shared()
-    (DIRECTORY / SHARED_EVIDENCE).write_bytes(shared.evidence.to_bytes())
-    (DIRECTORY / SHARED_TRUST).write_text(shared.trust.to_json(), "utf-8")
+    write_round(shared.evidence, shared.trust, (SHARED_EVIDENCE, SHARED_TRUST, SHARED_VECTORS), shared_vectors(shared))
     (DIRECTORY / SHARED_LETTER).write_bytes(shared.letters[1])
     (DIRECTORY / SHARED_FAULT).write_bytes(shared.fault.to_bytes())
-    (DIRECTORY / SHARED_VECTORS).write_text(to_json(shared_vectors(shared)), "utf-8")
     bounded = play_bounded()
-    (DIRECTORY / BOUNDED_EVIDENCE).write_bytes(bounded.evidence.to_bytes())
-    (DIRECTORY / BOUNDED_TRUST).write_text(bounded.trust.to_json(), "utf-8")
+    files = (BOUNDED_EVIDENCE, BOUNDED_TRUST, BOUNDED_VECTORS)
+    write_round(bounded.evidence, bounded.trust, files, bounded_vectors(bounded))
     (DIRECTORY / BOUNDED_PROOF).write_bytes(bounded.evidence.proofs[bounded.evidence.proof_hashes[0]])
-    (DIRECTORY / BOUNDED_VECTORS).write_text(to_json(bounded_vectors(bounded)), "utf-8")
     screened_vectors.write()
     (DIRECTORY / BEACON_VECTORS).write_text(to_json(beacon_vectors()), "utf-8")
     (DIRECTORY / ID_VECTORS).write_text(json.dumps(id_vectors(), indent=1) + "\n", "utf-8")

@@ -23,6 +23,7 @@ import conformance.independent_verifier as spec
 import conformance.make_vectors as make_vectors
 import numpy as np
 import pytest
+from conformance.vector_files import DIRECTORY
 from conformance.verdicts import flat, rearranged, respelled, verdict
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
@@ -41,7 +42,7 @@ from secure_agg.roles.trust import TaskTrust, Trust
 from secure_agg.tlog.note import VerifierKey
 from secure_agg.tlog.receipt import Receipt
 
-VECTORS = json.loads((make_vectors.DIRECTORY / make_vectors.VECTORS).read_text("utf-8"))
+VECTORS = json.loads((DIRECTORY / make_vectors.VECTORS).read_text("utf-8"))
 
 
 # --- rounds of the product ---------------------------------------------------------------------------------
@@ -607,14 +608,14 @@ def vector_round() -> make_vectors.Round:
 
 def test_the_product_makes_the_vectors_again() -> None:
     made = vector_round()
-    assert (make_vectors.DIRECTORY / make_vectors.EVIDENCE).read_bytes() == made.evidence.to_bytes()
-    assert (make_vectors.DIRECTORY / make_vectors.TRUST).read_text("utf-8") == made.trust.to_json()
+    assert (DIRECTORY / make_vectors.EVIDENCE).read_bytes() == made.evidence.to_bytes()
+    assert (DIRECTORY / make_vectors.TRUST).read_text("utf-8") == made.trust.to_json()
     assert make_vectors.vectors(made) == VECTORS
 
 
 def test_both_accept_the_fixed_round() -> None:
-    evidence = (make_vectors.DIRECTORY / make_vectors.EVIDENCE).read_bytes()
-    trust = (make_vectors.DIRECTORY / make_vectors.TRUST).read_text("utf-8")
+    evidence = (DIRECTORY / make_vectors.EVIDENCE).read_bytes()
+    trust = (DIRECTORY / make_vectors.TRUST).read_text("utf-8")
     record = verdict(evidence, trust)
     assert record is not None
     assert record.hex() == VECTORS["round"]["record"]
@@ -636,8 +637,8 @@ def spec_commitment(rank: int, stated: dict[str, Any]) -> dict[str, Any]:
 
 
 def spec_round(stated: dict[str, Any]) -> dict[str, Any]:
-    evidence = (make_vectors.DIRECTORY / stated["evidence"]).read_bytes()
-    pins = spec.read_trust((make_vectors.DIRECTORY / stated["trust"]).read_text("utf-8"))
+    evidence = (DIRECTORY / stated["evidence"]).read_bytes()
+    pins = spec.read_trust((DIRECTORY / stated["trust"]).read_text("utf-8"))
     record = spec.verify(evidence, pins)
     header = spec.decode("Evidence", spec.unpack(evidence)[0], 2**30)
     config = spec.decode("RoundConfig", header["config"], 2**20)
@@ -669,7 +670,7 @@ def spec_round(stated: dict[str, Any]) -> dict[str, Any]:
 
 def spec_receipt(stated: dict[str, Any]) -> dict[str, Any]:
     record, receipt = bytes.fromhex(VECTORS["round"]["record"]), stated["receipt"].encode()
-    log = json.loads((make_vectors.DIRECTORY / make_vectors.TRUST).read_text("utf-8"))["log"]
+    log = json.loads((DIRECTORY / make_vectors.TRUST).read_text("utf-8"))["log"]
     witnesses = {"vectors.example/witness": bytes.fromhex(stated["witness"])}
     head = spec.verify_receipt(receipt, record, bytes.fromhex(log), "vectors.example/log", witnesses)
     assert head["cosigned"] == {"vectors.example/witness": stated["cosigned"]}

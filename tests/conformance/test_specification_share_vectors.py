@@ -19,9 +19,10 @@ import conformance.make_vectors as make_vectors
 import conformance.norm.independent_norm as spec_norm
 import conformance.screening.independent_screening as spec_screening
 import pytest
+from conformance.vector_files import DIRECTORY
 from conformance.verdicts import fault_verdict, verdict
 
-VECTORS = json.loads((make_vectors.DIRECTORY / make_vectors.SHARED_VECTORS).read_text("utf-8"))
+VECTORS = json.loads((DIRECTORY / make_vectors.SHARED_VECTORS).read_text("utf-8"))
 
 
 @cache
@@ -30,7 +31,7 @@ def vector_round() -> make_vectors.SharedRound:
 
 
 def stored(name: str) -> bytes:
-    return (make_vectors.DIRECTORY / name).read_bytes()
+    return (DIRECTORY / name).read_bytes()
 
 
 def test_the_product_makes_the_vectors_again() -> None:

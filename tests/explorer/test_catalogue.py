@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from conformance import make_vectors
+from conformance.vector_files import DIRECTORY
 
 NOT_RUN: Final = {
     "transport.json": "what clients of masking send: only their aggregator sees it, and no evidence has it",
@@ -45,7 +45,7 @@ def left(folder: Path, tests: str) -> set[str]:
 
 
 def test_every_vector_is_run_or_stands_here_with_its_reason() -> None:
-    assert left(make_vectors.DIRECTORY, TESTS.read_text("utf-8")) == set(NOT_RUN)
+    assert left(DIRECTORY, TESTS.read_text("utf-8")) == set(NOT_RUN)
 
 
 def test_a_new_file_that_nobody_runs_is_seen(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from conformance import independent_verifier as spec
 from conformance import make_vectors
 from conformance.norm import norm_vectors
 from conformance.screening import screened_vectors
+from conformance.vector_files import DIRECTORY
 from conformance.verdicts import by_product, rearranged
 from support.explorer.browser import browser
 from support.explorer.core import Core, CoreRefused, in_chromium, in_node, in_tab
@@ -26,7 +27,7 @@ from mpc.ring import P
 from secure_agg.beacon.source import quicknet
 from secure_agg.protocol.fault import FaultProof
 
-VECTORS: Final = make_vectors.DIRECTORY
+VECTORS: Final = DIRECTORY
 PRIVACY_REFUSED: Final[dict[str, tuple[int | None, ...]]] = {
     "privacy_delta": (0, 4 * 10**9 + 1, None),
     "privacy_epsilon": (0, 10**6, None),

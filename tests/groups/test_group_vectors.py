@@ -9,15 +9,16 @@ import conformance.groups.grouped_vectors as made
 import conformance.groups.independent_groups as groups
 import conformance.independent_verifier as spec
 import pytest
+from conformance.vector_files import DIRECTORY
 from conformance.verdicts import by_product, by_specification, verdict
 
 from secure_agg.errors import SecureAggError
 from secure_agg.protocol.config import RoundConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::secure_agg.errors.ClippingWarning")
-VECTORS: dict[str, Any] = json.loads((made.DIRECTORY / made.VECTORS).read_text("utf-8"))
-EVIDENCE = (made.DIRECTORY / made.EVIDENCE).read_bytes()
-TRUST = (made.DIRECTORY / made.TRUST).read_text("utf-8")
+VECTORS: dict[str, Any] = json.loads((DIRECTORY / made.VECTORS).read_text("utf-8"))
+EVIDENCE = (DIRECTORY / made.EVIDENCE).read_bytes()
+TRUST = (DIRECTORY / made.TRUST).read_text("utf-8")
 
 
 def test_the_product_makes_the_vectors_again() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import support.chains.py_evm as py_evm
 from py_arkworks_bls12381 import G1Point
 from support.chains.anchoring import (
     BOND,
@@ -43,29 +42,6 @@ from secure_agg.ledger.evm.statement import (
 )
 from secure_agg.tlog.proof import check_inclusion
 from zk import merkle
-
-
-@pytest.fixture(scope="module")
-def chain() -> py_evm.InProcess:
-    return py_evm.chain()
-
-
-@pytest.fixture(scope="module")
-def registered(chain: py_evm.InProcess) -> Registry:
-    return anchored(chain, [round_of()])
-
-
-@pytest.fixture
-def registry(chain: py_evm.InProcess, registered: Registry) -> Iterator[Registry]:
-    """With one good round of three clients registered."""
-    with chain.undone():
-        yield registered
-
-
-@pytest.fixture
-def watcher(chain: Chain, registry: Registry) -> Registry:
-    return chain.as_(WATCHER, registry)
-
 
 # Challenges
 

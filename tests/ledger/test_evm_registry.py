@@ -43,29 +43,6 @@ from secure_agg.ledger.evm.statement import Domain, Entry, SumStatement, add_pac
 from secure_agg.ledger.log import Ledger
 from zk import merkle
 
-
-@pytest.fixture(scope="module")
-def chain() -> py_evm.InProcess:
-    return py_evm.chain()
-
-
-@pytest.fixture(scope="module")
-def registered(chain: py_evm.InProcess) -> Registry:
-    return anchored(chain, [round_of()])
-
-
-@pytest.fixture
-def registry(chain: py_evm.InProcess, registered: Registry) -> Iterator[Registry]:
-    """With one good round of three clients registered."""
-    with chain.undone():
-        yield registered
-
-
-@pytest.fixture
-def watcher(chain: Chain, registry: Registry) -> Registry:
-    return chain.as_(WATCHER, registry)
-
-
 # Registration
 
 

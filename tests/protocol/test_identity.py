@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conformance import independent_verifier, make_vectors
+from conformance.vector_files import DIRECTORY
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,9 +71,7 @@ def test_empty_long_invisible_and_ambiguous_names_can_not(name: str) -> None:
 
 def test_ids_are_of_one_version_of_unicode_whatever_python_s_own_is() -> None:
     """The product, the verifier that was written from the specification alone, and the table that this names agree."""
-    assert (
-        json.loads((make_vectors.DIRECTORY / make_vectors.ID_VECTORS).read_text("utf-8")) == make_vectors.id_vectors()
-    )
+    assert json.loads((DIRECTORY / make_vectors.ID_VECTORS).read_text("utf-8")) == make_vectors.id_vectors()
     given = make_vectors.id_vectors()
     for name in given["accepted"]:
         assert check_id(name) == name

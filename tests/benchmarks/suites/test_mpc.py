@@ -71,11 +71,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return loaded
 
 
-@pytest.fixture(scope="module")
-def rows(report: dict[str, Any]) -> dict[str, Any]:
-    return {row["key"]: row for row in report["rows"]}
-
-
 def test_the_json_file_holds_every_row_once(report: dict[str, Any]) -> None:
     keys = [row["key"] for row in report["rows"]]
     assert set(keys) == KEYS

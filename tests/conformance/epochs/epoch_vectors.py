@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+from conformance.vector_files import DIRECTORY
 from support.epochs import SHAPES, TASK, Changing, in_order, newer
 from support.federation import identity
 
@@ -30,7 +31,6 @@ from secure_agg.roles.epochs.pins import epoch_digest, under
 from secure_agg.roles.trust import Trust
 from zk.transcript import digest
 
-DIRECTORY: Final = Path(__file__).parents[3] / "docs" / "vectors"
 TRUST: Final = "epochs.trust.json"
 STEPS: Final = "epochs.steps"
 FAULT: Final = "epochs.fault"

@@ -10,6 +10,7 @@ import conformance.epochs.epoch_vectors as made
 import conformance.epochs.independent_epochs as spec
 import pytest
 from conformance.independent_verifier import decode
+from conformance.vector_files import DIRECTORY
 
 from secure_agg.errors import SecureAggError
 from secure_agg.protocol.epoch import EpochEvidence, read_leaf
@@ -23,18 +24,18 @@ from secure_agg.roles.trust import Trust
 
 @cache
 def vectors() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((made.DIRECTORY / made.VECTORS).read_text("utf-8"))
+    found: dict[str, Any] = json.loads((DIRECTORY / made.VECTORS).read_text("utf-8"))
     return found
 
 
 @cache
 def trust() -> Trust:
-    return Trust.load(made.DIRECTORY / made.TRUST)
+    return Trust.load(DIRECTORY / made.TRUST)
 
 
 @cache
 def steps() -> tuple[Step, ...]:
-    return Steps.from_bytes((made.DIRECTORY / made.STEPS).read_bytes()).steps
+    return Steps.from_bytes((DIRECTORY / made.STEPS).read_bytes()).steps
 
 
 def last_of(epoch: dict[str, Any]) -> dict[str, Any] | None:
@@ -48,7 +49,7 @@ def last_of(epoch: dict[str, Any]) -> dict[str, Any] | None:
 @cache
 def in_force() -> list[dict[str, Any]]:
     """Before each epoch and after the last, by the second implementation."""
-    found = [spec.first(json.loads((made.DIRECTORY / made.TRUST).read_text("utf-8")), vectors()["task"])]
+    found = [spec.first(json.loads((DIRECTORY / made.TRUST).read_text("utf-8")), vectors()["task"])]
     for epoch, step in zip(vectors()["epochs"], steps(), strict=True):
         leaf, after = spec.verify_epoch(found[-1], step.evidence, last_of(epoch))
         assert leaf == bytes.fromhex(epoch["record"]) == step.record
@@ -70,9 +71,9 @@ def seen(number: int) -> tuple[dict[str, Any], dict[str, Any] | None, Place]:
 
 def test_the_product_makes_them_again() -> None:
     played = made.play()
-    assert (made.DIRECTORY / made.TRUST).read_text("utf-8") == played.genesis.to_json()
-    assert (made.DIRECTORY / made.STEPS).read_bytes() == Steps(played.steps).to_bytes()
-    assert (made.DIRECTORY / made.FAULT).read_bytes() == made.forks(played)[0]
+    assert (DIRECTORY / made.TRUST).read_text("utf-8") == played.genesis.to_json()
+    assert (DIRECTORY / made.STEPS).read_bytes() == Steps(played.steps).to_bytes()
+    assert (DIRECTORY / made.FAULT).read_bytes() == made.forks(played)[0]
     assert vectors() == made.vectors(played)
 
 
@@ -129,7 +130,7 @@ def test_both_follow_no_other_step(case: int) -> None:
 
 
 def test_both_know_who_has_authorised_two_successors() -> None:
-    data = (made.DIRECTORY / made.FAULT).read_bytes()
+    data = (DIRECTORY / made.FAULT).read_bytes()
     proof = FaultProof.from_bytes(data)
     Auditor(made.before(trust(), steps())[2]).verify_fault(proof)
     assert spec.verify_two_epochs(data) == (proof.culprit, proof.public)

@@ -9,6 +9,7 @@ import conformance.epochs.independent_renunciation as spec
 import conformance.independent_verifier as verifier
 import conformance.make_vectors as make_vectors
 import pytest
+from conformance.vector_files import DIRECTORY
 from msgspec.structs import replace as with_fields
 from support.federation import Federation, Tape, identity
 
@@ -58,11 +59,11 @@ def test_evidence_of_a_later_generation_is_checked_alike(backend: str) -> None:
 
 
 def test_the_vectors_are_what_the_product_makes_and_what_the_second_implementation_checks() -> None:
-    stated = json.loads((make_vectors.DIRECTORY / make_vectors.RENOUNCED_VECTORS).read_text("utf-8"))
-    data = (make_vectors.DIRECTORY / stated["evidence"]).read_bytes()
+    stated = json.loads((DIRECTORY / make_vectors.RENOUNCED_VECTORS).read_text("utf-8"))
+    data = (DIRECTORY / stated["evidence"]).read_bytes()
     evidence, trust = make_vectors.play_renounced()
     assert (evidence.to_bytes(), make_vectors.renounced_vectors(evidence)) == (data, stated)
-    pins = verifier.read_trust((make_vectors.DIRECTORY / stated["trust"]).read_text("utf-8"))
+    pins = verifier.read_trust((DIRECTORY / stated["trust"]).read_text("utf-8"))
     assert verifier.verify(data, pins)["encoding"] == Auditor(trust).verify(evidence).record.to_bytes()
     config = verifier.decode("RoundConfig", evidence.config.to_bytes(), 1 << 20)
     voters = {member.name: member.public for member in evidence.cohort}

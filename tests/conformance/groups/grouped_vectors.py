@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import conformance.independent_verifier as spec
 import msgspec
 import numpy as np
+from conformance.vector_files import constant, moved, round_files, write_round
 from support.federation import identity
 
 from mpc.keystream import derive_key
@@ -26,7 +24,6 @@ from secure_agg.roles.auditor import verify
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.trust import TaskTrust, Trust
 
-DIRECTORY: Final = Path(__file__).parents[3] / "docs" / "vectors"
 EVIDENCE: Final = "grouped.evidence"
 TRUST: Final = "grouped.trust.json"
 VECTORS: Final = "grouped.json"
@@ -44,11 +41,6 @@ SHAPES: Final = ((3, 4), (6,), (5, 5), (40, 3), (81,), (), (65,))
 GROUPING: Final = ("count", "moving", "moving", "turned", "ünweighted", "pinned", "sparse")
 
 Fields = dict[str, Any]
-
-
-def constant(name: str) -> Callable[[int], bytes]:
-    """The attempt secret of a client."""
-    return lambda size: hashlib.sha256(b"entropy of " + name.encode()).digest()[:size]
 
 
 def updates() -> dict[str, list[Any]]:
@@ -120,20 +112,14 @@ def refused_configurations(good: bytes) -> dict[str, str]:
 def refused(evidence: Evidence) -> dict[str, list[list[Any]]]:
     """What is written over the evidence, at which byte: the sums are at its end, in the layout's order."""
     data, layout = evidence.to_bytes(), evidence.config.layout
-    sums = len(data) - 4 * layout.total
-
-    def moved(place: int, by: int) -> list[list[Any]]:
-        at = sums + 4 * place
-        value = int.from_bytes(data[at : at + 4], "little") + by
-        return [[at, value.to_bytes(4, "little").hex()]]
 
     starts = {part.group.name: part.start for part in layout.parts}
     clips = msgspec.msgpack.encode(evidence.config.clips)
     other = msgspec.msgpack.encode((evidence.config.clips[0] + 1, *evidence.config.clips[1:]))
     names = ("count", "pinned", "turned")
-    return {f"another sum of {name!r}": moved(starts[name], 1) for name in names} | {
-        "a sum of weights with one more": moved(layout.values, 1),
-        "one more within a clip": moved(layout.committed - 1, 1),
+    return {f"another sum of {name!r}": moved(evidence, starts[name], 1) for name in names} | {
+        "a sum of weights with one more": moved(evidence, layout.values, 1),
+        "one more within a clip": moved(evidence, layout.committed - 1, 1),
         "another clip in the configuration": [[data.index(clips), other.hex()]],
         "another group's name in the configuration": [[data.index(b"moving"), b"rowing".hex()]],
     }
@@ -157,9 +143,7 @@ def vectors(evidence: Evidence, trust: Trust) -> Fields:
             said["rotation_key"] = rotation_key(config.context, part.group.name).hex()
         parts.append(said)
     return {
-        "evidence": EVIDENCE,
-        "trust": TRUST,
-        "sha256": hashlib.sha256(evidence.to_bytes()).hexdigest(),
+        **round_files(evidence, (EVIDENCE, TRUST)),
         "context": config.context.hex(),
         "config": config.to_bytes().hex(),
         "parts": parts,
@@ -176,10 +160,7 @@ def vectors(evidence: Evidence, trust: Trust) -> Fields:
 def write() -> None:
     """Write the files."""
     evidence, trust = play()
-    (DIRECTORY / EVIDENCE).write_bytes(evidence.to_bytes())
-    (DIRECTORY / TRUST).write_text(trust.to_json(), "utf-8")
-    text = json.dumps(vectors(evidence, trust), indent=1, ensure_ascii=False)
-    (DIRECTORY / VECTORS).write_text(text + "\n", "utf-8")
+    write_round(evidence, trust, (EVIDENCE, TRUST, VECTORS), vectors(evidence, trust))
 
 
 if __name__ == "__main__":

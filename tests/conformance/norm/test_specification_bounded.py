@@ -10,6 +10,7 @@ import conformance.independent_verifier as spec
 import conformance.make_vectors as make_vectors
 import numpy as np
 import pytest
+from conformance.vector_files import DIRECTORY
 from conformance.verdicts import fault_verdict, verdict
 from support.federation import Federation, Tape, forge, header_of, identity, replace
 
@@ -20,10 +21,10 @@ from secure_agg.protocol.norm.wire import BoundedInput, proof_digest, signed_ske
 from secure_agg.roles.auditor import verify
 from secure_agg.roles.trust import Trust
 
-VECTORS = json.loads((make_vectors.DIRECTORY / make_vectors.BOUNDED_VECTORS).read_text("utf-8"))
-EVIDENCE = (make_vectors.DIRECTORY / make_vectors.BOUNDED_EVIDENCE).read_bytes()
-PROOF = (make_vectors.DIRECTORY / make_vectors.BOUNDED_PROOF).read_bytes()
-TRUST = (make_vectors.DIRECTORY / make_vectors.BOUNDED_TRUST).read_text("utf-8")
+VECTORS = json.loads((DIRECTORY / make_vectors.BOUNDED_VECTORS).read_text("utf-8"))
+EVIDENCE = (DIRECTORY / make_vectors.BOUNDED_EVIDENCE).read_bytes()
+PROOF = (DIRECTORY / make_vectors.BOUNDED_PROOF).read_bytes()
+TRUST = (DIRECTORY / make_vectors.BOUNDED_TRUST).read_text("utf-8")
 
 
 @cache

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import conformance.independent_verifier as spec
 import msgspec
 import numpy as np
+from conformance.vector_files import constant, moved, round_files, write_round
 from support.federation import identity
 
 from mpc.keystream import derive_key
@@ -28,7 +26,6 @@ from secure_agg.roles.auditor import verify
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.trust import TaskTrust, Trust
 
-DIRECTORY: Final = Path(__file__).parents[3] / "docs" / "vectors"
 EVIDENCE: Final = "private.evidence"
 TRUST: Final = "private.trust.json"
 VECTORS: Final = "private.json"
@@ -36,11 +33,6 @@ NAMES: Final = ("alice", "bob", "Zoë")
 SHAPES: Final = ((2, 2), (67,))
 VARIANCES: Final = (1, 256, 5000)
 SPENDING: Final = ({1024: 1}, {5000: 3}, {2048: 1, 70_000: 40}, {1 << 20: 1000})
-
-
-def constant(name: str) -> Callable[[int], bytes]:
-    """The attempt secret of a client."""
-    return lambda size: hashlib.sha256(b"entropy of " + name.encode()).digest()[:size]
 
 
 def updates() -> dict[str, list[Any]]:
@@ -66,12 +58,6 @@ def play() -> tuple[Evidence, Trust]:
 def refused(evidence: Evidence) -> dict[str, list[list[Any]]]:
     """What is written over the evidence, at which byte: the sums are at its end, the limb behind the values."""
     data, layout = evidence.to_bytes(), evidence.config.layout
-    sums = len(data) - 4 * layout.total
-
-    def moved(place: int, by: int) -> list[list[Any]]:
-        at = sums + 4 * place
-        value = int.from_bytes(data[at : at + 4], "little") + by
-        return [[at, value.to_bytes(4, "little").hex()]]
 
     def option(name: str, value: int) -> list[list[Any]]:
         """Another value of an option, where the configuration has it, in as many bytes."""
@@ -85,9 +71,9 @@ def refused(evidence: Evidence) -> dict[str, list[list[Any]]]:
     if rule is None:
         raise AssertionError("the round has privacy")
     return {
-        "another sum of a value": moved(0, 1),
-        "a sum of what is filled up": moved(layout.values - 1, -1),
-        "a limb with one client more": moved(layout.values, 1),
+        "another sum of a value": moved(evidence, 0, 1),
+        "a sum of what is filled up": moved(evidence, layout.values - 1, -1),
+        "a limb with one client more": moved(evidence, layout.values, 1),
         "less noise than was pinned": option("privacy_ratio", rule.ratio - 1),
         "a larger budget": option("privacy_epsilon", rule.epsilon + 1),
         "another delta": option("privacy_delta", rule.delta + 1),
@@ -158,9 +144,7 @@ def vectors(evidence: Evidence, trust: Trust) -> dict[str, Any]:
         clients[name] = {"secret": secret.hex(), "values": out.tolist()}
     key = bytes(range(32))
     return {
-        "evidence": EVIDENCE,
-        "trust": TRUST,
-        "sha256": hashlib.sha256(evidence.to_bytes()).hexdigest(),
+        **round_files(evidence, (EVIDENCE, TRUST)),
         "context": config.context.hex(),
         "config": config.to_bytes().hex(),
         "rotation_key": rotation_key(config.context, GROUP).hex(),
@@ -193,10 +177,7 @@ def vectors(evidence: Evidence, trust: Trust) -> dict[str, Any]:
 def write() -> None:
     """Write the files."""
     evidence, trust = play()
-    (DIRECTORY / EVIDENCE).write_bytes(evidence.to_bytes())
-    (DIRECTORY / TRUST).write_text(trust.to_json(), "utf-8")
-    text = json.dumps(vectors(evidence, trust), indent=1, ensure_ascii=False)
-    (DIRECTORY / VECTORS).write_text(text + "\n", "utf-8")
+    write_round(evidence, trust, (EVIDENCE, TRUST, VECTORS), vectors(evidence, trust))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import conformance.privacy.independent_privacy as slow
 import numpy as np
 import pytest
 from conformance.privacy import private_vectors as made
+from conformance.vector_files import DIRECTORY
 from conformance.verdicts import verdict
 
 from secure_agg.errors import SecureAggError
@@ -17,9 +18,9 @@ from secure_agg.privacy import accounting
 from secure_agg.protocol.config import RoundConfig
 from secure_agg.protocol.evidence import Evidence
 
-VECTORS = json.loads((made.DIRECTORY / made.VECTORS).read_text("utf-8"))
-EVIDENCE = (made.DIRECTORY / made.EVIDENCE).read_bytes()
-TRUST = (made.DIRECTORY / made.TRUST).read_text("utf-8")
+VECTORS = json.loads((DIRECTORY / made.VECTORS).read_text("utf-8"))
+EVIDENCE = (DIRECTORY / made.EVIDENCE).read_bytes()
+TRUST = (DIRECTORY / made.TRUST).read_text("utf-8")
 
 
 def config() -> dict[str, Any]:

@@ -6,11 +6,10 @@ to refuse it.
 from __future__ import annotations
 
 import hashlib
-import json
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from conformance.vector_files import DIRECTORY, constant, to_json
 from support.federation import Federation, header_of, identity, replace
 from support.norms.cheats import Screened, sketch_another
 
@@ -21,7 +20,6 @@ from secure_agg.protocol.fault import FaultProof
 from secure_agg.protocol.messages import Agreed, decode, encode
 from secure_agg.roles.client.client import Client
 
-DIRECTORY: Final = Path(__file__).parents[3] / "docs" / "vectors"
 EVIDENCE: Final = "screened.evidence"
 TRUST: Final = "screened.trust.json"
 CLAIM: Final = "screened.claim"
@@ -36,8 +34,7 @@ class Fixed(Federation):
 
     def client(self, name: str) -> Client:
         """With an attempt secret of its name."""
-        entropy = hashlib.sha256(b"entropy of " + name.encode()).digest()
-        return Client(identity(name), self.trust, store=self.stores[name], entropy=lambda size: entropy[:size])
+        return Client(identity(name), self.trust, store=self.stores[name], entropy=constant(name))
 
 
 def play() -> Screened:
@@ -172,5 +169,4 @@ def write() -> None:
     played = play()
     for name, data in files(played).items():
         (DIRECTORY / name).write_bytes(data)
-    text = json.dumps(vectors(played), indent=1, ensure_ascii=False) + "\n"
-    (DIRECTORY / VECTORS).write_text(text, "utf-8")
+    (DIRECTORY / VECTORS).write_text(to_json(vectors(played)), "utf-8")

@@ -16,6 +16,7 @@ import conformance.screening.independent_screening as spec
 import conformance.screening.screened_vectors as screened_vectors
 import numpy as np
 import pytest
+from conformance.vector_files import DIRECTORY
 from conformance.verdicts import fault_verdict
 from support.federation import Federation, edit, header_of, identity, replace
 from support.norms.cheats import (
@@ -180,18 +181,18 @@ def test_the_threshold_of_a_sparse_graph_follows_from_the_specification(n: int, 
 
 # --- fixed vectors -------------------------------------------------------------------------------------------
 
-VECTORS = json.loads((screened_vectors.DIRECTORY / screened_vectors.VECTORS).read_text("utf-8"))
-CLAIM = (screened_vectors.DIRECTORY / screened_vectors.CLAIM).read_bytes()
-FAULT = FaultProof.from_bytes((screened_vectors.DIRECTORY / screened_vectors.FAULT).read_bytes())
-EVIDENCE = (screened_vectors.DIRECTORY / screened_vectors.EVIDENCE).read_bytes()
-TRUST = (screened_vectors.DIRECTORY / screened_vectors.TRUST).read_text("utf-8")
+VECTORS = json.loads((DIRECTORY / screened_vectors.VECTORS).read_text("utf-8"))
+CLAIM = (DIRECTORY / screened_vectors.CLAIM).read_bytes()
+FAULT = FaultProof.from_bytes((DIRECTORY / screened_vectors.FAULT).read_bytes())
+EVIDENCE = (DIRECTORY / screened_vectors.EVIDENCE).read_bytes()
+TRUST = (DIRECTORY / screened_vectors.TRUST).read_text("utf-8")
 
 
 @pytest.mark.slow
 def test_the_product_makes_the_vectors_again() -> None:
     played = screened_vectors.play()
     for name, data in screened_vectors.files(played).items():
-        assert (screened_vectors.DIRECTORY / name).read_bytes() == data
+        assert (DIRECTORY / name).read_bytes() == data
     assert json.loads(json.dumps(screened_vectors.vectors(played))) == VECTORS
 
 

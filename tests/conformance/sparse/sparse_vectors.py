@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from conformance.vector_files import constant, round_files, write_round
 from support.federation import header_of, identity
 
 from secure_agg.backends.masking.wire import Choosers
@@ -21,7 +18,6 @@ from secure_agg.roles.aggregator import Aggregator
 from secure_agg.roles.client.client import Client
 from secure_agg.roles.trust import TaskTrust, Trust
 
-DIRECTORY: Final = Path(__file__).parents[3] / "docs" / "vectors"
 EVIDENCE: Final = "sparse.evidence"
 TRUST: Final = "sparse.trust.json"
 VECTORS: Final = "sparse.json"
@@ -44,11 +40,6 @@ class _Recorded(LocalRound):
         return super().answer(request, phase)
 
 
-def constant(name: str) -> Callable[[int], bytes]:
-    """The attempt secret of a client."""
-    return lambda size: hashlib.sha256(b"entropy of " + name.encode()).digest()[:size]
-
-
 def play() -> tuple[Evidence, Trust, dict[str, bytes]]:
     """The round, the same bytes every time; and the bodies of one client's requests."""
     policy = Policy.default(13, bits=8, clip=4.0, options=Option.list({"complete_up_to": 0}))
@@ -69,9 +60,7 @@ def vectors(evidence: Evidence, asked: dict[str, bytes]) -> dict[str, Any]:
     """Requests as they were, and what of them is checked."""
     shown = decode(Choosers, asked["share-keys"], 1 << 20).shown
     return {
-        "evidence": EVIDENCE,
-        "trust": TRUST,
-        "sha256": hashlib.sha256(evidence.to_bytes()).hexdigest(),
+        **round_files(evidence, (EVIDENCE, TRUST)),
         "told": TOLD,
         "requests": {phase: asked[phase].hex() for phase in PHASES},
         "shown": [item.position for item in shown.advertisements],
@@ -82,10 +71,7 @@ def vectors(evidence: Evidence, asked: dict[str, bytes]) -> dict[str, Any]:
 def write() -> None:
     """Write the files."""
     evidence, trust, asked = play()
-    (DIRECTORY / EVIDENCE).write_bytes(evidence.to_bytes())
-    (DIRECTORY / TRUST).write_text(trust.to_json(), "utf-8")
-    text = json.dumps(vectors(evidence, asked), indent=1, ensure_ascii=False)
-    (DIRECTORY / VECTORS).write_text(text + "\n", "utf-8")
+    write_round(evidence, trust, (EVIDENCE, TRUST, VECTORS), vectors(evidence, asked))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import conformance.independent_verifier as verifier
 import conformance.sparse.independent_sparse as spec
 import conformance.sparse.sparse_vectors as made
 import pytest
+from conformance.vector_files import DIRECTORY
 
 from secure_agg.errors import VerificationError
 from secure_agg.protocol.evidence import Evidence
@@ -16,20 +17,20 @@ from secure_agg.roles.auditor import verify
 
 
 def stated() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((made.DIRECTORY / made.VECTORS).read_text("utf-8"))
+    found: dict[str, Any] = json.loads((DIRECTORY / made.VECTORS).read_text("utf-8"))
     return found
 
 
 def test_the_vectors_are_what_the_product_makes() -> None:
     evidence, trust, asked = made.play()
-    assert (made.DIRECTORY / made.EVIDENCE).read_bytes() == evidence.to_bytes()
-    assert (made.DIRECTORY / made.TRUST).read_text("utf-8") == trust.to_json()
+    assert (DIRECTORY / made.EVIDENCE).read_bytes() == evidence.to_bytes()
+    assert (DIRECTORY / made.TRUST).read_text("utf-8") == trust.to_json()
     assert made.vectors(evidence, asked) == stated()
 
 
 def test_a_round_and_all_that_one_client_is_shown_of_it_are_checked_by_the_specification() -> None:
-    data = (made.DIRECTORY / made.EVIDENCE).read_bytes()
-    text = (made.DIRECTORY / made.TRUST).read_text("utf-8")
+    data = (DIRECTORY / made.EVIDENCE).read_bytes()
+    text = (DIRECTORY / made.TRUST).read_text("utf-8")
     record = verifier.verify(data, verifier.read_trust(text))
     header = verifier.decode("Evidence", verifier.unpack(data)[0], 1 << 24)
     config = verifier.decode("RoundConfig", header["config"], 1 << 20)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conformance.independent_verifier import decode, digest, frame, read_trust, u64
 from conformance.trees import tree_vectors
+from conformance.vector_files import DIRECTORY
 from support.trees import BEACON, Forestry
 
 from secure_agg.errors import SecureAggError
@@ -100,7 +101,7 @@ def test_the_drawing_is_the_same() -> None:
 
 
 def test_the_vectors_of_a_tree_are_what_is_made_and_what_is_read() -> None:
-    stored = {name: (tree_vectors.DIRECTORY / name).read_bytes() for name in tree_vectors.files()}
+    stored = {name: (DIRECTORY / name).read_bytes() for name in tree_vectors.files()}
     assert stored == tree_vectors.files()
     values = json.loads(stored[tree_vectors.TREE_VECTORS])
     pins = read_trust(stored[values["trust"]].decode())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
+from conformance.vector_files import DIRECTORY
 from support.trees import Forestry
 
 from secure_agg.local.tree_round import LocalEdge, TreeRound
@@ -15,7 +15,6 @@ from secure_agg.protocol.tree.forest import common
 from secure_agg.roles.tree.member import EdgeClient
 from secure_agg.roles.tree.operator import EdgeOperator
 
-DIRECTORY: Final = Path(__file__).parents[3] / "docs" / "vectors"
 TREE, TREE_TRUST, TREE_VECTORS = "tree.evidence", "tree.trust.json", "tree.json"
 SIZES: Final = {"north": 3, "south": 3}
 

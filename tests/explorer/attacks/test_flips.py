@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
-from conformance import make_vectors
+from conformance.vector_files import DIRECTORY
 from support.chance.seeds import SEED, VARIABLE
 from support.explorer.core import Core, CoreRefused, in_node
 
-VECTORS: Final = make_vectors.DIRECTORY
+VECTORS: Final = DIRECTORY
 ROUNDS: Final = (
     "round", "additive", "bounded", "grouped", "private", "renounced", "screened", "sparse", "tree",
 )  # fmt: skip
