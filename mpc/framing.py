@@ -23,8 +23,7 @@ def frame(label: str, *parts: bytes | memoryview) -> bytes:
     pieces: list[bytes | memoryview] = [_opening(label)]
     for part in parts:
         size = len(part) if type(part) is bytes else memoryview(part).nbytes
-        pieces.append(_LENGTHS[size] if size < _SHORT else integer(size))
-        pieces.append(part)
+        pieces += (_LENGTHS[size] if size < _SHORT else integer(size), part)
     return b"".join(pieces)
 
 

@@ -131,6 +131,8 @@ def sis_estimate(rows: int, log_q: float, log_norm: float) -> tuple[float, int]:
     """
     best = (math.inf, 0)
     for block in range(50, 1500):
+        if _CORE_SVP * block > best[0]:
+            break  # no reduction with larger blocks is cheaper
         slope = _log2_delta(block)
         for randomised in (False, True):
             top, coordinates, uniform = _profile(rows, log_q, slope, randomised=randomised)
@@ -158,12 +160,12 @@ def hiding_bits(rank: int, bits: int) -> float:
     """Estimated bits of hiding with noise of ``bits`` bits when all but two clients collude and the sum is known."""
     deviation = bits + math.log2(math.exp(-0.5) / math.sqrt(12))
     secret = 2 * N
+    samples = np.arange(16, rank * N + 1, 16)
+    dimension = secret + samples + 1
+    volume = samples / dimension * _LOG_P
     for block in range(60, 4000, 2):
-        slope = _log2_delta(block)
-        for samples in range(16, rank * N + 1, 16):
-            dimension = secret + samples + 1
-            if deviation + math.log2(block) / 2 <= (2 * block - dimension - 1) * slope + samples / dimension * _LOG_P:
-                return _CORE_SVP * block
+        if np.any(deviation + math.log2(block) / 2 <= (2 * block - dimension - 1) * _log2_delta(block) + volume):
+            return _CORE_SVP * block
     return _CORE_SVP * 4000
 
 
@@ -311,12 +313,9 @@ def _nearest_plane_cost(samples: int, unknown: float, deviations: float, slope: 
 def _distinguishing_cost(samples: int, unknown: float, deviations: float, block: int) -> tuple[float, float]:
     """log2 of the number of short vectors of the dual lattice that an attack needs, and of those that a sieve gives."""
     secret, slope = unknown - samples, _log2_delta(block)
-    best = math.inf
-    for used in range(256, samples + 1, 16):
-        dimension = used + secret
-        length = slope * dimension + secret / dimension * _LOG_P + math.log2(4 / 3) / 2
-        advantage = 2 * math.pi**2 * 4 ** (deviations / unknown + length - _LOG_P) / math.log(2)
-        best = min(best, 2 * advantage)
+    dimension = np.arange(256, samples + 1, 16) + secret
+    length = float(np.min(slope * dimension + secret / dimension * _LOG_P)) + math.log2(4 / 3) / 2
+    best = 4 * math.pi**2 * 4 ** (deviations / unknown + length - _LOG_P) / math.log(2)
     return best, _SIEVE_VECTORS * block
 
 
@@ -336,23 +335,23 @@ def sketch_hiding_bits(rank: int, side: int) -> dict[str, float]:
     unknown = {values: SKETCH_BLOCKS[rank] * N * chance for values, chance in chances.items() if values > 1}
     count, deviations, _ = _guessed(unknown, 0)
     primal = hybrid = dual = math.inf
+    guessed = {guesses: _guessed(unknown, guesses) for guesses in range(0, 400, 4)}
     for block in range(250, 1200, 10):  # hardly any cheaper on a finer grid, which the two below are
         slope, reduction = _log2_delta(block), _CORE_SVP * block
         for guesses in range(0, 400, 20):
-            left, deviation, entropy = _guessed(unknown, guesses)
+            left, deviation, entropy = guessed[guesses]
             if reduction < hybrid and entropy / 2 < hybrid:
                 cost = max(reduction, entropy / 2) + _nearest_plane_cost(samples, left, deviation, slope)
                 hybrid = min(hybrid, cost)
+    used = np.arange(256, samples + 1, 4)
     for block in range(250, 1200):
         slope, reduction = _log2_delta(block), _CORE_SVP * block
-        if primal == math.inf and any(
+        if primal == math.inf and np.any(
             deviations / count + math.log2(block) / 2
             <= (2 * block - (count - samples + used) - 2) * slope + used * _LOG_P / (count - samples + used + 1)
-            for used in range(256, samples + 1, 4)
         ):
             primal = reduction
-        for guesses in range(0, 400, 4):
-            left, deviation, entropy = _guessed(unknown, guesses)
+        for left, deviation, entropy in guessed.values():
             if reduction < dual and entropy < dual:
                 needed, given = _distinguishing_cost(samples, left, deviation, block)
                 needed += math.log2(max(1.0, 2 * entropy * math.log(2)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -36,14 +36,14 @@ class Picture:
         title: what it shows.
         description: for those who do not see it: what is on the axes, and the figures that matter.
         svg: the ``svg`` element alone: without ground, readable on light and dark.
-        png: the same on white.
+        png: gives the same on white; pages do without it, so it is drawn when it is asked for.
     """
 
     name: str
     title: str
     description: str
     svg: str
-    png: bytes
+    png: Callable[[], bytes]
 
     def save(self, file: Path) -> tuple[Path, Path]:
         """Write both forms beside each other.
@@ -60,7 +60,7 @@ class Picture:
         file.parent.mkdir(parents=True, exist_ok=True)
         vector, raster = file.with_suffix(".svg"), file.with_suffix(".png")
         vector.write_text(f"{self.svg}\n", encoding="utf-8")
-        raster.write_bytes(self.png)
+        raster.write_bytes(self.png())
         return vector, raster
 
 
@@ -138,14 +138,21 @@ class Canvas:
 
         self.figure.get_layout_engine().execute(self.figure)
         self.figure.set_layout_engine("none")  # both forms are laid out alike, and once
-        drawn, dots = io.StringIO(), io.BytesIO()
+        drawn = io.StringIO()
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+        settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}
+        with matplotlib.rc_context(settings):
             self.figure.savefig(drawn, format="svg", transparent=True, metadata=nothing)
-            self.figure.savefig(dots, format="png", dpi=_DOTS, facecolor="white", metadata={"Software": None})
+
+        def raster() -> bytes:
+            dots = io.BytesIO()
+            with matplotlib.rc_context(settings):
+                self.figure.savefig(dots, format="png", dpi=_DOTS, facecolor="white", metadata={"Software": None})
+            return dots.getvalue()
+
         caption = self.caption
         said = " ".join(part for part in (f"{caption.of}.", description, caption.foot, caption.warning) if part)
-        return Picture(name, caption.title, said, _element(drawn.getvalue(), name), dots.getvalue())
+        return Picture(name, caption.title, said, _element(drawn.getvalue(), name), raster)
 
 
 def logarithmic(axis: Any, low: float, high: float, ticks: Sequence[float] = ()) -> None:

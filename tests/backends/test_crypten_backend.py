@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import examples
 from support.federation import Federation, assert_is_mean, identity, on_grid
 from support.shares.crypten_round import (
     MEDIAN,
@@ -176,33 +177,39 @@ def test_exactly_what_an_honest_client_can_send_within_the_bound_is_accepted() -
         assert judge(config, matrix) == tuple(accepted for _, accepted in part)
 
 
-@settings(max_examples=12)
-@given(st.data())
-def test_a_verdict_follows_from_the_clients_own_vector(data: st.DataObject) -> None:
-    where = federation({"norm_bound_milli": 9_000}, policy_changes=UNIT_STEP, shapes=((4,),))
-    config = where.config()
-    layout = config.layout
-    near = st.one_of(
-        st.integers(-1, 1),
-        st.integers(255, 257),
-        st.integers(1023, 1025),
-        st.sampled_from((P, 2**31, 2**32, 2**63, 2**64 - 1)),
-    )
-    rows = []
-    for _ in range(data.draw(st.integers(1, 8))):
-        row = vector_of(config, data.draw(st.lists(st.integers(-7, 7), max_size=4)), data.draw(st.integers(0, 70_001)))
-        for place in data.draw(st.lists(st.integers(0, layout.total - 1), max_size=2)):
-            row = with_coordinate(row, place, data.draw(near))
-        rows.append(row)
+@examples(6, 50)
+def test_a_verdict_follows_from_the_clients_own_vector(examples: int) -> None:
+    @settings(max_examples=examples)
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        where = federation({"norm_bound_milli": 9_000}, policy_changes=UNIT_STEP, shapes=((4,),))
+        config = where.config()
+        layout = config.layout
+        near = st.one_of(
+            st.integers(-1, 1),
+            st.integers(255, 257),
+            st.integers(1023, 1025),
+            st.sampled_from((P, 2**31, 2**32, 2**63, 2**64 - 1)),
+        )
+        rows = []
+        for _ in range(data.draw(st.integers(1, 8))):
+            row = vector_of(
+                config, data.draw(st.lists(st.integers(-7, 7), max_size=4)), data.draw(st.integers(0, 70_001))
+            )
+            for place in data.draw(st.lists(st.integers(0, layout.total - 1), max_size=2)):
+                row = with_coordinate(row, place, data.draw(near))
+            rows.append(row)
 
-    def honest(row: list[int]) -> bool:
-        weight = sum(limb << (7 * i) for i, limb in enumerate(row[layout.values : layout.committed]))
-        squared = sum((value - 127) ** 2 for value in row[: layout.values])
-        if max(row[layout.committed :]) > noise_top(8, config.policy.max_clients):
-            return False
-        return max(row[: layout.committed]) < 256 and 1 <= weight <= 70_000 and squared <= 81
+        def honest(row: list[int]) -> bool:
+            weight = sum(limb << (7 * i) for i, limb in enumerate(row[layout.values : layout.committed]))
+            squared = sum((value - 127) ** 2 for value in row[: layout.values])
+            if max(row[layout.committed :]) > noise_top(8, config.policy.max_clients):
+                return False
+            return max(row[: layout.committed]) < 256 and 1 <= weight <= 70_000 and squared <= 81
 
-    assert judge(config, np.array(rows, np.uint64)) == tuple(map(honest, rows))
+        assert judge(config, np.array(rows, np.uint64)) == tuple(map(honest, rows))
+
+    check()
 
 
 def test_an_update_may_need_a_whole_step_more_than_its_norm_in_each_value() -> None:

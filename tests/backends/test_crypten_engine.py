@@ -22,8 +22,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import examples
 
 from mpc.ring import P
 from mpc.words import Words
@@ -87,45 +88,53 @@ def count_of(pool: Parties) -> int:
 # --- exact results ------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])  # it hands out a module's
-@given(data=st.data())
-def test_norm_bounded_sum_is_numpys(pool: Parties, data: st.DataObject) -> None:
-    clients = data.draw(st.integers(1, 6), "clients")
-    bits, more = data.draw(st.tuples(st.integers(1, 20), st.integers(1, 20)), "bits")
-    length, extra = data.draw(st.tuples(st.integers(1, 150), st.integers(1, 70)), "lengths")
-    values = np.concatenate([random_values(clients, bits, length), random_values(clients, more, extra)], axis=1)
-    centre = random_values(1, bits, length)[0]
-    norms = ((values[:, :length] - centre) ** 2).sum(axis=1)
-    squared = int(norms[0]) - data.draw(st.integers(0, 1), "below the first norm")
-    layout = Layout((Range(length, bits), Range(extra, more, normed=False)))
-    result = pool.norm_bounded_sum(
-        split_words(values.astype(np.uint64), count_of(pool)), layout, NormBound(max(squared, 0), centre)
-    )
-    assert result.accepted == tuple(norms <= max(squared, 0))
-    assert result.addends == sum(result.accepted)
-    if result.addends:
-        assert np.array_equal(result.values, values[list(result.accepted)].sum(axis=0))
-    else:
-        assert result.values.size == 0
+@examples(4, 30)
+def test_norm_bounded_sum_is_numpys(pool: Parties, examples: int) -> None:
+    @settings(max_examples=examples)
+    @given(data=st.data())
+    def check(data: st.DataObject) -> None:
+        clients = data.draw(st.integers(1, 6), "clients")
+        bits, more = data.draw(st.tuples(st.integers(1, 20), st.integers(1, 20)), "bits")
+        length, extra = data.draw(st.tuples(st.integers(1, 150), st.integers(1, 70)), "lengths")
+        values = np.concatenate([random_values(clients, bits, length), random_values(clients, more, extra)], axis=1)
+        centre = random_values(1, bits, length)[0]
+        norms = ((values[:, :length] - centre) ** 2).sum(axis=1)
+        squared = int(norms[0]) - data.draw(st.integers(0, 1), "below the first norm")
+        layout = Layout((Range(length, bits), Range(extra, more, normed=False)))
+        result = pool.norm_bounded_sum(
+            split_words(values.astype(np.uint64), count_of(pool)), layout, NormBound(max(squared, 0), centre)
+        )
+        assert result.accepted == tuple(norms <= max(squared, 0))
+        assert result.addends == sum(result.accepted)
+        if result.addends:
+            assert np.array_equal(result.values, values[list(result.accepted)].sum(axis=0))
+        else:
+            assert result.values.size == 0
+
+    check()
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])  # it hands out a module's
-@given(data=st.data())
-def test_trimmed_mean_and_median_are_numpys_with_ties(pool: Parties, data: st.DataObject) -> None:
-    clients = data.draw(st.integers(1, 9), "clients")
-    trim = data.draw(st.integers(0, (clients - 1) // 2), "trim")
-    bits = data.draw(st.sampled_from([1, 2, 3, 17, 32]), "bits")  # few bits: many ties
-    length = data.draw(st.integers(1, 130), "length")
-    values = random_values(clients, bits, length)
-    ordered = np.sort(values, axis=0)
-    layout, shares = Layout((Range(length, bits),)), split_words(values.astype(np.uint64), count_of(pool))
-    trimmed = pool.trimmed_mean(shares, layout, trim)
-    assert trimmed.accepted == (True,) * clients
-    assert trimmed.addends == clients - 2 * trim
-    assert np.array_equal(trimmed.values, ordered[trim : clients - trim].sum(axis=0))
-    median = pool.median(shares, layout)
-    assert median.addends == 2 - clients % 2
-    assert np.array_equal(median.values, ordered[(clients - 1) // 2 : clients // 2 + 1].sum(axis=0))
+@examples(4, 30)
+def test_trimmed_mean_and_median_are_numpys_with_ties(pool: Parties, examples: int) -> None:
+    @settings(max_examples=examples)
+    @given(data=st.data())
+    def check(data: st.DataObject) -> None:
+        clients = data.draw(st.integers(1, 9), "clients")
+        trim = data.draw(st.integers(0, (clients - 1) // 2), "trim")
+        bits = data.draw(st.sampled_from([1, 2, 3, 17, 32]), "bits")  # few bits: many ties
+        length = data.draw(st.integers(1, 130), "length")
+        values = random_values(clients, bits, length)
+        ordered = np.sort(values, axis=0)
+        layout, shares = Layout((Range(length, bits),)), split_words(values.astype(np.uint64), count_of(pool))
+        trimmed = pool.trimmed_mean(shares, layout, trim)
+        assert trimmed.accepted == (True,) * clients
+        assert trimmed.addends == clients - 2 * trim
+        assert np.array_equal(trimmed.values, ordered[trim : clients - trim].sum(axis=0))
+        median = pool.median(shares, layout)
+        assert median.addends == 2 - clients % 2
+        assert np.array_equal(median.values, ordered[(clients - 1) // 2 : clients // 2 + 1].sum(axis=0))
+
+    check()
 
 
 def test_vectors_of_several_chunks_and_widths_are_worked_through(three: Parties) -> None:
@@ -177,15 +186,19 @@ def test_no_value_out_of_range_gets_in(three: Parties, position: int) -> None:
     assert np.array_equal(result.values, values[0].astype(np.int64) + values[-1].astype(np.int64))
 
 
-@settings(max_examples=10)
-@given(
-    places=st.lists(st.integers(0, LENGTH - 1), min_size=1, max_size=4, unique=True),
-    values=st.lists(st.integers(2**BITS, 2**64 - 1), min_size=4, max_size=4),
-)
-def test_no_pattern_of_values_out_of_range_gets_in(three: Parties, places: list[int], values: list[int]) -> None:
-    matrix = random_values(3, BITS, LENGTH).astype(np.uint64)
-    matrix[1, places] = values[: len(places)]
-    assert three.judge(split_words(matrix, 3), Layout((Range(LENGTH, BITS),))) == (True, False, True)
+@examples(5, 40)
+def test_no_pattern_of_values_out_of_range_gets_in(three: Parties, examples: int) -> None:
+    @settings(max_examples=examples)
+    @given(
+        places=st.lists(st.integers(0, LENGTH - 1), min_size=1, max_size=4, unique=True),
+        values=st.lists(st.integers(2**BITS, 2**64 - 1), min_size=4, max_size=4),
+    )
+    def check(places: list[int], values: list[int]) -> None:
+        matrix = random_values(3, BITS, LENGTH).astype(np.uint64)
+        matrix[1, places] = values[: len(places)]
+        assert three.judge(split_words(matrix, 3), Layout((Range(LENGTH, BITS),))) == (True, False, True)
+
+    check()
 
 
 def test_deviations_that_cancel_in_a_sum_are_seen(three: Parties) -> None:

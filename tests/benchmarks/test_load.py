@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.measured import CELLS, LOADED, QUIET, cell, report_of, timed
+from support.measured import CELLS, LOADED, QUIET, cell, report_of, timed, without_pictures
 
 from benchmarks import everything, files, load
 from benchmarks.__main__ import main
@@ -142,7 +142,10 @@ def test_pages_markdown_and_readme_warn_wherever_the_load_was_seen(
     assert "WARNING: suite rounds: a load of 2.1" in capsys.readouterr().err
 
 
-def test_a_quiet_report_says_its_load_and_warns_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quiet_report_says_its_load_and_warns_of_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_pictures(monkeypatch)
     files.write(tmp_path / "rounds.json", report_of(*CELLS, load=QUIET))
     page = tmp_path / "out" / "page.html"
     assert main(["report", str(tmp_path), "--html", str(page)]) == 0

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.chains.anchoring import PUBLISHER
 from support.chains.kzg_checks import evaluate, scalars_for, small, unpack
+from support.effort import examples
 from vyper.compiler import compile_code
 from vyper.compiler.input_bundle import FilesystemInputBundle
 from web3.exceptions import ContractLogicError
@@ -132,19 +133,24 @@ def test_the_contract_fits_into_a_block() -> None:
 # Points
 
 
-@settings(max_examples=12)
-@given(st.integers(1, kzg.MODULUS - 1), st.integers(1, kzg.MODULUS - 1))
-def test_points_add_up_and_open_as_off_chain(f: int, g: int) -> None:
+@examples(5, 50)
+def test_points_add_up_and_open_as_off_chain(examples: int) -> None:
     """Of either sign: the contract compresses what it has added."""
-    a, b = kzg.commit([0, f]), kzg.commit([0, g])
-    total = call("add", words(a), words(b))
-    assert total == words(kzg.commit([0, (f + g) % kzg.MODULUS]))
-    y, opening = kzg.open_at([0, f], g)
-    call("check_opening", words(a), g, y, opening)
-    refused("check_opening", words(a), g, (y + 1) % kzg.MODULUS, opening)
-    negative = kzg.commit([0, kzg.MODULUS - f])
-    refused("check_opening", words(negative), g, y, opening)
-    call("check_opening", words(negative), g, *kzg.open_at([0, kzg.MODULUS - f], g))
+
+    @settings(max_examples=examples)
+    @given(st.integers(1, kzg.MODULUS - 1), st.integers(1, kzg.MODULUS - 1))
+    def check(f: int, g: int) -> None:
+        a, b = kzg.commit([0, f]), kzg.commit([0, g])
+        total = call("add", words(a), words(b))
+        assert total == words(kzg.commit([0, (f + g) % kzg.MODULUS]))
+        y, opening = kzg.open_at([0, f], g)
+        call("check_opening", words(a), g, y, opening)
+        refused("check_opening", words(a), g, (y + 1) % kzg.MODULUS, opening)
+        negative = kzg.commit([0, kzg.MODULUS - f])
+        refused("check_opening", words(negative), g, y, opening)
+        call("check_opening", words(negative), g, *kzg.open_at([0, kzg.MODULUS - f], g))
+
+    check()
 
 
 Q = 0x1A0111EA397FE69A4B1BA7B6434BACD764774B84F38512BF6730D2A0F6B0F6241EABFFFEB153FFFFB9FEFFFFFFFFAAAB
@@ -179,17 +185,21 @@ def test_what_is_no_point_is_not_added() -> None:
 # Commitments
 
 
-@settings(max_examples=8)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([3, 4]), st.integers(1, 2048))
-def test_residues_are_packed_reduced_and_evaluated_as_off_chain(seed: int, rank: int, n: int) -> None:
-    rng = np.random.default_rng(seed)
-    elements = rng.integers(0, P, rank * N, dtype=np.uint32)
-    elements[rng.integers(0, rank * N, 50)] = P - 1
-    packed = statement.pack(elements)
-    sums = tuple(n * scalar for scalar in packed)
-    assert call("reduced", sums) == unpack(sums)
-    z = random.Random(seed).randrange(kzg.MODULUS)
-    assert call("evaluate", elements.tobytes(), z) == evaluate(packed, z)
+@examples(4, 30)
+def test_residues_are_packed_reduced_and_evaluated_as_off_chain(examples: int) -> None:
+    @settings(max_examples=examples)
+    @given(st.integers(0, 2**32 - 1), st.sampled_from([3, 4]), st.integers(1, 2048))
+    def check(seed: int, rank: int, n: int) -> None:
+        rng = np.random.default_rng(seed)
+        elements = rng.integers(0, P, rank * N, dtype=np.uint32)
+        elements[rng.integers(0, rank * N, 50)] = P - 1
+        packed = statement.pack(elements)
+        sums = tuple(n * scalar for scalar in packed)
+        assert call("reduced", sums) == unpack(sums)
+        z = random.Random(seed).randrange(kzg.MODULUS)
+        assert call("evaluate", elements.tobytes(), z) == evaluate(packed, z)
+
+    check()
 
 
 @pytest.mark.parametrize("at", [0, 767, 1535])
@@ -216,32 +226,38 @@ def test_sums_and_commitments_of_another_size_are_refused() -> None:
 # Encodings
 
 
-@settings(max_examples=40)
-@given(st.data())
-def test_the_record_is_encoded_as_the_ledger_encodes_it(data: st.DataObject) -> None:
-    rank = data.draw(st.sampled_from([3, 4]))
-    fields = {
-        name: data.draw({"str": names, "int": unsigned, "float": floats, "bytes": bytes32}[kind])
-        for name, kind in RoundRecord.__annotations__.items()
-        if name not in ("version", "claim", "commitment_sum")
-    }
-    record = RoundRecord(version=2, claim="sum", commitment_sum=bytes(range(256)) * 8 * rank, **fields)
-    leaf = call("leaf", record_fields(record), record.commitment_sum, scalars_for(rank))
-    assert leaf == merkle.leaf_hash(record.to_bytes())
+@examples(15, 150)
+def test_the_record_is_encoded_as_the_ledger_encodes_it(examples: int) -> None:
+    @settings(max_examples=examples)
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        rank = data.draw(st.sampled_from([3, 4]))
+        fields = {
+            name: data.draw({"str": names, "int": unsigned, "float": floats, "bytes": bytes32}[kind])
+            for name, kind in RoundRecord.__annotations__.items()
+            if name not in ("version", "claim", "commitment_sum")
+        }
+        record = RoundRecord(version=2, claim="sum", commitment_sum=bytes(range(256)) * 8 * rank, **fields)
+        leaf = call("leaf", record_fields(record), record.commitment_sum, scalars_for(rank))
+        assert leaf == merkle.leaf_hash(record.to_bytes())
+
+    check()
 
 
-@settings(max_examples=20)
-@given(names, unsigned, unsigned, names, st.sampled_from([6144, 8192]), st.one_of(st.just(b""), bytes32), bytes32)
-def test_participants_are_hashed_as_their_statement_has_them(
-    task: str, number: int, attempt: int, name: str, size: int, nonce: bytes, leaf: bytes
-) -> None:
-    commitment = (leaf * 256)[:size]
-    value = statement.statement_value(task, number, attempt, name, commitment, nonce)
-    member = call("member", task.encode(), number, attempt, name.encode(), commitment, nonce)
-    assert member == merkle.leaf_hash(statement.member_leaf(name, value))
-    domain = statement.Domain(contract().w3.eth.chain_id, bytes.fromhex(contract().address[2:]))
-    expected = statement.participant_point(domain, leaf, leaf[::-1], number, commitment)
-    assert call("participant_point", leaf, leaf[::-1], number, commitment) == expected
+@examples(10, 80)
+def test_participants_are_hashed_as_their_statement_has_them(examples: int) -> None:
+    @settings(max_examples=examples)
+    @given(names, unsigned, unsigned, names, st.sampled_from([6144, 8192]), st.one_of(st.just(b""), bytes32), bytes32)
+    def check(task: str, number: int, attempt: int, name: str, size: int, nonce: bytes, leaf: bytes) -> None:
+        commitment = (leaf * 256)[:size]
+        value = statement.statement_value(task, number, attempt, name, commitment, nonce)
+        member = call("member", task.encode(), number, attempt, name.encode(), commitment, nonce)
+        assert member == merkle.leaf_hash(statement.member_leaf(name, value))
+        domain = statement.Domain(contract().w3.eth.chain_id, bytes.fromhex(contract().address[2:]))
+        expected = statement.participant_point(domain, leaf, leaf[::-1], number, commitment)
+        assert call("participant_point", leaf, leaf[::-1], number, commitment) == expected
+
+    check()
 
 
 def test_a_nonce_has_32_bytes() -> None:

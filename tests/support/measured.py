@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.load import Load
 from benchmarks.measure.cells import AGGREGATOR, CLIENT, Cell, Cost, Setting
+from benchmarks.report import sections
 from benchmarks.results import Report, Row
 from benchmarks.timing import Samples
 
@@ -60,3 +63,8 @@ def timed(key: str, *seconds: float, peer: float | None = None) -> Row:
     """A row, with a peer as constant as no peer is."""
     beside = (f"peer {HOSTILE}", Samples((peer,) * len(seconds))) if peer else None
     return Row.timed(key, f"row {key} {HOSTILE}", Samples(seconds), peer=beside)
+
+
+def without_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Reports show no pictures, which take half a second each, to what is about their words."""
+    patch.setattr(sections, "pictures", lambda *_: [])

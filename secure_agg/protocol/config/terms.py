@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -50,6 +51,12 @@ class Option(Wire, frozen=True):
             Option(name, value if isinstance(value, tuple) else whole(f"option {name}", value, 0, MAX_OPTION))
             for name, value in sorted(settings.items())
         )
+
+
+@functools.lru_cache(maxsize=64, typed=True)
+def _only(bits: int, clip: float, rotated: bool) -> Group:
+    """The group of all arrays where none is named; a round asks for it hundreds of times."""
+    return Group(name="update", bits=bits, clip=clip, rotated=rotated)
 
 
 @checked_class
@@ -112,7 +119,7 @@ class Terms(Wire, frozen=True, kw_only=True):
     def vectors(self) -> tuple[Group, ...]:
         """The groups, and where there are none the one that all arrays are then."""
         rotated = self.privacy is not None
-        return self.groups or (Group(name="update", bits=self.bits, clip=self.clip, rotated=rotated),)
+        return self.groups or (_only(self.bits, self.clip, rotated),)
 
     @property
     def norm(self) -> norms.NormRule | None:

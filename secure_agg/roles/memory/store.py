@@ -1,19 +1,21 @@
 """The durable record of what a client has bound itself to.
 
 Everything that must hold across restarts is a value that is written once: the attempt's secret, the
-    commitment hash, the session, the
-signed statement, the release. Writing the same value again is harmless, writing another is refused.
+commitment hash, the session, the signed statement, the release. Writing the same value again is harmless, writing
+another is refused.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from mpc.framing import frame, integer
@@ -114,8 +116,10 @@ class AttemptStore:
     def put(self, scope: Scope, name: str, value: bytes) -> bytes:
         """Write ``value`` unless one stands; return the one that stands, which is durable."""
         with self._lock, typed():
-            self._db.execute("INSERT OR IGNORE INTO pins VALUES (?, ?, ?)", (_key(scope), name, value))
-            row = self._db.execute(_SELECT, (_key(scope), name)).fetchone()
+            key = _key(scope)
+            if self._db.execute("INSERT OR IGNORE INTO pins VALUES (?, ?, ?)", (key, name, value)).rowcount:
+                return bytes(value)
+            row = self._db.execute(_SELECT, (key, name)).fetchone()
         return bytes(row[0])
 
     def pin(self, scope: Scope, name: str, value: bytes, *, phase: str) -> None:
@@ -190,17 +194,25 @@ class AttemptStore:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-@contextmanager
-def typed() -> Iterator[None]:
-    """What SQLite raises as a typed error.
+class _Typed:
+    """See ``typed``; it keeps nothing, so that one serves all."""
 
-    Raises:
-        StoreError: instead.
-    """
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(f"the attempt store failed: {error}") from error
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(f"the attempt store failed: {error}") from error
+
+
+_TYPED: Final = _Typed()
+
+
+def typed() -> AbstractContextManager[None]:
+    """What SQLite raises as a typed error: a ``StoreError`` instead of it."""
+    return _TYPED
 
 
 def make_private(path: Path) -> None:
@@ -215,6 +227,7 @@ def make_private(path: Path) -> None:
         raise StoreError(f"attempt store {path} is accessible to others: chmod 600 it")
 
 
+@functools.lru_cache(maxsize=1024)
 def _key(scope: Scope) -> bytes:
     parts = (part.encode() if isinstance(part, str) else integer(part) for part in scope)
     return frame("scope", *parts)

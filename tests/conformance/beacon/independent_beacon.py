@@ -5,6 +5,7 @@ and another to import, which only what has a beacon waits for.
 Everything that it refuses is a `ValueError`.
 """
 
+import functools
 import hashlib
 from typing import Any
 
@@ -20,6 +21,7 @@ def require(condition: bool, reason: str) -> None:
         raise ValueError(reason)
 
 
+@functools.cache
 def public_key(data: bytes) -> Any:
     from py_ecc.bls.point_compression import decompress_G2
     from py_ecc.optimized_bls12_381 import curve_order, is_inf, multiply
@@ -50,6 +52,12 @@ def number(source: dict[str, Any], round_: int, draw: int) -> int:
 
 
 def check_pulse(key: bytes, pulse: int, signature: bytes) -> None:
+    require(is_pulse(key, pulse, signature), "not the pulse of the beacon")
+
+
+@functools.cache
+def is_pulse(key: bytes, pulse: int, signature: bytes) -> bool:
+    """Kept, since many rounds have the same pulse."""
     from py_ecc.bls.hash_to_curve import hash_to_G1
     from py_ecc.bls.point_compression import decompress_G1
     from py_ecc.optimized_bls12_381 import (
@@ -69,7 +77,7 @@ def check_pulse(key: bytes, pulse: int, signature: bytes) -> None:
     require(not is_inf(point) and is_inf(multiply(point, curve_order)), "a pulse is not of the group")
     hashed = hash_to_G1(hashlib.sha256(pulse.to_bytes(8, "big")).digest(), SUITE, hashlib.sha256)
     product = pairing(G2, point, final_exponentiate=False) * pairing(public, neg(hashed), final_exponentiate=False)
-    require(final_exponentiate(product) == FQ12.one(), "not the pulse of the beacon")
+    return bool(final_exponentiate(product) == FQ12.one())
 
 
 def check_beacon(source: dict[str, Any], config: dict[str, Any]) -> None:

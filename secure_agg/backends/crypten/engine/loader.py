@@ -16,6 +16,7 @@ import importlib
 import sys
 import types
 import warnings
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, Final
 
@@ -61,6 +62,7 @@ def load() -> Any:
     if crypten.__version__ != VERSION:
         raise ConfigError(f"CrypTen {crypten.__version__} is installed, not {VERSION}: {_INSTALL}")
     _replace_generators(crypten)
+    _quicken(crypten)
     return crypten
 
 
@@ -77,6 +79,35 @@ def _replace_generators(crypten: Any) -> None:
                 setattr(module, name, ours)
     for generators in crypten.generators.values():
         generators.clear()
+
+
+def _quicken(crypten: Any) -> None:
+    """Save what small computations mostly wait for: CrypTen asks OmegaConf for its settings several times in each
+    operation, which takes longer than the operation, and opens what an AND needs in two messages.
+    """
+    config = crypten.config.cfg.config
+    if not isinstance(config, types.SimpleNamespace):
+        crypten.config.cfg.config = _plain(importlib.import_module("omegaconf").OmegaConf.to_container(config))
+    crypten.mpc.primitives.BinarySharedTensor.reveal_batch = staticmethod(_open_together)
+
+
+def _plain(value: Any) -> Any:
+    """Settings that are read as attributes, and no longer changed."""
+    if isinstance(value, dict):
+        return types.SimpleNamespace(**{name: _plain(item) for name, item in value.items()})
+    return value
+
+
+def _open_together(shared: Sequence[Any]) -> list[Any]:
+    """Open several tensors in one message, in place of ``BinarySharedTensor.reveal_batch``."""
+    import torch
+
+    shares = [tensor.share for tensor in shared]
+    joined = torch.cat([share.reshape(-1) for share in shares])
+    communicator = sys.modules["crypten.communicator"].get()
+    opened = communicator.all_reduce(joined, op=torch.distributed.ReduceOp.BXOR)
+    pieces = torch.split(opened, [share.numel() for share in shares])
+    return [piece.reshape(share.shape) for piece, share in zip(pieces, shares, strict=True)]
 
 
 def use_keys(crypten: Any, keys: JobKeys) -> None:
