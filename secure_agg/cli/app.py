@@ -77,7 +77,7 @@ _COMMANDS: Final = (
     Later(
         "serve",
         "secure_agg.cli.service.serve:serve",
-        "Coordinate tasks over HTTPS, until SIGTERM.",
+        "Coordinate tasks over HTTPS, until SIGTERM or, with --end-seconds, until all rounds are made.",
         epilog=epilog(
             "secure-agg serve --home homes/server --model start.npz --listen 0.0.0.0:8470",
             "secure-agg serve --home one --home two --monitor 127.0.0.1:9470 --log-json",
@@ -136,7 +136,7 @@ _COMMANDS: Final = (
     Later(
         "federation",
         "secure_agg.cli.federation.whole:FEDERATION",
-        "Set up what the plug-ins for Flower and NVFlare work from.",
+        "Make the homes that the service, Flower and NVFlare work from, and change them by epochs.",
     ),
     Later("trust", "secure_agg.cli.service.trust:app", "Look at what is pinned, before anything is believed by it."),
     Later("beacon", "secure_agg.cli.beacon:app", "Pin, look at or rehearse the public beacon that draws cohorts."),

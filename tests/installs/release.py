@@ -17,6 +17,7 @@ import argparse
 import gzip
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -100,13 +101,19 @@ def check_whole(archive: Path) -> None:
         sys.exit(f"{len(missing)} files of the commit are not in {archive.name}: {', '.join(missing[:5])} …")
 
 
-def bill(target: Path) -> None:
-    """The software bill of materials, with neither time nor serial number: the same from the same pins."""
+def bill(target: Path, version: str) -> None:
+    """The software bill of materials of this version, with neither time nor serial number: the same from the same pins.
+
+    The version is written in here: pyproject.toml, which the bill is made from, leaves it to the package.
+    """
     cyclonedx = Path(sys.executable).with_name("cyclonedx-py")
     run(
         cyclonedx, "requirements", "--pyproject", "pyproject.toml", "--mc-type", "library", "--output-reproducible",
         "--output-format", "JSON", "--output-file", target, "constraints.txt",
     )  # fmt: skip
+    document = json.loads(target.read_text("utf-8"))
+    document["metadata"]["component"]["version"] = version
+    target.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def sums(files: list[Path]) -> str:
@@ -136,7 +143,8 @@ def main() -> int:
             sys.exit(f"{output} is not empty: {', '.join(sorted(old))}")
         for file in twice[0]:
             (output / file.name).write_bytes(file.read_bytes())
-    bill(output / SBOM)
+    (wheel,) = output.glob("*.whl")
+    bill(output / SBOM, wheel.name.split("-")[1])
     (output / SUMS).write_text(sums(sorted(output.iterdir())), "utf-8")
     if arguments.key is not None:
         run("ssh-keygen", "-q", "-Y", "sign", "-f", arguments.key.resolve(), "-n", NAMESPACE, output / SUMS)

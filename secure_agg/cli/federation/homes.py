@@ -1,4 +1,4 @@
-"""``secure-agg federation init``: the homes that Flower's and NVFlare's nodes and servers work from."""
+"""``secure-agg federation init``: the homes that services, and Flower's and NVFlare's nodes and servers, work from."""
 
 from __future__ import annotations
 
@@ -292,10 +292,11 @@ def init(
             **({"norm_bound": claim.text} if (claim := norm_claim(policy)) else {}),
             **({"privacy": document["privacy"]["text"]} if "privacy" in document else {}),
             "trust": f"{document['trust']}, the pins for everybody",
-            "server": f"{document['server']}, the home to name in the server's configuration",
+            "server": f"{document['server']}, for 'secure-agg serve --home', or the server's configuration",
         }
         rows |= models.shown
-        rows |= {f"client {name}": f"{path}, to name in its node's" for name, path in document["clients"].items()}
+        where = "for 'secure-agg client --home', or its node's configuration"
+        rows |= {f"client {name}": f"{path}, {where}" for name, path in document["clients"].items()}
         if keys:
             rows["joining"] = f"{', '.join(keys)}: each makes its home with 'secure-agg federation join'"
         rows |= {f"operator {name}": shlex.join(command) for name, command in commands.items()}

@@ -92,7 +92,7 @@ def join(
         rows = {
             "name": name,
             "task": task,
-            "home": f"{folder}, to name in its node's configuration",
+            "home": f"{folder}, for 'secure-agg client --home', or its node's configuration",
             "bearable": price(pins.policy, len(pins.roster)),
         }
         show_fields(console, rows | models.shown)

@@ -12,7 +12,7 @@ from secure_agg.cli.terminal.epilog import epilog
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Set up what the plug-ins for Flower and NVFlare work from.",
+    help="Make the homes that the service, Flower and NVFlare work from, and change them by epochs.",
     epilog=epilog("secure-agg federation init homes --client clinic-a --client clinic-b --client clinic-c"),
 )
 

@@ -86,7 +86,7 @@ def serve(
         bool, typer.Option("--log-json", help="Log as JSON, a line each, without anything secret.")
     ] = False,
 ) -> None:
-    """Coordinate tasks over HTTPS, until SIGTERM, or with --end-seconds until all rounds are made.
+    """Coordinate tasks over HTTPS, until SIGTERM or, with --end-seconds, until all rounds are made.
 
     Members connect with 'secure-agg client' or secure_agg.connect. A line of JSON on stdout says where, once requests
     are answered. A server that was killed goes on where it was when it is started again.

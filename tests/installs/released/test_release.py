@@ -13,10 +13,9 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from support.source_tree import ROOT
 
 from secure_agg import __version__
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = [
     pytest.mark.long,
