@@ -38,7 +38,7 @@ DOCUMENTS: Final = tuple(
 )
 _LINK: Final = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
 _FENCE: Final = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
-_CODE: Final = re.compile(r"<code>[^<]*--[^<]*</code>")
+_CODE: Final = re.compile(r"<code>[^<]*(?:--|\\\|)[^<]*</code>")
 _OPTION: Final = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _SHIM: Final = "https://unpkg.com/iframe-worker/shim"
 _OWN: Final = "site/offline.js"
@@ -86,10 +86,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Take a script of our own in place of the only one that the theme would fetch from another host; and keep the
-    name of an option in one line, which browsers break behind its hyphens.
+    """Take a script of our own in place of the only one that the theme would fetch from another host; keep the name of
+    an option in one line, which browsers break behind its hyphens; and show a bar in a table without the backslash
+    that it has in Markdown, as where a line may end.
     """
-    output = _CODE.sub(lambda at: _OPTION.sub(r'<span class="whole">\g<0></span>', at[0]), output)
+    output = _CODE.sub(
+        lambda at: _OPTION.sub(r'<span class="whole">\g<0></span>', at[0].replace("\\|", "|<wbr>")), output
+    )
     return output.replace(_SHIM, posixpath.relpath(_OWN, posixpath.dirname(page.file.dest_uri) or "."))
 
 

@@ -126,6 +126,14 @@ def test_everything_that_a_page_loads_or_leads_to_is_there(site: Path, pages: di
     assert lost == []
 
 
+def test_no_backslash_of_a_table_is_shown(site: Path) -> None:
+    """GitHub takes it away in code, and Python's Markdown leaves it."""
+    shown = (site / "commands.html").read_text("utf-8")
+    assert "demo [<span" in shown
+    assert "list|<wbr>show|<wbr>audit" in shown
+    assert [page.name for page in _pages(site) if re.search(r"<td>(?:(?!</td>).)*\\\|", page.read_text("utf-8"))] == []
+
+
 def _elsewhere(address: str) -> bool:
     return re.match(r"(\w+:)?//|mailto:|data:", address) is not None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,6 +98,9 @@ def test_what_the_page_shows_is_what_the_ledger_holds(tab: Any, ledger: Path, si
             text = page.inner_text("main")
             assert record.result_model.hex() in text
             assert f"{record.participants} of {record.cohort_size}" in text
+            (bound,) = re.findall(r"less than ([\d.e-]+)", text)
+            assert record.error_bound <= float(bound) <= 1.02 * record.error_bound
+            assert len(bound) < 14, "a bound has three digits"
         page.click("text=Faults")
         wait_for_view(page, "faults")
         assert "two-advertisements: bob has broken the protocol" in page.inner_text("main")

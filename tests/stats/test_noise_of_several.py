@@ -167,10 +167,11 @@ def test_with_next_to_no_noise_the_test_is_that_of_lifelines() -> None:
     assert found.degrees == 1
 
 
+WIDE = {"fin": (0.0, 1.0), "wexp": (0.0, 1.0), "week": (0.0, 52.0)}  # columns that fill their ranges
 QUARTERS = np.arange(13, 53, 13)
 ASKED: dict[str, Callable[[NoisyFederation], Any]] = {
-    "correlation": lambda sites: stats.correlation(sites, RANGES, **WORDS),
-    "linear_regression": lambda sites: stats.linear_regression(sites, "age", ["prio"], RANGES, **WORDS),
+    "correlation": lambda sites: stats.correlation(sites, WIDE, **WORDS),
+    "linear_regression": lambda sites: stats.linear_regression(sites, "week", ["fin", "wexp"], WIDE, **WORDS),
     "kaplan_meier": lambda sites: stats.kaplan_meier(sites, "week", "arrest", np.arange(13, 53, 13), **WORDS),
     "log_rank": lambda sites: stats.log_rank(
         sites, "week", "arrest", "fin", ["0", "1"], np.arange(13, 53, 13), **WORDS
@@ -183,14 +184,15 @@ def test_rounds_with_noise_come_near_to_all_records_in_one_place(function: str) 
     found, exact = ASKED[function](federation(24.0)), ASKED[function](federation_of_all())
     assert found.noise > 0
     if function == "correlation":
-        assert (np.abs(found.matrix - exact.matrix) <= 4 * found.noises + 1e-9).all()
+        assert np.isfinite(found.noises).all()
+        assert (np.abs(found.matrix - exact.matrix) <= 6 * found.noises + 1e-9).all()
     elif function == "linear_regression":
         for name, value in exact.coefficients.items():
-            assert abs(found.coefficients[name] - value) <= 4 * found.noises[name]
+            assert abs(found.coefficients[name] - value) <= 6 * found.noises[name] < np.inf
     elif function == "kaplan_meier":
         curve, known = found.curves["all"], np.isfinite(found.curves["all"].noise)
         assert known[0]
-        assert (np.abs(curve.survival - exact.curves["all"].survival) <= 4 * curve.noise)[known].all()
+        assert (np.abs(curve.survival - exact.curves["all"].survival) <= 6 * curve.noise)[known].all()
     else:
         assert 0 <= found.p <= 1
 

@@ -37,6 +37,12 @@ export function number(value: number | bigint): string {
   return value.toLocaleString("en");
 }
 
+/** A bound in three digits, which are not below it. */
+export function above(bound: number): string {
+  const near = Number(bound.toPrecision(3));
+  return String(near < bound ? Number((bound * 1.01).toPrecision(3)) : near);
+}
+
 export function time(seconds: bigint): string {
   return new Date(Number(seconds) * 1000).toISOString().replace("T", " ").replace(".000Z", " UTC");
 }

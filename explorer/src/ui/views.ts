@@ -6,7 +6,7 @@ import { groupsOf } from "../protocol/config/groups.ts";
 import { isPrivate, option, step } from "../protocol/config/layout.ts";
 import type { Base, GroupRecord, Policy, RoundRecord } from "../protocol/records.ts";
 import { type Child, code, fields, h, link, table } from "./dom.ts";
-import { bytes, checklist, drop, mark, number, section, time } from "./parts.ts";
+import { above, bytes, checklist, drop, mark, number, section, time } from "./parts.ts";
 import { roundPicture, treePicture } from "./pictures.ts";
 import { type RoundState, standingOf as standingOfChecks, type State } from "./state.ts";
 
@@ -133,7 +133,7 @@ function spentOf({ spent, epsilon, delta }: RoundRecord): string {
 
 function groupsShown(groups: readonly GroupRecord[]): HTMLElement {
   const rows = groups.map((group) => [
-    group.name, group.error_bound ? `less than ${group.error_bound}` : "exact counts", number(group.error_rms),
+    group.name, group.error_bound ? `less than ${above(group.error_bound)}` : "exact counts", number(group.error_rms),
     group.next_clips.length,
   ]);
   const header = ["group", "error of any value of the mean", "root of the mean square", "clips that follow"];
@@ -264,7 +264,7 @@ function round(state: State, actions: Actions, leaf: Leaf & { kind: "round" }): 
       ["participants", `${number(said.participants)} of ${number(said.cohort_size)}`],
       ["weights", `${number(said.weight_sum)} in all, each at most ${number(said.weight_limit)}; `
         + `${said.weights_lowered} lowered, ${said.weights_raised} raised`],
-      ["error of any value of the mean", `less than ${said.error_bound}${said.spent === undefined ? "" : ", the noise apart"}`],
+      ["error of any value of the mean", `less than ${above(said.error_bound)}${said.spent === undefined ? "" : ", the noise apart"}`],
       ["privacy", spentOf(said)], ["norm bound", bound],
       ["attempt", number(said.attempt)], ["started from", bytes(said.start_model)], ["result", bytes(said.result_model)],
       ["record", bytes(leaf.digest)], ["previous record", bytes(said.previous_record)],
