@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,8 @@ _MB: Final = 1_000_000
 _ALLOCATION: Final = {-3: 1 << 16, -1: 0}
 """glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, in bytes (malloc.h)."""
 _STATUS: Final = Path("/proc/self/status")
+_PROCESSES: Final = Path("/proc")
+_TASKS: Final = Path("/proc/self/task")
 _CLEAR: Final = Path("/proc/self/clear_refs")
 MEASURABLE: Final = _CLEAR.exists()
 """Whether this system has what ``growth`` takes."""
@@ -50,10 +52,22 @@ def peak() -> int:
     return status_bytes("VmHWM")
 
 
+def _started() -> Iterable[Path]:
+    """The folders of the processes that this one may have started: all there are, if the system does not list them."""
+    lists = [task / "children" for task in _TASKS.iterdir()]
+    if not lists[0].exists():
+        return _PROCESSES.glob("[0-9]*")
+    found = list[Path]()
+    for each in lists:
+        with contextlib.suppress(OSError):  # the thread is over, and its processes are another's
+            found += [_PROCESSES / number for number in each.read_text().split()]
+    return found
+
+
 def children() -> set[Path]:
     """The folders in /proc of the processes that this one has started and that still run."""
     found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
+    for folder in _started():
         with contextlib.suppress(OSError):  # others' processes come and go
             text = (folder / "status").read_text()
             if f"\nPPid:\t{os.getpid()}\n" in text and "\nVmHWM:" in text:

@@ -66,7 +66,7 @@ class Nodes(Grid):
         self.nodes = {
             name: Node(app, Context(RUN_ID, name, config, RecordDict(), {})) for name, (app, config) in apps.items()
         }
-        self.meter, self.carrying_s = Meter(), 0.0
+        self.meter, self.carrying_s = Meter(helpers=False), 0.0  # looking for them takes as long as some messages
         self._replies: dict[str, Message] = {}
         self._ids = itertools.count(1)
 

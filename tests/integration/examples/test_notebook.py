@@ -6,19 +6,21 @@ import os
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 from support.source_tree import ROOT
 
 NOTEBOOK = ROOT / "examples" / "notebook" / "secure-mean.ipynb"
 
 
 def read() -> Any:
+    import nbformat
+
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
 def test_it_is_valid_and_has_no_outputs() -> None:
+    import nbformat
+
     notebook = read()
     nbformat.validate(notebook)
     for cell in notebook.cells:
@@ -30,6 +32,8 @@ def test_it_is_valid_and_has_no_outputs() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of the kernel's own packages, which come and go
 def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nbclient import NotebookClient
+
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")

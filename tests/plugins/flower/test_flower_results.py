@@ -220,7 +220,7 @@ def test_a_run_that_loses_its_nodes_ends_with_the_last_verified_model(tmp_path: 
         return app_of()(message, context) if calls[0] <= 7 else None  # after hello and one round
 
     fleet = Fleet.make(tmp_path, members(2, app_of()) | {"m2": dies})
-    result = fleet.run(rounds=3, phase_s=1.0)
+    result = fleet.run(rounds=3, phase_s=1.0, timeout=1.0)
     last = fleet.secure(quiet()).last_model()
     assert last is not None
     assert same(model_of(result.arrays) | {"batches": start()["batches"]}, model_of(last))

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Queue
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +20,6 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, FedAvgM, Result
-from flwr.simulation.run_simulation import _run_simulation
 from flwr.supercore.run import Run
 from flwr.supercore.telemetry import EventType
 from support.frameworks.flower_nodes import app_of, flower_log, record, start
@@ -71,6 +71,23 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         leave()
 
 
+class Prompt(Queue[Any]):
+    """A queue at which nobody waits for a second to see that the engine is stopped."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        return super().get(block, None if timeout is None else min(timeout, 0.05))
+
+
+def engine(nodes: int, client: ClientApp, server: ServerApp) -> None:
+    """Run two apps in Flower's engine, which takes seconds to import."""
+    from flwr.server.superlink.fleet.vce import vce_api
+    from flwr.simulation.run_simulation import _run_simulation
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vce_api, "Queue", Prompt)
+        _run_simulation(nodes, EventType.PING, client_app=client, server_app=server)
+
+
 def simulate(nodes: int) -> Result:
     """One round of the engine, as an app makes it."""
     results: list[Result] = []
@@ -82,7 +99,7 @@ def simulate(nodes: int) -> Result:
         secure = SecureGrid(grid, strategy)
         results.append(strategy.start(secure, secure.last_model() or record(start()), num_rounds=1, timeout=120.0))
 
-    _run_simulation(nodes, EventType.PING, client_app=app_of(), server_app=server)
+    engine(nodes, app_of(), server)
     return results[0]
 
 
@@ -122,7 +139,7 @@ def test_a_server_app_asks_simulated_nodes_questions_that_need_neither_homes_nor
         place = int(context.node_config["partition-id"])
         return answer_question(message, context, {"age": np.arange(8.0) + place})
 
-    _run_simulation(3, EventType.PING, client_app=client, server_app=server)
+    engine(3, client, server)
     (mean,) = found
     assert (mean.value, mean.records, len(mean.participants)) == (4.5, 24, 3)
     (folder,) = runs(home)

@@ -134,7 +134,7 @@ def test_a_node_that_was_away_for_rounds_is_shown_them_and_takes_part_again(tmp_
     rules = {"optimizer": strategies.optimizer(strategy), "start_model": start_digest(start())}
     fleet = Fleet.make(tmp_path, members(4, app), rules=rules)
     fleet.grid.nodes[103].app = lambda message, context: None
-    result = fleet.run(strategy, rounds=2, phase_s=3.0)
+    result = fleet.run(strategy, rounds=2, phase_s=1.0, timeout=1.0)
     assert 3 not in seen.trained
     fleet.grid.nodes[103].app = app
     with flower_log() as log:

@@ -141,11 +141,17 @@ class Fleet:
         return SecureGrid(self.grid, strategy, self.folder / "server", **({"phase_s": 30.0} | options))
 
     def run(
-        self, strategy: Strategy | None = None, rounds: int = 1, model: Model | None = None, **options: Any
+        self,
+        strategy: Strategy | None = None,
+        rounds: int = 1,
+        model: Model | None = None,
+        *,
+        timeout: float = 2.0,
+        **options: Any,
     ) -> Result:
         strategy = strategy or FedAvg(fraction_evaluate=0.0)
         grid = self.secure(strategy, **options)
-        return strategy.start(grid, record(model or start()), num_rounds=rounds, timeout=2.0)
+        return strategy.start(grid, record(model or start()), num_rounds=rounds, timeout=timeout)
 
     def stops(self, strategy: Strategy | None = None, rounds: int = 1, **options: Any) -> str:
         """What a run says that ends by an error, as every run does of which no round is verified."""
