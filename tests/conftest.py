@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support import leftovers
+from support.operating import leftovers
 from support.operating.nursery import Nursery
 
 from mpc import parallel

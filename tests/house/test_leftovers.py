@@ -10,11 +10,11 @@ import sys
 from typing import Final
 
 import pytest
-from support import leftovers
+from support.operating import leftovers
 
 STARTS: Final = """
 import os, subprocess, sys
-from support import leftovers
+from support.operating import leftovers
 {marked}
 subprocess.run(["sh", "-c", "setsid sleep 600 > {null} & echo $!; sleep 600 > {null} & echo $!"])
 sys.stdout.write(os.environ.get(leftovers.NAME, "") + "\\n")

@@ -25,7 +25,11 @@ _TRIES: Final = 200
 
 
 def end_with_this_process() -> None:
-    """Mark all that this process starts from now on, and have it killed once this process has ended."""
+    """Mark all that this process starts from now on, and have it killed once this process has ended; where the system
+    has a process's descriptor, and the environment of others: on Linux.
+    """
+    if not hasattr(os, "pidfd_open") or not _PROCESSES.is_dir():
+        return
     mark = secrets.token_hex(16)
     me = os.pidfd_open(os.getpid())
     try:
