@@ -78,8 +78,8 @@ SCENES: Final = (
         before=plain_link("--simulation"),
         after="""\
 $ secure-agg ledger audit $FLWR_HOME/secure-agg-simulation/*/server/rounds.db
-valid: 3 rounds verified from scratch
-""",
+valid: 6 rounds verified from scratch
+""",  # three that train, and as many that evaluate
         needs=("flwr", "ray", "torch", "sklearn"),
         long=True,
     ),
@@ -104,8 +104,8 @@ $ flwr run app here --stream --run-config \\
 $ grep -o "round 0 of 'default' is verified, over 3 of 3 clients" run.log
 round 0 of 'default' is verified, over 3 of 3 clients
 $ secure-agg ledger audit federation/server/rounds.db --trust federation/trust.json
-valid: 1 round verified from scratch
-""",
+valid: 2 rounds verified from scratch
+""",  # one that trains, and one that evaluates
         needs=("flwr", "torch", "sklearn"),
         long=True,
     ),
