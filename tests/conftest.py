@@ -6,14 +6,12 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.operating import leftovers
-from support.operating.nursery import Nursery
+from support.operating import leftovers, nursery
 
 from mpc import parallel
 from secure_agg.local import keystore
@@ -86,18 +84,10 @@ def quick_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keystore, "_COSTS", (1 << 10,))
 
 
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    """Of operators' processes, made where one is wanted."""
-    made = Nursery()
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def quick_operators(nursery: Nursery, quick_scrypt: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_operators(quick_scrypt: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Operators' processes as forks of one, for what is not about how they start and end."""
-    monkeypatch.setattr(processes, "subprocess", nursery)
+    monkeypatch.setattr(processes, "subprocess", nursery.shared())
 
 
 @pytest.fixture(params=[1, 2, 3])

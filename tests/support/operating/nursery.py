@@ -1,13 +1,15 @@
-"""Operators' processes as forks of one that has imported what they need, and whose key files cost next to nothing.
+"""Processes of operators and services as forks of one that has imported what they need.
 
-A process of ``secure-agg … serve`` takes a second of a core to import all it needs, and its key file a third of one.
-What is about rounds and operators, and not about how a process starts and ends, need not pay for that:
-``quick_operators`` lets ``transport.processes`` begin them here.
+A process of ``secure-agg … serve`` takes a second of a core to import all it needs, and its key file a third of one,
+which here costs next to nothing. What is about rounds, and not about how a process starts and ends, need not pay for
+that: ``quick_operators`` lets ``transport.processes`` begin operators here, and ``support.service`` its service.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -27,6 +29,9 @@ _MODULES: Final = (
     "secure_agg.transport.server",
     "secure_agg.transport.channel",
     "secure_agg.backends.additive",
+    "secure_agg.cli.service.serve",
+    "secure_agg.service.server",
+    "uvicorn",
     "grpc.aio",
     "grpc_health.v1.health",
     "numba",
@@ -49,13 +54,14 @@ class Nursery:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                # A process with threads is no good to fork, and OpenBLAS would start some.
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
                 start_new_session=True,
             )
 
     def Popen(self, command: Sequence[str], *, stderr: IO[bytes], **_: int) -> Begun:  # noqa: N802 - subprocess's name
         """Begin an operator, with pipes as its other streams and in a group of its own."""
-        return Begun(self, command, stderr)
+        return Begun(self, command[command.index("secure_agg") + 1 :], stderr)
 
     def begin(self, arguments: Sequence[str], streams: Sequence[int]) -> int:
         """Run ``secure-agg`` with these arguments and standard streams. Returns the process's id."""
@@ -74,11 +80,18 @@ class Nursery:
         self._process.wait()
 
 
-class Begun:
-    """A process that the nursery has begun, as far as ``OperatorProcess`` uses what ``subprocess.Popen`` is."""
+@functools.cache
+def shared() -> Nursery:
+    """This process's, begun where one is first wanted."""
+    made = Nursery()
+    atexit.register(made.close)
+    return made
 
-    def __init__(self, nursery: Nursery, command: Sequence[str], stderr: IO[bytes]) -> None:
-        arguments = command[command.index("secure_agg") + 1 :]
+
+class Begun:
+    """A process that the nursery has begun, as far as tests use what ``subprocess.Popen`` is."""
+
+    def __init__(self, nursery: Nursery, arguments: Sequence[str], stderr: IO[bytes]) -> None:
         theirs, self.stdin = _pipe()
         self.stdout, mine = _pipe()
         self._nursery = nursery
@@ -100,6 +113,7 @@ class Begun:
                 raise subprocess.TimeoutExpired("an operator", timeout or 0.0)
             self.returncode = self._nursery.status(self.pid)
             os.close(self._ending)
+            self.stdin.close()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -161,5 +175,5 @@ if __name__ == "__main__":
 
     for module in _MODULES:
         importlib.import_module(module)
-    keystore._COST, keystore._COSTS = 1 << 10, (1 << 10,)
+    keystore._COST, keystore._COSTS = 1 << 10, (1 << 10, *keystore._COSTS)
     _tend(socket.socket(fileno=int(sys.argv[1])))

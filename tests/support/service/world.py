@@ -12,9 +12,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from support.operating import nursery
+from support.operating.nursery import Begun
 from support.source_tree import ROOT
 
 import secure_agg
@@ -31,6 +33,10 @@ WEIGHTS = {"ann": 1, "bob": 2, "cyd": 3, "dan": 4}
 TASK = "counts"
 KILLED = ROOT / "tests" / "support" / "service" / "killed.py"
 LYING = ROOT / "tests" / "support" / "service" / "lying.py"
+
+
+OURS: Final = ("-m", "secure_agg")
+"""What Python is given to be our command line."""
 
 
 def start_model() -> dict[str, np.ndarray]:
@@ -53,14 +59,19 @@ def environment(**more: str) -> dict[str, str]:
 
 
 class Service:
-    """A service's process."""
+    """A service's process, which the nursery begins unless it is a script's."""
+
+    process: subprocess.Popen[bytes] | Begun
 
     def __init__(self, command: Sequence[str], log: Path, **more: str) -> None:
         self.log = log
         with log.open("ab") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, *command], env=environment(**more), stdout=subprocess.PIPE, stderr=file
-            )
+            if tuple(command[:2]) == OURS and not more:
+                self.process = Begun(nursery.shared(), command[2:], file)
+            else:
+                self.process = subprocess.Popen(
+                    [sys.executable, *command], env=environment(**more), stdout=subprocess.PIPE, stderr=file
+                )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, log.read_text()
@@ -105,7 +116,7 @@ class World:
     def serve(self, *options: str, listen: str = "127.0.0.1:0", killed: str = "", lie: str = "") -> Service:
         """Start the service; ``killed``: where it kills itself, ``lie``: what it lies about, see the files."""
         words = ("serve", "--home", str(self.server), "--listen", listen, "--gather-seconds", "0.5", *options)
-        first = (str(KILLED), killed) if killed else (str(LYING), lie) if lie else ("-m", "secure_agg")
+        first = (str(KILLED), killed) if killed else (str(LYING), lie) if lie else OURS
         return Service((*first, *words), self.folder / "service.log")
 
     @contextmanager
