@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 from hypothesis import settings
+from support.signatures import remember_signatures
 
 from mpc import parallel
 from secure_agg.local import keystore
@@ -54,6 +55,7 @@ def _do_without_what_is_unwanted() -> None:
 _keep_bytecode()
 _work_in_memory()
 _do_without_what_is_unwanted()
+remember_signatures()
 
 
 def _processes_first(item: pytest.Item) -> int:

@@ -151,8 +151,10 @@ def test_a_signature_verifies() -> None:
 
 
 def test_a_signature_of_another_message_key_or_length_names_phase_and_culprit() -> None:
+    """Also where the right one was found good before."""
     identity = Identity("a", RFC_SEED)
     signature = identity.sign(b"message")
+    verify_signature(identity.public, signature, b"message", phase="p", culprit="a")
     for public, shown, message in (
         (identity.public, signature, b"Message"),
         (key(1), signature, b"message"),
