@@ -107,6 +107,12 @@ def contract() -> Any:
     return web3.eth.contract(address=mined["contractAddress"], abi=compiled["abi"])
 
 
+@pytest.fixture(autouse=True, scope="module")
+def deployed() -> None:
+    """Before hypothesis looks at Python's recursion limit, which py-evm raises when it is imported."""
+    contract()
+
+
 def call(function: str, *arguments: Any) -> Any:
     return contract().functions[function](*arguments).call()
 

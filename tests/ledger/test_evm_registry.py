@@ -187,7 +187,7 @@ def test_a_bond_is_posted_exactly(chain: Chain, registry: Registry, bond: int) -
         transact(chain.as_(WATCHER, registry), "challenge", b"task", 0, 0, value=bond)
 
 
-@pytest.mark.parametrize("n", [2, 7, 8])
+@pytest.mark.parametrize("n", [2, 7, pytest.param(8, marks=pytest.mark.long)])
 def test_rounds_of_any_size_are_registered(chain: Chain, n: int) -> None:
     item = synthetic(n, rank=4 if n == 7 else 3)
     registry = anchored(chain, [item])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.effort import examples
 from support.federation import Federation, Tape, bulk_of, edit, forge, header_of, identity, replace
 from support.norms.cheats import (
     Bend,
@@ -330,11 +331,12 @@ def mixes(draw: st.DrawFn) -> tuple[dict[str, tuple[Bend, ...]], dict[str, str]]
     return bends, silent
 
 
-@given(mixes())
-@settings(max_examples=12, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
-def test_any_mix_of_cheats_ends_with_the_sum_of_the_others_in_one_attempt(
-    mix: tuple[dict[str, tuple[Bend, ...]], dict[str, str]],
-) -> None:
+@examples(6, 60)
+def test_any_mix_of_cheats_ends_with_the_sum_of_the_others_in_one_attempt(examples: int) -> None:
+    settings(max_examples=examples, suppress_health_check=list(HealthCheck))(given(mixes())(ends_with_the_others))()
+
+
+def ends_with_the_others(mix: tuple[dict[str, tuple[Bend, ...]], dict[str, str]]) -> None:
     bends, silent = mix
     deny = [name for name, chosen in bends.items() if any("confirm_wrongly" in bend.__qualname__ for bend in chosen)]
     played = Screened(Federation(13, options=ON), bends, silent)

@@ -124,7 +124,9 @@ def test_averaging_and_local_training_are_measured_after_each_round_beside_a_loa
         assert cell.load is None or cell.load.most >= cell.load.before >= 0
 
 
-@pytest.mark.parametrize(("params", "kept"), [(1, 85), (1_000, 985), (100_000, 99_985)])
+@pytest.mark.parametrize(
+    ("params", "kept"), [(1, 85), (1_000, 985), pytest.param(100_000, 99_985, marks=pytest.mark.long)]
+)
 def test_local_training_is_of_a_model_as_large_and_learns(params: int, kept: int) -> None:
     training = Training(params)
     assert training.params == kept
