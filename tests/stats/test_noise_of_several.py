@@ -16,7 +16,7 @@ from support.tabular.sums import OpenFederation
 
 from secure_agg import Privacy, stats
 from secure_agg.errors import ConfigError
-from secure_agg.stats.analyses import moments, survival
+from secure_agg.stats.analyses import blurred, moments, survival
 from secure_agg.stats.analysis import Analysis
 from secure_agg.stats.answers.totals import Total
 from secure_agg.stats.question import COMMON, Column, Question
@@ -156,6 +156,34 @@ def test_the_tests_p_is_right_where_groups_are_alike_and_small_where_they_differ
     assert np.mean(np.array(naive) < 0.05) > 0.15
     apart = cells(ALIVE, groups) + np.array([*np.full(7, 25.0), *np.zeros(7), *np.zeros(7), *np.full(7, 25.0)])
     assert answered(survival.comparing(timed("log_rank", groups)), total(apart, 3.0, rng, 1)).p < 1e-3
+
+
+def test_the_tests_differences_vary_by_noise_as_much_as_is_stated() -> None:
+    """By every count, moved a little up and down; so the name of no group, and not which is last, decides on ``p``."""
+    rng = np.random.default_rng(SEED)
+    sizes = np.array([[30.0], [8.0], [15.0]])
+    counts = rng.uniform(0.3, 1.0, (2, 3, 5)) * sizes
+
+    def excess(moved: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        observed, expected, _ = blurred.excess_of(moved[0], moved[1], 1e-9)
+        return observed - expected
+
+    slopes = []
+    for place in np.ndindex(counts.shape):
+        step = np.zeros(counts.shape)
+        step[place] = 1e-4
+        slopes.append((excess(counts + step) - excess(counts - step)) / 2e-4)
+    exact, noisy = (blurred.excess_of(counts[0], counts[1], noise)[2] for noise in (1e-9, 0.5))
+    assert np.allclose(noisy - exact, 0.25 * np.array(slopes).T @ np.array(slopes), atol=1e-6)
+    groups, found = ("a", "b", "c"), []
+    for order in ([0, 1, 2], [2, 0, 1], [1, 2, 0]):
+        given = total(counts[:, order].transpose(1, 0, 2).reshape(-1), 0.0, rng, 1)
+        blurry = Total(given.values, given.participants, (), 0.5)
+        asked = Question(
+            function="log_rank", columns=timed("log_rank", groups).columns, edges=(1.0, 2.0, 3.0, 4.0, 5.0)
+        )
+        found.append(answered(survival.comparing(asked), blurry).p)
+    assert found == pytest.approx([found[0]] * 3, rel=1e-9)
 
 
 def test_with_next_to_no_noise_the_test_is_that_of_lifelines() -> None:

@@ -73,7 +73,7 @@ def excess_of(events: Floats, censored: Floats, noise: float) -> tuple[Floats, F
     spread = (sides * np.maximum(turns, 0.0)) @ sides.T
     # What is expected moves with those at risk, so by every count up to its own time; and with who dies, by that one.
     hazard = dying / risk
-    passed = np.cumsum(hazard)[None, None] * np.eye(groups)[:, :, None] - np.cumsum(part * hazard / risk, -1)[:, None]
+    passed = np.cumsum(hazard)[None, None] * np.eye(groups)[:, :, None] - np.cumsum(part * hazard, -1)[:, None]
     slopes = np.stack([-passed, -passed])
     slopes[0] += np.where(known, np.eye(groups)[:, :, None] - part[:, None], 0.0)
     flat = slopes.transpose(1, 0, 2, 3).reshape(groups, -1)
