@@ -15,15 +15,16 @@ import numpy as np
 
 from secure_agg.stats.results import Curve, Floats
 
+CONFIDENCE: Final = NormalDist().inv_cdf(0.975)
+"""Half of an interval of 95 %, in standard deviations."""
 _KNOWN: Final = 2.0
-_CONFIDENCE: Final = NormalDist().inv_cdf(0.975)
 
 
 def curve_of(times: Floats, events: Floats, censored: Floats, noise: float) -> Curve:
     """Kaplan and Meier's S(t) = Π (1 − d/n), taken to fall from 1 on: between the largest sequence that does and is
     nowhere above the product, and the least that is nowhere below.
     """
-    at_risk = _left(events + censored)
+    at_risk = left_of(events + censored)
     cells = 2 * np.arange(times.size, 0, -1)
     known = np.logical_and.accumulate(at_risk > _KNOWN * noise * np.sqrt(cells))
     sure = np.logical_and.accumulate(known & (at_risk - events > _KNOWN * noise * np.sqrt(cells - 1)))
@@ -37,7 +38,7 @@ def curve_of(times: Floats, events: Floats, censored: Floats, noise: float) -> C
     later = 2 * np.arange(times.size - 1, -1, -1)
     blur = noise**2 * (np.cumsum((risk - own) ** 2 + risk**2) + later * risk**2)
     off = np.where(sure, survival * np.sqrt(blur), math.inf)
-    wide = np.where(sure, _CONFIDENCE * survival * np.sqrt(np.maximum(risk, 0.0) + blur), math.nan)
+    wide = np.where(sure, CONFIDENCE * survival * np.sqrt(np.maximum(risk, 0.0) + blur), math.nan)
     below = np.flatnonzero(survival <= 0.5)
     return Curve(
         times=times,
@@ -60,15 +61,13 @@ def excess_of(events: Floats, censored: Floats, noise: float) -> tuple[Floats, F
         events, censored: (groups, times).
     """
     groups, size = events.shape
-    at_risk = _left(events + censored)
+    at_risk = left_of(events + censored)
     cells = 2 * groups * np.arange(size, 0, -1)
     risk, dying = at_risk.sum(0), events.sum(0)
     known = np.logical_and.accumulate((risk > _KNOWN * noise * np.sqrt(cells)) & (risk > 1))
     risk, dying = np.where(known, risk, 1.0), np.where(known, dying, 0.0)
     part, events = np.where(known, at_risk / risk, 0.0), np.where(known, events, 0.0)
-    spread = np.zeros((groups, groups))
-    for d, n, each in zip(dying[known], risk[known], part[:, known].T, strict=True):
-        spread += d * (n - d) / (n - 1) * (np.diag(each) - np.outer(each, each))
+    spread = spread_of(dying[known], risk[known], part[:, known])
     turns, sides = np.linalg.eigh(spread)
     spread = (sides * np.maximum(turns, 0.0)) @ sides.T
     # What is expected moves with those at risk, so by every count up to its own time; and with who dies, by that one.
@@ -80,6 +79,20 @@ def excess_of(events: Floats, censored: Floats, noise: float) -> tuple[Floats, F
     return events.sum(1), (part * dying).sum(1), spread + noise**2 * (flat @ flat.T)
 
 
-def _left(gone: Floats) -> Floats:
+def spread_of(dying: Floats, risk: Floats, part: Floats) -> Floats:
+    """How the groups' events vary together, (groups, groups), by who of those at risk happens to die.
+
+    Args:
+        dying, risk: of each time, (times,); more than one is at risk.
+        part: each group's of those at risk, (groups, times).
+    """
+    found = np.zeros((len(part), len(part)))
+    for d, n, each in zip(dying, risk, part.T, strict=True):
+        found += d * (n - d) / (n - 1) * (np.diag(each) - np.outer(each, each))
+    return found
+
+
+def left_of(gone: Floats) -> Floats:
+    """How many are left just before each time, along the last axis, of those that go at each."""
     left: Floats = gone[..., ::-1].cumsum(-1)[..., ::-1]
     return left

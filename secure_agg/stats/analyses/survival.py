@@ -7,8 +7,6 @@ risk there: whoever leaves, leaves after whoever dies. Ties are as many events a
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +17,6 @@ from secure_agg.stats.analysis import Analysis, chi2_sf, common
 from secure_agg.stats.answers.totals import Total
 from secure_agg.stats.question import COMMON, Question
 from secure_agg.stats.results import Curve, Floats, LogRank, Survival
-
-_CONFIDENCE: Final = NormalDist().inv_cdf(0.975)
 
 
 def living(question: Question) -> Analysis[Survival]:
@@ -45,15 +41,12 @@ def comparing(question: Question) -> Analysis[LogRank]:
     if total.noise:
         observed, awaited, spread = blurred.excess_of(events, censored, total.noise)
         return _tested(question, total, observed, awaited, spread, np.arange(observed.size))
-    at_risk = _at_risk(events, censored)
+    at_risk = blurred.left_of(events + censored)
     dying, risk = events.sum(0), at_risk.sum(0)
     some = risk > 0
     expected = at_risk[:, some] * (dying[some] / risk[some])
-    spread = np.zeros((len(question.groups), len(question.groups)))
-    for d, n, each in zip(dying[some], risk[some], at_risk[:, some].T, strict=True):
-        if n > 1:
-            part = each / n
-            spread += d * (n - d) / (n - 1) * (np.diag(part) - np.outer(part, part))
+    several = risk > 1
+    spread = blurred.spread_of(dying[several], risk[several], at_risk[:, several] / risk[several])
     filled = np.flatnonzero((events + censored).sum(1) > 0)
     return _tested(question, total, events.sum(1), expected.sum(1), spread, filled)
 
@@ -88,15 +81,8 @@ def _tables(question: Question, total: Total) -> Floats:
     return counts_of(total, COMMON + 1).reshape(len(question.groups), 2, len(question.edges))
 
 
-def _at_risk(events: Floats, censored: Floats) -> Floats:
-    """How many are left just before each time, along the last axis."""
-    gone = events + censored
-    left: Floats = gone[..., ::-1].cumsum(-1)[..., ::-1]
-    return left
-
-
 def _curve(times: Floats, events: Floats, censored: Floats) -> Curve:
-    at_risk = _at_risk(events, censored)
+    at_risk = blurred.left_of(events + censored)
     some = np.where(at_risk > 0, at_risk, 1.0)
     survival: Floats = np.asarray(np.cumprod(1 - events / some), dtype=np.float64)
     if not at_risk.any():
@@ -106,7 +92,7 @@ def _curve(times: Floats, events: Floats, censored: Floats) -> Curve:
     lower, upper = np.full(times.size, math.nan), np.full(times.size, math.nan)
     inner = (survival > 0) & (survival < 1)
     logs = np.log(survival[inner])
-    spread = _CONFIDENCE * np.sqrt(greenwood[inner]) / np.abs(logs)
+    spread = blurred.CONFIDENCE * np.sqrt(greenwood[inner]) / np.abs(logs)
     centre = np.log(-logs)
     lower[inner], upper[inner] = np.exp(-np.exp(centre + spread)), np.exp(-np.exp(centre - spread))
     lower[survival == 1] = upper[survival == 1] = 1.0
