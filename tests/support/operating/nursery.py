@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final, NoReturn
@@ -47,6 +48,7 @@ class Nursery:
     PIPE, TimeoutExpired = subprocess.PIPE, subprocess.TimeoutExpired
 
     def __init__(self) -> None:
+        self._asking = threading.Lock()  # whoever asks takes the next answer
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -66,13 +68,15 @@ class Nursery:
     def begin(self, arguments: Sequence[str], streams: Sequence[int]) -> int:
         """Run ``secure-agg`` with these arguments and standard streams. Returns the process's id."""
         request = json.dumps([arguments, str(Path.cwd()), dict(os.environ)]).encode()
-        socket.send_fds(self._socket, [request], list(streams))
-        return int(self._socket.recv(_PACKET))
+        with self._asking:
+            socket.send_fds(self._socket, [request], list(streams))
+            return int(self._socket.recv(_PACKET))
 
     def status(self, pid: int) -> int:
         """Exit code of a process that has ended, negative for a signal; it is reaped."""
-        self._socket.send(str(pid).encode())
-        return int(self._socket.recv(_PACKET))
+        with self._asking:
+            self._socket.send(str(pid).encode())
+            return int(self._socket.recv(_PACKET))
 
     def close(self) -> None:
         """End it; what it has begun goes on."""
