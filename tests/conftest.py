@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 from hypothesis import settings
-from support.signatures import remember_signatures
+from support.pace.signatures import remember_signatures
 
 from mpc import parallel
 from secure_agg.local import keystore

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import examples
 from support.federation import Federation, assert_is_mean, identity, on_grid
+from support.pace.effort import examples
 from support.shares.crypten_round import (
     MEDIAN,
     NORM,

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import examples
+from support.pace.effort import examples
 
 from mpc.ring import P
 from mpc.words import Words

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.chains.anchoring import PUBLISHER
 from support.chains.kzg_checks import evaluate, scalars_for, small, unpack
-from support.effort import examples
+from support.pace.effort import examples
 from vyper.compiler import compile_code
 from vyper.compiler.input_bundle import FilesystemInputBundle
 from web3.exceptions import ContractLogicError

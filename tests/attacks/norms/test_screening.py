@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.effort import examples
 from support.federation import Federation, Tape, bulk_of, edit, forge, header_of, identity, replace
 from support.norms.cheats import (
     Bend,
@@ -26,6 +25,7 @@ from support.norms.cheats import (
     shifted,
     side_of,
 )
+from support.pace.effort import examples
 from support.refusals import ME
 
 from secure_agg.backends.masking import judge, screened
