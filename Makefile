@@ -9,9 +9,9 @@ READY := $(VENV)/.ready
 FAST := tests/house tests/mpc tests/zk tests/protocol tests/groups tests/tlog tests/roles tests/local tests/fl tests/planning
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil container-lint install-base \
-	install-matrix release vectors nvflare-example flower-example service-example auditor-example notebook-example examples \
-	large-models bench clean explorer explorer-modules explorer-pictures docs
+.PHONY: help setup demo picture lint lock check test test-fast test-long crash fuzz flower-long anvil container-lint \
+	install-base install-matrix release vectors regions-example nvflare-example flower-example service-example \
+	auditor-example notebook-example examples large-models bench clean explorer explorer-modules explorer-pictures docs
 
 help: ## Show this.
 	@echo 'make TARGET; each sets up .venv first where it needs one. PYTHON=… names another Python.'

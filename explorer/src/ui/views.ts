@@ -185,7 +185,7 @@ function policyFields(policy: Policy): HTMLElement {
     ...(groupsOf(policy).length ? groupFields(policy)
       : [["values", `clipped to ±${policy.clip}, ${policy.bits} bits each`] as const]),
     ["weights", weights],
-    ["error of a mean", `at most ${policy.max_error}`],
+    ["rounding", `rounds are refused whose mean it could move by more than ${policy.max_error}`],
     ["norm bound", bound ? `${bound.value} steps of ${step(policy)}` : "none"],
     ["clients", `${policy.min_advertised} to ${policy.max_clients}, at least ${policy.min_clients} in a sum`],
     ["corrupt clients tolerated", number(policy.max_corrupt)],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from documents.scenes import Scene
-from documents.scenes.frameworks import NODE, plain_link
+from documents.scenes.frameworks import IN_PLACE, NODE, SIMULATED, plain_link
 from support.source_tree import ROOT
 
 FILES: Final = ("Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "MANIFEST.in")
@@ -92,8 +92,8 @@ $ sed -i 's/federation init /&--phase-seconds 600 /' examples/flower-quickstart/
     example(
         "flower-statistics",
         "In simulation",
-        before=SET_UP + plain_link("--simulation"),
-        names={" 'flwr[simulation]'": ""},  # pins a Ray; whichever is here does
+        before=SET_UP + plain_link("--simulation") + SIMULATED,
+        names={" 'flwr[simulation]'": "", **IN_PLACE},  # which pins a Ray; whichever is here does
         needs=("flwr", "ray", "lifelines"),
     ),
     example(

@@ -95,6 +95,8 @@ class Engine:
         """Let Flower's commands be forks of one process, which has imported what they need."""
         programs, address = self.folder / "bin", self._sockets / "warm"
         flower_warm.write_commands(programs, address)
+        self._environment["OPENBLAS_NUM_THREADS"] = "1"  # a process with threads is no good to fork
+        self._environment["FLWR_SUPEREXEC_TASK_POLL_INTERVAL"] = "0.1"
         self._start("warm", sys.executable, flower_warm.__file__, str(address))
         self._await("warm", address.exists)
         self._environment["PATH"] = f"{programs}{os.pathsep}{self._environment['PATH']}"
