@@ -100,6 +100,16 @@ def test_where_noise_is_what_columns_vary_by_it_is_stated_as_infinite() -> None:
         assert all(np.isnan(value) for value in fit.coefficients.values()) == (not fit.converged)
 
 
+def test_columns_that_determine_each_other_have_no_coefficients_where_noise_happens_to_be_nothing() -> None:
+    """Sums are integers with noise that is one: where it is 0 in each, a matrix may have no inverse at all."""
+    sums = [1.0, -3.0, -3.0, 2.0, 1.0, 1.0, 3.0, 3.0, 3.0]  # the smallest eigenvalue is 5e-16, and not 0
+    given = Total((4.0, 4.0, *[0.0] * (COMMON - 2), *sums), ("a", "b", "c"), (), 0.1)
+    fit = answered(moments.fitting(Question(function="linear_regression", columns=COLUMNS)), given)
+    assert not fit.converged
+    assert np.isnan(list(fit.coefficients.values())).all()
+    assert set(fit.noises.values()) == {np.inf}
+
+
 TIMES = np.arange(4.0, 53.0, 8.0)
 ALIVE = FRAME.assign(week=np.ceil((FRAME["week"] - 4).clip(0, None) / 8) * 8 + 4, arm=FRAME["fin"].astype(str))
 

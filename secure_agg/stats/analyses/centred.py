@@ -99,8 +99,8 @@ def regression_of(question: Question, total: Total) -> Regression:
     square = np.empty((size, size))
     square[0, 0], square[0, 1:], square[1:, 0], square[1:, 1:] = weight, first[1:], first[1:], second[1:, 1:]
     right = np.array([first[0], *second[0, 1:]])
-    least = float(np.linalg.eigvalsh(square)[0])
-    if least <= 0 or weight <= size:
+    least, *_, largest = np.linalg.eigvalsh(square).tolist()
+    if least <= 64 * EPSILON * largest or weight <= size:
         nothing = dict.fromkeys(names, math.nan)
         return Regression(
             coefficients=nothing,
