@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from lifelines import KaplanMeierFitter
 from lifelines.datasets import load_waltons
+from rich.console import Console
 from support.federation import identity
 from support.service.world import NAMES, TASK, World
 
 from secure_agg import Ledger, Privacy, Trust, connect, pictures, stats, verify
 from secure_agg.cli import main
+from secure_agg.cli.stats import asking
 from secure_agg.errors import BudgetSpent, ConfigError, OperatorLost, QueryRefused, WrongContext
 from secure_agg.plugins.core import parcels
 from secure_agg.plugins.core.instructions import Instructions
@@ -137,6 +139,15 @@ def test_what_was_asked_for_is_shown_first_and_every_number_says_what_it_is(
     with pytest.raises(SystemExit):
         main(["stats", "mean", *files, "--column", "age"])
     assert "has no column 'age'; it has 'T', 'E', 'group'" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_noise_in_one_coefficient_that_is_too_much_is_not_said_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    document: dict[str, Any] = {"function": "linear_regression", "coefficients": {"intercept": 2.0, "T": 0.5}}
+    asking._show(Console(), document | {"noises": {"intercept": 0.25, "T": None}, "noise": None})
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert said[3:] == ["noises intercept 0.25", "noises T –", "noise too much to say anything of some of them"]
+    asking._show(Console(), {"function": "mean", "value": 1.0, "noise": None})
+    assert "too much to say anything of the value" in capsys.readouterr().out
 
 
 def test_pictures_name_their_column_show_noise_and_leave_out_what_is_not_known(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def ask(
 def _show(console: Console, document: Mapping[str, Any]) -> None:
     rows: dict[str, str] = {}
     for key, value in document.items():
-        if key == "noises" and not document["noise"]:
+        if key == "noises" and document["noise"] == 0:
             continue
         if key in ("matrix", "noises") and isinstance(value, list):
             names = document["columns"]
@@ -217,7 +217,7 @@ def _show(console: Console, document: Mapping[str, Any]) -> None:
             cells = itertools.product(range(len(one)), range(len(other)))
             rows |= {f"{one[row]}, {other[column]}": _text(value[row][column]) for row, column in cells}
         elif key == "noise" and value is None:
-            rows[key] = "too much to say anything of the value"
+            rows[key] = f"too much to say anything of {'some of them' if document.get('noises') else 'the value'}"
         elif key == "curves":
             rows |= _curves(value, bool(document["noise"]))
         elif isinstance(value, dict):
