@@ -84,10 +84,6 @@ class Arrived:
     model: bytes | None
 
 
-class AnswerTooLong(MalformedMessage):
-    """An answer of more bytes than what was asked for can have."""
-
-
 class _Again(Exception):
     """A request has to be made again, after ``seconds``."""
 
@@ -368,10 +364,10 @@ def _read(answer: httpcore.Response, headers: Mapping[str, str], most: int) -> b
     if headers.get("content-encoding"):
         raise MalformedMessage("an answer is encoded in a way that was not asked for", phase=wire.REQUEST)
     if length.isascii() and length.isdecimal() and int(length[:20]) > most:
-        raise AnswerTooLong(f"an answer of {length[:20]} bytes, above {most}", phase=wire.REQUEST)
+        raise wire.AnswerTooLong(f"an answer of {length[:20]} bytes, above {most}", phase=wire.REQUEST)
     data = bytearray()
     for piece in answer.iter_stream():
         data += piece
         if len(data) > most:
-            raise AnswerTooLong(f"an answer of more than {most} bytes", phase=wire.REQUEST)
+            raise wire.AnswerTooLong(f"an answer of more than {most} bytes", phase=wire.REQUEST)
     return bytes(data)

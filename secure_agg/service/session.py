@@ -49,8 +49,8 @@ from secure_agg.roles.epochs.change import Change
 from secure_agg.roles.memory import spending
 from secure_agg.service import bounds
 from secure_agg.service.epochs.changes import Changes, Proposed
-from secure_agg.service.link import PATIENCE_S, AnswerTooLong, Arrived, Link
-from secure_agg.service.wire import decode_model, most_model_bytes
+from secure_agg.service.link import PATIENCE_S, Arrived, Link
+from secure_agg.service.wire import AnswerTooLong, decode_model, most_model_bytes
 from secure_agg.tlog.receipt import Receipt
 
 _PASSING: Final = (AlreadyReleased, TaskSpent, LocalProtocolError)
@@ -357,11 +357,12 @@ class Session:
         try:
             yield
         except AnswerTooLong as error:
-            if bounds.known_elements(self._home) is not None:
+            most = bounds.elements(self._home, self._max_parameters)
+            if bounds.known_elements(self._home) is not None or most == self.policy.max_parameters:
                 raise
             raise MalformedMessage(
                 f"{error.args[0]}: {self._home.path} does not say how large its model is, so one of "
-                f"{bounds.elements(self._home, self._max_parameters):,} parameters is taken at most; "
+                f"{most:,} parameters is taken at most; "
                 "give max_parameters= (--max-parameters), or make the home with the first model's file",
                 phase=error.phase,
             ) from None

@@ -345,6 +345,10 @@ def encode_model(model: Floats) -> tuple[bytes, bytes]:
     return pack(encode(_ModelHeader(VERSION, tuple(array.shape for array in model), types))), data
 
 
+class AnswerTooLong(MalformedMessage):
+    """An answer of more bytes, or of a larger model, than what was asked for can have."""
+
+
 def most_model_bytes(max_parameters: int) -> int:
     """Most bytes of a model of so many parameters."""
     return 4 + _MAX_MODEL_HEADER + 8 * max_parameters
@@ -358,6 +362,7 @@ def decode_model(data: bytes | memoryview, expected: bytes, max_parameters: int)
         max_parameters: most elements.
 
     Raises:
+        AnswerTooLong: it has more elements.
         MalformedMessage: it is none, or not this one.
     """
     header, elements = unpack(data, _MAX_MODEL_HEADER)
@@ -365,7 +370,7 @@ def decode_model(data: bytes | memoryview, expected: bytes, max_parameters: int)
     if said.version != VERSION or any(side < 0 for shape in said.shapes for side in shape):
         raise MalformedMessage(f"a model of version {said.version} and {len(said.shapes)} arrays", phase=GREETING)
     if sum(math.prod(shape) for shape in said.shapes) > max_parameters:
-        raise MalformedMessage(f"a model of more than {max_parameters} parameters", phase=GREETING)
+        raise AnswerTooLong(f"a model of more than {max_parameters} parameters", phase=GREETING)
     arrays = decode_arrays(said.types, elements, said.shapes)
     if model_digest(arrays) != expected:
         raise MalformedMessage("the model is not the one that was announced", phase=GREETING)

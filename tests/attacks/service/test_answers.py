@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import httpcore
+import numpy as np
 import pytest
 from support.service.world import a_world, start_model
 
@@ -25,7 +26,8 @@ from secure_agg.errors import (
 )
 from secure_agg.plugins.core.participant import Participant
 from secure_agg.plugins.homes.client import ClientHome
-from secure_agg.service import bounds, link, paced
+from secure_agg.protocol.codec import model_digest
+from secure_agg.service import bounds, link, paced, wire
 from secure_agg.service.interface.bodies import TooLong
 from secure_agg.service.interface.refusals import MAX_REFUSAL, read_refusal, refusal
 from secure_agg.service.session import Session, connect
@@ -174,6 +176,29 @@ def test_a_member_that_does_not_know_its_models_size_takes_no_more_than_a_gibiby
             session = Session(home, cast(Any, SimpleNamespace(next=sent)), lambda: None, 10)
             with pytest.raises(MalformedMessage, match="one of 10 parameters is taken at most; give max_parameters="):
                 session.contribute(list(start_model().values()))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_a_larger_model_is_refused_with_what_to_do_whatever_its_elements_are(kind: type) -> None:
+    """One of float32 is as long as half as many elements of float64, so that its length does not tell."""
+    model = [np.zeros((2, 600), kind), np.zeros(7, kind)]
+    sent = b"".join(wire.encode_model(model))
+
+    def answered(most: int) -> bytes:
+        return link._read(httpcore.Response(200, content=[sent]), {}, most)
+
+    with (
+        a_world(rules={"checks_model": False, "start_model": None}) as world,
+        ClientHome.open(world.home("ann")) as home,
+    ):
+        link_of: Any = SimpleNamespace(model=answered)
+        for known, said in ((1206, "one of 1,206 parameters is taken at most; give max_parameters="), (1207, None)):
+            session = Session(home, link_of, lambda: None, known)
+            if said is None:
+                assert [array.shape for array in session._model(model_digest(model))] == [(2, 600), (7,)]
+            else:
+                with pytest.raises(MalformedMessage, match=said):
+                    session._model(model_digest(model))
 
 
 def test_an_answer_is_refused_by_the_length_that_it_says_and_by_that_it_has() -> None:
