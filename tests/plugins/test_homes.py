@@ -159,9 +159,9 @@ def test_a_node_refuses_a_home_that_is_not_as_its_owner_made_it(folder: Path) ->
         ClientHome.open(own)
     with pytest.raises(ConfigError, match="is no home"):
         ClientHome.open(folder / "nowhere")
-    with pytest.raises(ConfigError, match="secure-agg-client/2"):
+    with pytest.raises(ConfigError, match="is a node's home, and it has to be the server"):
         ServerHome.open(own)
-    with pytest.raises(ConfigError, match="secure-agg-server/2"):
+    with pytest.raises(ConfigError, match="is the server's home, and it has to be a node's"):
         ClientHome.open(folder / "server")
 
 
